@@ -1,0 +1,108 @@
+//! Why a packet was dropped: one closed list, which is also the counter and the metric label.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal),+ $(,)?) => {
+        /// Every packet that the gateway drops is counted under exactly one of these.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant),+ }
+
+        impl DropReason {
+            /// All reasons, in counter order.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant),+];
+            /// How many reasons there are: the length of a counter array.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The metric label, also what `cesctl show drops` prints.
+            pub const fn label(self) -> &'static str {
+                match self { $(DropReason::$variant => $label),+ }
+            }
+
+            /// What happened, for a person.
+            pub const fn text(self) -> &'static str {
+                match self { $(DropReason::$variant => concat!($($doc),+)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame ends before a header that it announces.
+    Truncated = "truncated",
+    /// An Ethernet type that the gateway does not carry.
+    EthertypeUnknown = "ethertype_unknown",
+    /// A VLAN tag that no port is configured for.
+    VlanUnknown = "vlan_unknown",
+    /// A frame for another station's MAC address.
+    NotForUs = "not_for_us",
+    /// The IP version is not the one that the Ethernet type promises.
+    IpVersion = "ip_version",
+    /// The IPv4 header length is below 5 words or beyond the packet.
+    IpHeaderLength = "ip_header_length",
+    /// The IPv4 total length is below the header's or beyond the frame.
+    IpTotalLength = "ip_total_length",
+    /// The IPv4 header checksum is wrong.
+    IpChecksum = "ip_checksum",
+    /// A source address that no host may use: zero, loopback, multicast, broadcast, or the gateway's own.
+    SourceInvalid = "source_invalid",
+    /// A source address that does not belong to this port's networks.
+    SourceSpoofed = "source_spoofed",
+    /// A multicast destination; the gateway forwards none.
+    Multicast = "multicast",
+    /// A broadcast destination; the gateway forwards none.
+    Broadcast = "broadcast",
+    /// A strict or loose source route option (RFC 7126 §4.3, §4.4).
+    SourceRoute = "source_route",
+    /// The time to live ran out here (answered with ICMP time exceeded where that is allowed).
+    TtlExceeded = "ttl_exceeded",
+    /// A layer 4 header is shorter than its protocol's.
+    L4Malformed = "l4_malformed",
+    /// A destination past the gateway that none of its features carries.
+    NoRoute = "no_route",
+    /// No binding for this host and this proxy address.
+    NoBinding = "no_binding",
+    /// A packet that nobody asked for, to the gateway itself or past it.
+    Unasked = "unasked",
+    /// A tunnel packet whose outer pair of addresses belongs to no peer.
+    TunnelOuterUnknown = "tunnel_outer_unknown",
+    /// A tunnel packet whose tunnel id is not the one that was given to this peer.
+    TunnelIdUnknown = "tunnel_id_unknown",
+    /// A tunnel packet whose pair of session tags matches no binding of that peer.
+    TunnelTagUnknown = "tunnel_tag_unknown",
+    /// A tunnel header with wrong flags, version, or inner protocol.
+    TunnelMalformed = "tunnel_malformed",
+    /// A fragment of a tunnel packet; the outer header is sent unfragmented (RFC 7348 §4.3).
+    OuterFragment = "outer_fragment",
+    /// A later fragment whose first fragment has not been seen.
+    FragmentUnmatched = "fragment_unmatched",
+    /// A first fragment too short for its layer 4 header (RFC 1858), or overlapping offsets.
+    FragmentTiny = "fragment_tiny",
+    /// Larger than the path and not to be fragmented (answered with ICMP fragmentation needed).
+    TooBig = "too_big",
+    /// An ICMP error that quotes no packet of a known binding.
+    IcmpErrorUnmatched = "icmp_error_unmatched",
+    /// The binding's policy does not carry this protocol or port.
+    PolicyProtocol = "policy_protocol",
+    /// The binding's rate limit.
+    RateLimited = "rate_limited",
+    /// The next hop's hardware address is not known yet.
+    NeighbourUnresolved = "neighbour_unresolved",
+    /// The port that should send it is down.
+    PortDown = "port_down",
+    /// The punt meter of its class is exhausted.
+    PuntMetered = "punt_metered",
+    /// The punt ring to the control thread is full.
+    PuntRingFull = "punt_ring_full",
+    /// A frame too long for a punt slot.
+    PuntTooLong = "punt_too_long",
+    /// The ring to the worker that owns the host is full.
+    HandoffRingFull = "handoff_ring_full",
+    /// The port's transmit queue did not take it.
+    TxQueueFull = "tx_queue_full",
+    /// No packet buffer was left.
+    NoBuffer = "no_buffer",
+    /// No room ahead of the packet for the outer header.
+    NoHeadroom = "no_headroom",
+    /// An injected frame from the control thread that is malformed or names no port.
+    InjectMalformed = "inject_malformed",
+}

@@ -1,0 +1,137 @@
+//! Session tags are encrypted handles.
+//!
+//! A local session tag must be random to everybody else, never 0, and unique in the gateway. It must also lead an
+//! arriving tunnel packet to its binding. So the tag *is* the binding's slot, with a generation, put through a keyed
+//! permutation of 32 bits: no ingress hash table, one memory line per packet, and a stale tag of a reused slot
+//! decodes to the wrong generation.
+//!
+//! What keeps strangers out is the pair of tags, the tunnel id and the outer pair together (`DropReason::Tunnel*`);
+//! the permutation only has to hide the slot's number.
+
+/// Where a binding lives: the worker that owns it and its slot in that worker's slab, with the slot's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(pub u32);
+
+/// A session tag of ours, as it stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(pub u32);
+
+/// How the 32 bits of a handle are cut: worker, slot, and what is left for the generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Bits for the worker's number, at the top.
+    pub worker_bits: u32,
+    /// Bits for the slot, at the bottom.
+    pub slot_bits: u32,
+}
+
+impl Layout {
+    /// The layout for that many workers with that many slots each.
+    ///
+    /// # Panics
+    /// If no bit would be left for the generation.
+    pub fn new(workers: u32, slots_per_worker: u32) -> Self {
+        let worker_bits = workers.next_power_of_two().trailing_zeros();
+        let slot_bits = slots_per_worker.next_power_of_two().trailing_zeros();
+        assert!(worker_bits + slot_bits <= 31, "{workers} workers with {slots_per_worker} bindings need more than 31 bits");
+        Self { worker_bits, slot_bits }
+    }
+
+    /// How many generations a slot has before they repeat.
+    pub const fn generations(self) -> u32 {
+        1 << (32 - self.worker_bits - self.slot_bits)
+    }
+
+    /// Packs a handle. `generation` is taken modulo [`Layout::generations`].
+    pub const fn handle(self, worker: u32, slot: u32, generation: u32) -> Handle {
+        let generation = generation & (self.generations() - 1);
+        let top = (worker as u64) << (32 - self.worker_bits);
+        Handle(top as u32 | generation << self.slot_bits | slot)
+    }
+
+    /// The worker that owns the handle.
+    #[inline(always)]
+    pub const fn worker(self, handle: Handle) -> u32 {
+        ((handle.0 as u64) >> (32 - self.worker_bits)) as u32
+    }
+
+    /// The slot in that worker's slab.
+    #[inline(always)]
+    pub const fn slot(self, handle: Handle) -> u32 {
+        handle.0 & ((1 << self.slot_bits) - 1)
+    }
+}
+
+/// The keyed permutation between handles and tags.
+#[derive(Clone, Copy, Debug)]
+pub struct TagCipher {
+    key: [u32; 4],
+}
+
+/// Odd multipliers with good avalanche and their inverses modulo 2³².
+const MULTIPLY: [u32; 2] = [0x7feb_352d, 0x846c_a68b];
+const INVERSE: [u32; 2] = [0x1d69_e2a5, 0x4302_1123];
+
+impl TagCipher {
+    /// A permutation under this key.
+    pub const fn new(key: [u32; 4]) -> Self {
+        Self { key }
+    }
+
+    /// The tag of a handle. The one handle that maps to 0 is never given out: see [`TagCipher::usable`].
+    #[inline(always)]
+    pub const fn tag(self, handle: Handle) -> Tag {
+        let mut x = handle.0 ^ self.key[0];
+        x ^= x >> 16;
+        x = x.wrapping_mul(MULTIPLY[0]).wrapping_add(self.key[1]);
+        x ^= x >> 15;
+        x = x.wrapping_mul(MULTIPLY[1]).wrapping_add(self.key[2]);
+        x ^= x >> 16;
+        Tag(x ^ self.key[3])
+    }
+
+    /// The handle of a tag.
+    #[inline(always)]
+    pub const fn handle(self, tag: Tag) -> Handle {
+        let mut x = tag.0 ^ self.key[3];
+        x ^= x >> 16;
+        x = x.wrapping_sub(self.key[2]).wrapping_mul(INVERSE[1]);
+        x ^= x >> 15 ^ x >> 30;
+        x = x.wrapping_sub(self.key[1]).wrapping_mul(INVERSE[0]);
+        x ^= x >> 16;
+        Handle(x ^ self.key[0])
+    }
+
+    /// Whether the handle's tag may stand on the wire: CETP reserves 0 for "none yet".
+    pub const fn usable(self, handle: Handle) -> bool {
+        self.tag(handle).0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn tag_and_handle_are_inverse(key: [u32; 4], handle: u32) {
+            let cipher = TagCipher::new(key);
+            prop_assert_eq!(cipher.handle(cipher.tag(Handle(handle))), Handle(handle));
+        }
+
+        #[test]
+        fn handle_parts_come_back(worker in 0u32..4, slot in 0u32..1_000_000, generation: u32) {
+            let layout = Layout::new(4, 1_000_000);
+            let handle = layout.handle(worker, slot, generation);
+            prop_assert_eq!((layout.worker(handle), layout.slot(handle)), (worker, slot));
+        }
+    }
+
+    #[test]
+    fn one_worker_has_no_worker_bits() {
+        let layout = Layout::new(1, 1 << 20);
+        assert_eq!(layout.generations(), 1 << 12);
+        assert_eq!(layout.worker(layout.handle(0, 5, 7)), 0);
+    }
+}
