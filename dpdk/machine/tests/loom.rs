@@ -1,0 +1,74 @@
+//! The ring under loom: every interleaving of a few operations, with the memory model's freedom.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p machine --release --test loom`
+#![cfg(loom)]
+
+use loom::thread;
+use machine::ring::ring;
+
+#[test]
+fn values_arrive_once_and_in_order() {
+    loom::model(|| {
+        let (mut producer, mut consumer) = ring::<u32>(2);
+        let writer = thread::spawn(move || {
+            let mut pushed = 0;
+            for value in 0..3 {
+                if producer.push(value).is_err() {
+                    break;
+                }
+                pushed += 1;
+            }
+            pushed
+        });
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            taken.extend(consumer.pop());
+        }
+        let pushed = writer.join().unwrap();
+        while let Some(value) = consumer.pop() {
+            taken.push(value);
+        }
+        assert_eq!(taken, (0..pushed).collect::<Vec<u32>>());
+        assert!(pushed >= 2, "a ring of two takes two");
+    });
+}
+
+#[test]
+fn slot_filled_in_place_is_read_whole() {
+    loom::model(|| {
+        let (mut producer, mut consumer) = ring::<[u32; 2]>(1);
+        let writer = thread::spawn(move || {
+            let mut pushed = 0;
+            for value in 1..3 {
+                pushed += u32::from(producer.push_with(|slot| *slot = [value; 2]));
+            }
+            pushed
+        });
+        let mut taken = 0;
+        for _ in 0..2 {
+            taken += consumer.pop_with(|slot| assert_eq!(slot[0], slot[1])).map_or(0, |()| 1);
+        }
+        let pushed = writer.join().unwrap();
+        while consumer.pop_with(|slot| assert_eq!(slot[0], slot[1])).is_some() {
+            taken += 1;
+        }
+        assert_eq!(taken, pushed);
+    });
+}
+
+#[test]
+fn what_is_left_is_dropped_with_the_ring() {
+    loom::model(|| {
+        let value = loom::sync::Arc::new(());
+        let (mut producer, mut consumer) = ring(2);
+        let sent = value.clone();
+        let writer = thread::spawn(move || {
+            producer.push(sent.clone()).unwrap();
+            producer.push(sent).unwrap();
+        });
+        drop(consumer.pop());
+        writer.join().unwrap();
+        drop(consumer);
+        assert_eq!(loom::sync::Arc::strong_count(&value), 1);
+    });
+}

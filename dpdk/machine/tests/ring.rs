@@ -1,0 +1,82 @@
+//! The ring against `VecDeque`, and between two real threads.
+#![cfg(not(loom))]
+
+use machine::ring::ring;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Push(u32),
+    PushWith(u32),
+    Pop,
+    PopWith,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        any::<u32>().prop_map(Operation::Push),
+        any::<u32>().prop_map(Operation::PushWith),
+        Just(Operation::Pop),
+        Just(Operation::PopWith),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn ring_behaves_as_a_bounded_deque(capacity in 1usize..9, operations in prop::collection::vec(operation(), 0..200)) {
+        let (mut producer, mut consumer) = ring::<u32>(capacity);
+        let capacity = capacity.next_power_of_two();
+        let mut model = VecDeque::new();
+        for operation in operations {
+            match operation {
+                Operation::Push(value) => {
+                    let expected = if model.len() < capacity { model.push_back(value); Ok(()) } else { Err(value) };
+                    prop_assert_eq!(producer.push(value), expected);
+                }
+                Operation::PushWith(value) => {
+                    let fits = model.len() < capacity;
+                    if fits { model.push_back(value); }
+                    prop_assert_eq!(producer.push_with(|slot| *slot = value), fits);
+                }
+                Operation::Pop => prop_assert_eq!(consumer.pop(), model.pop_front()),
+                Operation::PopWith => prop_assert_eq!(consumer.pop_with(|slot| *slot), model.pop_front()),
+            }
+            prop_assert_eq!(producer.len(), model.len());
+            prop_assert_eq!(consumer.len(), model.len());
+            prop_assert_eq!(consumer.is_empty(), model.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_million_values_cross_between_threads_in_order() {
+    const COUNT: u64 = 1_000_000;
+    let (mut producer, mut consumer) = ring::<u64>(256);
+    let writer = std::thread::spawn(move || {
+        for value in 0..COUNT {
+            while producer.push(value).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    });
+    for expected in 0..COUNT {
+        let value = loop {
+            if let Some(value) = consumer.pop() {
+                break value;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(value, expected);
+    }
+    writer.join().unwrap();
+    assert_eq!(consumer.pop(), None);
+}
+
+#[test]
+fn gone_end_is_noticed() {
+    let (producer, consumer) = ring::<u8>(2);
+    assert!(!consumer.is_abandoned());
+    drop(producer);
+    assert!(consumer.is_abandoned());
+}
