@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What surrounds the engines: the configuration, the control loop, sockets, the shadow TAPs, and what an operator sees.
+#![forbid(unsafe_code)]
+
+pub mod datagram;
+pub mod log;

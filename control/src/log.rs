@@ -1,0 +1,218 @@
+//! Log lines: for a person, or JSON, never more of one kind than a person can read.
+//!
+//! What a stranger can cause, a stranger can cause a million times. So each kind of message has a bucket; what does not
+//! fit is counted, and the count is said with the same name every [`REPORT_EVERY`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Lines of one kind that may come at once.
+const BURST: f64 = 20.0;
+/// Lines of one kind a second after that.
+const PER_SECOND: f64 = 5.0;
+/// How often suppressed lines are said.
+pub const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Kinds that are told apart: kinds are names in the source, so this is never reached in practice; beyond it, kinds
+/// share one bucket.
+const KINDS: usize = 1024;
+
+/// What lines look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One line for a person.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The least important level that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What needs a person.
+    Error,
+    /// What a person should know.
+    Warn,
+    /// What happens: peers, refusals, configuration.
+    #[default]
+    Info,
+    /// Each negotiation and connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl From<Level> for tracing::level_filters::LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+struct Bucket {
+    tokens: f64,
+    last: Instant,
+    suppressed: u64,
+}
+
+/// The buckets, shared between the filter and whoever reports what was suppressed.
+#[derive(Clone, Default)]
+pub struct Limiter {
+    kinds: Arc<Mutex<HashMap<String, Bucket>>>,
+}
+
+impl Limiter {
+    /// Whether a line of this kind may be written now.
+    pub fn allow(&self, kind: &str, now: Instant) -> bool {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = if kinds.len() >= KINDS && !kinds.contains_key(kind) { "" } else { kind };
+        if !kinds.contains_key(kind) {
+            kinds.insert(kind.to_owned(), Bucket { tokens: BURST, last: now, suppressed: 0 });
+        }
+        let Some(bucket) = kinds.get_mut(kind) else { return true };
+        let elapsed = now.saturating_duration_since(bucket.last).as_secs_f64();
+        bucket.tokens = (bucket.tokens + elapsed * PER_SECOND).min(BURST);
+        bucket.last = now;
+        if bucket.tokens < 1.0 {
+            bucket.suppressed += 1;
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
+
+    /// The kinds that lost lines since the last call, with how many.
+    pub fn take_suppressed(&self) -> Vec<(String, u64)> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost: Vec<_> = kinds
+            .iter_mut()
+            .filter(|(_, bucket)| bucket.suppressed > 0)
+            .map(|(kind, bucket)| (kind.clone(), std::mem::take(&mut bucket.suppressed)))
+            .collect();
+        lost.sort();
+        lost
+    }
+
+    /// Writes a line for each kind that lost some. Call it every [`REPORT_EVERY`] and at the end.
+    pub fn report(&self) {
+        for (kind, count) in self.take_suppressed() {
+            tracing::warn!(target: "log", suppressed = count, "{count} more lines like \"{kind}\" were left out");
+        }
+    }
+}
+
+/// Finds the kind of an event: its field `kind` if it has one, else its place in the source.
+#[derive(Default)]
+struct KindOf(Option<String>);
+
+impl Visit for KindOf {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "kind" {
+            self.0 = Some(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// The target of the limiter's own lines, which are not limited.
+const UNLIMITED: &str = "log";
+
+impl<S: Subscriber> Filter<S> for Limiter {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if metadata.target() == UNLIMITED {
+            return true;
+        }
+        let mut kind = KindOf::default();
+        event.record(&mut kind);
+        let kind =
+            kind.0.unwrap_or_else(|| format!("{}:{}", metadata.target(), metadata.line().unwrap_or(0)));
+        self.allow(&kind, Instant::now())
+    }
+}
+
+/// Starts logging to standard error; the limiter reports what it left out. Only the first call of a process counts.
+pub fn start(level: Level, format: Format) -> Limiter {
+    let limiter = Limiter::default();
+    let threshold = tracing::level_filters::LevelFilter::from(level);
+    let registry = tracing_subscriber::registry();
+    let writer = std::io::stderr;
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let result = match format {
+        Format::Text => registry
+            .with(threshold)
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(writer)
+                    .with_ansi(ansi)
+                    .with_filter(limiter.clone()),
+            )
+            .try_init(),
+        Format::Json => registry
+            .with(threshold)
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(writer)
+                    .with_filter(limiter.clone()),
+            )
+            .try_init(),
+    };
+    if result.is_err() {
+        tracing::debug!("logging was already started");
+    }
+    limiter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_its_burst_then_its_rate_and_the_rest_is_counted() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let passed = (0..100).filter(|_| limiter.allow("refused", start)).count();
+        assert_eq!(passed, BURST as usize);
+        assert_eq!(limiter.take_suppressed(), vec![("refused".to_owned(), 80)]);
+        assert_eq!(limiter.take_suppressed(), vec![]);
+        assert!(limiter.allow("refused", start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn one_kind_does_not_silence_another() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        while limiter.allow("flood", start) {}
+        assert!(limiter.allow("rare", start));
+    }
+
+    #[test]
+    fn kinds_beyond_the_limit_share_a_bucket() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        for i in 0..KINDS * 2 {
+            limiter.allow(&format!("kind {i}"), start);
+        }
+        assert!(limiter.kinds.lock().unwrap().len() <= KINDS + 1);
+    }
+}
