@@ -1,7 +1,19 @@
 //! The packet path: wire formats, tables, translation, tunnels, and the worker loop.
 //!
 //! The core is pure: packets, time and state are arguments. Only `io` knows DPDK.
+//!
+//! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`path`] (how a
+//! burst goes from one to the other), [`state`] (what a worker owns and how the control thread changes it).
 
+pub mod counters;
+pub mod frame;
 pub mod msg;
+pub mod path;
 pub mod reason;
+pub mod settings;
+pub mod state;
 pub mod tag;
+pub mod verdict;
+
+/// Nanoseconds since an arbitrary start. The core reads no clock: `now` is an argument.
+pub type Nanos = u64;

@@ -186,12 +186,14 @@ pub enum InsertError {
 pub enum Fate {
     /// Sent out of a port, possibly translated.
     Forward(PortId),
-    /// Answered out of the port it came from (ICMP).
-    Reply(PortId),
+    /// Dropped for this reason, and answered out of this port with an ICMP error.
+    Reply(PortId, DropReason),
     /// Given to the control thread.
     Punt(PuntClass),
     /// Handed to another worker.
     HandOff(u8),
+    /// Taken in by the gateway itself: an ICMP error about one of its tunnels.
+    Absorb,
     /// Dropped.
     Drop(DropReason),
 }
@@ -254,7 +256,8 @@ pub enum PuntClass {
 
 impl PuntClass {
     /// All classes, in counter order.
-    pub const ALL: [PuntClass; 5] = [PuntClass::Arp, PuntClass::Dns, PuntClass::Tcp, PuntClass::Icmp, PuntClass::Udp];
+    pub const ALL: [PuntClass; 5] =
+        [PuntClass::Arp, PuntClass::Dns, PuntClass::Tcp, PuntClass::Icmp, PuntClass::Udp];
 
     /// The metric label.
     pub const fn label(self) -> &'static str {

@@ -81,6 +81,10 @@ reasons! {
     TooBig = "too_big",
     /// An ICMP error that quotes no packet of a known binding.
     IcmpErrorUnmatched = "icmp_error_unmatched",
+    /// An ICMP type that the gateway does not carry: neither an echo, a time stamp, nor an error that it translates.
+    IcmpTypeUnknown = "icmp_type_unknown",
+    /// A mark of congestion on the outer header of a packet that does not take part in ECN (RFC 6040 §4.2).
+    EcnInvalid = "ecn_invalid",
     /// The binding's policy does not carry this protocol or port.
     PolicyProtocol = "policy_protocol",
     /// The binding's rate limit.

@@ -33,7 +33,10 @@ impl Layout {
     pub fn new(workers: u32, slots_per_worker: u32) -> Self {
         let worker_bits = workers.next_power_of_two().trailing_zeros();
         let slot_bits = slots_per_worker.next_power_of_two().trailing_zeros();
-        assert!(worker_bits + slot_bits <= 31, "{workers} workers with {slots_per_worker} bindings need more than 31 bits");
+        assert!(
+            worker_bits + slot_bits <= 31,
+            "{workers} workers with {slots_per_worker} bindings need more than 31 bits"
+        );
         Self { worker_bits, slot_bits }
     }
 

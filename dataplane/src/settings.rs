@@ -1,0 +1,158 @@
+//! What a worker must know before its first packet. It never changes while the worker runs.
+
+use crate::counters::PORTS;
+use crate::msg::PuntClass;
+use crate::tag::Layout;
+use std::net::Ipv4Addr;
+
+/// Which world a port faces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The private realm with its hosts.
+    Inside,
+    /// The world between the gateways.
+    Outside,
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSettings {
+    /// The side it faces.
+    pub side: Side,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The gateway's own addresses on it, with the prefix length of their subnet.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Inside: the realm's networks, from which alone packets are taken here; empty = any. Outside: without meaning.
+    pub networks: Vec<(Ipv4Addr, u8)>,
+    /// The VLAN whose tag all its frames carry; `None` = untagged.
+    pub vlan: Option<u16>,
+    /// The largest IP packet that it sends, in bytes.
+    pub mtu: u16,
+}
+
+/// A worker's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The ports, in the order of the configuration: the index is the `PortId`.
+    pub ports: Vec<PortSettings>,
+    /// Slots for bindings: at most `1 << layout.slot_bits`.
+    pub bindings: u32,
+    /// Slots for tunnels.
+    pub tunnels: u16,
+    /// Slots for next hops.
+    pub neighbours: u32,
+    /// Slots for bindings with limits.
+    pub limited: u16,
+    /// The key of the session tags: the same for all workers, random at start.
+    pub tag_key: [u32; 4],
+    /// The seed of the hash tables: random at start.
+    pub hash_seed: [u64; 2],
+    /// How handles are cut.
+    pub layout: Layout,
+    /// This worker's number.
+    pub worker: u32,
+    /// How many workers there are.
+    pub workers: u32,
+    /// Ports on which the gateway's own TCP servers listen (CETP, DNS, administration), by side.
+    pub tcp_listen: Vec<(Side, u16)>,
+    /// The networks that proxy addresses come from: only tells `no_binding` from `no_route`.
+    pub proxy_networks: Vec<(Ipv4Addr, u8)>,
+    /// Punted packets a second at most, by class in the order of `PuntClass::ALL`; bursts of a tenth of a second.
+    pub punt_rates: [u32; PuntClass::ALL.len()],
+    /// ICMP errors a second at most that the gateway makes itself (RFC 1812 §4.3.2.8).
+    pub icmp_error_rate: u32,
+}
+
+impl Settings {
+    /// Settings for one worker with these ports and room for so many bindings; the rest as it is good for most. The
+    /// caller replaces `tag_key` and `hash_seed` by random numbers.
+    pub fn new(ports: Vec<PortSettings>, bindings: u32) -> Self {
+        Self {
+            ports,
+            bindings,
+            tunnels: 1024,
+            neighbours: 16_384,
+            limited: 4096,
+            tag_key: [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+            hash_seed: [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89],
+            layout: Layout::new(1, bindings.max(1)),
+            worker: 0,
+            workers: 1,
+            tcp_listen: Vec::new(),
+            proxy_networks: Vec::new(),
+            punt_rates: [1000, 20_000, 20_000, 1000, 20_000],
+            icmp_error_rate: 1000,
+        }
+    }
+
+    /// Whether a worker can run with them.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.ports.is_empty() || self.ports.len() > PORTS {
+            return Err(SettingsError::Ports(self.ports.len()));
+        }
+        if self.bindings == 0 || self.bindings > 1 << self.layout.slot_bits.min(31) {
+            return Err(SettingsError::Bindings(self.bindings));
+        }
+        if self.worker >= self.workers || self.workers > 1 << self.layout.worker_bits {
+            return Err(SettingsError::Workers(self.workers));
+        }
+        for (index, port) in self.ports.iter().enumerate() {
+            if port.addresses.iter().chain(&port.networks).any(|&(_, prefix)| prefix > 32) {
+                return Err(SettingsError::Prefix(index));
+            }
+            if port.vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+                return Err(SettingsError::Vlan(index));
+            }
+            // RFC 791: every link carries at least 68 bytes.
+            if port.mtu < 68 {
+                return Err(SettingsError::Mtu(index));
+            }
+        }
+        if self.proxy_networks.iter().any(|&(_, prefix)| prefix > 32) {
+            return Err(SettingsError::ProxyPrefix);
+        }
+        Ok(())
+    }
+}
+
+/// Why a worker cannot start with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// Not 1 to [`PORTS`] ports.
+    Ports(usize),
+    /// No bindings, or more than the layout of handles can name.
+    Bindings(u32),
+    /// A worker number beyond the workers, or more workers than the layout of handles can name.
+    Workers(u32),
+    /// A prefix length above 32 on this port.
+    Prefix(usize),
+    /// A prefix length above 32 in the proxy networks.
+    ProxyPrefix,
+    /// A VLAN outside 1 to 4094 on this port.
+    Vlan(usize),
+    /// An MTU below 68 on this port.
+    Mtu(usize),
+    /// The memory for this table could not be had.
+    Memory(&'static str),
+}
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ports(count) => write!(f, "{count} ports: a worker serves 1 to {PORTS}"),
+            Self::Bindings(count) => write!(f, "{count} bindings: none, or more than a handle can name"),
+            Self::Workers(count) => {
+                write!(f, "{count} workers: more than a handle can name, or fewer than this one's number")
+            }
+            Self::Prefix(port) => write!(f, "port {port}: a prefix length is 0 to 32"),
+            Self::ProxyPrefix => write!(f, "proxy networks: a prefix length is 0 to 32"),
+            Self::Vlan(port) => write!(f, "port {port}: a VLAN is 1 to 4094"),
+            Self::Mtu(port) => write!(f, "port {port}: an MTU is at least 68 (RFC 791)"),
+            Self::Memory(table) => write!(f, "no memory for the table of {table}"),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}

@@ -1,0 +1,38 @@
+//! What can become of a packet: a closed list.
+
+use crate::msg::{Fate, PortId, PuntClass};
+use crate::reason::DropReason;
+
+/// What the caller of the path does with the frame now.
+///
+/// Who counts: the path counts the drops that it decides ([`Verdict::Drop`], [`Verdict::Reply`]) and what it absorbs; the
+/// worker counts what it then sends, punts and hands over, or a drop with its own reason where a queue or ring is full.
+/// So every received packet is counted exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it out of this port.
+    Forward(PortId),
+    /// The packet was dropped, and the frame now holds the ICMP error that says so: send that out of this port.
+    Reply(PortId, DropReason),
+    /// Copy it to the control thread, unchanged, and free it.
+    Punt(PuntClass),
+    /// Hand it, unchanged, to the worker that owns its host.
+    HandOff(u8),
+    /// The gateway took it in itself (an ICMP error about one of its tunnels): free it.
+    Absorb,
+    /// Free it.
+    Drop(DropReason),
+}
+
+impl From<Verdict> for Fate {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Forward(port) => Fate::Forward(port),
+            Verdict::Reply(port, reason) => Fate::Reply(port, reason),
+            Verdict::Punt(class) => Fate::Punt(class),
+            Verdict::HandOff(worker) => Fate::HandOff(worker),
+            Verdict::Absorb => Fate::Absorb,
+            Verdict::Drop(reason) => Fate::Drop(reason),
+        }
+    }
+}
