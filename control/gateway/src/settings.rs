@@ -1,0 +1,509 @@
+//! What a person configures about the gateway: the sections `[realm]`, `[dns]` and `[cetp]` of cesd's file.
+//!
+//! serde finds wrong keys and types, with their line; [`Settings::check`] finds what is wrong between values, and names
+//! the key, so that the driver can point at the line too.
+
+use crate::names::{Name, is_within};
+use ces_cetp::engine::Proto;
+use ces_dataplane::msg::Encapsulation;
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Longest TTL of an answer with a proxy address that is allowed, in seconds: a proxy address is not used again before
+/// the last answer that named it has run out, so this bounds how long a pool stays occupied by what is gone.
+pub const ANSWER_TTL_MAX_S: u32 = 3600;
+/// Most bindings of one host that can be configured: half of the largest pool, so that addresses which rest after use
+/// do not starve it. 2^16 bindings take 4 MiB of the worker's slab.
+pub const HOST_BINDINGS_MAX: u32 = 1 << 16;
+/// Endpoints that can be published: what a querier accepts in one answer (ces.md: 5).
+pub const ENDPOINTS_MAX: usize = 5;
+
+/// All sections that concern the gateway's core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The realm that it serves.
+    pub realm: Realm,
+    /// Its name service.
+    pub dns: Dns,
+    /// Its signalling with other gateways.
+    pub cetp: Cetp,
+}
+
+/// The realm behind the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Realm {
+    /// A short name for logs and metrics.
+    pub name: String,
+    /// Our CES id: also the CN of our certificate.
+    pub ces_id: Name,
+    /// The zones that we are authoritative for; every host's names lie in one of them.
+    pub zones: Vec<Name>,
+    /// The private networks inside; every host's address lies in one of them.
+    pub networks: Vec<Ipv4Net>,
+    /// Where proxy addresses come from. Each inside host has this whole pool for itself, lowest address first.
+    #[serde(default = "default_proxy_pool")]
+    pub proxy_pool: Ipv4Net,
+    /// Most bindings that one host may have at a time.
+    #[serde(default = "default_host_bindings")]
+    pub host_bindings: u32,
+    /// How long a proxy address rests after its binding ended before another binding of that host gets it, in
+    /// seconds. At least the longest answer TTL, or a resolver's cache may lead a host to the wrong far host.
+    #[serde(default = "default_proxy_rest")]
+    pub proxy_rest_s: u32,
+}
+
+/// The gateway as a name server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// The resolvers to ask, in order; port 53 where none is given.
+    pub upstreams: Vec<Upstream>,
+    /// Our own name as a name server of the zones: NS record and SOA's MNAME.
+    pub name_server: Name,
+    /// Our public addresses as a name server, answered for `name_server` where that lies in a zone of ours.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// The mailbox in the SOA, as a name (RFC 1035 §3.3.13).
+    #[serde(default)]
+    pub mailbox: Option<Name>,
+    /// TTL of the first answer with a new proxy address, in seconds.
+    #[serde(default = "default_new_ttl")]
+    pub new_ttl_s: u32,
+    /// TTL of answers with the proxy address of a pair that is connected already, in seconds.
+    #[serde(default = "default_connected_ttl")]
+    pub connected_ttl_s: u32,
+    /// TTL of what we publish outside (NAPTR, NS, SOA), in seconds.
+    #[serde(default = "default_published_ttl")]
+    pub published_ttl_s: u32,
+    /// TTL of negative answers, in seconds (the SOA's MINIMUM, RFC 2308 §4).
+    #[serde(default = "default_negative_ttl")]
+    pub negative_ttl_s: u32,
+    /// How long the NAPTR of a name is waited for, in milliseconds.
+    #[serde(default = "default_naptr_timeout")]
+    pub naptr_timeout_ms: u32,
+    /// How long a forwarded query is waited for, in milliseconds.
+    #[serde(default = "default_forward_timeout")]
+    pub forward_timeout_ms: u32,
+    /// Negotiations that DNS queries may start, a second; a burst of as many. 0 = no limit.
+    #[serde(default = "default_negotiation_rate")]
+    pub negotiation_rate: u32,
+    /// Queries of one inside host, a second; a burst of as many. 0 = no limit.
+    #[serde(default = "default_host_rate")]
+    pub host_rate: u32,
+    /// Queries from the outside, a second; a burst of as many; beyond that they are dropped. 0 = no limit.
+    #[serde(default = "default_outside_rate")]
+    pub outside_rate: u32,
+    /// Queries that may wait for an answer at a time.
+    #[serde(default = "default_waiting")]
+    pub waiting: u32,
+    /// Queries that may wait for the same pair of host and name.
+    #[serde(default = "default_waiting_per_name")]
+    pub waiting_per_name: u32,
+    /// Entries of the resolver's cache.
+    #[serde(default = "default_cache_entries")]
+    pub cache_entries: u32,
+}
+
+/// A resolver to ask: an address, or an address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Upstream {
+    /// With its port.
+    Socket(SocketAddr),
+    /// At port 53.
+    Address(IpAddr),
+}
+
+impl Upstream {
+    /// Where to send to.
+    pub fn socket(self) -> SocketAddr {
+        match self {
+            Self::Socket(socket) => socket,
+            Self::Address(address) => SocketAddr::new(address, 53),
+        }
+    }
+}
+
+/// The gateway as a CETP peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cetp {
+    /// Where we listen, and what NAPTR records say about it.
+    pub endpoints: Vec<PublishedEndpoint>,
+    /// Our addresses for tunnels, for each network over which peers reach us.
+    pub locators: Vec<RoutingLocator>,
+    /// Encapsulations that we speak, with our preference for each: the higher the better.
+    #[serde(default)]
+    pub payloads: Payloads,
+    /// CES ids of the peers that may negotiate; empty = any that the transport authenticates.
+    #[serde(default)]
+    pub trusted: Vec<Name>,
+    /// Idle lifetime of a binding where neither policy names one, in seconds.
+    #[serde(default = "default_idle_ttl")]
+    pub idle_ttl_s: u16,
+    /// Hard lifetime of a binding where neither policy names one, in seconds; 0 = none.
+    #[serde(default)]
+    pub hard_ttl_s: u32,
+    /// The protocol engine's limits.
+    #[serde(default)]
+    pub limits: ces_cetp::Limits,
+}
+
+/// A place where peers connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedEndpoint {
+    /// The address in the NAPTR record.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The transport.
+    #[serde(default = "default_proto")]
+    pub proto: Proto,
+    /// The NAPTR's order: lower is tried first.
+    #[serde(default = "default_order")]
+    pub order: u16,
+    /// The NAPTR's preference: within an order, lower is tried first.
+    #[serde(default = "default_endpoint_preference")]
+    pub preference: u16,
+    /// The network over which it is reached, such as an Internet exchange.
+    #[serde(default)]
+    pub alias: Option<String>,
+}
+
+/// One of our addresses for tunnels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingLocator {
+    /// The outer source address of what we send.
+    pub address: Ipv4Addr,
+    /// The network over which it is reached; two gateways pair locators of the same alias.
+    #[serde(default = "default_alias")]
+    pub alias: String,
+    /// Our preference: higher is better.
+    #[serde(default = "default_locator_preference")]
+    pub preference: u16,
+    /// The order in the CETP TLV: higher is better within the same preference.
+    #[serde(default = "default_order")]
+    pub order: u16,
+}
+
+/// The encapsulations in use, each with our preference (higher is better); absent = not spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payloads {
+    /// RFC 7348.
+    #[serde(default)]
+    pub vxlan: Option<u16>,
+    /// RFC 2784 and 2890.
+    #[serde(default)]
+    pub gre: Option<u16>,
+    /// RFC 8926.
+    #[serde(default)]
+    pub geneve: Option<u16>,
+}
+
+impl Default for Payloads {
+    fn default() -> Self {
+        Self { vxlan: Some(80), gre: Some(60), geneve: Some(40) }
+    }
+}
+
+impl Payloads {
+    /// Those that are spoken.
+    pub fn iter(self) -> impl Iterator<Item = (Encapsulation, u16)> {
+        [
+            (Encapsulation::Vxlan, self.vxlan),
+            (Encapsulation::Gre, self.gre),
+            (Encapsulation::Geneve, self.geneve),
+        ]
+        .into_iter()
+        .filter_map(|(encapsulation, preference)| preference.map(|p| (encapsulation, p)))
+    }
+}
+
+fn default_proxy_pool() -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 16)
+}
+const fn default_host_bindings() -> u32 {
+    4096
+}
+const fn default_proxy_rest() -> u32 {
+    120
+}
+const fn default_new_ttl() -> u32 {
+    30
+}
+const fn default_connected_ttl() -> u32 {
+    120
+}
+const fn default_published_ttl() -> u32 {
+    30
+}
+const fn default_negative_ttl() -> u32 {
+    5
+}
+const fn default_naptr_timeout() -> u32 {
+    500
+}
+const fn default_forward_timeout() -> u32 {
+    4000
+}
+const fn default_negotiation_rate() -> u32 {
+    800
+}
+const fn default_host_rate() -> u32 {
+    1000
+}
+const fn default_outside_rate() -> u32 {
+    10_000
+}
+const fn default_waiting() -> u32 {
+    16_384
+}
+const fn default_waiting_per_name() -> u32 {
+    16
+}
+const fn default_cache_entries() -> u32 {
+    65_536
+}
+const fn default_idle_ttl() -> u16 {
+    300
+}
+const fn default_proto() -> Proto {
+    Proto::Tls
+}
+const fn default_order() -> u16 {
+    100
+}
+const fn default_endpoint_preference() -> u16 {
+    10
+}
+const fn default_locator_preference() -> u16 {
+    100
+}
+fn default_alias() -> String {
+    "internet".to_owned()
+}
+
+/// Something that does not fit together, and the key to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted path in the TOML file, such as `realm.proxy_pool` or `cetp.endpoints[1].port`.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+impl Settings {
+    /// Everything that is wrong between values, in the order of the file; empty = good. `own` are the gateway's own
+    /// addresses on its ports.
+    pub fn check(&self, own: &[Ipv4Addr]) -> Vec<Problem> {
+        let mut found = Problems(Vec::new());
+        self.check_realm(own, &mut found);
+        self.check_dns(&mut found);
+        self.check_cetp(own, &mut found);
+        found.0
+    }
+
+    fn check_realm(&self, own: &[Ipv4Addr], found: &mut Problems) {
+        let realm = &self.realm;
+        if realm.name.is_empty() {
+            found.add("realm.name", "must not be empty");
+        }
+        if realm.zones.is_empty() {
+            found.add("realm.zones", "names no zone; without one no host can be reached by name");
+        }
+        for (i, zone) in realm.zones.iter().enumerate() {
+            if let Some(other) = realm.zones[..i].iter().find(|z| *z == zone) {
+                found.add(format!("realm.zones[{i}]"), format!("{other} is listed twice"));
+            }
+        }
+        if realm.networks.is_empty() {
+            found.add("realm.networks", "names no network; no host could have an address");
+        }
+        for (i, network) in realm.networks.iter().enumerate() {
+            let key = format!("realm.networks[{i}]");
+            if network.addr() != network.network() {
+                found.add(key.as_str(), format!("{network} has host bits set; write {}", network.trunc()));
+            }
+            if let Some(other) = realm.networks[..i].iter().find(|o| overlap(o, network)) {
+                found.add(key, format!("{network} overlaps {other}"));
+            }
+        }
+        let pool = realm.proxy_pool;
+        if pool.addr() != pool.network() {
+            found.add("realm.proxy_pool", format!("{pool} has host bits set; write {}", pool.trunc()));
+        }
+        if !(8..=28).contains(&pool.prefix_len()) {
+            found.add("realm.proxy_pool", format!("{pool}: a prefix length from 8 to 28 was expected"));
+        }
+        if let Some(network) = realm.networks.iter().find(|n| overlap(n, &pool)) {
+            found.add("realm.proxy_pool", format!("{pool} overlaps the realm's network {network}"));
+        }
+        if let Some(address) = own.iter().find(|a| pool.contains(*a)) {
+            found.add("realm.proxy_pool", format!("{pool} contains the gateway's own address {address}"));
+        }
+        if realm.host_bindings == 0 || realm.host_bindings > HOST_BINDINGS_MAX {
+            found.add("realm.host_bindings", format!("1 to {HOST_BINDINGS_MAX} was expected"));
+        }
+        if u64::from(realm.host_bindings) > pool_size(&pool) {
+            found.add(
+                "realm.host_bindings",
+                format!("{} bindings a host do not fit in the pool {pool}", realm.host_bindings),
+            );
+        }
+        let longest = self.dns.connected_ttl_s.max(self.dns.new_ttl_s);
+        if realm.proxy_rest_s < longest {
+            found.add(
+                "realm.proxy_rest_s",
+                format!(
+                    "{} s is shorter than the longest answer TTL ({longest} s); a cached answer would lead to another \
+                     host",
+                    realm.proxy_rest_s
+                ),
+            );
+        }
+    }
+
+    fn check_dns(&self, found: &mut Problems) {
+        let dns = &self.dns;
+        if dns.upstreams.is_empty() {
+            found.add("dns.upstreams", "names no resolver");
+        }
+        for (i, upstream) in dns.upstreams.iter().enumerate() {
+            let socket = upstream.socket();
+            if socket.ip().is_unspecified() || socket.ip().is_multicast() || socket.port() == 0 {
+                found.add(format!("dns.upstreams[{i}]"), format!("{socket} cannot be asked"));
+            }
+        }
+        for (key, value, least) in [
+            ("dns.new_ttl_s", dns.new_ttl_s, 0),
+            ("dns.connected_ttl_s", dns.connected_ttl_s, 0),
+            ("dns.negative_ttl_s", dns.negative_ttl_s, 0),
+        ] {
+            if value < least || value > ANSWER_TTL_MAX_S {
+                found.add(key, format!("{value} s: {least} to {ANSWER_TTL_MAX_S} was expected"));
+            }
+        }
+        if dns.published_ttl_s == 0 || dns.published_ttl_s > 86_400 {
+            found.add("dns.published_ttl_s", format!("{} s: 1 to 86400 was expected", dns.published_ttl_s));
+        }
+        for (key, value) in [
+            ("dns.naptr_timeout_ms", dns.naptr_timeout_ms),
+            ("dns.forward_timeout_ms", dns.forward_timeout_ms),
+        ] {
+            if !(10..=30_000).contains(&value) {
+                found.add(key, format!("{value} ms: 10 to 30000 was expected"));
+            }
+        }
+        for (key, value) in [
+            ("dns.waiting", dns.waiting),
+            ("dns.waiting_per_name", dns.waiting_per_name),
+            ("dns.cache_entries", dns.cache_entries),
+        ] {
+            if value == 0 || value > 1 << 24 {
+                found.add(key, format!("{value}: 1 to {} was expected", 1 << 24));
+            }
+        }
+        let inside = self.realm.zones.iter().any(|zone| is_within(dns.name_server.as_str(), zone.as_str()));
+        if inside && dns.addresses.is_empty() {
+            found.add(
+                "dns.addresses",
+                format!("{} lies in a zone of ours, so its address must be given here", dns.name_server),
+            );
+        }
+    }
+
+    fn check_cetp(&self, own: &[Ipv4Addr], found: &mut Problems) {
+        let cetp = &self.cetp;
+        if cetp.endpoints.is_empty() {
+            found.add("cetp.endpoints", "names no endpoint; no peer could reach us");
+        }
+        if cetp.endpoints.len() > ENDPOINTS_MAX {
+            found.add(
+                "cetp.endpoints",
+                format!("{} endpoints; peers accept at most {ENDPOINTS_MAX}", cetp.endpoints.len()),
+            );
+        }
+        for (i, endpoint) in cetp.endpoints.iter().enumerate() {
+            if endpoint.port == 0 {
+                found.add(format!("cetp.endpoints[{i}].port"), "1 to 65535 was expected");
+            }
+            if endpoint.address.is_unspecified() || endpoint.address.is_multicast() {
+                found.add(
+                    format!("cetp.endpoints[{i}].address"),
+                    format!("{} cannot be connected to", endpoint.address),
+                );
+            }
+            if let Some(bad) = endpoint.alias.as_deref().and_then(wrong_alias) {
+                found.add(format!("cetp.endpoints[{i}].alias"), bad);
+            }
+            let same = |o: &PublishedEndpoint| (o.address, o.port) == (endpoint.address, endpoint.port);
+            if cetp.endpoints[..i].iter().any(same) {
+                found.add(
+                    format!("cetp.endpoints[{i}]"),
+                    format!("{}:{} is listed twice", endpoint.address, endpoint.port),
+                );
+            }
+        }
+        if cetp.locators.is_empty() {
+            found.add("cetp.locators", "names no locator; no tunnel could be agreed");
+        }
+        for (i, locator) in cetp.locators.iter().enumerate() {
+            if !own.is_empty() && !own.contains(&locator.address) {
+                found.add(
+                    format!("cetp.locators[{i}].address"),
+                    format!("{} is not an address of one of our ports", locator.address),
+                );
+            }
+            if let Some(bad) = wrong_alias(&locator.alias) {
+                found.add(format!("cetp.locators[{i}].alias"), bad);
+            }
+        }
+        if cetp.payloads.iter().next().is_none() {
+            found.add("cetp.payloads", "names no encapsulation; vxlan, gre or geneve was expected");
+        }
+        for (i, peer) in cetp.trusted.iter().enumerate() {
+            if *peer == self.realm.ces_id {
+                found.add(format!("cetp.trusted[{i}]"), format!("{peer} is our own CES id"));
+            }
+        }
+    }
+}
+
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem { key: key.into(), message: message.into() });
+    }
+}
+
+/// How many addresses of a pool can be given out: all but the network's and the broadcast address.
+pub fn pool_size(pool: &Ipv4Net) -> u64 {
+    (1u64 << (32 - pool.prefix_len())).saturating_sub(2)
+}
+
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// `?`, `!` and `=` have a meaning in the NAPTR's regular expression.
+fn wrong_alias(alias: &str) -> Option<String> {
+    let bad = alias.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'));
+    match bad {
+        Some(c) => Some(format!("an alias consists of letters, digits, '-', '_' and '.', not {c:?}")),
+        None if alias.is_empty() || alias.len() > 32 => Some("an alias has 1 to 32 characters".to_owned()),
+        None => None,
+    }
+}
