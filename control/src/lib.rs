@@ -3,3 +3,5 @@
 
 pub mod datagram;
 pub mod log;
+pub mod netlink;
+pub mod tap;
