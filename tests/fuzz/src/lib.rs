@@ -1,0 +1,7 @@
+//! What the fuzz targets do with their bytes. Also run over the seeds by an ordinary test, tests/seeds.rs.
+
+#![forbid(unsafe_code)]
+
+pub mod cetp;
+pub mod dns;
+pub mod packet;

@@ -1,0 +1,162 @@
+//! Frames through the packet path, with bindings of every kind installed.
+//!
+//! The input is a sequence of frames, each behind a header of 4 bytes: flags, seconds to let pass, and its length in two.
+//! Checksums would keep a fuzzer at the door, so flags say which of them are put right first.
+
+use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
+use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId};
+use ces_dataplane::path::process;
+use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::state::State;
+use ces_dataplane::verdict::Verdict;
+use std::net::Ipv4Addr;
+
+/// Flag: the frame arrives on the outside port.
+pub const OUTSIDE: u8 = 0x01;
+/// Flag: the first IPv4 header gets its right checksum.
+pub const FIX_OUTER: u8 = 0x02;
+/// Flag: so does the IPv4 header inside of a tunnel.
+pub const FIX_INNER: u8 = 0x04;
+
+const INSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const SECOND_NS: u64 = 1_000_000_000;
+const BINDINGS: u32 = 64;
+
+struct Spare(Vec<MemoryFrame>);
+
+impl Buffers<MemoryFrame> for Spare {
+    fn allocate(&mut self) -> Option<MemoryFrame> {
+        self.0.pop()
+    }
+
+    fn send(&mut self, _: PortId, frame: MemoryFrame) {
+        assert!(frame.data().len() <= MemoryFrame::SIZE);
+    }
+}
+
+/// A worker with three tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
+/// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other.
+pub fn state() -> State {
+    let port = |side, mac, address: [u8; 4], prefix, networks: &[([u8; 4], u8)]| PortSettings {
+        side,
+        mac,
+        addresses: vec![(address.into(), prefix)],
+        networks: networks.iter().map(|&(network, prefix)| (network.into(), prefix)).collect(),
+        vlan: None,
+        mtu: 1500,
+    };
+    let mut settings = Settings::new(
+        vec![
+            port(Side::Inside, INSIDE_MAC, [192, 168, 10, 1], 24, &[([192, 168, 10, 0], 24)]),
+            port(Side::Outside, OUTSIDE_MAC, GATEWAY.octets(), 30, &[]),
+        ],
+        BINDINGS,
+    );
+    settings.tunnels = 4;
+    settings.neighbours = 8;
+    settings.limited = 4;
+    settings.tcp_listen = vec![(Side::Outside, 48001), (Side::Inside, 53)];
+    settings.proxy_networks = vec![(Ipv4Addr::new(10, 0, 0, 0), 8)];
+    let layout = settings.layout;
+    let mut state = State::new(&settings).expect("small tables");
+
+    let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]) };
+    let mut commands = vec![
+        Command::SetNeighbour(NeighbourId(0), neighbour(1, 1)),
+        Command::SetNeighbour(NeighbourId(1), neighbour(0, 11)),
+        Command::SetNeighbour(NeighbourId(2), neighbour(0, 12)),
+    ];
+    let encapsulations = [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve];
+    for (index, encapsulation) in encapsulations.into_iter().enumerate() {
+        let tunnel = Tunnel {
+            encapsulation,
+            local: GATEWAY,
+            remote: PEER,
+            id_in: 0x0001_0203 + index as u32,
+            id_out: 0x000a_0b0c + index as u32,
+            neighbour: NeighbourId(0),
+            mtu: 1500,
+        };
+        commands.push(Command::SetTunnel(TunnelId(index as u16), tunnel));
+    }
+    let first = Ipv4Addr::new(192, 168, 10, 11);
+    let second = Ipv4Addr::new(192, 168, 10, 12);
+    let through = |tunnel: u16| Far::Tunnel { tunnel: TunnelId(tunnel), remote_tag: 0xc0de_0000 + u32::from(tunnel) };
+    let proxy = |last| Ipv4Addr::new(10, 0, 0, last);
+    let web = Limits { protocol: Some(6), port: Some(80), ..Limits::default() };
+    let slow = Limits { rate_bps: Some(64_000), ..Limits::default() };
+    let bindings = [
+        (first, proxy(1), through(0), 1, Limits::default()),
+        (first, proxy(2), through(1), 1, Limits::default()),
+        (first, proxy(3), through(2), 1, Limits::default()),
+        (first, proxy(4), through(0), 1, web),
+        (first, proxy(5), through(0), 1, slow),
+        (first, proxy(6), Far::Local { source: proxy(1), destination: second }, 2, Limits::default()),
+        (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, Limits::default()),
+    ];
+    for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
+        let binding = Binding { host, proxy, far, neighbour: NeighbourId(neighbour), idle_s: 60, hard_s: 0, limits };
+        commands.push(Command::InsertBinding(layout.handle(0, slot as u32, 1), binding));
+    }
+    for command in commands {
+        assert!(state.ready(), "nothing is under way yet");
+        state.command(command, 0);
+    }
+    state
+}
+
+/// The property: no panic, a verdict for every frame, and nothing sent that no port could carry.
+pub fn run(data: &[u8]) {
+    let mut state = state();
+    let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
+    let mut now = SECOND_NS;
+    let mut rest = data;
+    while let [flags, seconds, high, low, after @ ..] = rest {
+        let (bytes, next) = after.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(after.len()));
+        rest = next;
+        now += u64::from(*seconds) * SECOND_NS;
+        let mut frame = MemoryFrame::new(bytes);
+        if flags & FIX_INNER != 0 {
+            fix_inner(frame.data_mut());
+        }
+        if flags & FIX_OUTER != 0 {
+            fix_ipv4(frame.data_mut(), 14);
+        }
+        let port = flags & OUTSIDE;
+        match process(&mut state, port, &mut frame, &mut spare, now) {
+            Verdict::Forward(port) | Verdict::Reply(port, _) => {
+                assert!(port < 2 && frame.data().len() >= 34, "{port} {frame:?}");
+            }
+            Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
+            Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
+        }
+        state.tick(now);
+        while state.peek_event().is_some() {
+            state.pop_event();
+        }
+    }
+}
+
+fn fix_ipv4(frame: &mut [u8], at: usize) {
+    let Some(header) = frame.get_mut(at..).filter(|rest| rest.len() >= 20) else { return };
+    let length = (usize::from(header[0] & 15) * 4).clamp(20, header.len());
+    header[10..12].fill(0);
+    let sum: u32 =
+        header[..length & !1].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Where an IPv4 header stands behind an outer header without options: Ethernet 14, IPv4 20, then VXLAN or GENEVE with
+/// UDP 16, or GRE with a key 8, then the inner Ethernet header 14.
+fn fix_inner(frame: &mut [u8]) {
+    match frame.get(23) {
+        Some(17) => fix_ipv4(frame, 14 + 20 + 16 + 14),
+        Some(47) => fix_ipv4(frame, 14 + 20 + 8 + 14),
+        _ => {}
+    }
+}
