@@ -14,6 +14,7 @@ pub mod settings;
 pub mod state;
 pub mod tag;
 pub mod verdict;
+pub mod wire;
 
 /// Nanoseconds since an arbitrary start. The core reads no clock: `now` is an argument.
 pub type Nanos = u64;

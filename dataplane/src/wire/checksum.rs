@@ -1,0 +1,159 @@
+//! The Internet checksum: computed (RFC 1071), and updated when a few words change (RFC 1624).
+//!
+//! One's complement has two zeros. A sum over anything but zeros is never +0 here, so a computed checksum is never
+//! 0xffff; UDP alone writes 0xffff for a computed 0, because there 0 means "none" (RFC 768).
+
+/// A one's complement sum, not yet folded. Room for 2³² words.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum(pub u64);
+
+impl Sum {
+    /// Adds a word.
+    #[inline(always)]
+    pub const fn word(self, word: u16) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// Adds two words at once: 2¹⁶ and 1 are the same modulo 0xffff (RFC 1071 §2 (C)).
+    #[inline(always)]
+    pub const fn words(self, words: u32) -> Self {
+        Self(self.0 + words as u64)
+    }
+
+    /// Adds bytes in network order; an odd last byte counts as the upper half of a word.
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let mut sum = self.0;
+        for word in words {
+            sum += u64::from(u32::from_be_bytes(*word));
+        }
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        Self(sum + u64::from(u32::from_be_bytes(last)))
+    }
+
+    /// The change of a word: what was, and what is now (RFC 1624 eqn. 3: ~m + m').
+    #[inline(always)]
+    pub const fn replace(self, old: u16, new: u16) -> Self {
+        self.word(!old).word(new)
+    }
+
+    /// The change of two words.
+    #[inline(always)]
+    pub const fn replace_words(self, old: u32, new: u32) -> Self {
+        self.words(!old).words(new)
+    }
+
+    /// The sum as 16 bits.
+    #[inline(always)]
+    pub const fn fold(self) -> u16 {
+        let x = (self.0 >> 32) + (self.0 & 0xffff_ffff);
+        let x = (x >> 16) + (x & 0xffff);
+        let x = (x >> 16) + (x & 0xffff);
+        let x = (x >> 16) + (x & 0xffff);
+        x as u16
+    }
+
+    /// The checksum of what was summed.
+    #[inline(always)]
+    pub const fn checksum(self) -> u16 {
+        !self.fold()
+    }
+
+    /// A checksum after these changes (RFC 1624 eqn. 3: HC' = ~(~HC + ~m + m')).
+    #[inline(always)]
+    pub const fn adjust(self, checksum: u16) -> u16 {
+        self.word(!checksum).checksum()
+    }
+
+    /// A UDP checksum after these changes: 0 stays 0 (there is none), and a computed 0 becomes 0xffff (RFC 768).
+    #[inline(always)]
+    pub const fn adjust_udp(self, checksum: u16) -> u16 {
+        match (checksum, self.adjust(checksum)) {
+            (0, _) => 0,
+            (_, 0) => 0xffff,
+            (_, adjusted) => adjusted,
+        }
+    }
+}
+
+/// The checksum of `bytes`.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    Sum::default().bytes(bytes).checksum()
+}
+
+/// Whether `bytes`, checksum included, sum up as they should.
+pub fn valid(bytes: &[u8]) -> bool {
+    Sum::default().bytes(bytes).fold() == 0xffff
+}
+
+/// [`valid`] for an IPv4 header without options. The sum does not depend on the byte order (RFC 1071 §2 (B)).
+#[inline(always)]
+pub fn valid_header(header: &[u8; 20]) -> bool {
+    let word = |at: usize| {
+        u64::from(u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
+    };
+    Sum(word(0) + word(4) + word(8) + word(12) + word(16)).fold() == 0xffff
+}
+
+/// The sum of the pseudo header of TCP, UDP and their like (RFC 9293 §3.1).
+pub fn pseudo(source: u32, destination: u32, protocol: u8, length: usize) -> Sum {
+    Sum::default().words(source).words(destination).word(u16::from(protocol)).word(length as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 §4.1, word by word with end-around carry.
+    fn plain(bytes: &[u8]) -> u16 {
+        let mut sum: u32 = 0;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_the_plain_one(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(checksum(&bytes), plain(&bytes));
+        }
+
+        #[test]
+        fn adjusting_is_recomputing(
+            mut bytes in proptest::collection::vec(any::<u8>(), 24..60), new: u32, at in 1usize..5,
+        ) {
+            bytes[0] |= 1; // a header is never all zeros
+            let before = plain(&bytes);
+            let old = u32::from_be_bytes(bytes[at * 4..at * 4 + 4].try_into().unwrap());
+            bytes[at * 4..at * 4 + 4].copy_from_slice(&new.to_be_bytes());
+            prop_assert_eq!(Sum::default().replace_words(old, new).adjust(before), plain(&bytes));
+        }
+
+        #[test]
+        fn a_valid_header_is_known_in_either_order(mut header: [u8; 20]) {
+            header[0] |= 1;
+            header[10..12].fill(0);
+            let sum = plain(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            prop_assert!(valid(&header) && valid_header(&header));
+            header[19] ^= 1;
+            prop_assert!(!valid(&header) && !valid_header(&header));
+        }
+    }
+
+    #[test]
+    fn rfc_1624_example_does_not_become_minus_zero() {
+        // RFC 1624 §4: HC = 0xdd2f, m = 0x5555, m' = 0x3285 gives 0x0000 and not 0xffff.
+        assert_eq!(Sum::default().replace(0x5555, 0x3285).adjust(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn udp_zero_is_none_and_computed_zero_is_all_ones() {
+        assert_eq!(Sum::default().replace(1, 2).adjust_udp(0), 0);
+        assert_eq!(Sum::default().replace(0x5555, 0x3285).adjust_udp(0xdd2f), 0xffff);
+    }
+}

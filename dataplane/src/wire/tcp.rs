@@ -1,0 +1,127 @@
+//! TCP (RFC 9293), with the one option that the path changes: the maximum segment size.
+
+use super::{Wire, read16};
+use crate::reason::DropReason;
+
+/// Bytes of a header without options.
+pub const LENGTH: usize = 20;
+/// Where its checksum stands.
+pub const CHECKSUM: usize = 16;
+/// The flag SYN.
+pub const SYN: u8 = 0x02;
+/// The flag RST.
+pub const RST: u8 = 0x04;
+/// The flag ACK.
+pub const ACK: u8 = 0x10;
+
+/// A TCP header. Options are not part of it: they stand between byte 20 and [`Wire::length`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledged sequence number.
+    pub acknowledgement: u32,
+    /// Bytes of the header, options included: 20 to 60, a multiple of 4.
+    pub header_length: u8,
+    /// FIN, SYN, RST, PSH, ACK, URG, ECE, CWR from bit 0 on.
+    pub flags: u8,
+    /// Receive window.
+    pub window: u16,
+    /// Checksum.
+    pub checksum: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
+}
+
+impl Wire for Header {
+    #[inline(always)]
+    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+        let Some(header) = bytes.first_chunk::<LENGTH>() else {
+            return Err(DropReason::L4Malformed);
+        };
+        let header_length = usize::from(header[12] >> 4) * 4;
+        if header_length < LENGTH || header_length > bytes.len() {
+            return Err(DropReason::L4Malformed);
+        }
+        Ok(Self {
+            source_port: u16::from_be_bytes([header[0], header[1]]),
+            destination_port: u16::from_be_bytes([header[2], header[3]]),
+            sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            acknowledgement: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+            header_length: header_length as u8,
+            flags: header[13],
+            window: u16::from_be_bytes([header[14], header[15]]),
+            checksum: u16::from_be_bytes([header[16], header[17]]),
+            urgent: u16::from_be_bytes([header[18], header[19]]),
+        })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        usize::from(self.header_length)
+    }
+
+    /// Options are left as they stand in `bytes`.
+    fn emit(&self, bytes: &mut [u8]) {
+        bytes[0..2].copy_from_slice(&self.source_port.to_be_bytes());
+        bytes[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.acknowledgement.to_be_bytes());
+        bytes[12] = self.header_length / 4 << 4;
+        bytes[13] = self.flags;
+        bytes[14..16].copy_from_slice(&self.window.to_be_bytes());
+        bytes[16..18].copy_from_slice(&self.checksum.to_be_bytes());
+        bytes[18..20].copy_from_slice(&self.urgent.to_be_bytes());
+    }
+}
+
+/// Where the value of the maximum segment size option stands in a TCP header (options included), and the value.
+pub fn maximum_segment(header: &[u8]) -> Option<(usize, u16)> {
+    let mut at = LENGTH;
+    loop {
+        match *header.get(at..)? {
+            [] | [0, ..] => return None,
+            [1, ..] => at += 1,
+            [2, 4, _, _, ..] => return Some((at + 2, read16(header, at + 2))),
+            [_, length, ..] if length >= 2 => at += usize::from(length),
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::holds;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(words in 5u8..16, f: (u16, u16, u32, u32, u8, u16, u16, u16)) {
+            holds(&Header {
+                source_port: f.0, destination_port: f.1, sequence: f.2, acknowledgement: f.3,
+                header_length: words * 4, flags: f.4, window: f.5, checksum: f.6, urgent: f.7,
+            });
+        }
+
+        #[test]
+        fn segment_size_search_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Some((at, value)) = maximum_segment(&bytes) {
+                prop_assert_eq!(value, read16(&bytes, at));
+            }
+        }
+    }
+
+    #[test]
+    fn segment_size_is_found_behind_other_options() {
+        let mut header = [0; 32];
+        header[20..30].copy_from_slice(&[1, 3, 3, 7, 1, 2, 4, 0x05, 0xb4, 0]);
+        assert_eq!(maximum_segment(&header), Some((27, 1460)));
+        header[25] = 0;
+        assert_eq!(maximum_segment(&header), None);
+    }
+}
