@@ -246,7 +246,7 @@ impl Lab {
     /// A scrape of `/metrics`.
     #[track_caller]
     pub fn metrics(&self, realm: Realm) -> Metrics {
-        let page = self.run(&format!("gw{}", realm.letter()), "curl -sf http://127.0.0.1:9100/metrics");
+        let page = self.run(&format!("gw{}", realm.letter()), "curl -sf http://127.0.0.1:9180/metrics");
         Metrics::parse(page.expect()).unwrap_or_else(|error| panic!("{error}"))
     }
 
