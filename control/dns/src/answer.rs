@@ -137,7 +137,7 @@ pub(crate) fn bare_error(header: &Header, code: ResponseCode) -> Vec<u8> {
 /// A pointer to the question's name, which always stands right after the header.
 const QUESTION_POINTER: [u8; 2] = [0xc0, wire::HEADER as u8];
 /// Octets of an OPT record without options.
-const OPT: usize = 11;
+pub(crate) const OPT: usize = 11;
 
 /// Header and question.
 pub(crate) fn start(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3], room: usize) -> Vec<u8> {

@@ -13,6 +13,8 @@
 
 #[macro_use]
 mod label;
+mod flight;
+mod wire;
 
 pub mod answer;
 pub mod cache;
@@ -21,9 +23,10 @@ pub mod message;
 pub mod naptr;
 pub mod outcome;
 pub mod packet;
+pub mod question;
+pub mod resolution;
 pub mod resolver;
 pub mod reverse;
-mod wire;
 pub mod zone;
 
 pub use hickory_proto::op::ResponseCode;

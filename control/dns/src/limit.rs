@@ -1,10 +1,16 @@
 //! Rates of queries: a token bucket per client and one for the side.
+//!
+//! The table of clients is fixed in size: a client's bucket lies in one of [`WAYS`] places that a seeded hash of its
+//! address gives. Where all are taken, the fullest goes: it is the one that forgets least, since an unknown client starts
+//! with a full bucket. A flood from forged addresses so empties nobody's bucket but the side's.
 
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::Nanos;
+use crate::question::Seeded;
+use crate::{Nanos, SECOND};
 
 /// Rates of one side.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,7 +24,7 @@ pub struct Rates {
     pub total_per_second: u32,
     /// Queries that all clients together may ask at once.
     pub total_burst: u32,
-    /// Clients remembered.
+    /// Clients remembered: 48 octets each.
     pub clients: u32,
 }
 
@@ -29,15 +35,9 @@ impl Default for Rates {
             client_burst: 100,
             total_per_second: 20_000,
             total_burst: 20_000,
-            clients: 65_536,
+            clients: 16_384,
         }
     }
-}
-
-/// The buckets of one side.
-#[derive(Debug)]
-pub struct RateLimit {
-    rates: Rates,
 }
 
 /// Which rate is exceeded.
@@ -49,14 +49,151 @@ pub enum Exceeded {
     Total,
 }
 
-impl RateLimit {
-    /// Full buckets.
-    pub fn new(rates: Rates, _seed: u64) -> Self {
-        Self { rates }
+/// Places where one client's bucket may lie.
+const WAYS: usize = 4;
+
+/// A bucket as the time at which it will be full again: one number, which needs no refill.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    client: Option<IpAddr>,
+    full_at: Nanos,
+}
+
+/// The buckets of one side.
+#[derive(Debug)]
+pub struct RateLimit {
+    client: Rate,
+    total: Rate,
+    total_full_at: Nanos,
+    buckets: Box<[Bucket]>,
+    hash: Seeded,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    /// What one query costs.
+    cost: Nanos,
+    /// How far ahead of now `full_at` may lie: an empty bucket.
+    depth: Nanos,
+}
+
+impl Rate {
+    fn new(per_second: u32, burst: u32) -> Self {
+        let cost = SECOND / Nanos::from(per_second.max(1));
+        Self { cost, depth: cost * Nanos::from(burst) }
     }
 
-    /// Takes one query of that client, or says which rate it exceeds.
-    pub fn admit(&mut self, _client: IpAddr, _now: Nanos) -> Result<(), Exceeded> {
-        if self.rates.clients == 0 { Err(Exceeded::Client) } else { Ok(()) }
+    /// When the bucket will be full again after one query, if there is one left in it.
+    fn take(self, full_at: Nanos, now: Nanos) -> Option<Nanos> {
+        let next = full_at.max(now) + self.cost;
+        (next - now <= self.depth).then_some(next)
+    }
+}
+
+impl RateLimit {
+    /// Full buckets.
+    pub fn new(rates: &Rates, seed: u64) -> Self {
+        let empty = Bucket { client: None, full_at: 0 };
+        Self {
+            client: Rate::new(rates.client_per_second, rates.client_burst),
+            total: Rate::new(rates.total_per_second, rates.total_burst),
+            total_full_at: 0,
+            buckets: vec![empty; (rates.clients as usize).next_multiple_of(WAYS).max(WAYS)].into(),
+            hash: Seeded(seed),
+        }
+    }
+
+    /// Takes one query of that client, or says which rate it exceeds. What its own rate refuses costs the side nothing.
+    pub fn admit(&mut self, client: IpAddr, now: Nanos) -> Result<(), Exceeded> {
+        let client = subscriber(client);
+        let mut hasher = self.hash.build_hasher();
+        client.hash(&mut hasher);
+        let sets = self.buckets.len() / WAYS;
+        let from = (hasher.finish() % sets as u64) as usize * WAYS;
+        let ways = &mut self.buckets[from..from + WAYS];
+        let at = ways.iter().position(|b| b.client == Some(client));
+        let full_at = at.map_or(0, |at| ways[at].full_at);
+        let after = self.client.take(full_at, now).ok_or(Exceeded::Client)?;
+        self.total_full_at = self.total.take(self.total_full_at, now).ok_or(Exceeded::Total)?;
+        let at = at.or_else(|| (0..WAYS).min_by_key(|&at| ways[at].full_at));
+        if let Some(at) = at {
+            ways[at] = Bucket { client: Some(client), full_at: after };
+        }
+        Ok(())
+    }
+}
+
+/// One subscriber has a whole /64 of IPv6 addresses to choose from (RFC 6177 §2).
+fn subscriber(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn rates() -> Rates {
+        Rates { client_per_second: 10, client_burst: 5, total_per_second: 100, total_burst: 20, clients: 64 }
+    }
+
+    fn host(n: u32) -> IpAddr {
+        Ipv4Addr::from(0x0a00_0000 + n).into()
+    }
+
+    #[test]
+    fn a_client_has_its_burst_and_then_its_rate() {
+        let mut limit = RateLimit::new(&rates(), 1);
+        let now = 7 * SECOND;
+        for _ in 0..5 {
+            assert_eq!(limit.admit(host(1), now), Ok(()));
+        }
+        assert_eq!(limit.admit(host(1), now), Err(Exceeded::Client));
+        assert_eq!(limit.admit(host(2), now), Ok(()), "another client is not affected");
+        assert_eq!(limit.admit(host(1), now + SECOND / 10), Ok(()));
+        assert_eq!(limit.admit(host(1), now + SECOND / 10), Err(Exceeded::Client));
+        let admitted =
+            (0..1000).filter(|n| limit.admit(host(1), now + SECOND + n * SECOND / 100).is_ok()).count();
+        assert!((100..=106).contains(&admitted), "{admitted} in 10 s at 10/s");
+    }
+
+    #[test]
+    fn all_clients_share_the_total() {
+        let mut limit = RateLimit::new(&rates(), 1);
+        let admitted = (0..50).filter(|&n| limit.admit(host(n), SECOND).is_ok()).count();
+        assert_eq!(admitted, 20);
+        assert_eq!(limit.admit(host(99), SECOND), Err(Exceeded::Total));
+    }
+
+    #[test]
+    fn a_client_that_is_refused_costs_the_others_nothing() {
+        let mut limit = RateLimit::new(&rates(), 1);
+        for _ in 0..1000 {
+            let _ = limit.admit(host(1), SECOND);
+        }
+        assert_eq!((2..17).filter(|&n| limit.admit(host(n), SECOND).is_ok()).count(), 15);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_does_not_refill_a_busy_client() {
+        let rates = Rates { total_per_second: 1_000_000, total_burst: 1_000_000, ..rates() };
+        let mut limit = RateLimit::new(&rates, 1);
+        for _ in 0..5 {
+            limit.admit(host(1), SECOND).unwrap();
+        }
+        for n in 2..10_000 {
+            let _ = limit.admit(host(n), SECOND);
+        }
+        assert_eq!(limit.admit(host(1), SECOND), Err(Exceeded::Client));
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_is_its_64() {
+        let mut limit = RateLimit::new(&rates(), 1);
+        let host = |n: u128| IpAddr::V6(Ipv6Addr::from((0x2001_0db8 << 96) + n));
+        assert_eq!((0..20).filter(|&n| limit.admit(host(n), SECOND).is_ok()).count(), 5);
     }
 }

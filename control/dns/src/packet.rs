@@ -1,31 +1,328 @@
 //! An upstream response, kept as the bytes it came in.
+//!
+//! Forwarding must preserve every record, also of types that nobody here knows (RFC 3597 §3), so the answer to a client
+//! is the upstream's own bytes behind a header and question of the client's. That works because the question comes
+//! first and has the same length for everyone who asks it: pointers into it stay right and take the client's case. TTLs
+//! are patched where they stand; EDNS is hop by hop (RFC 6891 §6.2.6) and cut off.
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Name, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
+use crate::answer;
 use crate::message::Query;
+use crate::wire::{self, Frame, HEADER, Header, Walker};
 
-/// A response that answers its question, checked once.
+/// Bounds on TTLs, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TtlBounds {
+    /// Shorter ones of positive answers are raised to this.
+    pub min_s: u32,
+    /// Longer ones are cut to this.
+    pub max_s: u32,
+    /// Longer ones of negative answers are cut to this.
+    pub max_negative_s: u32,
+}
+
+labelled! {
+    /// What a response that could be read says.
+    Kind {
+        /// Records of the type asked for.
+        Answer = "answer",
+        /// The name exists without that type (RFC 2308 §2.2).
+        NoData = "no_data",
+        /// The name does not exist (RFC 2308 §2.1).
+        NxDomain = "nx_domain",
+        /// The server refuses.
+        Refused = "refused",
+        /// The server failed, or says something that is no answer, such as a referral.
+        Failure = "failure",
+        /// The server does not understand EDNS (RFC 6891 §7).
+        NoEdns = "no_edns",
+    }
+}
+
+labelled! {
+    /// Why a response cannot be used.
+    PacketFault {
+        /// Shorter than a header, or longer than a message can be.
+        Length = "length",
+        /// Not a response, or not to a standard query.
+        NotAResponse = "not_a_response",
+        /// Not exactly one question, or one that cannot be read.
+        Question = "question",
+        /// A record that is cut short, whose names do not end, or bytes after the last.
+        Record = "record",
+    }
+}
+
+/// CNAMEs that are followed within one answer. Chains beyond this are loops or abuse.
+const CHAIN: usize = 16;
+
+/// A response, checked once: every record whole, every name in well-known data ends.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
+    /// Header, question, records; from the OPT record on, nothing.
     bytes: Box<[u8]>,
+    /// Where each TTL stands.
+    ttls: Box<[u16]>,
+    question_end: u16,
+    additional_at: u16,
+    /// Records per section; the additional ones without OPT and what follows it.
+    counts: [u16; 3],
     code: ResponseCode,
+    kind: Kind,
+    lifetime_s: u32,
 }
 
 impl Packet {
-    /// The response code.
+    /// Reads a response; TTLs are brought into bounds at once.
+    pub fn parse(bytes: &[u8], bounds: TtlBounds) -> Result<Self, PacketFault> {
+        let header = Header::parse(bytes).ok_or(PacketFault::Length)?;
+        if bytes.len() > usize::from(u16::MAX) {
+            return Err(PacketFault::Length);
+        }
+        if !header.is_response() || header.opcode() != 0 {
+            return Err(PacketFault::NotAResponse);
+        }
+        let code = header.flags & wire::RCODE;
+        if header.questions == 0 && code != 0 {
+            // Servers that give up early echo no question.
+            return Ok(Self::bare(bytes, u8::try_from(code).unwrap_or(0)));
+        }
+        if header.questions != 1 {
+            return Err(PacketFault::Question);
+        }
+        let (name, at) = wire::read_plain_name(bytes, HEADER).ok_or(PacketFault::Question)?;
+        let question_end = at + 4;
+        let qtype = bytes.get(at..question_end).ok_or(PacketFault::Question)?;
+        let qtype = RecordType::from(u16::from_be_bytes([qtype[0], qtype[1]]));
+
+        let mut walker = Walker::new(bytes, question_end);
+        let mut answers = Vec::new();
+        let mut authorities = Vec::new();
+        for (section, count) in [(&mut answers, header.answers), (&mut authorities, header.authorities)] {
+            for _ in 0..count {
+                section.push(walker.next().filter(|r| names_end(bytes, r)).ok_or(PacketFault::Record)?);
+            }
+        }
+        let additional_at = walker.at();
+        let mut additionals = Vec::new();
+        let mut extended = 0;
+        let mut end = additional_at;
+        let mut cut = false;
+        for _ in 0..header.additionals {
+            let record = walker.next().filter(|r| names_end(bytes, r)).ok_or(PacketFault::Record)?;
+            if record.kind == RecordType::OPT {
+                extended = (record.ttl >> 24) as u8; // RFC 6891 §6.1.3
+                cut = true;
+            }
+            if !cut {
+                additionals.push(record);
+                end = walker.at();
+            }
+        }
+        if walker.at() != bytes.len() {
+            return Err(PacketFault::Record);
+        }
+
+        let code = ResponseCode::from(extended, code as u8);
+        let soa = authorities.iter().find(|r| r.kind == RecordType::SOA);
+        let end_of_chain = chain(bytes, &name, qtype, &answers);
+        let kind = match code {
+            ResponseCode::NoError if !end_of_chain.records.is_empty() => Kind::Answer,
+            // RFC 2308 §2.2: NODATA has an SOA or nothing; NS without SOA is a referral, which is no answer of a
+            // recursive server.
+            ResponseCode::NoError
+                if soa.is_some() || authorities.iter().all(|r| r.kind != RecordType::NS) =>
+            {
+                Kind::NoData
+            }
+            ResponseCode::NXDomain => Kind::NxDomain,
+            ResponseCode::Refused => Kind::Refused,
+            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => Kind::NoEdns,
+            _ => Kind::Failure,
+        };
+
+        let mut bounded = bytes[..end].to_vec();
+        let mut ttls = Vec::with_capacity(answers.len() + authorities.len() + additionals.len());
+        let negative = matches!(kind, Kind::NoData | Kind::NxDomain);
+        // RFC 2308 §5: a negative answer without SOA is not cached.
+        let mut lifetime_s = match (kind, soa) {
+            (Kind::Answer, _) => bounds.max_s,
+            (Kind::NoData | Kind::NxDomain, Some(_)) => bounds.max_negative_s,
+            _ => 0,
+        };
+        let additional_from = answers.len() + authorities.len();
+        for (index, record) in answers.iter().chain(&authorities).chain(&additionals).enumerate() {
+            // RFC 2181 §8: a TTL with the highest bit set means 0.
+            let ttl = if record.ttl >> 31 == 1 { 0 } else { record.ttl };
+            let ttl = if negative {
+                let ttl = ttl.min(bounds.max_negative_s);
+                // RFC 2308 §5: the lesser of the SOA's TTL and its MINIMUM, its last word.
+                match (record.kind, record.data.last_chunk()) {
+                    (RecordType::SOA, Some(&minimum)) => ttl.min(u32::from_be_bytes(minimum)),
+                    _ => ttl,
+                }
+            } else {
+                ttl.clamp(bounds.min_s.min(bounds.max_s), bounds.max_s)
+            };
+            // Glue may fade to 0 before the answer does.
+            if index < additional_from {
+                lifetime_s = lifetime_s.min(ttl);
+            }
+            bounded[record.ttl_at..record.ttl_at + 4].copy_from_slice(&ttl.to_be_bytes());
+            ttls.push(record.ttl_at as u16);
+        }
+        Ok(Self {
+            bytes: bounded.into(),
+            ttls: ttls.into(),
+            question_end: question_end as u16,
+            additional_at: additional_at as u16,
+            counts: [header.answers, header.authorities, additionals.len() as u16],
+            code,
+            kind,
+            lifetime_s,
+        })
+    }
+
+    /// An error without question.
+    fn bare(bytes: &[u8], code: u8) -> Self {
+        let code = ResponseCode::from(0, code);
+        let kind = match code {
+            ResponseCode::Refused => Kind::Refused,
+            ResponseCode::FormErr | ResponseCode::NotImp => Kind::NoEdns,
+            _ => Kind::Failure,
+        };
+        Self {
+            bytes: bytes[..HEADER].into(),
+            ttls: Box::default(),
+            question_end: HEADER as u16,
+            additional_at: HEADER as u16,
+            counts: [0; 3],
+            code,
+            kind,
+            lifetime_s: 0,
+        }
+    }
+
+    /// The response code, EDNS included.
     pub fn code(&self) -> ResponseCode {
         self.code
     }
 
-    /// The records of the answer section that belong to the question, CNAMEs followed. Those that cannot be decoded
-    /// are left out.
-    pub fn answers(&self) -> Vec<Record> {
-        Vec::new()
+    /// What it says.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// The response for that asker, aged by that many seconds.
-    pub fn reply(&self, _query: &Query, _age_s: u32) -> Vec<u8> {
-        self.bytes.to_vec()
+    /// For how long it may be cached: the least TTL of answer and authority, or what the SOA of a negative answer
+    /// grants, seconds. 0: not at all.
+    pub fn lifetime_s(&self) -> u32 {
+        self.lifetime_s
     }
+
+    /// TC is set.
+    pub fn is_truncated(&self) -> bool {
+        self.bytes[2] & (wire::TC >> 8) as u8 != 0
+    }
+
+    /// The question as it stands on the wire, in the case in which it came.
+    pub fn question(&self) -> &[u8] {
+        &self.bytes[HEADER..usize::from(self.question_end)]
+    }
+
+    /// Octets held.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + 2 * self.ttls.len() + size_of::<Self>()
+    }
+
+    /// The records of the type asked for, at the end of the chain of CNAMEs. Those that cannot be decoded are left out.
+    pub fn answers(&self) -> Vec<Record> {
+        let Some((name, at)) = wire::read_plain_name(&self.bytes, HEADER) else { return Vec::new() };
+        let qtype = RecordType::from(u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]));
+        let walker = Walker::new(&self.bytes, usize::from(self.question_end));
+        let frames: Vec<_> = walker.take(usize::from(self.counts[0])).collect();
+        chain(&self.bytes, &name, qtype, &frames)
+            .records
+            .into_iter()
+            .filter_map(|start| Record::read(&mut BinDecoder::new(&self.bytes).clone(start)).ok())
+            .collect()
+    }
+
+    /// The response for that asker of the same question, aged by that many seconds.
+    pub fn reply(&self, query: &Query, age_s: u32) -> Vec<u8> {
+        let question_end = usize::from(self.question_end);
+        if query.name.len() + 4 != question_end - HEADER {
+            return answer::serv_fail(query);
+        }
+        let limit = query.limit();
+        let opt = if query.edns.is_some() { answer::OPT } else { 0 };
+        let [answers, authorities, mut additionals] = self.counts;
+        let mut end = self.bytes.len();
+        if end + opt > limit {
+            // RFC 2181 §9: leaving out additional records is no truncation.
+            (end, additionals) = (usize::from(self.additional_at), 0);
+        }
+        if end + opt > limit {
+            return answer::without_records(query, wire::RA | wire::TC, self.code);
+        }
+        let counts = [answers, authorities, additionals];
+        let mut out = answer::start(query, wire::RA, self.code, counts, end - question_end);
+        out.extend_from_slice(&self.bytes[question_end..end]);
+        for at in self.ttls.iter().map(|&at| usize::from(at)).take_while(|&at| at < end) {
+            let Some(field) = out.get_mut(at..).and_then(|b| b.first_chunk_mut::<4>()) else { break };
+            *field = u32::from_be_bytes(*field).saturating_sub(age_s).to_be_bytes();
+        }
+        answer::finish(query, self.code, &mut out);
+        out
+    }
+}
+
+/// Where a chain of CNAMEs ends.
+struct Chain {
+    /// Where the records of the type asked for begin.
+    records: Vec<u16>,
+}
+
+fn chain(bytes: &[u8], question: &Name, qtype: RecordType, answers: &[Frame<'_>]) -> Chain {
+    let mut target = question.clone();
+    let owned_by = |target: &Name, record: &&Frame<'_>| {
+        wire::read_name(bytes, record.start).is_some_and(|(owner, _)| owner == *target)
+    };
+    for _ in 0..CHAIN {
+        let records: Vec<u16> = answers
+            .iter()
+            .filter(|r| r.kind == qtype || qtype == RecordType::ANY)
+            .filter(|r| owned_by(&target, r))
+            .map(|r| r.start as u16)
+            .collect();
+        if !records.is_empty() {
+            return Chain { records };
+        }
+        let alias = answers.iter().filter(|r| r.kind == RecordType::CNAME).find(|r| owned_by(&target, r));
+        let Some((next, _)) = alias.and_then(|r| wire::read_name(bytes, r.data_at)) else { break };
+        target = next;
+    }
+    Chain { records: Vec::new() }
+}
+
+/// Whether the owner and the names within the data of well-known types can be read and end where the data does. A host
+/// behind the gateway shall not meet the loop that an upstream let through.
+fn names_end(bytes: &[u8], record: &Frame<'_>) -> bool {
+    if wire::read_name(bytes, record.start).is_none() {
+        return false;
+    }
+    let end = record.data_at + record.data.len();
+    let name_to = |at: usize| wire::read_name(bytes, at).map(|(_, to)| to).filter(|&to| to <= end);
+    let read_to = match record.kind {
+        RecordType::A => Some(record.data_at + 4),
+        RecordType::AAAA => Some(record.data_at + 16),
+        RecordType::CNAME | RecordType::NS | RecordType::PTR | RecordType::DNAME => name_to(record.data_at),
+        RecordType::MX => name_to(record.data_at + 2),
+        RecordType::SRV => name_to(record.data_at + 6),
+        RecordType::SOA => name_to(record.data_at).and_then(name_to).map(|to| to + 20),
+        _ => Some(end),
+    };
+    read_to == Some(end)
 }
