@@ -1,6 +1,7 @@
 //! What surrounds the engines: the configuration, the control loop, sockets, the shadow TAPs, and what an operator sees.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod datagram;
 pub mod log;
 pub mod netlink;

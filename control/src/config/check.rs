@@ -1,0 +1,281 @@
+//! What must hold between values of the configuration.
+
+use super::{Config, Port};
+use crate::tap::NAME_BYTES;
+use ces_cetp::engine::Proto;
+use ces_dataplane::counters::PORTS;
+use ces_dataplane::msg::SLOT_BYTES;
+use ces_dataplane::settings::Side;
+use ces_gateway::settings::Problem;
+use ipnet::Ipv4Net;
+use std::net::IpAddr;
+
+/// The smallest MTU: every host takes datagrams of 576 bytes (RFC 791), and DNS needs no fragment below it.
+pub const MTU_MIN: u16 = 576;
+/// The largest MTU: a frame with Ethernet header and VLAN tag must fit into a punt slot.
+pub const MTU_MAX: u16 = (SLOT_BYTES - 18) as u16;
+/// The most workers.
+const WORKERS: usize = 64;
+/// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
+const BINDINGS: u32 = 1 << 24;
+
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem { key: key.into(), message: message.into() });
+    }
+
+    /// A number within bounds.
+    fn within(&mut self, key: impl Into<String>, value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.add(key, format!("{value}: {least} to {most} was expected"));
+        }
+    }
+
+    /// No value twice.
+    fn distinct<T: PartialEq + std::fmt::Display>(&mut self, values: &[(String, T)]) {
+        for (i, (key, value)) in values.iter().enumerate() {
+            if let Some((other, _)) = values[..i].iter().find(|(_, earlier)| earlier == value) {
+                self.add(key.as_str(), format!("{value} is taken by {other} already"));
+            }
+        }
+    }
+}
+
+/// Everything that does not fit.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Problems(Vec::new());
+    ports(config, &mut found);
+    workers(config, &mut found);
+    routes(config, &mut found);
+    signalling(config, &mut found);
+    limits(config, &mut found);
+    let mut all = found.0;
+    all.extend(config.settings().check(&config.addresses()));
+    all
+}
+
+fn ports(config: &Config, found: &mut Problems) {
+    found.within("port", config.port.len() as u64, 2, PORTS as u64);
+    for side in [Side::Inside, Side::Outside] {
+        if !config.port.iter().any(|port| port.side == side) {
+            let name = if side == Side::Inside { "inside" } else { "outside" };
+            found.add("port", format!("no port has side = \"{name}\"; at least one was expected"));
+        }
+    }
+    for (i, port) in config.port.iter().enumerate() {
+        one_port(&format!("port[{i}]"), port, found);
+    }
+    let keyed = |field: &str, value: fn(&Port) -> String| -> Vec<(String, String)> {
+        config.port.iter().enumerate().map(|(i, port)| (format!("port[{i}].{field}"), value(port))).collect()
+    };
+    found.distinct(&keyed("name", |port| format!("the name \"{}\"", port.name)));
+    found.distinct(&keyed("tap", |port| format!("the TAP \"{}\"", port.tap_name())));
+    found.distinct(&keyed("device", |port| {
+        let device = port.device.split(',').next().unwrap_or_default();
+        format!("the device \"{device}\"")
+    }));
+    let subnets: Vec<(String, Ipv4Net)> = config
+        .port
+        .iter()
+        .enumerate()
+        .flat_map(|(i, port)| {
+            let key = move |j| format!("port[{i}].addresses[{j}]");
+            port.addresses.iter().enumerate().map(move |(j, net)| (key(j), *net))
+        })
+        .collect();
+    for (i, (key, net)) in subnets.iter().enumerate() {
+        let clash = |(other, earlier): &&(String, Ipv4Net)| {
+            let same_port = other.split('.').next() == key.split('.').next();
+            earlier.addr() == net.addr() || (!same_port && (earlier.contains(net) || net.contains(earlier)))
+        };
+        if let Some((other, earlier)) = subnets[..i].iter().find(clash) {
+            found.add(key.as_str(), format!("{net} overlaps {earlier} of {other}"));
+        }
+    }
+}
+
+fn one_port(key: &str, port: &Port, found: &mut Problems) {
+    let name_fits = |name: &str| {
+        !name.is_empty()
+            && name.len() <= NAME_BYTES
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && name != "."
+            && name != ".."
+    };
+    if !name_fits(&port.name) {
+        found.add(
+            format!("{key}.name"),
+            format!("{:?}: 1 to {NAME_BYTES} letters, digits, '-', '_' or '.' were expected", port.name),
+        );
+    }
+    let tap = port.tap_name();
+    if !name_fits(&tap) {
+        found.add(
+            format!("{key}.tap"),
+            format!("{tap:?} is no name of an interface: 1 to {NAME_BYTES} letters, digits, '-', '_' or '.'"),
+        );
+    }
+    if let Some(wrong) = wrong_device(&port.device) {
+        found.add(format!("{key}.device"), wrong);
+    }
+    if port.addresses.is_empty() {
+        found.add(format!("{key}.addresses"), "names no address; the gateway needs one on each port");
+    }
+    for (j, net) in port.addresses.iter().enumerate() {
+        let (address, key) = (net.addr(), format!("{key}.addresses[{j}]"));
+        if net.prefix_len() == 0 {
+            found.add(key, format!("{net}: a prefix length from 1 to 32 was expected"));
+        } else if address.is_unspecified()
+            || address.is_loopback()
+            || address.is_multicast()
+            || address.is_broadcast()
+            || (net.prefix_len() < 31 && (address == net.network() || address == net.broadcast()))
+        {
+            found.add(key, format!("{address} is no host's address in {}", net.trunc()));
+        }
+    }
+    for (j, net) in port.networks.iter().enumerate() {
+        let key = format!("{key}.networks[{j}]");
+        if net.addr() != net.network() {
+            found.add(key, format!("{net} has host bits set; write {}", net.trunc()));
+        } else if port.side == Side::Outside {
+            found.add(key, "an outside port takes packets from everywhere; leave it out");
+        }
+    }
+    if let Some(vlan) = port.vlan {
+        found.within(format!("{key}.vlan"), u64::from(vlan), 1, 4094);
+    }
+    found.within(format!("{key}.mtu"), u64::from(port.mtu), u64::from(MTU_MIN), u64::from(MTU_MAX));
+    for (name, value) in [("rx_descriptors", port.rx_descriptors), ("tx_descriptors", port.tx_descriptors)] {
+        found.within(format!("{key}.{name}"), u64::from(value), 64, 4096);
+        if !value.is_power_of_two() {
+            found.add(format!("{key}.{name}"), format!("{value}: a power of two was expected"));
+        }
+    }
+    if port.tcp.contains(&0) {
+        found.add(format!("{key}.tcp"), "0 is no TCP port");
+    }
+}
+
+/// A device is `0000:03:00.0`, `03:00.0`, or a virtual device `net_…` with arguments.
+fn wrong_device(device: &str) -> Option<String> {
+    let name = device.split(',').next().unwrap_or_default();
+    let pci = {
+        let mut parts = name.rsplitn(3, ':');
+        let slot = parts.next().and_then(|last| last.split_once('.'));
+        let hex = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_hexdigit());
+        slot.is_some_and(|(device, function)| hex(device) && hex(function))
+            && parts.next().is_some_and(hex)
+            && parts.next().is_none_or(hex)
+    };
+    let virtual_device = name
+        .strip_prefix("net_")
+        .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !rest.is_empty());
+    if device.chars().any(char::is_whitespace) {
+        return Some(format!("{device:?} contains a space"));
+    }
+    (!pci && !virtual_device).then(|| {
+        format!("{name:?}: a PCI address (0000:03:00.0) or a virtual device (net_af_packet0,iface=eth0) was expected")
+    })
+}
+
+fn workers(config: &Config, found: &mut Problems) {
+    let cores = &config.worker.cores;
+    found.within("worker.cores", cores.len() as u64, 1, WORKERS as u64);
+    found.distinct(
+        &cores
+            .iter()
+            .enumerate()
+            .map(|(i, core)| (format!("worker.cores[{i}]"), format!("core {core}")))
+            .collect::<Vec<_>>(),
+    );
+    found.within("worker.idle_sleep_us", u64::from(config.worker.idle_sleep_us), 0, 1000);
+    found.within("worker.burst", u64::from(config.worker.burst), 4, 256);
+    found.within("worker.ring", u64::from(config.worker.ring), 256, 1 << 20);
+    found.within("worker.frames", u64::from(config.worker.frames), 64, 1 << 16);
+    if let Some(core) = config.control.core.filter(|core| cores.contains(core)) {
+        found.add("control.core", format!("core {core} is a worker's; the control thread needs another, or none here"));
+    }
+    found.within("memory.mib", u64::from(config.memory.mib), 32, 1 << 20);
+    found.within("memory.mbufs", u64::from(config.memory.mbufs), 0, 1 << 24);
+}
+
+fn routes(config: &Config, found: &mut Problems) {
+    for (i, route) in config.route.iter().enumerate() {
+        if route.to.addr() != route.to.network() {
+            found.add(format!("route[{i}].to"), format!("{} has host bits set; write {}", route.to, route.to.trunc()));
+        }
+        let on_link = config.port.iter().flat_map(|port| &port.addresses).any(|net| net.contains(&route.via));
+        if !on_link {
+            found.add(format!("route[{i}].via"), format!("{} is not on the link of any port", route.via));
+        } else if config.addresses().contains(&route.via) {
+            found.add(format!("route[{i}].via"), format!("{} is the gateway itself", route.via));
+        }
+        if let Some(other) = config.route[..i].iter().position(|other| other.to == route.to) {
+            found.add(format!("route[{i}].to"), format!("{} has a route already: route[{other}]", route.to));
+        }
+    }
+}
+
+fn signalling(config: &Config, found: &mut Problems) {
+    let own = config.addresses();
+    for (i, endpoint) in config.cetp.endpoints.iter().enumerate() {
+        let key = format!("cetp.endpoints[{i}]");
+        match endpoint.address {
+            IpAddr::V4(address) if own.contains(&address) => {}
+            IpAddr::V4(address) => {
+                found.add(format!("{key}.address"), format!("{address} is not an address of one of our ports"));
+            }
+            IpAddr::V6(address) => {
+                found.add(format!("{key}.address"), format!("{address}: an IPv4 address was expected"));
+            }
+        }
+        if endpoint.proto == Proto::Tls && config.tls.is_none() {
+            found.add(format!("{key}.proto"), "\"tls\" needs the section [tls] with ca, cert and key");
+        }
+        if endpoint.port == 53 {
+            found.add(format!("{key}.port"), "53 is the name service's");
+        }
+    }
+    if config.registry.files.is_empty() {
+        found.add("registry.files", "names no file; without hosts and policies nobody reaches anybody");
+    }
+}
+
+fn limits(config: &Config, found: &mut Problems) {
+    found.within("capacity.bindings", u64::from(config.capacity.bindings), 1, u64::from(BINDINGS));
+    found.within("capacity.tunnels", u64::from(config.capacity.tunnels), 1, 65_535);
+    found.within("capacity.neighbours", u64::from(config.capacity.neighbours), 2, 1 << 20);
+    found.within("capacity.limited", u64::from(config.capacity.limited), 1, 65_535);
+    // A handle has 32 bits: worker, slot, and at least one for the generation.
+    let worker_bits = config.worker.cores.len().max(1).next_power_of_two().trailing_zeros();
+    let slot_bits = config.capacity.bindings.clamp(1, BINDINGS).next_power_of_two().trailing_zeros();
+    if worker_bits + slot_bits > 31 {
+        found.add("capacity.bindings", "too many bindings for that many workers: a handle has 32 bits");
+    }
+    let punt = &config.punt;
+    for (name, rate) in [
+        ("arp", punt.arp),
+        ("dns", punt.dns),
+        ("tcp", punt.tcp),
+        ("icmp", punt.icmp),
+        ("udp", punt.udp),
+        ("icmp_errors", punt.icmp_errors),
+    ] {
+        found.within(format!("punt.{name}"), u64::from(rate), 1, 10_000_000);
+    }
+    let tcp = &config.dns_tcp;
+    found.within("dns_tcp.connections", u64::from(tcp.connections), 1, 65_536);
+    found.within("dns_tcp.connections_per_client", u64::from(tcp.connections_per_client), 1, 65_536);
+    found.within("dns_tcp.idle_s", u64::from(tcp.idle_s), 1, 3600);
+    found.within("dns_tcp.pipeline", u64::from(tcp.pipeline), 1, 65_536);
+    found.within("admin.connections", u64::from(config.admin.connections), 1, 1024);
+    if let Some(metrics) = &config.metrics {
+        found.within("metrics.connections", u64::from(metrics.connections), 1, 1024);
+        if metrics.listen.port() == 0 {
+            found.add("metrics.listen", "port 0: a port from 1 to 65535 was expected");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Where in the text a key stands, for a person to look at.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The line of a byte, from 1.
+pub fn line_at(text: &str, byte: usize) -> usize {
+    let end = byte.min(text.len());
+    text.as_bytes()[..end].iter().filter(|&&character| character == b'\n').count() + 1
+}
+
+/// The line of a dotted key, such as `cetp.endpoints[1].port`; of as much of it as the text has.
+pub fn line_of(text: &str, key: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let mut line = None;
+    let mut value: Option<&DeValue<'_>> = None;
+    for part in key.split('.') {
+        let (name, indices) = part.split_once('[').unwrap_or((part, ""));
+        let table = match value {
+            None => document.get_ref(),
+            Some(value) => match value.as_table() {
+                Some(table) => table,
+                None => break,
+            },
+        };
+        let Some((at, found)) = table.iter().find(|(own, _)| own.get_ref().as_ref() == name) else { break };
+        // A section that is written as such starts at its header; a plain value at its key.
+        line = Some(line_at(text, start(at.span().start, found)));
+        value = Some(found.get_ref());
+        for index in indices.split('[').filter_map(|index| index.trim_end_matches(']').parse::<usize>().ok()) {
+            let element = value.and_then(DeValue::as_array).and_then(|array| array.get(index));
+            let Some(element) = element else { break };
+            line = Some(line_at(text, element.span().start));
+            value = Some(element.get_ref());
+        }
+    }
+    line
+}
+
+fn start(key: usize, value: &Spanned<DeValue<'_>>) -> usize {
+    if value.get_ref().is_table() { value.span().start } else { key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "top = 1\n[a]\nb = 2\nc = [\n  3,\n  4,\n]\n\n[[p]]\nx = 1\n[[p]]\nx = 2\n";
+
+    #[test]
+    fn a_key_is_found_by_its_path() {
+        for (key, line) in [
+            ("top", 1),
+            ("a", 2),
+            ("a.b", 3),
+            ("a.c", 4),
+            ("a.c[1]", 6),
+            ("p[0].x", 10),
+            ("p[1]", 11),
+            ("p[1].x", 12),
+            ("p[1].missing", 11),
+            ("a.missing.deeper", 2),
+        ] {
+            assert_eq!(line_of(TEXT, key), Some(line), "{key}");
+        }
+        assert_eq!(line_of(TEXT, "nothing"), None);
+    }
+}

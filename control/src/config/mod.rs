@@ -1,0 +1,437 @@
+//! The one TOML file of `cesd`.
+//!
+//! It is read and checked whole before anything starts or changes. serde finds wrong keys and types; [`check`] finds what
+//! does not fit together. Every complaint names the file, the line, the key, and what was expected.
+
+mod check;
+mod locate;
+
+use crate::log::{Format, Level};
+use ces_dataplane::settings::Side;
+use ces_gateway::{PolicySet, Registry, Settings, SourceFile};
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use check::{MTU_MAX, MTU_MIN};
+
+/// Everything that is configured.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The ports, in the order of their numbers.
+    pub port: Vec<Port>,
+    /// The workers.
+    pub worker: Worker,
+    /// The control thread.
+    #[serde(default)]
+    pub control: Control,
+    /// The data plane's memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Static routes, put on the shadow TAPs.
+    #[serde(default)]
+    pub route: Vec<StaticRoute>,
+    /// The realm.
+    pub realm: ces_gateway::settings::Realm,
+    /// The name service.
+    pub dns: ces_gateway::settings::Dns,
+    /// Its connections over TCP.
+    #[serde(default)]
+    pub dns_tcp: DnsTcp,
+    /// Signalling.
+    pub cetp: ces_gateway::settings::Cetp,
+    /// Certificates for CETP over TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Where hosts and policies stand.
+    pub registry: RegistryFiles,
+    /// Sizes of the workers' tables.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// How much reaches the control thread.
+    #[serde(default)]
+    pub punt: Punt,
+    /// The socket of `cesctl`.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The Prometheus page.
+    #[serde(default)]
+    pub metrics: Option<Metrics>,
+    /// Log lines.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// A port: one interface that DPDK drives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Its name in output and metrics.
+    pub name: String,
+    /// A PCI address, or a virtual device with its arguments, such as `net_af_packet0,iface=veth0`.
+    pub device: String,
+    /// The side it faces.
+    pub side: Side,
+    /// The gateway's addresses on it, with prefix length.
+    pub addresses: Vec<Ipv4Net>,
+    /// Inside: the networks that packets may come from; without it, the realm's.
+    #[serde(default)]
+    pub networks: Vec<Ipv4Net>,
+    /// The VLAN whose tag all its frames carry.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// Largest IP packet in bytes.
+    #[serde(default = "default_mtu")]
+    pub mtu: u16,
+    /// Name of its shadow TAP; without it, `ces-` and the port's name.
+    #[serde(default)]
+    pub tap: Option<String>,
+    /// TCP ports besides CETP's and DNS's that reach the kernel: SSH, a routing daemon.
+    #[serde(default)]
+    pub tcp: Vec<u16>,
+    /// Receive descriptors of each queue.
+    #[serde(default = "default_descriptors")]
+    pub rx_descriptors: u16,
+    /// Transmit descriptors of each queue.
+    #[serde(default = "default_descriptors")]
+    pub tx_descriptors: u16,
+}
+
+impl Port {
+    /// The name of its shadow TAP.
+    pub fn tap_name(&self) -> String {
+        self.tap.clone().unwrap_or_else(|| format!("ces-{}", self.name))
+    }
+}
+
+/// The workers: one for each core.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// The cores, one worker on each.
+    pub cores: Vec<usize>,
+    /// How long an idle worker sleeps between looks, in microseconds; 0 = never sleeps.
+    #[serde(default = "default_idle_sleep")]
+    pub idle_sleep_us: u32,
+    /// Frames taken from a queue at a time.
+    #[serde(default = "default_burst")]
+    pub burst: u16,
+    /// Slots of each ring of commands and of events.
+    #[serde(default = "default_ring")]
+    pub ring: u32,
+    /// Slots of each ring of punted and of injected frames, 2 KiB each.
+    #[serde(default = "default_frames")]
+    pub frames: u32,
+}
+
+/// The control thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Its core; without it, any but the workers', where there is another.
+    pub core: Option<usize>,
+}
+
+/// The data plane's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Whether packet buffers live on huge pages, which must be set aside before.
+    pub huge_pages: bool,
+    /// Memory for packet buffers and what DPDK keeps beside them, in MiB.
+    pub mib: u32,
+    /// Packet buffers of 2 KiB; 0 = as many as the queues can hold, and a reserve.
+    pub mbufs: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { huge_pages: false, mib: 256, mbufs: 0 }
+    }
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRoute {
+    /// The network.
+    pub to: Ipv4Net,
+    /// The next hop, on the link of some port.
+    pub via: Ipv4Addr,
+}
+
+/// DNS over TCP (RFC 7766).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsTcp {
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections of one client address.
+    pub connections_per_client: u32,
+    /// A connection without a query for so long is closed, in seconds.
+    pub idle_s: u32,
+    /// Queries under way on one connection.
+    pub pipeline: u32,
+}
+
+impl Default for DnsTcp {
+    fn default() -> Self {
+        // RFC 7766 §6.2.3: idle timeouts "on the order of a few seconds".
+        Self { connections: 1024, connections_per_client: 16, idle_s: 10, pipeline: 64 }
+    }
+}
+
+/// Certificates for CETP over TLS, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authorities that sign the peers' certificates.
+    pub ca: PathBuf,
+    /// Our certificate, with what is between it and the authority; its CN is the CES id.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Where hosts and policies stand.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryFiles {
+    /// TOML files of hosts and policies, JSON files of policies; read together.
+    pub files: Vec<PathBuf>,
+}
+
+/// Sizes of a worker's tables.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capacity {
+    /// Bindings of each worker.
+    pub bindings: u32,
+    /// Tunnels.
+    pub tunnels: u16,
+    /// Next hops.
+    pub neighbours: u32,
+    /// Bindings of each worker with a protocol, port or rate limit.
+    pub limited: u16,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { bindings: 65_536, tunnels: 1024, neighbours: 16_384, limited: 4096 }
+    }
+}
+
+/// Punted packets a second of each worker, by class; bursts of a tenth of a second.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Punt {
+    /// ARP.
+    pub arp: u32,
+    /// DNS over UDP.
+    pub dns: u32,
+    /// TCP to the gateway.
+    pub tcp: u32,
+    /// ICMP to the gateway.
+    pub icmp: u32,
+    /// UDP answers of the resolvers.
+    pub udp: u32,
+    /// ICMP errors a second that a worker makes itself.
+    pub icmp_errors: u32,
+}
+
+impl Default for Punt {
+    fn default() -> Self {
+        Self { arp: 1000, dns: 200_000, tcp: 100_000, icmp: 1000, udp: 50_000, icmp_errors: 1000 }
+    }
+}
+
+/// The socket of `cesctl`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Its path.
+    pub socket: PathBuf,
+    /// Connections at a time.
+    pub connections: u32,
+}
+
+/// Where `cesd` listens for `cesctl`, and where `cesctl` looks, if nothing else is said.
+pub const ADMIN_SOCKET: &str = "/run/cesd.sock";
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(ADMIN_SOCKET), connections: 16 }
+    }
+}
+
+/// The Prometheus page.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port of the kernel to listen on.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    #[serde(default = "default_scrapers")]
+    pub connections: u32,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+    /// What lines look like.
+    pub format: Format,
+}
+
+const fn default_mtu() -> u16 {
+    1500
+}
+const fn default_descriptors() -> u16 {
+    1024
+}
+const fn default_idle_sleep() -> u32 {
+    20
+}
+const fn default_burst() -> u16 {
+    32
+}
+const fn default_ring() -> u32 {
+    16_384
+}
+const fn default_frames() -> u32 {
+    1024
+}
+const fn default_scrapers() -> u32 {
+    8
+}
+
+impl Config {
+    /// What concerns the gateway's core.
+    pub fn settings(&self) -> Settings {
+        Settings { realm: self.realm.clone(), dns: self.dns.clone(), cetp: self.cetp.clone() }
+    }
+
+    /// The gateway's own addresses on all ports.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
+    }
+
+    /// The sections that differ from `new` and that only a restart changes.
+    pub fn fixed_differences(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("[[port]]", self.port == new.port),
+            ("[worker]", self.worker == new.worker),
+            ("[control]", self.control == new.control),
+            ("[memory]", self.memory == new.memory),
+            ("[[route]]", self.route == new.route),
+            ("[dns_tcp]", self.dns_tcp == new.dns_tcp),
+            ("[[cetp.endpoints]]", self.cetp.endpoints == new.cetp.endpoints),
+            ("[capacity]", self.capacity == new.capacity),
+            ("[punt]", self.punt == new.punt),
+            ("[admin]", self.admin == new.admin),
+            ("[metrics]", self.metrics == new.metrics),
+            ("[log]", self.log == new.log),
+        ]
+        .into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(section, _)| section)
+        .collect()
+    }
+}
+
+/// Something wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub path: String,
+    /// The line, from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message),
+            None => write!(f, "{}: {}", self.path, self.message),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Everything that was read, checked together.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration; its paths are relative to nothing any more.
+    pub config: Config,
+    /// The hosts.
+    pub registry: Registry,
+    /// The policies.
+    pub policies: PolicySet,
+}
+
+/// Reads a text as the configuration in `path` and checks it, without any other file.
+pub fn parse(path: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
+    let error = |line, message| ConfigError { path: path.to_owned(), line, message };
+    let config: Config = toml::from_str(text).map_err(|wrong| {
+        let line = wrong.span().map(|span| locate::line_at(text, span.start));
+        let message = wrong.message().trim().replace('\n', "; ");
+        vec![error(line, message)]
+    })?;
+    let problems = check::problems(&config);
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    let mut errors: Vec<_> = problems
+        .into_iter()
+        .map(|problem| error(locate::line_of(text, &problem.key), format!("{}: {}", problem.key, problem.message)))
+        .collect();
+    errors.sort_by_key(|error| error.line);
+    Err(errors)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        path: path.display().to_string(),
+        line: None,
+        message: format!("cannot be read: {error}"),
+    })
+}
+
+/// Reads the configuration and the files it names, and checks all of it. All errors of a stage are found together.
+pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+    let text = read(path).map_err(|error| vec![error])?;
+    let mut config = parse(&path.display().to_string(), &text)?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let resolve = |file: &mut PathBuf| *file = directory.join(&*file);
+    config.registry.files.iter_mut().for_each(resolve);
+    if let Some(tls) = &mut config.tls {
+        [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(resolve);
+    }
+    config.admin.socket = directory.join(&config.admin.socket);
+    let mut errors = Vec::new();
+    let mut files = Vec::new();
+    for file in &config.registry.files {
+        match read(file) {
+            Ok(text) => files.push(SourceFile { path: file.display().to_string(), text }),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let (registry, policies) =
+        ces_gateway::registry::load(&files, &config.settings()).map_err(|wrong| -> Vec<ConfigError> {
+            wrong
+                .into_iter()
+                .map(|error| ConfigError { path: error.path, line: error.line, message: error.message })
+                .collect()
+        })?;
+    Ok(Loaded { config, registry, policies })
+}

@@ -1,0 +1,126 @@
+//! Every kind of mistake in the configuration is named with its line and what was expected.
+
+use ces_control::config::parse;
+
+const EXAMPLE: &str = include_str!("../cesd.example.toml");
+
+/// The example with everything that it has commented out.
+fn defaults_spelled_out() -> String {
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        // Keys are commented out without a space; prose has one.
+        let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        text.push_str(key.unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_example_is_good() {
+    parse("example", EXAMPLE).unwrap();
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox.
+    let spelled = defaults_spelled_out()
+        .replace("vlan = 100", "#")
+        .replace("core = 0  ", "#")
+        .replace("mailbox = ", "#")
+        .replacen("networks = [\"192.168.10.0/24\"] # inside only", "# inside only", 1)
+        .replace("tap = \"ces-inside\"", "#")
+        .replace("alias = \"internet\"             # the network", "# the network");
+    assert_eq!(parse("spelled out", &spelled).unwrap(), parse("example", EXAMPLE).unwrap());
+}
+
+/// What is replaced in the example by what, the text of the line complained about, and words of the complaint.
+const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    // the language
+    ("cores = [1]", "cores = [1", "[control]", "expected `,`"),
+    ("[worker]", "[worker", "[worker", "unclosed table"),
+    ("cores = [1]", "cores = [1]\ncores = [2]", "cores = [2]", "duplicate key"),
+    // keys and types
+    ("cores = [1]", "cores = [1]\nspeed = 3", "speed = 3", "unknown field `speed`, expected one of `cores`"),
+    ("[admin]", "[administration]", "[administration]", "unknown field `administration`"),
+    ("[cetp.limits]", "[cetp.limits]\npeer = 3", "peer = 3", "unknown field `peer`"),
+    ("cores = [1]", "cores = 1", "cores = 1", "invalid type: integer `1`, expected a sequence"),
+    ("cores = [1]", "cores = [-1]", "cores = [-1]", "integer"),
+    ("cores = [1]", "", "[worker]", "missing field `cores`"),
+    ("side = \"outside\"", "side = \"up\"", "side = \"up\"", "expected `inside` or `outside`"),
+    ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.300/30\"]", "192.0.2.300", "invalid"),
+    ("ces_id = \"gwa.demo.\"", "ces_id = \"gw a\"", "ces_id = \"gw a\"", "name"),
+    ("listen = \"127.0.0.1:9180\"", "listen = \"9180\"", "listen", "socket address"),
+    // ports
+    ("side = \"outside\"", "side = \"inside\"", "[[port]]", "no port has side = \"outside\""),
+    ("name = \"outside\"", "name = \"inside\"", "name = \"inside\"", "is taken by port[0].name already"),
+    ("name = \"outside\"", "name = \"out side\"", "name = \"out side\"", "letters, digits"),
+    ("name = \"outside\"", "name = \"outsideoutside\"", "[[port]]", "no name of an interface"),
+    ("net_af_packet1,", "net_af_packet0,", "net_af_packet0,iface=veth-out", "is taken by port[0].device"),
+    ("net_af_packet1,iface=veth-out", "eth0", "device = \"eth0\"", "a PCI address"),
+    ("net_af_packet1,iface=veth-out", "net_af_packet1, iface=veth-out", "iface=veth-out", "contains a space"),
+    ("addresses = [\"192.0.2.2/30\"]", "addresses = []", "addresses = []", "names no address"),
+    ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.3/30\"]", "192.0.2.3/30", "no host's address"),
+    ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.168.0.1/16\"]", "192.168.0.1/16", "overlaps 192.168.10.1/24"),
+    ("side = \"outside\"", "side = \"outside\"\nmtu = 100", "mtu = 100", "576 to 2022 was expected"),
+    ("side = \"outside\"", "side = \"outside\"\nvlan = 4095", "vlan = 4095", "1 to 4094 was expected"),
+    ("side = \"outside\"", "side = \"outside\"\nrx_descriptors = 1000", "rx_descriptors", "a power of two"),
+    ("side = \"outside\"", "side = \"outside\"\nnetworks = [\"10.0.0.0/8\"]", "networks = [\"10", "leave it out"),
+    ("side = \"outside\"", "side = \"outside\"\ntcp = [0]", "tcp = [0]", "no TCP port"),
+    // workers and memory
+    ("cores = [1]", "cores = []", "cores = []", "1 to 64 was expected"),
+    ("cores = [1]", "cores = [1, 1]", "cores = [1, 1]", "core 1 is taken"),
+    ("[control]", "[control]\ncore = 1", "core = 1", "core 1 is a worker's"),
+    ("[memory]", "[memory]\nmib = 1", "mib = 1", "32 to"),
+    ("[capacity]", "[capacity]\nbindings = 0", "bindings = 0", "1 to"),
+    ("[punt]", "[punt]\ndns = 0", "dns = 0", "1 to"),
+    // routes
+    ("via = \"192.0.2.1\"", "via = \"10.9.9.9\"", "via = \"10.9.9.9\"", "not on the link of any port"),
+    ("via = \"192.0.2.1\"", "via = \"192.0.2.2\"", "via = \"192.0.2.2\"", "the gateway itself"),
+    ("to = \"0.0.0.0/0\"", "to = \"10.0.0.1/8\"", "to = \"10.0.0.1/8\"", "write 10.0.0.0/8"),
+    // CETP and TLS
+    ("port = 48001", "port = 53", "port = 53", "53 is the name service's"),
+    ("port = 48001", "port = 0", "port = 0", "1 to 65535"),
+    // between sections
+    ("zones = [\"a.demo.\"]", "zones = []", "zones = []", "names no zone"),
+    ("files = [\"hosts.toml\"]", "files = []", "files = []", "names no file"),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_line() {
+    let mut wrong = Vec::new();
+    for &(from, to, line, words) in MISTAKES {
+        assert!(EXAMPLE.contains(from), "{from:?} is not in the example");
+        let text = EXAMPLE.replacen(from, to, 1);
+        let Err(errors) = parse("cesd.toml", &text) else {
+            wrong.push(format!("{to:?} was taken"));
+            continue;
+        };
+        let said = errors.iter().any(|error| {
+            let at = error.line.and_then(|at| text.lines().nth(at - 1)).unwrap_or_default();
+            at.contains(line) && error.message.contains(words)
+        });
+        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        if !said {
+            wrong.push(format!("{to:?} should say {words:?} at {line:?}, says\n{}", all.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn endpoints_over_tls_need_certificates() {
+    let start = EXAMPLE.find("\n[tls]").unwrap();
+    let end = EXAMPLE.find("\n[registry]").unwrap();
+    let text = format!("{}{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+    let errors = parse("cesd.toml", &text).unwrap_err();
+    assert!(errors.iter().any(|error| error.message.contains("needs the section [tls]")), "{errors:?}");
+}
+
+#[test]
+fn several_mistakes_are_named_together_in_the_order_of_the_file() {
+    let text = EXAMPLE.replace("cores = [1]", "cores = []").replace("port = 48001", "port = 53");
+    let errors = parse("cesd.toml", &text).unwrap_err();
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].line < errors[1].line && errors[0].message.starts_with("worker.cores"));
+}
