@@ -19,7 +19,7 @@ const FUNCTIONS: &str = "shim_.*|rte_eal_cleanup|rte_strerror|rte_dev_probe|rte_
 const TYPES: &str =
     "shim_.*|rte_mbuf|rte_mempool|rte_eth_conf|rte_eth_dev_info|rte_eth_stats|rte_eth_link|rte_ether_addr";
 const CONSTANTS: &str = "SHIM_.*|RTE_PKTMBUF_HEADROOM|RTE_MAX_LCORE|RTE_MEMPOOL_CACHE_MAX_SIZE\
-    |RTE_ETHER_MIN_MTU|RTE_ETHDEV_QUEUE_STAT_CNTRS";
+    |RTE_MAX_ETHPORTS";
 
 /// Bitfields and packed parts that the wrapper does not look into.
 const OPAQUE: &str = "rte_mbuf|rte_mempool|rte_device|rte_eth_fdir_conf|rte_eth_dev_portconf|rte_eth_switch_info\

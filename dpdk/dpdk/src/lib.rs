@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Safe wrapper over libdpdk: EAL, packet memory, ports and their queues, threads.
+//!
+//! What C leaves to discipline is here in types. An [`Mbuf`] has one owner and goes back to its pool when dropped. Queues
+//! exist only while their port runs, and each has one user. Everything holds the [`Eal`] that it needs, so that the order
+//! of dropping does not matter; the EAL is cleaned up when the last of them is gone.
+//!
+//! Time and cycle counts are in the crate `machine`, which works without DPDK.
+
+mod eal;
+mod error;
+mod log;
+mod mbuf;
+mod mempool;
+mod port;
+mod queue;
+mod thread;
+
+pub use eal::{Eal, Memory, Options, version};
+pub use error::Error;
+pub use log::{lost_log_lines, take_log};
+pub use mbuf::Mbuf;
+pub use mempool::{DATA_ROOM, HEADROOM, Mempool};
+pub use port::{Link, Port, PortConfig, Rss, Stats};
+pub use queue::{RxQueue, TxQueue};
+pub use thread::RegisteredThread;
