@@ -120,6 +120,23 @@ pub fn serv_fail(query: &Query) -> Vec<u8> {
     without_records(query, wire::RA, ResponseCode::ServFail)
 }
 
+/// ANY from a host, as RFC 8482 §4.2 has it: one HINFO record, however much there is. Nobody needs the amplification.
+pub fn any(query: &Query) -> Vec<u8> {
+    const HINFO: [u8; 9] = *b"\x07RFC8482\0";
+    let mut out = start(query, wire::RA, ResponseCode::NoError, [1, 0, 0], 12 + HINFO.len());
+    out.extend_from_slice(&QUESTION_POINTER);
+    out.extend_from_slice(&u16::from(RecordType::HINFO).to_be_bytes());
+    out.extend_from_slice(&wire::CLASS_IN.to_be_bytes());
+    out.extend_from_slice(&ANY_TTL_S.to_be_bytes());
+    out.extend_from_slice(&(HINFO.len() as u16).to_be_bytes());
+    out.extend_from_slice(&HINFO);
+    finish(query, ResponseCode::NoError, &mut out);
+    out
+}
+
+/// TTL of the answer to ANY, seconds: long, since it never changes (RFC 8482 §4.2).
+const ANY_TTL_S: u32 = 3_600;
+
 /// REFUSED from the recursive server.
 pub fn refused(query: &Query) -> Vec<u8> {
     without_records(query, wire::RA, ResponseCode::Refused)

@@ -27,6 +27,7 @@ pub mod question;
 pub mod resolution;
 pub mod resolver;
 pub mod reverse;
+pub mod special;
 pub mod zone;
 
 pub use hickory_proto::op::ResponseCode;

@@ -97,6 +97,8 @@ labelled! {
         Port = "port",
         /// An alias that is empty, too long, or not printable.
         Alias = "alias",
+        /// A regular expression that no record can hold.
+        TooLong = "too_long",
         /// More records than are accepted in one answer.
         Excess = "excess",
     }
@@ -148,10 +150,9 @@ pub fn discover(records: &[Record], defaults: Defaults) -> Discovery {
     }
     // Stable: equals keep the order of the answer.
     found.sort_by_key(|r| (r.endpoint.order, r.endpoint.preference));
-    for excess in found.drain(ACCEPTED.min(found.len())..) {
-        let _ = excess;
-        discovery.faults.push(NaptrFault::Excess);
-    }
+    let excess = found.len().saturating_sub(ACCEPTED);
+    found.truncate(ACCEPTED);
+    discovery.faults.extend(std::iter::repeat_n(NaptrFault::Excess, excess));
     for record in found {
         let same = |s: &&mut Service| s.ces_id.eq_ignore_ascii_case(&record.ces_id);
         match discovery.services.iter_mut().find(same) {
@@ -206,6 +207,10 @@ pub fn parse(naptr: &NAPTR, defaults: Defaults) -> Result<CesRecord, NaptrFault>
     // RFC 3404 §4.3: "U" is terminal, its output a URI; RFC 3403 §4.1: regexp and replacement exclude each other.
     if !naptr.flags.eq_ignore_ascii_case(b"U") || !naptr.replacement.is_root() {
         return Err(NaptrFault::NotTerminal);
+    }
+    // RFC 1035 §3.3: a character-string holds 255 octets.
+    if naptr.regexp.len() > 255 {
+        return Err(NaptrFault::TooLong);
     }
     let text = std::str::from_utf8(&naptr.regexp).map_err(|_| NaptrFault::Delimiters)?;
     let mut fields = Fields::default();

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::NAPTR;
-use hickory_proto::rr::{Name, Record};
+use hickory_proto::rr::rdata::{NAPTR, NS, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Voice};
 use crate::message::Query;
+use crate::naptr::{self, Defaults, NaptrFault, Proto};
+use crate::outcome::QueryOutcome;
 
 /// What the registry knows about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub trait Names {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lookup {
     /// This answer, counted so.
-    Answer(Answer, crate::outcome::QueryOutcome),
+    Answer(Answer, QueryOutcome),
     /// Outside of the zones: dropped, counted as `OutOfZone`, never answered.
     OutOfZone,
 }
@@ -79,6 +81,9 @@ pub struct Settings {
     /// TTL of SOA, NS and addresses of name servers, seconds.
     #[serde(default = "default_ttl")]
     pub ttl_s: u32,
+    /// TTL of CES records, seconds.
+    #[serde(default = "default_ces_ttl")]
+    pub ces_ttl_s: u32,
 }
 
 fn default_serial() -> u32 {
@@ -93,6 +98,10 @@ fn default_ttl() -> u32 {
     3600
 }
 
+fn default_ces_ttl() -> u32 {
+    30
+}
+
 /// Why zones cannot be served.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ZoneError {
@@ -105,33 +114,187 @@ pub enum ZoneError {
     /// The same zone twice.
     #[error("zone {0} is listed twice")]
     Twice(String),
+    /// A CES record of the gateway's own that no other gateway would take.
+    #[error("own CES record {record}: {}", fault.label())]
+    Ces {
+        /// Its regular expression.
+        record: String,
+        /// Why it would not be taken.
+        fault: NaptrFault,
+    },
+}
+
+/// One zone, ready to answer.
+#[derive(Debug)]
+struct Zone {
+    origin: Name,
+    soa: Record,
+    ns: Vec<Record>,
+    /// Addresses of name servers inside of the zone.
+    glue: Vec<Record>,
+    negative_ttl_s: u32,
+    ces_ttl_s: u32,
+}
+
+impl Zone {
+    fn new(settings: &Settings) -> Result<Self, ZoneError> {
+        let parse = |text: &str| crate::name(text).ok_or_else(|| ZoneError::Name(text.to_owned()));
+        let origin = parse(&settings.origin)?;
+        let mut ns = Vec::new();
+        let mut glue = Vec::new();
+        let mut primary = None;
+        for server in &settings.nameservers {
+            let name = parse(&server.name)?;
+            ns.push(Record::from_rdata(origin.clone(), settings.ttl_s, RData::NS(NS(name.clone()))));
+            if origin.zone_of(&name) {
+                glue.extend(
+                    server
+                        .addresses
+                        .iter()
+                        .map(|&ip| Record::from_rdata(name.clone(), settings.ttl_s, ip.into())),
+                );
+            }
+            primary.get_or_insert(name);
+        }
+        let primary = primary.ok_or_else(|| ZoneError::NoNameServer(settings.origin.clone()))?;
+        let mailbox = match &settings.mailbox {
+            Some(text) => mailbox(text).ok_or_else(|| ZoneError::Name(text.clone()))?,
+            None => mailbox(&format!("hostmaster@{}", settings.origin))
+                .ok_or_else(|| ZoneError::Name(settings.origin.clone()))?,
+        };
+        // RFC 1912 §2.2. No secondary reads these: zones are not transferred.
+        let (refresh, retry, expire) = (7_200, 1_800, 1_209_600);
+        let soa =
+            SOA::new(primary, mailbox, settings.serial, refresh, retry, expire, settings.negative_ttl_s);
+        Ok(Self {
+            soa: Record::from_rdata(origin.clone(), settings.ttl_s, RData::SOA(soa)),
+            origin,
+            ns,
+            glue,
+            negative_ttl_s: settings.negative_ttl_s,
+            ces_ttl_s: settings.ces_ttl_s,
+        })
+    }
+
+    /// The SOA as a negative answer carries it: its TTL is the negative one (RFC 2308 §3).
+    fn negative_soa(&self) -> Record {
+        let mut soa = self.soa.clone();
+        soa.ttl = soa.ttl.min(self.negative_ttl_s);
+        soa
+    }
+
+    /// What the zone itself has at that name: `None` if nothing of its own stands there.
+    fn own(&self, name: &Name, qtype: RecordType) -> Option<Vec<Record>> {
+        let is_apex = *name == self.origin;
+        let is_above = |glue: &Record| name.zone_of(&glue.name);
+        if !is_apex && !self.glue.iter().any(is_above) {
+            return None;
+        }
+        // RFC 8482 §4.1: ANY is answered with a subset.
+        let records = match qtype {
+            RecordType::SOA | RecordType::ANY if is_apex => vec![self.soa.clone()],
+            RecordType::NS if is_apex => self.ns.clone(),
+            _ => self
+                .glue
+                .iter()
+                .filter(|r| r.name == *name && (r.record_type() == qtype || qtype == RecordType::ANY))
+                .cloned()
+                .collect(),
+        };
+        Some(records)
+    }
+}
+
+/// A mail address as the name that an SOA holds: the first label is what stands before the `@` (RFC 1035 §8).
+fn mailbox(text: &str) -> Option<Name> {
+    let (user, domain) = text.split_once('@')?;
+    Name::from_labels([user.as_bytes()]).ok()?.append_domain(&crate::name(domain)?).ok()
 }
 
 /// The zones.
 #[derive(Debug)]
 pub struct Zones {
-    soa: Option<Record>,
+    zones: Vec<Zone>,
+    ces: Vec<NAPTR>,
 }
 
 impl Zones {
     /// Zones as configured, and the CES records that every served name answers to NAPTR (see
     /// [`crate::naptr::Announcement::emit`]).
-    pub fn new(_settings: &[Settings], _ces: Vec<NAPTR>) -> Result<Self, ZoneError> {
-        Ok(Self { soa: None })
+    pub fn new(settings: &[Settings], ces: Vec<NAPTR>) -> Result<Self, ZoneError> {
+        // What the gateway says it must itself be able to read.
+        let defaults = Defaults { port: 1, proto: Proto::Tls };
+        for record in &ces {
+            naptr::parse(record, defaults).map_err(|fault| ZoneError::Ces {
+                record: String::from_utf8_lossy(&record.regexp).into_owned(),
+                fault,
+            })?;
+        }
+        let mut zones: Vec<Zone> = Vec::with_capacity(settings.len());
+        for settings in settings {
+            let zone = Zone::new(settings)?;
+            if zones.iter().any(|z| z.origin == zone.origin) {
+                return Err(ZoneError::Twice(settings.origin.clone()));
+            }
+            zones.push(zone);
+        }
+        Ok(Self { zones, ces })
+    }
+
+    /// The zone that holds a name: the one with the longest origin.
+    fn of(&self, name: &Name) -> Option<&Zone> {
+        self.zones.iter().filter(|z| z.origin.zone_of(name)).max_by_key(|z| z.origin.num_labels())
     }
 
     /// Whether a name lies in one of the zones.
-    pub fn contains(&self, _name: &Name) -> bool {
-        false
+    pub fn contains(&self, name: &Name) -> bool {
+        self.of(name).is_some()
     }
 
     /// The SOA of the zone that holds this name, its TTL the negative one (RFC 2308 §3).
-    pub fn soa(&self, _name: &Name) -> Option<Record> {
-        self.soa.clone()
+    pub fn soa(&self, name: &Name) -> Option<Record> {
+        self.of(name).map(Zone::negative_soa)
     }
 
     /// Answers a query from outside.
-    pub fn lookup(&self, _query: &Query, _client: IpAddr, _names: &mut impl Names) -> Lookup {
-        Lookup::OutOfZone
+    pub fn lookup(&self, query: &Query, client: IpAddr, names: &mut impl Names) -> Lookup {
+        let Some(zone) = self.of(&query.name) else { return Lookup::OutOfZone };
+        let own = zone.own(&query.name, query.qtype);
+        let exists = own.is_some();
+        let mut records = own.unwrap_or_default();
+        let exists = match names.standing(&query.name) {
+            Standing::Served => {
+                match query.qtype {
+                    RecordType::NAPTR | RecordType::ANY => {
+                        let record = |naptr: &NAPTR| {
+                            let data = RData::NAPTR(naptr.clone());
+                            Record::from_rdata(query.name.clone(), zone.ces_ttl_s, data)
+                        };
+                        records.extend(self.ces.iter().map(record));
+                    }
+                    RecordType::A if records.is_empty() => match names.inbound_address(query, client) {
+                        Inbound::NotOffered => {}
+                    },
+                    _ => {}
+                }
+                true
+            }
+            Standing::Above => true,
+            Standing::Unknown => exists,
+        };
+        let voice = Voice::Authority;
+        if !records.is_empty() {
+            let mut answer = Answer::records(voice, records);
+            if query.qtype == RecordType::NS {
+                answer.additional = zone.glue.clone();
+            }
+            return Lookup::Answer(answer, QueryOutcome::Authoritative);
+        }
+        let soa = Some(zone.negative_soa());
+        if exists {
+            Lookup::Answer(Answer::no_data(voice, soa), QueryOutcome::NoData)
+        } else {
+            Lookup::Answer(Answer::nx_domain(voice, soa), QueryOutcome::NxDomain)
+        }
     }
 }
