@@ -8,11 +8,14 @@
 
 pub mod counters;
 pub mod gateway;
+mod hosts;
 pub mod log;
 pub mod names;
 pub mod output;
+mod pools;
 pub mod registry;
 pub mod routes;
+mod session;
 pub mod settings;
 pub mod snapshot;
 

@@ -1,6 +1,21 @@
-//! Who the hosts are and what policy says about them.
+//! Who the hosts are, and what policy says about them.
+//!
+//! People write both in files: [`load`] reads them all together, finds every error before it reports any, and says where
+//! each is. A name without policy may do nothing and is reached by nobody.
 
+mod compile;
+mod file;
+mod json;
+mod policy;
+mod value;
+
+pub use policy::{PolicySet, Rule, RuleLimits};
+
+use crate::names::{Name, is_within};
 use crate::settings::Settings;
+use rustc_hash::FxHashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// A file that a person wrote, as text.
 #[derive(Clone, Debug)]
@@ -33,17 +48,170 @@ impl std::fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
+/// A host of the realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// Its own name: the source of what it asks for.
+    pub name: Name,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Other names under which it is reached.
+    pub services: Vec<Name>,
+}
+
 /// The hosts of the realm: addresses, names, services.
 #[derive(Clone, Debug, Default)]
-pub struct Registry {}
+pub struct Registry {
+    hosts: Vec<HostEntry>,
+    by_name: FxHashMap<Arc<str>, u32>,
+    /// Names that have names below them: they exist, too (RFC 8020 §2).
+    above: FxHashMap<Arc<str>, ()>,
+}
 
-/// The policies of hosts and of the network.
-#[derive(Clone, Debug, Default)]
-pub struct PolicySet {}
+impl Registry {
+    fn new(hosts: Vec<HostEntry>) -> Self {
+        let mut by_name = FxHashMap::default();
+        let mut above = FxHashMap::default();
+        for (index, host) in hosts.iter().enumerate() {
+            for name in std::iter::once(&host.name).chain(&host.services) {
+                by_name.insert(name.shared(), index as u32);
+                let mut rest = name.as_str();
+                while let Some((_, parent)) = rest.split_once('.').filter(|(_, parent)| !parent.is_empty()) {
+                    if above.insert(Arc::from(parent), ()).is_some() {
+                        break;
+                    }
+                    rest = parent;
+                }
+            }
+        }
+        Self { hosts, by_name, above }
+    }
+
+    /// All hosts, in the order of the files.
+    pub fn hosts(&self) -> &[HostEntry] {
+        &self.hosts
+    }
+
+    /// The host behind a name, its own or a service's.
+    pub fn host(&self, name: &str) -> Option<&HostEntry> {
+        self.by_name.get(name).map(|index| &self.hosts[*index as usize])
+    }
+
+    /// Whether a name has names of hosts below it.
+    pub fn is_above(&self, name: &str) -> bool {
+        self.above.contains_key(name)
+    }
+}
 
 /// Reads hosts and policies out of all files together: a host may name a policy of another file. All errors of all
 /// files are found before any is reported.
 pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<SourceError>> {
-    let _ = (files, settings);
-    Ok((Registry::default(), PolicySet::default()))
+    let mut errors = Vec::new();
+    let mut hosts = Vec::new();
+    let mut named = Vec::new();
+    let mut policies = PolicySet::default();
+    for source in files {
+        let is_json =
+            std::path::Path::new(&source.path).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        if is_json {
+            json::read(source, settings, &mut policies, &mut errors);
+        } else {
+            match file::read(source) {
+                Ok(file) => {
+                    hosts.extend(file.host.into_iter().map(|host| (source, host)));
+                    named.extend(file.policy.into_iter().map(|policy| (source, policy)));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+
+    let mut by_policy_name: FxHashMap<String, (&SourceFile, usize)> = FxHashMap::default();
+    let mut bodies = Vec::new();
+    for (source, policy) in named {
+        let name = policy.name.get_ref().clone();
+        if let Some((other, _)) = by_policy_name.get(&name) {
+            let place = if other.path == source.path { String::new() } else { format!(" (also in {})", other.path) };
+            errors.push(file::error(source, policy.name.span(), format!("policy {name:?} is defined twice{place}")));
+            continue;
+        }
+        file::check_policy(source, &policy, &mut errors);
+        by_policy_name.insert(name, (source, bodies.len()));
+        bodies.push(policy);
+    }
+
+    let mut seen_names: FxHashMap<Name, Name> = FxHashMap::default();
+    let mut seen_addresses: FxHashMap<Ipv4Addr, Name> = FxHashMap::default();
+    let mut entries = Vec::new();
+    for (source, host) in hosts {
+        let name = host.name.get_ref().clone();
+        let address = *host.address.get_ref();
+        let mut add = |span, message: String| errors.push(file::error(source, span, message));
+        check_name(&name, &name, settings, &mut seen_names, |m| add(host.name.span(), m));
+        if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
+            let networks: Vec<_> = settings.realm.networks.iter().map(ToString::to_string).collect();
+            let networks = networks.join(", ");
+            add(host.address.span(), format!("{name}: {address} lies in no network of the realm ({networks})"));
+        }
+        if let Some(other) = seen_addresses.insert(address, name.clone()) {
+            add(host.address.span(), format!("{name}: {address} is the address of {other} already"));
+        }
+        let own = host.policy.as_ref();
+        let mut services = Vec::new();
+        let mut attach = Vec::new();
+        attach.extend(own.map(|list| (name.clone(), list, true)));
+        for service in &host.services {
+            let entry = service.get_ref();
+            check_name(&entry.name, &name, settings, &mut seen_names, |m| add(service.span(), m));
+            services.push(entry.name.clone());
+            // A service without policies of its own is reached as its host is.
+            attach.extend(entry.policy.as_ref().or(own).map(|list| (entry.name.clone(), list, false)));
+        }
+        for (local, list, is_host) in attach {
+            for wanted in &list.get_ref().0 {
+                let Some((_, index)) = by_policy_name.get(wanted) else {
+                    let mut known: Vec<_> = by_policy_name.keys().map(String::as_str).collect();
+                    known.sort_unstable();
+                    let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
+                    add(list.span(), format!("{local}: there is no policy {wanted:?} ({known})"));
+                    continue;
+                };
+                if let Err(message) = compile::attach(&bodies[*index], &local, is_host, &mut policies) {
+                    add(list.span(), format!("{local}: policy {wanted:?}: {message}"));
+                }
+            }
+        }
+        entries.push(HostEntry { name, address, services });
+    }
+    if errors.is_empty() {
+        let registry = Registry::new(entries);
+        policies.warn_about_strangers(&registry);
+        Ok((registry, policies))
+    } else {
+        Err(errors)
+    }
+}
+
+fn check_name(
+    name: &Name,
+    host: &Name,
+    settings: &Settings,
+    seen: &mut FxHashMap<Name, Name>,
+    mut add: impl FnMut(String),
+) {
+    let zones = &settings.realm.zones;
+    match zones.iter().find(|zone| is_within(name.as_str(), zone.as_str())) {
+        None => {
+            let zones: Vec<_> = zones.iter().map(Name::as_str).collect();
+            add(format!("{name} lies in no zone of the realm ({})", zones.join(", ")));
+        }
+        Some(zone) if zone == name => add(format!("{name} is the zone itself; a host needs a name below it")),
+        Some(_) => {}
+    }
+    if *name == settings.dns.name_server {
+        add(format!("{name} is the name of the gateway's own name server"));
+    }
+    if let Some(other) = seen.insert(name.clone(), host.clone()) {
+        add(if other == *host { format!("{name} is listed twice") } else { format!("{name} belongs to {other} already") });
+    }
 }

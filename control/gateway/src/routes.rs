@@ -1,7 +1,14 @@
 //! Which next hop leads to an address, and under which id the workers know it.
+//!
+//! The workers know a *destination* (an inside host, a peer's locator) by a `NeighbourId`; what stands behind the id
+//! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
+//! touched when a route moves: one command per destination says it.
 
-use ces_dataplane::msg::PortId;
+use crate::output::Output;
+use ces_dataplane::msg::{Command, Neighbour, NeighbourId, PortId};
 use ipnet::Ipv4Net;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 /// One route, as the driver learns it from the kernel or the configuration.
@@ -13,4 +20,274 @@ pub struct Route {
     pub via: Option<Ipv4Addr>,
     /// The port that it leaves by.
     pub port: PortId,
+}
+
+/// A next hop: port and address.
+type Hop = (PortId, Ipv4Addr);
+
+/// The routes, longest prefix first: one map for each prefix length in use, so a look-up costs at most 33 probes
+/// however many routes there are.
+#[derive(Default)]
+struct Table {
+    lengths: Vec<(u8, FxHashMap<u32, (Option<Ipv4Addr>, PortId)>)>,
+}
+
+impl Table {
+    fn new(routes: &[Route]) -> Self {
+        let mut lengths: Vec<(u8, FxHashMap<_, _>)> = Vec::new();
+        for route in routes {
+            let length = route.network.prefix_len();
+            let at = match lengths.iter().position(|(l, _)| *l == length) {
+                Some(at) => at,
+                None => {
+                    lengths.push((length, FxHashMap::default()));
+                    lengths.len() - 1
+                }
+            };
+            // The first of several routes to one network is the one in use: the driver sorts them by metric.
+            lengths[at].1.entry(route.network.network().into()).or_insert((route.via, route.port));
+        }
+        lengths.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        Self { lengths }
+    }
+
+    fn next_hop(&self, address: Ipv4Addr) -> Option<Hop> {
+        let bits = u32::from(address);
+        for (length, routes) in &self.lengths {
+            let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
+            if let Some((via, port)) = routes.get(&(bits & mask)) {
+                return Some((*port, via.unwrap_or(address)));
+            }
+        }
+        None
+    }
+}
+
+struct Destination {
+    address: Ipv4Addr,
+    users: u32,
+    hop: Option<Hop>,
+}
+
+/// Destinations in use, and the next hops that lead to them.
+pub(crate) struct Neighbours {
+    max: u32,
+    workers: u32,
+    table: Table,
+    destinations: Vec<Option<Destination>>,
+    free: Vec<u32>,
+    by_address: FxHashMap<Ipv4Addr, u32>,
+    /// MAC addresses as far as they are known.
+    macs: FxHashMap<Hop, [u8; 6]>,
+    /// Destinations behind each next hop.
+    behind: FxHashMap<Hop, Vec<u32>>,
+}
+
+impl Neighbours {
+    pub(crate) fn new(max: u32, workers: u32) -> Self {
+        Self {
+            max,
+            workers,
+            table: Table::default(),
+            destinations: Vec::new(),
+            free: Vec::new(),
+            by_address: FxHashMap::default(),
+            macs: FxHashMap::default(),
+            behind: FxHashMap::default(),
+        }
+    }
+
+    /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
+    /// workers, and its next hop is resolved ahead of the first packet.
+    pub(crate) fn acquire(&mut self, address: Ipv4Addr, outputs: &mut VecDeque<Output>) -> Option<NeighbourId> {
+        if let Some(id) = self.by_address.get(&address) {
+            self.destinations[*id as usize].as_mut()?.users += 1;
+            return Some(NeighbourId(*id));
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if (self.destinations.len() as u64) < u64::from(self.max) => {
+                self.destinations.push(None);
+                (self.destinations.len() - 1) as u32
+            }
+            None => return None,
+        };
+        let hop = self.table.next_hop(address);
+        self.destinations[id as usize] = Some(Destination { address, users: 1, hop });
+        self.by_address.insert(address, id);
+        if let Some(hop) = hop {
+            self.behind.entry(hop).or_default().push(id);
+        }
+        self.tell(id, outputs);
+        self.wanted(NeighbourId(id), outputs);
+        Some(NeighbourId(id))
+    }
+
+    /// One user less; the id is free when there is none left.
+    pub(crate) fn release(&mut self, id: NeighbourId) {
+        let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };
+        let Some(destination) = slot.as_mut() else { return };
+        destination.users -= 1;
+        if destination.users > 0 {
+            return;
+        }
+        let Some(destination) = slot.take() else { return };
+        self.by_address.remove(&destination.address);
+        self.leave(destination.hop, id.0);
+        self.free.push(id.0);
+    }
+
+    /// Asks the driver for the MAC address of a destination's next hop, unless it is known.
+    pub(crate) fn wanted(&self, id: NeighbourId, outputs: &mut VecDeque<Output>) {
+        let Some(Some(destination)) = self.destinations.get(id.0 as usize) else { return };
+        if let Some(hop) = destination.hop.filter(|hop| !self.macs.contains_key(hop)) {
+            outputs.push_back(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
+        }
+    }
+
+    /// What the kernel knows about a next hop.
+    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, outputs: &mut VecDeque<Output>) {
+        let before = match mac {
+            // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
+            // there are slots.
+            Some(mac) if self.behind.contains_key(&hop) || (self.macs.len() as u64) < u64::from(self.max) => {
+                self.macs.insert(hop, mac)
+            }
+            Some(_) => return,
+            None => self.macs.remove(&hop),
+        };
+        if before == mac {
+            return;
+        }
+        for id in self.behind.get(&hop).into_iter().flatten() {
+            self.tell(*id, outputs);
+        }
+    }
+
+    /// Other routes: every destination whose next hop changes is told again.
+    pub(crate) fn set_routes(&mut self, routes: &[Route], outputs: &mut VecDeque<Output>) {
+        self.table = Table::new(routes);
+        for id in 0..self.destinations.len() as u32 {
+            let Some(destination) = &mut self.destinations[id as usize] else { continue };
+            let hop = self.table.next_hop(destination.address);
+            let before = std::mem::replace(&mut destination.hop, hop);
+            if hop == before {
+                continue;
+            }
+            self.leave(before, id);
+            if let Some(hop) = hop {
+                self.behind.entry(hop).or_default().push(id);
+            }
+            self.tell(id, outputs);
+            self.wanted(NeighbourId(id), outputs);
+        }
+    }
+
+    /// Destinations in use.
+    pub(crate) fn used(&self) -> u32 {
+        self.by_address.len() as u32
+    }
+
+    pub(crate) fn max(&self) -> u32 {
+        self.max
+    }
+
+    fn leave(&mut self, hop: Option<Hop>, id: u32) {
+        let Some(hop) = hop else { return };
+        if let Some(ids) = self.behind.get_mut(&hop) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.behind.remove(&hop);
+            }
+        }
+    }
+
+    fn tell(&self, id: u32, outputs: &mut VecDeque<Output>) {
+        let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
+        // Without a route the port means nothing: there is no MAC address to send to.
+        let (port, mac) = match destination.hop {
+            Some(hop) => (hop.0, self.macs.get(&hop).copied()),
+            None => (0, None),
+        };
+        let command = Command::SetNeighbour(NeighbourId(id), Neighbour { port, mac });
+        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(network: &str, via: Option<[u8; 4]>, port: PortId) -> Route {
+        Route { network: network.parse().unwrap(), via: via.map(Ipv4Addr::from), port }
+    }
+
+    fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
+        let set = |output| match output {
+            Output::Dataplane { command: Command::SetNeighbour(id, n), .. } => {
+                Some((id.0, n.port, n.mac.map(|m| m[5])))
+            }
+            _ => None,
+        };
+        outputs.drain(..).filter_map(set).collect()
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let table = Table::new(&[
+            route("0.0.0.0/0", Some([192, 0, 2, 254]), 1),
+            route("192.0.2.0/24", None, 1),
+            route("192.168.0.0/16", Some([192, 168, 0, 1]), 0),
+            route("192.168.7.0/24", None, 0),
+        ]);
+        let hop = |a: [u8; 4]| table.next_hop(a.into()).unwrap();
+        assert_eq!(hop([8, 8, 8, 8]), (1, [192, 0, 2, 254].into()));
+        assert_eq!(hop([192, 0, 2, 9]), (1, [192, 0, 2, 9].into()));
+        assert_eq!(hop([192, 168, 7, 9]), (0, [192, 168, 7, 9].into()));
+        assert_eq!(hop([192, 168, 8, 9]), (0, [192, 168, 0, 1].into()));
+        assert_eq!(Table::default().next_hop([1, 1, 1, 1].into()), None);
+    }
+
+    #[test]
+    fn a_new_destination_is_told_and_resolved_ahead() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(8, 2);
+        neighbours.set_routes(&[route("192.168.0.0/24", None, 0)], &mut outputs);
+        let id = neighbours.acquire([192, 168, 0, 10].into(), &mut outputs).unwrap();
+        assert!(matches!(outputs.back(), Some(Output::ResolveNeighbour { port: 0, address })
+            if *address == Ipv4Addr::new(192, 168, 0, 10)));
+        assert_eq!(told(&mut outputs), [(0, 0, None), (0, 0, None)]);
+        neighbours.set_mac((0, [192, 168, 0, 10].into()), Some([7; 6]), &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 0, Some(7)), (0, 0, Some(7))]);
+        assert_eq!(neighbours.acquire([192, 168, 0, 10].into(), &mut outputs), Some(id));
+        assert!(outputs.is_empty());
+    }
+
+    #[test]
+    fn a_moved_route_moves_all_that_is_behind_it() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(8, 1);
+        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 1]), 1)], &mut outputs);
+        neighbours.set_mac((1, [192, 0, 2, 2].into()), Some([2; 6]), &mut outputs);
+        neighbours.acquire([198, 51, 100, 1].into(), &mut outputs).unwrap();
+        neighbours.acquire([198, 51, 100, 2].into(), &mut outputs).unwrap();
+        outputs.clear();
+        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 2]), 1)], &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 1, Some(2)), (1, 1, Some(2))]);
+        neighbours.set_routes(&[], &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 0, None), (1, 0, None)]);
+    }
+
+    #[test]
+    fn an_id_is_free_when_its_last_user_is_gone_and_a_full_table_says_so() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(1, 1);
+        let id = neighbours.acquire([10, 0, 0, 1].into(), &mut outputs).unwrap();
+        neighbours.acquire([10, 0, 0, 1].into(), &mut outputs).unwrap();
+        assert_eq!(neighbours.acquire([10, 0, 0, 2].into(), &mut outputs), None);
+        neighbours.release(id);
+        assert_eq!(neighbours.used(), 1);
+        neighbours.release(id);
+        assert_eq!(neighbours.acquire([10, 0, 0, 2].into(), &mut outputs), Some(id));
+    }
 }

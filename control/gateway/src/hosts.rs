@@ -1,0 +1,231 @@
+//! The inside hosts as they live: whom each is connected to, its proxy addresses, its rate.
+
+use crate::Nanos;
+use crate::pools::ProxyPool;
+use ces_dataplane::msg::NeighbourId;
+use ces_dataplane::tag::Handle;
+use rustc_hash::{FxHashMap, FxSeededState};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Names an inside host as long as it is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostId(pub(crate) u32);
+
+/// How a host stands to a far name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Somebody asked; the pending entry knows how far it is.
+    Asking(u64),
+    /// Connected.
+    Up(Handle),
+}
+
+/// A map keyed by what comes from outside.
+pub(crate) type Seeded<K, V> = HashMap<K, V, FxSeededState>;
+
+/// A token bucket: so many a second, a burst of as many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    /// Nanoseconds' worth of tokens that are used up, as of `at`.
+    used_ns: Nanos,
+    at: Nanos,
+}
+
+impl Bucket {
+    pub(crate) const fn new(now: Nanos) -> Self {
+        Self { used_ns: 0, at: now }
+    }
+
+    /// Takes one token; false if there is none. A rate of 0 is no limit.
+    pub(crate) fn take(&mut self, per_second: u32, now: Nanos) -> bool {
+        if per_second == 0 {
+            return true;
+        }
+        let cost = crate::SECOND / u64::from(per_second);
+        let used = self.used_ns.saturating_sub(now.saturating_sub(self.at));
+        let allowed = used + cost <= crate::SECOND.max(cost);
+        self.used_ns = if allowed { used + cost } else { used };
+        self.at = now;
+        allowed
+    }
+}
+
+/// One host.
+pub(crate) struct Host {
+    pub(crate) name: Arc<str>,
+    pub(crate) services: Vec<Arc<str>>,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) worker: u32,
+    pub(crate) bucket: Bucket,
+    pub(crate) blocked_until: Option<Nanos>,
+    pub(crate) proxies: ProxyPool,
+    /// Far names that it asked for.
+    pub(crate) links: Seeded<Arc<str>, Link>,
+    /// What each proxy address stands for now.
+    pub(crate) by_proxy: FxHashMap<Ipv4Addr, Handle>,
+    /// The host as a next hop, once it has had a binding.
+    pub(crate) neighbour: Option<NeighbourId>,
+}
+
+impl Host {
+    pub(crate) fn is_blocked(&self, now: Nanos) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
+    }
+}
+
+/// All hosts. An id outlives its host until the last binding is gone.
+pub(crate) struct Hosts {
+    seed: usize,
+    slots: Vec<Option<Host>>,
+    free: Vec<u32>,
+    by_address: Seeded<Ipv4Addr, HostId>,
+    by_name: Seeded<Arc<str>, HostId>,
+}
+
+impl Hosts {
+    pub(crate) fn new(seed: u64) -> Self {
+        let seed = seed as usize;
+        Self {
+            seed,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_address: HashMap::with_hasher(FxSeededState::with_seed(seed)),
+            by_name: HashMap::with_hasher(FxSeededState::with_seed(seed)),
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        name: Arc<str>,
+        services: Vec<Arc<str>>,
+        address: Ipv4Addr,
+        worker: u32,
+        now: Nanos,
+    ) -> HostId {
+        let host = Host {
+            name: Arc::clone(&name),
+            services: services.clone(),
+            address,
+            worker,
+            bucket: Bucket::new(now),
+            blocked_until: None,
+            proxies: ProxyPool::default(),
+            links: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
+            by_proxy: FxHashMap::default(),
+            neighbour: None,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = Some(host);
+                HostId(id)
+            }
+            None => {
+                self.slots.push(Some(host));
+                HostId((self.slots.len() - 1) as u32)
+            }
+        };
+        self.by_address.insert(address, id);
+        for name in std::iter::once(name).chain(services) {
+            self.by_name.insert(name, id);
+        }
+        id
+    }
+
+    /// Takes a host's names and address away; nobody finds it any more. Its bindings still do, by id.
+    pub(crate) fn hide(&mut self, id: HostId) {
+        let Some(host) = self.slots.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        if self.by_address.get(&host.address) == Some(&id) {
+            self.by_address.remove(&host.address);
+        }
+        for name in std::iter::once(&host.name).chain(&host.services) {
+            if self.by_name.get(name) == Some(&id) {
+                self.by_name.remove(name);
+            }
+        }
+    }
+
+    /// Other services for a host.
+    pub(crate) fn set_services(&mut self, id: HostId, services: Vec<Arc<str>>) {
+        let Some(host) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let before = std::mem::replace(&mut host.services, services.clone());
+        for name in before {
+            if self.by_name.get(&name) == Some(&id) {
+                self.by_name.remove(&name);
+            }
+        }
+        for name in services {
+            self.by_name.insert(name, id);
+        }
+    }
+
+    /// Forgets a hidden host that has no binding left; what it held of the neighbour table comes back.
+    pub(crate) fn remove(&mut self, id: HostId) -> Option<Host> {
+        let host = self.slots.get_mut(id.0 as usize)?.take()?;
+        self.free.push(id.0);
+        Some(host)
+    }
+
+    pub(crate) fn is_hidden(&self, id: HostId) -> bool {
+        self.get(id).is_some_and(|host| self.by_name.get(&host.name) != Some(&id))
+    }
+
+    pub(crate) fn get(&self, id: HostId) -> Option<&Host> {
+        self.slots.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: HostId) -> Option<&mut Host> {
+        self.slots.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<HostId> {
+        self.by_address.get(&address).copied()
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<HostId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All hosts that are registered.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Host)> {
+        let ids = (0u32..).map(HostId).zip(&self.slots);
+        ids.filter_map(|(id, slot)| slot.as_ref().map(|host| (id, host)))
+            .filter(|(id, host)| self.by_name.get(&host.name) == Some(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_lets_its_rate_through_after_its_burst() {
+        let mut bucket = Bucket::new(0);
+        let burst = (0..1000).filter(|_| bucket.take(100, 0)).count();
+        assert_eq!(burst, 100);
+        let second = (1..=1000u64).filter(|ms| bucket.take(100, ms * 1_000_000)).count();
+        assert_eq!(second, 100);
+        assert!((0..1000).all(|_| bucket.take(0, 0)));
+    }
+
+    #[test]
+    fn a_slow_rate_still_lets_one_through() {
+        let mut bucket = Bucket::new(0);
+        assert!(bucket.take(1, 0));
+        assert!(!bucket.take(1, 999_999_999));
+        assert!(bucket.take(1, 1_000_000_000));
+    }
+
+    #[test]
+    fn a_hidden_host_is_found_by_its_id_alone() {
+        let mut hosts = Hosts::new(1);
+        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], Ipv4Addr::new(10, 0, 0, 1), 0, 0);
+        assert_eq!(hosts.named("www.a."), Some(id));
+        hosts.hide(id);
+        assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
+        assert!(hosts.get(id).is_some() && hosts.is_hidden(id));
+        assert!(hosts.remove(id).is_some());
+        assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0, 0), id);
+    }
+}

@@ -1,0 +1,11 @@
+//! What can run out: proxy addresses of a host, slots for bindings, tunnels, next hops.
+//!
+//! Every pool is bounded, hands out by constant or near-constant work, and says how full it is.
+
+mod proxy;
+mod slots;
+mod tunnels;
+
+pub(crate) use proxy::ProxyPool;
+pub(crate) use slots::Slots;
+pub(crate) use tunnels::{Key as TunnelKey, Tunnels};

@@ -1,0 +1,130 @@
+//! Which policy holds for whom: chosen by local name, direction, remote name and peer. None chosen = deny.
+
+use super::value::Pattern;
+use super::{Registry, SourceError};
+use crate::names::Name;
+use ces_cetp::Policy;
+use ces_cetp::engine::Direction;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// What a rule's bindings may carry, and for how long, as this side says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleLimits {
+    /// The only IP protocol.
+    pub protocol: Option<u8>,
+    /// The only port on the serving side.
+    pub port: Option<u16>,
+    /// Bits a second in each direction.
+    pub rate_bps: Option<u64>,
+    /// Hard lifetime in seconds.
+    pub hard_ttl_s: Option<u32>,
+    /// Idle lifetime in seconds.
+    pub idle_ttl_s: Option<u16>,
+}
+
+impl RuleLimits {
+    /// Both at once: the narrower of each. `None` if they exclude each other.
+    pub fn and(self, other: Self) -> Option<Self> {
+        fn same<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<Option<T>> {
+            match (a, b) {
+                (Some(a), Some(b)) if a != b => None,
+                (a, b) => Some(a.or(b)),
+            }
+        }
+        fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+            match (a, b) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        }
+        Some(Self {
+            protocol: same(self.protocol, other.protocol)?,
+            port: same(self.port, other.port)?,
+            rate_bps: least(self.rate_bps, other.rate_bps),
+            hard_ttl_s: least(self.hard_ttl_s, other.hard_ttl_s),
+            idle_ttl_s: least(self.idle_ttl_s, other.idle_ttl_s),
+        })
+    }
+}
+
+/// One rule, compiled for one local name.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub(super) names: Vec<Pattern>,
+    pub(super) peers: Vec<Name>,
+    /// The CETP policy that is negotiated with.
+    pub policy: Arc<Policy>,
+    /// What it says for the data path.
+    pub limits: RuleLimits,
+    /// The same policy as JSON, for what is decided between two hosts of the realm.
+    pub(crate) json: Arc<serde_json::Value>,
+}
+
+impl Rule {
+    fn matches(&self, remote: &str, peer: &str) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(remote))
+            && (self.peers.is_empty() || self.peers.iter().any(|p| p.as_str() == peer))
+    }
+}
+
+/// The policies of hosts and of the network.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    outbound: FxHashMap<Arc<str>, Vec<Rule>>,
+    inbound: FxHashMap<Arc<str>, Vec<Rule>>,
+    /// Where a policy of the reference's form came from, for warnings.
+    strangers: Vec<(Name, SourceError)>,
+    warnings: Vec<SourceError>,
+    network: Option<Arc<Policy>>,
+}
+
+impl PolicySet {
+    /// The rule that holds, if any does.
+    pub fn choose(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> Option<&Rule> {
+        let rules = match direction {
+            Direction::Outbound => &self.outbound,
+            Direction::Inbound => &self.inbound,
+        };
+        rules.get(local)?.iter().find(|rule| rule.matches(remote, peer))
+    }
+
+    /// The network policy, if a file names one; otherwise the gateway makes its own out of its settings.
+    pub fn network(&self) -> Option<&Arc<Policy>> {
+        self.network.as_ref()
+    }
+
+    /// What is probably not meant so, though it can be understood.
+    pub fn warnings(&self) -> &[SourceError] {
+        &self.warnings
+    }
+
+    /// How many rules there are.
+    pub fn rules(&self) -> usize {
+        self.outbound.values().chain(self.inbound.values()).map(Vec::len).sum()
+    }
+
+    pub(super) fn add(&mut self, local: &Name, direction: Direction, rule: Rule) {
+        let rules = match direction {
+            Direction::Outbound => &mut self.outbound,
+            Direction::Inbound => &mut self.inbound,
+        };
+        rules.entry(local.shared()).or_default().push(rule);
+    }
+
+    pub(super) fn set_network(&mut self, policy: Arc<Policy>) -> bool {
+        self.network.replace(policy).is_none()
+    }
+
+    pub(super) fn note_place(&mut self, local: Name, place: SourceError) {
+        self.strangers.push((local, place));
+    }
+
+    pub(super) fn warn_about_strangers(&mut self, registry: &Registry) {
+        for (local, place) in std::mem::take(&mut self.strangers) {
+            if registry.host(local.as_str()).is_none() {
+                self.warnings.push(place);
+            }
+        }
+    }
+}
