@@ -1,3 +1,54 @@
 //! Two realms in network namespaces, talking through two gateways with real clients and servers.
+//!
+//! One lab is brought up for all cases, which run one after the other and each ask for the gateways in the state that they
+//! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
-fn main() {}
+mod hostile;
+mod lifecycle;
+mod names;
+mod operator;
+mod traffic;
+mod tunnel;
+
+use ces_tests::lab::Lab;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A case: what it holds, and how that is seen.
+pub type Case = (&'static str, fn(&Lab));
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
+    let groups: [(&str, &[Case]); 6] = [
+        ("names", names::CASES),
+        ("traffic", traffic::CASES),
+        ("operator", operator::CASES),
+        ("tunnel", tunnel::CASES),
+        ("hostile", hostile::CASES),
+        ("lifecycle", lifecycle::CASES),
+    ];
+    let mut trials = Vec::new();
+    for (group, cases) in groups {
+        for &(name, case) in cases {
+            let lab = Arc::clone(&lab);
+            trials.push(Trial::test(format!("{group}::{name}"), move || run(&lab, case)));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(lab.lock().unwrap_or_else(PoisonError::into_inner).take());
+    conclusion.exit_code()
+}
+
+/// The first case brings up the lab, so that `--list` and a filter that matches nothing need none.
+fn run(lab: &Mutex<Option<Lab>>, case: fn(&Lab)) -> Result<(), Failed> {
+    let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = match &mut *lab {
+        Some(lab) => lab,
+        none => none.insert(Lab::up()?),
+    };
+    case(lab);
+    Ok(())
+}

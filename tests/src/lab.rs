@@ -1,10 +1,10 @@
 //! The lab of `scripts/lab`, driven from tests.
 
 use crate::metrics::Metrics;
-use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a condition is waited for. Generous: it is reached only where something is broken, and then the test fails.
@@ -82,7 +82,7 @@ pub struct Lab {
     binaries: PathBuf,
     directory: PathBuf,
     /// What the running gateways were started with; `None` when one of them may be down.
-    running: RefCell<Option<Vec<Edit>>>,
+    running: Mutex<Option<Vec<Edit>>>,
 }
 
 impl Lab {
@@ -91,7 +91,7 @@ impl Lab {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace")?.to_owned();
         let binaries = binaries(&root)?;
         let directory = std::env::temp_dir().join(format!("ces-lab.test-{}", std::process::id()));
-        let lab = Self { root, binaries, directory, running: RefCell::new(None) };
+        let lab = Self { root, binaries, directory, running: Mutex::new(None) };
         let made = lab.script(&["up", "--plain"]);
         if made.ok() { Ok(lab) } else { Err(made.to_string()) }
     }
@@ -158,10 +158,10 @@ impl Lab {
 
     /// Sees to it that both gateways run, with these changes to the lab's configuration and no others.
     pub fn gateways(&self, edits: &[Edit]) {
-        if self.running.borrow().as_deref() == Some(edits) {
+        if self.running().as_deref() == Some(edits) {
             return;
         }
-        self.running.replace(None);
+        *self.running() = None;
         for realm in Realm::BOTH {
             self.stop(realm);
             let mut text = self.shipped_config(realm);
@@ -172,7 +172,12 @@ impl Lab {
             self.write_config(realm, &text);
             self.start(realm);
         }
-        self.running.replace(Some(edits.to_vec()));
+        *self.running() = Some(edits.to_vec());
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Vec<Edit>>> {
+        // A case that failed while it held this left a value that is still true or `None`.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lab's own `cesd.toml` of a realm, rendered.
@@ -195,7 +200,7 @@ impl Lab {
 
     /// Ends a gateway with SIGTERM and waits until it is gone.
     pub fn stop(&self, realm: Realm) -> Outcome {
-        self.running.replace(None);
+        *self.running() = None;
         let outcome = self.script(&["gateway", realm.letter(), "stop"]);
         outcome.expect();
         outcome
@@ -203,7 +208,7 @@ impl Lab {
 
     /// Ends a gateway with SIGKILL.
     pub fn kill(&self, realm: Realm) {
-        self.running.replace(None);
+        *self.running() = None;
         self.script(&["gateway", realm.letter(), "kill"]).expect();
     }
 

@@ -1,0 +1,198 @@
+//! Gateways that start, stop, die and come back.
+
+use crate::Case;
+use ces_tests::lab::{Lab, Outcome, Realm, eventually};
+
+pub const CASES: &[Case] = &[
+    ("shipped_configurations_are_right", shipped_configurations_are_right),
+    ("configuration_mistakes_are_named_with_their_line", configuration_mistakes_are_named_with_their_line),
+    ("what_keeps_it_from_starting_is_said", what_keeps_it_from_starting_is_said),
+    ("sigterm_leaves_nothing", sigterm_leaves_nothing),
+    ("sigint_ends_it_too", sigint_ends_it_too),
+    ("peer_restarted_with_its_state_gone", peer_restarted_with_its_state_gone),
+    ("both_start_at_once", both_start_at_once),
+    ("peer_killed_while_hosts_talk", peer_killed_while_hosts_talk),
+    ("name_while_the_peer_is_down_then_up", name_while_the_peer_is_down_then_up),
+];
+
+/// cesd in a gateway's namespace with this configuration, until it ends by itself.
+fn cesd(lab: &Lab, arguments: &str) -> Outcome {
+    lab.run("gwa", &format!("timeout 30 {}/cesd {arguments}", lab.binaries().display()))
+}
+
+fn shipped_configurations_are_right(lab: &Lab) {
+    for realm in ["a", "b"] {
+        cesd(lab, &format!("--config {}/{realm}/cesd.toml --check", lab.directory().display())).expect();
+    }
+    let example = lab.root().join("control/cesd.example.toml");
+    let checked = cesd(lab, &format!("--config {} --check", example.display()));
+    // Its certificates and hosts are the reader's own; its keys are right.
+    assert!(!format!("{checked}").contains("unknown"), "{checked}");
+}
+
+fn configuration_mistakes_are_named_with_their_line(lab: &Lab) {
+    let shipped = lab.shipped_config(Realm::A);
+    let mistakes: &[(&str, &str, &str)] = &[
+        ("idle_sleep_us = 20", "idle_slep_us = 20", "idle_slep_us"),
+        ("idle_sleep_us = 20", "idle_sleep_us = \"20\"", "idle_sleep_us"),
+        ("cores = [0]", "cores = []", "cores"),
+        ("cores = [0]", "cores = [0, 0]", "cores"),
+        ("192.0.2.2/30", "192.0.2.300/30", "addresses"),
+        ("via = \"192.0.2.1\"", "via = \"192.0.9.1\"", "via"),
+        ("side = \"outside\"", "side = \"inside\"", "outside"),
+        ("ces_id = \"gwa.demo.\"", "ces_id = \"gw a\"", "ces_id"),
+        ("port = 48001", "port = 70000", "port"),
+        ("[worker]", "[wroker]", "wroker"),
+        ("[worker]", "[worker", "worker"),
+        ("ca/ca.crt", "ca/none.crt", "none.crt"),
+        ("files = [\"hosts.toml\"]", "files = [\"none.toml\"]", "none.toml"),
+        ("ca/gwa.demo.key", "ca/gwb.demo.key", "key"),
+    ];
+    let path = lab.directory().join("a/wrong.toml");
+    for (from, to, named) in mistakes {
+        assert!(shipped.contains(from), "{from}");
+        let text = shipped.replacen(from, to, 1);
+        std::fs::write(&path, &text).expect("the state directory is ours");
+        let refused = cesd(lab, &format!("--config {} --check", path.display()));
+        assert!(!refused.ok(), "{to} was accepted");
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(said.contains(named), "{to}: {refused}");
+        assert!(!said.contains("panicked"), "{refused}");
+        let lines = said
+            .split("wrong.toml:")
+            .skip(1)
+            .filter_map(|rest| rest.split(':').next()?.parse::<usize>().ok());
+        for line in lines {
+            assert!(line >= 1 && line <= text.lines().count(), "{refused}");
+        }
+        assert!(
+            said.contains("wrong.toml:") || said.contains("none.") || said.contains("key"),
+            "no line: {refused}"
+        );
+    }
+}
+
+fn what_keeps_it_from_starting_is_said(lab: &Lab) {
+    lab.stop(Realm::A);
+    let shipped = lab.shipped_config(Realm::A);
+    let path = lab.directory().join("a/wrong.toml");
+    let start = |from: &str, to: &str| {
+        assert!(shipped.contains(from), "{from}");
+        std::fs::write(&path, shipped.replacen(from, to, 1)).expect("the state directory is ours");
+        let refused = cesd(lab, &format!("--config {}", path.display()));
+        assert!(!refused.ok() && refused.status != 124, "{to}: {refused}");
+        assert!(!refused.to_string().contains("panicked"), "{refused}");
+        refused
+    };
+    start("iface=inside", "iface=nowhere").says("net_af_packet0");
+    start("mib = 128", "mib = 33").says("mem");
+    start("cores = [0]", "cores = [63]").says("63");
+    // A second one on the same socket and ports.
+    lab.gateways(&[]);
+    let second = cesd(lab, &format!("--config {}/a/cesd.toml", lab.directory().display()));
+    assert!(!second.ok() && second.status != 124, "{second}");
+    assert!(!second.to_string().contains("panicked"), "{second}");
+    assert!(lab.is_running(Realm::A));
+    lab.ctl(Realm::A, "show ports").expect();
+    lab.run("a1", "ping -n -c 2 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+}
+
+fn nothing_is_left(lab: &Lab, pid: u32) {
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the process is gone");
+    let links = lab.run("gwa", "ip -brief link");
+    assert!(!links.expect().contains("ces-"), "a TAP is left\n{links}");
+    assert!(!lab.directory().join("a/cesd.sock").exists(), "the socket is gone");
+}
+
+fn sigterm_leaves_nothing(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    let pid = lab.pid(Realm::A);
+    lab.stop(Realm::A).says("");
+    nothing_is_left(lab, pid);
+    assert!(!lab.log(Realm::A).contains("panicked"), "{}", lab.log(Realm::A));
+    lab.gateways(&[]);
+}
+
+fn sigint_ends_it_too(lab: &Lab) {
+    lab.gateways(&[]);
+    let pid = lab.pid(Realm::A);
+    lab.run("gwa", &format!("kill -INT {pid}")).expect();
+    assert!(eventually(|| !std::path::Path::new(&format!("/proc/{pid}")).exists()), "it ends");
+    nothing_is_left(lab, pid);
+    lab.stop(Realm::A);
+    lab.gateways(&[]);
+}
+
+fn works(lab: &Lab, host: &str, name: &str) -> bool {
+    lab.run(host, &format!("ping -n -c 1 -W 2 {name}")).ok()
+}
+
+fn peer_restarted_with_its_state_gone(lab: &Lab) {
+    lab.gateways(&[]);
+    for realm in [Realm::B, Realm::A] {
+        lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+        lab.stop(realm);
+        lab.start(realm);
+        for (host, name) in [("a1", "www.b.demo"), ("b1", "a1.a.demo"), ("a2", "b2.b.demo")] {
+            assert!(
+                eventually(|| works(lab, host, name)),
+                "{host} → {name} after a restart of {realm:?}\n{}",
+                lab.log(realm)
+            );
+        }
+    }
+}
+
+fn both_start_at_once(lab: &Lab) {
+    for _ in 0..3 {
+        lab.gateways(&[]);
+        for realm in Realm::BOTH {
+            lab.stop(realm);
+        }
+        for realm in Realm::BOTH {
+            lab.start(realm);
+        }
+        let one = lab.background("a1", "ping -n -c 1 -W 10 www.b.demo");
+        let two = lab.background("b1", "ping -n -c 1 -W 10 a1.a.demo");
+        let (one, two) = (one.wait(), two.wait());
+        assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{one}");
+        assert!(eventually(|| works(lab, "b1", "a1.a.demo")), "{two}");
+    }
+}
+
+fn peer_killed_while_hosts_talk(lab: &Lab) {
+    lab.gateways(&[]);
+    let transfer = lab.background("a1", "iperf3 -c www.b.demo -t 60");
+    assert!(
+        eventually(
+            || lab.run("b1", "ss -Htn state established '( sport = 5201 )'").expect().lines().count() > 1
+        ),
+        "it runs"
+    );
+    lab.kill(Realm::B);
+    assert!(lab.is_running(Realm::A));
+    lab.ctl(Realm::A, "show peers").expect();
+    drop(transfer);
+    lab.server("iperf3", "stop");
+    lab.server("iperf3", "start");
+    lab.start(Realm::B);
+    assert!(
+        eventually(|| works(lab, "a1", "www.b.demo")),
+        "a killed gateway comes back\n{}",
+        lab.log(Realm::A)
+    );
+    assert!(eventually(|| works(lab, "b1", "a1.a.demo")), "in both directions\n{}", lab.log(Realm::B));
+}
+
+fn name_while_the_peer_is_down_then_up(lab: &Lab) {
+    lab.gateways(&[]);
+    for realm in Realm::BOTH {
+        lab.stop(realm);
+    }
+    lab.start(Realm::A);
+    let status = lab.dig_status("a1", "www.b.demo");
+    assert!(status == "SERVFAIL" || status == "NXDOMAIN", "{status}");
+    lab.start(Realm::B);
+    assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", lab.log(Realm::A));
+}

@@ -1,0 +1,58 @@
+//! Each encapsulation between the gateways, chosen by configuration.
+
+use crate::Case;
+use ces_tests::lab::{Edit, Lab, Realm};
+
+pub const CASES: &[Case] = &[
+    ("vxlan", vxlan),
+    ("gre", gre),
+    ("geneve", geneve),
+    ("no_encapsulation_in_common_is_refused", no_encapsulation_in_common_is_refused),
+];
+
+const SHIPPED: &str = "payloads = { vxlan = 80, gre = 60, geneve = 40 }";
+
+/// Traffic that uses every length and protocol, while the Internet is watched.
+fn carries(lab: &Lab, edits: &[Edit], filter: &str, room: u32) {
+    lab.gateways(edits);
+    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    let pings = lab.background("a1", "ping -n -c 40 -i 0.1 -W 5 www.b.demo");
+    let watched =
+        lab.run("net", &format!("timeout 20 tcpdump -nni gwa -c 4 '{filter} and host 198.51.100.2'"));
+    assert!(watched.stderr.contains("4 packets captured"), "{filter}: {watched}");
+    pings.end();
+    lab.run("a1", "curl -sS -m 20 http://www.b.demo/").says("Hello from b1");
+    lab.run("a1", "curl -sS -m 120 -o /dev/null -w '%{size_download}' http://www.b.demo/20MB.bin")
+        .says("20000000");
+    lab.run("a1", "ping -n -c 2 -i 0.1 -W 5 -s 4000 www.b.demo").says(" 0% packet loss");
+    lab.run("a1", "ip route flush cache");
+    lab.run("a1", &format!("ping -n -c 2 -i 0.1 -W 5 -M do -s {} www.b.demo", room - 28))
+        .says(" 0% packet loss");
+    let larger = lab.run("a1", &format!("ping -n -c 2 -i 0.1 -W 2 -M do -s {} www.b.demo", room - 27));
+    assert!(!larger.ok(), "{larger}");
+    lab.run("a1", "ip route flush cache");
+}
+
+fn vxlan(lab: &Lab) {
+    // RFC 7348 §4.1: UDP 4789.
+    carries(lab, &[], "udp dst port 4789", 1450);
+}
+
+fn gre(lab: &Lab) {
+    let only = "payloads = { gre = 60 }";
+    carries(lab, &[(Realm::A, SHIPPED, only), (Realm::B, SHIPPED, only)], "ip proto 47", 1500 - 20 - 8 - 14);
+}
+
+fn geneve(lab: &Lab) {
+    // RFC 8926 §3.3: UDP 6081. Both can do all; A, which asks, prefers GENEVE.
+    let first = "payloads = { geneve = 90, vxlan = 80, gre = 60 }";
+    carries(lab, &[(Realm::A, SHIPPED, first)], "udp dst port 6081", 1450);
+}
+
+fn no_encapsulation_in_common_is_refused(lab: &Lab) {
+    let edits =
+        [(Realm::A, SHIPPED, "payloads = { gre = 60 }"), (Realm::B, SHIPPED, "payloads = { geneve = 60 }")];
+    lab.gateways(&edits);
+    assert_eq!(lab.dig_status("a1", "www.b.demo"), "NXDOMAIN");
+    lab.gateways(&[]);
+}

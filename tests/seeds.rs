@@ -1,0 +1,44 @@
+//! The fuzz targets over their seeds, which are recorded exchanges, handmade cases and what fuzzing has found: an ordinary
+//! test, so that a crash that was mended stays mended.
+
+use std::path::Path;
+
+#[path = "fuzz/src/cetp.rs"]
+mod cetp;
+#[path = "fuzz/src/dns.rs"]
+mod dns;
+#[path = "fuzz/src/packet.rs"]
+mod packet;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&directory).expect("seeds") {
+        let path = entry.expect("an entry").path();
+        let data = std::fs::read(&path).expect("a seed");
+        // The name of the seed stands in the output of a test that fails.
+        println!("{}", path.display());
+        run(&data);
+        // And what a cut connection or a short frame makes of it.
+        for end in (0..data.len()).step_by(data.len() / 64 + 1) {
+            run(&data[..end]);
+        }
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", directory.display());
+}
+
+#[test]
+fn packet_seeds() {
+    replay("packet", packet::run);
+}
+
+#[test]
+fn dns_seeds() {
+    replay("dns", dns::run);
+}
+
+#[test]
+fn cetp_seeds() {
+    replay("cetp", cetp::run);
+}
