@@ -1,7 +1,7 @@
 //! What crosses between two hosts, with the programs that people use.
 
 use crate::Case;
-use ces_tests::lab::{Lab, eventually};
+use ces_tests::lab::{Lab, Realm, eventually};
 
 pub const CASES: &[Case] = &[
     ("ping_both_ways", ping_both_ways),
@@ -19,6 +19,8 @@ pub const CASES: &[Case] = &[
     ("segments_fit_the_tunnel", segments_fit_the_tunnel),
     ("narrow_path_is_found", narrow_path_is_found),
     ("two_hosts_of_one_realm", two_hosts_of_one_realm),
+    ("restricted_service_carries_its_port_alone", restricted_service_carries_its_port_alone),
+    ("slow_service_is_slow", slow_service_is_slow),
     ("many_pairs_at_once", many_pairs_at_once),
 ];
 
@@ -170,7 +172,7 @@ fn narrow_path_is_found(lab: &Lab) {
     );
     mtu(1500);
     lab.run("a1", "ip route flush cache");
-    lab.stop(ces_tests::lab::Realm::A);
+    lab.stop(Realm::A);
     assert!(told, "the path MTU is told to the host");
     page.says("Hello from b1");
     assert!(there.ok() || there.stdout.starts_with("2000000"), "{there}");
@@ -189,6 +191,26 @@ fn two_hosts_of_one_realm(lab: &Lab) {
     );
     lab.run("a2", "curl -sS -m 20 http://a1.a.demo:8080/").says("Hello from b1");
     server.end();
+}
+
+fn restricted_service_carries_its_port_alone(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.run("a1", "curl -sS -m 20 http://shop.b.demo/").says("Hello from b1");
+    let refused = lab.drops(Realm::A, "policy_protocol") + lab.drops(Realm::B, "policy_protocol");
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 1 shop.b.demo").says("100% packet loss");
+    assert_ne!(lab.run("a1", "curl -sS -m 2 http://shop.b.demo:5201/").status, 0);
+    let now = || lab.drops(Realm::A, "policy_protocol") + lab.drops(Realm::B, "policy_protocol");
+    assert!(eventually(|| now() >= refused + 4), "{refused} before, {} after", now());
+}
+
+fn slow_service_is_slow(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.run("a1", "curl -sS -m 20 http://slow.b.demo/").says("Hello from b1");
+    // Far more than 2 Mbit/s, whatever the machine's speed: some must be lost here, or there.
+    let limited = || lab.drops(Realm::A, "rate_limited") + lab.drops(Realm::B, "rate_limited");
+    let before = limited();
+    lab.run("a1", "ping -n -q -f -c 2000 -s 1400 -W 1 slow.b.demo");
+    assert!(eventually(|| limited() > before));
 }
 
 fn many_pairs_at_once(lab: &Lab) {
