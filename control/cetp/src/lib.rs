@@ -5,7 +5,11 @@
 pub mod engine;
 pub mod frame;
 pub mod limits;
+pub mod message;
 pub mod policy;
+pub mod pow;
+pub mod tlv;
+pub mod value;
 
 pub use engine::Engine;
 pub use limits::Limits;
