@@ -5,4 +5,8 @@ pub mod config;
 pub mod datagram;
 pub mod log;
 pub mod netlink;
+pub mod slots;
+pub mod stream;
 pub mod tap;
+pub mod tls;
+pub mod tokens;

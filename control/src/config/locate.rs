@@ -5,8 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 /// The line of a byte, from 1.
 pub fn line_at(text: &str, byte: usize) -> usize {
-    let end = byte.min(text.len());
-    text.as_bytes()[..end].iter().filter(|&&character| character == b'\n').count() + 1
+    text.bytes().take(byte).filter(|&character| character == b'\n').count() + 1
 }
 
 /// The line of a dotted key, such as `cetp.endpoints[1].port`; of as much of it as the text has.
