@@ -4,6 +4,9 @@ use crate::mempool::HEADROOM;
 use dpdk_sys::{rte_mbuf, shim_mbuf};
 use std::ptr::NonNull;
 
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
 /// A frame in one contiguous buffer. Dropping it returns the buffer to its pool.
 ///
 /// It is a bare pointer in memory, so that an array of them is what DPDK's burst calls take.
@@ -99,6 +102,18 @@ impl Mbuf {
     pub fn tailroom(&self) -> usize {
         let fields = self.fields();
         usize::from(fields.buf_len) - usize::from(fields.data_off) - usize::from(fields.data_len)
+    }
+
+    /// Starts to fetch the cache line ahead of the frame, where a header will be put.
+    #[inline(always)]
+    pub fn prefetch_headroom(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch instruction accesses no memory architecturally and cannot fault at any address; SSE is part of
+        // the x86-64 baseline.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.data().as_ptr().wrapping_sub(CACHE_LINE).cast());
+        }
     }
 
     /// Puts `count` bytes in front, with whatever stood there; `false` and no change if there is no room.

@@ -1,0 +1,425 @@
+//! The worker: one thread, one core, one loop.
+//!
+//! Each turn: commands, injected frames, what the ports and the other workers have, then sending, events, expiry. All of
+//! it bounded, so that no source starves another. Commands come before injected frames, and both before packets, so that a
+//! binding stands before the DNS answer that names it leaves.
+//!
+//! Nothing is allocated, locked or formatted here. The clock is read once a turn. The only system calls are the bell
+//! towards a sleeping control thread, and the nap of an idle worker where that is configured.
+
+mod link;
+mod mesh;
+
+pub use link::{Bell, ControlSide, RingSizes, WorkerSide, link};
+pub use mesh::{HandedOver, Mesh};
+
+use crate::Nanos;
+use crate::frame::{Buffers, Frame};
+use crate::io::{Pool, Port};
+use crate::msg::{FrameSlot, PortId, PuntClass, SLOT_BYTES};
+use crate::path::{BURST, process_burst};
+use crate::reason::DropReason;
+use crate::state::State;
+use crate::verdict::Verdict;
+use machine::Clock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Commands taken in a turn: a few microseconds of work at most.
+const COMMANDS_A_TURN: usize = 64;
+/// Frames waiting for a port at most: a burst of packets, and a burst before it, in up to two fragments each.
+const TX_BATCH: usize = 4 * BURST;
+/// How often counters are published.
+const PUBLISH_NS: Nanos = 1_000_000;
+/// The shortest Ethernet frame that means something: its header.
+const ETHERNET_HEADER: usize = 14;
+
+/// How a worker behaves when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Empty turns before a nap.
+    pub polls: u32,
+    /// Length of a nap; zero = none, poll all the time.
+    pub nap: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { polls: 1000, nap: Duration::ZERO }
+    }
+}
+
+/// What a worker is made of.
+pub struct Parts<P: Port, M> {
+    /// The tables.
+    pub state: State,
+    /// Its queue pair of each port, in the order of the configuration.
+    pub ports: Vec<P>,
+    /// Its packet memory.
+    pub pool: M,
+    /// Its ends of the rings to the control thread.
+    pub control: WorkerSide,
+    /// Its ends of the rings to the other workers.
+    pub mesh: Mesh<P::Frame>,
+    /// The time.
+    pub clock: Clock,
+    /// What to do when there is nothing to do.
+    pub idle: Idle,
+}
+
+/// A worker. Generic over the back end, so that tests run the same loop as the appliance.
+pub struct Worker<P: Port, M> {
+    state: State,
+    ports: Vec<P>,
+    control: WorkerSide,
+    mesh: Mesh<P::Frame>,
+    clock: Clock,
+    idle: Idle,
+    outbound: Outbound<P::Frame, M>,
+    /// A burst, as it is received and decided on.
+    burst: Vec<P::Frame>,
+    /// What was decided, frame by frame: as long as a burst can be.
+    verdicts: Vec<Verdict>,
+    /// What came from other workers, by port of arrival.
+    taken_over: Vec<Vec<P::Frame>>,
+    /// When the counters were last published.
+    published: Nanos,
+    /// Something new stands in a ring to the control thread.
+    news: bool,
+}
+
+/// Frames that will leave, and where new ones come from: what the path sees as [`Buffers`].
+struct Outbound<F, M> {
+    pool: M,
+    /// By port, in order; at most [`TX_BATCH`] each.
+    batches: Vec<Vec<F>>,
+    /// Frames to free in bulk.
+    spent: Vec<F>,
+    /// Frames that found their batch full, or no port.
+    lost: u64,
+}
+
+impl<F, M> Outbound<F, M> {
+    /// Queues a frame for a port; `false` if there is none such.
+    #[inline]
+    fn queue(&mut self, port: PortId, frame: F) -> bool {
+        let Some(batch) = self.batches.get_mut(usize::from(port)) else {
+            self.spent.push(frame);
+            return false;
+        };
+        if batch.len() < TX_BATCH {
+            batch.push(frame);
+        } else {
+            self.lost += 1;
+            drop(frame);
+        }
+        true
+    }
+}
+
+impl<F: Frame, M: Pool<Frame = F>> Buffers<F> for Outbound<F, M> {
+    fn allocate(&mut self) -> Option<F> {
+        self.pool.allocate()
+    }
+
+    fn send(&mut self, port: PortId, frame: F) {
+        if !self.queue(port, frame) {
+            self.lost += 1;
+        }
+    }
+}
+
+impl<P, M> Worker<P, M>
+where
+    P: Port,
+    P::Frame: Send,
+    M: Pool<Frame = P::Frame>,
+{
+    /// Puts a worker together. Everything that it will need is allocated here.
+    pub fn new(parts: Parts<P, M>) -> Self {
+        let Parts { state, ports, pool, control, mesh, clock, idle } = parts;
+        let batches = ports.iter().map(|_| Vec::with_capacity(TX_BATCH)).collect();
+        let taken_over = ports.iter().map(|_| Vec::with_capacity(BURST)).collect();
+        // At most a burst is spent at a time.
+        let burst: Vec<P::Frame> = Vec::with_capacity(BURST);
+        let outbound = Outbound { pool, batches, spent: Vec::with_capacity(BURST), lost: 0 };
+        Self {
+            state,
+            ports,
+            control,
+            mesh,
+            clock,
+            idle,
+            outbound,
+            verdicts: vec![Verdict::Absorb; burst.capacity()],
+            burst,
+            taken_over,
+            published: 0,
+            news: false,
+        }
+    }
+
+    /// Works until `stop` is set; then sends what is under way and publishes the last counters.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        let mut quiet = 0u32;
+        let mut begin = machine::cycles();
+        while !stop.load(Ordering::Relaxed) {
+            let busy = self.turn(self.clock.at(begin));
+            if busy {
+                quiet = 0;
+            } else {
+                quiet = quiet.saturating_add(1);
+                if quiet >= self.idle.polls && !self.idle.nap.is_zero() {
+                    self.publish();
+                    std::thread::sleep(self.idle.nap);
+                } else {
+                    std::hint::spin_loop();
+                }
+            }
+            // The end of a turn is the beginning of the next: one reading.
+            let end = machine::cycles();
+            self.account(busy, end.wrapping_sub(begin));
+            begin = end;
+        }
+        self.turn(self.clock.at(begin));
+        self.publish();
+    }
+
+    /// One round over all sources. Returns whether there was anything to do. For tests; [`Worker::run`] calls it.
+    pub fn turn(&mut self, now: Nanos) -> bool {
+        let mut work = self.take_commands(now) + self.take_injected();
+        for port in 0..self.ports.len() {
+            work += self.receive(port, now);
+        }
+        work += self.take_over(now);
+        self.send_all();
+        work += self.tell_events();
+        self.state.tick(now);
+        if self.news {
+            self.news = false;
+            self.control.bell.ring();
+        }
+        if now.wrapping_sub(self.published) >= PUBLISH_NS {
+            self.published = now;
+            self.publish();
+        }
+        work != 0
+    }
+
+    /// The tables and counters.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &M {
+        &self.outbound.pool
+    }
+
+    fn account(&mut self, busy: bool, cycles: u64) {
+        let counters = &mut self.state.counters;
+        if busy {
+            counters.busy_turns += 1;
+            counters.busy_cycles += cycles;
+        } else {
+            counters.idle_turns += 1;
+            counters.idle_cycles += cycles;
+        }
+    }
+
+    fn publish(&mut self) {
+        let counters = &mut self.state.counters;
+        counters.command_depth = self.control.commands.len() as u64;
+        counters.inject_depth = self.control.inject.len() as u64;
+        counters.punt_depth = self.control.punt.len() as u64;
+        self.control.counters.publish(counters);
+    }
+
+    fn take_commands(&mut self, now: Nanos) -> usize {
+        for taken in 0..COMMANDS_A_TURN {
+            if !self.state.ready() {
+                return taken;
+            }
+            let Some(command) = self.control.commands.pop() else { return taken };
+            self.state.command(command, now);
+        }
+        COMMANDS_A_TURN
+    }
+
+    /// Sends what the control thread wants sent.
+    fn take_injected(&mut self) -> usize {
+        let (outbound, counters) = (&mut self.outbound, &mut self.state.counters);
+        for taken in 0..BURST {
+            let outcome = self.control.inject.pop_with(|slot| inject(slot, outbound));
+            match outcome {
+                None => return taken,
+                Some(Ok(())) => counters.injected += 1,
+                Some(Err(reason)) => counters.drop(reason),
+            }
+        }
+        BURST
+    }
+
+    fn receive(&mut self, port: usize, now: Nanos) -> usize {
+        let count = self.ports[port].rx_burst(&mut self.burst);
+        let refused = self.ports[port].take_refused();
+        self.state.counters.burst(count);
+        if refused != 0 {
+            // Not in one buffer, and not to be brought into one.
+            self.state.counters.rx(port as PortId, refused, 0);
+            self.state.counters.drops[DropReason::NoBuffer as usize] += refused;
+        }
+        if count != 0 {
+            let bytes = self.burst.iter().map(|frame| frame.data().len() as u64).sum();
+            self.state.counters.rx(port as PortId, count as u64, bytes);
+            self.process(port as PortId, now);
+        }
+        count
+    }
+
+    /// Takes what other workers handed over: a burst of each, sorted by port of arrival.
+    fn take_over(&mut self, now: Nanos) -> usize {
+        let mut count = 0;
+        for ring in 0..self.mesh.arrivals().len() {
+            let arrivals = &mut self.mesh.arrivals()[ring];
+            let mut taken = 0;
+            while taken < BURST
+                && let Some(HandedOver { port, frame }) = arrivals.pop()
+            {
+                taken += 1;
+                match self.taken_over.get_mut(usize::from(port)) {
+                    Some(frames) => frames.push(frame),
+                    None => self.state.counters.drop(DropReason::PortDown),
+                }
+            }
+            self.state.counters.taken_over += taken as u64;
+            count += taken;
+            for port in 0..self.taken_over.len() {
+                if !self.taken_over[port].is_empty() {
+                    std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
+                    self.process(port as PortId, now);
+                }
+            }
+        }
+        count
+    }
+
+    /// Decides on the burst and does what was decided.
+    fn process(&mut self, port: PortId, now: Nanos) {
+        self.make_room();
+        let count = self.burst.len();
+        let verdicts = &mut self.verdicts[..count];
+        process_burst(&mut self.state, port, &mut self.burst, verdicts, &mut self.outbound, now);
+        let counters = &mut self.state.counters;
+        for (frame, verdict) in self.burst.drain(..).zip(&self.verdicts) {
+            match *verdict {
+                Verdict::Forward(to) | Verdict::Reply(to, _) => {
+                    if !self.outbound.queue(to, frame) {
+                        counters.drop(DropReason::PortDown);
+                    }
+                }
+                Verdict::Punt(class) => {
+                    match punt(&mut self.control, port, class, frame.data()) {
+                        Ok(()) => {
+                            counters.punt(class);
+                            self.news = true;
+                        }
+                        Err(reason) => counters.drop(reason),
+                    }
+                    self.outbound.spent.push(frame);
+                }
+                Verdict::HandOff(worker) => match self.mesh.send(worker, port, frame) {
+                    Ok(()) => counters.handed_off += 1,
+                    Err(frame) => {
+                        counters.drop(DropReason::HandoffRingFull);
+                        self.outbound.spent.push(frame);
+                    }
+                },
+                // Counted by the path.
+                Verdict::Absorb | Verdict::Drop(_) => self.outbound.spent.push(frame),
+            }
+        }
+        self.outbound.pool.free(&mut self.outbound.spent);
+    }
+
+    /// Sends what is more than a burst, so that another burst finds room, with its fragments.
+    fn make_room(&mut self) {
+        for port in 0..self.ports.len() {
+            if self.outbound.batches[port].len() > BURST {
+                self.send(port);
+            }
+        }
+    }
+
+    fn send_all(&mut self) {
+        for port in 0..self.ports.len() {
+            if !self.outbound.batches[port].is_empty() {
+                self.send(port);
+            }
+        }
+        let lost = std::mem::take(&mut self.outbound.lost);
+        self.state.counters.drops[DropReason::TxQueueFull as usize] += lost;
+    }
+
+    fn send(&mut self, port: usize) {
+        let batch = &mut self.outbound.batches[port];
+        let bytes = |frames: &[P::Frame]| frames.iter().map(|frame| frame.data().len() as u64).sum::<u64>();
+        let total = bytes(batch);
+        let sent = self.ports[port].tx_burst(batch);
+        let counters = &mut self.state.counters;
+        counters.tx(port as PortId, sent as u64, total - bytes(batch));
+        if !batch.is_empty() {
+            counters.drops[DropReason::TxQueueFull as usize] += batch.len() as u64;
+            self.outbound.pool.free(batch);
+        }
+    }
+
+    /// Moves events to their ring until it is full; the rest waits.
+    fn tell_events(&mut self) -> usize {
+        let mut told = 0;
+        while let Some(event) = self.state.peek_event() {
+            if self.control.events.push(*event).is_err() {
+                self.state.counters.event_ring_full += 1;
+                break;
+            }
+            self.state.pop_event();
+            told += 1;
+        }
+        self.news |= told != 0;
+        told
+    }
+}
+
+/// Queues a copy of an injected frame for its port.
+fn inject<F: Frame, M: Pool<Frame = F>>(
+    slot: &FrameSlot,
+    outbound: &mut Outbound<F, M>,
+) -> Result<(), DropReason> {
+    let length = usize::from(slot.length);
+    if !(ETHERNET_HEADER..=SLOT_BYTES).contains(&length) || usize::from(slot.port) >= outbound.batches.len() {
+        return Err(DropReason::InjectMalformed);
+    }
+    let mut frame = outbound.pool.allocate().ok_or(DropReason::NoBuffer)?;
+    if !frame.extend(length) {
+        outbound.spent.push(frame);
+        outbound.pool.free(&mut outbound.spent);
+        return Err(DropReason::NoBuffer);
+    }
+    frame.data_mut().copy_from_slice(slot.frame());
+    outbound.queue(slot.port, frame);
+    Ok(())
+}
+
+/// Puts a copy of a frame in the punt ring.
+fn punt(control: &mut WorkerSide, port: PortId, class: PuntClass, frame: &[u8]) -> Result<(), DropReason> {
+    if frame.len() > SLOT_BYTES {
+        return Err(DropReason::PuntTooLong);
+    }
+    let fits = control.punt.push_with(|slot| {
+        slot.port = port;
+        slot.class = class;
+        slot.length = frame.len() as u16;
+        slot.data[..frame.len()].copy_from_slice(frame);
+    });
+    if fits { Ok(()) } else { Err(DropReason::PuntRingFull) }
+}

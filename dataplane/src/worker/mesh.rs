@@ -1,0 +1,90 @@
+//! Rings between workers, for frames that arrived at one and belong to another.
+//!
+//! Where the port's hash is not ours to choose, a tunnel packet arrives at any worker; its tag names the owner. A ring for
+//! each ordered pair of workers, so that each has one producer and one consumer.
+
+use crate::msg::PortId;
+use machine::ring::{self, Consumer, Producer};
+
+/// A frame on its way to its owner, with the port of its arrival.
+#[derive(Debug)]
+pub struct HandedOver<F> {
+    /// Where it arrived.
+    pub port: PortId,
+    /// The frame, unchanged.
+    pub frame: F,
+}
+
+/// One worker's ends of the rings between workers.
+#[derive(Debug)]
+pub struct Mesh<F> {
+    /// By worker; `None` for this one.
+    to: Vec<Option<Producer<HandedOver<F>>>>,
+    from: Vec<Consumer<HandedOver<F>>>,
+}
+
+impl<F: Send> Mesh<F> {
+    /// The ends for each of `workers`, with room for `capacity` frames in each ring.
+    pub fn new(workers: usize, capacity: usize) -> Vec<Self> {
+        let mut ends: Vec<Self> =
+            (0..workers).map(|_| Self { to: Vec::with_capacity(workers), from: Vec::new() }).collect();
+        for sender in 0..workers {
+            for receiver in 0..workers {
+                if sender == receiver {
+                    ends[sender].to.push(None);
+                } else {
+                    let (producer, consumer) = ring::ring(capacity);
+                    ends[sender].to.push(Some(producer));
+                    ends[receiver].from.push(consumer);
+                }
+            }
+        }
+        ends
+    }
+
+    /// The ends of a worker that has no others beside it.
+    pub fn alone() -> Self {
+        Self { to: vec![None], from: Vec::new() }
+    }
+
+    /// Hands a frame over, or gives it back if there is no room or no such worker.
+    pub fn send(&mut self, worker: u8, port: PortId, frame: F) -> Result<(), F> {
+        match self.to.get_mut(usize::from(worker)) {
+            Some(Some(ring)) => ring.push(HandedOver { port, frame }).map_err(|refused| refused.frame),
+            _ => Err(frame),
+        }
+    }
+
+    /// The rings towards this worker.
+    pub fn arrivals(&mut self) -> &mut [Consumer<HandedOver<F>>] {
+        &mut self.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_workers_has_its_ring() {
+        let mut ends = Mesh::<u32>::new(3, 1);
+        for sender in 0..3u8 {
+            for receiver in (0..3u8).filter(|&receiver| receiver != sender) {
+                let value = u32::from(sender) * 10 + u32::from(receiver);
+                assert_eq!(ends[usize::from(sender)].send(receiver, 1, value), Ok(()));
+                assert_eq!(ends[usize::from(sender)].send(receiver, 1, 99), Err(99), "full");
+            }
+        }
+        for (receiver, end) in ends.iter_mut().enumerate() {
+            let got: Vec<u32> = end.arrivals().iter_mut().map(|ring| ring.pop().unwrap().frame).collect();
+            assert!(got.iter().all(|value| *value as usize % 10 == receiver));
+            assert_eq!(got.len(), 2);
+        }
+    }
+
+    #[test]
+    fn nobody_sends_to_itself_or_to_the_absent() {
+        assert_eq!(Mesh::alone().send(0, 0, 7), Err(7));
+        assert_eq!(Mesh::alone().send(200, 0, 7), Err(7));
+    }
+}
