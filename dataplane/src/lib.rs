@@ -5,16 +5,25 @@
 //! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`path`] (how a
 //! burst goes from one to the other), [`state`] (what a worker owns and how the control thread changes it).
 
+pub mod binding;
 pub mod counters;
 pub mod frame;
+pub mod hop;
+pub mod index;
+pub mod io;
+pub mod limits;
+pub mod meter;
 pub mod msg;
 pub mod path;
+pub mod port;
 pub mod reason;
 pub mod settings;
 pub mod state;
 pub mod tag;
+pub mod tunnel;
 pub mod verdict;
 pub mod wire;
+pub mod worker;
 
 /// Nanoseconds since an arbitrary start. The core reads no clock: `now` is an argument.
 pub type Nanos = u64;

@@ -65,6 +65,13 @@ impl Layout {
     }
 }
 
+/// The worker that owns an inside host, of so many. The control thread asks it where to insert a binding.
+#[inline(always)]
+pub const fn worker_of(host: u32, workers: u32) -> u32 {
+    let mixed = host.wrapping_mul(0x9e37_79b1);
+    (((mixed ^ mixed >> 15) as u64 * workers as u64) >> 32) as u32
+}
+
 /// The keyed permutation between handles and tags.
 #[derive(Clone, Copy, Debug)]
 pub struct TagCipher {
@@ -129,6 +136,15 @@ mod tests {
             let handle = layout.handle(worker, slot, generation);
             prop_assert_eq!((layout.worker(handle), layout.slot(handle)), (worker, slot));
         }
+    }
+
+    #[test]
+    fn hosts_spread_over_the_workers() {
+        let mut hosts = [0; 3];
+        for host in 0..3000 {
+            hosts[worker_of(0x0a00_0000 + host, 3) as usize] += 1;
+        }
+        assert!(hosts.iter().all(|&count| (900..1100).contains(&count)), "{hosts:?}");
     }
 
     #[test]

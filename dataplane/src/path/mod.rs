@@ -1,15 +1,58 @@
 //! From a burst of frames to a burst of verdicts.
+//!
+//! Each phase goes over the whole burst, so that what one packet waits for in memory is fetched while others are worked
+//! on:
+//!
+//! 1. **Parse** each frame into a [`packet::Packet`], and fetch what its key leads to: a bucket of the egress index for what
+//!    comes from inside, the binding itself for what comes through a tunnel (its session tag says the slot).
+//! 2. **Look up** (inside only): compare signatures, and fetch the binding.
+//! 3. **Act**: check, translate, wrap or unwrap, count.
+//!
+//! What needs no binding is settled in phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP
+//! error, a TCP SYN, too large, its binding is restricted) leaves the straight line for a cold function and mostly comes
+//! back to it, so that there is one place that translates ([`write`]).
+
+mod egress;
+mod fragment;
+mod icmp;
+mod ingress;
+mod outer;
+mod own;
+pub mod packet;
+mod trace;
+mod write;
+
+pub(crate) use trace::Trace;
 
 use crate::Nanos;
 use crate::frame::{Buffers, Frame};
 use crate::msg::PortId;
 use crate::reason::DropReason;
+use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::Verdict;
+use packet::Packet;
 
-/// The most frames that go through the phases together. More than one cache miss can then be under way for each, and
-/// 64 frames of two cache lines each still stay in the first-level cache.
+/// The most frames that go through the phases together: 64 frames of two cache lines each and their parsed packets are
+/// 12 KiB and stay in the first-level cache, while their table lines are fetched side by side.
 pub const BURST: usize = 64;
+
+/// How many frames ahead of the one that is parsed the headers are fetched.
+const AHEAD: usize = 4;
+
+/// What the phases hand to each other.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    packets: [Packet; BURST],
+    /// The frames that are not settled yet.
+    open: [u8; BURST],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { packets: [Packet::NOTHING; BURST], open: [0; BURST] }
+    }
+}
 
 /// Decides on frames that arrived on `port`, and changes them into what is to be sent. `verdicts` is at least as long as
 /// `frames`; longer bursts than [`BURST`] are cut into pieces.
@@ -21,10 +64,26 @@ pub fn process_burst<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
     now: Nanos,
 ) {
-    let _ = (port, buffers, now);
-    for (verdict, _) in verdicts.iter_mut().zip(frames) {
-        state.counters.drop(DropReason::NoRoute);
-        *verdict = Verdict::Drop(DropReason::NoRoute);
+    for (frames, verdicts) in frames.chunks_mut(BURST).zip(verdicts.chunks_mut(BURST)) {
+        let traced = state.trace.armed();
+        if traced {
+            state.trace_before(frames);
+        }
+        match state.ports.get(usize::from(port)).map(|port| port.side) {
+            Some(Side::Inside) => state.egress_burst(port, frames, verdicts, buffers, now),
+            Some(Side::Outside) => state.ingress_burst(port, frames, verdicts, buffers, now),
+            None => verdicts[..frames.len()].fill(Verdict::Drop(DropReason::PortDown)),
+        }
+        for verdict in &verdicts[..frames.len()] {
+            match *verdict {
+                Verdict::Drop(reason) | Verdict::Reply(_, reason) => state.counters.drop(reason),
+                Verdict::Absorb => state.counters.absorbed += 1,
+                Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+            }
+        }
+        if traced {
+            state.trace_after(port, frames, verdicts);
+        }
     }
 }
 
@@ -39,4 +98,13 @@ pub fn process<F: Frame, B: Buffers<F>>(
     let mut verdicts = [Verdict::Absorb];
     process_burst(state, port, std::slice::from_mut(frame), &mut verdicts, buffers, now);
     verdicts[0]
+}
+
+/// What cannot go on: a verdict instead of a packet.
+type Settled<T> = Result<T, Verdict>;
+
+impl From<DropReason> for Verdict {
+    fn from(reason: DropReason) -> Self {
+        Verdict::Drop(reason)
+    }
 }

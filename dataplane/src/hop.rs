@@ -1,0 +1,77 @@
+//! Next hops: the Ethernet header of what is sent to them, prepared.
+
+use crate::msg::{Neighbour, NeighbourId, PortId};
+use crate::port::Port;
+use crate::settings::SettingsError;
+use crate::wire::{Wire, ethernet};
+use machine::table::HugeSlice;
+
+/// A next hop, half a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub struct Hop {
+    /// The Ethernet header, ready to be written.
+    pub header: [u8; ethernet::LENGTH_TAGGED],
+    /// How much of it there is: 14, or 18 with a tag.
+    pub length: u8,
+    /// The port it is behind.
+    pub port: PortId,
+    /// The largest packet that can be sent to it; 0 = none, it is unknown or unresolved.
+    pub mtu: u16,
+    /// When the control thread was last asked for its MAC address, in seconds plus 1; 0 = never.
+    wanted_s: u32,
+    /// Whether the control thread has named it.
+    pub known: bool,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Hops {
+    hops: HugeSlice<Hop>,
+}
+
+impl Hops {
+    /// A table of unknown next hops.
+    pub fn new(count: u32) -> Result<Self, SettingsError> {
+        let hops = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("next hops"))?;
+        Ok(Self { hops })
+    }
+
+    /// A next hop; one that cannot be sent to, if there is none.
+    #[inline(always)]
+    pub fn at(&self, id: u32) -> Hop {
+        self.hops.get(id as usize).copied().unwrap_or_default()
+    }
+
+    /// Starts to fetch a next hop.
+    #[inline(always)]
+    pub fn prefetch(&self, id: u32) {
+        if let Some(hop) = self.hops.get(id as usize) {
+            machine::prefetch(hop);
+        }
+    }
+
+    /// Creates or replaces a next hop.
+    pub fn set(&mut self, id: NeighbourId, neighbour: &Neighbour, ports: &[Port]) {
+        let (Some(hop), Some(port)) = (self.hops.get_mut(id.0 as usize), ports.get(usize::from(neighbour.port))) else {
+            return; // packets for it are dropped as for any unresolved one
+        };
+        *hop = Hop { port: neighbour.port, known: true, ..Hop::default() };
+        if let Some(mac) = neighbour.mac {
+            let header = port.header_to(mac);
+            header.emit(&mut hop.header);
+            hop.length = header.length() as u8;
+            hop.mtu = port.mtu;
+        }
+    }
+
+    /// Whether the control thread should be asked for this next hop now: at most once a second for each.
+    pub fn want(&mut self, id: u32, now_s: u32) -> bool {
+        let Some(hop) = self.hops.get_mut(id as usize) else {
+            return false;
+        };
+        let due = hop.wanted_s != now_s.wrapping_add(1);
+        hop.wanted_s = now_s.wrapping_add(1);
+        due
+    }
+}

@@ -1,0 +1,302 @@
+//! From an inside host: to the far host through a tunnel, or to another inside host.
+
+use super::icmp::{Error, translate_quoted, write_error};
+use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SPECIAL, SYN};
+use super::{AHEAD, BURST, Settled, fragment, write};
+use crate::Nanos;
+use crate::binding::Life;
+use crate::frame::{Buffers, Frame};
+use crate::index::NONE;
+use crate::limits::Direction;
+use crate::msg::PortId;
+use crate::port::{Link, martian};
+use crate::reason::DropReason;
+use crate::state::{State, seconds};
+use crate::tag::worker_of;
+use crate::verdict::Verdict;
+use crate::wire::{Wire, icmp, ipv4, tcp};
+
+/// Bytes of IPv4 and TCP headers without options: what a segment is smaller than its packet (RFC 9293 §3.7.1).
+const SEGMENT_HEADERS: u16 = (ipv4::LENGTH + tcp::LENGTH) as u16;
+
+impl State {
+    pub(super) fn egress_burst<F: Frame, B: Buffers<F>>(
+        &mut self,
+        port: PortId,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+        buffers: &mut B,
+        now: Nanos,
+    ) {
+        let mut open = 0;
+        for frame in frames.iter().take(AHEAD) {
+            frame.prefetch();
+        }
+        for number in 0..frames.len().min(BURST) {
+            if let Some(next) = frames.get(number + AHEAD) {
+                next.prefetch();
+            }
+            match self.parse_inside(port, frames[number].data(), now) {
+                Ok(packet) => {
+                    self.index.prefetch(packet.hash);
+                    self.scratch.packets[number] = packet;
+                    self.scratch.open[open] = number as u8;
+                    open += 1;
+                }
+                Err(verdict) => verdicts[number] = verdict,
+            }
+        }
+        for &number in &self.scratch.open[..open] {
+            let number = usize::from(number) % BURST;
+            frames[number].prefetch_headroom();
+            let packet = &mut self.scratch.packets[number];
+            packet.slot = self.index.candidate(packet.hash);
+            if let Some(entry) = self.bindings.get(packet.slot as usize) {
+                machine::prefetch_write(entry);
+            }
+        }
+        let now_s = seconds(now);
+        for place in 0..open {
+            let number = usize::from(self.scratch.open[place]) % BURST;
+            let packet = self.scratch.packets[number];
+            verdicts[number] =
+                self.egress(port, &mut frames[number], &packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
+        }
+    }
+
+    /// Phase 1: a packet with the hash of its key, or what became of it.
+    #[inline(always)]
+    fn parse_inside(&mut self, port: PortId, frame: &[u8], now: Nanos) -> Settled<Packet> {
+        let arrival = &self.ports[usize::from(port)];
+        let l3 = match arrival.accept(frame)? {
+            Link::Ipv4(l3) => l3,
+            Link::Arp(l3) => return Err(self.arp(port, frame, l3, now)),
+        };
+        let mut packet = Packet::parse(frame, l3)?;
+        if !arrival.takes_from(packet.source) {
+            let reason = if martian(packet.source) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
+            return Err(Verdict::Drop(reason));
+        }
+        if packet.flags & ERROR != 0 {
+            key_of_quoted(&mut packet, frame);
+        }
+        packet.hash = self.hasher.pair(packet.host, packet.proxy);
+        if self.workers > 1 {
+            let owner = worker_of(packet.host, self.workers);
+            if owner != self.worker && !self.is_own(arrival.side, packet.destination) {
+                return Err(Verdict::HandOff(owner as u8));
+            }
+        }
+        Ok(packet)
+    }
+
+    /// Phase 3.
+    #[inline(always)]
+    fn egress<F: Frame, B: Buffers<F>>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &Packet,
+        buffers: &mut B,
+        now: Nanos,
+        now_s: u32,
+    ) -> Settled<Verdict> {
+        let mut slot = packet.slot;
+        let hit = |entry: &crate::binding::Entry| entry.host == packet.host && entry.proxy == packet.proxy;
+        if !self.bindings.get(slot as usize).is_some_and(hit) {
+            slot = self.egress_miss(port, frame, packet, now)?;
+        }
+        let entry = &self.bindings[slot as usize];
+        if packet.flags & SPECIAL != 0 || entry.limits != 0 {
+            self.egress_special(port, frame, packet, slot, now)?;
+        }
+        let entry = &mut self.bindings[slot as usize];
+        let l3 = usize::from(packet.l3);
+        if entry.life == Life::Tunnel {
+            let Some(tunnel) = self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu) else {
+                return self.egress_blocked(port, frame, packet, slot, buffers, now);
+            };
+            write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
+            self.outer_id = self.outer_id.wrapping_add(1);
+            if !write::encap(frame, l3, packet.total, tunnel, packet.tos, packet.entropy(), self.outer_id) {
+                return Err(Verdict::Drop(DropReason::NoHeadroom));
+            }
+            entry.count_out(packet.total, now_s);
+            Ok(Verdict::Forward(tunnel.port))
+        } else {
+            let hop = self.hops.at(entry.neighbour);
+            if packet.total > hop.mtu {
+                return self.egress_blocked(port, frame, packet, slot, buffers, now);
+            }
+            write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
+            if !write::deliver(frame, l3, packet.total, &hop) {
+                return Err(Verdict::Drop(DropReason::NoHeadroom));
+            }
+            entry.count_out(packet.total, now_s);
+            Ok(Verdict::Forward(hop.port))
+        }
+    }
+
+    /// The candidate was not it: the slot after all (two keys share a signature), or what becomes of the packet.
+    #[cold]
+    fn egress_miss<F: Frame>(&mut self, port: PortId, frame: &F, packet: &Packet, now: Nanos) -> Settled<u32> {
+        if packet.slot != NONE
+            && let Some(slot) = self.find(packet.hash, packet.host, packet.proxy)
+        {
+            return Ok(slot);
+        }
+        Err(self.inside_unbound(port, frame, packet, now))
+    }
+
+    /// What is unusual about the packet or its binding. `Ok`: go on.
+    #[cold]
+    fn egress_special<F: Frame>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &Packet,
+        slot: u32,
+        now: Nanos,
+    ) -> Settled<()> {
+        let entry = self.bindings[slot as usize];
+        if packet.flags & EXPIRED != 0 {
+            // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
+            let source = self.own_address(&self.ports[usize::from(port)]);
+            let (kind, code) = (icmp::TIME_EXCEEDED, 0);
+            return Err(self.answer_inside(port, frame, packet, source, (kind, code, 0), DropReason::TtlExceeded, now));
+        }
+        if packet.flags & ERROR == 0 {
+            self.limits.check(entry.limits, Direction::Out, packet, now)?;
+        }
+        let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
+        if packet.flags & ERROR != 0 && !translate_quoted(ip, packet, entry.destination, entry.source) {
+            return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
+        }
+        if packet.flags & SYN != 0 {
+            let mtu = if entry.life == Life::Tunnel {
+                self.tunnels.at(entry.tunnel).map_or(0, |tunnel| tunnel.inner_mtu)
+            } else {
+                self.hops.at(entry.neighbour).mtu
+            };
+            clamp_segment(ip, packet, mtu);
+        }
+        Ok(())
+    }
+
+    /// The way out is closed, or too narrow for the packet.
+    #[cold]
+    fn egress_blocked<F: Frame, B: Buffers<F>>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &Packet,
+        slot: u32,
+        buffers: &mut B,
+        now: Nanos,
+    ) -> Settled<Verdict> {
+        let entry = self.bindings[slot as usize];
+        let through = entry.life == Life::Tunnel;
+        let tunnel = self.tunnels.at(entry.tunnel).copied().unwrap_or_default();
+        let hop = self.hops.at(entry.neighbour);
+        let (mtu, neighbour, known) = if through {
+            (tunnel.inner_mtu, tunnel.neighbour, tunnel.encapsulation.is_some())
+        } else {
+            (hop.mtu, entry.neighbour, hop.known)
+        };
+        if mtu == 0 {
+            if !known {
+                return Err(Verdict::Drop(DropReason::NoRoute));
+            }
+            self.want(neighbour, now);
+            return Err(Verdict::Drop(DropReason::NeighbourUnresolved));
+        }
+        if packet.flags & DONT_FRAGMENT != 0 {
+            // RFC 1191 §4, as a router behind the proxy would say it.
+            let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
+            let source = Some(packet.destination);
+            return Err(self.answer_inside(port, frame, packet, source, what, DropReason::TooBig, now));
+        }
+        let l3 = usize::from(packet.l3);
+        write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
+        let mut id = self.outer_id;
+        // Fragments share their flow's entropy without ports, as those that the host makes.
+        let whole = Packet { ports: 0, ..*packet };
+        let mut finish = |frame: &mut F, l3: usize, total: u16| {
+            if through {
+                id = id.wrapping_add(1);
+                write::encap(frame, l3, total, &tunnel, packet.tos, whole.entropy(), id).then_some(tunnel.port)
+            } else {
+                write::deliver(frame, l3, total, &hop).then_some(hop.port)
+            }
+        };
+        let (first, made) = fragment::split(frame, packet, mtu, buffers, |frame, total| finish(frame, 0, total))?;
+        let port = finish(frame, l3, first).ok_or(DropReason::NoHeadroom)?;
+        self.outer_id = id;
+        self.counters.fragments_made += made;
+        self.bindings[slot as usize].count_out(packet.total, seconds(now));
+        Ok(Verdict::Forward(port))
+    }
+
+    /// Drops a packet from inside, and turns its frame into an ICMP error to its sender where that is allowed. `what` is
+    /// type, code and second word.
+    fn answer_inside<F: Frame>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &Packet,
+        source: Option<u32>,
+        what: (u8, u8, u32),
+        reason: DropReason,
+        now: Nanos,
+    ) -> Verdict {
+        let sender = frame.data().get(6..12).and_then(|mac| mac.first_chunk().copied());
+        let (Some(source), Some(sender)) = (source, sender) else {
+            return Verdict::Drop(reason);
+        };
+        if !self.may_answer(packet, now) {
+            return Verdict::Drop(reason);
+        }
+        let (kind, code, rest) = what;
+        let error = Error { kind, code, rest, source, destination: packet.source };
+        let header = self.ports[usize::from(port)].header_to(sender);
+        let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
+        if write_error(frame, l3, quoted, header.length(), &error).is_none() {
+            return Verdict::Drop(reason);
+        }
+        header.emit(frame.data_mut());
+        Verdict::Reply(port, reason)
+    }
+}
+
+/// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever
+/// sends the error, host or router, it goes to the proxy.
+#[cold]
+fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
+    let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
+    match quoted {
+        Some((_, quoted)) if quoted.source == packet.destination => {
+            packet.host = quoted.destination;
+            packet.proxy = quoted.source;
+        }
+        // 0.0.0.0 has no binding.
+        _ => packet.host = 0,
+    }
+}
+
+/// Lowers the maximum segment size of a SYN so that the segments of the other side fit packets of `mtu` bytes.
+pub(super) fn clamp_segment(ip: &mut [u8], packet: &Packet, mtu: u16) {
+    let l4 = usize::from(packet.l4);
+    let most = mtu.saturating_sub(SEGMENT_HEADERS);
+    let Some(segment) = ip.get_mut(l4..usize::from(packet.total)) else {
+        return;
+    };
+    let Ok(header) = tcp::Header::parse(segment) else {
+        return;
+    };
+    if let Some((at, size)) = tcp::maximum_segment(&segment[..header.length()])
+        && most > 0
+        && size > most
+    {
+        write::replace_covered(segment, at, most, tcp::CHECKSUM);
+    }
+}

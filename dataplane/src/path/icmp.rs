@@ -1,0 +1,106 @@
+//! ICMP errors: those that pass are translated with the packet that they quote, and those that the gateway makes are
+//! written into the frame that caused them.
+
+use super::packet::{ERROR, LATER, Packet};
+use super::write::set_front;
+use crate::Nanos;
+use crate::frame::Frame;
+use crate::port::martian;
+use crate::state::State;
+use crate::wire::checksum::{self, Sum};
+use crate::wire::{Wire, icmp, ipv4, read16, tcp, udp, write16, write32};
+
+/// The most that is quoted: the error is at most 576 bytes long (RFC 1812 §4.3.2.3).
+const QUOTED: usize = 576 - ipv4::LENGTH - icmp::LENGTH;
+/// The TOS of an error: precedence 6, internetwork control (RFC 1812 §4.3.2.5).
+const TOS: u8 = 0xc0;
+
+/// Gives the packet that an ICMP error quotes other addresses; its checksums and the error's own follow (RFC 5508 §4.2).
+///
+/// `ip` begins with the error's IPv4 header. `false` if nothing that could be changed is quoted.
+pub fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) -> bool {
+    let Some((at, quoted)) = packet.quoted(ip) else {
+        return false;
+    };
+    let addresses =
+        Sum::default().replace_words(quoted.source, source).replace_words(quoted.destination, destination);
+    let mut whole = addresses;
+    write32(ip, at + 12, source);
+    write32(ip, at + 16, destination);
+    let header_check = read16(ip, at + 10);
+    let header_check_new = addresses.adjust(header_check);
+    write16(ip, at + 10, header_check_new);
+    whole = whole.replace(header_check, header_check_new);
+    let field = match quoted.protocol {
+        _ if quoted.fragment_offset != 0 => None,
+        ipv4::TCP => Some(tcp::CHECKSUM),
+        ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => Some(udp::CHECKSUM),
+        _ => None,
+    };
+    if let Some(field) = field.map(|field| at + quoted.length() + field)
+        && field + 2 <= usize::from(packet.total)
+    {
+        let old = read16(ip, field);
+        let new = if quoted.protocol == ipv4::UDP { addresses.adjust_udp(old) } else { addresses.adjust(old) };
+        write16(ip, field, new);
+        whole = whole.replace(old, new);
+    }
+    let own = usize::from(packet.l4) + 2;
+    let sum = whole.adjust(read16(ip, own));
+    write16(ip, own, sum);
+    true
+}
+
+/// What an error that the gateway makes says.
+#[derive(Clone, Copy, Debug)]
+pub struct Error {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// The second word.
+    pub rest: u32,
+    /// Source address of the error.
+    pub source: u32,
+    /// Destination address of the error.
+    pub destination: u32,
+}
+
+/// Writes an error that quotes the `quoted` bytes of IPv4 packet at `l3`, so that the error's own IPv4 header stands
+/// behind `front` bytes. The error's total length, or `None` without room.
+pub fn write_error<F: Frame>(frame: &mut F, l3: usize, quoted: usize, front: usize, error: &Error) -> Option<u16> {
+    let quoted = quoted.min(QUOTED);
+    frame.truncate(l3 + quoted);
+    let headers = ipv4::LENGTH + icmp::LENGTH;
+    if !set_front(frame, l3, front + headers) {
+        return None;
+    }
+    let data = frame.data_mut();
+    let total = headers + quoted;
+    let ip = data.get_mut(front..front + total)?;
+    let mut header = ipv4::Header::new(ipv4::ICMP, error.source, error.destination, total as u16);
+    header.tos = TOS;
+    header.emit(&mut ip[..ipv4::LENGTH]);
+    let message = &mut ip[ipv4::LENGTH..];
+    icmp::Header { kind: error.kind, code: error.code, checksum: 0, rest: error.rest }.emit(message);
+    let sum = checksum::checksum(message);
+    write16(message, 2, sum);
+    Some(total as u16)
+}
+
+impl State {
+    /// Whether the gateway may answer this packet with an error now (RFC 1122 §3.2.2: never an error about an error, a
+    /// later fragment, or a packet from or to more than one host).
+    pub(super) fn may_answer(&mut self, packet: &Packet, now: Nanos) -> bool {
+        if packet.flags & (ERROR | LATER) != 0 || martian(packet.host) || packet.destination >> 28 == 0xe {
+            return false;
+        }
+        let may = self.icmp_meter.take(1, now);
+        if may {
+            self.counters.icmp_generated += 1;
+        } else {
+            self.counters.icmp_suppressed += 1;
+        }
+        may
+    }
+}

@@ -1,0 +1,245 @@
+//! What the path knows about a packet after parsing it once.
+//!
+//! One cache line for each packet of a burst: what later phases need stands here, so that they read the frame again only
+//! where they change it. All offsets count from the IPv4 header, because the frame in front of it grows and shrinks.
+
+use crate::index::NONE;
+use crate::msg::Encapsulation;
+use crate::reason::DropReason;
+use crate::wire::{Wire, icmp, ipv4, read16, read32, tcp, udp};
+
+/// A TCP SYN: its segment size may have to be clamped.
+pub const SYN: u8 = 1;
+/// An ICMP error: what counts is the packet that it quotes.
+pub const ERROR: u8 = 2;
+/// The time to live ends here.
+pub const EXPIRED: u8 = 4;
+/// It must not be fragmented.
+pub const DONT_FRAGMENT: u8 = 8;
+/// A fragment, first or later.
+pub const FRAGMENT: u8 = 16;
+/// A later fragment: without layer 4 header.
+pub const LATER: u8 = 32;
+/// What takes more than the common steps.
+pub const SPECIAL: u8 = SYN | ERROR | EXPIRED;
+
+/// A parsed IPv4 packet. In a tunnel, the inner one, with what the outer headers said.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Packet {
+    /// The hash of `host` and `proxy`.
+    pub hash: u64,
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    /// The key of the egress index: the source, or for an ICMP error the destination that it quotes.
+    pub host: u32,
+    /// The key of the egress index: the destination, or for an ICMP error the source that it quotes.
+    pub proxy: u32,
+    /// Source port and destination port; 0 for fragments and protocols without ports.
+    pub ports: u32,
+    /// The slot of its binding; [`NONE`] if not known.
+    pub slot: u32,
+    /// Outer source address of a tunnel packet.
+    pub outer_source: u32,
+    /// Outer destination address of a tunnel packet.
+    pub outer_destination: u32,
+    /// Tunnel id of a tunnel packet.
+    pub tunnel_id: u32,
+    /// Where the IPv4 header stands in the frame.
+    pub l3: u16,
+    /// Bytes of the IPv4 packet.
+    pub total: u16,
+    /// Where the layer 4 checksum stands that covers the addresses; 0 = there is none.
+    pub check: u16,
+    /// The identification of the IPv4 packet.
+    pub id: u16,
+    /// Bytes of the IPv4 header.
+    pub l4: u8,
+    /// The protocol.
+    pub protocol: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// DSCP and ECN of the outer header.
+    pub outer_tos: u8,
+    /// Bits from [`SYN`] to [`LATER`].
+    pub flags: u8,
+    /// How a tunnel packet was wrapped.
+    pub encapsulation: Option<Encapsulation>,
+}
+
+const _: () = assert!(size_of::<Packet>() == 64);
+
+impl Packet {
+    /// Nothing: what stands in the place of a packet that was settled before it was parsed.
+    pub const NOTHING: Self = Self {
+        hash: 0,
+        source: 0,
+        destination: 0,
+        host: 0,
+        proxy: 0,
+        ports: 0,
+        slot: NONE,
+        outer_source: 0,
+        outer_destination: 0,
+        tunnel_id: 0,
+        l3: 0,
+        total: 0,
+        check: 0,
+        id: 0,
+        l4: 0,
+        protocol: 0,
+        tos: 0,
+        outer_tos: 0,
+        flags: 0,
+        encapsulation: None,
+    };
+
+    /// Parses the IPv4 packet in `frame` at `l3`.
+    #[inline(always)]
+    pub fn parse(frame: &[u8], l3: usize) -> Result<Self, DropReason> {
+        let ip = frame.get(l3..).ok_or(DropReason::Truncated)?;
+        let header = ipv4::Header::parse(ip)?;
+        let mut packet = Self {
+            source: header.source,
+            destination: header.destination,
+            host: header.source,
+            proxy: header.destination,
+            l3: l3 as u16,
+            total: header.total_length,
+            id: header.id,
+            l4: header.header_length,
+            protocol: header.protocol,
+            tos: header.tos,
+            flags: u8::from(header.ttl <= 1) * EXPIRED | u8::from(header.dont_fragment) * DONT_FRAGMENT,
+            ..Self::NOTHING
+        };
+        if header.header_length as usize > ipv4::LENGTH {
+            refuse_source_route(&ip[ipv4::LENGTH..header.length()])?;
+        }
+        let payload = &ip[header.length()..usize::from(header.total_length)];
+        if header.is_fragment() {
+            packet.parse_fragment(&header, payload)?;
+        } else {
+            packet.parse_payload(payload)?;
+        }
+        Ok(packet)
+    }
+
+    #[inline(always)]
+    fn parse_payload(&mut self, payload: &[u8]) -> Result<(), DropReason> {
+        match self.protocol {
+            ipv4::TCP => {
+                let tcp = tcp::Header::parse(payload)?;
+                self.ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
+                self.check = u16::from(self.l4) + tcp::CHECKSUM as u16;
+                self.flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
+            }
+            ipv4::UDP => {
+                let udp = udp::Header::parse(payload)?;
+                if usize::from(udp.datagram_length) > payload.len() {
+                    return Err(DropReason::L4Malformed);
+                }
+                self.ports = u32::from(udp.source_port) << 16 | u32::from(udp.destination_port);
+                // RFC 768: a checksum of 0 means none, and stays.
+                self.check = u16::from(udp.checksum != 0) * (u16::from(self.l4) + udp::CHECKSUM as u16);
+            }
+            ipv4::ICMP => {
+                let icmp = icmp::Header::parse(payload)?;
+                match icmp.kind {
+                    icmp::ECHO | icmp::ECHO_REPLY | icmp::TIMESTAMP | icmp::TIMESTAMP_REPLY => {}
+                    icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => self.flags |= ERROR,
+                    _ => return Err(DropReason::IcmpTypeUnknown),
+                }
+            }
+            ipv4::DCCP | ipv4::UDP_LITE => {
+                if payload.len() < udp::LENGTH {
+                    return Err(DropReason::L4Malformed);
+                }
+                self.ports = read32(payload, 0);
+                self.check = u16::from(self.l4) + udp::CHECKSUM as u16;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A fragment: the first one has the layer 4 header, which must be whole; the later ones have none. Ports count as 0
+    /// in all of them, so that all take the same way.
+    #[cold]
+    fn parse_fragment(&mut self, header: &ipv4::Header, payload: &[u8]) -> Result<(), DropReason> {
+        self.flags |= FRAGMENT;
+        if header.fragment_offset != 0 {
+            self.flags |= LATER;
+            // RFC 1858 §3, RFC 3128: a fragment must not overlap the TCP header of the first.
+            let overlaps = self.protocol == ipv4::TCP && usize::from(header.fragment_offset) * 8 < tcp::LENGTH;
+            return if overlaps { Err(DropReason::FragmentTiny) } else { Ok(()) };
+        }
+        match self.protocol {
+            ipv4::TCP => match tcp::Header::parse(payload) {
+                Ok(tcp) => {
+                    self.check = u16::from(self.l4) + tcp::CHECKSUM as u16;
+                    self.ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
+                    self.flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
+                    Ok(())
+                }
+                Err(_) => Err(DropReason::FragmentTiny), // RFC 1858 §3.1
+            },
+            ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => {
+                if payload.len() < udp::LENGTH {
+                    return Err(DropReason::FragmentTiny);
+                }
+                self.ports = read32(payload, 0);
+                let none = self.protocol == ipv4::UDP && read16(payload, udp::CHECKSUM) == 0;
+                self.check = u16::from(!none) * (u16::from(self.l4) + udp::CHECKSUM as u16);
+                Ok(())
+            }
+            ipv4::ICMP => {
+                let icmp = icmp::Header::parse(payload).map_err(|_| DropReason::FragmentTiny)?;
+                // An error fits a packet (RFC 1812 §4.3.2.3: 576 bytes); what it quotes must be seen whole.
+                if icmp::Header::is_error(icmp.kind) { Err(DropReason::IcmpErrorUnmatched) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is a fragment, first or later.
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        self.flags & FRAGMENT != 0
+    }
+
+    /// Whether it is a fragment without layer 4 header.
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.flags & LATER != 0
+    }
+
+    /// 32 bits that differ between flows and are the same for all packets of one. Ports do not count in fragments.
+    #[inline(always)]
+    pub const fn entropy(&self) -> u32 {
+        let ports = if self.is_fragment() { 0 } else { self.ports };
+        (self.hash as u32 ^ ports ^ (self.protocol as u32) << 8).wrapping_mul(0x9e37_79b1)
+    }
+
+    /// The packet that this ICMP error quotes, and where that stands; `None` if too little of it is there (RFC 792: its
+    /// header and 64 bits).
+    pub fn quoted(&self, ip: &[u8]) -> Option<(usize, ipv4::Header)> {
+        let at = usize::from(self.l4) + icmp::LENGTH;
+        let bytes = ip.get(at..usize::from(self.total))?;
+        let header = ipv4::Header::parse_quoted(bytes).ok()?;
+        (bytes.len() >= header.length() + 8).then_some((at, header))
+    }
+}
+
+#[cold]
+fn refuse_source_route(options: &[u8]) -> Result<(), DropReason> {
+    for option in ipv4::options(options) {
+        // RFC 7126 §4.3.5, §4.4.5: routers should drop packets with source routes.
+        if option?.source_route() {
+            return Err(DropReason::SourceRoute);
+        }
+    }
+    Ok(())
+}

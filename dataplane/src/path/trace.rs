@@ -1,0 +1,118 @@
+//! Tracing: the next packets that match a filter, as they came and as they left, with what became of them.
+//!
+//! Unarmed it costs one branch per burst.
+
+use super::BURST;
+use super::packet::Packet;
+use crate::frame::Frame;
+use crate::msg::{Event, Fate, PortId, TRACE_BYTES, TraceFilter, TraceRecord};
+use crate::state::State;
+use crate::verdict::Verdict;
+use crate::wire::{Wire, ethernet, ipv4, read16};
+
+/// Where the addresses of an inner packet can stand behind the outer IPv4 header: GRE 8, or UDP 8 and VXLAN or GENEVE 8,
+/// and Ethernet 14.
+const INNER: [usize; 2] = [22, 30];
+
+/// What is traced, and the frames of the burst as they came.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    filter: TraceFilter,
+    remaining: u32,
+    before: [[u8; TRACE_BYTES]; BURST],
+    lengths: [u16; BURST],
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            filter: TraceFilter::default(),
+            remaining: 0,
+            before: [[0; TRACE_BYTES]; BURST],
+            lengths: [0; BURST],
+        }
+    }
+}
+
+impl Trace {
+    pub(crate) fn arm(&mut self, filter: TraceFilter, count: u32) {
+        self.filter = filter;
+        self.remaining = count;
+    }
+
+    #[inline(always)]
+    pub(super) fn armed(&self) -> bool {
+        self.remaining > 0
+    }
+}
+
+/// The beginning of a frame and its length.
+fn head(frame: &[u8]) -> ([u8; TRACE_BYTES], u16) {
+    let mut head = [0; TRACE_BYTES];
+    let kept = frame.len().min(TRACE_BYTES);
+    head[..kept].copy_from_slice(&frame[..kept]);
+    (head, frame.len() as u16)
+}
+
+impl State {
+    #[cold]
+    pub(super) fn trace_before<F: Frame>(&mut self, frames: &[F]) {
+        for (number, frame) in frames.iter().enumerate().take(BURST) {
+            (self.trace.before[number], self.trace.lengths[number]) = head(frame.data());
+            self.scratch.packets[number] = Packet::NOTHING;
+        }
+    }
+
+    #[cold]
+    pub(super) fn trace_after<F: Frame>(&mut self, port: PortId, frames: &[F], verdicts: &[Verdict]) {
+        for (number, (frame, &verdict)) in frames.iter().zip(verdicts).enumerate().take(BURST) {
+            let dropped = matches!(verdict, Verdict::Drop(_) | Verdict::Reply(..));
+            let (before, length) = (self.trace.before[number], self.trace.lengths[number]);
+            let kept = usize::from(length).min(TRACE_BYTES);
+            let filter = &self.trace.filter;
+            if self.trace.remaining == 0
+                || filter.dropped_only && !dropped
+                || !matches(filter, port, &before[..kept])
+            {
+                continue;
+            }
+            let (after, length_after) = match verdict {
+                Verdict::Forward(_) | Verdict::Reply(..) => head(frame.data()),
+                _ => (before, length),
+            };
+            let binding = self.handle_of(self.scratch.packets[number].slot);
+            let fate = Fate::from(verdict);
+            self.trace.remaining -= 1;
+            if !self.offer(Event::Trace(TraceRecord { port, length, before, length_after, after, binding, fate })) {
+                self.counters.traces_lost += 1;
+            }
+        }
+    }
+}
+
+fn matches(filter: &TraceFilter, port: PortId, frame: &[u8]) -> bool {
+    if filter.port.is_some_and(|wanted| wanted != port) {
+        return false;
+    }
+    if filter.address.is_none() && filter.protocol.is_none() {
+        return true;
+    }
+    let Ok(link) = ethernet::Header::parse(frame) else {
+        return false;
+    };
+    let Some(outer) = frame.get(link.length()..).and_then(|ip| ipv4::Header::parse_quoted(ip).ok()) else {
+        return false;
+    };
+    let l4 = link.length() + outer.length();
+    let inner = INNER.into_iter().map(|offset| l4 + offset).find_map(|at| {
+        let tunnel = matches!(outer.protocol, ipv4::GRE | ipv4::UDP) && read16(frame, at - 2) == ethernet::IPV4;
+        frame.get(at..).filter(|_| tunnel).and_then(|ip| ipv4::Header::parse_quoted(ip).ok())
+    });
+    let has = |header: &ipv4::Header, address: u32| header.source == address || header.destination == address;
+    let innermost = inner.as_ref().unwrap_or(&outer);
+    filter.protocol.is_none_or(|protocol| innermost.protocol == protocol)
+        && filter.address.is_none_or(|address| {
+            let address = address.to_bits();
+            has(&outer, address) || has(innermost, address)
+        })
+}

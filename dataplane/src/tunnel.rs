@@ -1,0 +1,236 @@
+//! Tunnels: the outer header of what is sent through them, prepared, and the pair and id that what arrives must have.
+//!
+//! An entry is two cache lines, shared by all bindings to a peer and so nearly always in the cache.
+
+use crate::hop::Hops;
+use crate::index::{Hasher, Index};
+use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
+use crate::settings::SettingsError;
+use crate::wire::{Wire, checksum::Sum, ethernet, geneve, gre, ipv4, udp, vxlan};
+use machine::table::HugeSlice;
+
+/// The largest outer header: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14.
+pub const HEADER: usize = 68;
+/// The commonest outer header: the same without a tag. One cache line.
+pub const HEADER_PLAIN: usize = 64;
+/// The smallest path MTU that is believed (RFC 791: every host takes 576 bytes). Below, an attacker could make the
+/// tunnel useless by forged ICMP.
+pub const MTU_FLOOR: u16 = 576;
+
+/// Time to live of the outer packet.
+const TTL: u8 = 64;
+
+/// A tunnel.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Entry {
+    /// The outer header, ready to be written but for its length, identification, TOS, checksum and source port.
+    pub header: [u8; HEADER],
+    /// The sum of the outer IPv4 header without these.
+    pub sum: u32,
+    /// How much of `header` there is.
+    pub length: u8,
+    /// How much of that is Ethernet.
+    pub link_length: u8,
+    /// The port towards the peer.
+    pub port: PortId,
+    /// The encapsulation; `None` = there is no such tunnel.
+    pub encapsulation: Option<Encapsulation>,
+    /// The largest inner packet that fits; 0 = none: there is no tunnel, or its next hop is unresolved.
+    pub inner_mtu: u16,
+    /// Path MTU of the outer packet.
+    pub mtu: u16,
+    /// Our locator.
+    pub local: u32,
+    /// The peer's locator.
+    pub remote: u32,
+    /// The id on what arrives.
+    pub id_in: u32,
+    /// The id on what is sent.
+    pub id_out: u32,
+    /// The next hop towards the peer.
+    pub neighbour: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 128);
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            header: [0; HEADER],
+            sum: 0,
+            length: 0,
+            link_length: 0,
+            port: 0,
+            encapsulation: None,
+            inner_mtu: 0,
+            mtu: 0,
+            local: 0,
+            remote: 0,
+            id_in: 0,
+            id_out: 0,
+            neighbour: 0,
+        }
+    }
+}
+
+/// Bytes that a tunnel adds to the inner IPv4 packet, outer IPv4 header included.
+pub const fn overhead(encapsulation: Encapsulation) -> u16 {
+    (ipv4::LENGTH
+        + ethernet::LENGTH
+        + match encapsulation {
+            Encapsulation::Vxlan => udp::LENGTH + vxlan::LENGTH,
+            Encapsulation::Geneve => udp::LENGTH + geneve::LENGTH,
+            Encapsulation::Gre => gre::LENGTH,
+        }) as u16
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Tunnels {
+    entries: HugeSlice<Entry>,
+    /// Entries beyond the highest that was ever set are not looked at.
+    used: usize,
+    /// Which tunnels there are between a pair of locators: to tell the reason of a drop, and for ICMP errors.
+    pairs: Index,
+    hasher: Hasher,
+}
+
+impl Tunnels {
+    /// A table without tunnels.
+    pub fn new(count: u16, hasher: Hasher) -> Result<Self, SettingsError> {
+        let entries = HugeSlice::new(usize::from(count)).map_err(|_| SettingsError::Memory("tunnels"))?;
+        Ok(Self { entries, used: 0, pairs: Index::new(u32::from(count))?, hasher })
+    }
+
+    /// A tunnel, if its id is within the table.
+    #[inline(always)]
+    pub fn at(&self, id: u16) -> Option<&Entry> {
+        self.entries.get(usize::from(id))
+    }
+
+    /// Creates or replaces a tunnel.
+    pub fn set(&mut self, id: TunnelId, tunnel: &Tunnel, hops: &Hops) {
+        self.remove(id);
+        let Some(entry) = self.entries.get_mut(usize::from(id.0)) else {
+            return; // packets of its bindings are dropped
+        };
+        *entry = Entry {
+            encapsulation: Some(tunnel.encapsulation),
+            mtu: tunnel.mtu.max(MTU_FLOOR),
+            local: tunnel.local.to_bits(),
+            remote: tunnel.remote.to_bits(),
+            id_in: tunnel.id_in,
+            id_out: tunnel.id_out,
+            neighbour: tunnel.neighbour.0,
+            ..Entry::default()
+        };
+        entry.prepare(hops);
+        self.used = self.used.max(usize::from(id.0) + 1);
+        let hash = self.hasher.pair(entry.local, entry.remote);
+        // Without room (more than 16 tunnels between one pair) only the reason of some drops is told less exactly.
+        self.pairs.insert(hash, u32::from(id.0));
+    }
+
+    /// Forgets a tunnel.
+    pub fn remove(&mut self, id: TunnelId) {
+        if let Some(entry) = self.entries.get_mut(usize::from(id.0))
+            && entry.encapsulation.is_some()
+        {
+            self.pairs.remove(self.hasher.pair(entry.local, entry.remote), u32::from(id.0));
+            *entry = Entry::default();
+        }
+    }
+
+    /// Prepares anew the headers of all tunnels over a next hop that changed.
+    pub fn hop_changed(&mut self, neighbour: u32, hops: &Hops) {
+        for entry in &mut self.entries[..self.used] {
+            if entry.encapsulation.is_some() && entry.neighbour == neighbour {
+                entry.prepare(hops);
+            }
+        }
+    }
+
+    /// The tunnel between these locators for which `is` holds.
+    pub fn find(&self, local: u32, remote: u32, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
+        let hash = self.hasher.pair(local, remote);
+        let slot = self.pairs.find(hash, |slot| {
+            self.entries
+                .get(slot as usize)
+                .is_some_and(|entry| entry.local == local && entry.remote == remote && is(entry))
+        })?;
+        Some(TunnelId(slot as u16))
+    }
+
+    /// Sets the path MTU back to what it was.
+    pub fn widen(&mut self, id: TunnelId, mtu: u16) {
+        if let Some(entry) = self.entries.get_mut(usize::from(id.0)) {
+            entry.mtu = mtu;
+            entry.limit_inner();
+        }
+    }
+
+    /// Lowers the path MTU; the new one, if that changed anything.
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16) -> Option<u16> {
+        let entry = self.entries.get_mut(usize::from(id.0))?;
+        let mtu = mtu.max(MTU_FLOOR);
+        // A tunnel without next hop learns nothing: it sends nothing.
+        let narrower = entry.inner_mtu != 0 && mtu < entry.mtu;
+        if narrower {
+            entry.mtu = mtu;
+            entry.limit_inner();
+        }
+        narrower.then_some(mtu)
+    }
+}
+
+impl Entry {
+    /// Writes the header anew, as the next hop is now.
+    fn prepare(&mut self, hops: &Hops) {
+        let hop = hops.at(self.neighbour);
+        let Some(encapsulation) = self.encapsulation.filter(|_| hop.mtu != 0) else {
+            self.inner_mtu = 0;
+            return;
+        };
+        let link = usize::from(hop.length);
+        let mut header = [0; HEADER];
+        header[..link].copy_from_slice(&hop.header[..link]);
+        let (protocol, port, id) = match encapsulation {
+            Encapsulation::Vxlan => (ipv4::UDP, vxlan::PORT, self.id_out),
+            Encapsulation::Geneve => (ipv4::UDP, geneve::PORT, self.id_out),
+            Encapsulation::Gre => (ipv4::GRE, 0, self.id_out),
+        };
+        // RFC 7348 §4.3: VTEPs must not fragment; DF lets the path tell its MTU.
+        let mut outer = ipv4::Header::new(protocol, self.local, self.remote, 0);
+        outer.ttl = TTL;
+        outer.emit(&mut header[link..link + ipv4::LENGTH]);
+        header[link + 10..link + 12].fill(0);
+        self.sum = u32::from(Sum::default().bytes(&header[link..link + ipv4::LENGTH]).fold());
+        let mut at = link + ipv4::LENGTH;
+        if protocol == ipv4::UDP {
+            // RFC 7348 §5, RFC 8926 §3.3: the checksum is 0.
+            let udp = udp::Header { source_port: 0, destination_port: port, datagram_length: 0, checksum: 0 };
+            udp.emit(&mut header[at..at + udp::LENGTH]);
+            at += udp::LENGTH;
+        }
+        match encapsulation {
+            Encapsulation::Vxlan => vxlan::Header { id }.emit(&mut header[at..at + 8]),
+            Encapsulation::Geneve => geneve::Header { id, options_length: 0 }.emit(&mut header[at..at + 8]),
+            Encapsulation::Gre => gre::Header { key: id }.emit(&mut header[at..at + 8]),
+        }
+        at += 8 + ethernet::LENGTH;
+        header[at - 2..at].copy_from_slice(&ethernet::IPV4.to_be_bytes());
+        self.header = header;
+        self.length = at as u8;
+        self.link_length = hop.length;
+        self.port = hop.port;
+        self.mtu = self.mtu.min(hop.mtu);
+        self.limit_inner();
+    }
+
+    fn limit_inner(&mut self) {
+        if let Some(encapsulation) = self.encapsulation {
+            self.inner_mtu = self.mtu.saturating_sub(overhead(encapsulation));
+        }
+    }
+}
