@@ -68,6 +68,15 @@ pub(crate) fn is_pci(device: &str) -> bool {
     (2..=3).contains(&parts.len()) && parts.iter().all(|part| hexadecimal(part)) && hexadecimal(function)
 }
 
+/// Whether a huge page of any size is free. True, too, where the kernel does not say: the EAL will find out.
+fn huge_pages_free() -> bool {
+    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return true };
+    sizes.flatten().any(|size| {
+        let free = std::fs::read_to_string(size.path().join("free_hugepages"));
+        free.map_or(true, |text| text.trim() != "0")
+    })
+}
+
 /// DPDK's release, such as "DPDK 22.11.11".
 pub fn version() -> String {
     // SAFETY: returns a pointer to a static string.
@@ -104,6 +113,9 @@ impl Eal {
     ///
     /// The calling thread keeps its cores, unlike after a bare `rte_eal_init`.
     pub fn start(options: &Options) -> Result<Self, Error> {
+        if options.memory == Memory::HugePages && !huge_pages_free() {
+            return Err(Error::NoHugePages);
+        }
         Self::init(&options.arguments())
     }
 

@@ -19,6 +19,12 @@ pub enum Error {
         /// What the EAL logged about it.
         log: String,
     },
+    /// Huge pages are wanted and there are none.
+    #[error(
+        "no huge pages are free: reserve some, for instance 512 of 2 MiB by `sysctl -w vm.nr_hugepages=512`, \
+         or run without them"
+    )]
+    NoHugePages,
     /// A packet pool could not be made.
     #[error(
         "no memory for a pool of {frames} packet buffers ({mib} MiB): {reason}; \
