@@ -3,10 +3,13 @@
 
 pub mod config;
 pub mod datagram;
+pub mod dns_tcp;
 pub mod log;
 pub mod netlink;
+pub mod peering;
 pub mod slots;
 pub mod stream;
 pub mod tap;
 pub mod tls;
 pub mod tokens;
+pub mod upstream;

@@ -1,0 +1,652 @@
+//! The transport of CETP: TCP connections to and from other gateways, with TLS or without.
+//!
+//! It frames nothing and understands nothing: bytes go up to the engine, bytes come down from it. What it holds back is
+//! bounded, a handshake that does not end is ended, and a blocked address gets no further than `accept`.
+
+use crate::slots::{Key, Slots};
+use crate::stream::{Readable, Stream};
+use crate::tls::{self, Credentials};
+use crate::tokens::Owner;
+use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use rustc_hash::FxHashMap;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Liveness (cetp.md, Transport): keepalive after 5 s of silence, every 2 s, 3 tries.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEPALIVE_TRIES: u32 = 3;
+/// Bytes that may wait for a peer that does not read: 64 messages of the longest kind.
+const BACKLOG_BYTES: usize = 64 * 65_537;
+/// How long the rest may take to go out after the engine has closed a connection, in nanoseconds.
+const LINGER_NS: u64 = 2_000_000_000;
+/// Bytes read from one connection in one turn: others want their turn too.
+const BYTES_PER_TURN: usize = 256 * 1024;
+/// Connections accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// The kernel's queue of connections that wait for `accept`.
+const LISTEN_QUEUE: i32 = 1024;
+
+/// What the transport needs to know and whom it tells.
+pub trait Upper {
+    /// Whether an address gets no connection at all.
+    fn is_blocked(&mut self, address: IpAddr) -> bool;
+    /// A connection of ours is up.
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr);
+    /// A peer connected. `None`: close it.
+    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId>;
+    /// Bytes came.
+    fn received(&mut self, conn: ConnId, bytes: &[u8]);
+    /// A connection is gone, or one of ours could not be opened.
+    fn closed(&mut self, conn: ConnId);
+}
+
+/// What bounds the transport.
+#[derive(Clone, Copy, Debug)]
+pub struct PeeringLimits {
+    /// How long a connection of ours may take to come up, in nanoseconds, TLS included.
+    pub connect_ns: u64,
+    /// How long an accepted connection's TLS may take, in nanoseconds.
+    pub handshake_ns: u64,
+    /// Connections in all.
+    pub connections: usize,
+    /// Accepted connections of one address.
+    pub per_address: usize,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+        /// What became of connections.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct PeeringCounters { $($(#[doc = $doc])+ pub $name: u64),+ }
+
+        impl PeeringCounters {
+            /// Label and value of each.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Accepted connections that the engine took.
+    accepted,
+    /// Connections of ours that came up.
+    connected,
+    /// Refused at arrival: the address is blocked.
+    refused_blocked,
+    /// Refused at arrival: too many connections, in all or of that address.
+    refused_limit,
+    /// Refused by the engine after the handshake.
+    refused_engine,
+    /// Connections of ours that could not be opened.
+    connect_failed,
+    /// TLS handshakes that failed, of either direction.
+    handshake_failed,
+    /// Handshakes and connections that did not come up in time.
+    timed_out,
+    /// Closed because the peer does not read what it is sent.
+    congested,
+    /// Closed by the peer, or lost.
+    lost,
+}
+
+enum Stage {
+    /// TCP of ours is coming up.
+    Connecting { expected: Arc<str> },
+    /// TLS is coming up; for one of ours, who must answer.
+    Handshaking { expected: Option<Arc<str>> },
+    /// The engine knows it.
+    Up,
+    /// The engine has closed it; what waits goes out first.
+    Closing,
+}
+
+struct Connection {
+    stream: Stream<TcpStream>,
+    tls: Option<rustls::Connection>,
+    stage: Stage,
+    /// The engine's name for it, once there is one.
+    conn: Option<ConnId>,
+    remote: SocketAddr,
+    accepted: bool,
+    /// When it is given up, if it has not come further.
+    deadline: Option<u64>,
+}
+
+/// Listeners and connections.
+pub struct Peering {
+    listeners: Vec<(TcpListener, Proto)>,
+    connections: Slots<Connection>,
+    names: FxHashMap<ConnId, Key>,
+    per_address: FxHashMap<IpAddr, usize>,
+    credentials: Option<Credentials>,
+    limits: PeeringLimits,
+    registry: Registry,
+    /// Connections that had more to read than their turn allowed.
+    unread: Vec<Key>,
+    buffer: Vec<u8>,
+    /// What became of connections.
+    pub counters: PeeringCounters,
+}
+
+/// Opens a listener; used by the name service too. The address may come up on its TAP later (`IP_FREEBIND`).
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_QUEUE)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_TRIES),
+    )
+}
+
+impl Peering {
+    /// Listens on these addresses.
+    pub fn open(
+        listeners: Vec<(TcpListener, Proto)>,
+        credentials: Option<Credentials>,
+        limits: PeeringLimits,
+        registry: Registry,
+    ) -> io::Result<Self> {
+        let mut peering = Self {
+            listeners,
+            connections: Slots::default(),
+            names: FxHashMap::default(),
+            per_address: FxHashMap::default(),
+            credentials,
+            limits,
+            registry,
+            unread: Vec::new(),
+            buffer: vec![0; 32 * 1024],
+            counters: PeeringCounters::default(),
+        };
+        for (number, (listener, _)) in peering.listeners.iter_mut().enumerate() {
+            peering.registry.register(
+                listener,
+                Owner::CetpListener.token(number as u64),
+                Interest::READABLE,
+            )?;
+        }
+        Ok(peering)
+    }
+
+    /// Uses other certificates for the connections to come.
+    pub fn set_credentials(&mut self, credentials: Option<Credentials>) {
+        self.credentials = credentials;
+    }
+
+    /// Connections now.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are no connections.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether some connection has more to read, so that waiting for the next event would be wrong.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    // --- opening
+
+    /// Opens a connection. If it cannot even be begun, the engine hears that it is closed.
+    pub fn connect(&mut self, conn: ConnId, endpoint: &Endpoint, ces_id: &Arc<str>, upper: &mut dyn Upper, now: u64) {
+        let remote = SocketAddr::new(endpoint.addr, endpoint.port);
+        if let Err(error) = self.begin(conn, remote, endpoint.proto, ces_id, now) {
+            self.counters.connect_failed += 1;
+            tracing::debug!(kind = "cetp_connect", peer = %ces_id, %remote, "cannot connect: {error}");
+            upper.closed(conn);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        conn: ConnId,
+        remote: SocketAddr,
+        proto: Proto,
+        ces_id: &Arc<str>,
+        now: u64,
+    ) -> io::Result<()> {
+        if self.connections.len() >= self.limits.connections {
+            return Err(io::Error::other("too many connections"));
+        }
+        let tls = match proto {
+            Proto::Tcp => None,
+            Proto::Tls => {
+                let credentials =
+                    self.credentials.as_ref().ok_or_else(|| io::Error::other("no certificates configured ([tls])"))?;
+                Some(credentials.connect().map_err(io::Error::other)?)
+            }
+        };
+        let socket = TcpStream::connect(remote)?;
+        self.add(Connection {
+            stream: Stream::new(socket, BACKLOG_BYTES),
+            tls,
+            stage: Stage::Connecting { expected: Arc::clone(ces_id) },
+            conn: Some(conn),
+            remote,
+            accepted: false,
+            deadline: Some(now + self.limits.connect_ns),
+        })?;
+        Ok(())
+    }
+
+    fn add(&mut self, connection: Connection) -> io::Result<Key> {
+        let (conn, accepted, ip) = (connection.conn, connection.accepted, connection.remote.ip());
+        let key = self.connections.insert(connection);
+        let added = self.connections.get_mut(key).expect("just inserted");
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::Cetp.keyed(key), interest) {
+            self.connections.remove(key);
+            return Err(error);
+        }
+        if let Some(conn) = conn {
+            self.names.insert(conn, key);
+        }
+        if accepted {
+            *self.per_address.entry(ip).or_default() += 1;
+        }
+        Ok(key)
+    }
+
+    /// A listener has connections.
+    pub fn handle_listener(&mut self, number: usize, upper: &mut dyn Upper, now: u64) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some((listener, proto)) = self.listeners.get(number) else { return };
+            let (socket, remote) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+                Err(error) => {
+                    tracing::warn!(kind = "cetp_accept", "cannot accept a connection: {error}");
+                    return;
+                }
+            };
+            let proto = *proto;
+            if upper.is_blocked(remote.ip()) {
+                self.counters.refused_blocked += 1;
+                continue;
+            }
+            let of_address = self.per_address.get(&remote.ip()).copied().unwrap_or(0);
+            if self.connections.len() >= self.limits.connections || of_address >= self.limits.per_address {
+                self.counters.refused_limit += 1;
+                continue;
+            }
+            if let Err(error) = self.take(socket, remote, proto, upper, now) {
+                tracing::debug!(kind = "cetp_accept", %remote, "connection lost: {error}");
+                self.counters.lost += 1;
+            }
+        }
+        // The listener was not emptied, and mio tells of changes only: tell again.
+        if let Some((listener, _)) = self.listeners.get_mut(number) {
+            let token = Owner::CetpListener.token(number as u64);
+            if let Err(error) = self.registry.reregister(listener, token, Interest::READABLE) {
+                tracing::warn!(kind = "cetp_accept", "cannot wait for connections: {error}");
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        socket: TcpStream,
+        remote: SocketAddr,
+        proto: Proto,
+        upper: &mut dyn Upper,
+        now: u64,
+    ) -> io::Result<()> {
+        prepare(&socket)?;
+        let tls = match (proto, &self.credentials) {
+            (Proto::Tcp, _) => None,
+            (Proto::Tls, Some(credentials)) => Some(credentials.accept().map_err(io::Error::other)?),
+            (Proto::Tls, None) => return Err(io::Error::other("no certificates configured ([tls])")),
+        };
+        let plain = tls.is_none();
+        let key = self.add(Connection {
+            stream: Stream::new(socket, BACKLOG_BYTES),
+            tls,
+            stage: Stage::Handshaking { expected: None },
+            conn: None,
+            remote,
+            accepted: true,
+            deadline: Some(now + self.limits.handshake_ns),
+        })?;
+        if plain {
+            self.established(key, None, PeerIdentity::default(), upper);
+        }
+        Ok(())
+    }
+
+    /// The transport stands: the engine hears of it.
+    fn established(&mut self, key: Key, expected: Option<&str>, identity: PeerIdentity, upper: &mut dyn Upper) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let remote = connection.remote;
+        if let (Some(expected), Some(is)) = (expected, &identity.ces_id)
+            && expected != &**is
+        {
+            tracing::warn!(kind = "cetp_identity", %remote, "the peer's certificate names \"{is}\", not \"{expected}\"");
+            self.counters.handshake_failed += 1;
+            self.drop_connection(key, upper);
+            return false;
+        }
+        let Ok(local) = connection.stream.socket.local_addr() else {
+            self.lose(key, upper);
+            return false;
+        };
+        connection.stage = Stage::Up;
+        connection.deadline = None;
+        if let Some(conn) = connection.conn {
+            self.counters.connected += 1;
+            upper.connected(conn, identity, local, remote);
+            return true;
+        }
+        let Some(conn) = upper.accepted(identity, local, remote) else {
+            self.counters.refused_engine += 1;
+            self.forget(key);
+            return false;
+        };
+        connection.conn = Some(conn);
+        self.names.insert(conn, key);
+        self.counters.accepted += 1;
+        true
+    }
+
+    // --- closing
+
+    fn forget(&mut self, key: Key) -> Option<ConnId> {
+        let mut connection = self.connections.remove(key)?;
+        let _ = self.registry.deregister(&mut connection.stream.socket);
+        if connection.accepted {
+            let ip = connection.remote.ip();
+            if let Some(count) = self.per_address.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_address.remove(&ip);
+                }
+            }
+        }
+        let conn = connection.conn?;
+        self.names.remove(&conn);
+        // A connection that the engine has closed is forgotten there already.
+        (!matches!(connection.stage, Stage::Closing)).then_some(conn)
+    }
+
+    fn drop_connection(&mut self, key: Key, upper: &mut dyn Upper) {
+        if let Some(conn) = self.forget(key) {
+            upper.closed(conn);
+        }
+    }
+
+    fn lose(&mut self, key: Key, upper: &mut dyn Upper) {
+        match self.connections.get(key).map(|connection| &connection.stage) {
+            Some(Stage::Connecting { .. }) => self.counters.connect_failed += 1,
+            Some(Stage::Handshaking { .. }) => self.counters.handshake_failed += 1,
+            Some(Stage::Up) => self.counters.lost += 1,
+            Some(Stage::Closing) | None => {}
+        }
+        self.drop_connection(key, upper);
+    }
+
+    /// The engine is done with a connection: what waits goes out, then it is closed.
+    pub fn close(&mut self, conn: ConnId, now: u64) {
+        let Some(&key) = self.names.get(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !matches!(connection.stage, Stage::Up) {
+            connection.stage = Stage::Closing;
+            self.forget(key);
+            return;
+        }
+        connection.stage = Stage::Closing;
+        connection.deadline = Some(now + LINGER_NS);
+        if let Some(tls) = &mut connection.tls {
+            tls.send_close_notify();
+        }
+        match flush(connection) {
+            Ok(false) => {}
+            Ok(true) | Err(_) => {
+                self.forget(key);
+            }
+        }
+    }
+
+    /// Gives up what did not come further in time. Call it ten times a second or so.
+    pub fn handle_timeout(&mut self, upper: &mut dyn Upper, now: u64) {
+        for key in self.connections.keys_where(|connection| connection.deadline.is_some_and(|at| at <= now)) {
+            if let Some(connection) = self.connections.get(key)
+                && !matches!(connection.stage, Stage::Closing)
+            {
+                self.counters.timed_out += 1;
+                tracing::debug!(kind = "cetp_timeout", remote = %connection.remote, "connection not up in time");
+            }
+            self.drop_connection(key, upper);
+        }
+    }
+
+    // --- bytes
+
+    /// Sends bytes of the engine. A peer that does not read is given up.
+    pub fn send(&mut self, conn: ConnId, bytes: &[u8], upper: &mut dyn Upper) {
+        let Some(&key) = self.names.get(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !matches!(connection.stage, Stage::Up) {
+            return;
+        }
+        match write(connection, bytes) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.counters.congested += 1;
+                tracing::warn!(kind = "cetp_congested", remote = %connection.remote, "the peer does not read: closed");
+                self.drop_connection(key, upper);
+            }
+            Err(_) => self.lose(key, upper),
+        }
+    }
+
+    /// Something happened to a connection.
+    pub fn handle(&mut self, key: Key, upper: &mut dyn Upper) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Stage::Connecting { expected } = &connection.stage {
+            let expected = Arc::clone(expected);
+            match connected(&connection.stream.socket) {
+                Ok(false) => return,
+                Ok(true) => {}
+                Err(error) => {
+                    let remote = connection.remote;
+                    tracing::debug!(kind = "cetp_connect", peer = %expected, %remote, "cannot connect: {error}");
+                    self.lose(key, upper);
+                    return;
+                }
+            }
+            if prepare(&connection.stream.socket).is_err() {
+                self.lose(key, upper);
+                return;
+            }
+            connection.stage = Stage::Handshaking { expected: Some(Arc::clone(&expected)) };
+            if connection.tls.is_none() && !self.established(key, None, PeerIdentity::default(), upper) {
+                return;
+            }
+        }
+        self.turn(key, upper);
+    }
+
+    /// Goes on with connections that had more to read.
+    pub fn handle_unread(&mut self, upper: &mut dyn Upper) {
+        for key in std::mem::take(&mut self.unread) {
+            self.turn(key, upper);
+        }
+    }
+
+    /// Writes what waits, reads what came.
+    fn turn(&mut self, key: Key, upper: &mut dyn Upper) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Ok(done) = flush(connection) else {
+            self.lose(key, upper);
+            return;
+        };
+        if matches!(connection.stage, Stage::Closing) {
+            if done {
+                self.forget(key);
+            }
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut total = 0;
+        let alive = loop {
+            if total >= BYTES_PER_TURN {
+                self.unread.push(key);
+                break true;
+            }
+            match self.read(key, &mut buffer, upper) {
+                Ok(Readable::Some(length)) => total += length.max(1),
+                Ok(Readable::Empty) => break true,
+                Ok(Readable::End) => break false,
+                Err(error) => {
+                    if let Some(connection) = self.connections.get(key) {
+                        tracing::debug!(kind = "cetp_lost", remote = %connection.remote, "connection lost: {error}");
+                    }
+                    break false;
+                }
+            }
+        };
+        self.buffer = buffer;
+        if !alive {
+            self.lose(key, upper);
+        }
+    }
+
+    /// Reads once and passes it on. The upper side may close the connection meanwhile.
+    fn read(&mut self, key: Key, buffer: &mut [u8], upper: &mut dyn Upper) -> io::Result<Readable> {
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(Readable::Empty) };
+        if connection.tls.is_none() {
+            let readable = connection.stream.read(buffer)?;
+            if let (Readable::Some(length), Some(conn), Stage::Up) = (readable, connection.conn, &connection.stage) {
+                upper.received(conn, &buffer[..length]);
+            }
+            return Ok(readable);
+        }
+        let readable = connection.stream.read(buffer)?;
+        let Readable::Some(length) = readable else { return Ok(readable) };
+        let mut rest = &buffer[..length];
+        while !rest.is_empty() {
+            let Some(connection) = self.connections.get_mut(key) else { return Ok(Readable::Empty) };
+            let Some(tls) = &mut connection.tls else { return Ok(Readable::Empty) };
+            tls.read_tls(&mut rest)?;
+            let state = tls.process_new_packets();
+            // What TLS has to say, an alert too, goes out before anything else.
+            let flushed = flush(connection);
+            let state = state.map_err(io::Error::other)?;
+            flushed?;
+            if let Stage::Handshaking { expected } = &connection.stage
+                && connection.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
+            {
+                let expected = expected.clone();
+                let identity = connection.tls.as_ref().map(tls::peer).transpose().map_err(io::Error::other)?;
+                if !self.established(key, expected.as_deref(), PeerIdentity { ces_id: identity }, upper) {
+                    return Ok(Readable::Empty);
+                }
+            }
+            self.pass(key, state.plaintext_bytes_to_read(), upper)?;
+            if state.peer_has_closed() {
+                return Ok(Readable::End);
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Passes decrypted bytes up.
+    fn pass(&mut self, key: Key, mut length: usize, upper: &mut dyn Upper) -> io::Result<()> {
+        let mut plain = [0; 16 * 1024];
+        while length > 0 {
+            let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+            let Some(tls) = &mut connection.tls else { return Ok(()) };
+            let read = match tls.reader().read(&mut plain) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            length = length.saturating_sub(read);
+            if let (Some(conn), Stage::Up) = (connection.conn, &connection.stage) {
+                upper.received(conn, &plain[..read]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a socket's connection is up by now.
+fn connected(socket: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes bytes for a peer and writes what the socket takes. False if too many wait.
+fn write(connection: &mut Connection, bytes: &[u8]) -> io::Result<bool> {
+    if connection.tls.is_none() {
+        if connection.stream.queue(bytes).is_err() {
+            return Ok(false);
+        }
+        flush(connection)?;
+        return Ok(true);
+    }
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some(tls) = &mut connection.tls else { return Ok(true) };
+        let taken = tls.writer().write(rest)?;
+        rest = &rest[taken..];
+        if flush_tls(connection)?.is_none() || taken == 0 {
+            return Ok(false);
+        }
+    }
+    connection.stream.flush()?;
+    Ok(true)
+}
+
+/// Moves what TLS has ready to the socket's queue; `None` if that is full.
+fn flush_tls(connection: &mut Connection) -> io::Result<Option<()>> {
+    let Some(tls) = &mut connection.tls else { return Ok(Some(())) };
+    while tls.wants_write() {
+        let mut records = Vec::new();
+        tls.write_tls(&mut records)?;
+        if connection.stream.queue(&records).is_err() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(()))
+}
+
+/// Writes what waits; true if nothing does any more.
+fn flush(connection: &mut Connection) -> io::Result<bool> {
+    if flush_tls(connection)?.is_none() {
+        return Err(io::Error::other("the peer does not read"));
+    }
+    connection.stream.flush()
+}

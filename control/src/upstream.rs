@@ -1,0 +1,243 @@
+//! Sockets towards the resolvers: a pool of UDP ports that nobody can guess, and TCP for answers that did not fit.
+//!
+//! The kernel's stack does both, through the outside TAP.
+
+use crate::slots::{Key, Slots};
+use crate::stream::{Readable, Stream};
+use crate::tokens::Owner;
+use ces_dns::resolver::{SocketKey, Transmit};
+use mio::net::{TcpStream, UdpSocket};
+use mio::{Interest, Registry};
+use rand::RngExt;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// UDP sockets: 6 bits of port beside the id's 16 and the name's letters for a forger to guess (RFC 5452 §4.5).
+pub const SOCKETS: u16 = 64;
+/// TCP connections at a time; beyond that the resolver is told that it cannot be reached.
+const CONNECTIONS: usize = 256;
+/// How long a TCP connection may take, answer included, in nanoseconds.
+const TCP_NS: u64 = 5_000_000_000;
+/// Bytes that wait for a resolver: one query.
+const BACKLOG_BYTES: usize = 65_537;
+/// Tries to find a free port.
+const TRIES: usize = 100;
+/// Datagrams taken from one socket in one turn.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// What a resolver said, or that it cannot be reached.
+pub trait Answers {
+    /// A message came.
+    fn answered(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8]);
+    /// The server cannot be reached.
+    fn unreachable(&mut self, server: SocketAddr, socket: SocketKey);
+}
+
+/// What became of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct UpstreamCounters {
+    /// Sent over UDP.
+    pub udp_sent: u64,
+    /// Received over UDP.
+    pub udp_received: u64,
+    /// Not taken by the kernel.
+    pub udp_failed: u64,
+    /// TCP connections opened.
+    pub tcp_opened: u64,
+    /// TCP connections that brought no answer.
+    pub tcp_failed: u64,
+}
+
+struct Connection {
+    stream: Stream<TcpStream>,
+    server: SocketAddr,
+    socket: u64,
+    answer: Vec<u8>,
+    deadline: u64,
+}
+
+/// The sockets.
+pub struct Upstream {
+    pool: Vec<UdpSocket>,
+    connections: Slots<Connection>,
+    registry: Registry,
+    /// Sockets with more to read.
+    unread: Vec<usize>,
+    buffer: Vec<u8>,
+    /// What became of messages.
+    pub counters: UpstreamCounters,
+}
+
+fn random_port(random: &mut impl RngExt) -> io::Result<UdpSocket> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let port = random.random_range(1024..=u16::MAX);
+        match UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| ErrorKind::AddrInUse.into()))
+}
+
+impl Upstream {
+    /// Opens the pool of UDP sockets.
+    pub fn open(registry: Registry) -> io::Result<Self> {
+        let mut random = rand::rng();
+        let mut pool = Vec::with_capacity(usize::from(SOCKETS));
+        for number in 0..u64::from(SOCKETS) {
+            let mut socket = random_port(&mut random)?;
+            registry.register(&mut socket, Owner::Upstream.token(number), Interest::READABLE)?;
+            pool.push(socket);
+        }
+        Ok(Self {
+            pool,
+            connections: Slots::default(),
+            registry,
+            unread: Vec::new(),
+            buffer: vec![0; 65_536],
+            counters: UpstreamCounters::default(),
+        })
+    }
+
+    /// Whether some socket has more to read.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, transmit: &Transmit, answers: &mut dyn Answers, now: u64) {
+        match transmit.socket {
+            SocketKey::Udp(number) => {
+                let socket = &self.pool[usize::from(number) % self.pool.len()];
+                match socket.send_to(&transmit.bytes, transmit.server) {
+                    Ok(_) => self.counters.udp_sent += 1,
+                    // A full queue or no route: the resolver's own timeout takes care.
+                    Err(error) => {
+                        self.counters.udp_failed += 1;
+                        tracing::debug!(kind = "upstream_send", server = %transmit.server, "cannot send: {error}");
+                    }
+                }
+            }
+            SocketKey::Tcp(socket) => {
+                if let Err(error) = self.open_tcp(transmit, socket, now) {
+                    self.counters.tcp_failed += 1;
+                    tracing::debug!(kind = "upstream_tcp", server = %transmit.server, "cannot connect: {error}");
+                    answers.unreachable(transmit.server, transmit.socket);
+                }
+            }
+        }
+    }
+
+    fn open_tcp(&mut self, transmit: &Transmit, socket: u64, now: u64) -> io::Result<()> {
+        if self.connections.len() >= CONNECTIONS {
+            return Err(io::Error::other("too many connections to resolvers"));
+        }
+        let length = u16::try_from(transmit.bytes.len()).map_err(io::Error::other)?;
+        let mut stream = Stream::new(TcpStream::connect(transmit.server)?, BACKLOG_BYTES);
+        let framed = [&length.to_be_bytes(), &transmit.bytes[..]].concat();
+        stream.queue(&framed).map_err(|_| io::Error::other("a query beyond 65,535 bytes"))?;
+        let connection =
+            Connection { stream, server: transmit.server, socket, answer: Vec::new(), deadline: now + TCP_NS };
+        let key = self.connections.insert(connection);
+        let added = self.connections.get_mut(key).expect("just inserted");
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::UpstreamTcp.keyed(key), interest) {
+            self.connections.remove(key);
+            return Err(error);
+        }
+        self.counters.tcp_opened += 1;
+        Ok(())
+    }
+
+    /// A UDP socket has datagrams.
+    pub fn handle_udp(&mut self, number: usize, answers: &mut dyn Answers) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let Some(socket) = self.pool.get(number) else { return };
+            match socket.recv_from(&mut self.buffer) {
+                Ok((length, server)) => {
+                    self.counters.udp_received += 1;
+                    answers.answered(server, SocketKey::Udp(number as u16), &self.buffer[..length]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // An ICMP error about an earlier datagram.
+                Err(_) => {}
+            }
+        }
+        self.unread.push(number);
+    }
+
+    /// Goes on with sockets that had more to read.
+    pub fn handle_unread(&mut self, answers: &mut dyn Answers) {
+        for number in std::mem::take(&mut self.unread) {
+            self.handle_udp(number, answers);
+        }
+    }
+
+    /// Something happened to a TCP connection.
+    pub fn handle_tcp(&mut self, key: Key, answers: &mut dyn Answers) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.turn() {
+            Ok(false) => {}
+            Ok(true) => {
+                let connection = self.close(key);
+                if let Some(connection) = connection {
+                    answers.answered(connection.server, SocketKey::Tcp(connection.socket), &connection.answer[2..]);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(kind = "upstream_tcp", server = %connection.server, "no answer: {error}");
+                self.fail(key, answers);
+            }
+        }
+    }
+
+    fn close(&mut self, key: Key) -> Option<Connection> {
+        let mut connection = self.connections.remove(key)?;
+        let _ = self.registry.deregister(&mut connection.stream.socket);
+        Some(connection)
+    }
+
+    fn fail(&mut self, key: Key, answers: &mut dyn Answers) {
+        if let Some(connection) = self.close(key) {
+            self.counters.tcp_failed += 1;
+            answers.unreachable(connection.server, SocketKey::Tcp(connection.socket));
+        }
+    }
+
+    /// Gives up connections that take too long.
+    pub fn handle_timeout(&mut self, answers: &mut dyn Answers, now: u64) {
+        for key in self.connections.keys_where(|connection| connection.deadline <= now) {
+            self.fail(key, answers);
+        }
+    }
+}
+
+impl Connection {
+    /// Sends and reads on; true when the answer is complete.
+    fn turn(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.socket.take_error()? {
+            return Err(error);
+        }
+        if let Err(error) = self.stream.socket.peer_addr() {
+            return if error.kind() == ErrorKind::NotConnected { Ok(false) } else { Err(error) };
+        }
+        self.stream.flush()?;
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer)? {
+                Readable::Some(length) => self.answer.extend_from_slice(&buffer[..length]),
+                Readable::Empty => return Ok(false),
+                Readable::End => return Err(ErrorKind::UnexpectedEof.into()),
+            }
+            if let [high, low, rest @ ..] = &self.answer[..] {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if rest.len() >= length {
+                    self.answer.truncate(2 + length);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
