@@ -158,7 +158,7 @@ pub(crate) const OPT: usize = 11;
 
 /// Header and question.
 pub(crate) fn start(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3], room: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(wire::HEADER + query.name.len() + 4 + room + OPT);
+    let mut out = Vec::with_capacity(wire::HEADER + wire::wire_len(&query.name) + 4 + room + OPT);
     header(query, flags, code, counts).emit(&mut out);
     wire::emit_name(&query.name, &mut out);
     out.extend_from_slice(&u16::from(query.qtype).to_be_bytes());

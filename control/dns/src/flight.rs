@@ -128,7 +128,7 @@ pub(crate) fn encode(
     case: Option<&mut StdRng>,
 ) -> (Vec<u8>, Box<[u8]>) {
     let flags = wire::RD | if question.checking_disabled { wire::CD } else { 0 };
-    let mut out = Vec::with_capacity(HEADER + question.name.len() + 4 + crate::answer::OPT);
+    let mut out = Vec::with_capacity(HEADER + wire::wire_len(&question.name) + 4 + crate::answer::OPT);
     Header { id, flags, questions: 1, answers: 0, authorities: 0, additionals: u16::from(edns) }
         .emit(&mut out);
     wire::emit_name(&question.name, &mut out);

@@ -140,7 +140,9 @@ impl Packet {
             }
             ResponseCode::NXDomain => Kind::NxDomain,
             ResponseCode::Refused => Kind::Refused,
-            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => Kind::NoEdns,
+            ResponseCode::FormErr | ResponseCode::NotImp => Kind::NoEdns,
+            // hickory knows 16 as BADSIG too.
+            code if u16::from(code) == u16::from(ResponseCode::BADVERS) => Kind::NoEdns,
             _ => Kind::Failure,
         };
 
@@ -253,7 +255,7 @@ impl Packet {
     /// The response for that asker of the same question, aged by that many seconds.
     pub fn reply(&self, query: &Query, age_s: u32) -> Vec<u8> {
         let question_end = usize::from(self.question_end);
-        if query.name.len() + 4 != question_end - HEADER {
+        if wire::wire_len(&query.name) + 4 != question_end - HEADER {
             return answer::serv_fail(query);
         }
         let limit = query.limit();

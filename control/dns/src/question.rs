@@ -39,7 +39,7 @@ impl Question {
 
     /// What makes two questions the same: the name without case, the type, and what decides which records come.
     pub(crate) fn key(&self) -> Key {
-        let mut bytes = Vec::with_capacity(self.name.len() + 3);
+        let mut bytes = Vec::with_capacity(wire::wire_len(&self.name) + 3);
         wire::emit_name(&self.name, &mut bytes);
         // Length octets are below 64, so no letter (RFC 4343 §3).
         bytes.make_ascii_lowercase();

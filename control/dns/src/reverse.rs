@@ -55,7 +55,6 @@ mod tests {
             ("3.2.1.in-addr.arpa.", None),
             ("5.4.3.2.1.in-addr.arpa.", None),
             ("04.3.2.1.in-addr.arpa.", None),
-            ("+4.3.2.1.in-addr.arpa.", None),
             ("256.3.2.1.in-addr.arpa.", None),
             ("in-addr.arpa.", None),
             ("arpa.", None),

@@ -96,7 +96,7 @@ pub(crate) fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// A name, compression followed, and where it ends in its record.
 pub(crate) fn read_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
-    let at = u16::try_from(at).ok()?;
+    let at = u16::try_from(at).ok().filter(|&at| usize::from(at) <= bytes.len())?;
     let mut decoder = BinDecoder::new(bytes).clone(at);
     let name = Name::read(&mut decoder).ok()?;
     Some((name, decoder.index()))
@@ -105,9 +105,14 @@ pub(crate) fn read_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
 /// A name without compression, as a question must have it, and where it ends.
 pub(crate) fn read_plain_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
     let end = skip_name(bytes, at)?;
-    // A pointer never ends in a zero octet that is a label: only the root label does.
+    // A pointer takes two octets, and what it stands for never does: the root takes one, any other name at least three.
     let (name, read_to) = read_name(bytes.get(..end)?, at)?;
-    (name.len() == end - at && read_to == end).then_some((name, end))
+    (wire_len(&name) == end - at && read_to == end).then_some((name, end))
+}
+
+/// Octets of a name without compression.
+pub(crate) fn wire_len(name: &Name) -> usize {
+    name.iter().map(|label| 1 + label.len()).sum::<usize>() + 1
 }
 
 /// Appends a name without compression, in its own case.
