@@ -1,8 +1,141 @@
-//! DNS messages as clients and upstream servers may send them.
+//! DNS messages as clients, strangers and upstream servers may send them.
+//!
+//! The first byte chooses: a query from inside or outside over UDP or TCP, or a response to the resolver's own question,
+//! with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
 
-/// The property: no panic.
+use ces_dns::message::{Query, Transport, UDP_MAX, parse};
+use ces_dns::naptr::{Announcement, Defaults, Endpoint, Proto, discover};
+use ces_dns::packet::{Packet, TtlBounds};
+use ces_dns::resolver::{Question, Resolution, Resolver, Settings};
+use ces_dns::zone::{Lookup, NameServer, Names, Standing, Zones};
+use ces_dns::{Name, RecordType, answer};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Flag: the message comes over TCP.
+pub const TCP: u8 = 0x01;
+/// Flag: it is a response of an upstream server.
+pub const RESPONSE: u8 = 0x02;
+/// Flag: the response gets the id and the question that are expected.
+pub const ANSWERS: u8 = 0x04;
+
+const SECOND_NS: u64 = 1_000_000_000;
+const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+const BOUNDS: TtlBounds = TtlBounds { min_s: 0, max_s: 86_400, max_negative_s: 900 };
+
+struct Www;
+
+impl Names for Www {
+    fn standing(&self, name: &Name) -> Standing {
+        match ces_dns::fqdn(name).as_str() {
+            "www.b.demo." => Standing::Served,
+            "b.demo." => Standing::Above,
+            _ => Standing::Unknown,
+        }
+    }
+}
+
+fn zones() -> Zones {
+    let endpoint = Endpoint {
+        addr: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2)),
+        port: 48001,
+        proto: Proto::Tls,
+        alias: Some("internet".into()),
+        order: 100,
+        preference: 10,
+    };
+    let announcement = Announcement { ces_id: "gwb.demo.".into(), endpoints: vec![endpoint] };
+    let settings = ces_dns::zone::Settings {
+        origin: "b.demo.".into(),
+        nameservers: vec![NameServer { name: "gwb.demo.".into(), addresses: Vec::new() }],
+        mailbox: None,
+        serial: 1,
+        negative_ttl_s: 5,
+        ttl_s: 30,
+        ces_ttl_s: 30,
+    };
+    Zones::new(&[settings], announcement.emit()).expect("a right zone")
+}
+
+/// The property: no panic, answers within the asker's limit and with its id, and nothing said to who must hear nothing.
 pub fn run(data: &[u8]) {
-    let Some((mode, bytes)) = data.split_first() else { return };
-    let transport = if mode & 1 == 0 { ces_dns::message::Transport::Udp } else { ces_dns::message::Transport::Tcp };
-    let _ = ces_dns::message::parse(bytes, transport);
+    let Some((&flags, bytes)) = data.split_first() else { return };
+    if flags & RESPONSE != 0 {
+        response(flags, bytes);
+    } else {
+        query(if flags & TCP == 0 { Transport::Udp } else { Transport::Tcp }, bytes);
+    }
+}
+
+fn query(transport: Transport, bytes: &[u8]) {
+    let query = match parse(bytes, transport) {
+        Ok(query) => query,
+        Err(rejection) => {
+            if let Some(reply) = rejection.reply {
+                assert!(
+                    reply[..2] == bytes[..2] && reply[2] & 0x80 != 0 && reply.len() <= usize::from(UDP_MAX)
+                );
+            }
+            return;
+        }
+    };
+    for reply in [
+        answer::serv_fail(&query),
+        answer::refused(&query),
+        answer::addresses(&query, answer::Voice::Authority, 30, &[IpAddr::V4(Ipv4Addr::new(10, 64, 0, 1))]),
+    ] {
+        fits(&query, bytes, &reply);
+    }
+    if let Lookup::Answer(found, _) = zones().lookup(&query, IpAddr::V4(UPSTREAM), &mut Www) {
+        fits(&query, bytes, &found.emit(&query));
+    }
+}
+
+fn fits(query: &Query, bytes: &[u8], reply: &[u8]) {
+    assert!(reply.len() <= query.limit(), "{} of {}", reply.len(), query.limit());
+    assert!(reply[..2] == bytes[..2] && reply[2] & 0x80 != 0, "{reply:?}");
+    let packet = Packet::parse(reply, BOUNDS);
+    assert!(packet.is_ok(), "what we say can be read: {packet:?} {reply:?}");
+}
+
+fn response(flags: u8, bytes: &[u8]) {
+    let settings = Settings { servers: vec![(UPSTREAM, 53).into()], ..Settings::default() };
+    let mut resolver = Resolver::new(settings, 7);
+    let name = ces_dns::name("www.b.demo.").expect("a name");
+    resolver.query(Question::new(name.clone(), RecordType::NAPTR), 500, 1, SECOND_NS);
+    let sent = resolver.poll_transmit().expect("it asks");
+    let mut message = bytes.to_vec();
+    if flags & ANSWERS != 0 && message.len() >= 12 {
+        message[..2].copy_from_slice(&sent.bytes[..2]);
+        message[2] |= 0x80;
+        message[4..6].copy_from_slice(&[0, 1]);
+        // www.b.demo. is 12 bytes on the wire, type and class 4.
+        message.splice(12..12, sent.bytes[12..28].iter().copied());
+    }
+    resolver.handle_response(sent.server, sent.socket, &message, SECOND_NS);
+    let asked = Query {
+        id: 1,
+        name,
+        qtype: RecordType::NAPTR,
+        recursion_desired: true,
+        checking_disabled: false,
+        edns: None,
+        transport: Transport::Udp,
+    };
+    while let Some((token, resolution)) = resolver.poll_done() {
+        assert_eq!(token, 1);
+        if let Resolution::Answer(got) | Resolution::NoData(got) | Resolution::NxDomain(got) = resolution {
+            let reply = got.reply(&asked, 3 * SECOND_NS);
+            assert!(reply.len() <= asked.limit() && reply[..2] == [0, 1]);
+            let found = discover(&got.packet.answers(), Defaults { port: 48001, proto: Proto::Tls });
+            assert!(found.services.iter().map(|service| service.endpoints.len()).sum::<usize>() <= 5);
+        }
+    }
+    let mut now = SECOND_NS;
+    for _ in 0..16 {
+        let Some(due) = resolver.poll_timeout() else { break };
+        now = now.max(due);
+        resolver.handle_timeout(now);
+        while resolver.poll_transmit().is_some() {}
+        while resolver.poll_done().is_some() {}
+    }
 }

@@ -4,7 +4,9 @@
 //! Checksums would keep a fuzzer at the door, so flags say which of them are put right first.
 
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
-use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId};
+use ces_dataplane::msg::{
+    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+};
 use ces_dataplane::path::process;
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
@@ -84,7 +86,8 @@ pub fn state() -> State {
     }
     let first = Ipv4Addr::new(192, 168, 10, 11);
     let second = Ipv4Addr::new(192, 168, 10, 12);
-    let through = |tunnel: u16| Far::Tunnel { tunnel: TunnelId(tunnel), remote_tag: 0xc0de_0000 + u32::from(tunnel) };
+    let through =
+        |tunnel: u16| Far::Tunnel { tunnel: TunnelId(tunnel), remote_tag: 0xc0de_0000 + u32::from(tunnel) };
     let proxy = |last| Ipv4Addr::new(10, 0, 0, last);
     let web = Limits { protocol: Some(6), port: Some(80), ..Limits::default() };
     let slow = Limits { rate_bps: Some(64_000), ..Limits::default() };
@@ -98,7 +101,8 @@ pub fn state() -> State {
         (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, Limits::default()),
     ];
     for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
-        let binding = Binding { host, proxy, far, neighbour: NeighbourId(neighbour), idle_s: 60, hard_s: 0, limits };
+        let binding =
+            Binding { host, proxy, far, neighbour: NeighbourId(neighbour), idle_s: 60, hard_s: 0, limits };
         commands.push(Command::InsertBinding(layout.handle(0, slot as u32, 1), binding));
     }
     for command in commands {
@@ -144,8 +148,10 @@ fn fix_ipv4(frame: &mut [u8], at: usize) {
     let Some(header) = frame.get_mut(at..).filter(|rest| rest.len() >= 20) else { return };
     let length = (usize::from(header[0] & 15) * 4).clamp(20, header.len());
     header[10..12].fill(0);
-    let sum: u32 =
-        header[..length & !1].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 = header[..length & !1]
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
     header[10..12].copy_from_slice(&sum.to_be_bytes());
