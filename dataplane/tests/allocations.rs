@@ -1,0 +1,85 @@
+//! The packet path allocates nothing, whatever becomes of a packet.
+
+mod gateways;
+
+use ces_dataplane::io::memory::{self, MemoryPool};
+use ces_dataplane::state::State;
+use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
+use gateways::Gateway;
+use machine::Clock;
+use machine::allocations::{Counting, on_this_thread};
+use std::sync::Arc;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUNDS: usize = 1000;
+const FRAMES: usize = 64;
+
+#[test]
+fn no_packet_allocates() {
+    let mut workers = Vec::new();
+    let mut insides = Vec::new();
+    let mut outsides = Vec::new();
+    let mut controls = Vec::new();
+    for number in 0..2 {
+        let (mut control, worker_side) = link(RingSizes::default(), Arc::new(Bell::silent()));
+        for command in Gateway(number).commands() {
+            control.commands.push(command).unwrap();
+        }
+        controls.push(control);
+        let (inside_port, inside) = memory::port(FRAMES);
+        let (outside_port, outside) = memory::port(FRAMES);
+        insides.push(inside);
+        outsides.push(outside);
+        workers.push(Worker::new(Parts {
+            state: State::new(&Gateway(number).settings()).unwrap(),
+            ports: vec![inside_port, outside_port],
+            pool: MemoryPool::new(1024),
+            control: worker_side,
+            mesh: Mesh::alone(),
+            clock: Clock::new(),
+            idle: Idle::default(),
+        }));
+    }
+    let packet = Gateway(0).from_host(b"payload");
+    let query = Gateway(0).query();
+    let mut stray = packet.clone();
+    stray[33] ^= 1; // another proxy address
+    stray[25] ^= 1; // and the header checksum for it, give or take the carry that these values do not have
+
+    let (mut now, mut counted) = (1_000_000_000, 0);
+    let (mut through, mut punted) = (0, 0);
+    let mut turn = |worker: &mut Worker<_, _>, now| {
+        let before = on_this_thread();
+        worker.turn(now);
+        counted += on_this_thread() - before;
+    };
+    for round in 0..ROUNDS {
+        for index in 0..FRAMES {
+            let bytes = match (round + index) % 16 {
+                0 => &query,
+                1 => &stray,
+                _ => &packet,
+            };
+            assert!(insides[0].send_bytes(bytes));
+        }
+        now += 10_000_000;
+        turn(&mut workers[0], now);
+        while let Some(frame) = outsides[0].receive() {
+            outsides[1].send(frame).unwrap();
+        }
+        turn(&mut workers[1], now);
+        while insides[1].receive().is_some() {
+            through += 1;
+        }
+        while controls[0].punt.pop_with(|_| ()).is_some() {
+            punted += 1;
+        }
+    }
+    assert_eq!(counted, 0, "allocations");
+    assert_eq!(through, ROUNDS * FRAMES * 14 / 16);
+    assert!(punted > 0);
+    let dropped = workers[0].state().counters.dropped();
+    assert_eq!(through + punted + dropped as usize, ROUNDS * FRAMES, "every packet is accounted for");
+}

@@ -1,0 +1,145 @@
+//! Two workers on real DPDK ports: packets of one host reach the other through both gateways, over veth pairs.
+//!
+//! ```text
+//! host 0 ══ gateway 0 ══ gateway 1 ══ host 1        (══: a veth pair, both ends driven by net_af_packet)
+//! ```
+//!
+//! Needs root, for the veth pairs; no huge pages.
+#![cfg(feature = "dpdk")]
+
+mod gateways;
+
+use ces_dataplane::io::dpdk::{WorkerIo, start};
+use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::state::State;
+use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
+use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, RegisteredThread};
+use gateways::{Gateway, OUTSIDE};
+use machine::Clock;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Runs a command of the system and expects success.
+fn run(line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let output =
+        Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{line}: {error}"));
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A veth pair `<name>a`, `<name>b`, gone when dropped.
+struct Veth(&'static str);
+
+impl Veth {
+    fn new(name: &'static str) -> Self {
+        let _ = Command::new("ip").args(["link", "del", &format!("{name}a")]).output(); // left by a killed test
+        run(&format!("ip link add {name}a type veth peer name {name}b"));
+        for end in ["a", "b"] {
+            let silent = format!("/proc/sys/net/ipv6/conf/{name}{end}/disable_ipv6");
+            std::fs::write(&silent, "1").unwrap_or_else(|error| panic!("{silent}: {error}"));
+            run(&format!("ip link set {name}{end} up"));
+        }
+        Self(name)
+    }
+}
+
+impl Drop for Veth {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &format!("{}a", self.0)]).output();
+    }
+}
+
+const PACKETS: usize = 500;
+const BURST: usize = 20;
+
+#[test]
+fn packets_cross_two_workers_on_dpdk_ports() {
+    let _cables = [Veth::new("cesdp0"), Veth::new("cesdp1"), Veth::new("cesdp2")];
+    let options =
+        Options { memory: Memory::Ordinary { mib: 256 }, core: 0, devices: Vec::new(), extra: Vec::new() };
+    let eal = Eal::start(&options).unwrap();
+
+    let config =
+        PortConfig { rx_descriptors: 256, tx_descriptors: 256, promiscuous: true, ..PortConfig::default() };
+    let device =
+        |number: usize, interface: &str| (format!("net_af_packet{number},iface={interface}"), config.clone());
+    let devices = [
+        device(0, "cesdp0a"), // host 0
+        device(1, "cesdp0b"), // gateway 0, inside
+        device(2, "cesdp1a"), // gateway 0, outside
+        device(3, "cesdp2b"), // gateway 1, inside
+        device(4, "cesdp1b"), // gateway 1, outside
+        device(5, "cesdp2a"), // host 1
+    ];
+    let (ports, mut shares) = start(&eal, &devices, 1).unwrap();
+    let WorkerIo { ports: queues, pool } = shares.pop().unwrap();
+    let mut queues = queues.into_iter();
+    let mut next = || queues.next().unwrap();
+    let (mut host0, gateway0, gateway1, mut host1) = (next(), [next(), next()], [next(), next()], next());
+
+    let stop = AtomicBool::new(false);
+    let mut received = Vec::with_capacity(PACKETS);
+    std::thread::scope(|scope| {
+        let mut controls = Vec::new();
+        for (number, ports) in [(0, gateway0), (1, gateway1)] {
+            let (mut control, worker_side) = link(RingSizes::default(), Arc::new(Bell::silent()));
+            for command in Gateway(number).commands() {
+                control.commands.push(command).unwrap();
+            }
+            controls.push(control);
+            let (pool, stop, eal) = (pool.clone(), &stop, &eal);
+            scope.spawn(move || {
+                let _registered = RegisteredThread::new(eal).unwrap();
+                Worker::new(Parts {
+                    state: State::new(&Gateway(number).settings()).unwrap(),
+                    ports: ports.into(),
+                    pool,
+                    control: worker_side,
+                    mesh: Mesh::alone(),
+                    clock: Clock::new(),
+                    idle: Idle { polls: 100, nap: Duration::from_micros(50) },
+                })
+                .run(stop);
+            });
+        }
+        // Commands are taken before packets, but only once the worker runs: what is sent waits in the port.
+        send_and_receive(&mut host0, &mut host1, pool.clone(), &mut received);
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(received.len(), PACKETS);
+    for (number, frame) in received.iter().enumerate() {
+        Gateway(1).assert_at_host(frame.data(), &(number as u32).to_be_bytes());
+    }
+    assert_eq!(ports[usize::from(OUTSIDE) + 1].stats().unwrap().tx_packets, PACKETS as u64);
+
+    drop(received);
+    drop((host0, host1, ports));
+    assert_eq!(pool.available(), pool.size(), "every frame is back");
+}
+
+/// Sends numbered packets from one host and collects what the other gets, for five seconds at most.
+fn send_and_receive(
+    from: &mut impl Port<Frame = Mbuf>,
+    to: &mut impl Port<Frame = Mbuf>,
+    mut pool: Mempool,
+    received: &mut Vec<Mbuf>,
+) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut frames = Vec::with_capacity(BURST);
+    let mut number = 0;
+    while received.len() < PACKETS && Instant::now() < deadline {
+        // No more under way than every queue holds.
+        if number < PACKETS && number - received.len() < 4 * BURST {
+            for _ in 0..BURST {
+                let mut frame = pool.allocate().unwrap();
+                assert!(frame.copy_from(&Gateway(0).from_host(&(number as u32).to_be_bytes())));
+                frames.push(frame);
+                number += 1;
+            }
+            assert_eq!(from.tx_burst(&mut frames), BURST);
+        }
+        to.rx_burst(received);
+    }
+}

@@ -1,0 +1,278 @@
+//! The worker's loop over memory ports, with the real packet path.
+
+mod gateways;
+
+use ces_dataplane::counters::Counters;
+use ces_dataplane::frame::{Frame, MemoryFrame};
+use ces_dataplane::io::memory::{self, Cable, MemoryPool, MemoryPort};
+use ces_dataplane::msg::{Command, EndReason, Event, PuntClass, SLOT_BYTES};
+use ces_dataplane::path::BURST;
+use ces_dataplane::reason::DropReason;
+use ces_dataplane::state::State;
+use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
+use gateways::{Gateway, INSIDE, OUTSIDE};
+use machine::Clock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const POOL: usize = 256;
+const CABLE: usize = 256;
+
+struct Lab {
+    worker: Worker<MemoryPort, MemoryPool>,
+    control: ControlSide,
+    inside: Cable,
+    outside: Cable,
+    now: u64,
+}
+
+impl Lab {
+    fn new(gateway: Gateway, sizes: RingSizes, bell: Bell) -> Self {
+        let (control, worker_side) = link(sizes, Arc::new(bell));
+        let (inside_port, inside) = memory::port(CABLE);
+        let (outside_port, outside) = memory::port(CABLE);
+        let worker = Worker::new(Parts {
+            state: State::new(&gateway.settings()).unwrap(),
+            ports: vec![inside_port, outside_port],
+            pool: MemoryPool::new(POOL),
+            control: worker_side,
+            mesh: Mesh::alone(),
+            clock: Clock::new(),
+            idle: Idle { polls: 10, nap: Duration::from_micros(50) },
+        });
+        let mut lab = Self { worker, control, inside, outside, now: 1_000_000_000 };
+        for command in gateway.commands() {
+            lab.control.commands.push(command).unwrap();
+        }
+        lab
+    }
+
+    fn plain(gateway: Gateway) -> Self {
+        let mut lab = Self::new(gateway, RingSizes::default(), Bell::silent());
+        assert!(lab.turn());
+        lab
+    }
+
+    /// A turn, a millisecond after the last, so that counters are published.
+    fn turn(&mut self) -> bool {
+        self.now += 1_000_000;
+        self.worker.turn(self.now)
+    }
+
+    fn counters(&self) -> Counters {
+        self.control.counters.snapshot()
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.counters().drops[reason as usize]
+    }
+}
+
+#[test]
+fn packets_cross_two_gateways_and_arrive_translated() {
+    let (mut near, mut far) = (Lab::plain(Gateway(0)), Lab::plain(Gateway(1)));
+    for round in 0..3u8 {
+        for number in 0..100u8 {
+            assert!(near.inside.send_bytes(&Gateway(0).from_host(&[round, number])));
+        }
+        while near.turn() {}
+        while let Some(frame) = near.outside.receive() {
+            far.outside.send(frame).unwrap();
+        }
+        while far.turn() {}
+        for number in 0..100u8 {
+            let frame = far.inside.receive().expect("every packet arrives");
+            Gateway(1).assert_at_host(frame.data(), &[round, number]);
+        }
+        assert!(far.inside.receive().is_none());
+    }
+    let counters = near.counters();
+    assert_eq!((counters.rx_packets[INSIDE as usize], counters.tx_packets[OUTSIDE as usize]), (300, 300));
+    assert_eq!(counters.rx_bytes[INSIDE as usize], 300 * 44);
+    assert_eq!(counters.tx_bytes[OUTSIDE as usize], 300 * (44 + 50), "VXLAN adds 50 bytes");
+    assert_eq!(counters.dropped(), 0);
+}
+
+#[test]
+fn queries_are_punted_and_answers_injected() {
+    let mut lab = Lab::plain(Gateway(0));
+    let query = Gateway(0).query();
+    assert!(lab.inside.send_bytes(&query));
+    lab.turn();
+    let punted = lab.control.punt.pop_with(|slot| (slot.port, slot.class, slot.frame().to_vec()));
+    assert_eq!(punted, Some((INSIDE, PuntClass::Dns, query.clone())));
+    assert_eq!(
+        lab.worker.pool().available(),
+        POOL,
+        "the pool keeps what it had, the frame came from outside"
+    );
+
+    assert!(lab.control.inject.push_with(|slot| {
+        slot.port = INSIDE;
+        slot.length = query.len() as u16;
+        slot.data[..query.len()].copy_from_slice(&query);
+    }));
+    lab.turn();
+    assert_eq!(lab.inside.receive().unwrap().data(), query);
+    let counters = lab.counters();
+    assert_eq!((counters.punts[PuntClass::Dns as usize], counters.injected), (1, 1));
+    assert_eq!(counters.tx_packets[INSIDE as usize], 1);
+}
+
+#[test]
+fn command_of_the_same_turn_precedes_the_injected_frame_and_the_packet() {
+    let mut lab = Lab::new(Gateway(0), RingSizes::default(), Bell::silent());
+    assert!(lab.inside.send_bytes(&Gateway(0).from_host(b"at once")));
+    lab.turn();
+    assert!(lab.outside.receive().is_some(), "the binding stands before the packet is looked at");
+}
+
+#[test]
+fn malformed_injected_frames_are_counted_drops() {
+    let mut lab = Lab::plain(Gateway(0));
+    for (port, length) in [(INSIDE, 13), (9, 60), (OUTSIDE, SLOT_BYTES as u16 + 1), (OUTSIDE, u16::MAX)] {
+        assert!(lab.control.inject.push_with(|slot| (slot.port, slot.length) = (port, length)));
+    }
+    lab.turn();
+    assert_eq!(lab.drops(DropReason::InjectMalformed), 4);
+    assert!(lab.inside.receive().is_none() && lab.outside.receive().is_none());
+}
+
+#[test]
+fn injected_frame_without_a_buffer_is_a_counted_drop() {
+    let mut lab = Lab::plain(Gateway(0));
+    for _ in 0..POOL + 1 {
+        assert!(lab.control.inject.push_with(|slot| (slot.port, slot.length) = (INSIDE, 60)));
+    }
+    while lab.turn() {}
+    assert_eq!(lab.drops(DropReason::NoBuffer), 1);
+    assert_eq!(lab.counters().injected, POOL as u64);
+}
+
+#[test]
+fn full_punt_ring_is_a_counted_drop() {
+    let sizes = RingSizes { punt: 4, ..RingSizes::default() };
+    let mut lab = Lab::new(Gateway(0), sizes, Bell::silent());
+    for _ in 0..6 {
+        assert!(lab.inside.send_bytes(&Gateway(0).query()));
+    }
+    lab.turn();
+    assert_eq!(lab.drops(DropReason::PuntRingFull), 2);
+    assert_eq!((lab.control.punt.len(), lab.counters().punts[PuntClass::Dns as usize]), (4, 4));
+}
+
+#[test]
+fn what_a_port_does_not_take_is_a_counted_drop() {
+    let mut lab = Lab::plain(Gateway(0));
+    let mut sent = 0;
+    for _ in 0..5 {
+        for _ in 0..BURST {
+            assert!(lab.inside.send_bytes(&Gateway(0).from_host(b"x")));
+            sent += 1;
+        }
+        lab.turn();
+    }
+    assert_eq!(lab.drops(DropReason::TxQueueFull), sent - CABLE as u64);
+    assert_eq!(lab.counters().tx_packets[OUTSIDE as usize], CABLE as u64);
+}
+
+#[test]
+fn events_wait_for_room_in_their_ring() {
+    let sizes = RingSizes { events: 1, ..RingSizes::default() };
+    let mut lab = Lab::new(Gateway(0), sizes, Bell::silent());
+    lab.turn();
+    let handle = Gateway(0).handle();
+    lab.control.commands.push(Command::ReadBinding(handle)).unwrap();
+    lab.control.commands.push(Command::RemoveBinding(handle)).unwrap();
+    lab.turn();
+    assert!(matches!(lab.control.events.pop(), Some(Event::BindingStats(_, Some(_)))));
+    assert!(lab.control.events.pop().is_none());
+    for _ in 0..3 {
+        lab.turn();
+    }
+    let ended = lab.control.events.pop();
+    assert!(
+        matches!(ended, Some(Event::BindingEnded(ended, EndReason::Removed, _)) if ended == handle),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn bell_rings_for_a_dozing_control_thread() {
+    let rung = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&rung);
+    let bell = Bell::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut lab = Lab::new(Gateway(0), RingSizes::default(), bell);
+    assert!(lab.inside.send_bytes(&Gateway(0).query()));
+    lab.turn();
+    assert_eq!(rung.load(Ordering::Relaxed), 0, "nobody sleeps");
+    lab.control.bell.doze();
+    assert!(!lab.control.is_quiet());
+    for _ in 0..3 {
+        assert!(lab.inside.send_bytes(&Gateway(0).query()));
+        lab.turn();
+    }
+    assert_eq!(rung.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn frames_handed_over_are_processed_as_if_they_had_arrived() {
+    let mut lab = Lab::plain(Gateway(0));
+    let mut ends = Mesh::new(2, 128);
+    let mut other = ends.pop().unwrap();
+    let (control, worker_side) = link(RingSizes::default(), Arc::new(Bell::silent()));
+    let (inside_port, _inside) = memory::port(CABLE);
+    let (outside_port, outside) = memory::port(CABLE);
+    lab.worker = Worker::new(Parts {
+        state: State::new(&Gateway(0).settings()).unwrap(),
+        ports: vec![inside_port, outside_port],
+        pool: MemoryPool::new(POOL),
+        control: worker_side,
+        mesh: ends.pop().unwrap(),
+        clock: Clock::new(),
+        idle: Idle::default(),
+    });
+    (lab.control, lab.outside) = (control, outside);
+    for command in Gateway(0).commands() {
+        lab.control.commands.push(command).unwrap();
+    }
+    for number in 0..100 {
+        other.send(0, INSIDE, MemoryFrame::new(&Gateway(0).from_host(&[number]))).unwrap();
+    }
+    other.send(0, 77, MemoryFrame::new(&[0; 60])).unwrap();
+    while lab.turn() {}
+    let mut count = 0;
+    while lab.outside.receive().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 100);
+    assert_eq!(lab.counters().taken_over, 101);
+    assert_eq!(lab.drops(DropReason::PortDown), 1);
+}
+
+#[test]
+fn running_worker_stops_when_told_and_sends_what_it_has() {
+    let mut lab = Lab::plain(Gateway(0));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| lab.worker.run(&stop));
+        for number in 0..50u8 {
+            assert!(lab.inside.send_bytes(&Gateway(0).from_host(&[number])));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        stop.store(true, Ordering::Relaxed);
+        worker.join().unwrap();
+    });
+    let mut count = 0;
+    while lab.outside.receive().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 50);
+    let counters = lab.counters();
+    assert!(counters.busy_turns > 0 && counters.busy_cycles > 0);
+    assert!(counters.idle_turns > 0 && counters.idle_cycles > 0);
+    assert!(counters.bursts[0] > 0 && counters.bursts[1..].iter().sum::<u64>() > 0);
+}
