@@ -215,5 +215,5 @@ fn emit_sections(query: &Query, flags: u16, code: ResponseCode, sections: [&[Rec
     }
     drop(encoder);
     finish(query, code, &mut out);
-    (out.len() <= usize::from(u16::MAX)).then_some(out)
+    u16::try_from(out.len()).is_ok().then_some(out)
 }

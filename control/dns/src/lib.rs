@@ -31,6 +31,7 @@ pub mod special;
 pub mod zone;
 
 pub use hickory_proto::op::ResponseCode;
+pub use hickory_proto::rr::rdata::{NAPTR, PTR};
 pub use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// Nanoseconds since an arbitrary start.
@@ -56,6 +57,11 @@ pub fn fqdn(name: &Name) -> String {
         text.push('.');
     }
     text
+}
+
+/// The data of a PTR record: what [`RData::PTR`] holds.
+pub fn ptr(target: Name) -> PTR {
+    PTR(target)
 }
 
 #[cfg(test)]

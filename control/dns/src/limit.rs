@@ -4,7 +4,7 @@
 //! address gives. Where all are taken, the fullest goes: it is the one that forgets least, since an unknown client starts
 //! with a full bucket. A flood from forged addresses so empties nobody's bucket but the side's.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -106,10 +106,8 @@ impl RateLimit {
     /// Takes one query of that client, or says which rate it exceeds. What its own rate refuses costs the side nothing.
     pub fn admit(&mut self, client: IpAddr, now: Nanos) -> Result<(), Exceeded> {
         let client = subscriber(client);
-        let mut hasher = self.hash.build_hasher();
-        client.hash(&mut hasher);
         let sets = self.buckets.len() / WAYS;
-        let from = (hasher.finish() % sets as u64) as usize * WAYS;
+        let from = (self.hash.hash_one(client) % sets as u64) as usize * WAYS;
         let ways = &mut self.buckets[from..from + WAYS];
         let at = ways.iter().position(|b| b.client == Some(client));
         let full_at = at.map_or(0, |at| ways[at].full_at);

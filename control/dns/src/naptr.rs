@@ -155,11 +155,10 @@ pub fn discover(records: &[Record], defaults: Defaults) -> Discovery {
     discovery.faults.extend(std::iter::repeat_n(NaptrFault::Excess, excess));
     for record in found {
         let same = |s: &&mut Service| s.ces_id.eq_ignore_ascii_case(&record.ces_id);
-        match discovery.services.iter_mut().find(same) {
-            Some(service) => service.endpoints.push(record.endpoint),
-            None => {
-                discovery.services.push(Service { ces_id: record.ces_id, endpoints: vec![record.endpoint] })
-            }
+        if let Some(service) = discovery.services.iter_mut().find(same) {
+            service.endpoints.push(record.endpoint);
+        } else {
+            discovery.services.push(Service { ces_id: record.ces_id, endpoints: vec![record.endpoint] });
         }
     }
     discovery

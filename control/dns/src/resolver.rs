@@ -214,15 +214,12 @@ impl Resolver {
             return;
         }
         let is_tcp = matches!(socket, SocketKey::Tcp(_));
-        let packet = match Packet::parse(bytes, self.cache.bounds()) {
-            Ok(packet) => packet,
-            Err(_) => {
-                self.counters.count(ResolverEvent::Malformed);
-                if is_tcp {
-                    self.fail(slot, at, Failure::ServFail, now);
-                }
-                return;
+        let Ok(packet) = Packet::parse(bytes, self.cache.bounds()) else {
+            self.counters.count(ResolverEvent::Malformed);
+            if is_tcp {
+                self.fail(slot, at, Failure::ServFail, now);
             }
+            return;
         };
         let expected = &*flight.sent[at].question;
         let question = packet.question();
@@ -397,7 +394,7 @@ impl Resolver {
         let round = u32::from(flight.attempts) / self.servers.len() as u32;
         flight.attempts += 1;
         // Exponential back-off by rounds over all servers (RFC 1536 §1).
-        let step = Nanos::from(flight.step_ms) * MILLISECOND << round.min(6);
+        let step = (Nanos::from(flight.step_ms) * MILLISECOND) << round.min(6);
         flight.next_attempt = now + step;
         self.send(slot, server, tcp, true, now);
     }

@@ -286,7 +286,7 @@ impl Zones {
         if !records.is_empty() {
             let mut answer = Answer::records(voice, records);
             if query.qtype == RecordType::NS {
-                answer.additional = zone.glue.clone();
+                answer.additional.clone_from(&zone.glue);
             }
             return Lookup::Answer(answer, QueryOutcome::Authoritative);
         }

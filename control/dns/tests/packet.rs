@@ -202,7 +202,7 @@ fn cut_anywhere_or_lengthened_a_response_is_no_packet() {
         assert!(Packet::parse(&bytes[..end], BOUNDS).is_err(), "{end}");
     }
     assert_eq!(Packet::parse(&[&bytes[..], &[0]].concat(), BOUNDS), Err(PacketFault::Record));
-    assert_eq!(Packet::parse(&[0; 70_000], BOUNDS), Err(PacketFault::Length));
+    assert_eq!(Packet::parse(&vec![0; 70_000], BOUNDS), Err(PacketFault::Length));
     let mut query = bytes;
     query[2] &= 0x7f;
     assert_eq!(Packet::parse(&query, BOUNDS), Err(PacketFault::NotAResponse));
