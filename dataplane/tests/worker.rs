@@ -8,10 +8,13 @@ use ces_dataplane::io::memory::{self, Cable, MemoryPool, MemoryPort};
 use ces_dataplane::msg::{Command, EndReason, Event, PuntClass, SLOT_BYTES};
 use ces_dataplane::path::BURST;
 use ces_dataplane::reason::DropReason;
+use ces_dataplane::settings::Settings;
 use ces_dataplane::state::State;
+use ces_dataplane::tag::Layout;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
 use gateways::{Gateway, INSIDE, OUTSIDE};
 use machine::Clock;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,23 +32,27 @@ struct Lab {
 
 impl Lab {
     fn new(gateway: Gateway, sizes: RingSizes, bell: Bell) -> Self {
-        let (control, worker_side) = link(sizes, Arc::new(bell));
-        let (inside_port, inside) = memory::port(CABLE);
-        let (outside_port, outside) = memory::port(CABLE);
-        let worker = Worker::new(Parts {
-            state: State::new(&gateway.settings()).unwrap(),
-            ports: vec![inside_port, outside_port],
-            pool: MemoryPool::new(POOL),
-            control: worker_side,
-            mesh: Mesh::alone(),
-            clock: Clock::new(),
-            idle: Idle { polls: 10, nap: Duration::from_micros(50) },
-        });
-        let mut lab = Self { worker, control, inside, outside, now: 1_000_000_000 };
+        let mut lab = Self::with(&gateway.settings(), sizes, bell, Mesh::alone());
         for command in gateway.commands() {
             lab.control.commands.push(command).unwrap();
         }
         lab
+    }
+
+    fn with(settings: &Settings, sizes: RingSizes, bell: Bell, mesh: Mesh<MemoryFrame>) -> Self {
+        let (control, worker_side) = link(sizes, Arc::new(bell));
+        let (inside_port, inside) = memory::port(CABLE);
+        let (outside_port, outside) = memory::port(CABLE);
+        let worker = Worker::new(Parts {
+            state: State::new(settings).unwrap(),
+            ports: vec![inside_port, outside_port],
+            pool: MemoryPool::new(POOL),
+            control: worker_side,
+            mesh,
+            clock: Clock::new(),
+            idle: Idle { polls: 10, nap: Duration::from_micros(50) },
+        });
+        Self { worker, control, inside, outside, now: 1_000_000_000 }
     }
 
     fn plain(gateway: Gateway) -> Self {
@@ -163,6 +170,16 @@ fn full_punt_ring_is_a_counted_drop() {
 }
 
 #[test]
+fn frame_longer_than_a_punt_slot_is_a_counted_drop() {
+    let mut lab = Lab::plain(Gateway(0));
+    assert!(lab.inside.send_bytes(&Gateway(0).query_of(&[0; SLOT_BYTES - 42])));
+    assert!(lab.inside.send_bytes(&Gateway(0).query_of(&[0; SLOT_BYTES - 41])));
+    lab.turn();
+    assert_eq!(lab.drops(DropReason::PuntTooLong), 1);
+    assert_eq!(lab.control.punt.pop_with(|slot| slot.frame().len()), Some(SLOT_BYTES));
+}
+
+#[test]
 fn what_a_port_does_not_take_is_a_counted_drop() {
     let mut lab = Lab::plain(Gateway(0));
     let mut sent = 0;
@@ -218,39 +235,60 @@ fn bell_rings_for_a_dozing_control_thread() {
     assert_eq!(rung.load(Ordering::Relaxed), 1);
 }
 
+/// Every host belongs to one worker, and all its packets are decided on there, wherever they arrive.
 #[test]
-fn frames_handed_over_are_processed_as_if_they_had_arrived() {
-    let mut lab = Lab::plain(Gateway(0));
-    let mut ends = Mesh::new(2, 128);
-    let mut other = ends.pop().unwrap();
-    let (control, worker_side) = link(RingSizes::default(), Arc::new(Bell::silent()));
-    let (inside_port, _inside) = memory::port(CABLE);
-    let (outside_port, outside) = memory::port(CABLE);
-    lab.worker = Worker::new(Parts {
-        state: State::new(&Gateway(0).settings()).unwrap(),
-        ports: vec![inside_port, outside_port],
-        pool: MemoryPool::new(POOL),
-        control: worker_side,
-        mesh: ends.pop().unwrap(),
-        clock: Clock::new(),
-        idle: Idle::default(),
-    });
-    (lab.control, lab.outside) = (control, outside);
-    for command in Gateway(0).commands() {
-        lab.control.commands.push(command).unwrap();
+fn packets_reach_the_worker_that_owns_their_host() {
+    const HOSTS: u64 = 100;
+    let mut labs: Vec<Lab> = Vec::new();
+    for (number, mesh) in Mesh::new(2, 128).into_iter().enumerate() {
+        let mut settings = Gateway(0).settings();
+        (settings.worker, settings.workers) = (number as u32, 2);
+        settings.layout = Layout::new(2, 1024);
+        labs.push(Lab::with(&settings, RingSizes::default(), Bell::silent(), mesh));
     }
-    for number in 0..100 {
-        other.send(0, INSIDE, MemoryFrame::new(&Gateway(0).from_host(&[number]))).unwrap();
+    for host in 0..HOSTS as u8 {
+        assert!(labs[0].inside.send_bytes(&Gateway(0).from_address(Ipv4Addr::new(10, 0, 0, 100 + host))));
     }
-    other.send(0, 77, MemoryFrame::new(&[0; 60])).unwrap();
+    for _ in 0..4 {
+        labs.iter_mut().for_each(|lab| {
+            lab.turn();
+        });
+    }
+    let counters = [labs[0].counters(), labs[1].counters()];
+    assert!(
+        (1..HOSTS).contains(&counters[0].handed_off),
+        "{} of {HOSTS} handed over",
+        counters[0].handed_off
+    );
+    assert_eq!((counters[1].taken_over, counters[1].handed_off), (counters[0].handed_off, 0));
+    let undecided = counters[0].drops[DropReason::NoBinding as usize];
+    assert_eq!(undecided, HOSTS - counters[0].handed_off);
+    assert_eq!(counters[1].drops[DropReason::NoBinding as usize], counters[0].handed_off);
+    assert_eq!(counters[0].dropped() + counters[1].dropped(), HOSTS);
+}
+
+#[test]
+fn full_ring_between_workers_is_a_counted_drop() {
+    let mut settings = Gateway(0).settings();
+    (settings.workers, settings.layout) = (2, Layout::new(2, 1024));
+    let mut ends = Mesh::new(2, 8);
+    let mut lab = Lab::with(&settings, RingSizes::default(), Bell::silent(), ends.remove(0));
+    for host in 0..100 {
+        assert!(lab.inside.send_bytes(&Gateway(0).from_address(Ipv4Addr::new(10, 0, 0, 100 + host))));
+    }
     while lab.turn() {}
-    let mut count = 0;
-    while lab.outside.receive().is_some() {
-        count += 1;
-    }
-    assert_eq!(count, 100);
-    assert_eq!(lab.counters().taken_over, 101);
-    assert_eq!(lab.drops(DropReason::PortDown), 1);
+    assert_eq!(lab.counters().handed_off, 8);
+    assert!(lab.drops(DropReason::HandoffRingFull) > 0);
+    assert_eq!(lab.counters().dropped() + 8, 100);
+}
+
+#[test]
+fn frame_handed_over_from_an_unknown_port_is_a_counted_drop() {
+    let mut ends = Mesh::new(2, 8);
+    let mut lab = Lab::with(&Gateway(0).settings(), RingSizes::default(), Bell::silent(), ends.remove(0));
+    ends[0].send(0, 77, MemoryFrame::new(&[0; 60])).unwrap();
+    lab.turn();
+    assert_eq!((lab.drops(DropReason::PortDown), lab.counters().taken_over), (1, 1));
 }
 
 #[test]

@@ -109,9 +109,19 @@ impl Gateway {
         udp(self.mac(INSIDE), HOST_MAC, (HOST, 4000), (PROXY, 5000), payload)
     }
 
+    /// A UDP packet from any address to the proxy.
+    pub fn from_address(self, source: Ipv4Addr) -> Vec<u8> {
+        udp(self.mac(INSIDE), HOST_MAC, (source, 4000), (PROXY, 5000), b"payload")
+    }
+
     /// A DNS query from its host to the gateway.
     pub fn query(self) -> Vec<u8> {
-        udp(self.mac(INSIDE), HOST_MAC, (HOST, 4001), (GATEWAY, 53), b"twelve bytes")
+        self.query_of(b"twelve bytes")
+    }
+
+    /// A DNS query with this message.
+    pub fn query_of(self, message: &[u8]) -> Vec<u8> {
+        udp(self.mac(INSIDE), HOST_MAC, (HOST, 4001), (GATEWAY, 53), message)
     }
 
     /// Asserts that this is what its host receives when the other host sends `payload`.
@@ -157,7 +167,7 @@ fn udp(
 
 /// The one's complement sum of RFC 1071, added to `start`.
 fn sum(start: u32, bytes: &[u8]) -> u32 {
-    let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)));
+    let words = bytes.chunks(2).map(|word| (u32::from(word[0]) << 8) + u32::from(*word.get(1).unwrap_or(&0)));
     let mut sum = start + words.sum::<u32>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
