@@ -4,10 +4,13 @@
 use std::path::Path;
 
 #[path = "fuzz/src/cetp.rs"]
+#[allow(dead_code)]
 mod cetp;
 #[path = "fuzz/src/dns.rs"]
+#[allow(dead_code)]
 mod dns;
 #[path = "fuzz/src/packet.rs"]
+#[allow(dead_code)] // what the maker of seeds needs as well
 mod packet;
 
 fn replay(target: &str, run: fn(&[u8])) {

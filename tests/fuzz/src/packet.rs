@@ -112,6 +112,15 @@ pub fn state() -> State {
     state
 }
 
+/// What the first frame of an input becomes, if it is sent on.
+pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
+    let mut frame = MemoryFrame::new(data.get(4..)?);
+    fix_ipv4(frame.data_mut(), 14);
+    let mut spare = Spare(Vec::new());
+    let verdict = process(&mut state(), data[0] & OUTSIDE, &mut frame, &mut spare, SECOND_NS);
+    matches!(verdict, Verdict::Forward(_)).then(|| frame.data().to_vec())
+}
+
 /// The property: no panic, a verdict for every frame, and nothing sent that no port could carry.
 pub fn run(data: &[u8]) {
     let mut state = state();
