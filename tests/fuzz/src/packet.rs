@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 
 /// Flag: the frame arrives on the outside port.
 pub const OUTSIDE: u8 = 0x01;
-/// Flag: the first IPv4 header gets its right checksum.
+/// Flag: the first IPv4 header gets its right checksum, and the ICMP message behind it.
 pub const FIX_OUTER: u8 = 0x02;
 /// Flag: so does the IPv4 header inside of a tunnel.
 pub const FIX_INNER: u8 = 0x04;
@@ -153,17 +153,25 @@ pub fn run(data: &[u8]) {
     }
 }
 
+/// Puts right the checksum of an IPv4 header, and of the ICMP message behind it.
 fn fix_ipv4(frame: &mut [u8], at: usize) {
-    let Some(header) = frame.get_mut(at..).filter(|rest| rest.len() >= 20) else { return };
-    let length = (usize::from(header[0] & 15) * 4).clamp(20, header.len());
-    header[10..12].fill(0);
-    let sum: u32 = header[..length & !1]
-        .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
+    let Some(packet) = frame.get_mut(at..).filter(|rest| rest.len() >= 20) else { return };
+    let header = (usize::from(packet[0] & 15) * 4).clamp(20, packet.len());
+    let end = usize::from(u16::from_be_bytes([packet[2], packet[3]])).clamp(header, packet.len());
+    fix(&mut packet[..header], 10);
+    if packet[9] == 1 && end >= header + 4 {
+        fix(&mut packet[header..end], 2);
+    }
+}
+
+/// RFC 1071.
+fn fix(bytes: &mut [u8], at: usize) {
+    bytes[at..at + 2].fill(0);
+    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    let sum: u32 = bytes.chunks(2).map(word).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Where an IPv4 header stands behind an outer header without options: Ethernet 14, IPv4 20, then VXLAN or GENEVE with
