@@ -13,6 +13,7 @@
 
 #[macro_use]
 mod label;
+
 mod flight;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! Rates of queries: a token bucket per client and one for the side.
 //!
-//! The table of clients is fixed in size: a client's bucket lies in one of [`WAYS`] places that a seeded hash of its
+//! The table of clients is fixed in size: a client's bucket lies in one of four places that a seeded hash of its
 //! address gives. Where all are taken, the fullest goes: it is the one that forgets least, since an unknown client starts
 //! with a full bucket. A flood from forged addresses so empties nobody's bucket but the side's.
 
@@ -24,7 +24,7 @@ pub struct Rates {
     pub total_per_second: u32,
     /// Queries that all clients together may ask at once.
     pub total_burst: u32,
-    /// Clients remembered: 48 octets each.
+    /// Clients remembered: 32 octets each.
     pub clients: u32,
 }
 
@@ -128,6 +128,8 @@ fn subscriber(client: IpAddr) -> IpAddr {
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
     }
 }
+
+const _: () = assert!(size_of::<Bucket>() == 32);
 
 #[cfg(test)]
 mod tests {

@@ -122,6 +122,24 @@ pub struct Discovery {
     pub faults: Vec<NaptrFault>,
 }
 
+/// Records that were not taken, by reason.
+#[derive(Clone, Debug, Default)]
+pub struct NaptrCounters([u64; NaptrFault::COUNT]);
+
+impl NaptrCounters {
+    /// Counts what one answer held.
+    pub fn count(&mut self, discovery: &Discovery) {
+        for &fault in &discovery.faults {
+            self.0[fault as usize] += 1;
+        }
+    }
+
+    /// How many were not taken for that reason.
+    pub fn value(&self, fault: NaptrFault) -> u64 {
+        self.0[fault as usize]
+    }
+}
+
 /// One record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CesRecord {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ces_dns::naptr::{self, ACCEPTED, Announcement, Defaults, Endpoint, NaptrFault, Proto};
+use ces_dns::naptr::{self, ACCEPTED, Announcement, Defaults, Endpoint, NaptrCounters, NaptrFault, Proto};
 use ces_dns::packet::{Packet, TtlBounds};
 use ces_dns::{Name, RData, Record};
 use hickory_proto::rr::rdata::NAPTR;
@@ -125,6 +125,9 @@ fn at_most_five_endpoints_are_taken_the_best_ones() {
     assert_eq!(endpoints.len(), ACCEPTED);
     assert!(endpoints.iter().map(|e| e.order).eq(1..=5));
     assert_eq!(found.faults, [NaptrFault::Excess; 3]);
+    let mut counters = NaptrCounters::default();
+    counters.count(&found);
+    assert_eq!((counters.value(NaptrFault::Excess), counters.value(NaptrFault::Port)), (3, 0));
 
     let flood: Vec<_> = std::iter::repeat_n(&records, 100).flatten().cloned().collect();
     let found = naptr::discover(&flood, DEFAULTS);

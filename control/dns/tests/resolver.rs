@@ -1,129 +1,17 @@
-//! The upstream side under a virtual clock: endings, failover, TCP, forgery, the cache, and bounds.
+//! The upstream side under a virtual clock: endings, failover, TCP, forgery, and bounds.
+
+#[allow(dead_code, reason = "each test file uses its part")]
+mod lab;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use ces_dns::message::{self, Query, Transport};
 use ces_dns::outcome::QueryOutcome;
-use ces_dns::resolver::{
-    Question, Resolution, Resolver, ResolverEvent as Event, Settings, SocketKey, Token, Transmit,
-};
-use ces_dns::{MILLISECOND, Name, Nanos, RData, Record, RecordType, ResponseCode, SECOND};
-use hickory_proto::op::{Message, MessageType, OpCode};
-use hickory_proto::rr::rdata::{A, SOA};
+use ces_dns::resolver::{Question, ResolverEvent as Event, Settings, SocketKey, Transmit};
+use ces_dns::{MILLISECOND, RecordType, ResponseCode, SECOND};
+use hickory_proto::op::Message;
+use lab::{Lab, address, code, label, name, nothing, query, question, reply, server, settings};
 use proptest::prelude::*;
-
-fn server(n: u8) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, n], 53))
-}
-
-fn settings(servers: u8) -> Settings {
-    Settings { servers: (1..=servers).map(server).collect(), ..Settings::default() }
-}
-
-fn name(text: &str) -> Name {
-    ces_dns::name(text).unwrap()
-}
-
-fn question(text: &str) -> Question {
-    Question::new(name(text), RecordType::A)
-}
-
-fn query(text: &str) -> Query {
-    let mut message = Message::new(5, MessageType::Query, OpCode::Query);
-    message.add_query(hickory_proto::op::Query::query(name(text), RecordType::A));
-    message::parse(&message.to_vec().unwrap(), Transport::Udp).unwrap()
-}
-
-/// What an upstream answers to a transmitted query.
-fn reply(transmit: &Transmit, change: impl FnOnce(&mut Message)) -> Vec<u8> {
-    let asked = Message::from_vec(&transmit.bytes).unwrap();
-    let mut message = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
-    message.add_query(asked.queries[0].clone());
-    change(&mut message);
-    message.to_vec().unwrap()
-}
-
-fn address(message: &mut Message) {
-    with_ttl(message, 60);
-}
-
-fn with_ttl(message: &mut Message, ttl: u32) {
-    let owner = message.queries[0].name().clone();
-    message.add_answer(Record::from_rdata(owner, ttl, RData::A(A::new(198, 51, 100, 1))));
-}
-
-fn nothing(message: &mut Message) {
-    message.metadata.response_code = ResponseCode::NXDomain;
-    let soa = SOA::new(name("ns.b"), name("m.b"), 1, 2, 3, 4, 20);
-    message.add_authority(Record::from_rdata(name("b"), 600, RData::SOA(soa)));
-}
-
-fn code(code: ResponseCode) -> impl Fn(&mut Message) {
-    move |message| message.metadata.response_code = code
-}
-
-struct Lab {
-    resolver: Resolver,
-    now: Nanos,
-}
-
-impl Lab {
-    fn new(settings: Settings) -> Self {
-        Self { resolver: Resolver::new(settings, 42), now: 1_000 * SECOND }
-    }
-
-    fn ask(&mut self, text: &str, token: Token) {
-        self.resolver.query(question(text), 0, token, self.now);
-    }
-
-    fn sent(&mut self) -> Transmit {
-        let transmit = self.resolver.poll_transmit().expect("something to send");
-        assert_eq!(self.resolver.poll_transmit(), None);
-        transmit
-    }
-
-    fn answer(&mut self, transmit: &Transmit, change: impl FnOnce(&mut Message)) {
-        let bytes = reply(transmit, change);
-        self.resolver.handle_response(transmit.server, transmit.socket, &bytes, self.now);
-    }
-
-    fn done(&mut self) -> Option<(Token, &'static str)> {
-        let (token, resolution) = self.resolver.poll_done()?;
-        Some((token, label(&resolution)))
-    }
-
-    /// Goes to the next timer, which must be at most that far away.
-    fn tick(&mut self, at_most_ms: u64) {
-        let at = self.resolver.poll_timeout().expect("a timer");
-        assert!(at <= self.now + at_most_ms * MILLISECOND, "{} ms", (at - self.now) / MILLISECOND);
-        self.now = at;
-        self.resolver.handle_timeout(at);
-    }
-
-    fn count(&self, event: Event) -> u64 {
-        self.resolver.counters().value(event)
-    }
-
-    /// Nothing is left behind, and each question ended once.
-    fn settled(&self) {
-        assert_eq!(self.resolver.in_flight(), 0);
-        assert_eq!(self.resolver.poll_timeout(), None);
-        let endings: u64 = Event::ALL[..6].iter().map(|&e| self.count(e)).sum();
-        assert_eq!(endings, self.count(Event::Asked));
-    }
-}
-
-fn label(resolution: &Resolution) -> &'static str {
-    match resolution {
-        Resolution::Answer(_) => "answer",
-        Resolution::NoData(_) => "no_data",
-        Resolution::NxDomain(_) => "nx_domain",
-        Resolution::ServFail => "serv_fail",
-        Resolution::Refused => "refused",
-        Resolution::Timeout => "timeout",
-    }
-}
 
 #[test]
 fn a_question_is_sent_and_its_answer_comes_back() {
@@ -453,101 +341,6 @@ fn a_server_that_does_not_keep_the_case_is_asked_over_tcp() {
     lab.resolver.handle_response(tcp.server, tcp.socket, &lower(&tcp), lab.now);
     assert_eq!(lab.done(), Some((1, "answer")));
     lab.settled();
-}
-
-#[test]
-fn an_answer_is_cached_for_its_ttl_and_ages() {
-    let mut lab = Lab::new(settings(1));
-    lab.ask("www.b.demo", 1);
-    let sent = lab.sent();
-    lab.answer(&sent, address);
-    lab.done().unwrap();
-    lab.now += 59 * SECOND + 999 * MILLISECOND;
-    lab.ask("Www.B.demo", 2);
-    let (_, resolution) = lab.resolver.poll_done().unwrap();
-    assert_eq!(resolution.outcome(), QueryOutcome::Cached);
-    let reply = Message::from_vec(&resolution.reply(&query("Www.B.demo"), lab.now)).unwrap();
-    assert_eq!(reply.answers[0].ttl, 1);
-    assert!(reply.queries[0].name().eq_case(&name("Www.B.demo")));
-    assert!(lab.resolver.cached(&question("www.b.demo"), lab.now).is_some());
-    lab.now += MILLISECOND;
-    assert!(lab.resolver.cached(&question("www.b.demo"), lab.now).is_none());
-    lab.ask("www.b.demo", 3);
-    lab.sent();
-}
-
-#[test]
-fn what_does_not_exist_is_cached_as_long_as_the_soa_says() {
-    let mut lab = Lab::new(settings(1));
-    lab.ask("no.b.demo", 1);
-    let sent = lab.sent();
-    lab.answer(&sent, nothing);
-    lab.done().unwrap();
-    lab.now += 19 * SECOND;
-    lab.ask("no.b.demo", 2);
-    assert_eq!(lab.done(), Some((2, "nx_domain")));
-    lab.now += SECOND;
-    lab.ask("no.b.demo", 3);
-    assert_eq!(lab.done(), None);
-}
-
-#[test]
-fn rfc_9520_a_failure_is_remembered_for_a_second() {
-    let mut lab = Lab::new(settings(1));
-    lab.ask("www.b.demo", 1);
-    let sent = lab.sent();
-    lab.answer(&sent, code(ResponseCode::ServFail));
-    assert_eq!(lab.done(), Some((1, "serv_fail")));
-    lab.ask("www.b.demo", 2);
-    assert_eq!(lab.done(), Some((2, "serv_fail")));
-    assert_eq!(lab.resolver.poll_transmit(), None);
-    lab.now += SECOND;
-    lab.ask("www.b.demo", 3);
-    lab.sent();
-}
-
-#[test]
-fn a_ttl_of_zero_is_not_cached() {
-    let mut lab = Lab::new(settings(1));
-    for token in 0..3 {
-        lab.ask("www.b.demo", token);
-        let sent = lab.sent();
-        lab.answer(&sent, |m| with_ttl(m, 0));
-        assert_eq!(lab.done(), Some((token, "answer")));
-    }
-    assert_eq!(lab.resolver.cache_usage().entries, 0);
-}
-
-#[test]
-fn the_cache_stays_within_entries_and_octets() {
-    for (entries, bytes) in [(10, 1 << 20), (1_000, 8_000), (0, 1 << 20), (10, 0)] {
-        let mut settings = settings(1);
-        (settings.cache.entries, settings.cache.bytes) = (entries, bytes);
-        let mut lab = Lab::new(settings);
-        for n in 0..200 {
-            // One name is asked for all the time: it stays.
-            if n > 0 {
-                lab.ask("hot.b.demo", 1_000);
-                if let Some(sent) = lab.resolver.poll_transmit() {
-                    lab.answer(&sent, address);
-                }
-                lab.done().unwrap();
-            }
-            lab.ask(&format!("n{n}.b.demo"), n);
-            let sent = lab.sent();
-            lab.answer(&sent, address);
-            lab.done().unwrap();
-            let usage = lab.resolver.cache_usage();
-            assert!(usage.entries <= entries as usize && usage.bytes <= bytes, "{usage:?}");
-        }
-        if entries > 0 && bytes > 0 {
-            let usage = lab.resolver.cache_usage();
-            assert!(usage.entries > 5 && usage.evicted > 100, "{usage:?}");
-            assert!(lab.resolver.cached(&question("hot.b.demo"), lab.now).is_some(), "second chance");
-        }
-        lab.resolver.clear_cache();
-        assert_eq!((lab.resolver.cache_usage().entries, lab.resolver.cache_usage().bytes), (0, 0));
-    }
 }
 
 #[test]
