@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Measuring: what the benchmarks have in common.
+//!
+//! `bench` measures the packet path, `negotiate` the control plane. README.md says how to run them and what each
+//! number means; `runs/` holds what came out, `JOURNAL.md` what was tried.
+#![forbid(unsafe_code)]
+
+pub mod calibration;
+pub mod insertion;
+pub mod measure;
+pub mod memory;
+pub mod packets;
+pub mod path;
+pub mod place;
+pub mod realm;
+pub mod report;
+pub mod rotation;

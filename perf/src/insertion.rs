@@ -1,0 +1,117 @@
+//! What it costs to make a binding: `State::command` in bursts, with all tables filled and emptied in random order.
+
+use crate::measure::{Burst, Case};
+use crate::realm::{Plan, shuffled};
+use ces_dataplane::msg::{Command, Event};
+use ces_dataplane::settings::Settings;
+use ces_dataplane::state::State;
+
+/// Insertion of bindings.
+pub struct Insertion {
+    plan: Plan,
+    settings: Settings,
+    state: State,
+    order: Vec<u32>,
+    next: usize,
+    generation: u32,
+    commands: Vec<Command>,
+    burst: usize,
+    clock: machine::Clock,
+    inserted: u64,
+    failed: u64,
+    allocations: u64,
+}
+
+impl Insertion {
+    /// Of bindings after `plan`, in bursts of `burst`.
+    pub fn new(plan: Plan, burst: usize) -> Result<Self, String> {
+        let clock = machine::Clock::new();
+        let settings = plan.settings();
+        let mut state = State::new(&settings).map_err(|error| format!("no state: {error}"))?;
+        for command in plan.surroundings() {
+            state.command(command, clock.now());
+        }
+        Ok(Self {
+            order: shuffled(plan.entries, 3),
+            commands: Vec::with_capacity(burst),
+            plan,
+            settings,
+            state,
+            next: 0,
+            generation: 0,
+            burst,
+            clock,
+            inserted: 0,
+            failed: 0,
+            allocations: 0,
+        })
+    }
+
+    /// The worker's state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether all went in.
+    pub fn check(&self) -> Result<(), String> {
+        if self.failed == 0 {
+            return Ok(());
+        }
+        Err(format!("{} of {} bindings were not inserted", self.failed, self.inserted))
+    }
+
+    /// Allocations in the insertion, for each binding so far.
+    pub fn allocations_per_binding(&self) -> f64 {
+        self.allocations as f64 / self.inserted.max(1) as f64
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.state.peek_event() {
+            self.failed += u64::from(matches!(event, Event::InsertFailed(..)));
+            self.state.pop_event();
+        }
+    }
+
+    /// Removes everything, in the order of insertion, and begins anew with the next generation of handles.
+    fn empty(&mut self) {
+        for index in 0..self.order.len() {
+            let handle = Plan::handle(&self.settings, self.order[index], self.generation);
+            self.state.command(Command::RemoveBinding(handle), self.clock.now());
+            self.drain();
+        }
+        self.generation += 1;
+        self.next = 0;
+    }
+}
+
+impl Case for Insertion {
+    fn burst(&mut self) -> Burst {
+        if self.next == self.order.len() {
+            self.empty();
+        }
+        let now = self.clock.now();
+        self.commands.clear();
+        let end = (self.next + self.burst).min(self.order.len());
+        for &entry in &self.order[self.next..end] {
+            let handle = Plan::handle(&self.settings, entry, self.generation);
+            self.commands.push(Command::InsertBinding(handle, self.plan.binding(entry)));
+        }
+        self.next = end;
+        let allocations = machine::allocations::on_this_thread();
+        let cycles = measured(&mut self.state, &self.commands, now);
+        self.allocations += machine::allocations::on_this_thread() - allocations;
+        self.inserted += self.commands.len() as u64;
+        self.drain();
+        Burst { cycles, packets: self.commands.len() as u64 }
+    }
+}
+
+/// What is measured, in a function with a name that callgrind can be told.
+#[inline(never)]
+fn measured(state: &mut State, commands: &[Command], now: u64) -> u64 {
+    let begin = machine::cycles();
+    for command in commands {
+        state.command(*command, now);
+    }
+    machine::cycles() - begin
+}

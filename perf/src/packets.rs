@@ -1,0 +1,223 @@
+//! Packets by template: everything that is alike in them stands there once, what differs is patched in.
+//!
+//! All carry 18 bytes of UDP payload, which makes the plain ones 60 bytes: the shortest Ethernet frame without its
+//! checksum. Every checksum in them is right.
+
+use ces_dataplane::msg::Encapsulation;
+use ces_dataplane::wire::{Wire, checksum, ethernet, geneve, gre, ipv4, udp, vxlan};
+
+/// Bytes of UDP payload.
+const PAYLOAD: usize = 18;
+/// Bytes of a plain frame.
+pub const PLAIN: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + PAYLOAD;
+/// The most bytes of a template: a plain frame behind outer Ethernet, IPv4, UDP and VXLAN or GENEVE.
+const LONGEST: usize = PLAIN + ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH;
+
+/// What differs between packets of one template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Inner (or only) source.
+    pub source: u32,
+    /// Inner (or only) destination.
+    pub destination: u32,
+    /// UDP source port of the inner (or only) packet.
+    pub source_port: u16,
+    /// Outer source, in a tunnel.
+    pub outer_source: u32,
+    /// Tunnel id, in a tunnel.
+    pub id: u32,
+}
+
+/// The outer headers of a template.
+#[derive(Clone, Copy, Debug)]
+struct Outer {
+    encapsulation: Encapsulation,
+    /// Sum of the outer IPv4 header without its source and checksum.
+    sum: u64,
+    /// Where the inner Ethernet header begins.
+    inner: usize,
+}
+
+/// A template.
+#[derive(Clone, Debug)]
+pub struct Template {
+    bytes: [u8; LONGEST],
+    length: usize,
+    outer: Option<Outer>,
+    /// Sums over what does not differ: the inner IPv4 header, and pseudo header, UDP header and payload.
+    ip_sum: u64,
+    udp_sum: u64,
+}
+
+/// Where the IPv4 header stands after its Ethernet header.
+const IP: usize = ethernet::LENGTH;
+/// Where the UDP header stands.
+const UDP: usize = IP + ipv4::LENGTH;
+
+impl Template {
+    /// Frames from `source_mac` to `destination_mac`, without a tunnel.
+    pub fn plain(source_mac: [u8; 6], destination_mac: [u8; 6]) -> Self {
+        let mut bytes = [0; LONGEST];
+        let link = ethernet::Header {
+            destination: destination_mac,
+            source: source_mac,
+            vlan: None,
+            ethertype: 0x0800,
+        };
+        link.emit(&mut bytes);
+        let datagram = (udp::LENGTH + PAYLOAD) as u16;
+        let header = ipv4::Header::new(ipv4::UDP, 0, 0, ipv4::LENGTH as u16 + datagram);
+        header.emit(&mut bytes[IP..UDP]);
+        bytes[IP + 10..IP + 12].fill(0);
+        let udp = udp::Header { source_port: 0, destination_port: 9, datagram_length: datagram, checksum: 0 };
+        udp.emit(&mut bytes[UDP..]);
+        for (index, byte) in bytes[UDP + udp::LENGTH..PLAIN].iter_mut().enumerate() {
+            *byte = index as u8;
+        }
+        let ip_sum = checksum::Sum::default().bytes(&bytes[IP..UDP]).0;
+        let udp_sum = checksum::pseudo(0, 0, ipv4::UDP, usize::from(datagram)).bytes(&bytes[UDP..PLAIN]).0;
+        Self { bytes, length: PLAIN, outer: None, ip_sum, udp_sum }
+    }
+
+    /// The same in a tunnel to `locator`.
+    pub fn tunnelled(
+        source_mac: [u8; 6],
+        destination_mac: [u8; 6],
+        locator: u32,
+        encapsulation: Encapsulation,
+    ) -> Self {
+        let plain = Self::plain([0; 6], [0; 6]);
+        let mut template = Self { bytes: [0; LONGEST], ..plain.clone() };
+        let bytes = &mut template.bytes;
+        let (protocol, header) = match encapsulation {
+            Encapsulation::Vxlan => (ipv4::UDP, udp::LENGTH + vxlan::LENGTH),
+            Encapsulation::Geneve => (ipv4::UDP, udp::LENGTH + geneve::LENGTH),
+            Encapsulation::Gre => (ipv4::GRE, gre::LENGTH),
+        };
+        let inner = UDP + header;
+        let link = ethernet::Header {
+            destination: destination_mac,
+            source: source_mac,
+            vlan: None,
+            ethertype: 0x0800,
+        };
+        link.emit(bytes);
+        let outer = ipv4::Header::new(protocol, 0, locator, (ipv4::LENGTH + header + PLAIN) as u16);
+        outer.emit(&mut bytes[IP..UDP]);
+        bytes[IP + 10..IP + 12].fill(0);
+        let sum = checksum::Sum::default().bytes(&bytes[IP..UDP]).0;
+        let udp = |port| udp::Header {
+            source_port: 0,
+            destination_port: port,
+            datagram_length: (header + PLAIN) as u16,
+            checksum: 0, // RFC 7348 §5, RFC 8926 §3.3
+        };
+        match encapsulation {
+            Encapsulation::Vxlan => {
+                udp(vxlan::PORT).emit(&mut bytes[UDP..]);
+                vxlan::Header { id: 0 }.emit(&mut bytes[UDP + udp::LENGTH..]);
+            }
+            Encapsulation::Geneve => {
+                udp(geneve::PORT).emit(&mut bytes[UDP..]);
+                geneve::Header { id: 0, options_length: 0 }.emit(&mut bytes[UDP + udp::LENGTH..]);
+            }
+            Encapsulation::Gre => gre::Header { key: 0 }.emit(&mut bytes[UDP..]),
+        }
+        bytes[inner..inner + PLAIN].copy_from_slice(&plain.bytes[..PLAIN]);
+        template.length = inner + PLAIN;
+        template.outer = Some(Outer { encapsulation, sum, inner });
+        template
+    }
+
+    /// Bytes of every packet.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Never: a template has headers.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Makes the packet of a flow; it lies in the template until the next one.
+    #[inline]
+    pub fn packet(&mut self, flow: &Flow) -> &[u8] {
+        let bytes = &mut self.bytes;
+        let start = match self.outer {
+            None => 0,
+            Some(outer) => {
+                bytes[IP + 12..IP + 16].copy_from_slice(&flow.outer_source.to_be_bytes());
+                let sum = checksum::Sum(outer.sum).words(flow.outer_source).checksum();
+                bytes[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+                if outer.encapsulation == Encapsulation::Gre {
+                    bytes[UDP + 4..UDP + 8].copy_from_slice(&flow.id.to_be_bytes());
+                } else {
+                    bytes[UDP..UDP + 2].copy_from_slice(&(flow.source_port | 0xc000).to_be_bytes());
+                    let id = UDP + udp::LENGTH + 4;
+                    bytes[id..id + 4].copy_from_slice(&(flow.id << 8).to_be_bytes());
+                }
+                outer.inner
+            }
+        };
+        let bytes = &mut bytes[start..start + PLAIN];
+        bytes[IP + 12..IP + 16].copy_from_slice(&flow.source.to_be_bytes());
+        bytes[IP + 16..IP + 20].copy_from_slice(&flow.destination.to_be_bytes());
+        let addresses = |sum: u64| checksum::Sum(sum).words(flow.source).words(flow.destination);
+        bytes[IP + 10..IP + 12].copy_from_slice(&addresses(self.ip_sum).checksum().to_be_bytes());
+        bytes[UDP..UDP + 2].copy_from_slice(&flow.source_port.to_be_bytes());
+        let sum = match addresses(self.udp_sum).word(flow.source_port).checksum() {
+            0 => 0xffff, // RFC 768: 0 would mean that there is none
+            sum => sum,
+        };
+        bytes[UDP + 6..UDP + 8].copy_from_slice(&sum.to_be_bytes());
+        &self.bytes[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOW: Flow = Flow {
+        source: 0x0a01_0203,
+        destination: 0xac10_0405,
+        source_port: 4321,
+        outer_source: 0xc633_6401,
+        id: 0x00ab_cdef,
+    };
+
+    fn inner_is_right(frame: &[u8]) {
+        assert_eq!(frame.len(), 60);
+        let ip = ipv4::Header::parse(&frame[IP..]).unwrap();
+        assert_eq!((ip.source, ip.destination, ip.total_length), (FLOW.source, FLOW.destination, 46));
+        let udp = udp::Header::parse(&frame[UDP..]).unwrap();
+        assert_eq!((udp.source_port, udp.datagram_length), (4321, 26));
+        let sum = checksum::pseudo(ip.source, ip.destination, ipv4::UDP, 26).bytes(&frame[UDP..]);
+        assert_eq!(sum.fold(), 0xffff);
+    }
+
+    #[test]
+    fn plain_packets_have_right_checksums() {
+        let mut template = Template::plain([2; 6], [4; 6]);
+        inner_is_right(template.packet(&FLOW));
+        template.packet(&Flow::default());
+        inner_is_right(template.packet(&FLOW));
+    }
+
+    #[test]
+    fn tunnelled_packets_carry_a_plain_one() {
+        for encapsulation in [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve] {
+            let mut template = Template::tunnelled([2; 6], [4; 6], 0xc633_6402, encapsulation);
+            let frame = template.packet(&FLOW);
+            let ip = ipv4::Header::parse(&frame[IP..]).unwrap();
+            assert_eq!((ip.source, usize::from(ip.total_length)), (FLOW.outer_source, frame.len() - IP));
+            let (id, inner) = match encapsulation {
+                Encapsulation::Vxlan => (vxlan::Header::parse(&frame[UDP + 8..]).unwrap().id, UDP + 16),
+                Encapsulation::Geneve => (geneve::Header::parse(&frame[UDP + 8..]).unwrap().id, UDP + 16),
+                Encapsulation::Gre => (gre::Header::parse(&frame[UDP..]).unwrap().key, UDP + 8),
+            };
+            assert_eq!(id, FLOW.id);
+            inner_is_right(&frame[inner..]);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The cases that run `process_burst` over a realm: egress, ingress, local.
+
+use crate::measure::{Burst, Case};
+use crate::packets::{Flow, Template};
+use crate::realm::{Plan, shuffled};
+use crate::rotation::{Rotation, Slot};
+use ces_dataplane::frame::{Buffers, Frame};
+use ces_dataplane::msg::PortId;
+use ces_dataplane::path::process_burst;
+use ces_dataplane::reason::DropReason;
+use ces_dataplane::state::State;
+use ces_dataplane::verdict::Verdict;
+
+/// Packets are drawn from a sequence at least so long, made of whole permutations of all entries.
+const SEQUENCE: usize = 1 << 16;
+
+/// Gives no frames: none of the cases needs one.
+#[derive(Debug, Default)]
+pub struct NoBuffers {
+    /// How often one was wanted.
+    pub wanted: u64,
+}
+
+impl<F: Frame> Buffers<F> for NoBuffers {
+    fn allocate(&mut self) -> Option<F> {
+        self.wanted += 1;
+        None
+    }
+
+    fn send(&mut self, _port: PortId, _frame: F) {
+        self.wanted += 1;
+    }
+}
+
+/// Which packet comes next: the flows of all entries in random order, again and again.
+#[derive(Debug)]
+pub struct Sequence {
+    flows: Vec<Flow>,
+    next: usize,
+}
+
+impl Sequence {
+    /// Of a realm.
+    pub fn new(plan: &Plan) -> Self {
+        let settings = plan.settings();
+        let mut flows = Vec::new();
+        for seed in 0.. {
+            flows.extend(
+                shuffled(plan.entries, 100 + seed).into_iter().map(|entry| plan.flow(&settings, entry)),
+            );
+            if flows.len() >= SEQUENCE {
+                break;
+            }
+        }
+        Self { flows, next: 0 }
+    }
+
+    /// The next flow.
+    #[inline]
+    pub fn next_flow(&mut self) -> &Flow {
+        let flow = &self.flows[self.next];
+        self.next = if self.next + 1 == self.flows.len() { 0 } else { self.next + 1 };
+        flow
+    }
+}
+
+/// A realm and packets for it.
+pub struct Path<F> {
+    plan: Plan,
+    state: State,
+    rotation: Rotation<F>,
+    template: Template,
+    sequence: Sequence,
+    verdicts: Vec<Verdict>,
+    buffers: NoBuffers,
+    clock: machine::Clock,
+    packets: u64,
+    strays: u64,
+    allocations: u64,
+}
+
+impl<F: Slot> Path<F> {
+    /// A realm after `plan`, over this packet memory, in bursts of `burst`.
+    pub fn new(plan: Plan, mut rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+        let clock = machine::Clock::new();
+        let settings = plan.settings();
+        let state = plan.state(&settings, clock.now())?;
+        let (mut template, mut sequence) = (plan.template(), Sequence::new(&plan));
+        rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
+        Ok(Self {
+            plan,
+            state,
+            rotation,
+            template,
+            sequence,
+            verdicts: vec![Verdict::Absorb; burst],
+            buffers: NoBuffers::default(),
+            clock,
+            packets: 0,
+            strays: 0,
+            allocations: 0,
+        })
+    }
+
+    /// The worker's state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Packets that did not go where they belong: a benchmark with any of them is void.
+    pub fn check(&self) -> Result<(), String> {
+        if self.strays == 0 && self.buffers.wanted == 0 {
+            return Ok(());
+        }
+        let drops: Vec<String> = DropReason::ALL
+            .iter()
+            .zip(&self.state.counters.drops)
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| format!("{count} {}", reason.label()))
+            .collect();
+        Err(format!(
+            "{} of {} packets were not forwarded; drops: {}; frames wanted: {}",
+            self.strays,
+            self.packets,
+            if drops.is_empty() { "none".to_owned() } else { drops.join(", ") },
+            self.buffers.wanted
+        ))
+    }
+
+    /// Allocations in the path, for each packet so far.
+    pub fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.packets.max(1) as f64
+    }
+}
+
+impl<F: Slot> Case for Path<F> {
+    fn burst(&mut self) -> Burst {
+        let Self { template, sequence, .. } = self;
+        let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
+        let packets = frames.len() as u64;
+        let (port, now) = (self.plan.arrival(), self.clock.now());
+        let allocations = machine::allocations::on_this_thread();
+        let cycles = measured(&mut self.state, port, frames, &mut self.verdicts, &mut self.buffers, now);
+        self.allocations += machine::allocations::on_this_thread() - allocations;
+        let right = Verdict::Forward(self.plan.departure());
+        self.strays += self.verdicts.iter().filter(|verdict| **verdict != right).count() as u64;
+        self.packets += packets;
+        while self.state.peek_event().is_some() {
+            self.state.pop_event();
+        }
+        Burst { cycles, packets }
+    }
+}
+
+/// What is measured, in a function with a name that callgrind can be told.
+#[inline(never)]
+fn measured<F: Slot>(
+    state: &mut State,
+    port: PortId,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut NoBuffers,
+    now: u64,
+) -> u64 {
+    let begin = machine::cycles();
+    process_burst(state, port, frames, verdicts, buffers, now);
+    machine::cycles() - begin
+}

@@ -1,0 +1,289 @@
+//! A realm with many bindings, as a worker sees it: its settings, the commands that fill its tables, and the packets
+//! that belong to each binding.
+
+use crate::packets::{Flow, Template};
+use ces_dataplane::Nanos;
+use ces_dataplane::msg::{
+    Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+};
+use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::state::State;
+use ces_dataplane::tag::{Handle, TagCipher};
+use std::net::Ipv4Addr;
+
+/// The port towards the hosts.
+pub const INSIDE: PortId = 0;
+/// The port towards the peers.
+pub const OUTSIDE: PortId = 1;
+
+const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+/// The router outside through which all peers are reached.
+const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
+const INSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const LOCATOR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Hosts count from here: 10.1.0.0.
+const HOSTS: u32 = 0x0a01_0000;
+/// Each host's proxy addresses count from here: 172.16.0.1.
+const PROXIES: u32 = 0xac10_0001;
+/// The peers' locators count from here: 203.0.0.1.
+const PEERS: u32 = 0xcb00_0001;
+/// Hosts at most; a realm with more bindings has more of them for each host. Each host is its own next hop.
+const HOSTS_MAX: u32 = 16_000;
+/// Bindings of a host while there are hosts left.
+const BINDINGS_PER_HOST: u32 = 16;
+/// The next hop towards the router; those of the hosts follow.
+const ROUTER: NeighbourId = NeighbourId(0);
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From a host into a tunnel.
+    Egress,
+    /// From a tunnel to a host.
+    Ingress,
+    /// From a host to another one.
+    Local,
+}
+
+/// How a realm is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Which way packets go.
+    pub way: Way,
+    /// Bindings.
+    pub entries: u32,
+    /// Peers, with a tunnel each.
+    pub tunnels: u16,
+    /// The header of all tunnels.
+    pub encapsulation: Encapsulation,
+}
+
+impl Plan {
+    fn hosts(&self) -> u32 {
+        self.entries.div_ceil(BINDINGS_PER_HOST).clamp(1, HOSTS_MAX)
+    }
+
+    fn tunnels(&self) -> u32 {
+        u32::from(self.tunnels).clamp(1, self.entries.max(1))
+    }
+
+    /// A worker's settings for it.
+    pub fn settings(&self) -> Settings {
+        let port = |side, mac, address, prefix, networks| PortSettings {
+            side,
+            mac,
+            addresses: vec![(address, prefix)],
+            networks,
+            vlan: None,
+            mtu: 1500,
+        };
+        let ports = vec![
+            port(Side::Inside, INSIDE_MAC, INSIDE_ADDRESS, 8, vec![(Ipv4Addr::new(10, 0, 0, 0), 8)]),
+            port(Side::Outside, OUTSIDE_MAC, LOCATOR, 24, Vec::new()),
+        ];
+        // At least two slots: a handle needs a bit to spare for the generation's width to be below 32.
+        let mut settings = Settings::new(ports, self.entries.max(2));
+        settings.neighbours = settings.neighbours.max(self.hosts() + 1);
+        settings.tunnels = settings.tunnels.max(self.tunnels() as u16);
+        settings.proxy_networks = vec![(Ipv4Addr::new(172, 16, 0, 0), 12)];
+        settings
+    }
+
+    /// The handle of binding number `entry` in its `generation`-th life.
+    pub fn handle(settings: &Settings, entry: u32, generation: u32) -> Handle {
+        let cipher = TagCipher::new(settings.tag_key);
+        let handle = settings.layout.handle(0, entry, generation);
+        // One handle in 2³² has the tag 0, which nobody may use.
+        if cipher.usable(handle) { handle } else { settings.layout.handle(0, entry, generation + 1) }
+    }
+
+    fn host(&self, entry: u32) -> u32 {
+        HOSTS + entry % self.hosts()
+    }
+
+    fn proxy(&self, entry: u32) -> u32 {
+        PROXIES + entry / self.hosts()
+    }
+
+    /// The tag that the peer chose for binding number `entry`. Consecutive ones look as random as real ones.
+    fn remote_tag(entry: u32) -> u32 {
+        (entry + 1).wrapping_mul(0x9e37_79b1) | 1
+    }
+
+    fn tunnel(&self, entry: u32) -> u32 {
+        // Not in step with the hosts.
+        (entry / 7).wrapping_mul(0x85eb_ca6b) % self.tunnels()
+    }
+
+    /// The commands that make next hops and tunnels.
+    pub fn surroundings(&self) -> impl Iterator<Item = Command> + use<> {
+        let (plan, hosts) = (*self, self.hosts());
+        let router = Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC) });
+        let hosts = (0..hosts).map(|host| {
+            let [a, b, c, d] = (HOSTS + host).to_be_bytes();
+            let neighbour = Neighbour { port: INSIDE, mac: Some([6, 0, a, b, c, d]) };
+            Command::SetNeighbour(NeighbourId(1 + host), neighbour)
+        });
+        let tunnels = (0..self.tunnels()).map(move |tunnel| {
+            let peer = Tunnel {
+                encapsulation: plan.encapsulation,
+                local: LOCATOR,
+                remote: Ipv4Addr::from_bits(PEERS + tunnel),
+                id_in: 0x10_0000 + tunnel,
+                id_out: 0x20_0000 + tunnel,
+                neighbour: ROUTER,
+                mtu: 1500,
+            };
+            Command::SetTunnel(TunnelId(tunnel as u16), peer)
+        });
+        std::iter::once(router).chain(hosts).chain(tunnels)
+    }
+
+    /// Binding number `entry`. It never ends by itself.
+    pub fn binding(&self, entry: u32) -> Binding {
+        let far = match self.way {
+            Way::Egress | Way::Ingress => Far::Tunnel {
+                tunnel: TunnelId(self.tunnel(entry) as u16),
+                remote_tag: Self::remote_tag(entry),
+            },
+            Way::Local => Far::Local {
+                source: Ipv4Addr::from_bits(self.proxy(entry)),
+                destination: Ipv4Addr::from_bits(self.host(entry + 1)),
+            },
+        };
+        let at = match self.way {
+            Way::Egress | Way::Ingress => self.host(entry),
+            Way::Local => self.host(entry + 1),
+        };
+        Binding {
+            host: Ipv4Addr::from_bits(self.host(entry)),
+            proxy: Ipv4Addr::from_bits(self.proxy(entry)),
+            far,
+            neighbour: NeighbourId(1 + at - HOSTS),
+            idle_s: 0,
+            hard_s: 0,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Where packets come from.
+    pub const fn arrival(&self) -> PortId {
+        match self.way {
+            Way::Egress | Way::Local => INSIDE,
+            Way::Ingress => OUTSIDE,
+        }
+    }
+
+    /// Where they must go.
+    pub const fn departure(&self) -> PortId {
+        match self.way {
+            Way::Egress => OUTSIDE,
+            Way::Ingress | Way::Local => INSIDE,
+        }
+    }
+
+    /// The packets' template.
+    pub fn template(&self) -> Template {
+        match self.way {
+            Way::Egress | Way::Local => Template::plain([6, 0, 10, 1, 0, 0], INSIDE_MAC),
+            Way::Ingress => {
+                Template::tunnelled(ROUTER_MAC, OUTSIDE_MAC, LOCATOR.to_bits(), self.encapsulation)
+            }
+        }
+    }
+
+    /// What differs in the packets of binding number `entry`.
+    pub fn flow(&self, settings: &Settings, entry: u32) -> Flow {
+        let source_port = 1024 + (entry.wrapping_mul(0x9e37_79b1) >> 18) as u16;
+        match self.way {
+            Way::Egress | Way::Local => Flow {
+                source: self.host(entry),
+                destination: self.proxy(entry),
+                source_port,
+                ..Flow::default()
+            },
+            Way::Ingress => Flow {
+                source: Self::remote_tag(entry),
+                destination: TagCipher::new(settings.tag_key).tag(Self::handle(settings, entry, 0)).0,
+                source_port,
+                outer_source: PEERS + self.tunnel(entry),
+                id: 0x10_0000 + self.tunnel(entry),
+            },
+        }
+    }
+
+    /// A worker's state with all of it in place.
+    pub fn state(&self, settings: &Settings, now: Nanos) -> Result<State, String> {
+        let mut state = State::new(settings).map_err(|error| format!("no state: {error}"))?;
+        for command in self.surroundings() {
+            give(&mut state, command, now)?;
+        }
+        for entry in shuffled(self.entries, 1) {
+            let handle = Self::handle(settings, entry, 0);
+            give(&mut state, Command::InsertBinding(handle, self.binding(entry)), now)?;
+        }
+        Ok(state)
+    }
+}
+
+/// Gives a command, and wants no complaint.
+fn give(state: &mut State, command: Command, now: Nanos) -> Result<(), String> {
+    state.command(command, now);
+    while let Some(event) = state.peek_event() {
+        if let Event::InsertFailed(handle, error) = event {
+            return Err(format!("binding {handle:?} was not inserted: {error:?}"));
+        }
+        state.pop_event();
+    }
+    Ok(())
+}
+
+/// All numbers below `count` in random order.
+pub fn shuffled(count: u32, seed: u64) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..count).collect();
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for last in (1..numbers.len()).rev() {
+        // xorshift64* (Vigna 2016); Fisher and Yates.
+        random ^= random >> 12;
+        random ^= random << 25;
+        random ^= random >> 27;
+        let drawn = (u128::from(random.wrapping_mul(0x2545_f491_4f6c_dd1d)) * (last as u128 + 1)) >> 64;
+        numbers.swap(last, drawn as usize);
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn shuffling_keeps_every_number_once() {
+        let mut numbers = shuffled(1000, 7);
+        assert_ne!(numbers[..20], (0..20).collect::<Vec<u32>>());
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
+        assert_eq!(shuffled(1, 7), [0]);
+    }
+
+    #[test]
+    fn every_binding_has_its_own_key_and_flow() {
+        for entries in [1, 17, 40_000] {
+            let way = Way::Egress;
+            let plan = Plan { way, entries, tunnels: 1000, encapsulation: Encapsulation::Vxlan };
+            let settings = plan.settings();
+            settings.check().unwrap();
+            let keys: HashSet<_> =
+                (0..entries).map(|entry| (plan.binding(entry).host, plan.binding(entry).proxy)).collect();
+            assert_eq!(keys.len(), entries as usize);
+            let ingress = Plan { way: Way::Ingress, ..plan };
+            let flows: HashSet<_> = (0..entries)
+                .map(|entry| ingress.flow(&settings, entry))
+                .map(|flow| (flow.source, flow.destination))
+                .collect();
+            assert_eq!(flows.len(), entries as usize);
+        }
+    }
+}

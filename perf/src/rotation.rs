@@ -1,0 +1,128 @@
+//! Packet memory in rotation: as a NIC's, with a distance that makes it cold.
+//!
+//! All buffers stand in a circle. A burst is written half a circle before it is its turn, so that by then everything
+//! else in the circle has passed through the cache. Just before its turn its metadata is touched, as a driver does
+//! that turns receive descriptors into mbufs, but not its data.
+
+use ces_dataplane::frame::{Frame, MemoryFrame};
+use dpdk::{Mbuf, Mempool};
+
+/// Frames in a circle of cold packet memory. Between writing a frame and its turn, half of the circle is written and half
+/// is processed: at least 6 cache lines of 64 bytes for each frame of one half, so 16,384 · 6 · 64 = 6 MiB.
+pub const COLD: usize = 32_768;
+
+/// A frame that the harness can write anew.
+pub trait Slot: Frame {
+    /// Makes it a fresh frame with these bytes.
+    fn rewrite(&mut self, bytes: &[u8]);
+
+    /// Touches its metadata, as a driver does that receives it.
+    fn arrive(&mut self);
+}
+
+impl Slot for Mbuf {
+    fn rewrite(&mut self, bytes: &[u8]) {
+        self.copy_from(bytes);
+    }
+
+    #[inline(always)]
+    fn arrive(&mut self) {
+        self.trim(0);
+    }
+}
+
+impl Slot for MemoryFrame {
+    fn rewrite(&mut self, bytes: &[u8]) {
+        self.reset(bytes);
+    }
+
+    #[inline(always)]
+    fn arrive(&mut self) {}
+}
+
+/// The circle.
+#[derive(Debug)]
+pub struct Rotation<F> {
+    frames: Vec<F>,
+    burst: usize,
+    turn: usize,
+}
+
+impl Rotation<MemoryFrame> {
+    /// A circle of ordinary memory.
+    pub fn in_memory(frames: usize, burst: usize) -> Self {
+        let mut circle = Vec::new();
+        circle.resize_with(frames.next_multiple_of(burst), MemoryFrame::empty);
+        Self { frames: circle, burst, turn: 0 }
+    }
+}
+
+impl Rotation<Mbuf> {
+    /// A circle of so many mbufs of a pool; `None` if it has not so many.
+    pub fn of_pool(pool: &Mempool, frames: usize, burst: usize) -> Option<Self> {
+        let mut circle = Vec::new();
+        pool.alloc_bulk(&mut circle, frames.next_multiple_of(burst)).then_some(Self {
+            frames: circle,
+            burst,
+            turn: 0,
+        })
+    }
+}
+
+impl<F: Slot> Rotation<F> {
+    /// Writes every frame.
+    pub fn fill(&mut self, mut write: impl FnMut(&mut F)) {
+        self.frames.iter_mut().for_each(&mut write);
+    }
+
+    /// Frames in the circle.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Writes the burst on the other side of the circle, and gives the one whose turn it is.
+    pub fn advance(&mut self, write: impl FnMut(&mut F)) -> &mut [F] {
+        let bursts = self.frames.len() / self.burst;
+        let opposite = (self.turn + bursts / 2) % bursts * self.burst;
+        // With a single burst in the circle it is written just before its turn.
+        self.frames[opposite..opposite + self.burst].iter_mut().for_each(write);
+        let start = self.turn * self.burst;
+        self.turn = (self.turn + 1) % bursts;
+        let burst = &mut self.frames[start..start + self.burst];
+        burst.iter_mut().for_each(Slot::arrive);
+        burst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_comes_half_a_circle_after_it_was_written() {
+        let mut rotation = Rotation::in_memory(8, 2);
+        rotation.fill(|frame| frame.rewrite(&[0xff]));
+        let mut number = 0;
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let burst = rotation.advance(|frame| {
+                frame.rewrite(&[number]);
+                number += 1;
+            });
+            seen.extend(burst.iter().map(|frame| frame.data()[0]));
+        }
+        assert_eq!(seen, [0xff, 0xff, 0xff, 0xff, 0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn one_burst_is_written_before_its_turn() {
+        let mut rotation = Rotation::in_memory(1, 4);
+        assert_eq!(rotation.len(), 4);
+        assert!(rotation.advance(|frame| frame.rewrite(&[5])).iter().all(|frame| frame.data() == [5]));
+    }
+}
