@@ -43,8 +43,6 @@ outcomes! {
         Unreachable = "unreachable",
         /// No proxy address or no slot was left.
         Exhausted = "exhausted",
-        /// Agreed, but the worker could not insert the binding.
-        InsertFailed = "insert_failed",
         /// What the peer said made no sense.
         Protocol = "protocol",
     }

@@ -1,21 +1,31 @@
-//! The gateway: one value that owns registry, pools, resolver and CETP engine, and joins them.
+//! The gateway: one value that owns hosts, policy, pools, resolver and CETP engine, and joins them.
+//!
+//! This file is the border: what comes in, and the two loops that carry what the engines say to where it belongs. The
+//! life of a name is in `inside`, `outside` and `local`, the life of a binding in `core` and `bindings`.
 
 use crate::Nanos;
-use crate::counters::Counters;
-use crate::output::{AdminToken, Output, QueryToken};
+use crate::asking::Pending;
+use crate::core::Core;
+use crate::hosts::Bucket;
+use crate::network;
+use crate::output::{Output, QueryToken};
 use crate::registry::{PolicySet, Registry};
 use crate::routes::Route;
 use crate::settings::Settings;
-use crate::snapshot::{BindingSnapshot, DnsSnapshot, HostSnapshot, PoolSnapshot, TunnelSnapshot};
-use ces_cetp::engine::{AcceptError, BlockSnapshot, ConnId, FilterSnapshot, PeerIdentity, PeerSnapshot};
-use ces_dataplane::msg::{Event, PortId};
+use ces_cetp::Engine;
+use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
+use ces_dataplane::msg::PortId;
 use ces_dataplane::tag::Layout;
-use ces_dns::message::Transport;
-use ces_dns::outcome::Side;
-use ces_dns::resolver::SocketKey;
-use serde::Serialize;
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use ces_dns::answer;
+use ces_dns::limit::{RateLimit, Rates};
+use ces_dns::message::{self, Query, Transport};
+use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::resolver::{Resolver, SocketKey};
+use ces_dns::zone::Zones;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashMap;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// What the gateway must know about the machinery around it. The same figures go to the workers.
 #[derive(Clone, Debug)]
@@ -42,29 +52,29 @@ pub struct Platform {
     pub seed: [u8; 32],
 }
 
-/// What a reload changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Reloaded {
-    /// Hosts that are new.
-    pub hosts_added: usize,
-    /// Hosts that are gone.
-    pub hosts_removed: usize,
-    /// Hosts with another address, other services or other policies.
-    pub hosts_changed: usize,
-    /// Sessions that are no longer allowed and were terminated.
-    pub sessions_terminated: usize,
-}
-
 /// The gateway's core.
 pub struct Gateway {
-    outputs: VecDeque<Output>,
-    counters: Counters,
-    cetp_counters: ces_cetp::engine::Counters,
+    pub(crate) core: Core,
+    pub(crate) engine: Engine,
+    pub(crate) resolver: Resolver,
+    pub(crate) zones: Zones,
+    pub(crate) platform: Platform,
+    pub(crate) rng: StdRng,
+    pub(crate) pending: FxHashMap<u64, Pending>,
+    pub(crate) next_pending: u64,
+    /// Queries that wait, of all hosts.
+    pub(crate) waiting: u32,
+    /// Where the queries over TCP wait: their clients may go away.
+    pub(crate) tcp_waiting: FxHashMap<QueryToken, u64>,
+    pub(crate) negotiations: Bucket,
+    pub(crate) outside_limit: Option<RateLimit>,
+    /// The name that is being asked for, as text: kept, so that no query allocates it.
+    pub(crate) text: String,
 }
 
 impl Gateway {
     /// A gateway with nothing under way. Settings, registry and policies have been checked; an error is about figures
-    /// that do not fit the platform.
+    /// that do not fit together or the platform.
     pub fn new(
         settings: Settings,
         registry: Registry,
@@ -72,11 +82,39 @@ impl Gateway {
         platform: Platform,
         now: Nanos,
     ) -> Result<Self, String> {
-        let _ = (settings, registry, policies, platform, now);
+        if platform.workers == 0 || platform.workers > 1 << platform.layout.worker_bits {
+            return Err(format!("{} workers do not fit the layout of handles", platform.workers));
+        }
+        if platform.bindings_per_worker == 0
+            || u64::from(platform.bindings_per_worker) > 1 << platform.layout.slot_bits
+        {
+            return Err(format!(
+                "{} bindings do not fit the layout of handles",
+                platform.bindings_per_worker
+            ));
+        }
+        let mut rng = StdRng::from_seed(platform.seed);
+        let engine_settings = network::engine_settings(&settings, &policies)?;
+        let engine = Engine::new(engine_settings, rng.random(), now)?;
+        let resolver =
+            Resolver::new(network::resolver_settings(&settings, platform.upstream_sockets), rng.random());
+        let zones = network::zones(&settings)?;
+        let outside_limit = outside_limit(&settings, rng.random());
+        let core = Core::new(settings, registry, policies, &platform, rng.random(), now);
         Ok(Self {
-            outputs: VecDeque::new(),
-            counters: Counters::default(),
-            cetp_counters: Default::default(),
+            core,
+            engine,
+            resolver,
+            zones,
+            platform,
+            rng,
+            pending: FxHashMap::default(),
+            next_pending: 0,
+            waiting: 0,
+            tcp_waiting: FxHashMap::default(),
+            negotiations: Bucket::new(now),
+            outside_limit,
+            text: String::new(),
         })
     }
 
@@ -90,22 +128,64 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        let _ = (side, transport, client, query, token, now);
+        self.core.now = now;
+        if side == Side::Outside
+            && let Some(limit) = &mut self.outside_limit
+            && limit.admit(client.ip(), now).is_err()
+        {
+            return self.no_answer(side, token, QueryOutcome::RateTotal);
+        }
+        let query = match message::parse(query, transport) {
+            Ok(query) => query,
+            Err(rejection) => {
+                return match rejection.reply {
+                    Some(bytes) => self.answer(side, token, bytes, rejection.outcome),
+                    None => self.no_answer(side, token, rejection.outcome),
+                };
+            }
+        };
+        let mut text = std::mem::take(&mut self.text);
+        let is_host_name = host_name(&query, &mut text);
+        let name = is_host_name.then_some(text.as_str());
+        match side {
+            Side::Inside => self.inside(client.ip(), name, query, token),
+            Side::Outside => self.outside(client.ip(), name, &query, token),
+        }
+        self.text = text;
+        self.settle();
     }
 
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
-        let _ = token;
+        let Some(id) = self.tcp_waiting.remove(&token) else { return };
+        let is_forward = match self.pending.get_mut(&id) {
+            // What was begun goes on: others may wait for it, and the next query will be glad of it.
+            Some(Pending::Ask(ask)) => {
+                ask.waiters.retain(|waiter| waiter.token != token);
+                false
+            }
+            Some(Pending::Forward(_)) => true,
+            None => return,
+        };
+        if is_forward {
+            self.pending.remove(&id);
+        }
+        self.waiting -= 1;
+        self.core.counters.dns.count(Side::Inside, QueryOutcome::Abandoned);
     }
 
     /// A message came from a resolver.
     pub fn handle_upstream(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8], now: Nanos) {
-        let _ = (server, socket, bytes, now);
+        self.core.now = now;
+        self.resolver.handle_response(server, socket, bytes, now);
+        self.settle();
     }
 
     /// A resolver cannot be reached by that socket (ICMP, or a TCP connection refused or closed).
     pub fn handle_upstream_unreachable(&mut self, server: SocketAddr, socket: SocketKey, now: Nanos) {
-        let _ = (server, socket, now);
+        self.core.now = now;
+        self.resolver.handle_unreachable(server, socket, now);
+        self.settle();
     }
 
     /// A connection of ours ([`Output::CetpConnect`]) is up.
@@ -117,7 +197,9 @@ impl Gateway {
         remote: SocketAddr,
         now: Nanos,
     ) {
-        let _ = (conn, identity, local, remote, now);
+        self.core.now = now;
+        self.engine.handle_connected(&mut self.core, conn, identity, local, remote, now);
+        self.settle();
     }
 
     /// A peer connected to us. An error means: close it, it has no id.
@@ -128,172 +210,123 @@ impl Gateway {
         remote: SocketAddr,
         now: Nanos,
     ) -> Result<ConnId, AcceptError> {
-        let _ = (identity, local, remote, now);
-        Err(AcceptError::Overload)
+        self.core.now = now;
+        let accepted = self.engine.handle_accepted(identity, local, remote, now);
+        self.settle();
+        accepted
     }
 
     /// Bytes came on a CETP connection; any cut of the stream will do.
     pub fn handle_cetp_received(&mut self, conn: ConnId, bytes: &[u8], now: Nanos) {
-        let _ = (conn, bytes, now);
+        self.core.now = now;
+        self.engine.handle_received(&mut self.core, conn, bytes, now);
+        self.settle();
     }
 
     /// A CETP connection is gone, or one of ours could not be opened.
     pub fn handle_cetp_closed(&mut self, conn: ConnId, now: Nanos) {
-        let _ = (conn, now);
+        self.core.now = now;
+        self.engine.handle_closed(&mut self.core, conn, now);
+        self.settle();
     }
 
-    /// A worker said something. Trace records are the driver's own business and are ignored here.
-    pub fn handle_event(&mut self, worker: u32, event: Event, now: Nanos) {
-        let _ = (worker, event, now);
+    /// The routes changed: this is the whole table. Of several routes to one network the first is used.
+    pub fn set_routes(&mut self, routes: &[Route], now: Nanos) {
+        self.core.now = now;
+        self.core.neighbours.set_routes(routes, &mut self.core.outputs);
     }
 
-    /// The routes changed: this is the whole table.
-    pub fn set_routes(&mut self, routes: Vec<Route>, now: Nanos) {
-        let _ = (routes, now);
-    }
-
-    /// The MAC address of a next hop, or `None` when the kernel lost it. Next hops that nobody uses are ignored.
+    /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.
     pub fn set_neighbour(&mut self, port: PortId, address: Ipv4Addr, mac: Option<[u8; 6]>, now: Nanos) {
-        let _ = (port, address, mac, now);
+        self.core.now = now;
+        self.core.neighbours.set_mac((port, address), mac, &mut self.core.outputs);
     }
 
     /// Time has come for what [`Gateway::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, now: Nanos) {
-        let _ = now;
+        self.core.now = now;
+        self.resolver.handle_timeout(now);
+        self.engine.handle_timeout(&mut self.core, now);
+        self.settle();
     }
 
     /// When [`Gateway::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        None
+        match (self.resolver.poll_timeout(), self.engine.poll_timeout()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// The next thing to do; ask until `None` after every call.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.core.outputs.pop_front()
     }
 
-    /// Takes new settings, hosts and policies. Sessions that are still allowed go on; the others are terminated. An
-    /// error (a change that needs a restart, such as another proxy pool or CES id) leaves everything as it was.
-    pub fn reload(
-        &mut self,
-        settings: Settings,
-        registry: Registry,
-        policies: PolicySet,
-        now: Nanos,
-    ) -> Result<Reloaded, String> {
-        let _ = (settings, registry, policies, now);
-        Ok(Reloaded::default())
+    /// Carries on until neither engine has anything to say.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            if let Some((token, resolution)) = self.resolver.poll_done() {
+                self.resolved(token, resolution);
+            } else if let Some(output) = self.engine.poll_output() {
+                self.negotiated(output);
+            } else {
+                break;
+            }
+        }
+        while let Some(transmit) = self.resolver.poll_transmit() {
+            self.core.outputs.push_back(Output::Upstream(transmit));
+        }
     }
 
-    /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop.
-    pub fn shutdown(&mut self, now: Nanos) {
-        let _ = now;
+    pub(crate) fn answer(&mut self, side: Side, token: QueryToken, bytes: Vec<u8>, outcome: QueryOutcome) {
+        self.core.counters.dns.count(side, outcome);
+        self.core.outputs.push_back(Output::Answer { token, bytes });
+    }
+
+    pub(crate) fn no_answer(&mut self, side: Side, token: QueryToken, outcome: QueryOutcome) {
+        self.core.counters.dns.count(side, outcome);
+        self.core.outputs.push_back(Output::NoAnswer { token });
+    }
+
+    pub(crate) fn refuse(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
+        self.answer(Side::Inside, token, answer::refused(query), outcome);
+    }
+
+    pub(crate) fn serv_fail(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
+        self.answer(Side::Inside, token, answer::serv_fail(query), outcome);
     }
 }
 
-/// What the operator sees and does.
-impl Gateway {
-    /// What was counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+/// The name asked for, as hosts are called: lower case, with the final dot. False if no host can be called so.
+fn host_name(query: &Query, text: &mut String) -> bool {
+    text.clear();
+    for label in &query.name {
+        for byte in label {
+            if !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_') {
+                return false;
+            }
+            text.push(char::from(byte.to_ascii_lowercase()));
+        }
+        text.push('.');
     }
+    !text.is_empty()
+}
 
-    /// What the CETP engine counted.
-    pub fn cetp_counters(&self) -> &ces_cetp::engine::Counters {
-        &self.cetp_counters
-    }
+/// Clients from outside that are remembered: 48 octets each, 3 MiB.
+const OUTSIDE_CLIENTS: u32 = 65_536;
+/// The share of the rate from outside that one client may have.
+const OUTSIDE_CLIENT_SHARE: u32 = 10;
 
-    /// All hosts.
-    pub fn hosts(&self, now: Nanos) -> Vec<HostSnapshot> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// All bindings, without counters: those are read one by one with [`Gateway::read_binding`].
-    pub fn bindings(&self, now: Nanos) -> Vec<BindingSnapshot> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
-    pub fn read_binding(&mut self, tag: u32, token: AdminToken, now: Nanos) {
-        let _ = (tag, token, now);
-    }
-
-    /// All tunnels.
-    pub fn tunnels(&self) -> Vec<TunnelSnapshot> {
-        Vec::new()
-    }
-
-    /// All CETP peers.
-    pub fn peers(&self, now: Nanos) -> Vec<PeerSnapshot> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// The addresses that CETP blocks.
-    pub fn blocks(&self, now: Nanos) -> Vec<BlockSnapshot> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// The names that CETP filters.
-    pub fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// The name service.
-    pub fn dns(&self) -> DnsSnapshot {
-        DnsSnapshot { counters: self.counters.clone(), cache_entries: 0, waiting: 0 }
-    }
-
-    /// How full the pools are.
-    pub fn pools(&self) -> PoolSnapshot {
-        PoolSnapshot::default()
-    }
-
-    /// Ends a session (for a local pair both its bindings) and tells the peer. False if there is none.
-    pub fn terminate_session(&mut self, tag: u32, now: Nanos) -> bool {
-        let _ = (tag, now);
-        false
-    }
-
-    /// Ends all sessions with a peer; how many there were.
-    pub fn terminate_sessions(&mut self, ces_id: &str, now: Nanos) -> usize {
-        let _ = (ces_id, now);
-        0
-    }
-
-    /// Ends C2C with a peer, and with it all sessions. False if it is not up.
-    pub fn terminate_peer(&mut self, ces_id: &str, now: Nanos) -> bool {
-        let _ = (ces_id, now);
-        false
-    }
-
-    /// Refuses a host, in and out, for so many seconds, and ends its sessions. False if there is no such host.
-    pub fn block_host(&mut self, name: &str, for_s: u64, now: Nanos) -> bool {
-        let _ = (name, for_s, now);
-        false
-    }
-
-    /// Lets a blocked host act again. False if it was not blocked.
-    pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
-        let _ = (name, now);
-        false
-    }
-
-    /// Refuses a CETP sender's address for so many seconds.
-    pub fn block_address(&mut self, address: IpAddr, for_s: u64, now: Nanos) {
-        let _ = (address, for_s, now);
-    }
-
-    /// Lets a blocked address in again. False if it was not blocked.
-    pub fn unblock_address(&mut self, address: IpAddr) -> bool {
-        let _ = address;
-        false
-    }
-
-    /// Forgets what the resolver's cache knows.
-    pub fn flush_cache(&mut self) {}
+pub(crate) fn outside_limit(settings: &Settings, seed: u64) -> Option<RateLimit> {
+    let total = settings.dns.outside_rate;
+    let client = (total / OUTSIDE_CLIENT_SHARE).max(1);
+    let rates = Rates {
+        client_per_second: client,
+        client_burst: client,
+        total_per_second: total,
+        total_burst: total,
+        clients: OUTSIDE_CLIENTS,
+    };
+    (total > 0).then(|| RateLimit::new(&rates, seed))
 }

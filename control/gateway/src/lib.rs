@@ -6,23 +6,33 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
+mod asking;
+mod bindings;
+mod core;
 pub mod counters;
 pub mod gateway;
 mod hosts;
+mod inside;
+mod local;
 pub mod log;
 pub mod names;
+mod network;
 pub mod output;
+mod outside;
 mod pools;
 pub mod registry;
+mod reload;
 pub mod routes;
 mod session;
 pub mod settings;
 pub mod snapshot;
 
-pub use gateway::{Gateway, Platform, Reloaded};
+pub use gateway::{Gateway, Platform};
 pub use log::{Entry, Level};
 pub use output::{AdminToken, Output, QueryToken};
 pub use registry::{PolicySet, Registry, SourceError, SourceFile};
+pub use reload::Reloaded;
 pub use routes::Route;
 pub use settings::Settings;
 
@@ -31,5 +41,3 @@ pub type Nanos = u64;
 
 /// Nanoseconds in a second.
 pub(crate) const SECOND: Nanos = 1_000_000_000;
-/// Nanoseconds in a millisecond.
-pub(crate) const MILLISECOND: Nanos = 1_000_000;

@@ -6,6 +6,6 @@ mod proxy;
 mod slots;
 mod tunnels;
 
-pub(crate) use proxy::ProxyPool;
+pub(crate) use proxy::{ProxyLimits, ProxyPool};
 pub(crate) use slots::Slots;
-pub(crate) use tunnels::{Key as TunnelKey, Tunnels};
+pub(crate) use tunnels::{Entry as TunnelEntry, Key as TunnelKey, Tunnels};

@@ -13,6 +13,7 @@ pub use policy::{PolicySet, Rule, RuleLimits};
 
 use crate::names::{Name, is_within};
 use crate::settings::Settings;
+use ces_cetp::engine::Direction;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -131,13 +132,32 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
     for (source, policy) in named {
         let name = policy.name.get_ref().clone();
         if let Some((other, _)) = by_policy_name.get(&name) {
-            let place = if other.path == source.path { String::new() } else { format!(" (also in {})", other.path) };
-            errors.push(file::error(source, policy.name.span(), format!("policy {name:?} is defined twice{place}")));
+            let place =
+                if other.path == source.path { String::new() } else { format!(" (also in {})", other.path) };
+            errors.push(file::error(
+                source,
+                policy.name.span(),
+                format!("policy {name:?} is defined twice{place}"),
+            ));
             continue;
         }
+        let before = errors.len();
         file::check_policy(source, &policy, &mut errors);
+        let body = match compile::compile(&policy) {
+            Ok(body) => Some(body),
+            Err(message) => {
+                if errors.len() == before {
+                    errors.push(file::error(
+                        source,
+                        policy.name.span(),
+                        format!("policy {name:?}: {message}"),
+                    ));
+                }
+                None
+            }
+        };
         by_policy_name.insert(name, (source, bodies.len()));
-        bodies.push(policy);
+        bodies.push(body);
     }
 
     let mut seen_names: FxHashMap<Name, Name> = FxHashMap::default();
@@ -151,7 +171,10 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
             let networks: Vec<_> = settings.realm.networks.iter().map(ToString::to_string).collect();
             let networks = networks.join(", ");
-            add(host.address.span(), format!("{name}: {address} lies in no network of the realm ({networks})"));
+            add(
+                host.address.span(),
+                format!("{name}: {address} lies in no network of the realm ({networks})"),
+            );
         }
         if let Some(other) = seen_addresses.insert(address, name.clone()) {
             add(host.address.span(), format!("{name}: {address} is the address of {other} already"));
@@ -172,12 +195,18 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
                 let Some((_, index)) = by_policy_name.get(wanted) else {
                     let mut known: Vec<_> = by_policy_name.keys().map(String::as_str).collect();
                     known.sort_unstable();
-                    let known = if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
+                    let known =
+                        if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
                     add(list.span(), format!("{local}: there is no policy {wanted:?} ({known})"));
                     continue;
                 };
-                if let Err(message) = compile::attach(&bodies[*index], &local, is_host, &mut policies) {
-                    add(list.span(), format!("{local}: policy {wanted:?}: {message}"));
+                let Some(body) = &bodies[*index] else { continue };
+                // Services do not ask: outbound rules are the host's own.
+                for rule in body.outbound.iter().filter(|_| is_host) {
+                    policies.add(&local, Direction::Outbound, Arc::clone(rule));
+                }
+                for rule in &body.inbound {
+                    policies.add(&local, Direction::Inbound, Arc::clone(rule));
                 }
             }
         }
@@ -212,6 +241,10 @@ fn check_name(
         add(format!("{name} is the name of the gateway's own name server"));
     }
     if let Some(other) = seen.insert(name.clone(), host.clone()) {
-        add(if other == *host { format!("{name} is listed twice") } else { format!("{name} belongs to {other} already") });
+        add(if other == *host {
+            format!("{name} is listed twice")
+        } else {
+            format!("{name} belongs to {other} already")
+        });
     }
 }

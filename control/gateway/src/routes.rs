@@ -99,7 +99,11 @@ impl Neighbours {
 
     /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
     /// workers, and its next hop is resolved ahead of the first packet.
-    pub(crate) fn acquire(&mut self, address: Ipv4Addr, outputs: &mut VecDeque<Output>) -> Option<NeighbourId> {
+    pub(crate) fn acquire(
+        &mut self,
+        address: Ipv4Addr,
+        outputs: &mut VecDeque<Output>,
+    ) -> Option<NeighbourId> {
         if let Some(id) = self.by_address.get(&address) {
             self.destinations[*id as usize].as_mut()?.users += 1;
             return Some(NeighbourId(*id));

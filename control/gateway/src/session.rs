@@ -8,13 +8,15 @@ use ces_dataplane::tag::{Handle, Tag};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// How far a binding's life has come. Its slot and its proxy address are taken in all three.
+/// How far a binding's life has come. Its slot and its proxy address are taken in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Set aside for a negotiation; the worker knows nothing of it.
     Reserved,
     /// The worker has it.
     Up,
+    /// A half of a local pair that fell idle, while the other half is asked whether it is idle too.
+    Dormant,
     /// The worker was told to remove it, and has not answered yet.
     Ending,
 }
@@ -25,16 +27,9 @@ pub(crate) enum Reach {
     /// Not decided: still reserved.
     Nowhere,
     /// To a peer.
-    Tunnel {
-        tunnel: TunnelId,
-        remote_tag: u32,
-    },
+    Tunnel { tunnel: TunnelId, remote_tag: u32 },
     /// To another inside host, whose half of the pair is `partner`.
-    Local {
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        partner: Handle,
-    },
+    Local { source: Ipv4Addr, destination: Ipv4Addr, partner: Handle },
 }
 
 /// One binding.
@@ -60,8 +55,6 @@ pub(crate) struct Session {
     pub(crate) hard_s: u32,
     pub(crate) since: Nanos,
     pub(crate) limits: Limits,
-    /// A half of a local pair that fell idle while the other half is asked whether it is idle too.
-    pub(crate) idle_probe: bool,
 }
 
 impl Session {
@@ -93,7 +86,6 @@ impl Session {
             hard_s: 0,
             since: now,
             limits: Limits::default(),
-            idle_probe: false,
         }
     }
 

@@ -144,7 +144,8 @@ pub struct Cetp {
     /// Idle lifetime of a binding where neither policy names one, in seconds.
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
-    /// Hard lifetime of a binding where neither policy names one, in seconds; 0 = none.
+    /// Hard lifetime of a pair of two hosts of the realm where neither policy names one, in seconds; 0 = none. Between
+    /// gateways it is `limits.dp_ttl_s`.
     #[serde(default)]
     pub hard_ttl_s: u32,
     /// The protocol engine's limits.
@@ -472,6 +473,12 @@ impl Settings {
         }
         if cetp.payloads.iter().next().is_none() {
             found.add("cetp.payloads", "names no encapsulation; vxlan, gre or geneve was expected");
+        }
+        if cetp.idle_ttl_s == 0 {
+            found.add("cetp.idle_ttl_s", "1 to 65535 seconds was expected; a binding must not stay for ever");
+        }
+        if let Err(message) = cetp.limits.check() {
+            found.add("cetp.limits", message);
         }
         for (i, peer) in cetp.trusted.iter().enumerate() {
             if *peer == self.realm.ces_id {

@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use ces_dataplane::msg::{BindingStats, Encapsulation};
 use serde::Serialize;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A host of the registry.
@@ -130,13 +130,32 @@ pub struct PoolSnapshot {
     pub waiting_max: u32,
 }
 
+/// A resolver that we ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerSnapshot {
+    /// Its address.
+    pub address: SocketAddr,
+    /// It kept silent and is asked last.
+    pub is_down: bool,
+    /// Messages sent to it.
+    pub sent: u64,
+    /// Answers that came back.
+    pub answered: u64,
+}
+
 /// The name service.
 #[derive(Clone, Debug, Serialize)]
 pub struct DnsSnapshot {
     /// Counters by side and outcome, and of negotiations.
     pub counters: Counters,
-    /// Entries in the resolver's cache.
+    /// Questions in the resolver's cache.
     pub cache_entries: u64,
+    /// Octets of the cache.
+    pub cache_bytes: u64,
+    /// Questions put out of the cache to make room.
+    pub cache_evicted: u64,
+    /// The resolvers.
+    pub servers: Vec<ServerSnapshot>,
     /// Queries that wait for an answer.
     pub waiting: u32,
 }

@@ -34,7 +34,11 @@ impl Slots {
     }
 
     /// Puts a session into a slot of that worker; `None` if the worker has no slot left.
-    pub(crate) fn allocate(&mut self, worker: u32, make: impl FnOnce(Handle, Tag) -> Session) -> Option<Handle> {
+    pub(crate) fn allocate(
+        &mut self,
+        worker: u32,
+        make: impl FnOnce(Handle, Tag) -> Session,
+    ) -> Option<Handle> {
         let slots = &mut self.workers[worker as usize];
         let fresh = slots.generations.len() as u32;
         let slot = if slots.free.len() >= REST_SLOTS || fresh >= self.per_worker {
@@ -130,8 +134,7 @@ mod tests {
 
     #[test]
     fn a_tag_of_an_ended_session_leads_nowhere() {
-        let mut slots =
-            Slots::new(Layout::new(1, 2), TagCipher::new([1, 2, 3, 4]), 1, 1);
+        let mut slots = Slots::new(Layout::new(1, 2), TagCipher::new([1, 2, 3, 4]), 1, 1);
         let mut seen = HashSet::new();
         for _ in 0..100 {
             let handle = slots.allocate(0, Session::reserved_for_test).unwrap();

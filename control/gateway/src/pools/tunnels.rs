@@ -66,7 +66,12 @@ impl Tunnels {
     }
 
     /// A new tunnel with one binding; `None` if the table is full.
-    pub(crate) fn insert(&mut self, key: Key, neighbour: NeighbourId, mtu: u16) -> Option<(TunnelId, Tunnel)> {
+    pub(crate) fn insert(
+        &mut self,
+        key: Key,
+        neighbour: NeighbourId,
+        mtu: u16,
+    ) -> Option<(TunnelId, Tunnel)> {
         let id = match self.free.pop() {
             Some(id) => id,
             None if self.entries.len() < self.max as usize => {

@@ -4,72 +4,69 @@
 //! asks for it, and questions for the peer's lifetimes and limits, so that both sides keep the narrower.
 
 use super::file::{Policy as PolicyEntry, RuleEntry, TlvEntry};
-use super::policy::{PolicySet, Rule, RuleLimits};
+use super::policy::Rule;
 use super::value::Several;
-use crate::names::Name;
+use ces_cetp::Policy;
 use ces_cetp::engine::Direction;
+use ces_cetp::tlv::Layer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Compiles a policy's rules for one local name. Outbound rules are a host's alone: services do not ask.
-pub(super) fn attach(
-    policy: &PolicyEntry,
-    local: &Name,
-    is_host: bool,
-    policies: &mut PolicySet,
-) -> Result<(), String> {
-    if is_host {
-        for entry in policy.outbound() {
-            policies.add(local, Direction::Outbound, rule(entry, local, Direction::Outbound)?);
-        }
-    }
-    for entry in policy.inbound() {
-        policies.add(local, Direction::Inbound, rule(entry, local, Direction::Inbound)?);
-    }
-    Ok(())
+/// A policy's rules, by direction. All names that refer to it share them.
+pub(super) struct Compiled {
+    pub(super) outbound: Vec<Arc<Rule>>,
+    pub(super) inbound: Vec<Arc<Rule>>,
 }
 
-fn rule(entry: &RuleEntry, local: &Name, direction: Direction) -> Result<Rule, String> {
-    let limits = RuleLimits {
-        protocol: entry.protocol.map(|p| p.0),
-        port: entry.port,
-        rate_bps: entry.rate_bps.map(|r| r.0),
-        hard_ttl_s: entry.hard_ttl.map(|t| t.0),
-        idle_ttl_s: entry.idle_ttl.map(|t| t.0.min(u32::from(u16::MAX)) as u16),
+/// Compiles a policy; the error says in which direction.
+pub(super) fn compile(policy: &PolicyEntry) -> Result<Compiled, String> {
+    let rules = |entries: &[RuleEntry], direction, label| {
+        let rules = entries.iter().map(|entry| rule(entry, direction)).collect::<Result<Vec<_>, _>>();
+        rules.map_err(|e| format!("{label}: {e}"))
     };
-    let json = Arc::new(compile(local, direction, limits, entry));
-    let policy = serde_json::from_value((*json).clone()).map_err(|e| e.to_string())?;
+    Ok(Compiled {
+        outbound: rules(policy.outbound(), Direction::Outbound, "outbound")?,
+        inbound: rules(policy.inbound(), Direction::Inbound, "inbound")?,
+    })
+}
+
+fn rule(entry: &RuleEntry, direction: Direction) -> Result<Arc<Rule>, String> {
+    let policy: Policy = serde_json::from_value(expand(entry, direction)).map_err(|e| e.to_string())?;
+    policy.check_layer(Layer::H2h).map_err(|e| e.to_string())?;
     let names = match direction {
         Direction::Outbound => &entry.to,
         Direction::Inbound => &entry.from,
     };
     let names = names.as_ref().map(|Several(names)| names.clone()).unwrap_or_default();
-    Ok(Rule { names, peers: entry.peers.0.clone(), policy: Arc::new(policy), limits, json })
+    Ok(Arc::new(Rule::new(names, entry.peers.0.clone(), Arc::new(policy))))
 }
 
-fn compile(local: &Name, direction: Direction, limits: RuleLimits, entry: &RuleEntry) -> Value {
-    let mut told = vec![("id", "fqdn", Some(json!(local.as_str())))];
+fn expand(entry: &RuleEntry, direction: Direction) -> Value {
     let numbers = [
-        ("hard_ttl", limits.hard_ttl_s.map(u64::from)),
-        ("idle_ttl", limits.idle_ttl_s.map(u64::from)),
-        ("dp_proto", limits.protocol.map(u64::from)),
-        ("dp_port", limits.port.map(u64::from)),
-        ("dp_ratelimit", limits.rate_bps),
+        ("hard_ttl", entry.hard_ttl.map(|t| u64::from(t.0))),
+        ("idle_ttl", entry.idle_ttl.map(|t| u64::from(t.0))),
+        ("dp_proto", entry.protocol.map(|p| u64::from(p.0))),
+        ("dp_port", entry.port.map(u64::from)),
+        ("dp_ratelimit", entry.rate_bps.map(|r| r.0)),
     ];
-    told.extend(numbers.iter().filter_map(|(code, value)| value.map(|v| ("control", *code, Some(json!(v))))));
-
     let mut request = Entries::default();
     request.add("query", "id", "fqdn", false, None);
-    for (code, _) in numbers {
-        request.add("query", "control", code, true, None);
+    if direction == Direction::Outbound {
+        // The responder tells its own only when it is asked.
+        for (code, _) in numbers {
+            request.add("query", "control", code, true, None);
+        }
     }
     let mut offer = Entries::default();
     let mut available = Entries::default();
-    for (group, code, value) in told {
-        if direction == Direction::Outbound {
-            offer.add("info", group, code, false, value.clone());
+    for list in [&mut offer, &mut available] {
+        // Without value: the engine fills in the name that the session is about.
+        list.add("info", "id", "fqdn", false, None);
+        for (code, value) in numbers {
+            if let Some(value) = value {
+                list.add("info", "control", code, false, Some(json!(value)));
+            }
         }
-        available.add("info", group, code, false, value);
     }
     // Proves to the peer that we receive; costs us nothing.
     available.add("info", "control", "ack", false, None);

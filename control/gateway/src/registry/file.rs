@@ -119,7 +119,8 @@ impl<'de> Deserialize<'de> for Service {
                 f.write_str("a name, or { name = \"…\", policy = \"…\" }")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Service, E> {
-                let name = Name::parse(text).map_err(|e| E::custom(format!("{text:?} is not a name: {e}")))?;
+                let name =
+                    Name::parse(text).map_err(|e| E::custom(format!("{text:?} is not a name: {e}")))?;
                 Ok(Service { name, policy: None })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Service, A::Error> {
@@ -143,8 +144,12 @@ impl<'de> Deserialize<'de> for TlvEntry {
         }
         fn split<E: Error>(text: &str) -> Result<(String, String), E> {
             match text.split_once('.') {
-                Some((group, code)) if !group.is_empty() && !code.is_empty() => Ok((group.into(), code.into())),
-                _ => Err(E::custom(format!("{text:?}: a group and a code such as \"control.ack\" were expected"))),
+                Some((group, code)) if !group.is_empty() && !code.is_empty() => {
+                    Ok((group.into(), code.into()))
+                }
+                _ => Err(E::custom(format!(
+                    "{text:?}: a group and a code such as \"control.ack\" were expected"
+                ))),
             }
         }
         struct Either;
@@ -203,15 +208,20 @@ pub(super) fn check_policy(source: &SourceFile, policy: &Policy, errors: &mut Ve
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 
 fn check_rule(rule: &RuleEntry, outbound: bool) -> Result<(), String> {
-    let (wanted, names, other) = if outbound { ("to", &rule.to, &rule.from) } else { ("from", &rule.from, &rule.to) };
+    let (wanted, names, other) =
+        if outbound { ("to", &rule.to, &rule.from) } else { ("from", &rule.from, &rule.to) };
     if other.is_some() {
         return Err(format!("`{wanted}` was expected, not `{}`", if outbound { "from" } else { "to" }));
     }
     match names {
         None => {
-            return Err(format!("`{wanted}` is missing: names such as [\"h1.b.demo\", \"*.c.demo\"], or \"*\" for all"));
+            return Err(format!(
+                "`{wanted}` is missing: names such as [\"h1.b.demo\", \"*.c.demo\"], or \"*\" for all"
+            ));
         }
-        Some(list) if list.0.is_empty() => return Err(format!("`{wanted}` is an empty list: it matches nobody")),
+        Some(list) if list.0.is_empty() => {
+            return Err(format!("`{wanted}` is an empty list: it matches nobody"));
+        }
         Some(_) => {}
     }
     if rule.port.is_some() {
@@ -236,7 +246,9 @@ fn check_rule(rule: &RuleEntry, outbound: bool) -> Result<(), String> {
         return Err("`rate_bps`: at least 8000 was expected (one large packet in 1.5 s)".to_owned());
     }
     if !outbound && !rule.offer.is_empty() {
-        return Err("`offer` belongs to outbound rules; a responder tells what it is asked: `available`".to_owned());
+        return Err(
+            "`offer` belongs to outbound rules; a responder tells what it is asked: `available`".to_owned()
+        );
     }
     Ok(())
 }

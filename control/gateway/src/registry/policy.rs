@@ -24,6 +24,18 @@ pub struct RuleLimits {
 }
 
 impl RuleLimits {
+    /// What a policy itself tells its peers.
+    fn of(policy: &Policy) -> Self {
+        let own = policy.own();
+        Self {
+            protocol: own.protocol,
+            port: own.port.filter(|port| *port > 0),
+            rate_bps: own.rate_bps.filter(|rate| *rate > 0),
+            hard_ttl_s: own.hard_ttl_s,
+            idle_ttl_s: own.idle_ttl_s.map(|seconds| seconds.min(u32::from(u16::MAX)) as u16),
+        }
+    }
+
     /// Both at once: the narrower of each. `None` if they exclude each other.
     pub fn and(self, other: Self) -> Option<Self> {
         fn same<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<Option<T>> {
@@ -48,7 +60,7 @@ impl RuleLimits {
     }
 }
 
-/// One rule, compiled for one local name.
+/// One rule: for whom, and what.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) names: Vec<Pattern>,
@@ -57,11 +69,14 @@ pub struct Rule {
     pub policy: Arc<Policy>,
     /// What it says for the data path.
     pub limits: RuleLimits,
-    /// The same policy as JSON, for what is decided between two hosts of the realm.
-    pub(crate) json: Arc<serde_json::Value>,
 }
 
 impl Rule {
+    pub(super) fn new(names: Vec<Pattern>, peers: Vec<Name>, policy: Arc<Policy>) -> Self {
+        let limits = RuleLimits::of(&policy);
+        Self { names, peers, policy, limits }
+    }
+
     fn matches(&self, remote: &str, peer: &str) -> bool {
         self.names.iter().any(|pattern| pattern.matches(remote))
             && (self.peers.is_empty() || self.peers.iter().any(|p| p.as_str() == peer))
@@ -71,8 +86,8 @@ impl Rule {
 /// The policies of hosts and of the network.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
-    outbound: FxHashMap<Arc<str>, Vec<Rule>>,
-    inbound: FxHashMap<Arc<str>, Vec<Rule>>,
+    outbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
+    inbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
     /// Where a policy of the reference's form came from, for warnings.
     strangers: Vec<(Name, SourceError)>,
     warnings: Vec<SourceError>,
@@ -81,7 +96,7 @@ pub struct PolicySet {
 
 impl PolicySet {
     /// The rule that holds, if any does.
-    pub fn choose(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> Option<&Rule> {
+    pub fn choose(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> Option<&Arc<Rule>> {
         let rules = match direction {
             Direction::Outbound => &self.outbound,
             Direction::Inbound => &self.inbound,
@@ -104,7 +119,7 @@ impl PolicySet {
         self.outbound.values().chain(self.inbound.values()).map(Vec::len).sum()
     }
 
-    pub(super) fn add(&mut self, local: &Name, direction: Direction, rule: Rule) {
+    pub(super) fn add(&mut self, local: &Name, direction: Direction, rule: Arc<Rule>) {
         let rules = match direction {
             Direction::Outbound => &mut self.outbound,
             Direction::Inbound => &mut self.inbound,

@@ -1,0 +1,305 @@
+//! What the operator sees and does.
+
+use crate::Nanos;
+use crate::asking::{Failed, Pending};
+use crate::counters::Counters;
+use crate::gateway::Gateway;
+use crate::hosts::HostId;
+use crate::log::{Entry, Level};
+use crate::output::{AdminToken, Output};
+use crate::session::{Phase, Reach, Session};
+use crate::snapshot::{
+    BindingSnapshot, DnsSnapshot, HostSnapshot, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
+};
+use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
+use ces_dataplane::msg::{BindingStats, Command, TunnelId};
+use ces_dataplane::tag::Handle;
+use ces_dns::outcome::QueryOutcome;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Gateway {
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// What the CETP engine counted.
+    pub fn cetp_counters(&self) -> &ces_cetp::engine::Counters {
+        self.engine.counters()
+    }
+
+    /// What the resolver counted.
+    pub fn resolver_counters(&self) -> &ces_dns::resolver::ResolverCounters {
+        self.resolver.counters()
+    }
+
+    /// All hosts, by name.
+    pub fn hosts(&self, now: Nanos) -> Vec<HostSnapshot> {
+        let mut hosts: Vec<_> = self
+            .core
+            .hosts
+            .iter()
+            .map(|(_, host)| HostSnapshot {
+                name: Arc::clone(&host.name),
+                address: host.address,
+                services: host.services.clone(),
+                bindings: host.proxies.in_use(),
+                bindings_max: self.core.settings.realm.host_bindings,
+                blocked_s: host
+                    .blocked_until
+                    .filter(|until| *until > now)
+                    .map(|until| (until - now).div_ceil(crate::SECOND)),
+                worker: host.worker,
+            })
+            .collect();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        hosts
+    }
+
+    /// All bindings, without counters: those are read one by one with [`Gateway::read_binding`].
+    pub fn bindings(&self, now: Nanos) -> Vec<BindingSnapshot> {
+        let known = |session: &&Session| matches!(session.phase, Phase::Up | Phase::Dormant);
+        self.core.slots.iter().filter(known).map(|session| self.describe(session, None, now)).collect()
+    }
+
+    /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
+    pub fn read_binding(&mut self, tag: u32, token: AdminToken, now: Nanos) {
+        self.core.now = now;
+        let handle = self.core.slots.handle(tag);
+        match self.core.slots.get(handle).map(|session| session.phase) {
+            Some(Phase::Up) => {
+                let readers = self.core.reads.entry(handle).or_default();
+                readers.push(token);
+                // One question to the worker answers all who ask meanwhile.
+                if readers.len() == 1 {
+                    let worker = self.core.slots.worker(handle);
+                    let command = Command::ReadBinding(handle);
+                    self.core.outputs.push_back(Output::Dataplane { worker, command });
+                }
+            }
+            _ => self.core.outputs.push_back(Output::Binding { token, binding: None }),
+        }
+    }
+
+    pub(crate) fn snapshot(&self, handle: Handle, stats: Option<BindingStats>) -> Option<BindingSnapshot> {
+        self.core.slots.get(handle).map(|session| self.describe(session, stats, self.core.now))
+    }
+
+    fn describe(&self, session: &Session, stats: Option<BindingStats>, now: Nanos) -> BindingSnapshot {
+        let (tunnel, remote_tag) = match session.reach {
+            Reach::Tunnel { tunnel, remote_tag } => (self.tunnel(tunnel), remote_tag),
+            _ => (None, 0),
+        };
+        BindingSnapshot {
+            tag: session.tag,
+            remote_tag,
+            role: session.role,
+            local: Arc::clone(&session.local),
+            remote: Arc::clone(&session.remote),
+            host: session.address,
+            proxy: session.proxy,
+            peer: tunnel.is_some().then(|| Arc::clone(&session.peer)),
+            tunnel,
+            idle_s: session.idle_s,
+            hard_s: session.hard_s,
+            age_s: now.saturating_sub(session.since) / crate::SECOND,
+            protocol: session.limits.protocol,
+            port: session.limits.port,
+            rate_bps: session.limits.rate_bps,
+            worker: self.core.slots.worker(session.handle),
+            stats,
+        }
+    }
+
+    fn tunnel(&self, id: TunnelId) -> Option<TunnelSnapshot> {
+        self.core.tunnels.get(id).map(describe_tunnel)
+    }
+
+    /// All tunnels.
+    pub fn tunnels(&self) -> Vec<TunnelSnapshot> {
+        self.core.tunnels.iter().map(describe_tunnel).collect()
+    }
+
+    /// All CETP peers.
+    pub fn peers(&self, now: Nanos) -> Vec<PeerSnapshot> {
+        self.engine.peers(now)
+    }
+
+    /// The addresses that CETP blocks.
+    pub fn blocks(&self, now: Nanos) -> Vec<BlockSnapshot> {
+        self.engine.blocks(now)
+    }
+
+    /// The names that CETP filters.
+    pub fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
+        self.engine.filters(now)
+    }
+
+    /// The name service.
+    pub fn dns(&self, now: Nanos) -> DnsSnapshot {
+        let cache = self.resolver.cache_usage();
+        let server = |state: ces_dns::resolver::ServerState| ServerSnapshot {
+            address: state.address,
+            is_down: state.is_down,
+            sent: state.sent,
+            answered: state.answered,
+        };
+        DnsSnapshot {
+            counters: self.core.counters.clone(),
+            cache_entries: cache.entries as u64,
+            cache_bytes: cache.bytes,
+            cache_evicted: cache.evicted,
+            servers: self.resolver.servers(now).into_iter().map(server).collect(),
+            waiting: self.waiting,
+        }
+    }
+
+    /// How full the pools are.
+    pub fn pools(&self) -> PoolSnapshot {
+        let core = &self.core;
+        let occupied = || core.hosts.iter().map(|(_, host)| host.proxies.occupied());
+        PoolSnapshot {
+            slots_used: core.slots.used(),
+            slots_per_worker: core.slots.per_worker(),
+            tunnels_used: core.tunnels.used(),
+            tunnels_max: core.tunnels.max(),
+            neighbours_used: core.neighbours.used(),
+            neighbours_max: core.neighbours.max(),
+            proxies_used: occupied().map(u64::from).sum(),
+            proxies_used_max: occupied().max().unwrap_or(0),
+            proxies_per_host: core.settings.realm.host_bindings,
+            waiting: self.waiting,
+            waiting_max: core.settings.dns.waiting,
+        }
+    }
+
+    /// Ends a session (for a local pair both its bindings) and tells the peer. False if there is none.
+    pub fn terminate_session(&mut self, tag: u32, now: Nanos) -> bool {
+        self.core.now = now;
+        let ended = self.terminate(self.core.slots.handle(tag));
+        self.settle();
+        ended
+    }
+
+    fn terminate(&mut self, handle: Handle) -> bool {
+        let Some(session) = self.core.slots.get(handle) else { return false };
+        let (tag, reach) = (session.tag, session.reach);
+        match (session.phase, reach) {
+            (Phase::Up | Phase::Dormant, Reach::Local { partner, .. }) => {
+                self.core.remove(handle);
+                self.core.remove(partner);
+                true
+            }
+            (Phase::Up, _) => self.engine.terminate_session(tag, self.core.now),
+            _ => false,
+        }
+    }
+
+    /// Ends all sessions with a peer; how many there were.
+    pub fn terminate_sessions(&mut self, ces_id: &str, now: Nanos) -> usize {
+        self.core.now = now;
+        let count = self.engine.terminate_sessions(ces_id, now);
+        self.settle();
+        count
+    }
+
+    /// Ends C2C with a peer, and with it all sessions. False if it is not up.
+    pub fn terminate_peer(&mut self, ces_id: &str, now: Nanos) -> bool {
+        self.core.now = now;
+        let ended = self.engine.terminate_peer(&mut self.core, ces_id, now);
+        self.settle();
+        ended
+    }
+
+    /// Refuses a host, in and out, for so many seconds, and ends its sessions. False if there is no such host.
+    pub fn block_host(&mut self, name: &str, for_s: u64, now: Nanos) -> bool {
+        self.core.now = now;
+        let Some(id) = self.host_id(name) else { return false };
+        let Some(host) = self.core.hosts.get_mut(id) else { return false };
+        host.blocked_until = Some(now.saturating_add(for_s.saturating_mul(crate::SECOND)));
+        let line = Entry::new(Level::Info, "host blocked").host(&host.name).reason(format!("for {for_s} s"));
+        self.core.log(line);
+        let sessions: Vec<Handle> = self
+            .core
+            .slots
+            .iter()
+            .filter(|session| session.host == id)
+            .map(|session| session.handle)
+            .collect();
+        for handle in sessions {
+            self.terminate(handle);
+        }
+        self.settle();
+        true
+    }
+
+    /// Lets a blocked host act again. False if it was not blocked.
+    pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
+        self.core.now = now;
+        let Some(host) = self.host_id(name).and_then(|id| self.core.hosts.get_mut(id)) else { return false };
+        let was_blocked = host.is_blocked(now);
+        host.blocked_until = None;
+        if was_blocked {
+            let line = Entry::new(Level::Info, "host unblocked").host(&host.name);
+            self.core.log(line);
+        }
+        was_blocked
+    }
+
+    fn host_id(&self, name: &str) -> Option<HostId> {
+        let name = crate::names::Name::parse(name).ok()?;
+        self.core.hosts.named(name.as_str())
+    }
+
+    /// Refuses a CETP sender's address for so many seconds.
+    pub fn block_address(&mut self, address: IpAddr, for_s: u64, now: Nanos) {
+        self.core.now = now;
+        self.engine.block(&mut self.core, address, for_s.saturating_mul(crate::SECOND), now);
+        self.settle();
+    }
+
+    /// Lets a blocked address in again. False if it was not blocked.
+    pub fn unblock_address(&mut self, address: IpAddr) -> bool {
+        self.engine.unblock(address)
+    }
+
+    /// Forgets what the resolver's cache knows.
+    pub fn flush_cache(&mut self) {
+        self.resolver.clear_cache();
+    }
+
+    /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop.
+    pub fn shutdown(&mut self, now: Nanos) {
+        self.core.now = now;
+        self.engine.shutdown(&mut self.core, now);
+        self.settle();
+        let mut left: Vec<u64> = self.pending.keys().copied().collect();
+        left.sort_unstable();
+        for id in left {
+            match self.pending.get(&id) {
+                Some(Pending::Ask(_)) => self.fail(id, Failed::Negotiation, "the gateway stops"),
+                Some(Pending::Forward(_)) => {
+                    if let Some(Pending::Forward(waiter)) = self.pending.remove(&id) {
+                        self.waiting -= 1;
+                        self.serv_fail(waiter.token, &waiter.query, QueryOutcome::UpstreamFailed);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn describe_tunnel(entry: &crate::pools::TunnelEntry) -> TunnelSnapshot {
+    TunnelSnapshot {
+        peer: Arc::clone(&entry.key.peer),
+        encapsulation: entry.key.encapsulation,
+        local: entry.key.local,
+        remote: entry.key.remote,
+        id_in: entry.key.id_in,
+        id_out: entry.key.id_out,
+        mtu: entry.mtu,
+        bindings: entry.bindings,
+    }
+}

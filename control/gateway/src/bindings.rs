@@ -1,0 +1,321 @@
+//! The life of a binding after the answer: what the CETP engine decides about it, and what the workers say of it.
+
+use crate::Nanos;
+use crate::asking::{Failed, Pending, Stage};
+use crate::counters::NegotiationOutcome;
+use crate::gateway::Gateway;
+use crate::hosts::Link;
+use crate::log::{Entry, Level};
+use crate::output::Output;
+use crate::session::{Phase, Reach};
+use ces_cetp::engine::{self as cetp, Failure, H2hSession};
+use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, InsertError};
+use ces_dataplane::tag::Handle;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Gateway {
+    /// The engine wants something done.
+    pub(crate) fn negotiated(&mut self, output: cetp::Output) {
+        match output {
+            cetp::Output::Connect { conn, endpoint, ces_id } => {
+                self.core.outputs.push_back(Output::CetpConnect { conn, endpoint, ces_id });
+            }
+            cetp::Output::Send { conn, bytes } => {
+                self.core.outputs.push_back(Output::CetpSend { conn, bytes })
+            }
+            cetp::Output::Close { conn } => self.core.outputs.push_back(Output::CetpClose { conn }),
+            cetp::Output::H2hUp { session } => self.session_up(&session),
+            cetp::Output::NegotiationDone { source, destination, result, .. } => {
+                self.negotiation_done(&source, destination, result);
+            }
+            cetp::Output::H2hDown { local_tag, why } => {
+                let handle = self.core.slots.handle(local_tag);
+                if let Some(session) = self.core.slots.get(handle).filter(|s| s.phase == Phase::Up) {
+                    let why = match why {
+                        cetp::DownReason::ByPeer => "the peer terminated it",
+                        cetp::DownReason::ByUs => "terminated here",
+                        cetp::DownReason::Replaced => "the peer restarted",
+                        cetp::DownReason::Filtered => "filtered",
+                    };
+                    let line = Entry::new(Level::Info, "session down")
+                        .host(&session.local)
+                        .remote(&session.remote)
+                        .peer(&session.peer)
+                        .tag(local_tag)
+                        .reason(why);
+                    self.core.log(line);
+                }
+                self.core.remove(handle);
+            }
+            cetp::Output::Refused { ces_id, source, destination, why } => {
+                self.core.counters.negotiation(outcome(why));
+                let line = Entry::new(Level::Info, "session refused");
+                self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(why.label()));
+            }
+            cetp::Output::PeerUp { ces_id, role } => {
+                let line = Entry::new(Level::Info, "peer up").peer(&ces_id);
+                self.core.log(line.reason(match role {
+                    cetp::Role::Initiator => "we asked",
+                    cetp::Role::Responder => "it asked",
+                }));
+            }
+            cetp::Output::PeerFailed { ces_id, why, .. } => {
+                let mut line = Entry::new(Level::Warn, "peer failed").reason(why.label());
+                if let Some(ces_id) = &ces_id {
+                    line = line.peer(ces_id);
+                }
+                self.core.log(line);
+            }
+            cetp::Output::PeerDown { ces_id, why } => {
+                let why = match why {
+                    cetp::PeerDownReason::ConnectionsLost => "all connections lost; its sessions live on",
+                    cetp::PeerDownReason::ByPeer => "the peer ended it",
+                    cetp::PeerDownReason::ByUs => "ended here",
+                    cetp::PeerDownReason::Expired => "its lifetime is over",
+                    cetp::PeerDownReason::Abuse => "it broke the rules",
+                };
+                self.core.log(Entry::new(Level::Info, "peer down").peer(&ces_id).reason(why));
+            }
+            cetp::Output::Blocked { addr, why, for_ns } => {
+                let reason = format!("{}, for {} s", why.label(), for_ns / crate::SECOND);
+                self.core.log(Entry::new(Level::Warn, "sender blocked").address(addr).reason(reason));
+            }
+            cetp::Output::Filtering { ces_id, filter, for_ns } => {
+                let line = Entry::new(Level::Info, "filter set").peer(&ces_id);
+                let line = match &filter {
+                    cetp::Filter::RemoteHost(name) => line.remote(name),
+                    cetp::Filter::LocalDomain(name) => line.host(name),
+                };
+                self.core.log(line.reason(format!("the peer asked, for {} s", for_ns / crate::SECOND)));
+            }
+            cetp::Output::Evidence { ces_id, local_tag, misbehavior } => {
+                let mut line = Entry::new(Level::Warn, "peer complains").peer(&ces_id).reason(misbehavior);
+                if let Some(tag) = local_tag {
+                    line = line.tag(tag);
+                }
+                self.core.log(line);
+            }
+            cetp::Output::ActionDone { result, .. } => {
+                let (level, why) = match result {
+                    cetp::ActionResult::Acknowledged => (Level::Debug, "acknowledged"),
+                    cetp::ActionResult::Silent => (Level::Warn, "the peer did not answer"),
+                    cetp::ActionResult::PeerDown => (Level::Warn, "the peer went down"),
+                };
+                self.core.log(Entry::new(level, "request to a peer").reason(why));
+            }
+        }
+    }
+
+    fn session_up(&mut self, agreed: &H2hSession) {
+        let line = |level, event| {
+            Entry::new(level, event)
+                .host(&agreed.local_fqdn)
+                .remote(&agreed.remote_fqdn)
+                .peer(&agreed.ces_id)
+                .tag(agreed.local_tag)
+        };
+        match self.core.session_up(agreed) {
+            Ok(_) => {
+                self.core.counters.negotiation(match agreed.role {
+                    cetp::Role::Initiator => NegotiationOutcome::Initiated,
+                    cetp::Role::Responder => NegotiationOutcome::Accepted,
+                });
+                self.core.log(line(Level::Info, "session up").address(agreed.proxy));
+            }
+            Err(why) => {
+                self.core.counters.negotiation(NegotiationOutcome::Exhausted);
+                self.core.log(line(Level::Warn, "session given up").reason(why));
+                // Tells the peer; its `H2hDown` gives the reservation back.
+                if !self.engine.terminate_session(agreed.local_tag, self.core.now) {
+                    self.core.remove(self.core.slots.handle(agreed.local_tag));
+                }
+            }
+        }
+    }
+
+    fn negotiation_done(
+        &mut self,
+        source: &str,
+        destination: Arc<str>,
+        result: Result<(u32, IpAddr), Failure>,
+    ) {
+        if let Err(why) = &result {
+            self.core.counters.negotiation(outcome(*why));
+        }
+        let host = self.core.hosts.named(source).and_then(|id| self.core.hosts.get_mut(id));
+        let pending = match host.as_ref().and_then(|host| host.links.get(&destination)) {
+            Some(Link::Asking(pending)) => Some(*pending),
+            _ => None,
+        };
+        match (result, pending) {
+            (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.slots.handle(tag)),
+            (Ok((tag, _)), None) => {
+                // Nobody waits any more; the next query finds it.
+                let handle = self.core.slots.handle(tag);
+                let is_up = self.core.slots.get(handle).is_some_and(|session| session.phase == Phase::Up);
+                if let Some(host) = host.filter(|_| is_up) {
+                    host.links.entry(destination).or_insert(Link::Up(handle));
+                }
+            }
+            (Err(why), Some(pending)) => {
+                let has_more = match self.pending.get(&pending) {
+                    Some(Pending::Ask(ask)) => {
+                        matches!(&ask.stage, Stage::Negotiation(services) if !services.is_empty())
+                    }
+                    _ => false,
+                };
+                if has_more && !why.is_policy() {
+                    return self.next_service(pending, failed(why));
+                }
+                self.fail(pending, failed(why), why.label());
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    /// A worker said something. Trace records are the driver's own business and are ignored here.
+    pub fn handle_event(&mut self, worker: u32, event: Event, now: Nanos) {
+        self.core.now = now;
+        match event {
+            Event::InsertFailed(handle, why) => self.insert_failed(handle, why),
+            Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats),
+            Event::BindingStats(handle, stats) => self.binding_stats(handle, stats),
+            Event::NeighbourWanted(neighbour) => {
+                self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
+            }
+            Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu),
+            Event::Trace(_) => {}
+        }
+        let _ = worker;
+        self.settle();
+    }
+
+    fn insert_failed(&mut self, handle: Handle, why: InsertError) {
+        let Some(session) = self.core.slots.get(handle) else {
+            self.core.counters.stale_events += 1;
+            return;
+        };
+        self.core.counters.insert_failed += 1;
+        let why = match why {
+            InsertError::IndexFull => "the worker's index is full",
+            InsertError::Occupied => "its slot or its pair of addresses is taken",
+            InsertError::LimitsFull => "the worker's table of limits is full",
+        };
+        let line = Entry::new(Level::Warn, "binding not inserted")
+            .host(&session.local)
+            .remote(&session.remote)
+            .tag(session.tag)
+            .reason(why);
+        let (tag, reach) = (session.tag, session.reach);
+        self.core.log(line);
+        self.core.release_binding(handle);
+        match reach {
+            Reach::Local { partner, .. } => self.core.remove(partner),
+            _ => {
+                self.engine.terminate_session(tag, self.core.now);
+            }
+        }
+    }
+
+    fn binding_ended(&mut self, handle: Handle, reason: EndReason, stats: BindingStats) {
+        let Some(session) = self.core.slots.get(handle).filter(|session| session.phase != Phase::Reserved)
+        else {
+            self.core.counters.stale_events += 1;
+            return;
+        };
+        let (tag, phase, reach) = (session.tag, session.phase, session.reach);
+        if phase == Phase::Up
+            && reason == EndReason::Idle
+            && let Reach::Local { partner, .. } = reach
+            && self.core.slots.get(partner).is_some_and(|other| other.phase == Phase::Up)
+        {
+            // Each half counts only what its own host sends: a flow in one direction leaves the other half idle.
+            // The pair is idle when both are.
+            if let Some(session) = self.core.slots.get_mut(handle) {
+                session.phase = Phase::Dormant;
+            }
+            let worker = self.core.slots.worker(partner);
+            self.core.outputs.push_back(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
+            return;
+        }
+        self.core.counters.ended[match reason {
+            EndReason::Idle => 0,
+            EndReason::Hard => 1,
+            EndReason::Removed => 2,
+        }] += 1;
+        let line = Entry::new(Level::Info, "session ended")
+            .host(&session.local)
+            .remote(&session.remote)
+            .tag(tag)
+            .reason(format!(
+                "{}; out {} packets {} bytes, in {} packets {} bytes",
+                match reason {
+                    EndReason::Idle => "idle",
+                    EndReason::Hard => "lifetime over",
+                    EndReason::Removed => "removed",
+                },
+                stats.out_packets,
+                stats.out_bytes,
+                stats.in_packets,
+                stats.in_bytes
+            ));
+        self.core.log(line);
+        self.core.release_binding(handle);
+        match reach {
+            Reach::Local { partner, .. } => self.core.remove(partner),
+            // cetp.md: both lifetimes expire at each side by itself, without a message.
+            _ if phase == Phase::Up && reason != EndReason::Removed => {
+                self.engine.session_ended(tag, self.core.now);
+            }
+            _ if phase == Phase::Up => {
+                self.engine.terminate_session(tag, self.core.now);
+            }
+            _ => {}
+        }
+    }
+
+    fn binding_stats(&mut self, handle: Handle, stats: Option<BindingStats>) {
+        if let Some(tokens) = self.core.reads.remove(&handle) {
+            for token in tokens {
+                let binding = stats.and_then(|stats| self.snapshot(handle, Some(stats)));
+                self.core.outputs.push_back(Output::Binding { token, binding });
+            }
+        }
+        let Some(session) = self.core.slots.get(handle) else { return };
+        let Reach::Local { partner, .. } = session.reach else { return };
+        let idle_s = u32::from(session.idle_s);
+        if !self.core.slots.get(partner).is_some_and(|other| other.phase == Phase::Dormant) {
+            return;
+        }
+        if stats.is_some_and(|stats| stats.idle_s < idle_s) {
+            // This half is in use: the other one comes back, in the slot that it had.
+            self.core.insert(partner);
+        } else {
+            self.core.counters.ended[0] += 1;
+            self.core.remove(partner);
+            self.core.remove(handle);
+        }
+    }
+}
+
+fn failed(why: Failure) -> Failed {
+    match why {
+        Failure::Exhausted | Failure::SessionLimit | Failure::Overload => Failed::Exhausted,
+        why if why.is_policy() => Failed::Policy,
+        _ => Failed::Negotiation,
+    }
+}
+
+fn outcome(why: Failure) -> NegotiationOutcome {
+    match why {
+        Failure::Exhausted | Failure::SessionLimit | Failure::Overload => NegotiationOutcome::Exhausted,
+        Failure::Silent | Failure::Unreachable | Failure::Blocked | Failure::Lost | Failure::Cancelled => {
+            NegotiationOutcome::Unreachable
+        }
+        Failure::Rounds | Failure::Duplicate | Failure::Malformed | Failure::ProofOfWork => {
+            NegotiationOutcome::Protocol
+        }
+        _ => NegotiationOutcome::Refused,
+    }
+}

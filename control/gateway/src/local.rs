@@ -1,0 +1,251 @@
+//! The realm's own names, and two of its hosts that meet by name: the same policy, no tunnel, both addresses rewritten.
+//!
+//! A pair is two bindings, one for each host, each with a proxy address of its own: neither host sees the other's
+//! address. They live and end together.
+
+use crate::core::data_limits;
+use crate::counters::NegotiationOutcome;
+use crate::gateway::Gateway;
+use crate::hosts::{HostId, Link};
+use crate::log::{Entry, Level};
+use crate::output::QueryToken;
+use crate::outside::Known;
+use crate::registry::RuleLimits;
+use crate::session::Reach;
+use crate::snapshot::Role;
+use ces_cetp::Policy;
+use ces_cetp::engine::{Direction, ReserveError};
+use ces_cetp::tlv::Item;
+use ces_cetp::value::Value;
+use ces_dataplane::tag::Handle;
+use ces_dns::RecordType;
+use ces_dns::answer::{self, Answer, Voice};
+use ces_dns::message::Query;
+use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::zone::{Lookup, Standing};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Why two hosts of the realm do not meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Apart {
+    Policy(Cow<'static, str>),
+    Exhausted(&'static str),
+}
+
+impl Gateway {
+    /// A name in one of our zones, asked for by a host.
+    pub(crate) fn own_name(&mut self, id: HostId, name: Option<&str>, query: &Query, token: QueryToken) {
+        let target = name.and_then(|name| self.core.hosts.named(name).map(|target| (name, target)));
+        let Some((name, target)) = target else {
+            return self.zone_answer(name, query, token);
+        };
+        if !matches!(query.qtype, RecordType::A | RecordType::AAAA) {
+            // ces.md: known, no such type: NOERROR, empty.
+            let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
+            return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::NoData);
+        }
+        if target == id {
+            let Some(host) = self.core.hosts.get(id) else { return };
+            let (address, ttl) = (IpAddr::V4(host.address), self.core.settings.dns.connected_ttl_s);
+            return self.answer_local(address, ttl, query, token);
+        }
+        let link = self.core.hosts.get(id).and_then(|host| host.links.get(name).copied());
+        let (handle, is_new) = match link {
+            Some(Link::Up(handle)) => (handle, false),
+            _ => match self.connect(id, target, name) {
+                Ok(handle) => (handle, true),
+                Err(apart) => return self.refuse_local(id, name, apart, query, token),
+            },
+        };
+        let Some(session) = self.core.slots.get(handle) else { return };
+        let dns = &self.core.settings.dns;
+        let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
+        let (proxy, ttl) = (IpAddr::V4(session.proxy), session.answer_ttl(wanted, self.core.now));
+        self.answer_local(proxy, ttl, query, token);
+    }
+
+    fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
+        let (bytes, outcome) = match query.qtype {
+            RecordType::A => {
+                (answer::addresses(query, Voice::LocalAuthority, ttl, &[address]), QueryOutcome::Local)
+            }
+            _ => {
+                let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
+                (answer.emit(query), QueryOutcome::NoData)
+            }
+        };
+        self.answer(Side::Inside, token, bytes, outcome);
+    }
+
+    fn refuse_local(&mut self, id: HostId, name: &str, apart: Apart, query: &Query, token: QueryToken) {
+        let mut line = match &apart {
+            Apart::Policy(_) => Entry::new(Level::Info, "name refused"),
+            Apart::Exhausted(_) => Entry::new(Level::Warn, "name failed"),
+        };
+        if let Some(host) = self.core.hosts.get(id) {
+            line = line.host(&host.name);
+        }
+        line = line.remote(&name.into());
+        match apart {
+            Apart::Policy(why) => {
+                self.core.counters.negotiation(NegotiationOutcome::LocalDenied);
+                self.core.log(line.reason(why));
+                let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
+                self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
+            }
+            Apart::Exhausted(why) => {
+                self.core.counters.negotiation(NegotiationOutcome::Exhausted);
+                self.core.log(line.reason(why));
+                self.serv_fail(token, query, QueryOutcome::Exhausted);
+            }
+        }
+    }
+
+    /// A name of ours that is no host's: what the zone has, to a host that is also offered recursion.
+    fn zone_answer(&mut self, name: Option<&str>, query: &Query, token: QueryToken) {
+        let standing = if name.is_some_and(|name| self.core.registry.is_above(name)) {
+            Standing::Above
+        } else {
+            Standing::Unknown
+        };
+        match self.zones.lookup(query, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), &mut Known(standing)) {
+            Lookup::Answer(mut answer, outcome) => {
+                answer.voice = Voice::LocalAuthority;
+                self.answer(Side::Inside, token, answer.emit(query), outcome);
+            }
+            Lookup::OutOfZone => self.refuse(token, query, QueryOutcome::OutOfZone),
+        }
+    }
+
+    /// What both policies agree on for these two hosts, if they do.
+    pub(crate) fn agree(&self, source: &str, destination: &str) -> Result<RuleLimits, Cow<'static, str>> {
+        let core = &self.core;
+        let peer = &core.ces_id;
+        let is_blocked = |name: &str| {
+            let host = core.hosts.named(name).and_then(|id| core.hosts.get(id));
+            host.is_none_or(|host| host.is_blocked(core.now))
+        };
+        if is_blocked(destination) {
+            return Err("the host is blocked".into());
+        }
+        let asks = core
+            .policies
+            .choose(source, Direction::Outbound, destination, peer)
+            .ok_or("no outbound policy allows it")?;
+        let serves = core
+            .policies
+            .choose(destination, Direction::Inbound, source, peer)
+            .ok_or("no inbound policy allows it")?;
+        meets(&serves.policy, &asks.policy, source).map_err(|item| unmet("inbound", item))?;
+        meets(&asks.policy, &serves.policy, destination).map_err(|item| unmet("outbound", item))?;
+        asks.limits.and(serves.limits).ok_or_else(|| "the limits of both policies exclude each other".into())
+    }
+
+    fn connect(&mut self, id: HostId, target: HostId, name: &str) -> Result<Handle, Apart> {
+        let core = &mut self.core;
+        let (Some(host), Some(far)) = (core.hosts.get(id), core.hosts.get(target)) else {
+            return Err(Apart::Policy("the host is no longer registered".into()));
+        };
+        let (source, address, far_address) = (Arc::clone(&host.name), host.address, far.address);
+        let limits = self.agree(&source, name).map_err(Apart::Policy)?;
+        let core = &mut self.core;
+        let destination: Arc<str> = name.into();
+        let peer = Arc::clone(&core.ces_id);
+        let exhausted = |e| match e {
+            ReserveError::PoolEmpty => Apart::Exhausted("no proxy address left"),
+            ReserveError::TableFull => Apart::Exhausted("no binding left"),
+            ReserveError::UnknownHost => Apart::Policy("the host is no longer registered".into()),
+        };
+        let near = core
+            .reserve_for(id, Arc::clone(&source), Arc::clone(&destination), Arc::clone(&peer))
+            .map_err(exhausted)?;
+        let other = match core.reserve_for(target, destination, source, peer) {
+            Ok(other) => other,
+            Err(e) => {
+                core.unreserve(near);
+                return Err(exhausted(e));
+            }
+        };
+        let to_far = core.neighbours.acquire(far_address, &mut core.outputs);
+        let to_near = core.neighbours.acquire(address, &mut core.outputs);
+        let (Some(to_far), Some(to_near)) = (to_far, to_near) else {
+            to_far.into_iter().chain(to_near).for_each(|neighbour| core.neighbours.release(neighbour));
+            core.unreserve(near);
+            core.unreserve(other);
+            return Err(Apart::Exhausted("no slot for a next hop left"));
+        };
+        let proxies = [near, other].map(|handle| core.slots.get(handle).map(|session| session.proxy));
+        let [Some(near_proxy), Some(other_proxy)] = proxies else {
+            return Err(Apart::Exhausted("no binding left"));
+        };
+        let halves = [
+            (near, other, other_proxy, far_address, to_far, false),
+            (other, near, near_proxy, address, to_near, true),
+        ];
+        let idle_s = limits.idle_ttl_s.unwrap_or(core.settings.cetp.idle_ttl_s);
+        let hard_s = limits.hard_ttl_s.unwrap_or(core.settings.cetp.hard_ttl_s);
+        // The far half first: whoever answers finds the way back.
+        for (handle, partner, seen_as, reached, neighbour, is_serving) in halves.into_iter().rev() {
+            let now = core.now;
+            let Some(session) = core.slots.get_mut(handle) else { continue };
+            session.role = Role::Local;
+            session.reach = Reach::Local { source: seen_as, destination: reached, partner };
+            session.neighbour = neighbour;
+            session.idle_s = idle_s;
+            session.hard_s = hard_s;
+            session.since = now;
+            session.limits = data_limits(limits, is_serving);
+            core.insert(handle);
+        }
+        core.counters.negotiation(NegotiationOutcome::Local);
+        if let Some(session) = core.slots.get(near) {
+            let (remote, tag) = (Arc::clone(&session.remote), session.tag);
+            let line = Entry::new(Level::Info, "session up")
+                .host(&session.local)
+                .remote(&remote)
+                .address(session.proxy)
+                .tag(tag);
+            if let Some(host) = core.hosts.get_mut(id) {
+                host.links.insert(remote, Link::Up(near));
+            }
+            core.log(line);
+        }
+        Ok(near)
+    }
+}
+
+fn unmet(direction: &str, item: Item) -> Cow<'static, str> {
+    format!("the {direction} policy requires {item}, which the other does not meet").into()
+}
+
+/// Whether what one side requires is told by the other, whose name is `name`; the first requirement that is not.
+fn meets(requires: &Policy, tells: &Policy, name: &str) -> Result<(), Item> {
+    for requirement in requires.request().iter().filter(|requirement| !requirement.optional) {
+        let item = requirement.item;
+        let is_met = match item {
+            // What proves that a peer receives proves nothing between two hosts of ours.
+            Item::ControlAck => true,
+            Item::IdFqdn => requirement.accept.matches(item, Some(&Value::Text(Cow::Borrowed(name)))),
+            _ => tells
+                .offer()
+                .iter()
+                .chain(tells.available())
+                .any(|told| told.item == item && requirement.accept.matches(item, told.value.as_ref())),
+        };
+        if !is_met {
+            return Err(item);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a policy would still take a peer of that name.
+pub(crate) fn takes_name(policy: &Policy, name: &str) -> bool {
+    policy
+        .request()
+        .iter()
+        .filter(|requirement| requirement.item == Item::IdFqdn && !requirement.optional)
+        .all(|requirement| requirement.accept.matches(Item::IdFqdn, Some(&Value::Text(Cow::Borrowed(name)))))
+}

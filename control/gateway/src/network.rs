@@ -1,0 +1,160 @@
+//! What the settings mean to the protocol engines: the CETP engine's own settings, the network policy where no file
+//! names one, the zones and the CES records that are published.
+
+use crate::registry::PolicySet;
+use crate::settings::{Cetp, Dns, Settings};
+use ces_cetp::Policy;
+use ces_cetp::engine::{self as cetp, Locator, LocatorAddress, PayloadOffer, Proto};
+use ces_dataplane::msg::Encapsulation;
+use ces_dns::{naptr, resolver, zone};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The port where the tutorial's form of a NAPTR record names none.
+pub(crate) const DEFAULT_PORT: u16 = 48_001;
+
+/// What the engine is told.
+pub(crate) fn engine_settings(settings: &Settings, policies: &PolicySet) -> Result<cetp::Settings, String> {
+    let cetp = &settings.cetp;
+    let network_policy = match policies.network() {
+        Some(policy) => Arc::clone(policy),
+        None => Arc::new(default_policy(settings)?),
+    };
+    let locators = cetp.locators.iter().map(|locator| Locator {
+        address: LocatorAddress::Ip(IpAddr::V4(locator.address)),
+        preference: u32::from(locator.preference),
+        order: u32::from(locator.order),
+        alias: locator.alias.as_str().into(),
+    });
+    let payloads = cetp.payloads.iter().map(|(encapsulation, preference)| PayloadOffer {
+        encapsulation: match encapsulation {
+            Encapsulation::Vxlan => cetp::Encapsulation::Vxlan,
+            Encapsulation::Gre => cetp::Encapsulation::Gre,
+            Encapsulation::Geneve => cetp::Encapsulation::Geneve,
+        },
+        preference: u32::from(preference),
+    });
+    Ok(cetp::Settings {
+        ces_id: settings.realm.ces_id.shared(),
+        network_policy,
+        locators: locators.collect(),
+        payloads: payloads.collect(),
+        trusted: cetp.trusted.iter().map(crate::names::Name::shared).collect(),
+        believe_unauthenticated: has_plain(cetp),
+        limits: cetp.limits.clone(),
+    })
+}
+
+/// Over plain TCP nobody proves who he is: a person who opens such an endpoint believes the peer's word.
+fn has_plain(cetp: &Cetp) -> bool {
+    cetp.endpoints.iter().any(|endpoint| endpoint.proto == Proto::Tcp)
+}
+
+/// The network policy that the settings describe. It tells what the reference implementation's shipped policies
+/// require, so that the two agree without a policy file.
+fn default_policy(settings: &Settings) -> Result<Policy, String> {
+    let ces_id = settings.realm.ces_id.as_str();
+    let tlv = |group: &str, code: &str, value: Option<Value>| {
+        let mut tlv = json!({ "group": group, "code": code });
+        if let Some(value) = value {
+            tlv["value"] = value;
+        }
+        tlv
+    };
+    // cetp.md: saying up front that a locator family or an encapsulation is not available saves a round trip; so all
+    // are listed, and the engine says of each whether we have it.
+    let candidates =
+        [("rloc", "ipv4"), ("rloc", "ipv6"), ("payload", "vxlan"), ("payload", "gre"), ("payload", "geneve")];
+    let candidates = || candidates.into_iter().map(|(group, code)| tlv(group, code, None));
+    let told = || {
+        let ttl = settings.cetp.limits.dp_ttl_max_s;
+        let sessions = settings.cetp.limits.sessions_per_peer;
+        let own = [
+            tlv("ces", "cesid", Some(json!(ces_id))),
+            tlv("ces", "fw_version", Some(json!("0.1"))),
+            tlv("ces", "ttl", Some(json!(ttl))),
+            tlv("ces", "session_limit", Some(json!(sessions))),
+            tlv("ces", "evidence_format", Some(json!("IETF-IOC1"))),
+        ];
+        own.into_iter().chain(candidates())
+    };
+    let trusted = &settings.cetp.trusted;
+    let trusted =
+        (!trusted.is_empty()).then(|| json!(trusted.iter().map(|n| n.as_str()).collect::<Vec<_>>()));
+    let mut request = vec![tlv("ces", "cesid", trusted), tlv("ces", "ttl", None)];
+    request.extend(candidates());
+    let mut available: Vec<Value> = told().collect();
+    available.extend([tlv("ces", "pow", None), tlv("ces", "ack", None)]);
+    let policy = json!({ "request": request, "offer": told().collect::<Vec<_>>(), "available": available });
+    serde_json::from_value(policy).map_err(|e| format!("the network policy made of [cetp]: {e}"))
+}
+
+/// The zones, and what every served name answers to NAPTR.
+pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
+    let Dns { name_server, addresses, mailbox, published_ttl_s, negative_ttl_s, .. } = &settings.dns;
+    let mailbox = mailbox.as_ref().and_then(|name| {
+        let (user, domain) = name.as_str().split_once('.')?;
+        (!domain.is_empty()).then(|| format!("{user}@{domain}"))
+    });
+    let zones: Vec<_> = settings
+        .realm
+        .zones
+        .iter()
+        .map(|origin| zone::Settings {
+            origin: origin.to_string(),
+            nameservers: vec![zone::NameServer {
+                name: name_server.to_string(),
+                addresses: addresses.clone(),
+            }],
+            mailbox: mailbox.clone(),
+            serial: 1,
+            negative_ttl_s: *negative_ttl_s,
+            ttl_s: *published_ttl_s,
+            ces_ttl_s: *published_ttl_s,
+        })
+        .collect();
+    let endpoints = settings.cetp.endpoints.iter().map(|endpoint| naptr::Endpoint {
+        addr: endpoint.address,
+        port: endpoint.port,
+        proto: match endpoint.proto {
+            Proto::Tcp => naptr::Proto::Tcp,
+            Proto::Tls => naptr::Proto::Tls,
+        },
+        alias: endpoint.alias.as_deref().map(Arc::from),
+        order: endpoint.order,
+        preference: endpoint.preference,
+    });
+    let announcement =
+        naptr::Announcement { ces_id: settings.realm.ces_id.shared(), endpoints: endpoints.collect() };
+    zone::Zones::new(&zones, announcement.emit()).map_err(|e| e.to_string())
+}
+
+/// How the resolver asks.
+pub(crate) fn resolver_settings(settings: &Settings, sockets: u16) -> resolver::Settings {
+    let dns = &settings.dns;
+    let mut resolver = resolver::Settings::default();
+    resolver.servers = dns.upstreams.iter().map(|upstream| upstream.socket()).collect();
+    resolver.sockets = sockets.max(1);
+    resolver.deadline_ms = dns.forward_timeout_ms;
+    resolver.attempt_ms = resolver.attempt_ms.min(dns.forward_timeout_ms);
+    resolver.in_flight = resolver.in_flight.max(dns.waiting);
+    resolver.waiting = resolver.waiting.max(dns.waiting_per_name);
+    resolver.cache.entries = dns.cache_entries;
+    resolver
+}
+
+/// A gateway's endpoint as the CETP engine wants it.
+pub(crate) fn endpoint(found: &naptr::Endpoint) -> cetp::Endpoint {
+    cetp::Endpoint {
+        addr: found.addr,
+        port: found.port,
+        proto: match found.proto {
+            naptr::Proto::Tcp => Proto::Tcp,
+            naptr::Proto::Tls => Proto::Tls,
+        },
+        order: found.order,
+        preference: found.preference,
+        alias: found.alias.clone(),
+    }
+}

@@ -1,0 +1,40 @@
+//! What the world may ask: our zones, and nothing else. No recursion, no answer that helps a flood.
+
+use crate::gateway::Gateway;
+use crate::output::QueryToken;
+use ces_dns::Name;
+use ces_dns::message::Query;
+use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::zone::{Lookup, Names, Standing};
+use std::net::IpAddr;
+
+/// What the registry knows about the one name that is asked for.
+pub(crate) struct Known(pub(crate) Standing);
+
+impl Names for Known {
+    fn standing(&self, _name: &Name) -> Standing {
+        self.0
+    }
+}
+
+impl Gateway {
+    pub(crate) fn outside(&mut self, client: IpAddr, name: Option<&str>, query: &Query, token: QueryToken) {
+        let mut known = Known(self.standing(name));
+        match self.zones.lookup(query, client, &mut known) {
+            Lookup::Answer(answer, outcome) => {
+                self.answer(Side::Outside, token, answer.emit(query), outcome);
+            }
+            // ces.md: no answer, so that nobody can be flooded through us.
+            Lookup::OutOfZone => self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone),
+        }
+    }
+
+    /// What the registry knows about a name.
+    pub(crate) fn standing(&self, name: Option<&str>) -> Standing {
+        match name {
+            Some(name) if self.core.hosts.named(name).is_some() => Standing::Served,
+            Some(name) if self.core.registry.is_above(name) => Standing::Above,
+            _ => Standing::Unknown,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! New settings, hosts and policies for a gateway that runs: the difference is applied, and a session ends only if it
+//! would not be allowed any more.
+
+use crate::Nanos;
+use crate::asking::{Failed, Pending, Stage};
+use crate::gateway::{Gateway, outside_limit};
+use crate::hosts::HostId;
+use crate::local::takes_name;
+use crate::log::{Entry, Level};
+use crate::names::Name;
+use crate::network;
+use crate::registry::{PolicySet, Registry};
+use crate::session::{Phase, Reach, Session};
+use crate::settings::Settings;
+use crate::snapshot::Role;
+use ces_cetp::engine::Direction;
+use ces_dns::RecordType;
+use ces_dns::question::Question;
+use ces_dns::resolver::Resolver;
+use rand::RngExt;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What a reload changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Hosts that are new.
+    pub hosts_added: usize,
+    /// Hosts that are gone.
+    pub hosts_removed: usize,
+    /// Hosts with another address or other services.
+    pub hosts_changed: usize,
+    /// Sessions that are no longer allowed and were terminated.
+    pub sessions_terminated: usize,
+}
+
+impl Gateway {
+    /// Takes new settings, hosts and policies. Sessions that are still allowed go on; the others are terminated. An
+    /// error (a change that needs a restart, such as another proxy pool or CES id) leaves everything as it was.
+    pub fn reload(
+        &mut self,
+        settings: Settings,
+        registry: Registry,
+        policies: PolicySet,
+        now: Nanos,
+    ) -> Result<Reloaded, String> {
+        self.core.now = now;
+        self.needs_no_restart(&settings)?;
+        let engine_settings = network::engine_settings(&settings, &policies)?;
+        let zones = network::zones(&settings)?;
+        self.engine.configure(engine_settings, now)?;
+        self.zones = zones;
+        let before = std::mem::replace(&mut self.core.settings, settings);
+        self.core.policies = policies;
+        if before.dns.outside_rate != self.core.settings.dns.outside_rate {
+            self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
+        }
+        let mut reloaded = self.reload_hosts(registry);
+        reloaded.sessions_terminated = self.end_what_is_not_allowed();
+        if before.dns != self.core.settings.dns {
+            self.restart_resolver();
+        }
+        self.settle();
+        Ok(reloaded)
+    }
+
+    /// What the workers or the peers were told at the start cannot change under them.
+    fn needs_no_restart(&self, settings: &Settings) -> Result<(), String> {
+        let (old, new) = (&self.core.settings, settings);
+        let fixed = [
+            ("realm.ces_id", old.realm.ces_id == new.realm.ces_id),
+            ("realm.networks", old.realm.networks == new.realm.networks),
+            ("realm.proxy_pool", old.realm.proxy_pool == new.realm.proxy_pool),
+            ("realm.host_bindings", old.realm.host_bindings == new.realm.host_bindings),
+            ("realm.proxy_rest_s", old.realm.proxy_rest_s == new.realm.proxy_rest_s),
+        ];
+        match fixed.iter().find(|(_, is_same)| !is_same) {
+            Some((key, _)) => Err(format!("{key} cannot change while cesd runs; restart it")),
+            None => Ok(()),
+        }
+    }
+
+    fn reload_hosts(&mut self, registry: Registry) -> Reloaded {
+        let mut reloaded = Reloaded::default();
+        let core = &mut self.core;
+        let old: Vec<(HostId, Arc<str>)> =
+            core.hosts.iter().map(|(id, host)| (id, Arc::clone(&host.name))).collect();
+        let mut gone = Vec::new();
+        let mut other_services = Vec::new();
+        for (id, name) in old {
+            let entry = registry.host(&name).filter(|entry| *entry.name.as_str() == *name);
+            let Some(host) = core.hosts.get(id) else { continue };
+            match entry {
+                None => {
+                    reloaded.hosts_removed += 1;
+                    gone.push(id);
+                }
+                // To the workers a host is its address: with another one it is another host.
+                Some(entry) if entry.address != host.address => {
+                    reloaded.hosts_changed += 1;
+                    gone.push(id);
+                }
+                Some(entry) => {
+                    let services: Vec<Arc<str>> = entry.services.iter().map(Name::shared).collect();
+                    if services != host.services {
+                        reloaded.hosts_changed += 1;
+                        other_services.push((id, services));
+                    }
+                }
+            }
+        }
+        // First all names go that go, then all come that come: a service may move from host to host.
+        for id in &gone {
+            core.hosts.hide(*id);
+        }
+        for (id, _) in &other_services {
+            core.hosts.set_services(*id, Vec::new());
+        }
+        for (id, services) in other_services {
+            core.hosts.set_services(id, services);
+        }
+        for entry in registry.hosts() {
+            if core.hosts.named(entry.name.as_str()).is_none() {
+                core.add_host(entry);
+                reloaded.hosts_added += usize::from(core.registry.host(entry.name.as_str()).is_none());
+            }
+        }
+        core.registry = registry;
+        for id in gone {
+            core.forget_if_gone(id);
+        }
+        reloaded
+    }
+
+    fn end_what_is_not_allowed(&mut self) -> usize {
+        let trusted = &self.core.settings.cetp.trusted;
+        let is_trusted = |peer: &str| trusted.is_empty() || trusted.iter().any(|name| name.as_str() == peer);
+        let untrusted: Vec<Arc<str>> = self
+            .engine
+            .peers(self.core.now)
+            .into_iter()
+            .map(|peer| peer.ces_id)
+            .filter(|peer| !is_trusted(peer))
+            .collect();
+        let ended: Vec<_> = self
+            .core
+            .slots
+            .iter()
+            .filter(|session| matches!(session.phase, Phase::Up | Phase::Dormant))
+            .filter(|session| !self.is_still_allowed(session))
+            .map(|session| (session.handle, session.tag, session.reach))
+            .collect();
+        let now = self.core.now;
+        for peer in untrusted {
+            self.engine.terminate_peer(&mut self.core, &peer, now);
+        }
+        for (handle, tag, reach) in &ended {
+            if let Some(session) = self.core.slots.get(*handle) {
+                let line = Entry::new(Level::Info, "session no longer allowed")
+                    .host(&session.local)
+                    .remote(&session.remote)
+                    .tag(*tag);
+                self.core.log(line);
+            }
+            match reach {
+                Reach::Local { partner, .. } => {
+                    self.core.remove(*handle);
+                    self.core.remove(*partner);
+                }
+                _ => {
+                    self.engine.terminate_session(*tag, self.core.now);
+                }
+            }
+        }
+        // Who still waits on behalf of a host that is gone is told so.
+        let orphans: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(
+                |(_, pending)| matches!(pending, Pending::Ask(ask) if self.core.hosts.is_hidden(ask.host)),
+            )
+            .map(|(id, _)| *id)
+            .collect();
+        for id in orphans {
+            self.fail(id, Failed::Host, "the host is no longer registered");
+        }
+        ended.len()
+    }
+
+    fn is_still_allowed(&self, session: &Session) -> bool {
+        let core = &self.core;
+        let owner = core.hosts.named(&session.local);
+        if core.hosts.is_hidden(session.host) || owner != Some(session.host) {
+            return false;
+        }
+        let direction = match session.role {
+            // Both halves of a local pair stand or fall with what its initiator may do.
+            Role::Local => {
+                let asked = core.hosts.get(session.host).is_some_and(|host| {
+                    host.links.get(&session.remote) == Some(&crate::hosts::Link::Up(session.handle))
+                });
+                let (source, destination) =
+                    if asked { (&session.local, &session.remote) } else { (&session.remote, &session.local) };
+                return self.agree(source, destination).is_ok();
+            }
+            Role::Initiator => Direction::Outbound,
+            Role::Responder => Direction::Inbound,
+        };
+        core.policies
+            .choose(&session.local, direction, &session.remote, &session.peer)
+            .is_some_and(|rule| takes_name(&rule.policy, &session.remote))
+    }
+
+    /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
+    fn restart_resolver(&mut self) {
+        let settings = network::resolver_settings(&self.core.settings, self.platform.upstream_sockets);
+        self.resolver = Resolver::new(settings, self.rng.random());
+        let patience = self.core.settings.dns.naptr_timeout_ms;
+        for (id, pending) in &self.pending {
+            let (question, patience) = match pending {
+                Pending::Ask(ask) if matches!(ask.stage, Stage::Discovery) => {
+                    let Some(name) = ces_dns::name(&ask.remote) else { continue };
+                    (Question::new(name, RecordType::NAPTR), patience)
+                }
+                Pending::Ask(_) => continue,
+                Pending::Forward(waiter) => (Question::of(&waiter.query), 0),
+            };
+            self.resolver.query(question, patience, *id, self.core.now);
+        }
+    }
+}
