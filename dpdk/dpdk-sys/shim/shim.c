@@ -127,6 +127,11 @@ int shim_mbuf_linearize(struct rte_mbuf *frame)
 	return rte_pktmbuf_linearize(frame);
 }
 
+int shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
+{
+	return rte_pktmbuf_chain(head, tail);
+}
+
 int shim_link_get(uint16_t port, struct shim_link *link)
 {
 	struct rte_eth_link found;

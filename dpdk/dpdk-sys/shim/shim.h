@@ -70,6 +70,7 @@ struct rte_mbuf *shim_mbuf_alloc(struct rte_mempool *pool);
 int shim_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int count);
 void shim_mbuf_free(struct rte_mbuf *frame);
 int shim_mbuf_linearize(struct rte_mbuf *frame);
+int shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 
 int shim_link_get(uint16_t port, struct shim_link *link);
 /* The name of a port's device, or NULL. */

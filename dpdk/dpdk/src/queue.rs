@@ -158,11 +158,17 @@ mod tests {
 
     /// The one test of this binary that starts the EAL.
     #[test]
-    fn stripped_tag_is_put_back() {
+    fn frames_are_made_plain() {
         let options =
             Options { memory: Memory::Ordinary { mib: 64 }, core: 0, devices: Vec::new(), extra: Vec::new() };
         let eal = Eal::start(&options).unwrap();
-        let pool = Mempool::new(&eal, "tags", 63).unwrap();
+        let pool = Mempool::new(&eal, "odd", 63).unwrap();
+        stripped_tag_is_put_back(&pool);
+        segments_are_joined_if_they_fit(&pool);
+        assert_eq!(pool.available(), 63);
+    }
+
+    fn stripped_tag_is_put_back(pool: &Mempool) {
         let mut frame = pool.alloc().unwrap();
         assert!(frame.copy_from(b"ddddddssssss\x08\x00packet"));
         // SAFETY: the mbuf is valid and ours.
@@ -176,7 +182,26 @@ mod tests {
         assert_eq!(frame.data(), b"ddddddssssss\x81\x00\x61\x23\x08\x00packet");
         // SAFETY: the mbuf is valid and ours.
         assert!(unsafe { is_plain(frame.as_raw().cast()) });
+    }
+
+    fn segments_are_joined_if_they_fit(pool: &Mempool) {
+        let chained = |first: &[u8], second: &[u8]| {
+            let (mut head, mut tail) = (pool.alloc().unwrap(), pool.alloc().unwrap());
+            assert!(head.copy_from(first) && tail.copy_from(second));
+            // SAFETY: both mbufs are valid and ours; the tail belongs to the head afterwards, hence `forget`.
+            unsafe {
+                assert_eq!(dpdk_sys::shim_mbuf_chain(head.as_raw(), tail.as_raw()), 0);
+                std::mem::forget(tail);
+                assert!(!is_plain(head.as_raw().cast()));
+            }
+            head
+        };
+        let mut frame = chained(&[1; 1000], &[2; 1048]);
+        assert!(normalise(&mut frame));
+        assert_eq!(frame.data(), [[1; 1000].as_slice(), &[2; 1048]].concat());
+        // SAFETY: the mbuf is valid and ours.
+        assert!(unsafe { is_plain(frame.as_raw().cast()) });
         drop(frame);
-        assert_eq!(pool.available(), 63);
+        assert!(!normalise(&mut chained(&[1; 1000], &[2; 1049])), "a byte more than a buffer holds");
     }
 }

@@ -1,4 +1,4 @@
-//! Ports of DPDK's virtual devices, without huge pages. Needs root, for the veth pairs.
+//! Ports of DPDK's virtual devices, without huge pages. Needs root, for veth pairs in a network namespace.
 //!
 //! The EAL starts once per process, so all is one test, whose parts are functions.
 
@@ -8,12 +8,15 @@ use dpdk::{
     Eal, Error, HEADROOM, Mbuf, Memory, Mempool, Options, Port, PortConfig, RegisteredThread, RxQueue,
 };
 use std::time::{Duration, Instant};
-use support::Cable;
+use support::{in_own_network, make_veth};
 
 const POOL: u32 = 2047;
 
 #[test]
 fn ports_move_frames() {
+    if !in_own_network("ports_move_frames") {
+        return;
+    }
     let options =
         Options { memory: Memory::Ordinary { mib: 128 }, core: 0, devices: Vec::new(), extra: Vec::new() };
     let eal = Eal::start(&options).unwrap();
@@ -174,9 +177,9 @@ fn numbered(number: u8) -> [u8; 60] {
 }
 
 fn veth_carries_frames(eal: &Eal, pool: &Mempool) {
-    let cable = Cable::new("dpt0");
-    let mut near = Port::open(eal, &format!("net_af_packet0,iface={}", cable.near)).unwrap();
-    let mut far = Port::open(eal, &format!("net_af_packet1,iface={}", cable.far)).unwrap();
+    make_veth("near0", "far0");
+    let mut near = Port::open(eal, "net_af_packet0,iface=near0").unwrap();
+    let mut far = Port::open(eal, "net_af_packet1,iface=far0").unwrap();
     let config = PortConfig { promiscuous: true, mtu: 1400, ..PortConfig::default() };
     let mut near_queues = near.start(&config, std::slice::from_ref(pool)).unwrap();
     let mut far_queues = far.start(&config, std::slice::from_ref(pool)).unwrap();
@@ -202,9 +205,9 @@ fn veth_carries_frames(eal: &Eal, pool: &Mempool) {
 
 /// The kernel takes the tag out of a received frame and hands it to AF_PACKET beside the frame.
 fn veth_keeps_vlan_tags(eal: &Eal, pool: &Mempool) {
-    let cable = Cable::new("dpt1");
-    let mut near = Port::open(eal, &format!("net_af_packet2,iface={}", cable.near)).unwrap();
-    let mut far = Port::open(eal, &format!("net_af_packet3,iface={}", cable.far)).unwrap();
+    make_veth("near1", "far1");
+    let mut near = Port::open(eal, "net_af_packet2,iface=near1").unwrap();
+    let mut far = Port::open(eal, "net_af_packet3,iface=far1").unwrap();
     let config = PortConfig { promiscuous: true, ..PortConfig::default() };
     let mut near_queues = near.start(&config, std::slice::from_ref(pool)).unwrap();
     let mut far_queues = far.start(&config, std::slice::from_ref(pool)).unwrap();
