@@ -53,7 +53,9 @@ impl Hops {
 
     /// Creates or replaces a next hop.
     pub fn set(&mut self, id: NeighbourId, neighbour: &Neighbour, ports: &[Port]) {
-        let (Some(hop), Some(port)) = (self.hops.get_mut(id.0 as usize), ports.get(usize::from(neighbour.port))) else {
+        let (Some(hop), Some(port)) =
+            (self.hops.get_mut(id.0 as usize), ports.get(usize::from(neighbour.port)))
+        else {
             return; // packets for it are dropped as for any unresolved one
         };
         *hop = Hop { port: neighbour.port, known: true, ..Hop::default() };

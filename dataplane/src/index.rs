@@ -171,7 +171,9 @@ impl Index {
         let (primary, signature) = (self.primary(hash), signature(hash));
         let mut search = |at: usize| {
             let bucket = &self.buckets[at];
-            (0..WAYS).find(|&way| bucket.signature(way) == signature && is(bucket.slots[way])).map(|way| (at, way))
+            (0..WAYS)
+                .find(|&way| bucket.signature(way) == signature && is(bucket.slots[way]))
+                .map(|way| (at, way))
         };
         if let Some(place) = search(primary) {
             return Some(place);
@@ -183,8 +185,11 @@ impl Index {
     pub fn insert(&mut self, hash: u64, slot: u32) -> bool {
         let (primary, signature) = (self.primary(hash), signature(hash));
         let secondary = self.other(primary, signature);
-        let direct = [primary, secondary].into_iter().find_map(|at| self.buckets[at].free().map(|way| (at, way)));
-        let Some((at, way)) = direct.or_else(|| self.make_room(primary)).or_else(|| self.make_room(secondary)) else {
+        let direct =
+            [primary, secondary].into_iter().find_map(|at| self.buckets[at].free().map(|way| (at, way)));
+        let Some((at, way)) =
+            direct.or_else(|| self.make_room(primary)).or_else(|| self.make_room(secondary))
+        else {
             return false;
         };
         self.buckets[at].put(way, signature, slot, at != primary);
@@ -222,7 +227,8 @@ impl Index {
     /// Moves an entry to its other bucket.
     fn shift(&mut self, from: (usize, usize), to: (usize, usize)) {
         let bucket = &mut self.buckets[from.0];
-        let (signature, slot, guest) = (bucket.signature(from.1), bucket.slots[from.1], bucket.is_guest(from.1));
+        let (signature, slot, guest) =
+            (bucket.signature(from.1), bucket.slots[from.1], bucket.is_guest(from.1));
         bucket.put(from.1, 0, 0, false);
         self.buckets[to.0].put(to.1, signature, slot, !guest);
         if guest {
@@ -353,7 +359,10 @@ mod tests {
         let mut index = Index::new(entries).unwrap();
         assert_eq!(index.bytes(), 1024 * 64);
         for slot in 0..entries {
-            assert!(index.insert(hasher().pair(0x0a00_0000 | slot % 100, 0x0a80_0000 | slot / 100), slot), "{slot}");
+            assert!(
+                index.insert(hasher().pair(0x0a00_0000 | slot % 100, 0x0a80_0000 | slot / 100), slot),
+                "{slot}"
+            );
         }
         let wrong = (0..entries)
             .filter(|&slot| {

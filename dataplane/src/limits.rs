@@ -84,8 +84,15 @@ impl Limits {
     }
 
     /// Whether the binding with these limits carries the packet.
-    pub fn check(&mut self, limits: u16, direction: Direction, packet: &Packet, now: Nanos) -> Result<(), DropReason> {
-        let Some(limit) = limits.checked_sub(1).and_then(|place| self.entries.get_mut(usize::from(place))) else {
+    pub fn check(
+        &mut self,
+        limits: u16,
+        direction: Direction,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Result<(), DropReason> {
+        let Some(limit) = limits.checked_sub(1).and_then(|place| self.entries.get_mut(usize::from(place)))
+        else {
             return Ok(());
         };
         if limit.limited.protocol.is_some_and(|protocol| protocol != packet.protocol) {
@@ -125,7 +132,8 @@ fn identity(packet: &Packet) -> (u32, usize) {
 fn recall(fragments: &[[Fragmented; WAYS]], packet: &Packet, now: Nanos) -> bool {
     let (id, set) = identity(packet);
     fragments[set].iter().any(|known| {
-        (known.source, known.destination, known.id) == (packet.source, packet.destination, id) && now < known.until
+        (known.source, known.destination, known.id) == (packet.source, packet.destination, id)
+            && now < known.until
     })
 }
 

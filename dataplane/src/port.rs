@@ -152,7 +152,9 @@ mod tests {
     fn networks_and_broadcasts_follow_the_prefix() {
         let port = port(None);
         assert!(port.takes_from(0x0a00_00ff) && !port.takes_from(0x0a00_0100));
-        assert!(port.is_broadcast(0x0a00_00ff) && port.is_broadcast(u32::MAX) && !port.is_broadcast(0x0a00_00fe));
+        assert!(
+            port.is_broadcast(0x0a00_00ff) && port.is_broadcast(u32::MAX) && !port.is_broadcast(0x0a00_00fe)
+        );
         assert!([0x0000_0001, 0x7f00_0001, 0xe000_0001, u32::MAX].into_iter().all(martian));
         assert!(!martian(0x0a00_0001));
     }

@@ -164,7 +164,9 @@ impl State {
         }
         let now_s = seconds(now);
         let (source, destination, tunnel, life) = match binding.far {
-            Far::Tunnel { tunnel, remote_tag } => (self.cipher.tag(handle).0, remote_tag, tunnel.0, Life::Tunnel),
+            Far::Tunnel { tunnel, remote_tag } => {
+                (self.cipher.tag(handle).0, remote_tag, tunnel.0, Life::Tunnel)
+            }
             Far::Local { source, destination } => (source.to_bits(), destination.to_bits(), 0, Life::Local),
         };
         self.bindings[slot] = Entry {
@@ -213,7 +215,11 @@ impl State {
     pub(crate) fn slot_of_tag(&self, tag: u32) -> Result<u32, u8> {
         let handle = self.cipher.handle(Tag(tag));
         let worker = self.layout.worker(handle);
-        if worker != self.worker && worker < self.workers { Err(worker as u8) } else { Ok(self.layout.slot(handle)) }
+        if worker != self.worker && worker < self.workers {
+            Err(worker as u8)
+        } else {
+            Ok(self.layout.slot(handle))
+        }
     }
 
     /// Ends a live binding.
@@ -243,6 +249,7 @@ impl State {
 
     /// Periodic work: ends bindings whose time is over. Called once a turn, takes a bounded time.
     pub fn tick(&mut self, now: Nanos) {
+        self.counters.events_waiting = self.events.len() as u64;
         let elapsed = now.saturating_sub(self.swept_at);
         let due = (u128::from(elapsed) * self.used as u128 / u128::from(SWEEP_NS)) as usize;
         if due == 0 {
@@ -320,7 +327,9 @@ impl State {
 
     /// Bytes of memory of the bindings and what leads to them.
     pub fn binding_bytes(&self) -> usize {
-        self.bindings.len() * size_of::<Entry>() + self.handles.len() * size_of::<Handle>() + self.index.bytes()
+        self.bindings.len() * size_of::<Entry>()
+            + self.handles.len() * size_of::<Handle>()
+            + self.index.bytes()
     }
 
     /// The page size of the binding table's memory in bytes.

@@ -59,8 +59,9 @@ impl State {
         for place in 0..open {
             let number = usize::from(self.scratch.open[place]) % BURST;
             let packet = self.scratch.packets[number];
-            verdicts[number] =
-                self.egress(port, &mut frames[number], &packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
+            verdicts[number] = self
+                .egress(port, &mut frames[number], &packet, buffers, now, now_s)
+                .unwrap_or_else(|verdict| verdict);
         }
     }
 
@@ -74,7 +75,8 @@ impl State {
         };
         let mut packet = Packet::parse(frame, l3)?;
         if !arrival.takes_from(packet.source) {
-            let reason = if martian(packet.source) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
+            let reason =
+                if martian(packet.source) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
             return Err(Verdict::Drop(reason));
         }
         if packet.flags & ERROR != 0 {
@@ -113,7 +115,9 @@ impl State {
         let entry = &mut self.bindings[slot as usize];
         let l3 = usize::from(packet.l3);
         if entry.life == Life::Tunnel {
-            let Some(tunnel) = self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu) else {
+            let Some(tunnel) =
+                self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu)
+            else {
                 return self.egress_blocked(port, frame, packet, slot, buffers, now);
             };
             write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
@@ -139,7 +143,13 @@ impl State {
 
     /// The candidate was not it: the slot after all (two keys share a signature), or what becomes of the packet.
     #[cold]
-    fn egress_miss<F: Frame>(&mut self, port: PortId, frame: &F, packet: &Packet, now: Nanos) -> Settled<u32> {
+    fn egress_miss<F: Frame>(
+        &mut self,
+        port: PortId,
+        frame: &F,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Settled<u32> {
         if packet.slot != NONE
             && let Some(slot) = self.find(packet.hash, packet.host, packet.proxy)
         {
@@ -163,7 +173,15 @@ impl State {
             // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
             let source = self.own_address(&self.ports[usize::from(port)]);
             let (kind, code) = (icmp::TIME_EXCEEDED, 0);
-            return Err(self.answer_inside(port, frame, packet, source, (kind, code, 0), DropReason::TtlExceeded, now));
+            return Err(self.answer_inside(
+                port,
+                frame,
+                packet,
+                source,
+                (kind, code, 0),
+                DropReason::TtlExceeded,
+                now,
+            ));
         }
         if packet.flags & ERROR == 0 {
             self.limits.check(entry.limits, Direction::Out, packet, now)?;
@@ -224,12 +242,14 @@ impl State {
         let mut finish = |frame: &mut F, l3: usize, total: u16| {
             if through {
                 id = id.wrapping_add(1);
-                write::encap(frame, l3, total, &tunnel, packet.tos, whole.entropy(), id).then_some(tunnel.port)
+                write::encap(frame, l3, total, &tunnel, packet.tos, whole.entropy(), id)
+                    .then_some(tunnel.port)
             } else {
                 write::deliver(frame, l3, total, &hop).then_some(hop.port)
             }
         };
-        let (first, made) = fragment::split(frame, packet, mtu, buffers, |frame, total| finish(frame, 0, total))?;
+        let (first, made) =
+            fragment::split(frame, packet, mtu, buffers, |frame, total| finish(frame, 0, total))?;
         let port = finish(frame, l3, first).ok_or(DropReason::NoHeadroom)?;
         self.outer_id = id;
         self.counters.fragments_made += made;

@@ -41,7 +41,8 @@ pub fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination
         && field + 2 <= usize::from(packet.total)
     {
         let old = read16(ip, field);
-        let new = if quoted.protocol == ipv4::UDP { addresses.adjust_udp(old) } else { addresses.adjust(old) };
+        let new =
+            if quoted.protocol == ipv4::UDP { addresses.adjust_udp(old) } else { addresses.adjust(old) };
         write16(ip, field, new);
         whole = whole.replace(old, new);
     }
@@ -68,7 +69,13 @@ pub struct Error {
 
 /// Writes an error that quotes the `quoted` bytes of IPv4 packet at `l3`, so that the error's own IPv4 header stands
 /// behind `front` bytes. The error's total length, or `None` without room.
-pub fn write_error<F: Frame>(frame: &mut F, l3: usize, quoted: usize, front: usize, error: &Error) -> Option<u16> {
+pub fn write_error<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    quoted: usize,
+    front: usize,
+    error: &Error,
+) -> Option<u16> {
     let quoted = quoted.min(QUOTED);
     frame.truncate(l3 + quoted);
     let headers = ipv4::LENGTH + icmp::LENGTH;

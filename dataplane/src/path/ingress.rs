@@ -56,8 +56,9 @@ impl State {
         for place in 0..open {
             let number = usize::from(self.scratch.open[place]) % BURST;
             let packet = self.scratch.packets[number];
-            verdicts[number] =
-                self.ingress(&mut frames[number], &packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
+            verdicts[number] = self
+                .ingress(&mut frames[number], &packet, buffers, now, now_s)
+                .unwrap_or_else(|verdict| verdict);
         }
     }
 
@@ -205,10 +206,10 @@ impl State {
         }
         let l3 = usize::from(packet.l3);
         write::translate(&mut frame.data_mut()[l3..], packet, entry.proxy, entry.host);
-        let finish = |frame: &mut F, l3: usize, total: u16| {
-            write::deliver(frame, l3, total, &hop).then_some(hop.port)
-        };
-        let (first, made) = fragment::split(frame, packet, hop.mtu, buffers, |frame, total| finish(frame, 0, total))?;
+        let finish =
+            |frame: &mut F, l3: usize, total: u16| write::deliver(frame, l3, total, &hop).then_some(hop.port);
+        let (first, made) =
+            fragment::split(frame, packet, hop.mtu, buffers, |frame, total| finish(frame, 0, total))?;
         let port = finish(frame, l3, first).ok_or(DropReason::NoHeadroom)?;
         self.counters.fragments_made += made;
         self.bindings[packet.slot as usize].count_in(packet.total, seconds(now));
@@ -227,7 +228,8 @@ impl State {
         now: Nanos,
     ) -> Verdict {
         let entry = self.bindings[packet.slot as usize];
-        let Some(tunnel) = self.tunnels.at(entry.tunnel).copied().filter(|tunnel| tunnel.inner_mtu != 0) else {
+        let Some(tunnel) = self.tunnels.at(entry.tunnel).copied().filter(|tunnel| tunnel.inner_mtu != 0)
+        else {
             return Verdict::Drop(reason);
         };
         if !self.may_answer(packet, now) {

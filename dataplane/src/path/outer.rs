@@ -25,7 +25,12 @@ const PORT_FIRST: u16 = 49152;
 
 impl State {
     /// An ICMP error to one of our outside addresses. `None`: it is not about a tunnel.
-    pub(super) fn outer_error<F: Frame>(&mut self, frame: &mut F, packet: &Packet, now: Nanos) -> Option<Verdict> {
+    pub(super) fn outer_error<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Option<Verdict> {
         let l3 = usize::from(packet.l3);
         let ip = frame.data().get(l3..l3 + usize::from(packet.total))?;
         let message = &ip[usize::from(packet.l4)..];
@@ -50,7 +55,11 @@ impl State {
         // The id stands in the second word of each of the three headers; in GRE it fills the word. A quote of 64 bits
         // (RFC 792) reaches it in GRE alone.
         let quotes_id = ip.len() >= header + 8;
-        let id = if encapsulation == Encapsulation::Gre { read32(ip, header + 4) } else { read32(ip, header + 4) >> 8 };
+        let id = if encapsulation == Encapsulation::Gre {
+            read32(ip, header + 4)
+        } else {
+            read32(ip, header + 4) >> 8
+        };
         let of = |tunnel: &crate::tunnel::Entry| {
             tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
         };
@@ -61,7 +70,11 @@ impl State {
         if (kind, code) == (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
             let said = read16(message, 6);
             let sent = quoted.total_length;
-            let mtu = if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
+            let mtu = if said == 0 {
+                PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68)
+            } else {
+                said
+            };
             // The MTU changes only together with the event, so that the control thread always knows it.
             if let Some(before) = self.tunnels.at(tunnel.0).map(|entry| entry.mtu)
                 && let Some(mtu) = self.tunnels.narrow(tunnel, mtu)
@@ -76,7 +89,14 @@ impl State {
     }
 
     /// Turns the error into "host unreachable" from the proxy to the host whose packet stands at `inner` of the error.
-    fn tell_host<F: Frame>(&mut self, frame: &mut F, packet: &Packet, inner: usize, tunnel: u16, now: Nanos) -> Verdict {
+    fn tell_host<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        packet: &Packet,
+        inner: usize,
+        tunnel: u16,
+        now: Nanos,
+    ) -> Verdict {
         let unmatched = Verdict::Drop(DropReason::IcmpErrorUnmatched);
         let l3 = usize::from(packet.l3);
         let end = l3 + usize::from(packet.total);
@@ -86,7 +106,10 @@ impl State {
         let (length, Ok(header)) = (quoted.len(), ipv4::Header::parse_quoted(quoted)) else {
             return unmatched;
         };
-        if length < header.length() + 8 {
+        // RFC 1122 §3.2.2: no error about an error, nor about a later fragment.
+        let about_error = header.protocol == ipv4::ICMP
+            && icmp::Header::is_error(quoted.get(header.length()).copied().unwrap_or(0));
+        if length < header.quoted_least() || about_error || header.fragment_offset != 0 {
             return unmatched;
         }
         let slot = match self.slot_of_tag(header.source) {
@@ -121,6 +144,10 @@ impl State {
             return unmatched;
         };
         super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host, entry.proxy);
-        if write::deliver(frame, 0, total, &hop) { Verdict::Forward(hop.port) } else { Verdict::Drop(DropReason::NoHeadroom) }
+        if write::deliver(frame, 0, total, &hop) {
+            Verdict::Forward(hop.port)
+        } else {
+            Verdict::Drop(DropReason::NoHeadroom)
+        }
     }
 }

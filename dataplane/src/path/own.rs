@@ -42,7 +42,9 @@ impl State {
     ) -> Verdict {
         match self.unbound(port, packet) {
             Some(verdict) => verdict,
-            None if self.is_own(Side::Inside, packet.destination) => self.to_us(Side::Inside, frame, packet, now),
+            None if self.is_own(Side::Inside, packet.destination) => {
+                self.to_us(Side::Inside, frame, packet, now)
+            }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
             None if self.is_proxy(packet.destination) => Verdict::Drop(DropReason::NoBinding),
             None => Verdict::Drop(DropReason::NoRoute),
@@ -51,7 +53,13 @@ impl State {
 
     /// A packet from outside that came through no tunnel.
     #[cold]
-    pub(super) fn outside_plain<F: Frame>(&mut self, port: PortId, frame: &mut F, l3: usize, now: Nanos) -> Verdict {
+    pub(super) fn outside_plain<F: Frame>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        l3: usize,
+        now: Nanos,
+    ) -> Verdict {
         let packet = match Packet::parse(frame.data(), l3) {
             Ok(packet) => packet,
             Err(reason) => return Verdict::Drop(reason),

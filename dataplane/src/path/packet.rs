@@ -173,7 +173,8 @@ impl Packet {
         if header.fragment_offset != 0 {
             self.flags |= LATER;
             // RFC 1858 §3, RFC 3128: a fragment must not overlap the TCP header of the first.
-            let overlaps = self.protocol == ipv4::TCP && usize::from(header.fragment_offset) * 8 < tcp::LENGTH;
+            let overlaps =
+                self.protocol == ipv4::TCP && usize::from(header.fragment_offset) * 8 < tcp::LENGTH;
             return if overlaps { Err(DropReason::FragmentTiny) } else { Ok(()) };
         }
         match self.protocol {
@@ -229,7 +230,7 @@ impl Packet {
         let at = usize::from(self.l4) + icmp::LENGTH;
         let bytes = ip.get(at..usize::from(self.total))?;
         let header = ipv4::Header::parse_quoted(bytes).ok()?;
-        (bytes.len() >= header.length() + 8).then_some((at, header))
+        (bytes.len() >= header.quoted_least()).then_some((at, header))
     }
 }
 

@@ -83,7 +83,15 @@ impl State {
             let binding = self.handle_of(self.scratch.packets[number].slot);
             let fate = Fate::from(verdict);
             self.trace.remaining -= 1;
-            if !self.offer(Event::Trace(TraceRecord { port, length, before, length_after, after, binding, fate })) {
+            if !self.offer(Event::Trace(TraceRecord {
+                port,
+                length,
+                before,
+                length_after,
+                after,
+                binding,
+                fate,
+            })) {
                 self.counters.traces_lost += 1;
             }
         }
@@ -105,7 +113,8 @@ fn matches(filter: &TraceFilter, port: PortId, frame: &[u8]) -> bool {
     };
     let l4 = link.length() + outer.length();
     let inner = INNER.into_iter().map(|offset| l4 + offset).find_map(|at| {
-        let tunnel = matches!(outer.protocol, ipv4::GRE | ipv4::UDP) && read16(frame, at - 2) == ethernet::IPV4;
+        let tunnel =
+            matches!(outer.protocol, ipv4::GRE | ipv4::UDP) && read16(frame, at - 2) == ethernet::IPV4;
         frame.get(at..).filter(|_| tunnel).and_then(|ip| ipv4::Header::parse_quoted(ip).ok())
     });
     let has = |header: &ipv4::Header, address: u32| header.source == address || header.destination == address;

@@ -15,7 +15,8 @@ const PORT_FIRST: u16 = 49152;
 /// `ip` begins with the IPv4 header; the time to live is at least 2.
 #[inline(always)]
 pub fn translate(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) {
-    let change = Sum::default().replace_words(packet.source, source).replace_words(packet.destination, destination);
+    let change =
+        Sum::default().replace_words(packet.source, source).replace_words(packet.destination, destination);
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[8] = header[8].wrapping_sub(1);
         // The word of the time to live fell by 0x0100: adding ~0x0100 subtracts it.

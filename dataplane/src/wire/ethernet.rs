@@ -39,7 +39,8 @@ impl Header {
 impl Wire for Header {
     #[inline(always)]
     fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
-        let Some([d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = bytes.first_chunk::<LENGTH>() else {
+        let Some([d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = bytes.first_chunk::<LENGTH>()
+        else {
             return Err(DropReason::Truncated);
         };
         let mut header = Self {

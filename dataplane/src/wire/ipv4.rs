@@ -97,6 +97,12 @@ impl Header {
         })
     }
 
+    /// The least that an ICMP error quotes of this packet: its header and 64 bits, if it has as many (RFC 792).
+    pub fn quoted_least(&self) -> usize {
+        let whole = usize::from(self.total_length);
+        (usize::from(self.header_length) + 8).min(whole.max(usize::from(self.header_length)))
+    }
+
     /// Whether it is a fragment, first or later.
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
@@ -182,8 +188,8 @@ pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, Dr
     std::iter::from_fn(move || {
         loop {
             match *bytes {
-                [] | [0, ..] => return None,           // end of options
-                [1, ref rest @ ..] => bytes = rest,    // no operation
+                [] | [0, ..] => return None,        // end of options
+                [1, ref rest @ ..] => bytes = rest, // no operation
                 [kind, length, ..] if length >= 2 && usize::from(length) <= bytes.len() => {
                     let (option, rest) = bytes.split_at(usize::from(length));
                     bytes = rest;
@@ -290,6 +296,8 @@ mod tests {
     #[test]
     fn masks_of_all_lengths() {
         assert_eq!((mask(0), mask(8), mask(31), mask(32)), (0, 0xff00_0000, 0xffff_fffe, 0xffff_ffff));
-        assert!(within(0x0a01_0203, 0x0a00_0000, 8) && !within(0x0b01_0203, 0x0a00_0000, 8) && within(5, 9, 0));
+        assert!(
+            within(0x0a01_0203, 0x0a00_0000, 8) && !within(0x0b01_0203, 0x0a00_0000, 8) && within(5, 9, 0)
+        );
     }
 }
