@@ -2,10 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+mod block;
+mod c2c;
 pub mod engine;
 pub mod frame;
+mod h2h;
+mod keyed;
 pub mod limits;
 pub mod message;
+mod negotiate;
 pub mod policy;
 pub mod pow;
 pub mod tlv;

@@ -215,6 +215,14 @@ impl Requirement {
         let item = raw.item(list, Ope::Query)?;
         let accept = Accept::compile(item, raw.value.map(|value| value.0))
             .map_err(|expected| PolicyError::Value { list, item, expected })?;
+        let sound = matches!(accept, Accept::Any) || accept.bound().is_some_and(|bits| bits <= 32);
+        if item == Item::CesPow && !sound {
+            return Err(PolicyError::Value {
+                list,
+                item,
+                expected: "expected no value, or the bits, 0 to 32",
+            });
+        }
         let cmp = raw.cmp.unwrap_or_default();
         Ok(Self { item, optional: cmp == Cmp::Optional, accept, query: render(Ope::Query, cmp, item, None) })
     }

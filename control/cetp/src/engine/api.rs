@@ -102,13 +102,33 @@ pub enum Family {
 }
 
 /// A routing locator's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum LocatorAddress {
     /// IPv4 or IPv6.
     Ip(IpAddr),
     /// Ethernet.
     Mac([u8; 6]),
+}
+
+impl LocatorAddress {
+    /// Its family.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Ip(IpAddr::V4(_)) => Family::Ipv4,
+            Self::Ip(IpAddr::V6(_)) => Family::Ipv6,
+            Self::Mac(_) => Family::Eth,
+        }
+    }
+}
+
+impl std::fmt::Display for LocatorAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Mac([a, b, c, d, e, g]) => write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"),
+        }
+    }
 }
 
 /// One of our routing locators.

@@ -1,0 +1,556 @@
+//! A network of engines under a virtual clock: connections with a delay, that can be cut, and gateways that can crash.
+
+#![allow(dead_code)] // each test file uses a part
+
+use ces_cetp::engine::*;
+use ces_cetp::policy::{Book, PolicyFile};
+use ces_cetp::{Engine, Limits};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+pub const MS: Nanos = 1_000_000;
+pub const S: Nanos = 1_000_000_000;
+
+/// One way over the network.
+pub const DELAY: Nanos = 5 * MS;
+
+/// The owner's part: policies, tags, proxies, and a ledger of every reservation.
+pub struct Owner {
+    pub book: Book,
+    pub services: BTreeSet<String>,
+    pub reserved: BTreeSet<u32>,
+    pub up: BTreeMap<u32, H2hSession>,
+    pub next_tag: u32,
+    pub capacity: usize,
+    pub reserves: u64,
+    pub releases: u64,
+    pub ups: u64,
+    pub downs: u64,
+}
+
+impl Realm for Owner {
+    fn host_policy(
+        &self,
+        local: &str,
+        direction: Direction,
+        remote: &str,
+        remote_ces: &str,
+    ) -> Option<Arc<ces_cetp::Policy>> {
+        self.book.host(local, direction, remote, remote_ces)
+    }
+
+    fn is_service(&self, fqdn: &str) -> bool {
+        self.services.contains(fqdn)
+    }
+
+    fn reserve(&mut self, _local: &str, _remote: &str, _ces: &str) -> Result<Reservation, ReserveError> {
+        if self.reserved.len() + self.up.len() >= self.capacity {
+            return Err(ReserveError::PoolEmpty);
+        }
+        self.reserves += 1;
+        self.next_tag = self.next_tag.wrapping_mul(2_654_435_761).wrapping_add(0x9E37_79B1).max(1);
+        let tag = self.next_tag;
+        assert!(self.reserved.insert(tag));
+        Ok(Reservation { tag, proxy: IpAddr::from([10, 0, (tag >> 8) as u8, tag as u8]) })
+    }
+
+    fn release(&mut self, tag: u32) {
+        self.releases += 1;
+        assert!(self.reserved.remove(&tag), "released twice, or never reserved: {tag}");
+    }
+}
+
+impl Owner {
+    fn apply(&mut self, output: &Output) {
+        match output {
+            Output::H2hUp { session } => {
+                self.ups += 1;
+                assert!(self.reserved.remove(&session.local_tag), "up without reservation");
+                assert!(session.hard_ttl_s > 0);
+                self.up.insert(session.local_tag, session.clone());
+            }
+            Output::H2hDown { local_tag, .. } => {
+                self.downs += 1;
+                assert!(self.up.remove(local_tag).is_some(), "down twice, or never up");
+            }
+            _ => {}
+        }
+    }
+}
+
+pub struct Node {
+    pub engine: Engine,
+    pub owner: Owner,
+    pub settings: Settings,
+    pub addr: IpAddr,
+    /// All outputs but Connect, Send, Close.
+    pub log: Vec<Output>,
+    pub sent: Vec<Vec<u8>>,
+    generation: u64,
+    /// Refuses connections, as a host without the service does.
+    pub refuses: bool,
+    /// Swallows connection attempts and data, as a dead host does.
+    pub is_dead: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    node: usize,
+    generation: u64,
+    conn: Option<ConnId>,
+    is_open: bool,
+}
+
+#[derive(Debug)]
+enum Event {
+    Arrive { link: usize },
+    Connected { link: usize },
+    Data { link: usize, to: usize, bytes: Vec<u8> },
+    Closed { link: usize, to: usize },
+}
+
+pub struct Lab {
+    pub nodes: Vec<Node>,
+    pub now: Nanos,
+    events: BTreeMap<(Nanos, u64), Event>,
+    next_event: u64,
+    links: Vec<[End; 2]>,
+    protos: Vec<(Proto, SocketAddr, SocketAddr)>,
+    by_conn: HashMap<(usize, u64, ConnId), (usize, usize)>,
+    /// Cuts what arrives into pieces of this size, if set.
+    pub chunk: Option<usize>,
+}
+
+pub fn locator(address: &str, preference: u32) -> Locator {
+    Locator {
+        address: LocatorAddress::Ip(address.parse().unwrap()),
+        preference,
+        order: 80,
+        alias: "wan0".into(),
+    }
+}
+
+pub fn network_policy(ces_id: &str) -> String {
+    format!(
+        r#"{{"request":[{{"group":"ces","code":"cesid"}},{{"group":"ces","code":"fw_version","value":"0.1"}},
+        {{"group":"ces","code":"ttl","value":{{"min":"600","max":"7200"}}}},
+        {{"group":"rloc","code":"ipv4"}},{{"group":"payload","code":"vxlan"}},{{"group":"payload","code":"geneve"}}],
+        "offer":[{{"group":"ces","code":"cesid","value":"{ces_id}"}},{{"group":"ces","code":"fw_version","value":"0.1"}},
+        {{"group":"ces","code":"ttl","value":"7200"}},{{"group":"rloc","code":"ipv4"}},
+        {{"group":"payload","code":"vxlan"}},{{"group":"payload","code":"geneve"}}],
+        "available":[{{"group":"ces","code":"cesid","value":"{ces_id}"}},{{"group":"ces","code":"fw_version","value":"0.1"}},
+        {{"group":"ces","code":"ttl","value":"7200"}},{{"group":"ces","code":"pow"}},{{"group":"rloc","code":"ipv4"}},
+        {{"group":"payload","code":"vxlan"}},{{"group":"payload","code":"geneve"}}]}}"#
+    )
+}
+
+pub fn settings(ces_id: &str, address: &str) -> Settings {
+    Settings {
+        ces_id: ces_id.into(),
+        network_policy: Arc::new(serde_json::from_str(&network_policy(ces_id)).unwrap()),
+        locators: vec![locator(address, 100)],
+        payloads: vec![
+            PayloadOffer { encapsulation: Encapsulation::Vxlan, preference: 80 },
+            PayloadOffer { encapsulation: Encapsulation::Geneve, preference: 40 },
+        ],
+        trusted: Vec::new(),
+        believe_unauthenticated: true,
+        limits: Limits::default(),
+    }
+}
+
+/// Policies for `count` hosts that may all reach and be reached; those of `strict` ask for an acknowledgement.
+pub fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cetp::policy::Entry> {
+    let one = |index: usize| {
+        let fqdn = format!("h{index}.{realm}");
+        let ack = if strict.contains(&index) { r#",{"group":"control","code":"ack"}"# } else { "" };
+        let json = format!(
+            r#"[{{"type":"hostpolicy","fqdn":"{fqdn}","direction":"outbound","policy":{{
+            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},{{"group":"control","code":"hard_ttl","cmp":"optional"}}],
+            "offer":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
+                {{"group":"control","code":"hard_ttl","value":"120"}}],
+            "available":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
+                {{"group":"control","code":"hard_ttl","value":"120"}},{{"group":"control","code":"ack"}}]}}}},
+            {{"type":"hostpolicy","fqdn":"{fqdn}","direction":"inbound","policy":{{
+            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}}{ack}],
+            "available":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
+                {{"group":"control","code":"hard_ttl","value":"180"}}]}}}}]"#
+        );
+        PolicyFile::from_json(&json).unwrap().policies
+    };
+    (0..count).flat_map(one).collect()
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            now: 0,
+            events: BTreeMap::new(),
+            next_event: 0,
+            links: Vec::new(),
+            protos: Vec::new(),
+            by_conn: HashMap::new(),
+            chunk: None,
+        }
+    }
+
+    /// gwa.demo. and gwb.demo., each with `hosts` hosts h0, h1, …
+    pub fn pair(hosts: usize) -> Self {
+        let mut lab = Self::new();
+        lab.add(settings("gwa.demo.", "192.0.2.1"), host_policies("gwa.demo.", hosts, &[]));
+        lab.add(settings("gwb.demo.", "192.0.2.2"), host_policies("gwb.demo.", hosts, &[]));
+        lab
+    }
+
+    pub fn add(&mut self, settings: Settings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
+        let index = self.nodes.len();
+        let addr: IpAddr = [192, 0, 2, index as u8 + 1].into();
+        let book = Book::new(policies).unwrap();
+        let services = book.local_names().map(|(name, _)| name.to_owned()).collect();
+        let owner = Owner {
+            book,
+            services,
+            reserved: BTreeSet::new(),
+            up: BTreeMap::new(),
+            next_tag: 1000 * (index as u32 + 1),
+            capacity: usize::MAX,
+            reserves: 0,
+            releases: 0,
+            ups: 0,
+            downs: 0,
+        };
+        let engine = Engine::new(settings.clone(), [index as u8 + 1; 32], self.now).unwrap();
+        self.nodes.push(Node {
+            engine,
+            owner,
+            settings,
+            addr,
+            log: Vec::new(),
+            sent: Vec::new(),
+            generation: 0,
+            refuses: false,
+            is_dead: false,
+        });
+        index
+    }
+
+    pub fn endpoints(&self, node: usize, count: u16, proto: Proto) -> Vec<Endpoint> {
+        let one = |index| Endpoint {
+            addr: self.nodes[node].addr,
+            port: 49_001 + index,
+            proto,
+            order: 10,
+            preference: 100 + index,
+            alias: None,
+        };
+        (0..count).map(one).collect()
+    }
+
+    pub fn request(
+        &self,
+        from: usize,
+        source: &str,
+        to: usize,
+        destination: &str,
+        endpoints: u16,
+    ) -> H2hRequest {
+        H2hRequest {
+            source: source.into(),
+            destination: destination.into(),
+            ces_id: self.nodes[to].settings.ces_id.clone(),
+            endpoints: self.endpoints(to, endpoints, Proto::Tls),
+        }
+        .tap(|_| assert_ne!(from, to))
+    }
+
+    /// Host `h{a}` of `from` asks for `h{b}` of `to`.
+    pub fn ask(&mut self, from: usize, a: usize, to: usize, b: usize) -> Asked {
+        let source = format!("h{a}.{}", self.nodes[from].settings.ces_id);
+        let destination = format!("h{b}.{}", self.nodes[to].settings.ces_id);
+        let request = self.request(from, &source, to, &destination, 3);
+        self.negotiate(from, request)
+    }
+
+    pub fn negotiate(&mut self, from: usize, request: H2hRequest) -> Asked {
+        let now = self.now;
+        let asked = self.with(from, |engine, owner| engine.negotiate(owner, request, now));
+        self.drain();
+        asked
+    }
+
+    pub fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, &mut Owner) -> R) -> R {
+        let node = &mut self.nodes[node];
+        let result = act(&mut node.engine, &mut node.owner);
+        self.drain();
+        result
+    }
+
+    fn schedule(&mut self, at: Nanos, event: Event) {
+        self.next_event += 1;
+        self.events.insert((at, self.next_event), event);
+    }
+
+    /// Carries out what the engines want.
+    pub fn drain(&mut self) {
+        for index in 0..self.nodes.len() {
+            while let Some(output) = self.nodes[index].engine.poll_output() {
+                self.nodes[index].owner.apply(&output);
+                let generation = self.nodes[index].generation;
+                match output {
+                    Output::Connect { conn, endpoint, .. } => {
+                        let target = self.nodes.iter().position(|node| node.addr == endpoint.addr);
+                        let link = self.links.len();
+                        let ours = End { node: index, generation, conn: Some(conn), is_open: true };
+                        let there = target.unwrap_or(usize::MAX);
+                        let theirs = End { node: there, generation: 0, conn: None, is_open: false };
+                        self.links.push([ours, theirs]);
+                        let local = SocketAddr::new(self.nodes[index].addr, 20_000 + (link % 40_000) as u16);
+                        self.protos.push((
+                            endpoint.proto,
+                            local,
+                            SocketAddr::new(endpoint.addr, endpoint.port),
+                        ));
+                        self.by_conn.insert((index, generation, conn), (link, 0));
+                        self.schedule(self.now + DELAY, Event::Arrive { link });
+                    }
+                    Output::Send { conn, bytes } => {
+                        let Some(&(link, side)) = self.by_conn.get(&(index, generation, conn)) else {
+                            panic!("sent on an unknown connection");
+                        };
+                        assert!(self.links[link][side].is_open, "sent on a closed connection");
+                        self.nodes[index].sent.push(bytes.clone());
+                        self.schedule(self.now + DELAY, Event::Data { link, to: 1 - side, bytes });
+                    }
+                    Output::Close { conn } => {
+                        if let Some(&(link, side)) = self.by_conn.get(&(index, generation, conn)) {
+                            self.links[link][side].is_open = false;
+                            self.schedule(self.now + DELAY, Event::Closed { link, to: 1 - side });
+                        }
+                    }
+                    other => self.nodes[index].log.push(other),
+                }
+            }
+        }
+    }
+
+    fn live(&self, link: usize, side: usize) -> Option<(usize, ConnId)> {
+        let end = self.links[link][side];
+        let node = self.nodes.get(end.node)?;
+        let is_live = end.is_open && node.generation == end.generation && !node.is_dead;
+        end.conn.filter(|_| is_live).map(|conn| (end.node, conn))
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Arrive { link } => {
+                let [ours, theirs] = self.links[link];
+                let (proto, local, remote) = self.protos[link];
+                let Some(node) = self.nodes.get(theirs.node) else { return };
+                if node.is_dead {
+                    return;
+                }
+                let refuses = node.refuses;
+                let generation = node.generation;
+                let ces_id = (proto == Proto::Tls).then(|| self.nodes[ours.node].settings.ces_id.clone());
+                let accepted = if refuses || !self.links[link][0].is_open {
+                    None
+                } else {
+                    let node = &mut self.nodes[theirs.node];
+                    node.engine.handle_accepted(PeerIdentity { ces_id }, remote, local, now).ok()
+                };
+                match accepted {
+                    Some(conn) => {
+                        let end = &mut self.links[link][1];
+                        (end.generation, end.conn, end.is_open) = (generation, Some(conn), true);
+                        self.by_conn.insert((theirs.node, generation, conn), (link, 1));
+                        self.schedule(now + DELAY, Event::Connected { link });
+                    }
+                    // Accepted and closed at once, or refused: the connection ends either way.
+                    None => self.schedule(now + DELAY, Event::Closed { link, to: 0 }),
+                }
+            }
+            Event::Connected { link } => {
+                if let Some((node, conn)) = self.live(link, 0) {
+                    let (proto, local, remote) = self.protos[link];
+                    let there = self.links[link][1].node;
+                    let ces_id = (proto == Proto::Tls).then(|| self.nodes[there].settings.ces_id.clone());
+                    let Node { engine, owner, .. } = &mut self.nodes[node];
+                    engine.handle_connected(owner, conn, PeerIdentity { ces_id }, local, remote, now);
+                }
+            }
+            Event::Data { link, to, bytes } => {
+                if let Some((node, conn)) = self.live(link, to) {
+                    let chunk = self.chunk.unwrap_or(bytes.len().max(1));
+                    for piece in bytes.chunks(chunk) {
+                        let Node { engine, owner, .. } = &mut self.nodes[node];
+                        engine.handle_received(owner, conn, piece, now);
+                    }
+                }
+            }
+            Event::Closed { link, to } => {
+                if let Some((node, conn)) = self.live(link, to) {
+                    self.links[link][to].is_open = false;
+                    let Node { engine, owner, .. } = &mut self.nodes[node];
+                    engine.handle_closed(owner, conn, now);
+                }
+            }
+        }
+    }
+
+    /// Runs until nothing is under way in the network, or that time.
+    pub fn run_for(&mut self, duration: Nanos) {
+        let end = self.now + duration;
+        self.drain();
+        loop {
+            let event = self.events.keys().next().map(|key| key.0);
+            let dead = |node: &Node| node.is_dead;
+            let timer = self.nodes.iter().filter(|n| !dead(n)).filter_map(|n| n.engine.poll_timeout()).min();
+            let Some(at) = event.into_iter().chain(timer).min().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            if event == Some(at) {
+                let ((_, _), event) = self.events.pop_first().unwrap();
+                self.step(event);
+            } else {
+                let now = self.now;
+                for node in self.nodes.iter_mut().filter(|node| !node.is_dead) {
+                    if node.engine.poll_timeout().is_some_and(|at| at <= now) {
+                        node.engine.handle_timeout(&mut node.owner, now);
+                        assert!(
+                            node.engine.poll_timeout().is_none_or(|at| at > now),
+                            "a timer that does not move"
+                        );
+                    }
+                }
+            }
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// Open connections as the network sees them.
+    pub fn open_links(&self) -> Vec<usize> {
+        (0..self.links.len())
+            .filter(|link| self.live(*link, 0).is_some() && self.live(*link, 1).is_some())
+            .collect()
+    }
+
+    /// Cuts a connection: both ends hear of it, what is on the way is lost.
+    pub fn cut(&mut self, link: usize) {
+        self.events.retain(|_, event| !matches!(event, Event::Data { link: l, .. } if *l == link));
+        for side in 0..2 {
+            if let Some((node, conn)) = self.live(link, side) {
+                self.links[link][side].is_open = false;
+                let now = self.now;
+                let Node { engine, owner, .. } = &mut self.nodes[node];
+                engine.handle_closed(owner, conn, now);
+            }
+        }
+        self.drain();
+    }
+
+    /// The gateway's process dies and starts again with nothing; its connections are closed by its kernel.
+    pub fn restart(&mut self, index: usize) {
+        for link in self.open_links() {
+            if let Some(side) = self.links[link].iter().position(|end| end.node == index) {
+                self.links[link][side].is_open = false;
+                self.schedule(self.now + DELAY, Event::Closed { link, to: 1 - side });
+            }
+        }
+        self.forget(index);
+    }
+
+    /// The same, but nobody is told: the machine lost power.
+    pub fn forget(&mut self, index: usize) {
+        let seed = [100 + self.next_event as u8; 32];
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.generation += 1;
+        node.engine = Engine::new(node.settings.clone(), seed, now).unwrap();
+        node.owner.reserved.clear();
+        node.owner.up.clear();
+        (node.owner.reserves, node.owner.releases, node.owner.ups, node.owner.downs) = (0, 0, 0, 0);
+    }
+
+    /// No reservation is lost: all that were made ended in a release or a session, and sessions are the engine's.
+    pub fn check_ledger(&self) {
+        for node in &self.nodes {
+            let owner = &node.owner;
+            assert_eq!(owner.reserves, owner.releases + owner.ups + owner.reserved.len() as u64);
+            assert_eq!(owner.up.len() as u64, owner.ups - owner.downs);
+            let engine: BTreeSet<u32> = node.engine.sessions().map(|session| session.local_tag).collect();
+            assert_eq!(engine, owner.up.keys().copied().collect::<BTreeSet<_>>());
+            if node.engine.pending() == 0 {
+                assert!(owner.reserved.is_empty(), "reservations leaked: {:?}", owner.reserved);
+            }
+        }
+    }
+
+    /// The result of the last negotiation of these two.
+    pub fn result(
+        &self,
+        node: usize,
+        source: &str,
+        destination: &str,
+    ) -> Option<Result<(u32, IpAddr), Failure>> {
+        self.nodes[node].log.iter().rev().find_map(|output| match output {
+            Output::NegotiationDone { source: s, destination: d, result, .. }
+                if **s == *source && **d == *destination =>
+            {
+                Some(*result)
+            }
+            _ => None,
+        })
+    }
+
+    /// The results of all negotiations so far.
+    pub fn results(&self, node: usize) -> Vec<Result<(), Failure>> {
+        let result = |output: &Output| match output {
+            Output::NegotiationDone { result, .. } => Some(result.map(|_| ())),
+            _ => None,
+        };
+        self.nodes[node].log.iter().filter_map(result).collect()
+    }
+
+    /// The sessions of both ends fit together: each of `a`'s with `b` has its mirror there.
+    pub fn assert_mirrored(&self, a: usize, b: usize) {
+        let of = |x: usize, y: usize| -> Vec<&H2hSession> {
+            let there = &self.nodes[y].settings.ces_id;
+            self.nodes[x].owner.up.values().filter(|session| session.ces_id == *there).collect()
+        };
+        let (ours, theirs) = (of(a, b), of(b, a));
+        assert_eq!(ours.len(), theirs.len(), "{ours:#?}\n{theirs:#?}");
+        for session in ours {
+            let mirror = theirs.iter().find(|other| other.local_tag == session.remote_tag);
+            let mirror = mirror.unwrap_or_else(|| panic!("no mirror of {session:?}"));
+            assert_eq!(mirror.remote_tag, session.local_tag);
+            assert_eq!(mirror.remote_fqdn, session.local_fqdn);
+            assert_eq!(mirror.local_fqdn, session.remote_fqdn);
+            assert_ne!(mirror.role, session.role);
+            assert_eq!(mirror.tunnel.encapsulation, session.tunnel.encapsulation);
+            assert_eq!(
+                (mirror.tunnel.local, mirror.tunnel.remote),
+                (session.tunnel.remote, session.tunnel.local)
+            );
+            assert_eq!(
+                (mirror.tunnel.id_in, mirror.tunnel.id_out),
+                (session.tunnel.id_out, session.tunnel.id_in)
+            );
+        }
+    }
+
+    pub fn events_of(&self, node: usize) -> VecDeque<&Output> {
+        self.nodes[node].log.iter().collect()
+    }
+}
+
+trait Tap: Sized {
+    fn tap(self, look: impl FnOnce(&Self)) -> Self {
+        look(&self);
+        self
+    }
+}
+
+impl Tap for H2hRequest {}
