@@ -46,7 +46,7 @@ pub struct Realm {
     /// Where proxy addresses come from. Each inside host has this whole pool for itself, lowest address first.
     #[serde(default = "default_proxy_pool")]
     pub proxy_pool: Ipv4Net,
-    /// Most bindings that one host may have at a time.
+    /// Most bindings that one host may have at a time; the size of the pool bounds it, too.
     #[serde(default = "default_host_bindings")]
     pub host_bindings: u32,
     /// How long a proxy address rests after its binding ended before another binding of that host gets it, in
@@ -357,12 +357,6 @@ impl Settings {
         if realm.host_bindings == 0 || realm.host_bindings > HOST_BINDINGS_MAX {
             found.add("realm.host_bindings", format!("1 to {HOST_BINDINGS_MAX} was expected"));
         }
-        if u64::from(realm.host_bindings) > pool_size(&pool) {
-            found.add(
-                "realm.host_bindings",
-                format!("{} bindings a host do not fit in the pool {pool}", realm.host_bindings),
-            );
-        }
         let longest = self.dns.connected_ttl_s.max(self.dns.new_ttl_s);
         if realm.proxy_rest_s < longest {
             found.add(
@@ -494,11 +488,6 @@ impl Problems {
     fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { key: key.into(), message: message.into() });
     }
-}
-
-/// How many addresses of a pool can be given out: all but the network's and the broadcast address.
-pub fn pool_size(pool: &Ipv4Net) -> u64 {
-    (1u64 << (32 - pool.prefix_len())).saturating_sub(2)
 }
 
 fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {

@@ -1,0 +1,256 @@
+//! Files of hosts and policies, and settings: what is understood, and what is said about what is not.
+
+mod lab;
+
+use ces_cetp::engine::Direction;
+use ces_cetp::tlv::Item;
+use ces_gateway::registry::{RuleLimits, load};
+use ces_gateway::{Settings, SourceFile};
+use lab::{A_OUTER, hosts, realm, settings};
+
+fn a() -> Settings {
+    settings("a", "cesa.demo.", "a.demo", A_OUTER)
+}
+
+fn errors(text: &str) -> Vec<String> {
+    load(&hosts(text), &a()).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_short_form_says_who_how_long_and_what() {
+    let (registry, policies) = load(&hosts(&realm("a.demo")), &a()).unwrap();
+    assert_eq!(registry.hosts().len(), 3);
+    assert_eq!(registry.host("www.h1.a.demo.").unwrap().name.as_str(), "h1.a.demo.");
+    let choose = |local, direction, remote| policies.choose(local, direction, remote, "cesb.demo.");
+    assert!(choose("h1.a.demo.", Direction::Outbound, "anything.example.").is_some());
+    // A service does not ask, and is reached as its host is.
+    assert!(choose("www.h1.a.demo.", Direction::Outbound, "h1.b.demo.").is_none());
+    assert!(choose("www.h1.a.demo.", Direction::Inbound, "h1.b.demo.").is_some());
+    assert!(choose("h1.a.demo.", Direction::Inbound, "h2.b.demo.").is_none());
+    assert!(choose("h3.a.demo.", Direction::Outbound, "h1.b.demo.").is_none());
+    let choosy = choose("h2.a.demo.", Direction::Inbound, "h2.b.demo.").unwrap();
+    assert_eq!(
+        choosy.limits,
+        RuleLimits {
+            protocol: Some(6),
+            port: Some(80),
+            rate_bps: Some(1_000_000),
+            hard_ttl_s: Some(60),
+            idle_ttl_s: Some(20),
+        }
+    );
+    assert!(choosy.policy.find_available(Item::ControlAck).is_some());
+    assert!(choosy.policy.offer().is_empty());
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_and_peers_narrow_it() {
+    let text = r#"
+        [[host]]
+        name = "h.a.demo"
+        address = "192.168.0.1"
+        policy = ["strict", "open"]
+        [[policy]]
+        name = "strict"
+        inbound = [
+            { from = "*.b.demo", peers = "cesb.demo", hard_ttl = "1m" },
+            { from = "*.b.demo", hard_ttl = "2m" },
+        ]
+        [[policy]]
+        name = "open"
+        inbound.from = "*"
+        "#;
+    let (_, policies) = load(&hosts(text), &a()).unwrap();
+    let hard = |remote, peer| {
+        policies.choose("h.a.demo.", Direction::Inbound, remote, peer).unwrap().limits.hard_ttl_s
+    };
+    assert_eq!(hard("x.b.demo.", "cesb.demo."), Some(60));
+    assert_eq!(hard("x.b.demo.", "cesc.demo."), Some(120));
+    assert_eq!(hard("x.c.demo.", "cesb.demo."), None);
+}
+
+#[test]
+fn the_full_form_wins_over_what_is_filled_in() {
+    let text = r#"
+        [[host]]
+        name = "h.a.demo"
+        address = "192.168.0.1"
+        services = [{ name = "db.a.demo", policy = "full" }]
+        policy = "none"
+        [[policy]]
+        name = "none"
+        outbound.to = "*.b.demo"
+        [[policy]]
+        name = "full"
+        [policy.inbound]
+        from = "*"
+        request = ["control.ack", { code = "control.caep", value = ["195.148.124.145"], optional = true }]
+        available = [{ code = "control.caep", value = "195.148.124.145" }]
+        "#;
+    let (_, policies) = load(&hosts(text), &a()).unwrap();
+    let rule = policies.choose("db.a.demo.", Direction::Inbound, "x.example.", "c.").unwrap();
+    let asked: Vec<(Item, bool)> = rule.policy.request().iter().map(|r| (r.item, r.optional)).collect();
+    assert_eq!(asked, [(Item::IdFqdn, false), (Item::ControlAck, false), (Item::ControlCaep, true)]);
+    assert!(policies.choose("h.a.demo.", Direction::Inbound, "x.example.", "c.").is_none());
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line_and_what_was_expected() {
+    let text = "\
+[[host]]
+name = \"h1.a.demo\"
+address = \"10.0.0.1\"
+policy = \"offce\"
+
+[[host]]
+name = \"h1.a.demo\"
+address = \"192.168.0.2\"
+
+[[host]]
+name = \"h.c.demo\"
+address = \"192.168.0.2\"
+
+[[policy]]
+name = \"office\"
+outbound.from = \"*\"
+inbound = [{ from = [] }, { from = \"*\", port = 80 }]
+
+[[policy]]
+name = \"office\"
+outbound.to = \"*\"
+
+[[policy]]
+name = \"empty\"
+";
+    let expected = [
+        "hosts.toml:16: policy \"office\": outbound: `to` was expected, not `from`",
+        "hosts.toml:17: policy \"office\": inbound: `from` is an empty list: it matches nobody",
+        "hosts.toml:17: policy \"office\": inbound: `port` needs a `protocol` such as \"tcp\"",
+        "hosts.toml:20: policy \"office\" is defined twice",
+        "hosts.toml:24: policy \"empty\" has no rule; `outbound` or `inbound` was expected",
+        "hosts.toml:3: h1.a.demo.: 10.0.0.1 lies in no network of the realm (192.168.0.0/24)",
+        "hosts.toml:4: h1.a.demo.: there is no policy \"offce\" (empty, office)",
+        "hosts.toml:7: h1.a.demo. is listed twice",
+        "hosts.toml:11: h.c.demo. lies in no zone of the realm (a.demo.)",
+        "hosts.toml:12: h.c.demo.: 192.168.0.2 is the address of h1.a.demo. already",
+    ];
+    assert_eq!(errors(text), expected);
+}
+
+#[test]
+fn a_mistake_in_the_form_is_told_with_its_line() {
+    for (text, line, expected) in [
+        ("[[host]]\nname = \"h.a.demo\"\nadress = \"1.2.3.4\"\n", 3, "unknown field `adress`"),
+        ("[[host]]\nname = \"h.a.demo\"\naddress = \"1.2.3\"\n", 3, "invalid IPv4 address"),
+        ("[[host]]\nname = \"a..b\"\naddress = \"1.2.3.4\"\n", 2, "empty label"),
+        ("[[policy]]\nname = \"p\"\ninbound.from = 5\n", 3, "one value or a list"),
+        ("[[policy]]\nname = \"p\"\ninbound = { from = \"*\", idle_ttl = \"soon\" }\n", 3, "\"15m\""),
+        ("[[policy]]\nname = \"p\"\ninbound = { from = \"*\", prot = 6 }\n", 3, "unknown field `prot`"),
+        ("[[policy]]\nname = \"p\"\ninbound = { from = \"*\", request = [\"ack\"] }\n", 3, "\"control.ack\""),
+        ("[[host]\n", 1, ""),
+    ] {
+        let found = errors(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("hosts.toml:{line}: ")), "{found:?}");
+        assert!(found[0].contains(expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_tlv_that_cetp_does_not_know_is_refused() {
+    let text = "[[policy]]\nname = \"p\"\ninbound = { from = \"*\", request = [\"control.nothing\"] }\n";
+    assert!(errors(text)[0].contains("control.nothing"), "{:?}", errors(text));
+    let network = "[[policy]]\nname = \"p\"\ninbound = { from = \"*\", request = [\"ces.pow\"] }\n";
+    assert!(!errors(network).is_empty());
+}
+
+#[test]
+fn the_references_policy_files_are_understood() {
+    let json = r#"[
+{ "type": "cespolicy", "proto": "tls", "cesid": "cesa.demo.",
+  "policy": { "request": [{ "ope": "query", "group": "ces", "code": "cesid" }], "offer": [], "available": [] } },
+{ "type": "cespolicy", "proto": "tls", "cesid": "other.demo.", "policy": { "request": [] } },
+{ "type": "hostpolicy", "fqdn": "h1.a.demo.", "direction": "inbound", "policy": {
+    "request": [{ "ope": "query", "group": "id", "code": "fqdn", "value": ["h9.b.demo."] },
+                { "ope": "query", "cmp": "optional", "group": "control", "code": "hard_ttl" }],
+    "available": [{ "ope": "info", "group": "control", "code": "hard_ttl", "value": "30" }] } },
+{ "type": "hostpolicy", "fqdn": "stranger.a.demo.", "direction": "outbound", "policy": {} }
+]"#;
+    let mut files = hosts(&realm("a.demo"));
+    files.push(SourceFile { path: "policies.json".into(), text: json.into() });
+    let (_, policies) = load(&files, &a()).unwrap();
+    assert!(policies.network().is_some());
+    // The rules of the TOML file come first, as the files do.
+    let rule = policies.choose("h1.a.demo.", Direction::Inbound, "h9.b.demo.", "cesb.demo.").unwrap();
+    assert_eq!(rule.limits.hard_ttl_s, Some(30));
+    let warnings: Vec<String> = policies.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["policies.json:9: a policy for stranger.a.demo., which is no host or service here"]
+    );
+
+    files[1].text = json.replace("\"outbound\"", "\"sideways\"");
+    let wrong = load(&files, &a()).unwrap_err();
+    assert!(wrong[0].to_string().starts_with("policies.json:9: "), "{wrong:?}");
+    assert!(wrong[0].message.contains("sideways"), "{wrong:?}");
+    files[1].text = "{".into();
+    assert!(load(&files, &a()).unwrap_err()[0].to_string().starts_with("policies.json:1: an array"));
+}
+
+#[test]
+fn settings_that_do_not_fit_together_name_the_key() {
+    let problems = |change: &dyn Fn(&mut Settings)| -> Vec<String> {
+        let mut settings = a();
+        change(&mut settings);
+        settings.check(&[A_OUTER]).iter().map(ToString::to_string).collect()
+    };
+    assert!(problems(&|_| {}).is_empty());
+    for (change, expected) in [
+        (
+            &(|s: &mut Settings| s.realm.proxy_pool = "192.168.0.0/16".parse().unwrap())
+                as &dyn Fn(&mut Settings),
+            "realm.proxy_pool: 192.168.0.0/16 overlaps the realm's network 192.168.0.0/24",
+        ),
+        (
+            &|s| s.realm.proxy_pool = "192.0.2.0/24".parse().unwrap(),
+            "realm.proxy_pool: 192.0.2.0/24 contains the gateway's own address 192.0.2.1",
+        ),
+        (
+            &|s| s.realm.proxy_pool = "10.64.1.0/16".parse().unwrap(),
+            "realm.proxy_pool: 10.64.1.0/16 has host bits set; write 10.64.0.0/16",
+        ),
+        (
+            &|s| s.realm.proxy_rest_s = 60,
+            "realm.proxy_rest_s: 60 s is shorter than the longest answer TTL (120 s); a cached answer would lead to \
+             another host",
+        ),
+        (&|s| s.dns.upstreams.clear(), "dns.upstreams: names no resolver"),
+        (&|s| s.dns.addresses.clear(), "dns.addresses: ns.a.demo. lies in a zone of ours"),
+        (&|s| s.cetp.endpoints[0].port = 0, "cetp.endpoints[0].port: 1 to 65535 was expected"),
+        (
+            &|s| s.cetp.locators[0].address = [1, 2, 3, 4].into(),
+            "cetp.locators[0].address: 1.2.3.4 is not an address of one of our ports",
+        ),
+        (&|s| s.cetp.locators[0].alias = "a?b".into(), "cetp.locators[0].alias: an alias consists of"),
+        (&|s| s.cetp.payloads.vxlan = None, ""),
+        (&|s| s.cetp.limits.peers = 0, "cetp.limits: peers"),
+        (
+            &|s| s.realm.networks.push("192.168.0.128/25".parse().unwrap()),
+            "realm.networks[1]: 192.168.0.128/25",
+        ),
+    ] {
+        let found = problems(change);
+        match expected {
+            "" => assert!(found.is_empty(), "{found:?}"),
+            _ => assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?} for {expected}"),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused() {
+    let text =
+        "[realm]\nname = \"a\"\nces_id = \"c.\"\nzones = []\nnetworks = []\nproxypool = \"10.0.0.0/8\"\n";
+    let wrong = toml::from_str::<Settings>(text).unwrap_err().to_string();
+    assert!(wrong.contains("proxypool"), "{wrong}");
+}

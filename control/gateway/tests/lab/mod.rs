@@ -1,0 +1,583 @@
+//! A small world in memory under a virtual clock: gateways, their hosts' queries, the resolver that knows where each
+//! zone is served, and the connections between gateways.
+//!
+//! Workers are a model here (what is inserted stands until it is removed or a test ends it); `packets.rs` uses real ones.
+
+#![allow(dead_code)] // each test program uses a part of it
+
+use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
+use ces_dataplane::tag::{Handle, Layout};
+use ces_dns::answer::{Answer, Voice};
+use ces_dns::message::{Query, Transport, parse};
+use ces_dns::outcome::{QueryOutcome, Side};
+use ces_gateway::counters::NegotiationOutcome;
+use ces_gateway::log::Entry;
+use ces_gateway::{Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{RData, Record, RecordType};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub const MS: u64 = 1_000_000;
+pub const S: u64 = 1_000_000_000;
+
+/// What the resolver does with a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// Answers: delegated zones by asking their gateway, `legacy.example.` by itself, NXDOMAIN for the rest.
+    Answers,
+    /// Says nothing.
+    Silent,
+    /// Refuses.
+    Refuses,
+}
+
+/// One gateway and what is around it.
+pub struct Node {
+    pub gateway: Gateway,
+    pub ces_id: String,
+    pub outer: Ipv4Addr,
+    pub settings: Settings,
+    pub zone: String,
+    /// What the workers hold.
+    pub bindings: BTreeMap<Handle, Binding>,
+    /// Every command, in order.
+    pub commands: Vec<(u32, Command)>,
+    /// Answers by token.
+    pub answers: HashMap<u64, Option<Vec<u8>>>,
+    /// Lines of the log.
+    pub log: Vec<Entry>,
+    pub other: Vec<Output>,
+    /// Counters that the worker answers with.
+    pub stats: BindingStats,
+    /// Insertions fail with this.
+    pub insert_error: Option<InsertError>,
+    /// Commands are kept back: the worker answers nothing.
+    pub workers_stuck: bool,
+    alive: bool,
+}
+
+/// The world.
+pub struct Lab {
+    pub now: u64,
+    pub nodes: Vec<Node>,
+    pub upstream: Upstream,
+    /// CETP messages are lost from now on, connections stay.
+    pub mute: bool,
+    /// Connections cannot be opened.
+    pub unreachable: bool,
+    pub upstream_queries: Vec<(String, RecordType)>,
+    pub cetp_frames: usize,
+    wires: HashMap<(usize, ConnId), (usize, ConnId)>,
+    next_token: u64,
+    /// One-way delay of everything that crosses, nanoseconds.
+    pub delay: u64,
+    late: BTreeMap<(u64, u64), Late>,
+    late_count: u64,
+}
+
+#[derive(Debug)]
+enum Late {
+    Cetp { to: usize, conn: ConnId, bytes: Vec<u8> },
+}
+
+pub fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settings {
+    let text = format!(
+        r#"
+        [realm]
+        name = "{name}"
+        ces_id = "{ces_id}"
+        zones = ["{zone}"]
+        networks = ["192.168.0.0/24"]
+        [dns]
+        upstreams = ["203.0.113.53"]
+        name_server = "ns.{zone}"
+        addresses = ["{outer}"]
+        [cetp]
+        endpoints = [{{ address = "{outer}", port = 48001 }}]
+        locators = [{{ address = "{outer}" }}]
+        "#
+    );
+    let settings: Settings = toml::from_str(&text).unwrap();
+    assert_eq!(settings.check(&[outer]), []);
+    settings
+}
+
+pub fn platform(seed: u8) -> Platform {
+    Platform {
+        workers: 1,
+        bindings_per_worker: 4096,
+        layout: Layout::new(1, 4096),
+        tag_key: [u32::from(seed), 2, 3, 4],
+        tunnels: 64,
+        neighbours: 1024,
+        addresses: Vec::new(),
+        outer_mtu: 1500,
+        upstream_sockets: 4,
+        seed: [seed; 32],
+    }
+}
+
+pub fn hosts(text: &str) -> Vec<SourceFile> {
+    vec![SourceFile { path: "hosts.toml".into(), text: text.into() }]
+}
+
+pub fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now: u64) -> Gateway {
+    let (registry, policies) = ces_gateway::registry::load(files, settings).unwrap();
+    let mut gateway = Gateway::new(settings.clone(), registry, policies, platform, now).unwrap();
+    let routes = [
+        Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
+        Route { network: "0.0.0.0/0".parse().unwrap(), via: Some(Ipv4Addr::new(192, 0, 2, 254)), port: 1 },
+    ];
+    gateway.set_routes(&routes, now);
+    gateway
+}
+
+pub const A_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const B_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const H1: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
+pub const H2: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 11);
+pub const H3: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 12);
+
+/// The same private addresses in both realms.
+pub fn realm(zone: &str) -> String {
+    let far = if zone == "a.demo" { "b.demo" } else { "a.demo" };
+    format!(
+        r#"
+        [[host]]
+        name = "h1.{zone}"
+        address = "192.168.0.10"
+        policy = ["office"]
+        services = ["www.h1.{zone}"]
+
+        [[host]]
+        name = "h2.{zone}"
+        address = "192.168.0.11"
+        policy = ["office", "choosy"]
+
+        # No policy: reaches nobody, is reached by nobody.
+        [[host]]
+        name = "h3.{zone}"
+        address = "192.168.0.12"
+
+        [[policy]]
+        name = "office"
+        outbound.to = ["*"]
+        inbound.from = ["h1.{far}", "h1.{zone}"]
+
+        [[policy]]
+        name = "choosy"
+        inbound = {{ from = "h2.{far}", protocol = "tcp", port = 80, hard_ttl = 60, idle_ttl = 20, rate_bps = "1M" }}
+        "#
+    )
+}
+
+impl Lab {
+    /// Realms a and b with the same private addresses.
+    pub fn new() -> Self {
+        Self::with(|_| {}, &realm("a.demo"), &realm("b.demo"))
+    }
+
+    pub fn with(change: impl Fn(&mut Settings), a: &str, b: &str) -> Self {
+        let mut lab = Self {
+            now: S,
+            nodes: Vec::new(),
+            upstream: Upstream::Answers,
+            mute: false,
+            unreachable: false,
+            upstream_queries: Vec::new(),
+            cetp_frames: 0,
+            wires: HashMap::new(),
+            next_token: 0,
+            delay: 0,
+            late: BTreeMap::new(),
+            late_count: 0,
+        };
+        for (i, (zone, outer, text)) in
+            [("a.demo", A_OUTER, a), ("b.demo", B_OUTER, b)].into_iter().enumerate()
+        {
+            let ces_id = format!("ces{zone}.");
+            let mut settings = settings(&zone[..1], &ces_id, zone, outer);
+            change(&mut settings);
+            let gateway = start(&settings, &hosts(text), platform(i as u8 + 1), lab.now);
+            lab.nodes.push(Node {
+                gateway,
+                ces_id,
+                outer,
+                settings,
+                zone: format!("{zone}."),
+                bindings: BTreeMap::new(),
+                commands: Vec::new(),
+                answers: HashMap::new(),
+                log: Vec::new(),
+                other: Vec::new(),
+                stats: BindingStats::default(),
+                insert_error: None,
+                workers_stuck: false,
+                alive: true,
+            });
+        }
+        lab.settle();
+        lab
+    }
+
+    /// A host asks; returns the token.
+    pub fn query(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> u64 {
+        self.query_as(node, Side::Inside, Transport::Udp, host, name, qtype)
+    }
+
+    pub fn query_as(
+        &mut self,
+        node: usize,
+        side: Side,
+        transport: Transport,
+        client: Ipv4Addr,
+        name: &str,
+        qtype: RecordType,
+    ) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        let bytes = question(name, qtype, token as u16);
+        self.raw_query(node, side, transport, client, &bytes, token);
+        token
+    }
+
+    pub fn raw_query(
+        &mut self,
+        node: usize,
+        side: Side,
+        transport: Transport,
+        client: Ipv4Addr,
+        bytes: &[u8],
+        token: u64,
+    ) {
+        let client = SocketAddr::new(client.into(), 5353);
+        let now = self.now;
+        self.nodes[node].gateway.handle_dns(side, transport, client, bytes, QueryToken(token), now);
+        self.settle();
+    }
+
+    /// A host asks and waits for the answer.
+    pub fn ask(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> Reply {
+        let token = self.query(node, host, name, qtype);
+        self.wait(node, token)
+    }
+
+    /// The answer's address.
+    pub fn address(&mut self, node: usize, host: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
+        self.ask(node, host, name, RecordType::A).address
+    }
+
+    /// Lets time pass until the answer is there; 10 s at most.
+    pub fn wait(&mut self, node: usize, token: u64) -> Reply {
+        let until = self.now + 10 * S;
+        while !self.nodes[node].answers.contains_key(&token) {
+            assert!(self.now < until, "no answer within 10 s");
+            self.advance(10 * MS);
+        }
+        self.reply(node, token).expect("no answer is wanted")
+    }
+
+    /// The answer, if there is one already.
+    pub fn reply(&self, node: usize, token: u64) -> Option<Reply> {
+        self.nodes[node].answers.get(&token)?.as_ref().map(|bytes| Reply::read(bytes))
+    }
+
+    /// Lets that much time pass, timers and all.
+    pub fn advance(&mut self, ns: u64) {
+        let end = self.now + ns;
+        self.settle();
+        loop {
+            let timers = self.nodes.iter().filter(|n| n.alive).filter_map(|n| n.gateway.poll_timeout());
+            let due = timers.chain(self.late.keys().next().map(|key| key.0)).min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = self.now.max(due);
+            while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let Late::Cetp { to, conn, bytes } = entry.remove();
+                let now = self.now;
+                self.nodes[to].gateway.handle_cetp_received(conn, &bytes, now);
+            }
+            for i in 0..self.nodes.len() {
+                if self.nodes[i].alive && self.nodes[i].gateway.poll_timeout().is_some_and(|t| t <= self.now)
+                {
+                    let now = self.now;
+                    self.nodes[i].gateway.handle_timeout(now);
+                }
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// Carries everything to where it belongs until nobody has anything to say.
+    pub fn settle(&mut self) {
+        loop {
+            let mut work = VecDeque::new();
+            for (i, node) in self.nodes.iter_mut().enumerate() {
+                while let Some(output) = node.gateway.poll_output() {
+                    work.push_back((i, output));
+                }
+            }
+            if work.is_empty() {
+                return;
+            }
+            for (i, output) in work {
+                self.carry(i, output);
+            }
+        }
+    }
+
+    fn carry(&mut self, i: usize, output: Output) {
+        let now = self.now;
+        match output {
+            Output::Answer { token, bytes } => {
+                assert!(self.nodes[i].answers.insert(token.0, Some(bytes)).is_none(), "answered twice");
+            }
+            Output::NoAnswer { token } => {
+                assert!(self.nodes[i].answers.insert(token.0, None).is_none(), "answered twice");
+            }
+            Output::Dataplane { worker, command } => self.work(i, worker, command),
+            Output::Upstream(transmit) => {
+                if let Some(bytes) = self.resolve(&transmit.bytes) {
+                    self.nodes[i].gateway.handle_upstream(transmit.server, transmit.socket, &bytes, now);
+                }
+            }
+            Output::CetpConnect { conn, endpoint, ces_id } => {
+                let far = self.nodes.iter().position(|n| n.alive && IpAddr::V4(n.outer) == endpoint.addr);
+                let Some(far) = far.filter(|_| !self.unreachable) else {
+                    return self.nodes[i].gateway.handle_cetp_closed(conn, now);
+                };
+                let identity = |ces_id: &str| PeerIdentity { ces_id: Some(ces_id.into()) };
+                let near = SocketAddr::new(self.nodes[i].outer.into(), 40_000 + conn.0 as u16);
+                let there = SocketAddr::new(self.nodes[far].outer.into(), endpoint.port);
+                assert_eq!(*ces_id, *self.nodes[far].ces_id);
+                let me = identity(&self.nodes[i].ces_id);
+                match self.nodes[far].gateway.handle_cetp_accepted(me, there, near, now) {
+                    Ok(accepted) => {
+                        self.wires.insert((i, conn), (far, accepted));
+                        self.wires.insert((far, accepted), (i, conn));
+                        let it = identity(&self.nodes[far].ces_id);
+                        self.nodes[i].gateway.handle_cetp_connected(conn, it, near, there, now);
+                    }
+                    Err(_) => self.nodes[i].gateway.handle_cetp_closed(conn, now),
+                }
+            }
+            Output::CetpSend { conn, bytes } => {
+                self.cetp_frames += 1;
+                if let Some((to, conn)) = self.wires.get(&(i, conn)).copied().filter(|_| !self.mute) {
+                    if self.delay > 0 {
+                        self.late_count += 1;
+                        self.late.insert((now + self.delay, self.late_count), Late::Cetp { to, conn, bytes });
+                    } else if self.nodes[to].alive {
+                        self.nodes[to].gateway.handle_cetp_received(conn, &bytes, now);
+                    }
+                }
+            }
+            Output::CetpClose { conn } => {
+                if let Some(far) = self.wires.remove(&(i, conn)) {
+                    self.wires.remove(&far);
+                    if self.nodes[far.0].alive {
+                        self.nodes[far.0].gateway.handle_cetp_closed(far.1, now);
+                    }
+                }
+            }
+            Output::Log(entry) => self.nodes[i].log.push(entry),
+            other => self.nodes[i].other.push(other),
+        }
+    }
+
+    fn work(&mut self, i: usize, worker: u32, command: Command) {
+        let now = self.now;
+        let node = &mut self.nodes[i];
+        node.commands.push((worker, command));
+        if node.workers_stuck {
+            return;
+        }
+        let event = match command {
+            Command::InsertBinding(handle, binding) => match node.insert_error {
+                Some(error) => Some(Event::InsertFailed(handle, error)),
+                None => {
+                    let pair = (binding.host, binding.proxy);
+                    assert!(node.bindings.values().all(|b| (b.host, b.proxy) != pair), "pair taken");
+                    assert!(node.bindings.insert(handle, binding).is_none(), "slot taken");
+                    None
+                }
+            },
+            Command::RemoveBinding(handle) => node
+                .bindings
+                .remove(&handle)
+                .map(|_| Event::BindingEnded(handle, EndReason::Removed, BindingStats::default())),
+            Command::ReadBinding(handle) => {
+                Some(Event::BindingStats(handle, node.bindings.get(&handle).map(|_| node.stats)))
+            }
+            _ => None,
+        };
+        if let Some(event) = event {
+            node.gateway.handle_event(worker, event, now);
+        }
+    }
+
+    /// A binding ends at the worker by itself.
+    pub fn end(&mut self, i: usize, handle: Handle, reason: EndReason) {
+        assert!(self.nodes[i].bindings.remove(&handle).is_some());
+        let event = Event::BindingEnded(handle, reason, BindingStats::default());
+        let now = self.now;
+        self.nodes[i].gateway.handle_event(0, event, now);
+        self.settle();
+    }
+
+    /// A gateway dies; its connections break.
+    pub fn kill(&mut self, i: usize) {
+        self.nodes[i].alive = false;
+        let now = self.now;
+        let broken: Vec<_> =
+            self.wires.iter().filter(|(from, _)| from.0 == i).map(|(from, to)| (*from, *to)).collect();
+        for (from, to) in broken {
+            self.wires.remove(&from);
+            self.wires.remove(&to);
+            self.nodes[to.0].gateway.handle_cetp_closed(to.1, now);
+        }
+        self.settle();
+    }
+
+    /// A gateway comes back with nothing but its files.
+    pub fn restart(&mut self, i: usize, text: &str) {
+        let settings = self.nodes[i].settings.clone();
+        self.nodes[i].gateway = start(&settings, &hosts(text), platform(i as u8 + 17), self.now);
+        self.nodes[i].bindings.clear();
+        self.nodes[i].commands.clear();
+        self.nodes[i].alive = true;
+        self.settle();
+    }
+
+    /// What the name server of the world answers.
+    fn resolve(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let query = parse(bytes, Transport::Udp).expect("the gateway asks well-formed questions");
+        let name = ces_dns::fqdn(&query.name);
+        self.upstream_queries.push((name.clone(), query.qtype));
+        match self.upstream {
+            Upstream::Silent => return None,
+            Upstream::Refuses => return Some(ces_dns::answer::refused(&query)),
+            Upstream::Answers => {}
+        }
+        let served = self.nodes.iter().position(|node| node.alive && name.ends_with(&node.zone));
+        if let Some(i) = served {
+            let client = SocketAddr::from(([203, 0, 113, 53], 5353));
+            let token = QueryToken(u64::MAX);
+            let (now, node) = (self.now, &mut self.nodes[i]);
+            node.gateway.handle_dns(Side::Outside, Transport::Udp, client, bytes, token, now);
+            let mut answer = None;
+            let mut rest = Vec::new();
+            while let Some(output) = node.gateway.poll_output() {
+                match output {
+                    Output::Answer { token: QueryToken(u64::MAX), bytes } => answer = Some(bytes),
+                    other => rest.push(other),
+                }
+            }
+            for output in rest {
+                self.carry(i, output);
+            }
+            return answer;
+        }
+        Some(world(&query, &name))
+    }
+
+    pub fn dns_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
+        self.nodes[i].gateway.counters().dns.value(Side::Inside, outcome)
+    }
+
+    pub fn outside_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
+        self.nodes[i].gateway.counters().dns.value(Side::Outside, outcome)
+    }
+
+    pub fn negotiation_count(&self, i: usize, outcome: NegotiationOutcome) -> u64 {
+        self.nodes[i].gateway.counters().negotiation_count(outcome)
+    }
+
+    /// The binding of a host and a proxy address.
+    pub fn binding(&self, i: usize, host: Ipv4Addr, proxy: Ipv4Addr) -> Option<(Handle, Binding)> {
+        let mut found = self.nodes[i].bindings.iter().filter(|(_, b)| (b.host, b.proxy) == (host, proxy));
+        found.next().map(|(handle, binding)| (*handle, *binding))
+    }
+
+    /// Both halves of the one session between a and b: their tags must point at each other.
+    pub fn assert_paired(&self, a: &Binding, b: &Binding, tags: (u32, u32)) {
+        let (Far::Tunnel { remote_tag: at_a, .. }, Far::Tunnel { remote_tag: at_b, .. }) = (a.far, b.far)
+        else {
+            panic!("both lead through a tunnel");
+        };
+        assert_eq!((at_a, at_b), (tags.1, tags.0));
+    }
+
+    /// Whether a line of the log says so.
+    pub fn logged(&self, i: usize, event: &str, reason: &str) -> bool {
+        self.nodes[i]
+            .log
+            .iter()
+            .any(|entry| entry.event == event && entry.reason.as_deref().unwrap_or_default().contains(reason))
+    }
+}
+
+/// The rest of the Internet: one legacy name, and nothing else.
+fn world(query: &Query, name: &str) -> Vec<u8> {
+    let answer = match (name, query.qtype) {
+        ("legacy.example.", RecordType::A) => {
+            let record = Record::from_rdata(query.name.clone(), 300, RData::A(A::new(198, 51, 100, 80)));
+            Answer::records(Voice::Recursive, vec![record])
+        }
+        ("legacy.example.", _) => Answer::no_data(Voice::Recursive, None),
+        _ => Answer::nx_domain(Voice::Recursive, None),
+    };
+    answer.emit(query)
+}
+
+/// A query as a host's stub resolver sends it.
+pub fn question(name: &str, qtype: RecordType, id: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.trim_end_matches('.').split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes.extend_from_slice(&u16::from(qtype).to_be_bytes());
+    bytes.extend_from_slice(&[0, 1]);
+    bytes
+}
+
+/// An answer, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    pub code: ResponseCode,
+    pub address: Option<Ipv4Addr>,
+    pub target: Option<String>,
+    pub ttl: Option<u32>,
+    pub answers: usize,
+    pub authoritative: bool,
+    pub id: u16,
+}
+
+impl Reply {
+    pub fn read(bytes: &[u8]) -> Self {
+        let message = Message::from_vec(bytes).expect("a well-formed answer");
+        let first = message.answers.first();
+        Self {
+            code: message.metadata.response_code,
+            address: first.and_then(|record| match &record.data {
+                RData::A(a) => Some(a.0),
+                _ => None,
+            }),
+            target: first.and_then(|record| match &record.data {
+                RData::PTR(name) => Some(name.0.to_ascii()),
+                _ => None,
+            }),
+            ttl: first.map(|record| record.ttl),
+            answers: message.answers.len(),
+            authoritative: message.metadata.authoritative,
+            id: message.metadata.id,
+        }
+    }
+}
