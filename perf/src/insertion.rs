@@ -115,3 +115,19 @@ fn measured(state: &mut State, commands: &[Command], now: u64) -> u64 {
     }
     machine::cycles() - begin
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realm::Way;
+    use ces_dataplane::msg::Encapsulation;
+
+    #[test]
+    fn every_binding_goes_in_again_and_again() {
+        let plan = Plan { way: Way::Egress, entries: 1000, tunnels: 20, encapsulation: Encapsulation::Vxlan };
+        let mut insertion = Insertion::new(plan, 64).unwrap();
+        let bindings: u64 = (0..100).map(|_| insertion.burst().packets).sum();
+        assert!(bindings > 5000);
+        insertion.check().unwrap();
+    }
+}

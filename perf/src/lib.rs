@@ -14,3 +14,4 @@ pub mod place;
 pub mod realm;
 pub mod report;
 pub mod rotation;
+pub mod turn;

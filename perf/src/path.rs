@@ -4,10 +4,10 @@ use crate::measure::{Burst, Case};
 use crate::packets::{Flow, Template};
 use crate::realm::{Plan, shuffled};
 use crate::rotation::{Rotation, Slot};
+use crate::turn::drops;
 use ces_dataplane::frame::{Buffers, Frame};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::path::process_burst;
-use ces_dataplane::reason::DropReason;
 use ces_dataplane::state::State;
 use ces_dataplane::verdict::Verdict;
 
@@ -112,17 +112,11 @@ impl<F: Slot> Path<F> {
         if self.strays == 0 && self.buffers.wanted == 0 {
             return Ok(());
         }
-        let drops: Vec<String> = DropReason::ALL
-            .iter()
-            .zip(&self.state.counters.drops)
-            .filter(|(_, count)| **count > 0)
-            .map(|(reason, count)| format!("{count} {}", reason.label()))
-            .collect();
         Err(format!(
             "{} of {} packets were not forwarded; drops: {}; frames wanted: {}",
             self.strays,
             self.packets,
-            if drops.is_empty() { "none".to_owned() } else { drops.join(", ") },
+            drops(&self.state.counters),
             self.buffers.wanted
         ))
     }
@@ -165,4 +159,25 @@ fn measured<F: Slot>(
     let begin = machine::cycles();
     process_burst(state, port, frames, verdicts, buffers, now);
     machine::cycles() - begin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realm::Way;
+    use ces_dataplane::msg::Encapsulation;
+
+    #[test]
+    fn every_packet_is_forwarded() {
+        for way in [Way::Egress, Way::Ingress, Way::Local] {
+            for entries in [1, 1000] {
+                let plan = Plan { way, entries, tunnels: 20, encapsulation: Encapsulation::Vxlan };
+                let mut path = Path::new(plan, Rotation::in_memory(1000, 64), 64).unwrap();
+                for _ in 0..100 {
+                    assert_eq!(path.burst().packets, 64);
+                }
+                path.check().unwrap();
+            }
+        }
+    }
 }

@@ -40,60 +40,66 @@ impl Slot for MemoryFrame {
     fn arrive(&mut self) {}
 }
 
-/// The circle.
+/// The circle, burst by burst.
 #[derive(Debug)]
 pub struct Rotation<F> {
-    frames: Vec<F>,
-    burst: usize,
+    bursts: Vec<Vec<F>>,
     turn: usize,
 }
 
 impl Rotation<MemoryFrame> {
     /// A circle of ordinary memory.
     pub fn in_memory(frames: usize, burst: usize) -> Self {
-        let mut circle = Vec::new();
-        circle.resize_with(frames.next_multiple_of(burst), MemoryFrame::empty);
-        Self { frames: circle, burst, turn: 0 }
+        Self::new(frames, burst, |circle, count| circle.resize_with(count, MemoryFrame::empty))
     }
 }
 
 impl Rotation<Mbuf> {
     /// A circle of so many mbufs of a pool; `None` if it has not so many.
     pub fn of_pool(pool: &Mempool, frames: usize, burst: usize) -> Option<Self> {
-        let mut circle = Vec::new();
-        pool.alloc_bulk(&mut circle, frames.next_multiple_of(burst)).then_some(Self {
-            frames: circle,
-            burst,
-            turn: 0,
-        })
+        let circle = Self::new(frames, burst, |circle, count| {
+            pool.alloc_bulk(circle, count);
+        });
+        circle.bursts.iter().all(|frames| frames.len() == burst).then_some(circle)
+    }
+}
+
+impl<F> Rotation<F> {
+    fn new(frames: usize, burst: usize, fill: impl Fn(&mut Vec<F>, usize)) -> Self {
+        let bursts = (0..frames.div_ceil(burst)).map(|_| {
+            let mut frames = Vec::with_capacity(burst);
+            fill(&mut frames, burst);
+            frames
+        });
+        Self { bursts: bursts.collect(), turn: 0 }
+    }
+
+    /// Frames in the circle.
+    pub fn len(&self) -> usize {
+        self.bursts.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
 impl<F: Slot> Rotation<F> {
     /// Writes every frame.
-    pub fn fill(&mut self, mut write: impl FnMut(&mut F)) {
-        self.frames.iter_mut().for_each(&mut write);
+    pub fn fill(&mut self, write: impl FnMut(&mut F)) {
+        self.bursts.iter_mut().flatten().for_each(write);
     }
 
-    /// Frames in the circle.
-    pub fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// Writes the burst on the other side of the circle, and gives the one whose turn it is.
-    pub fn advance(&mut self, write: impl FnMut(&mut F)) -> &mut [F] {
-        let bursts = self.frames.len() / self.burst;
-        let opposite = (self.turn + bursts / 2) % bursts * self.burst;
+    /// Writes the burst on the other side of the circle, and gives the one whose turn it is. Whoever takes its frames
+    /// puts as many back.
+    pub fn advance(&mut self, write: impl FnMut(&mut F)) -> &mut Vec<F> {
+        let opposite = (self.turn + self.bursts.len() / 2) % self.bursts.len();
         // With a single burst in the circle it is written just before its turn.
-        self.frames[opposite..opposite + self.burst].iter_mut().for_each(write);
-        let start = self.turn * self.burst;
-        self.turn = (self.turn + 1) % bursts;
-        let burst = &mut self.frames[start..start + self.burst];
+        self.bursts[opposite].iter_mut().for_each(write);
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.bursts.len();
+        let burst = &mut self.bursts[turn];
         burst.iter_mut().for_each(Slot::arrive);
         burst
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use ces_dataplane::frame::MemoryFrame;
+use ces_dataplane::io::memory::MemoryPool;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::path::BURST;
 use ces_dataplane::state::State;
@@ -14,6 +15,7 @@ use ces_perf::place::{self, Machine};
 use ces_perf::realm::{Plan, Way};
 use ces_perf::report::{Context, Report};
 use ces_perf::rotation::{COLD, Rotation, Slot};
+use ces_perf::turn::Turn;
 use clap::{Parser, ValueEnum};
 use dpdk::{Eal, Mbuf, Memory, Mempool, Options};
 use std::process::ExitCode;
@@ -60,6 +62,9 @@ struct Arguments {
     json: bool,
 }
 
+/// Frames in the pool beyond those in rotation, for what a worker makes itself.
+const SPARE: usize = 511;
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// Parse, TTL, checksum, forward with one flow: the yardstick.
@@ -70,6 +75,10 @@ enum Name {
     CesIngress,
     /// From a host to a host of the same realm.
     CesLocal,
+    /// Egress in whole turns of the worker: receive, path, send, events, expiry.
+    CesEgressWorker,
+    /// Ingress in whole turns of the worker.
+    CesIngressWorker,
     /// Making a binding, all tables.
     CesInsert,
 }
@@ -81,15 +90,17 @@ impl Name {
             Name::CesEgress => "ces-egress",
             Name::CesIngress => "ces-ingress",
             Name::CesLocal => "ces-local",
+            Name::CesEgressWorker => "ces-egress-worker",
+            Name::CesIngressWorker => "ces-ingress-worker",
             Name::CesInsert => "ces-insert",
         }
     }
 
     fn way(self) -> Way {
         match self {
-            Name::CesIngress => Way::Ingress,
+            Name::CesIngress | Name::CesIngressWorker => Way::Ingress,
             Name::CesLocal => Way::Local,
-            Name::Calibration | Name::CesEgress | Name::CesInsert => Way::Egress,
+            Name::Calibration | Name::CesEgress | Name::CesEgressWorker | Name::CesInsert => Way::Egress,
         }
     }
 }
@@ -175,6 +186,11 @@ fn count(arguments: &Arguments, name: Name, packets: u64) -> Result<(), String> 
             run(&mut path);
             path.check()?;
         }
+        Name::CesEgressWorker | Name::CesIngressWorker => {
+            let mut turn = Turn::new(plan, rotation(), arguments.burst, MemoryPool::new(SPARE))?;
+            run(&mut turn);
+            turn.check()?;
+        }
     }
     Ok(())
 }
@@ -193,14 +209,15 @@ impl Packets {
         let frames = arguments.frames().next_multiple_of(arguments.burst);
         // Two circles: the case's and the calibration's. 2,432 bytes a frame with all that a pool keeps of it, and on
         // ordinary pages a page of its own, because no frame of DPDK's crosses one.
-        let needed = 2 * frames as u64 * 4096;
+        let needed = (2 * frames + SPARE) as u64 * 4096;
         let mib = (needed >> 20) as u32 + 64;
         let huge = huge_pages_free_mib() >= u64::from(mib);
         let memory = if huge { Memory::HugePages } else { Memory::Ordinary { mib } };
         let options =
             Options { memory, core: 0, devices: Vec::new(), extra: vec!["--log-level=*:error".to_owned()] };
         let eal = Eal::start(&options).map_err(|error| error.to_string())?;
-        let pool = Mempool::new(&eal, "bench", 2 * frames as u32).map_err(|error| error.to_string())?;
+        let pool =
+            Mempool::new(&eal, "bench", (2 * frames + SPARE) as u32).map_err(|error| error.to_string())?;
         let described = format!(
             "{}: {frames} mbufs in rotation, {}, on {} pages",
             if arguments.warm { "warm" } else { "cold" },
@@ -264,10 +281,18 @@ fn run(arguments: &Arguments, name: Name) -> Result<(), String> {
             case.check()?;
             (measured, plan.entries, bytes, page_size, case.allocations_per_packet())
         }
+        Name::CesEgressWorker | Name::CesIngressWorker => {
+            let (rotation, pool) = (packets.rotation()?, packets.pool.clone());
+            let make = || Turn::new(plan, rotation, arguments.burst, pool);
+            let (mut case, bytes, page_size) = tables(&plan, make)?;
+            let measured = compare(&mut case, &mut calibration);
+            case.check()?;
+            (measured, plan.entries, bytes, page_size, case.allocations_per_packet())
+        }
     };
     let report = Report::new(name.text(), entries, arguments.burst, page_size, &measured, bytes, allocations);
     let variant = match name {
-        Name::CesEgress | Name::CesIngress => {
+        Name::CesEgress | Name::CesIngress | Name::CesEgressWorker | Name::CesIngressWorker => {
             let header = Encapsulation::from(arguments.encapsulation);
             format!(" ({header:?}, {} tunnels)", u32::from(plan.tunnels).min(plan.entries)).to_lowercase()
         }
