@@ -5,6 +5,8 @@
 //! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`path`] (how a
 //! burst goes from one to the other), [`state`] (what a worker owns and how the control thread changes it).
 
+#![forbid(unsafe_code)]
+
 pub mod binding;
 pub mod counters;
 pub mod frame;
