@@ -191,7 +191,7 @@ impl Gateway {
                 self.core.remove(partner);
                 true
             }
-            (Phase::Up, _) => self.engine.terminate_session(tag, self.core.now),
+            (Phase::Up, _) => self.engine.terminate_session(tag),
             _ => false,
         }
     }
@@ -199,7 +199,7 @@ impl Gateway {
     /// Ends all sessions with a peer; how many there were.
     pub fn terminate_sessions(&mut self, ces_id: &str, now: Nanos) -> usize {
         self.core.now = now;
-        let count = self.engine.terminate_sessions(ces_id, now);
+        let count = self.engine.terminate_sessions(ces_id);
         self.settle();
         count
     }

@@ -127,7 +127,7 @@ impl Gateway {
                 self.core.counters.negotiation(NegotiationOutcome::Exhausted);
                 self.core.log(line(Level::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
-                if !self.engine.terminate_session(agreed.local_tag, self.core.now) {
+                if !self.engine.terminate_session(agreed.local_tag) {
                     self.core.remove(self.core.slots.handle(agreed.local_tag));
                 }
             }
@@ -213,7 +213,7 @@ impl Gateway {
         match reach {
             Reach::Local { partner, .. } => self.core.remove(partner),
             _ => {
-                self.engine.terminate_session(tag, self.core.now);
+                self.engine.terminate_session(tag);
             }
         }
     }
@@ -269,7 +269,7 @@ impl Gateway {
                 self.engine.session_ended(tag, self.core.now);
             }
             _ if phase == Phase::Up => {
-                self.engine.terminate_session(tag, self.core.now);
+                self.engine.terminate_session(tag);
             }
             _ => {}
         }

@@ -48,7 +48,7 @@ impl Gateway {
         self.needs_no_restart(&settings)?;
         let engine_settings = network::engine_settings(&settings, &policies)?;
         let zones = network::zones(&settings)?;
-        self.engine.configure(engine_settings, now)?;
+        self.engine.configure(engine_settings)?;
         self.zones = zones;
         let before = std::mem::replace(&mut self.core.settings, settings);
         self.core.policies = policies;
@@ -168,7 +168,7 @@ impl Gateway {
                     self.core.remove(*partner);
                 }
                 _ => {
-                    self.engine.terminate_session(*tag, self.core.now);
+                    self.engine.terminate_session(*tag);
                 }
             }
         }

@@ -1,0 +1,422 @@
+//! Two gateways and their hosts, which use the same private addresses: from a query in one realm to bindings in both.
+
+mod lab;
+
+use ces_dataplane::msg::{Command, EndReason, Far, InsertError};
+use ces_dns::outcome::QueryOutcome;
+use ces_gateway::counters::NegotiationOutcome;
+use ces_gateway::snapshot::Role;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use lab::{H1, H2, H3, Lab, MS, S, Upstream, hosts, realm};
+use std::net::Ipv4Addr;
+
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
+
+/// The tags of the one session between a and b.
+fn tags(lab: &Lab) -> (u32, u32) {
+    let of = |i: usize| {
+        let bindings = lab.nodes[i].gateway.bindings(lab.now);
+        assert_eq!(bindings.len(), 1);
+        bindings[0].tag
+    };
+    (of(0), of(1))
+}
+
+#[test]
+fn a_far_name_becomes_a_proxy_address_and_a_binding_at_both_ends() {
+    let mut lab = Lab::new();
+    let reply = lab.ask(0, H1, "www.h1.b.demo", RecordType::A);
+    assert_eq!((reply.address, reply.ttl), (Some(FIRST), Some(30)));
+    let (_, a) = lab.binding(0, H1, FIRST).unwrap();
+    let (_, b) = lab.binding(1, H1, FIRST).unwrap();
+    lab.assert_paired(&a, &b, tags(&lab));
+    assert_eq!((a.idle_s, b.idle_s), (300, 300));
+    assert!(a.hard_s > 0 && a.hard_s == b.hard_s);
+
+    // Both ends see it under the other's name, and so do their hosts.
+    let at_a = &lab.nodes[0].gateway.bindings(lab.now)[0];
+    let at_b = &lab.nodes[1].gateway.bindings(lab.now)[0];
+    assert_eq!((&*at_a.local, &*at_a.remote, at_a.role), ("h1.a.demo.", "www.h1.b.demo.", Role::Initiator));
+    assert_eq!((&*at_b.local, &*at_b.remote, at_b.role), ("www.h1.b.demo.", "h1.a.demo.", Role::Responder));
+    let (ta, tb) = (at_a.tunnel.as_ref().unwrap(), at_b.tunnel.as_ref().unwrap());
+    assert_eq!((ta.local, ta.remote, ta.id_in), (tb.remote, tb.local, tb.id_out));
+    let reverse = "1.0.64.10.in-addr.arpa";
+    assert_eq!(lab.ask(0, H1, reverse, RecordType::PTR).target.unwrap(), "www.h1.b.demo.");
+    assert_eq!(lab.ask(1, H1, reverse, RecordType::PTR).target.unwrap(), "h1.a.demo.");
+    assert_eq!(lab.ask(0, H2, reverse, RecordType::PTR).code, ResponseCode::NXDomain);
+
+    // The second time costs nothing.
+    let frames = lab.cetp_frames;
+    let again = lab.ask(0, H1, "WWW.h1.b.demo", RecordType::A);
+    assert_eq!((again.address, again.ttl), (Some(FIRST), Some(120)));
+    let aaaa = lab.ask(0, H1, "www.h1.b.demo", RecordType::AAAA);
+    assert_eq!((aaaa.code, aaaa.answers), (ResponseCode::NoError, 0));
+    assert_eq!(lab.cetp_frames, frames);
+    assert_eq!(lab.dns_count(0, QueryOutcome::Negotiated), 1);
+    assert_eq!(lab.dns_count(0, QueryOutcome::Connected), 1);
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Initiated), 1);
+    assert_eq!(lab.negotiation_count(1, NegotiationOutcome::Accepted), 1);
+    assert_eq!(lab.nodes[0].gateway.counters().negotiation_time.count, 1);
+}
+
+#[test]
+fn the_worker_knows_tunnel_and_neighbours_before_the_binding_and_the_binding_before_the_answer() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    for node in &lab.nodes {
+        let position =
+            |wanted: fn(&Command) -> bool| node.commands.iter().position(|(_, c)| wanted(c)).unwrap();
+        let neighbour = position(|c| matches!(c, Command::SetNeighbour(..)));
+        let tunnel = position(|c| matches!(c, Command::SetTunnel(..)));
+        let binding = position(|c| matches!(c, Command::InsertBinding(..)));
+        assert!(neighbour < tunnel && tunnel < binding);
+        // The host's own MAC address and the next hop's are asked for ahead of the first packet.
+        let asked = node.other.iter().filter(|o| matches!(o, ces_gateway::Output::ResolveNeighbour { .. }));
+        assert_eq!(asked.count(), 2);
+    }
+}
+
+#[test]
+fn a_and_aaaa_asked_at_once_are_one_negotiation() {
+    let mut lab = Lab::new();
+    lab.delay = 5 * MS;
+    let aaaa = lab.query(0, H1, "h1.b.demo", RecordType::AAAA);
+    let a = lab.query(0, H1, "h1.b.demo", RecordType::A);
+    let again = lab.query(0, H1, "h1.b.demo", RecordType::A);
+    assert!(lab.reply(0, a).is_none());
+    assert_eq!(lab.wait(0, a).address, Some(FIRST));
+    assert_eq!(lab.wait(0, again).address, Some(FIRST));
+    let nothing = lab.wait(0, aaaa);
+    assert_eq!((nothing.code, nothing.answers), (ResponseCode::NoError, 0));
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Initiated), 1);
+    assert_eq!(lab.nodes[0].gateway.counters().joined, 2);
+    // AAAA alone begins one as well.
+    let alone = lab.ask(0, H1, "www.h1.b.demo", RecordType::AAAA);
+    assert_eq!((alone.code, alone.answers), (ResponseCode::NoError, 0));
+    assert_eq!(lab.nodes[0].bindings.len(), 2);
+}
+
+#[test]
+fn policy_on_either_side_is_nxdomain_and_our_own_is_asked_before_anything_is_sent() {
+    let mut lab = Lab::new();
+    // h3 has no policy here: nothing leaves.
+    assert_eq!(lab.ask(0, H3, "h1.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+    assert_eq!(lab.cetp_frames, 0);
+    assert!(lab.logged(0, "name refused", "no outbound policy"));
+    // h2 is not who h1 takes; h3 takes nobody.
+    assert_eq!(lab.ask(0, H2, "h1.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+    assert_eq!(lab.ask(0, H1, "h3.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+    assert_eq!(lab.dns_count(0, QueryOutcome::PolicyRefused), 3);
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::OutboundDenied), 1);
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Refused), 2);
+    assert_eq!(lab.negotiation_count(1, NegotiationOutcome::Refused), 2);
+    assert!(lab.nodes[0].bindings.is_empty() && lab.nodes[1].bindings.is_empty());
+    for node in &lab.nodes {
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+        assert_eq!(node.gateway.pools().proxies_used, 0);
+    }
+    assert!(lab.logged(1, "session refused", ""));
+    // A name that the far realm does not have is an ordinary NXDOMAIN.
+    assert_eq!(lab.ask(0, H1, "nobody.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+}
+
+#[test]
+fn the_narrower_of_both_policies_holds_at_both_ends() {
+    let mut lab = Lab::new();
+    let proxy = lab.address(0, H2, "h2.b.demo").unwrap();
+    let (_, a) = lab.binding(0, H2, proxy).unwrap();
+    let (_, b) = lab.binding(1, H2, FIRST).unwrap();
+    for (binding, is_serving) in [(a, false), (b, true)] {
+        assert_eq!((binding.hard_s, binding.idle_s), (60, 20));
+        let limits = binding.limits;
+        assert_eq!((limits.protocol, limits.port), (Some(6), Some(80)));
+        assert_eq!((limits.rate_bps, limits.port_is_inside), (Some(1_000_000), is_serving));
+    }
+    // An answer never outlives the binding.
+    assert_eq!(lab.ask(0, H2, "h2.b.demo", RecordType::A).ttl, Some(20));
+}
+
+#[test]
+fn both_directions_at_once_share_the_peer() {
+    let mut lab = Lab::new();
+    lab.delay = 3 * MS;
+    let one = lab.query(0, H1, "h1.b.demo", RecordType::A);
+    let other = lab.query(1, H1, "h1.a.demo", RecordType::A);
+    assert!(lab.wait(0, one).address.is_some());
+    assert!(lab.wait(1, other).address.is_some());
+    assert_eq!((lab.nodes[0].bindings.len(), lab.nodes[1].bindings.len()), (2, 2));
+    // Two bindings of one host towards the same far host have proxy addresses of their own.
+    let proxies: Vec<Ipv4Addr> = lab.nodes[0].bindings.values().map(|b| b.proxy).collect();
+    assert_ne!(proxies[0], proxies[1]);
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_is_servfail() {
+    let mut lab = Lab::new();
+    lab.unreachable = true;
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).code, ResponseCode::ServFail);
+    assert_eq!(lab.dns_count(0, QueryOutcome::NegotiationFailed), 1);
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Unreachable), 1);
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
+    assert!(lab.logged(0, "name failed", ""));
+}
+
+#[test]
+fn a_peer_that_dies_mid_negotiation_is_servfail() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.delay = 20 * MS;
+    let token = lab.query(0, H1, "www.h1.b.demo", RecordType::A);
+    lab.kill(1);
+    let begin = lab.now;
+    assert_eq!(lab.wait(0, token).code, ResponseCode::ServFail);
+    assert!(lab.now - begin <= 5 * S);
+    // What stood before stands on: H2H outlives the loss of connections.
+    assert_eq!(lab.nodes[0].bindings.len(), 1);
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [1]);
+}
+
+#[test]
+fn a_peer_that_is_silent_is_servfail_in_time() {
+    let mut lab = Lab::new();
+    lab.mute = true;
+    let begin = lab.now;
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).code, ResponseCode::ServFail);
+    assert!(lab.now - begin <= 5 * S, "{} ms", (lab.now - begin) / MS);
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
+}
+
+#[test]
+fn lifetimes_expire_at_each_end_without_a_message() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let frames = lab.cetp_frames;
+    let (at_a, _) = lab.binding(0, H1, FIRST).unwrap();
+    let (at_b, _) = lab.binding(1, H1, FIRST).unwrap();
+    lab.end(0, at_a, EndReason::Idle);
+    assert_eq!(lab.nodes[1].bindings.len(), 1);
+    lab.end(1, at_b, EndReason::Hard);
+    assert_eq!(lab.cetp_frames, frames);
+    for node in &lab.nodes {
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+        assert!(node.gateway.tunnels().is_empty());
+    }
+    let reverse = "1.0.64.10.in-addr.arpa";
+    assert_eq!(lab.ask(0, H1, reverse, RecordType::PTR).code, ResponseCode::NXDomain);
+    // The next query negotiates anew, and gets another address while the first one rests.
+    let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+    assert_eq!((reply.address, reply.ttl), (Some(Ipv4Addr::new(10, 64, 0, 2)), Some(30)));
+}
+
+#[test]
+fn one_end_that_expired_first_agrees_again_with_the_other() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let (at_a, _) = lab.binding(0, H1, FIRST).unwrap();
+    lab.end(0, at_a, EndReason::Idle);
+    let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+    assert_eq!(reply.code, ResponseCode::NoError, "{:?}", lab.nodes[1].log);
+    let proxy = reply.address.unwrap();
+    let (_, a) = lab.binding(0, H1, proxy).unwrap();
+    assert_eq!(lab.nodes[1].bindings.len(), 1);
+    let b = *lab.nodes[1].bindings.values().next().unwrap();
+    lab.assert_paired(&a, &b, tags(&lab));
+}
+
+#[test]
+fn a_terminated_session_ends_at_both_ends() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let (tag, _) = tags(&lab);
+    let now = lab.now;
+    assert!(lab.nodes[0].gateway.terminate_session(tag, now));
+    lab.settle();
+    for node in &lab.nodes {
+        assert!(node.bindings.is_empty());
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+    }
+    assert!(lab.logged(1, "session down", "the peer terminated it"));
+}
+
+#[test]
+fn a_slot_is_used_again_only_when_the_worker_has_let_go() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let (tag, _) = tags(&lab);
+    lab.nodes[0].workers_stuck = true;
+    let now = lab.now;
+    assert!(lab.nodes[0].gateway.terminate_session(tag, now));
+    lab.settle();
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [1]);
+    assert_eq!(lab.nodes[0].gateway.tunnels().len(), 1);
+    let (handle, _) = lab.binding(0, H1, FIRST).unwrap();
+    lab.end(0, handle, EndReason::Removed);
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
+    assert!(lab.nodes[0].gateway.tunnels().is_empty());
+    // Said twice, it is counted and harmless.
+    let event = ces_dataplane::msg::Event::BindingEnded(handle, EndReason::Removed, Default::default());
+    lab.nodes[0].gateway.handle_event(0, event, now);
+    assert_eq!(lab.nodes[0].gateway.counters().stale_events, 1);
+}
+
+#[test]
+fn a_binding_that_the_worker_refuses_ends_at_the_peer_too() {
+    let mut lab = Lab::new();
+    lab.nodes[0].insert_error = Some(InsertError::IndexFull);
+    lab.query(0, H1, "h1.b.demo", RecordType::A);
+    lab.advance(S);
+    for node in &lab.nodes {
+        assert!(node.bindings.is_empty());
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+        assert!(node.gateway.tunnels().is_empty());
+    }
+    lab.nodes[0].insert_error = None;
+    assert!(lab.address(0, H1, "h1.b.demo").is_some());
+}
+
+#[test]
+fn an_empty_pool_is_servfail_at_our_end_and_at_theirs() {
+    let one = |s: &mut ces_gateway::Settings| s.realm.host_bindings = 1;
+    let mut lab = Lab::with(one, &realm("a.demo"), &realm("b.demo"));
+    assert!(lab.address(0, H1, "h1.b.demo").is_some());
+    assert_eq!(lab.ask(0, H1, "www.h1.b.demo", RecordType::A).code, ResponseCode::ServFail);
+    assert_eq!(lab.dns_count(0, QueryOutcome::Exhausted), 1);
+    assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Exhausted), 1);
+    // The far end's pool is as empty.
+    let reply = lab.ask(0, H2, "h1.b.demo", RecordType::A);
+    assert_ne!(reply.code, ResponseCode::NoError);
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [1]);
+}
+
+#[test]
+fn more_negotiations_a_second_than_allowed_are_servfail() {
+    let text = realm("b.demo").replace("services = [\"www.h1.b.demo\"]", &{
+        let names: Vec<String> = (0..20).map(|n| format!("\"s{n}.b.demo\"")).collect();
+        format!("services = [{}]", names.join(", "))
+    });
+    let mut lab = Lab::with(|s| s.dns.negotiation_rate = 10, &realm("a.demo"), &text);
+    for n in 0..20 {
+        lab.query(0, H1, &format!("s{n}.b.demo"), RecordType::A);
+    }
+    lab.advance(20 * MS);
+    assert_eq!(lab.dns_count(0, QueryOutcome::NegotiationRate), 10);
+    assert_eq!(lab.dns_count(0, QueryOutcome::Negotiated), 10);
+}
+
+#[test]
+fn a_restarted_gateway_finds_together_with_its_peer_again() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.kill(1);
+    lab.restart(1, &realm("b.demo"));
+    lab.advance(S);
+    // The old session stands at a; a new name works, and so does the other direction.
+    assert!(lab.address(0, H1, "www.h1.b.demo").is_some());
+    assert!(lab.address(1, H1, "h1.a.demo").is_some());
+    // The restarted end asks for the pair that the other still holds the other way round.
+    lab.kill(0);
+    lab.restart(0, &realm("a.demo"));
+    let reply = lab.ask(0, H1, "www.h1.b.demo", RecordType::A);
+    assert_eq!(reply.code, ResponseCode::NoError, "{:?}", lab.nodes[1].log);
+    let (_, a) = lab.binding(0, H1, reply.address.unwrap()).unwrap();
+    let Far::Tunnel { remote_tag, .. } = a.far else { panic!() };
+    let at_b = lab.nodes[1].gateway.bindings(lab.now);
+    assert!(at_b.iter().any(|b| b.tag == remote_tag && &*b.local == "www.h1.b.demo."));
+}
+
+#[test]
+fn a_reload_keeps_what_is_allowed_and_ends_the_rest() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.address(0, H2, "h2.b.demo").unwrap();
+    lab.address(0, H1, "h2.a.demo").unwrap();
+    let reload = |lab: &mut Lab, text: &str| {
+        let settings = lab.nodes[0].settings.clone();
+        let (registry, policies) = ces_gateway::registry::load(&hosts(text), &settings).unwrap();
+        let now = lab.now;
+        let reloaded = lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+        lab.settle();
+        reloaded
+    };
+    // The same again changes nothing.
+    let same = reload(&mut lab, &realm("a.demo"));
+    assert_eq!(same, ces_gateway::Reloaded::default());
+    assert_eq!(lab.nodes[0].bindings.len(), 4);
+    // h2 loses its policies, h3 goes, h4 comes.
+    let text = realm("a.demo").replace("policy = [\"office\", \"choosy\"]", "").replace("h3.", "h4.");
+    let changed = reload(&mut lab, &text);
+    assert_eq!((changed.hosts_added, changed.hosts_removed, changed.hosts_changed), (1, 1, 0));
+    assert_eq!(changed.sessions_terminated, 3);
+    assert!(lab.binding(0, H1, FIRST).is_some());
+    assert_eq!((lab.nodes[0].bindings.len(), lab.nodes[1].bindings.len()), (1, 1));
+    assert_eq!(lab.ask(0, H2, "h2.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+    // h1 moves: to the workers it is another host.
+    let moved = reload(&mut lab, &realm("a.demo").replace("192.168.0.10\"", "192.168.0.20\""));
+    assert_eq!((moved.hosts_changed, moved.sessions_terminated), (1, 1));
+    assert!(lab.nodes[0].bindings.is_empty() && lab.nodes[1].bindings.is_empty());
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).code, ResponseCode::Refused);
+    assert!(lab.address(0, Ipv4Addr::new(192, 168, 0, 20), "h1.b.demo").is_some());
+    assert_eq!(lab.nodes[0].gateway.hosts(lab.now).len(), 3);
+}
+
+#[test]
+fn a_reload_that_needs_a_restart_changes_nothing() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let mut settings = lab.nodes[0].settings.clone();
+    settings.realm.proxy_pool = "10.65.0.0/16".parse().unwrap();
+    let now = lab.now;
+    let wrong = lab.nodes[0].gateway.reload(settings, Default::default(), Default::default(), now);
+    assert!(wrong.unwrap_err().contains("realm.proxy_pool"));
+    assert_eq!(lab.nodes[0].gateway.hosts(now).len(), 3);
+    assert_eq!(lab.nodes[0].bindings.len(), 1);
+}
+
+#[test]
+fn other_resolvers_are_asked_what_the_old_ones_still_owe() {
+    let mut lab = Lab::new();
+    lab.upstream = Upstream::Silent;
+    let token = lab.query(0, H1, "h1.b.demo", RecordType::A);
+    lab.upstream = Upstream::Answers;
+    let mut settings = lab.nodes[0].settings.clone();
+    settings.dns.forward_timeout_ms = 3000;
+    let (registry, policies) = ces_gateway::registry::load(&hosts(&realm("a.demo")), &settings).unwrap();
+    let now = lab.now;
+    lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+    lab.settle();
+    assert_eq!(lab.wait(0, token).address, Some(FIRST));
+}
+
+#[test]
+fn a_peer_is_terminated_with_all_its_sessions() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.address(0, H2, "h2.b.demo").unwrap();
+    let now = lab.now;
+    assert_eq!(lab.nodes[0].gateway.peers(now).len(), 1);
+    assert!(lab.nodes[0].gateway.terminate_peer("cesb.demo.", now));
+    lab.settle();
+    for node in &lab.nodes {
+        assert!(node.bindings.is_empty());
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+    }
+    assert!(lab.address(0, H1, "h1.b.demo").is_some(), "and may come again");
+}
+
+#[test]
+fn a_gateway_that_stops_says_goodbye_and_answers_who_waits() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.upstream = Upstream::Silent;
+    let forwarded = lab.query(0, H1, "x.example", RecordType::TXT);
+    let asked = lab.query(0, H1, "y.example", RecordType::A);
+    let now = lab.now;
+    lab.nodes[0].gateway.shutdown(now);
+    lab.settle();
+    assert_eq!(lab.reply(0, forwarded).unwrap().code, ResponseCode::ServFail);
+    assert_eq!(lab.reply(0, asked).unwrap().code, ResponseCode::ServFail);
+    assert_eq!(lab.nodes[0].gateway.pools().waiting, 0);
+    assert!(lab.nodes[0].bindings.is_empty());
+    assert!(lab.nodes[1].bindings.is_empty(), "{:?}", lab.nodes[1].log);
+}
