@@ -114,14 +114,20 @@ impl DnsTcp {
             let (mut socket, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(kind = "dns_accept", "cannot accept a connection: {error}");
                     return;
                 }
             };
             let of_client = self.per_client.get(&remote.ip()).copied().unwrap_or(0);
-            if self.clients.len() >= self.limits.connections as usize || of_client >= self.limits.connections_per_client {
+            if self.clients.len() >= self.limits.connections as usize
+                || of_client >= self.limits.connections_per_client
+            {
                 self.counters.refused += 1;
                 continue;
             }
@@ -144,7 +150,11 @@ impl DnsTcp {
             ));
             let (client, _) = self.clients.get_mut(reserved).expect("just inserted");
             let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.registry.reregister(&mut client.stream.socket, Owner::Dns.keyed(reserved), interest).is_err() {
+            if self
+                .registry
+                .reregister(&mut client.stream.socket, Owner::Dns.keyed(reserved), interest)
+                .is_err()
+            {
                 self.clients.remove(reserved);
                 continue;
             }
@@ -265,7 +275,8 @@ impl DnsTcp {
     /// Closes who has been idle. A client that waits for our answer is not idle.
     pub fn handle_timeout(&mut self, now: u64) {
         let idle = u64::from(self.limits.idle_s) * SECOND;
-        let late = |(client, _): &(Client, usize)| client.waiting == 0 && now.saturating_sub(client.last) >= idle;
+        let late =
+            |(client, _): &(Client, usize)| client.waiting == 0 && now.saturating_sub(client.last) >= idle;
         for key in self.clients.keys_where(late) {
             self.counters.idle += 1;
             self.close(key);

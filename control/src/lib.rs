@@ -1,10 +1,12 @@
 //! What surrounds the engines: the configuration, the control loop, sockets, the shadow TAPs, and what an operator sees.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod datagram;
 pub mod dns_tcp;
 pub mod log;
+pub mod metrics;
 pub mod netlink;
 pub mod peering;
 pub mod slots;
@@ -12,4 +14,5 @@ pub mod stream;
 pub mod tap;
 pub mod tls;
 pub mod tokens;
+pub mod trace;
 pub mod upstream;

@@ -213,7 +213,14 @@ impl Peering {
     // --- opening
 
     /// Opens a connection. If it cannot even be begun, the engine hears that it is closed.
-    pub fn connect(&mut self, conn: ConnId, endpoint: &Endpoint, ces_id: &Arc<str>, upper: &mut dyn Upper, now: u64) {
+    pub fn connect(
+        &mut self,
+        conn: ConnId,
+        endpoint: &Endpoint,
+        ces_id: &Arc<str>,
+        upper: &mut dyn Upper,
+        now: u64,
+    ) {
         let remote = SocketAddr::new(endpoint.addr, endpoint.port);
         if let Err(error) = self.begin(conn, remote, endpoint.proto, ces_id, now) {
             self.counters.connect_failed += 1;
@@ -236,8 +243,10 @@ impl Peering {
         let tls = match proto {
             Proto::Tcp => None,
             Proto::Tls => {
-                let credentials =
-                    self.credentials.as_ref().ok_or_else(|| io::Error::other("no certificates configured ([tls])"))?;
+                let credentials = self
+                    .credentials
+                    .as_ref()
+                    .ok_or_else(|| io::Error::other("no certificates configured ([tls])"))?;
                 Some(credentials.connect().map_err(io::Error::other)?)
             }
         };
@@ -259,7 +268,8 @@ impl Peering {
         let key = self.connections.insert(connection);
         let added = self.connections.get_mut(key).expect("just inserted");
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::Cetp.keyed(key), interest) {
+        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::Cetp.keyed(key), interest)
+        {
             self.connections.remove(key);
             return Err(error);
         }
@@ -279,7 +289,11 @@ impl Peering {
             let (socket, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(kind = "cetp_accept", "cannot accept a connection: {error}");
                     return;
@@ -340,7 +354,13 @@ impl Peering {
     }
 
     /// The transport stands: the engine hears of it.
-    fn established(&mut self, key: Key, expected: Option<&str>, identity: PeerIdentity, upper: &mut dyn Upper) -> bool {
+    fn established(
+        &mut self,
+        key: Key,
+        expected: Option<&str>,
+        identity: PeerIdentity,
+        upper: &mut dyn Upper,
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         let remote = connection.remote;
         if let (Some(expected), Some(is)) = (expected, &identity.ces_id)
@@ -541,7 +561,9 @@ impl Peering {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(Readable::Empty) };
         if connection.tls.is_none() {
             let readable = connection.stream.read(buffer)?;
-            if let (Readable::Some(length), Some(conn), Stage::Up) = (readable, connection.conn, &connection.stage) {
+            if let (Readable::Some(length), Some(conn), Stage::Up) =
+                (readable, connection.conn, &connection.stage)
+            {
                 upper.received(conn, &buffer[..length]);
             }
             return Ok(readable);
@@ -562,7 +584,8 @@ impl Peering {
                 && connection.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
             {
                 let expected = expected.clone();
-                let identity = connection.tls.as_ref().map(tls::peer).transpose().map_err(io::Error::other)?;
+                let identity =
+                    connection.tls.as_ref().map(tls::peer).transpose().map_err(io::Error::other)?;
                 if !self.established(key, expected.as_deref(), PeerIdentity { ces_id: identity }, upper) {
                     return Ok(Readable::Empty);
                 }

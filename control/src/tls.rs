@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, 
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, RootCertStore,
-    ServerConfig, ServerConnection, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName,
+    RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -233,14 +233,18 @@ impl Credentials {
         let leaf = chain.first().ok_or((Which::Certificate, "holds no certificate".to_owned()))?;
         let name = common_name(leaf).map_err(|error| (Which::Certificate, error.to_string()))?;
         if name.as_ref() != ces_id {
-            return Err((Which::Certificate, format!("names \"{name}\"; our CES id \"{ces_id}\" was expected")));
+            return Err((
+                Which::Certificate,
+                format!("names \"{name}\"; our CES id \"{ces_id}\" was expected"),
+            ));
         }
         for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-            verifier
-                .chain(leaf, &chain[1..], UnixTime::now(), usage)
-                .map_err(|error| (Which::Certificate, format!("peers will not take it: {}", complaint(&error))))?;
+            verifier.chain(leaf, &chain[1..], UnixTime::now(), usage).map_err(|error| {
+                (Which::Certificate, format!("peers will not take it: {}", complaint(&error)))
+            })?;
         }
-        let versions: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+        let versions: &[&rustls::SupportedProtocolVersion] =
+            &[&rustls::version::TLS13, &rustls::version::TLS12];
         let unfit = |error: rustls::Error| (Which::Key, format!("does not fit the certificate: {error}"));
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
@@ -288,7 +292,9 @@ fn complaint(error: &rustls::Error) -> String {
         E::Expired => "it has expired".to_owned(),
         E::NotValidYet => "it is not valid yet".to_owned(),
         E::UnknownIssuer => "none of the authorities in \"ca\" has signed it".to_owned(),
-        E::InvalidPurpose => "its extended key usage must name both serverAuth and clientAuth, or nothing".to_owned(),
+        E::InvalidPurpose => {
+            "its extended key usage must name both serverAuth and clientAuth, or nothing".to_owned()
+        }
         E::Other(other) => format!("{other} (X.509 version 3 was expected)"),
         other => other.to_string(),
     }

@@ -137,12 +137,19 @@ impl Upstream {
         let mut stream = Stream::new(TcpStream::connect(transmit.server)?, BACKLOG_BYTES);
         let framed = [&length.to_be_bytes(), &transmit.bytes[..]].concat();
         stream.queue(&framed).map_err(|_| io::Error::other("a query beyond 65,535 bytes"))?;
-        let connection =
-            Connection { stream, server: transmit.server, socket, answer: Vec::new(), deadline: now + TCP_NS };
+        let connection = Connection {
+            stream,
+            server: transmit.server,
+            socket,
+            answer: Vec::new(),
+            deadline: now + TCP_NS,
+        };
         let key = self.connections.insert(connection);
         let added = self.connections.get_mut(key).expect("just inserted");
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::UpstreamTcp.keyed(key), interest) {
+        if let Err(error) =
+            self.registry.register(&mut added.stream.socket, Owner::UpstreamTcp.keyed(key), interest)
+        {
             self.connections.remove(key);
             return Err(error);
         }
@@ -183,7 +190,11 @@ impl Upstream {
             Ok(true) => {
                 let connection = self.close(key);
                 if let Some(connection) = connection {
-                    answers.answered(connection.server, SocketKey::Tcp(connection.socket), &connection.answer[2..]);
+                    answers.answered(
+                        connection.server,
+                        SocketKey::Tcp(connection.socket),
+                        &connection.answer[2..],
+                    );
                 }
             }
             Err(error) => {

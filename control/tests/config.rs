@@ -61,11 +61,21 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("net_af_packet1,iface=veth-out", "net_af_packet1, iface=veth-out", "iface=veth-out", "contains a space"),
     ("addresses = [\"192.0.2.2/30\"]", "addresses = []", "addresses = []", "names no address"),
     ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.3/30\"]", "192.0.2.3/30", "no host's address"),
-    ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.168.0.1/16\"]", "192.168.0.1/16", "overlaps 192.168.10.1/24"),
+    (
+        "addresses = [\"192.0.2.2/30\"]",
+        "addresses = [\"192.168.0.1/16\"]",
+        "192.168.0.1/16",
+        "overlaps 192.168.10.1/24",
+    ),
     ("side = \"outside\"", "side = \"outside\"\nmtu = 100", "mtu = 100", "576 to 2022 was expected"),
     ("side = \"outside\"", "side = \"outside\"\nvlan = 4095", "vlan = 4095", "1 to 4094 was expected"),
     ("side = \"outside\"", "side = \"outside\"\nrx_descriptors = 1000", "rx_descriptors", "a power of two"),
-    ("side = \"outside\"", "side = \"outside\"\nnetworks = [\"10.0.0.0/8\"]", "networks = [\"10", "leave it out"),
+    (
+        "side = \"outside\"",
+        "side = \"outside\"\nnetworks = [\"10.0.0.0/8\"]",
+        "networks = [\"10",
+        "leave it out",
+    ),
     ("side = \"outside\"", "side = \"outside\"\ntcp = [0]", "tcp = [0]", "no TCP port"),
     // workers and memory
     ("cores = [1]", "cores = []", "cores = []", "1 to 64 was expected"),

@@ -2,8 +2,8 @@
 
 use ces_control::tls::{Credentials, common_name, peer};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::Connection;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ fn authority(name: &str) -> Authority {
 fn params(cn: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, cn);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params
 }
 
@@ -56,7 +57,12 @@ impl Drop for Files {
     }
 }
 
-fn load(trusted: &str, issuer: &Authority, params: &CertificateParams, ces_id: &str) -> Result<Credentials, String> {
+fn load(
+    trusted: &str,
+    issuer: &Authority,
+    params: &CertificateParams,
+    ces_id: &str,
+) -> Result<Credentials, String> {
     let files = Files::new();
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &issuer.issuer).unwrap();
@@ -164,7 +170,8 @@ fn a_client_without_a_certificate_is_refused() {
             .with_custom_certificate_verifier(std::sync::Arc::new(Anybody))
             .with_no_client_auth();
         let client =
-            rustls::ClientConnection::new(std::sync::Arc::new(config), "gwb.demo".try_into().unwrap()).unwrap();
+            rustls::ClientConnection::new(std::sync::Arc::new(config), "gwb.demo".try_into().unwrap())
+                .unwrap();
         let mut server = good(&authority("CA"), "gwb.demo.").accept().unwrap();
         let result = shake(&mut Connection::Client(client), &mut server);
         assert_eq!(result, Err(rustls::Error::NoCertificatesPresented));
@@ -233,7 +240,8 @@ fn a_key_of_another_certificate_is_named_with_its_file() {
     let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let certificate = params("gwa.demo.").signed_by(&key, &ca.issuer).unwrap();
     let (ca, cert) = (files.write("ca", &ca.pem), files.write("cert", &certificate.pem()));
-    let error = Credentials::load(&ca, &cert, &files.write("key", &other.serialize_pem()), "gwa.demo.").unwrap_err();
+    let error =
+        Credentials::load(&ca, &cert, &files.write("key", &other.serialize_pem()), "gwa.demo.").unwrap_err();
     assert!(error.to_string().contains("/key: does not fit the certificate"), "{error}");
     let error = Credentials::load(&ca, &cert, &files.write("empty", ""), "gwa.demo.").unwrap_err();
     assert!(error.to_string().contains("/empty: a private key in PEM was expected"), "{error}");

@@ -196,7 +196,10 @@ fn workers(config: &Config, found: &mut Problems) {
     found.within("worker.ring", u64::from(config.worker.ring), 256, 1 << 20);
     found.within("worker.frames", u64::from(config.worker.frames), 64, 1 << 16);
     if let Some(core) = config.control.core.filter(|core| cores.contains(core)) {
-        found.add("control.core", format!("core {core} is a worker's; the control thread needs another, or none here"));
+        found.add(
+            "control.core",
+            format!("core {core} is a worker's; the control thread needs another, or none here"),
+        );
     }
     found.within("memory.mib", u64::from(config.memory.mib), 32, 1 << 20);
     found.within("memory.mbufs", u64::from(config.memory.mbufs), 0, 1 << 24);
@@ -205,7 +208,10 @@ fn workers(config: &Config, found: &mut Problems) {
 fn routes(config: &Config, found: &mut Problems) {
     for (i, route) in config.route.iter().enumerate() {
         if route.to.addr() != route.to.network() {
-            found.add(format!("route[{i}].to"), format!("{} has host bits set; write {}", route.to, route.to.trunc()));
+            found.add(
+                format!("route[{i}].to"),
+                format!("{} has host bits set; write {}", route.to, route.to.trunc()),
+            );
         }
         let on_link = config.port.iter().flat_map(|port| &port.addresses).any(|net| net.contains(&route.via));
         if !on_link {
@@ -226,7 +232,10 @@ fn signalling(config: &Config, found: &mut Problems) {
         match endpoint.address {
             IpAddr::V4(address) if own.contains(&address) => {}
             IpAddr::V4(address) => {
-                found.add(format!("{key}.address"), format!("{address} is not an address of one of our ports"));
+                found.add(
+                    format!("{key}.address"),
+                    format!("{address} is not an address of one of our ports"),
+                );
             }
             IpAddr::V6(address) => {
                 found.add(format!("{key}.address"), format!("{address}: an IPv4 address was expected"));

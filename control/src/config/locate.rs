@@ -26,7 +26,8 @@ pub fn line_of(text: &str, key: &str) -> Option<usize> {
         // A section that is written as such starts at its header; a plain value at its key.
         line = Some(line_at(text, start(at.span().start, found)));
         value = Some(found.get_ref());
-        for index in indices.split('[').filter_map(|index| index.trim_end_matches(']').parse::<usize>().ok()) {
+        for index in indices.split('[').filter_map(|index| index.trim_end_matches(']').parse::<usize>().ok())
+        {
             let element = value.and_then(DeValue::as_array).and_then(|array| array.get(index));
             let Some(element) = element else { break };
             line = Some(line_at(text, element.span().start));

@@ -390,7 +390,9 @@ pub fn parse(path: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
     }
     let mut errors: Vec<_> = problems
         .into_iter()
-        .map(|problem| error(locate::line_of(text, &problem.key), format!("{}: {}", problem.key, problem.message)))
+        .map(|problem| {
+            error(locate::line_of(text, &problem.key), format!("{}: {}", problem.key, problem.message))
+        })
         .collect();
     errors.sort_by_key(|error| error.line);
     Err(errors)

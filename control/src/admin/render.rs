@@ -1,0 +1,443 @@
+//! Answers of `cesd` as a person reads them.
+
+use super::protocol::Topic;
+use super::table::{Table, bit_rate, bytes, count, duration};
+use crate::trace::protocol_name;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+fn text(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().unwrap_or(0)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn texts(value: &Value, key: &str) -> String {
+    let all: Vec<_> = list(&value[key]).iter().filter_map(Value::as_str).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
+}
+
+/// The answer to `show`.
+pub fn show(topic: Topic, answer: &Value) -> String {
+    match topic {
+        Topic::Ports => ports(answer),
+        Topic::Workers => workers(answer),
+        Topic::Bindings => bindings(answer),
+        Topic::Peers => peers(answer),
+        Topic::Hosts => hosts(answer),
+        Topic::Dns => dns(answer),
+        Topic::Drops => drops(answer),
+        Topic::Tunnels => tunnels(answer),
+        Topic::Neighbours => neighbours(answer),
+        Topic::Pools => pools(answer),
+    }
+}
+
+fn or_none(table: &Table, none: &str) -> String {
+    if table.is_empty() { format!("{none}\n") } else { table.text() }
+}
+
+fn ports(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "PORT",
+        "SIDE",
+        "LINK",
+        "ADDRESSES",
+        "MAC",
+        "MTU",
+        "VLAN",
+        "RX PACKETS",
+        "RX BYTES",
+        "TX PACKETS",
+        "TX BYTES",
+        "TAP",
+        "DEVICE",
+    ]);
+    let mut problems = String::new();
+    for port in list(answer) {
+        let link = match (&port["link"], &port["mbps"]) {
+            (Value::Bool(false), _) => "down".to_owned(),
+            (_, Value::Number(mbps)) => bit_rate(mbps.as_u64().unwrap_or(0) * 1_000_000),
+            (Value::Bool(true), _) => "up".to_owned(),
+            _ => "-".to_owned(),
+        };
+        table.row(vec![
+            text(port, "name"),
+            text(port, "side"),
+            link,
+            texts(port, "addresses"),
+            text(port, "mac"),
+            text(port, "mtu"),
+            text(port, "vlan"),
+            count(number(port, "rx_packets")),
+            bytes(number(port, "rx_bytes")),
+            count(number(port, "tx_packets")),
+            bytes(number(port, "tx_bytes")),
+            text(port, "tap"),
+            text(port, "device"),
+        ]);
+        for (key, what) in [
+            ("rx_missed", "missed by the device, its queue was full"),
+            ("rx_errors", "arrived damaged"),
+            ("tx_errors", "could not be sent"),
+            ("rx_no_buffer", "found no buffer"),
+        ] {
+            let lost = number(&port["device_counters"], key);
+            if lost > 0 {
+                let _ = writeln!(problems, "{}: {} packets {what}", text(port, "name"), count(lost));
+            }
+        }
+    }
+    table.text() + &problems
+}
+
+fn workers(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "WORKER",
+        "CORE",
+        "BUSY",
+        "PACKETS",
+        "CYCLES/PACKET",
+        "BINDINGS",
+        "PUNTED",
+        "INJECTED",
+        "HANDED OFF",
+    ]);
+    let mut rings = Table::new(&["WORKER", "RING", "DEPTH", "CAPACITY", "OVERFLOWS"]);
+    let mut bursts =
+        Table::new(&["WORKER", "BURSTS OF", "0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+"]);
+    for worker in list(answer) {
+        let punted: u64 =
+            worker["punts"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+        table.row(vec![
+            text(worker, "worker"),
+            text(worker, "core"),
+            format!("{:.1} %", worker["busy_percent"].as_f64().unwrap_or(0.0)),
+            count(number(worker, "packets")),
+            format!("{:.0}", worker["cycles_per_packet"].as_f64().unwrap_or(0.0)),
+            count(number(worker, "bindings")),
+            count(punted),
+            count(number(worker, "injected")),
+            count(number(worker, "handed_off")),
+        ]);
+        for ring in list(&worker["rings"]) {
+            rings.row(vec![
+                text(worker, "worker"),
+                text(ring, "ring"),
+                count(number(ring, "depth")),
+                count(number(ring, "capacity")),
+                count(number(ring, "overflows")),
+            ]);
+        }
+        let mut row = vec![text(worker, "worker"), String::new()];
+        row.extend(list(&worker["bursts"]).iter().map(|burst| count(burst.as_u64().unwrap_or(0))));
+        bursts.row(row);
+    }
+    format!("{}\n{}\n{}", table.text(), rings.text(), bursts.text())
+}
+
+fn tunnel_name(tunnel: &Value) -> String {
+    if tunnel.is_null() {
+        return "-".to_owned();
+    }
+    format!("{} {} > {}", text(tunnel, "encapsulation"), text(tunnel, "local"), text(tunnel, "remote"))
+}
+
+fn bindings(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "TAG",
+        "ROLE",
+        "LOCAL",
+        "HOST",
+        "REMOTE",
+        "PROXY",
+        "PEER",
+        "TUNNEL",
+        "OUT PACKETS",
+        "OUT BYTES",
+        "IN PACKETS",
+        "IN BYTES",
+        "IDLE",
+        "AGE",
+        "LIMITS",
+    ]);
+    for binding in list(answer) {
+        let stats = &binding["stats"];
+        let counted = |key: &str, show: fn(u64) -> String| {
+            if stats.is_null() { "-".to_owned() } else { show(number(stats, key)) }
+        };
+        let mut limits = Vec::new();
+        if let Some(protocol) = binding["protocol"].as_u64() {
+            limits.push(protocol_name(protocol as u8));
+        }
+        if let Some(port) = binding["port"].as_u64() {
+            limits.push(format!("port {port}"));
+        }
+        if let Some(rate) = binding["rate_bps"].as_u64() {
+            limits.push(bit_rate(rate));
+        }
+        table.row(vec![
+            format!("{:08x}", number(binding, "tag")),
+            text(binding, "role"),
+            text(binding, "local"),
+            text(binding, "host"),
+            text(binding, "remote"),
+            text(binding, "proxy"),
+            text(binding, "peer"),
+            tunnel_name(&binding["tunnel"]),
+            counted("out_packets", count),
+            counted("out_bytes", bytes),
+            counted("in_packets", count),
+            counted("in_bytes", bytes),
+            counted("idle_s", duration),
+            duration(number(binding, "age_s")),
+            if limits.is_empty() { "-".to_owned() } else { limits.join(", ") },
+        ]);
+    }
+    or_none(&table, "no bindings")
+}
+
+fn peers(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "PEER",
+        "STATE",
+        "ROLE",
+        "CONNECTIONS",
+        "SESSIONS",
+        "LIMIT",
+        "PENDING",
+        "LIFETIME LEFT",
+        "TUNNEL OUT",
+        "ID OUT",
+        "ID IN",
+    ]);
+    for peer in list(&answer["peers"]) {
+        let tunnel = if peer["tunnel_out"].is_null() { &peer["tunnel_in"] } else { &peer["tunnel_out"] };
+        table.row(vec![
+            text(peer, "ces_id"),
+            if peer["up"].as_bool() == Some(true) { "up" } else { "down" }.to_owned(),
+            text(peer, "role"),
+            texts(peer, "connections"),
+            count(number(peer, "sessions")),
+            count(number(peer, "session_limit")),
+            count(number(peer, "pending")),
+            duration(number(peer, "ttl_left_s")),
+            tunnel_name(tunnel),
+            text(tunnel, "id_out"),
+            text(tunnel, "id_in"),
+        ]);
+    }
+    let mut all = or_none(&table, "no peers");
+    let blocks = list(&answer["blocks"]);
+    if !blocks.is_empty() {
+        let mut table = Table::new(&["BLOCKED ADDRESS", "WHY", "LEFT"]);
+        for block in blocks {
+            table.row(vec![text(block, "addr"), text(block, "why"), duration(number(block, "left_s"))]);
+        }
+        let _ = write!(all, "\n{}", table.text());
+    }
+    let filters = list(&answer["filters"]);
+    if !filters.is_empty() {
+        let mut table = Table::new(&["FILTERED NAME", "END", "PEER", "LEFT"]);
+        for filter in filters {
+            let end = if filter["local"].as_bool() == Some(true) { "local" } else { "remote" };
+            let left = duration(number(filter, "left_s"));
+            table.row(vec![text(filter, "name"), end.to_owned(), text(filter, "ces_id"), left]);
+        }
+        let _ = write!(all, "\n{}", table.text());
+    }
+    let _ = write!(all, "\n{}", counters("CONNECTIONS", &answer["transport"]));
+    all
+}
+
+/// A map of counters, those that are not zero.
+fn counters(heading: &str, map: &Value) -> String {
+    let mut table = Table::new(&[heading, "COUNT"]);
+    for (key, value) in map.as_object().into_iter().flatten() {
+        let value = value.as_u64().unwrap_or(0);
+        if value > 0 {
+            table.row(vec![key.clone(), count(value)]);
+        }
+    }
+    or_none(&table, &format!("{heading}: none"))
+}
+
+fn hosts(answer: &Value) -> String {
+    let mut table = Table::new(&["HOST", "ADDRESS", "SERVICES", "BINDINGS", "OF", "WORKER", "BLOCKED FOR"]);
+    for host in list(answer) {
+        table.row(vec![
+            text(host, "name"),
+            text(host, "address"),
+            texts(host, "services"),
+            count(number(host, "bindings")),
+            count(number(host, "bindings_max")),
+            text(host, "worker"),
+            host["blocked_s"].as_u64().map_or_else(|| "-".to_owned(), duration),
+        ]);
+    }
+    or_none(&table, "no hosts")
+}
+
+fn dns(answer: &Value) -> String {
+    let all = &answer["counters"];
+    let mut table = Table::new(&["QUERY ENDED", "INSIDE", "OUTSIDE"]);
+    for (outcome, inside) in all["dns_inside"].as_object().into_iter().flatten() {
+        let (inside, outside) = (inside.as_u64().unwrap_or(0), number(&all["dns_outside"], outcome));
+        if inside + outside > 0 {
+            table.row(vec![outcome.clone(), count(inside), count(outside)]);
+        }
+    }
+    let negotiations = counters("NEGOTIATION ENDED", &all["negotiations"]);
+    let mut line = String::new();
+    let time = &all["negotiation_time"];
+    let samples = number(time, "count");
+    if samples > 0 {
+        let mean_ms = number(time, "sum_ns") as f64 / samples as f64 / 1e6;
+        let _ = writeln!(line, "a negotiation took {mean_ms:.2} ms on average");
+    }
+    let waiting = number(answer, "waiting");
+    let cached = number(answer, "cache_entries");
+    let _ = writeln!(line, "{} queries wait, {} entries in the cache", count(waiting), count(cached));
+    format!("{}\n{negotiations}\n{line}", or_none(&table, "no queries"))
+}
+
+fn drops(answer: &Value) -> String {
+    let mut table = Table::new(&["REASON", "PACKETS", "MEANING"]);
+    for drop in list(answer) {
+        let packets = number(drop, "packets");
+        if packets > 0 {
+            table.row(vec![text(drop, "reason"), count(packets), text(drop, "text").trim().to_owned()]);
+        }
+    }
+    or_none(&table, "no packet was dropped")
+}
+
+fn tunnels(answer: &Value) -> String {
+    let mut table =
+        Table::new(&["PEER", "ENCAPSULATION", "LOCAL", "REMOTE", "ID IN", "ID OUT", "MTU", "BINDINGS"]);
+    for tunnel in list(answer) {
+        table.row(
+            ["peer", "encapsulation", "local", "remote", "id_in", "id_out", "mtu", "bindings"]
+                .iter()
+                .map(|key| text(tunnel, key))
+                .collect(),
+        );
+    }
+    or_none(&table, "no tunnels")
+}
+
+fn neighbours(answer: &Value) -> String {
+    let mut table = Table::new(&["NEXT HOP", "PORT", "MAC", "USED"]);
+    for hop in list(&answer["neighbours"]) {
+        let used = if hop["used"].as_bool() == Some(true) { "yes" } else { "no" };
+        table.row(vec![text(hop, "address"), text(hop, "port"), text(hop, "mac"), used.to_owned()]);
+    }
+    let mut routes = Table::new(&["ROUTE", "VIA", "PORT"]);
+    for route in list(&answer["routes"]) {
+        routes.row(vec![text(route, "network"), text(route, "via"), text(route, "port")]);
+    }
+    format!("{}\n{}", or_none(&table, "no neighbours"), or_none(&routes, "no routes"))
+}
+
+fn pools(answer: &Value) -> String {
+    let mut table = Table::new(&["POOL", "USED", "OF"]);
+    let mut row = |name: String, used: u64, of: u64| {
+        table.row(vec![name, count(used), if of > 0 { count(of) } else { "-".to_owned() }]);
+    };
+    for (worker, used) in list(&answer["slots_used"]).iter().enumerate() {
+        row(
+            format!("bindings of worker {worker}"),
+            used.as_u64().unwrap_or(0),
+            number(answer, "slots_per_worker"),
+        );
+    }
+    row("tunnels".to_owned(), number(answer, "tunnels_used"), number(answer, "tunnels_max"));
+    row("next hops".to_owned(), number(answer, "neighbours_used"), number(answer, "neighbours_max"));
+    row("proxy addresses, all hosts".to_owned(), number(answer, "proxies_used"), 0);
+    row(
+        "proxy addresses, fullest host".to_owned(),
+        number(answer, "proxies_used_max"),
+        number(answer, "proxies_per_host"),
+    );
+    row("waiting queries".to_owned(), number(answer, "waiting"), number(answer, "waiting_max"));
+    table.text()
+}
+
+/// One traced packet.
+pub fn traced(item: &Value) -> String {
+    let mut line =
+        format!("{} in, {} bytes\n  {}\n", text(item, "port"), text(item, "length"), text(item, "before"));
+    if let Some(after) = item["after"].as_str() {
+        let _ = writeln!(line, "  → {after}");
+    }
+    if !item["binding"].is_null() {
+        let binding = &item["binding"];
+        let _ = writeln!(
+            line,
+            "  binding {:08x}: {} – {}",
+            number(binding, "tag"),
+            text(binding, "local"),
+            text(binding, "remote")
+        );
+    }
+    let _ = write!(line, "  {}", text(item, "decision"));
+    if let Some(reason) = item["reason"].as_str() {
+        let _ = write!(line, " {reason}");
+    }
+    if let Some(why) = item["why"].as_str() {
+        let _ = write!(line, " ({})", why.trim().trim_end_matches('.'));
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_topic_can_be_shown_when_there_is_nothing() {
+        for topic in <Topic as clap::ValueEnum>::value_variants() {
+            for empty in [json!([]), json!({}), json!(null)] {
+                assert!(!show(*topic, &empty).trim().is_empty(), "{topic:?} {empty}");
+            }
+        }
+    }
+
+    #[test]
+    fn drops_leave_out_what_did_not_happen() {
+        let answer = json!([
+            { "reason": "no_binding", "packets": 1234, "text": " No binding." },
+            { "reason": "truncated", "packets": 0, "text": " Cut." },
+        ]);
+        let shown = show(Topic::Drops, &answer);
+        assert!(
+            shown.contains("no_binding  1\u{202f}234  No binding.") && !shown.contains("truncated"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_traced_packet_shows_before_after_and_why() {
+        let shown = traced(&json!({
+            "port": "inside", "length": 98, "before": "IPv4 a > b", "after": null,
+            "decision": "drop", "reason": "no_binding", "why": " No binding for this host.",
+            "binding": null,
+        }));
+        assert_eq!(
+            shown,
+            "inside in, 98 bytes\n  IPv4 a > b\n  drop no_binding (No binding for this host)\n"
+        );
+    }
+}

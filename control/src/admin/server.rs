@@ -1,0 +1,257 @@
+//! The listening end of the admin socket.
+
+use super::protocol::{REQUEST_BYTES, Request, Response};
+use crate::slots::{Key, Slots};
+use crate::stream::{Readable, Stream};
+use crate::tokens::Owner;
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that may wait for a `cesctl` that does not read: a million bindings as JSON are below it.
+const BACKLOG_BYTES: usize = 1 << 30;
+/// Bytes that may wait before trace items are left out.
+pub const TRACE_BACKLOG_BYTES: usize = 4 << 20;
+
+struct Client {
+    stream: Stream<UnixStream>,
+    partial: Vec<u8>,
+    /// A request is being answered: the next one waits.
+    busy: bool,
+    ended: bool,
+}
+
+/// The socket and who is connected. The socket's file goes with it.
+pub struct AdminServer {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: Slots<Client>,
+    limit: usize,
+    registry: Registry,
+}
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Another cesd answers there.
+    #[error("{0}: another cesd answers there")]
+    Taken(PathBuf),
+    /// It cannot be made.
+    #[error("{0}: {1}")]
+    Socket(PathBuf, io::Error),
+}
+
+impl AdminServer {
+    /// Listens at `path`; what a dead process left there is replaced. Only root may connect.
+    pub fn open(path: &Path, limit: usize, registry: Registry) -> Result<Self, AdminError> {
+        let wrong = |error| AdminError::Socket(path.to_owned(), error);
+        if let Ok(metadata) = std::fs::symlink_metadata(path) {
+            if !metadata.file_type().is_socket() {
+                return Err(wrong(io::Error::other("is there and no socket")));
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(AdminError::Taken(path.to_owned()));
+            }
+            std::fs::remove_file(path).map_err(wrong)?;
+        }
+        let mut listener = UnixListener::bind(path).map_err(wrong)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+        registry.register(&mut listener, Owner::AdminListener.token(0), Interest::READABLE).map_err(wrong)?;
+        Ok(Self { listener, path: path.to_owned(), clients: Slots::default(), limit, registry })
+    }
+
+    /// Somebody connects.
+    pub fn handle_listener(&mut self) {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::warn!(kind = "admin_accept", "admin socket: {error}");
+                    return;
+                }
+            };
+            let full = self.clients.len() >= self.limit;
+            let key = self.clients.insert(Client {
+                stream: Stream::new(socket, BACKLOG_BYTES),
+                partial: Vec::new(),
+                busy: false,
+                ended: full,
+            });
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if full {
+                let line = Response::Error("too many connections to the admin socket".to_owned()).line();
+                let _ = client.stream.queue(&line);
+                let _ = client.stream.flush();
+                self.clients.remove(key);
+                continue;
+            }
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.registry.register(&mut client.stream.socket, Owner::Admin.keyed(key), interest).is_err() {
+                self.clients.remove(key);
+            }
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        if let Some(mut client) = self.clients.remove(key) {
+            let _ = self.registry.deregister(&mut client.stream.socket);
+        }
+    }
+
+    /// Something happened to a connection: the next request, if there is one. Answer it with [`AdminServer::respond`],
+    /// and ask again.
+    pub fn handle(&mut self, key: Key) -> Option<Request> {
+        loop {
+            let client = self.clients.get_mut(key)?;
+            let Ok(flushed) = client.stream.flush() else {
+                self.close(key);
+                return None;
+            };
+            if !client.busy
+                && let Some(end) = client.partial.iter().position(|&byte| byte == b'\n')
+            {
+                let line: Vec<u8> = client.partial.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(request) => {
+                        client.busy = true;
+                        return Some(request);
+                    }
+                    Err(error) => {
+                        self.respond(key, &Response::Error(format!("not a request: {error}")));
+                        continue;
+                    }
+                }
+            }
+            if client.ended {
+                if !client.busy && flushed {
+                    self.close(key);
+                }
+                return None;
+            }
+            if client.partial.len() > REQUEST_BYTES {
+                client.ended = true;
+                client.partial.clear();
+                let long = format!("a request has at most {REQUEST_BYTES} bytes");
+                self.respond(key, &Response::Error(long));
+                continue;
+            }
+            let mut buffer = [0; REQUEST_BYTES];
+            match client.stream.read(&mut buffer) {
+                Ok(Readable::Some(length)) => client.partial.extend_from_slice(&buffer[..length]),
+                Ok(Readable::Empty) => return None,
+                Ok(Readable::End) => client.ended = true,
+                Err(_) => {
+                    self.close(key);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a line of an answer. False if the client is gone.
+    pub fn respond(&mut self, key: Key, response: &Response) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        if !matches!(response, Response::Item(_)) {
+            client.busy = false;
+        }
+        if client.stream.queue(&response.line()).is_err() || client.stream.flush().is_err() {
+            self.close(key);
+            return false;
+        }
+        true
+    }
+
+    /// Whether a client is still there, and how many bytes wait for it.
+    pub fn backlog(&self, key: Key) -> Option<usize> {
+        self.clients.get(key).filter(|client| !client.ended).map(|client| client.stream.pending())
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::protocol::Topic;
+    use std::io::{BufRead, BufReader, Write};
+
+    fn server(name: &str) -> (AdminServer, PathBuf, mio::Poll) {
+        let path = std::env::temp_dir().join(format!("ces-admin-{name}-{}", std::process::id()));
+        let poll = mio::Poll::new().unwrap();
+        let server = AdminServer::open(&path, 2, poll.registry().try_clone().unwrap()).unwrap();
+        (server, path, poll)
+    }
+
+    fn only_client(server: &AdminServer) -> Key {
+        server.clients.iter().next().unwrap().0
+    }
+
+    fn line(socket: &std::os::unix::net::UnixStream) -> String {
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).unwrap();
+        line
+    }
+
+    #[test]
+    fn requests_come_one_at_a_time_and_nonsense_is_answered() {
+        let (mut server, path, _poll) = server("order");
+        let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        socket.write_all(b"{\"do\":\"show\",\"topic\":\"ports\"}\n{\"do\":\"reload\"}\nnonsense\n").unwrap();
+        server.handle_listener();
+        let key = only_client(&server);
+        assert_eq!(server.handle(key), Some(Request::Show { topic: Topic::Ports }));
+        assert_eq!(server.handle(key), None, "one at a time");
+        assert!(server.respond(key, &Response::Ok(serde_json::json!([]))));
+        assert_eq!(line(&socket), "{\"ok\":[]}\n");
+        assert_eq!(server.handle(key), Some(Request::Reload));
+        assert!(server.respond(key, &Response::Error("no".to_owned())));
+        assert_eq!(line(&socket), "{\"error\":\"no\"}\n");
+        assert_eq!(server.handle(key), None);
+        assert!(line(&socket).starts_with("{\"error\":\"not a request"));
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_request_without_end_is_refused() {
+        let (mut server, path, _poll) = server("endless");
+        let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        socket.write_all(&[b'x'; REQUEST_BYTES + 1]).unwrap();
+        server.handle_listener();
+        let key = only_client(&server);
+        assert_eq!(server.handle(key), None);
+        assert!(line(&socket).contains("at most"));
+        assert!(server.clients.is_empty());
+    }
+
+    #[test]
+    fn one_too_many_is_told_so() {
+        let (mut server, path, _poll) = server("many");
+        let sockets: Vec<_> =
+            (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+        server.handle_listener();
+        assert!(line(&sockets[2]).contains("too many"));
+        assert_eq!(server.clients.len(), 2);
+    }
+
+    #[test]
+    fn a_socket_in_use_is_not_taken_and_a_dead_one_is() {
+        let (first, path, poll) = server("taken");
+        let open = || AdminServer::open(&path, 2, poll.registry().try_clone().unwrap());
+        assert!(matches!(open(), Err(AdminError::Taken(_))));
+        drop(first);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(open().unwrap());
+        std::fs::write(&path, "a file").unwrap();
+        assert!(matches!(open(), Err(AdminError::Socket(..))));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,161 @@
+//! What `cesctl show` gets, where the gateway's core has no snapshot of its own.
+
+use crate::tap::TapCounters;
+use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
+use ces_dataplane::settings::Side;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// A port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortView {
+    /// Its name.
+    pub name: String,
+    /// Its device, with arguments.
+    pub device: String,
+    /// Its driver.
+    pub driver: String,
+    /// The side it faces.
+    pub side: Side,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Its VLAN id.
+    pub vlan: Option<u16>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Its shadow TAP.
+    pub tap: String,
+    /// Whether there is a link; `None` if the device does not know.
+    pub link: Option<bool>,
+    /// Its speed in Mbit/s, if known.
+    pub mbps: Option<u32>,
+    /// What the workers received.
+    pub rx_packets: u64,
+    /// Bytes of that.
+    pub rx_bytes: u64,
+    /// What the workers sent.
+    pub tx_packets: u64,
+    /// Bytes of that.
+    pub tx_bytes: u64,
+    /// What the device itself counted.
+    pub device_counters: DeviceView,
+    /// What went through the TAP.
+    pub tap_counters: TapCounters,
+}
+
+/// What a device counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct DeviceView {
+    /// Dropped by the device because its queue was full.
+    pub rx_missed: u64,
+    /// Arrived damaged.
+    pub rx_errors: u64,
+    /// Failed to send.
+    pub tx_errors: u64,
+    /// Dropped because no buffer was left.
+    pub rx_no_buffer: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerView {
+    /// Its number.
+    pub worker: usize,
+    /// Its core.
+    pub core: usize,
+    /// Share of its time spent working since the last look of an operator, in percent; since the start at the first look.
+    pub busy_percent: f64,
+    /// Cycles in busy turns.
+    pub busy_cycles: u64,
+    /// Cycles in idle turns.
+    pub idle_cycles: u64,
+    /// Packets received.
+    pub packets: u64,
+    /// Busy cycles for each packet received.
+    pub cycles_per_packet: f64,
+    /// Receive bursts by size: empty, 1, 2–3, 4–7, …
+    pub bursts: Vec<u64>,
+    /// Bindings that it holds.
+    pub bindings: u64,
+    /// Packets given to the control thread, by class.
+    pub punts: BTreeMap<&'static str, u64>,
+    /// Frames of the control thread that it sent.
+    pub injected: u64,
+    /// Packets handed to other workers.
+    pub handed_off: u64,
+    /// Its rings.
+    pub rings: Vec<RingView>,
+}
+
+/// A ring between a worker and the control thread.
+#[derive(Clone, Debug, Serialize)]
+pub struct RingView {
+    /// Its name.
+    pub ring: &'static str,
+    /// Entries now.
+    pub depth: u64,
+    /// Entries at most.
+    pub capacity: u64,
+    /// Times that something did not fit.
+    pub overflows: u64,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, Serialize)]
+pub struct DropView {
+    /// The reason, also the metric's label.
+    pub reason: &'static str,
+    /// How many.
+    pub packets: u64,
+    /// What it means.
+    pub text: &'static str,
+}
+
+/// Other gateways and what is held against them.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeersView {
+    /// The peers.
+    pub peers: Vec<PeerSnapshot>,
+    /// Addresses that are refused.
+    pub blocks: Vec<BlockSnapshot>,
+    /// Names that are refused.
+    pub filters: Vec<FilterSnapshot>,
+    /// What became of connections.
+    pub transport: BTreeMap<&'static str, u64>,
+}
+
+/// What the kernel said.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeighboursView {
+    /// Next hops.
+    pub neighbours: Vec<NeighbourView>,
+    /// Routes, best first.
+    pub routes: Vec<RouteView>,
+}
+
+/// A next hop.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeighbourView {
+    /// Behind which port.
+    pub port: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its MAC address.
+    pub mac: String,
+    /// Whether packets go there.
+    pub used: bool,
+}
+
+/// A route.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteView {
+    /// Where it leads.
+    pub network: String,
+    /// The next hop.
+    pub via: Option<Ipv4Addr>,
+    /// The port.
+    pub port: String,
+}

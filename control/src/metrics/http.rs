@@ -1,0 +1,266 @@
+//! Just enough HTTP/1.1 (RFC 9112) for a scraper: `GET /metrics`, one request at a time, bounded in every way.
+
+use crate::slots::{Key, Slots};
+use crate::stream::{Readable, Stream};
+use crate::tokens::Owner;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use std::io::{self, ErrorKind};
+
+/// Longest request head in bytes.
+const HEAD_BYTES: usize = 8192;
+/// Header fields of a request.
+const FIELDS: usize = 64;
+/// Bytes that may wait for a scraper that does not read.
+const BACKLOG_BYTES: usize = 4 << 20;
+/// A connection without a complete request for so long is closed, in nanoseconds.
+const IDLE_NS: u64 = 10_000_000_000;
+
+struct Client {
+    stream: Stream<TcpStream>,
+    head: Vec<u8>,
+    closing: bool,
+    last: u64,
+}
+
+/// The listener and its connections.
+pub struct Http {
+    listener: TcpListener,
+    clients: Slots<Client>,
+    limit: usize,
+    registry: Registry,
+}
+
+/// What a request head asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// Not complete.
+    More,
+    /// The page. The head had so many bytes.
+    Page { head: usize, keep: bool, body: bool },
+    /// Something else: the status line's rest.
+    Wrong(&'static str),
+}
+
+fn parse(bytes: &[u8]) -> Asked {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let head = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_BYTES => {
+            return Asked::Wrong("431 Request Header Fields Too Large");
+        }
+        Ok(httparse::Status::Partial) => return Asked::More,
+        Err(httparse::Error::TooManyHeaders) => return Asked::Wrong("431 Request Header Fields Too Large"),
+        Err(_) => return Asked::Wrong("400 Bad Request"),
+    };
+    let field = |name: &str| {
+        request
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value.to_ascii_lowercase())
+    };
+    // A body would be the beginning of the next request to us.
+    if field("content-length").is_some_and(|value| value != b"0") || field("transfer-encoding").is_some() {
+        return Asked::Wrong("413 Content Too Large");
+    }
+    let path = request.path.unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let body = match request.method {
+        Some("GET") => true,
+        Some("HEAD") => false,
+        _ => return Asked::Wrong("405 Method Not Allowed"),
+    };
+    if path != "/metrics" {
+        return Asked::Wrong("404 Not Found");
+    }
+    let said = field("connection").unwrap_or_default();
+    let says = |word: &[u8]| said.split(|&byte| byte == b',').any(|part| part.trim_ascii() == word);
+    let keep = if request.version == Some(1) { !says(b"close") } else { says(b"keep-alive") };
+    Asked::Page { head, keep, body }
+}
+
+impl Http {
+    /// Serves on this listener.
+    pub fn open(mut listener: TcpListener, limit: usize, registry: Registry) -> io::Result<Self> {
+        registry.register(&mut listener, Owner::MetricsListener.token(0), Interest::READABLE)?;
+        Ok(Self { listener, clients: Slots::default(), limit, registry })
+    }
+
+    /// Somebody connects.
+    pub fn handle_listener(&mut self, now: u64) {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(kind = "metrics_accept", "metrics page: {error}");
+                    return;
+                }
+            };
+            if self.clients.len() >= self.limit {
+                continue;
+            }
+            let stream = Stream::new(socket, BACKLOG_BYTES);
+            let key = self.clients.insert(Client { stream, head: Vec::new(), closing: false, last: now });
+            let Some(client) = self.clients.get_mut(key) else { return };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.registry.register(&mut client.stream.socket, Owner::Metrics.keyed(key), interest).is_err()
+            {
+                self.clients.remove(key);
+            }
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        if let Some(mut client) = self.clients.remove(key) {
+            let _ = self.registry.deregister(&mut client.stream.socket);
+        }
+    }
+
+    /// Something happened to a connection. `page` makes the page when it is asked for.
+    pub fn handle(&mut self, key: Key, mut page: impl FnMut() -> Vec<u8>, now: u64) {
+        loop {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            match client.stream.flush() {
+                Ok(true) if client.closing => {
+                    self.close(key);
+                    return;
+                }
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    self.close(key);
+                    return;
+                }
+            }
+            match parse(&client.head) {
+                Asked::More => {
+                    let mut buffer = [0; HEAD_BYTES];
+                    match client
+                        .stream
+                        .read(&mut buffer[..HEAD_BYTES - client.head.len().min(HEAD_BYTES - 1)])
+                    {
+                        Ok(Readable::Some(length)) => client.head.extend_from_slice(&buffer[..length]),
+                        Ok(Readable::Empty) => return,
+                        Ok(Readable::End) | Err(_) => {
+                            self.close(key);
+                            return;
+                        }
+                    }
+                }
+                Asked::Page { head, keep, body } => {
+                    client.head.drain(..head);
+                    client.last = now;
+                    client.closing = !keep;
+                    let text = page();
+                    let connection = if keep { "keep-alive" } else { "close" };
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+                         Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
+                        text.len()
+                    );
+                    let sent = client.stream.queue(answer.as_bytes());
+                    let sent = if body { sent.and_then(|()| client.stream.queue(&text)) } else { sent };
+                    if sent.is_err() {
+                        self.close(key);
+                        return;
+                    }
+                }
+                Asked::Wrong(status) => {
+                    client.closing = true;
+                    client.head.clear();
+                    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+                    let answer =
+                        format!("HTTP/1.1 {status}\r\n{allow}Content-Length: 0\r\nConnection: close\r\n\r\n");
+                    if client.stream.queue(answer.as_bytes()).is_err() {
+                        self.close(key);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes who says nothing.
+    pub fn handle_timeout(&mut self, now: u64) {
+        for key in self.clients.keys_where(|client| now.saturating_sub(client.last) >= IDLE_NS) {
+            self.close(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn requests_are_told_apart() {
+        let page = |keep, body| move |asked: &Asked| matches!(asked, Asked::Page { keep: k, body: b, .. } if (*k, *b) == (keep, body));
+        type Check = Box<dyn Fn(&Asked) -> bool>;
+        let wrong = |code: &'static str| -> Check {
+            Box::new(move |asked| matches!(asked, Asked::Wrong(s) if s.starts_with(code)))
+        };
+        let cases: Vec<(&str, Check)> = vec![
+            ("GET /metrics HTTP/1.1\r\n\r\n", Box::new(page(true, true))),
+            (
+                "GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n",
+                Box::new(page(false, true)),
+            ),
+            ("GET /metrics HTTP/1.0\r\n\r\n", Box::new(page(false, true))),
+            ("GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Box::new(page(true, true))),
+            ("HEAD /metrics HTTP/1.1\r\n\r\n", Box::new(page(true, false))),
+            ("GET /metr", Box::new(|asked| *asked == Asked::More)),
+            ("GET / HTTP/1.1\r\n\r\n", wrong("404")),
+            ("POST /metrics HTTP/1.1\r\n\r\n", wrong("405")),
+            ("GET /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\n", wrong("413")),
+            ("\x16\x03\x01\x00 hello", wrong("400")),
+        ];
+        for (text, right) in cases {
+            let asked = parse(text.as_bytes());
+            assert!(right(&asked), "{text:?}: {asked:?}");
+        }
+        let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "a".repeat(HEAD_BYTES));
+        assert_eq!(parse(long.as_bytes()), Asked::Wrong("431 Request Header Fields Too Large"));
+    }
+
+    #[test]
+    fn a_page_is_served_and_a_silent_client_closed() {
+        let poll = mio::Poll::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut http = Http::open(listener, 1, poll.registry().try_clone().unwrap()).unwrap();
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        let mut second = std::net::TcpStream::connect(address).unwrap();
+        while http.clients.is_empty() {
+            http.handle_listener(0);
+        }
+        http.handle_listener(0);
+        let key = http.clients.iter().next().unwrap().0;
+        // Byte by byte, and two requests at once.
+        for byte in b"GET /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n" {
+            socket.write_all(&[*byte]).unwrap();
+            http.handle(key, || b"x 1\n".to_vec(), 1);
+        }
+        let mut text = String::new();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        http.handle(key, || b"x 1\n".to_vec(), 1);
+        socket.read_to_string(&mut text).unwrap();
+        assert_eq!(text.matches("\r\n\r\nx 1\n").count(), 2, "{text}");
+        assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "one connection at a time");
+        let third = std::net::TcpStream::connect(address).unwrap();
+        while http.clients.is_empty() {
+            http.handle_listener(0);
+        }
+        http.handle_timeout(IDLE_NS);
+        assert!(http.clients.is_empty());
+        drop(third);
+    }
+}

@@ -1,0 +1,384 @@
+//! A frame in words, for `cesctl trace`.
+//!
+//! Lenient where the packet path is strict: a frame that was dropped as malformed is shown as far as it can be read.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+const VXLAN_PORT: u16 = 4789;
+const GENEVE_PORT: u16 = 6081;
+/// Encapsulations within one another that are followed.
+const DEPTH: u32 = 3;
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from(be16(bytes, at)?) << 16 | u32::from(be16(bytes, at + 2)?))
+}
+
+/// A MAC address as people write it.
+pub fn mac(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(17);
+    for (i, byte) in bytes.iter().enumerate() {
+        let _ = write!(text, "{}{byte:02x}", if i == 0 { "" } else { ":" });
+    }
+    text
+}
+
+/// The name of an IP protocol, as far as the gateway knows it.
+pub fn protocol_name(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        47 => "gre".to_owned(),
+        50 => "esp".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The number of an IP protocol by name or number.
+pub fn protocol_number(name: &str) -> Option<u8> {
+    match name.to_ascii_lowercase().as_str() {
+        "icmp" => Some(1),
+        "tcp" => Some(6),
+        "udp" => Some(17),
+        "gre" => Some(47),
+        "esp" => Some(50),
+        "sctp" => Some(132),
+        other => other.parse().ok(),
+    }
+}
+
+/// The frame, layer by layer, separated by ` | `. `kept` are its first bytes, of `length` in all.
+pub fn describe(kept: &[u8], length: usize) -> String {
+    let kept = &kept[..kept.len().min(length)];
+    let mut text = String::new();
+    if ethernet(kept, &mut text, 0).is_none() {
+        text.push_str(if kept.len() < length { " …" } else { " (cut short)" });
+    }
+    text
+}
+
+fn separate(text: &mut String) {
+    if !text.is_empty() {
+        text.push_str(" | ");
+    }
+}
+
+fn ethernet(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
+    separate(text);
+    let (to, from) = (bytes.get(0..6)?, bytes.get(6..12)?);
+    // Inside a tunnel the addresses are zero and say nothing.
+    if depth == 0 || to.iter().chain(from).any(|&byte| byte != 0) {
+        let _ = write!(text, "{} > {}", mac(from), mac(to));
+    } else {
+        text.push_str("eth");
+    }
+    let mut kind = be16(bytes, 12)?;
+    let mut at = 14;
+    while matches!(kind, 0x8100 | 0x88a8) {
+        let _ = write!(text, " vlan {}", be16(bytes, at)? & 0xfff);
+        kind = be16(bytes, at + 2)?;
+        at += 4;
+    }
+    let payload = bytes.get(at..)?;
+    match kind {
+        0x0800 => ipv4(payload, text, depth),
+        0x0806 => arp(payload, text),
+        other => {
+            let _ = write!(text, " type 0x{other:04x}, {} bytes", payload.len());
+            Some(())
+        }
+    }
+}
+
+fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(be32(bytes, at)?))
+}
+
+fn arp(bytes: &[u8], text: &mut String) -> Option<()> {
+    separate(text);
+    text.push_str("ARP");
+    let operation = be16(bytes, 6)?;
+    let (sender, target) = (address(bytes, 14)?, address(bytes, 24)?);
+    let _ = match operation {
+        1 => write!(text, " who has {target}? tell {sender}"),
+        2 => write!(text, " {sender} is at {}", mac(bytes.get(8..14)?)),
+        other => write!(text, " operation {other}"),
+    };
+    Some(())
+}
+
+fn ipv4(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
+    separate(text);
+    text.push_str("IPv4");
+    let first = *bytes.first()?;
+    if first >> 4 != 4 {
+        let _ = write!(text, " version {}", first >> 4);
+        return Some(());
+    }
+    let header = usize::from(first & 0xf) * 4;
+    let (total, fragment) = (usize::from(be16(bytes, 2)?), be16(bytes, 6)?);
+    let (ttl, protocol) = (*bytes.get(8)?, *bytes.get(9)?);
+    let (source, destination) = (address(bytes, 12)?, address(bytes, 16)?);
+    let _ = write!(text, " {source} > {destination} ttl {ttl} len {total}");
+    if fragment & 0x4000 != 0 {
+        text.push_str(" DF");
+    }
+    if header > 20 {
+        let _ = write!(text, " options {}", header - 20);
+    }
+    if header < 20 || total < header {
+        text.push_str(" (bad length)");
+        return Some(());
+    }
+    let offset = usize::from(fragment & 0x1fff) * 8;
+    if offset > 0 || fragment & 0x2000 != 0 {
+        let more = if fragment & 0x2000 != 0 { "+" } else { "" };
+        let _ = write!(text, " id {} fragment {offset}{more}", be16(bytes, 4)?);
+        if offset > 0 {
+            let _ = write!(text, " of {}", protocol_name(protocol));
+            return Some(());
+        }
+    }
+    let payload = bytes.get(header..bytes.len().min(total).max(header))?;
+    match protocol {
+        1 => icmp(payload, text, depth),
+        6 => tcp(payload, text),
+        17 => udp(payload, text, depth),
+        47 => gre(payload, text, depth),
+        other => {
+            let _ = write!(text, " | protocol {other}");
+            Some(())
+        }
+    }
+}
+
+fn tcp(bytes: &[u8], text: &mut String) -> Option<()> {
+    separate(text);
+    text.push_str("TCP");
+    let (from, to) = (be16(bytes, 0)?, be16(bytes, 2)?);
+    let _ = write!(text, " {from} > {to}");
+    let (sequence, acknowledged) = (be32(bytes, 4)?, be32(bytes, 8)?);
+    let flags = *bytes.get(13)?;
+    let mut names = String::new();
+    for (bit, name) in [(2, 'S'), (16, 'A'), (8, 'P'), (1, 'F'), (4, 'R'), (32, 'U')] {
+        if flags & bit != 0 {
+            names.push(name);
+        }
+    }
+    let _ = write!(text, " [{names}] seq {sequence}");
+    if flags & 16 != 0 {
+        let _ = write!(text, " ack {acknowledged}");
+    }
+    let header = usize::from(bytes.get(12)? >> 4) * 4;
+    if flags & 2 != 0
+        && let Some(mss) = bytes.get(20..header).and_then(mss)
+    {
+        let _ = write!(text, " mss {mss}");
+    }
+    Some(())
+}
+
+/// The maximum segment size among TCP options.
+fn mss(mut options: &[u8]) -> Option<u16> {
+    loop {
+        match *options.first()? {
+            0 => return None,
+            1 => options = &options[1..],
+            2 => return be16(options, 2),
+            _ => {
+                let length = usize::from(*options.get(1)?).max(2);
+                options = options.get(length..)?;
+            }
+        }
+    }
+}
+
+fn udp(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
+    separate(text);
+    text.push_str("UDP");
+    let (from, to, length) = (be16(bytes, 0)?, be16(bytes, 2)?, be16(bytes, 4)?);
+    let _ = write!(text, " {from} > {to} len {length}");
+    let payload = bytes.get(8..)?;
+    match to {
+        VXLAN_PORT if depth < DEPTH => {
+            let _ = write!(text, " | VXLAN {}", be32(payload, 4)? >> 8);
+            ethernet(payload.get(8..)?, text, depth + 1)
+        }
+        GENEVE_PORT if depth < DEPTH => {
+            let options = usize::from(payload.first()? & 0x3f) * 4;
+            let _ = write!(text, " | GENEVE {}", be32(payload, 4)? >> 8);
+            ethernet(payload.get(8 + options..)?, text, depth + 1)
+        }
+        53 => {
+            text.push_str(" | DNS query");
+            Some(())
+        }
+        _ if from == 53 => {
+            text.push_str(" | DNS answer");
+            Some(())
+        }
+        _ => Some(()),
+    }
+}
+
+fn gre(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
+    separate(text);
+    text.push_str("GRE");
+    let (flags, kind) = (be16(bytes, 0)?, be16(bytes, 2)?);
+    let mut at = 4;
+    if flags & 0x8000 != 0 {
+        at += 4;
+    }
+    if flags & 0x2000 != 0 {
+        let _ = write!(text, " key {}", be32(bytes, at)?);
+        at += 4;
+    }
+    if flags & 0x1000 != 0 {
+        at += 4;
+    }
+    match kind {
+        0x6558 if depth < DEPTH => ethernet(bytes.get(at..)?, text, depth + 1),
+        0x0800 if depth < DEPTH => ipv4(bytes.get(at..)?, text, depth + 1),
+        other => {
+            let _ = write!(text, " type 0x{other:04x}");
+            Some(())
+        }
+    }
+}
+
+fn icmp(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
+    separate(text);
+    text.push_str("ICMP");
+    let (kind, code) = (*bytes.first()?, *bytes.get(1)?);
+    match kind {
+        8 | 0 => {
+            let name = if kind == 8 { "echo request" } else { "echo reply" };
+            let _ = write!(text, " {name} id {} seq {}", be16(bytes, 4)?, be16(bytes, 6)?);
+            Some(())
+        }
+        3 | 11 | 12 => {
+            let _ = match (kind, code) {
+                (3, 0) => write!(text, " net unreachable"),
+                (3, 1) => write!(text, " host unreachable"),
+                (3, 2) => write!(text, " protocol unreachable"),
+                (3, 3) => write!(text, " port unreachable"),
+                (3, 4) => write!(text, " fragmentation needed, mtu {}", be16(bytes, 6)?),
+                (3, 13) => write!(text, " prohibited"),
+                (11, 0) => write!(text, " time exceeded"),
+                (11, _) => write!(text, " reassembly time exceeded"),
+                (12, _) => write!(text, " parameter problem"),
+                (_, other) => write!(text, " unreachable, code {other}"),
+            };
+            if depth < DEPTH {
+                text.push_str(" about (");
+                let mut quoted = String::new();
+                // The quoted packet is cut short by nature.
+                let _ = ipv4(bytes.get(8..)?, &mut quoted, DEPTH);
+                text.push_str(&quoted);
+                text.push(')');
+            }
+            Some(())
+        }
+        other => {
+            let _ = write!(text, " type {other} code {code}");
+            Some(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(protocol: u8, source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let total = (20 + payload.len()) as u16;
+        let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes.extend(source);
+        bytes.extend(destination);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn eth(inner: bool, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = if inner { vec![0; 12] } else { vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2] };
+        bytes.extend([8, 0]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn echo() -> Vec<u8> {
+        vec![8, 0, 0, 0, 0, 7, 0, 1]
+    }
+
+    #[test]
+    fn a_ping_in_vxlan_is_told_layer_by_layer() {
+        let inner = eth(true, &ip(1, [1, 2, 3, 4], [5, 6, 7, 8], &echo()));
+        let mut udp = vec![0xc0, 0, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 42, 0];
+        udp.extend(inner);
+        let length = (udp.len() as u16).to_be_bytes();
+        udp[4..6].copy_from_slice(&length);
+        let frame = eth(false, &ip(17, [192, 0, 2, 2], [198, 51, 100, 2], &udp));
+        assert_eq!(
+            describe(&frame, frame.len()),
+            "02:00:00:00:00:02 > 02:00:00:00:00:01 | IPv4 192.0.2.2 > 198.51.100.2 ttl 64 len 78 DF \
+             | UDP 49152 > 4789 len 58 | VXLAN 42 | eth | IPv4 1.2.3.4 > 5.6.7.8 ttl 64 len 28 DF \
+             | ICMP echo request id 7 seq 1"
+        );
+    }
+
+    #[test]
+    fn gre_and_geneve_are_followed_too() {
+        let inner = eth(true, &ip(1, [1, 2, 3, 4], [5, 6, 7, 8], &echo()));
+        let mut gre = vec![0x20, 0, 0x65, 0x58, 0, 0, 0, 9];
+        gre.extend(&inner);
+        let text = describe(&eth(false, &ip(47, [1; 4], [2; 4], &gre)), 500);
+        assert!(text.contains("GRE key 9 | eth | IPv4 1.2.3.4 > 5.6.7.8"), "{text}");
+        let mut geneve = vec![0, 1, 0x17, 0xc1, 0, 60, 0, 0, 0, 0, 0x65, 0x58, 0, 0, 5, 0];
+        geneve.extend(&inner);
+        let text = describe(&eth(false, &ip(17, [1; 4], [2; 4], &geneve)), 500);
+        assert!(text.contains("GENEVE 5 | eth | IPv4 1.2.3.4"), "{text}");
+    }
+
+    #[test]
+    fn a_syn_shows_its_mss() {
+        let mut syn = vec![0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0];
+        syn.extend([2, 4, 5, 0xb4]);
+        let text = describe(&eth(false, &ip(6, [1; 4], [2; 4], &syn)), 58);
+        assert!(text.ends_with("TCP 40000 > 80 [S] seq 1 mss 1460"), "{text}");
+    }
+
+    #[test]
+    fn an_error_shows_what_it_is_about() {
+        let mut error = vec![3, 4, 0, 0, 0, 0, 5, 0xdc];
+        error.extend(ip(17, [9; 4], [8; 4], &[0, 53, 0, 54, 0, 8, 0, 0]));
+        let text = describe(&eth(false, &ip(1, [1; 4], [2; 4], &error)), 500);
+        assert!(text.contains("fragmentation needed, mtu 1500 about (IPv4 9.9.9.9 > 8.8.8.8"), "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_is_said_to_be() {
+        let frame = eth(false, &ip(6, [1; 4], [2; 4], &[0; 4]));
+        assert!(describe(&frame, frame.len()).ends_with("(cut short)"));
+        assert!(describe(&frame, 100).ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_described(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0usize..2000) {
+            describe(&bytes, length);
+        }
+
+        #[test]
+        fn any_ip_packet_is_described(protocol in prop::sample::select(vec![1u8, 6, 17, 47]), body: Vec<u8>) {
+            describe(&eth(false, &ip(protocol, [1; 4], [2; 4], &body)), 9000);
+        }
+    }
+}
