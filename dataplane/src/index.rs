@@ -162,8 +162,8 @@ impl Index {
     }
 
     /// The slot of the key: the one for which `is` holds among those with its signature.
-    pub fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (bucket, way) = self.place(hash, |slot| is(slot))?;
+    pub fn find(&self, hash: u64, is: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (bucket, way) = self.place(hash, is)?;
         Some(self.buckets[bucket].slots[way])
     }
 
@@ -357,18 +357,12 @@ mod tests {
         // 6,550 of 8,192 ways: the highest load that the sizing allows.
         let entries = 6550;
         let mut index = Index::new(entries).unwrap();
+        let hash = |slot: u32| hasher().pair(0x0a00_0000 + slot % 100, 0x0a80_0000 + slot / 100);
         assert_eq!(index.bytes(), 1024 * 64);
         for slot in 0..entries {
-            assert!(
-                index.insert(hasher().pair(0x0a00_0000 | slot % 100, 0x0a80_0000 | slot / 100), slot),
-                "{slot}"
-            );
+            assert!(index.insert(hash(slot), slot), "{slot}");
         }
-        let wrong = (0..entries)
-            .filter(|&slot| {
-                index.candidate(hasher().pair(0x0a00_0000 | slot % 100, 0x0a80_0000 | slot / 100)) != slot
-            })
-            .count();
+        let wrong = (0..entries).filter(|&slot| index.candidate(hash(slot)) != slot).count();
         assert!(wrong < 10, "{wrong} false candidates");
         let full = index.buckets.iter().filter(|bucket| bucket.elsewhere > 0).count();
         assert!(full < 320, "{full} of 1024 buckets send lookups elsewhere");

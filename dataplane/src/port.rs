@@ -65,24 +65,11 @@ impl Port {
             return Err(DropReason::VlanUnknown);
         }
         if header.destination != self.mac {
-            return self.accept_other(&header);
+            return accept_other(&header);
         }
         match header.ethertype {
             ethernet::IPV4 => Ok(Link::Ipv4(header.length())),
             ethernet::ARP => Ok(Link::Arp(header.length())),
-            _ => Err(DropReason::EthertypeUnknown),
-        }
-    }
-
-    #[cold]
-    fn accept_other(&self, header: &ethernet::Header) -> Result<Link, DropReason> {
-        if !header.to_group() {
-            return Err(DropReason::NotForUs);
-        }
-        match header.ethertype {
-            ethernet::ARP => Ok(Link::Arp(header.length())),
-            ethernet::IPV4 if header.destination == ethernet::BROADCAST => Err(DropReason::Broadcast),
-            ethernet::IPV4 => Err(DropReason::Multicast),
             _ => Err(DropReason::EthertypeUnknown),
         }
     }
@@ -101,6 +88,20 @@ impl Port {
     /// The header of a frame with IPv4 that leaves this port.
     pub fn header_to(&self, destination: [u8; 6]) -> ethernet::Header {
         ethernet::Header { destination, source: self.mac, vlan: self.vlan, ethertype: ethernet::IPV4 }
+    }
+}
+
+/// A frame whose destination is not the port's address: ARP may come to everybody, nothing else is taken.
+#[cold]
+fn accept_other(header: &ethernet::Header) -> Result<Link, DropReason> {
+    if !header.to_group() {
+        return Err(DropReason::NotForUs);
+    }
+    match header.ethertype {
+        ethernet::ARP => Ok(Link::Arp(header.length())),
+        ethernet::IPV4 if header.destination == ethernet::BROADCAST => Err(DropReason::Broadcast),
+        ethernet::IPV4 => Err(DropReason::Multicast),
+        _ => Err(DropReason::EthertypeUnknown),
     }
 }
 

@@ -288,6 +288,7 @@ impl State {
     }
 
     /// Queues an event; never beyond the capacity, so nothing is allocated.
+    #[allow(clippy::large_types_passed_by_value)] // built in place
     fn push(&mut self, event: Event) {
         if self.events.len() < EVENTS {
             self.events.push_back(event);
@@ -295,6 +296,7 @@ impl State {
     }
 
     /// Queues an event that may be lost; whether it was not.
+    #[allow(clippy::large_types_passed_by_value)] // built in place
     pub(crate) fn offer(&mut self, event: Event) -> bool {
         let room = self.events.len() < EVENTS - EVENTS_RESERVED;
         if room {

@@ -28,28 +28,28 @@ impl State {
         buffers: &mut B,
         now: Nanos,
     ) {
+        let mut packets = std::mem::take(&mut self.scratch.packets);
         let mut open = 0;
         for frame in frames.iter().take(AHEAD) {
             frame.prefetch();
         }
-        for number in 0..frames.len().min(BURST) {
+        for (number, packet) in packets.iter_mut().enumerate().take(frames.len()) {
             if let Some(next) = frames.get(number + AHEAD) {
                 next.prefetch();
             }
-            match self.parse_inside(port, frames[number].data(), now) {
-                Ok(packet) => {
+            match self.parse_inside(port, frames[number].data(), packet, now) {
+                Ok(()) => {
                     self.index.prefetch(packet.hash);
-                    self.scratch.packets[number] = packet;
-                    self.scratch.open[open] = number as u8;
+                    self.scratch.open[open % BURST] = number as u8;
                     open += 1;
                 }
                 Err(verdict) => verdicts[number] = verdict,
             }
         }
         for &number in &self.scratch.open[..open] {
-            let number = usize::from(number) % BURST;
+            let number = usize::from(number);
             frames[number].prefetch_headroom();
-            let packet = &mut self.scratch.packets[number];
+            let packet = &mut packets[number];
             packet.slot = self.index.candidate(packet.hash);
             if let Some(entry) = self.bindings.get(packet.slot as usize) {
                 machine::prefetch_write(entry);
@@ -57,30 +57,30 @@ impl State {
         }
         let now_s = seconds(now);
         for place in 0..open {
-            let number = usize::from(self.scratch.open[place]) % BURST;
-            let packet = self.scratch.packets[number];
-            verdicts[number] = self
-                .egress(port, &mut frames[number], &packet, buffers, now, now_s)
-                .unwrap_or_else(|verdict| verdict);
+            let number = usize::from(self.scratch.open[place]);
+            let (frame, packet) = (&mut frames[number], &packets[number]);
+            verdicts[number] =
+                self.egress(port, frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
         }
+        self.scratch.packets = packets;
     }
 
     /// Phase 1: a packet with the hash of its key, or what became of it.
     #[inline(always)]
-    fn parse_inside(&mut self, port: PortId, frame: &[u8], now: Nanos) -> Settled<Packet> {
+    fn parse_inside(&mut self, port: PortId, frame: &[u8], packet: &mut Packet, now: Nanos) -> Settled<()> {
         let arrival = &self.ports[usize::from(port)];
         let l3 = match arrival.accept(frame)? {
             Link::Ipv4(l3) => l3,
             Link::Arp(l3) => return Err(self.arp(port, frame, l3, now)),
         };
-        let mut packet = Packet::parse(frame, l3)?;
+        packet.parse(frame, l3)?;
         if !arrival.takes_from(packet.source) {
             let reason =
                 if martian(packet.source) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
             return Err(Verdict::Drop(reason));
         }
         if packet.flags & ERROR != 0 {
-            key_of_quoted(&mut packet, frame);
+            key_of_quoted(packet, frame);
         }
         packet.hash = self.hasher.pair(packet.host, packet.proxy);
         if self.workers > 1 {
@@ -89,7 +89,7 @@ impl State {
                 return Err(Verdict::HandOff(owner as u8));
             }
         }
-        Ok(packet)
+        Ok(())
     }
 
     /// Phase 3.

@@ -32,21 +32,21 @@ impl State {
         buffers: &mut B,
         now: Nanos,
     ) {
+        let mut packets = std::mem::take(&mut self.scratch.packets);
         let mut open = 0;
         for frame in frames.iter().take(AHEAD) {
             frame.prefetch();
         }
-        for number in 0..frames.len().min(BURST) {
+        for (number, packet) in packets.iter_mut().enumerate().take(frames.len()) {
             if let Some(next) = frames.get(number + AHEAD) {
                 next.prefetch();
             }
-            match self.parse_outside(port, &mut frames[number], now) {
-                Ok(packet) => {
+            match self.parse_outside(port, &mut frames[number], packet, now) {
+                Ok(()) => {
                     if let Some(entry) = self.bindings.get(packet.slot as usize) {
                         machine::prefetch_write(entry);
                     }
-                    self.scratch.packets[number] = packet;
-                    self.scratch.open[open] = number as u8;
+                    self.scratch.open[open % BURST] = number as u8;
                     open += 1;
                 }
                 Err(verdict) => verdicts[number] = verdict,
@@ -54,17 +54,23 @@ impl State {
         }
         let now_s = seconds(now);
         for place in 0..open {
-            let number = usize::from(self.scratch.open[place]) % BURST;
-            let packet = self.scratch.packets[number];
-            verdicts[number] = self
-                .ingress(&mut frames[number], &packet, buffers, now, now_s)
-                .unwrap_or_else(|verdict| verdict);
+            let number = usize::from(self.scratch.open[place]);
+            let (frame, packet) = (&mut frames[number], &packets[number]);
+            verdicts[number] =
+                self.ingress(frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
         }
+        self.scratch.packets = packets;
     }
 
     /// Phase 1: the inner packet with the slot that its tag names, or what became of it.
     #[inline(always)]
-    fn parse_outside<F: Frame>(&mut self, port: PortId, frame: &mut F, now: Nanos) -> Settled<Packet> {
+    fn parse_outside<F: Frame>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &mut Packet,
+        now: Nanos,
+    ) -> Settled<()> {
         let arrival = &self.ports[usize::from(port)];
         let data = frame.data();
         let l3 = match arrival.accept(data)? {
@@ -75,9 +81,9 @@ impl State {
         let end = l3 + usize::from(outer.total_length);
         let data = data.get(..end).ok_or(DropReason::IpTotalLength)?;
         let Some((encapsulation, tunnel_id, inner)) = unwrap(data, l3, &outer)? else {
-            return Err(self.outside_plain(port, frame, l3, now));
+            return Err(self.outside_plain(port, frame, l3, packet, now));
         };
-        let mut packet = Packet::parse(data, inner)?;
+        packet.parse(data, inner)?;
         packet.outer_source = outer.source;
         packet.outer_destination = outer.destination;
         packet.outer_tos = outer.tos;
@@ -85,7 +91,7 @@ impl State {
         packet.encapsulation = Some(encapsulation);
         // The session tag is the handle of its binding (tag.rs).
         packet.slot = self.slot_of_tag(packet.destination).map_err(Verdict::HandOff)?;
-        Ok(packet)
+        Ok(())
     }
 
     /// Phase 3 (there is no phase 2: the tag leads to the binding itself).

@@ -43,14 +43,15 @@ const AHEAD: usize = 4;
 /// What the phases hand to each other.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    packets: [Packet; BURST],
+    /// [`BURST`] of them. A phase takes them out and puts them back, so that it can use the rest of the state beside them.
+    packets: Vec<Packet>,
     /// The frames that are not settled yet.
     open: [u8; BURST],
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { packets: [Packet::NOTHING; BURST], open: [0; BURST] }
+        Self { packets: vec![Packet::NOTHING; BURST], open: [0; BURST] }
     }
 }
 

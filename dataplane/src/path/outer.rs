@@ -140,9 +140,10 @@ impl State {
             return Verdict::Drop(DropReason::NoHeadroom);
         };
         // The error quotes the packet with tags: now it is an error like those that come through the tunnel.
-        let Ok(fresh) = Packet::parse(frame.data(), 0) else {
+        let mut fresh = Packet::NOTHING;
+        if fresh.parse(frame.data(), 0).is_err() {
             return unmatched;
-        };
+        }
         super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host, entry.proxy);
         if write::deliver(frame, 0, total, &hop) {
             Verdict::Forward(hop.port)

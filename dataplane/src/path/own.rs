@@ -3,6 +3,7 @@
 use super::packet::{ERROR, FRAGMENT, Packet};
 use crate::Nanos;
 use crate::frame::Frame;
+use crate::index::NONE;
 use crate::msg::{PortId, PuntClass};
 use crate::port::martian;
 use crate::reason::DropReason;
@@ -43,7 +44,7 @@ impl State {
         match self.unbound(port, packet) {
             Some(verdict) => verdict,
             None if self.is_own(Side::Inside, packet.destination) => {
-                self.to_us(Side::Inside, frame, packet, now)
+                self.addressed_to_us(Side::Inside, frame, packet, now)
             }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
             None if self.is_proxy(packet.destination) => Verdict::Drop(DropReason::NoBinding),
@@ -58,24 +59,25 @@ impl State {
         port: PortId,
         frame: &mut F,
         l3: usize,
+        packet: &mut Packet,
         now: Nanos,
     ) -> Verdict {
-        let packet = match Packet::parse(frame.data(), l3) {
-            Ok(packet) => packet,
-            Err(reason) => return Verdict::Drop(reason),
-        };
-        if let Some(verdict) = self.unbound(port, &packet) {
+        packet.slot = NONE;
+        if let Err(reason) = packet.parse(frame.data(), l3) {
+            return Verdict::Drop(reason);
+        }
+        if let Some(verdict) = self.unbound(port, packet) {
             return verdict;
         }
         if !self.is_own(Side::Outside, packet.destination) {
             return Verdict::Drop(DropReason::Unasked);
         }
         if packet.flags & ERROR != 0
-            && let Some(verdict) = self.outer_error(frame, &packet, now)
+            && let Some(verdict) = self.outer_error(frame, packet, now)
         {
             return verdict;
         }
-        self.to_us(Side::Outside, frame, &packet, now)
+        self.addressed_to_us(Side::Outside, frame, packet, now)
     }
 
     /// Sources and destinations that no packet may have here.
@@ -94,7 +96,7 @@ impl State {
     }
 
     /// A packet to one of the gateway's own addresses.
-    fn to_us<F: Frame>(&mut self, side: Side, frame: &F, packet: &Packet, now: Nanos) -> Verdict {
+    fn addressed_to_us<F: Frame>(&mut self, side: Side, frame: &F, packet: &Packet, now: Nanos) -> Verdict {
         let l4 = usize::from(packet.l3) + usize::from(packet.l4);
         let byte = |at: usize| frame.data().get(l4 + at).copied().unwrap_or(0);
         let (source, destination) = (packet.ports >> 16, packet.ports & 0xffff);

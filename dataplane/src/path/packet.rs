@@ -6,7 +6,7 @@
 use crate::index::NONE;
 use crate::msg::Encapsulation;
 use crate::reason::DropReason;
-use crate::wire::{Wire, icmp, ipv4, read16, read32, tcp, udp};
+use crate::wire::{Wire, checksum, icmp, ipv4, read16, read32, tcp, udp};
 
 /// A TCP SYN: its segment size may have to be clamped.
 pub const SYN: u8 = 1;
@@ -96,60 +96,99 @@ impl Packet {
         encapsulation: None,
     };
 
-    /// Parses the IPv4 packet in `frame` at `l3`.
+    /// Parses the IPv4 packet in `frame` at `l3`, in place: a packet of 64 bytes that is returned by value costs more than
+    /// parsing it. What an outer header says is left as it was.
     #[inline(always)]
-    pub fn parse(frame: &[u8], l3: usize) -> Result<Self, DropReason> {
+    pub fn parse(&mut self, frame: &[u8], l3: usize) -> Result<(), DropReason> {
         let ip = frame.get(l3..).ok_or(DropReason::Truncated)?;
-        let header = ipv4::Header::parse(ip)?;
-        let mut packet = Self {
-            source: header.source,
-            destination: header.destination,
-            host: header.source,
-            proxy: header.destination,
-            l3: l3 as u16,
-            total: header.total_length,
-            id: header.id,
-            l4: header.header_length,
-            protocol: header.protocol,
-            tos: header.tos,
-            flags: u8::from(header.ttl <= 1) * EXPIRED | u8::from(header.dont_fragment) * DONT_FRAGMENT,
-            ..Self::NOTHING
-        };
-        if header.header_length as usize > ipv4::LENGTH {
-            refuse_source_route(&ip[ipv4::LENGTH..header.length()])?;
+        self.l3 = l3 as u16;
+        match ip.first_chunk::<{ ipv4::LENGTH }>() {
+            // No options, and no fragment: nearly every packet.
+            Some(header) if header[0] == 0x45 && header[6] & 0x3f == 0 && header[7] == 0 => {
+                self.parse_plain(ip, header)
+            }
+            _ => self.parse_any(ip),
         }
+    }
+
+    /// What [`Packet::parse_any`] does, where options and fragments are known to be absent.
+    #[inline(always)]
+    fn parse_plain(&mut self, ip: &[u8], header: &[u8; ipv4::LENGTH]) -> Result<(), DropReason> {
+        let total = u16::from_be_bytes([header[2], header[3]]);
+        let Some(payload) = ip.get(ipv4::LENGTH..usize::from(total)) else {
+            return Err(DropReason::IpTotalLength);
+        };
+        if !checksum::valid_header(header) {
+            return Err(DropReason::IpChecksum);
+        }
+        self.source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
+        self.destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
+        self.host = self.source;
+        self.proxy = self.destination;
+        self.total = total;
+        self.id = u16::from_be_bytes([header[4], header[5]]);
+        self.l4 = ipv4::LENGTH as u8;
+        self.tos = header[1];
+        // The bit of "don't fragment" is 0x40 on the wire.
+        const { assert!(DONT_FRAGMENT == 0x40 >> 3) };
+        let flags = (u8::from(header[8] <= 1) * EXPIRED) | (header[6] & 0x40) >> 3;
+        self.parse_payload(header[9], ipv4::LENGTH as u8, flags, payload)
+    }
+
+    /// Any packet.
+    #[cold]
+    #[inline(never)]
+    fn parse_any(&mut self, ip: &[u8]) -> Result<(), DropReason> {
+        let header = ipv4::Header::parse(ip)?;
+        self.source = header.source;
+        self.destination = header.destination;
+        self.host = header.source;
+        self.proxy = header.destination;
+        self.total = header.total_length;
+        self.id = header.id;
+        self.l4 = header.header_length;
+        self.tos = header.tos;
+        refuse_source_route(&ip[ipv4::LENGTH..header.length()])?;
+        let flags = (u8::from(header.ttl <= 1) * EXPIRED) | (u8::from(header.dont_fragment) * DONT_FRAGMENT);
         let payload = &ip[header.length()..usize::from(header.total_length)];
         if header.is_fragment() {
-            packet.parse_fragment(&header, payload)?;
+            (self.protocol, self.flags, self.ports, self.check) = (header.protocol, flags, 0, 0);
+            self.parse_fragment(&header, payload)
         } else {
-            packet.parse_payload(payload)?;
+            self.parse_payload(header.protocol, header.header_length, flags, payload)
         }
-        Ok(packet)
     }
 
     #[inline(always)]
-    fn parse_payload(&mut self, payload: &[u8]) -> Result<(), DropReason> {
-        match self.protocol {
+    fn parse_payload(
+        &mut self,
+        protocol: u8,
+        l4: u8,
+        mut flags: u8,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
+        let (mut ports, mut check) = (0, 0);
+        match protocol {
             ipv4::TCP => {
                 let tcp = tcp::Header::parse(payload)?;
-                self.ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
-                self.check = u16::from(self.l4) + tcp::CHECKSUM as u16;
-                self.flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
+                ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
+                check = u16::from(l4) + tcp::CHECKSUM as u16;
+                flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
             }
             ipv4::UDP => {
                 let udp = udp::Header::parse(payload)?;
                 if usize::from(udp.datagram_length) > payload.len() {
                     return Err(DropReason::L4Malformed);
                 }
-                self.ports = u32::from(udp.source_port) << 16 | u32::from(udp.destination_port);
+                ports = u32::from(udp.source_port) << 16 | u32::from(udp.destination_port);
                 // RFC 768: a checksum of 0 means none, and stays.
-                self.check = u16::from(udp.checksum != 0) * (u16::from(self.l4) + udp::CHECKSUM as u16);
+                check = u16::from(udp.checksum != 0) * (u16::from(l4) + udp::CHECKSUM as u16);
             }
             ipv4::ICMP => {
                 let icmp = icmp::Header::parse(payload)?;
                 match icmp.kind {
                     icmp::ECHO | icmp::ECHO_REPLY | icmp::TIMESTAMP | icmp::TIMESTAMP_REPLY => {}
-                    icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => self.flags |= ERROR,
+                    icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => flags |= ERROR,
                     _ => return Err(DropReason::IcmpTypeUnknown),
                 }
             }
@@ -157,11 +196,12 @@ impl Packet {
                 if payload.len() < udp::LENGTH {
                     return Err(DropReason::L4Malformed);
                 }
-                self.ports = read32(payload, 0);
-                self.check = u16::from(self.l4) + udp::CHECKSUM as u16;
+                ports = read32(payload, 0);
+                check = u16::from(l4) + udp::CHECKSUM as u16;
             }
             _ => {}
         }
+        (self.protocol, self.flags, self.ports, self.check) = (protocol, flags, ports, check);
         Ok(())
     }
 
@@ -243,4 +283,37 @@ fn refuse_source_route(options: &[u8]) -> Result<(), DropReason> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The short way through a plain header says what the long one says.
+        #[test]
+        fn plain_packets_are_parsed_as_any(
+            protocol in prop_oneof![Just(1u8), Just(6), Just(17), Just(33), Just(136), any::<u8>()],
+            addresses: (u32, u32), tos: u8, id: u16, ttl in 0u8..4, df: bool, off_by in -2i32..3,
+            payload in proptest::collection::vec(any::<u8>(), 0..40), broken in proptest::option::weighted(0.1, 0usize..20),
+        ) {
+            let total = (20 + payload.len() as i32 + off_by).max(0) as u16;
+            let header = ipv4::Header {
+                tos, id, ttl, dont_fragment: df, ..ipv4::Header::new(protocol, addresses.0, addresses.1, total)
+            };
+            let mut bytes = vec![0; 20];
+            header.emit(&mut bytes);
+            bytes.extend(&payload);
+            if let Some(at) = broken {
+                bytes[at] ^= 1;
+            }
+            let (mut short, mut long) = (Packet::NOTHING, Packet::NOTHING);
+            let said = (short.parse(&bytes, 0), long.parse_any(&bytes));
+            prop_assert_eq!(said.0, said.1);
+            if said.0.is_ok() {
+                prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+        }
+    }
 }

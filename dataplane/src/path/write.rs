@@ -115,7 +115,7 @@ pub fn set_tos(ip: &mut [u8], tos: u8) {
 /// the same effect as the word with its bytes swapped (RFC 1071 §2 (B)).
 pub fn replace_covered(bytes: &mut [u8], at: usize, value: u16, check: usize) {
     let (old, new) = (read16(bytes, at), value);
-    let change = if at % 2 == 0 {
+    let change = if at.is_multiple_of(2) {
         Sum::default().replace(old, new)
     } else {
         Sum::default().replace(old.swap_bytes(), new.swap_bytes())

@@ -146,7 +146,7 @@ impl Wire for Header {
     /// Options are left as they stand in `bytes`, and covered by the checksum.
     fn emit(&self, bytes: &mut [u8]) {
         let length = self.length();
-        bytes[0] = 0x40 | self.header_length / 4;
+        bytes[0] = 0x40 | (self.header_length / 4);
         bytes[1] = self.tos;
         bytes[2..4].copy_from_slice(&self.total_length.to_be_bytes());
         bytes[4..6].copy_from_slice(&self.id.to_be_bytes());

@@ -71,7 +71,7 @@ impl Wire for Header {
         bytes[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
         bytes[4..8].copy_from_slice(&self.sequence.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.acknowledgement.to_be_bytes());
-        bytes[12] = self.header_length / 4 << 4;
+        bytes[12] = (self.header_length / 4) << 4;
         bytes[13] = self.flags;
         bytes[14..16].copy_from_slice(&self.window.to_be_bytes());
         bytes[16..18].copy_from_slice(&self.checksum.to_be_bytes());
