@@ -75,17 +75,9 @@ fn is_quantity(text: &str) -> bool {
     number.parse::<f64>().is_ok()
 }
 
-/// A count with thin thousands, such as `1 234 567`.
+/// A count, in plain digits: people grep and add up what they see.
 pub fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+    value.to_string()
 }
 
 /// Bytes with a unit of powers of 1000, such as `1.2 MB`.
@@ -138,8 +130,6 @@ mod tests {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_500_000), "1.5 MB");
         assert_eq!(bit_rate(10_000_000_000), "10.0 Gbit/s");
-        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(count(12), "12");
         assert_eq!(duration(59), "59 s");
         assert_eq!(duration(3661), "1 h 01 min");
         assert_eq!(duration(90_000), "1 d 01 h");

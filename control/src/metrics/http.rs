@@ -250,8 +250,11 @@ mod tests {
             http.handle(key, || b"x 1\n".to_vec(), 1);
         }
         let mut text = String::new();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        http.handle(key, || b"x 1\n".to_vec(), 1);
+        for _ in 0..500 {
+            http.handle(key, || b"x 1\n".to_vec(), 1);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(http.clients.is_empty(), "closed as asked");
         socket.read_to_string(&mut text).unwrap();
         assert_eq!(text.matches("\r\n\r\nx 1\n").count(), 2, "{text}");
         assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "one connection at a time");
