@@ -349,3 +349,37 @@ fn every_dependency_has_a_licence_that_may_be_shipped() {
         assert!(deny.contains(&format!("\"{licence}\"")), "deny.toml does not allow {licence}");
     }
 }
+
+#[test]
+fn every_place_of_the_compliance_page_cites_its_standard() {
+    let page = std::fs::read_to_string(root().join("docs/compliance.md")).expect("docs/compliance.md");
+    let mut wrong = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| RFC ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let numbers: Vec<String> = cells[1]
+            .split("RFC ")
+            .skip(1)
+            .map(|rest| {
+                format!("RFC {}", rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default())
+            })
+            .collect();
+        let mut cited = BTreeSet::new();
+        for place in cells[3].split('`').skip(1).step_by(2) {
+            match std::fs::read_to_string(root().join(place)) {
+                Ok(text) => {
+                    let here: Vec<&String> =
+                        numbers.iter().filter(|number| text.contains(number.as_str())).collect();
+                    if here.is_empty() {
+                        wrong.push(format!("{place} does not cite {}", cells[1]));
+                    }
+                    cited.extend(here);
+                }
+                Err(_) => wrong.push(format!("{place} is not there ({})", cells[1])),
+            }
+        }
+        wrong.extend(
+            numbers.iter().filter(|n| !cited.contains(n)).map(|number| format!("nowhere cited: {number}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
