@@ -1,13 +1,18 @@
 //! A small world in memory under a virtual clock: gateways, their hosts' queries, the resolver that knows where each
 //! zone is served, and the connections between gateways.
 //!
-//! Workers are a model here (what is inserted stands until it is removed or a test ends it); `packets.rs` uses real ones.
+//! Workers are a model (what is inserted stands until it is removed or a test ends it) or, for `packets.rs`, real ones.
 
 #![allow(dead_code)] // each test program uses a part of it
 
 use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
+use ces_dataplane::path::process;
+use ces_dataplane::settings::{PortSettings, Settings as WorkerSettings, Side as PortSide};
+use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, Layout};
+use ces_dataplane::verdict::Verdict;
 use ces_dns::answer::{Answer, Voice};
 use ces_dns::message::{Query, Transport, parse};
 use ces_dns::outcome::{QueryOutcome, Side};
@@ -17,9 +22,11 @@ use ces_gateway::{Gateway, Output, Platform, QueryToken, Route, Settings, Source
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// Slots for bindings of a worker.
+const SLOTS: u32 = 1 << 16;
 pub const MS: u64 = 1_000_000;
 pub const S: u64 = 1_000_000_000;
 
@@ -43,6 +50,7 @@ pub struct Node {
     pub zone: String,
     /// What the workers hold.
     pub bindings: BTreeMap<Handle, Binding>,
+    pairs: HashSet<(Ipv4Addr, Ipv4Addr)>,
     /// Every command, in order.
     pub commands: Vec<(u32, Command)>,
     /// Answers by token.
@@ -56,6 +64,8 @@ pub struct Node {
     pub insert_error: Option<InsertError>,
     /// Commands are kept back: the worker answers nothing.
     pub workers_stuck: bool,
+    /// Real workers, in place of the model.
+    pub workers: Vec<State>,
     alive: bool,
 }
 
@@ -105,11 +115,11 @@ pub fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settin
     settings
 }
 
-pub fn platform(seed: u8) -> Platform {
+pub fn platform(seed: u8, workers: u32) -> Platform {
     Platform {
-        workers: 1,
-        bindings_per_worker: 4096,
-        layout: Layout::new(1, 4096),
+        workers,
+        bindings_per_worker: SLOTS,
+        layout: Layout::new(workers, SLOTS),
         tag_key: [u32::from(seed), 2, 3, 4],
         tunnels: 64,
         neighbours: 1024,
@@ -133,6 +143,38 @@ pub fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now:
     ];
     gateway.set_routes(&routes, now);
     gateway
+}
+
+pub fn port_mac(node: u8, port: u8) -> [u8; 6] {
+    [2, 0, 0, 0, node, port]
+}
+
+pub fn host_mac(address: Ipv4Addr) -> [u8; 6] {
+    [2, 0, 0, 1, 0, address.octets()[3]]
+}
+
+fn worker_settings(node: u8, outer: Ipv4Addr, worker: u32, workers: u32) -> WorkerSettings {
+    let port = |side, number, address, networks| PortSettings {
+        side,
+        mac: port_mac(node, number),
+        addresses: vec![(address, 24)],
+        networks,
+        vlan: None,
+        mtu: 1500,
+    };
+    let realm = (Ipv4Addr::new(192, 168, 0, 0), 24);
+    let inside = port(PortSide::Inside, 0, Ipv4Addr::new(192, 168, 0, 1), vec![realm]);
+    let outside = port(PortSide::Outside, 1, outer, Vec::new());
+    let platform = platform(node + 1, workers);
+    let mut settings = WorkerSettings::new(vec![inside, outside], platform.bindings_per_worker);
+    settings.tag_key = platform.tag_key;
+    settings.layout = platform.layout;
+    settings.tunnels = platform.tunnels;
+    settings.neighbours = platform.neighbours;
+    settings.worker = worker;
+    settings.workers = workers;
+    settings.proxy_networks = vec![(Ipv4Addr::new(10, 64, 0, 0), 16)];
+    settings
 }
 
 pub const A_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -181,6 +223,15 @@ impl Lab {
     }
 
     pub fn with(change: impl Fn(&mut Settings), a: &str, b: &str) -> Self {
+        Self::build(change, a, b, 1, false)
+    }
+
+    /// Realms a and b with real workers.
+    pub fn with_workers(workers: u32) -> Self {
+        Self::build(|_| {}, &realm("a.demo"), &realm("b.demo"), workers, true)
+    }
+
+    fn build(change: impl Fn(&mut Settings), a: &str, b: &str, workers: u32, real: bool) -> Self {
         let mut lab = Self {
             now: S,
             nodes: Vec::new(),
@@ -201,7 +252,9 @@ impl Lab {
             let ces_id = format!("ces{zone}.");
             let mut settings = settings(&zone[..1], &ces_id, zone, outer);
             change(&mut settings);
-            let gateway = start(&settings, &hosts(text), platform(i as u8 + 1), lab.now);
+            let gateway = start(&settings, &hosts(text), platform(i as u8 + 1, workers), lab.now);
+            let real = (0..if real { workers } else { 0 })
+                .map(|worker| State::new(&worker_settings(i as u8, outer, worker, workers)).unwrap());
             lab.nodes.push(Node {
                 gateway,
                 ces_id,
@@ -209,6 +262,7 @@ impl Lab {
                 settings,
                 zone: format!("{zone}."),
                 bindings: BTreeMap::new(),
+                pairs: HashSet::new(),
                 commands: Vec::new(),
                 answers: HashMap::new(),
                 log: Vec::new(),
@@ -216,6 +270,7 @@ impl Lab {
                 stats: BindingStats::default(),
                 insert_error: None,
                 workers_stuck: false,
+                workers: real.collect(),
                 alive: true,
             });
         }
@@ -384,6 +439,11 @@ impl Lab {
                 }
             }
             Output::Log(entry) => self.nodes[i].log.push(entry),
+            Output::ResolveNeighbour { port, address } if !self.nodes[i].workers.is_empty() => {
+                // The kernel answers at once: hosts have a MAC address of their number, the other gateway its port's.
+                let mac = if port == 0 { host_mac(address) } else { port_mac(1 - i as u8, 1) };
+                self.nodes[i].gateway.set_neighbour(port, address, Some(mac), now);
+            }
             other => self.nodes[i].other.push(other),
         }
     }
@@ -395,20 +455,24 @@ impl Lab {
         if node.workers_stuck {
             return;
         }
+        if !node.workers.is_empty() {
+            assert!(node.workers[worker as usize].ready());
+            node.workers[worker as usize].command(command, now);
+            return self.events(i);
+        }
         let event = match command {
             Command::InsertBinding(handle, binding) => match node.insert_error {
                 Some(error) => Some(Event::InsertFailed(handle, error)),
                 None => {
-                    let pair = (binding.host, binding.proxy);
-                    assert!(node.bindings.values().all(|b| (b.host, b.proxy) != pair), "pair taken");
+                    assert!(node.pairs.insert((binding.host, binding.proxy)), "pair taken");
                     assert!(node.bindings.insert(handle, binding).is_none(), "slot taken");
                     None
                 }
             },
-            Command::RemoveBinding(handle) => node
-                .bindings
-                .remove(&handle)
-                .map(|_| Event::BindingEnded(handle, EndReason::Removed, BindingStats::default())),
+            Command::RemoveBinding(handle) => node.bindings.remove(&handle).map(|binding| {
+                node.pairs.remove(&(binding.host, binding.proxy));
+                Event::BindingEnded(handle, EndReason::Removed, BindingStats::default())
+            }),
             Command::ReadBinding(handle) => {
                 Some(Event::BindingStats(handle, node.bindings.get(&handle).map(|_| node.stats)))
             }
@@ -419,9 +483,58 @@ impl Lab {
         }
     }
 
+    /// What the real workers have to say.
+    fn events(&mut self, i: usize) {
+        let (now, node) = (self.now, &mut self.nodes[i]);
+        for worker in 0..node.workers.len() {
+            while let Some(event) = node.workers[worker].peek_event().copied() {
+                node.workers[worker].pop_event();
+                node.gateway.handle_event(worker as u32, event, now);
+            }
+        }
+    }
+
+    /// Lets time pass, second by second, for real workers too.
+    pub fn age(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.advance(S);
+            for i in 0..self.nodes.len() {
+                let now = self.now;
+                // A turn of the loop does a bounded part of the work.
+                for state in &mut self.nodes[i].workers {
+                    (0..4096).for_each(|_| state.tick(now));
+                }
+                self.events(i);
+            }
+            self.settle();
+        }
+    }
+
+    /// A frame arrives at a real worker: what becomes of it, and what it is then. The queue may be a wrong worker's.
+    pub fn frame(&mut self, i: usize, port: u8, queue: usize, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        struct None_;
+        impl Buffers<MemoryFrame> for None_ {
+            fn allocate(&mut self) -> Option<MemoryFrame> {
+                None
+            }
+            fn send(&mut self, _port: u8, _frame: MemoryFrame) {}
+        }
+        let mut memory = MemoryFrame::new(frame);
+        let (now, node) = (self.now, &mut self.nodes[i]);
+        let mut verdict = process(&mut node.workers[queue], port, &mut memory, &mut None_, now);
+        if let Verdict::HandOff(owner) = verdict {
+            verdict = process(&mut node.workers[owner as usize], port, &mut memory, &mut None_, now);
+            assert!(!matches!(verdict, Verdict::HandOff(_)), "handed over twice");
+        }
+        self.events(i);
+        self.settle();
+        (verdict, memory.data().to_vec())
+    }
+
     /// A binding ends at the worker by itself.
     pub fn end(&mut self, i: usize, handle: Handle, reason: EndReason) {
-        assert!(self.nodes[i].bindings.remove(&handle).is_some());
+        let binding = self.nodes[i].bindings.remove(&handle).expect("it stands");
+        self.nodes[i].pairs.remove(&(binding.host, binding.proxy));
         let event = Event::BindingEnded(handle, reason, BindingStats::default());
         let now = self.now;
         self.nodes[i].gateway.handle_event(0, event, now);
@@ -445,8 +558,9 @@ impl Lab {
     /// A gateway comes back with nothing but its files.
     pub fn restart(&mut self, i: usize, text: &str) {
         let settings = self.nodes[i].settings.clone();
-        self.nodes[i].gateway = start(&settings, &hosts(text), platform(i as u8 + 17), self.now);
+        self.nodes[i].gateway = start(&settings, &hosts(text), platform(i as u8 + 17, 1), self.now);
         self.nodes[i].bindings.clear();
+        self.nodes[i].pairs.clear();
         self.nodes[i].commands.clear();
         self.nodes[i].alive = true;
         self.settle();
