@@ -22,9 +22,11 @@ impl Gateway {
                 self.core.outputs.push_back(Output::CetpConnect { conn, endpoint, ces_id });
             }
             cetp::Output::Send { conn, bytes } => {
-                self.core.outputs.push_back(Output::CetpSend { conn, bytes })
+                self.core.outputs.push_back(Output::CetpSend { conn, bytes });
             }
-            cetp::Output::Close { conn } => self.core.outputs.push_back(Output::CetpClose { conn }),
+            cetp::Output::Close { conn } => {
+                self.core.outputs.push_back(Output::CetpClose { conn });
+            }
             cetp::Output::H2hUp { session } => self.session_up(&session),
             cetp::Output::NegotiationDone { source, destination, result, .. } => {
                 self.negotiation_done(&source, destination, result);

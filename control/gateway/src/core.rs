@@ -121,13 +121,10 @@ impl Core {
         let (address, now) = (host.address, self.now);
         let make =
             |handle, tag| Session::reserved(handle, tag, id, address, proxy, (local, remote, peer), now);
-        match self.slots.allocate(host.worker, make) {
-            Some(handle) => Ok(handle),
-            None => {
-                host.proxies.unallocate(&self.proxies, proxy);
-                Err(ReserveError::TableFull)
-            }
-        }
+        self.slots.allocate(host.worker, make).ok_or_else(|| {
+            host.proxies.unallocate(&self.proxies, proxy);
+            ReserveError::TableFull
+        })
     }
 
     /// Gives a reservation back: nobody heard of its proxy address.

@@ -116,15 +116,12 @@ impl Hosts {
             by_proxy: FxHashMap::default(),
             neighbour: None,
         };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.slots[id as usize] = Some(host);
-                HostId(id)
-            }
-            None => {
-                self.slots.push(Some(host));
-                HostId((self.slots.len() - 1) as u32)
-            }
+        let id = if let Some(id) = self.free.pop() {
+            self.slots[id as usize] = Some(host);
+            HostId(id)
+        } else {
+            self.slots.push(Some(host));
+            HostId((self.slots.len() - 1) as u32)
         };
         self.by_address.insert(address, id);
         for name in std::iter::once(name).chain(services) {

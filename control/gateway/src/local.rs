@@ -67,14 +67,11 @@ impl Gateway {
     }
 
     fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
-        let (bytes, outcome) = match query.qtype {
-            RecordType::A => {
-                (answer::addresses(query, Voice::LocalAuthority, ttl, &[address]), QueryOutcome::Local)
-            }
-            _ => {
-                let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
-                (answer.emit(query), QueryOutcome::NoData)
-            }
+        let (bytes, outcome) = if query.qtype == RecordType::A {
+            (answer::addresses(query, Voice::LocalAuthority, ttl, &[address]), QueryOutcome::Local)
+        } else {
+            let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
+            (answer.emit(query), QueryOutcome::NoData)
         };
         self.answer(Side::Inside, token, bytes, outcome);
     }

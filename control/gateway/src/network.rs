@@ -80,8 +80,8 @@ fn default_policy(settings: &Settings) -> Result<Policy, String> {
         own.into_iter().chain(candidates())
     };
     let trusted = &settings.cetp.trusted;
-    let trusted =
-        (!trusted.is_empty()).then(|| json!(trusted.iter().map(|n| n.as_str()).collect::<Vec<_>>()));
+    let trusted = (!trusted.is_empty())
+        .then(|| json!(trusted.iter().map(crate::names::Name::as_str).collect::<Vec<_>>()));
     let mut request = vec![tlv("ces", "cesid", trusted), tlv("ces", "ttl", None)];
     request.extend(candidates());
     let mut available: Vec<Value> = told().collect();

@@ -14,7 +14,7 @@ pub use policy::{PolicySet, Rule, RuleLimits};
 use crate::names::{Name, is_within};
 use crate::settings::Settings;
 use ces_cetp::engine::Direction;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -66,19 +66,19 @@ pub struct Registry {
     hosts: Vec<HostEntry>,
     by_name: FxHashMap<Arc<str>, u32>,
     /// Names that have names below them: they exist, too (RFC 8020 §2).
-    above: FxHashMap<Arc<str>, ()>,
+    above: FxHashSet<Arc<str>>,
 }
 
 impl Registry {
     fn new(hosts: Vec<HostEntry>) -> Self {
         let mut by_name = FxHashMap::default();
-        let mut above = FxHashMap::default();
+        let mut above = FxHashSet::default();
         for (index, host) in hosts.iter().enumerate() {
             for name in std::iter::once(&host.name).chain(&host.services) {
                 by_name.insert(name.shared(), index as u32);
                 let mut rest = name.as_str();
                 while let Some((_, parent)) = rest.split_once('.').filter(|(_, parent)| !parent.is_empty()) {
-                    if above.insert(Arc::from(parent), ()).is_some() {
+                    if !above.insert(Arc::from(parent)) {
                         break;
                     }
                     rest = parent;
@@ -100,7 +100,7 @@ impl Registry {
 
     /// Whether a name has names of hosts below it.
     pub fn is_above(&self, name: &str) -> bool {
-        self.above.contains_key(name)
+        self.above.contains(name)
     }
 }
 

@@ -29,21 +29,21 @@ type Hop = (PortId, Ipv4Addr);
 /// however many routes there are.
 #[derive(Default)]
 struct Table {
-    lengths: Vec<(u8, FxHashMap<u32, (Option<Ipv4Addr>, PortId)>)>,
+    lengths: Vec<(u8, Networks)>,
 }
+
+/// The networks of one prefix length: where each leads.
+type Networks = FxHashMap<u32, (Option<Ipv4Addr>, PortId)>;
 
 impl Table {
     fn new(routes: &[Route]) -> Self {
-        let mut lengths: Vec<(u8, FxHashMap<_, _>)> = Vec::new();
+        let mut lengths: Vec<(u8, Networks)> = Vec::new();
         for route in routes {
             let length = route.network.prefix_len();
-            let at = match lengths.iter().position(|(l, _)| *l == length) {
-                Some(at) => at,
-                None => {
-                    lengths.push((length, FxHashMap::default()));
-                    lengths.len() - 1
-                }
-            };
+            let at = lengths.iter().position(|(l, _)| *l == length).unwrap_or_else(|| {
+                lengths.push((length, Networks::default()));
+                lengths.len() - 1
+            });
             // The first of several routes to one network is the one in use: the driver sorts them by metric.
             lengths[at].1.entry(route.network.network().into()).or_insert((route.via, route.port));
         }

@@ -337,7 +337,7 @@ impl Settings {
             if network.addr() != network.network() {
                 found.add(key.as_str(), format!("{network} has host bits set; write {}", network.trunc()));
             }
-            if let Some(other) = realm.networks[..i].iter().find(|o| overlap(o, network)) {
+            if let Some(other) = realm.networks[..i].iter().find(|o| overlap(**o, *network)) {
                 found.add(key, format!("{network} overlaps {other}"));
             }
         }
@@ -348,7 +348,7 @@ impl Settings {
         if !(8..=28).contains(&pool.prefix_len()) {
             found.add("realm.proxy_pool", format!("{pool}: a prefix length from 8 to 28 was expected"));
         }
-        if let Some(network) = realm.networks.iter().find(|n| overlap(n, &pool)) {
+        if let Some(network) = realm.networks.iter().find(|n| overlap(**n, pool)) {
             found.add("realm.proxy_pool", format!("{pool} overlaps the realm's network {network}"));
         }
         if let Some(address) = own.iter().find(|a| pool.contains(*a)) {
@@ -490,8 +490,8 @@ impl Problems {
     }
 }
 
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(b) || b.contains(a)
+fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b) || b.contains(&a)
 }
 
 /// `?`, `!` and `=` have a meaning in the NAPTR's regular expression.

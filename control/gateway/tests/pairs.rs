@@ -2,10 +2,11 @@
 
 mod lab;
 
-use ces_dataplane::msg::{Command, EndReason, Far, InsertError};
+use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertError};
 use ces_dns::outcome::QueryOutcome;
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::snapshot::Role;
+use ces_gateway::{PolicySet, Registry};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, H3, Lab, MS, S, Upstream, hosts, realm};
@@ -30,7 +31,7 @@ fn a_far_name_becomes_a_proxy_address_and_a_binding_at_both_ends() {
     assert_eq!((reply.address, reply.ttl), (Some(FIRST), Some(30)));
     let (_, a) = lab.binding(0, H1, FIRST).unwrap();
     let (_, b) = lab.binding(1, H1, FIRST).unwrap();
-    lab.assert_paired(&a, &b, tags(&lab));
+    lab::assert_paired(&a, &b, tags(&lab));
     assert_eq!((a.idle_s, b.idle_s), (300, 300));
     assert!(a.hard_s > 0 && a.hard_s == b.hard_s);
 
@@ -221,7 +222,7 @@ fn one_end_that_expired_first_agrees_again_with_the_other() {
     let (_, a) = lab.binding(0, H1, proxy).unwrap();
     assert_eq!(lab.nodes[1].bindings.len(), 1);
     let b = *lab.nodes[1].bindings.values().next().unwrap();
-    lab.assert_paired(&a, &b, tags(&lab));
+    lab::assert_paired(&a, &b, tags(&lab));
 }
 
 #[test]
@@ -255,7 +256,7 @@ fn a_slot_is_used_again_only_when_the_worker_has_let_go() {
     assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
     assert!(lab.nodes[0].gateway.tunnels().is_empty());
     // Said twice, it is counted and harmless.
-    let event = ces_dataplane::msg::Event::BindingEnded(handle, EndReason::Removed, Default::default());
+    let event = Event::BindingEnded(handle, EndReason::Removed, BindingStats::default());
     lab.nodes[0].gateway.handle_event(0, event, now);
     assert_eq!(lab.nodes[0].gateway.counters().stale_events, 1);
 }
@@ -367,7 +368,7 @@ fn a_reload_that_needs_a_restart_changes_nothing() {
     let mut settings = lab.nodes[0].settings.clone();
     settings.realm.proxy_pool = "10.65.0.0/16".parse().unwrap();
     let now = lab.now;
-    let wrong = lab.nodes[0].gateway.reload(settings, Default::default(), Default::default(), now);
+    let wrong = lab.nodes[0].gateway.reload(settings, Registry::default(), PolicySet::default(), now);
     assert!(wrong.unwrap_err().contains("realm.proxy_pool"));
     assert_eq!(lab.nodes[0].gateway.hosts(now).len(), 3);
     assert_eq!(lab.nodes[0].bindings.len(), 1);

@@ -182,9 +182,12 @@ pub(super) fn read(source: &SourceFile) -> Result<File, SourceError> {
 
 /// An error at that place of the file.
 pub(super) fn error(source: &SourceFile, span: Range<usize>, message: String) -> SourceError {
-    let before = &source.text.as_bytes()[..span.start.min(source.text.len())];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    SourceError { path: source.path.clone(), line: Some(line), message }
+    SourceError { path: source.path.clone(), line: Some(line_at(&source.text, span.start)), message }
+}
+
+/// The line of a place in a text, from 1.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
+    text.char_indices().take_while(|(at, _)| *at < offset).filter(|(_, c)| *c == '\n').count() + 1
 }
 
 /// Finds what the form alone does not show.

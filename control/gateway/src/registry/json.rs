@@ -30,7 +30,7 @@ pub(super) fn read(
         for raw in array {
             let text = raw.get();
             let offset = text.as_ptr() as usize - source.text.as_ptr() as usize;
-            let line = source.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = super::file::line_at(&source.text, offset);
             match serde_json::from_str(text) {
                 Ok(entry) => {
                     if let Err(message) = take(source, line, entry, settings, policies) {

@@ -38,11 +38,8 @@ impl RuleLimits {
 
     /// Both at once: the narrower of each. `None` if they exclude each other.
     pub fn and(self, other: Self) -> Option<Self> {
-        fn same<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<Option<T>> {
-            match (a, b) {
-                (Some(a), Some(b)) if a != b => None,
-                (a, b) => Some(a.or(b)),
-            }
+        fn exclude<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+            matches!((a, b), (Some(a), Some(b)) if a != b)
         }
         fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
             match (a, b) {
@@ -50,9 +47,12 @@ impl RuleLimits {
                 (a, b) => a.or(b),
             }
         }
+        if exclude(self.protocol, other.protocol) || exclude(self.port, other.port) {
+            return None;
+        }
         Some(Self {
-            protocol: same(self.protocol, other.protocol)?,
-            port: same(self.port, other.port)?,
+            protocol: self.protocol.or(other.protocol),
+            port: self.port.or(other.port),
             rate_bps: least(self.rate_bps, other.rate_bps),
             hard_ttl_s: least(self.hard_ttl_s, other.hard_ttl_s),
             idle_ttl_s: least(self.idle_ttl_s, other.idle_ttl_s),

@@ -461,14 +461,14 @@ impl Lab {
             return self.events(i);
         }
         let event = match command {
-            Command::InsertBinding(handle, binding) => match node.insert_error {
-                Some(error) => Some(Event::InsertFailed(handle, error)),
-                None => {
-                    assert!(node.pairs.insert((binding.host, binding.proxy)), "pair taken");
-                    assert!(node.bindings.insert(handle, binding).is_none(), "slot taken");
-                    None
-                }
-            },
+            Command::InsertBinding(handle, _) if node.insert_error.is_some() => {
+                node.insert_error.map(|error| Event::InsertFailed(handle, error))
+            }
+            Command::InsertBinding(handle, binding) => {
+                assert!(node.pairs.insert((binding.host, binding.proxy)), "pair taken");
+                assert!(node.bindings.insert(handle, binding).is_none(), "slot taken");
+                None
+            }
             Command::RemoveBinding(handle) => node.bindings.remove(&handle).map(|binding| {
                 node.pairs.remove(&(binding.host, binding.proxy));
                 Event::BindingEnded(handle, EndReason::Removed, BindingStats::default())
@@ -616,15 +616,6 @@ impl Lab {
         found.next().map(|(handle, binding)| (*handle, *binding))
     }
 
-    /// Both halves of the one session between a and b: their tags must point at each other.
-    pub fn assert_paired(&self, a: &Binding, b: &Binding, tags: (u32, u32)) {
-        let (Far::Tunnel { remote_tag: at_a, .. }, Far::Tunnel { remote_tag: at_b, .. }) = (a.far, b.far)
-        else {
-            panic!("both lead through a tunnel");
-        };
-        assert_eq!((at_a, at_b), (tags.1, tags.0));
-    }
-
     /// Whether a line of the log says so.
     pub fn logged(&self, i: usize, event: &str, reason: &str) -> bool {
         self.nodes[i]
@@ -694,4 +685,12 @@ impl Reply {
             id: message.metadata.id,
         }
     }
+}
+
+/// Both halves of the one session between a and b: their tags must point at each other.
+pub fn assert_paired(a: &Binding, b: &Binding, tags: (u32, u32)) {
+    let (Far::Tunnel { remote_tag: at_a, .. }, Far::Tunnel { remote_tag: at_b, .. }) = (a.far, b.far) else {
+        panic!("both lead through a tunnel");
+    };
+    assert_eq!((at_a, at_b), (tags.1, tags.0));
 }
