@@ -310,15 +310,17 @@ impl Engine {
         let tags: Vec<u32> = entry.sessions.iter().copied().collect();
         let c2c = entry.c2c.as_ref().map(|c2c| (c2c.local_tag, c2c.remote_tag));
         let count = tags.len();
+        let Some(((local, remote), conn)) = c2c.zip(self.pick_conn(peer)) else {
+            for tag in tags {
+                self.end_session(tag, DownReason::ByUs);
+            }
+            return count;
+        };
         tags.into_iter().for_each(|tag| drop(self.session_down(tag, DownReason::ByUs)));
-        if let Some((local, remote)) = c2c
-            && let Some(conn) = self.pick_conn(peer)
-        {
-            let all = Value::Map(vec![(Cow::Borrowed("sessions"), Value::Text(Cow::Borrowed("*")))]);
-            let mut out = Writer::new(local, remote);
-            out.item(Ope::Info, Cmp::Mandatory, Item::CesTerminate, all);
-            self.send(conn, out.finish());
-        }
+        let all = Value::Map(vec![(Cow::Borrowed("sessions"), Value::Text(Cow::Borrowed("*")))]);
+        let mut out = Writer::new(local, remote);
+        out.item(Ope::Info, Cmp::Mandatory, Item::CesTerminate, all);
+        self.send(conn, out.finish());
         count
     }
 

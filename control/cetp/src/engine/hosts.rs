@@ -18,6 +18,9 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
+const MAX_OWED: usize = 1_024;
+
 /// What a session or negotiation is found by: the peer, which end we are, and both names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
@@ -141,6 +144,7 @@ impl Engine {
             return Asked::Pending(id);
         }
         if let Some(session) = known.and_then(|state| state.session).and_then(|tag| self.sessions.get(&tag))
+            && self.is_up(peer)
             && self.peers.get(&peer).is_some_and(|peer| peer.incarnation == session.incarnation)
         {
             self.counters.connected += 1;
@@ -226,6 +230,10 @@ impl Engine {
     pub(super) fn start_h2h(&mut self, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
         let Some(entry) = self.negotiations.get(&id.0) else { return };
         let pair = entry.pair.clone();
+        if let Some(kept) = self.living_session(&pair) {
+            // The peer was away and has not lost its state: what there was still stands.
+            return self.finish(realm, id, Ok(kept), now);
+        }
         let is_new = self.pairs.get(&pair as &dyn PairRef).is_none_or(|state| state.session.is_none());
         if is_new && !self.has_session_room(pair.peer) {
             return self.finish(realm, id, Err(Failure::SessionLimit), now);
@@ -450,6 +458,14 @@ impl Engine {
         }
     }
 
+    /// The session of a pair, unless the peer is known to have lost it.
+    fn living_session(&self, pair: &Pair) -> Option<Reservation> {
+        let tag = self.pairs.get(pair as &dyn PairRef)?.session?;
+        let entry = self.sessions.get(&tag)?;
+        let is_alive = self.peers.get(&pair.peer)?.incarnation == entry.incarnation;
+        is_alive.then_some(Reservation { tag, proxy: entry.session.proxy })
+    }
+
     /// A negotiation of ours is over. A session that came of it stands already.
     pub(super) fn finish(
         &mut self,
@@ -458,8 +474,18 @@ impl Engine {
         result: Result<Reservation, Failure>,
         now: Nanos,
     ) {
-        if result.is_err() {
+        let mut result = result;
+        if let Err(why) = result {
             self.unreserve(realm, id);
+            // A peer that cannot be asked may still carry what there was: sessions outlive the control connections.
+            let is_away =
+                matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Blocked);
+            let kept = self
+                .negotiations
+                .get(&id.0)
+                .filter(|_| is_away)
+                .and_then(|entry| self.living_session(&entry.pair));
+            result = kept.ok_or(why);
         }
         let Some(entry) = self.negotiations.remove(&id.0) else { return };
         if let Some(reservation) = entry.reservation {
@@ -719,12 +745,21 @@ impl Engine {
     /// Ends a session at our side and tells the peer.
     pub(super) fn end_session(&mut self, tag: u32, why: DownReason) -> bool {
         let Some(session) = self.session_down(tag, why) else { return false };
-        if let Some(conn) = self.pick_conn(session.peer) {
-            let mut out = Writer::new(tag, session.session.remote_tag);
-            out.terminate(Layer::H2h, None);
-            self.send(conn, out.finish());
-        }
+        self.tell_end(session.peer, (tag, session.session.remote_tag));
         true
+    }
+
+    /// Terminates a session at the peer, now or when it is up again.
+    pub(super) fn tell_end(&mut self, peer: PeerId, (local_tag, remote_tag): (u32, u32)) {
+        let Some(conn) = self.pick_conn(peer) else {
+            if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.owed.len() < MAX_OWED) {
+                peer.owed.push((local_tag, remote_tag));
+            }
+            return;
+        };
+        let mut out = Writer::new(local_tag, remote_tag);
+        out.terminate(Layer::H2h, None);
+        self.send(conn, out.finish());
     }
 
     /// The owner's binding ended by itself. If the peer's may live on, that is remembered: it would refuse the same

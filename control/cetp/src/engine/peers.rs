@@ -71,6 +71,8 @@ pub(super) struct Peer {
     /// Negotiations of ours, waiting or not.
     pub(super) pending: u32,
     pub(super) sessions: FxHashSet<u32>,
+    /// Tags, ours first, of sessions that ended here while the peer was away: it has yet to be told.
+    pub(super) owed: Vec<(u32, u32)>,
     /// Rises with each C2C: a session of an older one may be asked for again.
     pub(super) epoch: u32,
     /// Rises when the peer shows to have restarted, since its tunnel ids changed: older sessions are dead over there.
@@ -123,6 +125,7 @@ impl Engine {
             waiting: Vec::new(),
             pending: 0,
             sessions: FxHashSet::default(),
+            owed: Vec::new(),
             epoch: 0,
             incarnation: 0,
             fingerprint: None,
@@ -512,6 +515,9 @@ impl Engine {
             };
             match (claim.filter(is_other), verify(&side, message)) {
                 (Some(info), _) => Err((Failure::Identity, Some(info))),
+                (_, Err(info)) if info.item() == Some(Item::CesPow) => {
+                    Err((Failure::ProofOfWork, Some(info)))
+                }
                 (_, Err(info)) => Err((Failure::Unmet, Some(info))),
                 (_, Ok(met)) if !met.mandatory => Err((Failure::Unmet, None)),
                 _ if message.sst == 0 => Err((Failure::Malformed, None)),
@@ -607,8 +613,11 @@ impl Engine {
         }
     }
 
-    /// Starts the negotiations that waited for C2C.
+    /// Starts the negotiations that waited for C2C, after what the peer has yet to be told.
     fn flush_waiting(&mut self, realm: &mut dyn Realm, peer: PeerId, now: Nanos) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let owed = std::mem::take(&mut entry.owed);
+        owed.into_iter().for_each(|tags| self.tell_end(peer, tags));
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let waiting = std::mem::take(&mut entry.waiting);
         waiting.into_iter().for_each(|id| self.start_h2h(realm, id, now));

@@ -21,6 +21,8 @@ pub struct Owner {
     pub services: BTreeSet<String>,
     pub reserved: BTreeSet<u32>,
     pub up: BTreeMap<u32, H2hSession>,
+    /// When each session's binding ends by its hard lifetime, as the data path has it.
+    pub ends: BTreeMap<u32, Nanos>,
     pub next_tag: u32,
     pub capacity: usize,
     pub reserves: u64,
@@ -62,13 +64,14 @@ impl Realm for Owner {
 }
 
 impl Owner {
-    fn apply(&mut self, output: &Output) {
+    fn apply(&mut self, output: &Output, now: Nanos) {
         match output {
             Output::H2hUp { session } => {
                 self.ups += 1;
                 assert!(self.reserved.remove(&session.local_tag), "up without reservation");
                 assert!(session.hard_ttl_s > 0);
                 self.up.insert(session.local_tag, session.clone());
+                self.ends.insert(session.local_tag, now + Nanos::from(session.hard_ttl_s) * S);
             }
             Output::H2hDown { local_tag, .. } => {
                 self.downs += 1;
@@ -214,6 +217,7 @@ impl Lab {
             services,
             reserved: BTreeSet::new(),
             up: BTreeMap::new(),
+            ends: BTreeMap::new(),
             next_tag: 1000 * (index as u32 + 1),
             capacity: usize::MAX,
             reserves: 0,
@@ -296,7 +300,7 @@ impl Lab {
     pub fn drain(&mut self) {
         for index in 0..self.nodes.len() {
             while let Some(output) = self.nodes[index].engine.poll_output() {
-                self.nodes[index].owner.apply(&output);
+                self.nodes[index].owner.apply(&output, self.now);
                 let generation = self.nodes[index].generation;
                 match output {
                     Output::Connect { conn, endpoint, .. } => {
@@ -382,7 +386,14 @@ impl Lab {
                 }
             }
             Event::Data { link, to, bytes } => {
-                if let Some((node, conn)) = self.live(link, to) {
+                let end = self.links[link][to];
+                let is_gone =
+                    |node: &Node| (node.generation != end.generation || !end.is_open) && !node.is_dead;
+                let forgotten = self.nodes.get(end.node).is_some_and(is_gone);
+                if forgotten {
+                    // RFC 9293 §3.5.2: a reset answers what belongs to no connection.
+                    self.schedule(now + DELAY, Event::Closed { link, to: 1 - to });
+                } else if let Some((node, conn)) = self.live(link, to) {
                     let chunk = self.chunk.unwrap_or(bytes.len().max(1));
                     for piece in bytes.chunks(chunk) {
                         let Node { engine, owner, .. } = &mut self.nodes[node];
@@ -400,6 +411,22 @@ impl Lab {
         }
     }
 
+    /// The data path ends what has had its time, and the owners tell their engines.
+    fn expire(&mut self) {
+        let now = self.now;
+        for node in &mut self.nodes {
+            let over: Vec<u32> =
+                node.owner.ends.iter().filter(|(_, at)| **at <= now).map(|(tag, _)| *tag).collect();
+            for tag in over {
+                node.owner.ends.remove(&tag);
+                if node.owner.up.remove(&tag).is_some() {
+                    node.owner.downs += 1;
+                    node.engine.session_ended(tag, now);
+                }
+            }
+        }
+    }
+
     /// Runs until nothing is under way in the network, or that time.
     pub fn run_for(&mut self, duration: Nanos) {
         let end = self.now + duration;
@@ -408,8 +435,11 @@ impl Lab {
             let event = self.events.keys().next().map(|key| key.0);
             let dead = |node: &Node| node.is_dead;
             let timer = self.nodes.iter().filter(|n| !dead(n)).filter_map(|n| n.engine.poll_timeout()).min();
-            let Some(at) = event.into_iter().chain(timer).min().filter(|at| *at <= end) else { break };
+            let expiry = self.nodes.iter().flat_map(|node| node.owner.ends.values()).min().copied();
+            let next = event.into_iter().chain(timer).chain(expiry).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
+            self.expire();
             if event == Some(at) {
                 let ((_, _), event) = self.events.pop_first().unwrap();
                 self.step(event);
@@ -451,6 +481,18 @@ impl Lab {
         self.drain();
     }
 
+    /// Bytes of nobody's making arrive on the gateway's first open connection.
+    pub fn inject(&mut self, node: usize, bytes: &[u8]) {
+        let now = self.now;
+        let ends = (0..self.links.len()).flat_map(|link| [self.live(link, 0), self.live(link, 1)]).flatten();
+        let found = ends.into_iter().find(|(n, _)| *n == node);
+        if let Some((node, conn)) = found {
+            let Node { engine, owner, .. } = &mut self.nodes[node];
+            engine.handle_received(owner, conn, bytes, now);
+        }
+        self.drain();
+    }
+
     /// The gateway's process dies and starts again with nothing; its connections are closed by its kernel.
     pub fn restart(&mut self, index: usize) {
         for link in self.open_links() {
@@ -471,6 +513,7 @@ impl Lab {
         node.engine = Engine::new(node.settings.clone(), seed, now).unwrap();
         node.owner.reserved.clear();
         node.owner.up.clear();
+        node.owner.ends.clear();
         (node.owner.reserves, node.owner.releases, node.owner.ups, node.owner.downs) = (0, 0, 0, 0);
     }
 
