@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod calibration;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod insertion;
 pub mod measure;
 pub mod memory;

@@ -1,0 +1,151 @@
+//! A gateway on the transport of `cesd`: mio, TCP, TLS, over the loopback interface.
+
+use crate::control::node::{Cetp, Node};
+use crate::control::realms::{Shape, Side};
+use ces_cetp::engine::{ConnId, PeerIdentity, Proto};
+use ces_control::peering::{self, Peering, PeeringLimits, Upper};
+use ces_control::slots::Key;
+use ces_control::tls::Credentials;
+use ces_control::tokens::Owner;
+use ces_gateway::Gateway;
+use machine::Clock;
+use mio::{Events, Poll};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Events taken in one turn.
+const EVENTS: usize = 256;
+/// The longest sleep, so that a stop is seen.
+const NAP: Duration = Duration::from_millis(10);
+
+/// A gateway, its transport, and what they wait for.
+pub struct Driver {
+    /// The gateway.
+    pub node: Node,
+    peering: Peering,
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    /// When the transport's own deadlines were last looked at.
+    looked: u64,
+}
+
+/// How often the transport's deadlines are looked at, in nanoseconds.
+const LOOK_NS: u64 = 100_000_000;
+
+/// The gateway as the transport sees it.
+struct Above<'a> {
+    gateway: &'a mut Gateway,
+    now: u64,
+}
+
+impl Upper for Above<'_> {
+    fn is_blocked(&mut self, _: IpAddr) -> bool {
+        false
+    }
+
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
+        self.gateway.handle_cetp_connected(conn, identity, local, remote, self.now);
+    }
+
+    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
+        self.gateway.handle_cetp_accepted(identity, local, remote, self.now).ok()
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.gateway.handle_cetp_received(conn, bytes, self.now);
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        self.gateway.handle_cetp_closed(conn, self.now);
+    }
+}
+
+/// A port that is free now.
+pub fn free_port(side: Side) -> Result<u16, String> {
+    let listener = std::net::TcpListener::bind((side.endpoint(), 0)).map_err(|error| error.to_string())?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+impl Driver {
+    /// A gateway that listens at its endpoint.
+    pub fn new(side: Side, shape: &Shape, credentials: Credentials, clock: Clock) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", side.ces_id());
+        let poll = Poll::new().map_err(failed)?;
+        let listeners = match side {
+            Side::Initiator => Vec::new(),
+            Side::Responder => {
+                let address = SocketAddr::from((side.endpoint(), shape.port));
+                let proto = if shape.tls { Proto::Tls } else { Proto::Tcp };
+                vec![(peering::listen(address).map_err(failed)?, proto)]
+            }
+        };
+        let limits = PeeringLimits {
+            connect_ns: 5_000_000_000,
+            handshake_ns: 5_000_000_000,
+            connections: 64,
+            per_address: 64,
+        };
+        let registry = poll.registry().try_clone().map_err(failed)?;
+        let peering = Peering::open(listeners, Some(credentials), limits, registry).map_err(failed)?;
+        Ok(Self {
+            node: Node::new(side, shape, clock.now())?,
+            peering,
+            poll,
+            events: Events::with_capacity(EVENTS),
+            clock,
+            looked: 0,
+        })
+    }
+
+    /// Carries out what the gateway says until nothing is left to do but wait.
+    pub fn settle(&mut self) {
+        let now = self.clock.now();
+        self.node.pump(now);
+        while let Some(wish) = self.node.cetp.pop_front() {
+            let mut above = Above { gateway: &mut self.node.gateway, now };
+            match wish {
+                Cetp::Connect(conn, endpoint, ces_id) => {
+                    self.peering.connect(conn, &endpoint, &ces_id, &mut above, now);
+                }
+                Cetp::Send(conn, bytes) => self.peering.send(conn, &bytes, &mut above),
+                Cetp::Close(conn) => self.peering.close(conn, now),
+            }
+            self.node.pump(now);
+        }
+    }
+
+    /// Waits for the network, at most a nap and not beyond the gateway's next deadline, and takes what came.
+    pub fn turn(&mut self, wait: bool) -> Result<(), String> {
+        let now = self.clock.now();
+        let due = self.node.gateway.poll_timeout().map(|due| Duration::from_nanos(due.saturating_sub(now)));
+        let wait =
+            if wait && !self.peering.has_unread() { due.unwrap_or(NAP).min(NAP) } else { Duration::ZERO };
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.to_string()),
+            _ => {}
+        }
+        let now = self.clock.now();
+        let mut above = Above { gateway: &mut self.node.gateway, now };
+        for event in &self.events {
+            match Owner::of(event.token()) {
+                Some((Owner::CetpListener, number)) => {
+                    self.peering.handle_listener(number as usize, &mut above, now);
+                }
+                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut above),
+                _ => {}
+            }
+        }
+        self.peering.handle_unread(&mut above);
+        if now.saturating_sub(self.looked) >= LOOK_NS {
+            self.looked = now;
+            self.peering.handle_timeout(&mut above, now);
+        }
+        if self.node.gateway.poll_timeout().is_some_and(|due| due <= now) {
+            self.node.gateway.handle_timeout(now);
+        }
+        self.settle();
+        Ok(())
+    }
+}
