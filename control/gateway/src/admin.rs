@@ -11,7 +11,7 @@ use crate::session::{Phase, Reach, Session};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
-use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
+use ces_cetp::engine::{BlockSnapshot, Filter, FilterSnapshot, PeerSnapshot};
 use ces_dataplane::msg::{BindingStats, Command, TunnelId};
 use ces_dataplane::tag::Handle;
 use ces_dns::outcome::QueryOutcome;
@@ -250,6 +250,22 @@ impl Gateway {
     fn host_id(&self, name: &str) -> Option<HostId> {
         let name = crate::names::Name::parse(name).ok()?;
         self.core.hosts.named(name.as_str())
+    }
+
+    /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. False if the peer is not up.
+    pub fn filter_at_peer(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> bool {
+        self.core.now = now;
+        let is_asked = self.engine.filter_at_peer(ces_id, filter, now).is_some();
+        self.settle();
+        is_asked
+    }
+
+    /// Tells a peer about misbehaviour in a session. False if there is none, or its peer is not up.
+    pub fn report(&mut self, tag: u32, misbehavior: &str, now: Nanos) -> bool {
+        self.core.now = now;
+        let is_told = self.engine.report(tag, misbehavior, now).is_some();
+        self.settle();
+        is_told
     }
 
     /// Refuses a CETP sender's address for so many seconds.

@@ -24,6 +24,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+/// How long a narrower path is believed in before the full width is tried again: RFC 1191 §6.3 recommends 10 minutes.
+const NARROW_NS: Nanos = 600 * crate::SECOND;
+
 pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) ces_id: Arc<str>,
@@ -146,7 +149,7 @@ impl Core {
             return Err("no reservation");
         }
         let id = session.host;
-        if self.hosts.is_hidden(id) {
+        if !self.hosts.is_registered(id) {
             return Err("the host is no longer registered");
         }
         let direction = match agreed.role {
@@ -249,7 +252,7 @@ impl Core {
     pub(crate) fn forget_if_gone(&mut self, id: HostId) {
         let is_unused = self.hosts.get(id).is_some_and(|host| host.proxies.in_use() == 0);
         if is_unused
-            && self.hosts.is_hidden(id)
+            && !self.hosts.is_registered(id)
             && let Some(neighbour) = self.hosts.remove(id).and_then(|host| host.neighbour)
         {
             self.neighbours.release(neighbour);
@@ -308,6 +311,7 @@ impl Core {
             return;
         }
         entry.mtu = mtu;
+        entry.narrow_until = Some(self.now + NARROW_NS);
         let tunnel = entry.tunnel();
         let line = Entry::new(Level::Info, "tunnel mtu")
             .peer(&entry.key.peer)
@@ -315,6 +319,13 @@ impl Core {
             .reason(format!("{mtu} bytes"));
         self.command_all(Command::SetTunnel(id, tunnel));
         self.log(line);
+    }
+
+    /// Paths that were narrow long enough are tried at full width again.
+    pub(crate) fn widen_tunnels(&mut self) {
+        for (id, tunnel) in self.tunnels.widen(self.outer_mtu, self.now) {
+            self.command_all(Command::SetTunnel(id, tunnel));
+        }
     }
 
     /// What stands behind a proxy address of a host.

@@ -85,7 +85,9 @@ impl Gateway {
         if platform.workers == 0 || platform.workers > 1 << platform.layout.worker_bits {
             return Err(format!("{} workers do not fit the layout of handles", platform.workers));
         }
-        if platform.bindings_per_worker == 0
+        // Two slots at least: a handle needs a bit that is not generation.
+        if platform.bindings_per_worker < 2
+            || platform.layout.worker_bits + platform.layout.slot_bits == 0
             || u64::from(platform.bindings_per_worker) > 1 << platform.layout.slot_bits
         {
             return Err(format!(
@@ -245,6 +247,7 @@ impl Gateway {
     /// Time has come for what [`Gateway::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, now: Nanos) {
         self.core.now = now;
+        self.core.widen_tunnels();
         self.resolver.handle_timeout(now);
         self.engine.handle_timeout(&mut self.core, now);
         self.settle();
@@ -252,10 +255,9 @@ impl Gateway {
 
     /// When [`Gateway::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        match (self.resolver.poll_timeout(), self.engine.poll_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let timers =
+            [self.resolver.poll_timeout(), self.engine.poll_timeout(), self.core.tunnels.next_widening()];
+        timers.into_iter().flatten().min()
     }
 
     /// The next thing to do; ask until `None` after every call.

@@ -164,8 +164,9 @@ impl Hosts {
         Some(host)
     }
 
-    pub(crate) fn is_hidden(&self, id: HostId) -> bool {
-        self.get(id).is_some_and(|host| self.by_name.get(&host.name) != Some(&id))
+    /// Whether the host can still be found by its name: neither hidden nor gone.
+    pub(crate) fn is_registered(&self, id: HostId) -> bool {
+        self.get(id).is_some_and(|host| self.by_name.get(&host.name) == Some(&id))
     }
 
     pub(crate) fn get(&self, id: HostId) -> Option<&Host> {
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(hosts.named("www.a."), Some(id));
         hosts.hide(id);
         assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
-        assert!(hosts.get(id).is_some() && hosts.is_hidden(id));
+        assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
         assert!(hosts.remove(id).is_some());
         assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0, 0), id);
     }

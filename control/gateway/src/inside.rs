@@ -188,12 +188,14 @@ impl Gateway {
     }
 
     fn discovered(&mut self, pending: u64, resolution: Resolution) {
-        let services = match &resolution {
+        let (services, owner) = match &resolution {
             Resolution::Answer(received) => {
                 let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
-                naptr::discover(&received.packet.answers(), defaults).services
+                let records = received.packet.answers();
+                let owner = records.iter().find(|record| record.record_type() == RecordType::NAPTR);
+                (naptr::discover(&records, defaults).services, owner.map(|record| record.name.clone()))
             }
-            Resolution::NoData(_) | Resolution::NxDomain(_) => Vec::new(),
+            Resolution::NoData(_) | Resolution::NxDomain(_) => (Vec::new(), None),
             Resolution::ServFail | Resolution::Refused | Resolution::Timeout => {
                 return self.fail(pending, Failed::Upstream(resolution), "the resolver does not answer");
             }
@@ -204,7 +206,43 @@ impl Gateway {
         if let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) {
             ask.stage = Stage::Negotiation(services.into());
         }
-        self.next_service(pending, Failed::Negotiation);
+        if self.follow_alias(pending, owner.as_ref()) {
+            self.next_service(pending, Failed::Negotiation);
+        }
+    }
+
+    /// The records may stand at another name than the one that was asked for (CNAME): the far gateway knows only that
+    /// one, so it is what the ask is about from here on. False if the ask has come to its end by that.
+    fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>) -> bool {
+        let Some(Pending::Ask(ask)) = self.pending.get(&pending) else { return false };
+        let id = ask.host;
+        let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != *ask.remote) else {
+            return true;
+        };
+        let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
+        let link = self.core.hosts.get(id).and_then(|host| host.links.get(owner.as_str()).copied());
+        if link.is_none() && !is_ours {
+            let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) else { return false };
+            let alias = std::mem::replace(&mut ask.remote, owner.into());
+            let canonical = Arc::clone(&ask.remote);
+            if let Some(host) = self.core.hosts.get_mut(id) {
+                host.links.remove(&alias);
+                host.links.insert(canonical, Link::Asking(pending));
+            }
+            return true;
+        }
+        let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return false };
+        self.unlink(&ask, pending);
+        for waiter in ask.waiters {
+            self.waited(&waiter);
+            let Waiter { token, query } = waiter;
+            match link {
+                Some(Link::Up(handle)) => self.answer_connected(handle, false, &query, token),
+                Some(Link::Asking(other)) => self.join(other, query, token),
+                None => self.own_name(id, Some(&owner), &query, token),
+            }
+        }
+        false
     }
 
     /// No CES answers for the name: its queries are ordinary ones.
@@ -232,7 +270,7 @@ impl Gateway {
             return self.fail(pending, last, "no gateway that answers for it can be reached");
         };
         let (id, destination) = (ask.host, Arc::clone(&ask.remote));
-        let Some(host) = self.core.hosts.get(id).filter(|_| !self.core.hosts.is_hidden(id)) else {
+        let Some(host) = self.core.hosts.get(id).filter(|_| self.core.hosts.is_registered(id)) else {
             return self.fail(pending, Failed::Host, "the host is no longer registered");
         };
         let source = Arc::clone(&host.name);

@@ -129,6 +129,7 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
 
     let mut by_policy_name: FxHashMap<String, (&SourceFile, usize)> = FxHashMap::default();
     let mut bodies = Vec::new();
+    let mut spans = Vec::new();
     for (source, policy) in named {
         let name = policy.name.get_ref().clone();
         if let Some((other, _)) = by_policy_name.get(&name) {
@@ -157,9 +158,11 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
             }
         };
         by_policy_name.insert(name, (source, bodies.len()));
+        spans.push(policy.name.span());
         bodies.push(body);
     }
 
+    let mut used = vec![false; bodies.len()];
     let mut seen_names: FxHashMap<Name, Name> = FxHashMap::default();
     let mut seen_addresses: FxHashMap<Ipv4Addr, Name> = FxHashMap::default();
     let mut entries = Vec::new();
@@ -200,6 +203,7 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
                     add(list.span(), format!("{local}: there is no policy {wanted:?} ({known})"));
                     continue;
                 };
+                used[*index] = true;
                 let Some(body) = &bodies[*index] else { continue };
                 // Services do not ask: outbound rules are the host's own.
                 for rule in body.outbound.iter().filter(|_| is_host) {
@@ -213,6 +217,13 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         entries.push(HostEntry { name, address, services });
     }
     if errors.is_empty() {
+        for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
+            policies.warn(file::error(
+                source,
+                spans[*index].clone(),
+                format!("no host uses policy {name:?}"),
+            ));
+        }
         let registry = Registry::new(entries);
         policies.warn_about_strangers(&registry);
         Ok((registry, policies))

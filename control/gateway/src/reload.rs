@@ -177,7 +177,7 @@ impl Gateway {
             .pending
             .iter()
             .filter(
-                |(_, pending)| matches!(pending, Pending::Ask(ask) if self.core.hosts.is_hidden(ask.host)),
+                |(_, pending)| matches!(pending, Pending::Ask(ask) if !self.core.hosts.is_registered(ask.host)),
             )
             .map(|(id, _)| *id)
             .collect();
@@ -190,7 +190,7 @@ impl Gateway {
     fn is_still_allowed(&self, session: &Session) -> bool {
         let core = &self.core;
         let owner = core.hosts.named(&session.local);
-        if core.hosts.is_hidden(session.host) || owner != Some(session.host) {
+        if !core.hosts.is_registered(session.host) || owner != Some(session.host) {
             return false;
         }
         let direction = match session.role {

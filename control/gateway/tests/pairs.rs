@@ -421,3 +421,49 @@ fn a_gateway_that_stops_says_goodbye_and_answers_who_waits() {
     assert!(lab.nodes[0].bindings.is_empty());
     assert!(lab.nodes[1].bindings.is_empty(), "{:?}", lab.nodes[1].log);
 }
+
+#[test]
+fn a_cold_start_takes_one_round_trip_for_the_gateways_and_one_for_the_hosts() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    assert_eq!(lab.cetp_frames, 4);
+    lab.address(0, H2, "h2.b.demo").unwrap();
+    assert_eq!(lab.cetp_frames, 6);
+}
+
+#[test]
+fn an_alias_leads_to_the_name_that_the_far_gateway_knows() {
+    let mut lab = Lab::new();
+    lab.alias = Some(("alias.example.".into(), "www.h1.b.demo.".into()));
+    let proxy = lab.address(0, H1, "alias.example").unwrap();
+    assert_eq!(&*lab.nodes[0].gateway.bindings(lab.now)[0].remote, "www.h1.b.demo.");
+    assert_eq!(lab.address(0, H1, "www.h1.b.demo"), Some(proxy));
+    assert_eq!(lab.address(0, H1, "alias.example"), Some(proxy));
+    assert_eq!(lab.nodes[0].bindings.len(), 1);
+    // An alias of a name of our own realm is that name.
+    lab.nodes[0].gateway.flush_cache();
+    lab.alias = Some(("alias.example.".into(), "h2.a.demo.".into()));
+    lab.address(0, H1, "alias.example").unwrap();
+    assert!(lab.nodes[0].gateway.bindings(lab.now).iter().any(|b| b.role == Role::Local));
+    assert_eq!(lab.nodes[0].gateway.pools().waiting, 0);
+}
+
+#[test]
+fn a_narrow_path_is_believed_in_for_ten_minutes() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let Some((_, Command::SetTunnel(tunnel, _))) =
+        lab.nodes[0].commands.iter().find(|(_, c)| matches!(c, Command::SetTunnel(..))).copied()
+    else {
+        panic!("no tunnel")
+    };
+    let now = lab.now;
+    lab.nodes[0].gateway.handle_event(0, Event::TunnelMtu(tunnel, 1400), now);
+    lab.nodes[0].gateway.handle_event(0, Event::TunnelMtu(tunnel, 1450), now);
+    lab.settle();
+    assert_eq!(lab.nodes[0].gateway.tunnels()[0].mtu, 1400);
+    lab.advance(599 * S);
+    assert_eq!(lab.nodes[0].gateway.tunnels()[0].mtu, 1400);
+    lab.advance(2 * S);
+    assert_eq!(lab.nodes[0].gateway.tunnels()[0].mtu, 1500);
+}

@@ -1,5 +1,6 @@
 //! Tunnels towards peers: one for each peer, pair of locators, encapsulation and pair of ids, shared by its bindings.
 
+use crate::Nanos;
 use ces_dataplane::msg::{Encapsulation, NeighbourId, Tunnel, TunnelId};
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) neighbour: NeighbourId,
     pub(crate) mtu: u16,
+    /// Until when a narrower path is believed in.
+    pub(crate) narrow_until: Option<Nanos>,
     pub(crate) bindings: u32,
 }
 
@@ -80,7 +83,7 @@ impl Tunnels {
             }
             None => return None,
         };
-        let entry = Entry { key: key.clone(), neighbour, mtu, bindings: 1 };
+        let entry = Entry { key: key.clone(), neighbour, mtu, narrow_until: None, bindings: 1 };
         let tunnel = entry.tunnel();
         self.entries[id as usize] = Some(entry);
         self.by_key.insert(key, id);
@@ -107,6 +110,24 @@ impl Tunnels {
 
     pub(crate) fn get_mut(&mut self, id: TunnelId) -> Option<&mut Entry> {
         self.entries.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// When the first narrow path is to be tried at full width again.
+    pub(crate) fn next_widening(&self) -> Option<Nanos> {
+        self.iter().filter_map(|entry| entry.narrow_until).min()
+    }
+
+    /// Tunnels whose path is to be tried at full width again.
+    pub(crate) fn widen(&mut self, mtu: u16, now: Nanos) -> Vec<(TunnelId, Tunnel)> {
+        let mut widened = Vec::new();
+        for (id, slot) in self.entries.iter_mut().enumerate() {
+            if let Some(entry) = slot.as_mut().filter(|e| e.narrow_until.is_some_and(|until| until <= now)) {
+                entry.narrow_until = None;
+                entry.mtu = mtu;
+                widened.push((TunnelId(id as u16), entry.tunnel()));
+            }
+        }
+        widened
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {

@@ -131,6 +131,10 @@ impl PolicySet {
         self.network.replace(policy).is_none()
     }
 
+    pub(super) fn warn(&mut self, warning: SourceError) {
+        self.warnings.push(warning);
+    }
+
     pub(super) fn note_place(&mut self, local: Name, place: SourceError) {
         self.strangers.push((local, place));
     }
@@ -141,5 +145,6 @@ impl PolicySet {
                 self.warnings.push(place);
             }
         }
+        self.warnings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     }
 }

@@ -20,7 +20,7 @@ use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::log::Entry;
 use ces_gateway::{Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{RData, Record, RecordType};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -78,6 +78,8 @@ pub struct Lab {
     pub mute: bool,
     /// Connections cannot be opened.
     pub unreachable: bool,
+    /// A name that stands for another one.
+    pub alias: Option<(String, String)>,
     pub upstream_queries: Vec<(String, RecordType)>,
     pub cetp_frames: usize,
     wires: HashMap<(usize, ConnId), (usize, ConnId)>,
@@ -238,6 +240,7 @@ impl Lab {
             upstream: Upstream::Answers,
             mute: false,
             unreachable: false,
+            alias: None,
             upstream_queries: Vec::new(),
             cetp_frames: 0,
             wires: HashMap::new(),
@@ -575,6 +578,14 @@ impl Lab {
             Upstream::Silent => return None,
             Upstream::Refuses => return Some(ces_dns::answer::refused(&query)),
             Upstream::Answers => {}
+        }
+        if let Some((_, target)) = self.alias.clone().filter(|(alias, _)| *alias == name) {
+            let inner = self.resolve(&question(&target, query.qtype, 1))?;
+            let inner = Message::from_vec(&inner).ok()?;
+            let target = ces_dns::name(&target).unwrap();
+            let cname = Record::from_rdata(query.name.clone(), 60, RData::CNAME(CNAME(target)));
+            let records = std::iter::once(cname).chain(inner.answers).collect();
+            return Some(Answer::records(Voice::Recursive, records).emit(&query));
         }
         let served = self.nodes.iter().position(|node| node.alive && name.ends_with(&node.zone));
         if let Some(i) = served {
