@@ -93,9 +93,11 @@ fn parse_candidate(family: Family, value: &Value<'_>) -> Option<Candidate> {
     let [preference, order, address, alias] = parts.as_slice() else { return None };
     let text = address.as_str()?;
     let address = match family {
-        Family::Ipv4 => {
-            text.parse::<Ipv4Addr>().ok().filter(usable_v4).map(|addr| LocatorAddress::Ip(addr.into()))?
-        }
+        Family::Ipv4 => text
+            .parse::<Ipv4Addr>()
+            .ok()
+            .filter(|addr| usable_v4(*addr))
+            .map(|addr| LocatorAddress::Ip(addr.into()))?,
         Family::Ipv6 => {
             text.parse::<Ipv6Addr>().ok().filter(usable_v6).map(|addr| LocatorAddress::Ip(addr.into()))?
         }
@@ -108,7 +110,7 @@ fn parse_candidate(family: Family, value: &Value<'_>) -> Option<Candidate> {
 }
 
 /// A tunnel must not end at everybody or nobody.
-fn usable_v4(addr: &Ipv4Addr) -> bool {
+fn usable_v4(addr: Ipv4Addr) -> bool {
     !addr.is_unspecified() && !addr.is_multicast() && !addr.is_broadcast()
 }
 
@@ -346,7 +348,7 @@ impl Side for C2cSide<'_> {
 /// Whether an address can be a locator of ours at all.
 pub(crate) fn usable_locator(address: LocatorAddress) -> bool {
     match address {
-        LocatorAddress::Ip(IpAddr::V4(addr)) => usable_v4(&addr),
+        LocatorAddress::Ip(IpAddr::V4(addr)) => usable_v4(addr),
         LocatorAddress::Ip(IpAddr::V6(addr)) => usable_v6(&addr),
         LocatorAddress::Mac(mac) => mac[0] & 1 == 0 && mac != [0; 6],
     }

@@ -264,7 +264,9 @@ impl Engine {
         let hit = self.conns.iter().filter(|(_, conn)| conn.remote.ip() == addr).map(|(id, _)| *id);
         let mut hit: Vec<u64> = hit.collect();
         hit.sort_unstable();
-        hit.into_iter().for_each(|id| self.close(realm, ConnId(id), Failure::Blocked, now));
+        for id in hit {
+            self.close(realm, ConnId(id), Failure::Blocked, now);
+        }
         self.settle(realm, now);
     }
 
@@ -277,7 +279,9 @@ impl Engine {
     pub fn shutdown(&mut self, realm: &mut dyn Realm, now: Nanos) {
         let mut ids: Vec<u64> = self.negotiations.keys().copied().collect();
         ids.sort_unstable();
-        ids.into_iter().for_each(|id| self.finish(realm, NegotiationId(id), Err(Failure::Cancelled), now));
+        for id in ids {
+            self.finish(realm, NegotiationId(id), Err(Failure::Cancelled), now);
+        }
         let mut peers: Vec<PeerId> = self.peers.keys().copied().collect();
         peers.sort_unstable();
         for peer in peers {
@@ -285,10 +289,14 @@ impl Engine {
         }
         let mut tags: Vec<u32> = self.sessions.keys().copied().collect();
         tags.sort_unstable();
-        tags.into_iter().for_each(|tag| drop(self.session_down(tag, DownReason::ByUs)));
+        for tag in tags {
+            self.session_down(tag, DownReason::ByUs);
+        }
         let mut conns: Vec<u64> = self.conns.keys().copied().collect();
         conns.sort_unstable();
-        conns.into_iter().for_each(|id| self.close(realm, ConnId(id), Failure::Cancelled, now));
+        for id in conns {
+            self.close(realm, ConnId(id), Failure::Cancelled, now);
+        }
         self.settle(realm, now);
     }
 

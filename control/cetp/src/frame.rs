@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(cut(&[0, 0], &[1], 10), Err(FrameError::Empty));
         assert_eq!(cut(&[0, 11, 1], &[3], 10), Err(FrameError::TooLong(11)));
         assert_eq!(emit(&[]), Err(FrameError::Empty));
-        assert_eq!(emit(&[0; MAX_PAYLOAD + 1]), Err(FrameError::TooLong(MAX_PAYLOAD + 1)));
-        assert_eq!(emit(&[7; MAX_PAYLOAD]).unwrap().len(), MAX_PAYLOAD + HEADER);
+        assert_eq!(emit(&vec![0; MAX_PAYLOAD + 1]), Err(FrameError::TooLong(MAX_PAYLOAD + 1)));
+        assert_eq!(emit(&vec![7; MAX_PAYLOAD]).unwrap().len(), MAX_PAYLOAD + HEADER);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::limits::S;
 use rand::Rng;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
 // Deprecated in favour of a hasher that cannot be keyed; keyed SipHash is just what is needed.
 #[allow(deprecated)]
@@ -19,9 +19,7 @@ impl Keyed {
 
     /// A value that only we can compute.
     pub(crate) fn digest(self, what: impl Hash) -> u64 {
-        let mut hasher = self.build_hasher();
-        what.hash(&mut hasher);
-        hasher.finish()
+        self.hash_one(what)
     }
 
     fn text(self) -> String {

@@ -424,7 +424,7 @@ mod tests {
             let error = Message::parse(json.as_bytes(), 8).unwrap_err().to_string();
             assert!(error.contains(text), "{error} for {json:.60}");
         }
-        let many = vec![r#"{"ope":"info","group":"rloc","code":"ipv4"}"#; 9].join(",");
+        let many = [r#"{"ope":"info","group":"rloc","code":"ipv4"}"#; 9].join(",");
         let many = format!(r#"{{"VER":2,"SST":1,"DST":0,"TLV":[{many}]}}"#);
         assert!(matches!(Message::parse(many.as_bytes(), 8), Err(MessageError::TooManyTlvs(9))));
         assert!(Message::parse(b"{\"VER\":2,\"SST\":1,\"DST\":0,\"TLV\":[{\"ope\":\"info\xff", 8).is_err());

@@ -242,11 +242,11 @@ impl Offer {
         });
         let value = value.transpose()?;
         let positive = matches!(item, Item::ControlHardTtl | Item::ControlIdleTtl | Item::CesTtl);
-        if positive && !value.as_ref().and_then(Value::as_u32).is_some_and(|number| number > 0) {
+        if positive && value.as_ref().and_then(Value::as_u32).is_none_or(|number| number == 0) {
             return Err(PolicyError::Value { list, item, expected: "expected seconds, 1 to 4294967295" });
         }
         if item == Item::CesKeepaliveCycle
-            && !value.as_ref().and_then(Value::as_u64).is_some_and(|cycle| cycle >= 2)
+            && value.as_ref().and_then(Value::as_u64).is_none_or(|cycle| cycle < 2)
         {
             return Err(PolicyError::Value { list, item, expected: "expected at least 2 seconds" });
         }

@@ -69,7 +69,7 @@ fn apply(lab: &mut Lab, step: Step) {
         }
         Step::Restart(node) => lab.restart(node),
         Step::PowerLoss(node) => lab.forget(node),
-        Step::Dead(node, dead) => lab.nodes[node].is_dead = dead,
+        Step::Dead(node, dead) => lab.set_dead(node, dead),
         Step::Terminate(node, nth) => {
             let tag = lab.nodes[node].owner.up.keys().nth(nth).copied();
             if let Some(tag) = tag {
@@ -97,7 +97,7 @@ fn apply(lab: &mut Lab, step: Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { ..ProptestConfig::with_cases(1_000) })]
 
     #[test]
     fn whatever_happens_every_wish_ends_and_the_ends_agree(steps in prop::collection::vec(step(), 1..60)) {
@@ -111,9 +111,9 @@ proptest! {
             }
             apply(&mut lab, step);
         }
-        for node in &mut lab.nodes {
-            node.is_dead = false;
-            node.owner.capacity = usize::MAX;
+        for node in 0..GATEWAYS {
+            lab.set_dead(node, false);
+            lab.nodes[node].owner.capacity = usize::MAX;
         }
         // All limits pass: set-up times, the block of 60 s, unreachable endpoints, the sessions' 120 s. Half-open
         // connections end with the next message.

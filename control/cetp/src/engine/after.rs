@@ -155,7 +155,9 @@ impl Engine {
         match value.field("sessions") {
             Some(Value::Text(all)) if all == "*" => {
                 let tags: Vec<u32> = entry.sessions.iter().copied().collect();
-                tags.into_iter().for_each(|tag| drop(self.session_down(tag, DownReason::ByPeer)));
+                for tag in tags {
+                    self.session_down(tag, DownReason::ByPeer);
+                }
             }
             Some(Value::List(pairs)) => {
                 for pair in pairs {
@@ -271,7 +273,9 @@ impl Engine {
         let mut ids: Vec<u64> =
             self.actions.iter().filter(|(_, action)| action.peer == peer).map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        ids.into_iter().for_each(|id| self.action_done(id, result));
+        for id in ids {
+            self.action_done(id, result);
+        }
     }
 
     pub(super) fn ask_to_filter(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> Option<ActionId> {
@@ -316,7 +320,9 @@ impl Engine {
             }
             return count;
         };
-        tags.into_iter().for_each(|tag| drop(self.session_down(tag, DownReason::ByUs)));
+        for tag in tags {
+            self.session_down(tag, DownReason::ByUs);
+        }
         let all = Value::Map(vec![(Cow::Borrowed("sessions"), Value::Text(Cow::Borrowed("*")))]);
         let mut out = Writer::new(local, remote);
         out.item(Ope::Info, Cmp::Mandatory, Item::CesTerminate, all);

@@ -239,9 +239,8 @@ impl Engine {
             return self.finish(realm, id, Err(Failure::SessionLimit), now);
         }
         let Some(ces_id) = self.peers.get(&pair.peer).map(|peer| peer.ces_id.clone()) else { return };
-        let reservation = match realm.reserve(&pair.source, &pair.destination, &ces_id) {
-            Ok(reservation) => reservation,
-            Err(_) => return self.finish(realm, id, Err(Failure::Exhausted), now),
+        let Ok(reservation) = realm.reserve(&pair.source, &pair.destination, &ces_id) else {
+            return self.finish(realm, id, Err(Failure::Exhausted), now);
         };
         // The owner's tags are not 0 and unique; anything else would mix two sessions up.
         if reservation.tag == 0
@@ -312,12 +311,12 @@ impl Engine {
         let (lifetime, grace, allowed) = (limits.secret_s, limits.secret_grace_s, limits.c2c_messages);
         self.secrets.refresh(&mut self.rng, lifetime, grace, now);
         let Some(entry) = self.conns.get(&conn.0) else { return };
-        let known = entry.peer.filter(|_| entry.established);
-        let Some(peer) = known.or_else(|| self.reinstate(conn, now)) else {
+        let Some(peer) = entry.peer.filter(|_| entry.established) else {
             self.counters.unknown_session += 1;
             let Some(entry) = self.conns.get_mut(&conn.0) else { return };
+            // On a connection of ours the peer may think C2C done that is not: its answer was lost with another.
             entry.c2c_messages = entry.c2c_messages.saturating_add(1);
-            if entry.c2c_messages > allowed {
+            if entry.c2c_messages > allowed && !entry.is_ours() {
                 self.abuse(realm, conn, super::BlockReason::C2cRounds, now);
             }
             return;
@@ -621,9 +620,8 @@ impl Engine {
         if old.is_none() && !self.has_session_room(peer) {
             return self.refuse_h2h(conn, message, None, names, Failure::SessionLimit);
         }
-        let reservation = match realm.reserve(&destination, &source, &ces_id) {
-            Ok(reservation) => reservation,
-            Err(_) => return self.refuse_h2h(conn, message, None, names, Failure::Exhausted),
+        let Ok(reservation) = realm.reserve(&destination, &source, &ces_id) else {
+            return self.refuse_h2h(conn, message, None, names, Failure::Exhausted);
         };
         let is_sound = reservation.tag != 0
             && !self.by_tag.contains_key(&reservation.tag)

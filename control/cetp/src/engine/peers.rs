@@ -62,8 +62,6 @@ pub(super) struct Peer {
     pub(super) c2c: Option<C2c>,
     /// The other one, when both sides started at once: its tags are understood, too.
     pub(super) other: Option<C2c>,
-    /// What was agreed when all connections were lost. The peer may come back and go on with it.
-    retained: Option<C2c>,
     attempt: Option<Attempt>,
     pub(super) endpoints: Vec<Endpoint>,
     /// Negotiations that wait for C2C.
@@ -119,7 +117,6 @@ impl Engine {
             turn: 0,
             c2c: None,
             other: None,
-            retained: None,
             attempt: None,
             endpoints: Vec::new(),
             waiting: Vec::new(),
@@ -147,7 +144,7 @@ impl Engine {
         loop {
             let tag = self.rng.next_u32();
             let is_ours = |peer: &Peer| {
-                let sessions = [&peer.c2c, &peer.other, &peer.retained];
+                let sessions = [&peer.c2c, &peer.other];
                 sessions.into_iter().flatten().any(|c2c| c2c.local_tag == tag)
                     || peer.attempt.as_ref().is_some_and(|attempt| attempt.tag == tag)
             };
@@ -232,7 +229,7 @@ impl Engine {
         {
             attempt.conns.retain(|id| *id != conn);
             if attempt.conns.is_empty() {
-                // The peer was faster; nothing was sent.
+                // The peer was faster; nothing was sent, and nothing waits.
                 entry.attempt = None;
             }
         }
@@ -557,7 +554,9 @@ impl Engine {
                     |id: &ConnId| self.conns.get(&id.0).is_some_and(|conn| conn.up && !conn.established);
                 let ready = attempt.map(|attempt| attempt.conns).unwrap_or_default();
                 let ready: Vec<ConnId> = ready.into_iter().filter(is_up).collect();
-                ready.into_iter().for_each(|conn| self.join_conn(peer, conn));
+                for conn in ready {
+                    self.join_conn(peer, conn);
+                }
                 self.flush_waiting(realm, peer, now);
             }
         }
@@ -577,7 +576,6 @@ impl Engine {
         entry.epoch = entry.epoch.wrapping_add(1);
         let restarted = entry.fingerprint.is_some_and(|old| old != fingerprint);
         entry.fingerprint = Some(fingerprint);
-        entry.retained = None;
         if restarted {
             entry.incarnation = entry.incarnation.wrapping_add(1);
         }
@@ -600,7 +598,9 @@ impl Engine {
         let named = self.conns.iter().filter(|(_, conn)| !conn.is_ours() && !conn.established && conn.up);
         let named: Vec<u64> =
             named.filter(|(_, conn)| conn.identity.as_ref() == Some(&ces_id)).map(|(id, _)| *id).collect();
-        named.into_iter().for_each(|id| self.attach(peer, ConnId(id)));
+        for id in named {
+            self.attach(peer, ConnId(id));
+        }
         self.outputs.push_back(Output::PeerUp { ces_id, role });
         if restarted {
             // What was open long before the restart leads nowhere; the transport may take minutes to notice.
@@ -609,7 +609,9 @@ impl Engine {
             let is_old =
                 |id: &ConnId| self.conns.get(&id.0).is_some_and(|entry| entry.opened + margin < opened);
             let old: Vec<ConnId> = open.into_iter().filter(is_old).collect();
-            old.into_iter().for_each(|id| self.close(realm, id, Failure::Lost, now));
+            for id in old {
+                self.close(realm, id, Failure::Lost, now);
+            }
         }
     }
 
@@ -617,10 +619,14 @@ impl Engine {
     fn flush_waiting(&mut self, realm: &mut dyn Realm, peer: PeerId, now: Nanos) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let owed = std::mem::take(&mut entry.owed);
-        owed.into_iter().for_each(|tags| self.tell_end(peer, tags));
+        for tags in owed {
+            self.tell_end(peer, tags);
+        }
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let waiting = std::mem::take(&mut entry.waiting);
-        waiting.into_iter().for_each(|id| self.start_h2h(realm, id, now));
+        for id in waiting {
+            self.start_h2h(realm, id, now);
+        }
     }
 
     /// No answer to a message of C2C.
@@ -648,7 +654,9 @@ impl Engine {
         let ces_id = Some(entry.ces_id.clone());
         let waiting = std::mem::take(&mut entry.waiting);
         self.outputs.push_back(Output::PeerFailed { ces_id, role: Role::Initiator, why });
-        waiting.into_iter().for_each(|id| self.finish(realm, id, Err(why), now));
+        for id in waiting {
+            self.finish(realm, id, Err(why), now);
+        }
     }
 
     /// A connection of this peer's, or one that was to be, is gone.
@@ -708,8 +716,8 @@ impl Engine {
     fn after_loss(&mut self, realm: &mut dyn Realm, peer: PeerId, conn: ConnId, now: Nanos) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let all_lost = entry.conns.is_empty();
-        if all_lost && let Some(c2c) = entry.c2c.take() {
-            entry.retained = Some(c2c);
+        // Nothing of C2C is kept: the peer may come back as another, and H2H does not say which C2C it rests on.
+        if all_lost && entry.c2c.take().is_some() {
             entry.other = None;
             let ces_id = entry.ces_id.clone();
             self.outputs.push_back(Output::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
@@ -718,21 +726,6 @@ impl Engine {
             self.actions_failed(peer, ActionResult::PeerDown);
         }
         self.resume(realm, peer, (!all_lost).then_some(conn), now);
-    }
-
-    /// A peer that lost its connections came back without a new C2C: what was agreed still holds.
-    pub(super) fn reinstate(&mut self, conn: ConnId, now: Nanos) -> Option<PeerId> {
-        let identity = self.conns.get(&conn.0)?.identity.clone()?;
-        let peer = *self.peer_ids.get(&identity)?;
-        let entry = self.peers.get_mut(&peer)?;
-        if entry.c2c.is_none() {
-            let c2c = entry.retained.take().filter(|c2c| now < c2c.until)?;
-            let role = c2c.role;
-            entry.c2c = Some(c2c);
-            self.outputs.push_back(Output::PeerUp { ces_id: identity, role });
-        }
-        self.attach(peer, conn);
-        Some(peer)
     }
 
     pub(super) fn c2c_due(&self, peer: PeerId, at: Nanos) -> bool {
@@ -744,7 +737,6 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let was_up = entry.c2c.take().is_some();
         entry.other = None;
-        entry.retained = None;
         let ces_id = entry.ces_id.clone();
         let sessions: Vec<u32> = entry.sessions.iter().copied().collect();
         let conns = std::mem::take(&mut entry.conns);
@@ -754,12 +746,16 @@ impl Engine {
             PeerDownReason::Abuse | PeerDownReason::Expired | PeerDownReason::ConnectionsLost => None,
         };
         if let Some(how) = how {
-            sessions.into_iter().for_each(|tag| drop(self.session_down(tag, how)));
+            for tag in sessions {
+                self.session_down(tag, how);
+            }
         }
         if was_up {
             self.outputs.push_back(Output::PeerDown { ces_id, why });
         }
-        conns.into_iter().for_each(|conn| self.close(realm, conn, Failure::Lost, now));
+        for conn in conns {
+            self.close(realm, conn, Failure::Lost, now);
+        }
         self.actions_failed(peer, ActionResult::PeerDown);
         self.resume(realm, peer, None, now);
     }

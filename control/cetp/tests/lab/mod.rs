@@ -493,6 +493,26 @@ impl Lab {
         self.drain();
     }
 
+    /// The gateway is cut off from the network, or back in it. What was on the way is lost, and no stream goes on
+    /// after a gap: its connections are closed at its end, and at the other with the next message.
+    pub fn set_dead(&mut self, index: usize, dead: bool) {
+        if self.nodes[index].is_dead && !dead {
+            self.nodes[index].is_dead = false;
+            for link in 0..self.links.len() {
+                for side in 0..2 {
+                    if let Some((node, conn)) = self.live(link, side).filter(|(node, _)| *node == index) {
+                        self.links[link][side].is_open = false;
+                        let now = self.now;
+                        let Node { engine, owner, .. } = &mut self.nodes[node];
+                        engine.handle_closed(owner, conn, now);
+                        self.drain();
+                    }
+                }
+            }
+        }
+        self.nodes[index].is_dead = dead;
+    }
+
     /// The gateway's process dies and starts again with nothing; its connections are closed by its kernel.
     pub fn restart(&mut self, index: usize) {
         for link in self.open_links() {
@@ -506,7 +526,7 @@ impl Lab {
 
     /// The same, but nobody is told: the machine lost power.
     pub fn forget(&mut self, index: usize) {
-        let seed = [100 + self.next_event as u8; 32];
+        let seed = [(self.next_event as u8).wrapping_add(100); 32];
         let now = self.now;
         let node = &mut self.nodes[index];
         node.generation += 1;
