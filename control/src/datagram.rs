@@ -177,6 +177,11 @@ pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), Malformed> {
     Ok((path, &udp[UDP..]))
 }
 
+/// Whether an answer of so many bytes fits into an IPv4 packet of `mtu` bytes.
+pub const fn fits(payload: usize, mtu: u16) -> bool {
+    IPV4 + UDP + payload <= mtu as usize
+}
+
 /// Writes the frame that answers along `path`; the length of the frame, or `None` if it does not fit into `frame` or
 /// into an IPv4 packet of `mtu` bytes.
 pub fn emit_answer(path: &Path, payload: &[u8], mtu: u16, frame: &mut [u8]) -> Option<usize> {

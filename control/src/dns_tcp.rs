@@ -41,8 +41,8 @@ struct Client {
     remote: SocketAddr,
     /// Bytes of a message that is not complete.
     partial: Vec<u8>,
-    /// Questions under way.
-    waiting: u32,
+    /// Questions under way, by the number that their asker gave them.
+    waiting: Vec<u64>,
     /// Questions had to wait because too many were under way: read on after an answer.
     paused: bool,
     /// It sends no more, but may still read.
@@ -55,6 +55,8 @@ struct Client {
 pub struct Question {
     /// The connection, for the answer.
     pub client: Key,
+    /// The question's number, for the answer.
+    pub number: u64,
     /// Who asked.
     pub remote: SocketAddr,
     /// At which listener.
@@ -71,6 +73,9 @@ pub struct DnsTcp {
     limits: Limits,
     registry: Registry,
     unread: Vec<Key>,
+    next: u64,
+    /// Questions whose client went away: their numbers.
+    abandoned: Vec<u64>,
     /// What became of connections.
     pub counters: DnsTcpCounters,
 }
@@ -88,6 +93,8 @@ impl DnsTcp {
             limits,
             registry,
             unread: Vec::new(),
+            next: 0,
+            abandoned: Vec::new(),
             counters: DnsTcpCounters::default(),
         })
     }
@@ -141,7 +148,7 @@ impl DnsTcp {
                     },
                     remote,
                     partial: Vec::new(),
-                    waiting: 0,
+                    waiting: Vec::new(),
                     paused: false,
                     ended: false,
                     last: now,
@@ -170,6 +177,7 @@ impl DnsTcp {
     fn close(&mut self, key: Key) {
         let Some((mut client, _)) = self.clients.remove(key) else { return };
         let _ = self.registry.deregister(&mut client.stream.socket);
+        self.abandoned.append(&mut client.waiting);
         let ip = client.remote.ip();
         if let Some(count) = self.per_client.get_mut(&ip) {
             *count -= 1;
@@ -179,9 +187,9 @@ impl DnsTcp {
         }
     }
 
-    /// Whether a client is still there.
-    pub fn is_open(&self, key: Key) -> bool {
-        self.clients.get(key).is_some()
+    /// The numbers of questions whose client went away since the last call.
+    pub fn take_abandoned(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.abandoned)
     }
 
     /// Something happened to a connection. Questions go to `asked`.
@@ -208,19 +216,23 @@ impl DnsTcp {
             let Some((client, listener)) = self.clients.get_mut(key) else { return };
             let listener = *listener;
             // Messages that are complete.
-            while client.waiting < self.limits.pipeline {
+            let mut room = (self.limits.pipeline as usize).saturating_sub(client.waiting.len());
+            while room > 0 {
                 let Some(message) = message(&mut client.partial) else { break };
-                client.waiting += 1;
+                room -= 1;
+                let number = self.next;
+                self.next += 1;
+                client.waiting.push(number);
                 client.last = now;
                 self.counters.queries += 1;
-                asked.push(Question { client: key, remote: client.remote, listener, message });
+                asked.push(Question { client: key, number, remote: client.remote, listener, message });
             }
-            client.paused = client.waiting >= self.limits.pipeline;
+            client.paused = room == 0;
             if client.paused {
                 return;
             }
             if client.ended {
-                if client.waiting == 0 && client.stream.pending() == 0 {
+                if client.waiting.is_empty() && client.stream.pending() == 0 {
                     self.close(key);
                 }
                 return;
@@ -245,9 +257,9 @@ impl DnsTcp {
     }
 
     /// Answers a question, or with `None` says that there will be no answer.
-    pub fn answer(&mut self, key: Key, message: Option<&[u8]>, now: u64) {
+    pub fn answer(&mut self, key: Key, number: u64, message: Option<&[u8]>, now: u64) {
         let Some((client, _)) = self.clients.get_mut(key) else { return };
-        client.waiting = client.waiting.saturating_sub(1);
+        client.waiting.retain(|own| *own != number);
         client.last = now;
         if let Some(message) = message {
             let Ok(length) = u16::try_from(message.len()) else {
@@ -275,8 +287,9 @@ impl DnsTcp {
     /// Closes who has been idle. A client that waits for our answer is not idle.
     pub fn handle_timeout(&mut self, now: u64) {
         let idle = u64::from(self.limits.idle_s) * SECOND;
-        let late =
-            |(client, _): &(Client, usize)| client.waiting == 0 && now.saturating_sub(client.last) >= idle;
+        let late = |(client, _): &(Client, usize)| {
+            client.waiting.is_empty() && now.saturating_sub(client.last) >= idle
+        };
         for key in self.clients.keys_where(late) {
             self.counters.idle += 1;
             self.close(key);

@@ -3,8 +3,10 @@
 
 pub mod admin;
 pub mod config;
+pub mod daemon;
 pub mod datagram;
 pub mod dns_tcp;
+pub mod fleet;
 pub mod log;
 pub mod metrics;
 pub mod netlink;

@@ -118,6 +118,8 @@ struct Connection {
     accepted: bool,
     /// When it is given up, if it has not come further.
     deadline: Option<u64>,
+    /// Something was queued that no flush has seen yet.
+    dirty: bool,
 }
 
 /// Listeners and connections.
@@ -131,6 +133,8 @@ pub struct Peering {
     registry: Registry,
     /// Connections that had more to read than their turn allowed.
     unread: Vec<Key>,
+    /// Connections with something queued, flushed together: many small messages make one segment.
+    dirty: Vec<Key>,
     buffer: Vec<u8>,
     /// What became of connections.
     pub counters: PeeringCounters,
@@ -177,6 +181,7 @@ impl Peering {
             limits,
             registry,
             unread: Vec::new(),
+            dirty: Vec::new(),
             buffer: vec![0; 32 * 1024],
             counters: PeeringCounters::default(),
         };
@@ -259,6 +264,7 @@ impl Peering {
             remote,
             accepted: false,
             deadline: Some(now + self.limits.connect_ns),
+            dirty: false,
         })?;
         Ok(())
     }
@@ -346,6 +352,7 @@ impl Peering {
             remote,
             accepted: true,
             deadline: Some(now + self.limits.handshake_ns),
+            dirty: false,
         })?;
         if plain {
             self.established(key, None, PeerIdentity::default(), upper);
@@ -466,15 +473,20 @@ impl Peering {
 
     // --- bytes
 
-    /// Sends bytes of the engine. A peer that does not read is given up.
+    /// Takes bytes of the engine; [`Peering::flush`] sends them. A peer that does not read is given up.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8], upper: &mut dyn Upper) {
         let Some(&key) = self.names.get(&conn) else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
         if !matches!(connection.stage, Stage::Up) {
             return;
         }
-        match write(connection, bytes) {
-            Ok(true) => {}
+        match queue(connection, bytes) {
+            Ok(true) => {
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push(key);
+                }
+            }
             Ok(false) => {
                 self.counters.congested += 1;
                 tracing::warn!(kind = "cetp_congested", remote = %connection.remote, "the peer does not read: closed");
@@ -482,6 +494,20 @@ impl Peering {
             }
             Err(_) => self.lose(key, upper),
         }
+    }
+
+    /// Sends what was taken since the last call. True if a connection was lost, so that the engine may have more to say.
+    pub fn flush(&mut self, upper: &mut dyn Upper) -> bool {
+        let mut lost = false;
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.dirty = false;
+            if flush(connection).is_err() {
+                self.lose(key, upper);
+                lost = true;
+            }
+        }
+        lost
     }
 
     /// Something happened to a connection.
@@ -631,14 +657,10 @@ fn connected(socket: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Takes bytes for a peer and writes what the socket takes. False if too many wait.
-fn write(connection: &mut Connection, bytes: &[u8]) -> io::Result<bool> {
+/// Takes bytes for a peer. False if too many wait.
+fn queue(connection: &mut Connection, bytes: &[u8]) -> io::Result<bool> {
     if connection.tls.is_none() {
-        if connection.stream.queue(bytes).is_err() {
-            return Ok(false);
-        }
-        flush(connection)?;
-        return Ok(true);
+        return Ok(connection.stream.queue(bytes).is_ok());
     }
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -649,7 +671,6 @@ fn write(connection: &mut Connection, bytes: &[u8]) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    connection.stream.flush()?;
     Ok(true)
 }
 

@@ -6,7 +6,6 @@
 
 use crate::datagram;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
@@ -24,8 +23,6 @@ pub struct TapSettings {
     pub mac: [u8; 6],
     /// Largest IP packet in bytes.
     pub mtu: u16,
-    /// The port's addresses with their prefix lengths.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
     /// The port's VLAN id: taken off towards the kernel, put on towards the wire.
     pub vlan: Option<u16>,
 }

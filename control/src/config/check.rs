@@ -192,7 +192,6 @@ fn workers(config: &Config, found: &mut Problems) {
             .collect::<Vec<_>>(),
     );
     found.within("worker.idle_sleep_us", u64::from(config.worker.idle_sleep_us), 0, 1000);
-    found.within("worker.burst", u64::from(config.worker.burst), 4, 256);
     found.within("worker.ring", u64::from(config.worker.ring), 256, 1 << 20);
     found.within("worker.frames", u64::from(config.worker.frames), 64, 1 << 16);
     if let Some(core) = config.control.core.filter(|core| cores.contains(core)) {
@@ -202,7 +201,6 @@ fn workers(config: &Config, found: &mut Problems) {
         );
     }
     found.within("memory.mib", u64::from(config.memory.mib), 32, 1 << 20);
-    found.within("memory.mbufs", u64::from(config.memory.mbufs), 0, 1 << 24);
 }
 
 fn routes(config: &Config, found: &mut Problems) {

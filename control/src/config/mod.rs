@@ -115,9 +115,6 @@ pub struct Worker {
     /// How long an idle worker sleeps between looks, in microseconds; 0 = never sleeps.
     #[serde(default = "default_idle_sleep")]
     pub idle_sleep_us: u32,
-    /// Frames taken from a queue at a time.
-    #[serde(default = "default_burst")]
-    pub burst: u16,
     /// Slots of each ring of commands and of events.
     #[serde(default = "default_ring")]
     pub ring: u32,
@@ -142,13 +139,11 @@ pub struct Memory {
     pub huge_pages: bool,
     /// Memory for packet buffers and what DPDK keeps beside them, in MiB.
     pub mib: u32,
-    /// Packet buffers of 2 KiB; 0 = as many as the queues can hold, and a reserve.
-    pub mbufs: u32,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { huge_pages: false, mib: 256, mbufs: 0 }
+        Self { huge_pages: false, mib: 256 }
     }
 }
 
@@ -296,9 +291,6 @@ const fn default_descriptors() -> u16 {
 const fn default_idle_sleep() -> u32 {
     20
 }
-const fn default_burst() -> u16 {
-    32
-}
 const fn default_ring() -> u32 {
     16_384
 }
@@ -340,6 +332,24 @@ impl Config {
         .filter(|(_, same)| !same)
         .map(|(section, _)| section)
         .collect()
+    }
+}
+
+impl Config {
+    /// Takes what only a restart changes from the configuration that runs.
+    pub fn keep_fixed(&mut self, running: &Self) {
+        self.port.clone_from(&running.port);
+        self.worker = running.worker.clone();
+        self.control = running.control.clone();
+        self.memory = running.memory.clone();
+        self.route.clone_from(&running.route);
+        self.dns_tcp = running.dns_tcp.clone();
+        self.cetp.endpoints.clone_from(&running.cetp.endpoints);
+        self.capacity = running.capacity.clone();
+        self.punt = running.punt.clone();
+        self.admin = running.admin.clone();
+        self.metrics.clone_from(&running.metrics);
+        self.log = running.log.clone();
     }
 }
 

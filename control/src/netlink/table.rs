@@ -105,6 +105,11 @@ impl Table {
         (self.routes.len(), self.neighbours.len(), self.overflows)
     }
 
+    /// All routes, best first.
+    pub fn routes(&self) -> impl Iterator<Item = (Route, Port)> + '_ {
+        self.routes.iter().filter_map(|seen| Some((seen.value, self.port(seen.value.index)?)))
+    }
+
     /// All neighbours, in no order.
     pub fn neighbours(&self) -> impl Iterator<Item = (NextHop, [u8; 6])> + '_ {
         self.neighbours.iter().map(|(hop, seen)| (*hop, seen.value))
@@ -143,6 +148,10 @@ impl Table {
             }
             None => self.neighbours.remove(&hop),
         };
+        if before.is_some() && mac.is_none() {
+            // It does not answer any more: whoever still sends there will ask again.
+            self.wanted.remove(&hop);
+        }
         (before.map(|seen| seen.value) != mac).then_some(Change::Neighbour(hop, mac))
     }
 
