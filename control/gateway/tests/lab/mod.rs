@@ -88,6 +88,7 @@ pub struct Lab {
     pub delay: u64,
     late: BTreeMap<(u64, u64), Late>,
     late_count: u64,
+    lives: u8,
 }
 
 #[derive(Debug)]
@@ -248,6 +249,7 @@ impl Lab {
             delay: 0,
             late: BTreeMap::new(),
             late_count: 0,
+            lives: 0,
         };
         for (i, (zone, outer, text)) in
             [("a.demo", A_OUTER, a), ("b.demo", B_OUTER, b)].into_iter().enumerate()
@@ -561,7 +563,9 @@ impl Lab {
     /// A gateway comes back with nothing but its files.
     pub fn restart(&mut self, i: usize, text: &str) {
         let settings = self.nodes[i].settings.clone();
-        self.nodes[i].gateway = start(&settings, &hosts(text), platform(i as u8 + 17, 1), self.now);
+        // Other random numbers than before: a session of the last life must not fit one of this.
+        self.lives += 1;
+        self.nodes[i].gateway = start(&settings, &hosts(text), platform(16 + self.lives, 1), self.now);
         self.nodes[i].bindings.clear();
         self.nodes[i].pairs.clear();
         self.nodes[i].commands.clear();
