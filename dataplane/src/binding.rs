@@ -75,14 +75,12 @@ impl Count48 {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 pub struct Entry {
-    /// The inside host; with `proxy` the key of the egress index.
-    pub host: u32,
-    /// The address that stands for the far host.
-    pub proxy: u32,
-    /// The new source of what the host sends: the local tag, or the proxy address under which the other host knows it.
-    pub source: u32,
-    /// The new destination: the remote tag, or the other host.
-    pub destination: u32,
+    /// The inside host and the address that stands for the far host: what the host's packets carry, and the key of the
+    /// egress index.
+    pub near: u64,
+    /// What they carry beyond: the local tag, or the proxy address under which the other host knows this one; and the
+    /// remote tag, or the other host.
+    pub far: u64,
     /// Bytes from the host.
     pub out_bytes: u64,
     /// Bytes to the host.
@@ -110,6 +108,26 @@ pub struct Entry {
 const _: () = assert!(size_of::<Entry>() == 64 && size_of::<Count48>() == 6);
 
 impl Entry {
+    /// The inside host.
+    pub const fn host(&self) -> u32 {
+        (self.near >> 32) as u32
+    }
+
+    /// The address that stands for the far host.
+    pub const fn proxy(&self) -> u32 {
+        self.near as u32
+    }
+
+    /// The new source of what the host sends.
+    pub const fn source(&self) -> u32 {
+        (self.far >> 32) as u32
+    }
+
+    /// The new destination of what the host sends.
+    pub const fn destination(&self) -> u32 {
+        self.far as u32
+    }
+
     /// Its counters.
     pub fn stats(&self, now_s: u32) -> BindingStats {
         BindingStats {

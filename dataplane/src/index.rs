@@ -21,9 +21,6 @@ const WAYS_USED: f64 = 6.4;
 /// No slot: the key is not there.
 pub const NONE: u32 = u32::MAX;
 
-/// The 16-bit lanes of a word that are all ones in their lowest bit.
-const LANES: u64 = 0x0001_0001_0001_0001;
-
 /// One cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
@@ -38,26 +35,17 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Bit per way: 1 where the signature is `signature`. Ways above the lowest set one may be wrong (a borrow passed
-    /// through them); they are candidates only.
+    /// Bit per way: the signature is `signature`.
     #[inline(always)]
-    fn matches(&self, signature: u16) -> (u64, u64) {
-        let wanted = u64::from(signature) * LANES;
-        let zero = |word: u64| word.wrapping_sub(LANES) & !word & (LANES << 15);
-        (zero(self.signatures[0] ^ wanted), zero(self.signatures[1] ^ wanted))
+    fn matches(&self, signature: u16) -> u32 {
+        machine::matching_lanes(self.signatures, signature)
     }
 
     /// The first way with this signature.
     #[inline(always)]
     fn first(&self, signature: u16) -> Option<usize> {
-        let (low, high) = self.matches(signature);
-        if low != 0 {
-            Some(low.trailing_zeros() as usize / 16)
-        } else if high != 0 {
-            Some(4 + high.trailing_zeros() as usize / 16)
-        } else {
-            None
-        }
+        let matches = self.matches(signature);
+        (matches != 0).then_some(matches.trailing_zeros() as usize)
     }
 
     fn signature(&self, way: usize) -> u16 {
@@ -266,10 +254,10 @@ impl Hasher {
         Self { seed: [seed[0], seed[1] | 1] }
     }
 
-    /// The hash of a pair of addresses.
+    /// The hash of a key, such as a pair of addresses.
     #[inline(always)]
-    pub const fn pair(self, first: u32, second: u32) -> u64 {
-        let x = fold(((first as u64) << 32 | second as u64) ^ self.seed[0], self.seed[1]);
+    pub const fn hash(self, key: u64) -> u64 {
+        let x = fold(key ^ self.seed[0], self.seed[1]);
         fold(x, 0x9e37_79b9_7f4a_7c15)
     }
 }
@@ -322,7 +310,7 @@ mod tests {
             for operation in operations {
                 match operation {
                     Operation::Insert(key) => {
-                        let hash = hasher.pair(key.into(), 1);
+                        let hash = hasher.hash(key.into());
                         let slot = u32::from(key) * 7 + 3;
                         if let std::collections::hash_map::Entry::Vacant(entry) = model.entry(key) {
                             if index.insert(hash, slot) {
@@ -334,14 +322,14 @@ mod tests {
                     }
                     Operation::Remove(key) => {
                         let slot = u32::from(key) * 7 + 3;
-                        let removed = index.remove(hasher.pair(key.into(), 1), slot);
+                        let removed = index.remove(hasher.hash(key.into()), slot);
                         prop_assert_eq!(removed, model.remove(&key).is_some());
                     }
                 }
                 prop_assert_eq!(index.len(), model.len());
             }
             for key in 0..300u16 {
-                let hash = hasher.pair(key.into(), 1);
+                let hash = hasher.hash(key.into());
                 prop_assert_eq!(index.find(hash, |slot| keys(slot) == key), model.get(&key).copied());
                 let candidate = index.candidate(hash);
                 prop_assert!(!model.contains_key(&key) || candidate != NONE);
@@ -357,7 +345,9 @@ mod tests {
         // 6,550 of 8,192 ways: the highest load that the sizing allows.
         let entries = 6550;
         let mut index = Index::new(entries).unwrap();
-        let hash = |slot: u32| hasher().pair(0x0a00_0000 + slot % 100, 0x0a80_0000 + slot / 100);
+        let hash = |slot: u32| {
+            hasher().hash(u64::from(0x0a00_0000 + slot % 100) << 32 | u64::from(0x0a80_0000 + slot / 100))
+        };
         assert_eq!(index.bytes(), 1024 * 64);
         for slot in 0..entries {
             assert!(index.insert(hash(slot), slot), "{slot}");

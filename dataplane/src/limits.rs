@@ -38,8 +38,7 @@ struct Limit {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Fragmented {
-    source: u32,
-    destination: u32,
+    addresses: u64,
     id: u32,
     until: Nanos,
 }
@@ -125,23 +124,21 @@ impl Limits {
 
 fn identity(packet: &Packet) -> (u32, usize) {
     let id = u32::from(packet.id) << 8 | u32::from(packet.protocol);
-    let mixed = (packet.source ^ packet.destination.rotate_left(16) ^ id).wrapping_mul(0x9e37_79b1);
+    let mixed = (packet.source() ^ packet.destination().rotate_left(16) ^ id).wrapping_mul(0x9e37_79b1);
     (id, mixed as usize >> 16 & (SETS - 1))
 }
 
 fn recall(fragments: &[[Fragmented; WAYS]], packet: &Packet, now: Nanos) -> bool {
     let (id, set) = identity(packet);
-    fragments[set].iter().any(|known| {
-        (known.source, known.destination, known.id) == (packet.source, packet.destination, id)
-            && now < known.until
-    })
+    fragments[set]
+        .iter()
+        .any(|known| (known.addresses, known.id) == (packet.addresses, id) && now < known.until)
 }
 
 fn remember(fragments: &mut [[Fragmented; WAYS]], packet: &Packet, now: Nanos) {
     let (id, set) = identity(packet);
     if let Some(oldest) = fragments[set].iter_mut().min_by_key(|known| known.until) {
-        let (source, destination) = (packet.source, packet.destination);
-        *oldest = Fragmented { source, destination, id, until: now + FRAGMENT_NS };
+        *oldest = Fragmented { addresses: packet.addresses, id, until: now + FRAGMENT_NS };
     }
 }
 

@@ -152,9 +152,9 @@ impl State {
         let slot = self.layout.slot(handle) as usize;
         let ours = self.layout.worker(handle) == self.worker;
         let free = self.bindings.get(slot).is_some_and(|entry| entry.life == Life::Free);
-        let (host, proxy) = (binding.host.to_bits(), binding.proxy.to_bits());
-        let hash = self.hasher.pair(host, proxy);
-        if !ours || !free || self.find(hash, host, proxy).is_some() {
+        let near = ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits());
+        let hash = self.hasher.hash(near);
+        if !ours || !free || self.find(hash, near).is_some() {
             return Err(InsertError::Occupied);
         }
         let limits = self.limits.allocate(&binding.limits).ok_or(InsertError::LimitsFull)?;
@@ -170,10 +170,8 @@ impl State {
             Far::Local { source, destination } => (source.to_bits(), destination.to_bits(), 0, Life::Local),
         };
         self.bindings[slot] = Entry {
-            host,
-            proxy,
-            source,
-            destination,
+            near,
+            far: ipv4::pair(source, destination),
             neighbour: binding.neighbour.0,
             last_seen_s: now_s,
             // 0 means never, so a deadline is at least 1.
@@ -192,10 +190,8 @@ impl State {
     }
 
     /// The slot of the binding with this key.
-    pub(crate) fn find(&self, hash: u64, host: u32, proxy: u32) -> Option<u32> {
-        self.index.find(hash, |slot| {
-            self.bindings.get(slot as usize).is_some_and(|entry| entry.host == host && entry.proxy == proxy)
-        })
+    pub(crate) fn find(&self, hash: u64, near: u64) -> Option<u32> {
+        self.index.find(hash, |slot| self.bindings.get(slot as usize).is_some_and(|entry| entry.near == near))
     }
 
     /// The slot of a handle whose binding carries packets.
@@ -226,7 +222,7 @@ impl State {
     fn end(&mut self, slot: usize, life: Life, now: Nanos) {
         let entry = &mut self.bindings[slot];
         entry.life = life;
-        let (hash, limits) = (self.hasher.pair(entry.host, entry.proxy), entry.limits);
+        let (hash, limits) = (self.hasher.hash(entry.near), entry.limits);
         self.index.remove(hash, slot as u32);
         self.limits.release(limits);
         self.counters.bindings_live -= 1;

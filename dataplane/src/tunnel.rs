@@ -40,12 +40,10 @@ pub struct Entry {
     pub inner_mtu: u16,
     /// Path MTU of the outer packet.
     pub mtu: u16,
-    /// Our locator.
-    pub local: u32,
-    /// The peer's locator.
-    pub remote: u32,
-    /// The id on what arrives.
-    pub id_in: u32,
+    /// The outer addresses of what arrives: the peer's locator and ours.
+    pub outer: u64,
+    /// Encapsulation and id of what arrives: see [`inbound`]; 0 = there is no such tunnel.
+    pub inbound: u64,
     /// The id on what is sent.
     pub id_out: u32,
     /// The next hop towards the peer.
@@ -65,13 +63,18 @@ impl Default for Entry {
             encapsulation: None,
             inner_mtu: 0,
             mtu: 0,
-            local: 0,
-            remote: 0,
-            id_in: 0,
+            outer: 0,
+            inbound: 0,
             id_out: 0,
             neighbour: 0,
         }
     }
+}
+
+/// Encapsulation and id of a tunnel packet in one word, never 0.
+#[inline(always)]
+pub const fn inbound(encapsulation: Encapsulation, id: u32) -> u64 {
+    (encapsulation as u64 + 1) << 32 | id as u64
 }
 
 /// Bytes that a tunnel adds to the inner IPv4 packet, outer IPv4 header included.
@@ -118,16 +121,15 @@ impl Tunnels {
         *entry = Entry {
             encapsulation: Some(tunnel.encapsulation),
             mtu: tunnel.mtu.max(MTU_FLOOR),
-            local: tunnel.local.to_bits(),
-            remote: tunnel.remote.to_bits(),
-            id_in: tunnel.id_in,
+            outer: ipv4::pair(tunnel.remote.to_bits(), tunnel.local.to_bits()),
+            inbound: inbound(tunnel.encapsulation, tunnel.id_in),
             id_out: tunnel.id_out,
             neighbour: tunnel.neighbour.0,
             ..Entry::default()
         };
         entry.prepare(hops);
         self.used = self.used.max(usize::from(id.0) + 1);
-        let hash = self.hasher.pair(entry.local, entry.remote);
+        let hash = self.hasher.hash(entry.outer);
         // Without room (more than 16 tunnels between one pair) only the reason of some drops is told less exactly.
         self.pairs.insert(hash, u32::from(id.0));
     }
@@ -137,7 +139,7 @@ impl Tunnels {
         if let Some(entry) = self.entries.get_mut(usize::from(id.0))
             && entry.encapsulation.is_some()
         {
-            self.pairs.remove(self.hasher.pair(entry.local, entry.remote), u32::from(id.0));
+            self.pairs.remove(self.hasher.hash(entry.outer), u32::from(id.0));
             *entry = Entry::default();
         }
     }
@@ -151,13 +153,10 @@ impl Tunnels {
         }
     }
 
-    /// The tunnel between these locators for which `is` holds.
-    pub fn find(&self, local: u32, remote: u32, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
-        let hash = self.hasher.pair(local, remote);
-        let slot = self.pairs.find(hash, |slot| {
-            self.entries
-                .get(slot as usize)
-                .is_some_and(|entry| entry.local == local && entry.remote == remote && is(entry))
+    /// The tunnel whose packets arrive with these outer addresses and for which `is` holds.
+    pub fn find(&self, outer: u64, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
+        let slot = self.pairs.find(self.hasher.hash(outer), |slot| {
+            self.entries.get(slot as usize).is_some_and(|entry| entry.outer == outer && is(entry))
         })?;
         Some(TunnelId(slot as u16))
     }
@@ -201,7 +200,7 @@ impl Entry {
             Encapsulation::Gre => (ipv4::GRE, 0, self.id_out),
         };
         // RFC 7348 §4.3: VTEPs must not fragment; DF lets the path tell its MTU.
-        let mut outer = ipv4::Header::new(protocol, self.local, self.remote, 0);
+        let mut outer = ipv4::Header::new(protocol, self.outer as u32, (self.outer >> 32) as u32, 0);
         outer.ttl = TTL;
         outer.emit(&mut header[link..link + ipv4::LENGTH]);
         header[link + 10..link + 12].fill(0);

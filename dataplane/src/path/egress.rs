@@ -74,25 +74,25 @@ impl State {
             Link::Arp(l3) => return Err(self.arp(port, frame, l3, now)),
         };
         packet.parse(frame, l3)?;
-        if !arrival.takes_from(packet.source) {
+        if !arrival.takes_from(packet.source()) {
             let reason =
-                if martian(packet.source) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
+                if martian(packet.source()) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
             return Err(Verdict::Drop(reason));
         }
         if packet.flags & ERROR != 0 {
             key_of_quoted(packet, frame);
         }
-        packet.hash = self.hasher.pair(packet.host, packet.proxy);
+        packet.hash = self.hasher.hash(packet.key);
         if self.workers > 1 {
-            let owner = worker_of(packet.host, self.workers);
-            if owner != self.worker && !self.is_own(arrival.side, packet.destination) {
+            let owner = worker_of((packet.key >> 32) as u32, self.workers);
+            if owner != self.worker && !self.is_own(arrival.side, packet.destination()) {
                 return Err(Verdict::HandOff(owner as u8));
             }
         }
         Ok(())
     }
 
-    /// Phase 3.
+    /// Phase 3. The straight line: a binding through a tunnel, and nothing unusual about it or the packet.
     #[inline(always)]
     fn egress<F: Frame, B: Buffers<F>>(
         &mut self,
@@ -103,42 +103,60 @@ impl State {
         now: Nanos,
         now_s: u32,
     ) -> Settled<Verdict> {
+        if let Some(entry) = self.bindings.get_mut(packet.slot as usize)
+            && entry.near == packet.key
+            && entry.life == Life::Tunnel
+            && packet.flags & SPECIAL == 0
+            && entry.limits == 0
+            && let Some(tunnel) = self.tunnels.at(entry.tunnel)
+            && packet.total <= tunnel.inner_mtu
+        {
+            entry.count_out(packet.total, now_s);
+            self.outer_id = self.outer_id.wrapping_add(1);
+            return through(frame, packet, entry.far, tunnel, self.outer_id);
+        }
+        self.egress_any(port, frame, packet, buffers, now)
+    }
+
+    /// Phase 3 with everything that can be unusual.
+    #[inline(never)]
+    fn egress_any<F: Frame, B: Buffers<F>>(
+        &mut self,
+        port: PortId,
+        frame: &mut F,
+        packet: &Packet,
+        buffers: &mut B,
+        now: Nanos,
+    ) -> Settled<Verdict> {
         let mut slot = packet.slot;
-        let hit = |entry: &crate::binding::Entry| entry.host == packet.host && entry.proxy == packet.proxy;
-        if !self.bindings.get(slot as usize).is_some_and(hit) {
+        if !self.bindings.get(slot as usize).is_some_and(|entry| entry.near == packet.key) {
             slot = self.egress_miss(port, frame, packet, now)?;
         }
-        let entry = &self.bindings[slot as usize];
+        let entry = self.bindings[slot as usize];
         if packet.flags & SPECIAL != 0 || entry.limits != 0 {
             self.egress_special(port, frame, packet, slot, now)?;
         }
-        let entry = &mut self.bindings[slot as usize];
-        let l3 = usize::from(packet.l3);
-        if entry.life == Life::Tunnel {
+        let verdict = if entry.life == Life::Tunnel {
             let Some(tunnel) =
                 self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu)
             else {
                 return self.egress_blocked(port, frame, packet, slot, buffers, now);
             };
-            write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
             self.outer_id = self.outer_id.wrapping_add(1);
-            if !write::encap(frame, l3, packet.total, tunnel, packet.tos, packet.entropy(), self.outer_id) {
-                return Err(Verdict::Drop(DropReason::NoHeadroom));
-            }
-            entry.count_out(packet.total, now_s);
-            Ok(Verdict::Forward(tunnel.port))
+            through(frame, packet, entry.far, tunnel, self.outer_id)?
         } else {
             let hop = self.hops.at(entry.neighbour);
             if packet.total > hop.mtu {
                 return self.egress_blocked(port, frame, packet, slot, buffers, now);
             }
-            write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
-            if !write::deliver(frame, l3, packet.total, &hop) {
+            write::translate(&mut frame.data_mut()[usize::from(packet.l3)..], packet, entry.far);
+            if !write::deliver(frame, usize::from(packet.l3), packet.total, &hop) {
                 return Err(Verdict::Drop(DropReason::NoHeadroom));
             }
-            entry.count_out(packet.total, now_s);
-            Ok(Verdict::Forward(hop.port))
-        }
+            Verdict::Forward(hop.port)
+        };
+        self.bindings[slot as usize].count_out(packet.total, seconds(now));
+        Ok(verdict)
     }
 
     /// The candidate was not it: the slot after all (two keys share a signature), or what becomes of the packet.
@@ -151,7 +169,7 @@ impl State {
         now: Nanos,
     ) -> Settled<u32> {
         if packet.slot != NONE
-            && let Some(slot) = self.find(packet.hash, packet.host, packet.proxy)
+            && let Some(slot) = self.find(packet.hash, packet.key)
         {
             return Ok(slot);
         }
@@ -187,7 +205,7 @@ impl State {
             self.limits.check(entry.limits, Direction::Out, packet, now)?;
         }
         let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
-        if packet.flags & ERROR != 0 && !translate_quoted(ip, packet, entry.destination, entry.source) {
+        if packet.flags & ERROR != 0 && !translate_quoted(ip, packet, entry.destination(), entry.source()) {
             return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
         }
         if packet.flags & SYN != 0 {
@@ -231,11 +249,11 @@ impl State {
         if packet.flags & DONT_FRAGMENT != 0 {
             // RFC 1191 §4, as a router behind the proxy would say it.
             let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
-            let source = Some(packet.destination);
+            let source = Some(packet.destination());
             return Err(self.answer_inside(port, frame, packet, source, what, DropReason::TooBig, now));
         }
         let l3 = usize::from(packet.l3);
-        write::translate(&mut frame.data_mut()[l3..], packet, entry.source, entry.destination);
+        write::translate(&mut frame.data_mut()[l3..], packet, entry.far);
         let mut id = self.outer_id;
         // Fragments share their flow's entropy without ports, as those that the host makes.
         let whole = Packet { ports: 0, ..*packet };
@@ -277,7 +295,7 @@ impl State {
             return Verdict::Drop(reason);
         }
         let (kind, code, rest) = what;
-        let error = Error { kind, code, rest, source, destination: packet.source };
+        let error = Error { kind, code, rest, source, destination: packet.source() };
         let header = self.ports[usize::from(port)].header_to(sender);
         let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
         if write_error(frame, l3, quoted, header.length(), &error).is_none() {
@@ -288,18 +306,35 @@ impl State {
     }
 }
 
+/// Translates a packet and wraps it.
+#[inline(always)]
+fn through<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    addresses: u64,
+    tunnel: &crate::tunnel::Entry,
+    id: u16,
+) -> Settled<Verdict> {
+    let l3 = usize::from(packet.l3);
+    write::translate(&mut frame.data_mut()[l3..], packet, addresses);
+    if write::encap(frame, l3, packet.total, tunnel, packet.tos, packet.entropy(), id) {
+        Ok(Verdict::Forward(tunnel.port))
+    } else {
+        Err(Verdict::Drop(DropReason::NoHeadroom))
+    }
+}
+
 /// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever
 /// sends the error, host or router, it goes to the proxy.
 #[cold]
 fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
     let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
     match quoted {
-        Some((_, quoted)) if quoted.source == packet.destination => {
-            packet.host = quoted.destination;
-            packet.proxy = quoted.source;
+        Some((_, quoted)) if quoted.source == packet.destination() => {
+            packet.key = ipv4::pair(quoted.destination, quoted.source);
         }
         // 0.0.0.0 has no binding.
-        _ => packet.host = 0,
+        _ => packet.key = 0,
     }
 }
 

@@ -99,7 +99,10 @@ impl State {
     /// Whether the gateway may answer this packet with an error now (RFC 1122 §3.2.2: never an error about an error, a
     /// later fragment, or a packet from or to more than one host).
     pub(super) fn may_answer(&mut self, packet: &Packet, now: Nanos) -> bool {
-        if packet.flags & (ERROR | LATER) != 0 || martian(packet.host) || packet.destination >> 28 == 0xe {
+        if packet.flags & (ERROR | LATER) != 0
+            || martian((packet.key >> 32) as u32)
+            || packet.destination() >> 28 == 0xe
+        {
             return false;
         }
         let may = self.icmp_meter.take(1, now);

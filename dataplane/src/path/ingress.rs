@@ -7,14 +7,16 @@ use super::{AHEAD, BURST, Settled, fragment, write};
 use crate::Nanos;
 use crate::binding::Life;
 use crate::frame::{Buffers, Frame};
+use crate::hop::Hop;
 use crate::limits::Direction;
 use crate::msg::{Encapsulation, PortId};
 use crate::port::Link;
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::{State, seconds};
+use crate::tunnel;
 use crate::verdict::Verdict;
-use crate::wire::{Wire, ethernet, geneve, gre, icmp, ipv4, read16, udp, vxlan};
+use crate::wire::{Wire, checksum, ethernet, geneve, gre, icmp, ipv4, read16, udp, vxlan};
 
 /// The ECN field of a TOS (RFC 3168 §5).
 const ECN: u8 = 3;
@@ -77,20 +79,17 @@ impl State {
             Link::Ipv4(l3) => l3,
             Link::Arp(l3) => return Err(self.arp(port, data, l3, now)),
         };
-        let outer = ipv4::Header::parse(&data[l3..])?;
-        let end = l3 + usize::from(outer.total_length);
-        let data = data.get(..end).ok_or(DropReason::IpTotalLength)?;
-        let Some((encapsulation, tunnel_id, inner)) = unwrap(data, l3, &outer)? else {
+        let Some(unwrapped) = unwrap(data, l3)? else {
             return Err(self.outside_plain(port, frame, l3, packet, now));
         };
-        packet.parse(data, inner)?;
-        packet.outer_source = outer.source;
-        packet.outer_destination = outer.destination;
-        packet.outer_tos = outer.tos;
-        packet.tunnel_id = tunnel_id;
-        packet.encapsulation = Some(encapsulation);
+        // What follows the outer packet in the frame is padding, and no part of the inner one.
+        let data = data.get(..unwrapped.end).ok_or(DropReason::IpTotalLength)?;
+        packet.parse(data, unwrapped.inner)?;
+        packet.outer = unwrapped.outer;
+        packet.outer_tos = unwrapped.tos;
+        packet.inbound = unwrapped.inbound;
         // The session tag is the handle of its binding (tag.rs).
-        packet.slot = self.slot_of_tag(packet.destination).map_err(Verdict::HandOff)?;
+        packet.slot = self.slot_of_tag(packet.destination()).map_err(Verdict::HandOff)?;
         Ok(())
     }
 
@@ -107,51 +106,61 @@ impl State {
         let Some(entry) = self.bindings.get_mut(packet.slot as usize) else {
             return Err(self.ingress_unknown(packet));
         };
-        let Some(tunnel) = self.tunnels.at(entry.tunnel) else {
+        // It comes from the peer's tag to ours, the other way round than what the host sends; the entry knows both.
+        let tags = entry.far == packet.addresses.rotate_left(32) && entry.life == Life::Tunnel;
+        let Some(tunnel) = self.tunnels.at(entry.tunnel).filter(|_| tags) else {
             return Err(self.ingress_unknown(packet));
         };
-        let tags = entry.life == Life::Tunnel
-            && entry.source == packet.destination
-            && entry.destination == packet.source;
-        let pair = tunnel.local == packet.outer_destination
-            && tunnel.remote == packet.outer_source
-            && tunnel.id_in == packet.tunnel_id
-            && tunnel.encapsulation == packet.encapsulation;
-        if !(tags && pair) {
+        if tunnel.outer != packet.outer || tunnel.inbound != packet.inbound {
             return Err(self.ingress_unknown(packet));
         }
-        if packet.flags & SPECIAL != 0 || entry.limits != 0 || (packet.tos ^ packet.outer_tos) & ECN != 0 {
-            self.ingress_special(frame, packet, now)?;
+        let plain =
+            packet.flags & SPECIAL == 0 && entry.limits == 0 && (packet.tos ^ packet.outer_tos) & ECN == 0;
+        let hop = self.hops.at(entry.neighbour);
+        if plain && packet.total <= hop.mtu {
+            entry.count_in(packet.total, now_s);
+            return deliver(frame, packet, entry.near, &hop);
         }
-        let entry = &mut self.bindings[packet.slot as usize];
-        let l3 = usize::from(packet.l3);
+        self.ingress_any(frame, packet, buffers, now)
+    }
+
+    /// The rest of phase 3 with everything that can be unusual.
+    #[inline(never)]
+    fn ingress_any<F: Frame, B: Buffers<F>>(
+        &mut self,
+        frame: &mut F,
+        packet: &Packet,
+        buffers: &mut B,
+        now: Nanos,
+    ) -> Settled<Verdict> {
+        self.ingress_special(frame, packet, now)?;
+        let entry = self.bindings[packet.slot as usize];
         let hop = self.hops.at(entry.neighbour);
         if packet.total > hop.mtu {
             return self.ingress_blocked(frame, packet, buffers, now);
         }
-        write::translate(&mut frame.data_mut()[l3..], packet, entry.proxy, entry.host);
-        if !write::deliver(frame, l3, packet.total, &hop) {
-            return Err(Verdict::Drop(DropReason::NoHeadroom));
-        }
-        entry.count_in(packet.total, now_s);
-        Ok(Verdict::Forward(hop.port))
+        let verdict = deliver(frame, packet, entry.near, &hop)?;
+        self.bindings[packet.slot as usize].count_in(packet.total, seconds(now));
+        Ok(verdict)
     }
 
     /// Why a tunnel packet matches no binding.
     #[cold]
     fn ingress_unknown(&self, packet: &Packet) -> Verdict {
-        let (local, remote) = (packet.outer_destination, packet.outer_source);
-        let known = |id: Option<u32>| {
-            let of = |tunnel: &crate::tunnel::Entry| {
-                tunnel.encapsulation == packet.encapsulation && id.is_none_or(|id| tunnel.id_in == id)
+        let known = |by_id: bool| {
+            // The encapsulation stands above the id.
+            let of = |tunnel: &tunnel::Entry| {
+                let differs = tunnel.inbound ^ packet.inbound;
+                if by_id { differs == 0 } else { differs >> 32 == 0 }
             };
-            self.tunnels.find(local, remote, of).is_some()
+            self.tunnels.find(packet.outer, of).is_some()
         };
+        let local = packet.outer as u32;
         Verdict::Drop(if !self.is_own(Side::Outside, local) {
             DropReason::Unasked
-        } else if !known(None) {
+        } else if !known(false) {
             DropReason::TunnelOuterUnknown
-        } else if !known(Some(packet.tunnel_id)) {
+        } else if !known(true) {
             DropReason::TunnelIdUnknown
         } else {
             DropReason::TunnelTagUnknown
@@ -175,11 +184,9 @@ impl State {
         }
         if packet.flags & ERROR != 0 {
             // It quotes what our host sent: from our tag to the peer's.
-            let ours = |quoted: &ipv4::Header| {
-                quoted.source == entry.source && quoted.destination == entry.destination
-            };
+            let ours = |quoted: &ipv4::Header| ipv4::pair(quoted.source, quoted.destination) == entry.far;
             if !packet.quoted(ip).is_some_and(|(_, quoted)| ours(&quoted))
-                || !translate_quoted(ip, packet, entry.host, entry.proxy)
+                || !translate_quoted(ip, packet, entry.host(), entry.proxy())
             {
                 return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
             }
@@ -211,7 +218,7 @@ impl State {
             return Err(self.answer_outside(frame, packet, what, DropReason::TooBig, now));
         }
         let l3 = usize::from(packet.l3);
-        write::translate(&mut frame.data_mut()[l3..], packet, entry.proxy, entry.host);
+        write::translate(&mut frame.data_mut()[l3..], packet, entry.near.rotate_left(32));
         let finish =
             |frame: &mut F, l3: usize, total: u16| write::deliver(frame, l3, total, &hop).then_some(hop.port);
         let (first, made) =
@@ -242,7 +249,7 @@ impl State {
             return Verdict::Drop(reason);
         }
         let (kind, code, rest) = what;
-        let error = Error { kind, code, rest, source: entry.source, destination: entry.destination };
+        let error = Error { kind, code, rest, source: entry.source(), destination: entry.destination() };
         let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
         self.outer_id = self.outer_id.wrapping_add(1);
         // The inner front of a tunnel packet is 64 bytes and more, so the error's headers find their room there.
@@ -254,15 +261,93 @@ impl State {
     }
 }
 
-/// The encapsulation, tunnel id and place of the inner IPv4 packet of a tunnel packet; `None` if it is none.
+/// Translates a packet (from proxy to host: the binding's near pair the other way round) and puts it on its way.
 #[inline(always)]
-fn unwrap(
-    data: &[u8],
-    l3: usize,
-    outer: &ipv4::Header,
-) -> Result<Option<(Encapsulation, u32, usize)>, DropReason> {
-    let l4 = l3 + outer.length();
-    let (encapsulation, tunnel_id, inner) = match outer.protocol {
+fn deliver<F: Frame>(frame: &mut F, packet: &Packet, near: u64, hop: &Hop) -> Settled<Verdict> {
+    let l3 = usize::from(packet.l3);
+    write::translate(&mut frame.data_mut()[l3..], packet, near.rotate_left(32));
+    if write::deliver(frame, l3, packet.total, hop) {
+        Ok(Verdict::Forward(hop.port))
+    } else {
+        Err(Verdict::Drop(DropReason::NoHeadroom))
+    }
+}
+
+/// What the outer headers of a tunnel packet say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unwrapped {
+    /// Source and destination.
+    outer: u64,
+    /// Encapsulation and id.
+    inbound: u64,
+    /// Where the inner IPv4 packet begins in the frame.
+    inner: usize,
+    /// Where the outer one ends.
+    end: usize,
+    /// DSCP and ECN.
+    tos: u8,
+}
+
+/// Bytes from the outer IPv4 header to the inner one in VXLAN without options.
+const PLAIN: usize = ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH + ethernet::LENGTH;
+
+/// Looks through the outer headers of the packet at `l3`; `None` if it is no tunnel packet.
+#[inline(always)]
+fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
+    let ip = data.get(l3..).ok_or(DropReason::Truncated)?;
+    match ip.first_chunk::<PLAIN>() {
+        // No options, no fragment, UDP to the port of VXLAN: nearly every packet.
+        Some(headers)
+            if headers[0] == 0x45
+                && u16::from_be_bytes([headers[2], headers[3]]) >= PLAIN as u16
+                && headers[6] & 0x3f == 0
+                && headers[7] == 0
+                && headers[9] == ipv4::UDP
+                && headers[22..24] == vxlan::PORT.to_be_bytes() =>
+        {
+            unwrap_plain(ip, headers, l3).map(Some)
+        }
+        _ => unwrap_any(ip, l3),
+    }
+}
+
+/// What [`unwrap_any`] does for VXLAN without outer options that is long enough for its headers.
+#[inline(always)]
+fn unwrap_plain(ip: &[u8], headers: &[u8; PLAIN], l3: usize) -> Result<Unwrapped, DropReason> {
+    let word = |at: usize| u16::from_be_bytes([headers[at], headers[at + 1]]);
+    let total = usize::from(word(2));
+    if total > ip.len() {
+        return Err(DropReason::IpTotalLength);
+    }
+    if !headers.first_chunk().is_some_and(checksum::valid_header) {
+        return Err(DropReason::IpChecksum);
+    }
+    let datagram = usize::from(word(24));
+    if datagram < udp::LENGTH || datagram > total - ipv4::LENGTH {
+        return Err(DropReason::L4Malformed);
+    }
+    if headers[28] & 0x08 == 0 || word(48) != ethernet::IPV4 {
+        return Err(DropReason::TunnelMalformed);
+    }
+    let id = u32::from_be_bytes([0, headers[32], headers[33], headers[34]]);
+    let mut outer = [0; 8];
+    outer.copy_from_slice(&headers[12..20]);
+    Ok(Unwrapped {
+        outer: u64::from_be_bytes(outer),
+        inbound: tunnel::inbound(Encapsulation::Vxlan, id),
+        inner: l3 + PLAIN,
+        end: l3 + total,
+        tos: headers[1],
+    })
+}
+
+/// Any outer packet.
+#[inline(never)]
+fn unwrap_any(ip: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
+    let outer = ipv4::Header::parse(ip)?;
+    let data = &ip[..usize::from(outer.total_length)];
+    let l4 = outer.length();
+    let (inbound, inner) = match outer.protocol {
         ipv4::UDP => {
             let port = read16(data, l4 + 2);
             if port != vxlan::PORT && port != geneve::PORT || outer.fragment_offset != 0 {
@@ -278,10 +363,10 @@ fn unwrap(
             let at = l4 + udp::LENGTH;
             if port == vxlan::PORT {
                 let header = vxlan::Header::parse(&data[at..])?;
-                (Encapsulation::Vxlan, header.id, at + vxlan::LENGTH)
+                (tunnel::inbound(Encapsulation::Vxlan, header.id), at + vxlan::LENGTH)
             } else {
                 let header = geneve::Header::parse(&data[at..])?;
-                (Encapsulation::Geneve, header.id, at + header.length())
+                (tunnel::inbound(Encapsulation::Geneve, header.id), at + header.length())
             }
         }
         ipv4::GRE => {
@@ -289,7 +374,7 @@ fn unwrap(
                 return Err(DropReason::OuterFragment);
             }
             let header = gre::Header::parse(&data[l4..])?;
-            (Encapsulation::Gre, header.key, l4 + gre::LENGTH)
+            (tunnel::inbound(Encapsulation::Gre, header.key), l4 + gre::LENGTH)
         }
         _ => return Ok(None),
     };
@@ -300,7 +385,13 @@ fn unwrap(
     if read16(data, inner + 12) != ethernet::IPV4 {
         return Err(DropReason::TunnelMalformed);
     }
-    Ok(Some((encapsulation, tunnel_id, inner + ethernet::LENGTH)))
+    Ok(Some(Unwrapped {
+        outer: ipv4::pair(outer.source, outer.destination),
+        inbound,
+        inner: l3 + inner + ethernet::LENGTH,
+        end: l3 + data.len(),
+        tos: outer.tos,
+    }))
 }
 
 /// The TOS of a packet that leaves a tunnel (RFC 6040 §4.2, figure 4): its own DSCP; congestion that the outer header
@@ -319,6 +410,29 @@ fn ecn_out(inner: u8, outer: u8) -> Result<u8, DropReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::write16;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The short way through plain VXLAN says what the long one says.
+        #[test]
+        fn plain_tunnel_packets_are_unwrapped_as_any(
+            changes in proptest::collection::vec((20usize..PLAIN, any::<u8>()), 0..3), total in 0u16..90, cut in 20usize..90,
+        ) {
+            let mut bytes = [0u8; 90];
+            let outer = ipv4::Header::new(ipv4::UDP, 1, 2, total);
+            udp::Header { source_port: 1, destination_port: vxlan::PORT, datagram_length: 40, checksum: 0 }
+                .emit(&mut bytes[20..]);
+            vxlan::Header { id: 7 }.emit(&mut bytes[28..]);
+            write16(&mut bytes, 48, ethernet::IPV4);
+            for (at, value) in changes {
+                bytes[at] = value;
+            }
+            outer.emit(&mut bytes);
+            let bytes = &bytes[..cut];
+            prop_assert_eq!(unwrap(bytes, 0), unwrap_any(bytes, 0));
+        }
+    }
 
     #[test]
     fn rfc_6040_figure_4() {

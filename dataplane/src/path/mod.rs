@@ -38,7 +38,7 @@ use packet::Packet;
 pub const BURST: usize = 64;
 
 /// How many frames ahead of the one that is parsed the headers are fetched.
-const AHEAD: usize = 4;
+const AHEAD: usize = 16;
 
 /// What the phases hand to each other.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ impl State {
         let of = |tunnel: &crate::tunnel::Entry| {
             tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
         };
-        let Some(tunnel) = self.tunnels.find(quoted.source, quoted.destination, of) else {
+        let Some(tunnel) = self.tunnels.find(ipv4::pair(quoted.destination, quoted.source), of) else {
             return unmatched;
         };
         let (kind, code) = (message[0], message[1]);
@@ -119,8 +119,7 @@ impl State {
         let Some(entry) = self.bindings.get(slot as usize).copied().filter(|entry| {
             entry.life == Life::Tunnel
                 && entry.tunnel == tunnel
-                && entry.source == header.source
-                && entry.destination == header.destination
+                && entry.far == ipv4::pair(header.source, header.destination)
         }) else {
             return unmatched;
         };
@@ -135,7 +134,7 @@ impl State {
         }
         self.counters.icmp_generated += 1;
         let (kind, code, rest) = (icmp::UNREACHABLE, icmp::HOST_UNREACHABLE, 0);
-        let error = Error { kind, code, rest, source: entry.proxy, destination: entry.host };
+        let error = Error { kind, code, rest, source: entry.proxy(), destination: entry.host() };
         let Some(total) = write_error(frame, l3 + inner, length, 0, &error) else {
             return Verdict::Drop(DropReason::NoHeadroom);
         };
@@ -144,7 +143,7 @@ impl State {
         if fresh.parse(frame.data(), 0).is_err() {
             return unmatched;
         }
-        super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host, entry.proxy);
+        super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
         if write::deliver(frame, 0, total, &hop) {
             Verdict::Forward(hop.port)
         } else {

@@ -43,11 +43,11 @@ impl State {
     ) -> Verdict {
         match self.unbound(port, packet) {
             Some(verdict) => verdict,
-            None if self.is_own(Side::Inside, packet.destination) => {
+            None if self.is_own(Side::Inside, packet.destination()) => {
                 self.addressed_to_us(Side::Inside, frame, packet, now)
             }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
-            None if self.is_proxy(packet.destination) => Verdict::Drop(DropReason::NoBinding),
+            None if self.is_proxy(packet.destination()) => Verdict::Drop(DropReason::NoBinding),
             None => Verdict::Drop(DropReason::NoRoute),
         }
     }
@@ -69,7 +69,7 @@ impl State {
         if let Some(verdict) = self.unbound(port, packet) {
             return verdict;
         }
-        if !self.is_own(Side::Outside, packet.destination) {
+        if !self.is_own(Side::Outside, packet.destination()) {
             return Verdict::Drop(DropReason::Unasked);
         }
         if packet.flags & ERROR != 0
@@ -83,11 +83,11 @@ impl State {
     /// Sources and destinations that no packet may have here.
     fn unbound(&self, port: PortId, packet: &Packet) -> Option<Verdict> {
         let port = &self.ports[usize::from(port)];
-        let reason = if martian(packet.source) || self.is_own(port.side, packet.source) {
+        let reason = if martian(packet.source()) || self.is_own(port.side, packet.source()) {
             DropReason::SourceInvalid
-        } else if packet.destination >> 28 == 0xe {
+        } else if packet.destination() >> 28 == 0xe {
             DropReason::Multicast
-        } else if port.is_broadcast(packet.destination) {
+        } else if port.is_broadcast(packet.destination()) {
             DropReason::Broadcast
         } else {
             return None;

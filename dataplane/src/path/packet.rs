@@ -4,7 +4,6 @@
 //! where they change it. All offsets count from the IPv4 header, because the frame in front of it grows and shrinks.
 
 use crate::index::NONE;
-use crate::msg::Encapsulation;
 use crate::reason::DropReason;
 use crate::wire::{Wire, checksum, icmp, ipv4, read16, read32, tcp, udp};
 
@@ -27,26 +26,20 @@ pub const SPECIAL: u8 = SYN | ERROR | EXPIRED;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Packet {
-    /// The hash of `host` and `proxy`.
+    /// The hash of `key`.
     pub hash: u64,
-    /// Source address.
-    pub source: u32,
-    /// Destination address.
-    pub destination: u32,
-    /// The key of the egress index: the source, or for an ICMP error the destination that it quotes.
-    pub host: u32,
-    /// The key of the egress index: the destination, or for an ICMP error the source that it quotes.
-    pub proxy: u32,
+    /// Source and destination address.
+    pub addresses: u64,
+    /// The key of the egress index: the addresses, or for an ICMP error destination and source that it quotes.
+    pub key: u64,
+    /// Outer source and destination address of a tunnel packet.
+    pub outer: u64,
+    /// Encapsulation and id of a tunnel packet: see [`crate::tunnel::inbound`].
+    pub inbound: u64,
     /// Source port and destination port; 0 for fragments and protocols without ports.
     pub ports: u32,
     /// The slot of its binding; [`NONE`] if not known.
     pub slot: u32,
-    /// Outer source address of a tunnel packet.
-    pub outer_source: u32,
-    /// Outer destination address of a tunnel packet.
-    pub outer_destination: u32,
-    /// Tunnel id of a tunnel packet.
-    pub tunnel_id: u32,
     /// Where the IPv4 header stands in the frame.
     pub l3: u16,
     /// Bytes of the IPv4 packet.
@@ -65,8 +58,6 @@ pub struct Packet {
     pub outer_tos: u8,
     /// Bits from [`SYN`] to [`LATER`].
     pub flags: u8,
-    /// How a tunnel packet was wrapped.
-    pub encapsulation: Option<Encapsulation>,
 }
 
 const _: () = assert!(size_of::<Packet>() == 64);
@@ -75,15 +66,12 @@ impl Packet {
     /// Nothing: what stands in the place of a packet that was settled before it was parsed.
     pub const NOTHING: Self = Self {
         hash: 0,
-        source: 0,
-        destination: 0,
-        host: 0,
-        proxy: 0,
+        addresses: 0,
+        key: 0,
+        outer: 0,
+        inbound: 0,
         ports: 0,
         slot: NONE,
-        outer_source: 0,
-        outer_destination: 0,
-        tunnel_id: 0,
         l3: 0,
         total: 0,
         check: 0,
@@ -93,7 +81,6 @@ impl Packet {
         tos: 0,
         outer_tos: 0,
         flags: 0,
-        encapsulation: None,
     };
 
     /// Parses the IPv4 packet in `frame` at `l3`, in place: a packet of 64 bytes that is returned by value costs more than
@@ -121,10 +108,10 @@ impl Packet {
         if !checksum::valid_header(header) {
             return Err(DropReason::IpChecksum);
         }
-        self.source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
-        self.destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
-        self.host = self.source;
-        self.proxy = self.destination;
+        self.addresses = u64::from_be_bytes([
+            header[12], header[13], header[14], header[15], header[16], header[17], header[18], header[19],
+        ]);
+        self.key = self.addresses;
         self.total = total;
         self.id = u16::from_be_bytes([header[4], header[5]]);
         self.l4 = ipv4::LENGTH as u8;
@@ -140,10 +127,8 @@ impl Packet {
     #[inline(never)]
     fn parse_any(&mut self, ip: &[u8]) -> Result<(), DropReason> {
         let header = ipv4::Header::parse(ip)?;
-        self.source = header.source;
-        self.destination = header.destination;
-        self.host = header.source;
-        self.proxy = header.destination;
+        self.addresses = ipv4::pair(header.source, header.destination);
+        self.key = self.addresses;
         self.total = header.total_length;
         self.id = header.id;
         self.l4 = header.header_length;
@@ -243,6 +228,18 @@ impl Packet {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Source address.
+    #[inline(always)]
+    pub const fn source(&self) -> u32 {
+        (self.addresses >> 32) as u32
+    }
+
+    /// Destination address.
+    #[inline(always)]
+    pub const fn destination(&self) -> u32 {
+        self.addresses as u32
     }
 
     /// Whether it is a fragment, first or later.

@@ -5,25 +5,23 @@ use crate::frame::Frame;
 use crate::hop::Hop;
 use crate::tunnel;
 use crate::wire::checksum::Sum;
-use crate::wire::{ipv4, read16, write16};
+use crate::wire::{ethernet, ipv4, read16, udp, write16};
 
 /// The first of the dynamic ports (RFC 6335), from which the outer source port is taken (RFC 7348 §5).
 const PORT_FIRST: u16 = 49152;
 
-/// Gives a packet its new addresses, counts its time to live down, and lets the checksums follow.
+/// Gives a packet its new addresses (source and destination), counts its time to live down, and lets the checksums follow.
 ///
 /// `ip` begins with the IPv4 header; the time to live is at least 2.
 #[inline(always)]
-pub fn translate(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) {
-    let change =
-        Sum::default().replace_words(packet.source, source).replace_words(packet.destination, destination);
+pub fn translate(ip: &mut [u8], packet: &Packet, addresses: u64) {
+    let change = Sum::default().replace_pair(packet.addresses, addresses);
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[8] = header[8].wrapping_sub(1);
         // The word of the time to live fell by 0x0100: adding ~0x0100 subtracts it.
         let sum = change.word(!0x0100).adjust(u16::from_be_bytes([header[10], header[11]]));
         [header[10], header[11]] = sum.to_be_bytes();
-        [header[12], header[13], header[14], header[15]] = source.to_be_bytes();
-        [header[16], header[17], header[18], header[19]] = destination.to_be_bytes();
+        header[12..20].copy_from_slice(&addresses.to_be_bytes());
     }
     if packet.check != 0 {
         let at = usize::from(packet.check);
@@ -65,14 +63,26 @@ pub fn encap<F: Frame>(
         return false;
     }
     let data = frame.data_mut();
-    match (data.first_chunk_mut::<{ tunnel::HEADER_PLAIN }>(), tunnel.header.first_chunk()) {
-        (Some(to), Some(from)) if length == tunnel::HEADER_PLAIN => *to = *from,
-        _ => data[..length].copy_from_slice(&tunnel.header[..length]),
-    }
     let outer = total + u16::from(tunnel.length - tunnel.link_length);
-    let sum = Sum(u64::from(tunnel.sum)).word(outer).word(id).word(u16::from(tos)).checksum();
-    let Some(ip) = data.get_mut(link..link + 28) else {
-        return false;
+    match (data.first_chunk_mut::<{ tunnel::HEADER_PLAIN }>(), tunnel.header.first_chunk()) {
+        (Some(to), Some(from)) if length == tunnel::HEADER_PLAIN => {
+            *to = *from;
+            fill(to, ethernet::LENGTH, outer, tunnel.sum, tos, entropy, id);
+        }
+        _ => {
+            data[..length].copy_from_slice(&tunnel.header[..length]);
+            fill(&mut data[..length], link, outer, tunnel.sum, tos, entropy, id);
+        }
+    }
+    true
+}
+
+/// Fills in what differs from packet to packet in an outer header whose IPv4 header stands at `link`.
+#[inline(always)]
+fn fill(header: &mut [u8], link: usize, outer: u16, sum: u32, tos: u8, entropy: u32, id: u16) {
+    let sum = Sum(u64::from(sum)).word(outer).word(id).word(u16::from(tos)).checksum();
+    let Some(ip) = header.get_mut(link..link + ipv4::LENGTH + udp::LENGTH) else {
+        return;
     };
     ip[1] = tos;
     ip[2..4].copy_from_slice(&outer.to_be_bytes());
@@ -82,7 +92,6 @@ pub fn encap<F: Frame>(
         ip[20..22].copy_from_slice(&(PORT_FIRST | (entropy >> 18) as u16).to_be_bytes());
         ip[24..26].copy_from_slice(&(outer - ipv4::LENGTH as u16).to_be_bytes());
     }
-    true
 }
 
 /// Puts the next hop's Ethernet header ahead of the packet of `total` bytes at `l3`. `false` without room.

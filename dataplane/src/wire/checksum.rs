@@ -44,14 +44,21 @@ impl Sum {
         self.words(!old).words(new)
     }
 
-    /// The sum as 16 bits.
+    /// The change of four words.
+    #[inline(always)]
+    pub const fn replace_pair(self, old: u64, new: u64) -> Self {
+        let (sum, carry) = (!old).overflowing_add(new);
+        // Carried around the end; this cannot overflow again, because a sum that carried is below 2⁶⁴ - 1.
+        let sum = sum + carry as u64;
+        Self(self.0 + (sum >> 32) + (sum & 0xffff_ffff))
+    }
+
+    /// The sum as 16 bits. Adding a word to itself with its halves exchanged leaves in its upper half the sum of the two
+    /// halves, the carry of that included.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
-        let x = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        let x = (x >> 16) + (x & 0xffff);
-        let x = (x >> 16) + (x & 0xffff);
-        let x = (x >> 16) + (x & 0xffff);
-        x as u16
+        let x = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (x.wrapping_add(x.rotate_left(16)) >> 16) as u16
     }
 
     /// The checksum of what was summed.
@@ -131,6 +138,16 @@ mod tests {
             let old = u32::from_be_bytes(bytes[at * 4..at * 4 + 4].try_into().unwrap());
             bytes[at * 4..at * 4 + 4].copy_from_slice(&new.to_be_bytes());
             prop_assert_eq!(Sum::default().replace_words(old, new).adjust(before), plain(&bytes));
+        }
+
+        #[test]
+        fn a_pair_is_its_words(old: (u32, u32), new: (u32, u32), rest: u16) {
+            let words = Sum::default().word(rest).replace_words(old.0, new.0).replace_words(old.1, new.1);
+            let pair = |(a, b): (u32, u32)| u64::from(a) << 32 | u64::from(b);
+            let pairs = Sum::default().word(rest).replace_pair(pair(old), pair(new));
+            prop_assert_eq!(words.fold() % 0xffff, pairs.fold() % 0xffff);
+            let adjusted = pairs.adjust(0x1234);
+            prop_assert_eq!(adjusted, words.adjust(0x1234));
         }
 
         #[test]

@@ -204,6 +204,12 @@ pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, Dr
     })
 }
 
+/// Two addresses as they stand in a header, one after the other.
+#[inline(always)]
+pub const fn pair(source: u32, destination: u32) -> u64 {
+    (source as u64) << 32 | destination as u64
+}
+
 /// Whether `address` lies in the network `network/prefix`.
 #[inline(always)]
 pub const fn within(address: u32, network: u32, prefix: u8) -> bool {

@@ -8,10 +8,12 @@
 pub mod allocations;
 mod clock;
 mod cores;
+mod lanes;
 mod prefetch;
 pub mod ring;
 pub mod table;
 
 pub use clock::{Clock, cycles, cycles_per_second};
 pub use cores::{pin_to_core, usable_cores};
+pub use lanes::matching_lanes;
 pub use prefetch::{prefetch, prefetch_write};
