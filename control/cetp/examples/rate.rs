@@ -1,7 +1,10 @@
 //! How many H2H negotiations two engines complete in a second, back to back in one thread: both ends' work, without
 //! sockets. `cargo run --release -p ces-cetp --example rate`
 
-use ces_cetp::engine::*;
+use ces_cetp::engine::{
+    ConnId, Direction, Encapsulation, Endpoint, Engine, H2hRequest, Locator, LocatorAddress, Nanos, Output,
+    PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError, Settings,
+};
 use ces_cetp::policy::{Book, PolicyFile};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,12 +35,10 @@ impl Realm for Owner {
 }
 
 fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
-    let network = format!(
-        r#"{{"request":[{{"group":"ces","code":"cesid"}},{{"group":"rloc","code":"ipv4"}},{{"group":"payload","code":"vxlan"}}],
-        "offer":[{{"group":"ces","code":"cesid"}},{{"group":"rloc","code":"ipv4"}},{{"group":"payload","code":"vxlan"}},
-            {{"group":"ces","code":"session_limit","value":1000000}}],
-        "available":[{{"group":"ces","code":"cesid"}},{{"group":"rloc","code":"ipv4"}},{{"group":"payload","code":"vxlan"}}]}}"#
-    );
+    let network = r#"{"request":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"}],
+        "offer":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"},
+            {"group":"ces","code":"session_limit","value":1000000}],
+        "available":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"}]}"#;
     let limits = ces_cetp::Limits {
         sessions_per_peer: 1 << 20,
         sessions_per_peer_max: 1 << 20,
@@ -46,7 +47,7 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
     };
     let settings = Settings {
         ces_id: name.into(),
-        network_policy: Arc::new(serde_json::from_str(&network).unwrap_or_default()),
+        network_policy: Arc::new(serde_json::from_str(network).unwrap_or_default()),
         locators: vec![Locator {
             address: LocatorAddress::Ip(address.into()),
             preference: 1,

@@ -4,15 +4,21 @@
 //! done comes out of [`Engine::poll_output`], and [`Engine::poll_timeout`] says when it has to be asked again. Names
 //! come in any case, with or without the trailing dot; inside and in what comes out they are in lower case with it.
 
+mod acceptor;
 mod after;
 mod api;
+mod attempts;
 mod conns;
 mod counters;
 mod hosts;
+mod inbound;
 mod peers;
+mod reason;
+mod sessions;
 
 pub use api::*;
 pub use counters::{Counters, Outcomes};
+pub use reason::{BlockReason, DownReason, Failure, PeerDownReason};
 
 use crate::block::Expiring;
 use crate::keyed::{Keyed, Secrets};
@@ -21,11 +27,12 @@ use crate::policy::canonical_name;
 use crate::tlv::Layer;
 use after::{Action, FilterKey};
 use conns::Conn;
-use hosts::{Negotiation, Pair, PairState, Session};
+use hosts::Negotiation;
 use peers::{Peer, PeerId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
+use sessions::{Pair, PairState, Session};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

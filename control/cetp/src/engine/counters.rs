@@ -1,6 +1,6 @@
 //! What the engine counts.
 
-use super::api::{BlockReason, Failure};
+use super::reason::{BlockReason, Failure};
 
 /// Outcomes of one kind of negotiation; each negotiation ends in exactly one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
