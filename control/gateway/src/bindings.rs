@@ -2,6 +2,7 @@
 
 use crate::Nanos;
 use crate::asking::{Failed, Pending, Stage};
+use crate::core::GivenUp;
 use crate::counters::NegotiationOutcome;
 use crate::gateway::Gateway;
 use crate::hosts::Link;
@@ -125,8 +126,12 @@ impl Gateway {
                 });
                 self.core.log(line(Level::Info, "session up").address(agreed.proxy));
             }
-            Err(why) => {
-                self.core.counters.negotiation(NegotiationOutcome::Exhausted);
+            Err(given_up) => {
+                let (outcome, why) = match given_up {
+                    GivenUp::Refused(why) => (NegotiationOutcome::Refused, why),
+                    GivenUp::Exhausted(why) => (NegotiationOutcome::Exhausted, why),
+                };
+                self.core.counters.negotiation(outcome);
                 self.core.log(line(Level::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
                 if !self.engine.terminate_session(agreed.local_tag) {
@@ -179,6 +184,16 @@ impl Gateway {
     /// A worker said something. Trace records are the driver's own business and are ignored here.
     pub fn handle_event(&mut self, worker: u32, event: Event, now: Nanos) {
         self.core.now = now;
+        let handle = match event {
+            Event::InsertFailed(handle, _)
+            | Event::BindingEnded(handle, ..)
+            | Event::BindingStats(handle, _) => Some(handle),
+            _ => None,
+        };
+        if handle.is_some_and(|handle| self.core.slots.worker(handle) != worker) {
+            self.core.counters.stale_events += 1;
+            return;
+        }
         match event {
             Event::InsertFailed(handle, why) => self.insert_failed(handle, why),
             Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats),
@@ -189,7 +204,6 @@ impl Gateway {
             Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu),
             Event::Trace(_) => {}
         }
-        let _ = worker;
         self.settle();
     }
 

@@ -27,6 +27,15 @@ use std::sync::Arc;
 /// How long a narrower path is believed in before the full width is tried again: RFC 1191 §6.3 recommends 10 minutes.
 const NARROW_NS: Nanos = 600 * crate::SECOND;
 
+/// Why an agreed session does not become a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// It may not: what was agreed is no longer allowed, or cannot be carried.
+    Refused(&'static str),
+    /// Something has run out.
+    Exhausted(&'static str),
+}
+
 pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) ces_id: Arc<str>,
@@ -142,22 +151,25 @@ impl Core {
     }
 
     /// Makes a reserved session a binding. The error says what was missing; the session is then still reserved.
-    pub(crate) fn session_up(&mut self, agreed: &H2hSession) -> Result<Handle, &'static str> {
+    pub(crate) fn session_up(&mut self, agreed: &H2hSession) -> Result<Handle, GivenUp> {
         let handle = self.slots.handle(agreed.local_tag);
-        let session = self.slots.get(handle).ok_or("no reservation")?;
+        let session = self.slots.get(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
         if session.phase != Phase::Reserved {
-            return Err("no reservation");
+            return Err(GivenUp::Exhausted("no reservation"));
         }
         let id = session.host;
         if !self.hosts.is_registered(id) {
-            return Err("the host is no longer registered");
+            return Err(GivenUp::Refused("the host is no longer registered"));
+        }
+        if self.hosts.get(id).is_some_and(|host| host.is_blocked(self.now)) {
+            return Err(GivenUp::Refused("the host is blocked"));
         }
         let direction = match agreed.role {
             cetp::Role::Initiator => Direction::Outbound,
             cetp::Role::Responder => Direction::Inbound,
         };
         let rule = self.policies.choose(&agreed.local_fqdn, direction, &agreed.remote_fqdn, &agreed.ces_id);
-        let own = rule.map(|rule| rule.limits).ok_or("policy no longer allows it")?;
+        let own = rule.map(|rule| rule.limits).ok_or(GivenUp::Refused("policy no longer allows it"))?;
         let theirs = RuleLimits {
             protocol: agreed.carry.protocol,
             port: agreed.carry.port.filter(|port| *port > 0),
@@ -165,15 +177,16 @@ impl Core {
             hard_ttl_s: (agreed.hard_ttl_s > 0).then_some(agreed.hard_ttl_s),
             idle_ttl_s: agreed.idle_ttl_s.map(|s| s.min(u32::from(u16::MAX)) as u16).filter(|s| *s > 0),
         };
-        let limits = own.and(theirs).ok_or("the limits of both sides exclude each other")?;
+        let limits =
+            own.and(theirs).ok_or(GivenUp::Refused("the limits of both sides exclude each other"))?;
         let tunnel = self.tunnel_for(agreed)?;
         let Some(neighbour) = self.host_neighbour(id) else {
             self.release_tunnel(tunnel);
-            return Err("no slot for a next hop left");
+            return Err(GivenUp::Exhausted("no slot for a next hop left"));
         };
         let idle_s = limits.idle_ttl_s.unwrap_or(self.settings.cetp.idle_ttl_s);
         let now = self.now;
-        let session = self.slots.get_mut(handle).ok_or("no reservation")?;
+        let session = self.slots.get_mut(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
         session.role = match agreed.role {
             cetp::Role::Initiator => Role::Initiator,
             cetp::Role::Responder => Role::Responder,
@@ -268,14 +281,14 @@ impl Core {
         host.neighbour
     }
 
-    fn tunnel_for(&mut self, agreed: &H2hSession) -> Result<TunnelId, &'static str> {
+    fn tunnel_for(&mut self, agreed: &H2hSession) -> Result<TunnelId, GivenUp> {
         let ipv4 = |address| match address {
             LocatorAddress::Ip(IpAddr::V4(address)) => Some(address),
             _ => None,
         };
         let choice = &agreed.tunnel;
-        let local = ipv4(choice.local).ok_or("only IPv4 locators are carried")?;
-        let remote = ipv4(choice.remote).ok_or("only IPv4 locators are carried")?;
+        let local = ipv4(choice.local).ok_or(GivenUp::Refused("only IPv4 locators are carried"))?;
+        let remote = ipv4(choice.remote).ok_or(GivenUp::Refused("only IPv4 locators are carried"))?;
         let key = TunnelKey {
             peer: Arc::clone(&agreed.ces_id),
             encapsulation: encapsulation(choice.encapsulation),
@@ -288,11 +301,16 @@ impl Core {
             return Ok(id);
         }
         if !self.tunnels.has_room() {
-            return Err("no tunnel left");
+            return Err(GivenUp::Exhausted("no tunnel left"));
         }
-        let neighbour =
-            self.neighbours.acquire(remote, &mut self.outputs).ok_or("no slot for a next hop left")?;
-        let (id, tunnel) = self.tunnels.insert(key, neighbour, self.outer_mtu).ok_or("no tunnel left")?;
+        let neighbour = self
+            .neighbours
+            .acquire(remote, &mut self.outputs)
+            .ok_or(GivenUp::Exhausted("no slot for a next hop left"))?;
+        let (id, tunnel) = self
+            .tunnels
+            .insert(key, neighbour, self.outer_mtu)
+            .ok_or(GivenUp::Exhausted("no tunnel left"))?;
         self.command_all(Command::SetTunnel(id, tunnel));
         Ok(id)
     }

@@ -467,3 +467,18 @@ fn a_narrow_path_is_believed_in_for_ten_minutes() {
     lab.advance(2 * S);
     assert_eq!(lab.nodes[0].gateway.tunnels()[0].mtu, 1500);
 }
+
+#[test]
+fn a_host_that_is_blocked_while_it_negotiates_gets_no_binding() {
+    let mut lab = Lab::new();
+    lab.delay = 5 * MS;
+    let token = lab.query(0, H1, "h1.b.demo", RecordType::A);
+    let now = lab.now;
+    assert!(lab.nodes[0].gateway.block_host("h1.a.demo", 60, now));
+    assert_ne!(lab.wait(0, token).code, ResponseCode::NoError);
+    lab.advance(S);
+    for node in &lab.nodes {
+        assert!(node.bindings.is_empty());
+        assert_eq!(node.gateway.pools().slots_used, [0]);
+    }
+}
