@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -149,6 +150,19 @@ impl<S: Subscriber> Filter<S> for Limiter {
     }
 }
 
+/// A field as a person reads it: the message bare, the others as `name=value`, quoted only where there is a space. The kind
+/// is the limiter's affair.
+fn words(to: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match (name, bare) {
+        ("kind", _) => Ok(()),
+        ("message", _) => to.write_str(&text),
+        (_, Some(bare)) if !bare.is_empty() && !bare.contains([' ', '\\']) => write!(to, " {name}={bare}"),
+        _ => write!(to, " {name}={text}"),
+    }
+}
+
 /// Starts logging to standard error; the limiter reports what it left out. Only the first call of a process counts.
 pub fn start(level: Level, format: Format) -> Limiter {
     let limiter = Limiter::default();
@@ -161,6 +175,8 @@ pub fn start(level: Level, format: Format) -> Limiter {
             .with(threshold)
             .with(
                 tracing_subscriber::fmt::layer()
+                    .fmt_fields(debug_fn(|to, field, value| words(to, field.name(), value)))
+                    .with_target(false)
                     .with_writer(writer)
                     .with_ansi(ansi)
                     .with_filter(limiter.clone()),
@@ -196,6 +212,20 @@ mod tests {
         assert_eq!(limiter.take_suppressed(), vec![("refused".to_owned(), 80)]);
         assert_eq!(limiter.take_suppressed(), vec![]);
         assert!(limiter.allow("refused", start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn fields_are_quoted_only_where_it_helps() {
+        let written = |name: &str, value: &dyn fmt::Debug| {
+            let mut text = String::new();
+            words(&mut Writer::new(&mut text), name, value).unwrap();
+            text
+        };
+        assert_eq!(written("message", &format_args!("peer up")), "peer up");
+        assert_eq!(written("peer", &"gwb.demo."), " peer=gwb.demo.");
+        assert_eq!(written("reason", &"it asked"), " reason=\"it asked\"");
+        assert_eq!(written("kind", &"peer up"), "");
+        assert_eq!(written("count", &3), " count=3");
     }
 
     #[test]

@@ -337,10 +337,9 @@ fn tunnels(answer: &Value) -> String {
 }
 
 fn neighbours(answer: &Value) -> String {
-    let mut table = Table::new(&["NEXT HOP", "PORT", "MAC", "USED"]);
+    let mut table = Table::new(&["NEXT HOP", "PORT", "MAC"]);
     for hop in list(&answer["neighbours"]) {
-        let used = if hop["used"].as_bool() == Some(true) { "yes" } else { "no" };
-        table.row(vec![text(hop, "address"), text(hop, "port"), text(hop, "mac"), used.to_owned()]);
+        table.row(vec![text(hop, "address"), text(hop, "port"), text(hop, "mac")]);
     }
     let mut routes = Table::new(&["ROUTE", "VIA", "PORT"]);
     for route in list(&answer["routes"]) {

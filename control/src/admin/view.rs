@@ -145,8 +145,6 @@ pub struct NeighbourView {
     pub address: Ipv4Addr,
     /// Its MAC address.
     pub mac: String,
-    /// Whether packets go there.
-    pub used: bool,
 }
 
 /// A route.

@@ -60,6 +60,10 @@ fn ok(value: &impl Serialize) -> Response {
     }
 }
 
+fn done(is_done: bool, said: String, refused: String) -> Response {
+    if is_done { Response::Ok(Value::String(said)) } else { Response::Error(refused) }
+}
+
 impl Daemon {
     /// Answers the requests of a client, as far as they are complete.
     pub(super) fn serve(&mut self, client: Key, now: u64) {
@@ -115,20 +119,19 @@ impl Daemon {
                 Ok(lines) => ok(&lines),
                 Err(lines) => Response::Error(lines.join("\n")),
             },
-            Request::TerminateSession { tag } => match self.gateway.terminate_session(tag, now) {
-                true => Response::Ok(json!(format!("session {tag:08x} ended"))),
-                false => Response::Error(format!("there is no session {tag:08x}")),
-            },
+            Request::TerminateSession { tag } => done(
+                self.gateway.terminate_session(tag, now),
+                format!("session {tag:08x} ended"),
+                format!("there is no session {tag:08x}"),
+            ),
             Request::TerminateSessions { peer } => {
                 let count = self.gateway.terminate_sessions(&with_dot(peer), now);
                 Response::Ok(json!(format!("{count} sessions ended")))
             }
             Request::TerminatePeer { peer } => {
                 let peer = with_dot(peer);
-                match self.gateway.terminate_peer(&peer, now) {
-                    true => Response::Ok(json!(format!("{peer} ended"))),
-                    false => Response::Error(format!("{peer} is not up")),
-                }
+                let ended = self.gateway.terminate_peer(&peer, now);
+                done(ended, format!("{peer} ended"), format!("{peer} is not up"))
             }
             Request::BlockHost { seconds, .. } | Request::BlockAddress { seconds, .. }
                 if !seconds_fit(seconds) =>
@@ -136,15 +139,17 @@ impl Daemon {
                 wrong_seconds()
             }
             Request::BlockHost { host, seconds } => {
-                match self.gateway.block_host(&with_dot(host.clone()), seconds, now) {
-                    true => Response::Ok(json!(format!("{host} is blocked for {seconds} s"))),
-                    false => Response::Error(format!("there is no host {host}")),
-                }
+                let blocked = self.gateway.block_host(&with_dot(host.clone()), seconds, now);
+                done(
+                    blocked,
+                    format!("{host} is blocked for {seconds} s"),
+                    format!("there is no host {host}"),
+                )
             }
-            Request::UnblockHost { host } => match self.gateway.unblock_host(&with_dot(host.clone()), now) {
-                true => Response::Ok(json!(format!("{host} may act again"))),
-                false => Response::Error(format!("{host} was not blocked")),
-            },
+            Request::UnblockHost { host } => {
+                let unblocked = self.gateway.unblock_host(&with_dot(host.clone()), now);
+                done(unblocked, format!("{host} may act again"), format!("{host} was not blocked"))
+            }
             Request::BlockAddress { address, seconds } => {
                 self.gateway.block_address(address, seconds, now);
                 self.blocked.read = None;
@@ -152,10 +157,8 @@ impl Daemon {
             }
             Request::UnblockAddress { address } => {
                 self.blocked.read = None;
-                match self.gateway.unblock_address(address) {
-                    true => Response::Ok(json!(format!("{address} may connect again"))),
-                    false => Response::Error(format!("{address} was not blocked")),
-                }
+                let unblocked = self.gateway.unblock_address(address);
+                done(unblocked, format!("{address} may connect again"), format!("{address} was not blocked"))
             }
             Request::Flush => {
                 self.gateway.flush_cache();
@@ -301,7 +304,6 @@ impl Daemon {
                 port: name(hop.port),
                 address: hop.address,
                 mac: mac(&address),
-                used: table.is_wanted(hop),
             })
             .collect();
         neighbours.sort_by_key(|hop| hop.address);

@@ -169,9 +169,10 @@ fn worker_settings(
 }
 
 fn eal(config: &Config, control_core: usize) -> Result<Eal, StartError> {
-    let memory = match config.memory.huge_pages {
-        true => Memory::HugePages,
-        false => Memory::Ordinary { mib: config.memory.mib },
+    let memory = if config.memory.huge_pages {
+        Memory::HugePages
+    } else {
+        Memory::Ordinary { mib: config.memory.mib }
     };
     let devices = config.port.iter().map(|port| port.device.clone()).collect();
     Eal::start(&Options { memory, core: control_core, devices, extra: Vec::new() })

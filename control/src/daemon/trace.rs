@@ -7,6 +7,7 @@ use crate::admin::server::TRACE_BACKLOG_BYTES;
 use crate::slots::Key;
 use crate::trace::describe;
 use ces_dataplane::msg::{Command, Fate, TRACE_BYTES, TraceFilter, TraceRecord};
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -31,7 +32,7 @@ impl Daemon {
             self.fleet.command(worker, Command::Trace(filter, count));
         }
         self.operator.trace =
-            Some(Trace { client, left: count, names: Default::default(), names_read: None });
+            Some(Trace { client, left: count, names: FxHashMap::default(), names_read: None });
     }
 
     /// Ends the trace, here and at the workers.

@@ -300,7 +300,7 @@ impl Daemon {
                 }
                 Output::CetpSend { conn, bytes } => self.peering.send(conn, &bytes, &mut core),
                 Output::CetpClose { conn } => self.peering.close(conn, now),
-                Output::ResolveNeighbour { port, address } => self.kernel.want(NextHop { port, address }),
+                Output::ResolveNeighbour { port, address } => self.kernel.resolve(NextHop { port, address }),
                 Output::Binding { token, binding } => self.binding_read(token, binding),
                 Output::Log(entry) => log(&entry),
             }
@@ -456,10 +456,25 @@ impl Daemon {
 
 /// Writes a line of the gateway's core.
 fn log(entry: &ces_gateway::Entry) {
-    // The kind is the event: what a stranger can repeat is limited by it.
+    macro_rules! line {
+        ($level:ident) => {
+            // The kind is the event: what a stranger can repeat is limited by it.
+            tracing::$level!(
+                kind = entry.event,
+                host = entry.host.as_deref(),
+                remote = entry.remote.as_deref(),
+                peer = entry.peer.as_deref(),
+                address = entry.address.map(tracing::field::display),
+                tag = entry.tag.map(|tag| tracing::field::display(format!("{tag:08x}"))),
+                reason = entry.reason.as_deref(),
+                "{}",
+                entry.event
+            )
+        };
+    }
     match entry.level {
-        Level::Debug => tracing::debug!(kind = entry.event, "{entry}"),
-        Level::Info => tracing::info!(kind = entry.event, "{entry}"),
-        Level::Warn => tracing::warn!(kind = entry.event, "{entry}"),
+        Level::Debug => line!(debug),
+        Level::Info => line!(info),
+        Level::Warn => line!(warn),
     }
 }

@@ -175,18 +175,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has the kernel resolve the next hop, now and whenever its entry gets stale.
-    pub fn want(&mut self, hop: NextHop) {
-        self.table.want(hop);
-        self.resolve(hop);
-    }
-
-    /// Nobody sends to this next hop any more.
-    pub fn forget(&mut self, hop: NextHop) {
-        self.table.forget(hop);
-    }
-
-    fn resolve(&mut self, hop: NextHop) {
+    /// Has the kernel resolve the next hop, or confirm what it knows: what sending a packet there would do.
+    pub fn resolve(&mut self, hop: NextHop) {
         let Some(index) = self.table.index(hop.port) else { return };
         if let Err(error) = self.send(|sequence| message::resolve(index, hop.address, sequence)) {
             tracing::warn!(kind = "netlink_send", "cannot have {} resolved: {error}", hop.address);
@@ -259,6 +249,8 @@ impl Kernel {
             }
             _ => {
                 let (change, stale) = self.table.hear(notice);
+                // The kernel sees nothing of the packets that the workers send there, and would never ask again whether the
+                // neighbour is where it was.
                 if let Some(hop) = stale {
                     self.resolve(hop);
                 }

@@ -4,7 +4,7 @@
 //! the dump did not name is gone. So every entry carries the number of the dump that last saw it.
 
 use super::message::{Notice, Route};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 
 /// Neighbours kept at most: twice the kernel's own hard limit (gc_thresh3 = 1024) for each of 16 ports.
@@ -47,7 +47,6 @@ pub struct Table {
     /// Longest prefix first, then lowest metric: the first match is the best.
     routes: Vec<Seen<Route>>,
     neighbours: FxHashMap<NextHop, Seen<[u8; 6]>>,
-    wanted: FxHashSet<NextHop>,
     dump: u32,
     overflows: u64,
 }
@@ -83,23 +82,6 @@ impl Table {
         self.neighbours.get(&hop).map(|seen| seen.value)
     }
 
-    /// Remembers that somebody sends to this neighbour, so that it is confirmed before the kernel forgets it.
-    pub fn want(&mut self, hop: NextHop) {
-        if self.wanted.len() < NEIGHBOURS {
-            self.wanted.insert(hop);
-        }
-    }
-
-    /// Nobody sends to this neighbour any more.
-    pub fn forget(&mut self, hop: NextHop) {
-        self.wanted.remove(&hop);
-    }
-
-    /// Whether somebody sends to this neighbour.
-    pub fn is_wanted(&self, hop: NextHop) -> bool {
-        self.wanted.contains(&hop)
-    }
-
     /// How many routes and neighbours there are, and how many did not fit.
     pub fn sizes(&self) -> (usize, usize, u64) {
         (self.routes.len(), self.neighbours.len(), self.overflows)
@@ -115,13 +97,13 @@ impl Table {
         self.neighbours.iter().map(|(hop, seen)| (*hop, seen.value))
     }
 
-    /// Takes in what the kernel said. The hop that is returned second is stale and wanted: have it confirmed.
+    /// Takes in what the kernel said. The hop that is returned second is stale: have it confirmed.
     pub fn hear(&mut self, notice: Notice) -> (Option<Change>, Option<NextHop>) {
         match notice {
             Notice::Neighbour { index, address, mac, stale } => {
                 let Some(port) = self.port(index) else { return (None, None) };
                 let hop = NextHop { port, address };
-                (self.set_neighbour(hop, mac), (stale && self.is_wanted(hop)).then_some(hop))
+                (self.set_neighbour(hop, mac), stale.then_some(hop))
             }
             Notice::NeighbourGone { index, address } => {
                 let Some(port) = self.port(index) else { return (None, None) };
@@ -148,10 +130,6 @@ impl Table {
             }
             None => self.neighbours.remove(&hop),
         };
-        if before.is_some() && mac.is_none() {
-            // It does not answer any more: whoever still sends there will ask again.
-            self.wanted.remove(&hop);
-        }
         (before.map(|seen| seen.value) != mac).then_some(Change::Neighbour(hop, mac))
     }
 
@@ -253,8 +231,6 @@ mod tests {
             heard(&mut table, Some([1; 6]), false),
             (Some(Change::Neighbour(nine, Some([1; 6]))), None)
         );
-        assert_eq!(heard(&mut table, Some([1; 6]), true), (None, None));
-        table.want(nine);
         assert_eq!(heard(&mut table, Some([1; 6]), true), (None, Some(nine)));
         assert_eq!(heard(&mut table, None, false), (Some(Change::Neighbour(nine, None)), None));
         assert_eq!(heard(&mut table, None, false), (None, None));

@@ -1,0 +1,378 @@
+//! cesd and cesctl as processes, on devices that need no hardware. Needs root and /dev/net/tun, as cesd does; where they
+//! are missing the tests say so and pass.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const CESD: &str = env!("CARGO_BIN_EXE_cesd");
+const CESCTL: &str = env!("CARGO_BIN_EXE_cesctl");
+/// Generous: only reached when something is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A namespace of its own, so that TAPs, addresses and listeners disturb nobody.
+struct Place {
+    name: String,
+    directory: PathBuf,
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+impl Place {
+    /// `None` where there can be none.
+    fn new(test: &str) -> Option<Self> {
+        let name = format!("ces-{test}-{}", std::process::id());
+        if !Path::new("/dev/net/tun").exists() || !run("ip", &["netns", "add", &name]) {
+            eprintln!("skipped: this needs root and /dev/net/tun");
+            return None;
+        }
+        run("ip", &["-n", &name, "link", "set", "lo", "up"]);
+        let directory = std::env::temp_dir().join(&name);
+        std::fs::create_dir_all(&directory).unwrap();
+        Some(Self { name, directory })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]).current_dir(&self.directory);
+        command
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn cesd(&self, arguments: &[&str]) -> Output {
+        self.command("timeout").arg("20").arg(CESD).args(arguments).output().unwrap()
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> Output {
+        self.command(CESCTL).args(["--socket", "cesd.sock"]).args(arguments).output().unwrap()
+    }
+
+    fn links(&self) -> String {
+        let output = Command::new("ip").args(["-n", &self.name, "-brief", "address"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts cesd and waits until it answers.
+    fn start(&self, config: &str) -> Running<'_> {
+        let path = self.write("cesd.toml", config);
+        let child = self.command(CESD).arg("--config").arg(path).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Running { place: self, child };
+        let end = Instant::now() + PATIENCE;
+        while !self.ctl(&["show", "ports"]).status.success() {
+            if running.child.try_wait().unwrap().is_some() || Instant::now() > end {
+                let _ = running.child.kill();
+                panic!("cesd did not come up: {}", running.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        run("ip", &["netns", "delete", &self.name]);
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+struct Running<'a> {
+    place: &'a Place,
+    child: Child,
+}
+
+impl Running<'_> {
+    fn log(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut log) = self.child.stderr.take() {
+            let _ = log.read_to_string(&mut text);
+        }
+        text
+    }
+
+    fn signal(&self, name: &str) {
+        // `ip netns exec` replaces itself by the program, so the child's id is cesd's.
+        assert!(run("kill", &[name, &self.child.id().to_string()]));
+    }
+
+    /// Sends a signal and waits for the end: the exit code and the log.
+    fn stop(mut self, signal: &str) -> (Option<i32>, String) {
+        self.signal(signal);
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "cesd does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let code = self.child.wait().unwrap().code();
+        let log = self.log();
+        assert!(!self.place.directory.join("cesd.sock").exists(), "the socket is left");
+        assert!(!self.place.links().contains("ces-"), "a TAP is left");
+        (code, log)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CONFIG: &str = r#"
+[[port]]
+name = "inside"
+device = "net_null0"
+side = "inside"
+addresses = ["10.1.0.1/24"]
+
+[[port]]
+name = "outside"
+device = "net_null1"
+side = "outside"
+addresses = ["192.0.2.2/30"]
+vlan = 7
+
+[worker]
+cores = [0]
+idle_sleep_us = 1000
+
+[memory]
+mib = 96
+
+[[route]]
+to = "0.0.0.0/0"
+via = "192.0.2.1"
+
+[realm]
+name = "test"
+ces_id = "gwa.demo."
+zones = ["a.demo."]
+networks = ["10.1.0.0/24"]
+
+[dns]
+upstreams = ["203.0.113.53"]
+name_server = "gwa.demo."
+
+[cetp]
+[[cetp.endpoints]]
+address = "192.0.2.2"
+port = 48001
+proto = "tcp"
+
+[[cetp.locators]]
+address = "192.0.2.2"
+
+[registry]
+files = ["hosts.toml"]
+
+[capacity]
+bindings = 1024
+
+[admin]
+socket = "cesd.sock"
+
+[metrics]
+listen = "127.0.0.1:9180"
+"#;
+
+const HOSTS: &str = r#"
+[[host]]
+name = "h.a.demo."
+address = "10.1.0.11"
+"#;
+
+fn place(test: &str) -> Option<Place> {
+    let place = Place::new(test)?;
+    place.write("hosts.toml", HOSTS);
+    Some(place)
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn it_starts_shows_itself_and_stops_without_a_trace() {
+    let Some(place) = place("start") else { return };
+    for signal in ["-TERM", "-INT"] {
+        let running = place.start(CONFIG);
+        let links = place.links();
+        assert!(links.contains("ces-inside") && links.contains("10.1.0.1/24"), "{links}");
+        assert!(!links.contains("fe80:"), "IPv6 is off: {links}");
+        for topic in [
+            "ports",
+            "workers",
+            "bindings",
+            "peers",
+            "hosts",
+            "dns",
+            "drops",
+            "tunnels",
+            "neighbours",
+            "pools",
+        ] {
+            let words = place.ctl(&["show", topic]);
+            assert!(words.status.success() && !words.stdout.is_empty(), "{topic}: {}", text(&words));
+            let json = place.ctl(&["--json", "show", topic]);
+            assert!(
+                serde_json::from_slice::<serde_json::Value>(&json.stdout).is_ok(),
+                "{topic}: {}",
+                text(&json)
+            );
+        }
+        assert!(text(&place.ctl(&["show", "hosts"])).contains("h.a.demo."));
+        assert!(text(&place.ctl(&["show", "neighbours"])).contains("0.0.0.0/0"), "the static route is known");
+        let page = place.command("curl").args(["-s", "http://127.0.0.1:9180/metrics"]).output().unwrap();
+        let page = text(&page);
+        assert!(page.is_empty() || page.contains("ces_drops_total{reason=\"truncated\"} 0"), "{page}");
+        let (code, log) = running.stop(signal);
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopped") && !log.contains("panicked"), "{log}");
+    }
+}
+
+#[test]
+fn a_second_one_says_that_there_is_a_first() {
+    let Some(place) = place("second") else { return };
+    let running = place.start(CONFIG);
+    let second = place.cesd(&["--config", "cesd.toml"]);
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+    assert!(text(&second).contains("another cesd answers"), "{}", text(&second));
+    assert!(place.ctl(&["show", "ports"]).status.success(), "the first goes on");
+    // With a socket of its own it fails at what else is taken.
+    place.write("other.toml", &CONFIG.replace("cesd.sock", "other.sock"));
+    let third = place.cesd(&["--config", "other.toml"]);
+    assert!(text(&third).contains("another process has a TAP of this name"), "{}", text(&third));
+    running.stop("-TERM");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said() {
+    let Some(place) = place("refused") else { return };
+    for (from, to, code, words) in [
+        ("net_null0", "net_af_packet0,iface=nowhere", 1, "net_af_packet0"),
+        ("net_null0", "0000:ff:1f.7", 1, "0000:ff:1f.7"),
+        ("cores = [0]", "cores = [1000]", 1, "core 1000 is not there"),
+        ("mib = 96", "mib = 32", 1, "memory"),
+        ("mib = 96", "mib = 96\nhuge_page = true", 2, "other.toml:21: unknown field `huge_page`"),
+        ("cesd.sock", "no/such/directory/sock", 1, "no/such/directory/sock"),
+        ("hosts.toml", "nothing.toml", 2, "nothing.toml: cannot be read"),
+        ("proto = \"tcp\"", "proto = \"tls\"", 2, "needs the section [tls]"),
+        ("name = \"inside\"", "name = \"inside\"\ntap = \"lo\"", 1, "cannot make the TAP \"lo\""),
+    ] {
+        assert!(CONFIG.contains(from), "{from}");
+        place.write("other.toml", &CONFIG.replacen(from, to, 1));
+        let output = place.cesd(&["--config", "other.toml"]);
+        let said = text(&output);
+        assert!(
+            output.status.code() == Some(code) && said.contains(words),
+            "{to}: {:?} {said}",
+            output.status
+        );
+        assert!(!said.contains("panicked") && !place.links().contains("ces-"), "{to}: {said}");
+    }
+    // A TCP port of ours that another process has.
+    let mut other = place
+        .command("timeout")
+        .args(["20", "python3", "-c"])
+        .arg("import socket,time; s=socket.create_server(('127.0.0.1', 9180)); print(1, flush=True); time.sleep(20)")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut byte = [0];
+    if other.stdout.as_mut().unwrap().read(&mut byte).is_ok_and(|length| length == 1) {
+        place.write("other.toml", CONFIG);
+        let said = text(&place.cesd(&["--config", "other.toml"]));
+        assert!(said.contains("metrics page on 127.0.0.1:9180: another process listens there"), "{said}");
+    }
+    let _ = other.kill();
+    let _ = other.wait();
+}
+
+#[test]
+fn check_reads_everything_and_starts_nothing() {
+    let Some(place) = place("check") else { return };
+    place.write("cesd.toml", CONFIG);
+    let good = place.cesd(&["--config", "cesd.toml", "--check"]);
+    assert!(good.status.success(), "{}", text(&good));
+    assert!(!place.links().contains("ces-"));
+    place.write("hosts.toml", "[[host]]\nname = \"elsewhere.demo.\"\naddress = \"10.1.0.11\"\n");
+    let bad = place.cesd(&["--config", "cesd.toml", "--check"]);
+    assert!(bad.status.code() == Some(2) && text(&bad).contains("hosts.toml:"), "{}", text(&bad));
+}
+
+#[test]
+fn reload_takes_hosts_and_says_what_it_cannot_take() {
+    let Some(place) = place("reload") else { return };
+    let running = place.start(CONFIG);
+    let more = format!("{HOSTS}\n[[host]]\nname = \"i.a.demo.\"\naddress = \"10.1.0.12\"\n");
+    place.write("hosts.toml", &more);
+    let said = text(&place.ctl(&["reload"]));
+    assert!(said.contains("1 hosts added"), "{said}");
+    assert!(text(&place.ctl(&["show", "hosts"])).contains("i.a.demo."));
+    place.write("cesd.toml", &CONFIG.replace("bindings = 1024", "bindings = 2048"));
+    let said = text(&place.ctl(&["reload"]));
+    assert!(said.contains("only a restart applies it: [capacity]"), "{said}");
+    place.write("hosts.toml", "[[host]]\nname = 3\n");
+    let refused = place.ctl(&["reload"]);
+    assert!(!refused.status.success() && text(&refused).contains("hosts.toml:2"), "{}", text(&refused));
+    assert!(text(&place.ctl(&["show", "hosts"])).contains("i.a.demo."), "what was stays");
+    // The same by signal.
+    place.write("hosts.toml", HOSTS);
+    running.signal("-HUP");
+    let end = Instant::now() + PATIENCE;
+    while text(&place.ctl(&["show", "hosts"])).contains("i.a.demo.") {
+        assert!(Instant::now() < end, "SIGHUP reloads");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.stop("-TERM");
+}
+
+#[test]
+fn wrong_orders_are_explained() {
+    let Some(place) = place("orders") else { return };
+    let running = place.start(CONFIG);
+    for (arguments, words) in [
+        (&["terminate", "session", "1234abcd"][..], "no session 1234abcd"),
+        (&["terminate", "session", "xyz"], "hexadecimal"),
+        (&["terminate", "peer", "gwz.demo"], "gwz.demo. is not up"),
+        (&["block", "host", "nobody.a.demo"], "no host nobody.a.demo"),
+        (&["block", "address", "192.0.2.9", "--seconds", "0"], "seconds: 1 to"),
+        (&["unblock", "address", "192.0.2.9"], "was not blocked"),
+        (&["trace", "--port", "middle"], "no port \"middle\"; there are inside, outside"),
+        (&["trace", "--proto", "carrier-pigeon"], "icmp, tcp, udp"),
+        (&["show", "moods"], "possible values"),
+    ] {
+        let output = place.ctl(arguments);
+        assert!(
+            !output.status.success() && text(&output).contains(words),
+            "{arguments:?}: {}",
+            text(&output)
+        );
+    }
+    for (arguments, words) in [
+        (&["block", "host", "h.a.demo", "--seconds", "5"][..], "blocked for 5 s"),
+        (&["unblock", "host", "h.a.demo"], "may act again"),
+        (&["block", "address", "192.0.2.9"], "blocked for 60 s"),
+        (&["show", "peers"], "192.0.2.9"),
+        (&["unblock", "address", "192.0.2.9"], "may connect again"),
+        (&["flush"], "empty"),
+    ] {
+        let output = place.ctl(arguments);
+        assert!(output.status.success() && text(&output).contains(words), "{arguments:?}: {}", text(&output));
+    }
+    running.stop("-TERM");
+}
