@@ -46,6 +46,19 @@ pub(crate) struct PeerTerms {
     pub(crate) payloads: Vec<Payload>,
 }
 
+impl PeerTerms {
+    /// The ids that the peer drew.
+    pub(crate) fn tunnel_ids(&self) -> impl Iterator<Item = (Encapsulation, u32)> {
+        self.payloads.iter().map(|payload| (payload.encapsulation, payload.tunnel_id))
+    }
+
+    /// Whether one of them is not what it was: then the peer has restarted and knows nothing of before.
+    pub(crate) fn changes(&self, before: &[Option<u32>; 3]) -> bool {
+        self.tunnel_ids()
+            .any(|(encapsulation, id)| before[encapsulation as usize].is_some_and(|old| old != id))
+    }
+}
+
 /// Our side of a C2C negotiation.
 pub(crate) struct C2cSide<'e> {
     pub(crate) settings: &'e Settings,

@@ -103,7 +103,8 @@ fn canonical(mut settings: Settings) -> Arc<Settings> {
 }
 
 impl Engine {
-    /// An engine with nothing under way. `seed` feeds its generator: tags, secrets, tunnel ids.
+    /// An engine with nothing under way. `seed` feeds its generator: tags, secrets, tunnel ids. It must be another one
+    /// after each start: peers see by the new tunnel ids that what they had with the old engine is gone.
     pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         check(&settings)?;
         let mut rng = StdRng::from_seed(seed);
@@ -151,6 +152,7 @@ impl Engine {
 
     /// A local host wants to reach a remote name. Joins what is under way.
     pub fn negotiate(&mut self, realm: &mut dyn Realm, request: H2hRequest, now: Nanos) -> Asked {
+        self.refresh(now);
         let asked = self.ask(realm, request, now);
         self.settle(realm, now);
         asked
@@ -166,6 +168,7 @@ impl Engine {
         remote: SocketAddr,
         now: Nanos,
     ) {
+        self.refresh(now);
         self.connected(realm, conn, identity, local, remote, now);
         self.settle(realm, now);
     }
@@ -185,12 +188,14 @@ impl Engine {
 
     /// Bytes came; any cut of the stream will do.
     pub fn handle_received(&mut self, realm: &mut dyn Realm, conn: ConnId, bytes: &[u8], now: Nanos) {
+        self.refresh(now);
         self.received(realm, conn, bytes, now);
         self.settle(realm, now);
     }
 
     /// A connection is gone, or one of ours could not be opened.
     pub fn handle_closed(&mut self, realm: &mut dyn Realm, conn: ConnId, now: Nanos) {
+        self.refresh(now);
         let is_up = self.conns.get(&conn.0).is_some_and(|entry| entry.up);
         self.forget_conn(realm, conn, if is_up { Failure::Lost } else { Failure::Unreachable }, now);
         self.settle(realm, now);
@@ -198,6 +203,7 @@ impl Engine {
 
     /// Time has come for what [`Engine::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        self.refresh(now);
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -349,6 +355,12 @@ impl Engine {
     /// The filters.
     pub fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
         self.filter_snapshots(now)
+    }
+
+    /// Before anything is challenged or verified: a secret grows old by time, not by use.
+    fn refresh(&mut self, now: Nanos) {
+        let limits = &self.settings.limits;
+        self.secrets.refresh(&mut self.rng, limits.secret_s, limits.secret_grace_s, now);
     }
 
     fn timer(&mut self, at: Nanos, timer: Timer) {

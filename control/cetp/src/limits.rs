@@ -32,7 +32,8 @@ pub struct Limits {
     pub rounds: u8,
     /// Zero bits that we ask for in a proof of work.
     pub pow_bits: u8,
-    /// Zero bits that we are ready to work for: each bit more doubles the work, 20 bits are about 0.3 s.
+    /// Zero bits that we are ready to work for: each bit more doubles the work. 16 bits are 65,536
+    /// hashes on average, about 20 ms in which nothing else is done.
     pub pow_max_bits: u8,
     /// How long a secret of ours (proof of work, acknowledgement) is used.
     pub secret_s: u32,
@@ -91,7 +92,7 @@ impl Default for Limits {
             filter_s: 30,
             rounds: 2,
             pow_bits: 12,
-            pow_max_bits: 20,
+            pow_max_bits: 16,
             secret_s: 240,
             secret_grace_s: 2,
             dp_ttl_s: 3_600,

@@ -545,3 +545,36 @@ fn settings_that_cannot_work_are_refused_with_the_key() {
     let limits: Result<ces_cetp::Limits, _> = toml::from_str("block_s = 5\nblock_ms = 3");
     assert!(limits.unwrap_err().to_string().contains("block_ms"));
 }
+
+#[test]
+fn secrets_grow_old_while_nothing_happens() {
+    let mut lab = Lab::new();
+    for (name, address) in [("gwa.demo.", "192.0.2.1"), ("gwb.demo.", "192.0.2.2")] {
+        let mut settings = lab::settings(name, address);
+        let policy = lab::network_policy(name);
+        let pow = r#""request":[{"group":"ces","code":"pow"},"#;
+        let policy = policy.replace(r#""request":["#, pow);
+        settings.network_policy = std::sync::Arc::new(serde_json::from_str(&policy).unwrap());
+        settings.limits.pow_bits = 4;
+        let mut json = serde_json::to_value(lab::host_policies(name, 2, &[0, 1])).unwrap();
+        for entry in json.as_array_mut().unwrap() {
+            // The initiator asks for an acknowledgement, too, and the responder can give it.
+            let ack = serde_json::json!({"group":"control","code":"ack"});
+            let list = if entry["direction"] == "outbound" { "request" } else { "available" };
+            entry["policy"][list].as_array_mut().unwrap().push(ack);
+        }
+        lab.add(settings, serde_json::from_value(json).unwrap());
+    }
+    lab.ask(0, 0, 1, 0);
+    lab.run_for(S);
+    assert!(result(&lab, 0, 0, 1, 0).unwrap().is_ok());
+    lab.run_for(1_000 * S);
+    lab.ask(0, 1, 1, 1);
+    lab.run_for(S);
+    assert!(result(&lab, 0, 1, 1, 1).unwrap().is_ok(), "an acknowledgement after a long silence");
+    lab.run_for(10_000 * S);
+    lab.ask(1, 1, 0, 1);
+    lab.run_for(S);
+    assert!(result(&lab, 1, 1, 0, 1).unwrap().is_ok(), "and a proof of work");
+    finish(&lab);
+}

@@ -18,11 +18,7 @@ impl Engine {
         message: &Message<'_>,
         now: Nanos,
     ) {
-        let (rounds, lifetime, grace) = {
-            let limits = &self.settings.limits;
-            (limits.c2c_messages, limits.secret_s, limits.secret_grace_s)
-        };
-        self.secrets.refresh(&mut self.rng, lifetime, grace, now);
+        let rounds = self.settings.limits.c2c_messages;
         let Some(entry) = self.conns.get(&conn.0) else { return };
         let (peer, established) = (entry.peer, entry.established);
         if message.dst != 0

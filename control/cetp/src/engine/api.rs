@@ -349,7 +349,8 @@ pub enum Output {
         source: Arc<str>,
         /// The name asked for.
         destination: Arc<str>,
-        /// The session's local tag and proxy address, or why there is none.
+        /// The session's local tag and proxy address, or why there is none. Its [`Output::H2hUp`] came before: just
+        /// before, or long ago where a peer that was away turned out to still have the session.
         result: Result<(u32, IpAddr), Failure>,
         /// From the request to here, in nanoseconds.
         took_ns: u64,

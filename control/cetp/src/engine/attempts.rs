@@ -33,9 +33,9 @@ impl Engine {
             return Ok(());
         }
         let ces_id = entry.ces_id.clone();
-        let usable = |endpoint: &&Endpoint| {
-            endpoint.port != 0 && (endpoint.proto == Proto::Tls || settings.believe_unauthenticated)
-        };
+        // Who once proved its name is not believed less.
+        let believe = settings.believe_unauthenticated && !entry.authenticated;
+        let usable = |endpoint: &&Endpoint| endpoint.port != 0 && (endpoint.proto == Proto::Tls || believe);
         // Order, then preference; lower is better (RFC 3403 §4.1).
         let mut endpoints: Vec<_> = entry.endpoints.iter().filter(usable).cloned().collect();
         endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));

@@ -180,7 +180,7 @@ impl Engine {
         let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
         entry.conn = Some(conn);
         entry.round = 1;
-        if let Some((old_local, old_remote)) = self.ended.remove(&entry.pair) {
+        if let Some((old_local, old_remote)) = self.ended.take(&entry.pair, now) {
             // Our side of the last session ended early; the peer's may not have, and would be in the way.
             let mut out = Writer::new(old_local, old_remote);
             out.terminate(Layer::H2h, None);

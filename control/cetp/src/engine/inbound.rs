@@ -21,9 +21,7 @@ impl Engine {
         message: &Message<'_>,
         now: Nanos,
     ) {
-        let limits = &self.settings.limits;
-        let (lifetime, grace, allowed) = (limits.secret_s, limits.secret_grace_s, limits.c2c_messages);
-        self.secrets.refresh(&mut self.rng, lifetime, grace, now);
+        let allowed = self.settings.limits.c2c_messages;
         let Some(entry) = self.conns.get(&conn.0) else { return };
         let Some(peer) = entry.peer.filter(|_| entry.established) else {
             self.counters.unknown_session += 1;

@@ -57,7 +57,8 @@ pub(super) struct Peer {
     pub(super) epoch: u32,
     /// Rises when the peer shows to have restarted, since its tunnel ids changed: older sessions are dead over there.
     pub(super) incarnation: u32,
-    pub(super) fingerprint: Option<u64>,
+    /// The tunnel ids that it last told, by encapsulation.
+    pub(super) tunnel_ids: [Option<u32>; 3],
 }
 
 impl Peer {
@@ -107,7 +108,7 @@ impl Engine {
             owed: Vec::new(),
             epoch: 0,
             incarnation: 0,
-            fingerprint: None,
+            tunnel_ids: [None; 3],
         };
         self.peers.insert(self.next_peer, peer);
         self.peer_ids.insert(ces_id.clone(), self.next_peer);
@@ -195,15 +196,16 @@ impl Engine {
     ) {
         let overlap = u64::from(self.settings.limits.c2c_setup_ms) * MS;
         let own_first = *self.settings.ces_id < *self.peers.get(&peer).map_or("", |entry| &*entry.ces_id);
-        let fingerprint = self.tunnel_key.digest((&terms.candidates, &terms.payloads));
         let (conn, until, role) = (new.conn, new.until, new.role);
         let opened = self.conns.get(&conn.0).map_or(now, |entry| entry.opened);
         let has_identity = self.conns.get(&conn.0).is_some_and(|entry| entry.identity.is_some());
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         entry.authenticated |= has_identity;
         entry.epoch = entry.epoch.wrapping_add(1);
-        let restarted = entry.fingerprint.is_some_and(|old| old != fingerprint);
-        entry.fingerprint = Some(fingerprint);
+        let restarted = terms.changes(&entry.tunnel_ids);
+        for (encapsulation, id) in terms.tunnel_ids() {
+            entry.tunnel_ids[encapsulation as usize] = Some(id);
+        }
         if restarted {
             entry.incarnation = entry.incarnation.wrapping_add(1);
         }

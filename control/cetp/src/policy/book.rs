@@ -219,7 +219,8 @@ fn names(pattern: &str, name: &str) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     ces: Vec<(Arc<str>, Proto, Arc<Policy>)>,
-    hosts: HashMap<(Box<str>, Direction), Vec<Rule>>,
+    /// By local name: inbound, outbound.
+    hosts: HashMap<Box<str>, [Vec<Rule>; 2]>,
 }
 
 impl Book {
@@ -235,7 +236,7 @@ impl Book {
                     book.ces.push((ces_id, proto, policy));
                 }
                 Entry::Host { fqdn, direction, remote, remote_cesid, policy } => {
-                    let rules = book.hosts.entry((Box::from(&*fqdn), direction)).or_default();
+                    let rules = &mut book.hosts.entry(Box::from(&*fqdn)).or_default()[direction as usize];
                     if rules.iter().any(|rule| rule.remote == remote && rule.remote_cesid == remote_cesid) {
                         let direction = if direction == Direction::Inbound { "inbound" } else { "outbound" };
                         return Err(format!("two {direction} hostpolicies for {fqdn} in the same case"));
@@ -244,7 +245,7 @@ impl Book {
                 }
             }
         }
-        for rules in book.hosts.values_mut() {
+        for rules in book.hosts.values_mut().flatten() {
             rules.sort_by_key(|rule| std::cmp::Reverse(rule.precision()));
         }
         Ok(book)
@@ -264,12 +265,16 @@ impl Book {
         remote: &str,
         remote_ces: &str,
     ) -> Option<Arc<Policy>> {
-        let rules = self.hosts.get(&(Box::from(local), direction))?;
+        let rules = &self.hosts.get(local)?[direction as usize];
         rules.iter().find(|rule| rule.matches(remote, remote_ces)).map(|rule| rule.policy.clone())
     }
 
     /// The local names that have a policy.
     pub fn local_names(&self) -> impl Iterator<Item = (&str, Direction)> {
-        self.hosts.keys().map(|(name, direction)| (&**name, *direction))
+        self.hosts.iter().flat_map(|(name, rules)| {
+            let both = [Direction::Inbound, Direction::Outbound].into_iter();
+            both.filter(|direction| !rules[*direction as usize].is_empty())
+                .map(|direction| (&**name, direction))
+        })
     }
 }
