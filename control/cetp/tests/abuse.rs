@@ -357,3 +357,70 @@ fn the_operator_s_block() {
     assert!(victim.engine.unblock(at("192.0.2.66:0").ip()));
     assert!(victim.accept("192.0.2.66:9", 2 * S).is_ok());
 }
+
+/// Values that a message may carry where something else is expected.
+const ODD: [&str; 12] = [
+    "null",
+    "true",
+    "-1",
+    "0",
+    "4294967296",
+    "18446744073709551616",
+    "1.5",
+    r#""""#,
+    r#""x""#,
+    "[]",
+    "{}",
+    r#"[[{"a":[1]}]]"#,
+];
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_peer_says_the_engine_holds(
+        says in proptest::collection::vec((0usize..8, 0usize..400, 0usize..12, proptest::prelude::any::<bool>()), 1..20),
+        established: bool,
+    ) {
+        let mut victim = victim(|settings| settings.limits.malformed = 1_000);
+        let conn = if established { up(&mut victim) } else { victim.accept("192.0.2.66:1", 0).unwrap() };
+        let tags = victim.engine.peers(0).first().and_then(|peer| peer.tags).unwrap_or((1, 2));
+        let after = |tlvs: &str| format!(r#"{{"VER":2,"SST":{},"DST":{},"TLV":[{tlvs}]}}"#, tags.1, tags.0);
+        let messages = [
+            c2c(9, "0.1"),
+            POOR.to_owned(),
+            h2h(7, "h.x.", "h0.gwb.demo."),
+            h2h(7, "h.x.", "h1.gwb.demo."),
+            after(r#"{"ope":"query","group":"ces","code":"host_filtering","value":{"remote_host":"h0.gwb.demo."}},
+                {"ope":"query","group":"ces","code":"ack","value":3}"#),
+            after(r#"{"ope":"query","group":"ces","code":"evidence","value":"{\"h2h_session\":[1,2],\"misbehavior\":\"x\"}"},
+                {"ope":"query","group":"ces","code":"ack","value":3}"#),
+            after(r#"{"ope":"info","group":"ces","code":"terminate","value":{"sessions":[[1,2],"x",[7]]}}"#),
+            after(r#"{"ope":"info","group":"control","code":"terminate","value":""}"#),
+        ];
+        for (which, at, odd, replace) in says {
+            let mut json = messages[which].clone();
+            if replace {
+                // One value becomes something else.
+                let values: Vec<usize> = json.match_indices("\":").map(|(index, _)| index + 2).collect();
+                let start = values[at % values.len()];
+                let mut stream = serde_json::Deserializer::from_str(&json[start..]).into_iter::<serde_json::Value>();
+                let _ = stream.next();
+                let end = start + stream.byte_offset();
+                json.replace_range(start..end, ODD[odd]);
+            }
+            let outputs = victim.say(conn, &json, MS);
+            for output in outputs {
+                match output {
+                    Output::H2hUp { session } => {
+                        proptest::prop_assert!(victim.owner.reserved.remove(&session.local_tag));
+                        victim.owner.up.insert(session.local_tag, session);
+                    }
+                    Output::H2hDown { local_tag, .. } => {
+                        proptest::prop_assert!(victim.owner.up.remove(&local_tag).is_some());
+                    }
+                    _ => {}
+                }
+            }
+            proptest::prop_assert!(victim.owner.reserved.is_empty());
+        }
+    }
+}
