@@ -10,7 +10,8 @@ use crate::index::{Hasher, Index};
 use crate::limits::Limits;
 use crate::meter::{Bucket, SECOND};
 use crate::msg::{Binding, Command, Event, Far, InsertError, NeighbourId, PuntClass};
-use crate::path::{Scratch, Trace};
+use crate::path::packet::Packet;
+use crate::path::{BURST, Trace};
 use crate::port::Port;
 use crate::settings::{Settings, SettingsError, Side};
 use crate::tag::{Handle, Layout, Tag, TagCipher};
@@ -54,7 +55,9 @@ pub struct State {
     pub(crate) icmp_meter: Bucket,
     /// Identification of the next outer packet.
     pub(crate) outer_id: u16,
-    pub(crate) scratch: Box<Scratch>,
+    /// The burst under way, parsed: [`BURST`] packets. A burst takes them out and puts them back, so that it can use the
+    /// rest of the state beside them.
+    pub(crate) packets: Vec<Packet>,
     pub(crate) trace: Box<Trace>,
     events: VecDeque<Event>,
     /// Slots beyond the highest that was ever used are not swept.
@@ -104,7 +107,7 @@ impl State {
                 (u64::from(settings.icmp_error_rate) / 10).max(1),
             ),
             outer_id: 0,
-            scratch: Box::default(),
+            packets: vec![Packet::NOTHING; BURST],
             trace: Box::default(),
             events: VecDeque::with_capacity(EVENTS),
             used: 0,

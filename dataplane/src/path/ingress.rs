@@ -3,7 +3,7 @@
 use super::egress::clamp_segment;
 use super::icmp::{Error, translate_quoted, write_error};
 use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SPECIAL, SYN};
-use super::{AHEAD, BURST, Settled, fragment, write};
+use super::{AHEAD, BURST, STAGGER, Settled, behind, fragment, write};
 use crate::Nanos;
 use crate::binding::Life;
 use crate::frame::{Buffers, Frame};
@@ -34,34 +34,36 @@ impl State {
         buffers: &mut B,
         now: Nanos,
     ) {
-        let mut packets = std::mem::take(&mut self.scratch.packets);
-        let mut open = 0;
+        let mut packets = std::mem::take(&mut self.packets);
+        let count = frames.len().min(BURST);
+        // Bit per frame: it is not settled yet.
+        let mut open = 0u64;
+        let now_s = seconds(now);
         for frame in frames.iter().take(AHEAD) {
             frame.prefetch();
         }
-        for (number, packet) in packets.iter_mut().enumerate().take(frames.len()) {
-            if let Some(next) = frames.get(number + AHEAD) {
+        for step in 0..count + 2 * STAGGER {
+            if let Some(next) = frames.get(step + AHEAD) {
                 next.prefetch();
             }
-            match self.parse_outside(port, &mut frames[number], packet, now) {
-                Ok(()) => {
-                    if let Some(entry) = self.bindings.get(packet.slot as usize) {
-                        machine::prefetch_write(entry);
+            if step < count {
+                match self.parse_outside(port, &mut frames[step], &mut packets[step], now) {
+                    Ok(()) => {
+                        if let Some(entry) = self.bindings.get(packets[step].slot as usize) {
+                            machine::prefetch_write(entry);
+                        }
+                        open |= 1 << step;
                     }
-                    self.scratch.open[open % BURST] = number as u8;
-                    open += 1;
+                    Err(verdict) => verdicts[step] = verdict,
                 }
-                Err(verdict) => verdicts[number] = verdict,
+            }
+            if let Some(number) = behind(step, 2 * STAGGER, open) {
+                let (frame, packet) = (&mut frames[number], &packets[number]);
+                verdicts[number] =
+                    self.ingress(frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
             }
         }
-        let now_s = seconds(now);
-        for place in 0..open {
-            let number = usize::from(self.scratch.open[place]);
-            let (frame, packet) = (&mut frames[number], &packets[number]);
-            verdicts[number] =
-                self.ingress(frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
-        }
-        self.scratch.packets = packets;
+        self.packets = packets;
     }
 
     /// Phase 1: the inner packet with the slot that its tag names, or what became of it.

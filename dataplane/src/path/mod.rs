@@ -1,12 +1,15 @@
 //! From a burst of frames to a burst of verdicts.
 //!
-//! Each phase goes over the whole burst, so that what one packet waits for in memory is fetched while others are worked
-//! on:
+//! A packet goes through three phases, and what one phase will need of memory is fetched in the phase before:
 //!
-//! 1. **Parse** each frame into a [`packet::Packet`], and fetch what its key leads to: a bucket of the egress index for what
+//! 1. **Parse** the frame into a [`packet::Packet`], and fetch what its key leads to: a bucket of the egress index for what
 //!    comes from inside, the binding itself for what comes through a tunnel (its session tag says the slot).
 //! 2. **Look up** (inside only): compare signatures, and fetch the binding.
 //! 3. **Act**: check, translate, wrap or unwrap, count.
+//!
+//! The phases run over the burst staggered: while one packet is parsed, the one [`STAGGER`] places before it is looked up,
+//! and the one twice as far before it is acted on. Phase after phase over the whole burst would wait as seldom, but then
+//! the memory is idle in one phase and the bottleneck in another (perf/JOURNAL.md).
 //!
 //! What needs no binding is settled in phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP
 //! error, a TCP SYN, too large, its binding is restricted) leaves the straight line for a cold function and mostly comes
@@ -31,28 +34,22 @@ use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::Verdict;
-use packet::Packet;
 
 /// The most frames that go through the phases together: 64 frames of two cache lines each and their parsed packets are
 /// 12 KiB and stay in the first-level cache, while their table lines are fetched side by side.
 pub const BURST: usize = 64;
 
-/// How many frames ahead of the one that is parsed the headers are fetched.
-const AHEAD: usize = 16;
+/// How many frames ahead of the one that is parsed the headers are fetched: the time of a load from memory, in packets.
+const AHEAD: usize = 8;
 
-/// What the phases hand to each other.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    /// [`BURST`] of them. A phase takes them out and puts them back, so that it can use the rest of the state beside them.
-    packets: Vec<Packet>,
-    /// The frames that are not settled yet.
-    open: [u8; BURST],
-}
+/// How many packets lie between a phase and the next: the time of a load from memory, in packets.
+const STAGGER: usize = 8;
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self { packets: vec![Packet::NOTHING; BURST], open: [0; BURST] }
-    }
+/// The packet `distance` places before `step`, if there is one that is not settled.
+#[inline(always)]
+fn behind(step: usize, distance: usize, open: u64) -> Option<usize> {
+    let number = step.wrapping_sub(distance);
+    (number < BURST && open >> number & 1 == 1).then_some(number)
 }
 
 /// Decides on frames that arrived on `port`, and changes them into what is to be sent. `verdicts` is at least as long as

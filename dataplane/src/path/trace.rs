@@ -59,7 +59,7 @@ impl State {
     pub(super) fn trace_before<F: Frame>(&mut self, frames: &[F]) {
         for (number, frame) in frames.iter().enumerate().take(BURST) {
             (self.trace.before[number], self.trace.lengths[number]) = head(frame.data());
-            self.scratch.packets[number] = Packet::NOTHING;
+            self.packets[number] = Packet::NOTHING;
         }
     }
 
@@ -80,7 +80,7 @@ impl State {
                 Verdict::Forward(_) | Verdict::Reply(..) => head(frame.data()),
                 _ => (before, length),
             };
-            let binding = self.handle_of(self.scratch.packets[number].slot);
+            let binding = self.handle_of(self.packets[number].slot);
             let fate = Fate::from(verdict);
             self.trace.remaining -= 1;
             if !self.offer(Event::Trace(TraceRecord {
