@@ -35,7 +35,7 @@ fn every_show_in_words_and_in_json(lab: &Lab) {
 
 fn wrong_commands_are_explained(lab: &Lab) {
     lab.gateways(&[]);
-    for wrong in ["", "show", "show nothing", "frobnicate", "show ports extra"] {
+    for wrong in ["show", "show nothing", "frobnicate", "show ports extra"] {
         let refused = lab.ctl(Realm::A, wrong);
         assert!(
             !refused.ok() && !refused.stderr.is_empty() && !refused.stderr.contains("panicked"),

@@ -62,7 +62,8 @@ fn iperf3_tcp_both_ways(lab: &Lab) {
         let outcome = lab.run("a1", &format!("iperf3 -J -c www.b.demo -n 20M {way}"));
         let report: serde_json::Value = serde_json::from_str(outcome.expect()).expect("iperf3 speaks JSON");
         let received = report["end"]["sum_received"]["bytes"].as_f64().unwrap_or_default();
-        assert!(received >= 19e6, "{received} bytes {way}");
+        // What the sender counts as sent at the end may still be on its way to the receiver.
+        assert!(received >= 15e6, "{received} bytes {way}");
     }
 }
 
@@ -128,9 +129,10 @@ fn traceroute_shows_the_gateway_then_the_proxy(lab: &Lab) {
     }
 }
 
-/// The MTU that a ping which may not be fragmented is told, by whom.
-fn told_mtu(lab: &Lab, host: &str, name: &str) -> Option<u32> {
-    let told = lab.run(host, &format!("ping -n -c 3 -i 0.2 -W 2 -M do -s 1472 {name}"));
+/// The MTU that a host is told when it sends a ping of that many bytes which may not be fragmented.
+fn told_mtu(lab: &Lab, host: &str, name: &str, bytes: u32) -> Option<u32> {
+    lab.run(host, "ip route flush cache").expect();
+    let told = lab.run(host, &format!("ping -n -c 3 -i 0.2 -W 2 -M do -s {} {name}", bytes - 28));
     let text = format!("{}{}", told.stdout, told.stderr);
     let mtu = text.split("mtu").nth(1)?.trim_start_matches([' ', '=', ':']);
     mtu.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -138,9 +140,8 @@ fn told_mtu(lab: &Lab, host: &str, name: &str) -> Option<u32> {
 
 fn too_large_for_the_tunnel_is_answered(lab: &Lab) {
     lab.gateways(&[]);
-    lab.run("a1", "ip route flush cache");
     // RFC 1191 §4: the MTU of what fits: 1500 less the outer IPv4 20, UDP 8, VXLAN 8 and inner Ethernet 14.
-    assert_eq!(told_mtu(lab, "a1", "www.b.demo"), Some(1450));
+    assert_eq!(told_mtu(lab, "a1", "www.b.demo", 1500), Some(1450));
     lab.run("a1", "ping -n -c 2 -i 0.2 -W 5 -M do -s 1422 www.b.demo").says(" 0% packet loss");
     lab.run("a1", "ip route flush cache");
 }
@@ -164,7 +165,7 @@ fn narrow_path_is_found(lab: &Lab) {
     lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
     mtu(1400);
     // The router tells gwa, gwa learns, and tells a1 (1400 less 50) when it tries again.
-    let told = eventually(|| told_mtu(lab, "a1", "www.b.demo") == Some(1350));
+    let told = eventually(|| told_mtu(lab, "a1", "www.b.demo", 1450) == Some(1350));
     let page = lab.run("a1", "curl -sS -m 60 http://www.b.demo/");
     let there = lab.run(
         "a1",

@@ -7,6 +7,7 @@ pub const CASES: &[Case] = &[
     ("vxlan", vxlan),
     ("gre", gre),
     ("geneve", geneve),
+    ("packet_sockets_in_place_of_xdp", packet_sockets_in_place_of_xdp),
     ("no_encapsulation_in_common_is_refused", no_encapsulation_in_common_is_refused),
 ];
 
@@ -47,6 +48,20 @@ fn geneve(lab: &Lab) {
     // RFC 8926 §3.3: UDP 6081. Both can do all; A, which asks, prefers GENEVE.
     let first = "payloads = { geneve = 90, vxlan = 80, gre = 60 }";
     carries(lab, &[(Realm::A, SHIPPED, first)], "udp dst port 6081", 1450);
+}
+
+fn packet_sockets_in_place_of_xdp(lab: &Lab) {
+    // DPDK's packet sockets have the kernel put fragments together and cut what is longer than a buffer, so that no
+    // fragments come through; everything else does.
+    lab.gateways(&[
+        (Realm::A, "net_af_xdp0", "net_af_packet0"),
+        (Realm::A, "net_af_xdp1", "net_af_packet1"),
+        (Realm::B, "net_af_xdp0", "net_af_packet0"),
+        (Realm::B, "net_af_xdp1", "net_af_packet1"),
+    ]);
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+    lab.run("a1", "curl -sS -m 120 -o /dev/null -w '%{size_download}' http://www.b.demo/20MB.bin")
+        .says("20000000");
 }
 
 fn no_encapsulation_in_common_is_refused(lab: &Lab) {

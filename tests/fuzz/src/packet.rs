@@ -7,7 +7,7 @@ use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
 };
-use ces_dataplane::path::process;
+use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
 use ces_dataplane::verdict::Verdict;
@@ -17,6 +17,8 @@ use std::net::Ipv4Addr;
 pub const OUTSIDE: u8 = 0x01;
 /// Flag: the first IPv4 header gets its right checksum, and the ICMP message behind it.
 pub const FIX_OUTER: u8 = 0x02;
+/// Flag: the frame is in one burst with the next one, whose port counts.
+pub const JOIN: u8 = 0x08;
 /// Flag: so does the IPv4 header inside of a tunnel.
 pub const FIX_INNER: u8 = 0x04;
 
@@ -126,6 +128,7 @@ pub fn run(data: &[u8]) {
     let mut state = state();
     let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
     let mut now = SECOND_NS;
+    let mut burst: Vec<MemoryFrame> = Vec::new();
     let mut rest = data;
     while let [flags, seconds, high, low, after @ ..] = rest {
         let (bytes, next) = after.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(after.len()));
@@ -138,13 +141,20 @@ pub fn run(data: &[u8]) {
         if flags & FIX_OUTER != 0 {
             fix_ipv4(frame.data_mut(), 14);
         }
-        let port = flags & OUTSIDE;
-        match process(&mut state, port, &mut frame, &mut spare, now) {
-            Verdict::Forward(port) | Verdict::Reply(port, _) => {
-                assert!(port < 2 && frame.data().len() >= 34, "{port} {frame:?}");
+        burst.push(frame);
+        if flags & JOIN != 0 && burst.len() < 2 * BURST && !rest.is_empty() {
+            continue;
+        }
+        let mut verdicts = vec![Verdict::Absorb; burst.len()];
+        process_burst(&mut state, flags & OUTSIDE, &mut burst, &mut verdicts, &mut spare, now);
+        for (verdict, frame) in verdicts.into_iter().zip(burst.drain(..)) {
+            match verdict {
+                Verdict::Forward(port) | Verdict::Reply(port, _) => {
+                    assert!(port < 2 && frame.data().len() >= 34, "{port} {frame:?}");
+                }
+                Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
+                Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
             }
-            Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
-            Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
         }
         state.tick(now);
         while state.peek_event().is_some() {
