@@ -3,16 +3,22 @@
 //! It frames nothing and understands nothing: bytes go up to the engine, bytes come down from it. What it holds back is
 //! bounded, a handshake that does not end is ended, and a blocked address gets no further than `accept`.
 
+mod connection;
+mod counters;
+
+pub use counters::PeeringCounters;
+
 use crate::slots::{Key, Slots};
 use crate::stream::{Readable, Stream};
 use crate::tls::{self, Credentials};
 use crate::tokens::Owner;
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
+use connection::{Connection, Stage, connected, flush, queue};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use rustc_hash::FxHashMap;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,69 +63,6 @@ pub struct PeeringLimits {
     pub connections: usize,
     /// Accepted connections of one address.
     pub per_address: usize,
-}
-
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// What became of connections.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-        pub struct PeeringCounters { $($(#[doc = $doc])+ pub $name: u64),+ }
-
-        impl PeeringCounters {
-            /// Label and value of each.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name)),+].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
-    /// Accepted connections that the engine took.
-    accepted,
-    /// Connections of ours that came up.
-    connected,
-    /// Refused at arrival: the address is blocked.
-    refused_blocked,
-    /// Refused at arrival: too many connections, in all or of that address.
-    refused_limit,
-    /// Refused by the engine after the handshake.
-    refused_engine,
-    /// Connections of ours that could not be opened.
-    connect_failed,
-    /// TLS handshakes that failed, of either direction.
-    handshake_failed,
-    /// Handshakes and connections that did not come up in time.
-    timed_out,
-    /// Closed because the peer does not read what it is sent.
-    congested,
-    /// Closed by the peer, or lost.
-    lost,
-}
-
-enum Stage {
-    /// TCP of ours is coming up.
-    Connecting { expected: Arc<str> },
-    /// TLS is coming up; for one of ours, who must answer.
-    Handshaking { expected: Option<Arc<str>> },
-    /// The engine knows it.
-    Up,
-    /// The engine has closed it; what waits goes out first.
-    Closing,
-}
-
-struct Connection {
-    stream: Stream<TcpStream>,
-    tls: Option<rustls::Connection>,
-    stage: Stage,
-    /// The engine's name for it, once there is one.
-    conn: Option<ConnId>,
-    remote: SocketAddr,
-    accepted: bool,
-    /// When it is given up, if it has not come further.
-    deadline: Option<u64>,
-    /// Something was queued that no flush has seen yet.
-    dirty: bool,
 }
 
 /// Listeners and connections.
@@ -643,54 +586,4 @@ impl Peering {
         }
         Ok(())
     }
-}
-
-/// Whether a socket's connection is up by now.
-fn connected(socket: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    match socket.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Takes bytes for a peer. False if too many wait.
-fn queue(connection: &mut Connection, bytes: &[u8]) -> io::Result<bool> {
-    if connection.tls.is_none() {
-        return Ok(connection.stream.queue(bytes).is_ok());
-    }
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let Some(tls) = &mut connection.tls else { return Ok(true) };
-        let taken = tls.writer().write(rest)?;
-        rest = &rest[taken..];
-        if flush_tls(connection)?.is_none() || taken == 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Moves what TLS has ready to the socket's queue; `None` if that is full.
-fn flush_tls(connection: &mut Connection) -> io::Result<Option<()>> {
-    let Some(tls) = &mut connection.tls else { return Ok(Some(())) };
-    while tls.wants_write() {
-        let mut records = Vec::new();
-        tls.write_tls(&mut records)?;
-        if connection.stream.queue(&records).is_err() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(()))
-}
-
-/// Writes what waits; true if nothing does any more.
-fn flush(connection: &mut Connection) -> io::Result<bool> {
-    if flush_tls(connection)?.is_none() {
-        return Err(io::Error::other("the peer does not read"));
-    }
-    connection.stream.flush()
 }

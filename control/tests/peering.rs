@@ -1,0 +1,275 @@
+//! The transport of CETP over the loopback: what comes through, and how it defends itself.
+
+use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
+use ces_control::peering::{Peering, PeeringLimits, Upper, listen};
+use ces_control::slots::Key;
+use ces_control::tls::Credentials;
+use ces_control::tokens::Owner;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// An engine that remembers what it is told, and answers with what it is set to.
+#[derive(Default)]
+struct Engine {
+    told: Vec<String>,
+    received: Vec<u8>,
+    next: u64,
+    blocked: bool,
+    refuses: bool,
+}
+
+impl Upper for Engine {
+    fn is_blocked(&mut self, _: IpAddr) -> bool {
+        self.blocked
+    }
+
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, _: SocketAddr, _: SocketAddr) {
+        self.told.push(format!("connected {} {:?}", conn.0, identity.ces_id.as_deref()));
+    }
+
+    fn accepted(&mut self, identity: PeerIdentity, _: SocketAddr, _: SocketAddr) -> Option<ConnId> {
+        self.told.push(format!("accepted {:?}", identity.ces_id.as_deref()));
+        self.next += 1;
+        (!self.refuses).then_some(ConnId(1000 + self.next))
+    }
+
+    fn received(&mut self, _: ConnId, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        self.told.push(format!("closed {}", conn.0));
+    }
+}
+
+struct Side {
+    peering: Peering,
+    engine: Engine,
+    poll: mio::Poll,
+    address: SocketAddr,
+    now: u64,
+}
+
+const LIMITS: PeeringLimits =
+    PeeringLimits { connect_ns: 2_000_000_000, handshake_ns: 2_000_000_000, connections: 8, per_address: 4 };
+
+impl Side {
+    fn new(proto: Proto, credentials: Option<Credentials>) -> Self {
+        let poll = mio::Poll::new().unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let peering = Peering::open(vec![(listener, proto)], credentials, LIMITS, registry).unwrap();
+        Self { peering, engine: Engine::default(), poll, address, now: 0 }
+    }
+
+    fn connect(&mut self, to: &Self, proto: Proto, ces_id: &str) {
+        let endpoint = Endpoint {
+            addr: to.address.ip(),
+            port: to.address.port(),
+            proto,
+            order: 0,
+            preference: 0,
+            alias: None,
+        };
+        self.peering.connect(ConnId(7), &endpoint, &ces_id.into(), &mut self.engine, self.now);
+    }
+
+    fn turn(&mut self) {
+        let mut events = mio::Events::with_capacity(64);
+        self.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
+        for event in &events {
+            match Owner::of(event.token()) {
+                Some((Owner::CetpListener, number)) => {
+                    self.peering.handle_listener(number as usize, &mut self.engine, self.now);
+                }
+                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut self.engine),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.peering.handle_unread(&mut self.engine);
+        self.peering.handle_timeout(&mut self.engine, self.now);
+        self.peering.flush(&mut self.engine);
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.engine.told.iter().any(|told| told == text)
+    }
+}
+
+/// Turns both sides until this holds.
+fn until(sides: &mut [&mut Side], holds: impl Fn(&[&mut Side]) -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds(sides) {
+        let told: Vec<_> = sides.iter().map(|side| side.engine.told.clone()).collect();
+        assert!(Instant::now() < end, "{told:?}");
+        for side in sides.iter_mut() {
+            side.turn();
+        }
+    }
+}
+
+fn credentials(names: &[&str]) -> Vec<Credentials> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let directory =
+        std::env::temp_dir().join(format!("ces-peering-{}-{}", std::process::id(), names.join("")));
+    std::fs::create_dir_all(&directory).unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.join(name), text).unwrap();
+        directory.join(name)
+    };
+    let all = names
+        .iter()
+        .map(|name| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, *name);
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            Credentials::load(
+                &write("ca", &ca),
+                &write("cert", &certificate.pem()),
+                &write("key", &key.serialize_pem()),
+                name,
+            )
+            .unwrap()
+        })
+        .collect();
+    std::fs::remove_dir_all(&directory).unwrap();
+    all
+}
+
+fn tls_pair(first: &'static str, second: &'static str) -> (Side, Side) {
+    let mut both = credentials(&[first, second]).into_iter();
+    (Side::new(Proto::Tls, both.next()), Side::new(Proto::Tls, both.next()))
+}
+
+#[test]
+fn both_ends_are_told_who_the_other_is_and_bytes_cross() {
+    let (mut a, mut b) = tls_pair("gwa.demo.", "gwb.demo.");
+    a.connect(&b, Proto::Tls, "gwb.demo.");
+    until(&mut [&mut a, &mut b], |sides| {
+        sides[0].has("connected 7 Some(\"gwb.demo.\")") && sides[1].has("accepted Some(\"gwa.demo.\")")
+    });
+    // Much more than a record, a segment or a turn.
+    let long: Vec<u8> = (0..1_000_000u32).map(|i| i as u8).collect();
+    a.peering.send(ConnId(7), &long, &mut a.engine);
+    b.peering.send(ConnId(1001), b"back", &mut b.engine);
+    until(&mut [&mut a, &mut b], |sides| {
+        sides[1].engine.received == long && sides[0].engine.received == b"back"
+    });
+    a.peering.send(ConnId(7), b"last words", &mut a.engine);
+    a.peering.close(ConnId(7), a.now);
+    until(&mut [&mut a, &mut b], |sides| sides[1].has("closed 1001"));
+    assert!(b.engine.received.ends_with(b"last words"), "what was sent goes out before the end");
+    assert!(a.peering.is_empty() && b.peering.is_empty());
+    assert!(!a.engine.told.iter().any(|told| told.starts_with("closed")), "it closed by itself");
+}
+
+#[test]
+fn another_name_than_the_one_asked_for_is_no_peer() {
+    let (mut a, mut b) = tls_pair("gwa.demo.", "gwb.demo.");
+    a.connect(&b, Proto::Tls, "gwc.demo.");
+    until(&mut [&mut a, &mut b], |sides| sides[0].has("closed 7"));
+    assert_eq!(a.peering.counters.handshake_failed, 1);
+    assert!(a.engine.received.is_empty() && !a.has("connected 7"));
+}
+
+#[test]
+fn plain_tcp_knows_no_names() {
+    let (mut a, mut b) = (Side::new(Proto::Tcp, None), Side::new(Proto::Tcp, None));
+    a.connect(&b, Proto::Tcp, "gwb.demo.");
+    until(&mut [&mut a, &mut b], |sides| sides[0].has("connected 7 None") && sides[1].has("accepted None"));
+    a.peering.send(ConnId(7), b"hello", &mut a.engine);
+    until(&mut [&mut a, &mut b], |sides| sides[1].engine.received == b"hello");
+}
+
+#[test]
+fn tls_without_certificates_cannot_be_begun() {
+    let (mut a, b) = (Side::new(Proto::Tcp, None), Side::new(Proto::Tcp, None));
+    a.connect(&b, Proto::Tls, "gwb.demo.");
+    assert!(a.has("closed 7") && a.peering.is_empty());
+}
+
+#[test]
+fn who_does_not_speak_tls_is_gone_at_once_and_who_says_nothing_in_time() {
+    let (_, mut b) = tls_pair("gwa.demo.", "gwb.demo.");
+    let mut rude = TcpStream::connect(b.address).unwrap();
+    rude.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.counters.handshake_failed == 1);
+    let silent = TcpStream::connect(b.address).unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.len() == 1);
+    b.now = LIMITS.handshake_ns;
+    until(&mut [&mut b], |sides| sides[0].peering.is_empty());
+    assert_eq!(b.peering.counters.timed_out, 1);
+    assert!(b.engine.told.is_empty(), "the engine hears of nobody without a name");
+    drop((rude, silent));
+}
+
+#[test]
+fn nobody_there_is_told_as_closed() {
+    let (mut a, b) = (Side::new(Proto::Tcp, None), Side::new(Proto::Tcp, None));
+    let address = b.address;
+    drop(b);
+    let endpoint = Endpoint {
+        addr: address.ip(),
+        port: address.port(),
+        proto: Proto::Tcp,
+        order: 0,
+        preference: 0,
+        alias: None,
+    };
+    a.peering.connect(ConnId(7), &endpoint, &"gwb.demo.".into(), &mut a.engine, 0);
+    until(&mut [&mut a], |sides| sides[0].has("closed 7"));
+    // Packets that vanish: the connection's own time runs out.
+    let endpoint = Endpoint { addr: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)), ..endpoint };
+    a.peering.connect(ConnId(8), &endpoint, &"gwb.demo.".into(), &mut a.engine, 0);
+    a.now = LIMITS.connect_ns;
+    until(&mut [&mut a], |sides| sides[0].has("closed 8"));
+    assert!(a.peering.is_empty());
+}
+
+#[test]
+fn blocked_addresses_and_too_many_connections_get_no_further_than_accept() {
+    let mut b = Side::new(Proto::Tcp, None);
+    b.engine.blocked = true;
+    let mut stranger = TcpStream::connect(b.address).unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.counters.refused_blocked == 1);
+    assert_eq!(stranger.read(&mut [0; 1]).unwrap(), 0);
+    b.engine.blocked = false;
+    let many: Vec<_> = (0..6).map(|_| TcpStream::connect(b.address).unwrap()).collect();
+    until(&mut [&mut b], |sides| sides[0].peering.counters.refused_limit == 2);
+    assert_eq!(b.peering.len(), LIMITS.per_address);
+    drop(many);
+    until(&mut [&mut b], |sides| sides[0].peering.is_empty());
+    // Room again.
+    let _one = TcpStream::connect(b.address).unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.len() == 1);
+    b.engine.refuses = true;
+    let mut refused = TcpStream::connect(b.address).unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.counters.refused_engine == 1);
+    assert_eq!(refused.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_given_up() {
+    let mut b = Side::new(Proto::Tcp, None);
+    let silent = TcpStream::connect(b.address).unwrap();
+    until(&mut [&mut b], |sides| sides[0].peering.len() == 1);
+    let message = vec![0; 65_537];
+    for _ in 0..1000 {
+        b.peering.send(ConnId(1001), &message, &mut b.engine);
+        b.peering.flush(&mut b.engine);
+        if b.has("closed 1001") {
+            break;
+        }
+    }
+    assert!(b.has("closed 1001") && b.peering.is_empty());
+    assert_eq!(b.peering.counters.congested, 1);
+    drop(silent);
+}
