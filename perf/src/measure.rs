@@ -28,6 +28,11 @@ pub struct Burst {
 pub trait Case {
     /// Runs one burst and says what it took.
     fn burst(&mut self) -> Burst;
+
+    /// A burst that takes longer was interrupted.
+    fn limit_ns(&self) -> u64 {
+        INTERRUPTED_NS
+    }
 }
 
 /// Time that was left out because the core was taken away.
@@ -67,11 +72,11 @@ impl Totals {
 /// Runs a case for one window; the cycles per packet in it.
 pub fn window(case: &mut dyn Case, rate: u64, totals: &mut Totals) -> f64 {
     let length = rate / 1000 * WINDOW_MS;
-    let limit = (u128::from(rate) * u128::from(INTERRUPTED_NS) / 1_000_000_000) as u64;
+    let limit = u128::from(rate) * u128::from(case.limit_ns()) / 1_000_000_000;
     let (mut cycles, mut packets) = (0, 0);
     while cycles < length {
         let burst = case.burst();
-        if burst.cycles > limit {
+        if u128::from(burst.cycles) > limit {
             totals.interrupted_bursts += 1;
             totals.interrupted_cycles += burst.cycles;
         } else {

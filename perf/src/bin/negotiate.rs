@@ -151,28 +151,27 @@ fn h2h(arguments: &Arguments) -> Result<Outcome, String> {
                 Ok(made) => made,
                 Err(error) => {
                     let _ = ready.send(Err(error));
-                    return Ok(Vec::new());
+                    return Ok(String::new());
                 }
             };
             let _ = ready.send(Ok(thread));
             while !stop.load(Ordering::Relaxed) {
                 driver.turn(true)?;
             }
-            Ok::<_, String>(driver.node.complaints)
+            Ok::<_, String>(driver.trouble())
         });
         let run = || {
             let answering = started.recv().map_err(|error| error.to_string())??;
             let mut driver = Driver::new(Side::Initiator, &shape, initiator, clock)?;
             let outcome = ask(arguments, &mut driver, clock, &answering)?;
-            Ok::<_, String>((outcome, driver.node.complaints))
+            Ok::<_, String>((outcome, driver.trouble()))
         };
         let result = run();
         stop.store(true, Ordering::Relaxed);
         let far = answering.join().map_err(|_| "the responder's thread panicked".to_owned())??;
+        eprintln!("responder: {far}");
         let (outcome, near) = result?;
-        for (side, lines) in [("initiator", near), ("responder", far)] {
-            lines.iter().for_each(|line| eprintln!("{side}: {line}"));
-        }
+        eprintln!("initiator: {near}");
         Ok(outcome)
     })
 }
@@ -195,11 +194,12 @@ fn ask(
         let room = (load.left() - end) as usize + load.outstanding();
         keep(&mut load, driver, clock, wanted.min(room))?;
         if Instant::now() > limit {
-            return Err(format!("only {} of {warm} names were reached in the warm-up", load.completed));
+            break;
         }
     }
-    if load.completed == 0 {
-        return Err(format!("no name was reached in the warm-up: {:?}", failures(&load)));
+    if load.completed < warm {
+        let (failed, trouble) = (failures(&load), driver.trouble());
+        return Err(format!("{} of {warm} names were reached in the warm-up; {failed:?}; {trouble}", load.completed));
     }
     load.reset();
 

@@ -99,7 +99,22 @@ impl Driver {
         })
     }
 
-    /// Carries out what the gateway says until nothing is left to do but wait.
+    /// What became of connections, and what the gateway complained of.
+    pub fn trouble(&self) -> String {
+        let counters = self.peering.counters.iter().filter(|(_, count)| *count > 0);
+        let counters: Vec<_> = counters.map(|(name, count)| format!("{name} {count}")).collect();
+        let engine = self.node.gateway.cetp_counters();
+        format!(
+            "connections: {}; messages: {} in, {} out, {} malformed; {}",
+            counters.join(", "),
+            engine.messages_in,
+            engine.messages_out,
+            engine.malformed,
+            self.node.complaints.join("; ")
+        )
+    }
+
+    /// Carries out what the gateway says until nothing is left to do but wait. What it sends leaves with the next turn.
     pub fn settle(&mut self) {
         let now = self.clock.now();
         self.node.pump(now);
@@ -114,11 +129,20 @@ impl Driver {
             }
             self.node.pump(now);
         }
+        // The transport sends what it took only now: many messages in one segment.
+        let mut above = Above { gateway: &mut self.node.gateway, now };
+        if self.peering.flush(&mut above) {
+            self.node.pump(now);
+        }
     }
 
-    /// Waits for the network, at most a nap and not beyond the gateway's next deadline, and takes what came.
+    /// Sends what was said since the last turn, waits for the network, at most a nap and not beyond the gateway's next
+    /// deadline, and takes what came.
     pub fn turn(&mut self, wait: bool) -> Result<(), String> {
         let now = self.clock.now();
+        while self.peering.flush(&mut Above { gateway: &mut self.node.gateway, now }) {
+            self.settle();
+        }
         let due = self.node.gateway.poll_timeout().map(|due| Duration::from_nanos(due.saturating_sub(now)));
         let wait =
             if wait && !self.peering.has_unread() { due.unwrap_or(NAP).min(NAP) } else { Duration::ZERO };
