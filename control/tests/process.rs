@@ -267,7 +267,12 @@ fn what_keeps_it_from_starting_is_said() {
         ("net_null0", "0000:ff:1f.7", 1, "0000:ff:1f.7"),
         ("cores = [0]", "cores = [1000]", 1, "core 1000 is not there"),
         ("mib = 96", "mib = 32", 1, "memory"),
-        ("mib = 96", "mib = 96\nhuge_page = true", 2, "other.toml:21: unknown field `huge_page`"),
+        (
+            "mib = 96",
+            "mib = 96\nhuge_page = true",
+            2,
+            "other.toml:21: memory.huge_page: unknown field `huge_page`",
+        ),
         ("cesd.sock", "no/such/directory/sock", 1, "no/such/directory/sock"),
         ("hosts.toml", "nothing.toml", 2, "nothing.toml: cannot be read"),
         ("proto = \"tcp\"", "proto = \"tls\"", 2, "needs the section [tls]"),

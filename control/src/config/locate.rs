@@ -37,6 +37,35 @@ pub fn line_of(text: &str, key: &str) -> Option<usize> {
     line
 }
 
+/// The dotted key of the value that this byte belongs to.
+pub fn key_at(text: &str, byte: usize) -> Option<String> {
+    fn within(table: &DeTable<'_>, byte: usize, path: &str) -> Option<String> {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            if key.span().contains(&byte) {
+                return Some(path);
+            }
+            if let Some(found) = value_at(value, byte, &path) {
+                return Some(found);
+            }
+        }
+        None
+    }
+    fn value_at(value: &Spanned<DeValue<'_>>, byte: usize, path: &str) -> Option<String> {
+        let deeper = match value.get_ref() {
+            DeValue::Table(table) => within(table, byte, path),
+            DeValue::Array(array) => array
+                .iter()
+                .enumerate()
+                .find_map(|(index, element)| value_at(element, byte, &format!("{path}[{index}]"))),
+            _ => None,
+        };
+        deeper.or_else(|| value.span().contains(&byte).then(|| path.to_owned()))
+    }
+    within(DeTable::parse(text).ok()?.get_ref(), byte, "")
+}
+
 fn start(key: usize, value: &Spanned<DeValue<'_>>) -> usize {
     if value.get_ref().is_table() { value.span().start } else { key }
 }
@@ -64,5 +93,13 @@ mod tests {
             assert_eq!(line_of(TEXT, key), Some(line), "{key}");
         }
         assert_eq!(line_of(TEXT, "nothing"), None);
+    }
+
+    #[test]
+    fn a_byte_is_led_back_to_its_key() {
+        for (part, key) in [("1", "top"), ("b = 2", "a.b"), ("4,", "a.c[1]"), ("x = 2", "p[1].x")] {
+            assert_eq!(key_at(TEXT, TEXT.find(part).unwrap()).as_deref(), Some(key), "{part}");
+        }
+        assert_eq!(key_at(TEXT, TEXT.len()), None);
     }
 }

@@ -390,8 +390,13 @@ pub struct Loaded {
 pub fn parse(path: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
     let error = |line, message| ConfigError { path: path.to_owned(), line, message };
     let config: Config = toml::from_str(text).map_err(|wrong| {
-        let line = wrong.span().map(|span| locate::line_at(text, span.start));
+        let place = wrong.span().map(|span| span.start);
+        let line = place.map(|byte| locate::line_at(text, byte));
         let message = wrong.message().trim().replace('\n', "; ");
+        let message = match place.and_then(|byte| locate::key_at(text, byte)) {
+            Some(key) => format!("{key}: {message}"),
+            None => message,
+        };
         vec![error(line, message)]
     })?;
     let problems = check::problems(&config);
