@@ -46,7 +46,7 @@ impl State {
                         self.index.prefetch(packets[step].hash);
                         open |= 1 << step;
                     }
-                    Err(verdict) => verdicts[step] = verdict,
+                    Err(verdict) => verdicts[step] = self.settle(verdict),
                 }
             }
             if let Some(number) = behind(step, STAGGER, open) {
@@ -59,8 +59,10 @@ impl State {
             }
             if let Some(number) = behind(step, 2 * STAGGER, open) {
                 let (frame, packet) = (&mut frames[number], &packets[number]);
-                verdicts[number] =
-                    self.egress(port, frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
+                verdicts[number] = match self.egress(port, frame, packet, buffers, now, now_s) {
+                    Ok(verdict) => verdict,
+                    Err(verdict) => self.settle(verdict),
+                };
             }
         }
         self.packets = packets;

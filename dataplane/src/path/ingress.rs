@@ -54,13 +54,15 @@ impl State {
                         }
                         open |= 1 << step;
                     }
-                    Err(verdict) => verdicts[step] = verdict,
+                    Err(verdict) => verdicts[step] = self.settle(verdict),
                 }
             }
             if let Some(number) = behind(step, 2 * STAGGER, open) {
                 let (frame, packet) = (&mut frames[number], &packets[number]);
-                verdicts[number] =
-                    self.ingress(frame, packet, buffers, now, now_s).unwrap_or_else(|verdict| verdict);
+                verdicts[number] = match self.ingress(frame, packet, buffers, now, now_s) {
+                    Ok(verdict) => verdict,
+                    Err(verdict) => self.settle(verdict),
+                };
             }
         }
         self.packets = packets;

@@ -40,10 +40,10 @@ use crate::verdict::Verdict;
 pub const BURST: usize = 64;
 
 /// How many frames ahead of the one that is parsed the headers are fetched: the time of a load from memory, in packets.
-const AHEAD: usize = 8;
+const AHEAD: usize = 12;
 
 /// How many packets lie between a phase and the next: the time of a load from memory, in packets.
-const STAGGER: usize = 8;
+const STAGGER: usize = 12;
 
 /// The packet `distance` places before `step`, if there is one that is not settled.
 #[inline(always)]
@@ -70,13 +70,10 @@ pub fn process_burst<F: Frame, B: Buffers<F>>(
         match state.ports.get(usize::from(port)).map(|port| port.side) {
             Some(Side::Inside) => state.egress_burst(port, frames, verdicts, buffers, now),
             Some(Side::Outside) => state.ingress_burst(port, frames, verdicts, buffers, now),
-            None => verdicts[..frames.len()].fill(Verdict::Drop(DropReason::PortDown)),
-        }
-        for verdict in &verdicts[..frames.len()] {
-            match *verdict {
-                Verdict::Drop(reason) | Verdict::Reply(_, reason) => state.counters.drop(reason),
-                Verdict::Absorb => state.counters.absorbed += 1,
-                Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+            None => {
+                for verdict in &mut verdicts[..frames.len()] {
+                    *verdict = state.settle(Verdict::Drop(DropReason::PortDown));
+                }
             }
         }
         if traced {
@@ -100,6 +97,19 @@ pub fn process<F: Frame, B: Buffers<F>>(
 
 /// What cannot go on: a verdict instead of a packet.
 type Settled<T> = Result<T, Verdict>;
+
+impl State {
+    /// Counts a verdict that is not simply "forward".
+    #[cold]
+    fn settle(&mut self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Drop(reason) | Verdict::Reply(_, reason) => self.counters.drop(reason),
+            Verdict::Absorb => self.counters.absorbed += 1,
+            Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+        }
+        verdict
+    }
+}
 
 impl From<DropReason> for Verdict {
     fn from(reason: DropReason) -> Self {

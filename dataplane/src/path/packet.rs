@@ -153,38 +153,28 @@ impl Packet {
         payload: &[u8],
     ) -> Result<(), DropReason> {
         let (mut ports, mut check) = (0, 0);
-        match protocol {
-            ipv4::TCP => {
-                let tcp = tcp::Header::parse(payload)?;
-                ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
-                check = u16::from(l4) + tcp::CHECKSUM as u16;
-                flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
+        // One comparison after the other, the commonest first: a jump through a table is predicted less well.
+        if protocol == ipv4::UDP {
+            let udp = udp::Header::parse(payload)?;
+            if usize::from(udp.datagram_length) > payload.len() {
+                return Err(DropReason::L4Malformed);
             }
-            ipv4::UDP => {
-                let udp = udp::Header::parse(payload)?;
-                if usize::from(udp.datagram_length) > payload.len() {
-                    return Err(DropReason::L4Malformed);
-                }
-                ports = u32::from(udp.source_port) << 16 | u32::from(udp.destination_port);
-                // RFC 768: a checksum of 0 means none, and stays.
-                check = u16::from(udp.checksum != 0) * (u16::from(l4) + udp::CHECKSUM as u16);
+            ports = u32::from(udp.source_port) << 16 | u32::from(udp.destination_port);
+            // RFC 768: a checksum of 0 means none, and stays.
+            check = u16::from(udp.checksum != 0) * (u16::from(l4) + udp::CHECKSUM as u16);
+        } else if protocol == ipv4::TCP {
+            let tcp = tcp::Header::parse(payload)?;
+            ports = u32::from(tcp.source_port) << 16 | u32::from(tcp.destination_port);
+            check = u16::from(l4) + tcp::CHECKSUM as u16;
+            flags |= u8::from(tcp.flags & tcp::SYN != 0) * SYN;
+        } else if protocol == ipv4::ICMP {
+            flags |= icmp_flags(icmp::Header::parse(payload)?.kind)?;
+        } else if matches!(protocol, ipv4::DCCP | ipv4::UDP_LITE) {
+            if payload.len() < udp::LENGTH {
+                return Err(DropReason::L4Malformed);
             }
-            ipv4::ICMP => {
-                let icmp = icmp::Header::parse(payload)?;
-                match icmp.kind {
-                    icmp::ECHO | icmp::ECHO_REPLY | icmp::TIMESTAMP | icmp::TIMESTAMP_REPLY => {}
-                    icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => flags |= ERROR,
-                    _ => return Err(DropReason::IcmpTypeUnknown),
-                }
-            }
-            ipv4::DCCP | ipv4::UDP_LITE => {
-                if payload.len() < udp::LENGTH {
-                    return Err(DropReason::L4Malformed);
-                }
-                ports = read32(payload, 0);
-                check = u16::from(l4) + udp::CHECKSUM as u16;
-            }
-            _ => {}
+            ports = read32(payload, 0);
+            check = u16::from(l4) + udp::CHECKSUM as u16;
         }
         (self.protocol, self.flags, self.ports, self.check) = (protocol, flags, ports, check);
         Ok(())
@@ -268,6 +258,16 @@ impl Packet {
         let bytes = ip.get(at..usize::from(self.total))?;
         let header = ipv4::Header::parse_quoted(bytes).ok()?;
         (bytes.len() >= header.quoted_least()).then_some((at, header))
+    }
+}
+
+/// What the type of an ICMP message makes of its packet: a query is like any packet, some errors are translated, other
+/// types are not carried.
+fn icmp_flags(kind: u8) -> Result<u8, DropReason> {
+    match kind {
+        icmp::ECHO | icmp::ECHO_REPLY | icmp::TIMESTAMP | icmp::TIMESTAMP_REPLY => Ok(0),
+        icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => Ok(ERROR),
+        _ => Err(DropReason::IcmpTypeUnknown),
     }
 }
 
