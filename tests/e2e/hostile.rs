@@ -71,7 +71,7 @@ fn tunnel_packet_of_a_stranger(lab: &Lab) {
 
 /// The VXLAN id on what arrives at gwa, of the sessions that hosts of realm A start.
 fn id_in(lab: &Lab) -> u64 {
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     let peers = lab.json(Realm::A, "show peers");
     find(&peers, "id_in")
         .and_then(serde_json::Value::as_u64)

@@ -18,7 +18,7 @@ const SHOWS: &[&str] = &["ports", "workers", "bindings", "peers", "hosts", "dns"
 
 fn every_show_in_words_and_in_json(lab: &Lab) {
     lab.gateways(&[]);
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     for what in SHOWS {
         for realm in Realm::BOTH {
             let words = lab.ctl(realm, &format!("show {what}"));
@@ -82,7 +82,7 @@ fn bindings_count_what_they_carry(lab: &Lab) {
 
 fn trace_shows_what_was_decided(lab: &Lab) {
     lab.gateways(&[]);
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     let pings = lab.background("a1", "ping -n -c 50 -i 0.1 -W 5 www.b.demo");
     let trace = lab.ctl(Realm::A, "trace --count 4 --address 192.168.10.11");
     pings.end();
@@ -97,7 +97,7 @@ fn trace_shows_what_was_decided(lab: &Lab) {
 
 fn metrics_have_every_family(lab: &Lab) {
     lab.gateways(&[]);
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     let metrics = lab.metrics(Realm::A);
     for (what, part) in [
         ("packets by port and direction", "packets"),
@@ -125,7 +125,7 @@ fn metrics_have_every_family(lab: &Lab) {
 
 fn packets_are_counted_by_port_and_direction(lab: &Lab) {
     lab.gateways(&[]);
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     let count = |port: &str, direction: &str| {
         lab.metrics(Realm::A).sum("ces_packets_total", &[("port", port), ("direction", direction)])
     };

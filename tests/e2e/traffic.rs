@@ -162,7 +162,7 @@ fn narrow_path_is_found(lab: &Lab) {
             lab.run(node, &format!("ip link set {interface} mtu {value}")).expect();
         }
     };
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     mtu(1400);
     // The router tells gwa, gwa learns, and tells a1 (1400 less 50) when it tries again.
     let told = eventually(|| told_mtu(lab, "a1", "www.b.demo", 1450) == Some(1350));

@@ -16,7 +16,7 @@ const SHIPPED: &str = "payloads = { vxlan = 80, gre = 60, geneve = 40 }";
 /// Traffic that uses every length and protocol, while the Internet is watched.
 fn carries(lab: &Lab, edits: &[Edit], filter: &str, room: u32) {
     lab.gateways(edits);
-    lab.run("a1", "ping -n -c 1 -W 5 www.b.demo").expect();
+    lab.reach("a1", "www.b.demo");
     let pings = lab.background("a1", "ping -n -c 40 -i 0.1 -W 5 www.b.demo");
     let watched =
         lab.run("net", &format!("timeout 20 tcpdump -nni gwa -c 4 '{filter} and host 198.51.100.2'"));

@@ -144,6 +144,19 @@ impl Lab {
         self.run(node, &format!("python3 {} {arguments}", path.display()))
     }
 
+    /// Pings until an answer comes: the first packet to a host whose hardware address is not known yet may be lost.
+    #[track_caller]
+    pub fn reach(&self, node: &str, name: &str) {
+        let mut last = None;
+        let reached = eventually(|| {
+            let ping = self.run(node, &format!("ping -n -c 1 -W 1 {name}"));
+            let ok = ping.ok();
+            last = Some(ping);
+            ok
+        });
+        assert!(reached, "{}", last.map(|ping| ping.to_string()).unwrap_or_default());
+    }
+
     /// `dig +short` from a host to its gateway: the answers, one a line.
     pub fn dig(&self, node: &str, question: &str) -> String {
         self.run(node, &format!("dig +short +time=5 +tries=2 {question}")).expect().trim().to_owned()
