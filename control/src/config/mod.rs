@@ -395,7 +395,11 @@ pub fn parse(path: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
         let message = wrong.message().trim().replace('\n', "; ");
         let message = match place.and_then(|byte| locate::key_at(text, byte)) {
             Some(key) => format!("{key}: {message}"),
-            None => message,
+            // No key: it is not even TOML.
+            None => match line.and_then(|line| text.lines().nth(line - 1)) {
+                Some(content) => format!("{message} in \"{}\"", content.trim()),
+                None => message,
+            },
         };
         vec![error(line, message)]
     })?;

@@ -69,6 +69,29 @@ struct Blocked {
     read: Option<u64>,
 }
 
+/// Lookups of hosts a second that queries may cause, and at once.
+const LOOKUPS_PER_S: u64 = 200;
+
+/// How many lookups are left.
+#[derive(Default)]
+struct Lookups {
+    left: u64,
+    filled: u64,
+}
+
+impl Lookups {
+    fn take(&mut self, now: u64) -> bool {
+        let earned = now.saturating_sub(self.filled) * LOOKUPS_PER_S / 1_000_000_000;
+        if earned > 0 {
+            self.left = (self.left + earned).min(LOOKUPS_PER_S);
+            self.filled = now;
+        }
+        let taken = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        taken
+    }
+}
+
 /// The gateway's core as the CETP transport and the upstream sockets see it.
 struct Core<'a> {
     gateway: &'a mut Gateway,
@@ -135,6 +158,7 @@ pub struct Daemon {
     signals: [UnixStream; 2],
     origins: Slots<Origin>,
     blocked: Blocked,
+    lookups: Lookups,
     counters: Counters,
     cipher: TagCipher,
     config: Config,

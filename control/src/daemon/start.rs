@@ -1,7 +1,7 @@
 //! From a configuration to a running gateway. Every step that can fail says what to do about it; what was made before is
 //! undone by being dropped.
 
-use super::{Blocked, Counters, Daemon, operator::Operator};
+use super::{Blocked, Counters, Daemon, Lookups, operator::Operator};
 use crate::admin::server::{AdminError, AdminServer};
 use crate::config::{Config, ConfigError, Loaded, Port};
 use crate::dns_tcp::DnsTcp;
@@ -351,6 +351,7 @@ impl Daemon {
             signals,
             origins: Slots::default(),
             blocked: Blocked::default(),
+            lookups: Lookups::default(),
             counters: Counters::default(),
             cipher: TagCipher::new(tag_key),
             config,

@@ -32,6 +32,9 @@ const SWEEP_NS: u64 = 100_000_000;
 const LINGER_NS: u64 = 20_000;
 /// How long saying goodbye may take, in nanoseconds.
 const GOODBYE_NS: u64 = 1_500_000_000;
+/// How long the kernel must be silent for its last segments to be through, in nanoseconds: some round trips, some of them
+/// with a delayed acknowledgement (40 ms).
+const SILENCE_NS: u64 = 60_000_000;
 /// How long what waits for a full ring waits before the next try.
 const RETRY: Duration = Duration::from_micros(100);
 
@@ -82,8 +85,10 @@ impl Daemon {
                     return Ok(End::Broken);
                 }
             }
+            // What was said last is in the kernel's sockets: the TAPs and workers carry it until the kernel is silent.
             if let Some(end) = end
-                && (now >= deadline || self.peering.is_empty())
+                && (now >= deadline
+                    || (self.peering.is_empty() && now.saturating_sub(last_work) >= SILENCE_NS))
                 && self.fleet.drain()
             {
                 self.finish();
@@ -212,6 +217,8 @@ impl Daemon {
             for _ in 0..PUNTS_A_TURN {
                 let (gateway, taps) = (&mut self.gateway, &mut self.taps);
                 let (origins, counters, ports) = (&mut self.origins, &mut self.counters, &self.config.port);
+                let kernel = &self.kernel;
+                let (mut asker, mut unknown) = (None, false);
                 let taken = self.fleet.punted(worker, |slot| {
                     let port = slot.port;
                     let length = usize::from(slot.length).min(SLOT_BYTES);
@@ -225,6 +232,9 @@ impl Daemon {
                     let Some(configured) = ports.get(usize::from(port)) else { return };
                     match datagram::parse(frame) {
                         Ok((path, message)) => {
+                            let hop = NextHop { port, address: *path.remote.ip() };
+                            unknown = configured.side == Side::Inside && kernel.table().mac(hop).is_none();
+                            asker = Some(hop);
                             let key = origins.insert(Origin::Udp { worker, port, path });
                             let side = dns_side(configured.side);
                             let token = QueryToken(key.pack());
@@ -236,11 +246,26 @@ impl Daemon {
                 if taken.is_none() {
                     break;
                 }
+                if unknown && let Some(hop) = asker {
+                    self.look_up_asker(hop, now);
+                }
                 work = true;
                 self.pump(now);
             }
         }
         work
+    }
+
+    /// A host asks for a name, and the kernel has not seen it yet: packets for it will come right after the answer, so it
+    /// is looked up while the name is. Hosts on the link only, and so many a second that a flood of made-up addresses
+    /// does no harm.
+    fn look_up_asker(&mut self, hop: NextHop, now: u64) {
+        let on_link = self.config.port.get(usize::from(hop.port)).is_some_and(|port| {
+            port.addresses.iter().any(|net| net.contains(&hop.address) && net.addr() != hop.address)
+        });
+        if on_link && self.lookups.take(now) {
+            self.kernel.resolve(hop);
+        }
     }
 
     /// Goes on with what was not read to its end. True if there was anything.
