@@ -382,40 +382,45 @@ fn wrong_orders_are_explained() {
     running.stop("-TERM");
 }
 
-/// The kernel on the far end of a cable, behind a VLAN: ARP and ICMP cross port, worker, TAP and back, with the tag on.
+/// Two gateways on one cable, in a VLAN: ARP and ICMP of the kernels cross TAP, worker, port and back, with the tag on.
 #[test]
-fn the_gateway_answers_ping_through_a_vlan() {
-    let Some(place) = place("vlan") else { return };
-    let ip = |arguments: &str| {
-        let all: Vec<&str> = ["-n", &place.name].into_iter().chain(arguments.split(' ')).collect();
-        run("ip", &all)
-    };
-    let host = format!("{}-host", place.name);
-    assert!(run("ip", &["netns", "add", &host]));
-    let cabled = ip(&format!("link add wire type veth peer name far netns {host}"))
-        && ip("link set wire up")
-        && ip("link set wire arp off")
-        && run("ip", &["-n", &host, "link", "set", "far", "up"]);
-    assert!(cabled);
-    let tagged =
-        run("ip", &["-n", &host, "link", "add", "link", "far", "name", "far7", "type", "vlan", "id", "7"]);
-    if tagged {
-        run("ip", &["netns", "exec", &host, "ethtool", "-K", "far", "tx", "off", "txvlan", "off"]);
-        run("ip", &["-n", &host, "address", "add", "192.0.2.1/30", "dev", "far7"]);
-        run("ip", &["-n", &host, "link", "set", "far7", "up"]);
-        let running = place.start(&CONFIG.replace("net_null1", "net_af_packet1,iface=wire"));
-        let ping = Command::new("ip")
-            .args(["netns", "exec", &host, "ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", "192.0.2.2"])
-            .output()
-            .unwrap();
-        let neighbours = text(&place.ctl(&["show", "neighbours"]));
-        let drops = text(&place.ctl(&["show", "drops"]));
-        running.stop("-TERM");
-        let said = text(&ping);
-        assert!(said.contains(" 0% packet loss"), "{said}\n{neighbours}\n{drops}");
-        assert!(neighbours.contains("192.0.2.1 "), "{neighbours}");
-    } else {
-        eprintln!("skipped: this kernel has no VLAN interfaces");
+fn kernels_reach_each_other_through_taps_workers_and_a_vlan() {
+    let (Some(near), Some(far)) = (place("near"), place("far")) else { return };
+    assert!(run(
+        "ip",
+        &[
+            "-n", &near.name, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns",
+            &far.name
+        ]
+    ));
+    for place in [&near, &far] {
+        assert!(run("ip", &["-n", &place.name, "link", "set", "wire", "up", "arp", "off"]));
     }
-    run("ip", &["netns", "delete", &host]);
+    let cabled = |vlan: u16| {
+        CONFIG
+            .replace("net_null1", "net_af_packet1,iface=wire")
+            .replace("vlan = 7", &format!("vlan = {vlan}"))
+    };
+    let other_end = |config: String| {
+        config
+            .replace("192.0.2.2/30", "192.0.2.9/30")
+            .replace("192.0.2.1", "192.0.2.2")
+            .replace("192.0.2.9", "192.0.2.1")
+            .replace("address = \"192.0.2.2\"", "address = \"192.0.2.1\"")
+    };
+    let running = near.start(&cabled(7));
+    for (vlan, answered) in [(7, true), (8, false)] {
+        let other = far.start(&other_end(cabled(vlan)));
+        let ping = text(
+            &far.command("ping")
+                .args(["-n", "-c", "3", "-i", "0.2", "-W", "1", "192.0.2.2"])
+                .output()
+                .unwrap(),
+        );
+        let seen = text(&near.ctl(&["show", "neighbours"])) + &text(&near.ctl(&["show", "drops"]));
+        assert_eq!(ping.contains(" 0% packet loss"), answered, "{ping}\n{seen}");
+        assert!(seen.contains(if answered { "192.0.2.1 " } else { "vlan_unknown" }), "{seen}");
+        other.stop("-TERM");
+    }
+    running.stop("-TERM");
 }
