@@ -43,7 +43,7 @@ fn configuration_mistakes_are_named_with_their_line(lab: &Lab) {
         ("ces_id = \"gwa.demo.\"", "ces_id = \"gw a\"", "ces_id"),
         ("port = 48001", "port = 70000", "port"),
         ("[worker]", "[wroker]", "wroker"),
-        ("[worker]", "[worker", "worker"),
+        ("[worker]", "[worker", "unclosed table"),
         ("ca/ca.crt", "ca/none.crt", "none.crt"),
         ("files = [\"hosts.toml\"]", "files = [\"none.toml\"]", "none.toml"),
         ("ca/gwa.demo.key", "ca/gwb.demo.key", "key"),
@@ -190,7 +190,7 @@ fn peer_killed_while_hosts_talk(lab: &Lab) {
     assert!(
         eventually(|| works(lab, "a1", "www.b.demo")),
         "a killed gateway comes back\n{}",
-        lab.log(Realm::A)
+        logs(lab)
     );
     assert!(eventually(|| works(lab, "b1", "a1.a.demo")), "in both directions\n{}", logs(lab));
 }
