@@ -187,11 +187,7 @@ fn peer_killed_while_hosts_talk(lab: &Lab) {
     lab.server("iperf3", "stop");
     lab.server("iperf3", "start");
     lab.start(Realm::B);
-    assert!(
-        eventually(|| works(lab, "a1", "www.b.demo")),
-        "a killed gateway comes back\n{}",
-        logs(lab)
-    );
+    assert!(eventually(|| works(lab, "a1", "www.b.demo")), "a killed gateway comes back\n{}", logs(lab));
     assert!(eventually(|| works(lab, "b1", "a1.a.demo")), "in both directions\n{}", logs(lab));
 }
 
