@@ -112,6 +112,15 @@ impl Tunnels {
         self.entries.get(usize::from(id))
     }
 
+    /// Starts to fetch a tunnel, both lines.
+    #[inline(always)]
+    pub fn prefetch(&self, id: u16) {
+        if let Some(entry) = self.entries.get(usize::from(id)) {
+            machine::prefetch(entry);
+            machine::prefetch(&entry.length);
+        }
+    }
+
     /// Creates or replaces a tunnel.
     pub fn set(&mut self, id: TunnelId, tunnel: &Tunnel, hops: &Hops) {
         self.remove(id);

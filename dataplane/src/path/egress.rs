@@ -2,7 +2,7 @@
 
 use super::icmp::{Error, translate_quoted, write_error};
 use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SPECIAL, SYN};
-use super::{AHEAD, BURST, STAGGER, Settled, behind, fragment, write};
+use super::{AHEAD, BURST, SHORT, STAGGER, Settled, behind, fragment, write};
 use crate::Nanos;
 use crate::binding::Life;
 use crate::frame::{Buffers, Frame};
@@ -36,7 +36,7 @@ impl State {
         for frame in frames.iter().take(AHEAD) {
             frame.prefetch();
         }
-        for step in 0..count + 2 * STAGGER {
+        for step in 0..count + 2 * STAGGER + SHORT {
             if let Some(next) = frames.get(step + AHEAD) {
                 next.prefetch();
             }
@@ -57,7 +57,12 @@ impl State {
                 }
                 frames[number].prefetch_headroom();
             }
-            if let Some(number) = behind(step, 2 * STAGGER, open) {
+            if let Some(number) = behind(step, 2 * STAGGER, open)
+                && let Some(entry) = self.bindings.get(packets[number].slot as usize)
+            {
+                self.tunnels.prefetch(entry.tunnel);
+            }
+            if let Some(number) = behind(step, 2 * STAGGER + SHORT, open) {
                 let (frame, packet) = (&mut frames[number], &packets[number]);
                 verdicts[number] = match self.egress(port, frame, packet, buffers, now, now_s) {
                     Ok(verdict) => verdict,

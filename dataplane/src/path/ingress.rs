@@ -3,7 +3,7 @@
 use super::egress::clamp_segment;
 use super::icmp::{Error, translate_quoted, write_error};
 use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SPECIAL, SYN};
-use super::{AHEAD, BURST, STAGGER, Settled, behind, fragment, write};
+use super::{AHEAD, BURST, SHORT, STAGGER, Settled, behind, fragment, write};
 use crate::Nanos;
 use crate::binding::Life;
 use crate::frame::{Buffers, Frame};
@@ -42,7 +42,7 @@ impl State {
         for frame in frames.iter().take(AHEAD) {
             frame.prefetch();
         }
-        for step in 0..count + 2 * STAGGER {
+        for step in 0..count + STAGGER + SHORT {
             if let Some(next) = frames.get(step + AHEAD) {
                 next.prefetch();
             }
@@ -57,7 +57,13 @@ impl State {
                     Err(verdict) => verdicts[step] = self.settle(verdict),
                 }
             }
-            if let Some(number) = behind(step, 2 * STAGGER, open) {
+            if let Some(number) = behind(step, STAGGER, open)
+                && let Some(entry) = self.bindings.get(packets[number].slot as usize)
+            {
+                self.tunnels.prefetch(entry.tunnel);
+                self.hops.prefetch(entry.neighbour);
+            }
+            if let Some(number) = behind(step, STAGGER + SHORT, open) {
                 let (frame, packet) = (&mut frames[number], &packets[number]);
                 verdicts[number] = match self.ingress(frame, packet, buffers, now, now_s) {
                     Ok(verdict) => verdict,

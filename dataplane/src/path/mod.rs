@@ -45,6 +45,9 @@ const AHEAD: usize = 12;
 /// How many packets lie between a phase and the next: the time of a load from memory, in packets.
 const STAGGER: usize = 12;
 
+/// The same for what is fetched last, the tunnel and the next hop: they are shared by many and mostly near.
+const SHORT: usize = 4;
+
 /// The packet `distance` places before `step`, if there is one that is not settled.
 #[inline(always)]
 fn behind(step: usize, distance: usize, open: u64) -> Option<usize> {
