@@ -60,11 +60,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn hosts(&self) -> u32 {
+    fn hosts(self) -> u32 {
         self.entries.div_ceil(BINDINGS_PER_HOST).clamp(1, HOSTS_MAX)
     }
 
-    fn tunnels(&self) -> u32 {
+    fn tunnels(self) -> u32 {
         u32::from(self.tunnels).clamp(1, self.entries.max(1))
     }
 
@@ -98,11 +98,11 @@ impl Plan {
         if cipher.usable(handle) { handle } else { settings.layout.handle(0, entry, generation + 1) }
     }
 
-    fn host(&self, entry: u32) -> u32 {
+    fn host(self, entry: u32) -> u32 {
         HOSTS + entry % self.hosts()
     }
 
-    fn proxy(&self, entry: u32) -> u32 {
+    fn proxy(self, entry: u32) -> u32 {
         PROXIES + entry / self.hosts()
     }
 
@@ -111,7 +111,7 @@ impl Plan {
         (entry + 1).wrapping_mul(0x9e37_79b1) | 1
     }
 
-    fn tunnel(&self, entry: u32) -> u32 {
+    fn tunnel(self, entry: u32) -> u32 {
         // Not in step with the hosts.
         (entry / 7).wrapping_mul(0x85eb_ca6b) % self.tunnels()
     }

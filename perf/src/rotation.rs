@@ -95,6 +95,8 @@ impl<F: Slot> Rotation<F> {
     /// puts as many back.
     pub fn advance(&mut self, write: impl FnMut(&mut F)) -> &mut Vec<F> {
         let opposite = (self.turn + self.bursts.len() / 2) % self.bursts.len();
+        // Fetched side by side, or else writing would take several times as long as what is measured.
+        self.bursts[opposite].iter().for_each(Frame::prefetch);
         // With a single burst in the circle it is written just before its turn.
         self.bursts[opposite].iter_mut().for_each(write);
         let turn = self.turn;

@@ -238,7 +238,7 @@ impl Packets {
 }
 
 /// What a state of this plan takes of memory: bytes per entry, and on which pages.
-fn tables<C>(plan: &Plan, make: impl FnOnce() -> Result<C, String>) -> Result<(C, f64, usize), String> {
+fn tables<C>(plan: Plan, make: impl FnOnce() -> Result<C, String>) -> Result<(C, f64, usize), String> {
     let settings = plan.settings();
     let small = ces_dataplane::settings::Settings { bindings: 1, ..settings.clone() };
     let bytes = |settings| {
@@ -269,14 +269,14 @@ fn run(arguments: &Arguments, name: Name) -> Result<(), String> {
             (compare(&mut case, &mut calibration), 1, 0.0, 4096, 0.0)
         }
         Name::CesInsert => {
-            let (mut case, bytes, page_size) = tables(&plan, || Insertion::new(plan, arguments.burst))?;
+            let (mut case, bytes, page_size) = tables(plan, || Insertion::new(plan, arguments.burst))?;
             let measured = compare(&mut case, &mut calibration);
             case.check()?;
             (measured, plan.entries, bytes, page_size, case.allocations_per_binding())
         }
         Name::CesEgress | Name::CesIngress | Name::CesLocal => {
             let rotation = packets.rotation()?;
-            let (mut case, bytes, page_size) = tables(&plan, || Path::new(plan, rotation, arguments.burst))?;
+            let (mut case, bytes, page_size) = tables(plan, || Path::new(plan, rotation, arguments.burst))?;
             let measured = compare(&mut case, &mut calibration);
             case.check()?;
             (measured, plan.entries, bytes, page_size, case.allocations_per_packet())
@@ -284,7 +284,7 @@ fn run(arguments: &Arguments, name: Name) -> Result<(), String> {
         Name::CesEgressWorker | Name::CesIngressWorker => {
             let (rotation, pool) = (packets.rotation()?, packets.pool.clone());
             let make = || Turn::new(plan, rotation, arguments.burst, pool);
-            let (mut case, bytes, page_size) = tables(&plan, make)?;
+            let (mut case, bytes, page_size) = tables(plan, make)?;
             let measured = compare(&mut case, &mut calibration);
             case.check()?;
             (measured, plan.entries, bytes, page_size, case.allocations_per_packet())

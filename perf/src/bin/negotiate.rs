@@ -9,6 +9,7 @@ use ces_perf::control::pair::{Connected, Pair};
 use ces_perf::control::realms::{Shape, Side};
 use ces_perf::control::result::{Outcome, Spent, Times, failures};
 use ces_perf::measure::{self, Case, Spread, Totals, WINDOW_MS};
+use ces_perf::memory::Resident;
 use ces_perf::place::{self, Machine};
 use clap::{Parser, ValueEnum};
 use machine::Clock;
@@ -70,13 +71,14 @@ enum Transport {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let machine = Machine::here(); // before the thread is pinned
     let result = match (arguments.mode, arguments.names) {
         (Mode::H2h, _) => h2h(&arguments).map(Some),
         (Mode::Engine, None) => engine(&arguments).map(Some),
         (Mode::Connected, None) => connected(&arguments).map(Some),
         (Mode::Engine | Mode::Connected, Some(names)) => count(&arguments, names).map(|()| None),
     };
-    match result.and_then(|outcome| outcome.map_or(Ok(()), |outcome| say(&arguments, &outcome))) {
+    match result.and_then(|outcome| outcome.map_or(Ok(()), |outcome| say(&arguments, &outcome, &machine))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("negotiate: {error}");
@@ -85,8 +87,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn say(arguments: &Arguments, outcome: &Outcome) -> Result<(), String> {
-    let text = format!("{}{:<12} {}\n", outcome.text(), "machine", Machine::here());
+fn say(arguments: &Arguments, outcome: &Outcome, machine: &Machine) -> Result<(), String> {
+    let text = format!("{}{:<12} {machine}\n", outcome.text(), "machine");
     if arguments.json {
         eprint!("{text}");
         println!("{}", serde_json::to_string(outcome).map_err(|error| error.to_string())?);
@@ -130,6 +132,7 @@ impl Arguments {
             responder: None,
             cycles: None,
             allocations: None,
+            bytes_per_session: None,
         }
     }
 }
@@ -199,7 +202,10 @@ fn ask(
     }
     if load.completed < warm {
         let (failed, trouble) = (failures(&load), driver.trouble());
-        return Err(format!("{} of {warm} names were reached in the warm-up; {failed:?}; {trouble}", load.completed));
+        return Err(format!(
+            "{} of {warm} names were reached in the warm-up; {failed:?}; {trouble}",
+            load.completed
+        ));
     }
     load.reset();
 
@@ -256,6 +262,7 @@ fn engine(arguments: &Arguments) -> Result<Outcome, String> {
         share.cycles = 0;
     }
     let (begin, allocations) = (Instant::now(), machine::allocations::on_this_thread());
+    let memory = Resident::now();
     let rate = machine::cycles_per_second();
     let count = windows(arguments);
     let (mut totals, mut cycles) = (Totals::default(), Vec::with_capacity(count));
@@ -267,6 +274,8 @@ fn engine(arguments: &Arguments) -> Result<Outcome, String> {
     let mut outcome = arguments.outcome(&pair.load, seconds);
     let allocations = machine::allocations::on_this_thread() - allocations;
     outcome.allocations = Some(allocations as f64 / pair.load.completed.max(1) as f64);
+    let bytes = Resident::now().bytes_since(&memory) as f64 / pair.load.completed.max(1) as f64;
+    outcome.bytes_per_session = Some(bytes.round());
     outcome.cycles = Some(Spread::of(&cycles).rounded(0));
     outcome.initiator = Spent::of(pair.shares[0].cycles as f64, pair.load.completed);
     outcome.responder = Some(Spent::of(pair.shares[1].cycles as f64, pair.load.completed));

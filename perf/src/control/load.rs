@@ -110,10 +110,11 @@ impl Load {
 
 /// Whether an answer carries an address; otherwise its response code (RFC 1035 §4.1.1).
 fn verdict(answer: &[u8]) -> Result<(), u8> {
-    match answer {
-        [_, _, _, flags, _, _, a, b, ..] if flags & 15 == 0 && (*a, *b) != (0, 0) => Ok(()),
-        [_, _, _, flags, ..] => Err(flags & 15),
-        _ => Err(1),
+    let [_, _, _, flags, _, _, a, b, ..] = answer else { return Err(1) };
+    match (flags & 15, a, b) {
+        (0, 0, 0) => Err(0),
+        (0, ..) => Ok(()),
+        (code, ..) => Err(code),
     }
 }
 

@@ -42,9 +42,9 @@ pub struct Node {
     hosts: u32,
 }
 
-fn gateway(side: Side, shape: &Shape, seed: u8, now: u64) -> Result<(Gateway, Platform), String> {
-    let settings = realms::settings(side, shape)?;
-    let (registry, policies) = realms::registry(side, shape, &settings)?;
+fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Gateway, Platform), String> {
+    let settings = realms::settings(side, &shape)?;
+    let (registry, policies) = realms::registry(side, &shape, &settings)?;
     let platform = Platform {
         workers: 1,
         bindings_per_worker: SESSIONS,
@@ -70,9 +70,9 @@ fn gateway(side: Side, shape: &Shape, seed: u8, now: u64) -> Result<(Gateway, Pl
 impl Node {
     /// A gateway. The initiator's resolver is answered by a name server that serves the responder's zone.
     pub fn new(side: Side, shape: &Shape, now: u64) -> Result<Self, String> {
-        let (gateway_made, platform) = gateway(side, shape, side as u8 + 1, now)?;
+        let (gateway_made, platform) = gateway(side, *shape, side as u8 + 1, now)?;
         let world = match side {
-            Side::Initiator => Some(Box::new(gateway(Side::Responder, shape, 9, now)?.0)),
+            Side::Initiator => Some(Box::new(gateway(Side::Responder, *shape, 9, now)?.0)),
             Side::Responder => None,
         };
         let port = |side, mac, address, prefix| dataplane::PortSettings {

@@ -36,7 +36,7 @@ impl Side {
     /// Where it listens.
     pub const fn endpoint(self) -> Ipv4Addr {
         match self {
-            Side::Initiator => Ipv4Addr::new(127, 0, 0, 1),
+            Side::Initiator => Ipv4Addr::LOCALHOST,
             Side::Responder => Ipv4Addr::new(127, 0, 0, 2),
         }
     }

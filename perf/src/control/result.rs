@@ -87,6 +87,10 @@ pub struct Outcome {
     /// Allocations for each name, both sides together, where they share a thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocations: Option<f64>,
+    /// Bytes that a session keeps, both sides together, where they share a process and nothing else grows. The worker's
+    /// tables are not in it: they are as large from the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_session: Option<f64>,
 }
 
 /// The names of response codes (RFC 6895 §2.3), and 16 for no answer.
@@ -155,9 +159,13 @@ impl Outcome {
         if let Some(allocations) = self.allocations {
             lines.push(("allocations", format!("{allocations:.1} each")));
         }
+        if let Some(bytes) = self.bytes_per_session {
+            lines.push(("memory", format!("{bytes:.0} bytes a session, both sides together")));
+        }
         if let Some(reference) = reference(self) {
             lines.push(("reference", format!("the Aalto implementation on such a machine: {reference}")));
         }
-        lines.into_iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+        let lines: Vec<_> = lines.into_iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+        lines.concat()
     }
 }
