@@ -6,7 +6,8 @@ mod common;
 
 use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, TraceFilter, Tunnel,
+    TunnelId,
 };
 use ces_dataplane::path::process_burst;
 use ces_dataplane::state::State;
@@ -276,7 +277,7 @@ proptest! {
     ) {
         let mut gateway = everything();
         if traced {
-            gateway.command(Command::Trace(Default::default(), 5));
+            gateway.command(Command::Trace(TraceFilter::default(), 5));
         }
         for (port, frame) in frames {
             let before = gateway.state.counters.clone();

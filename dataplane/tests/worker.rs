@@ -149,7 +149,7 @@ fn malformed_injected_frames_are_counted_drops() {
 #[test]
 fn injected_frame_without_a_buffer_is_a_counted_drop() {
     let mut lab = Lab::plain(Gateway(0));
-    for _ in 0..POOL + 1 {
+    for _ in 0..=POOL {
         assert!(lab.control.inject.push_with(|slot| (slot.port, slot.length) = (INSIDE, 60)));
     }
     while lab.turn() {}
@@ -250,9 +250,9 @@ fn packets_reach_the_worker_that_owns_their_host() {
         assert!(labs[0].inside.send_bytes(&Gateway(0).from_address(Ipv4Addr::new(10, 0, 0, 100 + host))));
     }
     for _ in 0..4 {
-        labs.iter_mut().for_each(|lab| {
+        for lab in &mut labs {
             lab.turn();
-        });
+        }
     }
     let counters = [labs[0].counters(), labs[1].counters()];
     assert!(

@@ -137,7 +137,7 @@ impl State {
         now: Nanos,
     ) -> Settled<Verdict> {
         let mut slot = packet.slot;
-        if !self.bindings.get(slot as usize).is_some_and(|entry| entry.near == packet.key) {
+        if self.bindings.get(slot as usize).is_none_or(|entry| entry.near != packet.key) {
             slot = self.egress_miss(port, frame, packet, now)?;
         }
         let entry = self.bindings[slot as usize];

@@ -308,10 +308,8 @@ fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
     match ip.first_chunk::<PLAIN>() {
         // No options, no fragment, UDP to the port of VXLAN: nearly every packet.
         Some(headers)
-            if headers[0] == 0x45
+            if headers.first_chunk().is_some_and(ipv4::is_plain)
                 && u16::from_be_bytes([headers[2], headers[3]]) >= PLAIN as u16
-                && headers[6] & 0x3f == 0
-                && headers[7] == 0
                 && headers[9] == ipv4::UDP
                 && headers[22..24] == vxlan::PORT.to_be_bytes() =>
         {

@@ -91,9 +91,7 @@ impl Packet {
         self.l3 = l3 as u16;
         match ip.first_chunk::<{ ipv4::LENGTH }>() {
             // No options, and no fragment: nearly every packet.
-            Some(header) if header[0] == 0x45 && header[6] & 0x3f == 0 && header[7] == 0 => {
-                self.parse_plain(ip, header)
-            }
+            Some(header) if ipv4::is_plain(header) => self.parse_plain(ip, header),
             _ => self.parse_any(ip),
         }
     }

@@ -204,6 +204,13 @@ pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, Dr
     })
 }
 
+/// Whether a header is of version 4 and has no options, and its packet is no fragment.
+#[inline(always)]
+pub const fn is_plain(header: &[u8; LENGTH]) -> bool {
+    // The upper two bits of the fragment word are a reserved one and "don't fragment".
+    header[0] == 0x45 && u16::from_be_bytes([header[6], header[7]]) << 2 == 0
+}
+
 /// Two addresses as they stand in a header, one after the other.
 #[inline(always)]
 pub const fn pair(source: u32, destination: u32) -> u64 {

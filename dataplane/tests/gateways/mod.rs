@@ -3,6 +3,7 @@
 //! Both realms use the same private addresses. The frames of the hosts are built and read here byte by byte, so that the
 //! packet path is not its own judge.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::wrong_self_convention, reason = "packets come from a host, not conversions")]
 
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
