@@ -325,6 +325,12 @@ impl Engine {
         peers
     }
 
+    /// Whether C2C with a peer stands. While it does not, the peer may have lost what was agreed: ask again
+    /// ([`Engine::negotiate`]) instead of relying on a session with it.
+    pub fn is_connected(&self, ces_id: &str) -> bool {
+        self.peer_ids.get(ces_id).is_some_and(|peer| self.is_up(*peer))
+    }
+
     /// A session by its local tag.
     pub fn session(&self, local_tag: u32) -> Option<&H2hSession> {
         self.sessions.get(&local_tag).map(|entry| &entry.session)

@@ -7,7 +7,7 @@ use crate::log::{Entry, Level};
 use crate::names::Name;
 use crate::network;
 use crate::output::QueryToken;
-use crate::session::Phase;
+use crate::session::{Phase, Reach};
 use ces_cetp::engine::{Asked, Direction, H2hRequest};
 use ces_dataplane::tag::Handle;
 use ces_dns::answer::{self, Answer, Voice};
@@ -92,9 +92,13 @@ impl Gateway {
     fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
         let Some(host) = self.core.hosts.get(id) else { return };
         match host.links.get(name).copied() {
-            Some(Link::Up(handle)) => self.answer_connected(handle, false, &query, token),
+            Some(Link::Up(handle)) if !self.is_away(handle) => {
+                self.answer_connected(handle, false, &query, token);
+            }
             Some(Link::Asking(pending)) => self.join(pending, query, token),
-            None => {
+            // A peer without connection may have restarted and lost its side: it is asked again. If it has not, or cannot
+            // be reached, the engine answers with the session that stands.
+            Some(Link::Up(_)) | None => {
                 let question = Question::new(query.name.clone(), RecordType::NAPTR);
                 let Some(pending) = self.wait(query.transport, token, &query) else { return };
                 let remote: Arc<str> = name.into();
@@ -113,6 +117,13 @@ impl Gateway {
                 self.resolver.query(question, patience, pending, self.core.now);
             }
         }
+    }
+
+    /// Whether a binding's peer has lost all its connections.
+    fn is_away(&self, handle: Handle) -> bool {
+        self.core.slots.get(handle).is_some_and(|session| {
+            matches!(session.reach, Reach::Tunnel { .. }) && !self.engine.is_connected(&session.peer)
+        })
     }
 
     /// One more who asks for what is being asked already.

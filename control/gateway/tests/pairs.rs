@@ -327,6 +327,25 @@ fn a_restarted_gateway_finds_together_with_its_peer_again() {
 }
 
 #[test]
+fn the_name_of_a_restarted_peer_is_negotiated_anew() {
+    let mut lab = Lab::new();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.address(0, H2, "h2.b.demo").unwrap();
+    lab.kill(1);
+    lab.restart(1, &realm("b.demo"));
+    lab.advance(S);
+    // The session still stands here, but nobody is connected to its peer: the answer is not taken from it.
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    let (_, a) = lab.binding(0, H1, proxy).unwrap();
+    let Far::Tunnel { remote_tag, .. } = a.far else { panic!() };
+    let now = lab.now;
+    assert!(lab.nodes[1].gateway.bindings(now).iter().any(|binding| binding.tag == remote_tag));
+    // What else there was with the peer of before has ended.
+    let left = lab.nodes[0].gateway.bindings(now);
+    assert!(!left.iter().any(|binding| &*binding.remote == "h2.b.demo."), "{left:?}");
+}
+
+#[test]
 fn a_reload_keeps_what_is_allowed_and_ends_the_rest() {
     let mut lab = Lab::new();
     lab.address(0, H1, "h1.b.demo").unwrap();

@@ -57,7 +57,6 @@ impl Engine {
         }
         if let Some(session) = known.and_then(|state| state.session).and_then(|tag| self.sessions.get(&tag))
             && self.is_up(peer)
-            && self.peers.get(&peer).is_some_and(|peer| peer.incarnation == session.incarnation)
         {
             self.counters.connected += 1;
             let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
@@ -294,12 +293,10 @@ impl Engine {
     ) {
         let is_empty = info.value.as_ref().is_none_or(Value::is_empty);
         let Some(pair) = self.negotiations.get(&id.0).map(|entry| &entry.pair) else { return };
-        let incarnation = self.peers.get(&pair.peer).map_or(0, |peer| peer.incarnation);
         let old = self.pairs.get(pair as &dyn PairRef).and_then(|state| state.session);
-        let old = old.and_then(|tag| self.sessions.get_mut(&tag)).filter(|_| is_empty);
+        let old = old.and_then(|tag| self.sessions.get(&tag)).filter(|_| is_empty);
         match old {
             Some(old) => {
-                old.incarnation = incarnation;
                 let kept = Reservation { tag: old.session.local_tag, proxy: old.session.proxy };
                 self.unreserve(realm, id);
                 self.finish(realm, id, Ok(kept), now);

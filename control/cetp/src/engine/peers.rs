@@ -55,8 +55,6 @@ pub(super) struct Peer {
     pub(super) owed: Vec<(u32, u32)>,
     /// Rises with each C2C: a session of an older one may be asked for again.
     pub(super) epoch: u32,
-    /// Rises when the peer shows to have restarted, since its tunnel ids changed: older sessions are dead over there.
-    pub(super) incarnation: u32,
     /// The tunnel ids that it last told, by encapsulation.
     pub(super) tunnel_ids: [Option<u32>; 3],
 }
@@ -107,7 +105,6 @@ impl Engine {
             sessions: FxHashSet::default(),
             owed: Vec::new(),
             epoch: 0,
-            incarnation: 0,
             tunnel_ids: [None; 3],
         };
         self.peers.insert(self.next_peer, peer);
@@ -206,9 +203,6 @@ impl Engine {
         for (encapsulation, id) in terms.tunnel_ids() {
             entry.tunnel_ids[encapsulation as usize] = Some(id);
         }
-        if restarted {
-            entry.incarnation = entry.incarnation.wrapping_add(1);
-        }
         match entry.c2c.take() {
             Some(old) if !restarted && old.role != role && now.saturating_sub(old.since) <= overlap => {
                 let initiator_wins = if own_first { Role::Initiator } else { Role::Responder };
@@ -233,6 +227,7 @@ impl Engine {
         }
         self.outputs.push_back(Output::PeerUp { ces_id, role });
         if restarted {
+            self.end_lost_sessions(peer);
             // What was open long before the restart leads nowhere; the transport may take minutes to notice.
             let margin = u64::from(self.settings.limits.connect_ms) * MS;
             let open = self.peers.get(&peer).map(|entry| entry.conns.clone()).unwrap_or_default();
@@ -241,6 +236,17 @@ impl Engine {
             let old: Vec<ConnId> = open.into_iter().filter(is_old).collect();
             for id in old {
                 self.close(realm, id, Failure::Lost, now);
+            }
+        }
+    }
+
+    /// The peer has restarted: its side of every session is gone, and what our hosts send into them is lost. They are
+    /// told to the peer all the same, in case it only drew other tunnel ids and would refuse the same pairs as duplicates.
+    fn end_lost_sessions(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get(&peer) else { return };
+        for tag in entry.sessions.iter().copied().collect::<Vec<_>>() {
+            if let Some(session) = self.session_down(tag, DownReason::Replaced) {
+                self.owe_end(peer, (tag, session.session.remote_tag));
             }
         }
     }

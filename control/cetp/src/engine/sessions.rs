@@ -80,7 +80,6 @@ pub(super) struct Session {
     pub(super) session: H2hSession,
     pub(super) peer: PeerId,
     pub(super) epoch: u32,
-    pub(super) incarnation: u32,
     /// When the peer's side has ended at the latest, if nothing else ends it.
     pub(super) peer_until: Nanos,
 }
@@ -106,12 +105,10 @@ impl Engine {
             && self.sessions.len() < self.settings.limits.sessions as usize
     }
 
-    /// The session of a pair, unless the peer is known to have lost it.
+    /// The session of a pair.
     pub(super) fn living_session(&self, pair: &Pair) -> Option<Reservation> {
         let tag = self.pairs.get(pair as &dyn PairRef)?.session?;
-        let entry = self.sessions.get(&tag)?;
-        let is_alive = self.peers.get(&pair.peer)?.incarnation == entry.incarnation;
-        is_alive.then_some(Reservation { tag, proxy: entry.session.proxy })
+        Some(Reservation { tag, proxy: self.sessions.get(&tag)?.session.proxy })
     }
 
     /// Puts a session up, in the place of an older one for the same pair. False if the peer is not up.
@@ -142,7 +139,7 @@ impl Engine {
             carry: terms.carry,
             role: pair.role,
         };
-        let (epoch, incarnation) = (peer.epoch, peer.incarnation);
+        let epoch = peer.epoch;
         let lifetime = if terms.peer_told_ttl { terms.hard_ttl_s } else { self.settings.limits.dp_ttl_max_s };
         let old = self.pairs.get(pair as &dyn PairRef).and_then(|state| state.session);
         if let Some(old) = old {
@@ -156,7 +153,7 @@ impl Engine {
         let peer_until = now + u64::from(lifetime) * S;
         self.outputs.push_back(Output::H2hUp { session: session.clone() });
         self.sessions
-            .insert(reservation.tag, Session { session, peer: pair.peer, epoch, incarnation, peer_until });
+            .insert(reservation.tag, Session { session, peer: pair.peer, epoch, peer_until });
         true
     }
 
@@ -195,14 +192,18 @@ impl Engine {
     /// Terminates a session at the peer, now or when it is up again.
     pub(super) fn tell_end(&mut self, peer: PeerId, (local_tag, remote_tag): (u32, u32)) {
         let Some(conn) = self.pick_conn(peer) else {
-            if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.owed.len() < MAX_OWED) {
-                peer.owed.push((local_tag, remote_tag));
-            }
-            return;
+            return self.owe_end(peer, (local_tag, remote_tag));
         };
         let mut out = Writer::new(local_tag, remote_tag);
         out.terminate(Layer::H2h, None);
         self.send(conn, out.finish());
+    }
+
+    /// Remembers to tell the peer of an ended session once C2C with it is up.
+    pub(super) fn owe_end(&mut self, peer: PeerId, tags: (u32, u32)) {
+        if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.owed.len() < MAX_OWED) {
+            peer.owed.push(tags);
+        }
     }
 
     /// The owner's binding ended by itself. If the peer's may live on, that is remembered: it would refuse the same
