@@ -1,4 +1,9 @@
 //! What surrounds the engines: the configuration, the control loop, sockets, the shadow TAPs, and what an operator sees.
+//!
+//! Read in this order: [`config`] (what can be said), [`daemon`] (how it starts, its loop), [`fleet`] (the workers seen from
+//! here), then whom the loop serves: [`datagram`] and [`dns_tcp`] (questions), [`upstream`] (resolvers), [`peering`] and
+//! [`tls`] (other gateways), [`tap`] and [`netlink`] (the kernel), [`admin`], [`metrics`] and [`log`] (the operator). What
+//! they share is small: [`stream`], [`slots`], [`tokens`].
 #![forbid(unsafe_code)]
 
 pub mod admin;

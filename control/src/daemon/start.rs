@@ -176,11 +176,14 @@ fn eal(config: &Config, control_core: usize) -> Result<Eal, StartError> {
     };
     let devices = config.port.iter().map(|port| port.device.clone()).collect();
     Eal::start(&Options { memory, core: control_core, devices, extra: Vec::new() })
-        .map_err(|error| StartError::Dpdk(error, memory_hint(config)))
+        .map_err(|error| refused(config, error))
 }
 
-fn memory_hint(config: &Config) -> &'static str {
-    if config.memory.huge_pages { "" } else { " (without huge pages, memory.mib says how much there is)" }
+/// What DPDK says, with the key to look at where memory is what it lacks.
+fn refused(config: &Config, error: dpdk::Error) -> StartError {
+    let memory = matches!(error, dpdk::Error::Pool { .. } | dpdk::Error::Start { .. });
+    let hint = if memory && !config.memory.huge_pages { " (memory.mib says how much there is)" } else { "" };
+    StartError::Dpdk(error, hint)
 }
 
 fn port_config(config: &Config, port: &Port) -> PortConfig {
@@ -243,8 +246,8 @@ impl Daemon {
         let devices: Vec<_> =
             config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
         let workers = config.worker.cores.len() as u16;
-        let (ports, shares) = start_ports(&eal, &devices, workers)
-            .map_err(|error| StartError::Dpdk(error, memory_hint(&config)))?;
+        let (ports, shares) =
+            start_ports(&eal, &devices, workers).map_err(|error| refused(&config, error))?;
         let dpdk = |error| StartError::Dpdk(error, "");
         let macs = ports.iter().map(dpdk::Port::mac).collect::<Result<Vec<_>, _>>().map_err(dpdk)?;
         let drivers = ports.iter().map(dpdk::Port::driver).collect::<Result<Vec<_>, _>>().map_err(dpdk)?;
