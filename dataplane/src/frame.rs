@@ -45,7 +45,7 @@ pub trait Buffers<F: Frame> {
 }
 
 /// Headroom in bytes that the path needs ahead of a received frame: the largest outer header (Ethernet with a VLAN tag
-/// 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14 = 68) and an ICMP error's own headers (28), less nothing.
+/// 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14 = 68) and the headers of an ICMP error (28).
 pub const HEADROOM: usize = 96;
 
 /// A frame in a fixed array, for tests, the memory back end and fuzzing.
