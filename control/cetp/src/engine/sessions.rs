@@ -152,8 +152,7 @@ impl Engine {
         }
         let peer_until = now + u64::from(lifetime) * S;
         self.outputs.push_back(Output::H2hUp { session: session.clone() });
-        self.sessions
-            .insert(reservation.tag, Session { session, peer: pair.peer, epoch, peer_until });
+        self.sessions.insert(reservation.tag, Session { session, peer: pair.peer, epoch, peer_until });
         true
     }
 
