@@ -8,6 +8,7 @@ use ces_control::tokens::Owner;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// An engine that remembers what it is told, and answers with what it is set to.
@@ -117,8 +118,9 @@ fn credentials(names: &[&str]) -> Vec<Credentials> {
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
-    let directory =
-        std::env::temp_dir().join(format!("ces-peering-{}-{}", std::process::id(), names.join("")));
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("ces-peering-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let write = |name: &str, text: &str| {
         std::fs::write(directory.join(name), text).unwrap();
