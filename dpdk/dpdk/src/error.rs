@@ -28,7 +28,7 @@ pub enum Error {
     /// A packet pool could not be made.
     #[error(
         "no memory for a pool of {frames} packet buffers ({mib} MiB): {reason}; \
-         raise vm.nr_hugepages, or memory_mib without huge pages"
+         raise vm.nr_hugepages, or memory.mib without huge pages"
     )]
     Pool {
         /// Buffers asked for.
