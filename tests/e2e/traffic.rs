@@ -26,7 +26,9 @@ pub const CASES: &[Case] = &[
 
 fn ping_both_ways(lab: &Lab) {
     lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
     lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+    lab.reach("b1", "a1.a.demo");
     lab.run("b1", "ping -n -c 3 -i 0.2 -W 5 a1.a.demo").says(" 0% packet loss");
 }
 
@@ -97,6 +99,7 @@ fn datagram_there_and_back(lab: &Lab) {
 fn fragments_there_and_back(lab: &Lab) {
     lab.gateways(&[]);
     for size in [1473, 4000, 8000] {
+        lab.reach("a1", "www.b.demo");
         lab.run("a1", &format!("ping -n -c 3 -i 0.2 -W 5 -s {size} www.b.demo")).says(" 0% packet loss");
     }
 }
@@ -142,6 +145,7 @@ fn too_large_for_the_tunnel_is_answered(lab: &Lab) {
     lab.gateways(&[]);
     // RFC 1191 §4: the MTU of what fits: 1500 less the outer IPv4 20, UDP 8, VXLAN 8 and inner Ethernet 14.
     assert_eq!(told_mtu(lab, "a1", "www.b.demo", 1500), Some(1450));
+    lab.reach("a1", "www.b.demo");
     lab.run("a1", "ping -n -c 2 -i 0.2 -W 5 -M do -s 1422 www.b.demo").says(" 0% packet loss");
     lab.run("a1", "ip route flush cache");
 }
@@ -181,6 +185,7 @@ fn narrow_path_is_found(lab: &Lab) {
 
 fn two_hosts_of_one_realm(lab: &Lab) {
     lab.gateways(&[]);
+    lab.reach("a2", "a1.a.demo");
     lab.run("a2", "ping -n -c 3 -i 0.2 -W 5 a1.a.demo").says(" 0% packet loss");
     let server = lab.background(
         "a1",
@@ -216,6 +221,9 @@ fn slow_service_is_slow(lab: &Lab) {
 
 fn many_pairs_at_once(lab: &Lab) {
     lab.gateways(&[]);
+    for (host, name) in [("a1", "b1.b.demo"), ("a2", "b2.b.demo"), ("b1", "a1.a.demo")] {
+        lab.reach(host, name);
+    }
     let one = lab.background("a1", "ping -n -c 20 -i 0.05 -W 5 b1.b.demo");
     let two = lab.background("a2", "ping -n -c 20 -i 0.05 -W 5 b2.b.demo");
     let three = lab.background("b1", "ping -n -c 20 -i 0.05 -W 5 a1.a.demo");
