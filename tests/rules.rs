@@ -26,6 +26,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("ces-dns", &[]),
     ("ces-gateway", &["ces-cetp", "ces-dns", "ces-dataplane"]),
     ("ces-control", &["ces-cetp", "ces-dns", "ces-gateway", "ces-dataplane", "dpdk", "machine"]),
+    ("ces-load", &["ces-dataplane", "dpdk", "machine"]),
     ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
     ("ces-tests", &[]),
 ];

@@ -1,0 +1,8 @@
+//! cesload: a traffic generator and sink on DPDK ports.
+//!
+//! A **profile** says what is sent. An **engine** sends it for a while at a given load, and counts what comes back: that is a
+//! **trial**. A **search** runs trials until it knows a rate; a **mode** is a search with its criterion; a **report** tells.
+
+#![forbid(unsafe_code)]
+
+pub mod trial;

@@ -1,0 +1,256 @@
+//! A trial: a load offered for a while, and what became of it.
+//!
+//! What searches and modes run on. They see no port and no packet, so they are tested on a device that is made of arithmetic.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::time::Duration;
+
+/// What a load counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Packets that are sent; each should be received once.
+    Packets,
+    /// Sessions that are begun; each should be set up, used and ended.
+    Sessions,
+}
+
+/// What became of packets or sessions. Sums over streams, threads and time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Sent, or begun.
+    pub sent: u64,
+    /// Bytes sent, as Ethernet frames with their FCS.
+    pub sent_bytes: u64,
+    /// Received, each counted once; or completed.
+    pub received: u64,
+    /// Bytes received, as Ethernet frames with their FCS.
+    pub received_bytes: u64,
+    /// Received again.
+    pub duplicated: u64,
+    /// Received after one that was sent later (RFC 4737 §3).
+    pub reordered: u64,
+    /// Received so late that it cannot be told whether it is a duplicate: outside the flow's window. Not in `received`.
+    pub stale: u64,
+    /// Received where it does not belong: at the wrong port, or with another length than it should have.
+    pub misplaced: u64,
+}
+
+impl Counts {
+    /// Adds what another thread or stream counted.
+    pub fn add(&mut self, other: &Counts) {
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.stale += other.stale;
+        self.misplaced += other.misplaced;
+    }
+
+    /// Sent and not received, or begun and not completed.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+
+    /// Lost of sent; zero if nothing was sent.
+    pub fn loss_ratio(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { self.lost() as f64 / self.sent as f64 }
+    }
+}
+
+/// One stream's share of a trial.
+#[derive(Clone, Debug)]
+pub struct StreamTrial {
+    /// Its name in the profile.
+    pub name: String,
+    /// What became of it, its probes included.
+    pub counts: Counts,
+    /// Delay of its probes in nanoseconds, from just before the port took the packet until it was polled.
+    pub latency_ns: Histogram<u64>,
+}
+
+/// A slice of a trial's time, for plots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Interval {
+    /// Its end, in seconds since the trial's start.
+    pub end_s: f64,
+    /// Its length in seconds.
+    pub length_s: f64,
+    /// What was sent and received in it. Loss cannot be told for an interval: packets are still under way at its end.
+    pub counts: Counts,
+}
+
+/// A finished trial, or what there was of it when it failed.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What the numbers count.
+    pub unit: Unit,
+    /// What was asked for, a second; `None` = as fast as it goes.
+    pub asked_per_second: Option<f64>,
+    /// How long was sent, in seconds, without the wait for the last packets.
+    pub seconds: f64,
+    /// Sum of all streams.
+    pub counts: Counts,
+    /// Each stream.
+    pub streams: Vec<StreamTrial>,
+    /// The trial in slices.
+    pub intervals: Vec<Interval>,
+    /// Frames received without our signature: ARP, neighbours' chatter.
+    pub foreign: u64,
+    /// Frames of an earlier trial.
+    pub late: u64,
+    /// Packets that the ports' own counters say they dropped at the generator: it, not the device, was too slow.
+    pub missed_by_generator: u64,
+    /// What a reader of the numbers has to know, in a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Trial {
+    /// What was really sent, a second.
+    pub fn sent_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.counts.sent as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// What came back, a second.
+    pub fn received_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.counts.received as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Sent of asked; 1 if all that was asked for could be sent. Below 1 the ports or the generator are the limit.
+    pub fn reached(&self) -> f64 {
+        match self.asked_per_second {
+            Some(asked) if asked > 0.0 && self.seconds > 0.0 => (self.sent_per_second() / asked).min(1.0),
+            _ => 1.0,
+        }
+    }
+
+    /// Delay of all probes, in nanoseconds.
+    pub fn latency_ns(&self) -> Histogram<u64> {
+        let mut sum = latency_histogram();
+        for stream in &self.streams {
+            // Both have the same bounds, so that this cannot fail.
+            let _ = sum.add(&stream.latency_ns);
+        }
+        sum
+    }
+}
+
+/// Delays up to a minute, to three digits: about 200 kB.
+pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// An empty histogram of delays in nanoseconds. Longer ones count as [`LATENCY_MAX_NS`].
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds are constants that fit")
+}
+
+/// What a trial tells while it runs, a few times a second, on the thread that runs it (never on a generator's core).
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Seconds since its start.
+    pub elapsed_s: f64,
+    /// Seconds that it will take.
+    pub total_s: f64,
+    /// What there is so far.
+    pub counts: Counts,
+}
+
+/// What the watcher wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Go on.
+    Continue,
+    /// End the trial now: it is reported as far as it went.
+    Stop,
+}
+
+/// A trial that did not go well.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    /// Why, as a sentence for the user: which port, what happened.
+    pub why: String,
+    /// What was measured so far.
+    pub partial: Option<Box<Trial>>,
+}
+
+/// Something that can run trials: the engine of streams, the engine of sessions, or a device made of arithmetic in tests.
+pub trait Trials {
+    /// What its loads count.
+    fn unit(&self) -> Unit;
+
+    /// The most that the ports can carry a second by their link speed; `None` if they do not say.
+    fn line_rate(&self) -> Option<f64>;
+
+    /// Offers `per_second` (`None`: as fast as it goes) for `duration`, waits for the last packets, and tells what became of it.
+    fn run(
+        &mut self,
+        per_second: Option<f64>,
+        duration: Duration,
+        watch: &mut dyn FnMut(Progress) -> Watch,
+    ) -> Result<Trial, Failure>;
+}
+
+/// A step of the session ladder: so many sessions opened, kept open and used.
+#[derive(Clone, Debug)]
+pub struct Rung {
+    /// Sessions that should be open at once.
+    pub wanted: u64,
+    /// Sessions that were.
+    pub opened: u64,
+    /// Opening them: sessions a second, delays, losses.
+    pub opening: Trial,
+    /// Packets through all of them in turn, while they were open.
+    pub holding: Option<Trial>,
+    /// Sessions that still answered at the end.
+    pub alive: u64,
+}
+
+/// Something that can climb the session ladder.
+pub trait Ladder {
+    /// Opens `sessions` at `open_per_second`, sends through all of them for `hold`, and ends them.
+    fn climb(
+        &mut self,
+        sessions: u64,
+        open_per_second: Option<f64>,
+        hold: Duration,
+        watch: &mut dyn FnMut(Progress) -> Watch,
+    ) -> Result<Rung, Failure>;
+
+    /// The most sessions that the profile's addresses and ports allow.
+    fn sessions_max(&self) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_is_what_was_sent_and_not_received() {
+        let counts = Counts { sent: 1000, received: 999, duplicated: 5, ..Counts::default() };
+        assert_eq!(counts.lost(), 1);
+        assert!((counts.loss_ratio() - 0.001).abs() < 1e-12);
+        assert!(Counts::default().loss_ratio().abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_shows() {
+        let mut trial = Trial {
+            unit: Unit::Packets,
+            asked_per_second: Some(1000.0),
+            seconds: 2.0,
+            counts: Counts { sent: 1000, received: 1000, ..Counts::default() },
+            streams: Vec::new(),
+            intervals: Vec::new(),
+            foreign: 0,
+            late: 0,
+            missed_by_generator: 0,
+            notes: Vec::new(),
+        };
+        assert!((trial.reached() - 0.5).abs() < 1e-9);
+        trial.asked_per_second = None;
+        assert!((trial.reached() - 1.0).abs() < 1e-9);
+    }
+}
