@@ -285,17 +285,17 @@ fn deliver<F: Frame>(frame: &mut F, packet: &Packet, near: u64, hop: &Hop) -> Se
 
 /// What the outer headers of a tunnel packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Unwrapped {
+pub struct Unwrapped {
     /// Source and destination.
-    outer: u64,
+    pub outer: u64,
     /// Encapsulation and id.
-    inbound: u64,
+    pub inbound: u64,
     /// Where the inner IPv4 packet begins in the frame.
-    inner: usize,
+    pub inner: usize,
     /// Where the outer one ends.
-    end: usize,
+    pub end: usize,
     /// DSCP and ECN.
-    tos: u8,
+    pub tos: u8,
 }
 
 /// Bytes from the outer IPv4 header to the inner one in VXLAN without options.
@@ -303,7 +303,7 @@ const PLAIN: usize = ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH + ethernet::LENG
 
 /// Looks through the outer headers of the packet at `l3`; `None` if it is no tunnel packet.
 #[inline(always)]
-fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
+pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
     let ip = data.get(l3..).ok_or(DropReason::Truncated)?;
     match ip.first_chunk::<PLAIN>() {
         // No options, no fragment, UDP to the port of VXLAN: nearly every packet.

@@ -23,8 +23,9 @@ mod outer;
 mod own;
 pub mod packet;
 mod trace;
-mod write;
+pub mod write;
 
+pub use ingress::{Unwrapped, unwrap};
 pub(crate) use trace::Trace;
 
 use crate::Nanos;

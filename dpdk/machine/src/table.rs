@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The size of a huge page in bytes, on x86-64 and on arm64 with 4 KiB pages.
 pub const HUGE_PAGE: usize = 2 << 20;
@@ -34,6 +35,14 @@ impl fmt::Display for Pages {
             Pages::Base => "ordinary pages",
         })
     }
+}
+
+/// Whether huge pages are asked for.
+static HUGE: AtomicBool = AtomicBool::new(true);
+
+/// From here on this process's tables take ordinary pages, also where huge ones could be had: to measure what those bring.
+pub fn ordinary_pages_only() {
+    HUGE.store(false, Ordering::Relaxed);
 }
 
 /// A fixed number of `T` in one block of memory, aligned to a page.
@@ -151,7 +160,8 @@ impl Mapping {
         }
         let length = bytes.next_multiple_of(HUGE_PAGE);
         // The kernel reserves huge pages when it maps, so a table that was mapped can be touched.
-        if let Ok(start) = map(length, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
+        let huge = HUGE.load(Ordering::Relaxed);
+        if huge && let Ok(start) = map(length, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
             return Ok(Self { start, length, aligned: start, pages: Pages::Huge });
         }
         // Ordinary memory is not reserved: what is too much would be found out by the OOM killer, hence the question.
@@ -164,6 +174,10 @@ impl Mapping {
                 available >> 20
             );
             return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
+        }
+        if !huge {
+            let start = map(length, 0)?;
+            return Ok(Self { start, length, aligned: start, pages: Pages::Base });
         }
         let padded = length + HUGE_PAGE;
         let start = map(padded, 0)?;
