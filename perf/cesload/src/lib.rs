@@ -5,4 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod observer;
+pub mod search;
 pub mod trial;

@@ -1,0 +1,212 @@
+//! The Controller of draft-ietf-bmwg-mlrsearch §4.8.2: a state machine without I/O and clock. It says which trial is next,
+//! is told what became of it, and knows the results at any time.
+
+use super::goal::Goal;
+use super::load::{Bounds, Class, Load, Outcome, Outcomes, classify_by, conditional_throughput};
+use super::selector::{Range, Selector};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Within what to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Min Load, a second. If it is an upper bound, the goal has no lower bound.
+    pub min_per_second: f64,
+    /// Max Load, a second.
+    pub max_per_second: f64,
+    /// The search ends after this time with what it has.
+    pub total: Duration,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// Run this trial.
+    Trial {
+        /// Trial Load, a second.
+        per_second: f64,
+        /// Trial Duration.
+        duration: Duration,
+    },
+    /// All goals have been reached, or cannot be.
+    Done,
+    /// The time is over before that.
+    TimedOut,
+}
+
+/// Whether a goal's result is a regular one (draft, "Goal Results"), and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Both bounds, and as close as they should be.
+    Regular,
+    /// Even the smallest load is lossier than the goal allows.
+    NoLowerBound,
+    /// Even the largest load is carried: the device, or what the generator can tell of it, ends above.
+    NoUpperBound,
+    /// The search ended before the bounds were close enough.
+    Unfinished,
+}
+
+/// Trials at loads in this range disagree about the goal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Noise {
+    /// The smallest load with a trial that lost more than the goal allows.
+    pub smallest_lossy_per_second: f64,
+    /// The largest load with a full-length trial that did not.
+    pub largest_lossless_per_second: f64,
+    /// `1 - smallest / largest`, to be compared with the width.
+    pub spread: f64,
+}
+
+/// What was found for a goal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GoalResult {
+    /// The goal.
+    pub goal: Goal,
+    /// Whether it is a regular result.
+    pub ending: Ending,
+    /// Relevant Lower Bound, a second. Without an upper bound: the largest load that was carried.
+    pub lower_per_second: Option<f64>,
+    /// Relevant Upper Bound, a second.
+    pub upper_per_second: Option<f64>,
+    /// `1 - lower / upper`, if there are both.
+    pub width: Option<f64>,
+    /// Conditional Throughput at the lower bound, a second.
+    pub throughput_per_second: Option<f64>,
+    /// Loss at the lower bound: the mean over its full-length trials.
+    pub loss_ratio: Option<f64>,
+    /// The upper bound is one only because the load could not be offered, or because the generator dropped what came back: the
+    /// device may be faster.
+    pub limited_by_generator: bool,
+    /// If trials contradict each other over loads: over which.
+    pub noise: Option<Noise>,
+}
+
+/// At the smallest load, so that a width can be halved twice.
+const THOUSANDTHS_IN_WIDTH: f64 = 4.0;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Controller {
+    selectors: Vec<Selector>,
+    outcomes: Outcomes,
+    range: Range,
+    total: Duration,
+    trials: usize,
+}
+
+impl Controller {
+    /// For these goals, of which there must be at least one.
+    pub fn new(goals: &[Goal], limits: Limits) -> Controller {
+        let max = Load::per_second(limits.max_per_second);
+        // Loads are whole thousandths: a width must be several of them.
+        let narrowest = goals.iter().map(|goal| goal.width).fold(1.0, f64::min);
+        let min =
+            Load::per_second(limits.min_per_second.max(THOUSANDTHS_IN_WIDTH / 1000.0 / narrowest)).min(max);
+        Controller {
+            selectors: goals.iter().cloned().map(Selector::new).collect(),
+            outcomes: Outcomes::new(),
+            range: Range { min, max },
+            total: limits.total,
+            trials: 0,
+        }
+    }
+
+    /// Trials that were told so far.
+    pub fn trials(&self) -> usize {
+        self.trials
+    }
+
+    /// The next trial. `elapsed` is the time since the search began.
+    pub fn poll_step(&mut self, elapsed: Duration) -> Step {
+        // Of what the goals ask for, the shortest trial, and of those the smallest load: its result may move the others.
+        let next = self
+            .selectors
+            .iter_mut()
+            .filter_map(|selector| selector.nominate(&self.outcomes, self.range))
+            .min_by(|(load, seconds), (other_load, other_seconds)| {
+                seconds.total_cmp(other_seconds).then(load.cmp(other_load))
+            });
+        match next {
+            None => Step::Done,
+            Some(_) if elapsed >= self.total => Step::TimedOut,
+            Some((load, seconds)) => {
+                Step::Trial { per_second: load.as_per_second(), duration: Duration::from_secs_f64(seconds) }
+            }
+        }
+    }
+
+    /// Tells what became of a trial at this load.
+    pub fn handle_outcome(&mut self, per_second: f64, outcome: Outcome) {
+        self.trials += 1;
+        self.outcomes.entry(Load::per_second(per_second)).or_default().push(outcome);
+    }
+
+    /// What is known by now, goal by goal in their order.
+    pub fn results(&self) -> Vec<GoalResult> {
+        self.selectors.iter().map(|selector| self.result(selector)).collect()
+    }
+
+    fn result(&self, selector: &Selector) -> GoalResult {
+        let target = selector.final_target();
+        let bounds = Bounds::of(target, &self.outcomes);
+        let width = bounds.log_width().map(|log_width| 1.0 - (-log_width).exp());
+        let ending = match (bounds.lower, bounds.upper) {
+            (_, Some(upper)) if upper == self.range.min => Ending::NoLowerBound,
+            (Some(lower), None) if lower == self.range.max => Ending::NoUpperBound,
+            // Loads are rounded to thousandths.
+            (Some(_), Some(_)) if width.is_some_and(|width| width <= selector.goal.width + 1e-6) => {
+                Ending::Regular
+            }
+            _ => Ending::Unfinished,
+        };
+        let limited_by_generator = bounds.upper.is_some_and(|upper| {
+            classify_by(target, &self.outcomes[&upper], |outcome| outcome.device_loss_ratio) != Class::Upper
+        });
+        let at_lower = bounds.lower.map(|load| (load, &self.outcomes[&load]));
+        GoalResult {
+            goal: selector.goal.clone(),
+            ending,
+            lower_per_second: bounds.lower.map(Load::as_per_second),
+            upper_per_second: bounds.upper.map(Load::as_per_second),
+            width,
+            throughput_per_second: at_lower
+                .map(|(load, outcomes)| conditional_throughput(target, load, outcomes)),
+            loss_ratio: at_lower.map(|(_, outcomes)| mean_full_length_loss(outcomes, target.trial_s)),
+            limited_by_generator,
+            noise: self.noise(selector),
+        }
+    }
+
+    /// Loads at which trials say yes and no. Short trials without loss say little, short ones with loss do.
+    fn noise(&self, selector: &Selector) -> Option<Noise> {
+        let target = selector.final_target();
+        let lossy = |outcome: &&Outcome| outcome.loss_ratio > target.loss_ratio;
+        let full = |outcome: &&Outcome| outcome.intended_s >= target.trial_s - 1e-9;
+        // With a loss ratio above zero a short trial's burst of loss may be made up for by a long one's rest.
+        let tells = |outcome: &&Outcome| target.loss_ratio == 0.0 || full(outcome);
+        let smallest =
+            self.outcomes.iter().find(|(_, all)| all.iter().filter(tells).any(|outcome| lossy(&outcome)))?.0;
+        let largest = self
+            .outcomes
+            .iter()
+            .rev()
+            .find(|(_, all)| all.iter().filter(full).any(|outcome| !lossy(&outcome)))?
+            .0;
+        (smallest <= largest).then(|| Noise {
+            smallest_lossy_per_second: smallest.as_per_second(),
+            largest_lossless_per_second: largest.as_per_second(),
+            spread: 1.0 - smallest.as_per_second() / largest.as_per_second(),
+        })
+    }
+}
+
+fn mean_full_length_loss(outcomes: &[Outcome], trial_s: f64) -> f64 {
+    let full: Vec<f64> = outcomes
+        .iter()
+        .filter(|outcome| outcome.intended_s >= trial_s - 1e-9)
+        .map(|outcome| outcome.loss_ratio)
+        .collect();
+    full.iter().sum::<f64>() / full.len().max(1) as f64
+}

@@ -1,0 +1,19 @@
+//! MLRsearch, after draft-ietf-bmwg-mlrsearch: the largest load at which no more is lost than a goal allows.
+//!
+//! Several goals (no loss: NDR; 0.5 %: PDR) share one search and its trials. What is a bound is the draft's definition to the
+//! letter (`load.rs`); which load is tried next is this module's own choice in the spirit of the draft's prototype (`selector.rs`).
+//! None of it runs a trial or reads a clock; `run.rs` does both.
+
+mod controller;
+mod goal;
+mod load;
+mod run;
+mod selector;
+
+#[cfg(test)]
+mod devices;
+
+pub use controller::{Controller, Ending, GoalResult, Limits, Noise, Step};
+pub use goal::{FINAL_TRIAL, Goal, INITIAL_TRIAL, PDR_LOSS_RATIO, TRIALS_IN_SUM, WIDTH};
+pub use load::{Outcome, REACHED};
+pub use run::{Found, MaxLoad, Plan, Stopped, run_trial, search};

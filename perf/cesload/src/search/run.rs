@@ -1,0 +1,180 @@
+//! Runs a search on something that runs trials.
+
+use super::controller::{Controller, GoalResult, Limits, Step};
+use super::goal::Goal;
+use super::load::{Outcome, REACHED};
+use crate::observer::{Observer, Planned};
+use crate::trial::{Failure, Progress, Trial, Trials, Watch};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What to search, and between which loads.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// At least one goal.
+    pub goals: Vec<Goal>,
+    /// The smallest load that is tried, a second.
+    pub min_per_second: f64,
+    /// The largest; without one the line rate, or if the ports do not tell it, what can be sent at full speed.
+    pub max_per_second: Option<f64>,
+    /// The search ends after this time with what it has.
+    pub total: Duration,
+}
+
+/// Why a search ended before its goals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stopped {
+    /// It did not.
+    No,
+    /// [`Plan::total`] is over.
+    TimedOut,
+    /// The user ended it.
+    Interrupted,
+    /// A trial failed; why.
+    Failed(String),
+}
+
+/// Where a search's largest load comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaxLoad {
+    /// The user.
+    Given,
+    /// The ports' link speed.
+    LineRate,
+    /// A trial at full speed.
+    Measured,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Goal by goal.
+    pub goals: Vec<GoalResult>,
+    /// How many trials were run to their end.
+    pub trials: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The largest load that could be tried, a second, and where it comes from; nothing if the search ended before it was known.
+    pub max_load: Option<(f64, MaxLoad)>,
+    /// The most that was sent a second in a trial that should have sent more: the limit of generator and ports. A device that
+    /// does not empty a memory ring shows here, too.
+    pub most_sent_per_second: Option<f64>,
+    /// Why it ended before its goals.
+    pub stopped: Stopped,
+}
+
+/// Searches. `now` tells the time since any fixed moment.
+pub fn search(
+    trials: &mut dyn Trials,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+    now: &mut dyn FnMut() -> Duration,
+) -> Found {
+    let start = now();
+    let mut found = Found {
+        goals: Vec::new(),
+        trials: 0,
+        elapsed: Duration::ZERO,
+        max_load: None,
+        most_sent_per_second: None,
+        stopped: Stopped::No,
+    };
+    match max_load(trials, plan, observer) {
+        Ok(max_load) => {
+            found.max_load = Some(max_load);
+            let limits =
+                Limits { min_per_second: plan.min_per_second, max_per_second: max_load.0, total: plan.total };
+            let mut controller = Controller::new(&plan.goals, limits);
+            found.stopped =
+                drive(&mut controller, trials, observer, &mut found.most_sent_per_second, &mut || {
+                    now().saturating_sub(start)
+                });
+            found.goals = controller.results();
+            found.trials = controller.trials();
+        }
+        Err(stopped) => found.stopped = stopped,
+    }
+    if matches!(found.max_load, Some((_, MaxLoad::Measured))) {
+        let full_speed = found.max_load.map_or(0.0, |(max, _)| max);
+        found.most_sent_per_second = Some(found.most_sent_per_second.unwrap_or(0.0).max(full_speed));
+    }
+    found.elapsed = now().saturating_sub(start);
+    found
+}
+
+fn drive(
+    controller: &mut Controller,
+    trials: &mut dyn Trials,
+    observer: &mut dyn Observer,
+    most_sent: &mut Option<f64>,
+    elapsed: &mut dyn FnMut() -> Duration,
+) -> Stopped {
+    loop {
+        let (per_second, duration) = match controller.poll_step(elapsed()) {
+            Step::Trial { per_second, duration } => (per_second, duration),
+            Step::Done => return Stopped::No,
+            Step::TimedOut => return Stopped::TimedOut,
+        };
+        let planned = Planned { label: "search".to_owned(), per_second: Some(per_second), duration };
+        match run_trial(trials, &planned, observer) {
+            Ok(trial) => {
+                if trial.reached() < REACHED {
+                    *most_sent = Some(most_sent.unwrap_or(0.0).max(trial.sent_per_second()));
+                }
+                controller.handle_outcome(per_second, Outcome::of(&trial, duration.as_secs_f64()));
+            }
+            Err(stopped) => return stopped,
+        }
+    }
+}
+
+fn max_load(
+    trials: &mut dyn Trials,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(f64, MaxLoad), Stopped> {
+    if let Some(max) = plan.max_per_second {
+        return Ok((max, MaxLoad::Given));
+    }
+    if let Some(line_rate) = trials.line_rate() {
+        return Ok((line_rate, MaxLoad::LineRate));
+    }
+    let duration = plan.goals.iter().map(|goal| goal.initial_trial).min().unwrap_or(super::INITIAL_TRIAL);
+    let trial =
+        run_trial(trials, &Planned { label: "full speed".to_owned(), per_second: None, duration }, observer)?;
+    let sent = trial.sent_per_second();
+    if sent > 0.0 {
+        Ok((sent, MaxLoad::Measured))
+    } else {
+        Err(Stopped::Failed("nothing could be sent at full speed".to_owned()))
+    }
+}
+
+/// Runs one trial and tells the observer of its beginning and its end, whichever it is.
+pub fn run_trial(
+    trials: &mut dyn Trials,
+    planned: &Planned,
+    observer: &mut dyn Observer,
+) -> Result<Trial, Stopped> {
+    observer.begins(planned);
+    let mut interrupted = false;
+    let mut watch = |progress: Progress| {
+        let wish = observer.watch(progress);
+        interrupted |= wish == Watch::Stop;
+        wish
+    };
+    match trials.run(planned.per_second, planned.duration, &mut watch) {
+        Ok(trial) => {
+            observer.ended(planned, &trial);
+            if interrupted { Err(Stopped::Interrupted) } else { Ok(trial) }
+        }
+        Err(Failure { why, partial }) => {
+            if let Some(partial) = partial {
+                observer.ended(planned, &partial);
+            }
+            Err(Stopped::Failed(why))
+        }
+    }
+}
