@@ -7,4 +7,8 @@
 
 pub mod observer;
 pub mod search;
+pub mod arp;
+pub mod frame;
+pub mod port;
+pub mod profile;
 pub mod trial;

@@ -1,0 +1,270 @@
+//! The generator's ports: opened with a queue pair for each thread, waited for until their links are up, and asked at the
+//! end what they lost.
+
+use crate::arp::{self, Answers};
+use crate::frame::signature::{self, Found};
+use crate::profile::{Mac, Profile};
+use ces_dataplane::io::Port as _;
+use ces_dataplane::io::dpdk::{self as io, WorkerIo};
+use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// How often a link is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a gateway is asked for.
+const ASK: Duration = Duration::from_millis(250);
+/// How long a gateway is asked for.
+const ASK_FOR: Duration = Duration::from_secs(5);
+
+/// Why ports are not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// DPDK or a device refused.
+    #[error("port {name}: {error}")]
+    Device {
+        /// The port that it was about, or all of them.
+        name: String,
+        /// Why.
+        error: dpdk::Error,
+    },
+    /// No link.
+    #[error("{}", .memif.then(|| format!("port {name}: no peer has connected to {device} for {seconds} s"))
+        .unwrap_or_else(|| format!("port {name}: {device} has had no link for {seconds} s")))]
+    NoLink {
+        /// The port.
+        name: String,
+        /// Its device.
+        device: String,
+        /// How long was waited.
+        seconds: u32,
+        /// Whether the link is a shared memory.
+        memif: bool,
+    },
+    /// The next hop does not answer.
+    #[error("port {name}: {gateway} does not answer ARP requests from {address}")]
+    NoGateway {
+        /// The port.
+        name: String,
+        /// The next hop.
+        gateway: Ipv4Addr,
+        /// Who asked.
+        address: Ipv4Addr,
+    },
+    /// A core that this process may not use.
+    #[error("core {core} cannot be used: this process may use {usable}")]
+    Core {
+        /// The core.
+        core: usize,
+        /// Those that can.
+        usable: String,
+    },
+    /// The system does not tell the cores.
+    #[error("the cores of this process are not known: {0}")]
+    Cores(#[from] std::io::Error),
+}
+
+/// An open port, without its queues.
+pub struct OpenPort {
+    /// Its name in the profile.
+    pub name: String,
+    /// Where its frames come from.
+    pub mac: [u8; 6],
+    /// Where its frames go to, if that is known: the stream's other port, if not.
+    pub peer: Option<[u8; 6]>,
+    /// The tag of its frames.
+    pub vlan: Option<u16>,
+    /// Bits a second, where the profile or a NIC says. What a virtual device says is made up.
+    pub speed_bps: Option<f64>,
+    /// What ARP requests it answers.
+    pub answers: Answers,
+    /// The device.
+    pub device: dpdk::Port,
+}
+
+/// One thread's share.
+pub struct ThreadIo {
+    /// Its core.
+    pub core: usize,
+    /// Its queue pair of each port, and its pool.
+    pub io: WorkerIo,
+}
+
+/// All ports of a profile.
+pub struct Ports {
+    /// DPDK, for threads to register with.
+    pub eal: Eal,
+    /// In the order of the profile.
+    pub ports: Vec<OpenPort>,
+    /// One for each core of the profile.
+    pub threads: Vec<ThreadIo>,
+}
+
+/// Opens all ports, waits for their links and finds their gateways. `say` is told what is being waited for.
+pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortError> {
+    let usable = machine::usable_cores()?;
+    let mut cores = profile.generator.cores.clone();
+    if cores.is_empty() {
+        cores.extend(usable.last());
+    }
+    if let Some(&core) = cores.iter().find(|core| !usable.contains(core)) {
+        let usable = usable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(PortError::Core { core, usable });
+    }
+    let eal = start_eal(profile, other_core(&usable, &cores))?;
+    let devices: Vec<(String, PortConfig)> = profile
+        .port
+        .iter()
+        .map(|port| {
+            let config = PortConfig {
+                rx_descriptors: port.descriptors,
+                tx_descriptors: port.descriptors,
+                mtu: port.mtu,
+                rss: Rss::Flow,
+                // What is addressed wrongly shall be seen.
+                promiscuous: true,
+                ..PortConfig::default()
+            };
+            (port.device.clone(), config)
+        })
+        .collect();
+    let all = || profile.port.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+    let (opened, shares) = io::start(&eal, &devices, cores.len() as u16)
+        .map_err(|error| PortError::Device { name: all(), error })?;
+    let mut ports = Vec::with_capacity(opened.len());
+    for (settings, device) in profile.port.iter().zip(opened) {
+        let failed = |error| PortError::Device { name: settings.name.clone(), error };
+        let mac = match settings.mac {
+            Some(Mac(mac)) => mac,
+            None => device.mac().map_err(failed)?,
+        };
+        let mut networks: Vec<(u32, u8)> = settings
+            .answers_for
+            .iter()
+            .map(|network| (network.network().to_bits(), network.prefix_len()))
+            .collect();
+        networks.extend(settings.address.map(|address| (address.to_bits(), 32)));
+        ports.push(OpenPort {
+            name: settings.name.clone(),
+            mac,
+            peer: settings.peer_mac.map(|Mac(mac)| mac),
+            vlan: settings.vlan,
+            speed_bps: settings.speed.map(|speed| speed.0),
+            answers: Answers { mac, networks },
+            device,
+        });
+    }
+    let threads = cores.into_iter().zip(shares).map(|(core, io)| ThreadIo { core, io }).collect();
+    let mut ports = Ports { eal, ports, threads };
+    ports.wait_for_links(profile, say)?;
+    ports.find_gateways(profile, say)?;
+    Ok(ports)
+}
+
+/// Starts DPDK for these devices.
+fn start_eal(profile: &Profile, core: usize) -> Result<Eal, PortError> {
+    let memory = if profile.memory.huge_pages {
+        Memory::HugePages
+    } else {
+        Memory::Ordinary { mib: profile.memory.mib }
+    };
+    let devices = profile.port.iter().map(|port| port.device.clone()).collect();
+    Eal::start(&Options { memory, core, devices, extra: Vec::new() })
+        .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })
+}
+
+/// A core for what does not poll: none of the generator's, if there is another.
+fn other_core(usable: &[usize], cores: &[usize]) -> usize {
+    usable.iter().find(|core| !cores.contains(core)).or(usable.first()).copied().unwrap_or(0)
+}
+
+impl Ports {
+    fn wait_for_links(&mut self, profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<(), PortError> {
+        let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));
+        for (port, settings) in self.ports.iter_mut().zip(&profile.port) {
+            let failed = |error| PortError::Device { name: settings.name.clone(), error };
+            let mut told = false;
+            let link = loop {
+                let link = port.device.link().map_err(failed)?;
+                if link.up {
+                    break link;
+                }
+                if Instant::now() >= deadline {
+                    return Err(PortError::NoLink {
+                        name: settings.name.clone(),
+                        device: settings.device.clone(),
+                        seconds: profile.generator.link_wait_s,
+                        memif: is_memif(&settings.device),
+                    });
+                }
+                if !told {
+                    say(&format!("waiting for the link of port {} ({})", settings.name, settings.device));
+                    told = true;
+                }
+                std::thread::sleep(LOOK);
+            };
+            let physical = port.device.name().contains(':'); // a PCI address; other devices make their speed up
+            let known = link.speed_mbps.filter(|_| physical).map(|mbps| f64::from(mbps) * 1e6);
+            port.speed_bps = port.speed_bps.or(known);
+        }
+        Ok(())
+    }
+
+    fn find_gateways(&mut self, profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<(), PortError> {
+        for (index, settings) in profile.port.iter().enumerate() {
+            let (Some(gateway), Some(address)) = (settings.gateway, settings.address) else { continue };
+            say(&format!("asking for {gateway} on port {}", settings.name));
+            let Some(Mac(mac)) = self.resolve(index, address, gateway) else {
+                return Err(PortError::NoGateway { name: settings.name.clone(), gateway, address });
+            };
+            self.ports[index].peer = Some(mac);
+        }
+        Ok(())
+    }
+
+    /// Asks for an address until it is told. Requests of others are answered meanwhile, on all ports.
+    fn resolve(&mut self, index: usize, address: Ipv4Addr, gateway: Ipv4Addr) -> Option<Mac> {
+        let request = arp::request(self.ports[index].mac, self.ports[index].vlan, address, gateway);
+        let begin = Instant::now();
+        let mut asked = None;
+        let mut frames: Vec<Mbuf> = Vec::with_capacity(32);
+        while begin.elapsed() < ASK_FOR {
+            if asked.is_none_or(|last: Instant| last.elapsed() >= ASK) {
+                let io = &mut self.threads.first_mut()?.io;
+                if let Some(mut frame) = io.pool.alloc()
+                    && frame.copy_from(&request)
+                {
+                    frames.push(frame);
+                    io.ports[index].tx_burst(&mut frames);
+                    frames.clear();
+                }
+                asked = Some(Instant::now());
+            }
+            for thread in &mut self.threads {
+                for (number, queue) in thread.io.ports.iter_mut().enumerate() {
+                    queue.rx_burst(&mut frames);
+                    let mut told = None;
+                    frames.retain_mut(|frame| {
+                        let Found::Arp(start) = signature::find(frame.data()) else { return false };
+                        if number == index {
+                            told = told.or(arp::told(frame.data(), start, gateway));
+                        }
+                        self.ports[number].answers.answer(frame, start)
+                    });
+                    queue.tx_burst(&mut frames);
+                    frames.clear();
+                    if told.is_some() {
+                        return told;
+                    }
+                }
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+}
+
+/// Whether a device is shared memory with another process, whose link is the other's presence.
+fn is_memif(device: &str) -> bool {
+    device.starts_with("net_memif")
+}
