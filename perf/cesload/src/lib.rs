@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-pub mod observer;
-pub mod search;
 pub mod arp;
 pub mod frame;
+pub mod observer;
 pub mod port;
 pub mod profile;
+pub mod search;
 pub mod trial;
