@@ -11,4 +11,5 @@ pub mod observer;
 pub mod port;
 pub mod profile;
 pub mod search;
+pub mod session;
 pub mod trial;

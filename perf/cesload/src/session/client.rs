@@ -5,8 +5,8 @@
 //! after the last try the session has failed for the cause that it waited for. So every session that was begun is open,
 //! completed or failed for one cause, whatever the network does.
 
-use crate::session::dns::{self, Answer};
 use crate::frame::signature::Signature;
+use crate::session::dns::{self, Answer};
 use crate::session::frames::{FIN, Fields, Outlet, PSH, SLOT_BITS, Template, datagram, signature_of};
 use crate::session::packet::{Ends, Packet, Segment};
 use crate::session::plan::{Plan, Target, Transport};
@@ -439,8 +439,9 @@ impl Client {
 
     fn datagram(&mut self, slot: u32, ends: Ends, payload: &[u8], now: Nanos, out: &mut impl Outlet) {
         let entry = *self.table.slot(slot);
-        let signature = signature_of(payload)
-            .filter(|it| it.trial == self.trial && it.flow == u32::from(self.plan.number) << SLOT_BITS | slot);
+        let signature = signature_of(payload).filter(|it| {
+            it.trial == self.trial && it.flow == u32::from(self.plan.number) << SLOT_BITS | slot
+        });
         let Some(signature) = signature else {
             self.tally.late += 1;
             return;
@@ -450,7 +451,9 @@ impl Client {
             return;
         }
         let expected = entry.answered;
-        if signature.sequence as u16 != expected || !matches!(entry.state(), State::Opening | State::Requesting) {
+        if signature.sequence as u16 != expected
+            || !matches!(entry.state(), State::Opening | State::Requesting)
+        {
             self.tally.duplicated += 1;
             return;
         }
@@ -514,7 +517,9 @@ impl Client {
             }
             // RFC 9293 §3.6: our FIN takes one number, and so does theirs.
             State::Closing
-                if acknowledged == 1 && segment.payload.is_empty() && segment.flags & (FIN | ACK) == FIN | ACK =>
+                if acknowledged == 1
+                    && segment.payload.is_empty()
+                    && segment.flags & (FIN | ACK) == FIN | ACK =>
             {
                 let entry = self.table.slot_mut(slot);
                 entry.mark = segment.acknowledgement;

@@ -230,7 +230,8 @@ pub fn answer(bytes: &[u8], query: &[u8]) -> Answer {
     }
     let mut at = HEADER + question.len();
     for _ in 0..count(6) {
-        let Some(fixed) = name_end(bytes, at).and_then(|end| Some((end, bytes.get(end..)?.first_chunk::<10>()?)))
+        let Some(fixed) =
+            name_end(bytes, at).and_then(|end| Some((end, bytes.get(end..)?.first_chunk::<10>()?)))
         else {
             return Answer::Malformed;
         };

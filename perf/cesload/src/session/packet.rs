@@ -75,7 +75,8 @@ impl<'a> Packet<'a> {
             source_port,
             destination_port,
         };
-        let whole = || pseudo(ip.source, ip.destination, ip.protocol, body.len()).bytes(body).fold() == 0xffff;
+        let whole =
+            || pseudo(ip.source, ip.destination, ip.protocol, body.len()).bytes(body).fold() == 0xffff;
         if ip.protocol == ipv4::TCP {
             let Ok(header) = tcp::Header::parse(body) else { return Self::Damaged };
             if !whole() {

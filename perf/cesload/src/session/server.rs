@@ -143,7 +143,14 @@ impl Server {
         acknowledged <= most
     }
 
-    fn segment(&mut self, ends: Ends, segment: &Segment<'_>, from: [u8; 6], now: Nanos, out: &mut impl Outlet) {
+    fn segment(
+        &mut self,
+        ends: Ends,
+        segment: &Segment<'_>,
+        from: [u8; 6],
+        now: Nanos,
+        out: &mut impl Outlet,
+    ) {
         let mut fields = Fields {
             sequence: segment.acknowledgement,
             acknowledgement: 0,

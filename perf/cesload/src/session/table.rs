@@ -120,7 +120,14 @@ impl Table {
     /// If the system has not that much memory available.
     pub fn new(slots: u32) -> std::io::Result<Self> {
         let list = List { oldest: NONE, newest: NONE };
-        Ok(Self { slots: HugeSlice::new(slots as usize)?, lists: [list; 2], open: 0, idle: 0, used: 0, cursor: 0 })
+        Ok(Self {
+            slots: HugeSlice::new(slots as usize)?,
+            lists: [list; 2],
+            open: 0,
+            idle: 0,
+            used: 0,
+            cursor: 0,
+        })
     }
 
     /// Sessions that it has room for.

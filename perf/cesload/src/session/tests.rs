@@ -116,7 +116,8 @@ fn silence_is_counted_by_what_was_waited_for() {
         Packet::Udp(ends, _) => ends.source_port == 80,
         _ => false,
     };
-    let fin: Of = |packet| matches!(packet, Packet::Tcp(ends, it) if ends.source_port == 80 && it.flags & FIN != 0);
+    let fin: Of =
+        |packet| matches!(packet, Packet::Tcp(ends, it) if ends.source_port == 80 && it.flags & FIN != 0);
     let dns: Of = |packet| matches!(packet, Packet::Udp(ends, _) if ends.source_port == 53);
     for (plan, lost, cause) in [
         (plan(Transport::Tcp), syn_ack, Cause::NoSynAck),
@@ -203,7 +204,8 @@ fn address_that_changes_within_a_session_is_noticed() {
 fn forged(world: &World, sequence: u32, acknowledgement: u32, flags: u8) -> Vec<u8> {
     let (destination, destination_port) = world.client.plan().client_of(0);
     let ends = Ends { source: 0xc633_6401, destination, source_port: 80, destination_port };
-    let link = ethernet::Header { destination: [0; 6], source: [1; 6], vlan: None, ethertype: ethernet::IPV4 };
+    let link =
+        ethernet::Header { destination: [0; 6], source: [1; 6], vlan: None, ethertype: ethernet::IPV4 };
     let mut out = crate::session::world::Sent::default();
     let fields = Fields { sequence, acknowledgement, flags, now: Stamp(0), echo: 0 };
     assert!(Template::data(&link, 0).emit_tcp(&mut out, 0, None, ends, &fields));

@@ -160,7 +160,10 @@ impl World {
     /// Runs until nothing is left to happen.
     pub fn run(&mut self, weather: &mut Weather<'_>) {
         let mut steps = 0;
-        while self.client.open() > self.client.idle() || !self.under_way.is_empty() || !self.out.frames.is_empty() {
+        while self.client.open() > self.client.idle()
+            || !self.under_way.is_empty()
+            || !self.out.frames.is_empty()
+        {
             self.step(weather);
             steps += 1;
             assert!(steps < 1_000_000, "it never ends");
