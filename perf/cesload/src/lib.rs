@@ -7,9 +7,12 @@
 
 pub mod arp;
 pub mod frame;
+pub mod mode;
 pub mod observer;
 pub mod port;
 pub mod profile;
+pub mod record;
 pub mod search;
 pub mod session;
 pub mod trial;
+pub mod words;

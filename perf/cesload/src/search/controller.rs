@@ -48,17 +48,6 @@ pub enum Ending {
     Unfinished,
 }
 
-/// Trials at loads in this range disagree about the goal.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Noise {
-    /// The smallest load with a trial that lost more than the goal allows.
-    pub smallest_lossy_per_second: f64,
-    /// The largest load with a full-length trial that did not.
-    pub largest_lossless_per_second: f64,
-    /// `1 - smallest / largest`, to be compared with the width.
-    pub spread: f64,
-}
-
 /// What was found for a goal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GoalResult {
@@ -79,8 +68,25 @@ pub struct GoalResult {
     /// The upper bound is one only because the load could not be offered, or because the generator dropped what came back: the
     /// device may be faster.
     pub limited_by_generator: bool,
-    /// If trials contradict each other over loads: over which.
-    pub noise: Option<Noise>,
+    /// The smallest load with a trial that lost more than the goal allows, a second. Short trials without loss say little, short
+    /// ones with loss do, if the goal is to lose nothing.
+    pub smallest_lossy_per_second: Option<f64>,
+    /// The largest load with a full-length trial that did not lose more, a second.
+    pub largest_lossless_per_second: Option<f64>,
+}
+
+impl GoalResult {
+    /// Over which part of the load trials contradict each other; to be compared with the goal's width. A device that does the
+    /// same in each trial has none.
+    pub fn noise(&self) -> Option<f64> {
+        contradiction(self.smallest_lossy_per_second, self.largest_lossless_per_second)
+    }
+}
+
+/// `1 - smallest / largest`, if something was lost at a smaller load than the largest at which nothing was.
+pub fn contradiction(smallest_lossy: Option<f64>, largest_lossless: Option<f64>) -> Option<f64> {
+    let (smallest, largest) = (smallest_lossy?, largest_lossless?);
+    (smallest <= largest).then(|| 1.0 - smallest / largest)
 }
 
 /// At the smallest load, so that a width can be halved twice.
@@ -164,6 +170,16 @@ impl Controller {
         let limited_by_generator = bounds.upper.is_some_and(|upper| {
             classify_by(target, &self.outcomes[&upper], |outcome| outcome.device_loss_ratio) != Class::Upper
         });
+        let lossy = |outcome: &Outcome| outcome.loss_ratio > target.loss_ratio;
+        let full = |outcome: &Outcome| outcome.intended_s >= target.trial_s - 1e-9;
+        // Where loss is allowed, a short trial's burst of it may be made up for by a long one's rest.
+        let tells = |outcome: &Outcome| target.loss_ratio == 0.0 || full(outcome);
+        let mut from_below = self.outcomes.iter();
+        let smallest_lossy =
+            from_below.find(|(_, all)| all.iter().any(|outcome| tells(outcome) && lossy(outcome)));
+        let mut from_above = self.outcomes.iter().rev();
+        let largest_lossless =
+            from_above.find(|(_, all)| all.iter().any(|outcome| full(outcome) && !lossy(outcome)));
         let at_lower = bounds.lower.map(|load| (load, &self.outcomes[&load]));
         GoalResult {
             goal: selector.goal.clone(),
@@ -175,30 +191,9 @@ impl Controller {
                 .map(|(load, outcomes)| conditional_throughput(target, load, outcomes)),
             loss_ratio: at_lower.map(|(_, outcomes)| mean_full_length_loss(outcomes, target.trial_s)),
             limited_by_generator,
-            noise: self.noise(selector),
+            smallest_lossy_per_second: smallest_lossy.map(|(load, _)| load.as_per_second()),
+            largest_lossless_per_second: largest_lossless.map(|(load, _)| load.as_per_second()),
         }
-    }
-
-    /// Loads at which trials say yes and no. Short trials without loss say little, short ones with loss do.
-    fn noise(&self, selector: &Selector) -> Option<Noise> {
-        let target = selector.final_target();
-        let lossy = |outcome: &&Outcome| outcome.loss_ratio > target.loss_ratio;
-        let full = |outcome: &&Outcome| outcome.intended_s >= target.trial_s - 1e-9;
-        // With a loss ratio above zero a short trial's burst of loss may be made up for by a long one's rest.
-        let tells = |outcome: &&Outcome| target.loss_ratio == 0.0 || full(outcome);
-        let smallest =
-            self.outcomes.iter().find(|(_, all)| all.iter().filter(tells).any(|outcome| lossy(&outcome)))?.0;
-        let largest = self
-            .outcomes
-            .iter()
-            .rev()
-            .find(|(_, all)| all.iter().filter(full).any(|outcome| !lossy(&outcome)))?
-            .0;
-        (smallest <= largest).then(|| Noise {
-            smallest_lossy_per_second: smallest.as_per_second(),
-            largest_lossless_per_second: largest.as_per_second(),
-            spread: 1.0 - smallest.as_per_second() / largest.as_per_second(),
-        })
     }
 }
 

@@ -151,7 +151,7 @@ fn a_sharp_capacity_is_found_within_the_width_anywhere() {
         assert!(lower <= capacity / 0.995 * 1.000001 && capacity / 0.995 <= upper * 1.000001);
         // What PDR's load forwards is the capacity, not the load (draft, "Hard Performance Limit").
         assert!(pdr.throughput_per_second.unwrap() <= capacity * 1.000001);
-        assert!(ndr.noise.is_none() && !ndr.limited_by_generator);
+        assert!(ndr.noise().is_none() && !ndr.limited_by_generator);
         assert!(found.trials <= 40, "{} trials for {capacity}: {:?}", found.trials, notebook.seen);
         assert!(found.elapsed <= Duration::from_secs(150), "{:?} for {capacity}", found.elapsed);
     }
@@ -199,9 +199,9 @@ fn an_unstable_device_ends_in_bounded_time_and_says_how_unstable() {
         assert_eq!(found.stopped, Stopped::No, "seed {seed}");
         assert!(found.trials <= 200, "seed {seed}: {} trials", found.trials);
         assert!(found.elapsed <= Duration::from_mins(15), "seed {seed}: {:?}", found.elapsed);
-        told += u32::from(found.goals[0].noise.is_some_and(|noise| noise.spread > 0.005));
+        told += u32::from(found.goals[0].noise().is_some_and(|noise| noise > 0.005));
     }
-    // A search sees only what its own trials contradict; several searches together see the rest (`mode::search`).
+    // A search sees only what its own trials contradict; several searches together see the rest (`mode::throughput`).
     assert!(told >= 25, "noise above the width was told in {told} of 50 searches");
 }
 

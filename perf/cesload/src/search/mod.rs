@@ -13,7 +13,7 @@ mod selector;
 #[cfg(test)]
 mod devices;
 
-pub use controller::{Controller, Ending, GoalResult, Limits, Noise, Step};
+pub use controller::{Controller, Ending, GoalResult, Limits, Step, contradiction};
 pub use goal::{FINAL_TRIAL, Goal, INITIAL_TRIAL, PDR_LOSS_RATIO, TRIALS_IN_SUM, WIDTH};
 pub use load::{Outcome, REACHED};
-pub use run::{Found, MaxLoad, Plan, Stopped, run_trial, search};
+pub use run::{Found, MaxLoad, Plan, Ran, Stopped, run_trial, search};

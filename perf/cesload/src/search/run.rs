@@ -119,13 +119,13 @@ fn drive(
         };
         let planned = Planned { label: "search".to_owned(), per_second: Some(per_second), duration };
         match run_trial(trials, &planned, observer) {
-            Ok(trial) => {
+            Ran { trial: Some(trial), stopped: Stopped::No } => {
                 if trial.reached() < REACHED {
                     *most_sent = Some(most_sent.unwrap_or(0.0).max(trial.sent_per_second()));
                 }
                 controller.handle_outcome(per_second, Outcome::of(&trial, duration.as_secs_f64()));
             }
-            Err(stopped) => return stopped,
+            Ran { stopped, .. } => return stopped,
         }
     }
 }
@@ -142,9 +142,11 @@ fn max_load(
         return Ok((line_rate, MaxLoad::LineRate));
     }
     let duration = plan.goals.iter().map(|goal| goal.initial_trial).min().unwrap_or(super::INITIAL_TRIAL);
-    let trial =
-        run_trial(trials, &Planned { label: "full speed".to_owned(), per_second: None, duration }, observer)?;
-    let sent = trial.sent_per_second();
+    let planned = Planned { label: "full speed".to_owned(), per_second: None, duration };
+    let sent = match run_trial(trials, &planned, observer) {
+        Ran { trial: Some(trial), stopped: Stopped::No } => trial.sent_per_second(),
+        Ran { stopped, .. } => return Err(stopped),
+    };
     if sent > 0.0 {
         Ok((sent, MaxLoad::Measured))
     } else {
@@ -152,12 +154,17 @@ fn max_load(
     }
 }
 
+/// What became of a trial that was to be run.
+#[derive(Debug)]
+pub struct Ran {
+    /// The trial, or what there was of it when it was stopped.
+    pub trial: Option<Trial>,
+    /// Whether it went to its end.
+    pub stopped: Stopped,
+}
+
 /// Runs one trial and tells the observer of its beginning and its end, whichever it is.
-pub fn run_trial(
-    trials: &mut dyn Trials,
-    planned: &Planned,
-    observer: &mut dyn Observer,
-) -> Result<Trial, Stopped> {
+pub fn run_trial(trials: &mut dyn Trials, planned: &Planned, observer: &mut dyn Observer) -> Ran {
     observer.begins(planned);
     let mut interrupted = false;
     let mut watch = |progress: Progress| {
@@ -165,16 +172,17 @@ pub fn run_trial(
         interrupted |= wish == Watch::Stop;
         wish
     };
-    match trials.run(planned.per_second, planned.duration, &mut watch) {
-        Ok(trial) => {
-            observer.ended(planned, &trial);
-            if interrupted { Err(Stopped::Interrupted) } else { Ok(trial) }
-        }
-        Err(Failure { why, partial }) => {
-            if let Some(partial) = partial {
-                observer.ended(planned, &partial);
-            }
-            Err(Stopped::Failed(why))
-        }
+    let (trial, failed) = match trials.run(planned.per_second, planned.duration, &mut watch) {
+        Ok(trial) => (Some(trial), None),
+        Err(Failure { why, partial }) => (partial.map(|partial| *partial), Some(why)),
+    };
+    if let Some(trial) = &trial {
+        observer.ended(planned, trial);
     }
+    let stopped = match failed {
+        Some(why) => Stopped::Failed(why),
+        None if interrupted => Stopped::Interrupted,
+        None => Stopped::No,
+    };
+    Ran { trial, stopped }
 }

@@ -1,0 +1,187 @@
+//! What a trial is for: each mode runs trials, judges them by its criterion and tells its findings.
+//!
+//! Modes know no port, no terminal and no file; they are tested on the same arithmetic devices as the search.
+
+pub mod command;
+pub mod ladder;
+pub mod rate;
+pub mod reconfig;
+pub mod soak;
+pub mod throughput;
+
+use crate::search::Stopped;
+use serde::Serialize;
+
+/// How a mode ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict", content = "why")]
+pub enum Verdict {
+    /// It was measured; there is nothing to pass or fail.
+    Done,
+    /// It was measured, and meets its criterion.
+    Passed,
+    /// It was measured, and fails its criterion; how.
+    Failed(String),
+    /// The user ended it before it was done.
+    Interrupted,
+    /// Something broke; what.
+    Error(String),
+}
+
+impl Verdict {
+    /// The program's exit status.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Verdict::Done | Verdict::Passed => 0,
+            Verdict::Interrupted | Verdict::Error(_) => 1,
+            Verdict::Failed(_) => 3,
+        }
+    }
+
+    /// Of a run that was stopped like this; nothing if it was not.
+    fn of_stopped(stopped: &Stopped) -> Option<Verdict> {
+        match stopped {
+            Stopped::No | Stopped::TimedOut => None,
+            Stopped::Interrupted => Some(Verdict::Interrupted),
+            Stopped::Failed(why) => Some(Verdict::Error(why.clone())),
+        }
+    }
+}
+
+/// What a mode found, as far as it came.
+#[derive(Clone, Debug)]
+pub enum Findings {
+    /// One trial.
+    Rate(rate::Findings),
+    /// Searches, of packets or sessions.
+    Throughput(Box<throughput::Findings>),
+    /// The session ladder.
+    Ladder(ladder::Findings),
+    /// A long trial.
+    Soak(soak::Findings),
+    /// Trials with a command in them.
+    Reconfig(reconfig::Findings),
+}
+
+/// A mode's end.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// What it found.
+    pub findings: Findings,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What a reader has to know, in a sentence each.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! A device made of arithmetic for the modes' tests.
+
+    use crate::observer::{Observer, Planned};
+    use crate::trial::{
+        Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
+    };
+    use std::time::Duration;
+
+    /// Forwards up to a capacity and loses a share of everything beside.
+    pub struct Device {
+        pub unit: Unit,
+        pub capacity: f64,
+        pub loss_ratio: f64,
+        pub fails: bool,
+    }
+
+    impl Device {
+        pub fn with_capacity(capacity: f64) -> Device {
+            Device { unit: Unit::Packets, capacity, loss_ratio: 0.0, fails: false }
+        }
+    }
+
+    /// A trial like a real one, of so many seconds.
+    pub fn trial(unit: Unit, per_second: f64, seconds: f64, lost_ratio: f64) -> Trial {
+        let sent = (per_second * seconds).round() as u64;
+        let counts =
+            Counts { sent, received: sent - (lost_ratio * sent as f64).round() as u64, ..Counts::default() };
+        let mut latency_ns = latency_histogram();
+        for delay in 0..100 {
+            latency_ns.record(10_000 + delay * 37).unwrap();
+        }
+        let slice = Counts { sent: counts.sent / 10, received: counts.received / 10, ..Counts::default() };
+        let intervals = (1..=10).map(|tenth| Interval {
+            end_s: seconds * f64::from(tenth) / 10.0,
+            length_s: seconds / 10.0,
+            counts: slice,
+        });
+        Trial {
+            unit,
+            asked_per_second: Some(per_second),
+            seconds,
+            counts,
+            streams: vec![StreamTrial { name: "up <&>".to_owned(), counts, latency_ns }],
+            intervals: intervals.collect(),
+            foreign: 0,
+            late: 0,
+            missed_by_generator: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    impl Trials for Device {
+        fn unit(&self) -> Unit {
+            self.unit
+        }
+
+        fn line_rate(&self) -> Option<f64> {
+            Some(1e6)
+        }
+
+        fn run(
+            &mut self,
+            per_second: Option<f64>,
+            duration: Duration,
+            watch: &mut dyn FnMut(Progress) -> Watch,
+        ) -> Result<Trial, Failure> {
+            let rate = per_second.unwrap_or(1e6);
+            let lost = (1.0 - self.capacity / rate).max(self.loss_ratio);
+            let total_s = duration.as_secs_f64();
+            let mut seconds = total_s;
+            for tenth in 1..=10 {
+                let elapsed_s = total_s * f64::from(tenth) / 10.0;
+                let counts = trial(self.unit, rate, elapsed_s, lost).counts;
+                if watch(Progress { elapsed_s, total_s, counts }) == Watch::Stop {
+                    seconds = elapsed_s;
+                    break;
+                }
+            }
+            let trial = trial(self.unit, rate, seconds, lost);
+            if self.fails {
+                return Err(Failure {
+                    why: "port a: the link is down".to_owned(),
+                    partial: Some(Box::new(trial)),
+                });
+            }
+            Ok(trial)
+        }
+    }
+
+    /// Remembers the trials' labels; stops in the tenth part of a trial that it is told, if it is told one.
+    #[derive(Default)]
+    pub struct Notebook {
+        pub labels: Vec<String>,
+        pub stop_at: Option<f64>,
+    }
+
+    impl Observer for Notebook {
+        fn begins(&mut self, planned: &Planned) {
+            self.labels.push(planned.label.clone());
+        }
+
+        fn watch(&mut self, progress: Progress) -> Watch {
+            let over = self.stop_at.is_some_and(|stop_at| progress.elapsed_s >= stop_at);
+            if over { Watch::Stop } else { Watch::Continue }
+        }
+
+        fn ended(&mut self, _planned: &Planned, _trial: &Trial) {}
+    }
+}
