@@ -28,6 +28,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("ces-control", &["ces-cetp", "ces-dns", "ces-gateway", "ces-dataplane", "dpdk", "machine"]),
     ("ces-load", &["ces-dataplane", "dpdk", "machine"]),
     ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
+    ("ces-ask", &[]),
     ("ces-tests", &[]),
 ];
 

@@ -1,7 +1,7 @@
 //! Gateways that start, stop, die and come back.
 
 use crate::Case;
-use ces_tests::lab::{Lab, Outcome, Realm, eventually};
+use ces_tests::lab::{Lab, Outcome, Realm, eventually, lives};
 
 pub const CASES: &[Case] = &[
     ("shipped_configurations_are_right", shipped_configurations_are_right),
@@ -99,7 +99,7 @@ fn what_keeps_it_from_starting_is_said(lab: &Lab) {
 }
 
 fn nothing_is_left(lab: &Lab, pid: u32) {
-    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the process is gone");
+    assert!(!lives(pid), "the process is gone");
     let links = lab.run("gwa", "ip -brief link");
     assert!(!links.expect().contains("ces-"), "a TAP is left\n{links}");
     assert!(!lab.directory().join("a/cesd.sock").exists(), "the socket is gone");
@@ -119,7 +119,7 @@ fn sigint_ends_it_too(lab: &Lab) {
     lab.gateways(&[]);
     let pid = lab.pid(Realm::A);
     lab.run("gwa", &format!("kill -INT {pid}")).expect();
-    assert!(eventually(|| !std::path::Path::new(&format!("/proc/{pid}")).exists()), "it ends");
+    assert!(eventually(|| !lives(pid)), "it ends");
     nothing_is_left(lab, pid);
     lab.stop(Realm::A);
     lab.gateways(&[]);

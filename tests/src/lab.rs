@@ -238,7 +238,7 @@ impl Lab {
 
     /// Whether a gateway's process is there.
     pub fn is_running(&self, realm: Realm) -> bool {
-        Path::new(&format!("/proc/{}", self.pid(realm))).exists()
+        lives(self.pid(realm))
     }
 
     /// What a gateway has logged since it was first started.
@@ -341,6 +341,12 @@ impl Drop for Background {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether a process runs. What is dead may stay listed until init collects it.
+pub fn lives(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
 }
 
 /// Waits until a condition holds; `false` if it never does.
