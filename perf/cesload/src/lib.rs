@@ -12,6 +12,7 @@ pub mod observer;
 pub mod port;
 pub mod profile;
 pub mod record;
+pub mod report;
 pub mod search;
 pub mod session;
 pub mod trial;

@@ -27,7 +27,9 @@ pub fn write(path: &Path, text: &str) -> Result<(), WriteError> {
 }
 
 fn write_beside(path: &Path, text: &str) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no file's name"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this is no file's name"))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}", std::process::id()));
@@ -52,7 +54,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_with_the_files_name() {
         let error = write(Path::new("/dev/full"), "text").unwrap_err();
-        assert_eq!(error.to_string(), "the report cannot be written to /dev/full: No space left on device (os error 28)");
+        assert_eq!(
+            error.to_string(),
+            "the report cannot be written to /dev/full: No space left on device (os error 28)"
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Machine {
 
     fn of(cpuinfo: &str, meminfo: &str, release: &str) -> Machine {
         let value = |text: &str, key: &str| {
-            let line = text.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
+            let line =
+                text.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
             Some(line.split_once(':')?.1.trim().to_owned())
         };
         let number = |key| {
@@ -69,7 +70,10 @@ mod tests {
             "MemTotal:       25165824 kB\nHugePages_Total:     512\nHugepagesize:       2048 kB\n",
             "6.1.0\n",
         );
-        assert_eq!(machine.line(), "Some CPU @ 2.10GHz, 2 cores, 24 GiB, 512 huge pages of 2 MiB, Linux 6.1.0");
+        assert_eq!(
+            machine.line(),
+            "Some CPU @ 2.10GHz, 2 cores, 24 GiB, 512 huge pages of 2 MiB, Linux 6.1.0"
+        );
         assert_eq!(Machine::of("", "", "").cpu, "unknown");
     }
 }

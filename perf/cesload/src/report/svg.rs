@@ -16,6 +16,11 @@ const COLOURS: usize = 5;
 /// Beyond this percentile a curve is about single packets.
 const PERCENTILE_MAX: f64 = 99.999;
 
+/// Which colour the series with this index has.
+pub fn colour(index: usize) -> usize {
+    index % COLOURS
+}
+
 /// An axis with its values' range: from value to a place between 0 and 1.
 struct Ruler {
     scale: Scale,
@@ -40,6 +45,7 @@ impl Ruler {
         Ruler { scale, low, high: if high > low { high } else { low * 10.0 + 1.0 } }
     }
 
+    /// Between 0 and 1.
     fn place(&self, value: f64) -> f64 {
         let stretched = |value: f64| match self.scale {
             Scale::Linear => value,
@@ -56,8 +62,12 @@ impl Ruler {
                 // 1, 2 or 5 times a power of ten, 4 to 9 of them.
                 let raw = (self.high - self.low) / 5.0;
                 let power = 10f64.powf(raw.log10().floor());
-                let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| power * factor >= raw).unwrap_or(10.0);
-                (0..=9).map(|number| self.low + step * f64::from(number)).take_while(|tick| *tick <= self.high).collect()
+                let step = power
+                    * [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| power * factor >= raw).unwrap_or(10.0);
+                (0..=9)
+                    .map(|number| self.low + step * f64::from(number))
+                    .take_while(|tick| *tick <= self.high)
+                    .collect()
             }
             Scale::Log => {
                 let (low, high) = (self.low.log10().round() as i32, self.high.log10().round() as i32);
@@ -135,7 +145,7 @@ pub fn drawn(plot: &Plot) -> String {
         escaped(&plot.y.title)
     );
     for (index, series) in plot.series.iter().enumerate() {
-        draw_series(&mut svg, series, index % COLOURS, &across, &down);
+        draw_series(&mut svg, series, colour(index), &across, &down);
     }
     svg.push_str("</svg>");
     svg
@@ -148,8 +158,9 @@ fn draw_series(
     across: &dyn Fn(f64) -> f64,
     down: &dyn Fn(f64) -> f64,
 ) {
+    let points = || series.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
     if series.style == Style::Points {
-        for &(x, y) in &series.points {
+        for &(x, y) in points() {
             let _ = write!(
                 svg,
                 "<circle class=\"c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"><title>{}: {}, {}</title></circle>",
@@ -164,7 +175,7 @@ fn draw_series(
     }
     let dashed = if series.style == Style::Dashed { " dashed" } else { "" };
     let _ = write!(svg, "<polyline class=\"s{colour}{dashed}\" points=\"");
-    for &(x, y) in &series.points {
+    for &(x, y) in points() {
         let _ = write!(svg, "{:.1},{:.1} ", across(x), down(y));
     }
     svg.push_str("\"/>");
@@ -212,7 +223,10 @@ mod tests {
             let ticks = Ruler { scale: Scale::Linear, low: 0.0, high }.ticks();
             assert!((3..=10).contains(&ticks.len()), "{high}: {ticks:?}");
         }
-        assert_eq!((label(14_880_952.0), label(0.0), label(2500.0)), ("14.881M".into(), "0".into(), "2500".into()));
+        assert_eq!(
+            (label(14_880_952.0), label(0.0), label(2500.0)),
+            ("14.881M".into(), "0".into(), "2500".into())
+        );
         assert_eq!(label(1e-7), "1e-7");
     }
 }
