@@ -15,5 +15,8 @@ pub mod record;
 pub mod report;
 pub mod search;
 pub mod session;
+pub mod stream;
+pub mod track;
 pub mod trial;
+pub mod wire;
 pub mod words;

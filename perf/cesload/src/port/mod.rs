@@ -1,6 +1,8 @@
 //! The generator's ports: opened with a queue pair for each thread, waited for until their links are up, and asked at the
 //! end what they lost.
 
+pub mod frames;
+
 use crate::arp::{self, Answers};
 use crate::frame::signature::{self, Found};
 use crate::profile::{Mac, Profile};

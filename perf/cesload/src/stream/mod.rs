@@ -1,0 +1,530 @@
+//! The engine of streams: packets of many flows at a given rate, and what became of them.
+//!
+//! One thread for each core runs a [`lane::Lane`]; the thread that called watches them, and the ports' links.
+
+pub mod lane;
+pub mod receiver;
+pub mod schedule;
+pub mod sender;
+pub mod shared;
+
+#[cfg(test)]
+mod tests;
+
+use crate::frame::template::Link;
+use crate::port::frames::{Blank, Buffers};
+use crate::port::{OpenPort, Ports};
+use crate::profile::traffic::{Lengths, Traffic};
+use crate::profile::{Generator, Profile};
+use crate::trial::{
+    Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
+};
+use ces_dataplane::io::Port;
+use ces_dataplane::io::dpdk::DpdkPort;
+use dpdk::{Mempool, RegisteredThread};
+use lane::Lane;
+use machine::Clock;
+use receiver::Receiver;
+use schedule::Schedule;
+use sender::{Part, Sender};
+use shared::{Phase, Shared};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the watching thread looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often it looks while the last packets are waited for.
+const LOOK_DRAIN: Duration = Duration::from_millis(2);
+/// How often it tells its caller, and looks at the links.
+const TELL: Duration = Duration::from_millis(200);
+/// The shortest slice of a trial's time.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The most slices of a trial's time.
+const INTERVALS: u32 = 600;
+/// When all packets are back, how long to wait for what should not come: duplicates.
+const QUIET: Duration = Duration::from_millis(20);
+/// A thread that still sends so long after the end of the time does not get its core.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// The longest wait for the last packets, however many still come.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// The world outside the loop: what threads need to begin, and the state of ports.
+pub trait Surroundings: Sync {
+    /// Called on each generator thread before it begins; what it returns is kept until it ends.
+    fn enter(&self, thread: usize) -> Result<Box<dyn Any>, String>;
+}
+
+/// The state of the ports, as the watching thread sees it.
+pub trait Watched {
+    /// Why a port cannot go on, if one cannot.
+    fn fault(&self) -> Option<String>;
+
+    /// Packets that the ports have lost so far because the generator was too slow.
+    fn missed(&self) -> u64;
+
+    /// A port's name.
+    fn name(&self, port: usize) -> String;
+}
+
+/// The engine, over any kind of port.
+pub struct Engine<P: Port, B, S, W> {
+    lanes: Vec<Lane<P, B>>,
+    traffic: Vec<(Traffic, Arc<Lengths>, u32)>,
+    settings: Generator,
+    line_rate: Option<f64>,
+    trial: u16,
+    surroundings: S,
+    watched: W,
+}
+
+/// The engine over ports of DPDK.
+pub type DpdkEngine = Engine<DpdkPort, Mempool, DpdkThreads, DpdkPorts>;
+
+/// What threads over DPDK's ports need: a core, and to be known to DPDK.
+pub struct DpdkThreads {
+    eal: dpdk::Eal,
+    cores: Vec<usize>,
+}
+
+impl Surroundings for DpdkThreads {
+    fn enter(&self, thread: usize) -> Result<Box<dyn Any>, String> {
+        let core = self.cores.get(thread).copied().unwrap_or(0);
+        machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
+        let registered = RegisteredThread::new(&self.eal).map_err(|error| error.to_string())?;
+        Ok(Box::new(registered))
+    }
+}
+
+/// The state of DPDK's ports.
+pub struct DpdkPorts(Vec<OpenPort>);
+
+impl Watched for DpdkPorts {
+    fn fault(&self) -> Option<String> {
+        self.0.iter().find_map(|port| match port.device.link() {
+            Ok(link) if link.up => None,
+            Ok(_) => Some(format!("port {}: the link is gone; its peer has left, or its cable", port.name)),
+            Err(error) => Some(format!("port {}: {error}", port.name)),
+        })
+    }
+
+    fn missed(&self) -> u64 {
+        let of =
+            |port: &OpenPort| port.device.stats().map_or(0, |stats| stats.rx_missed + stats.rx_no_buffer);
+        self.0.iter().map(of).sum()
+    }
+
+    fn name(&self, port: usize) -> String {
+        self.0.get(port).map(|port| port.name.clone()).unwrap_or_default()
+    }
+}
+
+/// How the ports' frames begin, and what their links can.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// Where its frames come from.
+    pub mac: [u8; 6],
+    /// Where they go to; without it, the port where the stream ends.
+    pub peer: Option<[u8; 6]>,
+    /// Their tag.
+    pub vlan: Option<u16>,
+    /// Bits a second.
+    pub speed_bps: Option<f64>,
+}
+
+impl DpdkEngine {
+    /// The engine for a profile on its open ports.
+    pub fn over(profile: &Profile, ports: Ports) -> Result<Self, String> {
+        let facts: Vec<PortFacts> = ports
+            .ports
+            .iter()
+            .map(|port| PortFacts {
+                mac: port.mac,
+                peer: port.peer,
+                vlan: port.vlan,
+                speed_bps: port.speed_bps,
+            })
+            .collect();
+        let answers: Vec<_> = ports.ports.iter().map(|port| port.answers.clone()).collect();
+        let mut cores = Vec::new();
+        let mut threads = Vec::new();
+        for thread in ports.threads {
+            cores.push(thread.core);
+            let queues = thread.io.ports.into_iter().zip(answers.iter().cloned()).collect();
+            threads.push((queues, thread.io.pool));
+        }
+        let surroundings = DpdkThreads { eal: ports.eal, cores };
+        Self::new(profile, &facts, threads, surroundings, DpdkPorts(ports.ports))
+    }
+}
+
+/// One thread's queue pairs with what they answer, and its pool.
+type ThreadParts<P, B> = (Vec<(P, crate::arp::Answers)>, B);
+
+impl<P, B, S, W> Engine<P, B, S, W>
+where
+    P: Port + Send,
+    P::Frame: Blank + Send,
+    B: Buffers<Frame = P::Frame> + Send,
+    S: Surroundings,
+    W: Watched,
+{
+    /// The engine for a profile, with the parts of each thread.
+    pub fn new(
+        profile: &Profile,
+        facts: &[PortFacts],
+        threads: Vec<ThreadParts<P, B>>,
+        surroundings: S,
+        watched: W,
+    ) -> Result<Self, String> {
+        let memory = |error| format!("no memory for the flows: {error}");
+        let mut first = 0;
+        let mut all = Vec::new();
+        for traffic in &profile.traffic {
+            all.push((traffic.clone(), Arc::new(traffic.lengths.clone()), first));
+            first += traffic.count + traffic.probes();
+        }
+        let clock = Clock::new();
+        let count = threads.len() as u32;
+        let burst = usize::from(profile.generator.burst).clamp(1, sender::BURST_MAX);
+        let mut lanes = Vec::new();
+        for (thread, (ports, pool)) in threads.into_iter().enumerate() {
+            let mut senders = Vec::new();
+            for (stream, (traffic, lengths, first)) in all.iter().enumerate() {
+                let (from, to) = (&facts[traffic.from], &facts[traffic.to]);
+                let link = Link {
+                    source: from.mac,
+                    destination: from.peer.unwrap_or(to.mac),
+                    vlan: from.vlan,
+                    tos: traffic.tos,
+                    ttl: traffic.ttl,
+                };
+                let part = Part { thread: thread as u32, threads: count, first: *first };
+                let sender = Sender::new(stream, traffic, lengths, &link, part, profile.generator.seed);
+                senders.extend(sender.map_err(memory)?);
+            }
+            let receiver = Receiver::new(&all, burst).map_err(memory)?;
+            lanes.push(Lane::new(ports, pool, senders, receiver, burst, clock));
+        }
+        Ok(Self {
+            lanes,
+            line_rate: line_rate(profile, facts),
+            traffic: all,
+            settings: profile.generator.clone(),
+            // So that frames of a generator that ran before are told from ours.
+            trial: machine::cycles() as u16,
+            surroundings,
+            watched,
+        })
+    }
+
+    fn begin(&mut self, per_second: Option<f64>, duration: Duration) -> u64 {
+        let hertz = machine::cycles_per_second();
+        let cycles = (duration.as_secs_f64() * hertz as f64) as u64;
+        self.trial = self.trial.wrapping_add(1);
+        let most = self.lanes.iter().flat_map(|lane| &lane.senders).map(|sender| sender.share);
+        let most = most.fold(f64::MIN_POSITIVE, f64::max);
+        for lane in &mut self.lanes {
+            let of_lane: f64 = lane.senders.iter().map(|sender| sender.share).sum();
+            for sender in &mut lane.senders {
+                let schedule = match per_second {
+                    Some(rate) => {
+                        let part = f64::from(self.settings.catch_up) * sender.share / of_lane;
+                        Schedule::paced(rate * sender.share, cycles, hertz, part.ceil() as u64)
+                    }
+                    None => Schedule::free(f64::from(self.settings.burst) * sender.share / most),
+                };
+                let traffic = &self.traffic[sender.stream].0;
+                let probes = f64::from(traffic.probes_per_second) * sender.share / traffic.share;
+                sender.begin(schedule, probes, hertz);
+            }
+            lane.begin(self.trial);
+        }
+        cycles
+    }
+
+    /// The counts of all threads and what they say about the generator itself.
+    fn trial(&self, asked: Option<f64>, seconds: f64, intervals: Vec<Interval>, missed: u64) -> Trial {
+        let mut trial = Trial {
+            unit: Unit::Packets,
+            asked_per_second: asked,
+            seconds,
+            counts: Counts::default(),
+            streams: Vec::new(),
+            intervals,
+            foreign: 0,
+            late: 0,
+            missed_by_generator: missed,
+            notes: Vec::new(),
+        };
+        for (number, (traffic, ..)) in self.traffic.iter().enumerate() {
+            let mut counts = Counts::default();
+            let mut latency_ns = latency_histogram();
+            for lane in &self.lanes {
+                let received = &lane.receiver.streams[number];
+                counts.add(&received.counts);
+                // Both have the same bounds, so that this cannot fail.
+                let _ = latency_ns.add(&received.latency_ns);
+                for sender in lane.senders.iter().filter(|sender| sender.stream == number) {
+                    counts.sent += sender.sent;
+                    counts.sent_bytes += sender.sent_bytes;
+                }
+            }
+            trial.counts.add(&counts);
+            trial.streams.push(StreamTrial { name: traffic.name.clone(), counts, latency_ns });
+        }
+        for lane in &self.lanes {
+            trial.foreign += lane.receiver.foreign;
+            trial.late += lane.receiver.late;
+        }
+        trial.notes = self.notes(&trial);
+        trial
+    }
+
+    fn notes(&self, trial: &Trial) -> Vec<String> {
+        let mut notes = Vec::new();
+        let sum = |value: fn(&Lane<P, B>) -> u64| self.lanes.iter().map(value).sum::<u64>();
+        let (refused, no_buffer) = (sum(|lane| lane.refused), sum(|lane| lane.no_buffer));
+        if let Some(asked) = trial.asked_per_second
+            && trial.reached() < 0.999
+        {
+            let why = if refused > 0 { "the ports did not take more" } else { "the generator was held up" };
+            notes.push(format!(
+                "of {asked:.0} packets/s asked for, {:.0} were sent: {why}",
+                trial.sent_per_second()
+            ));
+        }
+        if no_buffer > 0 {
+            notes.push(format!(
+                "{no_buffer} bursts were not sent because all packet buffers were in use: raise memory.mib"
+            ));
+        }
+        if trial.missed_by_generator > 0 {
+            notes.push(format!(
+                "the generator's own ports dropped {} packets: it was too slow, part of the loss is its own",
+                trial.missed_by_generator
+            ));
+        }
+        if trial.counts.misplaced > 0 {
+            notes.push(format!(
+                "{} packets came to another port than they should, or with another length",
+                trial.counts.misplaced
+            ));
+        }
+        let spread = self.spread();
+        if spread > 0 {
+            notes.push(format!(
+                "packets of {spread} flows came to several receive queues: of these, reordered and duplicated packets \
+                 cannot be told exactly"
+            ));
+        }
+        notes
+    }
+
+    /// Flows that more than one thread has received packets of.
+    fn spread(&self) -> usize {
+        let [first, rest @ ..] = self.lanes.as_slice() else { return 0 };
+        if rest.is_empty() {
+            return 0;
+        }
+        let touched =
+            |number: &usize| self.lanes.iter().filter(|lane| lane.receiver.touched(*number)).count() > 1;
+        (0..first.receiver.flows()).filter(touched).count()
+    }
+}
+
+/// The most packets a second that all ports can carry, if all that are used tell their speed.
+fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
+    // Bits that each port carries, each way, for every packet of all streams.
+    let mut bits = vec![(0.0, 0.0); facts.len()];
+    for traffic in &profile.traffic {
+        let (sent, received) = traffic.wire_bits(profile);
+        bits[traffic.from].0 += sent * traffic.share;
+        bits[traffic.to].1 += received * traffic.share;
+    }
+    let mut least: Option<f64> = None;
+    for ((sent, received), port) in bits.into_iter().zip(facts) {
+        let busier = f64::max(sent, received);
+        if busier > 0.0 {
+            let rate = port.speed_bps? / busier;
+            least = Some(least.map_or(rate, |least| least.min(rate)));
+        }
+    }
+    least
+}
+
+/// What the watching thread has seen of a trial.
+struct Seen {
+    intervals: Vec<Interval>,
+    seconds: f64,
+    fault: Option<String>,
+}
+
+impl<P, B, S, W> Trials for Engine<P, B, S, W>
+where
+    P: Port + Send,
+    P::Frame: Blank + Send,
+    B: Buffers<Frame = P::Frame> + Send,
+    S: Surroundings,
+    W: Watched,
+{
+    fn unit(&self) -> Unit {
+        Unit::Packets
+    }
+
+    fn line_rate(&self) -> Option<f64> {
+        self.line_rate
+    }
+
+    fn run(
+        &mut self,
+        per_second: Option<f64>,
+        duration: Duration,
+        watch: &mut dyn FnMut(Progress) -> Watch,
+    ) -> Result<Trial, Failure> {
+        if let Some(why) = self.watched.fault() {
+            return Err(Failure { why, partial: None });
+        }
+        let cycles = self.begin(per_second, duration);
+        let missed = self.watched.missed();
+        let shared = Shared::new(self.lanes.len());
+        let (surroundings, watched) = (&self.surroundings, &self.watched);
+        let drain = Duration::from_millis(u64::from(self.settings.drain_ms));
+        let lanes = &mut self.lanes;
+        let seen = std::thread::scope(|scope| {
+            let threads: Vec<_> = lanes
+                .iter_mut()
+                .enumerate()
+                .map(|(number, lane)| {
+                    let shared = &shared;
+                    scope.spawn(move || -> Result<(), String> {
+                        let _entered = surroundings.enter(number)?;
+                        lane.run(shared, number, cycles);
+                        Ok(())
+                    })
+                })
+                .collect();
+            while !shared.all_ready() && !threads.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let seen = if shared.all_ready() {
+                observe(&shared, watched, duration, drain, watch)
+            } else {
+                Seen { intervals: Vec::new(), seconds: 0.0, fault: None }
+            };
+            shared.enter(Phase::End);
+            let mut failed = None;
+            for thread in threads {
+                match thread.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(why)) => failed = Some(why),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            Seen { fault: seen.fault.or(failed), ..seen }
+        });
+        let missed = self.watched.missed().saturating_sub(missed);
+        let trial = self.trial(per_second, seen.seconds, seen.intervals, missed);
+        match seen.fault {
+            None => Ok(trial),
+            Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
+        }
+    }
+}
+
+/// Watches a trial from its start to the last packet.
+fn observe(
+    shared: &Shared,
+    watched: &impl Watched,
+    duration: Duration,
+    drain: Duration,
+    watch: &mut dyn FnMut(Progress) -> Watch,
+) -> Seen {
+    let every = INTERVAL.max(duration / INTERVALS);
+    let begin = Instant::now();
+    shared.begin(machine::cycles());
+    let mut seen = Seen { intervals: Vec::new(), seconds: duration.as_secs_f64(), fault: None };
+    let mut last = (Duration::ZERO, Counts::default());
+    let mut told = Duration::ZERO;
+    let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
+        let length_s = now.saturating_sub(last.0).as_secs_f64();
+        if length_s > 0.0 {
+            intervals.push(Interval { end_s: now.as_secs_f64(), length_s, counts: since(&counts, &last.1) });
+        }
+        last = (now, counts);
+        now
+    };
+    let mut sliced = Duration::ZERO;
+    while !shared.all_finished() {
+        std::thread::sleep(LOOK.min(every).min(duration.saturating_sub(begin.elapsed()).max(LOOK_DRAIN)));
+        let elapsed = begin.elapsed();
+        if elapsed >= sliced + every && elapsed < duration {
+            sliced = slice(&mut seen.intervals, elapsed, shared.counts());
+        }
+        let stuck = shared.stuck().map(|port| {
+            format!(
+                "port {}: it has taken no packet for a second; its peer has left or does not poll",
+                watched.name(port)
+            )
+        });
+        let overdue = (elapsed > duration + OVERDUE)
+            .then(|| "a thread of the generator has not ended: it does not get its core".to_owned());
+        seen.fault = stuck.or(overdue);
+        let mut stop = seen.fault.is_some();
+        if elapsed >= told + TELL {
+            told = elapsed;
+            if seen.fault.is_none() {
+                seen.fault = watched.fault();
+            }
+            let progress = Progress {
+                elapsed_s: elapsed.as_secs_f64(),
+                total_s: duration.as_secs_f64(),
+                counts: shared.counts(),
+            };
+            stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
+        }
+        if stop {
+            seen.seconds = begin.elapsed().min(duration).as_secs_f64();
+            shared.enter(Phase::Drain);
+            break;
+        }
+    }
+    let ended = begin.elapsed();
+    if seen.fault.is_none() {
+        wait_for_last(shared, drain);
+    }
+    slice(&mut seen.intervals, ended, shared.counts());
+    seen
+}
+
+/// Waits until nothing has come for `drain`, or all has come and nothing more.
+fn wait_for_last(shared: &Shared, drain: Duration) {
+    let begin = Instant::now();
+    let mut before = shared.counts();
+    let mut quiet_since = Instant::now();
+    while begin.elapsed() < DRAIN_MAX {
+        std::thread::sleep(LOOK_DRAIN);
+        let counts = shared.counts();
+        if counts != before {
+            (before, quiet_since) = (counts, Instant::now());
+        }
+        let enough = if counts.lost() == 0 && shared.all_finished() { QUIET.min(drain) } else { drain };
+        if quiet_since.elapsed() >= enough {
+            break;
+        }
+    }
+}
+
+/// What was counted since `before`.
+fn since(now: &Counts, before: &Counts) -> Counts {
+    Counts {
+        sent: now.sent - before.sent,
+        sent_bytes: now.sent_bytes - before.sent_bytes,
+        received: now.received - before.received,
+        received_bytes: now.received_bytes - before.received_bytes,
+        duplicated: now.duplicated - before.duplicated,
+        reordered: now.reordered - before.reordered,
+        stale: now.stale - before.stale,
+        misplaced: now.misplaced - before.misplaced,
+    }
+}
