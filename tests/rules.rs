@@ -29,6 +29,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("ces-load", &["ces-dataplane", "dpdk", "machine"]),
     ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
     ("ces-ask", &[]),
+    ("ces-beside", &["ces-gateway", "ces-perf", "ces-dataplane", "dpdk", "machine"]),
     ("ces-tests", &[]),
 ];
 

@@ -1,0 +1,158 @@
+//! What is measured: setups, each a device with a way to reach it, and the tasks that it is given.
+
+use crate::device::{KernelRules, Kind, OvsRules, Wire};
+use crate::frame::Task;
+
+/// A device as it is set up, without the number of bindings.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Its name, for `--only` and in the table.
+    pub name: &'static str,
+    /// The device.
+    pub kind: Kind,
+    /// What joins it to the generator.
+    pub wire: Wire,
+    /// What it is given to do, one after the other.
+    pub tasks: &'static [Task],
+    /// Whether what it does depends on the number of bindings.
+    pub scales: bool,
+    /// What it is, in a line.
+    pub about: &'static str,
+}
+
+const BOTH: &[Task] = &[Task::Egress, Task::Ingress];
+
+/// All of them, those that are compared next to each other.
+pub const SETUPS: &[Setup] = &[
+    Setup {
+        name: "gateway",
+        kind: Kind::Gateway,
+        wire: Wire::Memif,
+        tasks: BOTH,
+        scales: true,
+        about: "the gateway's worker: CES translation with VXLAN",
+    },
+    Setup {
+        name: "testpmd-io",
+        kind: Kind::Testpmd("io"),
+        wire: Wire::Memif,
+        tasks: &[Task::Pass],
+        scales: false,
+        about: "dpdk-testpmd, packets not looked at: the ceiling of the ports",
+    },
+    Setup {
+        name: "testpmd-macswap",
+        kind: Kind::Testpmd("macswap"),
+        wire: Wire::Memif,
+        tasks: &[Task::Pass],
+        scales: false,
+        about: "dpdk-testpmd, MAC addresses exchanged: the ceiling where packets are touched",
+    },
+    Setup {
+        name: "ovs-forward",
+        kind: Kind::Ovs(OvsRules::Forward),
+        wire: Wire::Memif,
+        tasks: &[Task::Forward],
+        scales: false,
+        about: "OVS-DPDK, one rule: time to live, MAC addresses, out",
+    },
+    Setup {
+        name: "ovs-ces",
+        kind: Kind::Ovs(OvsRules::Ces),
+        wire: Wire::Memif,
+        tasks: BOTH,
+        scales: true,
+        about: "OVS-DPDK, two rules for each binding: addresses, time to live, VXLAN",
+    },
+    Setup {
+        name: "ovs-ct-nat",
+        kind: Kind::Ovs(OvsRules::ConntrackNat),
+        wire: Wire::Memif,
+        tasks: &[Task::Nat],
+        scales: true,
+        about: "OVS-DPDK, connection tracking with source NAT, a connection for each binding",
+    },
+    Setup {
+        name: "gateway-veth",
+        kind: Kind::Gateway,
+        wire: Wire::Veth,
+        tasks: BOTH,
+        scales: true,
+        about: "the gateway's worker over AF_XDP on veth",
+    },
+    Setup {
+        name: "kernel-forward",
+        kind: Kind::Kernel(KernelRules::Forward),
+        wire: Wire::Veth,
+        tasks: &[Task::Forward],
+        scales: false,
+        about: "Linux, routing",
+    },
+    Setup {
+        name: "kernel-nat",
+        kind: Kind::Kernel(KernelRules::Nat),
+        wire: Wire::Veth,
+        tasks: &[Task::Nat],
+        scales: true,
+        about: "Linux, nftables source NAT, a connection for each binding",
+    },
+    Setup {
+        name: "kernel-nat-flowtable",
+        kind: Kind::Kernel(KernelRules::NatFlowtable),
+        wire: Wire::Veth,
+        tasks: &[Task::Nat],
+        scales: true,
+        about: "the same with an nftables flowtable",
+    },
+    Setup {
+        name: "kernel-vxlan",
+        kind: Kind::Kernel(KernelRules::Vxlan),
+        wire: Wire::Veth,
+        tasks: BOTH,
+        scales: true,
+        about: "Linux, addresses by nftables maps, VXLAN by a route for each binding",
+    },
+];
+
+/// A setup with its number of bindings.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// The setup.
+    pub setup: &'static Setup,
+    /// Bindings.
+    pub bindings: u32,
+}
+
+/// What is to be run: the setups of these names (all if there are none), each that scales with each number of bindings, the
+/// others with the largest.
+pub fn plan(only: &[String], bindings: &[u32]) -> Result<Vec<Planned>, String> {
+    if let Some(unknown) = only.iter().find(|name| SETUPS.iter().all(|setup| setup.name != **name)) {
+        let names: Vec<_> = SETUPS.iter().map(|setup| setup.name).collect();
+        return Err(format!("there is no setup {unknown:?}; there are: {}", names.join(", ")));
+    }
+    let largest = *bindings.iter().max().ok_or("no number of bindings")?;
+    let wanted = |setup: &&Setup| only.is_empty() || only.iter().any(|name| name == setup.name);
+    Ok(SETUPS
+        .iter()
+        .filter(wanted)
+        .flat_map(|setup| {
+            let counts = if setup.scales { bindings.to_vec() } else { vec![largest] };
+            counts.into_iter().map(move |bindings| Planned { setup, bindings })
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scales_is_run_with_each_number() {
+        let planned = plan(&["gateway".into(), "testpmd-io".into()], &[1, 1000]).unwrap();
+        let named: Vec<_> = planned.iter().map(|planned| (planned.setup.name, planned.bindings)).collect();
+        assert_eq!(named, [("gateway", 1), ("gateway", 1000), ("testpmd-io", 1000)]);
+        assert_eq!(plan(&[], &[7]).unwrap().len(), SETUPS.len());
+        assert!(plan(&["gatway".into()], &[7]).unwrap_err().contains("gateway"));
+        assert!(plan(&[], &[]).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! `dpdk-testpmd`: what the ports can carry when a program does next to nothing (`io`) or touches each packet (`macswap`).
+
+use super::memif::{self, End};
+use super::{Device, Own, Setting, Wire};
+use crate::memory;
+use crate::process::{Line, Place, Process};
+use crate::stats;
+use dpdk::Memory;
+use std::time::Duration;
+
+const START_WAIT: Duration = Duration::from_secs(20);
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// What ends each of its answers.
+const PROMPT: &str = "testpmd> ";
+
+struct Testpmd {
+    process: Process,
+    ports: [String; 2],
+    place: Place,
+}
+
+/// Starts it in a forwarding mode.
+pub fn start(mode: &str, setting: Setting) -> Result<impl Device + use<>, String> {
+    if setting.wire != Wire::Memif {
+        return Err("testpmd runs over memif only".to_owned());
+    }
+    let core = setting.core;
+    // The first of them reads commands and sleeps, the second forwards.
+    let mut arguments =
+        vec![format!("--lcores=0@{core},1@{core}"), "--no-pci".to_owned(), "--no-telemetry".to_owned()];
+    match memory::choose(setting.pages) {
+        Memory::HugePages => arguments.push("--in-memory".to_owned()),
+        Memory::Ordinary { mib } => {
+            arguments.extend(["--no-shconf".into(), "--no-huge".into(), "-m".into(), mib.to_string()]);
+        }
+    }
+    arguments.extend(memif::devices(setting.scratch, End::Device).map(|device| format!("--vdev={device}")));
+    arguments.extend(["--", "-i", "--nb-cores=1", "--rxd=1024", "--txd=1024"].map(String::from));
+    arguments.extend([format!("--forward-mode={mode}"), format!("--total-num-mbufs={MBUFS}")]);
+    arguments.push("--record-core-cycles".to_owned());
+    let place = Place { core: Some(core), namespace: None };
+    let mut process = Line::new(&place, "dpdk-testpmd").args(arguments).start(setting.scratch, "testpmd")?;
+    process.hear(START_WAIT, |text| text.ends_with(PROMPT))?;
+    process.say("start")?;
+    process.hear(ANSWER_WAIT, |text| text.ends_with(PROMPT))?;
+    let place = Place { core: Some(setting.generator_core), namespace: None };
+    Ok(Testpmd { process, ports: memif::devices(setting.scratch, End::Generator), place })
+}
+
+/// As many as the gateway's pool has for the same queues.
+const MBUFS: u32 = 8192;
+
+impl Device for Testpmd {
+    fn generator_ports(&self) -> [String; 2] {
+        self.ports.clone()
+    }
+
+    fn generator_place(&self) -> Place {
+        self.place.clone()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.process.check()
+    }
+
+    fn own(&mut self) -> Result<Own, String> {
+        self.process.say("show fwd stats all")?;
+        let text = self.process.hear(ANSWER_WAIT, |text| text.ends_with(PROMPT))?;
+        // Before the first packet it has nothing to say of cycles.
+        Ok(stats::testpmd(&text).unwrap_or_default())
+    }
+}

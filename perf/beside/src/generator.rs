@@ -1,0 +1,205 @@
+//! The generator: `cesload` with a profile for the case, and what its report says.
+
+use crate::frame::Task;
+use crate::process::{Line, Place};
+use ces_perf::realm::Way;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// Maximum receive rate: what comes out when as much is offered as goes.
+    Mrr,
+    /// The rate at which at most 0.5 % are lost.
+    Pdr,
+    /// The rate at which none is lost.
+    Ndr,
+}
+
+impl Measure {
+    /// As it stands in the table.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Mrr => "maximum receive rate",
+            Self::Pdr => "rate at no more than 0.5 % loss",
+            Self::Ndr => "rate without loss",
+        }
+    }
+}
+
+/// What the generator is told.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// What is measured.
+    pub measure: Measure,
+    /// Seconds of a trial.
+    pub trial_seconds: f64,
+    /// Bytes of each frame with its FCS, without the tunnel's headers.
+    pub size: u16,
+    /// The bindings, as a file.
+    pub bindings: &'a Path,
+    /// Whether packet memory comes from huge pages.
+    pub huge_pages: bool,
+}
+
+/// What it measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rate {
+    /// Packets a second: received (MRR), or the rate that was found.
+    pub pps: f64,
+    /// Packets a second that were sent meanwhile.
+    pub sent_pps: f64,
+    /// Lost of sent.
+    pub loss_ratio: f64,
+}
+
+/// MAC addresses of the generator's and the device's ports, inside and outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Macs<'a> {
+    /// The host that packets come from: all of them, to keep them alike.
+    pub generator: [&'a str; 2],
+    /// The device's.
+    pub device: [&'a str; 2],
+}
+
+/// The profile.
+pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: usize) -> String {
+    let ingress = task.way() == Way::Ingress;
+    let (from, to) = if ingress { ("outside", "inside") } else { ("inside", "outside") };
+    let direction = if ingress { "ingress" } else { "egress" };
+    let port = |number: usize, name: &str| {
+        format!(
+            "[[port]]\nname = {name:?}\ndevice = {:?}\nmac = {:?}\npeer_mac = {:?}\n\n",
+            ports[number], macs.generator[number], macs.device[number]
+        )
+    };
+    format!(
+        "[memory]\nhuge_pages = {}\nmib = {MEMORY_MIB}\n\n[generator]\ncores = [{core}]\n\n{}{}[[stream]]\nname = {:?}\n\
+         from = {from:?}\nto = {to:?}\nsize = {}\n\n[stream.ces]\nbindings = {:?}\ndirection = {direction:?}\n",
+        load.huge_pages,
+        port(0, "inside"),
+        port(1, "outside"),
+        task.label(),
+        load.size,
+        load.bindings.display().to_string(),
+    )
+}
+
+/// Packet memory without huge pages.
+const MEMORY_MIB: u32 = 512;
+/// What a run may take beyond its trials.
+const SPARE: Duration = Duration::from_secs(30);
+/// Trials of a search, all of them together: what MLRsearch needs for one goal at this width.
+const SEARCH_TRIALS: f64 = 20.0;
+
+/// Runs it to its end.
+pub fn run(
+    load: &Load,
+    task: Task,
+    ports: &[String; 2],
+    macs: Macs,
+    place: &Place,
+    scratch: &Path,
+) -> Result<Rate, String> {
+    let core = place.core.unwrap_or(0);
+    let (file, report) = (scratch.join("profile.toml"), scratch.join("report.json"));
+    std::fs::write(&file, profile(load, task, ports, macs, core))
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    let _ = std::fs::remove_file(&report);
+    let text = |path: &PathBuf| path.display().to_string();
+    let seconds = load.trial_seconds.to_string();
+    let line = Line::new(place, load.program);
+    let (line, most) = match load.measure {
+        Measure::Mrr => {
+            let line =
+                line.args(["rate".into(), text(&file), "--rate=max".into(), format!("--seconds={seconds}")]);
+            (line, load.trial_seconds)
+        }
+        Measure::Pdr | Measure::Ndr => {
+            let mode = if load.measure == Measure::Pdr { "pdr" } else { "ndr" };
+            let total = load.trial_seconds * SEARCH_TRIALS;
+            let line = line.args([
+                mode.into(),
+                text(&file),
+                format!("--trial-seconds={seconds}"),
+                format!("--total-seconds={total}"),
+            ]);
+            (line, total)
+        }
+    };
+    let line = line.args(["--quiet".to_owned(), format!("--json={}", text(&report))]);
+    line.output(Duration::from_secs_f64(most) + SPARE)?;
+    let bytes = std::fs::read(&report).map_err(|error| format!("{}: {error}", report.display()))?;
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|error| format!("the generator's report: {error}"))?;
+    read(&value, load.measure)
+}
+
+/// Reads its report.
+pub fn read(report: &Value, measure: Measure) -> Result<Rate, String> {
+    let result = &report["result"];
+    let number = |key: &str| {
+        result[key].as_f64().ok_or_else(|| format!("the generator's report: result.{key} is no number"))
+    };
+    match measure {
+        Measure::Mrr => {
+            let (sent, received, sent_pps) = (number("sent")?, number("received")?, number("rate_sent_pps")?);
+            if sent == 0.0 || received == 0.0 {
+                return Err(format!("the generator sent {sent} packets and received {received}"));
+            }
+            let share = received / sent;
+            Ok(Rate { pps: sent_pps * share, sent_pps, loss_ratio: 1.0 - share })
+        }
+        Measure::Pdr | Measure::Ndr => {
+            let pps = number("rate_pps")?;
+            Ok(Rate { pps, sent_pps: pps, loss_ratio: number("loss_ratio").unwrap_or(0.0) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn received_is_the_share_of_sent() {
+        let report =
+            json!({"result": {"sent": 2000, "received": 1500, "rate_sent_pps": 4e6, "rate_pps": 7.0}});
+        let rate = read(&report, Measure::Mrr).unwrap();
+        assert_eq!((rate.pps, rate.loss_ratio), (3e6, 0.25));
+        assert_eq!(Some(read(&report, Measure::Pdr).unwrap().pps), Some(7.0));
+        let nothing = json!({"result": {"sent": 2000, "received": 0, "rate_sent_pps": 4e6}});
+        assert!(read(&nothing, Measure::Mrr).is_err());
+        assert!(read(&json!({}), Measure::Ndr).unwrap_err().contains("rate_pps"));
+    }
+
+    #[test]
+    fn the_profile_sends_from_the_side_where_packets_come_from() {
+        let load = Load {
+            program: Path::new("cesload"),
+            measure: Measure::Mrr,
+            trial_seconds: 1.0,
+            size: 64,
+            bindings: Path::new("/tmp/b.json"),
+            huge_pages: false,
+        };
+        let macs = Macs { generator: ["a", "b"], device: ["c", "d"] };
+        let ports = ["net_null0".to_owned(), "net_null1".to_owned()];
+        let text = profile(&load, Task::Ingress, &ports, macs, 3);
+        assert!(
+            text.contains("from = \"outside\"\nto = \"inside\"") && text.contains("cores = [3]"),
+            "{text}"
+        );
+        assert!(text.contains("direction = \"ingress\""));
+        let text = profile(&load, Task::Nat, &ports, macs, 3);
+        assert!(text.contains("from = \"inside\"") && text.contains("direction = \"egress\""));
+    }
+}
