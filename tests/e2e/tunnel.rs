@@ -9,6 +9,7 @@ pub const CASES: &[Case] = &[
     ("geneve", geneve),
     ("packet_sockets_in_place_of_xdp", packet_sockets_in_place_of_xdp),
     ("no_encapsulation_in_common_is_refused", no_encapsulation_in_common_is_refused),
+    ("frames_for_other_generators_are_carried", frames_for_other_generators_are_carried),
 ];
 
 const SHIPPED: &str = "payloads = { vxlan = 80, gre = 60, geneve = 40 }";
@@ -72,4 +73,41 @@ fn no_encapsulation_in_common_is_refused(lab: &Lab) {
     lab.gateways(&edits);
     assert_eq!(lab.dig_status("a1", "www.b.demo"), "NXDOMAIN");
     lab.gateways(&[]);
+}
+
+/// What perf/profiles makes of exported bindings for TRex and Pktgen, sent through the gateways: host's packets arrive at
+/// the far host by way of both, tunnel packets by way of the one that they are made for.
+fn frames_for_other_generators_are_carried(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let directory = lab.directory().display();
+    let tools = lab.root().display();
+    let cases = [
+        (Realm::A, "egress", "a1", "192.168.10.11"),
+        (Realm::B, "ingress --sizes imix-simple", "net", "192.0.2.2"),
+    ];
+    for (realm, direction, node, source) in cases {
+        let bindings = lab.ctl(realm, "--json show bindings");
+        std::fs::write(lab.directory().join("bindings.json"), bindings.expect())
+            .expect("the lab's directory");
+        let made = format!(
+            "python3 -B {tools}/perf/profiles/ces_frames.py --bindings {directory}/bindings.json \
+             --direction {direction} --frames 12 --pcap {directory}/frames.pcap"
+        );
+        lab.run(node, &made).says("12 frames");
+        let sending = lab.background(
+            node,
+            &format!(
+                "sh -c 'for i in $(seq 50); do python3 {tools}/tests/tools/datagram.py replay {directory}/frames.pcap \
+                 --source {source}; sleep 0.1; done'"
+            ),
+        );
+        // It tells whether the checksums are right.
+        let seen = lab
+            .run("b1", "timeout 20 tcpdump -vv -nni eth0 -c 12 'udp dst port 9 and dst host 192.168.10.11'");
+        sending.end();
+        assert!(seen.stderr.contains("12 packets captured"), "{direction}: {seen}");
+        assert!(!seen.stdout.contains("bad"), "{direction}: {seen}");
+        assert!(seen.stdout.contains("udp sum ok"), "{direction}: {seen}");
+    }
 }

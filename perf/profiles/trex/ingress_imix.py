@@ -1,0 +1,14 @@
+"""Tunnel packets with valid tags, the mix imix-simple (7 × 64, 4 × 594, 1 × 1518 bytes): as cesload's ingress-imix.toml.
+
+    start -f perf/profiles/trex/ingress_imix.py -p 0 -m 1mpps -t --bindings FILE [--probes N]
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ces_stl import Bindings  # noqa: E402
+
+
+def register():
+    return Bindings("ingress", sizes="imix-simple")
