@@ -91,8 +91,9 @@ fn ports(profile: &Profile, found: &mut Vec<Problem>) {
 }
 
 fn streams(profile: &Profile, found: &mut Vec<Problem>) {
-    if profile.stream.is_empty() {
-        found.push(Problem::new("stream", "expected at least one [[stream]]: nothing would be sent"));
+    if profile.stream.is_empty() && profile.session.is_empty() {
+        let message = "expected at least one [[stream]] or [[session]]: nothing would be sent";
+        found.push(Problem::new("stream", message));
     }
     let mut names = HashSet::new();
     for (index, stream) in profile.stream.iter().enumerate() {

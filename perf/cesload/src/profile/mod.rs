@@ -9,6 +9,7 @@ mod check;
 mod locate;
 pub mod range;
 pub mod rate;
+pub mod session;
 pub mod size;
 pub mod traffic;
 
@@ -38,6 +39,12 @@ pub struct Profile {
     /// The streams.
     #[serde(default)]
     pub stream: Vec<Stream>,
+    /// Kinds of sessions.
+    #[serde(default)]
+    pub session: Vec<session::Session>,
+    /// What the sessions come to. Filled by [`load`].
+    #[serde(skip)]
+    pub sessions: Vec<session::Placed>,
     /// What the streams come to, file contents included. Filled by [`load`].
     #[serde(skip)]
     pub traffic: Vec<Traffic>,
@@ -376,6 +383,12 @@ pub fn parse(
     if problems.is_empty() {
         match traffic::all(&profile, directory) {
             Ok(traffic) => profile.traffic = traffic,
+            Err(found) => problems = found,
+        }
+    }
+    if problems.is_empty() {
+        match session::all(&profile) {
+            Ok(sessions) => profile.sessions = sessions,
             Err(found) => problems = found,
         }
     }

@@ -77,12 +77,17 @@ impl Client {
     pub fn reset(&mut self, trial: u16, keep: bool) {
         (self.trial, self.keep) = (trial, keep);
         self.table.reset(keep);
-        self.tally.reset();
+        self.tally = Tally::default();
     }
 
     /// What it counted.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What it counted since the last time; counts from 0 again.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// What the sessions are.

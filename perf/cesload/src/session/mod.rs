@@ -10,14 +10,22 @@
 
 pub mod client;
 pub mod dns;
+pub mod engine;
 pub mod frames;
+pub mod load;
+pub mod outcome;
+pub mod pace;
 pub mod packet;
+pub mod phases;
 pub mod plan;
 pub mod server;
 pub mod stamp;
 pub mod table;
 pub mod tally;
+pub mod wires;
 
+#[cfg(test)]
+mod phases_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -87,6 +87,11 @@ impl Server {
         &self.served
     }
 
+    /// What it counted since the last time; counts from 0 again.
+    pub fn take_served(&mut self) -> Served {
+        std::mem::take(&mut self.served)
+    }
+
     /// The port that it is at.
     pub fn port(&self) -> usize {
         self.port

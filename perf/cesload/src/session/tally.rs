@@ -126,11 +126,6 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts from 0.
-    pub fn reset(&mut self) {
-        *self = Self::default();
-    }
-
     /// Sessions that failed, of all causes.
     pub fn failures(&self) -> u64 {
         self.failed.iter().sum()

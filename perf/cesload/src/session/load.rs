@@ -1,0 +1,299 @@
+//! All clients and servers of a profile on their ports: what one turn of the generator's loop does.
+
+use crate::arp::Answers;
+use crate::frame::signature::{self, Found};
+use crate::session::client::Client;
+use crate::session::frames::FCS;
+use crate::session::packet::Packet;
+use crate::session::server::{Served, Server};
+use crate::session::tally::Tally;
+use crate::session::wires::Wires;
+use ces_dataplane::Nanos;
+use ces_dataplane::frame::Frame;
+use ces_dataplane::io::{Pool, Port};
+
+/// Frames received, and sessions expired, at once: as many memory lines as a core can ask for before the first comes.
+const BURST: usize = 32;
+/// So far ahead a session's memory is asked for that will be used.
+const AHEAD: u32 = 8;
+/// So many slots are looked at in a turn for one to use.
+const LOOK: usize = 256;
+
+/// One kind of sessions: clients, server, and its part of all.
+pub struct Kind {
+    /// The side that begins.
+    pub client: Client,
+    /// The side that answers.
+    pub server: Server,
+    /// Its part, beside those of the others.
+    pub weight: f64,
+    /// What it is behind its part.
+    pub credit: f64,
+}
+
+/// What became of the wish to begin a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It has begun.
+    Yes,
+    /// Its port takes no more now.
+    Congested,
+    /// Every address and port is in use.
+    Full,
+}
+
+/// All sessions of a profile on their ports.
+pub struct Load<P: Port, Q> {
+    wires: Wires<P, Q>,
+    kinds: Vec<Kind>,
+    answers: Vec<Answers>,
+    received: Vec<P::Frame>,
+    foreign: u64,
+    /// Whether more may wait at the ports than was received in the last turn.
+    busy: bool,
+    /// Where the turn through kept sessions goes on.
+    kind: usize,
+    slot: u32,
+    /// How often that turn has come to its end.
+    rounds: u64,
+}
+
+impl<P: Port, Q: Pool<Frame = P::Frame>> Load<P, Q> {
+    /// Sessions of these kinds; ARP requests are answered by port.
+    pub fn new(wires: Wires<P, Q>, kinds: Vec<Kind>, answers: Vec<Answers>) -> Self {
+        let received = Vec::with_capacity(BURST);
+        Self { wires, kinds, answers, received, foreign: 0, busy: false, kind: 0, slot: 0, rounds: 0 }
+    }
+
+    /// Begins a trial.
+    pub fn reset(&mut self, trial: u16, keep: bool) {
+        for kind in &mut self.kinds {
+            let requests = kind.client.plan().requests;
+            kind.client.reset(trial, keep);
+            kind.server.reset(trial, requests, keep);
+            kind.credit = 0.0;
+        }
+        (self.foreign, self.kind, self.slot, self.rounds) = (0, 0, 0, 0);
+    }
+
+    /// The kinds of sessions.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// Sessions that are not at their end.
+    pub fn open(&self) -> u64 {
+        self.kinds.iter().map(|kind| u64::from(kind.client.open())).sum()
+    }
+
+    /// Sessions that are kept open and wait for nothing.
+    pub fn idle(&self) -> u64 {
+        self.kinds.iter().map(|kind| u64::from(kind.client.idle())).sum()
+    }
+
+    /// Sum over all clients.
+    pub fn sum(&self, count: impl Fn(&Tally) -> u64) -> u64 {
+        self.kinds.iter().map(|kind| count(kind.client.tally())).sum()
+    }
+
+    /// How often all kept sessions had their turn.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// What was counted since the last time, which begins anew.
+    pub fn take_counts(&mut self) -> (Vec<Tally>, Vec<Served>, u64) {
+        let tallies = self.kinds.iter_mut().map(|kind| kind.client.take_tally()).collect();
+        let served = self.kinds.iter_mut().map(|kind| kind.server.take_served()).collect();
+        (tallies, served, std::mem::take(&mut self.foreign))
+    }
+
+    /// Receives, answers, sends again what was not answered, and sends.
+    pub fn turn(&mut self, now: Nanos) {
+        self.busy = false;
+        for port in 0..self.wires.ports() {
+            self.receive(port, now);
+        }
+        for kind in &mut self.kinds {
+            kind.client.expire(BURST, now, &mut self.wires);
+        }
+        self.wires.flush();
+    }
+
+    fn receive(&mut self, port: usize, now: Nanos) {
+        self.wires.receive(port, &mut self.received);
+        self.busy |= self.received.len() == BURST;
+        for frame in &self.received {
+            frame.prefetch();
+        }
+        // All are read and their sessions asked for, before the first is acted on.
+        let mut packets = [Packet::Foreign; BURST];
+        for (frame, packet) in self.received.iter().zip(&mut packets) {
+            *packet = Packet::parse(frame.data());
+            if let Packet::Tcp(ends, _) | Packet::Udp(ends, _) = *packet {
+                for kind in &self.kinds {
+                    if kind.client.port() == port
+                        && let Some(slot) = kind.client.plan().slot_of(ends)
+                    {
+                        kind.client.prefetch(slot);
+                    }
+                }
+            }
+        }
+        let mut questions = 0;
+        for (frame, packet) in self.received.iter().zip(&packets) {
+            let taken = match packet {
+                Packet::Foreign => {
+                    questions += usize::from(matches!(signature::find(frame.data()), Found::Arp(_)));
+                    false
+                }
+                Packet::Damaged => {
+                    let damaged = self.kinds.iter_mut().find(|kind| kind.client.port() == port);
+                    damaged.is_some_and(|kind| {
+                        kind.client.damaged();
+                        true
+                    })
+                }
+                Packet::Tcp(..) | Packet::Udp(..) => {
+                    take(&mut self.kinds, &mut self.wires, port, frame.data(), packet, now)
+                }
+            };
+            self.foreign += u64::from(!taken);
+        }
+        if questions > 0 {
+            self.answer_arp(port);
+        }
+        self.wires.free(&mut self.received);
+    }
+
+    #[cold]
+    fn answer_arp(&mut self, port: usize) {
+        let mut index = 0;
+        while let Some(frame) = self.received.get_mut(index) {
+            if let Found::Arp(start) = signature::find(frame.data())
+                && self.answers[port].answer(frame, start)
+            {
+                let frame = self.received.swap_remove(index);
+                self.wires.send(port, frame);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Whether it does not keep up with what it receives.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Begins a session of the kind that is most behind its part.
+    pub fn begin(&mut self, now: Nanos) -> Begun {
+        let weights: f64 = self.kinds.iter().map(|kind| kind.weight).sum();
+        let mut first = 0;
+        for index in 0..self.kinds.len() {
+            let kind = &mut self.kinds[index];
+            // What a kind without a free address and port cannot use is not saved up.
+            kind.credit = (kind.credit + kind.weight).min(weights);
+            if kind.credit > self.kinds[first].credit {
+                first = index;
+            }
+        }
+        let mut told = Begun::Full;
+        // The others have its turn if it cannot.
+        for index in std::iter::once(first).chain(0..self.kinds.len()) {
+            let Some(kind) = self.kinds.get_mut(index) else { break };
+            if !self.wires.has_room(kind.client.port()) {
+                told = Begun::Congested;
+            } else if kind.client.begin(now, &mut self.wires) {
+                kind.credit -= weights;
+                return Begun::Yes;
+            }
+        }
+        told
+    }
+
+    /// Whether every client port takes more.
+    fn has_room(&self) -> bool {
+        self.kinds.iter().all(|kind| self.wires.has_room(kind.client.port()))
+    }
+
+    /// The next kept session that waits for nothing, after a look at so many slots.
+    fn next_kept(&mut self) -> Option<(usize, u32)> {
+        for _ in 0..LOOK {
+            let client = &self.kinds.get(self.kind)?.client;
+            if self.slot >= client.slots_used() {
+                self.slot = 0;
+                self.kind += 1;
+                if self.kind == self.kinds.len() {
+                    self.kind = 0;
+                    self.rounds += 1;
+                    return None;
+                }
+                continue;
+            }
+            if self.slot + AHEAD < client.slots_used() {
+                client.prefetch(self.slot + AHEAD);
+            }
+            let slot = self.slot;
+            self.slot += 1;
+            if client.is_idle(slot) {
+                return Some((self.kind, slot));
+            }
+        }
+        None
+    }
+
+    /// Sends a request through the next kept session; `false` if there is none in sight, or its port takes no more.
+    pub fn use_next(&mut self, now: Nanos) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        let Some((kind, slot)) = self.next_kept() else { return false };
+        self.kinds[kind].client.use_kept(slot, now, &mut self.wires)
+    }
+
+    /// Ends the next kept session; `false` if there is none in sight, or its port takes no more.
+    pub fn end_next(&mut self, now: Nanos) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        let Some((kind, slot)) = self.next_kept() else { return false };
+        self.kinds[kind].client.end_kept(slot, now, &mut self.wires)
+    }
+
+    /// Gives up every session that is not at its end.
+    pub fn abandon(&mut self, now: Nanos) {
+        for kind in &mut self.kinds {
+            kind.client.abandon(now);
+        }
+    }
+
+    /// The longest that anything is waited for.
+    pub fn patience_ns(&self) -> Nanos {
+        self.kinds.iter().map(|kind| kind.client.plan().timeout_ns).max().unwrap_or(0)
+    }
+}
+
+/// Gives a packet to the client or the server that it is for.
+fn take<P: Port, Q: Pool<Frame = P::Frame>>(
+    kinds: &mut [Kind],
+    wires: &mut Wires<P, Q>,
+    port: usize,
+    frame: &[u8],
+    packet: &Packet<'_>,
+    now: Nanos,
+) -> bool {
+    let at_client = |kind: &mut Kind, wires: &mut Wires<P, Q>| {
+        kind.client.port() == port && kind.client.receive(packet, frame.len() + FCS, now, wires)
+    };
+    if kinds.iter_mut().any(|kind| at_client(kind, wires)) {
+        return true;
+    }
+    let Some((_, [s0, s1, s2, s3, s4, s5])) =
+        frame.first_chunk::<12>().and_then(|addresses| addresses.split_first_chunk::<6>())
+    else {
+        return false;
+    };
+    let from = [*s0, *s1, *s2, *s3, *s4, *s5];
+    kinds.iter_mut().any(|kind| kind.server.port() == port && kind.server.receive(packet, from, now, wires))
+}

@@ -1,0 +1,156 @@
+//! What a phase of work comes to as a trial, in the words that searches and reports share.
+
+use crate::session::load::Kind;
+use crate::session::phases::Phase;
+use crate::session::plan::Target;
+use crate::session::server::Served;
+use crate::session::tally::{Cause, Tally};
+use crate::trial::{Counts, Failure, Interval, StreamTrial, Trial, Unit};
+use hdrhistogram::Histogram;
+
+/// What was seen beside a generator at work.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// The trial in slices.
+    pub intervals: Vec<Interval>,
+    /// Packets that the ports say they dropped at the generator.
+    pub missed: u64,
+    /// A port whose link went down.
+    pub down: Option<String>,
+}
+
+impl Watched {
+    /// A failure if a link went down.
+    pub fn check(self, trial: Trial) -> Result<Trial, Failure> {
+        match self.down {
+            None => Ok(trial),
+            Some(name) => Err(Failure {
+                why: format!("port {name}: its link went down"),
+                partial: Some(Box::new(trial)),
+            }),
+        }
+    }
+}
+
+/// Makes trials of phases.
+pub struct Outcome<'a> {
+    /// The sessions' kinds.
+    pub kinds: &'a [Kind],
+    /// What is to be said of every trial.
+    pub notes: &'a [String],
+    /// What was seen beside the work.
+    pub watched: &'a Watched,
+    /// What was asked for, a second.
+    pub asked_per_second: Option<f64>,
+}
+
+impl Outcome<'_> {
+    /// What a phase comes to as a trial of sessions: begun, and by `done` at their end.
+    pub fn sessions(&self, phase: &Phase, done: impl Fn(&Tally) -> u64) -> Trial {
+        let mut trial = self.trial_of(Unit::Sessions, phase);
+        for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
+            let (plan, streams) = (kind.client.plan(), &mut trial.streams);
+            trial.counts.add(&counts_of(tally, tally.begun, done(tally)));
+            let mut stream = |what: &str, sent, received, latency: &Histogram<u64>| {
+                streams.push(StreamTrial {
+                    name: format!("{} {what}", plan.name),
+                    counts: Counts { sent, received, ..Counts::default() },
+                    latency_ns: latency.clone(),
+                });
+            };
+            let mut tried = tally.begun;
+            if matches!(plan.target, Target::Named { .. }) {
+                stream("dns", tally.begun, tally.resolved, &tally.dns_ns);
+                tried = tally.resolved;
+            }
+            stream("set-up", tried, tally.set_up, &tally.set_up_ns);
+            stream("first packet", tally.begun, tally.first_packet_ns.len(), &tally.first_packet_ns);
+            stream("response", tally.requests, tally.responses, &tally.response_ns);
+        }
+        trial
+    }
+
+    /// What a phase comes to as a trial of requests and their responses.
+    pub fn requests(&self, phase: &Phase) -> Trial {
+        let mut trial = self.trial_of(Unit::Packets, phase);
+        for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
+            let counts = counts_of(tally, tally.requests, tally.responses);
+            trial.counts.add(&counts);
+            trial.streams.push(StreamTrial {
+                name: format!("{} response", kind.client.plan().name),
+                counts,
+                latency_ns: tally.response_ns.clone(),
+            });
+        }
+        trial
+    }
+
+    fn trial_of(&self, unit: Unit, phase: &Phase) -> Trial {
+        let mut notes = self.notes.to_vec();
+        for ((tally, served), kind) in phase.tallies.iter().zip(&phase.served).zip(self.kinds) {
+            tell(&mut notes, &kind.client.plan().name, tally, served);
+        }
+        if phase.full > 0 {
+            notes.push(format!(
+                "{} sessions were due and not begun, because every client address and port was in use: there are {}.",
+                phase.full,
+                self.kinds.iter().map(|kind| u64::from(kind.client.plan().capacity())).sum::<u64>()
+            ));
+        }
+        if phase.stopped {
+            notes.push("The trial was stopped before its end.".to_owned());
+        }
+        Trial {
+            unit,
+            asked_per_second: self.asked_per_second,
+            seconds: phase.seconds,
+            counts: Counts::default(),
+            streams: Vec::new(),
+            intervals: self.watched.intervals.clone(),
+            foreign: phase.foreign,
+            late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
+                + phase.served.iter().map(|it| it.late).sum::<u64>(),
+            missed_by_generator: self.watched.missed,
+            notes,
+        }
+    }
+}
+
+fn counts_of(tally: &Tally, sent: u64, received: u64) -> Counts {
+    Counts {
+        sent,
+        sent_bytes: tally.sent_bytes,
+        received,
+        received_bytes: tally.received_bytes,
+        duplicated: tally.duplicated,
+        misplaced: tally.misplaced,
+        ..Counts::default()
+    }
+}
+
+/// A sentence for everything that was not as it should be.
+pub fn tell(notes: &mut Vec<String>, name: &str, tally: &Tally, served: &Served) {
+    for cause in Cause::ALL {
+        let failed = tally.failed[cause as usize];
+        if failed > 0 {
+            notes.push(format!("{name}: {failed} sessions failed: {}.", cause.text()));
+        }
+    }
+    for (count, what) in [
+        (tally.again, "packets were sent again after a timeout"),
+        (tally.unsent, "packets of clients found no buffer or no room in the port's queue"),
+        (served.unsent, "packets of the server found no buffer or no room in the port's queue"),
+        (tally.damaged, "packets had a wrong checksum or length"),
+        (tally.misplaced, "packets for clients fitted no session's state"),
+        (
+            served.wrong_acknowledgements,
+            "segments acknowledged what the server had not sent to these addresses and ports",
+        ),
+        (served.resets, "resets arrived at the server"),
+        (served.misplaced, "requests had another length than they should have, or no signature"),
+    ] {
+        if count > 0 {
+            notes.push(format!("{name}: {count} {what}."));
+        }
+    }
+}

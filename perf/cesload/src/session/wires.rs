@@ -1,0 +1,79 @@
+//! What client and server send, on its way to the ports.
+
+use crate::session::frames::Outlet;
+use ces_dataplane::frame::Frame;
+use ces_dataplane::io::{Pool, Port};
+
+/// Frames that wait for a port at most: some bursts.
+const QUEUE: usize = 256;
+
+/// Ports, the pool of their frames, and what waits for them.
+pub struct Wires<P: Port, Q> {
+    ports: Vec<P>,
+    pool: Q,
+    queues: Vec<Vec<P::Frame>>,
+}
+
+impl<P: Port, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
+    /// These ports, with fresh frames from this pool.
+    pub fn new(ports: Vec<P>, pool: Q) -> Self {
+        let queues = ports.iter().map(|_| Vec::with_capacity(QUEUE)).collect();
+        Self { ports, pool, queues }
+    }
+
+    /// How many ports there are.
+    pub fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Whether a port takes more than what answers need: nothing new is begun while it does not.
+    pub fn has_room(&self, port: usize) -> bool {
+        self.queues[port].len() < QUEUE / 2
+    }
+
+    /// Receives into `frames` as many as it has room for.
+    pub fn receive(&mut self, port: usize, frames: &mut Vec<P::Frame>) {
+        self.ports[port].rx_burst(frames);
+    }
+
+    /// Sends a received frame by a port.
+    pub fn send(&mut self, port: usize, frame: P::Frame) {
+        if self.queues[port].len() < QUEUE {
+            self.queues[port].push(frame);
+        }
+    }
+
+    /// Gives frames back.
+    pub fn free(&mut self, frames: &mut Vec<P::Frame>) {
+        self.pool.free(frames);
+    }
+
+    /// Lets the ports take what waits for them.
+    pub fn flush(&mut self) {
+        for (port, queue) in self.ports.iter_mut().zip(&mut self.queues) {
+            if !queue.is_empty() {
+                port.tx_burst(queue);
+            }
+        }
+    }
+}
+
+impl<P: Port, Q: Pool<Frame = P::Frame>> Outlet for Wires<P, Q> {
+    #[inline]
+    fn frame(&mut self, port: usize, content: &[u8]) -> Option<&mut [u8]> {
+        let queue = &mut self.queues[port];
+        if queue.len() == QUEUE {
+            self.ports[port].tx_burst(queue);
+            if queue.len() == QUEUE {
+                return None;
+            }
+        }
+        let mut frame = self.pool.allocate()?;
+        if !frame.extend(content.len()) {
+            return None;
+        }
+        frame.data_mut().copy_from_slice(content);
+        queue.push(frame);
+        queue.last_mut().map(Frame::data_mut)
+    }
+}

@@ -1,0 +1,70 @@
+//! Sessions on a real DPDK port: a ring whose end is its beginning, so that clients and servers meet on one port.
+
+use ces_load::profile;
+use ces_load::session::engine::Engine;
+use ces_load::trial::{Ladder as _, Trials as _, Watch};
+use std::path::Path;
+use std::time::Duration;
+
+const PROFILE: &str = r#"
+[memory]
+mib = 64
+[[port]]
+name = "a"
+device = "net_ring0"
+
+[[session]]
+name = "udp"
+from = "a"
+to = "a"
+client = "10.0.1.1-10.0.1.4"
+client_port = "2000-2999"
+server = "198.51.100.1"
+server_port = 9
+requests = 2
+
+[[session]]
+name = "tcp"
+from = "a"
+to = "a"
+protocol = "tcp"
+client = "10.0.0.1-10.0.0.4"
+client_port = "2000-2999"
+server = "198.51.100.2"
+server_port = 80
+response_size = 1518
+weight = 3
+"#;
+
+/// DPDK starts once in a process: one test for all.
+#[test]
+fn sessions_over_a_clean_wire_complete() {
+    let profile = profile::parse("p.toml", PROFILE, Path::new(""), &[]).unwrap();
+    let mut engine = Engine::open(&profile, &mut |_| {}).unwrap();
+    assert_eq!(engine.sessions_max(), 8000);
+
+    let trial = engine.run(Some(4000.0), Duration::from_millis(250), &mut |_| Watch::Continue).unwrap();
+    let begun = trial.counts.sent;
+    assert!(begun > 0 && trial.counts.received == begun, "{:?} {:?}", trial.counts, trial.notes);
+    let names: Vec<&str> = trial.streams.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["udp set-up", "udp first packet", "udp response", "tcp set-up", "tcp first packet", "tcp response"]
+    );
+    let sent = |index: usize| trial.streams[index].counts.sent;
+    assert!(trial.streams.iter().all(|stream| stream.counts.lost() == 0));
+    assert!((sent(0) * 3).abs_diff(sent(3)) <= 3, "one of four is over UDP");
+    assert_eq!((sent(0) + sent(3), sent(2), sent(5)), (begun, 2 * sent(0), sent(3)));
+
+    let rung =
+        engine.climb(8000, Some(100_000.0), Duration::from_millis(100), &mut |_| Watch::Continue).unwrap();
+    assert_eq!((rung.opened, rung.alive), (8000, 8000), "{:?}", rung.opening.notes);
+    let holding = rung.holding.unwrap();
+    assert!(holding.counts.sent >= 8000 && holding.counts.lost() == 0, "{:?}", holding.counts);
+
+    let failure = engine.climb(8001, None, Duration::ZERO, &mut |_| Watch::Continue).unwrap_err();
+    assert!(failure.why.contains("have room for 1 to 8000"), "{}", failure.why);
+
+    let trial = engine.run(Some(1000.0), Duration::from_mins(1), &mut |_| Watch::Stop).unwrap();
+    assert!(trial.counts.sent < 10_000 && trial.notes.iter().any(|note| note.contains("stopped")));
+}
