@@ -75,7 +75,7 @@ impl Insertion {
     /// Removes everything, in the order of insertion, and begins anew with the next generation of handles.
     fn empty(&mut self) {
         for index in 0..self.order.len() {
-            let handle = Plan::handle(&self.settings, self.order[index], self.generation);
+            let handle = Plan::handle(&self.settings, 0, self.order[index], self.generation);
             self.state.command(Command::RemoveBinding(handle), self.clock.now());
             self.drain();
         }
@@ -93,7 +93,7 @@ impl Case for Insertion {
         self.commands.clear();
         let end = (self.next + self.burst).min(self.order.len());
         for &entry in &self.order[self.next..end] {
-            let handle = Plan::handle(&self.settings, entry, self.generation);
+            let handle = Plan::handle(&self.settings, 0, entry, self.generation);
             self.commands.push(Command::InsertBinding(handle, self.plan.binding(entry)));
         }
         self.next = end;
@@ -120,11 +120,10 @@ fn measured(state: &mut State, commands: &[Command], now: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::realm::Way;
-    use ces_dataplane::msg::Encapsulation;
 
     #[test]
     fn every_binding_goes_in_again_and_again() {
-        let plan = Plan { way: Way::Egress, entries: 1000, tunnels: 20, encapsulation: Encapsulation::Vxlan };
+        let plan = Plan { tunnels: 20, ..Plan::new(Way::Egress, 1000) };
         let mut insertion = Insertion::new(plan, 64).unwrap();
         let bindings: u64 = (0..100).map(|_| insertion.burst().packets).sum();
         assert!(bindings > 5000);

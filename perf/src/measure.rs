@@ -7,7 +7,7 @@
 //! A burst that takes longer than [`INTERRUPTED_NS`] did not run alone: the scheduler or the hypervisor took the core.
 //! It is left out with its packets, and how much time was lost so is told beside the result.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Length of a window, of measured time, in milliseconds.
 pub const WINDOW_MS: u64 = 50;
@@ -36,7 +36,7 @@ pub trait Case {
 }
 
 /// Time that was left out because the core was taken away.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Interrupted {
     /// How many bursts.
     pub bursts: u64,
@@ -54,6 +54,36 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Counts a burst; one above the limit was interrupted.
+    #[inline]
+    pub fn count(&mut self, cycles: u64, packets: u64, limit: u64) {
+        if cycles > limit {
+            self.interrupted_bursts += 1;
+            self.interrupted_cycles += cycles;
+        } else {
+            self.cycles += cycles;
+            self.packets += packets;
+        }
+    }
+
+    /// Adds what another run counted.
+    pub fn add(&mut self, other: &Self) {
+        self.cycles += other.cycles;
+        self.packets += other.packets;
+        self.interrupted_bursts += other.interrupted_bursts;
+        self.interrupted_cycles += other.interrupted_cycles;
+    }
+
+    /// Cycles of the bursts that count.
+    pub fn cycles(&self) -> u64 {
+        self.cycles
+    }
+
+    /// Of the bursts that count.
+    pub fn cycles_per_packet(&self) -> f64 {
+        self.cycles as f64 / self.packets.max(1) as f64
+    }
+
     /// Packets in the bursts that count.
     pub fn packets(&self) -> u64 {
         self.packets
@@ -72,25 +102,18 @@ impl Totals {
 /// Runs a case for one window; the cycles per packet in it.
 pub fn window(case: &mut dyn Case, rate: u64, totals: &mut Totals) -> f64 {
     let length = rate / 1000 * WINDOW_MS;
-    let limit = u128::from(rate) * u128::from(case.limit_ns()) / 1_000_000_000;
-    let (mut cycles, mut packets) = (0, 0);
-    while cycles < length {
+    let limit = (u128::from(rate) * u128::from(case.limit_ns()) / 1_000_000_000) as u64;
+    let mut window = Totals::default();
+    while window.cycles < length {
         let burst = case.burst();
-        if u128::from(burst.cycles) > limit {
-            totals.interrupted_bursts += 1;
-            totals.interrupted_cycles += burst.cycles;
-        } else {
-            cycles += burst.cycles;
-            packets += burst.packets;
-        }
+        window.count(burst.cycles, burst.packets, limit);
     }
-    totals.cycles += cycles;
-    totals.packets += packets;
-    cycles as f64 / packets.max(1) as f64
+    totals.add(&window);
+    window.cycles_per_packet()
 }
 
 /// Smallest, middle and 90th of 100.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The smallest.
     pub min: f64,

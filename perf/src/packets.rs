@@ -8,6 +8,8 @@ use ces_dataplane::wire::{Wire, checksum, ethernet, geneve, gre, ipv4, udp, vxla
 
 /// Bytes of UDP payload.
 const PAYLOAD: usize = 18;
+/// UDP destination port of the inner (or only) packet: discard.
+pub const SERVICE: u16 = 9;
 /// Bytes of a plain frame.
 pub const PLAIN: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + PAYLOAD;
 /// The most bytes of a template: a plain frame behind outer Ethernet, IPv4, UDP and VXLAN or GENEVE.
@@ -69,7 +71,8 @@ impl Template {
         let header = ipv4::Header::new(ipv4::UDP, 0, 0, ipv4::LENGTH as u16 + datagram);
         header.emit(&mut bytes[IP..UDP]);
         bytes[IP + 10..IP + 12].fill(0);
-        let udp = udp::Header { source_port: 0, destination_port: 9, datagram_length: datagram, checksum: 0 };
+        let udp =
+            udp::Header { source_port: 0, destination_port: SERVICE, datagram_length: datagram, checksum: 0 };
         udp.emit(&mut bytes[UDP..]);
         for (index, byte) in bytes[UDP + udp::LENGTH..PLAIN].iter_mut().enumerate() {
             *byte = index as u8;

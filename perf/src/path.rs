@@ -1,18 +1,16 @@
 //! The cases that run `process_burst` over a realm: egress, ingress, local.
 
 use crate::measure::{Burst, Case};
-use crate::packets::{Flow, Template};
-use crate::realm::{Plan, shuffled};
+use crate::packets::Template;
+use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
+use crate::sequence::Sequence;
 use crate::turn::drops;
 use ces_dataplane::frame::{Buffers, Frame};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::path::process_burst;
 use ces_dataplane::state::State;
 use ces_dataplane::verdict::Verdict;
-
-/// Packets are drawn from a sequence at least so long, made of whole permutations of all entries.
-const SEQUENCE: usize = 1 << 16;
 
 /// Gives no frames: none of the cases needs one.
 #[derive(Debug, Default)]
@@ -29,38 +27,6 @@ impl<F: Frame> Buffers<F> for NoBuffers {
 
     fn send(&mut self, _port: PortId, _frame: F) {
         self.wanted += 1;
-    }
-}
-
-/// Which packet comes next: the flows of all entries in random order, again and again.
-#[derive(Debug)]
-pub struct Sequence {
-    flows: Vec<Flow>,
-    next: usize,
-}
-
-impl Sequence {
-    /// Of a realm.
-    pub fn new(plan: &Plan) -> Self {
-        let settings = plan.settings();
-        let mut flows = Vec::new();
-        for seed in 0.. {
-            flows.extend(
-                shuffled(plan.entries, 100 + seed).into_iter().map(|entry| plan.flow(&settings, entry)),
-            );
-            if flows.len() >= SEQUENCE {
-                break;
-            }
-        }
-        Self { flows, next: 0 }
-    }
-
-    /// The next flow.
-    #[inline]
-    pub fn next_flow(&mut self) -> &Flow {
-        let flow = &self.flows[self.next];
-        self.next = if self.next + 1 == self.flows.len() { 0 } else { self.next + 1 };
-        flow
     }
 }
 
@@ -84,8 +50,9 @@ impl<F: Slot> Path<F> {
     pub fn new(plan: Plan, mut rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
         let clock = machine::Clock::new();
         let settings = plan.settings();
-        let state = plan.state(&settings, clock.now())?;
-        let (mut template, mut sequence) = (plan.template(), Sequence::new(&plan));
+        let handles = plan.handles(&settings);
+        let state = plan.state(&settings, &handles, clock.now())?;
+        let (mut template, mut sequence) = (plan.template(), Sequence::new(&plan, &settings, &handles, None));
         rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
         Ok(Self {
             plan,
@@ -165,13 +132,12 @@ fn measured<F: Slot>(
 mod tests {
     use super::*;
     use crate::realm::Way;
-    use ces_dataplane::msg::Encapsulation;
 
     #[test]
     fn every_packet_is_forwarded() {
         for way in [Way::Egress, Way::Ingress, Way::Local] {
             for entries in [1, 1000] {
-                let plan = Plan { way, entries, tunnels: 20, encapsulation: Encapsulation::Vxlan };
+                let plan = Plan { tunnels: 20, limited: 100, ..Plan::new(way, entries) };
                 let mut path = Path::new(plan, Rotation::in_memory(1000, 64), 64).unwrap();
                 for _ in 0..100 {
                     assert_eq!(path.burst().packets, 64);

@@ -3,6 +3,22 @@
 use serde::Serialize;
 use std::fs;
 
+/// What a run was made of, beside the machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Made {
+    /// The machine, before the run.
+    #[serde(flatten)]
+    pub machine: Machine,
+    /// The compiler: what `rustc --version` says.
+    pub rustc: String,
+    /// The processor that it compiled for.
+    pub target_cpu: String,
+    /// When the run began.
+    pub started: String,
+    /// Whether the work tree had changes that are in no commit.
+    pub changed: bool,
+}
+
 /// The machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
@@ -12,6 +28,10 @@ pub struct Machine {
     pub cpu_id: String,
     /// Cores that this process may use.
     pub cores: usize,
+    /// Whether it is a virtual machine, as the processor tells.
+    pub virtual_machine: bool,
+    /// Memory in MiB.
+    pub memory_mib: u64,
     /// Rate of the time-stamp counter in MHz.
     pub counter_mhz: u64,
     /// Sizes of the caches, level by level.
@@ -37,6 +57,8 @@ impl Machine {
             cpu: value(&cpu, "model name"),
             cpu_id: ["cpu family", "model", "stepping"].map(|name| value(&cpu, name)).join("/"),
             cores: machine::usable_cores().map_or(0, |cores| cores.len()),
+            virtual_machine: value(&cpu, "flags").split(' ').any(|flag| flag == "hypervisor"),
+            memory_mib: value(&memory, "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or(0) >> 10,
             counter_mhz: machine::cycles_per_second() / 1_000_000,
             caches: caches(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
@@ -54,10 +76,12 @@ impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} ({}), {} cores, counter {} MHz, {}, Linux {}, {} MiB of huge pages reserved, transparent: {}, load {}",
+            "{} ({}), {} cores{}, {} MiB, counter {} MHz, {}, Linux {}, {} MiB of huge pages reserved, transparent: {}, load {}",
             self.cpu,
             self.cpu_id,
             self.cores,
+            if self.virtual_machine { " of a virtual machine" } else { "" },
+            self.memory_mib,
             self.counter_mhz,
             self.caches,
             self.kernel,

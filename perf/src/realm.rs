@@ -1,14 +1,15 @@
 //! A realm with many bindings, as a worker sees it: its settings, the commands that fill its tables, and the packets
 //! that belong to each binding.
 
-use crate::packets::{Flow, Template};
+use crate::packets::{Flow, SERVICE, Template};
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
-use ces_dataplane::tag::{Handle, TagCipher};
+use ces_dataplane::tag::{Handle, Layout, TagCipher, worker_of};
+use ces_dataplane::wire::ipv4;
 use std::net::Ipv4Addr;
 
 /// The port towards the hosts.
@@ -35,6 +36,9 @@ const BINDINGS_PER_HOST: u32 = 16;
 /// The next hop towards the router; those of the hosts follow.
 const ROUTER: NeighbourId = NeighbourId(0);
 
+/// Bindings, where nothing else is said.
+pub const ENTRIES: u32 = 10_000;
+
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -57,9 +61,21 @@ pub struct Plan {
     pub tunnels: u16,
     /// The header of all tunnels.
     pub encapsulation: Encapsulation,
+    /// How many of the bindings are restricted: to UDP, to the packets' port, to a rate that they do not reach.
+    pub limited: u16,
+    /// Workers that share the hosts among them.
+    pub workers: u32,
 }
 
+/// The rate of restricted bindings, in bits per second: more than one core forwards.
+const RATE_BPS: u64 = 1_000_000_000_000;
+
 impl Plan {
+    /// So many bindings over VXLAN to a thousand peers, for one worker.
+    pub const fn new(way: Way, entries: u32) -> Self {
+        Self { way, entries, tunnels: 1000, encapsulation: Encapsulation::Vxlan, limited: 0, workers: 1 }
+    }
+
     fn hosts(self) -> u32 {
         self.entries.div_ceil(BINDINGS_PER_HOST).clamp(1, HOSTS_MAX)
     }
@@ -68,7 +84,22 @@ impl Plan {
         u32::from(self.tunnels).clamp(1, self.entries.max(1))
     }
 
-    /// A worker's settings for it.
+    /// The worker that owns binding number `entry`.
+    pub fn owner(self, entry: u32) -> u32 {
+        worker_of(self.host(entry), self.workers)
+    }
+
+    /// Slots that each worker needs.
+    fn slots(self) -> u32 {
+        if self.workers == 1 {
+            return self.entries;
+        }
+        let mut owned = vec![0; self.workers as usize];
+        (0..self.entries).for_each(|entry| owned[self.owner(entry) as usize] += 1);
+        owned.into_iter().max().unwrap_or(0)
+    }
+
+    /// The settings of its first worker; the others' differ by their number alone.
     pub fn settings(&self) -> Settings {
         let port = |side, mac, address, prefix, networks| PortSettings {
             side,
@@ -83,19 +114,35 @@ impl Plan {
             port(Side::Outside, OUTSIDE_MAC, LOCATOR, 24, Vec::new()),
         ];
         // At least two slots: a handle needs a bit to spare for the generation's width to be below 32.
-        let mut settings = Settings::new(ports, self.entries.max(2));
+        let slots = self.slots().max(2);
+        let mut settings = Settings::new(ports, slots);
+        settings.layout = Layout::new(self.workers, slots);
+        settings.workers = self.workers;
+        settings.limited = settings.limited.max(self.limited);
         settings.neighbours = settings.neighbours.max(self.hosts() + 1);
         settings.tunnels = settings.tunnels.max(self.tunnels() as u16);
         settings.proxy_networks = vec![(Ipv4Addr::new(172, 16, 0, 0), 12)];
         settings
     }
 
-    /// The handle of binding number `entry` in its `generation`-th life.
-    pub fn handle(settings: &Settings, entry: u32, generation: u32) -> Handle {
+    /// The handle of a worker's slot in its `generation`-th life.
+    pub fn handle(settings: &Settings, worker: u32, slot: u32, generation: u32) -> Handle {
         let cipher = TagCipher::new(settings.tag_key);
-        let handle = settings.layout.handle(0, entry, generation);
+        let handle = settings.layout.handle(worker, slot, generation);
         // One handle in 2³² has the tag 0, which nobody may use.
-        if cipher.usable(handle) { handle } else { settings.layout.handle(0, entry, generation + 1) }
+        if cipher.usable(handle) { handle } else { settings.layout.handle(worker, slot, generation + 1) }
+    }
+
+    /// The handle of each binding: every worker gives its slots out one after the other.
+    pub fn handles(&self, settings: &Settings) -> Vec<Handle> {
+        let mut next = vec![0; self.workers as usize];
+        let handle = |entry| {
+            let owner = self.owner(entry);
+            let slot = next[owner as usize];
+            next[owner as usize] += 1;
+            Self::handle(settings, owner, slot, 0)
+        };
+        (0..self.entries).map(handle).collect()
     }
 
     fn host(self, entry: u32) -> u32 {
@@ -163,7 +210,16 @@ impl Plan {
             neighbour: NeighbourId(1 + at - HOSTS),
             idle_s: 0,
             hard_s: 0,
-            limits: Limits::default(),
+            limits: if entry < u32::from(self.limited) {
+                Limits {
+                    protocol: Some(ipv4::UDP),
+                    port: Some(SERVICE),
+                    port_is_inside: self.way == Way::Ingress,
+                    rate_bps: Some(RATE_BPS),
+                }
+            } else {
+                Limits::default()
+            },
         }
     }
 
@@ -193,8 +249,8 @@ impl Plan {
         }
     }
 
-    /// What differs in the packets of binding number `entry`.
-    pub fn flow(&self, settings: &Settings, entry: u32) -> Flow {
+    /// What differs in the packets of binding number `entry`, which has this handle.
+    pub fn flow(&self, settings: &Settings, entry: u32, handle: Handle) -> Flow {
         let source_port = 1024 + (entry.wrapping_mul(0x9e37_79b1) >> 18) as u16;
         match self.way {
             Way::Egress | Way::Local => Flow {
@@ -205,7 +261,7 @@ impl Plan {
             },
             Way::Ingress => Flow {
                 source: Self::remote_tag(entry),
-                destination: TagCipher::new(settings.tag_key).tag(Self::handle(settings, entry, 0)).0,
+                destination: TagCipher::new(settings.tag_key).tag(handle).0,
                 source_port,
                 outer_source: PEERS + self.tunnel(entry),
                 id: 0x10_0000 + self.tunnel(entry),
@@ -213,15 +269,17 @@ impl Plan {
         }
     }
 
-    /// A worker's state with all of it in place.
-    pub fn state(&self, settings: &Settings, now: Nanos) -> Result<State, String> {
+    /// The state of the worker with these settings, with all that it owns in place.
+    pub fn state(&self, settings: &Settings, handles: &[Handle], now: Nanos) -> Result<State, String> {
         let mut state = State::new(settings).map_err(|error| format!("no state: {error}"))?;
         for command in self.surroundings() {
             give(&mut state, command, now)?;
         }
         for entry in shuffled(self.entries, 1) {
-            let handle = Self::handle(settings, entry, 0);
-            give(&mut state, Command::InsertBinding(handle, self.binding(entry)), now)?;
+            let handle = handles[entry as usize];
+            if settings.layout.worker(handle) == settings.worker {
+                give(&mut state, Command::InsertBinding(handle, self.binding(entry)), now)?;
+            }
         }
         Ok(state)
     }
@@ -271,19 +329,32 @@ mod tests {
     #[test]
     fn every_binding_has_its_own_key_and_flow() {
         for entries in [1, 17, 40_000] {
-            let way = Way::Egress;
-            let plan = Plan { way, entries, tunnels: 1000, encapsulation: Encapsulation::Vxlan };
+            let plan = Plan::new(Way::Egress, entries);
             let settings = plan.settings();
             settings.check().unwrap();
             let keys: HashSet<_> =
                 (0..entries).map(|entry| (plan.binding(entry).host, plan.binding(entry).proxy)).collect();
             assert_eq!(keys.len(), entries as usize);
             let ingress = Plan { way: Way::Ingress, ..plan };
+            let handles = ingress.handles(&settings);
             let flows: HashSet<_> = (0..entries)
-                .map(|entry| ingress.flow(&settings, entry))
+                .map(|entry| ingress.flow(&settings, entry, handles[entry as usize]))
                 .map(|flow| (flow.source, flow.destination))
                 .collect();
             assert_eq!(flows.len(), entries as usize);
         }
+    }
+    #[test]
+    fn workers_share_the_bindings_out_among_them() {
+        let plan = Plan { workers: 3, ..Plan::new(Way::Ingress, 2000) };
+        let settings = plan.settings();
+        let handles = plan.handles(&settings);
+        let mut live = 0;
+        for worker in 0..3 {
+            let state = plan.state(&Settings { worker, ..settings.clone() }, &handles, 0).unwrap();
+            assert!(state.counters.bindings_live > 400, "{}", state.counters.bindings_live);
+            live += state.counters.bindings_live;
+        }
+        assert_eq!((live, handles.iter().collect::<HashSet<_>>().len()), (2000, 2000));
     }
 }

@@ -45,6 +45,7 @@ impl Slot for MemoryFrame {
 pub struct Rotation<F> {
     bursts: Vec<Vec<F>>,
     turn: usize,
+    last: usize,
 }
 
 impl Rotation<MemoryFrame> {
@@ -71,7 +72,7 @@ impl<F> Rotation<F> {
             fill(&mut frames, burst);
             frames
         });
-        Self { bursts: bursts.collect(), turn: 0 }
+        Self { bursts: bursts.collect(), turn: 0, last: 0 }
     }
 
     /// Frames in the circle.
@@ -99,11 +100,16 @@ impl<F: Slot> Rotation<F> {
         self.bursts[opposite].iter().for_each(Frame::prefetch);
         // With a single burst in the circle it is written just before its turn.
         self.bursts[opposite].iter_mut().for_each(write);
-        let turn = self.turn;
-        self.turn = (turn + 1) % self.bursts.len();
-        let burst = &mut self.bursts[turn];
+        self.last = self.turn;
+        self.turn = (self.last + 1) % self.bursts.len();
+        let burst = &mut self.bursts[self.last];
         burst.iter_mut().for_each(Slot::arrive);
         burst
+    }
+
+    /// The burst that [`Rotation::advance`] gave last, where its frames, or as many others, are put back.
+    pub fn last(&mut self) -> &mut Vec<F> {
+        &mut self.bursts[self.last]
     }
 }
 

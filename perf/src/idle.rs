@@ -1,0 +1,47 @@
+//! Turns of a worker that has nothing to do: what looking at two ports and all rings costs.
+
+use crate::measure::{Burst, Case};
+use crate::realm::Plan;
+use crate::rotation::Rotation;
+use crate::sequence::Sequence;
+use crate::turn::{Member, Seat};
+use ces_dataplane::frame::MemoryFrame;
+use ces_dataplane::io::memory::MemoryPool;
+use ces_dataplane::worker::Mesh;
+
+/// A worker that nothing arrives at.
+pub struct Idle {
+    member: Member<MemoryFrame, MemoryPool>,
+    turns: usize,
+    clock: machine::Clock,
+}
+
+impl Idle {
+    /// A worker in a realm after `plan`, so many turns at a time.
+    pub fn new(plan: Plan, turns: usize) -> Result<Self, String> {
+        let (clock, settings) = (machine::Clock::new(), plan.settings());
+        let handles = &plan.handles(&settings)[..];
+        let sequence = Sequence::new(&plan, &settings, handles, None);
+        let (rotation, pool, mesh) = (Rotation::in_memory(1, 1), MemoryPool::new(1), Mesh::alone());
+        let member = Member::new(Seat { plan, settings, handles, rotation, sequence, pool, mesh, clock })?;
+        Ok(Self { member, turns, clock })
+    }
+}
+
+impl Case for Idle {
+    fn burst(&mut self) -> Burst {
+        let cycles = self.member.idle(self.turns, self.clock.now());
+        Burst { cycles, packets: self.turns as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realm::Way;
+
+    #[test]
+    fn every_turn_counts() {
+        assert_eq!(Idle::new(Plan::new(Way::Egress, 10), 64).unwrap().burst().packets, 64);
+    }
+}

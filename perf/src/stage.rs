@@ -1,0 +1,432 @@
+//! The stages of the path one by one, each over whole bursts as the path runs it, but alone.
+//!
+//! In the path the stages overlap: while one packet is parsed, lines of others are under way (`ces_dataplane::path`). So what the
+//! stages cost alone does not add up to the whole: it says how much work a stage is, and what part of it is waiting.
+
+use crate::measure::{Burst, Case};
+use crate::packets::Template;
+use crate::realm::{Plan, Way};
+use crate::rotation::{Rotation, Slot};
+use crate::sequence::Sequence;
+use ces_dataplane::binding::{Entry, Life};
+use ces_dataplane::hop::Hops;
+use ces_dataplane::index::{Hasher, Index};
+use ces_dataplane::msg::Command;
+use ces_dataplane::path::packet::Packet;
+use ces_dataplane::path::{unwrap, write};
+use ces_dataplane::port::{Link, Port};
+use ces_dataplane::settings::Settings;
+use ces_dataplane::tag::{Layout, Tag, TagCipher};
+use ces_dataplane::tunnel::Tunnels;
+use ces_dataplane::wire::ipv4;
+use machine::table::HugeSlice;
+use std::hint::black_box;
+
+/// As far ahead as the path fetches (`ces_dataplane::path`, its `AHEAD` and `STAGGER`).
+const AHEAD: usize = 12;
+
+/// A stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Of a packet from a host: Ethernet, IPv4, UDP, is the source ours, hash of the key. Cold packets.
+    Parse,
+    /// Of a tunnel packet: outer and inner headers, tag to slot. Cold packets.
+    Unwrap,
+    /// From hash to slot in the egress index, the bucket fetched ahead.
+    Index,
+    /// The same with each lookup waiting for the one before: a whole cache miss each in a large table.
+    IndexChained,
+    /// The binding, fetched ahead: compare, count.
+    Entry,
+    /// New addresses, checksums, outer header. The packet is in the cache, as it is in the path by then.
+    Encap,
+    /// New addresses, checksums, the next hop's Ethernet header. The packet is in the cache.
+    Deliver,
+}
+
+/// What the stages work on.
+struct Tables {
+    port: Port,
+    hasher: Hasher,
+    index: Index,
+    entries: HugeSlice<Entry>,
+    cipher: TagCipher,
+    layout: Layout,
+    hops: Hops,
+    tunnels: Tunnels,
+    /// How many of both there are.
+    hop_count: u32,
+    tunnel_count: u32,
+}
+
+impl Tables {
+    /// Those that `stage` needs are full, the others small.
+    fn new(stage: Stage, plan: &Plan, settings: &Settings) -> Result<Self, String> {
+        let ports: Vec<Port> = settings.ports.iter().map(Port::new).collect();
+        let hasher = Hasher::new(settings.hash_seed);
+        let indexed = matches!(stage, Stage::Index | Stage::IndexChained);
+        let error = |error: ces_dataplane::settings::SettingsError| error.to_string();
+        let mut index = Index::new(if indexed { plan.entries } else { 1 }).map_err(error)?;
+        for entry in (0..plan.entries).filter(|_| indexed) {
+            if !index.insert(hasher.hash(near(plan, entry)), entry) {
+                return Err(format!("the index is full at {entry} entries"));
+            }
+        }
+        let count = if stage == Stage::Entry { plan.entries as usize } else { 1 };
+        let entries = HugeSlice::from_fn(count, |entry| Entry {
+            near: near(plan, entry as u32),
+            life: Life::Tunnel,
+            ..Entry::default()
+        })
+        .map_err(|error| error.to_string())?;
+        let mut hops = Hops::new(settings.neighbours).map_err(error)?;
+        let mut tunnels = Tunnels::new(settings.tunnels, hasher).map_err(error)?;
+        let (mut hop_count, mut tunnel_count) = (0, 0);
+        for command in plan.surroundings() {
+            if let Command::SetNeighbour(id, neighbour) = command {
+                hops.set(id, &neighbour, &ports);
+                hop_count += 1;
+            } else if let Command::SetTunnel(id, tunnel) = command {
+                tunnels.set(id, &tunnel, &hops);
+                tunnel_count += 1;
+            }
+        }
+        let port = ports[usize::from(plan.arrival())].clone();
+        let cipher = TagCipher::new(settings.tag_key);
+        let layout = settings.layout;
+        Ok(Self { port, hasher, index, entries, cipher, layout, hops, tunnels, hop_count, tunnel_count })
+    }
+}
+
+fn near(plan: &Plan, entry: u32) -> u64 {
+    let binding = plan.binding(entry);
+    ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits())
+}
+
+/// One stage over bursts.
+pub struct Alone<F> {
+    stage: Stage,
+    plan: Plan,
+    tables: Tables,
+    rotation: Rotation<F>,
+    template: Template,
+    sequence: Sequence,
+    /// Keys and slots in the sequence's order, for the stages without frames.
+    keys: Vec<(u64, u32)>,
+    next: usize,
+    packets: Vec<Packet>,
+    /// What each packet of the burst becomes: addresses, and its tunnel's or next hop's number.
+    targets: Vec<(u64, u32)>,
+    done: u64,
+    right: u64,
+    allocations: u64,
+}
+
+impl<F: Slot> Alone<F> {
+    /// A stage over a realm with so many `entries`.
+    pub fn new(stage: Stage, plan: Plan, mut rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+        let way = match stage {
+            Stage::Unwrap | Stage::Deliver => Way::Ingress,
+            _ => Way::Egress,
+        };
+        let plan = Plan { way, ..plan };
+        let settings = plan.settings();
+        let handles = plan.handles(&settings);
+        let tables = Tables::new(stage, &plan, &settings)?;
+        let mut sequence = Sequence::new(&plan, &settings, &handles, None);
+        let keys = match stage {
+            Stage::Index | Stage::IndexChained | Stage::Entry => {
+                let order = crate::realm::shuffled(plan.entries, 100);
+                let rounds = (1usize << 16).div_ceil(order.len());
+                (0..rounds).flat_map(|_| &order).map(|&entry| (near(&plan, entry), entry)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut template = plan.template();
+        rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
+        Ok(Self {
+            stage,
+            plan,
+            tables,
+            rotation,
+            template,
+            sequence,
+            keys,
+            next: 0,
+            packets: vec![Packet::NOTHING; burst],
+            targets: vec![(0, 0); burst],
+            done: 0,
+            right: 0,
+            allocations: 0,
+        })
+    }
+
+    /// Whether every packet was found to be what it is.
+    pub fn check(&self) -> Result<(), String> {
+        if self.done == self.right {
+            return Ok(());
+        }
+        Err(format!("{} of {} packets were taken for others", self.done - self.right, self.done))
+    }
+
+    /// Allocations in the stage, for each packet so far.
+    pub fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.done.max(1) as f64
+    }
+
+    /// Bytes of the stage's own table for each entry.
+    pub fn bytes_per_entry(&self) -> f64 {
+        let bytes = match self.stage {
+            Stage::Index | Stage::IndexChained => self.tables.index.bytes(),
+            Stage::Entry => self.tables.entries.len() * size_of::<Entry>(),
+            _ => 0,
+        };
+        bytes as f64 / f64::from(self.plan.entries)
+    }
+
+    /// Page size of the stage's own table.
+    pub fn page_size(&self) -> usize {
+        match self.stage {
+            Stage::Index | Stage::IndexChained => self.tables.index.page_size(),
+            Stage::Entry => self.tables.entries.page_size(),
+            _ => 4096,
+        }
+    }
+
+    /// The next burst of keys, for the stages without frames.
+    fn advance(&mut self) -> std::ops::Range<usize> {
+        let start = if self.next + self.packets.len() > self.keys.len() { 0 } else { self.next };
+        let end = (start + self.packets.len()).min(self.keys.len());
+        self.next = end;
+        start..end
+    }
+}
+
+impl<F: Slot> Case for Alone<F> {
+    fn burst(&mut self) -> Burst {
+        let range = if self.keys.is_empty() { 0..0 } else { self.advance() };
+        let Self { stage, tables, packets, template, sequence, targets, .. } = self;
+        let frames = if range.is_empty() {
+            let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
+            if matches!(*stage, Stage::Encap | Stage::Deliver) {
+                prepare(*stage, tables, frames, packets, targets);
+            }
+            &mut frames[..]
+        } else {
+            &mut []
+        };
+        let keys = &self.keys[range];
+        let count = frames.len().max(keys.len());
+        let allocations = machine::allocations::on_this_thread();
+        let begin = machine::cycles();
+        let right = match *stage {
+            Stage::Parse => measured_parse(tables, frames, packets),
+            Stage::Unwrap => measured_unwrap(tables, frames, packets),
+            Stage::Index => measured_index(tables, keys, packets),
+            Stage::IndexChained => measured_chain(tables, keys),
+            Stage::Entry => measured_entries(tables, keys),
+            Stage::Encap => measured_encap(tables, frames, packets, targets),
+            Stage::Deliver => measured_deliver(tables, frames, packets, targets),
+        };
+        let cycles = machine::cycles() - begin;
+        self.allocations += machine::allocations::on_this_thread() - allocations;
+        self.done += count as u64;
+        self.right += right as u64;
+        Burst { cycles, packets: count as u64 }
+    }
+}
+
+/// What comes before the stages that write: parses the frames, and draws what they become.
+fn prepare<F: Slot>(
+    stage: Stage,
+    tables: &Tables,
+    frames: &[F],
+    packets: &mut [Packet],
+    targets: &mut [(u64, u32)],
+) {
+    let number = |packet: &Packet| (packet.hash >> 32) as u32;
+    for ((frame, packet), target) in frames.iter().zip(packets).zip(targets) {
+        frame.prefetch_headroom();
+        let parsed = match stage {
+            Stage::Encap => parse(tables, frame.data(), packet),
+            _ => parse_outer(tables, frame.data(), packet),
+        };
+        if parsed {
+            packet.hash = tables.hasher.hash(packet.key);
+            *target = (packet.addresses.rotate_left(32), number(packet));
+        }
+    }
+}
+
+#[inline(always)]
+fn parse(tables: &Tables, frame: &[u8], packet: &mut Packet) -> bool {
+    let Ok(Link::Ipv4(l3)) = tables.port.accept(frame) else { return false };
+    if packet.parse(frame, l3).is_err() || !tables.port.takes_from(packet.source()) {
+        return false;
+    }
+    packet.hash = tables.hasher.hash(packet.key);
+    true
+}
+
+#[inline(always)]
+fn parse_outer(tables: &Tables, frame: &[u8], packet: &mut Packet) -> bool {
+    let Ok(Link::Ipv4(l3)) = tables.port.accept(frame) else { return false };
+    let Ok(Some(outer)) = unwrap(frame, l3) else { return false };
+    let Some(inner) = frame.get(..outer.end) else { return false };
+    if packet.parse(inner, outer.inner).is_err() {
+        return false;
+    }
+    (packet.outer, packet.inbound, packet.outer_tos) = (outer.outer, outer.inbound, outer.tos);
+    packet.slot = tables.layout.slot(tables.cipher.handle(Tag(packet.destination())));
+    true
+}
+
+#[inline(always)]
+fn over<F: Slot>(
+    frames: &[F],
+    packets: &mut [Packet],
+    mut each: impl FnMut(&[u8], &mut Packet) -> bool,
+) -> usize {
+    frames.iter().take(AHEAD).for_each(F::prefetch);
+    let mut right = 0;
+    for (number, (frame, packet)) in frames.iter().zip(packets).enumerate() {
+        if let Some(next) = frames.get(number + AHEAD) {
+            next.prefetch();
+        }
+        right += usize::from(each(frame.data(), packet));
+    }
+    black_box(right)
+}
+
+#[inline(never)]
+fn measured_parse<F: Slot>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
+    over(frames, packets, |frame, packet| parse(tables, frame, packet))
+}
+
+#[inline(never)]
+fn measured_unwrap<F: Slot>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
+    over(frames, packets, |frame, packet| parse_outer(tables, frame, packet))
+}
+
+/// Two things that share a signature are told apart by the entry alone, so a wrong candidate counts as right here; none does
+/// not.
+#[inline(never)]
+fn measured_index(tables: &Tables, keys: &[(u64, u32)], packets: &mut [Packet]) -> usize {
+    let mut right = 0;
+    for step in 0..keys.len() + AHEAD {
+        if let Some(&(key, _)) = keys.get(step) {
+            let hash = tables.hasher.hash(key);
+            packets[step].hash = hash;
+            tables.index.prefetch(hash);
+        }
+        if let Some(packet) = step.checked_sub(AHEAD).and_then(|number| packets.get_mut(number)) {
+            packet.slot = tables.index.candidate(packet.hash);
+            right += usize::from(packet.slot != ces_dataplane::index::NONE);
+        }
+    }
+    black_box(right)
+}
+
+#[inline(never)]
+fn measured_chain(tables: &Tables, keys: &[(u64, u32)]) -> usize {
+    let (mut before, mut right) = (0, 0);
+    for &(key, _) in keys {
+        // The highest bit of a slot is never set, which the compiler cannot know.
+        let slot = tables.index.candidate(tables.hasher.hash(key ^ u64::from(before >> 31)));
+        right += usize::from(slot != ces_dataplane::index::NONE);
+        before = slot;
+    }
+    black_box(right)
+}
+
+#[inline(never)]
+fn measured_entries(tables: &mut Tables, keys: &[(u64, u32)]) -> usize {
+    let mut right = 0;
+    for step in 0..keys.len() + AHEAD {
+        if let Some(entry) = keys.get(step).and_then(|&(_, slot)| tables.entries.get(slot as usize)) {
+            machine::prefetch_write(entry);
+        }
+        if let Some(&(near, slot)) = step.checked_sub(AHEAD).and_then(|number| keys.get(number))
+            && let Some(entry) = tables.entries.get_mut(slot as usize)
+            && entry.near == near
+            && entry.life == Life::Tunnel
+            && entry.limits == 0
+        {
+            entry.count_out(46, slot & 1);
+            right += 1;
+        }
+    }
+    black_box(right)
+}
+
+#[inline(never)]
+fn measured_encap<F: Slot>(
+    tables: &Tables,
+    frames: &mut [F],
+    packets: &[Packet],
+    targets: &[(u64, u32)],
+) -> usize {
+    let mut right = 0;
+    for (id, ((frame, packet), &(addresses, number))) in
+        frames.iter_mut().zip(packets).zip(targets).enumerate()
+    {
+        let Some(tunnel) = tables.tunnels.at((number % tables.tunnel_count) as u16) else { continue };
+        let l3 = usize::from(packet.l3);
+        write::translate(&mut frame.data_mut()[l3..], packet, addresses);
+        right += usize::from(write::encap(
+            frame,
+            l3,
+            packet.total,
+            tunnel,
+            packet.tos,
+            packet.entropy(),
+            id as u16,
+        ));
+    }
+    black_box(right)
+}
+
+#[inline(never)]
+fn measured_deliver<F: Slot>(
+    tables: &Tables,
+    frames: &mut [F],
+    packets: &[Packet],
+    targets: &[(u64, u32)],
+) -> usize {
+    let mut right = 0;
+    for ((frame, packet), &(addresses, number)) in frames.iter_mut().zip(packets).zip(targets) {
+        let hop = tables.hops.at(number % tables.hop_count);
+        let l3 = usize::from(packet.l3);
+        write::translate(&mut frame.data_mut()[l3..], packet, addresses);
+        right += usize::from(write::deliver(frame, l3, packet.total, &hop));
+    }
+    black_box(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ces_dataplane::msg::Encapsulation;
+
+    #[test]
+    fn every_stage_takes_every_packet_for_what_it_is() {
+        for stage in [
+            Stage::Parse,
+            Stage::Unwrap,
+            Stage::Index,
+            Stage::IndexChained,
+            Stage::Entry,
+            Stage::Encap,
+            Stage::Deliver,
+        ] {
+            for encapsulation in [Encapsulation::Vxlan, Encapsulation::Gre] {
+                let plan = Plan { tunnels: 20, encapsulation, ..Plan::new(Way::Egress, 3000) };
+                let mut alone = Alone::new(stage, plan, Rotation::in_memory(1000, 64), 64).unwrap();
+                for _ in 0..100 {
+                    assert_eq!(alone.burst().packets, 64);
+                }
+                alone.check().unwrap();
+            }
+        }
+    }
+}
