@@ -55,11 +55,18 @@ pub fn bindings(realm: &Realm) -> Vec<BindingSnapshot> {
         .collect()
 }
 
-/// Writes them to a file.
-pub fn write(realm: &Realm, file: &Path) -> Result<(), String> {
+/// Writes them to a file; without `tunnelled` as if they needed no tunnel, so that a generator expects their packets back
+/// as long as they were.
+pub fn write(realm: &Realm, tunnelled: bool, file: &Path) -> Result<(), String> {
+    let mut bindings = bindings(realm);
+    if !tunnelled {
+        for binding in &mut bindings {
+            binding.tunnel = None;
+        }
+    }
     let failed = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", file.display());
     let mut out = BufWriter::new(std::fs::File::create(file).map_err(|error| failed(&error))?);
-    serde_json::to_writer(&mut out, &bindings(realm)).map_err(|error| failed(&error))?;
+    serde_json::to_writer(&mut out, &bindings).map_err(|error| failed(&error))?;
     out.flush().map_err(|error| failed(&error))
 }
 

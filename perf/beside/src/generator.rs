@@ -45,6 +45,8 @@ pub struct Load<'a> {
     pub size: u16,
     /// The bindings, as a file.
     pub bindings: &'a Path,
+    /// Queue pairs of each port.
+    pub queues: u16,
     /// Whether packet memory comes from huge pages.
     pub huge_pages: bool,
 }
@@ -81,9 +83,10 @@ pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: u
         )
     };
     format!(
-        "[memory]\nhuge_pages = {}\nmib = {MEMORY_MIB}\n\n[generator]\ncores = [{core}]\n\n{}{}[[stream]]\nname = {:?}\n\
-         from = {from:?}\nto = {to:?}\nsize = {}\n\n[stream.ces]\nbindings = {:?}\ndirection = {direction:?}\n",
+        "[memory]\nhuge_pages = {}\nmib = {MEMORY_MIB}\n\n[generator]\ncores = [{core}]\nqueues = {}\n\n{}{}[[stream]]\nname = {:?}\n\
+         from = {from:?}\nto = {to:?}\nsize = {}\nprobes_per_second = 0\n\n[stream.ces]\nbindings = {:?}\ndirection = {direction:?}\n",
         load.huge_pages,
+        load.queues,
         port(0, "inside"),
         port(1, "outside"),
         task.label(),
@@ -189,6 +192,7 @@ mod tests {
             trial_seconds: 1.0,
             size: 64,
             bindings: Path::new("/tmp/b.json"),
+            queues: 2,
             huge_pages: false,
         };
         let macs = Macs { generator: ["a", "b"], device: ["c", "d"] };

@@ -163,8 +163,6 @@ fn visit(order: &Order, planned: Planned, rows: &mut [&mut Row], round: usize) -
     let (mut failed, mut last) = (Ok(()), String::new());
     for _ in 0..STARTS {
         let scratch = Scratch::new()?;
-        let bindings = scratch.path().join("bindings.json");
-        crate::export::write(&realm, &bindings)?;
         let setting = Setting {
             realm: &realm,
             peers: order.peers,
@@ -184,7 +182,7 @@ fn visit(order: &Order, planned: Planned, rows: &mut [&mut Row], round: usize) -
                 again.push(row);
                 continue;
             }
-            let Err(error) = task(order, &realm, &scratch, &bindings, device.as_mut(), row, round) else {
+            let Err(error) = task(order, &realm, &scratch, device.as_mut(), row, round) else {
                 continue;
             };
             interrupt::check()?;
@@ -208,7 +206,6 @@ fn task(
     order: &Order,
     realm: &Realm,
     scratch: &Scratch,
-    bindings: &std::path::Path,
     device: &mut dyn device::Device,
     row: &mut Row,
     round: usize,
@@ -234,12 +231,15 @@ fn task(
     outcome.check()?;
     row.checked = Some(outcome.right);
     let Some(program) = &order.generator else { return Ok(()) };
+    let bindings = scratch.path().join("bindings.json");
+    crate::export::write(realm, matches!(row.task, Task::Egress | Task::Ingress), &bindings)?;
     let load = Load {
         program,
         measure: order.measure,
         trial_seconds: order.trial_seconds,
         size: order.size,
-        bindings,
+        bindings: &bindings,
+        queues: device.generator_queues(),
         huge_pages: memory::choose(order.pages) == dpdk::Memory::HugePages,
     };
     let [host, router] = [mac(realm.pair(0).host_mac), mac(realm.router_mac())];

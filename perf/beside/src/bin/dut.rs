@@ -77,7 +77,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     };
     let realm = Realm::new(arguments.bindings, arguments.peers, encapsulation)?;
     if let Some(file) = &arguments.export {
-        export::write(&realm, file)?;
+        export::write(&realm, true, file)?;
     }
     let (Some(inside), Some(outside)) = (&arguments.inside, &arguments.outside) else { return Ok(()) };
     let core = match arguments.core {

@@ -88,7 +88,8 @@ pub struct OpenPort {
 pub struct ThreadIo {
     /// Its core.
     pub core: usize,
-    /// Its queue pair of each port, and its pool.
+    /// Its queue pair of each port, and its pool. Behind them, again in the order of the ports, further ones on which it
+    /// only listens.
     pub io: WorkerIo,
 }
 
@@ -131,8 +132,9 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
         })
         .collect();
     let all = || profile.port.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
-    let (opened, shares) = io::start(&eal, &devices, cores.len() as u16)
-        .map_err(|error| PortError::Device { name: all(), error })?;
+    let queues = profile.generator.queues.max(cores.len() as u16);
+    let (opened, mut shares) =
+        io::start(&eal, &devices, queues).map_err(|error| PortError::Device { name: all(), error })?;
     let mut ports = Vec::with_capacity(opened.len());
     for (settings, device) in profile.port.iter().zip(opened) {
         let failed = |error| PortError::Device { name: settings.name.clone(), error };
@@ -155,6 +157,10 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
             answers: Answers { mac, networks },
             device,
         });
+    }
+    let further = shares.split_off(cores.len());
+    for (index, share) in further.into_iter().enumerate() {
+        shares[index % cores.len()].ports.extend(share.ports);
     }
     let threads = cores.into_iter().zip(shares).map(|(core, io)| ThreadIo { core, io }).collect();
     let mut ports = Ports { eal, ports, threads };
@@ -244,6 +250,7 @@ impl Ports {
             }
             for thread in &mut self.threads {
                 for (number, queue) in thread.io.ports.iter_mut().enumerate() {
+                    let number = number % self.ports.len();
                     queue.rx_burst(&mut frames);
                     let mut told = None;
                     frames.retain_mut(|frame| {

@@ -72,6 +72,9 @@ impl Default for Memory {
 pub struct Generator {
     /// The cores, one thread on each; empty = one thread on the last core that this process may use.
     pub cores: Vec<usize>,
+    /// Queue pairs of each port, where more are needed than there are threads: for a peer that sends on several, as
+    /// OVS-DPDK does over a memif. Thread *i* sends on queue *i* and listens on queues *i*, *i* + threads, …
+    pub queues: u16,
     /// Packets at most that are sent or received at once.
     pub burst: u16,
     /// Packets at most by which a thread that was held up may exceed its rate afterwards. What is more is never sent.
@@ -90,6 +93,7 @@ impl Default for Generator {
     fn default() -> Self {
         Self {
             cores: Vec::new(),
+            queues: 0,
             burst: 32,
             catch_up: 256,
             seed: 1,

@@ -24,6 +24,8 @@ const REPLIES: usize = 32;
 /// A thread's queue pair of a port, and what waits for it.
 pub struct Gate<P: Port> {
     port: P,
+    /// The port's number.
+    number: usize,
     answers: Answers,
     replies: Vec<P::Frame>,
     /// Packets of one stream that are written and not yet taken.
@@ -65,8 +67,9 @@ where
     P::Frame: Blank,
     B: Buffers<Frame = P::Frame>,
 {
-    /// A thread with these queue pairs.
+    /// A thread with these queue pairs of so many ports: one of each, then further ones on which it only listens.
     pub fn new(
+        count: usize,
         ports: Vec<(P, Answers)>,
         pool: B,
         senders: Vec<Sender>,
@@ -74,8 +77,9 @@ where
         burst: usize,
         clock: Clock,
     ) -> Self {
-        let gates = ports.into_iter().map(|(port, answers)| Gate {
+        let gates = ports.into_iter().enumerate().map(|(index, (port, answers))| Gate {
             port,
+            number: index % count,
             answers,
             replies: Vec::with_capacity(REPLIES),
             out: Vec::with_capacity(burst),
@@ -158,11 +162,11 @@ where
     /// Receives a burst from every port.
     #[inline(always)]
     fn receive(&mut self) {
-        for (number, gate) in self.gates.iter_mut().enumerate() {
+        for gate in &mut self.gates {
             if gate.port.rx_burst(&mut self.arrivals) > 0 {
                 let now_ns = self.clock.now();
                 let (arrivals, replies) = (&mut self.arrivals, &mut gate.replies);
-                self.receiver.take(arrivals, number, &gate.answers, replies, now_ns);
+                self.receiver.take(arrivals, gate.number, &gate.answers, replies, now_ns);
                 self.pool.free(&mut self.arrivals);
             }
             self.receiver.foreign += gate.port.take_refused();

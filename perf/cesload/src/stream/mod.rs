@@ -150,7 +150,7 @@ impl DpdkEngine {
         let mut threads = Vec::new();
         for thread in ports.threads {
             cores.push(thread.core);
-            let queues = thread.io.ports.into_iter().zip(answers.iter().cloned()).collect();
+            let queues = thread.io.ports.into_iter().zip(answers.iter().cycle().cloned()).collect();
             threads.push((queues, thread.io.pool));
         }
         let surroundings = DpdkThreads { eal: ports.eal, cores };
@@ -158,7 +158,7 @@ impl DpdkEngine {
     }
 }
 
-/// One thread's queue pairs with what they answer, and its pool.
+/// One thread's queue pairs with what they answer, and its pool: those of all ports, perhaps several times over.
 type ThreadParts<P, B> = (Vec<(P, crate::arp::Answers)>, B);
 
 impl<P, B, S, W> Engine<P, B, S, W>
@@ -204,7 +204,7 @@ where
                 senders.extend(sender.map_err(memory)?);
             }
             let receiver = Receiver::new(&all, burst).map_err(memory)?;
-            lanes.push(Lane::new(ports, pool, senders, receiver, burst, clock));
+            lanes.push(Lane::new(facts.len(), ports, pool, senders, receiver, burst, clock));
         }
         Ok(Self {
             lanes,

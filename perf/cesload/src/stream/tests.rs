@@ -312,3 +312,26 @@ fn line_rate_is_that_of_the_busier_port() {
     // RFC 2544 §20: 64 bytes with preamble and gap take 672 bits.
     assert!((engine.line_rate().unwrap() - 1e9 / 672.0).abs() < 1.0);
 }
+
+#[test]
+fn what_comes_on_a_further_queue_is_received_at_its_port() {
+    let profile = profile::parse("test.toml", PROFILE, Path::new(""), &[]).unwrap();
+    let fact = |last| PortFacts { mac: [2, 0, 0, 0, 0, last], peer: None, vlan: None, speed_bps: Some(1e9) };
+    let [(left, left_end), (right, _right), (more_left, _left), (more_right, right_end)] =
+        [(); 4].map(|()| port(1024));
+    let queues = [left, right, more_left, more_right].map(|port| (port, Answers::default())).into();
+    let parts = vec![(queues, Endless)];
+    let mut engine = Engine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, Healthy::default()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut wire = Wire::new([FarEnd(left_end), FarEnd(right_end)], Endless, Faults::default());
+            wire.run(Clock::new(), &mut || !done.load(Ordering::Relaxed));
+        });
+        let trial = engine.run(Some(10_000.0), Duration::from_millis(50), &mut |_| Watch::Continue);
+        done.store(true, Ordering::Relaxed);
+        let counts = trial.unwrap().counts;
+        assert_eq!((counts.received, counts.misplaced), (counts.sent, 0), "{counts:?}");
+        assert!(counts.sent > 0);
+    });
+}
