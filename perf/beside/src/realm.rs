@@ -43,7 +43,7 @@ pub struct Pair {
 impl Realm {
     /// A realm with so many bindings over so many peers.
     pub fn new(bindings: u32, peers: u16, encapsulation: Encapsulation) -> Result<Self, String> {
-        let plan = Plan { tunnels: peers, encapsulation, ..Plan::new(Way::Egress, bindings) };
+        let plan = Plan { way: Way::Egress, entries: bindings, tunnels: peers, encapsulation };
         let settings = plan.settings();
         settings.check().map_err(|error| error.to_string())?;
         let (mut tunnels, mut neighbours) = (Vec::new(), Vec::new());
@@ -77,7 +77,7 @@ impl Realm {
     }
 
     fn handle(&self, entry: u32) -> Handle {
-        Plan::handle(&self.settings, 0, entry, 0)
+        Plan::handle(&self.settings, entry, 0)
     }
 
     /// Binding number `entry` as the worker has it.

@@ -4,7 +4,7 @@ use super::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
 use crate::search::{REACHED, run_trial};
-use crate::trial::Trials;
+use crate::trial::{Trials, Unit};
 use std::time::Duration;
 
 /// What a trial at a rate found.
@@ -29,9 +29,9 @@ pub fn run(
     Ended { findings: super::Findings::Rate(Findings { trial }), verdict, notes }
 }
 
-/// The sentence about a rate that could not be sent.
+/// The sentence about a rate of sessions that could not be begun. The engine of streams tells of its own, with the cause.
 pub(super) fn not_reached(trial: &TrialRecord) -> Option<String> {
-    let asked = trial.asked_per_second?;
+    let asked = trial.asked_per_second.filter(|_| trial.unit == Unit::Sessions)?;
     (trial.reached < REACHED).then(|| {
         format!(
             "{:.0} a second were asked for, and {:.0} could be sent ({:.1} %): the ports or the generator are the limit, \

@@ -24,7 +24,7 @@ pub fn page(report: &Report) -> String {
         profile = escaped(&report.profile_path),
         headline = escaped(&sections::headline(report)),
     );
-    for section in sections::of(report) {
+    for section in sections::of(report).into_iter().chain([sections::profile_section(report)]) {
         write_section(&mut page, &section);
     }
     // Writing to a String cannot fail.
@@ -47,11 +47,11 @@ fn write_section(page: &mut String, section: &Section) {
         }
         page.push_str("</dl>\n");
     }
-    for plot in &section.plots {
-        write_plot(page, plot);
-    }
     for table in &section.tables {
         write_table(page, table);
+    }
+    for plot in &section.plots {
+        write_plot(page, plot);
     }
     page.push_str("</section>\n");
 }

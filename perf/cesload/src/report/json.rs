@@ -47,10 +47,8 @@ fn result(findings: &Findings) -> Value {
 
 fn trial(trial: &TrialRecord) -> Value {
     let counts = &trial.counts;
-    json!({
-        "rate_offered_pps": trial.asked_per_second,
-        "rate_sent_pps": trial.sent_per_second,
-        "rate_received_pps": trial.received_per_second,
+    let suffix = suffix(trial.unit);
+    let mut object = json!({
         "seconds": trial.seconds,
         "reached": trial.reached,
         "sent": counts.sent,
@@ -66,7 +64,19 @@ fn trial(trial: &TrialRecord) -> Value {
         "loss_ratio": trial.loss_ratio,
         "latency_us": trial.latency_us,
         "streams": trial.streams,
-    })
+    });
+    object[format!("rate_offered_{suffix}")] = json!(trial.asked_per_second);
+    object[format!("rate_sent_{suffix}")] = json!(trial.sent_per_second);
+    object[format!("rate_received_{suffix}")] = json!(trial.received_per_second);
+    object
+}
+
+/// Of the names of rates: packets or connections a second.
+fn suffix(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Packets => "pps",
+        Unit::Sessions => "cps",
+    }
 }
 
 fn throughput(findings: &throughput::Findings) -> Value {
@@ -87,10 +97,7 @@ fn throughput(findings: &throughput::Findings) -> Value {
         "latency_of": latency_of,
         "latency": findings.latency,
     });
-    let suffix = match findings.unit {
-        Unit::Packets => "pps",
-        Unit::Sessions => "cps",
-    };
+    let suffix = suffix(findings.unit);
     object[format!("rate_{suffix}")] = json!(first.and_then(|goal| goal.lower_per_second));
     object[format!("rate_upper_{suffix}")] = json!(first.and_then(|goal| goal.upper_per_second));
     object[format!("throughput_{suffix}")] = json!(first.and_then(|goal| goal.throughput_per_second));

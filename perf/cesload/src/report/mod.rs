@@ -13,6 +13,7 @@ pub use machine::Machine;
 
 use crate::mode::Ended;
 use crate::record::TrialRecord;
+use crate::search::{FULL_SPEED, SEARCH};
 
 /// All that a report tells.
 #[derive(Clone, Debug)]
@@ -58,10 +59,12 @@ impl Report {
         html::page(self)
     }
 
-    /// Notes of the findings and of the trials, each once.
+    /// Notes of the findings and of the trials, each once. Those of a search's trials are left out: that a load was too much is
+    /// what it is searching for.
     fn notes(&self) -> Vec<String> {
         let mut notes = self.ended.notes.clone();
-        for note in self.trials.iter().flat_map(|trial| &trial.notes) {
+        let told = self.trials.iter().filter(|trial| trial.label != SEARCH && trial.label != FULL_SPEED);
+        for note in told.flat_map(|trial| &trial.notes) {
             if !notes.contains(note) {
                 notes.push(note.clone());
             }

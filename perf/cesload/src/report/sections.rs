@@ -415,6 +415,13 @@ fn run_section(report: &Report) -> Section {
         },
     );
     section.fact("Machine", report.machine.line());
-    section.fact(format!("Profile {}", report.profile_path), format!("{}\n", report.profile.trim_end()));
+    section.fact("Profile", &report.profile_path);
+    section
+}
+
+/// The profile, for what is kept: a terminal has it at hand.
+pub fn profile_section(report: &Report) -> Section {
+    let mut section = Section::titled("Profile");
+    section.fact(&report.profile_path, format!("{}\n", report.profile.trim_end()));
     section
 }

@@ -8,7 +8,7 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 300.0;
 /// Room for the labels of the axes.
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 /// Colours of series in style.css: more series begin again.

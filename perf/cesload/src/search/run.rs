@@ -8,6 +8,11 @@ use crate::trial::{Failure, Progress, Trial, Trials, Watch};
 use serde::Serialize;
 use std::time::Duration;
 
+/// The label of a search's trials.
+pub const SEARCH: &str = "search";
+/// The label of the trial that finds out how much can be sent.
+pub const FULL_SPEED: &str = "full speed";
+
 /// What to search, and between which loads.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -117,7 +122,7 @@ fn drive(
             Step::Done => return Stopped::No,
             Step::TimedOut => return Stopped::TimedOut,
         };
-        let planned = Planned { label: "search".to_owned(), per_second: Some(per_second), duration };
+        let planned = Planned { label: SEARCH.to_owned(), per_second: Some(per_second), duration };
         match run_trial(trials, &planned, observer) {
             Ran { trial: Some(trial), stopped: Stopped::No } => {
                 if trial.reached() < REACHED {
@@ -142,7 +147,7 @@ fn max_load(
         return Ok((line_rate, MaxLoad::LineRate));
     }
     let duration = plan.goals.iter().map(|goal| goal.initial_trial).min().unwrap_or(super::INITIAL_TRIAL);
-    let planned = Planned { label: "full speed".to_owned(), per_second: None, duration };
+    let planned = Planned { label: FULL_SPEED.to_owned(), per_second: None, duration };
     let sent = match run_trial(trials, &planned, observer) {
         Ran { trial: Some(trial), stopped: Stopped::No } => trial.sent_per_second(),
         Ran { stopped, .. } => return Err(stopped),

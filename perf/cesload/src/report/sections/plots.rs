@@ -3,6 +3,7 @@
 use super::super::document::{Axis, Plot, Scale, Series, Style};
 use crate::mode::throughput;
 use crate::record::{Latency, TrialRecord};
+use crate::search::SEARCH;
 use crate::trial::Unit;
 
 /// A log axis has no zero: what lost nothing is drawn at the loss of one in a hundred million.
@@ -69,7 +70,7 @@ pub fn delays<'a>(curves: impl Iterator<Item = (String, &'a Latency)>) -> Option
 
 /// The loads in the order in which they were tried, and what was lost at them.
 pub fn search(findings: &throughput::Findings, trials: &[TrialRecord]) -> Vec<Plot> {
-    let searched: Vec<&TrialRecord> = trials.iter().filter(|trial| trial.label == "search").collect();
+    let searched: Vec<&TrialRecord> = trials.iter().filter(|trial| trial.label == SEARCH).collect();
     if searched.is_empty() {
         return Vec::new();
     }

@@ -1,0 +1,49 @@
+//! What `cesload check` and `cesload sizes` print.
+
+use ces_load::profile::Profile;
+use ces_load::profile::size::{FCS, IMIX};
+use ces_load::words::{grouped, percent};
+
+/// Bytes of the Ethernet header and the FCS around an IP packet.
+const ETHERNET: f64 = 14.0 + FCS as f64;
+
+/// What a profile would send.
+pub fn told(profile: &Profile) -> String {
+    let port_name = |port: usize| profile.port.get(port).map_or("?", |port| port.name.as_str());
+    let mut lines = Vec::new();
+    for port in &profile.port {
+        lines.push(format!("port {}: {}", port.name, port.device));
+    }
+    for traffic in &profile.traffic {
+        lines.push(format!(
+            "stream {}: {} to {}, {} of the rate, {} flows, frames of {} bytes in the mean (longest {}), {} probes/s",
+            traffic.name,
+            port_name(traffic.from),
+            port_name(traffic.to),
+            percent(traffic.share),
+            grouped(f64::from(traffic.count)),
+            grouped(traffic.lengths.mean() + ETHERNET),
+            grouped(f64::from(traffic.lengths.longest()) + ETHERNET),
+            traffic.probes_per_second
+        ));
+        if !traffic.note.is_empty() {
+            lines.push(format!("  {}", traffic.note));
+        }
+    }
+    for placed in &profile.sessions {
+        lines.push(format!(
+            "session {}: {} to {}, room for {} sessions",
+            placed.plan.name,
+            port_name(placed.from),
+            port_name(placed.to),
+            grouped(f64::from(placed.plan.capacity()))
+        ));
+    }
+    lines.push("the profile is good; nothing was started".to_owned());
+    lines.join("\n") + "\n"
+}
+
+/// The mixes that have names.
+pub fn sizes() -> String {
+    IMIX.iter().fold(String::new(), |text, imix| text + &format!("{imix}\n"))
+}

@@ -1,0 +1,114 @@
+//! Each mode, from its part of the command line to its report.
+
+use crate::Failed;
+use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, SoakArgs};
+use crate::measure::{Measurement, rate_on};
+use ces_load::mode::{Ended, ladder, rate, reconfig, soak, throughput};
+use ces_load::search::{Goal, PDR_LOSS_RATIO, Plan};
+use ces_load::trial::Trials;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::time::Instant;
+
+/// One rate.
+pub fn rate(args: &RateArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("rate", &args.common)?;
+    let mut engine = measurement.traffic()?;
+    let per_second = rate_on(args.rate, engine.as_ref())?;
+    let ended = rate::run(engine.as_mut(), per_second, args.seconds, &mut measurement.console);
+    measurement.end(ended)
+}
+
+/// NDR, and PDR with it: they share their trials.
+pub fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
+    let goals = vec![args.goal("NDR", 0.0), args.goal("PDR", PDR_LOSS_RATIO)];
+    let mut measurement = Measurement::begin("ndr", &args.common)?;
+    let mut engine = measurement.streams()?;
+    let ended = searched(args, goals, &mut engine, &mut measurement)?;
+    measurement.end(ended)
+}
+
+/// PDR alone.
+pub fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("pdr", &args.common)?;
+    let mut engine = measurement.streams()?;
+    let ended = searched(args, vec![args.goal("PDR", PDR_LOSS_RATIO)], &mut engine, &mut measurement)?;
+    measurement.end(ended)
+}
+
+/// The most new sessions a second.
+pub fn cps(args: &CpsArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("cps", &args.search.common)?;
+    let mut engine = measurement.sessions()?;
+    let goals = vec![args.search.goal("CPS", args.loss.0)];
+    let ended = searched(&args.search, goals, &mut engine, &mut measurement)?;
+    measurement.end(ended)
+}
+
+/// The session ladder.
+pub fn sessions(args: &SessionsArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("sessions", &args.common)?;
+    let mut engine = measurement.sessions()?;
+    let open_per_second = rate_on(args.rate, &engine)?;
+    let wanted = ladder::Wanted { rungs: args.ladder.clone(), open_per_second, hold: args.hold_seconds };
+    let ended = ladder::run(&mut engine, &wanted, &mut measurement.console);
+    measurement.end(ended)
+}
+
+fn searched(
+    args: &SearchArgs,
+    goals: Vec<Goal>,
+    trials: &mut dyn Trials,
+    measurement: &mut Measurement,
+) -> Result<Ended, Failed> {
+    let usage = |why: String| Failed::Usage(vec![why]);
+    let Some(min_per_second) = rate_on(args.min, trials)? else {
+        return Err(usage("--min: expected a rate, not max".to_owned()));
+    };
+    let max_per_second = match args.max {
+        Some(rate) => rate_on(rate, trials)?,
+        None => None,
+    };
+    if let Some(max) = max_per_second.or(trials.line_rate())
+        && max < min_per_second
+    {
+        return Err(usage(format!("--min {} is above the largest rate, {max:.0}/s", args.min)));
+    }
+    let plan = Plan { goals, min_per_second, max_per_second, total: args.total_seconds };
+    let wanted = throughput::Wanted { plan, repeat: usize::from(args.repeat), latency: args.latency() };
+    let begun = Instant::now();
+    let mut now = || begun.elapsed();
+    Ok(throughput::run(trials, &wanted, &mut measurement.console, &mut now))
+}
+
+/// Hours at one rate.
+pub fn soak(args: &SoakArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("soak", &args.common)?;
+    let mut lines: Box<dyn Write> = match &args.log {
+        Some(path) => {
+            let opened = OpenOptions::new().append(true).create(true).open(path);
+            let failed = |error: io::Error| Failed::Usage(vec![format!("--log {}: {error}", path.display())]);
+            Box::new(opened.map_err(failed)?)
+        }
+        None => Box::new(io::stdout()),
+    };
+    let mut engine = measurement.traffic()?;
+    let per_second = rate_on(args.rate, engine.as_ref())?;
+    let wanted = soak::Wanted { per_second, duration: args.hours, line_every: args.every };
+    let ended = soak::run(engine.as_mut(), &wanted, &mut lines, &mut measurement.console);
+    measurement.end(ended)
+}
+
+/// A command in the middle of a steady rate.
+pub fn reconfig(args: &ReconfigArgs) -> Result<u8, Failed> {
+    let mut measurement = Measurement::begin("reconfig", &args.common)?;
+    let mut engine = measurement.traffic()?;
+    let wanted = reconfig::Wanted {
+        per_second: rate_on(args.rate, engine.as_ref())?,
+        duration: args.seconds,
+        command: args.command.clone(),
+        repeat: usize::from(args.repeat),
+    };
+    let ended = reconfig::run(engine.as_mut(), &wanted, &mut measurement.console);
+    measurement.end(ended)
+}
