@@ -33,6 +33,14 @@ pub const SETUPS: &[Setup] = &[
         about: "the gateway's worker: CES translation with VXLAN",
     },
     Setup {
+        name: "gateway-local",
+        kind: Kind::Gateway,
+        wire: Wire::Memif,
+        tasks: &[Task::Local],
+        scales: false,
+        about: "the gateway's worker: forwarding from host to host, addresses translated, no tunnel",
+    },
+    Setup {
         name: "testpmd-io",
         kind: Kind::Testpmd("io"),
         wire: Wire::Memif,
@@ -79,6 +87,14 @@ pub const SETUPS: &[Setup] = &[
         tasks: BOTH,
         scales: true,
         about: "the gateway's worker over AF_XDP on veth",
+    },
+    Setup {
+        name: "gateway-local-veth",
+        kind: Kind::Gateway,
+        wire: Wire::Veth,
+        tasks: &[Task::Local],
+        scales: false,
+        about: "the same from host to host",
     },
     Setup {
         name: "kernel-forward",

@@ -31,17 +31,17 @@ pub fn bindings(realm: &Realm) -> Vec<BindingSnapshot> {
     realm
         .pairs()
         .map(|pair| {
-            let tunnel = &tunnels[usize::from(pair.tunnel)];
+            let tunnel = (!realm.is_local()).then(|| &tunnels[usize::from(pair.tunnel)]);
             BindingSnapshot {
                 tag: pair.tag.to_bits(),
-                remote_tag: pair.remote_tag.to_bits(),
-                role: Role::Initiator,
+                remote_tag: if realm.is_local() { 0 } else { pair.remote_tag.to_bits() },
+                role: if realm.is_local() { Role::Local } else { Role::Initiator },
                 local: Arc::from(pair.host.to_string()),
                 remote: Arc::from(pair.remote_tag.to_string()),
                 host: pair.host,
                 proxy: pair.proxy,
-                peer: Some(Arc::clone(&tunnel.peer)),
-                tunnel: Some(tunnel.clone()),
+                peer: tunnel.map(|tunnel| Arc::clone(&tunnel.peer)),
+                tunnel: tunnel.cloned(),
                 idle_s: 0,
                 hard_s: 0,
                 age_s: 0,
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_exported_names_addresses_tags_and_tunnel() {
-        let realm = Realm::new(20, 3, Encapsulation::Vxlan).unwrap();
+        let realm = Realm::new(20, 3, Encapsulation::Vxlan, false).unwrap();
         let value = serde_json::to_value(bindings(&realm)).unwrap();
         let first = &value[0];
         let pair = realm.pair(0);

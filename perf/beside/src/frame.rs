@@ -23,12 +23,27 @@ pub enum Task {
     Egress,
     /// From a tunnel to a host, as a binding says.
     Ingress,
+    /// From a host to another one, as a binding says.
+    Local,
 }
 
 impl Task {
-    /// Which way the packets go: only ingress begins outside.
+    /// Which way the packets go: only ingress begins outside, only what is local ends inside, too.
     pub fn way(self) -> Way {
-        if self == Self::Ingress { Way::Ingress } else { Way::Egress }
+        match self {
+            Self::Ingress => Way::Ingress,
+            Self::Local => Way::Local,
+            _ => Way::Egress,
+        }
+    }
+
+    /// The ports where its packets begin and end: 0 is inside, 1 outside.
+    pub fn ports(self) -> (usize, usize) {
+        match self.way() {
+            Way::Egress => (0, 1),
+            Way::Ingress => (1, 0),
+            Way::Local => (0, 0),
+        }
     }
 
     /// As it stands in the table.
@@ -39,6 +54,7 @@ impl Task {
             Self::Nat => "nat",
             Self::Egress => "egress",
             Self::Ingress => "ingress",
+            Self::Local => "local",
         }
     }
 }
@@ -197,6 +213,7 @@ pub fn expected(realm: &Realm, entry: u32, task: Task) -> Seen {
             Seen { outer, ..plain(tag, remote_tag, router, TTL - 1) }
         }
         Task::Ingress => plain(proxy, host, host_mac, TTL - 1),
+        Task::Local => plain(tag, remote_tag, host_mac, TTL - 1),
     }
 }
 
@@ -218,7 +235,7 @@ mod tests {
     use ces_dataplane::msg::Encapsulation;
 
     fn realm() -> Realm {
-        Realm::new(100, 7, Encapsulation::Vxlan).unwrap()
+        Realm::new(100, 7, Encapsulation::Vxlan, false).unwrap()
     }
 
     #[test]

@@ -73,9 +73,9 @@ pub struct Macs<'a> {
 
 /// The profile.
 pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: usize) -> String {
-    let ingress = task.way() == Way::Ingress;
-    let (from, to) = if ingress { ("outside", "inside") } else { ("inside", "outside") };
-    let direction = if ingress { "ingress" } else { "egress" };
+    let (from, to) = task.ports();
+    let [from, to] = [from, to].map(|port| ["inside", "outside"][port]);
+    let direction = if task.way() == Way::Ingress { "ingress" } else { "egress" };
     let port = |number: usize, name: &str| {
         format!(
             "[[port]]\nname = {name:?}\ndevice = {:?}\nmac = {:?}\npeer_mac = {:?}\n\n",

@@ -7,7 +7,6 @@ use crate::realm::Realm;
 use ces_dataplane::frame::Frame;
 use ces_dataplane::io::dpdk::{WorkerIo, start};
 use ces_dataplane::io::{Pool, Port};
-use ces_perf::realm::Way;
 use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, RegisteredThread};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -108,7 +107,7 @@ impl Tally<'_> {
 }
 
 fn exchange(realm: &Realm, task: Task, mut queues: Vec<WorkerIo>) -> Outcome {
-    let (from, to) = if task.way() == Way::Ingress { (1, 0) } else { (0, 1) };
+    let (from, to) = task.ports();
     let seen = vec![false; realm.len() as usize];
     let mut tally = Tally { realm, task, seen, outcome: Outcome::default() };
     let mut received: Vec<Mbuf> = Vec::with_capacity(BURST * 2);

@@ -28,22 +28,24 @@ pub struct Realm {
 pub struct Pair {
     /// The host inside.
     pub host: Ipv4Addr,
-    /// Its MAC address.
+    /// The MAC address of the host that gets what arrives: it, or the other one of a local binding.
     pub host_mac: [u8; 6],
     /// The address that stands for the far host.
     pub proxy: Ipv4Addr,
-    /// Our session tag: inner source of what is sent, inner destination of what arrives.
+    /// Our session tag: inner source of what is sent, inner destination of what arrives. Of a local binding: the new source.
     pub tag: Ipv4Addr,
-    /// The peer's session tag: inner destination of what is sent, inner source of what arrives.
+    /// The peer's session tag: inner destination of what is sent, inner source of what arrives. Of a local binding: the new
+    /// destination.
     pub remote_tag: Ipv4Addr,
     /// The number of its tunnel.
     pub tunnel: u16,
 }
 
 impl Realm {
-    /// A realm with so many bindings over so many peers.
-    pub fn new(bindings: u32, peers: u16, encapsulation: Encapsulation) -> Result<Self, String> {
-        let plan = Plan { way: Way::Egress, entries: bindings, tunnels: peers, encapsulation };
+    /// A realm with so many bindings over so many peers, or with `local` between hosts of its own.
+    pub fn new(bindings: u32, peers: u16, encapsulation: Encapsulation, local: bool) -> Result<Self, String> {
+        let way = if local { Way::Local } else { Way::Egress };
+        let plan = Plan { tunnels: peers, encapsulation, ..Plan::new(way, bindings) };
         let settings = plan.settings();
         settings.check().map_err(|error| error.to_string())?;
         let (mut tunnels, mut neighbours) = (Vec::new(), Vec::new());
@@ -63,6 +65,11 @@ impl Realm {
         self.plan.entries
     }
 
+    /// Whether its bindings are between hosts of its own.
+    pub fn is_local(&self) -> bool {
+        self.plan.way == Way::Local
+    }
+
     /// Never: a realm is for measuring.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -77,7 +84,7 @@ impl Realm {
     }
 
     fn handle(&self, entry: u32) -> Handle {
-        Plan::handle(&self.settings, entry, 0)
+        Plan::handle(&self.settings, 0, entry, 0)
     }
 
     /// Binding number `entry` as the worker has it.
@@ -92,17 +99,19 @@ impl Realm {
     /// Binding number `entry` as everybody has it.
     pub fn pair(&self, entry: u32) -> Pair {
         let Binding { host, proxy, far, neighbour, .. } = self.binding(entry);
-        let (tunnel, remote_tag) = match far {
-            Far::Tunnel { tunnel, remote_tag } => (tunnel.0, remote_tag),
-            Far::Local { .. } => unreachable!("the plan is of egress"),
-        };
-        Pair {
-            host,
-            host_mac: self.neighbours[neighbour.0 as usize],
-            proxy,
-            tag: Ipv4Addr::from_bits(self.cipher.tag(self.handle(entry)).0),
-            remote_tag: Ipv4Addr::from_bits(remote_tag),
-            tunnel,
+        let host_mac = self.neighbours[neighbour.0 as usize];
+        match far {
+            Far::Tunnel { tunnel, remote_tag } => Pair {
+                host,
+                host_mac,
+                proxy,
+                tag: Ipv4Addr::from_bits(self.cipher.tag(self.handle(entry)).0),
+                remote_tag: Ipv4Addr::from_bits(remote_tag),
+                tunnel: tunnel.0,
+            },
+            Far::Local { source, destination } => {
+                Pair { host, host_mac, proxy, tag: source, remote_tag: destination, tunnel: 0 }
+            }
         }
     }
 
@@ -164,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_binding_has_its_own_tags_and_a_tunnel_that_is_there() {
-        let realm = Realm::new(1000, 16, Encapsulation::Vxlan).unwrap();
+        let realm = Realm::new(1000, 16, Encapsulation::Vxlan, false).unwrap();
         let (mut tags, mut keys) = (HashSet::new(), HashSet::new());
         for pair in realm.pairs() {
             assert!(usize::from(pair.tunnel) < realm.tunnels().len());

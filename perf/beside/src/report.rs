@@ -1,5 +1,7 @@
 //! The table and the JSON of a run.
 
+use crate::device::Kind;
+use crate::frame::Task;
 use crate::generator::Measure;
 use crate::run::{Order, Results, Row};
 use crate::spread::Spread;
@@ -40,13 +42,19 @@ pub struct Line {
     pub trouble: Option<String>,
 }
 
-/// The row that a row is compared with: the gateway over the same wire, the same way, with as many bindings.
+/// The row that a row is compared with: the gateway over the same wire, with as many bindings, at what comes nearest.
+/// Forwarding is compared with what the gateway forwards within its realm, NAT with egress.
 fn reference<'a>(results: &'a Results, row: &Row) -> Option<&'a Row> {
+    let task = match row.task {
+        Task::Pass | Task::Forward => Task::Local,
+        Task::Nat => Task::Egress,
+        task => task,
+    };
     results.rows.iter().find(|other| {
-        other.planned.setup.kind == crate::device::Kind::Gateway
+        other.planned.setup.kind == Kind::Gateway
             && other.planned.setup.wire == row.planned.setup.wire
             && other.planned.bindings == row.planned.bindings
-            && other.task.way() == row.task.way()
+            && other.task == task
     })
 }
 
@@ -226,7 +234,6 @@ fn rows(results: &Results) -> Vec<Value> {
 mod tests {
     use super::*;
     use crate::case::plan;
-    use crate::frame::Task;
     use crate::generator::Rate;
     use std::time::Duration;
 

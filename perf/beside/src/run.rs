@@ -158,7 +158,8 @@ const STARTS: usize = 3;
 
 /// Starts a device, checks it, measures its tasks, ends it.
 fn visit(order: &Order, planned: Planned, rows: &mut [&mut Row], round: usize) -> Result<(), String> {
-    let realm = Realm::new(planned.bindings, order.peers, Encapsulation::Vxlan)?;
+    let local = planned.setup.tasks.contains(&Task::Local);
+    let realm = Realm::new(planned.bindings, order.peers, Encapsulation::Vxlan, local)?;
     let mut open: Vec<&mut Row> = rows.iter_mut().map(|row| &mut **row).collect();
     let (mut failed, mut last) = (Ok(()), String::new());
     for _ in 0..STARTS {

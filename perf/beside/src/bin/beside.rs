@@ -117,7 +117,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Some(Command::Probe { inside, outside, task, bindings, peers, queues, core, pages }) => {
-            Realm::new(bindings, peers, Encapsulation::Vxlan)
+            Realm::new(bindings, peers, Encapsulation::Vxlan, task == Task::Local)
                 .and_then(|realm| {
                     probe::run(&realm, task, [&inside, &outside], queues, core, memory::choose(pages))
                 })

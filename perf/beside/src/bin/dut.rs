@@ -33,6 +33,9 @@ struct Arguments {
     /// Peers, with a tunnel each; no more than bindings.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     peers: u16,
+    /// Bindings between hosts inside instead: the outside port has nothing to do.
+    #[arg(long)]
+    local: bool,
     /// The header between gateways.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "gre", "geneve"])]
     encapsulation: String,
@@ -75,7 +78,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
         "geneve" => Encapsulation::Geneve,
         _ => Encapsulation::Vxlan,
     };
-    let realm = Realm::new(arguments.bindings, arguments.peers, encapsulation)?;
+    let realm = Realm::new(arguments.bindings, arguments.peers, encapsulation, arguments.local)?;
     if let Some(file) = &arguments.export {
         export::write(&realm, true, file)?;
     }

@@ -44,6 +44,7 @@ pub fn start(setting: Setting) -> Result<impl Device + use<>, String> {
         format!("--core={}", setting.core),
         format!("--pages={pages}"),
     ]);
+    let line = if setting.realm.is_local() { line.args(["--local"]) } else { line };
     let mut process = line.start(setting.scratch, "dut")?;
     process.hear(START_WAIT, |text| text.lines().any(|line| line == "ready"))?;
     let namespace = veth.as_ref().map(Veth::generator_namespace);

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_binding_is_in_every_map() {
-        let realm = Realm::new(50, 4, Encapsulation::Vxlan).unwrap();
+        let realm = Realm::new(50, 4, Encapsulation::Vxlan, false).unwrap();
         let text = rewriting(&realm);
         let pair = realm.pair(33);
         for element in [

@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn there_are_two_rules_for_each_binding() {
-        let realm = Realm::new(30, 4, Encapsulation::Vxlan).unwrap();
+        let realm = Realm::new(30, 4, Encapsulation::Vxlan, false).unwrap();
         let flows = ces(&realm);
         assert_eq!(flows.lines().count(), 60);
         let pair = realm.pair(7);
