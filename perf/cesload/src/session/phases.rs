@@ -108,7 +108,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         self.settle(Counted::Requests);
         let alive = self.load.idle();
         let holding = self.phase(seconds, 0);
-        let seconds = self.end();
+        let seconds = self.end(per_second);
         self.settle(Counted::Requests);
         Climb { opening, holding, ending: self.phase(seconds, 0), opened, alive }
     }
@@ -151,9 +151,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         let mut pacer = Pacer::new(per_second, self.catch_up, start);
         let (mut begun, mut full, mut now) = (0, 0, start);
         while now < end && begun + full < most && !self.stopped {
-            // As fast as it goes is no faster than what comes back is taken.
-            let burst = if per_second.is_none() && self.load.is_busy() { 0 } else { BURST };
-            let due = pacer.due(burst, now).min((most - begun - full) as usize);
+            let due = pacer.due(self.burst(per_second), now).min((most - begun - full) as usize);
             for _ in 0..due {
                 match self.load.begin(now) {
                     Begun::Yes => begun += 1,
@@ -201,8 +199,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         let mut pacer = Pacer::new(per_second.map(|rate| rate.max(once)), self.catch_up, start);
         let mut now = start;
         while (now < start + hold || self.load.rounds() == 0) && self.load.open() > 0 && !self.stopped {
-            let burst = if per_second.is_none() && self.load.is_busy() { 0 } else { BURST };
-            for _ in 0..pacer.due(burst, now) {
+            for _ in 0..pacer.due(self.burst(per_second), now) {
                 if !self.load.use_next(now) {
                     break;
                 }
@@ -213,18 +210,25 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         (now - start) as f64 / 1e9
     }
 
-    /// Ends all sessions; tells how long that took.
-    fn end(&mut self) -> f64 {
+    /// Ends all sessions, as fast as they were opened; tells how long that took.
+    fn end(&mut self, per_second: Option<f64>) -> f64 {
         let start = (self.clock)();
+        let mut pacer = Pacer::new(per_second, self.catch_up, start);
         let mut now = start;
         while self.load.idle() > 0 {
-            for _ in 0..if self.load.is_busy() { 0 } else { BURST } {
+            for _ in 0..pacer.due(self.burst(per_second), now) {
                 if !self.load.end_next(now) {
                     break;
                 }
+                pacer.took();
             }
             now = self.turn(Counted::Requests);
         }
         (now - start) as f64 / 1e9
+    }
+
+    /// As fast as it goes is no faster than what comes back is taken.
+    fn burst(&self, per_second: Option<f64>) -> usize {
+        if per_second.is_none() && self.load.is_busy() { 0 } else { BURST }
     }
 }
