@@ -15,11 +15,11 @@ use std::collections::VecDeque;
 /// Frames at once.
 const BURST: usize = 32;
 /// Frames that a delay holds at most, in each direction.
-const DELAYED_MAX: usize = 16_384;
+const DELAYED_MAX: usize = 8_192;
 /// Packet buffers without a delay: both ports' queues of 1,024 descriptors, and bursts.
 const BUFFERS: u32 = 8_191;
 /// Packet buffers with one: those, and what both directions hold.
-const BUFFERS_DELAYED: u32 = 65_535;
+const BUFFERS_DELAYED: u32 = 32_767;
 /// Memory for that many buffers of 2.4 kB, in MiB, with what DPDK keeps beside.
 const MEMORY_MIB: u32 = 64;
 const MEMORY_DELAYED_MIB: u32 = 256;

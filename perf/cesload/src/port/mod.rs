@@ -5,15 +5,19 @@ pub mod frames;
 
 use crate::arp::{self, Answers};
 use crate::frame::signature::{self, Found};
-use crate::profile::{Mac, Profile};
+use crate::profile::{Mac, Port, Profile};
 use ces_dataplane::io::Port as _;
-use ces_dataplane::io::dpdk::{self as io, WorkerIo};
-use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
+use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo};
+use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, Rss, RxQueue, TxQueue};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// How often a link is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a `net_memif` server may take to answer a client that has connected.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Frames that a thread holds outside the ports' queues: bursts under way, what a port has not taken, caches.
+const FRAMES_UNDER_WAY: u32 = 2048;
 /// How often a gateway is asked for.
 const ASK: Duration = Duration::from_millis(250);
 /// How long a gateway is asked for.
@@ -115,58 +119,125 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
         return Err(PortError::Core { core, usable });
     }
     let eal = start_eal(profile, other_core(&usable, &cores))?;
-    let devices: Vec<(String, PortConfig)> = profile
-        .port
-        .iter()
-        .map(|port| {
-            let config = PortConfig {
-                rx_descriptors: port.descriptors,
-                tx_descriptors: port.descriptors,
-                mtu: port.mtu,
-                rss: Rss::Flow,
-                // What is addressed wrongly shall be seen.
-                promiscuous: true,
-                ..PortConfig::default()
-            };
-            (port.device.clone(), config)
-        })
-        .collect();
-    let all = || profile.port.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
     let queues = profile.generator.queues.max(cores.len() as u16);
-    let (opened, mut shares) =
-        io::start(&eal, &devices, queues).map_err(|error| PortError::Device { name: all(), error })?;
-    let mut ports = Vec::with_capacity(opened.len());
-    for (settings, device) in profile.port.iter().zip(opened) {
-        let failed = |error| PortError::Device { name: settings.name.clone(), error };
-        let mac = match settings.mac {
-            Some(Mac(mac)) => mac,
-            None => device.mac().map_err(failed)?,
-        };
-        let mut networks: Vec<(u32, u8)> = settings
-            .answers_for
-            .iter()
-            .map(|network| (network.network().to_bits(), network.prefix_len()))
-            .collect();
-        networks.extend(settings.address.map(|address| (address.to_bits(), 32)));
-        ports.push(OpenPort {
-            name: settings.name.clone(),
-            mac,
-            peer: settings.peer_mac.map(|Mac(mac)| mac),
-            vlan: settings.vlan,
-            speed_bps: settings.speed.map(|speed| speed.0),
-            answers: Answers { mac, networks },
-            device,
+    // A frame is at most in one place: a receive queue, a transmit queue, or under way.
+    let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
+    let frames = (queued + FRAMES_UNDER_WAY).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
+    let pools = (0..queues)
+        .map(|queue| Mempool::new(&eal, &format!("queue{queue}"), frames))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })?;
+    let mut ports = Vec::with_capacity(profile.port.len());
+    let mut shares: Vec<WorkerIo> =
+        pools.iter().map(|pool| WorkerIo { ports: Vec::new(), pool: pool.clone() }).collect();
+    let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));
+    let mut opened = Vec::new();
+    // Servers first: a client that is waited for may be waiting for them.
+    for settings in &profile.port {
+        opened.push(if is_memif_client(&settings.device) {
+            None
+        } else {
+            Some(start_port(&eal, settings, &pools).map_err(|error| failed(settings, error))?)
         });
     }
-    let further = shares.split_off(cores.len());
-    for (index, share) in further.into_iter().enumerate() {
+    for (settings, opened) in profile.port.iter().zip(opened) {
+        let started = match opened {
+            Some(started) => started,
+            None => connect(&eal, profile, settings, &pools, deadline, say)?,
+        };
+        let (port, queues) = adopt(settings, started).map_err(|error| failed(settings, error))?;
+        for (share, queue) in shares.iter_mut().zip(queues) {
+            share.ports.push(queue);
+        }
+        ports.push(port);
+    }
+    for (index, share) in shares.split_off(cores.len()).into_iter().enumerate() {
         shares[index % cores.len()].ports.extend(share.ports);
     }
     let threads = cores.into_iter().zip(shares).map(|(core, io)| ThreadIo { core, io }).collect();
     let mut ports = Ports { eal, ports, threads };
-    ports.wait_for_links(profile, say)?;
+    ports.wait_for_links(profile, deadline, say)?;
     ports.find_gateways(profile, say)?;
     Ok(ports)
+}
+
+/// A started device and its queue pairs.
+type Started = (dpdk::Port, Vec<(RxQueue, TxQueue)>);
+
+fn failed(settings: &Port, error: dpdk::Error) -> PortError {
+    PortError::Device { name: settings.name.clone(), error }
+}
+
+/// Opens and starts a device, with a queue pair for each pool.
+fn start_port(eal: &Eal, settings: &Port, pools: &[Mempool]) -> Result<Started, dpdk::Error> {
+    let mut device = dpdk::Port::open(eal, &settings.device)?;
+    let config = PortConfig {
+        queues: pools.len() as u16,
+        rx_descriptors: settings.descriptors,
+        tx_descriptors: settings.descriptors,
+        mtu: settings.mtu,
+        rss: Rss::Flow,
+        // What is addressed wrongly shall be seen.
+        promiscuous: true,
+    };
+    let queues = device.start(&config, pools)?;
+    Ok((device, queues))
+}
+
+/// Starts a client of `net_memif`. Its driver connects once, when it starts: if nobody listens yet, or the server's own port
+/// is not ready, it starts anew until there is a link.
+fn connect(
+    eal: &Eal,
+    profile: &Profile,
+    settings: &Port,
+    pools: &[Mempool],
+    deadline: Instant,
+    say: &mut dyn FnMut(&str),
+) -> Result<Started, PortError> {
+    let mut told = false;
+    loop {
+        if let Ok((device, queues)) = start_port(eal, settings, pools) {
+            let answered = Instant::now() + ANSWER;
+            while Instant::now() < answered {
+                if device.link().is_ok_and(|link| link.up) {
+                    return Ok((device, queues));
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(no_link(profile, settings));
+        }
+        if !told {
+            say(&format!("waiting for the peer of port {} ({})", settings.name, settings.device));
+            told = true;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A started port with its settings.
+fn adopt(
+    settings: &Port,
+    (device, queues): Started,
+) -> Result<(OpenPort, impl Iterator<Item = DpdkPort>), dpdk::Error> {
+    let mac = match settings.mac {
+        Some(Mac(mac)) => mac,
+        None => device.mac()?,
+    };
+    let networks =
+        settings.answers_for.iter().map(|network| (network.network().to_bits(), network.prefix_len()));
+    let own = settings.address.map(|address| (address.to_bits(), 32));
+    let port = OpenPort {
+        name: settings.name.clone(),
+        mac,
+        peer: settings.peer_mac.map(|Mac(mac)| mac),
+        vlan: settings.vlan,
+        speed_bps: settings.speed.map(|speed| speed.0),
+        answers: Answers { mac, networks: networks.chain(own).collect() },
+        device,
+    };
+    Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx))))
 }
 
 /// Starts DPDK for these devices.
@@ -187,23 +258,21 @@ fn other_core(usable: &[usize], cores: &[usize]) -> usize {
 }
 
 impl Ports {
-    fn wait_for_links(&mut self, profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<(), PortError> {
-        let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));
+    fn wait_for_links(
+        &mut self,
+        profile: &Profile,
+        deadline: Instant,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), PortError> {
         for (port, settings) in self.ports.iter_mut().zip(&profile.port) {
-            let failed = |error| PortError::Device { name: settings.name.clone(), error };
             let mut told = false;
             let link = loop {
-                let link = port.device.link().map_err(failed)?;
+                let link = port.device.link().map_err(|error| failed(settings, error))?;
                 if link.up {
                     break link;
                 }
                 if Instant::now() >= deadline {
-                    return Err(PortError::NoLink {
-                        name: settings.name.clone(),
-                        device: settings.device.clone(),
-                        seconds: profile.generator.link_wait_s,
-                        memif: is_memif(&settings.device),
-                    });
+                    return Err(no_link(profile, settings));
                 }
                 if !told {
                     say(&format!("waiting for the link of port {} ({})", settings.name, settings.device));
@@ -273,7 +342,19 @@ impl Ports {
     }
 }
 
-/// Whether a device is shared memory with another process, whose link is the other's presence.
-fn is_memif(device: &str) -> bool {
-    device.starts_with("net_memif")
+fn no_link(profile: &Profile, port: &Port) -> PortError {
+    PortError::NoLink {
+        name: port.name.clone(),
+        device: port.device.clone(),
+        seconds: profile.generator.link_wait_s,
+        memif: port.device.starts_with(MEMIF),
+    }
+}
+
+/// The driver of shared memory with another process, whose link is the other's presence.
+const MEMIF: &str = "net_memif";
+
+/// Whether a device is the client's end of shared memory, as it is unless it says that it is the server's.
+fn is_memif_client(device: &str) -> bool {
+    device.starts_with(MEMIF) && !device.split(',').any(|argument| argument == "role=server")
 }
