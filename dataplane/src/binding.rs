@@ -7,6 +7,7 @@
 //! the control thread has been told, the slot is not used again.
 
 use crate::msg::{BindingStats, EndReason};
+use crate::wire::checksum::Change;
 
 /// Where a slot stands in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,28 @@ impl Count48 {
     }
 }
 
+/// The number of a next hop in the three bytes that the entry has for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Neighbour24([u8; 3]);
+
+/// A table of next hops has at most so many, so that the last number of 24 bits is none of them.
+pub const NEIGHBOURS_MOST: u32 = 0x00ff_ffff;
+
+impl Neighbour24 {
+    /// This next hop; what is beyond any table stays beyond it.
+    pub const fn new(id: u32) -> Self {
+        let [a, b, c, _] = if id < NEIGHBOURS_MOST { id } else { NEIGHBOURS_MOST }.to_le_bytes();
+        Self([a, b, c])
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        let [a, b, c] = self.0;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+}
+
 /// One slot. Times are in whole seconds of the worker's clock.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
@@ -89,8 +112,6 @@ pub struct Entry {
     pub out_packets: Count48,
     /// Packets to the host.
     pub in_packets: Count48,
-    /// The next hop of packets that leave into the realm.
-    pub neighbour: u32,
     /// When the last packet passed.
     pub last_seen_s: u32,
     /// When it ends at the latest; 0 = never.
@@ -101,6 +122,10 @@ pub struct Entry {
     pub idle_s: u16,
     /// Its place in the limits table, plus 1; 0 = unrestricted.
     pub limits: u16,
+    /// What the new addresses do to the checksums of what the host sends; and back, to those of what it gets.
+    pub change: Change,
+    /// The next hop of packets that leave into the realm.
+    pub neighbour: Neighbour24,
     /// Where it stands in its life.
     pub life: Life,
 }
@@ -177,6 +202,16 @@ mod tests {
         let mut count = Count48 { low: u32::MAX, high: 2 };
         count.increment();
         assert_eq!(count.value(), 3 << 32);
+    }
+
+    #[test]
+    fn next_hops_keep_their_number_or_stay_beyond_any_table() {
+        for id in [0, 5, NEIGHBOURS_MOST - 1] {
+            assert_eq!(Neighbour24::new(id).number(), id);
+        }
+        for id in [NEIGHBOURS_MOST, NEIGHBOURS_MOST + 6, u32::MAX] {
+            assert_eq!(Neighbour24::new(id).number(), NEIGHBOURS_MOST);
+        }
     }
 
     #[test]

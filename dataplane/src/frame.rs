@@ -26,6 +26,11 @@ pub trait Frame {
     /// Grows the frame by `count` bytes at its end; what they hold is unspecified. `false` if there is no room.
     fn extend(&mut self, count: usize) -> bool;
 
+    /// Puts `length` bytes in the place of the `at` bytes at the front, and cuts the frame to `rest` bytes behind them; what
+    /// the new front holds is unspecified. The new frame, or `None`, with nothing changed, if there is no room, or there
+    /// are not `rest` bytes behind `at`. All at once, because every packet needs it: a header in the place of another.
+    fn reshape(&mut self, at: usize, length: usize, rest: usize) -> Option<&mut [u8]>;
+
     /// Starts to fetch the first two cache lines of the frame.
     #[inline(always)]
     fn prefetch(&self) {}
@@ -129,6 +134,16 @@ impl Frame for MemoryFrame {
     }
 
     #[inline(always)]
+    fn reshape(&mut self, at: usize, length: usize, rest: usize) -> Option<&mut [u8]> {
+        if rest > (self.end - self.start).checked_sub(at)? {
+            return None;
+        }
+        let (front, end) = ((self.start + at).checked_sub(length)?, self.start + at + rest);
+        (self.start, self.end) = (front, end);
+        self.bytes.get_mut(front..end)
+    }
+
+    #[inline(always)]
     fn extend(&mut self, count: usize) -> bool {
         let fits = count <= Self::SIZE - self.end;
         if fits {
@@ -153,6 +168,15 @@ mod tests {
         assert_eq!(frame.data(), [1, 2, 3]);
         frame.trim_front(100);
         assert_eq!(frame.data(), []);
+    }
+
+    #[test]
+    fn memory_frame_changes_its_front_and_end_at_once() {
+        let mut frame = MemoryFrame::new(&[1, 2, 3, 4, 5]);
+        frame.reshape(2, 4, 2).unwrap()[..4].fill(9);
+        assert_eq!(frame.data(), [9, 9, 9, 9, 3, 4]);
+        assert!(frame.reshape(4, 1, 3).is_none() && frame.reshape(0, MemoryFrame::HEADROOM, 6).is_none());
+        assert_eq!(frame.reshape(4, 0, 1), Some(&mut [3][..]));
     }
 
     #[test]

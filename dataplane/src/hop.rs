@@ -24,6 +24,10 @@ pub struct Hop {
     pub known: bool,
 }
 
+/// What cannot be sent to.
+static NOWHERE: Hop =
+    Hop { header: [0; ethernet::LENGTH_TAGGED], length: 0, port: 0, mtu: 0, wanted_s: 0, known: false };
+
 /// The table.
 #[derive(Debug)]
 pub struct Hops {
@@ -39,8 +43,8 @@ impl Hops {
 
     /// A next hop; one that cannot be sent to, if there is none.
     #[inline(always)]
-    pub fn at(&self, id: u32) -> Hop {
-        self.hops.get(id as usize).copied().unwrap_or_default()
+    pub fn at(&self, id: u32) -> &Hop {
+        self.hops.get(id as usize).unwrap_or(&NOWHERE)
     }
 
     /// Starts to fetch a next hop.

@@ -2,7 +2,7 @@
 
 use crate::reason::DropReason;
 use crate::settings::{PortSettings, Side};
-use crate::wire::{Wire, ethernet, ipv4};
+use crate::wire::{Wire, ethernet, ipv4, le64};
 
 /// One port.
 #[derive(Clone, Debug)]
@@ -15,12 +15,60 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// The largest IP packet that it sends.
     pub mtu: u16,
+    /// What nearly all of its packets look like.
+    pub gate: Gate,
     /// The gateway's first own address on it.
     pub address: Option<u32>,
     /// Networks and masks from which packets are taken; empty = any.
     networks: Vec<(u32, u32)>,
     /// The directed broadcast addresses of its subnets.
     broadcasts: Vec<u32>,
+}
+
+/// What nearly all packets look like that a port takes: known by a few comparisons of whole words (little-endian, as they
+/// are loaded). A small copy of what [`Port::accept`] and [`Port::takes_from`] ask, for the inner loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// Bytes 0 to 5: the port's address.
+    mac: u64,
+    /// From byte 12 on: the tag of the port's VLAN, if it has one, and the EtherType of IPv4.
+    kind: u64,
+    kind_mask: u64,
+    /// The first network that packets are taken from, with its mask; both 0 = any.
+    network: u32,
+    mask: u32,
+    /// Bytes of the Ethernet header.
+    length: u8,
+}
+
+impl Gate {
+    /// Bytes that it looks at.
+    const LOOKED_AT: usize = 20;
+
+    fn new(mac: [u8; 6], vlan: Option<u16>, (network, mask): (u32, u32)) -> Self {
+        let header = ethernet::Header { destination: mac, source: [0; 6], vlan, ethertype: ethernet::IPV4 };
+        let mut bytes = [0; Self::LOOKED_AT];
+        header.emit(&mut bytes);
+        // The priority above a tag's VLAN may be any.
+        let kind_mask = if vlan.is_some() { 0xffff_ff0f_ffff } else { 0xffff };
+        let (mac, kind) = (le64(&bytes, 0), le64(&bytes, 12));
+        Self { mac, kind, kind_mask, network, mask, length: header.length() as u8 }
+    }
+
+    /// The IPv4 packet in a frame that the port certainly takes, and where it begins. `None`: [`Port::accept`] has to say.
+    #[inline(always)]
+    pub fn ipv4<'f>(&self, frame: &'f [u8]) -> Option<(usize, &'f [u8])> {
+        let begin: &[u8; Self::LOOKED_AT] = frame.first_chunk()?;
+        let differs = ((le64(begin, 0) ^ self.mac) << 16) | ((le64(begin, 12) ^ self.kind) & self.kind_mask);
+        let at = usize::from(self.length);
+        if differs == 0 { frame.get(at..).map(|ip| (at, ip)) } else { None }
+    }
+
+    /// Whether a packet with this source may certainly come in. If not, [`Port::takes_from`] has to say.
+    #[inline(always)]
+    pub const fn takes_from(&self, source: u32) -> bool {
+        source & self.mask == self.network
+    }
 }
 
 /// What an accepted frame carries, and where that begins.
@@ -39,13 +87,15 @@ impl Port {
             let mask = ipv4::mask(prefix);
             (address.to_bits() & mask, mask)
         };
+        let networks: Vec<_> = settings.networks.iter().map(network).collect();
         Self {
             side: settings.side,
             mac: settings.mac,
             vlan: settings.vlan,
             mtu: settings.mtu,
+            gate: Gate::new(settings.mac, settings.vlan, networks.first().copied().unwrap_or_default()),
             address: settings.addresses.first().map(|&(address, _)| address.to_bits()),
-            networks: settings.networks.iter().map(network).collect(),
+            networks,
             // RFC 3021: a /31 has no broadcast address, nor has a /32.
             broadcasts: settings
                 .addresses
@@ -57,7 +107,6 @@ impl Port {
     }
 
     /// Whether this port takes the frame, and what it carries.
-    #[inline(always)]
     pub fn accept(&self, frame: &[u8]) -> Result<Link, DropReason> {
         let header = ethernet::Header::parse(frame)?;
         // A tag with VLAN 0 carries a priority and no VLAN (IEEE 802.1Q §6.9.1).
@@ -75,7 +124,6 @@ impl Port {
     }
 
     /// Whether a packet with this source may come in here.
-    #[inline(always)]
     pub fn takes_from(&self, source: u32) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|&(network, mask)| source & mask == network)
     }
@@ -135,7 +183,16 @@ mod tests {
     #[test]
     fn frames_are_taken_by_address_and_tag() {
         let (own, other) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-        let accept = |port_vlan, mac, vlan, kind| port(port_vlan).accept(&frame(mac, vlan, kind));
+        let accept = |port_vlan, mac, vlan, kind| {
+            let (port, frame) = (port(port_vlan), frame(mac, vlan, kind));
+            let (accepted, at) = (port.accept(&frame), port.gate.ipv4(&frame).map(|(at, _)| at));
+            assert!(at.is_none_or(|at| accepted == Ok(Link::Ipv4(at))));
+            assert!(
+                at.is_some() || vlan == Some(0) || !matches!(accepted, Ok(Link::Ipv4(_))),
+                "the long way"
+            );
+            accepted
+        };
         assert_eq!(accept(None, own, None, 0x0800), Ok(Link::Ipv4(14)));
         assert_eq!(accept(Some(5), own, Some(5), 0x0800), Ok(Link::Ipv4(18)));
         assert_eq!(accept(None, own, Some(0), 0x0800), Ok(Link::Ipv4(18)));
@@ -152,7 +209,9 @@ mod tests {
     #[test]
     fn networks_and_broadcasts_follow_the_prefix() {
         let port = port(None);
-        assert!(port.takes_from(0x0a00_00ff) && !port.takes_from(0x0a00_0100));
+        for (source, taken) in [(0x0a00_00ff, true), (0x0a00_0100, false)] {
+            assert_eq!((port.takes_from(source), port.gate.takes_from(source)), (taken, taken));
+        }
         assert!(
             port.is_broadcast(0x0a00_00ff) && port.is_broadcast(u32::MAX) && !port.is_broadcast(0x0a00_00fe)
         );

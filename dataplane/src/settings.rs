@@ -1,5 +1,6 @@
 //! What a worker must know before its first packet. It never changes while the worker runs.
 
+use crate::binding::NEIGHBOURS_MOST;
 use crate::counters::PORTS;
 use crate::msg::PuntClass;
 use crate::tag::Layout;
@@ -92,8 +93,15 @@ impl Settings {
         if self.ports.is_empty() || self.ports.len() > PORTS {
             return Err(SettingsError::Ports(self.ports.len()));
         }
-        if self.bindings == 0 || self.bindings > 1 << self.layout.slot_bits.min(31) {
+        // At least one bit for the generation, and fewer than 2³² generations.
+        if !(1..=31).contains(&self.layout.worker_bits.saturating_add(self.layout.slot_bits)) {
+            return Err(SettingsError::Layout);
+        }
+        if self.bindings == 0 || self.bindings > 1 << self.layout.slot_bits {
             return Err(SettingsError::Bindings(self.bindings));
+        }
+        if self.neighbours > NEIGHBOURS_MOST {
+            return Err(SettingsError::Neighbours(self.neighbours));
         }
         if self.worker >= self.workers || self.workers > 1 << self.layout.worker_bits {
             return Err(SettingsError::Workers(self.workers));
@@ -124,6 +132,10 @@ pub enum SettingsError {
     Ports(usize),
     /// No bindings, or more than the layout of handles can name.
     Bindings(u32),
+    /// Handles whose worker and slot take no bits, or all of them.
+    Layout,
+    /// More next hops than a binding can name.
+    Neighbours(u32),
     /// A worker number beyond the workers, or more workers than the layout of handles can name.
     Workers(u32),
     /// A prefix length above 32 on this port.
@@ -143,6 +155,10 @@ impl std::fmt::Display for SettingsError {
         match self {
             Self::Ports(count) => write!(f, "{count} ports: a worker serves 1 to {PORTS}"),
             Self::Bindings(count) => write!(f, "{count} bindings: none, or more than a handle can name"),
+            Self::Layout => write!(f, "a handle has 1 to 31 bits for its worker and slot"),
+            Self::Neighbours(count) => {
+                write!(f, "{count} next hops: a binding can name {NEIGHBOURS_MOST}")
+            }
             Self::Workers(count) => {
                 write!(f, "{count} workers: more than a handle can name, or fewer than this one's number")
             }

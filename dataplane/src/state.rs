@@ -3,7 +3,7 @@
 //! All memory is allocated in [`State::new`]; a full table is an event or a counted drop.
 
 use crate::Nanos;
-use crate::binding::{Entry, Life};
+use crate::binding::{Entry, Life, Neighbour24};
 use crate::counters::Counters;
 use crate::hop::Hops;
 use crate::index::{Hasher, Index};
@@ -16,6 +16,7 @@ use crate::port::Port;
 use crate::settings::{Settings, SettingsError, Side};
 use crate::tag::{Handle, Layout, Tag, TagCipher};
 use crate::tunnel::Tunnels;
+use crate::wire::checksum::Sum;
 use crate::wire::ipv4;
 use machine::table::HugeSlice;
 use std::collections::VecDeque;
@@ -172,10 +173,12 @@ impl State {
             }
             Far::Local { source, destination } => (source.to_bits(), destination.to_bits(), 0, Life::Local),
         };
+        let far = ipv4::pair(source, destination);
         self.bindings[slot] = Entry {
             near,
-            far: ipv4::pair(source, destination),
-            neighbour: binding.neighbour.0,
+            far,
+            change: Sum::default().replace_pair(near, far).change(),
+            neighbour: Neighbour24::new(binding.neighbour.0),
             last_seen_s: now_s,
             // 0 means never, so a deadline is at least 1.
             deadline_s: if binding.hard_s == 0 { 0 } else { now_s.saturating_add(binding.hard_s).max(1) },

@@ -26,13 +26,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for that many workers with that many slots each.
+    /// The layout for that many workers with that many slots each; the slot has a bit at least, so that generations can be
+    /// counted in 32.
     ///
     /// # Panics
     /// If no bit would be left for the generation.
     pub fn new(workers: u32, slots_per_worker: u32) -> Self {
         let worker_bits = workers.next_power_of_two().trailing_zeros();
-        let slot_bits = slots_per_worker.next_power_of_two().trailing_zeros();
+        let slot_bits = slots_per_worker.max(2).next_power_of_two().trailing_zeros();
         assert!(
             worker_bits + slot_bits <= 31,
             "{workers} workers with {slots_per_worker} bindings need more than 31 bits"
@@ -152,5 +153,7 @@ mod tests {
         let layout = Layout::new(1, 1 << 20);
         assert_eq!(layout.generations(), 1 << 12);
         assert_eq!(layout.worker(layout.handle(0, 5, 7)), 0);
+        let least = Layout::new(1, 1);
+        assert_eq!((least.generations(), least.slot(least.handle(0, 0, u32::MAX))), (1 << 31, 0));
     }
 }

@@ -6,7 +6,8 @@ use crate::hop::Hops;
 use crate::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
 use crate::settings::SettingsError;
-use crate::wire::{Wire, checksum::Sum, ethernet, geneve, gre, ipv4, udp, vxlan};
+use crate::wire::checksum::{Change, Sum};
+use crate::wire::{Wire, ethernet, geneve, gre, ipv4, udp, vxlan};
 use machine::table::HugeSlice;
 
 /// The largest outer header: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14.
@@ -27,7 +28,7 @@ pub struct Entry {
     /// The outer header, ready to be written but for its length, identification, TOS, checksum and source port.
     pub header: [u8; HEADER],
     /// The sum of the outer IPv4 header without these.
-    pub sum: u32,
+    pub sum: Change,
     /// How much of `header` there is.
     pub length: u8,
     /// How much of that is Ethernet.
@@ -56,7 +57,7 @@ impl Default for Entry {
     fn default() -> Self {
         Self {
             header: [0; HEADER],
-            sum: 0,
+            sum: Change::default(),
             length: 0,
             link_length: 0,
             port: 0,
@@ -118,6 +119,14 @@ impl Tunnels {
         if let Some(entry) = self.entries.get(usize::from(id)) {
             machine::prefetch(entry);
             machine::prefetch(&entry.length);
+        }
+    }
+
+    /// Starts to fetch the line of a tunnel that says what arrives through it.
+    #[inline(always)]
+    pub fn prefetch_arrival(&self, id: u16) {
+        if let Some(entry) = self.entries.get(usize::from(id)) {
+            machine::prefetch(&entry.outer);
         }
     }
 
@@ -213,7 +222,7 @@ impl Entry {
         outer.ttl = TTL;
         outer.emit(&mut header[link..link + ipv4::LENGTH]);
         header[link + 10..link + 12].fill(0);
-        self.sum = u32::from(Sum::default().bytes(&header[link..link + ipv4::LENGTH]).fold());
+        self.sum = Sum::default().bytes(&header[link..link + ipv4::LENGTH]).change();
         let mut at = link + ipv4::LENGTH;
         if protocol == ipv4::UDP {
             // RFC 7348 §5, RFC 8926 §3.3: the checksum is 0.

@@ -13,17 +13,18 @@ use ces_dataplane::hop::Hops;
 use ces_dataplane::index::{Hasher, Index};
 use ces_dataplane::msg::Command;
 use ces_dataplane::path::packet::Packet;
-use ces_dataplane::path::{unwrap, write};
-use ces_dataplane::port::{Link, Port};
+use ces_dataplane::path::{unwrap, unwrap_plain, write};
+use ces_dataplane::port::Port;
 use ces_dataplane::settings::Settings;
 use ces_dataplane::tag::{Layout, Tag, TagCipher};
 use ces_dataplane::tunnel::Tunnels;
+use ces_dataplane::wire::checksum::{Change, Sum};
 use ces_dataplane::wire::ipv4;
 use machine::table::HugeSlice;
 use std::hint::black_box;
 
-/// As far ahead as the path fetches (`ces_dataplane::path`, its `AHEAD` and `STAGGER`).
-const AHEAD: usize = 12;
+/// As far ahead as the path fetches: its `GROUP` (`ces_dataplane::path`).
+const AHEAD: usize = 16;
 
 /// A stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +116,8 @@ pub struct Alone<F> {
     keys: Vec<(u64, u32)>,
     next: usize,
     packets: Vec<Packet>,
-    /// What each packet of the burst becomes: addresses, and its tunnel's or next hop's number.
-    targets: Vec<(u64, u32)>,
+    /// What each packet of the burst becomes: addresses, what they do to checksums, its tunnel's or next hop's number.
+    targets: Vec<(u64, Change, u32)>,
     done: u64,
     right: u64,
     allocations: u64,
@@ -154,7 +155,7 @@ impl<F: Slot> Alone<F> {
             keys,
             next: 0,
             packets: vec![Packet::NOTHING; burst],
-            targets: vec![(0, 0); burst],
+            targets: vec![(0, Change::default(), 0); burst],
             done: 0,
             right: 0,
             allocations: 0,
@@ -242,7 +243,7 @@ fn prepare<F: Slot>(
     tables: &Tables,
     frames: &[F],
     packets: &mut [Packet],
-    targets: &mut [(u64, u32)],
+    targets: &mut [(u64, Change, u32)],
 ) {
     let number = |packet: &Packet| (packet.hash >> 32) as u32;
     for ((frame, packet), target) in frames.iter().zip(packets).zip(targets) {
@@ -253,32 +254,40 @@ fn prepare<F: Slot>(
         };
         if parsed {
             packet.hash = tables.hasher.hash(packet.key);
-            *target = (packet.addresses.rotate_left(32), number(packet));
+            let addresses = packet.addresses.rotate_left(32);
+            let change = Sum::default().replace_pair(packet.addresses, addresses).change();
+            *target = (addresses, change, number(packet));
         }
     }
 }
 
 #[inline(always)]
 fn parse(tables: &Tables, frame: &[u8], packet: &mut Packet) -> bool {
-    let Ok(Link::Ipv4(l3)) = tables.port.accept(frame) else { return false };
-    if packet.parse(frame, l3).is_err() || !tables.port.takes_from(packet.source()) {
-        return false;
-    }
+    let gate = &tables.port.gate;
+    let plain = gate
+        .ipv4(frame)
+        .is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
     packet.hash = tables.hasher.hash(packet.key);
-    true
+    plain
 }
 
 #[inline(always)]
 fn parse_outer(tables: &Tables, frame: &[u8], packet: &mut Packet) -> bool {
-    let Ok(Link::Ipv4(l3)) = tables.port.accept(frame) else { return false };
-    let Ok(Some(outer)) = unwrap(frame, l3) else { return false };
-    let Some(inner) = frame.get(..outer.end) else { return false };
-    if packet.parse(inner, outer.inner).is_err() {
+    let Some((l3, ip)) = tables.port.gate.ipv4(frame) else { return false };
+    if !unwrap_plain(ip, l3, packet) && !parse_outer_any(frame, l3, packet) {
         return false;
     }
-    (packet.outer, packet.inbound, packet.outer_tos) = (outer.outer, outer.inbound, outer.tos);
     packet.slot = tables.layout.slot(tables.cipher.handle(Tag(packet.destination())));
     true
+}
+
+/// The way of all that is not plain VXLAN.
+#[inline(never)]
+fn parse_outer_any(frame: &[u8], l3: usize, packet: &mut Packet) -> bool {
+    let Ok(Some(outer)) = unwrap(frame, l3) else { return false };
+    let Some(inner) = frame.get(outer.inner..outer.end) else { return false };
+    (packet.outer, packet.inbound, packet.outer_tos) = (outer.outer, outer.inbound, outer.tos);
+    packet.parse_plain(inner, outer.inner)
 }
 
 #[inline(always)]
@@ -364,24 +373,19 @@ fn measured_encap<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(u64, u32)],
+    targets: &[(u64, Change, u32)],
 ) -> usize {
     let mut right = 0;
-    for (id, ((frame, packet), &(addresses, number))) in
+    for (id, ((frame, packet), &(addresses, change, number))) in
         frames.iter_mut().zip(packets).zip(targets).enumerate()
     {
         let Some(tunnel) = tables.tunnels.at((number % tables.tunnel_count) as u16) else { continue };
         let l3 = usize::from(packet.l3);
-        write::translate(&mut frame.data_mut()[l3..], packet, addresses);
-        right += usize::from(write::encap(
-            frame,
-            l3,
-            packet.total,
-            tunnel,
-            packet.tos,
-            packet.entropy(),
-            id as u16,
-        ));
+        let (tos, entropy) = (packet.tos, packet.entropy());
+        if let Some(ip) = write::encap(frame, l3, packet.total, tunnel, tos, entropy, id as u16) {
+            write::translate(ip, packet, addresses, change);
+            right += 1;
+        }
     }
     black_box(right)
 }
@@ -391,14 +395,16 @@ fn measured_deliver<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(u64, u32)],
+    targets: &[(u64, Change, u32)],
 ) -> usize {
     let mut right = 0;
-    for ((frame, packet), &(addresses, number)) in frames.iter_mut().zip(packets).zip(targets) {
+    for ((frame, packet), &(addresses, change, number)) in frames.iter_mut().zip(packets).zip(targets) {
         let hop = tables.hops.at(number % tables.hop_count);
         let l3 = usize::from(packet.l3);
-        write::translate(&mut frame.data_mut()[l3..], packet, addresses);
-        right += usize::from(write::deliver(frame, l3, packet.total, &hop));
+        if let Some(ip) = write::deliver(frame, l3, packet.total, hop) {
+            write::translate(ip, packet, addresses, change);
+            right += 1;
+        }
     }
     black_box(right)
 }

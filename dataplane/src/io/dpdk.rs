@@ -34,6 +34,11 @@ impl Frame for Mbuf {
     }
 
     #[inline(always)]
+    fn reshape(&mut self, at: usize, length: usize, rest: usize) -> Option<&mut [u8]> {
+        Mbuf::reshape(self, at, length, rest)
+    }
+
+    #[inline(always)]
     fn extend(&mut self, count: usize) -> bool {
         self.append(count)
     }

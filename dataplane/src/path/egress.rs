@@ -1,19 +1,22 @@
 //! From an inside host: to the far host through a tunnel, or to another inside host.
 
 use super::icmp::{Error, translate_quoted, write_error};
-use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SPECIAL, SYN};
-use super::{AHEAD, BURST, SHORT, STAGGER, Settled, behind, fragment, write};
+use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, SETTLED, SPECIAL, SYN};
+use super::{BURST, GROUP, Settled, fragment, group, write};
 use crate::Nanos;
 use crate::binding::Life;
 use crate::frame::{Buffers, Frame};
 use crate::index::NONE;
 use crate::limits::Direction;
 use crate::msg::PortId;
-use crate::port::{Link, martian};
+use crate::port::{Gate, Link, martian};
 use crate::reason::DropReason;
+use crate::settings::Side;
 use crate::state::{State, seconds};
 use crate::tag::worker_of;
+use crate::tunnel;
 use crate::verdict::Verdict;
+use crate::wire::checksum::{Change, Sum};
 use crate::wire::{Wire, icmp, ipv4, tcp};
 
 /// Bytes of IPv4 and TCP headers without options: what a segment is smaller than its packet (RFC 9293 §3.7.1).
@@ -30,44 +33,49 @@ impl State {
     ) {
         let mut packets = std::mem::take(&mut self.packets);
         let count = frames.len().min(BURST);
-        // Bit per frame: it is not settled yet.
-        let mut open = 0u64;
-        let now_s = seconds(now);
-        for frame in frames.iter().take(AHEAD) {
+        let (now_s, gate) = (seconds(now), self.ports[usize::from(port)].gate);
+        for frame in &frames[group(0, 0, count)] {
             frame.prefetch();
         }
-        for step in 0..count + 2 * STAGGER + SHORT {
-            if let Some(next) = frames.get(step + AHEAD) {
-                next.prefetch();
+        for step in 0..count.div_ceil(GROUP) + 3 {
+            for frame in &frames[group(step + 1, 0, count)] {
+                frame.prefetch();
             }
-            if step < count {
-                match self.parse_inside(port, frames[step].data(), &mut packets[step], now) {
-                    Ok(()) => {
-                        self.index.prefetch(packets[step].hash);
-                        open |= 1 << step;
-                    }
-                    Err(verdict) => verdicts[step] = self.settle(verdict),
+            let new = group(step, 0, count);
+            let arrived = frames[new.clone()].iter().zip(&mut packets[new.clone()]);
+            for ((frame, packet), verdict) in arrived.zip(&mut verdicts[new.clone()]) {
+                if let Err(settled) = self.parse_inside(&gate, port, frame.data(), packet, now) {
+                    packet.flags = SETTLED;
+                    *verdict = self.settle(settled);
                 }
             }
-            if let Some(number) = behind(step, STAGGER, open) {
-                let packet = &mut packets[number];
+            for packet in &packets[new] {
+                self.index.prefetch(packet.hash);
+            }
+            for packet in &mut packets[group(step, 1, count)] {
                 packet.slot = self.index.candidate(packet.hash);
                 if let Some(entry) = self.bindings.get(packet.slot as usize) {
                     machine::prefetch_write(entry);
                 }
-                frames[number].prefetch_headroom();
             }
-            if let Some(number) = behind(step, 2 * STAGGER, open)
-                && let Some(entry) = self.bindings.get(packets[number].slot as usize)
-            {
-                self.tunnels.prefetch(entry.tunnel);
+            let near = group(step, 2, count);
+            for (packet, frame) in packets[near.clone()].iter().zip(&frames[near]) {
+                if let Some(entry) = self.bindings.get(packet.slot as usize) {
+                    self.tunnels.prefetch(entry.tunnel);
+                }
+                frame.prefetch_headroom();
             }
-            if let Some(number) = behind(step, 2 * STAGGER + SHORT, open) {
-                let (frame, packet) = (&mut frames[number], &packets[number]);
-                verdicts[number] = match self.egress(port, frame, packet, buffers, now, now_s) {
-                    Ok(verdict) => verdict,
-                    Err(verdict) => self.settle(verdict),
-                };
+            let ready = group(step, 3, count);
+            let decided = frames[ready.clone()].iter_mut().zip(&packets[ready.clone()]);
+            for ((frame, packet), verdict) in decided.zip(&mut verdicts[ready]) {
+                if let Some(port) = self.egress_plain(frame, packet, now_s) {
+                    *verdict = Verdict::Forward(port);
+                } else if packet.flags & SETTLED == 0 {
+                    *verdict = match self.egress_any(port, frame, packet, buffers, now) {
+                        Ok(verdict) => verdict,
+                        Err(verdict) => self.settle(verdict),
+                    };
+                }
             }
         }
         self.packets = packets;
@@ -75,7 +83,39 @@ impl State {
 
     /// Phase 1: a packet with the hash of its key, or what became of it.
     #[inline(always)]
-    fn parse_inside(&mut self, port: PortId, frame: &[u8], packet: &mut Packet, now: Nanos) -> Settled<()> {
+    fn parse_inside(
+        &mut self,
+        gate: &Gate,
+        port: PortId,
+        frame: &[u8],
+        packet: &mut Packet,
+        now: Nanos,
+    ) -> Settled<()> {
+        let plain = gate
+            .ipv4(frame)
+            .is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
+        if !plain {
+            self.parse_inside_any(port, frame, packet, now)?;
+        }
+        packet.hash = self.hasher.hash(packet.key);
+        if self.workers > 1 {
+            let owner = worker_of((packet.key >> 32) as u32, self.workers);
+            if owner != self.worker && !self.is_own(Side::Inside, packet.destination()) {
+                return Err(Verdict::HandOff(owner as u8));
+            }
+        }
+        Ok(())
+    }
+
+    /// The long way to parse.
+    #[inline(never)]
+    fn parse_inside_any(
+        &mut self,
+        port: PortId,
+        frame: &[u8],
+        packet: &mut Packet,
+        now: Nanos,
+    ) -> Settled<()> {
         let arrival = &self.ports[usize::from(port)];
         let l3 = match arrival.accept(frame)? {
             Link::Ipv4(l3) => l3,
@@ -90,40 +130,30 @@ impl State {
         if packet.flags & ERROR != 0 {
             key_of_quoted(packet, frame);
         }
-        packet.hash = self.hasher.hash(packet.key);
-        if self.workers > 1 {
-            let owner = worker_of((packet.key >> 32) as u32, self.workers);
-            if owner != self.worker && !self.is_own(arrival.side, packet.destination()) {
-                return Err(Verdict::HandOff(owner as u8));
-            }
-        }
         Ok(())
     }
 
-    /// Phase 3. The straight line: a binding through a tunnel, and nothing unusual about it or the packet.
+    /// Phase 3. The straight line: a binding through a tunnel, and nothing unusual about it or the packet. `None`, with
+    /// nothing changed, for all others.
     #[inline(always)]
-    fn egress<F: Frame, B: Buffers<F>>(
-        &mut self,
-        port: PortId,
-        frame: &mut F,
-        packet: &Packet,
-        buffers: &mut B,
-        now: Nanos,
-        now_s: u32,
-    ) -> Settled<Verdict> {
-        if let Some(entry) = self.bindings.get_mut(packet.slot as usize)
-            && entry.near == packet.key
-            && entry.life == Life::Tunnel
-            && packet.flags & SPECIAL == 0
-            && entry.limits == 0
-            && let Some(tunnel) = self.tunnels.at(entry.tunnel)
-            && packet.total <= tunnel.inner_mtu
+    fn egress_plain<F: Frame>(&mut self, frame: &mut F, packet: &Packet, now_s: u32) -> Option<PortId> {
+        let entry = self.bindings.get_mut(packet.slot as usize)?;
+        if entry.near != packet.key
+            || entry.life != Life::Tunnel
+            || entry.limits != 0
+            || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0
         {
-            entry.count_out(packet.total, now_s);
-            self.outer_id = self.outer_id.wrapping_add(1);
-            return through(frame, packet, entry.far, tunnel, self.outer_id);
+            return None;
         }
-        self.egress_any(port, frame, packet, buffers, now)
+        let tunnel = self.tunnels.at(entry.tunnel)?;
+        if packet.total > tunnel.inner_mtu {
+            return None;
+        }
+        let id = self.outer_id.wrapping_add(1);
+        through(frame, packet, entry.far, entry.change, tunnel, id)?;
+        self.outer_id = id;
+        entry.count_out(packet.total, now_s);
+        Some(tunnel.port)
     }
 
     /// Phase 3 with everything that can be unusual.
@@ -144,6 +174,7 @@ impl State {
         if packet.flags & SPECIAL != 0 || entry.limits != 0 {
             self.egress_special(port, frame, packet, slot, now)?;
         }
+        let change = change_to(packet, entry.far);
         let verdict = if entry.life == Life::Tunnel {
             let Some(tunnel) =
                 self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu)
@@ -151,16 +182,16 @@ impl State {
                 return self.egress_blocked(port, frame, packet, slot, buffers, now);
             };
             self.outer_id = self.outer_id.wrapping_add(1);
-            through(frame, packet, entry.far, tunnel, self.outer_id)?
+            through(frame, packet, entry.far, change, tunnel, self.outer_id).ok_or(DropReason::NoHeadroom)?;
+            Verdict::Forward(tunnel.port)
         } else {
-            let hop = self.hops.at(entry.neighbour);
+            let hop = self.hops.at(entry.neighbour.number());
             if packet.total > hop.mtu {
                 return self.egress_blocked(port, frame, packet, slot, buffers, now);
             }
-            write::translate(&mut frame.data_mut()[usize::from(packet.l3)..], packet, entry.far);
-            if !write::deliver(frame, usize::from(packet.l3), packet.total, &hop) {
-                return Err(Verdict::Drop(DropReason::NoHeadroom));
-            }
+            let ip = write::deliver(frame, usize::from(packet.l3), packet.total, hop)
+                .ok_or(DropReason::NoHeadroom)?;
+            write::translate(ip, packet, entry.far, change);
             Verdict::Forward(hop.port)
         };
         self.bindings[slot as usize].count_out(packet.total, seconds(now));
@@ -220,7 +251,7 @@ impl State {
             let mtu = if entry.life == Life::Tunnel {
                 self.tunnels.at(entry.tunnel).map_or(0, |tunnel| tunnel.inner_mtu)
             } else {
-                self.hops.at(entry.neighbour).mtu
+                self.hops.at(entry.neighbour.number()).mtu
             };
             clamp_segment(ip, packet, mtu);
         }
@@ -241,11 +272,11 @@ impl State {
         let entry = self.bindings[slot as usize];
         let through = entry.life == Life::Tunnel;
         let tunnel = self.tunnels.at(entry.tunnel).copied().unwrap_or_default();
-        let hop = self.hops.at(entry.neighbour);
+        let hop = *self.hops.at(entry.neighbour.number());
         let (mtu, neighbour, known) = if through {
             (tunnel.inner_mtu, tunnel.neighbour, tunnel.encapsulation.is_some())
         } else {
-            (hop.mtu, entry.neighbour, hop.known)
+            (hop.mtu, entry.neighbour.number(), hop.known)
         };
         if mtu == 0 {
             if !known {
@@ -261,17 +292,16 @@ impl State {
             return Err(self.answer_inside(port, frame, packet, source, what, DropReason::TooBig, now));
         }
         let l3 = usize::from(packet.l3);
-        write::translate(&mut frame.data_mut()[l3..], packet, entry.far);
+        write::translate(&mut frame.data_mut()[l3..], packet, entry.far, change_to(packet, entry.far));
         let mut id = self.outer_id;
         // Fragments share their flow's entropy without ports, as those that the host makes.
         let whole = Packet { ports: 0, ..*packet };
         let mut finish = |frame: &mut F, l3: usize, total: u16| {
             if through {
                 id = id.wrapping_add(1);
-                write::encap(frame, l3, total, &tunnel, packet.tos, whole.entropy(), id)
-                    .then_some(tunnel.port)
+                write::encap(frame, l3, total, &tunnel, packet.tos, whole.entropy(), id).map(|_| tunnel.port)
             } else {
-                write::deliver(frame, l3, total, &hop).then_some(hop.port)
+                write::deliver(frame, l3, total, &hop).map(|_| hop.port)
             }
         };
         let (first, made) =
@@ -314,22 +344,26 @@ impl State {
     }
 }
 
-/// Translates a packet and wraps it.
+/// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the
+/// change that the entry knows is not the right one.
+fn change_to(packet: &Packet, addresses: u64) -> Change {
+    Sum::default().replace_pair(packet.addresses, addresses).change()
+}
+
+/// Wraps a packet and translates it; `None` without room.
 #[inline(always)]
 fn through<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     addresses: u64,
-    tunnel: &crate::tunnel::Entry,
+    change: Change,
+    tunnel: &tunnel::Entry,
     id: u16,
-) -> Settled<Verdict> {
+) -> Option<()> {
     let l3 = usize::from(packet.l3);
-    write::translate(&mut frame.data_mut()[l3..], packet, addresses);
-    if write::encap(frame, l3, packet.total, tunnel, packet.tos, packet.entropy(), id) {
-        Ok(Verdict::Forward(tunnel.port))
-    } else {
-        Err(Verdict::Drop(DropReason::NoHeadroom))
-    }
+    let ip = write::encap(frame, l3, packet.total, tunnel, packet.tos, packet.entropy(), id)?;
+    write::translate(ip, packet, addresses, change);
+    Some(())
 }
 
 /// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever

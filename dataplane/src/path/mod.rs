@@ -7,9 +7,12 @@
 //! 2. **Look up** (inside only): compare signatures, and fetch the binding.
 //! 3. **Act**: check, translate, wrap or unwrap, count.
 //!
-//! The phases run over the burst staggered: while one packet is parsed, the one [`STAGGER`] places before it is looked up,
-//! and the one twice as far before it is acted on. Phase after phase over the whole burst would wait as seldom, but then
-//! the memory is idle in one phase and the bottleneck in another (perf/JOURNAL.md).
+//! A phase takes a group of [`GROUP`] packets, and the phases run over the burst staggered by groups: one group is parsed,
+//! the one before it is looked up, the one before that is acted on. So every line has the time of a group to arrive, memory
+//! and arithmetic overlap, and no more lines are under way than the core can hold (perf/JOURNAL.md).
+//!
+//! Parsing and acting each have a short way, for packets that are as nearly all are, and a long way for all others. The short
+//! way decides nothing but that a packet is one of its own; whatever else it may be, the long way says.
 //!
 //! What needs no binding is settled in phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP
 //! error, a TCP SYN, too large, its binding is restricted) leaves the straight line for a cold function and mostly comes
@@ -25,7 +28,7 @@ pub mod packet;
 mod trace;
 pub mod write;
 
-pub use ingress::{Unwrapped, unwrap};
+pub use ingress::{Unwrapped, unwrap, unwrap_plain};
 pub(crate) use trace::Trace;
 
 use crate::Nanos;
@@ -35,25 +38,21 @@ use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::Verdict;
+use std::ops::Range;
 
 /// The most frames that go through the phases together: 64 frames of two cache lines each and their parsed packets are
 /// 12 KiB and stay in the first-level cache, while their table lines are fetched side by side.
 pub const BURST: usize = 64;
 
-/// How many frames ahead of the one that is parsed the headers are fetched: the time of a load from memory, in packets.
-const AHEAD: usize = 12;
+/// Frames that a phase takes together. Their lines are asked for in a short loop, one after the other: a prefetch whose
+/// page is not in the translation buffer waits for a page walk, and only walks that are close together overlap.
+const GROUP: usize = 16;
 
-/// How many packets lie between a phase and the next: the time of a load from memory, in packets.
-const STAGGER: usize = 12;
-
-/// The same for what is fetched last, the tunnel and the next hop: they are shared by many and mostly near.
-const SHORT: usize = 4;
-
-/// The packet `distance` places before `step`, if there is one that is not settled.
+/// The frames that a phase works on in `step`, if it comes `groups` groups after the first phase.
 #[inline(always)]
-fn behind(step: usize, distance: usize, open: u64) -> Option<usize> {
-    let number = step.wrapping_sub(distance);
-    (number < BURST && open >> number & 1 == 1).then_some(number)
+fn group(step: usize, groups: usize, count: usize) -> Range<usize> {
+    let start = (step.wrapping_sub(groups)).saturating_mul(GROUP).min(count);
+    start..(start + GROUP).min(count)
 }
 
 /// Decides on frames that arrived on `port`, and changes them into what is to be sent. `verdicts` is at least as long as

@@ -123,9 +123,9 @@ impl State {
         }) else {
             return unmatched;
         };
-        let hop = self.hops.at(entry.neighbour);
+        let hop = *self.hops.at(entry.neighbour.number());
         if hop.mtu == 0 {
-            self.want(entry.neighbour, now);
+            self.want(entry.neighbour.number(), now);
             return Verdict::Drop(DropReason::NeighbourUnresolved);
         }
         if !self.icmp_meter.take(1, now) {
@@ -144,7 +144,7 @@ impl State {
             return unmatched;
         }
         super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
-        if write::deliver(frame, 0, total, &hop) {
+        if write::deliver(frame, 0, total, &hop).is_some() {
             Verdict::Forward(hop.port)
         } else {
             Verdict::Drop(DropReason::NoHeadroom)

@@ -3,7 +3,7 @@
 //! Unarmed it costs one branch per burst.
 
 use super::BURST;
-use super::packet::Packet;
+use super::packet::{Packet, SETTLED};
 use crate::frame::Frame;
 use crate::msg::{Event, Fate, PortId, TRACE_BYTES, TraceFilter, TraceRecord};
 use crate::state::State;
@@ -80,7 +80,8 @@ impl State {
                 Verdict::Forward(_) | Verdict::Reply(..) => head(frame.data()),
                 _ => (before, length),
             };
-            let binding = self.handle_of(self.packets[number].slot);
+            let packet = &self.packets[number];
+            let binding = if packet.flags & SETTLED == 0 { self.handle_of(packet.slot) } else { None };
             let fate = Fate::from(verdict);
             self.trace.remaining -= 1;
             if !self.offer(Event::Trace(TraceRecord {

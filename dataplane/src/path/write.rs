@@ -4,38 +4,38 @@ use super::packet::Packet;
 use crate::frame::Frame;
 use crate::hop::Hop;
 use crate::tunnel;
-use crate::wire::checksum::Sum;
+use crate::wire::checksum::{Change, Sum};
 use crate::wire::{ethernet, ipv4, read16, udp, write16};
 
 /// The first of the dynamic ports (RFC 6335), from which the outer source port is taken (RFC 7348 §5).
 const PORT_FIRST: u16 = 49152;
 
+/// What the time to live, one less, does to the checksum: its word fell by 0x0100, and adding ~0x0100 subtracts that.
+const ONE_HOP: Change = Sum(!0x0100u16 as u64).change();
+
 /// Gives a packet its new addresses (source and destination), counts its time to live down, and lets the checksums follow.
 ///
-/// `ip` begins with the IPv4 header; the time to live is at least 2.
+/// `ip` begins with the IPv4 header; the time to live is at least 2. `change` is the sum of the new addresses less that of
+/// the old ones, which is the same for all packets of a binding.
 #[inline(always)]
-pub fn translate(ip: &mut [u8], packet: &Packet, addresses: u64) {
-    let change = Sum::default().replace_pair(packet.addresses, addresses);
+pub fn translate(ip: &mut [u8], packet: &Packet, addresses: u64, change: Change) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[8] = header[8].wrapping_sub(1);
-        // The word of the time to live fell by 0x0100: adding ~0x0100 subtracts it.
-        let sum = change.word(!0x0100).adjust(u16::from_be_bytes([header[10], header[11]]));
-        [header[10], header[11]] = sum.to_be_bytes();
+        [header[10], header[11]] = change.and(ONE_HOP).apply([header[10], header[11]]);
         header[12..20].copy_from_slice(&addresses.to_be_bytes());
     }
-    if packet.check != 0 {
-        let at = usize::from(packet.check);
-        if let Some(field) = ip.get_mut(at..at + 2) {
-            let sum = change.adjust(u16::from_be_bytes([field[0], field[1]]));
-            // RFC 768: a computed 0 is sent as all ones; 0 would mean that there is none.
-            let sum = if sum == 0 && packet.protocol == ipv4::UDP { 0xffff } else { sum };
-            field.copy_from_slice(&sum.to_be_bytes());
-        }
+    let at = usize::from(packet.check);
+    if at != 0
+        && let Some([first, second]) = ip.get_mut(at..at + 2)
+    {
+        let sum = change.apply([*first, *second]);
+        // RFC 768: a computed 0 is sent as all ones; 0 would mean that there is none.
+        let sum = if sum == [0; 2] && packet.protocol == ipv4::UDP { [0xff; 2] } else { sum };
+        [*first, *second] = sum;
     }
 }
 
 /// Makes the part of the frame ahead of what stands at `at` exactly `length` bytes long; `false` without room for it.
-#[inline(always)]
 pub fn set_front<F: Frame>(frame: &mut F, at: usize, length: usize) -> bool {
     if at < length {
         frame.prepend(length - at)
@@ -45,69 +45,80 @@ pub fn set_front<F: Frame>(frame: &mut F, at: usize, length: usize) -> bool {
     }
 }
 
-/// Wraps the packet of `total` bytes at `l3`: puts the tunnel's header in the place of the frame's. `false` without room.
+/// Wraps the packet of `total` bytes at `l3`: puts the tunnel's header in the place of the frame's. Padding is not carried
+/// on. The packet in its new place, or `None` without room.
 #[inline(always)]
-pub fn encap<F: Frame>(
-    frame: &mut F,
+pub fn encap<'f, F: Frame>(
+    frame: &'f mut F,
     l3: usize,
     total: u16,
     tunnel: &tunnel::Entry,
     tos: u8,
     entropy: u32,
     id: u16,
-) -> bool {
-    let (length, link) = (usize::from(tunnel.length), usize::from(tunnel.link_length));
-    // Padding of the received frame is not carried on.
-    frame.truncate(l3 + usize::from(total));
-    if !set_front(frame, l3, length) {
-        return false;
-    }
-    let data = frame.data_mut();
+) -> Option<&'f mut [u8]> {
+    let (rest, length) = (usize::from(total), usize::from(tunnel.length));
     let outer = total + u16::from(tunnel.length - tunnel.link_length);
-    match (data.first_chunk_mut::<{ tunnel::HEADER_PLAIN }>(), tunnel.header.first_chunk()) {
-        (Some(to), Some(from)) if length == tunnel::HEADER_PLAIN => {
-            *to = *from;
-            fill(to, ethernet::LENGTH, outer, tunnel.sum, tos, entropy, id);
-        }
-        _ => {
-            data[..length].copy_from_slice(&tunnel.header[..length]);
-            fill(&mut data[..length], link, outer, tunnel.sum, tos, entropy, id);
-        }
+    let differing = Differing { outer, tos, entropy, id };
+    if length == tunnel::HEADER_PLAIN {
+        // All lengths are constants from here on: four wide stores instead of a call, and no more comparisons.
+        let data = frame.reshape(l3, tunnel::HEADER_PLAIN, rest)?;
+        let (header, ip) = data.split_first_chunk_mut::<{ tunnel::HEADER_PLAIN }>()?;
+        *header = *tunnel.header.first_chunk()?;
+        // Only over UDP is a header so long: GRE's has 56 bytes, or 60 with a tag.
+        differing.fill(header, ethernet::LENGTH, tunnel.sum, true);
+        return Some(ip);
     }
-    true
+    let (header, ip) = frame.reshape(l3, length, rest)?.split_at_mut_checked(length)?;
+    header.copy_from_slice(&tunnel.header[..length]);
+    let link = usize::from(tunnel.link_length);
+    differing.fill(header, link, tunnel.sum, header[link + 9] == ipv4::UDP);
+    Some(ip)
 }
 
-/// Fills in what differs from packet to packet in an outer header whose IPv4 header stands at `link`.
-#[inline(always)]
-fn fill(header: &mut [u8], link: usize, outer: u16, sum: u32, tos: u8, entropy: u32, id: u16) {
-    let sum = Sum(u64::from(sum)).word(outer).word(id).word(u16::from(tos)).checksum();
-    let Some(ip) = header.get_mut(link..link + ipv4::LENGTH + udp::LENGTH) else {
-        return;
-    };
-    ip[1] = tos;
-    ip[2..4].copy_from_slice(&outer.to_be_bytes());
-    ip[4..6].copy_from_slice(&id.to_be_bytes());
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    if ip[9] == ipv4::UDP {
-        ip[20..22].copy_from_slice(&(PORT_FIRST | (entropy >> 18) as u16).to_be_bytes());
-        ip[24..26].copy_from_slice(&(outer - ipv4::LENGTH as u16).to_be_bytes());
+/// What differs from packet to packet in an outer header.
+struct Differing {
+    /// Bytes of the outer IPv4 packet.
+    outer: u16,
+    tos: u8,
+    entropy: u32,
+    id: u16,
+}
+
+impl Differing {
+    /// Fills it in. The outer IPv4 header stands at `link`; `sum` is its sum without all this.
+    #[inline(always)]
+    fn fill(&self, header: &mut [u8], link: usize, sum: Change, udp: bool) {
+        let Self { outer, tos, entropy, id } = *self;
+        let Some(ip) = header.get_mut(link..link + ipv4::LENGTH + udp::LENGTH) else {
+            return;
+        };
+        let sum = sum.and_word(outer).and_word(id).and_word(u16::from(tos));
+        ip[1] = tos;
+        ip[2..4].copy_from_slice(&outer.to_be_bytes());
+        ip[4..6].copy_from_slice(&id.to_be_bytes());
+        ip[10..12].copy_from_slice(&sum.checksum());
+        if udp {
+            ip[20..22].copy_from_slice(&(PORT_FIRST | (entropy >> 18) as u16).to_be_bytes());
+            ip[24..26].copy_from_slice(&(outer - ipv4::LENGTH as u16).to_be_bytes());
+        }
     }
 }
 
-/// Puts the next hop's Ethernet header ahead of the packet of `total` bytes at `l3`. `false` without room.
+/// Puts the next hop's Ethernet header ahead of the packet of `total` bytes at `l3`. The packet in its new place, or `None`
+/// without room.
 #[inline(always)]
-pub fn deliver<F: Frame>(frame: &mut F, l3: usize, total: u16, hop: &Hop) -> bool {
-    frame.truncate(l3 + usize::from(total));
+pub fn deliver<'f, F: Frame>(frame: &'f mut F, l3: usize, total: u16, hop: &Hop) -> Option<&'f mut [u8]> {
     let length = usize::from(hop.length);
-    if !set_front(frame, l3, length) {
-        return false;
+    let data = frame.reshape(l3, length, usize::from(total))?;
+    if length == ethernet::LENGTH {
+        let (header, ip) = data.split_first_chunk_mut::<{ ethernet::LENGTH }>()?;
+        *header = *hop.header.first_chunk()?;
+        return Some(ip);
     }
-    let data = frame.data_mut();
-    match (data.first_chunk_mut::<14>(), hop.header.first_chunk()) {
-        (Some(to), Some(from)) if length == 14 => *to = *from,
-        _ => data[..length].copy_from_slice(&hop.header[..length]),
-    }
-    true
+    let (header, ip) = data.split_at_mut_checked(length)?;
+    header.copy_from_slice(&hop.header[..length]);
+    Some(ip)
 }
 
 /// Replaces the TOS of an IPv4 header.

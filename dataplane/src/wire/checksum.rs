@@ -47,9 +47,7 @@ impl Sum {
     /// The change of four words.
     #[inline(always)]
     pub const fn replace_pair(self, old: u64, new: u64) -> Self {
-        let (sum, carry) = (!old).overflowing_add(new);
-        // Carried around the end; this cannot overflow again, because a sum that carried is below 2⁶⁴ - 1.
-        let sum = sum + carry as u64;
+        let sum = add64(!old, new);
         Self(self.0 + (sum >> 32) + (sum & 0xffff_ffff))
     }
 
@@ -73,6 +71,12 @@ impl Sum {
         self.word(!checksum).checksum()
     }
 
+    /// The sum or the changes, folded: ready to be applied to every checksum that covers them.
+    #[inline(always)]
+    pub const fn change(self) -> Change {
+        Change(self.fold().to_be())
+    }
+
     /// A UDP checksum after these changes: 0 stays 0 (there is none), and a computed 0 becomes 0xffff (RFC 768).
     #[inline(always)]
     pub const fn adjust_udp(self, checksum: u16) -> u16 {
@@ -82,6 +86,50 @@ impl Sum {
             (_, adjusted) => adjusted,
         }
     }
+}
+
+/// A folded sum, or a change of what checksums cover. It is kept as it would lie in memory: the sum does not depend on the
+/// byte order (RFC 1071 §2 (B)), so nothing has to be swapped to apply it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change(u16);
+
+impl Change {
+    /// Both changes.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        Self(add(self.0, other.0))
+    }
+
+    /// This and a word more.
+    #[inline(always)]
+    pub const fn and_word(self, word: u16) -> Self {
+        Self(add(self.0, word.to_be()))
+    }
+
+    /// The checksum of what was summed, as it stands on the wire.
+    #[inline(always)]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.0).to_ne_bytes()
+    }
+
+    /// The change back.
+    #[inline(always)]
+    pub const fn reversed(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// A checksum after this change (RFC 1624 eqn. 3), both as they stand on the wire.
+    #[inline(always)]
+    pub const fn apply(self, checksum: [u8; 2]) -> [u8; 2] {
+        (!add(!u16::from_ne_bytes(checksum), self.0)).to_ne_bytes()
+    }
+}
+
+/// One's complement addition: the carry comes around. Two instructions.
+#[inline(always)]
+const fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum.wrapping_add(carry as u16)
 }
 
 /// The checksum of `bytes`.
@@ -94,13 +142,20 @@ pub fn valid(bytes: &[u8]) -> bool {
     Sum::default().bytes(bytes).fold() == 0xffff
 }
 
-/// [`valid`] for an IPv4 header without options. The sum does not depend on the byte order (RFC 1071 §2 (B)).
+/// Whether an IPv4 header without options sums up as it should, in its three words as they lie in memory. The sum does
+/// not depend on the byte order (RFC 1071 §2 (B)).
 #[inline(always)]
-pub fn valid_header(header: &[u8; 20]) -> bool {
-    let word = |at: usize| {
-        u64::from(u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
-    };
-    Sum(word(0) + word(4) + word(8) + word(12) + word(16)).fold() == 0xffff
+pub const fn valid_header(words: (u64, u64, u32)) -> bool {
+    // 2⁶⁴, 2³² and 2¹⁶ are all 1 modulo 0xffff, so that a sum of any width is right if it is a multiple of that: one
+    // multiplication instead of folding. It is not 0, because a header is not.
+    add64(add64(words.0, words.1), words.2 as u64).is_multiple_of(0xffff)
+}
+
+/// One's complement addition: the carry comes around, and not again, because a sum that carried is below 2⁶⁴ - 1.
+#[inline(always)]
+const fn add64(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u64
 }
 
 /// The sum of the pseudo header of TCP, UDP and their like (RFC 9293 §3.1).
@@ -111,6 +166,7 @@ pub fn pseudo(source: u32, destination: u32, protocol: u8, length: usize) -> Sum
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::le64;
     use proptest::prelude::*;
 
     /// RFC 1071 §4.1, word by word with end-around carry.
@@ -151,14 +207,31 @@ mod tests {
         }
 
         #[test]
+        fn a_change_is_its_sum_and_goes_back(old: (u64, u64), new: (u64, u64), checksum: u16) {
+            prop_assume!(checksum != 0xffff); // a computed one never is
+            let (first, second) =
+                (Sum::default().replace_pair(old.0, new.0), Sum::default().replace_pair(old.1, new.1));
+            let wire = checksum.to_be_bytes();
+            let there = first.change().apply(wire);
+            prop_assert_eq!(there, first.adjust(checksum).to_be_bytes());
+            prop_assert_eq!(first.change().reversed().apply(there), wire);
+            let both = first.change().and(second.change()).apply(wire);
+            prop_assert_eq!(both, second.change().apply(there));
+        }
+
+        #[test]
         fn a_valid_header_is_known_in_either_order(mut header: [u8; 20]) {
             header[0] |= 1;
             header[10..12].fill(0);
             let sum = plain(&header);
             header[10..12].copy_from_slice(&sum.to_be_bytes());
-            prop_assert!(valid(&header) && valid_header(&header));
+            let words = |header: &[u8; 20]| {
+                let [.., a, b, c, d] = *header;
+                (le64(header, 0), le64(header, 8), u32::from_le_bytes([a, b, c, d]))
+            };
+            prop_assert!(valid(&header) && valid_header(words(&header)));
             header[19] ^= 1;
-            prop_assert!(!valid(&header) && !valid_header(&header));
+            prop_assert!(!valid(&header) && !valid_header(words(&header)));
         }
     }
 

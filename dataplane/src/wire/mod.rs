@@ -50,6 +50,15 @@ pub(crate) fn read32(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
+/// The eight bytes at `at` as one word, the first lowest, so that it can be compared under a mask; 0 beyond the end.
+#[inline(always)]
+pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(word) => u64::from_le_bytes(*word),
+        None => 0,
+    }
+}
+
 /// Writes two bytes at `at`, in network order; nothing beyond the end.
 #[inline(always)]
 pub(crate) fn write16(bytes: &mut [u8], at: usize, value: u16) {

@@ -161,6 +161,19 @@ impl Mbuf {
         true
     }
 
+    /// Puts `length` bytes, with whatever stands there, in the place of the `at` bytes at the front, and cuts the frame to
+    /// `rest` bytes behind them. The new frame; `None` and no change if there is no room, or not `rest` bytes behind `at`.
+    #[inline(always)]
+    pub fn reshape(&mut self, at: usize, length: usize, rest: usize) -> Option<&mut [u8]> {
+        if rest > self.len().checked_sub(at)? {
+            return None;
+        }
+        // What stays lies within the frame, and the new front begins not ahead of the buffer: both ends are in it.
+        let front = (self.headroom() + at).checked_sub(length)?;
+        self.set_extent(front as u16, (length + rest) as u16);
+        Some(self.data_mut())
+    }
+
     /// Makes it a copy of `frame` with the usual headroom; `false` and an empty frame if that is too long.
     pub fn copy_from(&mut self, frame: &[u8]) -> bool {
         let room = usize::from(self.fields().buf_len).saturating_sub(usize::from(HEADROOM));

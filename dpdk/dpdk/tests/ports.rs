@@ -52,6 +52,15 @@ fn frames_grow_and_shrink(pool: &Mempool) {
     assert!(frame.adj(4) && frame.trim(2));
     assert_eq!((frame.data(), frame.len()), (&b"payload"[..], 7));
 
+    frame.reshape(3, 5, 3).unwrap()[..5].copy_from_slice(b"over-");
+    assert_eq!((frame.data(), frame.headroom()), (&b"over-loa"[..], usize::from(HEADROOM) - 2));
+    assert!(frame.reshape(5, 0, 4).is_none() && frame.reshape(9, 0, 0).is_none());
+    assert!(
+        frame.reshape(usize::MAX, 0, 1).is_none() && frame.reshape(0, usize::from(HEADROOM), 0).is_none()
+    );
+    assert_eq!(frame.data(), b"over-loa");
+    assert!(frame.copy_from(b"payload"));
+
     let tailroom = frame.tailroom();
     assert!(!frame.prepend(usize::from(HEADROOM) + 1));
     assert!(!frame.append(tailroom + 1));
