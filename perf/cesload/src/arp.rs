@@ -15,11 +15,14 @@ pub struct Answers {
     pub mac: [u8; 6],
     /// Networks and their prefix lengths.
     pub networks: Vec<(u32, u8)>,
+    /// The address among them that is another's: the gateway's.
+    pub except: Option<u32>,
 }
 
 impl Answers {
     fn hold(&self, address: u32) -> bool {
-        self.networks.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
+        self.except != Some(address)
+            && self.networks.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
     }
 
     /// Turns a request for one of the addresses, whose message begins at `start`, into its answer. `false` for anything
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_request_for_our_addresses_is_answered_with_its_tag() {
-        let answers = Answers { mac: OURS, networks: vec![(0xc000_0200, 24)] };
+        let answers = Answers { mac: OURS, networks: vec![(0xc000_0200, 24)], except: Some(0xc000_0209) };
         let (asker, target) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 77));
         for (vlan, start) in [(None, 14), (Some(7), 18)] {
             let mut frame = MemoryFrame::new(&request(ASKER, vlan, asker, target));
@@ -97,6 +100,8 @@ mod tests {
         }
         let mut other = MemoryFrame::new(&request(ASKER, None, asker, Ipv4Addr::new(192, 0, 3, 1)));
         assert!(!answers.answer(&mut other, 14));
+        let mut gateways = MemoryFrame::new(&request(ASKER, None, asker, Ipv4Addr::new(192, 0, 2, 9)));
+        assert!(!answers.answer(&mut gateways, 14));
         let mut announcement = MemoryFrame::new(&request(ASKER, None, asker, asker));
         assert!(!answers.answer(&mut announcement, 14), "a gratuitous request is no question (RFC 5227 §3)");
     }

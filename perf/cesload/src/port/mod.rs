@@ -234,7 +234,11 @@ fn adopt(
         peer: settings.peer_mac.map(|Mac(mac)| mac),
         vlan: settings.vlan,
         speed_bps: settings.speed.map(|speed| speed.0),
-        answers: Answers { mac, networks: networks.chain(own).collect() },
+        answers: Answers {
+            mac,
+            networks: networks.chain(own).collect(),
+            except: settings.gateway.map(Ipv4Addr::to_bits),
+        },
         device,
     };
     Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx))))

@@ -124,7 +124,7 @@ pub struct Port {
     /// Its own address, from which it asks for the gateway, and for which it answers.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
-    /// Networks for whose addresses ARP requests are answered with the port's MAC address.
+    /// Networks for whose addresses, but the gateway's, ARP requests are answered with the port's MAC address.
     #[serde(default)]
     pub answers_for: Vec<Ipv4Net>,
     /// The link's speed, where the device does not know it.

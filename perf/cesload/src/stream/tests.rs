@@ -114,7 +114,7 @@ fn engine(text: &str, threads: usize) -> (MemoryEngine, Vec<[FarEnd; 2]>, Health
     let (mut parts, mut ends) = (Vec::new(), Vec::new());
     for _ in 0..threads {
         let ((left, left_end), (right, right_end)) = (port(1024), port(1024));
-        let answers = Answers { mac: [2, 0, 0, 0, 0, 2], networks: vec![(0xc633_6400, 24)] };
+        let answers = Answers { mac: [2, 0, 0, 0, 0, 2], networks: vec![(0xc633_6400, 24)], except: None };
         parts.push((vec![(left, Answers::default()), (right, answers)], Endless));
         ends.push([FarEnd(left_end), FarEnd(right_end)]);
     }
