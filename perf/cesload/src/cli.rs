@@ -94,7 +94,7 @@ pub struct RateArgs {
     #[command(flatten)]
     pub common: Common,
     /// Packets (or sessions) a second, such as 10k or 1.5M; a part of line rate, such as 50% or line; or max.
-    #[arg(long, value_name = "R", default_value = "max")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "max")]
     pub rate: Rate,
     /// For how long.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
@@ -108,10 +108,10 @@ pub struct SearchArgs {
     #[command(flatten)]
     pub common: Common,
     /// The smallest rate that is tried.
-    #[arg(long, value_name = "R", default_value = "100")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "100")]
     pub min: Rate,
     /// The largest rate that is tried; without it line rate, or if the ports do not tell it, what can be sent.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub max: Option<Rate>,
     /// Length of the trials that decide.
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
@@ -179,7 +179,7 @@ pub struct SessionsArgs {
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = ladder::RUNGS, value_parser = clap::value_parser!(u64).range(1..))]
     pub ladder: Vec<u64>,
     /// Sessions opened a second; max = as fast as it goes.
-    #[arg(long, value_name = "R", default_value = "50k")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "50k")]
     pub rate: Rate,
     /// How long they are held open and used.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
@@ -196,7 +196,7 @@ pub struct SoakArgs {
     #[arg(long, value_name = "H", default_value = "1", value_parser = hours)]
     pub hours: Duration,
     /// Packets a second, or a part of line rate.
-    #[arg(long, value_name = "R", default_value = "10k")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "10k")]
     pub rate: Rate,
     /// A file to which a line of JSON is appended now and then, so that nothing is lost whatever ends the run; without it
     /// the lines are printed.
@@ -217,7 +217,7 @@ pub struct ReconfigArgs {
     #[arg(long, value_name = "COMMAND")]
     pub command: String,
     /// Packets a second, or a part of line rate. The shortest time that can be told is one packet's.
-    #[arg(long, value_name = "R", default_value = "10k")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "10k")]
     pub rate: Rate,
     /// Length of a trial.
     #[arg(long, value_name = "S", default_value = "9", value_parser = seconds)]

@@ -4,11 +4,11 @@ use crate::cli::{Common, ProfileArgs, ReportArgs, WireArgs};
 use crate::progress::Console;
 use crate::{Failed, print};
 use ces_load::mode::{Ended, Findings};
-use ces_load::port;
+use ces_load::port::{self, PortError};
 use ces_load::profile::rate::Rate;
 use ces_load::profile::{self, Profile};
 use ces_load::report::{Machine, Report, file};
-use ces_load::session::engine::Engine as SessionEngine;
+use ces_load::session::engine::{Engine as SessionEngine, SessionError};
 use ces_load::stream::DpdkEngine;
 use ces_load::trial::Trials;
 use ces_load::wire::{self, Faults, Passed, Settings};
@@ -99,8 +99,7 @@ impl Measurement {
                 self.profile_path, self.mode
             )]));
         }
-        let ports = port::open(&self.profile, &mut |what| self.console.say(what))
-            .map_err(|error| Failed::Broken(error.to_string()))?;
+        let ports = port::open(&self.profile, &mut |what| self.console.say(what)).map_err(not_open)?;
         DpdkEngine::over(&self.profile, ports).map_err(Failed::Broken)
     }
 
@@ -112,8 +111,10 @@ impl Measurement {
                 self.profile_path, self.mode
             )]));
         }
-        SessionEngine::open(&self.profile, &mut |what| self.console.say(what))
-            .map_err(|error| Failed::Broken(error.to_string()))
+        SessionEngine::open(&self.profile, &mut |what| self.console.say(what)).map_err(|error| match error {
+            SessionError::Port(error) => not_open(error),
+            error => Failed::Broken(error.to_string()),
+        })
     }
 
     /// Opens the ports for the profile's streams, or if it has none, for its sessions.
@@ -164,6 +165,14 @@ impl Measurement {
             }
         }
         if failures.is_empty() { Ok(status) } else { Err(Failed::Broken(failures.join("\ncesload: "))) }
+    }
+}
+
+/// Ports that are not ready: bad usage only if it can be seen without them.
+fn not_open(error: PortError) -> Failed {
+    match error {
+        PortError::Core { .. } => Failed::Usage(vec![error.to_string()]),
+        error => Failed::Broken(error.to_string()),
     }
 }
 
