@@ -5,6 +5,7 @@
 
 mod hostile;
 mod lifecycle;
+mod load;
 mod names;
 mod operator;
 mod traffic;
@@ -22,13 +23,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 6] = [
+    let groups: [(&str, &[Case]); 7] = [
         ("names", names::CASES),
         ("traffic", traffic::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),
         ("lifecycle", lifecycle::CASES),
+        ("load", load::CASES),
     ];
     let mut trials = Vec::new();
     for (group, cases) in groups {

@@ -391,13 +391,13 @@ fn binaries(root: &Path) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let directory = own.parent().and_then(Path::parent).ok_or("no target directory")?.to_owned();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--quiet", "-p", "ces-control", "--bins"]);
+    cargo.current_dir(root).args(["build", "--quiet", "-p", "ces-control", "-p", "ces-load", "--bins"]);
     if directory.ends_with("release") {
         cargo.arg("--release");
     }
     if let Some(target) = directory.parent() {
         cargo.env("CARGO_TARGET_DIR", target);
     }
-    let built = outcome("cargo build -p ces-control --bins".into(), &mut cargo);
+    let built = outcome("cargo build -p ces-control -p ces-load --bins".into(), &mut cargo);
     if built.ok() { Ok(directory) } else { Err(built.to_string()) }
 }

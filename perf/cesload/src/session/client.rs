@@ -31,6 +31,8 @@ pub struct Client {
     secret: u64,
     /// Whether sessions stay open after their set-up, until they are used and ended.
     keep: bool,
+    /// Sessions begun in all trials: a name that was asked for in one comes in the next only after all others.
+    turn: u64,
     tally: Tally,
 }
 
@@ -64,6 +66,7 @@ impl Client {
             request,
             tally: Tally::default(),
             keep: false,
+            turn: 0,
             plan,
             port,
             link,
@@ -128,7 +131,8 @@ impl Client {
     /// Begins a session; `false` if all addresses and ports are in use.
     pub fn begin(&mut self, now: Nanos, out: &mut impl Outlet) -> bool {
         let Some(slot) = self.table.free() else { return false };
-        let turn = self.tally.begun;
+        let turn = self.turn;
+        self.turn += 1;
         self.tally.begun += 1;
         let begun = Stamp::at(now);
         let entry = self.table.slot_mut(slot);
