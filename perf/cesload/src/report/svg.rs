@@ -16,6 +16,14 @@ const COLOURS: usize = 5;
 /// Beyond this percentile a curve is about single packets.
 const PERCENTILE_MAX: f64 = 99.999;
 
+/// Labels within a power of ten.
+const ROUND: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
+
+/// The power of ten at or below a value above zero.
+fn decade(value: f64) -> f64 {
+    10f64.powf(value.log10().floor())
+}
+
 /// Which colour the series with this index has.
 pub fn colour(index: usize) -> usize {
     index % COLOURS
@@ -37,8 +45,13 @@ impl Ruler {
         let (low, high) = match axis.scale {
             _ if values.is_empty() => (0.0, 1.0),
             Scale::Linear => (0.0, if most > 0.0 { most * 1.05 } else { 1.0 }),
-            // Whole powers of ten around them.
-            Scale::Log => (10f64.powf(least.log10().floor()), 10f64.powf((most * 1.0001).log10().ceil())),
+            // Round numbers around them, with room above the largest.
+            Scale::Log => {
+                let above = ROUND.iter().map(|round| round * decade(most)).find(|round| *round > most * 1.05);
+                let below =
+                    ROUND.iter().rev().map(|round| round * decade(least)).find(|round| *round <= least);
+                (below.unwrap_or(decade(least)), above.unwrap_or(10.0 * decade(most)))
+            }
             Scale::Percentile => (0.0, PERCENTILE_MAX),
         };
         let scale = if values.is_empty() { Scale::Linear } else { axis.scale };
@@ -62,18 +75,20 @@ impl Ruler {
                 // 1, 2 or 5 times a power of ten, 4 to 9 of them.
                 let raw = (self.high - self.low) / 5.0;
                 let power = 10f64.powf(raw.log10().floor());
-                let step = power
-                    * [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| power * factor >= raw).unwrap_or(10.0);
+                let step = power * ROUND.into_iter().find(|factor| power * factor >= raw).unwrap_or(10.0);
                 (0..=9)
                     .map(|number| self.low + step * f64::from(number))
                     .take_while(|tick| *tick <= self.high)
                     .collect()
             }
             Scale::Log => {
-                let (low, high) = (self.low.log10().round() as i32, self.high.log10().round() as i32);
-                // At most 8 labels, however many decades.
-                let step = ((high - low) / 8 + 1) as usize;
-                (low..=high).step_by(step).map(|power| 10f64.powi(power)).collect()
+                let (low, high) = (self.low.log10().floor() as i32, self.high.log10().floor() as i32);
+                // Over few decades 1, 2 and 5 of each; over many at most 8 labels.
+                let rounds = if high - low <= 2 { &ROUND[..3] } else { &ROUND[..1] };
+                let decades = (low..=high).step_by(((high - low) / 8 + 1) as usize);
+                let all = decades.flat_map(|power| rounds.iter().map(move |round| round * 10f64.powi(power)));
+                // A little room for what powers of ten are not exactly.
+                all.filter(|tick| (self.low * 0.999..=self.high * 1.001).contains(tick)).collect()
             }
             Scale::Percentile => vec![0.0, 50.0, 90.0, 99.0, 99.9, 99.99, PERCENTILE_MAX],
         }

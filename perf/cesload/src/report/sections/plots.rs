@@ -125,18 +125,18 @@ pub fn search(findings: &throughput::Findings, trials: &[TrialRecord]) -> Vec<Pl
         Plot {
             title: "Loads in the order in which they were tried".to_owned(),
             x: Axis::new("trial", Scale::Linear),
-            y: Axis::new(unit, Scale::Linear),
+            y: Axis::new(unit, Scale::Log),
             series: in_order,
         },
         Plot {
             title: "Loss by load (the bottom line is no loss)".to_owned(),
-            x: Axis::new(unit, Scale::Linear),
+            x: Axis::new(unit, Scale::Log),
             y: Axis::new("loss, %", Scale::Log),
             series: lost,
         },
         Plot {
             title: "Length of trials by load".to_owned(),
-            x: Axis::new(unit, Scale::Linear),
+            x: Axis::new(unit, Scale::Log),
             y: Axis::new("seconds", Scale::Linear),
             series: longest,
         },
