@@ -72,15 +72,14 @@ pub fn text(first: &Run, second: &Run) -> String {
         let alike = (1.0 / CALIBRATION_FACTOR..=CALIBRATION_FACTOR).contains(&factor);
         incomparable |= !alike;
         lines.push(format!(
-            "{:<52} {:>13} {:>13} {:>8.3} {:>8.3} {:>7.3} {}{}",
+            "{:<52} {:>13} {:>13} {:>8.3} {:>8.3} {:>7.3} {}",
             key.to_string(),
             spread(&a.cycles_per_packet),
             spread(&b.cycles_per_packet),
             ra.median,
             rb.median,
             rb.median / ra.median.max(f64::MIN_POSITIVE),
-            Outcome::of(ra, rb).text(),
-            if alike { "" } else { " *" }
+            if alike { Outcome::of(ra, rb).text() } else { "packets not alike *" }
         ));
     }
     for a in &first.negotiations {
@@ -173,6 +172,6 @@ mod tests {
         );
         assert!(!text.contains('*'));
         let busy = run("three", vec![report("ces-egress", 1.1, 90.0)]);
-        assert!(super::text(&first, &busy).contains("faster *"), "{text}");
+        assert!(super::text(&first, &busy).contains("packets not alike *"), "{text}");
     }
 }

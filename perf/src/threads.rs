@@ -266,7 +266,8 @@ impl<F: Slot + Send> Thread<'_, F> {
     fn wait_for_others(&self) {
         let mine = self.common.done[self.number].load(Ordering::Relaxed);
         while self.common.done.iter().any(|done| done.load(Ordering::Acquire) + AHEAD < mine) {
-            std::hint::spin_loop();
+            // Where there are fewer cores than threads, the others want this one.
+            std::thread::yield_now();
         }
     }
 
