@@ -1,0 +1,92 @@
+//! Sessions of the built program over shared memory, through a wire in another process. No time is asserted.
+
+mod bench;
+
+use bench::{Bench, cesload, json};
+
+/// Sessions of both kinds; what is not answered is sent again often enough to come through any of the wires here.
+fn profile(bench: &Bench) -> std::path::PathBuf {
+    let ports = format!(
+        "[[port]]\nname = \"left\"\ndevice = \"{}\"\n[[port]]\nname = \"right\"\ndevice = \"{}\"\n",
+        bench.memif(0, "client"),
+        bench.memif(1, "client")
+    );
+    let sessions = ["tcp", "udp"].map(|protocol| {
+        format!(
+            r#"
+[[session]]
+name = "{protocol}"
+from = "left"
+to = "right"
+protocol = "{protocol}"
+client = "10.1.0.1-10.1.0.8"
+client_port = "{}"
+server = "10.2.0.1-10.2.0.3"
+server_port = 80
+requests = 2
+response_size = 1518
+timeout_ms = 200
+retries = 20
+"#,
+            if protocol == "tcp" { "1000-1999" } else { "2000-2999" }
+        )
+    });
+    bench.write("sessions.toml", &format!("[memory]\nmib = 64\n{ports}{}", sessions.concat()))
+}
+
+/// Runs `cesload` with these words behind the profile; its report.
+fn report(bench: &Bench, mode: &str, words: &str) -> serde_json::Value {
+    let file = bench.directory.join("found.json");
+    let output = cesload()
+        .arg(mode)
+        .arg(profile(bench))
+        .args(words.split_whitespace())
+        .args(["--quiet", "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    json(&file)
+}
+
+#[test]
+fn sessions_over_a_clean_wire_complete() {
+    let bench = Bench::new("sessions");
+    let _wire = bench.wire(&[]);
+    let found = report(&bench, "rate", "--rate 2000 --seconds 0.5");
+    let result = &found["result"];
+    assert!(result["sent"].as_u64() > Some(0), "{result}");
+    assert_eq!(result["received"], result["sent"], "{found}");
+}
+
+#[test]
+fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
+    let bench = Bench::new("sessions-lossy");
+    let _wire = bench.wire(&[
+        "--drop-every",
+        "100",
+        "--duplicate-every",
+        "37",
+        "--reorder-every",
+        "23",
+        "--delay-us",
+        "100",
+    ]);
+    let found = report(&bench, "rate", "--rate 2000 --seconds 1");
+    let result = &found["result"];
+    assert!(result["sent"].as_u64() > Some(0), "{result}");
+    assert_eq!(result["received"], result["sent"], "{found}");
+    assert!(result["duplicated"].as_u64() > Some(0), "{found}");
+    assert!(found["notes"].to_string().contains("were sent again after a timeout"), "{found}");
+}
+
+#[test]
+fn ladder_is_climbed_through_a_wire() {
+    let bench = Bench::new("sessions-ladder");
+    let _wire = bench.wire(&[]);
+    let found = report(&bench, "sessions", "--ladder 100,1000,100000 --hold-seconds 0.2 --rate 5000");
+    let result = &found["result"];
+    assert_eq!((&result["held"], &result["sessions_max"]), (&1000.into(), &16_000.into()), "{found}");
+    assert_eq!(result["beyond_profile"], serde_json::json!([100_000]));
+}
