@@ -71,6 +71,8 @@ fn role() {
         "generator" => generator(&directory, Some(RATE), SENDING, 0),
         "prober" => generator(&directory, Some(RATE), SENDING, 1000),
         "flood" => generator(&directory, Some(1e9), SENDING, 0),
+        "answerer" => answerer(&directory),
+        "asker" => asker(&directory),
         "lonely" => lonely(&directory),
         "endless" => generator(&directory, Some(RATE), Duration::from_mins(1), 0),
         other => panic!("no role {other}"),
@@ -117,6 +119,39 @@ fn generator(directory: &Path, rate: Option<f64>, sending: Duration, probes: u32
         }
     };
     say_trial(&trial);
+}
+
+/// Addresses of the two that find each other by ARP.
+const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+
+/// One port, that is `gateway`'s or looks for it.
+fn one_port(directory: &Path, role: &str, own: &str, further: &str) -> Profile {
+    let device =
+        format!("net_memif0,role={role},socket-abstract=no,socket={}", directory.join("s").display());
+    let text = format!(
+        "[memory]\nmib = 64\n[[port]]\nname = \"only\"\ndevice = \"{device}\"\nmac = \"02:00:00:00:00:{own}\"\n{further}\n\
+         [[stream]]\nname = \"own\"\nfrom = \"only\"\nto = \"only\"\nsize = 64\nsource = \"192.0.2.1\"\n\
+         destination = \"192.0.2.9\"\n"
+    );
+    profile::parse("test.toml", &text, Path::new(""), &[]).expect("the profile is right")
+}
+
+/// Sends a little for a while, and answers for a network meanwhile.
+fn answerer(directory: &Path) {
+    let profile = one_port(directory, "server", "0a", "answers_for = [\"192.0.2.0/24\"]");
+    let ports = port::open(&profile, &mut |_| ()).expect("the asker comes");
+    let mut engine = DpdkEngine::over(&profile, ports).expect("there is memory for one flow");
+    let _ = engine.run(Some(10.0), Duration::from_mins(1), &mut |_| Watch::Continue);
+}
+
+/// Asks for its gateway.
+fn asker(directory: &Path) {
+    let [own, gateway] = ADDRESSES;
+    let further = format!("address = \"{own}\"\ngateway = \"{gateway}\"\nanswers_for = [\"192.0.2.0/24\"]");
+    match port::open(&one_port(directory, "client", "0b", &further), &mut |_| ()) {
+        Ok(ports) => say("peer", format!("{:?}", ports.ports[0].peer)),
+        Err(error) => say("error", error),
+    }
 }
 
 /// Waits for a peer that never comes.
@@ -295,6 +330,15 @@ fn a_peer_that_leaves_is_an_error_with_what_was_measured() {
         "{said:?}"
     );
     assert!(said["received"].parse::<u64>().is_ok_and(|received| received > 0), "{said:?}");
+}
+
+#[test]
+fn a_gateway_is_found_by_arp_and_answers_while_it_sends() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = Directory::new("arp");
+    let _answerer = Role::start("answerer", &directory);
+    let said = Role::start("asker", &directory).listen("");
+    assert_eq!(said.get("peer").map(String::as_str), Some("Some([2, 0, 0, 0, 0, 10])"), "{said:?}");
 }
 
 #[test]

@@ -3,14 +3,16 @@
 //! The payload is zeroes, so that a checksum is that of the headers, prepared once, and of what differs.
 
 use super::signature::{self, Signature};
+use crate::port::frames::Blank;
 use crate::profile::Protocol;
 use crate::profile::traffic::Shape;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::checksum::{self, Sum};
 use ces_dataplane::wire::{Wire, ethernet, geneve, gre, ipv4, tcp, udp, vxlan};
 
-/// The longest headers: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, Ethernet 14, IPv4 20, TCP 20.
-const HEADERS_MAX: usize = 108;
+/// Bytes of a template: the longest headers (Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, Ethernet 14, IPv4 20,
+/// TCP 20 = 108) and zeroes, so that the shortest packets are one copy.
+const IMAGE: usize = 128;
 /// The smallest frame without its FCS (IEEE 802.3 §4.4.2).
 const FRAME_MIN: usize = 60;
 /// Source ports of tunnel packets are dynamic ones (RFC 7348 §5, RFC 8926 §3.3).
@@ -58,8 +60,9 @@ struct Outer {
 /// Headers of one shape.
 #[derive(Clone, Debug)]
 pub struct Template {
-    headers: [u8; HEADERS_MAX],
-    /// Bytes of `headers` in use.
+    /// The headers, and zeroes behind them.
+    image: [u8; IMAGE],
+    /// Bytes of the headers.
     length: usize,
     /// Where the hosts' IPv4 header begins.
     ip: usize,
@@ -74,7 +77,7 @@ pub struct Template {
 impl Template {
     /// The template of a shape.
     pub fn new(link: &Link, shape: &Shape) -> Self {
-        let mut headers = [0; HEADERS_MAX];
+        let mut headers = [0; IMAGE];
         let ethernet = ethernet::Header {
             destination: link.destination,
             source: link.source,
@@ -138,20 +141,34 @@ impl Template {
         };
         let length = l4 + l4_length;
         let l4_sum = checksum::pseudo(0, 0, shape.protocol.number(), 0).bytes(&headers[l4..length]).0;
-        Self { headers, length, ip, protocol: shape.protocol, ip_sum, l4_sum, outer }
+        Self { image: headers, length, ip, protocol: shape.protocol, ip_sum, l4_sum, outer }
     }
 
     /// Bytes of the frame, without FCS, whose hosts' packet has `total` bytes.
     #[inline(always)]
-    pub fn frame_length(&self, total: u16) -> usize {
+    fn frame_length(&self, total: u16) -> usize {
         (self.ip + usize::from(total)).max(FRAME_MIN)
     }
 
-    /// Writes a packet of `total` bytes, with its tunnel if it has one, into a frame of zeroes of [`Self::frame_length`].
+    /// Makes a frame a packet whose hosts' packet has `total` bytes. Returns the frame's length, without FCS.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], total: u16, tuple: &Tuple, signature: &Signature) {
-        let Some(head) = frame.get_mut(..self.length) else { return };
-        head.copy_from_slice(&self.headers[..self.length]);
+    pub fn write<F: Blank>(&self, frame: &mut F, total: u16, tuple: &Tuple, signature: &Signature) -> usize {
+        let length = self.frame_length(total);
+        if let Some(image) = self.image.get(..length) {
+            frame.copy(image);
+        } else {
+            frame.blank(length);
+            if let Some(head) = frame.data_mut().get_mut(..self.length) {
+                head.copy_from_slice(&self.image[..self.length]);
+            }
+        }
+        self.complete(frame.data_mut(), total, tuple, signature);
+        length
+    }
+
+    /// Writes what differs between packets.
+    #[inline(always)]
+    fn complete(&self, frame: &mut [u8], total: u16, tuple: &Tuple, signature: &Signature) {
         if let Some(outer) = &self.outer {
             self.write_outer(outer, frame, total, tuple);
         }
@@ -169,16 +186,13 @@ impl Template {
         head[20..22].copy_from_slice(&tuple.source_port.to_be_bytes());
         head[22..24].copy_from_slice(&tuple.destination_port.to_be_bytes());
         let l4_length = total - ipv4::LENGTH as u16;
-        let signature_sum = {
-            let sum = signature.sum().fold();
-            // It begins at an odd byte if it ends at one.
-            if total & 1 == 1 { sum.swap_bytes() } else { sum }
-        };
-        let sum = Sum(self.l4_sum + addresses)
+        let sum = signature.sum();
+        // It begins at an odd byte if it ends at one.
+        let sum = if total & 1 == 1 { Sum(0).word(sum.fold().swap_bytes()) } else { sum };
+        let sum = Sum(self.l4_sum + addresses + sum.0)
             .word(tuple.source_port)
             .word(tuple.destination_port)
-            .word(l4_length)
-            .word(signature_sum);
+            .word(l4_length);
         match self.protocol {
             Protocol::Udp => {
                 // The length stands in the header as well as in the pseudo header.
@@ -240,6 +254,7 @@ mod tests {
     use super::super::signature::{Found, find};
     use super::*;
     use crate::profile::traffic;
+    use ces_dataplane::frame::{Frame, MemoryFrame};
     use ces_dataplane::tunnel;
     use proptest::prelude::*;
 
@@ -273,12 +288,14 @@ mod tests {
             let tuple = Tuple { source, destination, source_port, destination_port };
             let signature = Signature { trial, flow, sequence, time_ns };
             let total = super::super::shortest(shape.protocol) + extra;
-            let mut frame = vec![0; template.frame_length(total)];
-            template.write(&mut frame, total, &tuple, &signature);
+            let mut frame = MemoryFrame::new(&[0xa5; 300]);
+            let length = template.write(&mut frame, total, &tuple, &signature);
+            prop_assert_eq!(length, frame.data().len());
+            let frame = frame.data();
 
             let overhead = shape.outer.map_or(0, |outer| tunnel::overhead(outer.encapsulation));
-            prop_assert_eq!(find(&frame), Found::Ours(signature, total + overhead));
-            let ethernet = ethernet::Header::parse(&frame).unwrap();
+            prop_assert_eq!(find(frame), Found::Ours(signature, total + overhead));
+            let ethernet = ethernet::Header::parse(frame).unwrap();
             prop_assert_eq!((ethernet.vlan, ethernet.ethertype), (vlan, ethernet::IPV4));
             let outermost = ipv4::Header::parse(&frame[ethernet.length()..]).unwrap();
             prop_assert_eq!((outermost.tos, outermost.ttl, outermost.total_length), (0x2e, 9, total + overhead));

@@ -9,6 +9,9 @@ use dpdk::{Mbuf, Mempool};
 pub trait Blank: Frame {
     /// Makes it `length` zeroes; `false` if there is no room for so many.
     fn blank(&mut self, length: usize) -> bool;
+
+    /// Makes it these bytes; `false` if there is no room for so many.
+    fn copy(&mut self, bytes: &[u8]) -> bool;
 }
 
 impl Blank for Mbuf {
@@ -16,6 +19,11 @@ impl Blank for Mbuf {
     fn blank(&mut self, length: usize) -> bool {
         self.trim(self.len());
         self.append(length)
+    }
+
+    #[inline(always)]
+    fn copy(&mut self, bytes: &[u8]) -> bool {
+        self.copy_from(bytes)
     }
 }
 
@@ -25,6 +33,11 @@ impl Blank for MemoryFrame {
         let fits = self.extend(length);
         self.data_mut().fill(0);
         fits
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> bool {
+        self.reset(bytes);
+        self.data().len() == bytes.len()
     }
 }
 

@@ -200,10 +200,8 @@ impl Sender {
             let signature = Signature { trial, flow: self.first.1 + index, sequence: flow.sequence, time_ns };
             flow.sequence = flow.sequence.wrapping_add(1);
             let Some(template) = self.templates.get(flow.shape as usize) else { continue };
-            let length = template.frame_length(total);
-            frame.blank(length);
-            template.write(frame.data_mut(), total, &flow.tuple, &signature);
-            bytes += length as u64 + u64::from(crate::profile::size::FCS);
+            bytes += template.write(frame, total, &flow.tuple, &signature) as u64
+                + u64::from(crate::profile::size::FCS);
         }
         (probe, bytes)
     }
@@ -249,9 +247,6 @@ impl Sender {
         let template = &self.templates[flow.shape as usize];
         let signature =
             Signature { trial, flow: self.first_probe + probe.flow, sequence: probe.sequence, time_ns };
-        let length = template.frame_length(total);
-        frame.blank(length);
-        template.write(frame.data_mut(), total, &flow.tuple, &signature);
-        length as u64 + u64::from(crate::profile::size::FCS)
+        template.write(frame, total, &flow.tuple, &signature) as u64 + u64::from(crate::profile::size::FCS)
     }
 }
