@@ -3,7 +3,7 @@
 //! Read in this order: [`config`] (what can be said), [`daemon`] (how it starts, its loop), [`fleet`] (the workers seen from
 //! here), then whom the loop serves: [`datagram`] and [`dns_tcp`] (questions), [`upstream`] (resolvers), [`peering`] and
 //! [`tls`] (other gateways), [`tap`] and [`netlink`] (the kernel), [`admin`], [`metrics`] and [`log`] (the operator). What
-//! they share is small: [`stream`], [`slots`], [`tokens`].
+//! they share is small: [`inward`], [`stream`], [`slots`], [`tokens`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod datagram;
 pub mod dns_tcp;
 pub mod fleet;
+pub mod inward;
 pub mod log;
 pub mod metrics;
 pub mod netlink;

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     ("peer_restarted_with_its_state_gone", peer_restarted_with_its_state_gone),
     ("both_start_at_once", both_start_at_once),
     ("peer_killed_while_hosts_talk", peer_killed_while_hosts_talk),
+    ("killed_peer_is_found_again_without_a_query", killed_peer_is_found_again_without_a_query),
     ("name_while_the_peer_is_down_then_up", name_while_the_peer_is_down_then_up),
 ];
 
@@ -190,6 +191,18 @@ fn peer_killed_while_hosts_talk(lab: &Lab) {
     lab.start(Realm::B);
     assert!(eventually(|| works(lab, "a1", "www.b.demo")), "a killed gateway comes back\n{}", logs(lab));
     assert!(eventually(|| works(lab, "b1", "a1.a.demo")), "in both directions\n{}", logs(lab));
+}
+
+fn killed_peer_is_found_again_without_a_query(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let seen =
+        |lab: &Lab| ["peer up", "the peer restarted"].map(|line| lab.log(Realm::A).matches(line).count());
+    let [ups, ends] = seen(lab);
+    lab.kill(Realm::B);
+    lab.start(Realm::B);
+    // What B has lost is ended at A, so that the next packet of a1 is not sent into nothing.
+    assert!(eventually(|| matches!(seen(lab), [up, end] if up > ups && end > ends)), "{}", logs(lab));
 }
 
 fn name_while_the_peer_is_down_then_up(lab: &Lab) {

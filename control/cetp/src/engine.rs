@@ -14,6 +14,7 @@ mod hosts;
 mod inbound;
 mod peers;
 mod reason;
+mod revival;
 mod sessions;
 
 pub use api::*;
@@ -49,6 +50,7 @@ enum Timer {
     Negotiation(u64),
     C2c(PeerId),
     Action(u64),
+    Revival(PeerId),
 }
 
 /// The CETP engine of one gateway.
@@ -218,6 +220,7 @@ impl Engine {
                 Timer::Negotiation(id) => self.finish(realm, NegotiationId(id), Err(Failure::Silent), now),
                 Timer::C2c(peer) => self.peer_down(realm, peer, PeerDownReason::Expired, now),
                 Timer::Action(id) => self.action_done(id, ActionResult::Silent),
+                Timer::Revival(peer) => self.revive(peer, now),
             }
         }
         self.settle(realm, now);
@@ -380,6 +383,7 @@ impl Engine {
             Timer::Negotiation(id) => self.negotiation_due(id, at),
             Timer::C2c(peer) => self.c2c_due(peer, at),
             Timer::Action(id) => self.action_due(id, at),
+            Timer::Revival(peer) => self.revival_due(peer, at),
         }
     }
 

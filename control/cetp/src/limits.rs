@@ -26,6 +26,11 @@ pub struct Limits {
     pub block_s: u32,
     /// How long an endpoint that could not be reached is passed over.
     pub unreachable_s: u32,
+    /// How long after a peer is lost, with sessions standing, it is sought again; twice as long after each try that
+    /// fails. 0 = only when a name is asked for.
+    pub revive_ms: u32,
+    /// The longest time between two such tries.
+    pub revive_max_s: u32,
     /// How long a filter (host or domain) holds.
     pub filter_s: u32,
     /// Round trips of one negotiation.
@@ -89,6 +94,8 @@ impl Default for Limits {
             action_ms: 10_000,
             block_s: 60,
             unreachable_s: 30,
+            revive_ms: 1_000,
+            revive_max_s: 60,
             filter_s: 30,
             rounds: 2,
             pow_bits: 12,

@@ -17,23 +17,20 @@ use crate::config::Config;
 use crate::datagram::{Malformed, Path};
 use crate::dns_tcp::DnsTcp;
 use crate::fleet::Fleet;
+use crate::inward::Blocked;
 use crate::log::Limiter;
 use crate::metrics::families::Page;
 use crate::metrics::http::Http;
 use crate::netlink::Kernel;
-use crate::peering::{Peering, Upper};
+use crate::peering::Peering;
 use crate::slots::{Key, Slots};
 use crate::tap::Tap;
-use crate::upstream::{Answers, Upstream};
-use ces_cetp::engine::{ConnId, PeerIdentity};
+use crate::upstream::Upstream;
 use ces_dataplane::msg::PortId;
 use ces_dataplane::tag::TagCipher;
-use ces_dns::resolver::SocketKey;
 use ces_gateway::Gateway;
 use machine::Clock;
 use mio::net::UnixStream;
-use rustc_hash::FxHashSet;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Where a DNS query came from, and so where its answer goes.
@@ -58,17 +55,6 @@ struct Counters {
     sleeps: u64,
 }
 
-/// How long the list of blocked addresses is believed, in nanoseconds: the engine, which knows better, looks again after
-/// the handshake.
-const BLOCKED_NS: u64 = 200_000_000;
-
-/// The addresses that get no CETP connection, as of a moment ago.
-#[derive(Default)]
-struct Blocked {
-    addresses: FxHashSet<IpAddr>,
-    read: Option<u64>,
-}
-
 /// Lookups of hosts a second that queries may cause, and at once.
 const LOOKUPS_PER_S: u64 = 200;
 
@@ -89,50 +75,6 @@ impl Lookups {
         let taken = self.left > 0;
         self.left = self.left.saturating_sub(1);
         taken
-    }
-}
-
-/// The gateway's core as the CETP transport and the upstream sockets see it.
-struct Core<'a> {
-    gateway: &'a mut Gateway,
-    blocked: &'a mut Blocked,
-    now: u64,
-}
-
-impl Upper for Core<'_> {
-    fn is_blocked(&mut self, address: IpAddr) -> bool {
-        if self.blocked.read.is_none_or(|read| self.now.saturating_sub(read) >= BLOCKED_NS) {
-            self.blocked.read = Some(self.now);
-            self.blocked.addresses =
-                self.gateway.blocks(self.now).into_iter().map(|block| block.addr).collect();
-        }
-        self.blocked.addresses.contains(&address)
-    }
-
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
-        self.gateway.handle_cetp_connected(conn, identity, local, remote, self.now);
-    }
-
-    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
-        self.gateway.handle_cetp_accepted(identity, local, remote, self.now).ok()
-    }
-
-    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.gateway.handle_cetp_received(conn, bytes, self.now);
-    }
-
-    fn closed(&mut self, conn: ConnId) {
-        self.gateway.handle_cetp_closed(conn, self.now);
-    }
-}
-
-impl Answers for Core<'_> {
-    fn answered(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8]) {
-        self.gateway.handle_upstream(server, socket, bytes, self.now);
-    }
-
-    fn unreachable(&mut self, server: SocketAddr, socket: SocketKey) {
-        self.gateway.handle_upstream_unreachable(server, socket, self.now);
     }
 }
 

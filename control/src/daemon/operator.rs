@@ -152,11 +152,11 @@ impl Daemon {
             }
             Request::BlockAddress { address, seconds } => {
                 self.gateway.block_address(address, seconds, now);
-                self.blocked.read = None;
+                self.blocked.look_again();
                 Response::Ok(json!(format!("{address} is blocked for {seconds} s")))
             }
             Request::UnblockAddress { address } => {
-                self.blocked.read = None;
+                self.blocked.look_again();
                 let unblocked = self.gateway.unblock_address(address);
                 done(unblocked, format!("{address} may connect again"), format!("{address} was not blocked"))
             }

@@ -5,8 +5,9 @@
 //! until a socket, a timer or the bell; so an idle gateway costs nothing, the first query of a quiet hour waits for one
 //! wake-up, and the workers make no system call for a loop that is awake.
 
-use super::{Core, Daemon, Origin, start};
+use super::{Daemon, Origin, start};
 use crate::datagram;
+use crate::inward::Core;
 use crate::netlink::table::{Change, NextHop};
 use crate::slots::Key;
 use crate::tokens::Owner;

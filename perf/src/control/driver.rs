@@ -2,16 +2,16 @@
 
 use crate::control::node::{Cetp, Node};
 use crate::control::realms::{Shape, Side};
-use ces_cetp::engine::{ConnId, PeerIdentity, Proto};
-use ces_control::peering::{self, Peering, PeeringLimits, Upper};
+use ces_cetp::engine::Proto;
+use ces_control::inward::{Blocked, Core};
+use ces_control::peering::{self, Peering, PeeringLimits};
 use ces_control::slots::Key;
 use ces_control::tls::Credentials;
 use ces_control::tokens::Owner;
-use ces_gateway::Gateway;
 use machine::Clock;
 use mio::{Events, Poll};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Events taken in one turn.
@@ -29,38 +29,11 @@ pub struct Driver {
     clock: Clock,
     /// When the transport's own deadlines were last looked at.
     looked: u64,
+    blocked: Blocked,
 }
 
 /// How often the transport's deadlines are looked at, in nanoseconds.
 const LOOK_NS: u64 = 100_000_000;
-
-/// The gateway as the transport sees it.
-struct Above<'a> {
-    gateway: &'a mut Gateway,
-    now: u64,
-}
-
-impl Upper for Above<'_> {
-    fn is_blocked(&mut self, _: IpAddr) -> bool {
-        false
-    }
-
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
-        self.gateway.handle_cetp_connected(conn, identity, local, remote, self.now);
-    }
-
-    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
-        self.gateway.handle_cetp_accepted(identity, local, remote, self.now).ok()
-    }
-
-    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.gateway.handle_cetp_received(conn, bytes, self.now);
-    }
-
-    fn closed(&mut self, conn: ConnId) {
-        self.gateway.handle_cetp_closed(conn, self.now);
-    }
-}
 
 /// A port that is free now.
 pub fn free_port(side: Side) -> Result<u16, String> {
@@ -96,6 +69,7 @@ impl Driver {
             events: Events::with_capacity(EVENTS),
             clock,
             looked: 0,
+            blocked: Blocked::default(),
         })
     }
 
@@ -119,19 +93,19 @@ impl Driver {
         let now = self.clock.now();
         self.node.pump(now);
         while let Some(wish) = self.node.cetp.pop_front() {
-            let mut above = Above { gateway: &mut self.node.gateway, now };
+            let mut core = Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now };
             match wish {
                 Cetp::Connect(conn, endpoint, ces_id) => {
-                    self.peering.connect(conn, &endpoint, &ces_id, &mut above, now);
+                    self.peering.connect(conn, &endpoint, &ces_id, &mut core, now);
                 }
-                Cetp::Send(conn, bytes) => self.peering.send(conn, &bytes, &mut above),
+                Cetp::Send(conn, bytes) => self.peering.send(conn, &bytes, &mut core),
                 Cetp::Close(conn) => self.peering.close(conn, now),
             }
             self.node.pump(now);
         }
         // The transport sends what it took only now: many messages in one segment.
-        let mut above = Above { gateway: &mut self.node.gateway, now };
-        if self.peering.flush(&mut above) {
+        let mut core = Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now };
+        if self.peering.flush(&mut core) {
             self.node.pump(now);
         }
     }
@@ -140,7 +114,11 @@ impl Driver {
     /// deadline, and takes what came.
     pub fn turn(&mut self, wait: bool) -> Result<(), String> {
         let now = self.clock.now();
-        while self.peering.flush(&mut Above { gateway: &mut self.node.gateway, now }) {
+        while self.peering.flush(&mut Core {
+            gateway: &mut self.node.gateway,
+            blocked: &mut self.blocked,
+            now,
+        }) {
             self.settle();
         }
         let due = self.node.gateway.poll_timeout().map(|due| Duration::from_nanos(due.saturating_sub(now)));
@@ -151,20 +129,20 @@ impl Driver {
             _ => {}
         }
         let now = self.clock.now();
-        let mut above = Above { gateway: &mut self.node.gateway, now };
+        let mut core = Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now };
         for event in &self.events {
             match Owner::of(event.token()) {
                 Some((Owner::CetpListener, number)) => {
-                    self.peering.handle_listener(number as usize, &mut above, now);
+                    self.peering.handle_listener(number as usize, &mut core, now);
                 }
-                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut above),
+                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut core),
                 _ => {}
             }
         }
-        self.peering.handle_unread(&mut above);
+        self.peering.handle_unread(&mut core);
         if now.saturating_sub(self.looked) >= LOOK_NS {
             self.looked = now;
-            self.peering.handle_timeout(&mut above, now);
+            self.peering.handle_timeout(&mut core, now);
         }
         if self.node.gateway.poll_timeout().is_some_and(|due| due <= now) {
             self.node.gateway.handle_timeout(now);

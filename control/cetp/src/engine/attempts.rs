@@ -22,11 +22,22 @@ pub(super) struct Attempt {
     pub(super) conns: Vec<ConnId>,
     /// What the last connection that failed failed with.
     pub(super) last: Failure,
+    /// Whether it was begun because the peer was lost, and not for a name.
+    pub(super) is_revival: bool,
 }
 
 impl Engine {
     /// Opens connections to a peer, for C2C on the first that is up. One under way is joined.
     pub(super) fn start_attempt(&mut self, peer: PeerId, now: Nanos) -> Result<(), Failure> {
+        self.attempt(peer, false, now)
+    }
+
+    /// The same because the peer was lost: endpoints that did not answer are tried as well.
+    pub(super) fn start_revival(&mut self, peer: PeerId, now: Nanos) -> Result<(), Failure> {
+        self.attempt(peer, true, now)
+    }
+
+    fn attempt(&mut self, peer: PeerId, is_revival: bool, now: Nanos) -> Result<(), Failure> {
         let settings = self.settings.clone();
         let Some(entry) = self.peers.get(&peer) else { return Err(Failure::Cancelled) };
         if entry.attempt.is_some() {
@@ -41,7 +52,9 @@ impl Engine {
         endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));
         let mut seen = FxHashSet::default();
         endpoints.retain(|endpoint| seen.insert((endpoint.addr, endpoint.port)));
-        endpoints.retain(|endpoint| !self.unreachable.contains(&(endpoint.addr, endpoint.port), now));
+        endpoints.retain(|endpoint| {
+            is_revival || !self.unreachable.contains(&(endpoint.addr, endpoint.port), now)
+        });
         if endpoints.is_empty() {
             return Err(Failure::Unreachable);
         }
@@ -58,7 +71,8 @@ impl Engine {
         let conns =
             endpoints.into_iter().map(|endpoint| self.open(peer, ces_id.clone(), endpoint, now)).collect();
         if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.attempt = Some(Attempt { tag, round: 1, conn: None, conns, last: Failure::Unreachable });
+            let last = Failure::Unreachable;
+            entry.attempt = Some(Attempt { tag, round: 1, conn: None, conns, last, is_revival });
         }
         Ok(())
     }
@@ -219,7 +233,9 @@ impl Engine {
     /// No answer to a message of C2C.
     pub(super) fn c2c_silent(&mut self, realm: &mut dyn Realm, conn: ConnId, now: Nanos) {
         let Some(peer) = self.conns.get(&conn.0).and_then(|entry| entry.peer) else { return };
-        if let Some(Origin::Ours(endpoint)) = self.conns.get(&conn.0).map(|entry| &entry.origin) {
+        if let Some(Origin::Ours(endpoint)) = self.conns.get(&conn.0).map(|entry| &entry.origin)
+            && !self.is_only_revival(peer)
+        {
             let until = now + u64::from(self.settings.limits.unreachable_s) * S;
             self.unreachable.insert((endpoint.addr, endpoint.port), (), until, now);
         }
@@ -244,6 +260,7 @@ impl Engine {
         for id in waiting {
             self.finish(realm, id, Err(why), now);
         }
+        self.plan_revival(peer, now);
     }
 
     /// C2C starts anew on another connection of the attempt that is up.

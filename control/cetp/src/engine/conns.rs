@@ -347,6 +347,7 @@ impl Engine {
         if let Origin::Ours(endpoint) = &entry.origin
             && !entry.established
             && matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Identity)
+            && !entry.peer.is_some_and(|peer| self.is_only_revival(peer))
         {
             let until = now + u64::from(self.settings.limits.unreachable_s) * S;
             self.unreachable.insert((endpoint.addr, endpoint.port), (), until, now);

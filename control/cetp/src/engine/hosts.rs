@@ -141,7 +141,7 @@ impl Engine {
     pub(super) fn start_h2h(&mut self, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
         let Some(entry) = self.negotiations.get(&id.0) else { return };
         let pair = entry.pair.clone();
-        if let Some(kept) = self.living_session(&pair) {
+        if let Some(kept) = self.session_of(&pair) {
             // The peer was away and has not lost its state: what there was still stands.
             return self.finish(realm, id, Ok(kept), now);
         }
@@ -332,7 +332,7 @@ impl Engine {
                 .negotiations
                 .get(&id.0)
                 .filter(|_| is_away)
-                .and_then(|entry| self.living_session(&entry.pair));
+                .and_then(|entry| self.session_of(&entry.pair));
             result = kept.ok_or(why);
         }
         let Some(entry) = self.negotiations.remove(&id.0) else { return };

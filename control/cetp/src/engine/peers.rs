@@ -1,6 +1,7 @@
 //! Peer gateways: what is known of each, C2C while it is up, and what becomes of it when connections are lost.
 
 use super::attempts::Attempt;
+use super::revival::Revival;
 use super::{
     ActionResult, ConnId, DownReason, Encapsulation, Endpoint, Engine, Failure, Nanos, NegotiationId, Output,
     PeerDownReason, PeerSnapshot, Realm, Role, Timer, TunnelChoice,
@@ -57,6 +58,8 @@ pub(super) struct Peer {
     pub(super) epoch: u32,
     /// The tunnel ids that it last told, by encapsulation.
     pub(super) tunnel_ids: [Option<u32>; 3],
+    /// What is planned if it was lost.
+    pub(super) revival: Revival,
 }
 
 impl Peer {
@@ -106,6 +109,7 @@ impl Engine {
             owed: Vec::new(),
             epoch: 0,
             tunnel_ids: [None; 3],
+            revival: Revival::default(),
         };
         self.peers.insert(self.next_peer, peer);
         self.peer_ids.insert(ces_id.clone(), self.next_peer);
@@ -199,6 +203,7 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         entry.authenticated |= has_identity;
         entry.epoch = entry.epoch.wrapping_add(1);
+        entry.revival = Revival::default();
         let restarted = terms.changes(&entry.tunnel_ids);
         for (encapsulation, id) in terms.tunnel_ids() {
             entry.tunnel_ids[encapsulation as usize] = Some(id);
@@ -319,6 +324,7 @@ impl Engine {
             self.actions_failed(peer, ActionResult::PeerDown);
         }
         self.resume(realm, peer, (!all_lost).then_some(conn), now);
+        self.plan_revival(peer, now);
     }
 
     pub(super) fn c2c_due(&self, peer: PeerId, at: Nanos) -> bool {
@@ -351,6 +357,10 @@ impl Engine {
         }
         self.actions_failed(peer, ActionResult::PeerDown);
         self.resume(realm, peer, None, now);
+        // Who broke the rules is not sought.
+        if why != PeerDownReason::Abuse {
+            self.plan_revival(peer, now);
+        }
     }
 
     pub(super) fn peer_snapshot(&self, peer: &Peer, now: Nanos) -> PeerSnapshot {

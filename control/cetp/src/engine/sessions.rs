@@ -105,8 +105,8 @@ impl Engine {
             && self.sessions.len() < self.settings.limits.sessions as usize
     }
 
-    /// The session of a pair.
-    pub(super) fn living_session(&self, pair: &Pair) -> Option<Reservation> {
+    /// What stands for a pair: its session, whether or not C2C with the peer does.
+    pub(super) fn session_of(&self, pair: &Pair) -> Option<Reservation> {
         let tag = self.pairs.get(pair as &dyn PairRef)?.session?;
         Some(Reservation { tag, proxy: self.sessions.get(&tag)?.session.proxy })
     }
