@@ -107,10 +107,10 @@ fn nothing_is_allocated_for_sessions() {
     });
     let answers = vec![Answers::default(), Answers::default()];
     // Frames that are lost or answered by the name server do not come back to the pools.
-    let wires = Wires::new(vec![a, b], MemoryPool::new(20_000));
+    let wires = Wires::new(vec![a, b], 2, MemoryPool::new(20_000));
     let mut load = Load::new(wires, kinds.into(), answers);
     load.reset(1, false);
-    let name_server = (Wires::new(vec![server], MemoryPool::new(10_000)), cable);
+    let name_server = (Wires::new(vec![server], 1, MemoryPool::new(10_000)), cable);
     let mut network = Network { cables: [to_a, to_b], name_server, count: 0 };
     let mut now = 1 << 30;
     let mut run = |turns: u32| {

@@ -101,7 +101,7 @@ impl Engine {
                 .map_err(|error| SessionError::Memory { name, sessions, error })?;
             kinds.push(Kind { client, server, weight: placed.weight, credit: 0.0 });
         }
-        let wires = Wires::new(thread.io.ports, thread.io.pool);
+        let wires = Wires::new(thread.io.ports, ports.len(), thread.io.pool);
         Ok(Self {
             eal,
             ports,

@@ -111,8 +111,8 @@ impl<P: Port, Q: Pool<Frame = P::Frame>> Load<P, Q> {
     /// Receives, answers, sends again what was not answered, and sends.
     pub fn turn(&mut self, now: Nanos) {
         self.busy = false;
-        for port in 0..self.wires.ports() {
-            self.receive(port, now);
+        for pair in 0..self.wires.pairs() {
+            self.receive(pair, now);
         }
         for kind in &mut self.kinds {
             kind.client.expire(BURST, now, &mut self.wires);
@@ -120,8 +120,9 @@ impl<P: Port, Q: Pool<Frame = P::Frame>> Load<P, Q> {
         self.wires.flush();
     }
 
-    fn receive(&mut self, port: usize, now: Nanos) {
-        self.wires.receive(port, &mut self.received);
+    fn receive(&mut self, pair: usize, now: Nanos) {
+        let port = self.wires.port_of(pair);
+        self.wires.receive(pair, &mut self.received);
         self.busy |= self.received.len() == BURST;
         for frame in &self.received {
             frame.prefetch();

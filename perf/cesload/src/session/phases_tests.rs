@@ -33,7 +33,7 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
         })
         .collect();
     let answers = vec![Answers::default(), Answers::default()];
-    let mut load = Load::new(Wires::new(vec![a, b], MemoryPool::new(4096)), kinds, answers);
+    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(4096)), kinds, answers);
     load.reset(9, false);
     (load, [to_a, to_b])
 }
@@ -191,4 +191,38 @@ fn forgotten_sessions_are_not_alive() {
     assert_eq!(climb.opened, 400);
     assert_eq!(climb.alive, 300);
     assert_eq!(climb.holding.tallies[0].failed[Cause::NoResponse as usize], 100);
+}
+
+#[test]
+fn further_queues_are_listened_on() {
+    // What is for the clients comes at the third queue pair: the second of port 0.
+    let plan = many(Transport::Tcp, 1);
+    let ((a, mut at_a), (b, mut at_b)) = (memory::port(1024), memory::port(1024));
+    let (c, mut at_c) = memory::port(1024);
+    let link =
+        ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
+    let kind = Kind {
+        server: Server::new(&plan, 1, link, 4),
+        client: Client::new(plan, 0, link, 3).unwrap(),
+        weight: 1.0,
+        credit: 0.0,
+    };
+    let wires = Wires::new(vec![a, b, c], 2, MemoryPool::new(4096));
+    let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()]);
+    load.reset(9, false);
+    let mut now = 1 << 30;
+    let clock = || {
+        now += 1000;
+        while let Some(frame) = at_a.receive() {
+            at_b.send(frame).unwrap();
+        }
+        while let Some(frame) = at_b.receive() {
+            at_c.send(frame).unwrap();
+        }
+        assert!(at_c.receive().is_none(), "it is only listened on");
+        now
+    };
+    let gauge = Gauge::default();
+    let phase = Work::new(&mut load, clock, &gauge, 64).run(Some(100_000.0), 1_000_000);
+    assert_eq!((phase.tallies[0].begun, phase.tallies[0].completed, phase.foreign), (100, 100, 0));
 }

@@ -9,21 +9,28 @@ const QUEUE: usize = 256;
 
 /// Ports, the pool of their frames, and what waits for them.
 pub struct Wires<P: Port, Q> {
+    /// The first queue pair of each port; behind them, further ones in the same order, which are only listened on.
     ports: Vec<P>,
     pool: Q,
     queues: Vec<Vec<P::Frame>>,
 }
 
 impl<P: Port, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
-    /// These ports, with fresh frames from this pool.
-    pub fn new(ports: Vec<P>, pool: Q) -> Self {
-        let queues = ports.iter().map(|_| Vec::with_capacity(QUEUE)).collect();
-        Self { ports, pool, queues }
+    /// So many ports, with fresh frames from this pool. What is in `pairs` behind the first queue pair of each port is only
+    /// listened on, and belongs to the ports in the same order.
+    pub fn new(pairs: Vec<P>, ports: usize, pool: Q) -> Self {
+        let queues = (0..ports).map(|_| Vec::with_capacity(QUEUE)).collect();
+        Self { ports: pairs, pool, queues }
     }
 
-    /// How many ports there are.
-    pub fn ports(&self) -> usize {
+    /// How many queue pairs there are to listen on.
+    pub fn pairs(&self) -> usize {
         self.ports.len()
+    }
+
+    /// The port that a queue pair belongs to.
+    pub fn port_of(&self, pair: usize) -> usize {
+        pair % self.queues.len().max(1)
     }
 
     /// Whether a port takes more than what answers need: nothing new is begun while it does not.
@@ -32,8 +39,8 @@ impl<P: Port, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
     }
 
     /// Receives into `frames` as many as it has room for.
-    pub fn receive(&mut self, port: usize, frames: &mut Vec<P::Frame>) {
-        self.ports[port].rx_burst(frames);
+    pub fn receive(&mut self, pair: usize, frames: &mut Vec<P::Frame>) {
+        self.ports[pair].rx_burst(frames);
     }
 
     /// Sends a received frame by a port.
