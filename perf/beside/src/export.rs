@@ -1,6 +1,8 @@
 //! The bindings of a realm as `cesctl --json show bindings` prints them, for a generator that makes their packets.
 
+use crate::frame;
 use crate::realm::Realm;
+use ces_dataplane::io::pcap::Writer;
 use ces_gateway::snapshot::{BindingSnapshot, Role, TunnelSnapshot};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -55,19 +57,24 @@ pub fn bindings(realm: &Realm) -> Vec<BindingSnapshot> {
         .collect()
 }
 
-/// Writes them to a file; without `tunnelled` as if they needed no tunnel, so that a generator expects their packets back
-/// as long as they were.
-pub fn write(realm: &Realm, tunnelled: bool, file: &Path) -> Result<(), String> {
-    let mut bindings = bindings(realm);
-    if !tunnelled {
-        for binding in &mut bindings {
-            binding.tunnel = None;
-        }
-    }
+/// Writes them to a file.
+pub fn write(realm: &Realm, file: &Path) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", file.display());
     let mut out = BufWriter::new(std::fs::File::create(file).map_err(|error| failed(&error))?);
-    serde_json::to_writer(&mut out, &bindings).map_err(|error| failed(&error))?;
+    serde_json::to_writer(&mut out, &bindings(realm)).map_err(|error| failed(&error))?;
     out.flush().map_err(|error| failed(&error))
+}
+
+/// Writes a capture with one packet of each binding's host, in frames of this size: the flows for devices that make no
+/// tunnel packets of them.
+pub fn write_capture(realm: &Realm, size: u16, file: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
+    let out = BufWriter::new(std::fs::File::create(file).map_err(failed)?);
+    let mut capture = Writer::new(out).map_err(failed)?;
+    for entry in 0..realm.len() {
+        capture.write(0, &frame::sized(realm, entry, size)).map_err(failed)?;
+    }
+    capture.finish().and_then(|mut out| out.flush()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Task {
         }
     }
 
+    /// Whether there is a tunnel on one side.
+    pub fn is_tunnelled(self) -> bool {
+        matches!(self, Self::Egress | Self::Ingress)
+    }
+
     /// As it stands in the table.
     pub fn label(self) -> &'static str {
         match self {
@@ -71,11 +76,11 @@ pub fn packet(realm: &Realm, entry: u32, way: Way) -> Vec<u8> {
     let pair = realm.pair(entry);
     match way {
         Way::Egress | Way::Local => {
-            link(pair.host_mac, realm.inside_mac(), &datagram(pair.host, pair.proxy, entry))
+            link(pair.host_mac, realm.inside_mac(), &datagram(pair.host, pair.proxy, entry, PAYLOAD))
         }
         Way::Ingress => {
             let tunnel = realm.tunnels()[usize::from(pair.tunnel)];
-            let inner = link([0; 6], [0; 6], &datagram(pair.remote_tag, pair.tag, entry));
+            let inner = link([0; 6], [0; 6], &datagram(pair.remote_tag, pair.tag, entry, PAYLOAD));
             let mut body = vec![0; vxlan::LENGTH];
             vxlan::Header { id: tunnel.id_in }.emit(&mut body);
             body.extend(inner);
@@ -86,8 +91,19 @@ pub fn packet(realm: &Realm, entry: u32, way: Way) -> Vec<u8> {
     }
 }
 
-fn datagram(source: Ipv4Addr, destination: Ipv4Addr, entry: u32) -> Vec<u8> {
-    let mut payload = [0; PAYLOAD];
+/// The packet of a host in a frame of this size, its FCS counted though it is not there.
+pub fn sized(realm: &Realm, entry: u32, size: u16) -> Vec<u8> {
+    let pair = realm.pair(entry);
+    let headers = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + FCS;
+    let payload = usize::from(size).saturating_sub(headers).max(PAYLOAD);
+    link(pair.host_mac, realm.inside_mac(), &datagram(pair.host, pair.proxy, entry, payload))
+}
+
+/// Bytes of the frame check sequence.
+const FCS: usize = 4;
+
+fn datagram(source: Ipv4Addr, destination: Ipv4Addr, entry: u32, length: usize) -> Vec<u8> {
+    let mut payload = vec![0; length];
     payload[..4].copy_from_slice(&MARK.to_be_bytes());
     payload[4..8].copy_from_slice(&entry.to_be_bytes());
     // Spread, so that hashes over ports see what they would see of real hosts.
@@ -251,6 +267,13 @@ mod tests {
         assert_eq!((seen.source, seen.destination), (pair.remote_tag, pair.tag));
         let tunnel = realm.tunnels()[usize::from(pair.tunnel)];
         assert_eq!(seen.outer, Some((tunnel.remote, tunnel.local, tunnel.id_in)));
+    }
+
+    #[test]
+    fn sizes_count_the_fcs() {
+        assert_eq!(sized(&realm(), 1, 64), packet(&realm(), 1, Way::Egress));
+        assert_eq!(sized(&realm(), 1, 512).len(), 508);
+        assert!(read(&sized(&realm(), 1, 512)).unwrap().is_ok());
     }
 
     #[test]

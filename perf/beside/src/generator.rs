@@ -2,7 +2,6 @@
 
 use crate::frame::Task;
 use crate::process::{Line, Place};
-use ces_perf::realm::Way;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,8 +42,8 @@ pub struct Load<'a> {
     pub trial_seconds: f64,
     /// Bytes of each frame with its FCS, without the tunnel's headers.
     pub size: u16,
-    /// The bindings, as a file.
-    pub bindings: &'a Path,
+    /// The bindings, or a capture of their hosts' packets, as a file.
+    pub flows: &'a Path,
     /// Queue pairs of each port.
     pub queues: u16,
     /// Whether packet memory comes from huge pages.
@@ -75,7 +74,17 @@ pub struct Macs<'a> {
 pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: usize) -> String {
     let (from, to) = task.ports();
     let [from, to] = [from, to].map(|port| ["inside", "outside"][port]);
-    let direction = if task.way() == Way::Ingress { "ingress" } else { "egress" };
+    let flows = load.flows.display().to_string();
+    let flows = match task {
+        Task::Egress | Task::Ingress => {
+            format!(
+                "size = {}\n\n[stream.ces]\nbindings = {flows:?}\ndirection = {:?}\n",
+                load.size,
+                task.label()
+            )
+        }
+        _ => format!("pcap = {flows:?}\n"),
+    };
     let port = |number: usize, name: &str| {
         format!(
             "[[port]]\nname = {name:?}\ndevice = {:?}\nmac = {:?}\npeer_mac = {:?}\n\n",
@@ -84,14 +93,12 @@ pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: u
     };
     format!(
         "[memory]\nhuge_pages = {}\nmib = {MEMORY_MIB}\n\n[generator]\ncores = [{core}]\nqueues = {}\n\n{}{}[[stream]]\nname = {:?}\n\
-         from = {from:?}\nto = {to:?}\nsize = {}\nprobes_per_second = 0\n\n[stream.ces]\nbindings = {:?}\ndirection = {direction:?}\n",
+         from = {from:?}\nto = {to:?}\nprobes_per_second = 0\n{flows}",
         load.huge_pages,
         load.queues,
         port(0, "inside"),
         port(1, "outside"),
         task.label(),
-        load.size,
-        load.bindings.display().to_string(),
     )
 }
 
@@ -191,7 +198,7 @@ mod tests {
             measure: Measure::Mrr,
             trial_seconds: 1.0,
             size: 64,
-            bindings: Path::new("/tmp/b.json"),
+            flows: Path::new("/tmp/flows"),
             queues: 2,
             huge_pages: false,
         };
@@ -204,6 +211,6 @@ mod tests {
         );
         assert!(text.contains("direction = \"ingress\""));
         let text = profile(&load, Task::Nat, &ports, macs, 3);
-        assert!(text.contains("from = \"inside\"") && text.contains("direction = \"egress\""));
+        assert!(text.contains("from = \"inside\"") && text.contains("pcap = \"/tmp/flows\""), "{text}");
     }
 }

@@ -232,14 +232,18 @@ fn task(
     outcome.check()?;
     row.checked = Some(outcome.right);
     let Some(program) = &order.generator else { return Ok(()) };
-    let bindings = scratch.path().join("bindings.json");
-    crate::export::write(realm, matches!(row.task, Task::Egress | Task::Ingress), &bindings)?;
+    let flows = scratch.path().join("flows");
+    if row.task.is_tunnelled() {
+        crate::export::write(realm, &flows)?;
+    } else {
+        crate::export::write_capture(realm, order.size, &flows)?;
+    }
     let load = Load {
         program,
         measure: order.measure,
         trial_seconds: order.trial_seconds,
         size: order.size,
-        bindings: &bindings,
+        flows: &flows,
         queues: device.generator_queues(),
         huge_pages: memory::choose(order.pages) == dpdk::Memory::HugePages,
     };

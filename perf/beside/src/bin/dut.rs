@@ -80,7 +80,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     };
     let realm = Realm::new(arguments.bindings, arguments.peers, encapsulation, arguments.local)?;
     if let Some(file) = &arguments.export {
-        export::write(&realm, true, file)?;
+        export::write(&realm, file)?;
     }
     let (Some(inside), Some(outside)) = (&arguments.inside, &arguments.outside) else { return Ok(()) };
     let core = match arguments.core {
