@@ -24,7 +24,11 @@ struct Gateway {
 pub fn start(setting: Setting) -> Result<impl Device + use<>, String> {
     let veth = match setting.wire {
         Wire::Memif => None,
-        Wire::Veth => Some(Veth::new(&setting)?),
+        Wire::Veth => {
+            let veth = Veth::new(&setting)?;
+            veth::leave_polling(&veth.device_namespace())?;
+            Some(veth)
+        }
     };
     let (devices, ports) = match &veth {
         None => {

@@ -180,10 +180,10 @@ impl Device for Kernel {
         Ok(())
     }
 
-    /// All time of the core that was not idle, for each packet that reached the interfaces.
+    /// The core's time in interrupts and soft interrupts, for each packet that reached the interfaces.
     fn own(&mut self) -> Result<Own, String> {
         let stat = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat: {error}"))?;
-        let (busy, _) = stats::busy_ticks(&stat, self.core).ok_or("/proc/stat does not tell of the core")?;
+        let busy = stats::interrupt_ticks(&stat, self.core).ok_or("/proc/stat does not tell of the core")?;
         let script = DEVICE.map(|name| format!("cat /sys/class/net/{name}/statistics/rx_packets")).join("; ");
         let text = shell(&self.veth.device_namespace(), &script)?;
         let packets = text.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum::<u64>();

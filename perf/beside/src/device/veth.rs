@@ -94,6 +94,18 @@ impl Veth {
     }
 }
 
+/// Has the kernel leave the polling of the device's interfaces to the program that has them open by AF_XDP, as DPDK's guide
+/// to the driver says: so the kernel's part of receiving is done in the device's own system calls, on the device's core.
+/// Without it the generator's core would do it.
+pub fn leave_polling(namespace: &str) -> Result<(), String> {
+    let interface = |name: &str| {
+        format!(
+            "echo 2 > /sys/class/net/{name}/napi_defer_hard_irqs; echo 200000 > /sys/class/net/{name}/gro_flush_timeout\n"
+        )
+    };
+    shell(namespace, &DEVICE.map(interface).concat()).map(drop)
+}
+
 /// The device's ports by AF_XDP.
 pub fn device_ports() -> [String; 2] {
     [0, 1].map(|port| format!("net_af_xdp{port},iface={}", DEVICE[port]))
