@@ -1,7 +1,7 @@
 //! The run: rounds over all setups until the repeats are done or the time is over.
 
 use crate::case::Planned;
-use crate::device::{self, Setting};
+use crate::device::{self, Own, Setting};
 use crate::frame::Task;
 use crate::generator::{self, Load, Macs, Measure, Rate};
 use crate::interrupt::{self, INTERRUPTED};
@@ -250,9 +250,41 @@ fn task(
     let [host, router] = [mac(realm.pair(0).host_mac), mac(realm.router_mac())];
     let [inside, outside] = [mac(realm.inside_mac()), mac(realm.outside_mac())];
     let macs = Macs { generator: [&host, &router], device: [&inside, &outside] };
-    let before = device.own()?;
-    let rate = generator::run(&load, row.task, &ports, macs, &place, scratch.path())?;
-    row.cycles[round] = device.own()?.cycles_per_packet_since(&before);
-    row.rates[round] = Some(rate);
+    let run = || generator::run(&load, row.task, &ports, macs, &place, scratch.path());
+    if device.forgets() {
+        let (rate, cycles) = watch(device, run);
+        (row.rates[round], row.cycles[round]) = (Some(rate?), cycles);
+    } else {
+        let before = device.own()?;
+        let rate = run()?;
+        row.cycles[round] = device.own()?.cycles_per_packet_since(&before);
+        row.rates[round] = Some(rate);
+    }
     Ok(())
+}
+
+/// How often a device is asked that forgets.
+const ASK: Duration = Duration::from_millis(100);
+
+/// Runs the generator and asks the device meanwhile; cycles a packet between the first and the last answer of the time in
+/// which its packets only grew.
+fn watch(
+    device: &mut dyn device::Device,
+    run: impl FnOnce() -> Result<Rate, String> + Send,
+) -> (Result<Rate, String>, Option<f64>) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(run);
+        let mut stretch: Option<(Own, Own)> = None;
+        while !thread.is_finished() {
+            std::thread::sleep(ASK);
+            let Ok(own) = device.own() else { continue };
+            stretch = match stretch {
+                _ if own.packets == 0.0 => stretch,
+                Some((first, last)) if own.packets >= last.packets => Some((first, own)),
+                _ => Some((own, own)),
+            };
+        }
+        let rate = thread.join().unwrap_or_else(|_| Err("the generator's thread panicked".to_owned()));
+        (rate, stretch.and_then(|(first, last)| last.cycles_per_packet_since(&first)))
+    })
 }

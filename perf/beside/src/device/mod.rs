@@ -104,6 +104,11 @@ pub trait Device {
     /// An error if it has ended by itself.
     fn check(&mut self) -> Result<(), String>;
 
+    /// Whether it forgets what it counted when the generator leaves, so that it has to be asked meanwhile.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// What the device counted so far.
     fn own(&mut self) -> Result<Own, String>;
 }

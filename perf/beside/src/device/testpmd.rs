@@ -25,6 +25,9 @@ pub fn start(mode: &str, setting: Setting) -> Result<impl Device + use<>, String
         return Err("testpmd runs over memif only".to_owned());
     }
     let core = setting.core;
+    if Line::new(&Place::default(), "which").args(["dpdk-testpmd"]).output(ANSWER_WAIT).is_err() {
+        return Err("dpdk-testpmd is not there (Debian's package dpdk-dev)".to_owned());
+    }
     // The first of them reads commands and sleeps, the second forwards.
     let mut arguments =
         vec![format!("--lcores=0@{core},1@{core}"), "--no-pci".to_owned(), "--no-telemetry".to_owned()];
@@ -39,10 +42,13 @@ pub fn start(mode: &str, setting: Setting) -> Result<impl Device + use<>, String
     arguments.extend([format!("--forward-mode={mode}"), format!("--total-num-mbufs={MBUFS}")]);
     arguments.push("--record-core-cycles".to_owned());
     let place = Place { core: Some(core), namespace: None };
-    let mut process = Line::new(&place, "dpdk-testpmd").args(arguments).start(setting.scratch, "testpmd")?;
+    let mut process = Line::new(&place, "stdbuf")
+        .args(["-oL", "dpdk-testpmd"])
+        .args(arguments)
+        .start(setting.scratch, "testpmd")?;
     process.hear(START_WAIT, |text| text.ends_with(PROMPT))?;
     process.say("start")?;
-    process.hear(ANSWER_WAIT, |text| text.ends_with(PROMPT))?;
+    process.hear(ANSWER_WAIT, |text| text.contains("packet forwarding") && text.ends_with(PROMPT))?;
     let place = Place { core: Some(setting.generator_core), namespace: None };
     Ok(Testpmd { process, ports: memif::devices(setting.scratch, End::Generator), place })
 }
@@ -63,9 +69,15 @@ impl Device for Testpmd {
         self.process.check()
     }
 
+    /// Its packets are those of the driver, which begins anew with each peer.
+    fn forgets(&self) -> bool {
+        true
+    }
+
     fn own(&mut self) -> Result<Own, String> {
         self.process.say("show fwd stats all")?;
-        let text = self.process.hear(ANSWER_WAIT, |text| text.ends_with(PROMPT))?;
+        let whole = |text: &str| text.contains("Accumulated forward statistics") && text.ends_with(PROMPT);
+        let text = self.process.hear(ANSWER_WAIT, whole)?;
         // Before the first packet it has nothing to say of cycles.
         Ok(stats::testpmd(&text).unwrap_or_default())
     }
