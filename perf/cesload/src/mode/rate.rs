@@ -3,7 +3,7 @@
 use super::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
-use crate::search::{REACHED, run_trial};
+use crate::search::{offered, run_trial};
 use crate::trial::{Trials, Unit};
 use std::time::Duration;
 
@@ -29,10 +29,13 @@ pub fn run(
     Ended { findings: super::Findings::Rate(Findings { trial }), verdict, notes }
 }
 
+/// Below 99.9 % of a rate it is told: half of this.
+const DEVIATION: f64 = 0.002;
+
 /// The sentence about a rate of sessions that could not be begun. The engine of streams tells of its own, with the cause.
 pub(super) fn not_reached(trial: &TrialRecord) -> Option<String> {
     let asked = trial.asked_per_second.filter(|_| trial.unit == Unit::Sessions)?;
-    (trial.reached < REACHED).then(|| {
+    (!offered(Some(asked), trial.counts.sent, trial.seconds, DEVIATION)).then(|| {
         format!(
             "{:.0} a second were asked for, and {:.0} could be sent ({:.1} %): the ports or the generator are the limit, \
              or the device does not empty the rings that it shares with them.",

@@ -201,15 +201,13 @@ fn notes(findings: &Findings) -> Vec<String> {
     for result in &found.goals {
         notes.extend(ending_note(result, found, unit));
         if result.limited_by_generator && result.ending != Ending::NoUpperBound {
-            let most = found
-                .most_sent_per_second
-                .map(|most| format!(" {} {unit}", grouped(most)))
-                .unwrap_or_default();
             notes.push(format!(
-                "{} is limited by the generator or the ports at{most}: more could not be sent or taken back, and the device \
-                 did not lose it. The device may be faster (over memif a device that does not empty its rings shows like \
-                 this, too).",
-                result.goal.name
+                "{} is limited by the generator or the ports: at the upper bound, {} {unit}, {} {unit} could be sent, and what \
+                 was missing in the end the device did not lose. The device may be faster (over memif a device that does not \
+                 empty its rings shows like this, too).",
+                result.goal.name,
+                grouped(result.upper_per_second.unwrap_or_default()),
+                grouped(result.upper_sent_per_second.unwrap_or_default())
             ));
         }
         if let Some(noise) = result.noise().filter(|noise| *noise > result.goal.width) {

@@ -68,6 +68,8 @@ pub struct GoalResult {
     /// The upper bound is one only because the load could not be offered, or because the generator dropped what came back: the
     /// device may be faster.
     pub limited_by_generator: bool,
+    /// What was sent at the upper bound, a second, in the mean of its trials.
+    pub upper_sent_per_second: Option<f64>,
     /// The smallest load with a trial that lost more than the goal allows, a second. Short trials without loss say little, short
     /// ones with loss do, if the goal is to lose nothing.
     pub smallest_lossy_per_second: Option<f64>,
@@ -191,10 +193,15 @@ impl Controller {
                 .map(|(load, outcomes)| conditional_throughput(target, load, outcomes)),
             loss_ratio: at_lower.map(|(_, outcomes)| mean_full_length_loss(outcomes, target.trial_s)),
             limited_by_generator,
+            upper_sent_per_second: bounds.upper.map(|upper| mean_sent(&self.outcomes[&upper])),
             smallest_lossy_per_second: smallest_lossy.map(|(load, _)| load.as_per_second()),
             largest_lossless_per_second: largest_lossless.map(|(load, _)| load.as_per_second()),
         }
     }
+}
+
+fn mean_sent(outcomes: &[Outcome]) -> f64 {
+    outcomes.iter().map(|outcome| outcome.sent_per_second).sum::<f64>() / outcomes.len().max(1) as f64
 }
 
 fn mean_full_length_loss(outcomes: &[Outcome], trial_s: f64) -> f64 {

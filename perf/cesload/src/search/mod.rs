@@ -15,5 +15,5 @@ mod devices;
 
 pub use controller::{Controller, Ending, GoalResult, Limits, Step, contradiction};
 pub use goal::{EXCEED_RATIO, FINAL_TRIAL, Goal, INITIAL_TRIAL, PDR_LOSS_RATIO, TRIALS_IN_SUM, WIDTH};
-pub use load::{Outcome, REACHED};
+pub use load::{Outcome, offered};
 pub use run::{FULL_SPEED, Found, MaxLoad, Plan, Ran, SEARCH, Stopped, run_trial, search};

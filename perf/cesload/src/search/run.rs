@@ -2,7 +2,7 @@
 
 use super::controller::{Controller, GoalResult, Limits, Step};
 use super::goal::Goal;
-use super::load::{Outcome, REACHED};
+use super::load::{Outcome, offered};
 use crate::observer::{Observer, Planned};
 use crate::trial::{Failure, Progress, Trial, Trials, Watch};
 use serde::Serialize;
@@ -92,10 +92,11 @@ pub fn search(
             let limits =
                 Limits { min_per_second: plan.min_per_second, max_per_second: max_load.0, total: plan.total };
             let mut controller = Controller::new(&plan.goals, limits);
-            found.stopped =
-                drive(&mut controller, trials, observer, &mut found.most_sent_per_second, &mut || {
-                    now().saturating_sub(start)
-                });
+            let width = plan.goals.iter().map(|goal| goal.width).fold(1.0, f64::min);
+            let most_sent = &mut found.most_sent_per_second;
+            found.stopped = drive(&mut controller, width, trials, observer, most_sent, &mut || {
+                now().saturating_sub(start)
+            });
             found.goals = controller.results();
             found.trials = controller.trials();
         }
@@ -111,6 +112,7 @@ pub fn search(
 
 fn drive(
     controller: &mut Controller,
+    width: f64,
     trials: &mut dyn Trials,
     observer: &mut dyn Observer,
     most_sent: &mut Option<f64>,
@@ -125,10 +127,10 @@ fn drive(
         let planned = Planned { label: SEARCH.to_owned(), per_second: Some(per_second), duration };
         match run_trial(trials, &planned, observer) {
             Ran { trial: Some(trial), stopped: Stopped::No } => {
-                if trial.reached() < REACHED {
+                if !offered(trial.asked_per_second, trial.counts.sent, trial.seconds, width) {
                     *most_sent = Some(most_sent.unwrap_or(0.0).max(trial.sent_per_second()));
                 }
-                controller.handle_outcome(per_second, Outcome::of(&trial, duration.as_secs_f64()));
+                controller.handle_outcome(per_second, Outcome::of(&trial, duration.as_secs_f64(), width));
             }
             Ran { stopped, .. } => return stopped,
         }

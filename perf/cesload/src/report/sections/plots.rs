@@ -3,7 +3,7 @@
 use super::super::document::{Axis, Plot, Scale, Series, Style};
 use crate::mode::throughput;
 use crate::record::{Latency, TrialRecord};
-use crate::search::SEARCH;
+use crate::search::{SEARCH, offered};
 use crate::trial::Unit;
 
 /// A log axis has no zero: what lost nothing is drawn at the loss of one in a hundred million.
@@ -80,12 +80,13 @@ pub fn search(findings: &throughput::Findings, trials: &[TrialRecord]) -> Vec<Pl
     };
     let allowed: Vec<(String, f64)> =
         findings.goals().iter().map(|result| (result.goal.name.clone(), result.goal.loss_ratio)).collect();
+    let width = findings.goals().iter().map(|result| result.goal.width).fold(1.0, f64::min);
     // What could not be sent counts as lost, as in the search itself.
     let loss = |trial: &TrialRecord| {
-        if trial.reached < crate::search::REACHED {
-            1.0 - (1.0 - trial.loss_ratio) * trial.reached
-        } else {
+        if offered(trial.asked_per_second, trial.counts.sent, trial.seconds, width) {
             trial.loss_ratio
+        } else {
+            1.0 - (1.0 - trial.loss_ratio) * trial.reached
         }
     };
     let strictest = |trial: &TrialRecord| {
