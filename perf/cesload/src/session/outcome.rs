@@ -64,8 +64,14 @@ impl Outcome<'_> {
                 tried = tally.resolved;
             }
             stream("set-up", tried, tally.set_up, &tally.set_up_ns);
-            stream("first packet", tally.begun, tally.first_packet_ns.len(), &tally.first_packet_ns);
-            stream("response", tally.requests, tally.responses, &tally.response_ns);
+            // Only a server of ours tells; what it told was received.
+            let told = tally.first_packet_ns.len();
+            if told > 0 {
+                stream("first packet", told, told, &tally.first_packet_ns);
+            }
+            if tally.requests > 0 {
+                stream("response", tally.requests, tally.responses, &tally.response_ns);
+            }
         }
         trial
     }
