@@ -100,6 +100,13 @@ struct Outbound<F, M> {
 }
 
 impl<F, M> Outbound<F, M> {
+    /// Queues a whole burst for a port, as nearly all go; `false`, with nothing done, if there is none such or no room.
+    #[inline]
+    fn queue_burst(&mut self, port: PortId, burst: &mut Vec<F>) -> bool {
+        let batch = self.batches.get_mut(usize::from(port)).filter(|batch| batch.len() + burst.len() <= TX_BATCH);
+        batch.map(|batch| batch.append(burst)).is_some()
+    }
+
     /// Queues a frame for a port; `false` if there is none such.
     #[inline]
     fn queue(&mut self, port: PortId, frame: F) -> bool {
@@ -310,6 +317,12 @@ where
         let count = self.burst.len();
         let verdicts = &mut self.verdicts[..count];
         process_burst(&mut self.state, port, &mut self.burst, verdicts, &mut self.outbound, now);
+        if let Some(&Verdict::Forward(to)) = verdicts.first()
+            && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Forward(port) if *port == to))
+            && self.outbound.queue_burst(to, &mut self.burst)
+        {
+            return;
+        }
         let counters = &mut self.state.counters;
         for (frame, verdict) in self.burst.drain(..).zip(&self.verdicts) {
             match *verdict {
