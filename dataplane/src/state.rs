@@ -216,12 +216,14 @@ impl State {
     /// The slot of a binding whose local tag this is, on this worker; `Err` with the worker if it is on another.
     pub(crate) fn slot_of_tag(&self, tag: u32) -> Result<u32, u8> {
         let handle = self.cipher.handle(Tag(tag));
+        self.elsewhere(handle).map_or(Ok(self.layout.slot(handle)), Err)
+    }
+
+    /// The other worker whose handle it is, if there is such a one.
+    #[inline(always)]
+    pub(crate) fn elsewhere(&self, handle: Handle) -> Option<u8> {
         let worker = self.layout.worker(handle);
-        if worker != self.worker && worker < self.workers {
-            Err(worker as u8)
-        } else {
-            Ok(self.layout.slot(handle))
-        }
+        (worker != self.worker && worker < self.workers).then_some(worker as u8)
     }
 
     /// Ends a live binding.

@@ -103,7 +103,8 @@ impl<F, M> Outbound<F, M> {
     /// Queues a whole burst for a port, as nearly all go; `false`, with nothing done, if there is none such or no room.
     #[inline]
     fn queue_burst(&mut self, port: PortId, burst: &mut Vec<F>) -> bool {
-        let batch = self.batches.get_mut(usize::from(port)).filter(|batch| batch.len() + burst.len() <= TX_BATCH);
+        let batch =
+            self.batches.get_mut(usize::from(port)).filter(|batch| batch.len() + burst.len() <= TX_BATCH);
         batch.map(|batch| batch.append(burst)).is_some()
     }
 

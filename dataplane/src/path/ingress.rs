@@ -15,6 +15,7 @@ use crate::port::{Gate, Link};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::{State, seconds};
+use crate::tag::Tag;
 use crate::tunnel;
 use crate::verdict::Verdict;
 use crate::wire::{Wire, ethernet, geneve, gre, icmp, ipv4, le64, read16, udp, vxlan};
@@ -94,8 +95,12 @@ impl State {
             self.parse_outside_any(port, frame, packet, now)?;
         }
         // The session tag is the handle of its binding (tag.rs).
-        packet.slot = self.slot_of_tag(packet.destination()).map_err(Verdict::HandOff)?;
-        Ok(())
+        let handle = self.cipher.handle(Tag(packet.destination()));
+        packet.slot = self.layout.slot(handle);
+        match self.elsewhere(handle) {
+            Some(worker) => Err(Verdict::HandOff(worker)),
+            None => Ok(()),
+        }
     }
 
     /// The long way to parse.

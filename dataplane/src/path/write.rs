@@ -26,13 +26,18 @@ pub fn translate(ip: &mut [u8], packet: &Packet, addresses: u64, change: Change)
     }
     let at = usize::from(packet.check);
     if at != 0
-        && let Some([first, second]) = ip.get_mut(at..at + 2)
+        && let Some(field) = ip.get_mut(at..at + 2).and_then(<[u8]>::first_chunk_mut)
     {
-        let sum = change.apply([*first, *second]);
+        let sum = change.apply(*field);
         // RFC 768: a computed 0 is sent as all ones; 0 would mean that there is none.
-        let sum = if sum == [0; 2] && packet.protocol == ipv4::UDP { [0xff; 2] } else { sum };
-        [*first, *second] = sum;
+        *field = if u16::from_ne_bytes(sum) == 0 { zero(packet.protocol) } else { sum };
     }
+}
+
+/// A computed checksum of 0, as one packet of 65,535 has.
+#[cold]
+const fn zero(protocol: u8) -> [u8; 2] {
+    if protocol == ipv4::UDP { [0xff; 2] } else { [0; 2] }
 }
 
 /// Makes the part of the frame ahead of what stands at `at` exactly `length` bytes long; `false` without room for it.
@@ -109,14 +114,15 @@ impl Differing {
 /// without room.
 #[inline(always)]
 pub fn deliver<'f, F: Frame>(frame: &'f mut F, l3: usize, total: u16, hop: &Hop) -> Option<&'f mut [u8]> {
-    let length = usize::from(hop.length);
-    let data = frame.reshape(l3, length, usize::from(total))?;
+    let (rest, length) = (usize::from(total), usize::from(hop.length));
     if length == ethernet::LENGTH {
+        // A constant from here on: two stores instead of a call.
+        let data = frame.reshape(l3, ethernet::LENGTH, rest)?;
         let (header, ip) = data.split_first_chunk_mut::<{ ethernet::LENGTH }>()?;
         *header = *hop.header.first_chunk()?;
         return Some(ip);
     }
-    let (header, ip) = data.split_at_mut_checked(length)?;
+    let (header, ip) = frame.reshape(l3, length, rest)?.split_at_mut_checked(length)?;
     header.copy_from_slice(&hop.header[..length]);
     Some(ip)
 }
