@@ -42,9 +42,9 @@ pub struct Binding {
 
 /// Reads a list of bindings.
 pub fn read(path: &Path) -> Result<Vec<Binding>, String> {
-    let file =
-        std::fs::File::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let bindings: Vec<Binding> = serde_json::from_reader(std::io::BufReader::new(file)).map_err(|error| {
+    // Whole, since serde_json reads slices much faster than files: a million bindings are some 350 MB.
+    let text = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let bindings: Vec<Binding> = serde_json::from_slice(&text).map_err(|error| {
         format!("{} is not what `cesctl --json show bindings` prints: {error}", path.display())
     })?;
     if bindings.is_empty() {

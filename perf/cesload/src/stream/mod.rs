@@ -2,26 +2,26 @@
 //!
 //! One thread for each core runs a [`lane::Lane`]; the thread that called watches them, and the ports' links.
 
+pub mod dpdk;
 pub mod lane;
 pub mod receiver;
 pub mod schedule;
 pub mod sender;
 pub mod shared;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use crate::frame::template::Link;
 use crate::port::frames::{Blank, Buffers};
-use crate::port::{OpenPort, Ports};
 use crate::profile::traffic::{Lengths, Traffic};
 use crate::profile::{Generator, Profile};
 use crate::trial::{
     Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
 };
 use ces_dataplane::io::Port;
-use ces_dataplane::io::dpdk::DpdkPort;
-use dpdk::{Mempool, RegisteredThread};
+pub use dpdk::DpdkEngine;
 use lane::Lane;
 use machine::Clock;
 use receiver::Receiver;
@@ -30,24 +30,8 @@ use sender::{Part, Sender};
 use shared::{Phase, Shared};
 use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How often the watching thread looks.
-const LOOK: Duration = Duration::from_millis(20);
-/// How often it looks while the last packets are waited for.
-const LOOK_DRAIN: Duration = Duration::from_millis(2);
-/// How often it tells its caller, and looks at the links.
-const TELL: Duration = Duration::from_millis(200);
-/// The shortest slice of a trial's time.
-const INTERVAL: Duration = Duration::from_millis(100);
-/// The most slices of a trial's time.
-const INTERVALS: u32 = 600;
-/// When all packets are back, how long to wait for what should not come: duplicates.
-const QUIET: Duration = Duration::from_millis(20);
-/// A thread that still sends so long after the end of the time does not get its core.
-const OVERDUE: Duration = Duration::from_secs(5);
-/// The longest wait for the last packets, however many still come.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+use std::time::Duration;
+use watch::{Seen, observe};
 
 /// The world outside the loop: what threads need to begin, and the state of ports.
 pub trait Surroundings: Sync {
@@ -78,47 +62,6 @@ pub struct Engine<P: Port, B, S, W> {
     watched: W,
 }
 
-/// The engine over ports of DPDK.
-pub type DpdkEngine = Engine<DpdkPort, Mempool, DpdkThreads, DpdkPorts>;
-
-/// What threads over DPDK's ports need: a core, and to be known to DPDK.
-pub struct DpdkThreads {
-    eal: dpdk::Eal,
-    cores: Vec<usize>,
-}
-
-impl Surroundings for DpdkThreads {
-    fn enter(&self, thread: usize) -> Result<Box<dyn Any>, String> {
-        let core = self.cores.get(thread).copied().unwrap_or(0);
-        machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
-        let registered = RegisteredThread::new(&self.eal).map_err(|error| error.to_string())?;
-        Ok(Box::new(registered))
-    }
-}
-
-/// The state of DPDK's ports.
-pub struct DpdkPorts(Vec<OpenPort>);
-
-impl Watched for DpdkPorts {
-    fn fault(&self) -> Option<String> {
-        self.0.iter().find_map(|port| match port.device.link() {
-            Ok(link) if link.up => None,
-            Ok(_) => Some(format!("port {}: the link is gone; its peer has left, or its cable", port.name)),
-            Err(error) => Some(format!("port {}: {error}", port.name)),
-        })
-    }
-
-    fn missed(&self) -> u64 {
-        let of =
-            |port: &OpenPort| port.device.stats().map_or(0, |stats| stats.rx_missed + stats.rx_no_buffer);
-        self.0.iter().map(of).sum()
-    }
-
-    fn name(&self, port: usize) -> String {
-        self.0.get(port).map(|port| port.name.clone()).unwrap_or_default()
-    }
-}
-
 /// How the ports' frames begin, and what their links can.
 #[derive(Clone, Debug)]
 pub struct PortFacts {
@@ -130,32 +73,6 @@ pub struct PortFacts {
     pub vlan: Option<u16>,
     /// Bits a second.
     pub speed_bps: Option<f64>,
-}
-
-impl DpdkEngine {
-    /// The engine for a profile on its open ports.
-    pub fn over(profile: &Profile, ports: Ports) -> Result<Self, String> {
-        let facts: Vec<PortFacts> = ports
-            .ports
-            .iter()
-            .map(|port| PortFacts {
-                mac: port.mac,
-                peer: port.peer,
-                vlan: port.vlan,
-                speed_bps: port.speed_bps,
-            })
-            .collect();
-        let answers: Vec<_> = ports.ports.iter().map(|port| port.answers.clone()).collect();
-        let mut cores = Vec::new();
-        let mut threads = Vec::new();
-        for thread in ports.threads {
-            cores.push(thread.core);
-            let queues = thread.io.ports.into_iter().zip(answers.iter().cycle().cloned()).collect();
-            threads.push((queues, thread.io.pool));
-        }
-        let surroundings = DpdkThreads { eal: ports.eal, cores };
-        Self::new(profile, &facts, threads, surroundings, DpdkPorts(ports.ports))
-    }
 }
 
 /// One thread's queue pairs with what they answer, and its pool: those of all ports, perhaps several times over.
@@ -353,13 +270,6 @@ fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
     least
 }
 
-/// What the watching thread has seen of a trial.
-struct Seen {
-    intervals: Vec<Interval>,
-    seconds: f64,
-    fault: Option<String>,
-}
-
 impl<P, B, S, W> Trials for Engine<P, B, S, W>
 where
     P: Port + Send,
@@ -429,102 +339,5 @@ where
             None => Ok(trial),
             Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
         }
-    }
-}
-
-/// Watches a trial from its start to the last packet.
-fn observe(
-    shared: &Shared,
-    watched: &impl Watched,
-    duration: Duration,
-    drain: Duration,
-    watch: &mut dyn FnMut(Progress) -> Watch,
-) -> Seen {
-    let every = INTERVAL.max(duration / INTERVALS);
-    let begin = Instant::now();
-    shared.begin(machine::cycles());
-    let mut seen = Seen { intervals: Vec::new(), seconds: duration.as_secs_f64(), fault: None };
-    let mut last = (Duration::ZERO, Counts::default());
-    let mut told = Duration::ZERO;
-    let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
-        let length_s = now.saturating_sub(last.0).as_secs_f64();
-        if length_s > 0.0 {
-            intervals.push(Interval { end_s: now.as_secs_f64(), length_s, counts: since(&counts, &last.1) });
-        }
-        last = (now, counts);
-        now
-    };
-    let mut sliced = Duration::ZERO;
-    while !shared.all_finished() {
-        std::thread::sleep(LOOK.min(every).min(duration.saturating_sub(begin.elapsed()).max(LOOK_DRAIN)));
-        let elapsed = begin.elapsed();
-        if elapsed >= sliced + every && elapsed < duration {
-            sliced = slice(&mut seen.intervals, elapsed, shared.counts());
-        }
-        let stuck = shared.stuck().map(|port| {
-            format!(
-                "port {}: it has taken no packet for a second; its peer has left or does not poll",
-                watched.name(port)
-            )
-        });
-        let overdue = (elapsed > duration + OVERDUE)
-            .then(|| "a thread of the generator has not ended: it does not get its core".to_owned());
-        seen.fault = stuck.or(overdue);
-        let mut stop = seen.fault.is_some();
-        if elapsed >= told + TELL {
-            told = elapsed;
-            if seen.fault.is_none() {
-                seen.fault = watched.fault();
-            }
-            let progress = Progress {
-                elapsed_s: elapsed.as_secs_f64(),
-                total_s: duration.as_secs_f64(),
-                counts: shared.counts(),
-            };
-            stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
-        }
-        if stop {
-            seen.seconds = begin.elapsed().min(duration).as_secs_f64();
-            shared.enter(Phase::Drain);
-            break;
-        }
-    }
-    let ended = begin.elapsed();
-    if seen.fault.is_none() {
-        wait_for_last(shared, drain);
-    }
-    slice(&mut seen.intervals, ended, shared.counts());
-    seen
-}
-
-/// Waits until nothing has come for `drain`, or all has come and nothing more.
-fn wait_for_last(shared: &Shared, drain: Duration) {
-    let begin = Instant::now();
-    let mut before = shared.counts();
-    let mut quiet_since = Instant::now();
-    while begin.elapsed() < DRAIN_MAX {
-        std::thread::sleep(LOOK_DRAIN);
-        let counts = shared.counts();
-        if counts != before {
-            (before, quiet_since) = (counts, Instant::now());
-        }
-        let enough = if counts.lost() == 0 && shared.all_finished() { QUIET.min(drain) } else { drain };
-        if quiet_since.elapsed() >= enough {
-            break;
-        }
-    }
-}
-
-/// What was counted since `before`.
-fn since(now: &Counts, before: &Counts) -> Counts {
-    Counts {
-        sent: now.sent - before.sent,
-        sent_bytes: now.sent_bytes - before.sent_bytes,
-        received: now.received - before.received,
-        received_bytes: now.received_bytes - before.received_bytes,
-        duplicated: now.duplicated - before.duplicated,
-        reordered: now.reordered - before.reordered,
-        stale: now.stale - before.stale,
-        misplaced: now.misplaced - before.misplaced,
     }
 }

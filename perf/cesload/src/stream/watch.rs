@@ -1,0 +1,130 @@
+//! The thread that watches the generator's threads: slices of time, progress, links, and the wait for the last packets.
+
+use super::Watched;
+use super::shared::{Phase, Shared};
+use crate::trial::{Counts, Interval, Progress, Watch};
+use std::time::{Duration, Instant};
+
+/// How often the watching thread looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often it looks while the last packets are waited for.
+const LOOK_DRAIN: Duration = Duration::from_millis(2);
+/// How often it tells its caller, and looks at the links.
+const TELL: Duration = Duration::from_millis(200);
+/// The shortest slice of a trial's time.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The most slices of a trial's time.
+const INTERVALS: u32 = 600;
+/// When all packets are back, how long to wait for what should not come: duplicates.
+const QUIET: Duration = Duration::from_millis(20);
+/// A thread that still sends so long after the end of the time does not get its core.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// The longest wait for the last packets, however many still come.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What the watching thread has seen of a trial.
+pub struct Seen {
+    /// The trial in slices.
+    pub intervals: Vec<Interval>,
+    /// How long was sent, in seconds.
+    pub seconds: f64,
+    /// Why it could not go on, if it could not.
+    pub fault: Option<String>,
+}
+
+/// Watches a trial from its start to the last packet.
+pub fn observe(
+    shared: &Shared,
+    watched: &impl Watched,
+    duration: Duration,
+    drain: Duration,
+    watch: &mut dyn FnMut(Progress) -> Watch,
+) -> Seen {
+    let every = INTERVAL.max(duration / INTERVALS);
+    let begin = Instant::now();
+    shared.begin(machine::cycles());
+    let mut seen = Seen { intervals: Vec::new(), seconds: duration.as_secs_f64(), fault: None };
+    let mut last = (Duration::ZERO, Counts::default());
+    let mut told = Duration::ZERO;
+    let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
+        let length_s = now.saturating_sub(last.0).as_secs_f64();
+        if length_s > 0.0 {
+            intervals.push(Interval { end_s: now.as_secs_f64(), length_s, counts: since(&counts, &last.1) });
+        }
+        last = (now, counts);
+        now
+    };
+    let mut sliced = Duration::ZERO;
+    while !shared.all_finished() {
+        std::thread::sleep(LOOK.min(every).min(duration.saturating_sub(begin.elapsed()).max(LOOK_DRAIN)));
+        let elapsed = begin.elapsed();
+        if elapsed >= sliced + every && elapsed < duration {
+            sliced = slice(&mut seen.intervals, elapsed, shared.counts());
+        }
+        let stuck = shared.stuck().map(|port| {
+            format!(
+                "port {}: it has taken no packet for a second; its peer has left or does not poll",
+                watched.name(port)
+            )
+        });
+        let overdue = (elapsed > duration + OVERDUE)
+            .then(|| "a thread of the generator has not ended: it does not get its core".to_owned());
+        seen.fault = stuck.or(overdue);
+        let mut stop = seen.fault.is_some();
+        if elapsed >= told + TELL {
+            told = elapsed;
+            if seen.fault.is_none() {
+                seen.fault = watched.fault();
+            }
+            let progress = Progress {
+                elapsed_s: elapsed.as_secs_f64(),
+                total_s: duration.as_secs_f64(),
+                counts: shared.counts(),
+            };
+            stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
+        }
+        if stop {
+            seen.seconds = begin.elapsed().min(duration).as_secs_f64();
+            shared.enter(Phase::Drain);
+            break;
+        }
+    }
+    let ended = begin.elapsed();
+    if seen.fault.is_none() {
+        wait_for_last(shared, drain);
+    }
+    slice(&mut seen.intervals, ended, shared.counts());
+    seen
+}
+
+/// Waits until nothing has come for `drain`, or all has come and nothing more.
+fn wait_for_last(shared: &Shared, drain: Duration) {
+    let begin = Instant::now();
+    let mut before = shared.counts();
+    let mut quiet_since = Instant::now();
+    while begin.elapsed() < DRAIN_MAX {
+        std::thread::sleep(LOOK_DRAIN);
+        let counts = shared.counts();
+        if counts != before {
+            (before, quiet_since) = (counts, Instant::now());
+        }
+        let enough = if counts.lost() == 0 && shared.all_finished() { QUIET.min(drain) } else { drain };
+        if quiet_since.elapsed() >= enough {
+            break;
+        }
+    }
+}
+
+/// What was counted since `before`.
+fn since(now: &Counts, before: &Counts) -> Counts {
+    Counts {
+        sent: now.sent - before.sent,
+        sent_bytes: now.sent_bytes - before.sent_bytes,
+        received: now.received - before.received,
+        received_bytes: now.received_bytes - before.received_bytes,
+        duplicated: now.duplicated - before.duplicated,
+        reordered: now.reordered - before.reordered,
+        stale: now.stale - before.stale,
+        misplaced: now.misplaced - before.misplaced,
+    }
+}
