@@ -158,6 +158,19 @@ pub fn plan(only: &[String], bindings: &[u32]) -> Result<Vec<Planned>, String> {
         .collect())
 }
 
+/// What a case takes beside its trial, in seconds: starting the device, the probe and the generator.
+const OVERHEAD_S: f64 = 1.8;
+/// A median with a spread needs more than one.
+const ROUNDS_LEAST: usize = 2;
+
+/// Seconds of a trial with which the least number of rounds fits the budget, in tenths.
+pub fn trial_seconds(planned: &[Planned], budget_s: f64, repeats: usize) -> f64 {
+    let cases =
+        planned.iter().map(|planned| planned.setup.tasks.len()).sum::<usize>() * repeats.min(ROUNDS_LEAST);
+    let fitting = budget_s / cases.max(1) as f64 - OVERHEAD_S;
+    (fitting.clamp(0.5, 5.0) * 10.0).floor() / 10.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +181,10 @@ mod tests {
         let named: Vec<_> = planned.iter().map(|planned| (planned.setup.name, planned.bindings)).collect();
         assert_eq!(named, [("gateway", 1), ("gateway", 1000), ("testpmd-io", 1000)]);
         assert_eq!(plan(&[], &[7]).unwrap().len(), SETUPS.len());
+        // Three cases, twice: 20 s each.
+        assert!((trial_seconds(&planned, 120.0, 5) - 5.0).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 30.0, 5) - 1.2).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 1.0, 1) - 0.5).abs() < 1e-9);
         assert!(plan(&["gatway".into()], &[7]).unwrap_err().contains("gateway"));
         assert!(plan(&[], &[]).is_err());
     }

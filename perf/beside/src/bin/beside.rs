@@ -48,9 +48,9 @@ struct Measuring {
     /// Seconds for all of it. What finds no time any more is left out, and said.
     #[arg(long, default_value_t = 300.0, value_parser = seconds)]
     seconds_budget: f64,
-    /// Seconds of a trial.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
-    trial_seconds: f64,
+    /// Seconds of a trial; if absent, so many that two rounds fit the budget, from 0.5 to 5.
+    #[arg(long, value_parser = seconds)]
+    trial_seconds: Option<f64>,
     /// What is measured.
     #[arg(long, value_enum, default_value = "mrr")]
     measure: Measure,
@@ -190,8 +190,11 @@ fn order(arguments: &Measuring) -> Result<Order, String> {
             missing.display()
         ));
     }
+    let planned = case::plan(&arguments.only, &arguments.bindings)?;
+    let fitting = || case::trial_seconds(&planned, arguments.seconds_budget, arguments.repeats);
+    let trial_seconds = arguments.trial_seconds.unwrap_or_else(fitting);
     Ok(Order {
-        planned: case::plan(&arguments.only, &arguments.bindings)?,
+        planned,
         peers: arguments.peers,
         repeats: if arguments.check { 1 } else { arguments.repeats },
         budget: Duration::from_secs_f64(arguments.seconds_budget),
@@ -201,7 +204,7 @@ fn order(arguments: &Measuring) -> Result<Order, String> {
         programs,
         generator,
         measure: arguments.measure,
-        trial_seconds: arguments.trial_seconds,
+        trial_seconds,
         size: arguments.size,
     })
 }
