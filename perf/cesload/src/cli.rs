@@ -141,8 +141,8 @@ pub struct SearchArgs {
 
 impl SearchArgs {
     /// A goal with these attributes.
-    pub fn goal(&self, name: &str, loss_ratio: f64) -> Goal {
-        let usual = Goal::with_loss_ratio(name, loss_ratio).with_final_trial(self.trial_seconds);
+    pub fn goal(&self, goal: Goal) -> Goal {
+        let usual = goal.with_final_trial(self.trial_seconds);
         Goal {
             exceed_ratio: self.exceed.0,
             duration_sum: self.sum_seconds.unwrap_or(usual.duration_sum),

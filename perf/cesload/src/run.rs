@@ -4,7 +4,7 @@ use crate::Failed;
 use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, SoakArgs};
 use crate::measure::{Measurement, rate_on};
 use ces_load::mode::{Ended, ladder, rate, reconfig, soak, throughput};
-use ces_load::search::{Goal, PDR_LOSS_RATIO, Plan};
+use ces_load::search::{Goal, Plan};
 use ces_load::trial::Trials;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub fn rate(args: &RateArgs) -> Result<u8, Failed> {
 
 /// NDR, and PDR with it: they share their trials.
 pub fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
-    let goals = vec![args.goal("NDR", 0.0), args.goal("PDR", PDR_LOSS_RATIO)];
+    let goals = vec![args.goal(Goal::ndr()), args.goal(Goal::pdr())];
     let mut measurement = Measurement::begin("ndr", &args.common)?;
     let mut engine = measurement.streams()?;
     let ended = searched(args, goals, &mut engine, &mut measurement)?;
@@ -32,7 +32,7 @@ pub fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
 pub fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("pdr", &args.common)?;
     let mut engine = measurement.streams()?;
-    let ended = searched(args, vec![args.goal("PDR", PDR_LOSS_RATIO)], &mut engine, &mut measurement)?;
+    let ended = searched(args, vec![args.goal(Goal::pdr())], &mut engine, &mut measurement)?;
     measurement.end(ended)
 }
 
@@ -40,7 +40,7 @@ pub fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
 pub fn cps(args: &CpsArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("cps", &args.search.common)?;
     let mut engine = measurement.sessions()?;
-    let goals = vec![args.search.goal("CPS", args.loss.0)];
+    let goals = vec![args.search.goal(Goal::with_loss_ratio("CPS", args.loss.0))];
     let ended = searched(&args.search, goals, &mut engine, &mut measurement)?;
     measurement.end(ended)
 }
