@@ -140,6 +140,7 @@ pub fn run(
                 text(&file),
                 format!("--trial-seconds={seconds}"),
                 format!("--total-seconds={total}"),
+                "--latency-seconds=0".to_owned(),
             ]);
             (line, total)
         }
