@@ -70,9 +70,8 @@ impl Console {
 impl Observer for Console {
     fn begins(&mut self, planned: &Planned) {
         self.number += 1;
-        let rate =
-            planned.per_second.map_or("at full speed".to_owned(), |rate| format!("at {}/s", grouped(rate)));
-        self.title = format!("{}: {} {rate}", self.number, planned.label);
+        let rate = planned.per_second.map_or(String::new(), |rate| format!(" at {}/s", grouped(rate)));
+        self.title = format!("{}: {}{rate}", self.number, planned.label);
         if let Display::Bar(bar) = &self.display {
             bar.set_prefix(self.title.clone());
             bar.set_position(0);
