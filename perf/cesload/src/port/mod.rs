@@ -118,7 +118,10 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
         let usable = usable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(PortError::Core { core, usable });
     }
-    let eal = start_eal(profile, other_core(&usable, &cores))?;
+    // DPDK keeps its own threads off the cores of its lcores, of which this is the one; so they do not get in our way, nor
+    // does that of `net_memif`, which unmaps the memory of a peer that has left, while we may be reading it.
+    let own = cores.first().copied().unwrap_or(0);
+    let eal = start_eal(profile, own)?;
     let queues = profile.generator.queues.max(cores.len() as u16);
     // A frame is at most in one place: a receive queue, a transmit queue, or under way.
     let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
@@ -175,7 +178,7 @@ fn start_port(eal: &Eal, settings: &Port, pools: &[Mempool]) -> Result<Started, 
         queues: pools.len() as u16,
         rx_descriptors: settings.descriptors,
         tx_descriptors: settings.descriptors,
-        mtu: settings.mtu,
+        mtu: if settings.device.starts_with(MEMIF) { settings.mtu.min(MEMIF_MTU) } else { settings.mtu },
         rss: Rss::Flow,
         // What is addressed wrongly shall be seen.
         promiscuous: true,
@@ -196,14 +199,19 @@ fn connect(
 ) -> Result<Started, PortError> {
     let mut told = false;
     loop {
-        if let Ok((device, queues)) = start_port(eal, settings, pools) {
-            let answered = Instant::now() + ANSWER;
-            while Instant::now() < answered {
-                if device.link().is_ok_and(|link| link.up) {
-                    return Ok((device, queues));
+        match start_port(eal, settings, pools) {
+            Ok((device, queues)) => {
+                let answered = Instant::now() + ANSWER;
+                while Instant::now() < answered {
+                    if device.link().is_ok_and(|link| link.up) {
+                        return Ok((device, queues));
+                    }
+                    std::thread::sleep(LOOK);
                 }
-                std::thread::sleep(LOOK);
             }
+            // To start is to connect.
+            Err(dpdk::Error::Port { action: "start", .. }) => {}
+            Err(error) => return Err(failed(settings, error)),
         }
         if Instant::now() >= deadline {
             return Err(no_link(profile, settings));
@@ -254,11 +262,6 @@ fn start_eal(profile: &Profile, core: usize) -> Result<Eal, PortError> {
     let devices = profile.port.iter().map(|port| port.device.clone()).collect();
     Eal::start(&Options { memory, core, devices, extra: Vec::new() })
         .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })
-}
-
-/// A core for what does not poll: none of the generator's, if there is another.
-fn other_core(usable: &[usize], cores: &[usize]) -> usize {
-    usable.iter().find(|core| !cores.contains(core)).or(usable.first()).copied().unwrap_or(0)
 }
 
 impl Ports {
@@ -357,6 +360,8 @@ fn no_link(profile: &Profile, port: &Port) -> PortError {
 
 /// The driver of shared memory with another process, whose link is the other's presence.
 const MEMIF: &str = "net_memif";
+/// The largest MTU that this driver takes as a setting. It carries whatever fits in a buffer of 2,048 bytes all the same.
+const MEMIF_MTU: u16 = 1500;
 
 /// Whether a device is the client's end of shared memory, as it is unless it says that it is the server's.
 fn is_memif_client(device: &str) -> bool {
