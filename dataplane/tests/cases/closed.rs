@@ -1,0 +1,133 @@
+//! What is for the gateway itself, and ways that are closed.
+
+use super::*;
+
+#[test]
+fn what_is_for_the_gateway_is_punted_and_nothing_else() {
+    let arp = |operation: u8, sender: u32, target: u32| {
+        let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, operation];
+        bytes.extend(MAC_HOST);
+        bytes.extend(sender.to_be_bytes());
+        bytes.extend([0; 6]);
+        bytes.extend(target.to_be_bytes());
+        bytes
+    };
+    let asks = |target| ethernet([0xff; 6], MAC_HOST, 0x0806, &arp(1, HOST, target));
+    let inside = |protocol, payload| (INSIDE, from_host(&Ip::new(HOST, GATEWAY, protocol, payload)));
+    let outside = |protocol, payload| {
+        (
+            OUTSIDE,
+            ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &Ip::new(0x0808_0808, LOCAL, protocol, payload).bytes()),
+        )
+    };
+    let punted = |title, input, class| case(title, gateway(), input, Verdict::Punt(class), None);
+    let unasked = |title, input| drop_case(title, gateway(), input, Why::Unasked);
+    run(vec![
+        punted("arp for us", (INSIDE, asks(GATEWAY)), PuntClass::Arp),
+        punted(
+            "arp announcement",
+            (INSIDE, ethernet([0xff; 6], MAC_HOST, 0x0806, &arp(1, HOST, HOST))),
+            PuntClass::Arp,
+        ),
+        punted(
+            "arp reply",
+            (INSIDE, ethernet(MAC_IN, MAC_HOST, 0x0806, &arp(2, HOST, GATEWAY))),
+            PuntClass::Arp,
+        ),
+        unasked("arp for another", (INSIDE, asks(OTHER))),
+        drop_case(
+            "half an arp",
+            gateway(),
+            (INSIDE, ethernet(MAC_IN, MAC_HOST, 0x0806, &arp(1, 1, 1)[..27])),
+            Why::Truncated,
+        ),
+        punted("dns inside", inside(17, udp(5000, 53, b"q")), PuntClass::Dns),
+        punted("dns outside", outside(17, udp(5000, 53, b"q")), PuntClass::Dns),
+        punted("dns answer", outside(17, udp(53, 40000, b"a")), PuntClass::Udp),
+        unasked("dns answer to a low port", outside(17, udp(53, 123, b"a"))),
+        unasked("dns answer from inside", inside(17, udp(53, 40000, b"a"))),
+        unasked("ntp", outside(17, udp(5000, 123, b"a"))),
+        punted("cetp", outside(6, tcp(5000, 48001, 2, &[], b"")), PuntClass::Tcp),
+        unasked("ssh", outside(6, tcp(5000, 22, 2, &[], b""))),
+        unasked("cetp from inside", inside(6, tcp(5000, 48001, 2, &[], b""))),
+        punted("dns over tcp", inside(6, tcp(5000, 53, 2, &[], b"")), PuntClass::Tcp),
+        punted("syn ack of our connection", outside(6, tcp(48001, 40000, 0x12, &[], b"")), PuntClass::Tcp),
+        punted("segment of our connection", outside(6, tcp(48001, 40000, 0x18, &[], b"x")), PuntClass::Tcp),
+        punted("ping us", inside(1, icmp(8, 0, 1, b"")), PuntClass::Icmp),
+        punted("ping us from outside", outside(1, icmp(8, 0, 1, b"")), PuntClass::Icmp),
+        unasked("time stamp", inside(1, icmp(13, 0, 1, &[0; 12]))),
+        unasked("sctp", outside(132, vec![0; 20])),
+        case(
+            "error about our own connection",
+            gateway(),
+            outside(
+                1,
+                icmp(3, 4, 1400, &Ip::new(LOCAL, REMOTE, 6, tcp(40000, 48001, 0x10, &[], b"")).bytes()),
+            ),
+            Verdict::Punt(PuntClass::Icmp),
+            None,
+        ),
+        // with TTL 1 too: it goes no further
+        punted(
+            "ping us from one hop",
+            (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 1, icmp(8, 0, 1, b"")).ttl(1))),
+            PuntClass::Icmp,
+        ),
+    ]);
+    let mut few = settings();
+    few.punt_rates[PuntClass::Dns as usize] = 20;
+    let mut g = Gateway::bare(few);
+    let (port, frame) = inside(17, udp(5000, 53, b"q"));
+    let fates: Vec<_> = (0..4).map(|_| g.one(port, &frame).0).collect();
+    let (yes, no) = (Verdict::Punt(PuntClass::Dns), Verdict::Drop(Why::PuntMetered));
+    assert_eq!(fates, [yes, yes, no, no]);
+    g.now += SECOND / 20;
+    assert_eq!([g.one(port, &frame).0, g.one(port, &frame).0], [yes, no]);
+    // another class is not starved
+    assert_eq!(
+        g.one(INSIDE, &from_host(&Ip::new(HOST, GATEWAY, 1, icmp(8, 0, 1, b"")))).0,
+        Verdict::Punt(PuntClass::Icmp)
+    );
+}
+
+#[test]
+fn closed_ways_have_their_reasons() {
+    let unresolved = || {
+        let mut g = gateway();
+        g.command(Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: None }));
+        g
+    };
+    let unresolved_host =
+        || Gateway::new(settings(), Encapsulation::Vxlan, Binding { neighbour: HOP_UNKNOWN, ..binding() });
+    let mut removed = gateway();
+    removed.command(Command::RemoveTunnel(TunnelId(0)));
+    let mut removed_in = gateway();
+    removed_in.command(Command::RemoveTunnel(TunnelId(0)));
+    let inner = far(&removed_in, 17, udp(1, 2, b""));
+    let from_far = from_peer(Encapsulation::Vxlan, &inner);
+    run(vec![
+        drop_case(
+            "router unresolved",
+            unresolved(),
+            (INSIDE, from_host(&host_udp())),
+            Why::NeighbourUnresolved,
+        ),
+        drop_case(
+            "host unresolved",
+            unresolved_host(),
+            (OUTSIDE, from_far.clone()),
+            Why::NeighbourUnresolved,
+        ),
+        drop_case("tunnel removed", removed, (INSIDE, from_host(&host_udp())), Why::NoRoute),
+        drop_case("tunnel removed, in", removed_in, (OUTSIDE, from_far), Why::TunnelOuterUnknown),
+    ]);
+    let mut g = unresolved();
+    for _ in 0..3 {
+        g.one(INSIDE, &from_host(&host_udp()));
+    }
+    g.now += SECOND;
+    g.one(INSIDE, &from_host(&host_udp()));
+    assert_eq!(g.events(), vec![ces_dataplane::msg::Event::NeighbourWanted(ROUTER); 2]);
+    g.command(Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER) }));
+    assert_eq!(g.one(INSIDE, &from_host(&host_udp())).0, OUT);
+}
