@@ -3,6 +3,7 @@
 use crate::device::Kind;
 use crate::frame::Task;
 use crate::generator::Measure;
+use crate::memory::Pages;
 use crate::run::{Order, Results, Row};
 use crate::spread::Spread;
 use ces_perf::place::Machine;
@@ -150,13 +151,14 @@ pub fn text(
     }
     let _ = write!(
         text,
-        "\n{}; median (smallest-largest) of {} rounds, {} s each, frames of {} bytes; devices on core {}, generator on core {}; {:.0} s in all{}\n",
+        "\n{}; median (smallest-largest) of {} rounds, {} s each, frames of {} bytes; devices on core {}, generator on core {}; packet memory on {} pages; {:.0} s in all{}\n",
         order.measure.label(),
         results.rounds,
         order.trial_seconds,
         order.size,
         order.core,
         order.generator_core,
+        if order.pages == Pages::Huge { "huge" } else { "ordinary" },
         results.elapsed.as_secs_f64(),
         if results.interrupted { "; interrupted" } else { "" }
     );
@@ -193,6 +195,7 @@ pub fn json(order: &Order, results: &Results, machine: &Machine, versions: &BTre
         "measure_means": Measure::label(order.measure),
         "trial_seconds": order.trial_seconds,
         "size": order.size,
+        "pages": order.pages,
         "peers": order.peers,
         "core": order.core,
         "generator_core": order.generator_core,

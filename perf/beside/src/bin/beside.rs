@@ -200,7 +200,7 @@ fn order(arguments: &Measuring) -> Result<Order, String> {
         budget: Duration::from_secs_f64(arguments.seconds_budget),
         core,
         generator_core,
-        pages: arguments.pages,
+        pages: memory::for_run(arguments.pages),
         programs,
         generator,
         measure: arguments.measure,

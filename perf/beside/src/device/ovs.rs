@@ -133,7 +133,10 @@ pub fn start(rules: Rules, setting: Setting) -> Result<impl Device + use<>, Stri
     let mask = 1u64 << setting.core;
     let memory = match memory::choose(setting.pages) {
         Memory::HugePages => "--in-memory --no-pci --no-telemetry".to_owned(),
-        Memory::Ordinary { mib } => format!("--no-huge -m {mib} --no-shconf --no-pci --no-telemetry"),
+        Memory::Ordinary { mib } => {
+            // It adds `--in-memory`, with which ordinary pages do not go, unless it is told of the old way of memory.
+            format!("--no-huge --legacy-mem -m {mib} --no-shconf --no-pci --no-telemetry")
+        }
     };
     let line = control.tool("ovs-vsctl").args([format!("--db={}", control.database()), "--no-wait".into()]);
     line.args(["set", "Open_vSwitch", ".", "other_config:dpdk-init=true"])
@@ -156,6 +159,11 @@ pub fn start(rules: Rules, setting: Setting) -> Result<impl Device + use<>, Stri
             "--no-chdir".into(),
         ])
         .start(setting.scratch, "vswitchd")?;
+    // One that cannot start DPDK ends at once; `ovs-vsctl` would wait for it.
+    crate::interrupt::wait("ovs-vswitchd", START_WAIT, || {
+        switch.check()?;
+        Ok(Path::new(&control.file("vswitchd.ctl")).exists().then_some(()))
+    })?;
     let up = control.vsctl("add-br br-in -- set bridge br-in datapath_type=netdev fail-mode=secure");
     up.map_err(|error| switch.check().err().unwrap_or(error))?;
     let devices = [0, 1].map(|port| memif::device(setting.scratch, port, End::Device));
