@@ -132,17 +132,18 @@ impl<F: Slot> Alone<F> {
         };
         let plan = Plan { way, ..plan };
         let settings = plan.settings();
-        let handles = plan.handles(&settings);
         let tables = Tables::new(stage, &plan, &settings)?;
-        let mut sequence = Sequence::new(&plan, &settings, &handles, None);
-        let keys = match stage {
-            Stage::Index | Stage::IndexChained | Stage::Entry => {
-                let order = crate::realm::shuffled(plan.entries, 100);
-                let rounds = (1usize << 16).div_ceil(order.len());
-                (0..rounds).flat_map(|_| &order).map(|&entry| (near(&plan, entry), entry)).collect()
-            }
-            _ => Vec::new(),
+        let keyed = matches!(stage, Stage::Index | Stage::IndexChained | Stage::Entry);
+        let keys = if keyed {
+            let order = crate::realm::shuffled(plan.entries, 100);
+            let rounds = (1usize << 16).div_ceil(order.len());
+            (0..rounds).flat_map(|_| &order).map(|&entry| (near(&plan, entry), entry)).collect()
+        } else {
+            Vec::new()
         };
+        // The stages with keys have no frames.
+        let arriving = Plan { entries: if keyed { 1 } else { plan.entries }, ..plan };
+        let mut sequence = Sequence::new(&arriving, &settings, &arriving.handles(&settings), None);
         let mut template = plan.template();
         rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
         Ok(Self {
