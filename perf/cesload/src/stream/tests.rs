@@ -84,9 +84,10 @@ impl Watched for Healthy {
 
 type MemoryEngine = Engine<MemoryPort, Endless, Nowhere, Healthy>;
 
+/// Longer than a wire holds a frame that has no successor to be swapped with.
 const PROFILE: &str = r#"
 [generator]
-drain_ms = 100
+drain_ms = 500
 [[port]]
 name = "left"
 device = "a"
