@@ -5,7 +5,7 @@ mod bench;
 
 use bench::{Bench, cesload, interrupt, json};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 /// Short trials and a wide goal: a search of seconds.
 const SHORT_SEARCH: &str =
@@ -82,18 +82,23 @@ fn a_report_that_cannot_be_written_is_told_and_the_rest_is_not_lost() {
     assert!(bench.directory.join("found.html").exists(), "the other report is written");
 }
 
-#[test]
-fn an_interrupt_ends_a_soak_with_what_there_is() {
-    let bench = Bench::new("interrupt");
-    let _wire = bench.wire(&[]);
-    let mut soak = cesload()
+/// A soak that would take an hour; its report is `soak.json`.
+fn soak(bench: &Bench) -> Child {
+    cesload()
         .arg("soak")
         .arg(bench.profile())
         .args(["--rate", "10k", "--hours", "1", "--every", "0.2", "--quiet", "--json"])
         .arg(bench.directory.join("soak.json"))
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn an_interrupt_ends_a_soak_with_what_there_is() {
+    let bench = Bench::new("interrupt");
+    let _wire = bench.wire(&[]);
+    let mut soak = soak(&bench);
     // It runs once its first line is there.
     let mut lines = BufReader::new(soak.stdout.take().unwrap()).lines();
     let first: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -111,14 +116,7 @@ fn an_interrupt_ends_a_soak_with_what_there_is() {
 fn a_peer_that_leaves_ends_the_trial_with_what_there_is() {
     let bench = Bench::new("leaves");
     let wire = bench.wire(&[]);
-    let mut soak = cesload()
-        .arg("soak")
-        .arg(bench.profile())
-        .args(["--rate", "10k", "--hours", "1", "--every", "0.2", "--quiet", "--json"])
-        .arg(bench.directory.join("soak.json"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut soak = soak(&bench);
     let mut lines = BufReader::new(soak.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().is_ok());
     drop(wire);
