@@ -114,6 +114,8 @@ pub struct TrialRecord {
     pub late: u64,
     /// Dropped by the generator's own ports.
     pub missed_by_generator: u64,
+    /// How long the generator did not have its core, in seconds, which are not in `seconds`.
+    pub held_up_seconds: f64,
     /// Delays of all probes.
     pub latency_us: Option<Latency>,
     /// Each stream.
@@ -145,6 +147,7 @@ impl TrialRecord {
             foreign: trial.foreign,
             late: trial.late,
             missed_by_generator: trial.missed_by_generator,
+            held_up_seconds: trial.held_up_seconds,
             latency_us: Latency::of(&trial.latency_ns()),
             streams: trial.streams.iter().map(StreamRecord::of).collect(),
             intervals: merged(&trial.intervals),

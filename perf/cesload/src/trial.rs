@@ -90,7 +90,7 @@ pub struct Trial {
     pub unit: Unit,
     /// What was asked for, a second; `None` = as fast as it goes.
     pub asked_per_second: Option<f64>,
-    /// How long was sent, in seconds, without the wait for the last packets.
+    /// How long was sent, in seconds, without the wait for the last packets and without hold-ups.
     pub seconds: f64,
     /// Sum of all streams.
     pub counts: Counts,
@@ -104,6 +104,8 @@ pub struct Trial {
     pub late: u64,
     /// Packets that the ports' own counters say they dropped at the generator: it, not the device, was too slow.
     pub missed_by_generator: u64,
+    /// How long the generator did not have its core, in seconds. They are not in `seconds`: nothing was due in them.
+    pub held_up_seconds: f64,
     /// What a reader of the numbers has to know, in a sentence each.
     pub notes: Vec<String>,
 }
@@ -125,6 +127,12 @@ impl Trial {
             Some(asked) if asked > 0.0 && self.seconds > 0.0 => (self.sent_per_second() / asked).min(1.0),
             _ => 1.0,
         }
+    }
+
+    /// The share of the time in which the generator did not have its core.
+    pub fn held_up(&self) -> f64 {
+        let all = self.seconds + self.held_up_seconds;
+        if all > 0.0 { self.held_up_seconds / all } else { 0.0 }
     }
 
     /// Delay of all probes, in nanoseconds.
@@ -247,6 +255,7 @@ mod tests {
             foreign: 0,
             late: 0,
             missed_by_generator: 0,
+            held_up_seconds: 0.0,
             notes: Vec::new(),
         };
         assert!((trial.reached() - 0.5).abs() < 1e-9);

@@ -123,6 +123,7 @@ pub(crate) mod fixture {
             foreign: 0,
             late: 0,
             missed_by_generator: 0,
+            held_up_seconds: 0.0,
             notes: Vec::new(),
         }
     }

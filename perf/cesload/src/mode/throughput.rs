@@ -222,9 +222,10 @@ fn notes(findings: &Findings) -> Vec<String> {
             ));
         }
     }
-    if let Some((max, MaxLoad::Measured)) = found.max_load {
+    if let (Some((max, _)), Some(full_speed)) = (found.max_load, found.full_speed_per_second) {
         notes.push(format!(
-            "The ports do not tell their speed; the largest load is what was sent at full speed, {} {unit}.",
+            "The ports do not tell their speed; at full speed {} {unit} were sent, and the largest load is {}.",
+            grouped(full_speed),
             grouped(max)
         ));
     }
@@ -245,7 +246,7 @@ fn ending_note(result: &GoalResult, found: &Found, unit: &str) -> Option<String>
             let from = match from {
                 MaxLoad::Given => "the largest load that was allowed",
                 MaxLoad::LineRate => "the line rate",
-                MaxLoad::Measured => "the most that the generator and the ports send",
+                MaxLoad::Measured => "more than was sent at full speed",
             };
             Some(format!(
                 "{name} is irregular: there is no upper bound, since even {} {unit}, {from}, meets it. The device is at least that fast.",
@@ -297,9 +298,19 @@ fn agreement_note(agreement: &Agreement, findings: &Findings, unit: &str) -> Str
                 .to_owned()
         }
     };
+    let speeds: Vec<String> = findings
+        .searches
+        .iter()
+        .filter_map(|found| found.full_speed_per_second.map(grouped))
+        .collect();
+    let speeds = if speeds.len() == searches {
+        format!("; before each of them, {} {unit} were sent at full speed", speeds.join(", "))
+    } else {
+        String::new()
+    };
     let rates: Vec<String> = agreement.lower_per_second.iter().flatten().map(|rate| grouped(*rate)).collect();
     format!(
-        "{searches} searches did not find the same {name} ({} {unit}): they differ by {}, the width is {}; {why}.",
+        "{searches} searches did not find the same {name} ({} {unit}): they differ by {}, the width is {}; {why}{speeds}.",
         rates.join(", "),
         percent(spread),
         percent(width)

@@ -13,6 +13,8 @@ const BURST_MAX: u16 = 256;
 const PROBES_MAX: u32 = 1_000_000;
 /// Longest wait for the last packets, in milliseconds.
 const DRAIN_MAX_MS: u32 = 60_000;
+/// A port that takes nothing for a second has lost its peer.
+const CATCH_UP_MAX_MS: u32 = 1000;
 
 /// Everything that is wrong.
 pub fn problems(profile: &Profile) -> Vec<Problem> {
@@ -29,8 +31,8 @@ fn generator(profile: &Profile, found: &mut Vec<Problem>) {
     if generator.burst == 0 || generator.burst > BURST_MAX {
         wrong("generator.burst", format!("expected 1 to {BURST_MAX}"));
     }
-    if generator.catch_up == 0 {
-        wrong("generator.catch_up", "expected at least 1".to_owned());
+    if generator.catch_up_ms == 0 || generator.catch_up_ms > CATCH_UP_MAX_MS {
+        wrong("generator.catch_up_ms", format!("expected 1 to {CATCH_UP_MAX_MS}"));
     }
     if generator.drain_ms == 0 || generator.drain_ms > DRAIN_MAX_MS {
         wrong("generator.drain_ms", format!("expected 1 to {DRAIN_MAX_MS}"));

@@ -80,8 +80,8 @@ pub struct Generator {
     pub queues: u16,
     /// Packets at most that are sent or received at once.
     pub burst: u16,
-    /// Packets at most by which a thread that was held up may exceed its rate afterwards. What is more is never sent.
-    pub catch_up: u32,
+    /// What a port has not taken for so long, in milliseconds, is not sent any more; what it takes sooner is sent as fast as it goes.
+    pub catch_up_ms: u32,
     /// Begin of all random sequences.
     pub seed: u64,
     /// How long nothing must have come before a trial ends, in milliseconds.
@@ -98,7 +98,7 @@ impl Default for Generator {
             cores: Vec::new(),
             queues: 0,
             burst: 32,
-            catch_up: 256,
+            catch_up_ms: 100,
             seed: 1,
             drain_ms: 200,
             link_wait_s: 10,

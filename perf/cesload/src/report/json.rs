@@ -61,6 +61,7 @@ fn trial(trial: &TrialRecord) -> Value {
         "foreign": trial.foreign,
         "late": trial.late,
         "missed_by_generator": trial.missed_by_generator,
+        "held_up_seconds": trial.held_up_seconds,
         "loss_ratio": trial.loss_ratio,
         "latency_us": trial.latency_us,
         "streams": trial.streams,

@@ -10,6 +10,9 @@ use crate::search::{Ending, GoalResult};
 use crate::trial::Unit;
 use crate::words::{bit_rate, grouped, microseconds, percent, seconds};
 
+/// A hold-up of a thousandth of a second is worth a line.
+const HELD_UP_WORTH_SAYING_S: f64 = 0.001;
+
 /// The report in a sentence.
 pub fn headline(report: &Report) -> String {
     let found = match &report.ended.findings {
@@ -139,6 +142,9 @@ fn trial_sections(trial: Option<&TrialRecord>) -> Vec<Section> {
         if number > 0 {
             section.fact(what, grouped(number as f64));
         }
+    }
+    if trial.held_up_seconds >= HELD_UP_WORTH_SAYING_S {
+        section.fact("Without its core", seconds(trial.held_up_seconds));
     }
     section.plots.extend(plots::over_time(trial));
     let mut sections = vec![section];

@@ -69,6 +69,7 @@ impl Trials for Device<'_> {
             foreign: 0,
             late: 0,
             missed_by_generator: 0,
+            held_up_seconds: 0.0,
             notes: Vec::new(),
         };
         watch(Progress { elapsed_s: seconds, total_s: seconds, counts });
@@ -236,7 +237,7 @@ fn ports_that_tell_no_speed_are_asked_for_their_best() {
     let clock = Cell::default();
     let mut device = Device { line_rate: None, port_limit: 5e6, ..Device::new(&clock, sharp(2e6)) };
     let (found, notebook) = searched(&mut device, &plan());
-    assert_eq!(found.max_load, Some((5e6, MaxLoad::Measured)));
+    assert_eq!((found.full_speed_per_second, found.max_load), (Some(5e6), Some((6.25e6, MaxLoad::Measured))));
     assert!(notebook.seen[0].0.is_infinite());
     let (lower, upper) = bounds(&found.goals[0]);
     assert!(lower <= 2e6 * 1.000001 && 2e6 <= upper);

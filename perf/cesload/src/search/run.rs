@@ -48,9 +48,13 @@ pub enum MaxLoad {
     Given,
     /// The ports' link speed.
     LineRate,
-    /// A trial at full speed.
+    /// A trial at full speed, and [`ABOVE_FULL_SPEED`] more.
     Measured,
 }
+
+/// By how much the largest load exceeds what a short trial sent at full speed: where a port holds back what its device cannot take,
+/// full speed is the device's own, and a search needs a load that is too much to tell that. It also changes from trial to trial.
+const ABOVE_FULL_SPEED: f64 = 1.25;
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -63,6 +67,8 @@ pub struct Found {
     pub elapsed: Duration,
     /// The largest load that could be tried, a second, and where it comes from; nothing if the search ended before it was known.
     pub max_load: Option<(f64, MaxLoad)>,
+    /// What was sent at full speed, a second, if that was tried: it tells how fast the machine was before the search.
+    pub full_speed_per_second: Option<f64>,
     /// The most that was sent a second in a trial that should have sent more: the limit of generator and ports. A device that
     /// does not empty a memory ring shows here, too.
     pub most_sent_per_second: Option<f64>,
@@ -83,10 +89,11 @@ pub fn search(
         trials: 0,
         elapsed: Duration::ZERO,
         max_load: None,
+        full_speed_per_second: None,
         most_sent_per_second: None,
         stopped: Stopped::No,
     };
-    match max_load(trials, plan, observer) {
+    match max_load(trials, plan, observer, &mut found.full_speed_per_second) {
         Ok(max_load) => {
             found.max_load = Some(max_load);
             let limits =
@@ -102,8 +109,7 @@ pub fn search(
         }
         Err(stopped) => found.stopped = stopped,
     }
-    if matches!(found.max_load, Some((_, MaxLoad::Measured))) {
-        let full_speed = found.max_load.map_or(0.0, |(max, _)| max);
+    if let Some(full_speed) = found.full_speed_per_second {
         found.most_sent_per_second = Some(found.most_sent_per_second.unwrap_or(0.0).max(full_speed));
     }
     found.elapsed = now().saturating_sub(start);
@@ -141,6 +147,7 @@ fn max_load(
     trials: &mut dyn Trials,
     plan: &Plan,
     observer: &mut dyn Observer,
+    full_speed: &mut Option<f64>,
 ) -> Result<(f64, MaxLoad), Stopped> {
     if let Some(max) = plan.max_per_second {
         return Ok((max, MaxLoad::Given));
@@ -155,7 +162,8 @@ fn max_load(
         Ran { stopped, .. } => return Err(stopped),
     };
     if sent > 0.0 {
-        Ok((sent, MaxLoad::Measured))
+        *full_speed = Some(sent);
+        Ok((sent * ABOVE_FULL_SPEED, MaxLoad::Measured))
     } else {
         Err(Stopped::Failed("nothing could be sent at full speed".to_owned()))
     }

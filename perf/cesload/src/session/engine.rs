@@ -55,7 +55,7 @@ pub struct Engine {
     core: usize,
     load: Load<DpdkPort, Mempool>,
     clock: Clock,
-    catch_up: u32,
+    catch_up_ms: u32,
     trial: u16,
     notes: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Engine {
             core: thread.core,
             load: Load::new(wires, kinds, answers),
             clock: Clock::new(),
-            catch_up: profile.generator.catch_up,
+            catch_up_ms: profile.generator.catch_up_ms,
             trial: machine::cycles() as u16,
             notes,
         })
@@ -126,7 +126,7 @@ impl Engine {
         work: impl FnOnce(Work<'_, DpdkPort, Mempool, &mut dyn FnMut() -> u64>) -> R + Send,
     ) -> Result<(R, Watched), Failure> {
         let failure = |why: String| Failure { why, partial: None };
-        let (gauge, clock, core, catch_up) = (Gauge::default(), self.clock, self.core, self.catch_up);
+        let (gauge, clock, core, catch_up_ms) = (Gauge::default(), self.clock, self.core, self.catch_up_ms);
         let (load, eal, ports) = (&mut self.load, &self.eal, &self.ports);
         let before: Vec<Stats> = ports.iter().map(|port| port.device.stats().unwrap_or_default()).collect();
         let mut watched = Watched::default();
@@ -139,7 +139,7 @@ impl Engine {
                         .map_err(|error| format!("core {core} cannot be used: {error}"))?;
                     let _registered = RegisteredThread::new(eal).map_err(|error| error.to_string())?;
                     let mut now = || clock.now();
-                    Ok::<R, String>(work(Work::new(load, &mut now, gauge, catch_up)))
+                    Ok::<R, String>(work(Work::new(load, &mut now, gauge, catch_up_ms)))
                 });
             let thread = thread.map_err(|error| failure(format!("no thread for the generator: {error}")))?;
             let (start, mut last) = (Instant::now(), Duration::ZERO);

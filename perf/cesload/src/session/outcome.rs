@@ -117,6 +117,7 @@ impl Outcome<'_> {
             late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
                 + phase.served.iter().map(|it| it.late).sum::<u64>(),
             missed_by_generator: self.watched.missed,
+            held_up_seconds: 0.0,
             notes,
         }
     }

@@ -11,14 +11,14 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// `per_second`: `None` = as many as can be. `catch_up`: as many at most may be behind; what is more is never begun.
-    pub fn new(per_second: Option<f64>, catch_up: u32, now: Nanos) -> Self {
+    /// `per_second`: `None` = as many as can be. `catch_up_ms`: what could not be begun for so long is never begun.
+    pub fn new(per_second: Option<f64>, catch_up_ms: u32, now: Nanos) -> Self {
         // The first is due at once.
         Self {
             per_ns: per_second.map(|rate| rate / 1e9),
             due: 1.0,
             since: now,
-            catch_up: f64::from(catch_up.max(1)),
+            catch_up: (per_second.unwrap_or_default() * f64::from(catch_up_ms) / 1000.0).max(1.0),
         }
     }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn count(per_second: f64, step: Nanos, end: Nanos) -> u64 {
-        let (mut pacer, mut now, mut count) = (Pacer::new(Some(per_second), 64, 0), 0, 0);
+        let (mut pacer, mut now, mut count) = (Pacer::new(Some(per_second), 100, 0), 0, 0);
         while now < end {
             for _ in 0..pacer.due(32, now) {
                 pacer.took();
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn what_was_missed_for_long_is_not_made_up() {
-        let mut pacer = Pacer::new(Some(1e6), 64, 0);
-        assert_eq!(pacer.due(1000, 1_000_000_000), 64);
-        assert_eq!(Pacer::new(None, 64, 0).due(32, 0), 32);
+        let mut pacer = Pacer::new(Some(1e4), 100, 0);
+        assert_eq!(pacer.due(5000, 1_000_000_000), 1000);
+        assert_eq!(Pacer::new(None, 100, 0).due(32, 0), 32);
     }
 }

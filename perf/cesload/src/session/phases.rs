@@ -78,15 +78,15 @@ pub struct Work<'a, P: Port, Q, C> {
     load: &'a mut Load<P, Q>,
     clock: C,
     gauge: &'a Gauge,
-    catch_up: u32,
+    catch_up_ms: u32,
     turns: u32,
     stopped: bool,
 }
 
 impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q, C> {
-    /// Work on this load. `catch_up` as for [`Pacer::new`].
-    pub fn new(load: &'a mut Load<P, Q>, clock: C, gauge: &'a Gauge, catch_up: u32) -> Self {
-        Self { load, clock, gauge, catch_up, turns: 0, stopped: false }
+    /// Work on this load. `catch_up_ms` as for [`Pacer::new`].
+    pub fn new(load: &'a mut Load<P, Q>, clock: C, gauge: &'a Gauge, catch_up_ms: u32) -> Self {
+        Self { load, clock, gauge, catch_up_ms, turns: 0, stopped: false }
     }
 
     /// Begins sessions for a while; each runs to its end.
@@ -148,7 +148,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
     /// Begins sessions until a time, and at most so many; tells how long that took and how many found no room.
     fn begin(&mut self, per_second: Option<f64>, end: Nanos, most: u64, counted: Counted) -> (f64, u64) {
         let start = (self.clock)();
-        let mut pacer = Pacer::new(per_second, self.catch_up, start);
+        let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let (mut begun, mut full, mut now) = (0, 0, start);
         while now < end && begun + full < most && !self.stopped {
             let due = pacer.due(self.burst(per_second), now).min((most - begun - full) as usize);
@@ -196,7 +196,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         let start = (self.clock)();
         // Each should have its turn in that time.
         let once = sessions as f64 / (hold.max(1) as f64 / 1e9);
-        let mut pacer = Pacer::new(per_second.map(|rate| rate.max(once)), self.catch_up, start);
+        let mut pacer = Pacer::new(per_second.map(|rate| rate.max(once)), self.catch_up_ms, start);
         let mut now = start;
         while (now < start + hold || self.load.rounds() == 0) && self.load.open() > 0 && !self.stopped {
             for _ in 0..pacer.due(self.burst(per_second), now) {
@@ -213,7 +213,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
     /// Ends all sessions, as fast as they were opened; tells how long that took.
     fn end(&mut self, per_second: Option<f64>) -> f64 {
         let start = (self.clock)();
-        let mut pacer = Pacer::new(per_second, self.catch_up, start);
+        let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let mut now = start;
         while self.load.idle() > 0 {
             for _ in 0..pacer.due(self.burst(per_second), now) {

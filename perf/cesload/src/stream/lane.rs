@@ -6,6 +6,7 @@
 use super::receiver::Receiver;
 use super::sender::{Probe, Sender};
 use super::shared::{Phase, Shared};
+use super::uptime::Uptime;
 use crate::arp::Answers;
 use crate::port::frames::{Blank, Buffers};
 use crate::trial::Counts;
@@ -50,6 +51,8 @@ pub struct Lane<P: Port, B> {
     pub no_buffer: u64,
     /// Turns in which a port had not taken the last burst when the next was due.
     pub refused: u64,
+    /// Cycles in which the thread did not have its core.
+    pub held: u64,
     gates: Vec<Gate<P>>,
     pool: B,
     arrivals: Vec<P::Frame>,
@@ -93,6 +96,7 @@ where
             receiver,
             no_buffer: 0,
             refused: 0,
+            held: 0,
             gates: gates.collect(),
             pool,
             arrivals: Vec::with_capacity(burst),
@@ -106,11 +110,11 @@ where
 
     /// Makes ready for a trial. The senders have their schedules.
     pub fn begin(&mut self, trial: u16) {
-        (self.trial, self.no_buffer, self.refused) = (trial, 0, 0);
+        (self.trial, self.no_buffer, self.refused, self.held) = (trial, 0, 0, 0);
         self.receiver.begin(trial);
     }
 
-    /// Runs a trial until it is ended; sends for `cycles`.
+    /// Runs a trial until it is ended; sends for `cycles` in which the thread has its core.
     pub fn run(&mut self, shared: &Shared, number: usize, cycles: u64) {
         let publish_every = self.hertz / PUBLISH_HZ;
         let mut published = 0;
@@ -119,6 +123,7 @@ where
             self.receive();
         }
         let start = shared.start();
+        let mut uptime = Uptime::new(start, self.hertz);
         let mut sending = true;
         let mut over = None;
         for gate in &mut self.gates {
@@ -137,26 +142,27 @@ where
                 _ => {}
             }
             if sending && now >= start {
-                let elapsed = now - start;
+                let elapsed = uptime.turn(now);
                 if elapsed < cycles {
                     self.send(elapsed, now);
                 } else {
-                    let over = *over.get_or_insert(now);
-                    if self.finish(cycles, now) || now - over > self.hertz / GRACE_HZ {
+                    let over = *over.get_or_insert(elapsed);
+                    if self.finish(cycles, now) || elapsed - over > self.hertz / GRACE_HZ {
                         sending = false;
                         self.abandon();
                         shared.report_finished();
                     }
                 }
+                self.held = uptime.held();
                 self.look_for_stuck(now, shared);
             }
             if now - published >= publish_every {
                 published = now;
-                shared.threads[number].publish(&self.counts());
+                shared.threads[number].publish(&self.counts(), self.held);
             }
         }
         self.abandon();
-        shared.threads[number].publish(&self.counts());
+        shared.threads[number].publish(&self.counts(), self.held);
     }
 
     /// Receives a burst from every port.

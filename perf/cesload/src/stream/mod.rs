@@ -8,6 +8,7 @@ pub mod receiver;
 pub mod schedule;
 pub mod sender;
 pub mod shared;
+mod uptime;
 mod watch;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::profile::{Generator, Profile};
 use crate::trial::{
     Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
 };
+use crate::words::percent;
 use ces_dataplane::io::Port;
 pub use dpdk::DpdkEngine;
 use lane::Lane;
@@ -32,6 +34,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use watch::{Seen, observe};
+
+/// Below this share of the time a hold-up is what every machine has.
+const HELD_UP_WORTH_SAYING: f64 = 0.01;
 
 /// The world outside the loop: what threads need to begin, and the state of ports.
 pub trait Surroundings: Sync {
@@ -142,12 +147,10 @@ where
         let most = self.lanes.iter().flat_map(|lane| &lane.senders).map(|sender| sender.share);
         let most = most.fold(f64::MIN_POSITIVE, f64::max);
         for lane in &mut self.lanes {
-            let of_lane: f64 = lane.senders.iter().map(|sender| sender.share).sum();
             for sender in &mut lane.senders {
                 let schedule = match per_second {
                     Some(rate) => {
-                        let part = f64::from(self.settings.catch_up) * sender.share / of_lane;
-                        Schedule::paced(rate * sender.share, cycles, hertz, part.ceil() as u64)
+                        Schedule::paced(rate * sender.share, cycles, hertz, self.settings.catch_up_ms)
                     }
                     None => Schedule::free(f64::from(self.settings.burst) * sender.share / most),
                 };
@@ -172,6 +175,7 @@ where
             foreign: 0,
             late: 0,
             missed_by_generator: missed,
+            held_up_seconds: 0.0,
             notes: Vec::new(),
         };
         for (number, (traffic, ..)) in self.traffic.iter().enumerate() {
@@ -190,6 +194,8 @@ where
             trial.counts.add(&counts);
             trial.streams.push(StreamTrial { name: traffic.name.clone(), counts, latency_ns });
         }
+        let held = self.lanes.iter().map(|lane| lane.held).max().unwrap_or(0);
+        trial.held_up_seconds = held as f64 / machine::cycles_per_second() as f64;
         for lane in &self.lanes {
             trial.foreign += lane.receiver.foreign;
             trial.late += lane.receiver.late;
@@ -205,10 +211,18 @@ where
         if let Some(asked) = trial.asked_per_second
             && trial.reached() < 0.999
         {
-            let why = if refused > 0 { "the ports did not take more" } else { "the generator was held up" };
+            let why = if refused > 0 { "the ports did not take more" } else { "the generator was too slow" };
             notes.push(format!(
                 "of {asked:.0} packets/s asked for, {:.0} were sent: {why}",
                 trial.sent_per_second()
+            ));
+        }
+        let held = trial.held_up();
+        if held > HELD_UP_WORTH_SAYING {
+            notes.push(format!(
+                "the generator did not have its core for {} of the time; the trial took so much longer, and the rate is that of the \
+                 rest",
+                percent(held)
             ));
         }
         if no_buffer > 0 {

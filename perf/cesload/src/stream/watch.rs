@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const INTERVALS: u32 = 600;
 /// When all packets are back, how long to wait for what should not come: duplicates.
 const QUIET: Duration = Duration::from_millis(20);
-/// A thread that still sends so long after the end of the time does not get its core.
+/// A thread that still sends so long after twice the time does not get its core.
 const OVERDUE: Duration = Duration::from_secs(5);
 /// The longest wait for the last packets, however many still come.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// The trial in slices.
     pub intervals: Vec<Interval>,
-    /// How long was sent, in seconds.
+    /// How long was sent, in seconds, without those in which the generator did not have its core.
     pub seconds: f64,
     /// Why it could not go on, if it could not.
     pub fault: Option<String>,
@@ -58,7 +58,7 @@ pub fn observe(
     while !shared.all_finished() {
         std::thread::sleep(LOOK.min(every).min(duration.saturating_sub(begin.elapsed()).max(LOOK_DRAIN)));
         let elapsed = begin.elapsed();
-        if elapsed >= sliced + every && elapsed < duration {
+        if elapsed >= sliced + every && (elapsed < duration || elapsed >= duration + every) {
             sliced = slice(&mut seen.intervals, elapsed, shared.counts());
         }
         let stuck = shared.stuck().map(|port| {
@@ -67,7 +67,7 @@ pub fn observe(
                 watched.name(port)
             )
         });
-        let overdue = (elapsed > duration + OVERDUE)
+        let overdue = (elapsed > 2 * duration + OVERDUE)
             .then(|| "a thread of the generator has not ended: it does not get its core".to_owned());
         seen.fault = stuck.or(overdue);
         let mut stop = seen.fault.is_some();
@@ -84,7 +84,8 @@ pub fn observe(
             stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
         }
         if stop {
-            seen.seconds = begin.elapsed().min(duration).as_secs_f64();
+            let held = shared.held() as f64 / machine::cycles_per_second() as f64;
+            seen.seconds = (begin.elapsed().as_secs_f64() - held).clamp(0.0, duration.as_secs_f64());
             shared.enter(Phase::Drain);
             break;
         }
