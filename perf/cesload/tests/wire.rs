@@ -3,9 +3,10 @@
 
 mod bench;
 
-use bench::{Bench, cesload, interrupt, json};
+use bench::{Bench, cesload, interrupt, json, signal};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 /// Short trials and a wide goal: a search of seconds.
 const SHORT_SEARCH: &str =
@@ -110,6 +111,32 @@ fn an_interrupt_ends_a_soak_with_what_there_is() {
     let found = json(&bench.directory.join("soak.json"));
     assert_eq!(found["verdict"]["verdict"], "interrupted");
     assert!(found["result"]["sent"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn time_without_a_core_is_told_and_not_made_up_for() {
+    let bench = Bench::new("held");
+    let _wire = bench.wire(&[]);
+    let mut soak = soak(&bench);
+    let mut lines = BufReader::new(soak.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().is_ok());
+    signal(&soak, "STOP");
+    let stopped = Duration::from_secs(1);
+    std::thread::sleep(stopped);
+    signal(&soak, "CONT");
+    assert!(lines.next().unwrap().is_ok());
+    interrupt(&soak);
+    let _: Vec<_> = lines.collect();
+    soak.wait().unwrap();
+    let found = json(&bench.directory.join("soak.json"));
+    let number = |key: &str| found["result"][key].as_f64().unwrap_or_else(|| panic!("no {key} in {found}"));
+    assert!(number("held_up_seconds") >= stopped.as_secs_f64() * 0.9, "{found}");
+    // The port was free all the while, so that none of what fell due is missing: the second is not in the time.
+    let asked = number("rate_offered_pps");
+    assert!(number("rate_sent_pps") >= asked * 0.9, "{found}");
+    // In a burst of what a second brings, the receiver would have seen it; nothing was due in it.
+    let total = found["seconds"].as_f64().unwrap();
+    assert!(number("sent") <= asked * (total - stopped.as_secs_f64() * 0.9), "{found}");
 }
 
 #[test]

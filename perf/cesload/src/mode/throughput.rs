@@ -298,11 +298,8 @@ fn agreement_note(agreement: &Agreement, findings: &Findings, unit: &str) -> Str
                 .to_owned()
         }
     };
-    let speeds: Vec<String> = findings
-        .searches
-        .iter()
-        .filter_map(|found| found.full_speed_per_second.map(grouped))
-        .collect();
+    let speeds: Vec<String> =
+        findings.searches.iter().filter_map(|found| found.full_speed_per_second.map(grouped)).collect();
     let speeds = if speeds.len() == searches {
         format!("; before each of them, {} {unit} were sent at full speed", speeds.join(", "))
     } else {

@@ -17,7 +17,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const INTERVALS: u32 = 600;
 /// When all packets are back, how long to wait for what should not come: duplicates.
 const QUIET: Duration = Duration::from_millis(20);
-/// A thread that still sends so long after twice the time does not get its core.
+/// A thread that has not sent all after so many times the time, and [`OVERDUE`] more, gets too little of its core to say anything.
+const TIMES: u32 = 10;
+/// See [`TIMES`].
 const OVERDUE: Duration = Duration::from_secs(5);
 /// The longest wait for the last packets, however many still come.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -67,8 +69,8 @@ pub fn observe(
                 watched.name(port)
             )
         });
-        let overdue = (elapsed > 2 * duration + OVERDUE)
-            .then(|| "a thread of the generator has not ended: it does not get its core".to_owned());
+        let overdue = (elapsed > TIMES * duration + OVERDUE)
+            .then(|| format!("a thread of the generator gets less than one {TIMES}th of its core"));
         seen.fault = stuck.or(overdue);
         let mut stop = seen.fault.is_some();
         if elapsed >= told + TELL {

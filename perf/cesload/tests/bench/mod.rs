@@ -116,8 +116,13 @@ impl Drop for Wire {
 
 /// Sends SIGINT.
 pub fn interrupt(child: &Child) {
-    let status =
-        Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill can be run");
+    signal(child, "INT");
+}
+
+/// Sends a signal of this name.
+pub fn signal(child: &Child, name: &str) {
+    let (name, id) = (format!("-{name}"), child.id().to_string());
+    let status = Command::new("kill").args([name, id]).status().expect("kill can be run");
     assert!(status.success());
 }
 
