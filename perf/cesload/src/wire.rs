@@ -165,11 +165,14 @@ where
         Self { ports, ways, pool, arrivals: Vec::with_capacity(BURST) }
     }
 
-    /// Carries a burst each way; whether there was anything to carry.
-    pub fn turn(&mut self, now: u64) -> bool {
+    /// Carries a burst each way; whether there was anything to carry. The clock is read after a burst is received: a frame's delay
+    /// does not begin before it has come, also where the thread is interrupted in between.
+    pub fn turn(&mut self, clock: impl Fn() -> u64) -> bool {
         let mut busy = false;
         for (number, way) in self.ways.iter_mut().enumerate() {
-            if way.out.is_empty() && self.ports[number].rx_burst(&mut self.arrivals) > 0 {
+            let came = way.out.is_empty() && self.ports[number].rx_burst(&mut self.arrivals) > 0;
+            let now = clock();
+            if came {
                 for frame in self.arrivals.drain(..) {
                     way.take(frame, &mut self.pool, now);
                 }
@@ -192,7 +195,7 @@ where
     pub fn run(&mut self, clock: Clock, go_on: &mut dyn FnMut() -> bool) {
         loop {
             for _ in 0..TURNS {
-                if !self.turn(clock.now()) {
+                if !self.turn(|| clock.now()) {
                     // On a machine with fewer cores than pollers the others shall have theirs.
                     std::thread::yield_now();
                 }
@@ -271,7 +274,7 @@ mod tests {
         for value in 1..=12 {
             assert!(near.send_bytes(&[value]));
         }
-        while wire.turn(1000) {}
+        while wire.turn(|| 1000) {}
         (received(&mut far), wire.passed()[0])
     }
 
@@ -279,7 +282,7 @@ mod tests {
     fn a_wire_without_faults_changes_nothing_both_ways() {
         let (mut wire, mut near, mut far) = wire(Faults::default());
         assert!(near.send_bytes(&[1]) && far.send_bytes(&[2]));
-        while wire.turn(0) {}
+        while wire.turn(|| 0) {}
         assert_eq!((received(&mut far), received(&mut near)), (vec![1], vec![2]));
         assert_eq!(wire.passed()[1], Passed { received: 1, sent: 1, ..Passed::default() });
     }
@@ -301,13 +304,13 @@ mod tests {
     fn delayed_frames_come_when_they_are_due() {
         let (mut wire, mut near, mut far) = wire(Faults { delay_ns: 500, ..Faults::default() });
         assert!(near.send_bytes(&[1]));
-        wire.turn(1000);
+        wire.turn(|| 1000);
         assert!(near.send_bytes(&[2]));
-        wire.turn(1499);
+        wire.turn(|| 1499);
         assert!(received(&mut far).is_empty());
-        wire.turn(1500);
+        wire.turn(|| 1500);
         assert_eq!(received(&mut far), [1]);
-        wire.turn(1999);
+        wire.turn(|| 1999);
         assert_eq!(received(&mut far), [2]);
     }
 
@@ -315,10 +318,10 @@ mod tests {
     fn a_frame_without_successor_goes_on_alone() {
         let (mut wire, mut near, mut far) = wire(Faults { reorder_every: 1, ..Faults::default() });
         assert!(near.send_bytes(&[1]));
-        wire.turn(0);
-        wire.turn(SWAP_WAIT_NS);
+        wire.turn(|| 0);
+        wire.turn(|| SWAP_WAIT_NS);
         assert!(received(&mut far).is_empty());
-        wire.turn(SWAP_WAIT_NS + 1);
+        wire.turn(|| SWAP_WAIT_NS + 1);
         assert_eq!(received(&mut far), [1]);
         assert_eq!(wire.passed()[0].reordered, 0);
     }

@@ -51,7 +51,9 @@ pub struct Lane<P: Port, B> {
     pub no_buffer: u64,
     /// Turns in which a port had not taken the last burst when the next was due.
     pub refused: u64,
-    /// Cycles in which the thread did not have its core.
+    /// Cycles in which it sent, or would have if anything had been due.
+    pub elapsed: u64,
+    /// Cycles meanwhile in which it did not have its core.
     pub held: u64,
     gates: Vec<Gate<P>>,
     pool: B,
@@ -96,6 +98,7 @@ where
             receiver,
             no_buffer: 0,
             refused: 0,
+            elapsed: 0,
             held: 0,
             gates: gates.collect(),
             pool,
@@ -110,7 +113,8 @@ where
 
     /// Makes ready for a trial. The senders have their schedules.
     pub fn begin(&mut self, trial: u16) {
-        (self.trial, self.no_buffer, self.refused, self.held) = (trial, 0, 0, 0);
+        (self.trial, self.no_buffer, self.refused) = (trial, 0, 0);
+        (self.elapsed, self.held) = (0, 0);
         self.receiver.begin(trial);
     }
 
@@ -132,6 +136,10 @@ where
         loop {
             self.receive();
             let now = machine::cycles();
+            let elapsed = (sending && now >= start).then(|| uptime.turn(now));
+            if let Some(elapsed) = elapsed {
+                (self.elapsed, self.held) = (elapsed.min(cycles), uptime.held());
+            }
             match shared.phase() {
                 Phase::End => break,
                 Phase::Drain if sending => {
@@ -141,8 +149,7 @@ where
                 }
                 _ => {}
             }
-            if sending && now >= start {
-                let elapsed = uptime.turn(now);
+            if let Some(elapsed) = elapsed.filter(|_| sending) {
                 if elapsed < cycles {
                     self.send(elapsed, now);
                 } else {
@@ -153,16 +160,15 @@ where
                         shared.report_finished();
                     }
                 }
-                self.held = uptime.held();
                 self.look_for_stuck(now, shared);
             }
             if now - published >= publish_every {
                 published = now;
-                shared.threads[number].publish(&self.counts(), self.held);
+                shared.threads[number].publish(&self.counts());
             }
         }
         self.abandon();
-        shared.threads[number].publish(&self.counts(), self.held);
+        shared.threads[number].publish(&self.counts());
     }
 
     /// Receives a burst from every port.

@@ -164,18 +164,18 @@ where
     }
 
     /// The counts of all threads and what they say about the generator itself.
-    fn trial(&self, asked: Option<f64>, seconds: f64, intervals: Vec<Interval>, missed: u64) -> Trial {
+    fn trial(&self, asked: Option<f64>, intervals: Vec<Interval>, missed: u64) -> Trial {
         let mut trial = Trial {
             unit: Unit::Packets,
             asked_per_second: asked,
-            seconds,
+            seconds: self.longest(|lane| lane.elapsed),
             counts: Counts::default(),
             streams: Vec::new(),
             intervals,
             foreign: 0,
             late: 0,
             missed_by_generator: missed,
-            held_up_seconds: 0.0,
+            held_up_seconds: self.longest(|lane| lane.held),
             notes: Vec::new(),
         };
         for (number, (traffic, ..)) in self.traffic.iter().enumerate() {
@@ -194,14 +194,17 @@ where
             trial.counts.add(&counts);
             trial.streams.push(StreamTrial { name: traffic.name.clone(), counts, latency_ns });
         }
-        let held = self.lanes.iter().map(|lane| lane.held).max().unwrap_or(0);
-        trial.held_up_seconds = held as f64 / machine::cycles_per_second() as f64;
         for lane in &self.lanes {
             trial.foreign += lane.receiver.foreign;
             trial.late += lane.receiver.late;
         }
         trial.notes = self.notes(&trial);
         trial
+    }
+
+    /// The largest of a number of cycles among the threads, in seconds.
+    fn longest(&self, cycles: fn(&Lane<P, B>) -> u64) -> f64 {
+        self.lanes.iter().map(cycles).max().unwrap_or(0) as f64 / machine::cycles_per_second() as f64
     }
 
     fn notes(&self, trial: &Trial) -> Vec<String> {
@@ -334,7 +337,7 @@ where
             let seen = if shared.all_ready() {
                 observe(&shared, watched, duration, drain, watch)
             } else {
-                Seen { intervals: Vec::new(), seconds: 0.0, fault: None }
+                Seen { intervals: Vec::new(), fault: None }
             };
             shared.enter(Phase::End);
             let mut failed = None;
@@ -348,7 +351,7 @@ where
             Seen { fault: seen.fault.or(failed), ..seen }
         });
         let missed = self.watched.missed().saturating_sub(missed);
-        let trial = self.trial(per_second, seen.seconds, seen.intervals, missed);
+        let trial = self.trial(per_second, seen.intervals, missed);
         match seen.fault {
             None => Ok(trial),
             Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),

@@ -29,13 +29,11 @@ pub struct Published {
     reordered: AtomicU64,
     stale: AtomicU64,
     misplaced: AtomicU64,
-    /// Cycles without its core.
-    held: AtomicU64,
 }
 
 impl Published {
     /// Says it.
-    pub fn publish(&self, counts: &Counts, held: u64) {
+    pub fn publish(&self, counts: &Counts) {
         let each = [
             (&self.sent, counts.sent),
             (&self.sent_bytes, counts.sent_bytes),
@@ -45,7 +43,6 @@ impl Published {
             (&self.reordered, counts.reordered),
             (&self.stale, counts.stale),
             (&self.misplaced, counts.misplaced),
-            (&self.held, held),
         ];
         for (place, value) in each {
             place.store(value, Ordering::Relaxed);
@@ -156,11 +153,6 @@ impl Shared {
     pub fn stuck(&self) -> Option<usize> {
         let port = self.stuck.load(Ordering::Acquire);
         (port != NONE).then_some(port as usize)
-    }
-
-    /// Cycles in which the thread that had its core least did not have it.
-    pub fn held(&self) -> u64 {
-        self.threads.iter().map(|thread| thread.held.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// The sum of all threads.

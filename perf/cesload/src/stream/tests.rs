@@ -205,7 +205,7 @@ flows = 100
             let mut wires: Vec<_> =
                 ends.into_iter().map(|ends| Wire::new(ends, Endless, Faults::default())).collect();
             while !done.load(Ordering::Relaxed) {
-                if wires.iter_mut().filter_map(|wire| wire.turn(0).then_some(())).count() == 0 {
+                if wires.iter_mut().filter_map(|wire| wire.turn(|| 0).then_some(())).count() == 0 {
                     std::thread::yield_now();
                 }
             }

@@ -28,8 +28,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// The trial in slices.
     pub intervals: Vec<Interval>,
-    /// How long was sent, in seconds, without those in which the generator did not have its core.
-    pub seconds: f64,
     /// Why it could not go on, if it could not.
     pub fault: Option<String>,
 }
@@ -45,7 +43,7 @@ pub fn observe(
     let every = INTERVAL.max(duration / INTERVALS);
     let begin = Instant::now();
     shared.begin(machine::cycles());
-    let mut seen = Seen { intervals: Vec::new(), seconds: duration.as_secs_f64(), fault: None };
+    let mut seen = Seen { intervals: Vec::new(), fault: None };
     let mut last = (Duration::ZERO, Counts::default());
     let mut told = Duration::ZERO;
     let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
@@ -86,8 +84,6 @@ pub fn observe(
             stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
         }
         if stop {
-            let held = shared.held() as f64 / machine::cycles_per_second() as f64;
-            seen.seconds = (begin.elapsed().as_secs_f64() - held).clamp(0.0, duration.as_secs_f64());
             shared.enter(Phase::Drain);
             break;
         }
