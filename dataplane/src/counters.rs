@@ -91,6 +91,12 @@ counters! {
     icmp_suppressed,
     /// Fragments made here, beyond the first of each packet.
     fragments_made,
+    /// Packets kept until the MAC address of their next hop was known.
+    held,
+    /// Those of them that were sent.
+    held_sent,
+    /// Those of them that are kept now.
+    held_now,
     /// Bindings now.
     bindings_live,
     /// Bindings inserted.

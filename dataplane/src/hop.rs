@@ -71,13 +71,16 @@ impl Hops {
         }
     }
 
-    /// Whether the control thread should be asked for this next hop now: at most once a second for each.
-    pub fn want(&mut self, id: u32, now_s: u32) -> bool {
-        let Some(hop) = self.hops.get_mut(id as usize) else {
-            return false;
-        };
-        let due = hop.wanted_s != now_s.wrapping_add(1);
-        hop.wanted_s = now_s.wrapping_add(1);
-        due
+    /// Whether the control thread should be asked for this next hop now: at most once a second for each (RFC 1122
+    /// §2.3.2.1).
+    pub fn wanted(&self, id: u32, now_s: u32) -> bool {
+        self.hops.get(id as usize).is_some_and(|hop| hop.wanted_s != now_s.wrapping_add(1))
+    }
+
+    /// The control thread is asked for this next hop.
+    pub fn ask(&mut self, id: u32, now_s: u32) {
+        if let Some(hop) = self.hops.get_mut(id as usize) {
+            hop.wanted_s = now_s.wrapping_add(1);
+        }
     }
 }

@@ -120,6 +120,15 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// Undoes what [`Limits::check`] took from the rate for a packet that will be checked once more.
+    pub fn give_back(&mut self, limits: u16, direction: Direction, packet: &Packet) {
+        if let Some(limit) = limits.checked_sub(1).and_then(|place| self.entries.get_mut(usize::from(place)))
+            && limit.limited.rate_bps.is_some()
+        {
+            limit.meters[direction as usize].give_back(u64::from(packet.total));
+        }
+    }
 }
 
 fn identity(packet: &Packet) -> (u32, usize) {

@@ -33,6 +33,11 @@ impl Bucket {
         enough
     }
 
+    /// Takes tokens back that were not needed.
+    pub fn give_back(&mut self, tokens: u64) {
+        self.tokens = self.depth.min(self.tokens + tokens);
+    }
+
     fn fill(&mut self, now: Nanos) {
         let elapsed = now.saturating_sub(self.filled);
         let fresh = u128::from(elapsed) * u128::from(self.rate) / u128::from(SECOND);

@@ -194,6 +194,8 @@ pub enum Fate {
     HandOff(u8),
     /// Taken in by the gateway itself: an ICMP error about one of its tunnels.
     Absorb,
+    /// Kept until the MAC address of its next hop is known. What then becomes of it is a record of its own.
+    Hold,
     /// Dropped.
     Drop(DropReason),
 }

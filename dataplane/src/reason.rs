@@ -89,8 +89,12 @@ reasons! {
     PolicyProtocol = "policy_protocol",
     /// The binding's rate limit.
     RateLimited = "rate_limited",
-    /// The next hop's hardware address is not known yet.
+    /// The next hop's hardware address did not become known while the packet was kept for it.
     NeighbourUnresolved = "neighbour_unresolved",
+    /// Kept for a next hop whose hardware address is not known yet, until later packets for it took its place.
+    NeighbourReplaced = "neighbour_replaced",
+    /// Kept for a next hop whose hardware address is not known yet, the longest of all when there was no more room.
+    NeighbourFull = "neighbour_full",
     /// The port that should send it is down.
     PortDown = "port_down",
     /// The punt meter of its class is exhausted.

@@ -13,9 +13,11 @@ use crate::msg::{Binding, Command, Event, Far, InsertError, NeighbourId, PuntCla
 use crate::path::packet::Packet;
 use crate::path::{BURST, Trace};
 use crate::port::Port;
+use crate::reason::DropReason;
 use crate::settings::{Settings, SettingsError, Side};
 use crate::tag::{Handle, Layout, Tag, TagCipher};
 use crate::tunnel::Tunnels;
+use crate::verdict::Verdict;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4;
 use machine::table::HugeSlice;
@@ -60,6 +62,8 @@ pub struct State {
     /// rest of the state beside them.
     pub(crate) packets: Vec<Packet>,
     pub(crate) trace: Box<Trace>,
+    /// Whether packets may be kept for their next hops; those that were kept once are not.
+    pub(crate) holds: bool,
     events: VecDeque<Event>,
     /// Slots beyond the highest that was ever used are not swept.
     used: usize,
@@ -110,6 +114,7 @@ impl State {
             outer_id: 0,
             packets: vec![Packet::NOTHING; BURST],
             trace: Box::default(),
+            holds: true,
             events: VecDeque::with_capacity(EVENTS),
             used: 0,
             sweep: 0,
@@ -309,11 +314,22 @@ impl State {
         room
     }
 
-    /// Asks the control thread for a next hop, at most once a second for each.
-    pub(crate) fn want(&mut self, neighbour: u32, now: Nanos) {
-        if self.hops.want(neighbour, seconds(now)) {
-            self.offer(Event::NeighbourWanted(NeighbourId(neighbour)));
+    /// What becomes of a packet whose next hop has no MAC address: it is kept until there is one, and the control thread is
+    /// asked for it. What can never be resolved, and what was kept before, is dropped.
+    ///
+    /// The path comes here before it changes anything of a packet that must not be changed twice: kept packets go through it
+    /// anew, so that whatever else has changed meanwhile (the route, the MTU, the binding) is heeded.
+    #[cold]
+    pub(crate) fn hold(&mut self, neighbour: u32, now: Nanos) -> Verdict {
+        if !self.holds || !self.hops.at(neighbour).known {
+            return Verdict::Drop(DropReason::NeighbourUnresolved);
         }
+        let now_s = seconds(now);
+        // Asked only together with the event: if there is no room for it, the next packet asks.
+        if self.hops.wanted(neighbour, now_s) && self.offer(Event::NeighbourWanted(NeighbourId(neighbour))) {
+            self.hops.ask(neighbour, now_s);
+        }
+        Verdict::Hold(Neighbour24::new(neighbour))
     }
 
     /// Whether the address is the gateway's own on that side.

@@ -1,5 +1,6 @@
 //! What can become of a packet: a closed list.
 
+use crate::binding::Neighbour24;
 use crate::msg::{Fate, PortId, PuntClass};
 use crate::reason::DropReason;
 
@@ -7,7 +8,7 @@ use crate::reason::DropReason;
 ///
 /// Who counts: the path counts the drops that it decides ([`Verdict::Drop`], [`Verdict::Reply`]) and what it absorbs; the
 /// worker counts what it then sends, punts and hands over, or a drop with its own reason where a queue or ring is full.
-/// So every received packet is counted exactly once.
+/// A frame that is held is decided on once more, and counted then. So every received packet is counted exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Send it out of this port.
@@ -20,6 +21,9 @@ pub enum Verdict {
     HandOff(u8),
     /// The gateway took it in itself (an ICMP error about one of its tunnels): free it.
     Absorb,
+    /// Keep it: it goes through the path anew when the MAC address of this next hop is known. No address of it has been
+    /// changed and nothing counted.
+    Hold(Neighbour24),
     /// Free it.
     Drop(DropReason),
 }
@@ -32,6 +36,7 @@ impl From<Verdict> for Fate {
             Verdict::Punt(class) => Fate::Punt(class),
             Verdict::HandOff(worker) => Fate::HandOff(worker),
             Verdict::Absorb => Fate::Absorb,
+            Verdict::Hold(_) => Fate::Hold,
             Verdict::Drop(reason) => Fate::Drop(reason),
         }
     }

@@ -7,20 +7,23 @@
 //! Nothing is allocated, locked or formatted here. The clock is read once a turn. The only system calls are the bell
 //! towards a sleeping control thread, and the nap of an idle worker where that is configured.
 
+mod held;
 mod link;
 mod mesh;
 
+pub use held::HELD_MOST;
 pub use link::{Bell, ControlSide, RingSizes, WorkerSide, link};
 pub use mesh::{HandedOver, Mesh};
 
 use crate::Nanos;
 use crate::frame::{Buffers, Frame};
 use crate::io::{Pool, Port};
-use crate::msg::{FrameSlot, PortId, PuntClass, SLOT_BYTES};
+use crate::msg::{Command, FrameSlot, NeighbourId, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_burst};
 use crate::reason::DropReason;
 use crate::state::State;
 use crate::verdict::Verdict;
+use held::{Held, HeldFrame};
 use machine::Clock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -82,6 +85,8 @@ pub struct Worker<P: Port, M> {
     verdicts: Vec<Verdict>,
     /// What came from other workers, by port of arrival.
     taken_over: Vec<Vec<P::Frame>>,
+    /// What waits for the MAC addresses of next hops.
+    held: Held<P::Frame>,
     /// When the counters were last published.
     published: Nanos,
     /// Something new stands in a ring to the control thread.
@@ -162,12 +167,13 @@ where
             verdicts: vec![Verdict::Absorb; burst.capacity()],
             burst,
             taken_over,
+            held: Held::new(),
             published: 0,
             news: false,
         }
     }
 
-    /// Works until `stop` is set; then sends what is under way and publishes the last counters.
+    /// Works until `stop` is set; then sends what is under way, drops what is held, and publishes the last counters.
     pub fn run(&mut self, stop: &AtomicBool) {
         let mut quiet = 0u32;
         let mut begin = machine::cycles();
@@ -190,6 +196,9 @@ where
             begin = end;
         }
         self.turn(self.clock.at(begin));
+        while self.held.take_first().is_some() {
+            self.state.counters.drop(DropReason::NeighbourUnresolved);
+        }
         self.publish();
     }
 
@@ -209,6 +218,7 @@ where
         }
         if now.wrapping_sub(self.published) >= PUBLISH_NS {
             self.published = now;
+            self.let_go(now);
             self.publish();
         }
         work != 0
@@ -237,6 +247,7 @@ where
 
     fn publish(&mut self) {
         let counters = &mut self.state.counters;
+        counters.held_now = self.held.len() as u64;
         counters.command_depth = self.control.commands.len() as u64;
         counters.inject_depth = self.control.inject.len() as u64;
         counters.punt_depth = self.control.punt.len() as u64;
@@ -250,6 +261,11 @@ where
             }
             let Some(command) = self.control.commands.pop() else { return taken };
             self.state.command(command, now);
+            if let Command::SetNeighbour(id, neighbour) = command
+                && neighbour.mac.is_some()
+            {
+                self.release(id, now);
+            }
         }
         COMMANDS_A_TURN
     }
@@ -349,11 +365,46 @@ where
                         self.outbound.spent.push(frame);
                     }
                 },
+                Verdict::Hold(neighbour) => {
+                    counters.held += 1;
+                    let held = HeldFrame { neighbour: neighbour.number(), port, since: now, frame };
+                    if let Some((frame, reason)) = self.held.hold(held) {
+                        counters.drop(reason);
+                        self.outbound.spent.push(frame);
+                    }
+                }
                 // Counted by the path.
                 Verdict::Absorb | Verdict::Drop(_) => self.outbound.spent.push(frame),
             }
         }
         self.outbound.pool.free(&mut self.outbound.spent);
+    }
+
+    /// Decides anew on what waited for a next hop whose MAC address is known now, in the order of arrival.
+    #[cold]
+    fn release(&mut self, id: NeighbourId, now: Nanos) {
+        let mut place = 0;
+        while let Some(held) = self.held.take_for(id.0, &mut place) {
+            self.process_held(held, now);
+        }
+    }
+
+    /// Decides for the last time on what has waited too long: it is dropped, unless another way has opened for it.
+    fn let_go(&mut self, now: Nanos) {
+        while let Some(held) = self.held.take_older(now) {
+            self.process_held(held, now);
+            self.send_all();
+        }
+    }
+
+    /// Sends a frame that was held through the path once more. It is not held again.
+    #[cold]
+    fn process_held(&mut self, held: HeldFrame<P::Frame>, now: Nanos) {
+        self.burst.push(held.frame);
+        self.state.holds = false;
+        self.process(held.port, now);
+        self.state.holds = true;
+        self.state.counters.held_sent += u64::from(matches!(self.verdicts[0], Verdict::Forward(_)));
     }
 
     /// Sends what is more than a burst, so that another burst finds room, with its fragments.

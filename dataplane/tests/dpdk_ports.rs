@@ -11,6 +11,7 @@ mod gateways;
 
 use ces_dataplane::io::dpdk::{WorkerIo, start};
 use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::msg::{Command as Order, Neighbour, NeighbourId};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
 use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, RegisteredThread};
@@ -117,6 +118,19 @@ fn packets_cross_two_workers_on_dpdk_ports() {
         }
         // Commands are taken before packets, but only once the worker runs: what is sent waits in the port.
         send_and_receive(&mut host0, &mut host1, pool.clone(), &mut received);
+        // What waits for a MAC address when the workers stop is freed as well.
+        let unknown = Neighbour { port: OUTSIDE, mac: None };
+        controls[0].commands.push(Order::SetNeighbour(NeighbourId(1), unknown)).unwrap();
+        while !controls[0].commands.is_empty() {
+            std::thread::yield_now();
+        }
+        send(&mut host0, &mut pool.clone(), 0);
+        let held = || controls[0].counters.snapshot().held;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while held() < BURST as u64 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(held(), BURST as u64);
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(received.len(), PACKETS);
@@ -130,6 +144,17 @@ fn packets_cross_two_workers_on_dpdk_ports() {
     assert_eq!(pool.available(), pool.size(), "every frame is back");
 }
 
+/// Sends a burst of packets, numbered from `first` on.
+fn send(from: &mut impl Port<Frame = Mbuf>, pool: &mut Mempool, first: usize) {
+    let mut frames = Vec::with_capacity(BURST);
+    for number in first..first + BURST {
+        let mut frame = pool.allocate().unwrap();
+        assert!(frame.copy_from(&Gateway(0).from_host(&(number as u32).to_be_bytes())));
+        frames.push(frame);
+    }
+    assert_eq!(from.tx_burst(&mut frames), BURST);
+}
+
 /// Sends numbered packets from one host and collects what the other gets, for five seconds at most.
 fn send_and_receive(
     from: &mut impl Port<Frame = Mbuf>,
@@ -138,18 +163,12 @@ fn send_and_receive(
     received: &mut Vec<Mbuf>,
 ) {
     let deadline = Instant::now() + Duration::from_secs(5);
-    let mut frames = Vec::with_capacity(BURST);
     let mut number = 0;
     while received.len() < PACKETS && Instant::now() < deadline {
         // No more under way than every queue holds.
         if number < PACKETS && number - received.len() < 4 * BURST {
-            for _ in 0..BURST {
-                let mut frame = pool.allocate().unwrap();
-                assert!(frame.copy_from(&Gateway(0).from_host(&(number as u32).to_be_bytes())));
-                frames.push(frame);
-                number += 1;
-            }
-            assert_eq!(from.tx_burst(&mut frames), BURST);
+            send(from, &mut pool, number);
+            number += BURST;
         }
         to.rx_burst(received);
     }

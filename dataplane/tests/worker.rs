@@ -2,79 +2,18 @@
 
 mod gateways;
 
-use ces_dataplane::counters::Counters;
 use ces_dataplane::frame::{Frame, MemoryFrame};
-use ces_dataplane::io::memory::{self, Cable, MemoryPool, MemoryPort};
 use ces_dataplane::msg::{Command, EndReason, Event, PuntClass, SLOT_BYTES};
 use ces_dataplane::path::BURST;
 use ces_dataplane::reason::DropReason;
-use ces_dataplane::settings::Settings;
-use ces_dataplane::state::State;
 use ces_dataplane::tag::Layout;
-use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
+use ces_dataplane::worker::{Bell, Mesh, RingSizes};
+use gateways::lab::{CABLE, Lab, POOL};
 use gateways::{Gateway, INSIDE, OUTSIDE};
-use machine::Clock;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-
-const POOL: usize = 256;
-const CABLE: usize = 256;
-
-struct Lab {
-    worker: Worker<MemoryPort, MemoryPool>,
-    control: ControlSide,
-    inside: Cable,
-    outside: Cable,
-    now: u64,
-}
-
-impl Lab {
-    fn new(gateway: Gateway, sizes: RingSizes, bell: Bell) -> Self {
-        let mut lab = Self::with(&gateway.settings(), sizes, bell, Mesh::alone());
-        for command in gateway.commands() {
-            lab.control.commands.push(command).unwrap();
-        }
-        lab
-    }
-
-    fn with(settings: &Settings, sizes: RingSizes, bell: Bell, mesh: Mesh<MemoryFrame>) -> Self {
-        let (control, worker_side) = link(sizes, Arc::new(bell));
-        let (inside_port, inside) = memory::port(CABLE);
-        let (outside_port, outside) = memory::port(CABLE);
-        let worker = Worker::new(Parts {
-            state: State::new(settings).unwrap(),
-            ports: vec![inside_port, outside_port],
-            pool: MemoryPool::new(POOL),
-            control: worker_side,
-            mesh,
-            clock: Clock::new(),
-            idle: Idle { polls: 10, nap: Duration::from_micros(50) },
-        });
-        Self { worker, control, inside, outside, now: 1_000_000_000 }
-    }
-
-    fn plain(gateway: Gateway) -> Self {
-        let mut lab = Self::new(gateway, RingSizes::default(), Bell::silent());
-        assert!(lab.turn());
-        lab
-    }
-
-    /// A turn, a millisecond after the last, so that counters are published.
-    fn turn(&mut self) -> bool {
-        self.now += 1_000_000;
-        self.worker.turn(self.now)
-    }
-
-    fn counters(&self) -> Counters {
-        self.control.counters.snapshot()
-    }
-
-    fn drops(&self, reason: DropReason) -> u64 {
-        self.counters().drops[reason as usize]
-    }
-}
 
 #[test]
 fn packets_cross_two_gateways_and_arrive_translated() {

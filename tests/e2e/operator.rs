@@ -111,6 +111,7 @@ fn metrics_have_every_family(lab: &Lab) {
         ("burst sizes", "burst"),
         ("ring depths and overflows", "ring"),
         ("pool occupancy", "pool"),
+        ("packets held for a MAC address", "held"),
     ] {
         assert!(
             metrics.families().iter().any(|family| family.contains(part)),

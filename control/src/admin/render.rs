@@ -112,6 +112,8 @@ fn workers(answer: &Value) -> String {
         "PUNTED",
         "INJECTED",
         "HANDED OFF",
+        "HELD",
+        "HELD NOW",
     ]);
     let mut rings = Table::new(&["WORKER", "RING", "DEPTH", "CAPACITY", "OVERFLOWS"]);
     let mut bursts =
@@ -129,6 +131,8 @@ fn workers(answer: &Value) -> String {
             count(punted),
             count(number(worker, "injected")),
             count(number(worker, "handed_off")),
+            count(number(worker, "held")),
+            count(number(worker, "held_now")),
         ]);
         for ring in list(&worker["rings"]) {
             rings.row(vec![

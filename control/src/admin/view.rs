@@ -86,6 +86,12 @@ pub struct WorkerView {
     pub injected: u64,
     /// Packets handed to other workers.
     pub handed_off: u64,
+    /// Packets that it kept until the MAC address of their next hop was known.
+    pub held: u64,
+    /// Those of them that it sent.
+    pub held_sent: u64,
+    /// Those of them that it keeps now.
+    pub held_now: u64,
     /// Its rings.
     pub rings: Vec<RingView>,
 }

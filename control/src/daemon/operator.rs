@@ -287,6 +287,9 @@ impl Daemon {
                     .collect(),
                 injected: counters.injected,
                 handed_off: counters.handed_off,
+                held: counters.held,
+                held_sent: counters.held_sent,
+                held_now: counters.held_now,
                 rings,
             });
         }

@@ -160,6 +160,18 @@ impl Daemon {
             handed.count(&[("worker", name), ("direction", "out")], counters.handed_off);
             handed.count(&[("worker", name), ("direction", "in")], counters.taken_over);
         }
+        let mut held = families.counters(
+            "ces_held_total",
+            "Packets kept until the MAC address of their next hop was known, and those of them that were sent.",
+        );
+        for (_, name, counters) in &workers {
+            held.count(&[("worker", name), ("event", "held")], counters.held);
+            held.count(&[("worker", name), ("event", "sent")], counters.held_sent);
+        }
+        let mut held_now = families.gauges("ces_held_packets", "Packets that are kept so now.");
+        for (_, name, counters) in &workers {
+            held_now.level(&[("worker", name)], counters.held_now as f64);
+        }
         let mut injected =
             families.counters("ces_injected_total", "Frames of the control thread that were sent.");
         for (_, name, counters) in &workers {

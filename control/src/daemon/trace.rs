@@ -81,6 +81,7 @@ impl Daemon {
             Fate::Punt(class) => (format!("to the gateway itself as {}", class.label()), None, None),
             Fate::HandOff(other) => (format!("hand over to worker {other}"), None, None),
             Fate::Absorb => ("taken in: about one of the gateway's tunnels".to_owned(), None, None),
+            Fate::Hold => ("keep until the next hop's MAC address is known".to_owned(), None, None),
             Fate::Drop(why) => ("drop".to_owned(), Some(why.label()), Some(why.text())),
         };
         let fate = match record.fate {
@@ -89,6 +90,7 @@ impl Daemon {
             Fate::Punt(_) => "punt",
             Fate::HandOff(_) => "hand_off",
             Fate::Absorb => "absorb",
+            Fate::Hold => "hold",
             Fate::Drop(_) => "drop",
         };
         let mut item = json!({

@@ -2,6 +2,7 @@
 
 use super::{Pool, Port};
 use crate::frame::Frame;
+use crate::worker::HELD_MOST;
 use ::dpdk::{Eal, Error, Mbuf, Mempool, PortConfig, RxQueue, TxQueue};
 
 /// Bytes of a cache line.
@@ -130,12 +131,14 @@ pub fn start(
     devices: &[(String, PortConfig)],
     workers: u16,
 ) -> Result<(Vec<::dpdk::Port>, Vec<WorkerIo>), Error> {
-    // A frame is at most in one place: a receive queue of its worker, a transmit queue, or under way.
+    // A frame is at most in one place: a receive queue of its worker, a transmit queue, under way, or held by any worker,
+    // since a worker holds also what another received and handed over.
     let queued: u32 = devices
         .iter()
         .map(|(_, config)| u32::from(config.rx_descriptors) + u32::from(config.tx_descriptors))
         .sum();
-    let frames = (queued + FRAMES_UNDER_WAY).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
+    let held = HELD_MOST as u32 * u32::from(workers);
+    let frames = (queued + FRAMES_UNDER_WAY + held).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
     let pools = (0..workers)
         .map(|worker| Mempool::new(eal, &format!("worker{worker}"), frames))
         .collect::<Result<Vec<_>, _>>()?;

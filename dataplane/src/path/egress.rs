@@ -4,7 +4,7 @@ use super::icmp::{Error, translate_quoted, write_error};
 use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, SETTLED, SPECIAL, SYN};
 use super::{BURST, GROUP, Settled, fragment, group, write};
 use crate::Nanos;
-use crate::binding::Life;
+use crate::binding::{Entry, Life};
 use crate::frame::{Buffers, Frame};
 use crate::index::NONE;
 use crate::limits::Direction;
@@ -244,8 +244,14 @@ impl State {
             self.limits.check(entry.limits, Direction::Out, packet, now)?;
         }
         let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
-        if packet.flags & ERROR != 0 && !translate_quoted(ip, packet, entry.destination(), entry.source()) {
-            return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
+        if packet.flags & ERROR != 0 {
+            // It must not be translated twice: not before its next hop is known.
+            if let (0, neighbour, true) = self.way_out(&entry) {
+                return Err(self.hold(neighbour, now));
+            }
+            if !translate_quoted(ip, packet, entry.destination(), entry.source()) {
+                return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
+            }
         }
         if packet.flags & SYN != 0 {
             let mtu = if entry.life == Life::Tunnel {
@@ -256,6 +262,18 @@ impl State {
             clamp_segment(ip, packet, mtu);
         }
         Ok(())
+    }
+
+    /// How large a packet may leave by a binding (0 = none), the next hop there, and whether there is such a way at all.
+    fn way_out(&self, entry: &Entry) -> (u16, u32, bool) {
+        if entry.life == Life::Tunnel {
+            self.tunnels.at(entry.tunnel).map_or((0, 0, false), |tunnel| {
+                (tunnel.inner_mtu, tunnel.neighbour, tunnel.encapsulation.is_some())
+            })
+        } else {
+            let hop = self.hops.at(entry.neighbour.number());
+            (hop.mtu, entry.neighbour.number(), hop.known)
+        }
     }
 
     /// The way out is closed, or too narrow for the packet.
@@ -273,17 +291,13 @@ impl State {
         let through = entry.life == Life::Tunnel;
         let tunnel = self.tunnels.at(entry.tunnel).copied().unwrap_or_default();
         let hop = *self.hops.at(entry.neighbour.number());
-        let (mtu, neighbour, known) = if through {
-            (tunnel.inner_mtu, tunnel.neighbour, tunnel.encapsulation.is_some())
-        } else {
-            (hop.mtu, entry.neighbour.number(), hop.known)
-        };
+        let (mtu, neighbour, known) = self.way_out(&entry);
         if mtu == 0 {
             if !known {
                 return Err(Verdict::Drop(DropReason::NoRoute));
             }
-            self.want(neighbour, now);
-            return Err(Verdict::Drop(DropReason::NeighbourUnresolved));
+            self.limits.give_back(entry.limits, Direction::Out, packet);
+            return Err(self.hold(neighbour, now));
         }
         if packet.flags & DONT_FRAGMENT != 0 {
             // RFC 1191 §4, as a router behind the proxy would say it.

@@ -220,9 +220,12 @@ impl State {
         if packet.flags & ERROR != 0 {
             // It quotes what our host sent: from our tag to the peer's.
             let ours = |quoted: &ipv4::Header| ipv4::pair(quoted.source, quoted.destination) == entry.far;
-            if !packet.quoted(ip).is_some_and(|(_, quoted)| ours(&quoted))
-                || !translate_quoted(ip, packet, entry.host(), entry.proxy())
-            {
+            let quotes_ours = packet.quoted(ip).is_some_and(|(_, quoted)| ours(&quoted));
+            // It must not be translated twice: not before its next hop is known.
+            if quotes_ours && self.hops.at(entry.neighbour.number()).mtu == 0 {
+                return Err(self.hold(entry.neighbour.number(), now));
+            }
+            if !quotes_ours || !translate_quoted(ip, packet, entry.host(), entry.proxy()) {
                 return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
             }
         }
@@ -245,8 +248,8 @@ impl State {
         let entry = self.bindings[packet.slot as usize];
         let hop = *self.hops.at(entry.neighbour.number());
         if hop.mtu == 0 {
-            self.want(entry.neighbour.number(), now);
-            return Err(Verdict::Drop(DropReason::NeighbourUnresolved));
+            self.limits.give_back(entry.limits, Direction::In, packet);
+            return Err(self.hold(entry.neighbour.number(), now));
         }
         if packet.flags & DONT_FRAGMENT != 0 {
             let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(hop.mtu));

@@ -108,7 +108,7 @@ impl State {
         match verdict {
             Verdict::Drop(reason) | Verdict::Reply(_, reason) => self.counters.drop(reason),
             Verdict::Absorb => self.counters.absorbed += 1,
-            Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+            Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::Hold(_) => {}
         }
         verdict
     }

@@ -125,8 +125,7 @@ impl State {
         };
         let hop = *self.hops.at(entry.neighbour.number());
         if hop.mtu == 0 {
-            self.want(entry.neighbour.number(), now);
-            return Verdict::Drop(DropReason::NeighbourUnresolved);
+            return self.hold(entry.neighbour.number(), now);
         }
         if !self.icmp_meter.take(1, now) {
             self.counters.icmp_suppressed += 1;

@@ -97,7 +97,7 @@ fn closed_ways_have_their_reasons() {
         g.command(Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: None }));
         g
     };
-    let unresolved_host =
+    let unknown_host =
         || Gateway::new(settings(), Encapsulation::Vxlan, Binding { neighbour: HOP_UNKNOWN, ..binding() });
     let mut removed = gateway();
     removed.command(Command::RemoveTunnel(TunnelId(0)));
@@ -107,14 +107,8 @@ fn closed_ways_have_their_reasons() {
     let from_far = from_peer(Encapsulation::Vxlan, &inner);
     run(vec![
         drop_case(
-            "router unresolved",
-            unresolved(),
-            (INSIDE, from_host(&host_udp())),
-            Why::NeighbourUnresolved,
-        ),
-        drop_case(
-            "host unresolved",
-            unresolved_host(),
+            "host never heard of",
+            unknown_host(),
             (OUTSIDE, from_far.clone()),
             Why::NeighbourUnresolved,
         ),

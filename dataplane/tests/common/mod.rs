@@ -512,6 +512,13 @@ impl Gateway {
         (verdicts, out)
     }
 
+    /// What one frame is after a decision that leaves it with the caller.
+    pub fn left(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        let (mut frames, mut verdicts) = ([MemoryFrame::new(frame)], [Verdict::Absorb]);
+        process_burst(&mut self.state, port, &mut frames, &mut verdicts, &mut self.wire, self.now);
+        (verdicts[0], frames[0].data().to_vec())
+    }
+
     pub fn one(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<(PortId, Vec<u8>)>) {
         let (verdicts, out) = self.burst(port, &[frame.to_vec()]);
         (verdicts[0], out)

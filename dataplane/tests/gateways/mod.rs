@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::wrong_self_convention, reason = "packets come from a host, not conversions")]
 
+pub mod lab;
+
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
 };

@@ -152,7 +152,7 @@ pub fn run(data: &[u8]) {
                 Verdict::Forward(port) | Verdict::Reply(port, _) => {
                     assert!(port < 2 && frame.data().len() >= 34, "{port} {frame:?}");
                 }
-                Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
+                Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb | Verdict::Hold(_) => {}
                 Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
             }
         }
