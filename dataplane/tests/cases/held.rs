@@ -36,7 +36,9 @@ fn kept_then_sent(
         frames.iter().map(|(port, frame)| (*port, normalised(frame))).collect()
     };
     assert_eq!((verdict, normal(&sent)), (wanted, normal(&out)), "{title}");
-    sent.iter().for_each(|(_, frame)| assert_sound(frame));
+    for (_, frame) in &sent {
+        assert_sound(frame);
+    }
     assert_eq!(learns.state.counters, knows.state.counters, "{title}");
 }
 
