@@ -24,9 +24,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("ces-dataplane", &["machine", "dpdk"]),
     ("ces-cetp", &[]),
     ("ces-dns", &[]),
-    ("ces-gateway", &["ces-cetp", "ces-dns", "ces-dataplane"]),
-    ("ces-control", &["ces-cetp", "ces-dns", "ces-gateway", "ces-dataplane", "dpdk", "machine"]),
-    ("ces-load", &["ces-dataplane", "dpdk", "machine"]),
+    ("ces-settings", &[]),
+    ("ces-gateway", &["ces-cetp", "ces-dns", "ces-settings", "ces-dataplane"]),
+    (
+        "ces-control",
+        &["ces-cetp", "ces-dns", "ces-settings", "ces-gateway", "ces-dataplane", "dpdk", "machine"],
+    ),
+    ("ces-load", &["ces-dataplane", "ces-settings", "dpdk", "machine"]),
     ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
     ("ces-ask", &[]),
     ("ces-beside", &["ces-gateway", "ces-perf", "ces-dataplane", "dpdk", "machine"]),
@@ -53,7 +57,7 @@ const IO_CRATES: &[&str] = &[
 ];
 
 /// The engines without I/O or clock.
-const ENGINES: &[&str] = &["ces-cetp", "ces-dns", "ces-gateway"];
+const ENGINES: &[&str] = &["ces-cetp", "ces-dns", "ces-settings", "ces-gateway"];
 
 fn ours(metadata: &Metadata) -> Vec<&Package> {
     metadata.workspace_packages()
@@ -192,7 +196,7 @@ fn without_any(directories: &[&str], words: &[&str]) {
 #[test]
 fn engines_touch_no_socket_file_or_clock() {
     without_any(
-        &["control/cetp/src", "control/dns/src", "control/gateway/src"],
+        &["control/cetp/src", "control/dns/src", "control/settings/src", "control/gateway/src"],
         &[
             "TcpStream",
             "TcpListener",

@@ -31,7 +31,7 @@ pub mod snapshot;
 pub use gateway::{Gateway, Platform};
 pub use log::{Entry, Level};
 pub use output::{AdminToken, Output, QueryToken};
-pub use registry::{PolicySet, Registry, SourceError, SourceFile};
+pub use registry::{PolicySet, Registry, SourceFile};
 pub use reload::Reloaded;
 pub use routes::Route;
 pub use settings::Settings;

@@ -14,6 +14,7 @@ pub use policy::{PolicySet, Rule, RuleLimits};
 use crate::names::{Name, is_within};
 use crate::settings::Settings;
 use ces_cetp::engine::Direction;
+use ces_settings::FileError;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,28 +27,6 @@ pub struct SourceFile {
     /// What it holds.
     pub text: String,
 }
-
-/// What is wrong in a file, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceError {
-    /// The file.
-    pub path: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<usize>,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl std::fmt::Display for SourceError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            None => write!(f, "{}: {}", self.path, self.message),
-        }
-    }
-}
-
-impl std::error::Error for SourceError {}
 
 /// A host of the realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +85,7 @@ impl Registry {
 
 /// Reads hosts and policies out of all files together: a host may name a policy of another file. All errors of all
 /// files are found before any is reported.
-pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<SourceError>> {
+pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<FileError>> {
     let mut errors = Vec::new();
     let mut hosts = Vec::new();
     let mut named = Vec::new();

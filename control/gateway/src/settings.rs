@@ -6,6 +6,7 @@
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
 use ces_dataplane::msg::Encapsulation;
+use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -290,30 +291,15 @@ fn default_alias() -> String {
     "internet".to_owned()
 }
 
-/// Something that does not fit together, and the key to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Dotted path in the TOML file, such as `realm.proxy_pool` or `cetp.endpoints[1].port`.
-    pub key: String,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.key, self.message)
-    }
-}
-
 impl Settings {
     /// Everything that is wrong between values, in the order of the file; empty = good. `own` are the gateway's own
     /// addresses on its ports.
     pub fn check(&self, own: &[Ipv4Addr]) -> Vec<Problem> {
-        let mut found = Problems(Vec::new());
+        let mut found = Problems::default();
         self.check_realm(own, &mut found);
         self.check_dns(&mut found);
         self.check_cetp(own, &mut found);
-        found.0
+        found.into_vec()
     }
 
     fn check_realm(&self, own: &[Ipv4Addr], found: &mut Problems) {
@@ -479,14 +465,6 @@ impl Settings {
                 found.add(format!("cetp.trusted[{i}]"), format!("{peer} is our own CES id"));
             }
         }
-    }
-}
-
-struct Problems(Vec<Problem>);
-
-impl Problems {
-    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem { key: key.into(), message: message.into() });
     }
 }
 

@@ -1,7 +1,8 @@
 //! The appliance: a Customer Edge Switching gateway.
 #![forbid(unsafe_code)]
 
-use ces_control::{config, daemon, log};
+use ces_control::{daemon, log};
+use ces_settings::FileError;
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn report(errors: &[config::ConfigError]) {
+fn report(errors: &[FileError]) {
     for error in errors {
         eprintln!("cesd: {error}");
     }

@@ -6,7 +6,7 @@ use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::SLOT_BYTES;
 use ces_dataplane::settings::Side;
-use ces_gateway::settings::Problem;
+use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use std::net::IpAddr;
 
@@ -19,39 +19,15 @@ const WORKERS: usize = 64;
 /// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
 const BINDINGS: u32 = 1 << 24;
 
-struct Problems(Vec<Problem>);
-
-impl Problems {
-    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem { key: key.into(), message: message.into() });
-    }
-
-    /// A number within bounds.
-    fn within(&mut self, key: impl Into<String>, value: u64, least: u64, most: u64) {
-        if !(least..=most).contains(&value) {
-            self.add(key, format!("{value}: {least} to {most} was expected"));
-        }
-    }
-
-    /// No value twice.
-    fn distinct<T: PartialEq + std::fmt::Display>(&mut self, values: &[(String, T)]) {
-        for (i, (key, value)) in values.iter().enumerate() {
-            if let Some((other, _)) = values[..i].iter().find(|(_, earlier)| earlier == value) {
-                self.add(key.as_str(), format!("{value} is taken by {other} already"));
-            }
-        }
-    }
-}
-
 /// Everything that does not fit.
 pub fn problems(config: &Config) -> Vec<Problem> {
-    let mut found = Problems(Vec::new());
+    let mut found = Problems::default();
     ports(config, &mut found);
     workers(config, &mut found);
     routes(config, &mut found);
     signalling(config, &mut found);
     limits(config, &mut found);
-    let mut all = found.0;
+    let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
     all
 }

@@ -4,11 +4,11 @@
 //! does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
 mod check;
-mod locate;
 
 use crate::log::{Format, Level};
 use ces_dataplane::settings::Side;
 use ces_gateway::{PolicySet, Registry, Settings, SourceFile};
+use ces_settings::FileError;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -353,28 +353,6 @@ impl Config {
     }
 }
 
-/// Something wrong in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The file.
-    pub path: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<usize>,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            None => write!(f, "{}: {}", self.path, self.message),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// Everything that was read, checked together.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -387,46 +365,18 @@ pub struct Loaded {
 }
 
 /// Reads a text as the configuration in `path` and checks it, without any other file.
-pub fn parse(path: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
-    let error = |line, message| ConfigError { path: path.to_owned(), line, message };
-    let config: Config = toml::from_str(text).map_err(|wrong| {
-        let place = wrong.span().map(|span| span.start);
-        let line = place.map(|byte| locate::line_at(text, byte));
-        let message = wrong.message().trim().replace('\n', "; ");
-        let message = match place.and_then(|byte| locate::key_at(text, byte)) {
-            Some(key) => format!("{key}: {message}"),
-            // No key: it is not even TOML.
-            None => match line.and_then(|line| text.lines().nth(line - 1)) {
-                Some(content) => format!("{message} in \"{}\"", content.trim()),
-                None => message,
-            },
-        };
-        vec![error(line, message)]
-    })?;
+pub fn parse(path: &str, text: &str) -> Result<Config, Vec<FileError>> {
+    let config: Config = ces_settings::parse(path, text).map_err(|error| vec![error])?;
     let problems = check::problems(&config);
-    if problems.is_empty() {
-        return Ok(config);
-    }
-    let mut errors: Vec<_> = problems
-        .into_iter()
-        .map(|problem| {
-            error(locate::line_of(text, &problem.key), format!("{}: {}", problem.key, problem.message))
-        })
-        .collect();
-    errors.sort_by_key(|error| error.line);
-    Err(errors)
+    if problems.is_empty() { Ok(config) } else { Err(ces_settings::place(path, text, &problems)) }
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError {
-        path: path.display().to_string(),
-        line: None,
-        message: format!("cannot be read: {error}"),
-    })
+fn read(path: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(|error| FileError::unreadable(path.display().to_string(), &error))
 }
 
 /// Reads the configuration and the files it names, and checks all of it. All errors of a stage are found together.
-pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let text = read(path).map_err(|error| vec![error])?;
     let mut config = parse(&path.display().to_string(), &text)?;
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -447,12 +397,6 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let (registry, policies) =
-        ces_gateway::registry::load(&files, &config.settings()).map_err(|wrong| -> Vec<ConfigError> {
-            wrong
-                .into_iter()
-                .map(|error| ConfigError { path: error.path, line: error.line, message: error.message })
-                .collect()
-        })?;
+    let (registry, policies) = ces_gateway::registry::load(&files, &config.settings())?;
     Ok(Loaded { config, registry, policies })
 }

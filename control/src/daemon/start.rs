@@ -3,7 +3,7 @@
 
 use super::{Blocked, Counters, Daemon, Lookups, operator::Operator};
 use crate::admin::server::{AdminError, AdminServer};
-use crate::config::{Config, ConfigError, Loaded, Port};
+use crate::config::{Config, Loaded, Port};
 use crate::dns_tcp::DnsTcp;
 use crate::fleet::{Fleet, FleetError, check_cores};
 use crate::log::Limiter;
@@ -23,6 +23,7 @@ use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::tag::{Layout, TagCipher};
 use ces_dataplane::worker::Bell;
 use ces_gateway::{Gateway, Platform};
+use ces_settings::FileError;
 use dpdk::{Eal, Memory, Options, PortConfig, Rss};
 use ipnet::Ipv4Net;
 use machine::Clock;
@@ -109,11 +110,11 @@ fn credentials(config: &Config) -> Result<Option<Credentials>, TlsError> {
 }
 
 /// Reads and checks everything that the configuration names, certificates too.
-pub fn load(path: &Path) -> Result<(Loaded, Option<Credentials>), Vec<ConfigError>> {
+pub fn load(path: &Path) -> Result<(Loaded, Option<Credentials>), Vec<FileError>> {
     let loaded = crate::config::load(path)?;
     match credentials(&loaded.config) {
         Ok(credentials) => Ok((loaded, credentials)),
-        Err(TlsError::File { path, message }) => Err(vec![ConfigError { path, line: None, message }]),
+        Err(TlsError::File { path, message }) => Err(vec![FileError { path, line: None, message }]),
     }
 }
 

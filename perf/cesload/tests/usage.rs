@@ -11,7 +11,11 @@ const BROKEN: i32 = 1;
 const CASES: &[(&str, i32, &str)] = &[
     ("frob", BAD_USAGE, "unrecognized subcommand 'frob'"),
     ("rate {dir}/none.toml", BAD_USAGE, "{dir}/none.toml: cannot be read: No such file"),
-    ("check {dir}/wrong_key.toml", BAD_USAGE, "{dir}/wrong_key.toml:2: unknown field `colour`"),
+    (
+        "check {dir}/wrong_key.toml",
+        BAD_USAGE,
+        "{dir}/wrong_key.toml:2: port[0].colour: unknown field `colour`",
+    ),
     ("check {dir}/small.toml", BAD_USAGE, "{dir}/small.toml:10: stream[0].size: "),
     ("rate {dir}/null.toml --rate 10x", BAD_USAGE, "\"10x\" is no rate: expected packets a second"),
     ("rate {dir}/null.toml --rate 0", BAD_USAGE, "\"0\" is no rate above 0"),

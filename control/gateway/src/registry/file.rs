@@ -19,9 +19,10 @@
 //! inbound.request = ["control.ack", { code = "control.caep", value = "195.148.124.145" }]
 //! ```
 
+use super::SourceFile;
 use super::value::{BitsPerSecond, Pattern, Protocol, Seconds, Several};
-use super::{SourceError, SourceFile};
 use crate::names::Name;
+use ces_settings::{FileError, line_at};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -173,25 +174,17 @@ impl<'de> Deserialize<'de> for TlvEntry {
 }
 
 /// Reads a file; the first error in its form ends it.
-pub(super) fn read(source: &SourceFile) -> Result<File, SourceError> {
-    toml::from_str(&source.text).map_err(|e| match e.span() {
-        Some(span) => error(source, span, e.message().to_owned()),
-        None => SourceError { path: source.path.clone(), line: None, message: e.message().to_owned() },
-    })
+pub(super) fn read(source: &SourceFile) -> Result<File, FileError> {
+    ces_settings::parse(&source.path, &source.text)
 }
 
 /// An error at that place of the file.
-pub(super) fn error(source: &SourceFile, span: Range<usize>, message: String) -> SourceError {
-    SourceError { path: source.path.clone(), line: Some(line_at(&source.text, span.start)), message }
-}
-
-/// The line of a place in a text, from 1.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.char_indices().take_while(|(at, _)| *at < offset).filter(|(_, c)| *c == '\n').count() + 1
+pub(super) fn error(source: &SourceFile, span: Range<usize>, message: String) -> FileError {
+    FileError { path: source.path.clone(), line: Some(line_at(&source.text, span.start)), message }
 }
 
 /// Finds what the form alone does not show.
-pub(super) fn check_policy(source: &SourceFile, policy: &Policy, errors: &mut Vec<SourceError>) {
+pub(super) fn check_policy(source: &SourceFile, policy: &Policy, errors: &mut Vec<FileError>) {
     let name = policy.name.get_ref();
     if policy.outbound().is_empty() && policy.inbound().is_empty() {
         let message = format!("policy {name:?} has no rule; `outbound` or `inbound` was expected");

@@ -4,12 +4,13 @@
 //! policy may also name `remote` (a name or `*.` and a name) and `remote_cesid`, which is this project's addition: without
 //! them it holds for every remote name, as in the reference. The first policy of a file that fits decides.
 
+use super::SourceFile;
 use super::policy::{PolicySet, Rule};
 use super::value::Pattern;
-use super::{SourceError, SourceFile};
 use crate::names::Name;
 use crate::settings::Settings;
 use ces_cetp::policy::Entry;
+use ces_settings::FileError;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ pub(super) fn read(
     source: &SourceFile,
     settings: &Settings,
     policies: &mut PolicySet,
-    errors: &mut Vec<SourceError>,
+    errors: &mut Vec<FileError>,
 ) {
-    let mut add = |line, message| errors.push(SourceError { path: source.path.clone(), line, message });
+    let mut add = |line, message| errors.push(FileError { path: source.path.clone(), line, message });
     // Some files of the reference hold several arrays one after the other.
     for array in serde_json::Deserializer::from_str(&source.text).into_iter::<Vec<&RawValue>>() {
         let array = match array {
@@ -30,7 +31,7 @@ pub(super) fn read(
         for raw in array {
             let text = raw.get();
             let offset = text.as_ptr() as usize - source.text.as_ptr() as usize;
-            let line = super::file::line_at(&source.text, offset);
+            let line = ces_settings::line_at(&source.text, offset);
             match serde_json::from_str(text) {
                 Ok(entry) => {
                     if let Err(message) = take(source, line, entry, settings, policies) {
@@ -66,7 +67,7 @@ fn take(
             };
             let peers = remote_cesid.as_deref().map(name).transpose()?.into_iter().collect();
             let message = format!("a policy for {local}, which is no host or service here");
-            let place = SourceError { path: source.path.clone(), line: Some(line), message };
+            let place = FileError { path: source.path.clone(), line: Some(line), message };
             policies.note_place(local.clone(), place);
             policies.add(&local, direction, Arc::new(Rule::new(vec![names], peers, policy)));
         }

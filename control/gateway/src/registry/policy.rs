@@ -1,10 +1,11 @@
 //! Which policy holds for whom: chosen by local name, direction, remote name and peer. None chosen = deny.
 
+use super::Registry;
 use super::value::Pattern;
-use super::{Registry, SourceError};
 use crate::names::Name;
 use ces_cetp::Policy;
 use ces_cetp::engine::Direction;
+use ces_settings::FileError;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -89,8 +90,8 @@ pub struct PolicySet {
     outbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
     inbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
     /// Where a policy of the reference's form came from, for warnings.
-    strangers: Vec<(Name, SourceError)>,
-    warnings: Vec<SourceError>,
+    strangers: Vec<(Name, FileError)>,
+    warnings: Vec<FileError>,
     network: Option<Arc<Policy>>,
 }
 
@@ -110,7 +111,7 @@ impl PolicySet {
     }
 
     /// What is probably not meant so, though it can be understood.
-    pub fn warnings(&self) -> &[SourceError] {
+    pub fn warnings(&self) -> &[FileError] {
         &self.warnings
     }
 
@@ -131,11 +132,11 @@ impl PolicySet {
         self.network.replace(policy).is_none()
     }
 
-    pub(super) fn warn(&mut self, warning: SourceError) {
+    pub(super) fn warn(&mut self, warning: FileError) {
         self.warnings.push(warning);
     }
 
-    pub(super) fn note_place(&mut self, local: Name, place: SourceError) {
+    pub(super) fn note_place(&mut self, local: Name, place: FileError) {
         self.strangers.push((local, place));
     }
 

@@ -6,7 +6,6 @@
 pub mod bindings;
 pub mod capture;
 mod check;
-mod locate;
 pub mod range;
 pub mod rate;
 pub mod session;
@@ -17,6 +16,7 @@ pub mod traffic;
 mod tests;
 
 use ces_dataplane::wire::ipv4;
+use ces_settings::{FileError, Problem};
 use ipnet::Ipv4Net;
 use range::{Addresses, PortRange};
 use rate::Speed;
@@ -310,55 +310,15 @@ pub enum Direction {
     Ingress,
 }
 
-/// Something wrong in a profile or a file that it names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProfileError {
-    /// The file.
-    pub path: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<usize>,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            None => write!(f, "{}: {}", self.path, self.message),
-        }
-    }
-}
-
-impl std::error::Error for ProfileError {}
-
-/// A problem of a key, as `stream[0].size`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The dotted key.
-    pub key: String,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem.
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
-    }
-}
-
 /// Reads the profile in `path` and the files that it names, and checks all of it. Problems are found together.
-pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
+pub fn load(path: &Path) -> Result<Profile, Vec<FileError>> {
     load_with(path, &[])
 }
 
 /// [`load`], with other devices for some ports, by their names.
-pub fn load_with(path: &Path, devices: &[(String, String)]) -> Result<Profile, Vec<ProfileError>> {
+pub fn load_with(path: &Path, devices: &[(String, String)]) -> Result<Profile, Vec<FileError>> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![ProfileError { path: name.clone(), line: None, message: format!("cannot be read: {error}") }]
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|error| vec![FileError::unreadable(&name, &error)])?;
     parse(&name, &text, path.parent().unwrap_or(Path::new("")), devices)
 }
 
@@ -368,14 +328,8 @@ pub fn parse(
     text: &str,
     directory: &Path,
     devices: &[(String, String)],
-) -> Result<Profile, Vec<ProfileError>> {
-    let error = |line, message| ProfileError { path: name.to_owned(), line, message };
-    let mut profile: Profile = toml::from_str(text).map_err(|wrong| {
-        let line = wrong.span().map(|span| locate::line_at(text, span.start));
-        let message = wrong.message().trim().replace('\n', "; ");
-        let content = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default().trim();
-        vec![error(line, if content.is_empty() { message } else { format!("{message} in \"{content}\"") })]
-    })?;
+) -> Result<Profile, Vec<FileError>> {
+    let mut profile: Profile = ces_settings::parse(name, text).map_err(|error| vec![error])?;
     let mut problems = Vec::new();
     for (port, device) in devices {
         match profile.port.iter_mut().find(|known| known.name == *port) {
@@ -402,12 +356,5 @@ pub fn parse(
     if problems.is_empty() {
         return Ok(profile);
     }
-    let mut errors: Vec<ProfileError> = problems
-        .into_iter()
-        .map(|problem| {
-            error(locate::line_of(text, &problem.key), format!("{}: {}", problem.key, problem.message))
-        })
-        .collect();
-    errors.sort_by_key(|error| error.line);
-    Err(errors)
+    Err(ces_settings::place(name, text, &problems))
 }

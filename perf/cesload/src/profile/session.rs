@@ -300,6 +300,7 @@ fn conflict(one: &Placed, other: &Placed) -> Option<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use crate::profile::parse;
+    use crate::profile::tests::{assert_told, errors};
     use crate::session::plan::Target;
     use std::path::Path;
 
@@ -336,11 +337,6 @@ name = "h{}.b.demo"
 numbers = "1-1000"
 "#;
 
-    fn errors(text: &str) -> String {
-        let errors = parse("p.toml", text, Path::new(""), &[]).expect_err("the profile is wrong");
-        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    }
-
     #[test]
     fn sessions_are_read() {
         let profile = parse("p.toml", GOOD, Path::new(""), &[]).unwrap();
@@ -355,13 +351,13 @@ numbers = "1-1000"
 
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
-        for (good, bad, expected) in [
+        let faults = [
             (
                 "from = \"a\"\nto = \"b\"\nprotocol",
                 "from = \"c\"\nto = \"b\"\nprotocol",
                 "p.toml:11: session[0].from: there is no port \"c\"",
             ),
-            ("protocol = \"tcp\"", "protocol = \"sctp\"", "p.toml:13: "),
+            ("protocol = \"tcp\"", "protocol = \"sctp\"", "p.toml:13: session[0].protocol: "),
             (
                 "10.0.0.0/24",
                 "10.0.0.0/23",
@@ -381,12 +377,16 @@ numbers = "1-1000"
             ("think_ms = 5", "think_ms = 60001", "p.toml:27: session[1].think_ms: expected 0 to 60000"),
             ("think_ms = 5", "timeout_ms = 0", "p.toml:27: session[1].timeout_ms: expected 1 to 60000"),
             ("think_ms = 5", "requests = 0", "p.toml:27: session[1].requests: expected at least 1"),
-            ("think_ms = 5", "pause = 5", "p.toml:27: unknown field `pause`"),
+            ("think_ms = 5", "pause = 5", "p.toml:27: session[1].pause: unknown field `pause`"),
             ("think_ms = 5", "server = \"10.9.9.9\"", "p.toml:27: session[1].server: is not wanted"),
             ("server = \"198.51.100.1-198.51.100.4\"\n", "", "session[0].server: expected server"),
             ("h{}.b.demo", "h.b.demo", "p.toml:30: session[1].dns.name: \"h.b.demo\" has no {}"),
             ("numbers = \"1-1000\"", "", "session[1].dns.name: expected either name"),
-            ("numbers = \"1-1000\"", "numbers = \"9\"", "p.toml:31: \"9\" is no range of numbers"),
+            (
+                "numbers = \"1-1000\"",
+                "numbers = \"9\"",
+                "p.toml:31: session[1].dns.numbers: \"9\" is no range of numbers",
+            ),
             (
                 "name = \"by name\"",
                 "name = \"web\"",
@@ -402,11 +402,8 @@ numbers = "1-1000"
                 "server_port = 0",
                 "p.toml:16: session[0].server_port: expected ports from 1",
             ),
-        ] {
-            assert!(GOOD.contains(good), "{good}");
-            let text = errors(&GOOD.replacen(good, bad, 1));
-            assert!(text.contains(expected), "{bad}: expected {expected}, got:\n{text}");
-        }
+        ];
+        assert_told(GOOD, &faults);
         let nothing = &GOOD[..GOOD.find("[[session]]").unwrap()];
         assert!(errors(nothing).contains("expected at least one [[stream]] or [[session]]"));
     }

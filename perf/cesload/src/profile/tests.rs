@@ -22,9 +22,19 @@ destination_port = 9
 flows = 1024
 "#;
 
-fn errors(text: &str) -> String {
+/// What is said of a profile that is wrong.
+pub(super) fn errors(text: &str) -> String {
     let errors = parse("p.toml", text, Path::new(""), &[]).expect_err("the profile is wrong");
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Each fault, put into a profile that is right in the place of what stands there, is told in the words expected.
+pub(super) fn assert_told(good: &str, faults: &[(&str, &str, &str)]) {
+    for (right, wrong, expected) in faults {
+        assert!(good.contains(right), "{right}");
+        let text = errors(&good.replacen(right, wrong, 1));
+        assert!(text.contains(expected), "{wrong}: expected {expected}, got:\n{text}");
+    }
 }
 
 fn with(line: &str, other: &str) -> String {
@@ -50,25 +60,33 @@ fn a_good_profile_has_all_its_flows() {
 
 #[test]
 fn every_fault_is_told_with_its_line() {
-    for (line, other, expected) in [
-        ("size = 64", "sise = 64", "p.toml:13: unknown field `sise`, expected one of"),
+    let faults = [
+        ("size = 64", "sise = 64", "p.toml:13: stream[0].sise: unknown field `sise`, expected one of"),
         ("size = 64", "size = 63", "p.toml:13: stream[0].size: 63 bytes are too few"),
         ("size = 64", "size = 1519", "p.toml:13: stream[0].size: 1519 bytes are too many"),
-        ("size = 64", "size = \"big\"", "p.toml:13: invalid type: string \"big\", expected u16"),
+        (
+            "size = 64",
+            "size = \"big\"",
+            "p.toml:13: stream[0].size: invalid type: string \"big\", expected u16",
+        ),
         ("size = 64", "size = 64\nsizes = \"imix-simple\"", "p.toml:13: stream[0].size: expected either"),
         ("size = 64", "sizes = \"imix\"", "p.toml:13: stream[0].sizes: there is no mix \"imix\""),
         ("size = 64", "size = 64\nprotocol = \"tcp\"", "the headers and the signature of 18 bytes need 76"),
         ("to = \"b\"", "to = \"c\"", "p.toml:12: stream[0].to: there is no port \"c\"; there are: a, b"),
         ("flows = 1024", "flows = 1025", "p.toml:18: stream[0].flows: expected 1 to 1024"),
         ("flows = 1024", "flows = 0", "p.toml:18: stream[0].flows: expected 1 to 1024"),
-        ("192.0.2.0/24", "192.0.2.9-192.0.2.1", "p.toml:14: \"192.0.2.9-192.0.2.1\" is empty"),
-        ("source_port = 5000", "source_port = \"9-5\"", "p.toml:16: \"9-5\" is empty"),
+        (
+            "192.0.2.0/24",
+            "192.0.2.9-192.0.2.1",
+            "p.toml:14: stream[0].source: \"192.0.2.9-192.0.2.1\" is empty",
+        ),
+        ("source_port = 5000", "source_port = \"9-5\"", "p.toml:16: stream[0].source_port: \"9-5\" is empty"),
         ("flows = 1024", "[stream.ces]\nbindings = \"none.json\"\ndirection = \"egress\"", "is not wanted"),
         ("net_null1", "net_null0", "p.toml:7: port[1].device: net_null0 is the device of two ports"),
         (
             "device = \"net_null1\"",
             "device = \"net_null1\"\nspeed = \"fast\"",
-            "p.toml:8: \"fast\" is no speed",
+            "p.toml:8: port[1].speed: \"fast\" is no speed",
         ),
         (
             "device = \"net_null1\"",
@@ -80,10 +98,8 @@ fn every_fault_is_told_with_its_line() {
             "device = \"net_null1\"\ngateway = \"192.0.2.1\"",
             "p.toml:8: port[1].gateway",
         ),
-    ] {
-        let text = errors(&with(line, other));
-        assert!(text.contains(expected), "{other}: expected {expected}, got:\n{text}");
-    }
+    ];
+    assert_told(GOOD, &faults);
 }
 
 #[test]
