@@ -8,6 +8,8 @@
 #![cfg(feature = "dpdk")]
 
 mod gateways;
+#[path = "../../dpdk/dpdk/tests/support/mod.rs"]
+mod support;
 
 use ces_dataplane::io::dpdk::{WorkerIo, start};
 use ces_dataplane::io::{Pool, Port};
@@ -17,46 +19,10 @@ use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
 use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, RegisteredThread};
 use gateways::{Gateway, OUTSIDE};
 use machine::Clock;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Runs the test `name` of this binary again in a network namespace of its own, which ends with it. `true` in there.
-fn in_own_network(name: &str) -> bool {
-    const MARK: &str = "CES_TEST_IN_OWN_NETWORK";
-    if std::env::var_os(MARK).is_some() {
-        return true;
-    }
-    let this = std::env::current_exe().expect("the test binary has a path");
-    let status = Command::new("unshare")
-        .arg("--net")
-        .arg(this)
-        .args([name, "--exact", "--nocapture"])
-        .env(MARK, "1")
-        .status()
-        .expect("unshare (util-linux) can be run");
-    assert!(status.success(), "{name} failed in its network namespace (it needs root)");
-    false
-}
-
-/// Runs a command of the system and expects success.
-fn run(line: &str) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let output =
-        Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{line}: {error}"));
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Makes the veth pair `<name>a`, `<name>b`, without the kernel's own chatter on it.
-fn make_veth(name: &str) {
-    run(&format!("ip link add {name}a type veth peer name {name}b"));
-    for end in ["a", "b"] {
-        let silent = format!("/proc/sys/net/ipv6/conf/{name}{end}/disable_ipv6");
-        std::fs::write(&silent, "1").unwrap_or_else(|error| panic!("{silent}: {error}"));
-        run(&format!("ip link set {name}{end} up"));
-    }
-}
+use support::{in_own_network, make_veth};
 
 const PACKETS: usize = 500;
 const BURST: usize = 20;
@@ -67,7 +33,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
         return;
     }
     for name in ["host0_", "middle", "host1_"] {
-        make_veth(name);
+        make_veth(&format!("{name}a"), &format!("{name}b"));
     }
     let options =
         Options { memory: Memory::Ordinary { mib: 256 }, core: 0, devices: Vec::new(), extra: Vec::new() };
