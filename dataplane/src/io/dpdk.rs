@@ -122,9 +122,37 @@ pub struct WorkerIo {
 /// Frames that a worker holds outside the ports' queues: bursts under way, hand-off rings, caches. Generous: 4 MiB.
 const FRAMES_UNDER_WAY: u32 = 2048;
 
-/// Opens and starts ports, with a queue pair of each for every worker and a pool for each worker.
+/// A share for each worker, still without ports: a pool each, large enough for so many frames in queues and held, and those
+/// under way.
+pub fn shares(eal: &Eal, workers: u16, waiting: u32) -> Result<Vec<WorkerIo>, Error> {
+    let frames = (waiting + FRAMES_UNDER_WAY).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
+    (0..workers)
+        .map(|worker| {
+            let pool = Mempool::new(eal, &format!("worker{worker}"), frames)?;
+            Ok(WorkerIo { ports: Vec::new(), pool })
+        })
+        .collect()
+}
+
+/// Opens and starts a port, with a queue pair for each share; they are in the order of the shares.
 ///
-/// `devices` are names as for [`::dpdk::Port::open`], each with its settings; `queues` of the settings is overwritten.
+/// `device` is a name as for [`::dpdk::Port::open`]; `queues` of the settings is overwritten.
+pub fn start_port(
+    eal: &Eal,
+    device: &str,
+    config: &PortConfig,
+    shares: &[WorkerIo],
+) -> Result<(::dpdk::Port, Vec<DpdkPort>), Error> {
+    let mut port = ::dpdk::Port::open(eal, device)?;
+    let config = PortConfig { queues: shares.len() as u16, ..config.clone() };
+    let pools: Vec<_> = shares.iter().map(|share| share.pool.clone()).collect();
+    let queues = port.start(&config, &pools)?;
+    Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx)).collect()))
+}
+
+/// Opens and starts ports, with a queue pair of each for every worker and a pool for each worker. What else is said of
+/// them is as for [`start_port`].
+///
 /// Returned are the ports, for their settings and counters, and the workers' shares.
 pub fn start(
     eal: &Eal,
@@ -138,18 +166,12 @@ pub fn start(
         .map(|(_, config)| u32::from(config.rx_descriptors) + u32::from(config.tx_descriptors))
         .sum();
     let held = HELD_MOST as u32 * u32::from(workers);
-    let frames = (queued + FRAMES_UNDER_WAY + held).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
-    let pools = (0..workers)
-        .map(|worker| Mempool::new(eal, &format!("worker{worker}"), frames))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut shares: Vec<WorkerIo> =
-        pools.iter().map(|pool| WorkerIo { ports: Vec::new(), pool: pool.clone() }).collect();
+    let mut shares = shares(eal, workers, queued + held)?;
     let mut ports = Vec::with_capacity(devices.len());
     for (device, config) in devices {
-        let mut port = ::dpdk::Port::open(eal, device)?;
-        let config = PortConfig { queues: workers, ..config.clone() };
-        for (share, (rx, tx)) in shares.iter_mut().zip(port.start(&config, &pools)?) {
-            share.ports.push(DpdkPort::new(rx, tx));
+        let (port, queues) = start_port(eal, device, config, &shares)?;
+        for (share, queue) in shares.iter_mut().zip(queues) {
+            share.ports.push(queue);
         }
         ports.push(port);
     }

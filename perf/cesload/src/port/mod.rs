@@ -7,8 +7,8 @@ use crate::arp::{self, Answers};
 use crate::frame::signature::{self, Found};
 use crate::profile::{Mac, Port, Profile};
 use ces_dataplane::io::Port as _;
-use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo};
-use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, Rss, RxQueue, TxQueue};
+use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo, shares, start_port};
+use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a `net_memif` server may take to answer a client that has connected.
 const ANSWER: Duration = Duration::from_millis(500);
-/// Frames that a thread holds outside the ports' queues: bursts under way, what a port has not taken, caches.
-const FRAMES_UNDER_WAY: u32 = 2048;
 /// How often a gateway is asked for.
 const ASK: Duration = Duration::from_millis(250);
 /// How long a gateway is asked for.
@@ -124,15 +122,10 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
     let eal = start_eal(profile, own)?;
     let queues = profile.generator.queues.max(cores.len() as u16);
     // A frame is at most in one place: a receive queue, a transmit queue, or under way.
-    let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
-    let frames = (queued + FRAMES_UNDER_WAY).next_power_of_two() - 1; // DPDK's rings suit one below a power of two
-    let pools = (0..queues)
-        .map(|queue| Mempool::new(&eal, &format!("queue{queue}"), frames))
-        .collect::<Result<Vec<_>, _>>()
+    let queued = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
+    let mut shares = shares(&eal, queues, queued)
         .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })?;
     let mut ports = Vec::with_capacity(profile.port.len());
-    let mut shares: Vec<WorkerIo> =
-        pools.iter().map(|pool| WorkerIo { ports: Vec::new(), pool: pool.clone() }).collect();
     let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));
     let mut opened = Vec::new();
     // Servers first: a client that is waited for may be waiting for them.
@@ -140,13 +133,13 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
         opened.push(if is_memif_client(&settings.device) {
             None
         } else {
-            Some(start_port(&eal, settings, &pools).map_err(|error| failed(settings, error))?)
+            Some(start(&eal, settings, &shares).map_err(|error| failed(settings, error))?)
         });
     }
     for (settings, opened) in profile.port.iter().zip(opened) {
         let started = match opened {
             Some(started) => started,
-            None => connect(&eal, profile, settings, &pools, deadline, say)?,
+            None => connect(&eal, profile, settings, &shares, deadline, say)?,
         };
         let (port, queues) = adopt(settings, started).map_err(|error| failed(settings, error))?;
         for (share, queue) in shares.iter_mut().zip(queues) {
@@ -165,26 +158,24 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
 }
 
 /// A started device and its queue pairs.
-type Started = (dpdk::Port, Vec<(RxQueue, TxQueue)>);
+type Started = (dpdk::Port, Vec<DpdkPort>);
 
 fn failed(settings: &Port, error: dpdk::Error) -> PortError {
     PortError::Device { name: settings.name.clone(), error }
 }
 
-/// Opens and starts a device, with a queue pair for each pool.
-fn start_port(eal: &Eal, settings: &Port, pools: &[Mempool]) -> Result<Started, dpdk::Error> {
-    let mut device = dpdk::Port::open(eal, &settings.device)?;
+/// Opens and starts a device, with a queue pair for each share.
+fn start(eal: &Eal, settings: &Port, shares: &[WorkerIo]) -> Result<Started, dpdk::Error> {
     let config = PortConfig {
-        queues: pools.len() as u16,
         rx_descriptors: settings.descriptors,
         tx_descriptors: settings.descriptors,
         mtu: if settings.device.starts_with(MEMIF) { settings.mtu.min(MEMIF_MTU) } else { settings.mtu },
         rss: Rss::Flow,
         // What is addressed wrongly shall be seen.
         promiscuous: true,
+        ..PortConfig::default()
     };
-    let queues = device.start(&config, pools)?;
-    Ok((device, queues))
+    start_port(eal, &settings.device, &config, shares)
 }
 
 /// Starts a client of `net_memif`. Its driver connects once, when it starts: if nobody listens yet, or the server's own port
@@ -193,13 +184,13 @@ fn connect(
     eal: &Eal,
     profile: &Profile,
     settings: &Port,
-    pools: &[Mempool],
+    shares: &[WorkerIo],
     deadline: Instant,
     say: &mut dyn FnMut(&str),
 ) -> Result<Started, PortError> {
     let mut told = false;
     loop {
-        match start_port(eal, settings, pools) {
+        match start(eal, settings, shares) {
             Ok((device, queues)) => {
                 let answered = Instant::now() + ANSWER;
                 while Instant::now() < answered {
@@ -225,10 +216,7 @@ fn connect(
 }
 
 /// A started port with its settings.
-fn adopt(
-    settings: &Port,
-    (device, queues): Started,
-) -> Result<(OpenPort, impl Iterator<Item = DpdkPort>), dpdk::Error> {
+fn adopt(settings: &Port, (device, queues): Started) -> Result<(OpenPort, Vec<DpdkPort>), dpdk::Error> {
     let mac = match settings.mac {
         Some(Mac(mac)) => mac,
         None => device.mac()?,
@@ -249,7 +237,7 @@ fn adopt(
         },
         device,
     };
-    Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx))))
+    Ok((port, queues))
 }
 
 /// Starts DPDK for these devices.
