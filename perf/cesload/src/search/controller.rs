@@ -1,4 +1,4 @@
-//! The Controller of draft-ietf-bmwg-mlrsearch §4.8.2: a state machine without I/O and clock. It says which trial is next,
+//! The Controller of RFC 9971 §4.9.2: a state machine without I/O and clock. It says which trial is next,
 //! is told what became of it, and knows the results at any time.
 
 use super::goal::Goal;
@@ -34,7 +34,7 @@ pub enum Step {
     TimedOut,
 }
 
-/// Whether a goal's result is a regular one (draft, "Goal Results"), and if not, why.
+/// Whether a goal's result is a regular one (RFC 9971, "Goal Results"), and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {

@@ -150,7 +150,7 @@ fn a_sharp_capacity_is_found_within_the_width_anywhere() {
         // PDR may lose 0.5 %: its bounds are that much higher.
         let (lower, upper) = bounds(pdr);
         assert!(lower <= capacity / 0.995 * 1.000001 && capacity / 0.995 <= upper * 1.000001);
-        // What PDR's load forwards is the capacity, not the load (draft, "Hard Performance Limit").
+        // What PDR's load forwards is the capacity, not the load (RFC 9971, "Hard Performance Limit").
         assert!(pdr.throughput_per_second.unwrap() <= capacity * 1.000001);
         assert!(ndr.noise().is_none() && !ndr.limited_by_generator);
         assert!(found.trials <= 40, "{} trials for {capacity}: {:?}", found.trials, notebook.seen);

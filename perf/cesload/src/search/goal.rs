@@ -1,9 +1,9 @@
-//! What is searched for: a goal in the terms of draft-ietf-bmwg-mlrsearch §4.5, and the easier targets on the way to it.
+//! What is searched for: a goal in the terms of RFC 9971 §4.6, and the easier targets on the way to it.
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// A Search Goal (draft-ietf-bmwg-mlrsearch, "Search Goal"). Ratios are of one, not percent.
+/// A Search Goal (RFC 9971, "Search Goal"). Ratios are of one, not percent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Goal {
     /// What a person calls it: "NDR".
@@ -31,9 +31,9 @@ fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Resul
 
 /// PDR's loss ratio: 0.5 %, as FD.io CSIT reports it.
 pub const PDR_LOSS_RATIO: f64 = 0.005;
-/// Half of the time at a lower bound may be high-loss (the draft's recommended value: it makes searches shortest).
+/// Half of the time at a lower bound may be high-loss (the RFC's recommended value: with it the length of searches varies least).
 pub const EXCEED_RATIO: f64 = 0.5;
-/// 0.5 %. The draft recommends a width not below the loss ratio, so that PDR's throughput cannot come out below NDR's.
+/// 0.5 %. The RFC recommends a width not below the loss ratio, so that PDR's throughput cannot come out below NDR's.
 pub const WIDTH: f64 = 0.005;
 /// The final trial's seconds, unless told otherwise.
 pub const FINAL_TRIAL: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl Goal {
     }
 
     /// The targets on the way to this goal, easiest first, the goal itself last. A target is a goal with shorter trials and a larger
-    /// width: the way that sums and trials grow is geometric, as in the draft's prototype implementation.
+    /// width: the way that sums and trials grow is geometric, as in the RFC's prototype implementation.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let sum = self.duration_sum.as_secs_f64();
         let first = self.initial_trial.as_secs_f64().min(sum);

@@ -1,4 +1,4 @@
-//! What trials at one load say about it: bound or not (draft-ietf-bmwg-mlrsearch, Appendix A), and how much it forwards (Appendix B).
+//! What trials at one load say about it: bound or not (RFC 9971, Appendix A), and how much it forwards (Appendix B).
 
 use super::goal::Target;
 use crate::trial::Trial;
@@ -37,7 +37,7 @@ impl Load {
 /// Packets that may be missing at a trial's end whatever its rate: two bursts of 32, one that was not full yet and one under way.
 const MISSING: f64 = 64.0;
 
-/// Whether so much was sent as was asked for. The draft asks for "severe deviation" between Intended and Offered Load to be told;
+/// Whether so much was sent as was asked for. The RFC asks for "severe deviation" between Intended and Offered Load to be told;
 /// one of up to half of the goal's width is not: it moves the result by less than its resolution.
 pub fn offered(asked_per_second: Option<f64>, sent: u64, seconds: f64, width: f64) -> bool {
     let Some(asked) = asked_per_second else { return true };
@@ -51,7 +51,7 @@ pub struct Outcome {
     /// Its intended length in seconds.
     pub intended_s: f64,
     /// Trial Loss Ratio. What could not be offered counts as lost: "it is RECOMMENDED to turn any severe deviation between the
-    /// Intended Load and the Offered Load into increased Trial Loss Ratio" (draft, "Measurer").
+    /// Intended Load and the Offered Load into increased Trial Loss Ratio" (RFC 9971, "Measurer").
     pub loss_ratio: f64,
     /// What the device lost of what it was sent, without what the generator's own ports dropped.
     pub device_loss_ratio: f64,
@@ -89,7 +89,7 @@ pub(crate) enum Class {
 /// Clocks and bursts make a trial a little shorter than intended; and sums of floating point numbers do not end even.
 const SLACK: f64 = 1e-9;
 
-/// Appendix A of the draft, with `loss` choosing which loss counts.
+/// RFC 9971, Appendix A, with `loss` choosing which loss counts.
 pub(crate) fn classify_by(target: &Target, outcomes: &[Outcome], loss: impl Fn(&Outcome) -> f64) -> Class {
     let (mut full_low, mut full_high, mut short_low, mut short_high) = (0.0, 0.0, 0.0, 0.0);
     for outcome in outcomes {
@@ -121,7 +121,7 @@ pub(crate) fn classify(target: &Target, outcomes: &[Outcome]) -> Class {
     classify_by(target, outcomes, |outcome| outcome.loss_ratio)
 }
 
-/// Appendix B of the draft: what can be expected to be forwarded at this load, a second.
+/// RFC 9971, Appendix B: what can be expected to be forwarded at this load, a second.
 pub(crate) fn conditional_throughput(target: &Target, load: Load, outcomes: &[Outcome]) -> f64 {
     let mut full: Vec<&Outcome> =
         outcomes.iter().filter(|outcome| outcome.intended_s >= target.trial_s - SLACK).collect();
@@ -204,11 +204,11 @@ mod tests {
             .collect()
     }
 
-    /// draft-ietf-bmwg-mlrsearch, "Load Classification Computations", all six points and four goals. For the last goal its tables
+    /// RFC 9971, "Load Classification Computations", all six points and four goals. For the last goal its tables
     /// print "Lower Bound" at points 5 and 6, beside exceed ratios (42.9 %, 27.3 %) above that goal's 20 %: by its own logic and by
     /// Appendix A these are upper bounds.
     #[test]
-    fn classifies_the_example_search_of_the_draft() {
+    fn classifies_the_example_search_of_the_rfc() {
         use Class::{Lower, Undecided, Upper};
         let goals = [
             target(60, 60, 0.0, 0.0),
@@ -234,9 +234,9 @@ mod tests {
         }
     }
 
-    /// draft-ietf-bmwg-mlrsearch, "Conditional Throughput Computations", goals 2 to 4.
+    /// RFC 9971, "Conditional Throughput Computations", goals 2 to 4.
     #[test]
-    fn computes_the_conditional_throughput_of_the_draft() {
+    fn computes_the_conditional_throughput_of_the_rfc() {
         let outcomes = trials(&[(60, 1.0, 0.0), (60, 1.0, 1.0), (1, 60.0, 0.1), (1, 60.0, 0.0)]);
         let load = Load::per_second(1e6);
         for (goal, expected) in [

@@ -1,7 +1,7 @@
-//! MLRsearch, after draft-ietf-bmwg-mlrsearch: the largest load at which no more is lost than a goal allows.
+//! MLRsearch, after RFC 9971: the largest load at which no more is lost than a goal allows.
 //!
-//! Several goals (no loss: NDR; 0.5 %: PDR) share one search and its trials. What is a bound is the draft's definition to the
-//! letter (`load.rs`); which load is tried next is this module's own choice in the spirit of the draft's prototype (`selector.rs`).
+//! Several goals (no loss: NDR; 0.5 %: PDR) share one search and its trials. What is a bound is the RFC's definition to the
+//! letter (`load.rs`); which load is tried next is this module's own choice in the spirit of the RFC's prototype (`selector.rs`).
 //! None of it runs a trial or reads a clock; `run.rs` does both.
 
 mod controller;
