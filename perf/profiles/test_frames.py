@@ -1,6 +1,10 @@
 """python3 -m unittest discover perf/profiles: what these profiles send, checked without any generator."""
 
 import ast
+import base64
+import importlib
+import importlib.util
+import inspect
 import ipaddress
 import json
 import os
@@ -167,6 +171,51 @@ class Scripts(unittest.TestCase):
         compiler = shutil.which("luac5.4") or shutil.which("luac")
         for path in self.files("pktgen", ".lua"):
             subprocess.run([compiler, "-p", path], check=True)
+
+
+def trex(name):
+    """A part of TRex's Python library, which is no package of Debian's: it is used where there is one."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as why:
+        raise unittest.SkipTest(f"no {name} ({why}): put a TRex's automation/trex_control_plane/interactive into PYTHONPATH")
+
+
+def profile(name):
+    """A profile as TRex loads it."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(HERE, "trex", f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.register()
+
+
+class InTRex(unittest.TestCase):
+    def test_stateless_profiles_become_streams_of_these_frames(self):
+        api = trex("trex_stl_lib.api")
+        if "value_list" not in inspect.signature(api.STLVmFlowVar.__init__).parameters:
+            self.skipTest("this trex_stl_lib is too old: its STLVmFlowVar takes no value_list")
+        bindings = [listed(), listed(host="192.168.10.12", tag=3, remote_tag=4)]
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(bindings, file)
+            file.flush()
+            for name in ("egress_64", "egress_imix", "ingress_64", "ingress_imix"):
+                *streams, probe = profile(name).get_streams(["--bindings", file.name])
+                direction = name.split("_")[0]
+                sizes = [size for size, _ in ces_frames.sizes_of(64, "imix-simple" if "imix" in name else None)]
+                both = ces_frames.shuffled(ces_frames.read_bindings(file.name), 1)
+                groups = [group for size in sizes for group in ces_frames.groups(both, direction, size)]
+                self.assertEqual(len(streams), len(groups), name)
+                for stream, group in zip(streams, groups):
+                    made = stream.to_json()
+                    self.assertEqual(base64.b64decode(made["packet"]["binary"]), group.frame, name)
+                    written = [one.get("pkt_offset") for one in made["vm"]["instructions"]]
+                    self.assertEqual(written, [None, None, group.ip + 12, group.ip + 16, group.ip], name)
+                self.assertEqual(probe.to_json()["flow_stats"]["rule_type"], "latency", name)
+
+    def test_sessions_become_profiles(self):
+        api = trex("trex.astf.api")
+        for name in ("sessions_tcp", "sessions_udp"):
+            self.assertIsInstance(profile(name).get_profile(["--sessions", "10"]), api.ASTFProfile, name)
 
 
 if __name__ == "__main__":
