@@ -5,7 +5,10 @@
 #   docker run --rm --network host --cap-add NET_ADMIN --cap-add NET_RAW --cap-add IPC_LOCK --cap-add SYS_NICE \
 #       --device /dev/net/tun -v /dev/hugepages:/dev/hugepages -v /etc/ces:/etc/ces:ro ces
 #
-# A NIC by PCI address needs its VFIO group as well: --device /dev/vfio.
+# It has the host's network and runs as root, as cesd does anywhere. /etc/ces is as in README.md. Huge pages are set aside on
+# the host (scripts/hugepages); without [memory] huge_pages = true the mount of /dev/hugepages can go. A NIC by PCI address
+# needs its VFIO group as well: --device /dev/vfio, and an IOMMU. net_af_xdp loads a program: --cap-add BPF.
+# cesctl is inside: docker exec NAME cesctl show ports.
 
 FROM rust:1-bookworm AS builder
 RUN apt-get update \
