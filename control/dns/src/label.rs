@@ -1,6 +1,7 @@
 //! Closed lists whose members are counters and metric labels.
 
 /// Declares an enum whose variants carry a metric label, and how many there are.
+#[macro_export]
 macro_rules! labelled {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $label:literal),+ $(,)? }) => {
         $(#[$meta])*

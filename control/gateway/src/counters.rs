@@ -1,30 +1,10 @@
 //! What is counted: every DNS query and every negotiation ends in exactly one outcome.
 
+use ces_dns::labelled;
 use ces_dns::outcome::{QueryCounters, QueryOutcome, Side};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-macro_rules! outcomes {
-    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $label:literal),+ $(,)? }) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum $name { $($(#[doc = $doc])+ $variant),+ }
-
-        impl $name {
-            /// All of them, in counter order.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// The metric label.
-            pub const fn label(self) -> &'static str {
-                match self { $($name::$variant => $label),+ }
-            }
-        }
-    };
-}
-
-outcomes! {
+labelled! {
     /// What became of a negotiation, as initiator or responder, or between two hosts of the realm.
     NegotiationOutcome {
         /// Agreed as the initiator; the binding stands.
