@@ -5,12 +5,12 @@
 
 use crate::config::DnsTcp as Limits;
 use crate::slots::{Key, Slots};
-use crate::stream::{Readable, Stream};
+use crate::stream::{Accepted, Readable, Stream, accept};
 use crate::tokens::Owner;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use rustc_hash::FxHashMap;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes that may wait for a client that does not read: an answer of the longest kind, twice.
@@ -118,18 +118,10 @@ impl DnsTcp {
     pub fn handle_listener(&mut self, number: usize, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(number) else { return };
-            let (mut socket, remote) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(kind = "dns_accept", "cannot accept a connection: {error}");
-                    return;
-                }
+            let (mut socket, remote) = match accept(listener, "dns_accept") {
+                Accepted::Connection(socket, remote) => (socket, remote),
+                Accepted::Gone => continue,
+                Accepted::Nothing => return,
             };
             let of_client = self.per_client.get(&remote.ip()).copied().unwrap_or(0);
             if self.clients.len() >= self.limits.connections as usize

@@ -3,7 +3,35 @@
 //! mio tells of changes, not of states: whoever stops reading before the socket is empty must come back by itself.
 //! [`Stream::read`] says which of the two it was.
 
+use mio::net::{TcpListener, TcpStream};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+/// What came out of a listener.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection, and who it is with.
+    Connection(TcpStream, SocketAddr),
+    /// One that was gone before it was taken; there may be others.
+    Gone,
+    /// None, for now.
+    Nothing,
+}
+
+/// Takes a connection. What keeps the kernel from giving one goes into the log under this kind.
+pub fn accept(listener: &TcpListener, kind: &'static str) -> Accepted {
+    match listener.accept() {
+        Ok((socket, remote)) => Accepted::Connection(socket, remote),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => Accepted::Nothing,
+            ErrorKind::Interrupted | ErrorKind::ConnectionAborted => Accepted::Gone,
+            _ => {
+                tracing::warn!(kind, "cannot accept a connection: {error}");
+                Accepted::Nothing
+            }
+        },
+    }
+}
 
 /// What came out of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Just enough HTTP/1.1 (RFC 9112) for a scraper: `GET /metrics`, one request at a time, bounded in every way.
 
 use crate::slots::{Key, Slots};
-use crate::stream::{Readable, Stream};
+use crate::stream::{Accepted, Readable, Stream, accept};
 use crate::tokens::Owner;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
-use std::io::{self, ErrorKind};
+use std::io;
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 8192;
@@ -91,18 +91,10 @@ impl Http {
     /// Somebody connects.
     pub fn handle_listener(&mut self, now: u64) {
         loop {
-            let socket = match self.listener.accept() {
-                Ok((socket, _)) => socket,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(kind = "metrics_accept", "metrics page: {error}");
-                    return;
-                }
+            let socket = match accept(&self.listener, "metrics_accept") {
+                Accepted::Connection(socket, _) => socket,
+                Accepted::Gone => continue,
+                Accepted::Nothing => return,
             };
             if self.clients.len() >= self.limit {
                 continue;

@@ -9,7 +9,7 @@ mod counters;
 pub use counters::PeeringCounters;
 
 use crate::slots::{Key, Slots};
-use crate::stream::{Readable, Stream};
+use crate::stream::{Accepted, Readable, Stream, accept};
 use crate::tls::{self, Credentials};
 use crate::tokens::Owner;
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
@@ -235,18 +235,10 @@ impl Peering {
     pub fn handle_listener(&mut self, number: usize, upper: &mut dyn Upper, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some((listener, proto)) = self.listeners.get(number) else { return };
-            let (socket, remote) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(kind = "cetp_accept", "cannot accept a connection: {error}");
-                    return;
-                }
+            let (socket, remote) = match accept(listener, "cetp_accept") {
+                Accepted::Connection(socket, remote) => (socket, remote),
+                Accepted::Gone => continue,
+                Accepted::Nothing => return,
             };
             let proto = *proto;
             if upper.is_blocked(remote.ip()) {
