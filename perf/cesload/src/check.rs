@@ -2,6 +2,7 @@
 
 use ces_load::profile::Profile;
 use ces_load::profile::size::{FCS, IMIX};
+use ces_load::session::table::Slot;
 use ces_load::words::{grouped, percent};
 
 /// Bytes of the Ethernet header and the FCS around an IP packet.
@@ -32,11 +33,15 @@ pub fn told(profile: &Profile) -> String {
     }
     for placed in &profile.sessions {
         lines.push(format!(
-            "session {}: {} to {}, room for {} sessions",
+            "session {}: {} to {}, room for {} sessions, {} bytes each: {} MiB",
             placed.plan.name,
             port_name(placed.from),
             port_name(placed.to),
-            grouped(f64::from(placed.plan.capacity()))
+            grouped(f64::from(placed.plan.capacity())),
+            size_of::<Slot>(),
+            grouped(
+                (f64::from(placed.plan.capacity()) * size_of::<Slot>() as f64 / f64::from(1 << 20)).ceil()
+            )
         ));
     }
     lines.push("the profile is good; nothing was started".to_owned());

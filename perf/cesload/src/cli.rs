@@ -181,9 +181,15 @@ pub struct SessionsArgs {
     /// Sessions opened a second; max = as fast as it goes.
     #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "50k")]
     pub rate: Rate,
-    /// How long they are held open and used.
+    /// Requests a second while they are held open; max = as fast as it goes; without it as many as --rate.
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub use_rate: Option<Rate>,
+    /// How long they are held open and used at least: until each had its turn.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     pub hold_seconds: Duration,
+    /// Use every open session so often from the first on, for a device that forgets what is idle; without it only once all are open.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub refresh_seconds: Option<Duration>,
 }
 
 /// `soak`.
@@ -254,6 +260,9 @@ pub struct WireArgs {
     /// Keep packet buffers on huge pages.
     #[arg(long)]
     pub huge_pages: bool,
+    /// Queue pairs of each port; on the way back a frame changes from its queue to the next. Faults count by queue.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub queues: u16,
 }
 
 /// A ratio, written as percent.

@@ -200,6 +200,7 @@ pub fn wire(args: &WireArgs) -> Result<u8, Failed> {
         },
         core: args.core,
         huge_pages: args.huge_pages,
+        queues: args.queues,
     };
     let begun = Instant::now();
     let mut go_on =

@@ -50,7 +50,13 @@ pub fn sessions(args: &SessionsArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("sessions", &args.common)?;
     let mut engine = measurement.sessions()?;
     let open_per_second = rate_on(args.rate, &engine)?;
-    let wanted = ladder::Wanted { rungs: args.ladder.clone(), open_per_second, hold: args.hold_seconds };
+    let wanted = ladder::Wanted {
+        rungs: args.ladder.clone(),
+        open_per_second,
+        use_per_second: rate_on(args.use_rate.unwrap_or(args.rate), &engine)?,
+        hold: args.hold_seconds,
+        refresh: args.refresh_seconds,
+    };
     let ended = ladder::run(&mut engine, &wanted, &mut measurement.console);
     measurement.end(ended)
 }

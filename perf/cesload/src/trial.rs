@@ -216,16 +216,25 @@ pub struct Rung {
     pub alive: u64,
 }
 
+/// How a rung is climbed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascent {
+    /// Sessions to be open at once.
+    pub sessions: u64,
+    /// Sessions opened a second; `None` = as fast as it goes.
+    pub open_per_second: Option<f64>,
+    /// Requests a second while they are held open; `None` = as fast as it goes.
+    pub use_per_second: Option<f64>,
+    /// How long they are held open at least. It takes longer if each has not had its turn by then.
+    pub hold: Duration,
+    /// From the first on, every open session is used so often.
+    pub refresh: Option<Duration>,
+}
+
 /// Something that can climb the session ladder.
 pub trait Ladder {
-    /// Opens `sessions` at `open_per_second`, sends through all of them for `hold`, and ends them.
-    fn climb(
-        &mut self,
-        sessions: u64,
-        open_per_second: Option<f64>,
-        hold: Duration,
-        watch: &mut dyn FnMut(Progress) -> Watch,
-    ) -> Result<Rung, Failure>;
+    /// Opens sessions, sends through each of them, and ends them.
+    fn climb(&mut self, ascent: &Ascent, watch: &mut dyn FnMut(Progress) -> Watch) -> Result<Rung, Failure>;
 
     /// The most sessions that the profile's addresses and ports allow.
     fn sessions_max(&self) -> u64;

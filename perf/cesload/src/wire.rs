@@ -147,8 +147,10 @@ fn copy_of<F: Blank, B: Pool<Frame = F>>(frame: &F, pool: &mut B) -> Option<F> {
 
 /// A wire between two ports.
 pub struct Wire<P: Port, B> {
-    ports: [P; 2],
-    ways: [Way<P::Frame>; 2],
+    /// The queue pairs of each.
+    ports: [Vec<P>; 2],
+    /// From each, by the queue of arrival.
+    ways: [Vec<Way<P::Frame>>; 2],
     pool: B,
     arrivals: Vec<P::Frame>,
 }
@@ -161,7 +163,13 @@ where
 {
     /// A wire with these faults, both ways.
     pub fn new(ports: [P; 2], pool: B, faults: Faults) -> Self {
-        let ways = [Way::new(faults), Way::new(faults)];
+        Self::of_queues(ports.map(|port| vec![port]), pool, faults)
+    }
+
+    /// A wire between ports of several queue pairs, as many at both. Frames from the first port keep their queue. Those from
+    /// the second come to the next one, as from a device whose hash is not the same both ways.
+    pub fn of_queues(ports: [Vec<P>; 2], pool: B, faults: Faults) -> Self {
+        let ways = ports.each_ref().map(|queues| queues.iter().map(|_| Way::new(faults)).collect());
         Self { ports, ways, pool, arrivals: Vec::with_capacity(BURST) }
     }
 
@@ -169,18 +177,22 @@ where
     /// does not begin before it has come, also where the thread is interrupted in between.
     pub fn turn(&mut self, clock: impl Fn() -> u64) -> bool {
         let mut busy = false;
-        for (number, way) in self.ways.iter_mut().enumerate() {
-            let came = way.out.is_empty() && self.ports[number].rx_burst(&mut self.arrivals) > 0;
-            let now = clock();
-            if came {
-                for frame in self.arrivals.drain(..) {
-                    way.take(frame, &mut self.pool, now);
+        for (number, ways) in self.ways.iter_mut().enumerate() {
+            let queues = ways.len();
+            for (queue, way) in ways.iter_mut().enumerate() {
+                let came = way.out.is_empty() && self.ports[number][queue].rx_burst(&mut self.arrivals) > 0;
+                let now = clock();
+                if came {
+                    for frame in self.arrivals.drain(..) {
+                        way.take(frame, &mut self.pool, now);
+                    }
                 }
-            }
-            way.release(now);
-            if !way.out.is_empty() {
-                way.passed.sent += self.ports[1 - number].tx_burst(&mut way.out) as u64;
-                busy = true;
+                way.release(now);
+                if !way.out.is_empty() {
+                    let to = if number == 0 { queue } else { (queue + 1) % queues };
+                    way.passed.sent += self.ports[1 - number][to].tx_burst(&mut way.out) as u64;
+                    busy = true;
+                }
             }
         }
         busy
@@ -188,7 +200,16 @@ where
 
     /// What became of all frames: from the first port to the second, and back.
     pub fn passed(&self) -> [Passed; 2] {
-        [self.ways[0].passed, self.ways[1].passed]
+        self.ways.each_ref().map(|ways| {
+            ways.iter().fold(Passed::default(), |sum, way| Passed {
+                received: sum.received + way.passed.received,
+                sent: sum.sent + way.passed.sent,
+                dropped: sum.dropped + way.passed.dropped,
+                duplicated: sum.duplicated + way.passed.duplicated,
+                reordered: sum.reordered + way.passed.reordered,
+                overflowed: sum.overflowed + way.passed.overflowed,
+            })
+        })
     }
 
     /// Carries frames until `go_on` says no.
@@ -218,6 +239,8 @@ pub struct Settings {
     pub core: Option<usize>,
     /// Whether packet buffers live on huge pages.
     pub huge_pages: bool,
+    /// Queue pairs of each port.
+    pub queues: u16,
 }
 
 /// Runs a wire until `go_on`, which is asked now and then, says no; what became of all frames.
@@ -226,7 +249,8 @@ pub fn run(settings: &Settings, go_on: &mut dyn FnMut() -> bool) -> Result<[Pass
     let memory = if settings.huge_pages {
         Memory::HugePages
     } else {
-        Memory::Ordinary { mib: if delayed { MEMORY_DELAYED_MIB } else { MEMORY_MIB } }
+        let mib = if delayed { MEMORY_DELAYED_MIB } else { MEMORY_MIB };
+        Memory::Ordinary { mib: mib * u32::from(settings.queues) }
     };
     let usable = machine::usable_cores().map_err(|error| format!("the cores are not known: {error}"))?;
     let core = settings.core.or(usable.first().copied()).unwrap_or(0);
@@ -236,20 +260,23 @@ pub fn run(settings: &Settings, go_on: &mut dyn FnMut() -> bool) -> Result<[Pass
     let text = |error: dpdk::Error| error.to_string();
     let eal = Eal::start(&Options { memory, core, devices: settings.devices.to_vec(), extra: Vec::new() })
         .map_err(text)?;
-    let pool = Mempool::new(&eal, "wire", if delayed { BUFFERS_DELAYED } else { BUFFERS }).map_err(text)?;
-    let open = |device: &String| -> Result<(dpdk::Port, DpdkPort), String> {
+    let buffers = if delayed { BUFFERS_DELAYED } else { BUFFERS };
+    // DPDK's rings suit one below a power of two.
+    let buffers = ((buffers + 1) * u32::from(settings.queues)).next_power_of_two() - 1;
+    let pool = Mempool::new(&eal, "wire", buffers).map_err(text)?;
+    let pools = vec![pool.clone(); usize::from(settings.queues)];
+    let open = |device: &String| -> Result<(dpdk::Port, Vec<DpdkPort>), String> {
         let mut port = dpdk::Port::open(&eal, device).map_err(text)?;
-        let config = PortConfig { promiscuous: true, ..PortConfig::default() };
-        let queues = port.start(&config, std::slice::from_ref(&pool)).map_err(text)?;
-        let (rx, tx) = queues.into_iter().next().ok_or_else(|| format!("{device} has no queue"))?;
-        Ok((port, DpdkPort::new(rx, tx)))
+        let config = PortConfig { promiscuous: true, queues: settings.queues, ..PortConfig::default() };
+        let queues = port.start(&config, &pools).map_err(text)?;
+        Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx)).collect()))
     };
     let [(_first, first), (_second, second)] = [open(&settings.devices[0])?, open(&settings.devices[1])?];
     if settings.core.is_some() {
         machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
     }
     let _registered = RegisteredThread::new(&eal).map_err(text)?;
-    let mut wire = Wire::new([first, second], pool, settings.faults);
+    let mut wire = Wire::of_queues([first, second], pool, settings.faults);
     wire.run(Clock::new(), go_on);
     Ok(wire.passed())
 }
@@ -285,6 +312,24 @@ mod tests {
         while wire.turn(|| 0) {}
         assert_eq!((received(&mut far), received(&mut near)), (vec![1], vec![2]));
         assert_eq!(wire.passed()[1], Passed { received: 1, sent: 1, ..Passed::default() });
+    }
+
+    #[test]
+    fn the_way_back_is_another_queues() {
+        let ((a0, mut near0), (a1, mut near1)) = (port(64), port(64));
+        let ((b0, mut far0), (b1, mut far1)) = (port(64), port(64));
+        let ports = [vec![a0, a1], vec![b0, b1]];
+        let mut wire = Wire::of_queues(ports, MemoryPool::new(64), Faults::default());
+        assert!(
+            near0.send_bytes(&[1])
+                && near1.send_bytes(&[2])
+                && far0.send_bytes(&[3])
+                && far1.send_bytes(&[4])
+        );
+        while wire.turn(|| 0) {}
+        assert_eq!((received(&mut far0), received(&mut far1)), (vec![1], vec![2]));
+        assert_eq!((received(&mut near0), received(&mut near1)), (vec![4], vec![3]));
+        assert_eq!(wire.passed()[1], Passed { received: 2, sent: 2, ..Passed::default() });
     }
 
     #[test]

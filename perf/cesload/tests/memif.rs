@@ -94,7 +94,8 @@ fn device(directory: &Path, faults: Faults) {
     let end = |number: u32| {
         format!("net_memif{number},role=server,id={number},socket-abstract=no,socket={}", socket.display())
     };
-    let settings = wire::Settings { devices: [end(0), end(1)], faults, core: None, huge_pages: false };
+    let settings =
+        wire::Settings { devices: [end(0), end(1)], faults, core: None, huge_pages: false, queues: 1 };
     wire::run(&settings, &mut || open.load(std::sync::atomic::Ordering::Relaxed)).expect("the wire runs");
 }
 

@@ -3,12 +3,13 @@
 use ces_dataplane::frame::Frame as _;
 use ces_dataplane::io::memory::{self, Cable, MemoryPool};
 use ces_dataplane::wire::ethernet;
+use ces_dataplane::worker::Mesh;
 use ces_load::arp::Answers;
 use ces_load::session::client::Client;
 use ces_load::session::dns::Names;
 use ces_load::session::frames::Outlet as _;
 use ces_load::session::load::{Kind, Load};
-use ces_load::session::plan::{Plan, Target, Transport};
+use ces_load::session::plan::{Plan, Share, Target, Transport};
 use ces_load::session::server::Server;
 use ces_load::session::wires::Wires;
 
@@ -101,14 +102,14 @@ fn nothing_is_allocated_for_sessions() {
     ];
     let kinds = plans.map(|plan| Kind {
         server: Server::new(&plan, 1, link, 1),
-        client: Client::new(plan, 0, link, 2).unwrap(),
+        client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 2).unwrap(),
         weight: 1.0,
         credit: 0.0,
     });
     let answers = vec![Answers::default(), Answers::default()];
     // Frames that are lost or answered by the name server do not come back to the pools.
     let wires = Wires::new(vec![a, b], 2, MemoryPool::new(20_000));
-    let mut load = Load::new(wires, kinds.into(), answers);
+    let mut load = Load::new(wires, kinds.into(), answers, Mesh::alone());
     load.reset(1, false);
     let name_server = (Wires::new(vec![server], 1, MemoryPool::new(10_000)), cable);
     let mut network = Network { cables: [to_a, to_b], name_server, count: 0 };
@@ -127,4 +128,51 @@ fn nothing_is_allocated_for_sessions() {
     let (after, again) = run(2_000);
     assert_eq!(machine::allocations::on_this_thread() - allocations, 0);
     assert!(after > before + 1_500 && again > 0, "{before} to {after} completed, {again} sent again");
+}
+
+#[test]
+fn nothing_is_allocated_for_what_is_another_threads() {
+    let link =
+        ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
+    let plan = plan(1, Transport::Tcp, Target::Addresses { first: 0xc633_6401, count: 1 });
+    let (mut loads, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
+    for (thread, mesh) in Mesh::new(2, 64).into_iter().enumerate() {
+        let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
+        near.push(to_a);
+        far.push(to_b);
+        let kind = Kind {
+            server: Server::new(&plan, 1, link, 1),
+            client: Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 2).unwrap(),
+            weight: 1.0,
+            credit: 0.0,
+        };
+        let wires = Wires::new(vec![a, b], 2, MemoryPool::new(10_000));
+        let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()], mesh);
+        load.reset(1, false);
+        loads.push(load);
+    }
+    let mut now = 1 << 30;
+    let mut run = |turns: u32| {
+        for _ in 0..turns {
+            now += 1_000;
+            for load in &mut loads {
+                load.begin(now);
+                load.turn(now);
+            }
+            for queue in 0..2 {
+                while let Some(frame) = near[queue].receive() {
+                    let _ = far[queue].send(frame);
+                }
+                while let Some(frame) = far[queue].receive() {
+                    let _ = near[1 - queue].send(frame);
+                }
+            }
+        }
+        loads.iter().map(|load| load.sum(|it| it.completed)).sum::<u64>()
+    };
+    let before = run(200);
+    let allocations = machine::allocations::on_this_thread();
+    let after = run(2_000);
+    assert_eq!(machine::allocations::on_this_thread() - allocations, 0);
+    assert!(after > before + 3_000, "{before} to {after} completed");
 }

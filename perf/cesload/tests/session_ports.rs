@@ -2,13 +2,13 @@
 
 use ces_load::profile;
 use ces_load::session::engine::Engine;
-use ces_load::trial::{Ladder as _, Trials as _, Watch};
+use ces_load::trial::{Ascent, Ladder as _, Trials as _, Watch};
 use std::path::Path;
 use std::time::Duration;
 
 const PROFILE: &str = r#"
 [memory]
-mib = 64
+mib = 128
 [[port]]
 name = "a"
 device = "net_ring0"
@@ -39,7 +39,9 @@ weight = 3
 /// DPDK starts once in a process: one test for all.
 #[test]
 fn sessions_over_a_clean_wire_complete() {
-    let profile = profile::parse("p.toml", PROFILE, Path::new(""), &[]).unwrap();
+    let mut profile = profile::parse("p.toml", PROFILE, Path::new(""), &[]).unwrap();
+    // Two threads where there are two cores, each with its queue pair and its share of the sessions.
+    profile.generator.cores = machine::usable_cores().unwrap().into_iter().take(2).collect();
     let mut engine = Engine::open(&profile, &mut |_| {}).unwrap();
     assert_eq!(engine.sessions_max(), 8000);
 
@@ -56,13 +58,19 @@ fn sessions_over_a_clean_wire_complete() {
     assert!((sent(0) * 3).abs_diff(sent(3)) <= 3, "one of four is over UDP");
     assert_eq!((sent(0) + sent(3), sent(2), sent(5)), (begun, 2 * sent(0), sent(3)));
 
-    let rung =
-        engine.climb(8000, Some(100_000.0), Duration::from_millis(100), &mut |_| Watch::Continue).unwrap();
+    let ascent = Ascent {
+        sessions: 8000,
+        open_per_second: Some(100_000.0),
+        use_per_second: Some(100_000.0),
+        hold: Duration::from_millis(100),
+        refresh: None,
+    };
+    let rung = engine.climb(&ascent, &mut |_| Watch::Continue).unwrap();
     assert_eq!((rung.opened, rung.alive), (8000, 8000), "{:?}", rung.opening.notes);
     let holding = rung.holding.unwrap();
     assert!(holding.counts.sent >= 8000 && holding.counts.lost() == 0, "{:?}", holding.counts);
 
-    let failure = engine.climb(8001, None, Duration::ZERO, &mut |_| Watch::Continue).unwrap_err();
+    let failure = engine.climb(&Ascent { sessions: 8001, ..ascent }, &mut |_| Watch::Continue).unwrap_err();
     assert!(failure.why.contains("have room for 1 to 8000"), "{}", failure.why);
 
     let trial = engine.run(Some(1000.0), Duration::from_mins(1), &mut |_| Watch::Stop).unwrap();

@@ -31,7 +31,7 @@ retries = 20
             if protocol == "tcp" { "1000-1999" } else { "2000-2999" }
         )
     });
-    bench.write("sessions.toml", &format!("[memory]\nmib = 64\n{ports}{}", sessions.concat()))
+    bench.write("sessions.toml", &format!("[memory]\nmib = 128\n{ports}{}", sessions.concat()))
 }
 
 /// Runs `cesload` with these words behind the profile; its report.
@@ -89,4 +89,20 @@ fn ladder_is_climbed_through_a_wire() {
     let result = &found["result"];
     assert_eq!((&result["held"], &result["sessions_max"]), (&1000.into(), &16_000.into()), "{found}");
     assert_eq!(result["beyond_profile"], serde_json::json!([100_000]));
+}
+
+#[test]
+fn two_threads_serve_each_others_queues() {
+    let cores = machine::usable_cores().unwrap();
+    let [first, second, ..] = cores.as_slice() else { return };
+    let cores = format!("--core {first} --core {second}");
+    let bench = Bench::new("sessions-threads");
+    let _wire = bench.wire(&["--queues", "2"]);
+    let found = report(&bench, "rate", &format!("--rate 2000 --seconds 0.5 {cores}"));
+    let result = &found["result"];
+    assert!(result["sent"].as_u64() > Some(0), "{result}");
+    assert_eq!(result["received"], result["sent"], "{found}");
+    assert!(found["notes"].to_string().contains("were handed over"), "{found}");
+    let found = report(&bench, "sessions", &format!("--ladder 1001 --hold-seconds 0.2 --rate 5000 {cores}"));
+    assert_eq!(found["result"]["held"], 1001, "{found}");
 }

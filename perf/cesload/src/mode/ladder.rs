@@ -3,7 +3,7 @@
 use super::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
-use crate::trial::{Failure, Ladder, Progress, Rung, Watch};
+use crate::trial::{Ascent, Failure, Ladder, Progress, Rung, Watch};
 use crate::words::{grouped, percent};
 use serde::Serialize;
 use std::time::Duration;
@@ -22,8 +22,12 @@ pub struct Wanted {
     pub rungs: Vec<u64>,
     /// How fast they are opened, a second; none = as fast as it goes.
     pub open_per_second: Option<f64>,
-    /// How long they are held open and used.
+    /// Requests a second while they are held open; none = as fast as it goes.
+    pub use_per_second: Option<f64>,
+    /// How long they are held open and used, at least.
     pub hold: Duration,
+    /// How often an open session is used at least, from the first on.
+    pub refresh: Option<Duration>,
 }
 
 /// What became of a rung.
@@ -127,7 +131,14 @@ fn climb(
         interrupted |= wish == Watch::Stop;
         wish
     };
-    match ladder.climb(rung, wanted.open_per_second, wanted.hold, &mut watch) {
+    let ascent = Ascent {
+        sessions: rung,
+        open_per_second: wanted.open_per_second,
+        use_per_second: wanted.use_per_second,
+        hold: wanted.hold,
+        refresh: wanted.refresh,
+    };
+    match ladder.climb(&ascent, &mut watch) {
         Ok(climbed) => {
             observer.ended(&planned, &climbed.opening);
             if let Some(holding) = &climbed.holding {
@@ -209,11 +220,10 @@ mod tests {
     impl Ladder for Stairs {
         fn climb(
             &mut self,
-            sessions: u64,
-            _open_per_second: Option<f64>,
-            hold: Duration,
+            ascent: &Ascent,
             watch: &mut dyn FnMut(Progress) -> Watch,
         ) -> Result<Rung, Failure> {
+            let sessions = ascent.sessions;
             let opening = trial(Unit::Sessions, sessions as f64, 1.0, 0.0);
             watch(Progress { elapsed_s: 1.0, total_s: 2.0, counts: opening.counts });
             if self.fails_at == Some(sessions) {
@@ -223,7 +233,7 @@ mod tests {
                 });
             }
             let alive = sessions.min(self.holds);
-            let holding = Some(trial(Unit::Packets, 1e5, hold.as_secs_f64(), 0.0));
+            let holding = Some(trial(Unit::Packets, 1e5, ascent.hold.as_secs_f64(), 0.0));
             Ok(Rung { wanted: sessions, opened: sessions, opening, holding, alive })
         }
 
@@ -233,8 +243,13 @@ mod tests {
     }
 
     fn climbed(stairs: &mut Stairs, rungs: &[u64]) -> (Findings, Ended) {
-        let wanted =
-            Wanted { rungs: rungs.to_vec(), open_per_second: Some(1e5), hold: Duration::from_secs(1) };
+        let wanted = Wanted {
+            rungs: rungs.to_vec(),
+            open_per_second: Some(1e5),
+            use_per_second: Some(1e5),
+            hold: Duration::from_secs(1),
+            refresh: None,
+        };
         let ended = run(stairs, &wanted, &mut Notebook::default());
         let super::super::Findings::Ladder(findings) = ended.findings.clone() else { panic!("a ladder") };
         (findings, ended)

@@ -6,6 +6,7 @@ pub mod frames;
 use crate::arp::{self, Answers};
 use crate::frame::signature::{self, Found};
 use crate::profile::{Mac, Port, Profile};
+use crate::session::load::HAND_OVER;
 use ces_dataplane::io::Port as _;
 use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo, shares, start_port};
 use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
@@ -121,9 +122,10 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
     let own = cores.first().copied().unwrap_or(0);
     let eal = start_eal(profile, own)?;
     let queues = profile.generator.queues.max(cores.len() as u16);
-    // A frame is at most in one place: a receive queue, a transmit queue, or under way.
-    let queued = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
-    let mut shares = shares(&eal, queues, queued)
+    // A frame is at most in one place: a receive queue, a transmit queue, under way, or in a ring to another thread.
+    let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
+    let others = if profile.session.is_empty() { 0 } else { cores.len() - 1 };
+    let mut shares = shares(&eal, queues, queued + (others * HAND_OVER) as u32)
         .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })?;
     let mut ports = Vec::with_capacity(profile.port.len());
     let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));

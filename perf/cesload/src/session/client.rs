@@ -10,8 +10,8 @@ mod send;
 
 use crate::session::dns;
 use crate::session::frames::{FIN, Outlet, Template};
-use crate::session::packet::Packet;
-use crate::session::plan::{Plan, Target, Transport};
+use crate::session::packet::{Ends, Packet};
+use crate::session::plan::{Plan, Share, Target, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::table::{State, Table, Wait};
 use crate::session::tally::{Cause, Tally};
@@ -19,9 +19,10 @@ use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
 use ces_dataplane::wire::tcp::ACK;
 
-/// The clients of one profile.
+/// One thread's clients of one profile. A slot's number in here is its place in the thread's share.
 pub struct Client {
     plan: Plan,
+    share: Share,
     table: Table,
     /// The port that they are at.
     port: usize,
@@ -38,6 +39,9 @@ pub struct Client {
     tally: Tally,
 }
 
+/// Each thread looks at the clock once a turn, so that another's server may be ahead of ours by one: less than a millisecond.
+const TURN_NS: Nanos = 1_000_000;
+
 /// Mixes the bits of a number (the finaliser of MurmurHash3).
 pub(crate) const fn mix(mut x: u64) -> u64 {
     x = (x ^ x >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -46,18 +50,24 @@ pub(crate) const fn mix(mut x: u64) -> u64 {
 }
 
 impl Client {
-    /// Clients at `port`, whose frames have `link` as their header. `secret` makes sequence numbers and ids hard to hit by
-    /// chance for what belongs to another trial.
+    /// A `share` of the clients at `port`, whose frames have `link` as their header. `secret` makes sequence numbers and ids
+    /// hard to hit by chance for what belongs to another trial.
     ///
     /// # Errors
     /// If the system has not as much memory available as the table takes.
-    pub fn new(plan: Plan, port: usize, link: ethernet::Header, secret: u64) -> std::io::Result<Self> {
+    pub fn new(
+        plan: Plan,
+        share: Share,
+        port: usize,
+        link: ethernet::Header,
+        secret: u64,
+    ) -> std::io::Result<Self> {
         let request = match plan.transport {
             Transport::Tcp => Template::data(&link, plan.request_bytes),
             Transport::Udp => Template::datagram(&link, plan.request_bytes),
         };
         Ok(Self {
-            table: Table::new(plan.capacity())?,
+            table: Table::new(share.count())?,
             syn: Template::syn(&link),
             plain: Template::data(&link, 0),
             request,
@@ -65,6 +75,7 @@ impl Client {
             keep: false,
             turn: 0,
             plan,
+            share,
             port,
             link,
             trial: 0,
@@ -93,6 +104,22 @@ impl Client {
     /// What the sessions are.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Which of them are here.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// The slot that a packet is for, if it is here.
+    pub fn slot_of(&self, ends: Ends) -> Option<u32> {
+        self.share.place_of(self.plan.slot_of(ends)?)
+    }
+
+    /// The thread that a packet is for, if that is another one.
+    pub fn other_owner_of(&self, ends: Ends) -> Option<usize> {
+        let slot = self.plan.slot_of(ends)?;
+        if self.share.place_of(slot).is_some() { None } else { Some(self.share.owner_of(slot)) }
     }
 
     /// The port that they are at.
@@ -141,7 +168,9 @@ impl Client {
             }
             Target::Named { names, .. } => {
                 // Every client asks for a name before any asks for the next, so that all pairs come before one comes again.
-                entry.peer = (turn / u64::from(self.plan.clients) % u64::from(names.count())) as u32;
+                // Each thread asks for another one meanwhile.
+                let round = turn / u64::from(self.plan.clients) * self.share.threads() as u64;
+                entry.peer = ((round + self.share.thread() as u64) % u64::from(names.count())) as u32;
                 self.table.enter(slot, State::Asking, now);
                 self.ask(slot, out);
             }
@@ -192,7 +221,7 @@ impl Client {
     /// Takes a frame of `length` bytes with FCS, if it is for one of its clients.
     pub fn receive(&mut self, packet: &Packet<'_>, length: usize, now: Nanos, out: &mut impl Outlet) -> bool {
         let (&Packet::Tcp(ends, _) | &Packet::Udp(ends, _)) = packet else { return false };
-        let Some(slot) = self.plan.slot_of(ends) else { return false };
+        let Some(slot) = self.slot_of(ends) else { return false };
         let named = match &self.plan.target {
             Target::Named { server, .. } => ends.source_port == dns::PORT && ends.source == *server,
             Target::Addresses { .. } => false,
@@ -240,7 +269,7 @@ impl Client {
             self.tally.set_up_ns.saturating_record(taken);
         }
         // The server's clock is ours. What it says to be after now or before the begin was not written by it.
-        let credible = arrived.filter(|&at| Stamp::at(now).since(at).is_some());
+        let credible = arrived.filter(|&at| Stamp::at(now + TURN_NS).since(at).is_some());
         if let Some(taken) = credible.and_then(|at| at.since(entry.begun)) {
             self.tally.first_packet_ns.saturating_record(taken);
         }

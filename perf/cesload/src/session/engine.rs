@@ -1,25 +1,29 @@
-//! Sessions on DPDK ports: one thread on its core, watched from another.
+//! Sessions on DPDK ports: threads on their cores, watched from another.
 //!
-//! Client and server share one thread. The server keeps no state and answers with a copy of a template, so that it costs
-//! about what sending costs; and one thread has one clock.
+//! Each thread has its share of the client addresses and ports, and of the rate. It is client and server: the server keeps no
+//! state and answers with a copy of a template, so that it costs about what sending costs; and all threads have one clock.
 
 use crate::arp::Answers;
 use crate::port::{self, OpenPort, PortError, Ports};
 use crate::profile::Profile;
+use crate::profile::session::Placed;
 use crate::session::client::Client;
-use crate::session::load::{Kind, Load};
+use crate::session::crew::{Crew, Part};
+use crate::session::load::{HAND_OVER, Kind, Load};
 use crate::session::outcome::{self, Outcome, Watched};
-use crate::session::phases::{Gauge, Phase, Work};
+use crate::session::phases::{Phase, Work};
+use crate::session::plan::Share;
 use crate::session::server::Server;
 use crate::session::wires::Wires;
-use crate::trial::{Counts, Failure, Interval, Ladder, Progress, Rung, Trial, Trials, Unit, Watch};
+use crate::trial::{Ascent, Counts, Failure, Interval, Ladder, Progress, Rung, Trial, Trials, Unit, Watch};
 use ces_dataplane::io::dpdk::DpdkPort;
 use ces_dataplane::wire::ethernet;
+use ces_dataplane::worker::Mesh;
 use dpdk::{Eal, Mempool, RegisteredThread, Stats};
 use ipnet::Ipv4Subnets;
 use machine::Clock;
 use std::net::Ipv4Addr;
-use std::sync::atomic::Ordering;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often the one who watches is told, and an interval ends.
@@ -48,161 +52,233 @@ pub enum SessionError {
     },
 }
 
+/// One generator thread.
+struct Lane {
+    core: usize,
+    load: Load<DpdkPort, Mempool>,
+    part: Part,
+}
+
 /// The engine of sessions.
 pub struct Engine {
     eal: Eal,
     ports: Vec<OpenPort>,
-    core: usize,
-    load: Load<DpdkPort, Mempool>,
+    lanes: Vec<Lane>,
     clock: Clock,
     catch_up_ms: u32,
     trial: u16,
-    notes: Vec<String>,
+}
+
+/// A thread that ends without having said that it is done takes the others with it.
+struct Present<'a> {
+    crew: &'a Crew,
+    done: bool,
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.crew.give_up();
+        }
+    }
 }
 
 impl Engine {
-    /// Opens the profile's ports, for one thread. `say` is told what is being waited for.
+    /// Opens the profile's ports, with a thread on each of its cores. `say` is told what is being waited for.
     pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Self, SessionError> {
         if profile.sessions.is_empty() {
             return Err(SessionError::None);
         }
-        let mut one = profile.clone();
-        one.generator.cores.truncate(1);
-        let mut notes = Vec::new();
-        if profile.generator.cores.len() > 1 {
-            notes.push("Sessions run on the first of the cores alone.".to_owned());
-        }
-        Self::on(profile, port::open(&one, say)?, notes)
+        Self::on(profile, port::open(profile, say)?)
     }
 
-    fn on(profile: &Profile, ports: Ports, notes: Vec<String>) -> Result<Self, SessionError> {
+    fn on(profile: &Profile, ports: Ports) -> Result<Self, SessionError> {
         let Ports { eal, ports, threads, .. } = ports;
-        let Some(thread) = threads.into_iter().next() else { return Err(SessionError::None) };
         let mut answers: Vec<Answers> = ports.iter().map(|port| port.answers.clone()).collect();
-        let mut kinds = Vec::with_capacity(profile.sessions.len());
         for (placed, session) in profile.sessions.iter().zip(&profile.session) {
-            let (from, to) = (&ports[placed.from], &ports[placed.to]);
-            let link = |own: &OpenPort, other: &OpenPort| ethernet::Header {
-                destination: own.peer.unwrap_or(other.mac),
-                source: own.mac,
-                vlan: own.vlan,
-                ethertype: ethernet::IPV4,
-            };
             answers[placed.from].networks.extend(networks(session.client.first, session.client.last));
             if let Some(server) = session.server {
                 answers[placed.to].networks.extend(networks(server.first, server.last));
             }
-            // Not a secret, but nothing that another run's packets would fit by chance.
-            let secret = machine::cycles() ^ u64::from(placed.plan.number) << 56;
-            let plan = placed.plan.clone();
-            let server = Server::new(&plan, placed.to, link(to, from), secret.rotate_left(32));
-            let (name, sessions) = (plan.name.clone(), plan.capacity());
-            let client = Client::new(plan, placed.from, link(from, to), secret)
-                .map_err(|error| SessionError::Memory { name, sessions, error })?;
-            kinds.push(Kind { client, server, weight: placed.weight, credit: 0.0 });
         }
-        let wires = Wires::new(thread.io.ports, ports.len(), thread.io.pool);
+        // Not a secret, but nothing that another run's packets would fit by chance.
+        let secret = machine::cycles();
+        let all = profile.sessions.iter().map(|placed| u64::from(placed.plan.capacity())).sum();
+        let (count, mut before) = (threads.len(), 0);
+        let mut lanes = Vec::with_capacity(count);
+        for (number, (thread, mesh)) in threads.into_iter().zip(Mesh::new(count, HAND_OVER)).enumerate() {
+            let kinds = kinds(profile, &ports, number, count, secret)?;
+            let own = kinds.iter().map(|kind| u64::from(kind.client.share().count())).sum();
+            let wires = Wires::new(thread.io.ports, ports.len(), thread.io.pool);
+            let load = Load::new(wires, kinds, answers.clone(), mesh);
+            lanes.push(Lane { core: thread.core, load, part: Part { before, own, all } });
+            before += own;
+        }
         Ok(Self {
             eal,
             ports,
-            core: thread.core,
-            load: Load::new(wires, kinds, answers),
+            lanes,
             clock: Clock::new(),
             catch_up_ms: profile.generator.catch_up_ms,
             trial: machine::cycles() as u16,
-            notes,
         })
+    }
+
+    fn kinds(&self) -> &[Kind] {
+        self.lanes.first().map_or(&[], |lane| lane.load.kinds())
     }
 
     fn stats(&self) -> Vec<Stats> {
         self.ports.iter().map(|port| port.device.stats().unwrap_or_default()).collect()
     }
 
-    /// Runs `work` on the generator's thread and watches it. The intervals are what it told meanwhile.
+    /// Runs `work` on each of the generator's threads and watches them. The intervals are what they told meanwhile.
     fn watched<R: Send>(
         &mut self,
         total: Duration,
         watch: &mut dyn FnMut(Progress) -> Watch,
-        work: impl FnOnce(Work<'_, DpdkPort, Mempool, &mut dyn FnMut() -> u64>) -> R + Send,
-    ) -> Result<(R, Watched), Failure> {
+        work: impl Fn(Work<'_, DpdkPort, Mempool, &mut dyn FnMut() -> u64>) -> R + Sync,
+    ) -> Result<(Vec<R>, Watched), Failure> {
         let failure = |why: String| Failure { why, partial: None };
-        let (gauge, clock, core, catch_up_ms) = (Gauge::default(), self.clock, self.core, self.catch_up_ms);
-        let (load, eal, ports) = (&mut self.load, &self.eal, &self.ports);
-        let before: Vec<Stats> = ports.iter().map(|port| port.device.stats().unwrap_or_default()).collect();
+        let before = self.stats();
+        let (crew, clock, catch_up_ms) = (&Crew::new(self.lanes.len()), self.clock, self.catch_up_ms);
+        let (eal, ports, work) = (&self.eal, &self.ports, &work);
         let mut watched = Watched::default();
-        let step = TICK.max(total / INTERVALS_MAX);
-        let result = std::thread::scope(|scope| {
-            let gauge = &gauge;
-            let thread =
-                std::thread::Builder::new().name("generator".to_owned()).spawn_scoped(scope, move || {
-                    machine::pin_to_core(core)
+        let lanes = self.lanes.iter_mut().enumerate();
+        let results = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (number, Lane { core, load, part }) in lanes {
+                let run = move || {
+                    let mut present = Present { crew, done: false };
+                    machine::pin_to_core(*core)
                         .map_err(|error| format!("core {core} cannot be used: {error}"))?;
                     let _registered = RegisteredThread::new(eal).map_err(|error| error.to_string())?;
                     let mut now = || clock.now();
-                    Ok::<R, String>(work(Work::new(load, &mut now, gauge, catch_up_ms)))
-                });
-            let thread = thread.map_err(|error| failure(format!("no thread for the generator: {error}")))?;
-            let (start, mut last) = (Instant::now(), Duration::ZERO);
-            let mut counted = Counts::default();
-            while !thread.is_finished() {
-                std::thread::sleep(TICK.min(step).min(Duration::from_millis(20)));
-                let elapsed = start.elapsed();
-                if elapsed < last + step {
-                    continue;
-                }
-                let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-                let counts = Counts {
-                    sent: read(&gauge.sent),
-                    received: read(&gauge.received),
-                    sent_bytes: read(&gauge.sent_bytes),
-                    received_bytes: read(&gauge.received_bytes),
-                    ..Counts::default()
+                    let done = work(Work::new(load, &mut now, crew, number, *part, catch_up_ms));
+                    present.done = true;
+                    Ok::<R, String>(done)
                 };
-                watched.intervals.push(Interval {
-                    end_s: elapsed.as_secs_f64(),
-                    length_s: elapsed.saturating_sub(last).as_secs_f64(),
-                    counts: Counts {
-                        sent: counts.sent.saturating_sub(counted.sent),
-                        received: counts.received.saturating_sub(counted.received),
-                        sent_bytes: counts.sent_bytes.saturating_sub(counted.sent_bytes),
-                        received_bytes: counts.received_bytes.saturating_sub(counted.received_bytes),
-                        ..Counts::default()
-                    },
-                });
-                (last, counted) = (elapsed, counts);
-                let progress =
-                    Progress { elapsed_s: elapsed.as_secs_f64(), total_s: total.as_secs_f64(), counts };
-                if watch(progress) == Watch::Stop {
-                    gauge.stop.store(true, Ordering::Relaxed);
-                }
-                if watched.down.is_none() {
-                    let up = |port: &OpenPort| port.device.link().is_ok_and(|link| link.up);
-                    watched.down = ports.iter().find(|port| !up(port)).map(|port| port.name.clone());
-                    if watched.down.is_some() {
-                        gauge.stop.store(true, Ordering::Relaxed);
+                match std::thread::Builder::new().name(format!("generator{number}")).spawn_scoped(scope, run)
+                {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        crew.give_up();
+                        return Err(failure(format!("no thread for the generator: {error}")));
                     }
                 }
             }
-            match thread.join() {
+            let over = || threads.iter().all(ScopedJoinHandle::is_finished);
+            observe(crew, ports, total, &over, watch, &mut watched);
+            let join = |thread: ScopedJoinHandle<'_, Result<R, String>>| match thread.join() {
                 Ok(result) => result.map_err(failure),
-                Err(_) => Err(failure("the generator's thread has panicked".to_owned())),
-            }
+                Err(_) => Err(failure("a thread of the generator has panicked".to_owned())),
+            };
+            // All are joined, whatever became of the first.
+            let results: Vec<_> = threads.into_iter().map(join).collect();
+            results.into_iter().collect::<Result<Vec<R>, Failure>>()
         })?;
         for (before, after) in before.iter().zip(self.stats()) {
             let lost = |stats: &Stats| stats.rx_missed + stats.rx_no_buffer;
             watched.missed += lost(&after).saturating_sub(lost(before));
         }
-        Ok((result, watched))
+        Ok((results, watched))
     }
 
     fn outcome<'a>(&'a self, watched: &'a Watched, asked_per_second: Option<f64>) -> Outcome<'a> {
-        Outcome { kinds: self.load.kinds(), notes: &self.notes, watched, asked_per_second }
+        Outcome { kinds: self.kinds(), watched, asked_per_second }
     }
 
     fn next_trial(&mut self, keep: bool) {
         self.trial = self.trial.wrapping_add(1);
-        self.load.reset(self.trial, keep);
+        for lane in &mut self.lanes {
+            lane.load.reset(self.trial, keep);
+        }
     }
+}
+
+/// The sessions of one thread of so many.
+fn kinds(
+    profile: &Profile,
+    ports: &[OpenPort],
+    thread: usize,
+    threads: usize,
+    secret: u64,
+) -> Result<Vec<Kind>, SessionError> {
+    let mut kinds = Vec::with_capacity(profile.sessions.len());
+    for Placed { plan, from, to, weight } in &profile.sessions {
+        let link = |own: &OpenPort, other: &OpenPort| ethernet::Header {
+            destination: own.peer.unwrap_or(other.mac),
+            source: own.mac,
+            vlan: own.vlan,
+            ethertype: ethernet::IPV4,
+        };
+        let secret = secret ^ u64::from(plan.number) << 56;
+        let server = Server::new(plan, *to, link(&ports[*to], &ports[*from]), secret.rotate_left(32));
+        let share = Share::new(plan, thread, threads);
+        let sessions = share.count();
+        let client = Client::new(plan.clone(), share, *from, link(&ports[*from], &ports[*to]), secret)
+            .map_err(|error| SessionError::Memory { name: plan.name.clone(), sessions, error })?;
+        kinds.push(Kind { client, server, weight: *weight, credit: 0.0 });
+    }
+    Ok(kinds)
+}
+
+/// Watches the threads until they are `over`.
+fn observe(
+    crew: &Crew,
+    ports: &[OpenPort],
+    total: Duration,
+    over: &dyn Fn() -> bool,
+    watch: &mut dyn FnMut(Progress) -> Watch,
+    watched: &mut Watched,
+) {
+    let step = TICK.max(total / INTERVALS_MAX);
+    // The trial's start, and that of its stage.
+    let (begun, mut start, mut at) = (Instant::now(), Instant::now(), 0);
+    let (mut last, mut counted) = (Duration::ZERO, Counts::default());
+    while !over() {
+        std::thread::sleep(TICK.min(step).min(Duration::from_millis(20)));
+        let (stage, counts) = crew.counts();
+        if stage != at {
+            (start, at, last, counted) = (Instant::now(), stage, Duration::ZERO, Counts::default());
+        }
+        let elapsed = start.elapsed();
+        if elapsed < last + step {
+            continue;
+        }
+        watched.intervals[stage].push(Interval {
+            end_s: elapsed.as_secs_f64(),
+            length_s: elapsed.saturating_sub(last).as_secs_f64(),
+            counts: Counts {
+                sent: counts.sent.saturating_sub(counted.sent),
+                received: counts.received.saturating_sub(counted.received),
+                sent_bytes: counts.sent_bytes.saturating_sub(counted.sent_bytes),
+                received_bytes: counts.received_bytes.saturating_sub(counted.received_bytes),
+                ..Counts::default()
+            },
+        });
+        (last, counted) = (elapsed, counts);
+        let progress =
+            Progress { elapsed_s: begun.elapsed().as_secs_f64(), total_s: total.as_secs_f64(), counts };
+        if watch(progress) == Watch::Stop {
+            crew.stop();
+        }
+        if watched.down.is_none() {
+            let up = |port: &OpenPort| port.device.link().is_ok_and(|link| link.up);
+            watched.down = ports.iter().find(|port| !up(port)).map(|port| port.name.clone());
+            if watched.down.is_some() {
+                crew.stop();
+            }
+        }
+    }
+}
+
+/// The sum of what all threads did.
+fn sum<T: Default>(parts: Vec<T>, mut add: impl FnMut(&mut T, T)) -> T {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_default();
+    parts.for_each(|part| add(&mut sum, part));
+    sum
 }
 
 /// The networks that these addresses are.
@@ -227,21 +303,17 @@ impl Trials for Engine {
         watch: &mut dyn FnMut(Progress) -> Watch,
     ) -> Result<Trial, Failure> {
         self.next_trial(false);
-        let (phase, watched) =
+        let (phases, watched) =
             self.watched(duration, watch, |work| work.run(per_second, duration.as_nanos() as u64))?;
+        let phase = sum(phases, |phase, other| phase.add(&other));
         let trial = self.outcome(&watched, per_second).sessions(&phase, |tally| tally.completed);
         watched.check(trial)
     }
 }
 
 impl Ladder for Engine {
-    fn climb(
-        &mut self,
-        sessions: u64,
-        open_per_second: Option<f64>,
-        hold: Duration,
-        watch: &mut dyn FnMut(Progress) -> Watch,
-    ) -> Result<Rung, Failure> {
+    fn climb(&mut self, ascent: &Ascent, watch: &mut dyn FnMut(Progress) -> Watch) -> Result<Rung, Failure> {
+        let Ascent { sessions, open_per_second, use_per_second, hold, .. } = *ascent;
         let most = self.sessions_max();
         if sessions == 0 || sessions > most {
             let why = format!(
@@ -250,16 +322,20 @@ impl Ladder for Engine {
             return Err(Failure { why, partial: None });
         }
         self.next_trial(true);
-        let opening = open_per_second.map_or(Duration::ZERO, |rate| {
-            Duration::try_from_secs_f64(sessions as f64 / rate).unwrap_or(Duration::MAX)
-        });
-        let (climb, watched) = self.watched(opening.saturating_add(hold), watch, |work| {
-            work.climb(sessions, open_per_second, hold.as_nanos() as u64)
-        })?;
-        let beside = Watched::default();
-        let mut holding = self.outcome(&beside, None).requests(&climb.holding);
+        let once = |rate: Option<f64>| {
+            rate.map_or(Duration::ZERO, |rate| {
+                Duration::try_from_secs_f64(sessions as f64 / rate).unwrap_or(Duration::MAX)
+            })
+        };
+        let ends = self.lanes.iter().any(|lane| !lane.load.ends_silently());
+        let ending = if ends { once(open_per_second) } else { Duration::ZERO };
+        let total =
+            once(open_per_second).saturating_add(hold.max(once(use_per_second))).saturating_add(ending);
+        let (climbs, watched) = self.watched(total, watch, |work| work.climb(ascent))?;
+        let climb = sum(climbs, |climb, other| climb.add(&other));
+        let mut holding = self.outcome(&watched, use_per_second).requests(&climb.holding);
         let Phase { tallies, served, .. } = &climb.ending;
-        for ((tally, served), kind) in tallies.iter().zip(served).zip(self.load.kinds()) {
+        for ((tally, served), kind) in tallies.iter().zip(served).zip(self.kinds()) {
             outcome::tell(
                 &mut holding.notes,
                 &format!("{} at its end", kind.client.plan().name),
@@ -279,6 +355,6 @@ impl Ladder for Engine {
     }
 
     fn sessions_max(&self) -> u64 {
-        self.load.kinds().iter().map(|kind| u64::from(kind.client.plan().capacity())).sum()
+        self.kinds().iter().map(|kind| u64::from(kind.client.plan().capacity())).sum()
     }
 }

@@ -9,6 +9,7 @@
 //! for each session, without any state at the server.
 
 pub mod client;
+pub mod crew;
 pub mod dns;
 pub mod engine;
 pub mod frames;
@@ -18,6 +19,7 @@ pub mod pace;
 pub mod packet;
 pub mod phases;
 pub mod plan;
+pub mod refresh;
 pub mod server;
 pub mod stamp;
 pub mod table;

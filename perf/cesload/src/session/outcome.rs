@@ -1,5 +1,6 @@
 //! What a phase of work comes to as a trial, in the words that searches and reports share.
 
+use crate::session::crew::Stage;
 use crate::session::load::Kind;
 use crate::session::phases::Phase;
 use crate::session::plan::Target;
@@ -11,8 +12,8 @@ use hdrhistogram::Histogram;
 /// What was seen beside a generator at work.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// The trial in slices.
-    pub intervals: Vec<Interval>,
+    /// Each of its stages in slices.
+    pub intervals: [Vec<Interval>; Stage::COUNT],
     /// Packets that the ports say they dropped at the generator.
     pub missed: u64,
     /// A port whose link went down.
@@ -36,8 +37,6 @@ impl Watched {
 pub struct Outcome<'a> {
     /// The sessions' kinds.
     pub kinds: &'a [Kind],
-    /// What is to be said of every trial.
-    pub notes: &'a [String],
     /// What was seen beside the work.
     pub watched: &'a Watched,
     /// What was asked for, a second.
@@ -47,7 +46,7 @@ pub struct Outcome<'a> {
 impl Outcome<'_> {
     /// What a phase comes to as a trial of sessions: begun, and by `done` at their end.
     pub fn sessions(&self, phase: &Phase, done: impl Fn(&Tally) -> u64) -> Trial {
-        let mut trial = self.trial_of(Unit::Sessions, phase);
+        let mut trial = self.trial_of(Unit::Sessions, Stage::Begin, phase);
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
             let (plan, streams) = (kind.client.plan(), &mut trial.streams);
             trial.counts.add(&counts_of(tally, tally.begun, done(tally)));
@@ -78,7 +77,7 @@ impl Outcome<'_> {
 
     /// What a phase comes to as a trial of requests and their responses.
     pub fn requests(&self, phase: &Phase) -> Trial {
-        let mut trial = self.trial_of(Unit::Packets, phase);
+        let mut trial = self.trial_of(Unit::Packets, Stage::Hold, phase);
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
             let counts = counts_of(tally, tally.requests, tally.responses);
             trial.counts.add(&counts);
@@ -91,8 +90,8 @@ impl Outcome<'_> {
         trial
     }
 
-    fn trial_of(&self, unit: Unit, phase: &Phase) -> Trial {
-        let mut notes = self.notes.to_vec();
+    fn trial_of(&self, unit: Unit, stage: Stage, phase: &Phase) -> Trial {
+        let mut notes = Vec::new();
         for ((tally, served), kind) in phase.tallies.iter().zip(&phase.served).zip(self.kinds) {
             tell(&mut notes, &kind.client.plan().name, tally, served);
         }
@@ -101,6 +100,13 @@ impl Outcome<'_> {
                 "{} sessions were due and not begun, because every client address and port was in use: there are {}.",
                 phase.full,
                 self.kinds.iter().map(|kind| u64::from(kind.client.plan().capacity())).sum::<u64>()
+            ));
+        }
+        if phase.handed_over > 0 {
+            notes.push(format!(
+                "{} packets came to another thread than their session's, because the device spreads packets over queues in its \
+                 own way, and were handed over.",
+                phase.handed_over
             ));
         }
         if phase.stopped {
@@ -112,11 +118,12 @@ impl Outcome<'_> {
             seconds: phase.seconds,
             counts: Counts::default(),
             streams: Vec::new(),
-            intervals: self.watched.intervals.clone(),
+            intervals: self.watched.intervals[stage as usize].clone(),
             foreign: phase.foreign,
             late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
                 + phase.served.iter().map(|it| it.late).sum::<u64>(),
-            missed_by_generator: self.watched.missed,
+            // What the ports dropped is not told by phase.
+            missed_by_generator: if stage == Stage::Begin { self.watched.missed } else { 0 },
             held_up_seconds: 0.0,
             notes,
         }

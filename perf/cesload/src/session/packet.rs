@@ -17,6 +17,23 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Those of a frame with a whole TCP or UDP header in its first fragment; nothing else of it is looked at.
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let link = ethernet::Header::parse(frame).ok().filter(|link| link.ethertype == ethernet::IPV4)?;
+        let packet = frame.get(link.length()..)?;
+        let ip = ipv4::Header::parse(packet).ok()?;
+        if ip.is_fragment() || !matches!(ip.protocol, ipv4::TCP | ipv4::UDP) {
+            return None;
+        }
+        let [a, b, c, d] = *packet.get(ip.length()..)?.first_chunk()?;
+        Some(Self {
+            source: ip.source,
+            destination: ip.destination,
+            source_port: u16::from_be_bytes([a, b]),
+            destination_port: u16::from_be_bytes([c, d]),
+        })
+    }
+
     /// The way back.
     pub const fn swapped(self) -> Self {
         Self {

@@ -2,33 +2,21 @@
 //!
 //! The clock is an argument, so that whole trials run in tests on ports that are memory.
 
-use crate::session::load::{Begun, Load};
+use crate::session::crew::{Crew, Part, Stage};
+use crate::session::load::{Begun, Load, Taken};
 use crate::session::pace::Pacer;
+use crate::session::refresh::Refresh;
 use crate::session::server::Served;
 use crate::session::tally::Tally;
+use crate::trial::{Ascent, Counts};
 use ces_dataplane::Nanos;
 use ces_dataplane::io::{Pool, Port};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Sessions begun, used or ended at most in a turn, so that what comes is seen in between.
 const BURST: usize = 32;
 /// So many turns pass between two looks at whether to stop, and two publications of the counts.
 const PUBLISH: u32 = 64;
-
-/// What the generator's thread and the one that watches it tell each other.
-#[derive(Debug, Default)]
-pub struct Gauge {
-    /// Set to end the trial.
-    pub stop: AtomicBool,
-    /// Sessions begun, or requests sent while sessions are kept open.
-    pub sent: AtomicU64,
-    /// Sessions completed, or set up to be kept open, or requests answered.
-    pub received: AtomicU64,
-    /// Bytes that clients sent.
-    pub sent_bytes: AtomicU64,
-    /// Bytes that clients received.
-    pub received_bytes: AtomicU64,
-}
 
 /// What was counted over a while.
 #[derive(Debug, Default)]
@@ -39,6 +27,8 @@ pub struct Phase {
     pub served: Vec<Served>,
     /// Frames that were for nobody.
     pub foreign: u64,
+    /// Frames that came to this thread and belong to another's sessions.
+    pub handed_over: u64,
     /// How long was begun or used, in seconds.
     pub seconds: f64,
     /// Sessions that were due and found every address and port in use.
@@ -62,6 +52,34 @@ pub struct Climb {
     pub alive: u64,
 }
 
+impl Phase {
+    /// Adds what another thread counted.
+    pub fn add(&mut self, other: &Self) {
+        for (tally, other) in self.tallies.iter_mut().zip(&other.tallies) {
+            tally.add(other);
+        }
+        for (served, other) in self.served.iter_mut().zip(&other.served) {
+            served.add(other);
+        }
+        self.handed_over += other.handed_over;
+        self.foreign += other.foreign;
+        self.seconds = self.seconds.max(other.seconds);
+        self.full += other.full;
+        self.stopped |= other.stopped;
+    }
+}
+
+impl Climb {
+    /// Adds what another thread came to.
+    pub fn add(&mut self, other: &Self) {
+        self.opening.add(&other.opening);
+        self.holding.add(&other.holding);
+        self.ending.add(&other.ending);
+        self.opened += other.opened;
+        self.alive += other.alive;
+    }
+}
+
 /// What is counted as the trial's progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Counted {
@@ -71,51 +89,97 @@ enum Counted {
     SetUps,
     /// Requests.
     Requests,
+    /// Sessions that end.
+    Ends,
+}
+
+impl Counted {
+    const fn stage(self) -> Stage {
+        match self {
+            Self::Sessions | Self::SetUps => Stage::Begin,
+            Self::Requests => Stage::Hold,
+            Self::Ends => Stage::End,
+        }
+    }
 }
 
 /// A generator's thread at work.
 pub struct Work<'a, P: Port, Q, C> {
     load: &'a mut Load<P, Q>,
     clock: C,
-    gauge: &'a Gauge,
+    crew: &'a Crew,
+    thread: usize,
+    part: Part,
     catch_up_ms: u32,
     turns: u32,
+    meetings: usize,
     stopped: bool,
 }
 
-impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q, C> {
-    /// Work on this load. `catch_up_ms` as for [`Pacer::new`].
-    pub fn new(load: &'a mut Load<P, Q>, clock: C, gauge: &'a Gauge, catch_up_ms: u32) -> Self {
-        Self { load, clock, gauge, catch_up_ms, turns: 0, stopped: false }
+impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q, C>
+where
+    P::Frame: Send,
+{
+    /// Work on this load, as that `thread` of the crew, with its `part` of rates and sessions. `catch_up_ms` as for
+    /// [`Pacer::new`].
+    pub fn new(
+        load: &'a mut Load<P, Q>,
+        clock: C,
+        crew: &'a Crew,
+        thread: usize,
+        part: Part,
+        catch_up_ms: u32,
+    ) -> Self {
+        Self { load, clock, crew, thread, part, catch_up_ms, turns: 0, meetings: 0, stopped: false }
     }
 
     /// Begins sessions for a while; each runs to its end.
     pub fn run(mut self, per_second: Option<f64>, duration: Nanos) -> Phase {
+        self.meet(Counted::Sessions);
         let start = (self.clock)();
-        let most = per_second.map_or(u64::MAX, |rate| (rate * duration as f64 / 1e9).ceil().max(1.0) as u64);
-        let (seconds, full) = self.begin(per_second, start + duration, most, Counted::Sessions);
+        let most = |rate: f64| self.part.of((rate * duration as f64 / 1e9).ceil().max(1.0) as u64);
+        let most = per_second.map_or(u64::MAX, most);
+        let per_second = self.part.rate(per_second);
+        let (seconds, full) = self.begin(per_second, start + duration, most, None, Counted::Sessions);
         self.settle(Counted::Sessions);
         self.phase(seconds, full)
     }
 
     /// Opens so many sessions, uses each in turn for a while (and at least once), and ends them.
-    pub fn climb(mut self, sessions: u64, per_second: Option<f64>, hold: Nanos) -> Climb {
-        let (seconds, full) = self.begin(per_second, Nanos::MAX, sessions, Counted::SetUps);
+    pub fn climb(mut self, ascent: &Ascent) -> Climb {
+        self.meet(Counted::SetUps);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+        let (open, refresh) = (self.part.rate(ascent.open_per_second), ascent.refresh.map(nanos));
+        let sessions = self.part.of(ascent.sessions);
+        let (seconds, full) = self.begin(open, Nanos::MAX, sessions, refresh, Counted::SetUps);
         self.settle(Counted::SetUps);
         let opened = self.load.idle();
         let opening = self.phase(seconds, full);
-        let seconds = self.hold(per_second, hold, opened);
+        self.load.restart_turn();
+        // Each should have its turn in the time after which it is to be used again.
+        let once = refresh.map_or(0.0, |every| opened as f64 / (every.max(1) as f64 / 1e9));
+        let using = self.part.rate(ascent.use_per_second).map(|rate| rate.max(once));
+        let seconds = self.hold(using, nanos(ascent.hold));
         self.settle(Counted::Requests);
         let alive = self.load.idle();
         let holding = self.phase(seconds, 0);
-        let seconds = self.end(per_second);
-        self.settle(Counted::Requests);
+        let seconds = self.end(open);
+        self.settle(Counted::Ends);
         Climb { opening, holding, ending: self.phase(seconds, 0), opened, alive }
     }
 
+    /// Waits for the other threads, and serves them meanwhile.
+    fn meet(&mut self, counted: Counted) {
+        self.meetings += 1;
+        self.crew.arrive();
+        while !self.crew.have_met(self.meetings) {
+            self.turn(counted);
+        }
+    }
+
     fn phase(&mut self, seconds: f64, full: u64) -> Phase {
-        let (tallies, served, foreign) = self.load.take_counts();
-        Phase { tallies, served, foreign, seconds, full, stopped: self.stopped }
+        let Taken { tallies, served, foreign, handed_over } = self.load.take_counts();
+        Phase { tallies, served, foreign, handed_over, seconds, full, stopped: self.stopped }
     }
 
     /// A turn, and the time after it.
@@ -136,18 +200,31 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
             Counted::Sessions => (self.load.sum(|it| it.begun), self.load.sum(|it| it.completed)),
             Counted::SetUps => (self.load.sum(|it| it.begun), self.load.sum(|it| it.set_up)),
             Counted::Requests => (self.load.sum(|it| it.requests), self.load.sum(|it| it.responses)),
+            Counted::Ends => (self.load.sum(Tally::ended), self.load.sum(|it| it.completed)),
         };
-        let gauge = self.gauge;
-        gauge.sent.store(sent, Ordering::Relaxed);
-        gauge.received.store(received, Ordering::Relaxed);
-        gauge.sent_bytes.store(self.load.sum(|it| it.sent_bytes), Ordering::Relaxed);
-        gauge.received_bytes.store(self.load.sum(|it| it.received_bytes), Ordering::Relaxed);
-        self.stopped |= gauge.stop.load(Ordering::Relaxed);
+        let counts = Counts {
+            sent,
+            received,
+            sent_bytes: self.load.sum(|it| it.sent_bytes),
+            received_bytes: self.load.sum(|it| it.received_bytes),
+            ..Counts::default()
+        };
+        self.crew.gauge(self.thread).publish(counted.stage(), &counts);
+        self.stopped |= self.crew.is_stopped();
     }
 
     /// Begins sessions until a time, and at most so many; tells how long that took and how many found no room.
-    fn begin(&mut self, per_second: Option<f64>, end: Nanos, most: u64, counted: Counted) -> (f64, u64) {
+    /// Those that are open are used once in `refresh`.
+    fn begin(
+        &mut self,
+        per_second: Option<f64>,
+        end: Nanos,
+        most: u64,
+        refresh: Option<Nanos>,
+        counted: Counted,
+    ) -> (f64, u64) {
         let start = (self.clock)();
+        let mut refresh = Refresh::new(refresh, start);
         let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let (mut begun, mut full, mut now) = (0, 0, start);
         while now < end && begun + full < most && !self.stopped {
@@ -163,6 +240,12 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
                 }
                 pacer.took();
             }
+            for _ in 0..refresh.due(self.load.idle(), BURST, now) {
+                if !self.load.use_next(now) {
+                    break;
+                }
+                refresh.took();
+            }
             now = self.turn(counted);
         }
         // All that should begin have: the rest of the time is theirs, too.
@@ -173,7 +256,7 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
     }
 
     /// Waits until every session is at its end or idle. That comes by itself, since every wait has a timeout; after a stop,
-    /// what is not done by one timeout is given up.
+    /// what is not done by one timeout is given up. Then waits for the other threads.
     fn settle(&mut self, counted: Counted) {
         let mut give_up = None;
         loop {
@@ -188,17 +271,19 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
                 }
             }
         }
+        self.meet(counted);
         self.publish(counted);
     }
 
     /// Sends through all sessions in turn, for a while and until each had its turn; tells how long that took.
-    fn hold(&mut self, per_second: Option<f64>, hold: Nanos, sessions: u64) -> f64 {
+    fn hold(&mut self, per_second: Option<f64>, hold: Nanos) -> f64 {
         let start = (self.clock)();
-        // Each should have its turn in that time.
-        let once = sessions as f64 / (hold.max(1) as f64 / 1e9);
-        let mut pacer = Pacer::new(per_second.map(|rate| rate.max(once)), self.catch_up_ms, start);
+        let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let mut now = start;
-        while (now < start + hold || self.load.rounds() == 0) && self.load.open() > 0 && !self.stopped {
+        while (now < start.saturating_add(hold) || self.load.rounds() == 0)
+            && self.load.open() > 0
+            && !self.stopped
+        {
             for _ in 0..pacer.due(self.burst(per_second), now) {
                 if !self.load.use_next(now) {
                     break;
@@ -210,19 +295,30 @@ impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q,
         (now - start) as f64 / 1e9
     }
 
-    /// Ends all sessions, as fast as they were opened; tells how long that took.
+    /// Ends all sessions, as fast as they were opened, or at once if no packet says so; tells how long that took. After a stop, what
+    /// has not begun to end by one timeout is given up.
     fn end(&mut self, per_second: Option<f64>) -> f64 {
         let start = (self.clock)();
+        let per_second = per_second.filter(|_| !self.load.ends_silently());
         let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let mut now = start;
+        let mut give_up = None;
         while self.load.idle() > 0 {
+            if self.stopped {
+                // A port whose peer has left takes nothing any more.
+                let at = *give_up.get_or_insert(now.saturating_add(self.load.patience_ns()));
+                if now >= at {
+                    self.load.abandon(now);
+                    break;
+                }
+            }
             for _ in 0..pacer.due(self.burst(per_second), now) {
                 if !self.load.end_next(now) {
                     break;
                 }
                 pacer.took();
             }
-            now = self.turn(Counted::Requests);
+            now = self.turn(Counted::Ends);
         }
         (now - start) as f64 / 1e9
     }

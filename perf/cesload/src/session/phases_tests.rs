@@ -2,17 +2,22 @@
 
 use crate::arp::Answers;
 use crate::session::client::Client;
+use crate::session::crew::{Crew, Part};
 use crate::session::load::{Kind, Load};
-use crate::session::phases::{Gauge, Work};
+use crate::session::phases::{Climb, Phase, Work};
 use crate::session::plan::tests::plan;
-use crate::session::plan::{Plan, Transport};
+use crate::session::plan::{Plan, Share, Transport};
 use crate::session::server::Server;
 use crate::session::tally::Cause;
 use crate::session::wires::Wires;
+use crate::trial::Ascent;
 use ces_dataplane::Nanos;
 use ces_dataplane::io::memory::{self, Cable, MemoryPool, MemoryPort};
 use ces_dataplane::wire::ethernet;
-use std::sync::atomic::Ordering;
+use ces_dataplane::worker::Mesh;
+use machine::Clock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Two ports, and the cables between them.
 fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
@@ -26,14 +31,14 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
     let kinds = plans
         .iter()
         .map(|plan| Kind {
-            client: Client::new(plan.clone(), 0, link(0), 3).unwrap(),
+            client: Client::new(plan.clone(), Share::whole(plan), 0, link(0), 3).unwrap(),
             server: Server::new(plan, 1, link(1), 4),
             weight: f64::from(plan.number),
             credit: 0.0,
         })
         .collect();
     let answers = vec![Answers::default(), Answers::default()];
-    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(4096)), kinds, answers);
+    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(4096)), kinds, answers, Mesh::alone());
     load.reset(9, false);
     (load, [to_a, to_b])
 }
@@ -72,14 +77,14 @@ fn many(transport: Transport, number: u8) -> Plan {
 fn rate_is_held_and_all_complete() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (mut load, cables) = load(&[many(transport, 1)]);
-        let gauge = Gauge::default();
-        let phase =
-            Work::new(&mut load, clock(cables, u64::MAX), &gauge, 64).run(Some(100_000.0), 20_000_000);
+        let crew = Crew::new(1);
+        let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+            .run(Some(100_000.0), 20_000_000);
         let tally = &phase.tallies[0];
         assert_eq!((tally.begun, tally.completed, tally.failures(), tally.again), (2000, 2000, 0, 0));
         assert!((phase.seconds - 0.02).abs() < 1e-4, "{}", phase.seconds);
         assert_eq!((phase.full, phase.foreign, phase.stopped), (0, 0, false));
-        assert_eq!(gauge.received.load(Ordering::Relaxed), 2000);
+        assert_eq!(crew.counts().1.received, 2000);
     }
 }
 
@@ -87,8 +92,9 @@ fn rate_is_held_and_all_complete() {
 fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (mut load, cables) = load(&[many(transport, 1)]);
-        let gauge = Gauge::default();
-        let phase = Work::new(&mut load, clock(cables, 100), &gauge, 64).run(Some(100_000.0), 20_000_000);
+        let crew = Crew::new(1);
+        let phase = Work::new(&mut load, clock(cables, 100), &crew, 0, Part::WHOLE, 64)
+            .run(Some(100_000.0), 20_000_000);
         let tally = &phase.tallies[0];
         assert_eq!(tally.begun, 2000);
         assert_eq!(tally.completed + tally.failures(), 2000);
@@ -99,8 +105,9 @@ fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
 #[test]
 fn kinds_share_by_their_weights() {
     let (mut load, cables) = load(&[many(Transport::Udp, 1), many(Transport::Tcp, 3)]);
-    let gauge = Gauge::default();
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &gauge, 64).run(Some(100_000.0), 10_000_000);
+    let crew = Crew::new(1);
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+        .run(Some(100_000.0), 10_000_000);
     assert_eq!((phase.tallies[0].begun, phase.tallies[1].begun), (250, 750));
     assert_eq!((phase.tallies[0].completed, phase.tallies[1].completed), (250, 750));
 }
@@ -109,8 +116,9 @@ fn kinds_share_by_their_weights() {
 fn want_of_addresses_and_ports_is_told() {
     let slow = Plan { think_ns: 5_000_000, ..plan(Transport::Tcp) };
     let (mut load, cables) = load(&[slow]);
-    let gauge = Gauge::default();
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &gauge, 64).run(Some(100_000.0), 2_000_000);
+    let crew = Crew::new(1);
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+        .run(Some(100_000.0), 2_000_000);
     assert_eq!((phase.tallies[0].begun, phase.full), (32, 168));
     assert_eq!(phase.tallies[0].completed, 32);
 }
@@ -118,8 +126,8 @@ fn want_of_addresses_and_ports_is_told() {
 #[test]
 fn as_fast_as_it_goes_ends_too() {
     let (mut load, cables) = load(&[many(Transport::Tcp, 1)]);
-    let gauge = Gauge::default();
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &gauge, 64).run(None, 1_000_000);
+    let crew = Crew::new(1);
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64).run(None, 1_000_000);
     let tally = &phase.tallies[0];
     assert!(tally.begun > 1000, "{}", tally.begun);
     assert_eq!((tally.completed + tally.failures(), phase.full), (tally.begun, 0));
@@ -128,14 +136,16 @@ fn as_fast_as_it_goes_ends_too() {
 #[test]
 fn stopped_trial_keeps_its_books() {
     let (mut load, _cables) = load(&[many(Transport::Tcp, 1)]);
-    let gauge = Gauge::default();
+    let crew = Crew::new(1);
     let mut now = 0;
     let clock = || {
         now += 1000;
-        gauge.stop.store(now > 500_000, Ordering::Relaxed);
+        if now > 500_000 {
+            crew.stop();
+        }
         now
     };
-    let phase = Work::new(&mut load, clock, &gauge, 64).run(Some(100_000.0), 1_000_000_000);
+    let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(Some(100_000.0), 1_000_000_000);
     let tally = &phase.tallies[0];
     assert!(phase.stopped && tally.begun < 100, "{}", tally.begun);
     assert_eq!((tally.completed, tally.failed[Cause::Stopped as usize]), (0, tally.begun));
@@ -145,13 +155,13 @@ fn stopped_trial_keeps_its_books() {
 fn ladder_opens_uses_and_ends() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (mut load, cables) = load(&[many(transport, 1), many(transport, 2)]);
-        let gauge = Gauge::default();
+        let crew = Crew::new(1);
         let mut clock = clock(cables, u64::MAX);
         // All that there is room for, and then few: a climb begins with the first slots.
         for sessions in [8000, 100] {
             load.reset(9, true);
-            let climb =
-                Work::new(&mut load, &mut clock, &gauge, 64).climb(sessions, Some(500_000.0), 5_000_000);
+            let climb = Work::new(&mut load, &mut clock, &crew, 0, Part::WHOLE, 64)
+                .climb(&ascent(sessions, 500_000.0));
             assert_eq!((climb.opened, climb.alive), (sessions, sessions));
             let sum = |tallies: &[crate::session::tally::Tally]| {
                 tallies.iter().fold((0, 0, 0), |sum, it| {
@@ -170,7 +180,7 @@ fn ladder_opens_uses_and_ends() {
 fn forgotten_sessions_are_not_alive() {
     // A device that forgets: after the opening nothing passes for the first client address.
     let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
-    let gauge = Gauge::default();
+    let crew = Crew::new(1);
     let mut now = 1 << 30;
     let clock = || {
         now += 1000;
@@ -187,7 +197,7 @@ fn forgotten_sessions_are_not_alive() {
         now
     };
     load.reset(9, true);
-    let climb = Work::new(&mut load, clock, &gauge, 64).climb(400, Some(400_000.0), 5_000_000);
+    let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent(400, 400_000.0));
     assert_eq!(climb.opened, 400);
     assert_eq!(climb.alive, 300);
     assert_eq!(climb.holding.tallies[0].failed[Cause::NoResponse as usize], 100);
@@ -203,12 +213,12 @@ fn further_queues_are_listened_on() {
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
     let kind = Kind {
         server: Server::new(&plan, 1, link, 4),
-        client: Client::new(plan, 0, link, 3).unwrap(),
+        client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 3).unwrap(),
         weight: 1.0,
         credit: 0.0,
     };
     let wires = Wires::new(vec![a, b, c], 2, MemoryPool::new(4096));
-    let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()]);
+    let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()], Mesh::alone());
     load.reset(9, false);
     let mut now = 1 << 30;
     let clock = || {
@@ -222,7 +232,225 @@ fn further_queues_are_listened_on() {
         assert!(at_c.receive().is_none(), "it is only listened on");
         now
     };
-    let gauge = Gauge::default();
-    let phase = Work::new(&mut load, clock, &gauge, 64).run(Some(100_000.0), 1_000_000);
+    let crew = Crew::new(1);
+    let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(Some(100_000.0), 1_000_000);
     assert_eq!((phase.tallies[0].begun, phase.tallies[0].completed, phase.foreign), (100, 100, 0));
+}
+
+/// A rung whose sessions are opened and used at one rate, for five milliseconds.
+fn ascent(sessions: u64, per_second: f64) -> Ascent {
+    Ascent {
+        sessions,
+        open_per_second: Some(per_second),
+        use_per_second: Some(per_second),
+        hold: Duration::from_millis(5),
+        refresh: None,
+    }
+}
+
+#[test]
+fn stopped_climb_ends_where_nothing_is_taken_any_more() {
+    let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
+    let crew = Crew::new(1);
+    let mut now = 1 << 30;
+    let clock = || {
+        now += 1000;
+        // All are open by then; from there on both cables are cut.
+        if now > (1 << 30) + 14_000_000 {
+            crew.stop();
+            return now;
+        }
+        while let Some(frame) = a.receive() {
+            b.send(frame).unwrap();
+        }
+        while let Some(frame) = b.receive() {
+            a.send(frame).unwrap();
+        }
+        now
+    };
+    load.reset(9, true);
+    // Nothing is under way when it is stopped: the first request has been answered, and the next is due in a second.
+    let hold = Duration::from_hours(1);
+    let ascent = Ascent { use_per_second: Some(1.0), hold, ..ascent(4000, 400_000.0) };
+    let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent);
+    assert_eq!(climb.opened, 4000);
+    assert!(climb.holding.stopped && climb.alive == 4000);
+    assert_eq!(climb.ending.tallies[0].failed[Cause::Stopped as usize], 4000);
+    assert_eq!(load.open(), 0);
+}
+
+#[test]
+fn sessions_that_end_in_silence_are_not_waited_for() {
+    let (mut load, cables) = load(&[many(Transport::Udp, 1)]);
+    let crew = Crew::new(1);
+    load.reset(9, true);
+    let climb = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+        .climb(&ascent(3200, 100_000.0));
+    assert_eq!((climb.opened, climb.alive), (3200, 3200));
+    assert!(climb.ending.seconds < 0.1 * climb.opening.seconds, "{}", climb.ending.seconds);
+}
+
+#[test]
+fn what_a_device_forgets_when_it_is_idle_is_kept_by_use() {
+    // It forgets an address and port that has sent nothing for so long.
+    const FORGETS: Nanos = 3_000_000;
+    for (refresh, alive) in [(None, 0), (Some(Duration::from_millis(1)), 4000)] {
+        let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
+        let crew = Crew::new(1);
+        let mut now = 1 << 30;
+        let mut seen = std::collections::HashMap::new();
+        let clock = || {
+            now += 1000;
+            while let Some(frame) = a.receive() {
+                let data = ces_dataplane::frame::Frame::data(&frame);
+                let begins = data[47] & 2 != 0; // SYN
+                let last = seen.entry(data[26..36].to_vec()).or_insert(now);
+                if begins || now - *last < FORGETS {
+                    *last = now;
+                    b.send(frame).unwrap();
+                }
+            }
+            while let Some(frame) = b.receive() {
+                a.send(frame).unwrap();
+            }
+            now
+        };
+        load.reset(9, true);
+        // It takes ten milliseconds to open them, and as long to use each.
+        let ascent = Ascent { refresh, ..ascent(4000, 400_000.0) };
+        let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent);
+        assert_eq!((climb.opened, climb.alive), (4000, alive), "{refresh:?}");
+    }
+}
+
+/// What several threads do over a device that hands every answer to the queue of the next one.
+fn crossed<R: Send + Default>(
+    plans: &[Plan],
+    keep: bool,
+    threads: usize,
+    work: impl Fn(Work<'_, MemoryPort, MemoryPool, &mut dyn FnMut() -> Nanos>) -> R + Sync,
+) -> Vec<R> {
+    let link = |last| ethernet::Header {
+        destination: [2, 0, 0, 0, 0, 1 - last],
+        source: [2, 0, 0, 0, 0, last],
+        vlan: None,
+        ethertype: ethernet::IPV4,
+    };
+    let all = plans.iter().map(|plan| u64::from(plan.capacity())).sum();
+    let (mut loads, mut near, mut far, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for (thread, mesh) in Mesh::new(threads, 64).into_iter().enumerate() {
+        let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
+        near.push(to_a);
+        far.push(to_b);
+        let kind = |plan: &Plan| Kind {
+            client: Client::new(plan.clone(), Share::new(plan, thread, threads), 0, link(0), 3).unwrap(),
+            server: Server::new(plan, 1, link(1), 4),
+            weight: 1.0,
+            credit: 0.0,
+        };
+        let kinds: Vec<_> = plans.iter().map(kind).collect();
+        let own = kinds.iter().map(|kind| u64::from(kind.client.share().count())).sum();
+        let wires = Wires::new(vec![a, b], 2, MemoryPool::new(8192));
+        let mut load = Load::new(wires, kinds, vec![Answers::default(), Answers::default()], mesh);
+        load.reset(9, keep);
+        loads.push((load, Part { before, own, all }));
+        before += own;
+    }
+    let (crew, clock, done) = (&Crew::new(threads), Clock::new(), &AtomicBool::new(false));
+    let work = &work;
+    std::thread::scope(|scope| {
+        let run = |(thread, (mut load, part)): (usize, (Load<_, _>, Part))| {
+            scope.spawn(move || {
+                let mut now = || {
+                    std::thread::yield_now();
+                    clock.now()
+                };
+                work(Work::new(&mut load, &mut now, crew, thread, part, 64))
+            })
+        };
+        let running: Vec<_> = loads.into_iter().enumerate().map(run).collect();
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                for queue in 0..threads {
+                    while let Some(frame) = near[queue].receive() {
+                        let _ = far[queue].send(frame);
+                    }
+                    while let Some(frame) = far[queue].receive() {
+                        let _ = near[(queue + 1) % threads].send(frame);
+                    }
+                }
+                std::thread::yield_now();
+            }
+        });
+        let results = running.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
+        done.store(true, Ordering::Relaxed);
+        results
+    })
+}
+
+/// Sessions that are patient enough for a machine that is busy.
+fn patient(transport: Transport, number: u8) -> Plan {
+    Plan { timeout_ns: 200_000_000, retries: 100, ..many(transport, number) }
+}
+
+#[test]
+fn answers_at_another_thread_reach_their_owner() {
+    let plans = [patient(Transport::Udp, 1), patient(Transport::Tcp, 2)];
+    for threads in [2, 3] {
+        let phases = crossed(&plans, false, threads, |work| work.run(Some(20_000.0), 100_000_000));
+        let mut sum = Phase::default();
+        for phase in phases {
+            assert!(phase.handed_over > 0 && phase.tallies[0].begun > 0, "each thread has its part");
+            if sum.tallies.is_empty() { sum = phase } else { sum.add(&phase) }
+        }
+        for tally in &sum.tallies {
+            assert!(tally.begun <= 1001);
+            assert_eq!((tally.completed, tally.failures()), (tally.begun, 0));
+            assert_eq!(tally.set_up_ns.len(), tally.set_up);
+            assert_eq!(tally.first_packet_ns.len(), tally.set_up);
+        }
+        assert_eq!((sum.foreign, sum.full, sum.stopped), (0, 0, false));
+    }
+}
+
+#[test]
+fn threads_climb_together() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let plans = [patient(transport, 1)];
+        for sessions in [4000, 5] {
+            let climbs = crossed(&plans, true, 3, |work| work.climb(&ascent(sessions, 100_000.0)));
+            let mut sum = Climb::default();
+            for climb in climbs {
+                assert!(climb.opened.abs_diff(sessions / 3) <= 4, "{}", climb.opened);
+                if sum.opening.tallies.is_empty() { sum = climb } else { sum.add(&climb) }
+            }
+            assert_eq!((sum.opened, sum.alive), (sessions, sessions));
+            assert_eq!(sum.ending.tallies[0].completed, sessions);
+            assert!(sum.holding.tallies[0].responses >= sessions);
+        }
+    }
+}
+
+#[test]
+fn threads_ask_for_different_names() {
+    let plan = Plan {
+        target: crate::session::plan::Target::Named {
+            server: 1,
+            names: crate::session::dns::Names::numbered("h{}.b.demo", 0, 9).unwrap(),
+        },
+        ..many(Transport::Udp, 1)
+    };
+    let link =
+        ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
+    let mut asked = std::collections::HashSet::new();
+    for thread in 0..2 {
+        let mut client = Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 3).unwrap();
+        let mut out = crate::session::world::Sent::default();
+        // Five of ten names for each of four clients.
+        for _ in 0..20 {
+            assert!(client.begin(1 << 30, &mut out));
+        }
+        asked.extend(out.frames.iter().map(|(_, frame)| (frame[26..30].to_vec(), frame[54..].to_vec())));
+    }
+    assert_eq!(asked.len(), 40, "no client asks twice before every client has asked for every name");
 }

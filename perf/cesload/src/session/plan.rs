@@ -68,7 +68,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many sessions there can be at once.
+    /// How many sessions there can be at once, on all threads together.
     pub fn capacity(&self) -> u32 {
         self.clients.saturating_mul(self.client_ports)
     }
@@ -79,11 +79,67 @@ impl Plan {
         (self.client.wrapping_add(client), self.client_port.wrapping_add(port as u16))
     }
 
-    /// The slot that a packet is for, by where it goes.
+    /// The slot that a packet is for, by where it goes. Slots are counted over all threads.
     pub fn slot_of(&self, ends: Ends) -> Option<u32> {
         let client = ends.destination.wrapping_sub(self.client);
         let port = u32::from(ends.destination_port.wrapping_sub(self.client_port));
         (client < self.clients && port < self.client_ports).then(|| port * self.clients + client)
+    }
+}
+
+/// One thread's share of the client addresses and ports: a range of slots, which is a range of client ports where there are as
+/// many as threads. So all threads have all client addresses, and each has them in the same turn as one thread alone would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    thread: usize,
+    /// Where the slots of each thread begin, and behind those of the last one their number.
+    bounds: Vec<u32>,
+}
+
+impl Share {
+    /// That of a `thread` of so many.
+    pub fn new(plan: &Plan, thread: usize, threads: usize) -> Self {
+        let threads = threads.max(1) as u64;
+        let unit = if u64::from(plan.client_ports) >= threads { plan.clients.max(1) } else { 1 };
+        let units = u64::from(plan.capacity() / unit);
+        let bound = |thread| (units * thread / threads) as u32 * unit;
+        Self { thread, bounds: (0..=threads).map(bound).collect() }
+    }
+
+    /// All of it, for one thread.
+    pub fn whole(plan: &Plan) -> Self {
+        Self::new(plan, 0, 1)
+    }
+
+    /// Its first slot, and those of all threads before it.
+    pub fn first(&self) -> u32 {
+        self.bounds[self.thread]
+    }
+
+    /// How many slots it has.
+    pub fn count(&self) -> u32 {
+        self.bounds[self.thread + 1] - self.first()
+    }
+
+    /// Its place among the threads.
+    pub fn thread(&self) -> usize {
+        self.thread
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
+    /// A slot's place in this share, if it is in it.
+    pub fn place_of(&self, slot: u32) -> Option<u32> {
+        let place = slot.wrapping_sub(self.first());
+        (place < self.count()).then_some(place)
+    }
+
+    /// The thread that has a slot.
+    pub fn owner_of(&self, slot: u32) -> usize {
+        self.bounds.partition_point(|&bound| bound <= slot).saturating_sub(1)
     }
 }
 
@@ -131,5 +187,32 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(seen.len(), 32);
+    }
+
+    #[test]
+    fn each_slot_is_in_one_share() {
+        for (clients, client_ports, threads) in
+            [(4, 8, 1), (4, 8, 3), (4, 8, 8), (100, 1, 7), (1, 64_512, 5), (1, 1, 3)]
+        {
+            let plan = Plan { clients, client_ports, ..plan(Transport::Udp) };
+            let shares: Vec<_> = (0..threads).map(|thread| Share::new(&plan, thread, threads)).collect();
+            assert_eq!(shares.iter().map(Share::count).sum::<u32>(), plan.capacity());
+            for slot in 0..plan.capacity() {
+                let owner = shares[0].owner_of(slot);
+                for (thread, share) in shares.iter().enumerate() {
+                    let place = (thread == owner).then(|| slot - share.first());
+                    assert_eq!(share.place_of(slot), place, "slot {slot} of {threads} threads");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_share_ports_and_have_all_addresses() {
+        let plan = plan(Transport::Udp);
+        let second = Share::new(&plan, 1, 3);
+        assert_eq!((second.first(), second.count()), (2 * 4, 3 * 4));
+        assert_eq!((second.thread(), second.threads()), (1, 3));
+        assert_eq!(plan.client_of(second.first()), (plan.client, plan.client_port + 2));
     }
 }

@@ -35,6 +35,20 @@ pub struct Served {
     pub unsent: u64,
 }
 
+impl Served {
+    /// Adds what another thread's server counted.
+    pub fn add(&mut self, other: &Self) {
+        self.syns += other.syns;
+        self.requests += other.requests;
+        self.fins += other.fins;
+        self.resets += other.resets;
+        self.wrong_acknowledgements += other.wrong_acknowledgements;
+        self.misplaced += other.misplaced;
+        self.late += other.late;
+        self.unsent += other.unsent;
+    }
+}
+
 /// The server of one profile.
 pub struct Server {
     transport: Transport,
@@ -53,7 +67,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server at `port`, whose frames have `link` as their header; they go where the request's frame came from.
+    /// A server at `port`, whose frames have `link` as their header; they go where the request's frame came from. Servers of
+    /// several threads answer for each other if they have the same `secret`.
     pub fn new(plan: &Plan, port: usize, link: ethernet::Header, secret: u64) -> Self {
         let response = match plan.transport {
             Transport::Tcp => Template::data(&link, plan.response_bytes),

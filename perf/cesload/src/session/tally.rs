@@ -130,4 +130,43 @@ impl Tally {
     pub fn failures(&self) -> u64 {
         self.failed.iter().sum()
     }
+
+    /// Sessions that are at their end, completed or failed.
+    pub fn ended(&self) -> u64 {
+        self.completed + self.failures()
+    }
+
+    /// Adds what another thread's client counted.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in self.failed.iter_mut().zip(&other.failed) {
+            *own += other;
+        }
+        for (own, other) in [
+            (&mut self.begun, other.begun),
+            (&mut self.completed, other.completed),
+            (&mut self.resolved, other.resolved),
+            (&mut self.set_up, other.set_up),
+            (&mut self.requests, other.requests),
+            (&mut self.responses, other.responses),
+            (&mut self.again, other.again),
+            (&mut self.unsent, other.unsent),
+            (&mut self.duplicated, other.duplicated),
+            (&mut self.late, other.late),
+            (&mut self.misplaced, other.misplaced),
+            (&mut self.damaged, other.damaged),
+            (&mut self.sent_bytes, other.sent_bytes),
+            (&mut self.received_bytes, other.received_bytes),
+        ] {
+            *own += other;
+        }
+        for (own, other) in [
+            (&mut self.set_up_ns, &other.set_up_ns),
+            (&mut self.dns_ns, &other.dns_ns),
+            (&mut self.response_ns, &other.response_ns),
+            (&mut self.first_packet_ns, &other.first_packet_ns),
+        ] {
+            // Both have the same bounds, so that this cannot fail.
+            let _ = own.add(other);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::session::client::Client;
 use crate::session::frames::Outlet;
 use crate::session::packet::Packet;
-use crate::session::plan::{Plan, Target};
+use crate::session::plan::{Plan, Share, Target};
 use crate::session::server::Server;
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::{checksum::Sum, ethernet, ipv4};
@@ -62,7 +62,8 @@ impl World {
     pub fn new(plan: Plan, keep: bool) -> Self {
         let mut server = Server::new(&plan, 1, link(1), 77);
         server.reset(5, plan.requests, keep);
-        let mut client = Client::new(plan, 0, link(0), 99).unwrap();
+        let share = Share::whole(&plan);
+        let mut client = Client::new(plan, share, 0, link(0), 99).unwrap();
         client.reset(5, keep);
         Self {
             client,

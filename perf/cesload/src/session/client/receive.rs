@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::session::dns::{self, Answer};
-use crate::session::frames::{FIN, Fields, Outlet, SLOT_BITS, signature_of};
+use crate::session::frames::{FIN, Fields, Outlet, signature_of};
 use crate::session::packet::{Ends, Segment};
 use crate::session::stamp::Stamp;
 use crate::session::table::State;
@@ -70,9 +70,8 @@ impl Client {
         out: &mut impl Outlet,
     ) {
         let entry = *self.table.slot(slot);
-        let signature = signature_of(payload).filter(|it| {
-            it.trial == self.trial && it.flow == u32::from(self.plan.number) << SLOT_BITS | slot
-        });
+        let signature =
+            signature_of(payload).filter(|it| it.trial == self.trial && it.flow == self.flow(slot));
         let Some(signature) = signature else {
             self.tally.late += 1;
             return;

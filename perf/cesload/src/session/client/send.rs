@@ -12,7 +12,7 @@ use ces_dataplane::wire::tcp::{ACK, SYN};
 
 impl Client {
     pub(super) fn ends(&self, slot: u32) -> Ends {
-        let (source, source_port) = self.plan.client_of(slot);
+        let (source, source_port) = self.plan.client_of(self.share.first() + slot);
         Ends {
             source,
             destination: self.table.slot(slot).peer,
@@ -23,7 +23,13 @@ impl Client {
 
     /// A number of the session that an earlier one of the slot does not have.
     pub(super) fn nonce(&self, slot: u32) -> u32 {
-        mix(self.secret ^ u64::from(self.table.slot(slot).begun.0) << 32 ^ u64::from(slot)) as u32
+        let begun = u64::from(self.table.slot(slot).begun.0);
+        mix(self.secret ^ begun << 32 ^ u64::from(self.share.first() + slot)) as u32
+    }
+
+    /// The number of its flow in signatures.
+    pub(super) fn flow(&self, slot: u32) -> u32 {
+        u32::from(self.plan.number) << SLOT_BITS | (self.share.first() + slot)
     }
 
     pub(super) fn sent(&mut self, sent: bool, bytes: usize) {
@@ -82,7 +88,7 @@ impl Client {
                 let entry = self.table.slot(slot);
                 let signature = Signature {
                     trial: self.trial,
-                    flow: u32::from(self.plan.number) << SLOT_BITS | slot,
+                    flow: self.flow(slot),
                     sequence: entry.begun.0 << 16 | u32::from(entry.answered),
                     time_ns: now,
                 };

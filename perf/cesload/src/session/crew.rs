@@ -1,0 +1,194 @@
+//! What the generator's threads tell each other, and the one that watches them.
+//!
+//! Threads have no state in common but these words. They meet between the phases of a trial: whoever is done goes on to receive
+//! and to answer until all are, since what belongs to another thread's sessions may come to any of them.
+
+use crate::trial::Counts;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+/// What a trial is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Sessions are begun.
+    #[default]
+    Begin = 0,
+    /// Sessions that are kept open are used.
+    Hold = 1,
+    /// Sessions that were kept open end.
+    End = 2,
+}
+
+impl Stage {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
+/// What one thread has counted so far in its stage. Each has its own cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Gauge {
+    stage: AtomicU8,
+    sent: AtomicU64,
+    received: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+impl Gauge {
+    /// Says it.
+    pub fn publish(&self, stage: Stage, counts: &Counts) {
+        self.sent.store(counts.sent, Ordering::Relaxed);
+        self.received.store(counts.received, Ordering::Relaxed);
+        self.sent_bytes.store(counts.sent_bytes, Ordering::Relaxed);
+        self.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+}
+
+/// All threads of a trial.
+#[derive(Debug)]
+pub struct Crew {
+    /// Set to end the trial.
+    stop: AtomicBool,
+    /// Whether a thread is gone: nobody waits for it.
+    broken: AtomicBool,
+    /// How often a thread has come to a meeting.
+    arrived: AtomicUsize,
+    gauges: Vec<Gauge>,
+}
+
+impl Crew {
+    /// So many threads.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            arrived: AtomicUsize::new(0),
+            gauges: (0..threads).map(|_| Gauge::default()).collect(),
+        }
+    }
+
+    /// What a thread has counted.
+    pub fn gauge(&self, thread: usize) -> &Gauge {
+        &self.gauges[thread]
+    }
+
+    /// Ends the trial.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A thread cannot go on: the others end, too, and do not wait for it.
+    pub fn give_up(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// A thread comes to a meeting.
+    pub fn arrive(&self) {
+        self.arrived.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether all have come to so many meetings, or one never will.
+    pub fn have_met(&self, meetings: usize) -> bool {
+        self.arrived.load(Ordering::Acquire) >= meetings * self.gauges.len()
+            || self.broken.load(Ordering::Acquire)
+    }
+
+    /// The stage that the first thread is at, and what all that are at it have counted. The numbers may be of several moments.
+    pub fn counts(&self) -> (usize, Counts) {
+        let stage = |gauge: &Gauge| gauge.stage.load(Ordering::Relaxed);
+        let now = self.gauges.first().map_or(0, stage);
+        let mut sum = Counts::default();
+        for gauge in self.gauges.iter().filter(|gauge| stage(gauge) == now) {
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            sum.add(&Counts {
+                sent: read(&gauge.sent),
+                received: read(&gauge.received),
+                sent_bytes: read(&gauge.sent_bytes),
+                received_bytes: read(&gauge.received_bytes),
+                ..Counts::default()
+            });
+        }
+        (usize::from(now).min(Stage::COUNT - 1), sum)
+    }
+}
+
+/// A thread's part of what all do: as its part of all client addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Slots of the threads before it.
+    pub before: u64,
+    /// Its own.
+    pub own: u64,
+    /// Those of all.
+    pub all: u64,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self { before: 0, own: 1, all: 1 };
+
+    /// Its part of a number. The parts of all threads add up to it, and none is more than its slots if the number is not.
+    pub fn of(&self, number: u64) -> u64 {
+        let until = |slots: u64| u128::from(number) * u128::from(slots) / u128::from(self.all.max(1));
+        (until(self.before + self.own) - until(self.before)) as u64
+    }
+
+    /// Its part of a rate.
+    pub fn rate(&self, per_second: Option<f64>) -> Option<f64> {
+        per_second.map(|rate| rate * self.own as f64 / self.all.max(1) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn parts_add_up_and_fit(slots in proptest::collection::vec(1u64..1 << 24, 1..9), of: u64) {
+            let all: u64 = slots.iter().sum();
+            let number = of % (all + 1);
+            let (mut before, mut sum, mut rate) = (0, 0, 0.0);
+            for own in slots {
+                let part = Part { before, own, all };
+                prop_assert!(part.of(number) <= own);
+                sum += part.of(number);
+                rate += part.rate(Some(1.0)).unwrap();
+                before += own;
+            }
+            prop_assert_eq!(sum, number);
+            prop_assert!((rate - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_dead() {
+        let crew = Crew::new(2);
+        crew.arrive();
+        assert!(crew.have_met(0) && !crew.have_met(1));
+        crew.arrive();
+        assert!(crew.have_met(1) && !crew.have_met(2));
+        crew.give_up();
+        assert!(crew.have_met(2) && crew.is_stopped());
+    }
+
+    #[test]
+    fn counts_are_those_of_one_stage() {
+        let crew = Crew::new(2);
+        let sent = |sent| Counts { sent, ..Counts::default() };
+        crew.gauge(0).publish(Stage::Begin, &sent(3));
+        crew.gauge(1).publish(Stage::Begin, &sent(4));
+        assert_eq!(crew.counts(), (0, sent(7)));
+        crew.gauge(0).publish(Stage::Hold, &sent(1));
+        assert_eq!(crew.counts(), (1, sent(1)));
+    }
+}
