@@ -8,6 +8,7 @@
 
 mod eal;
 mod error;
+mod interface;
 mod log;
 mod mbuf;
 mod mempool;

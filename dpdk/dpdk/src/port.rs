@@ -6,6 +6,7 @@
 
 use crate::eal::is_pci;
 use crate::error::{self, Error};
+use crate::interface::{self, Interface};
 use crate::{Eal, Mempool, RxQueue, TxQueue, log};
 use dpdk_sys as sys;
 use std::cell::Cell;
@@ -30,7 +31,7 @@ pub enum Rss {
 pub struct PortConfig {
     /// Queue pairs; pair *i* belongs to worker *i*.
     pub queues: u16,
-    /// Receive descriptors per queue; adjusted to what the port can.
+    /// Receive descriptors per queue; adjusted to what the port can, and to what it should have.
     pub rx_descriptors: u16,
     /// Transmit descriptors per queue; adjusted to what the port can.
     pub tx_descriptors: u16,
@@ -77,11 +78,11 @@ pub struct Stats {
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Packets that the port dropped because its receive queue was full.
+    /// Packets that the port dropped because its receive queue was full, or found no buffer in time.
     pub rx_missed: u64,
     /// Packets that arrived damaged.
     pub rx_errors: u64,
-    /// Packets that the port failed to send.
+    /// Packets that the port failed to send, whether it said so at once or took them and dropped them later.
     pub tx_errors: u64,
     /// Packets dropped because no buffer was left.
     pub rx_no_buffer: u64,
@@ -129,6 +130,8 @@ impl Drop for Running {
 /// A port. Its settings and counters are used from one thread at a time.
 pub struct Port {
     running: Arc<Running>,
+    /// What the driver does not tell stands there.
+    interface: Option<Interface>,
     rss: Rss,
     /// DPDK's calls for settings are not made for two threads at once on one port: not `Sync`.
     _not_sync: PhantomData<Cell<()>>,
@@ -142,6 +145,7 @@ impl Port {
         let failed =
             |reason: String| Error::Device { device: device.to_owned(), reason, log: log::excerpt() };
         log::take_log(); // so that an error quotes what belongs to it
+        let interface = Interface::of(device);
         let name = device.split(',').next().unwrap_or_default();
         let name = if is_pci(device) { pci_name(name) } else { name.to_owned() };
         // From here on a failure gives the name back, by dropping `running`.
@@ -160,7 +164,7 @@ impl Port {
             }
             find(&name).ok_or_else(|| failed("its driver made no Ethernet port of it".to_owned()))?
         };
-        Ok(Self { running: Arc::new(running), rss: Rss::None, _not_sync: PhantomData })
+        Ok(Self { running: Arc::new(running), interface, rss: Rss::None, _not_sync: PhantomData })
     }
 
     /// The device's name, without arguments.
@@ -231,6 +235,9 @@ impl Port {
         self.set_mtu(config.mtu)?;
 
         let (mut rx_descriptors, mut tx_descriptors) = (config.rx_descriptors, config.tx_descriptors);
+        if self.interface.is_some() {
+            rx_descriptors = rx_descriptors.max(interface::RX_DESCRIPTORS);
+        }
         // SAFETY: as above.
         let code = unsafe {
             sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &raw mut rx_descriptors, &raw mut tx_descriptors)
@@ -341,14 +348,17 @@ impl Port {
         // SAFETY: the port is valid and the pointer is to a live structure.
         let code = unsafe { sys::rte_eth_stats_get(self.running.id, &raw mut stats) };
         self.running.check("tell its counters", code)?;
+        let lost = self.interface.as_ref().map(Interface::lost).unwrap_or_default();
         Ok(Stats {
             rx_packets: stats.ipackets,
             tx_packets: stats.opackets,
             rx_bytes: stats.ibytes,
             tx_bytes: stats.obytes,
-            rx_missed: stats.imissed,
+            // What the driver tells is a part of what the interface counts.
+            rx_missed: stats.imissed.max(lost.rx),
             rx_errors: stats.ierrors,
-            tx_errors: stats.oerrors,
+            // What the driver refused never came to the interface.
+            tx_errors: stats.oerrors + lost.tx,
             rx_no_buffer: stats.rx_nombuf,
         })
     }
