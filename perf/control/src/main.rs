@@ -13,6 +13,7 @@ mod names;
 mod realm;
 mod sockets;
 mod table;
+mod unsent;
 
 use clap::{Args, Parser, Subcommand};
 use figure::Figure;

@@ -6,6 +6,7 @@ use crate::gateways::{Gateway, Spent};
 use crate::message;
 use crate::realm::{self, Kind};
 use crate::sockets::Sockets;
+use crate::unsent;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 /// A query without an answer for so long is given up and counted, as a stub resolver would ask again.
 const PATIENCE_NS: u64 = 1_000_000_000;
+/// What it is counted as.
+const UNANSWERED: &str = "unanswered";
+/// The same, of those that the host's own kernel did not send.
+const UNSENT: &str = "not sent by the host's own kernel";
 /// How often that is looked at.
 const LOOK_NS: u64 = 200_000_000;
 /// The longest sleep.
@@ -51,6 +56,19 @@ pub fn pair(pair: u64, hosts: u32) -> (u32, u32) {
     ((pair % hosts) as u32, ((pair / hosts + pair) % hosts) as u32)
 }
 
+/// Of the unanswered queries, so many were never sent.
+fn tell_unsent(failed: &mut BTreeMap<String, u64>, unsent: u64) {
+    let Some(unanswered) = failed.get_mut(UNANSWERED) else { return };
+    let unsent = unsent.min(*unanswered);
+    *unanswered -= unsent;
+    if *unanswered == 0 {
+        failed.remove(UNANSWERED);
+    }
+    if unsent > 0 {
+        failed.insert(UNSENT.to_owned(), unsent);
+    }
+}
+
 impl Load {
     fn next(&self, number: u64) -> Option<(u32, u32)> {
         match &self.pairs {
@@ -74,6 +92,7 @@ impl Load {
         let mut times = Collected::new()?;
 
         let before = Spent::read(gateways)?;
+        let unsent_before = unsent::so_far();
         let begin = clock::now();
         let until = begin + (self.seconds * 1e9) as u64;
         let (mut now, mut looked) = (begin, begin);
@@ -89,7 +108,7 @@ impl Load {
                 query[..2].copy_from_slice(&id.to_be_bytes());
                 under_way.insert(id, (host, clock::now()));
                 id = id.wrapping_add(1);
-                // What the kernel refuses now is a query that is never answered.
+                // What the kernel does not send now is a query that is never answered.
                 let _ = sockets.send(host, query);
             }
             if under_way.is_empty() {
@@ -115,7 +134,7 @@ impl Load {
                 under_way.retain(|_, (_, asked)| now - *asked < PATIENCE_NS);
                 let lost = (before - under_way.len()) as u64;
                 if lost > 0 {
-                    *failed.entry("unanswered".to_owned()).or_default() += lost;
+                    *failed.entry(UNANSWERED.to_owned()).or_default() += lost;
                 }
             }
         }
@@ -123,8 +142,9 @@ impl Load {
         // What was asked for just before the end is neither answered nor lost.
         let lost = under_way.values().filter(|(_, asked)| now - *asked >= LOOK_NS).count() as u64;
         if lost > 0 {
-            *failed.entry("unanswered".to_owned()).or_default() += lost;
+            *failed.entry(UNANSWERED.to_owned()).or_default() += lost;
         }
+        tell_unsent(&mut failed, unsent::so_far() - unsent_before);
         let after = Spent::read(gateways)?;
         let mut figure = Figure::new(&self.case, self.outstanding, seconds, completed, failed);
         figure.answer_us = times.times();
@@ -161,6 +181,22 @@ mod tests {
         let pairs: Vec<_> = (0..25).filter_map(|number| load.next(number)).collect();
         assert!(pairs.iter().all(|pair| pair.0 == 0));
         assert_eq!((pairs[3].1, pairs[13].1, pairs.len()), (3, 3, 25));
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_called_unanswered() {
+        let told = |unanswered: u64, unsent| {
+            let mut failed = BTreeMap::from([(UNANSWERED.to_owned(), unanswered)]);
+            tell_unsent(&mut failed, unsent);
+            (failed.get(UNANSWERED).copied(), failed.get(UNSENT).copied())
+        };
+        assert_eq!(told(16, 0), (Some(16), None));
+        assert_eq!(told(16, 16), (None, Some(16)));
+        assert_eq!(told(17, 16), (Some(1), Some(16)));
+        assert_eq!(told(3, 16), (None, Some(3)), "others may be sending, too");
+        let mut none = BTreeMap::new();
+        tell_unsent(&mut none, 5);
+        assert!(none.is_empty());
     }
 
     #[test]
