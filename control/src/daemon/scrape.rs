@@ -331,6 +331,11 @@ impl Daemon {
             "Times that the kernel's notices overflowed.",
             self.kernel.resyncs(),
         );
+        families.counter(
+            "ces_neighbours_full_total",
+            "Neighbours that the gateway needed and the kernel's table had no room for.",
+            self.kernel.full(),
+        );
         families.counter("ces_control_turns_total", "Turns of the control loop.", self.counters.turns);
         families.counter(
             "ces_control_sleeps_total",

@@ -10,7 +10,7 @@ use crate::log::Limiter;
 use crate::metrics::families::Page;
 use crate::metrics::http::Http;
 use crate::netlink::message::Route;
-use crate::netlink::{Kernel, NetlinkError, Requests};
+use crate::netlink::{Kernel, NetlinkError, Requests, limit};
 use crate::peering::{Peering, PeeringLimits, listen};
 use crate::slots::Slots;
 use crate::tap::{Tap, TapError, TapSettings};
@@ -254,6 +254,7 @@ impl Daemon {
         let drivers = ports.iter().map(dpdk::Port::driver).collect::<Result<Vec<_>, _>>().map_err(dpdk)?;
 
         let taps = taps(&config, &macs, poll.registry())?;
+        limit::make_room(config.capacity.neighbours);
         let kernel = Kernel::open(taps.iter().map(Tap::index).collect())?;
         poll.registry()
             .register(&mut SourceFd(&kernel.fd()), Owner::Netlink.token(0), Interest::READABLE)

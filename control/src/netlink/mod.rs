@@ -3,6 +3,7 @@
 //! The kernel answers and asks ARP, and a routing daemon may write routes; the gateway only listens, keeps a copy, and
 //! has the kernel resolve what the packet path needs.
 
+pub mod limit;
 pub mod message;
 pub mod table;
 
@@ -121,6 +122,8 @@ pub struct Kernel {
     again: bool,
     sequence: u32,
     resyncs: u64,
+    /// Neighbours that found the kernel's table full.
+    full: u64,
     buffer: Vec<u8>,
 }
 
@@ -139,6 +142,7 @@ impl Kernel {
             again: false,
             sequence: 0,
             resyncs: 0,
+            full: 0,
             buffer: Vec::with_capacity(DATAGRAM),
         };
         kernel.dump()?;
@@ -153,6 +157,11 @@ impl Kernel {
     /// How often notices were lost and everything was asked for again.
     pub fn resyncs(&self) -> u64 {
         self.resyncs
+    }
+
+    /// How often the kernel's table of neighbours had no room for one that the gateway needed.
+    pub fn full(&self) -> u64 {
+        self.full
     }
 
     /// The file descriptor to wait on.
@@ -239,6 +248,14 @@ impl Kernel {
             {
                 self.sync = Sync::Live;
                 self.restart();
+            }
+            (Notice::Answer { code: ENOBUFS, .. }, _) => {
+                self.full += 1;
+                tracing::warn!(
+                    kind = "neighbours_full",
+                    "the kernel's table of neighbours is full, for all network namespaces together: raise \
+                     net.ipv4.neigh.default.gc_thresh3 and gc_thresh2 on the machine"
+                );
             }
             (Notice::Answer { code, .. }, _) if code != 0 => {
                 let reason = io::Error::from_raw_os_error(code);
