@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     ("peer_killed_while_hosts_talk", peer_killed_while_hosts_talk),
     ("killed_peer_is_found_again_without_a_query", killed_peer_is_found_again_without_a_query),
     ("name_while_the_peer_is_down_then_up", name_while_the_peer_is_down_then_up),
+    ("thousands_of_neighbours_find_room", thousands_of_neighbours_find_room),
 ];
 
 /// cesd in a gateway's namespace with this configuration, until it ends by itself.
@@ -214,4 +215,17 @@ fn name_while_the_peer_is_down_then_up(lab: &Lab) {
     assert!(status == "SERVFAIL" || status == "NXDOMAIN", "{status}");
     lab.start(Realm::B);
     assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", logs(lab));
+}
+
+/// The kernel has one table of neighbours for all namespaces, of 1,024 as delivered: with the hosts of two gateways in it,
+/// a host cannot learn, or keep, the address of its gateway.
+fn thousands_of_neighbours_find_room(lab: &Lab) {
+    lab.gateways(&[]);
+    let many = "for i in $(seq 0 1999); do \
+                echo neigh replace 203.0.$((114 + i / 250)).$((1 + i % 250)) lladdr 02:00:00:00:00:01 dev gwa nud reachable; \
+                done | ip -batch -";
+    lab.run("net", many).expect();
+    lab.run("a1", "ip neigh flush dev eth0").expect();
+    lab.reach("a1", "192.168.10.1");
+    lab.run("net", "ip neigh flush to 203.0.112.0/20 dev gwa").expect();
 }

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
     ("trace_shows_what_was_decided", trace_shows_what_was_decided),
     ("metrics_have_every_family", metrics_have_every_family),
     ("packets_are_counted_by_port_and_direction", packets_are_counted_by_port_and_direction),
+    ("what_a_port_loses_is_counted", what_a_port_loses_is_counted),
     ("negotiations_are_counted_by_outcome", negotiations_are_counted_by_outcome),
     ("log_lines_are_readable_or_json", log_lines_are_readable_or_json),
 ];
@@ -137,6 +138,40 @@ fn packets_are_counted_by_port_and_direction(lab: &Lab) {
     for ((port, direction), before) in ports.into_iter().zip(before) {
         assert!(eventually(|| count(port, direction) >= before + 20.0), "{port} {direction}");
     }
+}
+
+/// A gateway that is away from its core for a while: its port's queue overflows. Each frame that came to the interface was
+/// either received or is told as missed.
+fn what_a_port_loses_is_counted(lab: &Lab) {
+    const FRAMES: u64 = 6000;
+    lab.gateways(&[]);
+    lab.reach("a1", "192.168.10.1");
+    let counts = || {
+        let metrics = lab.metrics(Realm::A);
+        let sum = |name: &str, label| metrics.sum(name, &[("port", "inside"), label]) as u64;
+        let received = sum("ces_packets_total", ("direction", "rx"));
+        let missed = sum("ces_device_drops_total", ("reason", "rx_missed"));
+        let came = lab.run("gwa", "cat /sys/class/net/inside/statistics/rx_packets");
+        (received, missed, came.expect().trim().parse::<u64>().expect("a number"))
+    };
+    let before = counts();
+    let flood = format!(
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+         [s.sendto(b'x', ('192.168.10.1', 9)) for _ in range({FRAMES})]"
+    );
+    let pid = lab.pid(Realm::A);
+    lab.run("gwa", &format!("kill -STOP {pid}")).expect();
+    let sent = lab.run("a1", &format!("python3 -c \"{flood}\""));
+    lab.run("gwa", &format!("kill -CONT {pid}")).expect();
+    sent.expect();
+    let mut last = before;
+    let all = eventually(|| {
+        last = counts();
+        let more = (last.0 - before.0, last.1 - before.1, last.2 - before.2);
+        more.2 >= FRAMES && more.1 > 0 && more.0 + more.1 == more.2
+    });
+    assert!(all, "received, missed, came: {before:?}, then {last:?}");
+    lab.ctl(Realm::A, "show ports").says("missed by the device");
 }
 
 fn negotiations_are_counted_by_outcome(lab: &Lab) {
