@@ -31,6 +31,10 @@ pub trait Frame {
     /// are not `rest` bytes behind `at`. All at once, because every packet needs it: a header in the place of another.
     fn reshape(&mut self, at: usize, length: usize, rest: usize) -> Option<&mut [u8]>;
 
+    /// Starts to fetch what says where the frame is: of a frame that another core had, that is a line of its own.
+    #[inline(always)]
+    fn prefetch_handle(&self) {}
+
     /// Starts to fetch the first two cache lines of the frame.
     #[inline(always)]
     fn prefetch(&self) {}

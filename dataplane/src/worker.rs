@@ -301,31 +301,51 @@ where
         count
     }
 
-    /// Takes what other workers handed over: a burst of each, sorted by port of arrival.
+    /// Takes what other workers handed over, at most a burst of each. What came through several rings goes through the path
+    /// together, as one burst for each port of arrival.
     fn take_over(&mut self, now: Nanos) -> usize {
         let mut count = 0;
         for ring in 0..self.mesh.arrivals().len() {
-            let arrivals = &mut self.mesh.arrivals()[ring];
-            let mut taken = 0;
-            while taken < BURST
-                && let Some(HandedOver { port, frame }) = arrivals.pop()
-            {
-                taken += 1;
-                match self.taken_over.get_mut(usize::from(port)) {
-                    Some(frames) => frames.push(frame),
-                    None => self.state.counters.drop(DropReason::PortDown),
-                }
-            }
-            self.state.counters.taken_over += taken as u64;
-            count += taken;
-            for port in 0..self.taken_over.len() {
-                if !self.taken_over[port].is_empty() {
-                    std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
-                    self.process(port as PortId, now);
+            let mut due = BURST;
+            while due > 0 {
+                let room = BURST - self.taken_over.iter().map(Vec::len).max().unwrap_or(0);
+                let taken = self.gather(ring, due.min(room));
+                (count, due) = (count + taken, due - taken);
+                if taken == room {
+                    self.process_taken_over(BURST, now);
+                } else if taken == 0 {
+                    break;
                 }
             }
         }
+        if count != 0 {
+            self.state.counters.taken_over += count as u64;
+            self.process_taken_over(1, now);
+        }
         count
+    }
+
+    /// Takes up to `most` frames out of a ring.
+    fn gather(&mut self, ring: usize, most: usize) -> usize {
+        let Self { mesh, taken_over, state, .. } = self;
+        mesh.arrivals()[ring].pop_up_to(most, |HandedOver { port, frame }| {
+            if let Some(frames) = taken_over.get_mut(usize::from(port)) {
+                frame.prefetch_handle();
+                frames.push(frame);
+            } else {
+                state.counters.drop(DropReason::PortDown);
+            }
+        })
+    }
+
+    /// Decides on what was taken over from each port, if it is so much.
+    fn process_taken_over(&mut self, least: usize, now: Nanos) {
+        for port in 0..self.taken_over.len() {
+            if self.taken_over[port].len() >= least {
+                std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
+                self.process(port as PortId, now);
+            }
+        }
     }
 
     /// Decides on the burst and does what was decided.
@@ -378,6 +398,7 @@ where
             }
         }
         self.outbound.pool.free(&mut self.outbound.spent);
+        self.mesh.tell();
     }
 
     /// Decides anew on what waited for a next hop whose MAC address is known now, in the order of arrival.

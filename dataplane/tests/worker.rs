@@ -227,7 +227,45 @@ fn frame_handed_over_from_an_unknown_port_is_a_counted_drop() {
     let mut lab = Lab::with(&Gateway(0).settings(), RingSizes::default(), Bell::silent(), ends.remove(0));
     ends[0].send(0, 77, MemoryFrame::new(&[0; 60])).unwrap();
     lab.turn();
+    assert_eq!(lab.counters().taken_over, 0, "not told yet");
+    ends[0].tell();
+    lab.turn();
     assert_eq!((lab.drops(DropReason::PortDown), lab.counters().taken_over), (1, 1));
+}
+
+/// However much comes from how many workers: at most a burst of each in a turn, and all of it in the order of each.
+#[test]
+fn what_other_workers_hand_over_comes_whole_and_in_order() {
+    for counts in [[1, 0, 0], [5, 64, 63], [20, 30, 14], [64, 64, 64], [100, 3, 90]] {
+        let mut ends = Mesh::new(4, 128);
+        let mut lab = Lab::with(&Gateway(0).settings(), RingSizes::default(), Bell::silent(), ends.remove(0));
+        for command in Gateway(0).commands() {
+            lab.control.commands.push(command).unwrap();
+        }
+        lab.turn();
+        for (end, count) in counts.into_iter().enumerate() {
+            for number in 0..count {
+                let frame = MemoryFrame::new(&Gateway(0).from_host(&[end as u8, number]));
+                ends[end].send(0, INSIDE, frame).unwrap();
+            }
+            // Something for the other port among it, to be dropped there.
+            ends[end].send(0, OUTSIDE, MemoryFrame::new(&[0; 60])).unwrap();
+            ends[end].tell();
+        }
+        lab.turn();
+        let first: u64 = counts.iter().map(|&count| u64::from(count + 1).min(BURST as u64)).sum();
+        assert_eq!(lab.counters().taken_over, first);
+        while lab.turn() {}
+        let all = counts.iter().map(|&count| u64::from(count)).sum::<u64>();
+        assert_eq!((lab.counters().taken_over, lab.counters().dropped()), (all + 3, 3));
+        let mut next = [0; 3];
+        while let Some(frame) = lab.outside.receive() {
+            let payload = &frame.data()[frame.data().len() - 2..];
+            assert_eq!(payload[1], next[usize::from(payload[0])]);
+            next[usize::from(payload[0])] += 1;
+        }
+        assert_eq!(next, counts);
+    }
 }
 
 #[test]

@@ -45,6 +45,11 @@ impl Frame for Mbuf {
     }
 
     #[inline(always)]
+    fn prefetch_handle(&self) {
+        Mbuf::prefetch_handle(self);
+    }
+
+    #[inline(always)]
     fn prefetch(&self) {
         let data = Mbuf::data(self);
         machine::prefetch(data);

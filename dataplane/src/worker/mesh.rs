@@ -47,12 +47,19 @@ impl<F: Send> Mesh<F> {
         Self { to: vec![None], from: Vec::new() }
     }
 
-    /// Hands a frame over, or gives it back if there is no room or no such worker.
+    /// Hands a frame over, or gives it back if there is no room or no such worker. The other worker sees it after
+    /// [`Mesh::tell`].
+    #[inline]
     pub fn send(&mut self, worker: u8, port: PortId, frame: F) -> Result<(), F> {
         match self.to.get_mut(usize::from(worker)) {
-            Some(Some(ring)) => ring.push(HandedOver { port, frame }).map_err(|refused| refused.frame),
+            Some(Some(ring)) => ring.queue(HandedOver { port, frame }).map_err(|refused| refused.frame),
             _ => Err(frame),
         }
+    }
+
+    /// Shows the other workers what was sent, once for a whole burst.
+    pub fn tell(&mut self) {
+        self.to.iter_mut().flatten().for_each(Producer::tell);
     }
 
     /// The rings towards this worker.
@@ -75,6 +82,8 @@ mod tests {
                 assert_eq!(ends[usize::from(sender)].send(receiver, 1, 99), Err(99), "full");
             }
         }
+        assert!(ends[0].arrivals().iter_mut().all(|ring| ring.pop().is_none()), "not told yet");
+        ends.iter_mut().for_each(Mesh::tell);
         for (receiver, end) in ends.iter_mut().enumerate() {
             let got: Vec<u32> = end.arrivals().iter_mut().map(|ring| ring.pop().unwrap().frame).collect();
             assert!(got.iter().all(|value| *value as usize % 10 == receiver));

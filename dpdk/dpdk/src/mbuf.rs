@@ -104,6 +104,17 @@ impl Mbuf {
         usize::from(fields.buf_len) - usize::from(fields.data_off) - usize::from(fields.data_len)
     }
 
+    /// Starts to fetch the mbuf itself, its first line.
+    #[inline(always)]
+    pub fn prefetch_handle(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `prefetch_headroom`.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.0.as_ptr().cast_const().cast());
+        }
+    }
+
     /// Starts to fetch the cache line ahead of the frame, where a header will be put.
     #[inline(always)]
     pub fn prefetch_headroom(&self) {

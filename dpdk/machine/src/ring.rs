@@ -71,6 +71,8 @@ impl<T> Shared<T> {
 pub struct Producer<T> {
     shared: Arc<Shared<T>>,
     tail: usize,
+    /// Up to where the consumer was told.
+    told: usize,
     head_seen: usize,
 }
 
@@ -89,7 +91,7 @@ pub fn ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         tail: CachePadded::new(AtomicUsize::new(0)),
         slots: (0..capacity).map(|_| UnsafeCell::new(None)).collect(),
     });
-    let producer = Producer { shared: Arc::clone(&shared), tail: 0, head_seen: 0 };
+    let producer = Producer { shared: Arc::clone(&shared), tail: 0, told: 0, head_seen: 0 };
     (producer, Consumer { shared, head: 0, tail_seen: 0 })
 }
 
@@ -102,6 +104,26 @@ impl<T> Producer<T> {
         }
         self.fill(|slot| *slot = Some(value));
         Ok(())
+    }
+
+    /// Appends a value, or gives it back if the ring is full. The consumer does not see it before [`Producer::tell`]: the
+    /// line of the index goes from core to core once for many values.
+    #[inline]
+    pub fn queue(&mut self, value: T) -> Result<(), T> {
+        if self.is_full() {
+            return Err(value);
+        }
+        self.place(|slot| *slot = Some(value));
+        Ok(())
+    }
+
+    /// Shows the consumer all that was queued.
+    #[inline]
+    pub fn tell(&mut self) {
+        if self.told != self.tail {
+            self.told = self.tail;
+            self.shared.tail.store(self.tail, Ordering::Release);
+        }
     }
 
     /// Appends a value by filling its slot in place; `false` if the ring is full. The slot holds what it held a round
@@ -120,12 +142,17 @@ impl<T> Producer<T> {
 
     #[inline(always)]
     fn fill(&mut self, fill: impl FnOnce(&mut Option<T>)) {
-        // SAFETY: the ring is not full (`is_full` was asked by both callers), so the consumer is done with this slot, which
+        self.place(fill);
+        self.tell();
+    }
+
+    #[inline(always)]
+    fn place(&mut self, fill: impl FnOnce(&mut Option<T>)) {
+        // SAFETY: the ring is not full (`is_full` was asked by all callers), so the consumer is done with this slot, which
         // the Acquire load in `is_full` made visible, and does not touch it before `tail` passes it below. `&mut self` is
         // the only producer.
         self.shared.slot(self.tail).with_mut(|slot| fill(unsafe { &mut *slot }));
         self.tail = self.tail.wrapping_add(1);
-        self.shared.tail.store(self.tail, Ordering::Release);
     }
 
     /// Whether a push would fail. Asks the consumer's index only if it has to.
@@ -168,6 +195,25 @@ impl<T> Consumer<T> {
             return None;
         }
         self.read(Option::take)
+    }
+
+    /// Takes up to `most` of the oldest values; how many it was. The producer is told once.
+    #[inline]
+    pub fn pop_up_to(&mut self, most: usize, mut take: impl FnMut(T)) -> usize {
+        if most == 0 || self.nothing_left() {
+            return 0;
+        }
+        let count = self.tail_seen.wrapping_sub(self.head).min(most);
+        for _ in 0..count {
+            // SAFETY: as in `read`; `count` values are there, as `nothing_left` saw.
+            let value = self.shared.slot(self.head).with_mut(|slot| unsafe { &mut *slot }.take());
+            self.head = self.head.wrapping_add(1);
+            if let Some(value) = value {
+                take(value);
+            }
+        }
+        self.shared.head.store(self.head, Ordering::Release);
+        count
     }
 
     /// Reads the oldest value in its slot, which keeps it for [`Producer::push_with`] to write over.

@@ -34,6 +34,27 @@ fn values_arrive_once_and_in_order() {
 }
 
 #[test]
+fn values_told_together_are_taken_together() {
+    loom::model(|| {
+        let (mut producer, mut consumer) = ring::<u32>(2);
+        let writer = thread::spawn(move || {
+            producer.queue(0).unwrap();
+            producer.queue(1).unwrap();
+            producer.tell();
+            let more = producer.queue(2).is_ok();
+            producer.tell();
+            2 + u32::from(more)
+        });
+        let mut taken = Vec::new();
+        let first = consumer.pop_up_to(3, |value| taken.push(value));
+        assert!(first == 0 || first >= 2, "two were told at once");
+        let pushed = writer.join().unwrap();
+        while consumer.pop_up_to(3, |value| taken.push(value)) != 0 {}
+        assert_eq!(taken, (0..pushed).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
 fn slot_filled_in_place_is_read_whole() {
     loom::model(|| {
         let (mut producer, mut consumer) = ring::<[u32; 2]>(1);
