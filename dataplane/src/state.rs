@@ -91,7 +91,7 @@ impl State {
             index: Index::new(settings.bindings)?,
             tunnels: Tunnels::new(settings.tunnels, hasher)?,
             hops: Hops::new(settings.neighbours)?,
-            limits: Limits::new(settings.limited),
+            limits: Limits::new(settings.limited)?,
             hasher,
             cipher: TagCipher::new(settings.tag_key),
             layout: settings.layout,

@@ -10,8 +10,9 @@ use ces_dataplane::msg::{
     TunnelId,
 };
 use ces_dataplane::path::process_burst;
+use ces_dataplane::reason::DropReason;
 use ces_dataplane::state::State;
-use ces_dataplane::tag::TagCipher;
+use ces_dataplane::tag::{Layout, TagCipher};
 use ces_dataplane::verdict::Verdict;
 use common::*;
 use proptest::prelude::*;
@@ -154,9 +155,69 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// A restricted binding carries what it may as an unrestricted one does, byte by byte, in both directions and within the
+    /// realm; the rest is dropped as `policy_protocol`.
+    #[test]
+    fn a_restricted_binding_carries_what_it_may(
+        encapsulation in encapsulation(), packet in packet(),
+        protocol in proptest::option::of(prop_oneof![Just(17u8), Just(6), Just(1), Just(136)]),
+        port in proptest::option::of(0usize..5), port_is_inside: bool, rated: bool, fragmented in 0u8..6,
+        options in proptest::option::weighted(0.2, Just([1u8, 1, 1, 0])),
+    ) {
+        let has_ports = matches!(packet.protocol, 6 | 17 | 136);
+        let word = |at: usize| packet.payload.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+        let (source, destination) = if has_ports { (word(0), word(2)) } else { (0, 0) };
+        let port = port.map(|choice| [source, destination, 0, 53, destination ^ 1][choice]);
+        let limits = Limits { protocol, port, port_is_inside, rate_bps: rated.then_some(1_000_000_000_000) };
+        let packet = packet.options(options.as_ref().map_or(&[], |options| &options[..]));
+        // A first fragment is judged as a whole packet; a later one follows it.
+        let packet = if fragmented == 0 { packet.clone().fragment(0x2000).raw() } else { packet };
+        let tiny = fragmented == 0 && !matches!(packet.protocol, 6 | 17 | 136 | 1 | 50);
+        prop_assume!(!tiny);
+        let free = Limits::default();
+        let by_tunnel = |limits| Gateway::new(settings(), encapsulation, Binding { limits, ..binding() });
+        let by_realm = |limits| {
+            let far = Far::Local { source: address(PROXY_HOST), destination: address(OTHER) };
+            Gateway::new(settings(), encapsulation, Binding { limits, far, neighbour: HOP_OTHER, ..binding() })
+        };
+        let tag = by_tunnel(free).tag(0);
+        let arriving = from_peer(encapsulation, &packet.readdressed(REMOTE_TAG, tag, 0));
+        for (mut plain, mut restricted, port_in, frame, outwards) in [
+            (by_tunnel(free), by_tunnel(limits), INSIDE, from_host(&packet), true),
+            (by_realm(free), by_realm(limits), INSIDE, from_host(&packet), true),
+            (by_tunnel(free), by_tunnel(limits), OUTSIDE, arriving, false),
+        ] {
+            let serving = if port_is_inside == outwards { source } else { destination };
+            let carried = protocol.is_none_or(|protocol| protocol == packet.protocol)
+                && port.is_none_or(|port| has_ports && port == serving);
+            let (verdict, out) = plain.one(port_in, &frame);
+            prop_assert!(matches!(verdict, Verdict::Forward(_)), "{:?}", verdict);
+            let (limited_verdict, limited_out) = restricted.one(port_in, &frame);
+            let counted = restricted.state.counters.drops[DropReason::PolicyProtocol as usize];
+            if carried {
+                prop_assert_eq!((limited_verdict, limited_out), (verdict, out));
+                prop_assert_eq!(restricted.state.counters.dropped(), 0);
+            } else {
+                prop_assert_eq!(limited_verdict, Verdict::Drop(DropReason::PolicyProtocol));
+                prop_assert_eq!((counted, restricted.state.counters.dropped()), (1, 1));
+            }
+        }
+    }
+}
+
 /// A gateway with everything switched on: limits, local bindings, VLAN outside, a trace.
 fn everything() -> Gateway {
+    everything_of(0, 1)
+}
+
+/// The same as one of several workers; what it owns it has in slots of its own.
+fn everything_of(worker: u32, workers: u32) -> Gateway {
     let mut settings = settings();
+    (settings.worker, settings.workers) = (worker, workers);
+    settings.layout = Layout::new(workers, settings.bindings);
     settings.ports[1].vlan = Some(7);
     let limits = Limits { port: Some(53), rate_bps: Some(1_000_000), ..Limits::default() };
     let mut gateway = Gateway::new(settings, Encapsulation::Vxlan, binding());
@@ -294,6 +355,25 @@ proptest! {
                 prop_assert_eq!(headers_sound(&frame), Ok(()), "{:?}", verdict);
             }
         }
+    }
+
+    /// Wherever a frame arrives of two workers, it is handed over at most once, and accounted once.
+    #[test]
+    fn a_frame_is_handed_over_once_at_most(
+        frame in prop_oneof![3 => nearly_good(&everything()), 1 => nearly_good(&everything_of(1, 2)), 1 => random_frame()],
+        first in 0usize..2,
+    ) {
+        let (port, frame) = frame;
+        let mut gateways = [everything_of(0, 2), everything_of(1, 2)];
+        let (mut verdict, _) = gateways[first].one(port, &frame);
+        if let Verdict::HandOff(to) = verdict {
+            prop_assert_eq!(usize::from(to), 1 - first);
+            verdict = gateways[1 - first].one(port, &frame).0;
+            prop_assert!(!matches!(verdict, Verdict::HandOff(_)), "handed back");
+        }
+        let counted: u64 =
+            gateways.iter().map(|gateway| gateway.state.counters.dropped() + gateway.state.counters.absorbed).sum();
+        prop_assert_eq!(counted + u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Punt(_))), 1);
     }
 
     /// A burst decides as packet by packet.

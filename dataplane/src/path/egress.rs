@@ -8,6 +8,7 @@ use crate::binding::{Entry, Life};
 use crate::frame::{Buffers, Frame};
 use crate::index::NONE;
 use crate::limits::Direction;
+use crate::meter::Fine;
 use crate::msg::PortId;
 use crate::port::{Gate, Link, martian};
 use crate::reason::DropReason;
@@ -17,13 +18,14 @@ use crate::tag::worker_of;
 use crate::tunnel;
 use crate::verdict::Verdict;
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Wire, icmp, ipv4, tcp};
+use crate::wire::{Wire, icmp, ipv4, read32, tcp};
 
 /// Bytes of IPv4 and TCP headers without options: what a segment is smaller than its packet (RFC 9293 §3.7.1).
 const SEGMENT_HEADERS: u16 = (ipv4::LENGTH + tcp::LENGTH) as u16;
 
 impl State {
-    pub(super) fn egress_burst<F: Frame, B: Buffers<F>>(
+    /// `SEVERAL`: there are other workers, to whom a packet may belong.
+    pub(super) fn egress_burst<F: Frame, B: Buffers<F>, const SEVERAL: bool>(
         &mut self,
         port: PortId,
         frames: &mut [F],
@@ -33,7 +35,7 @@ impl State {
     ) {
         let mut packets = std::mem::take(&mut self.packets);
         let count = frames.len().min(BURST);
-        let (now_s, gate) = (seconds(now), self.ports[usize::from(port)].gate);
+        let (now_s, fine, gate) = (seconds(now), Fine::of(now), self.ports[usize::from(port)].gate);
         for frame in &frames[group(0, 0, count)] {
             frame.prefetch();
         }
@@ -44,8 +46,9 @@ impl State {
             let new = group(step, 0, count);
             let arrived = frames[new.clone()].iter().zip(&mut packets[new.clone()]);
             for ((frame, packet), verdict) in arrived.zip(&mut verdicts[new.clone()]) {
-                if let Err(settled) = self.parse_inside(&gate, port, frame.data(), packet, now) {
-                    packet.flags = SETTLED;
+                if let Err(settled) = self.parse_inside::<SEVERAL>(&gate, port, frame.data(), packet, now) {
+                    // No line is worth fetching for it.
+                    (packet.flags, packet.hash) = (SETTLED, 0);
                     *verdict = self.settle(settled);
                 }
             }
@@ -61,7 +64,14 @@ impl State {
             let near = group(step, 2, count);
             for (packet, frame) in packets[near.clone()].iter().zip(&frames[near]) {
                 if let Some(entry) = self.bindings.get(packet.slot as usize) {
-                    self.tunnels.prefetch(entry.tunnel);
+                    if entry.limits != 0 {
+                        self.limits.prefetch(entry.limits);
+                    }
+                    if entry.life == Life::Local {
+                        self.hops.prefetch(entry.neighbour.number());
+                    } else {
+                        self.tunnels.prefetch(entry.tunnel);
+                    }
                 }
                 frame.prefetch_headroom();
             }
@@ -69,6 +79,8 @@ impl State {
             let decided = frames[ready.clone()].iter_mut().zip(&packets[ready.clone()]);
             for ((frame, packet), verdict) in decided.zip(&mut verdicts[ready]) {
                 if let Some(port) = self.egress_plain(frame, packet, now_s) {
+                    *verdict = Verdict::Forward(port);
+                } else if let Some(port) = self.egress_near_plain(frame, packet, now_s, fine) {
                     *verdict = Verdict::Forward(port);
                 } else if packet.flags & SETTLED == 0 {
                     *verdict = match self.egress_any(port, frame, packet, buffers, now) {
@@ -83,7 +95,7 @@ impl State {
 
     /// Phase 1: a packet with the hash of its key, or what became of it.
     #[inline(always)]
-    fn parse_inside(
+    fn parse_inside<const SEVERAL: bool>(
         &mut self,
         gate: &Gate,
         port: PortId,
@@ -91,20 +103,37 @@ impl State {
         packet: &mut Packet,
         now: Nanos,
     ) -> Settled<()> {
-        let plain = gate
-            .ipv4(frame)
-            .is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
+        let known = gate.ipv4(frame);
+        if SEVERAL && let Some(worker) = known.and_then(|(_, ip)| self.steer_inside(gate, ip)) {
+            return Err(Verdict::HandOff(worker));
+        }
+        let plain =
+            known.is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
         if !plain {
             self.parse_inside_any(port, frame, packet, now)?;
         }
         packet.hash = self.hasher.hash(packet.key);
-        if self.workers > 1 {
-            let owner = worker_of((packet.key >> 32) as u32, self.workers);
-            if owner != self.worker && !self.is_own(Side::Inside, packet.destination()) {
-                return Err(Verdict::HandOff(owner as u8));
-            }
-        }
         Ok(())
+    }
+
+    /// The other worker to which this IPv4 packet belongs, if that can be told by its addresses alone: all but ICMP errors,
+    /// which belong to the packet that they quote. So what is handed over is parsed once, by its owner, and if there is
+    /// anything wrong with it, it is the owner that drops it.
+    #[inline(always)]
+    fn steer_inside(&self, gate: &Gate, ip: &[u8]) -> Option<u8> {
+        let header: &[u8; ipv4::LENGTH] = ip.first_chunk()?;
+        let (source, destination) = (read32(header, 12), read32(header, 16));
+        if header[9] == ipv4::ICMP || !gate.takes_from(source) {
+            return None;
+        }
+        self.not_ours(source, destination)
+    }
+
+    /// The other worker that owns the host, unless the packet is for the gateway itself.
+    #[inline(always)]
+    fn not_ours(&self, host: u32, destination: u32) -> Option<u8> {
+        let owner = worker_of(host, self.workers);
+        (owner != self.worker && !self.is_own(Side::Inside, destination)).then_some(owner as u8)
     }
 
     /// The long way to parse.
@@ -130,7 +159,10 @@ impl State {
         if packet.flags & ERROR != 0 {
             key_of_quoted(packet, frame);
         }
-        Ok(())
+        match self.not_ours((packet.key >> 32) as u32, packet.destination()) {
+            Some(worker) if self.workers > 1 => Err(Verdict::HandOff(worker)),
+            _ => Ok(()),
+        }
     }
 
     /// Phase 3. The straight line: a binding through a tunnel, and nothing unusual about it or the packet. `None`, with
@@ -154,6 +186,46 @@ impl State {
         self.outer_id = id;
         entry.count_out(packet.total, now_s);
         Some(tunnel.port)
+    }
+
+    /// The same for bindings that are restricted or stay in the realm: a straight line of its own, so that the other one is
+    /// no longer for it.
+    #[inline(never)]
+    fn egress_near_plain<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        packet: &Packet,
+        now_s: u32,
+        now: Fine,
+    ) -> Option<PortId> {
+        let entry = self.bindings.get_mut(packet.slot as usize)?;
+        if entry.near != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
+            return None;
+        }
+        let admitted = match entry.limits {
+            0 => None,
+            limits => Some(self.limits.admit(limits, Direction::Out, packet, now)?),
+        };
+        let port = if entry.life == Life::Tunnel {
+            let tunnel = self.tunnels.at(entry.tunnel).filter(|tunnel| packet.total <= tunnel.inner_mtu)?;
+            let id = self.outer_id.wrapping_add(1);
+            through(frame, packet, entry.far, entry.change, tunnel, id)?;
+            self.outer_id = id;
+            tunnel.port
+        } else {
+            let hop = self.hops.at(entry.neighbour.number());
+            if entry.life != Life::Local || packet.total > hop.mtu {
+                return None;
+            }
+            let ip = write::deliver(frame, usize::from(packet.l3), packet.total, hop)?;
+            write::translate(ip, packet, entry.far, entry.change);
+            hop.port
+        };
+        if let Some(admitted) = admitted {
+            admitted.charge();
+        }
+        entry.count_out(packet.total, now_s);
+        Some(port)
     }
 
     /// Phase 3 with everything that can be unusual.

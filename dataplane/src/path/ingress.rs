@@ -10,6 +10,7 @@ use crate::frame::{Buffers, Frame};
 use crate::hop::Hop;
 use crate::index::NONE;
 use crate::limits::Direction;
+use crate::meter::Fine;
 use crate::msg::{Encapsulation, PortId};
 use crate::port::{Gate, Link};
 use crate::reason::DropReason;
@@ -18,7 +19,7 @@ use crate::state::{State, seconds};
 use crate::tag::Tag;
 use crate::tunnel;
 use crate::verdict::Verdict;
-use crate::wire::{Wire, ethernet, geneve, gre, icmp, ipv4, le64, read16, udp, vxlan};
+use crate::wire::{Wire, ethernet, geneve, gre, icmp, ipv4, le64, read16, read32, udp, vxlan};
 
 /// The ECN field of a TOS (RFC 3168 §5).
 const ECN: u8 = 3;
@@ -28,7 +29,8 @@ const CE: u8 = 3;
 const ECT1: u8 = 1;
 
 impl State {
-    pub(super) fn ingress_burst<F: Frame, B: Buffers<F>>(
+    /// `SEVERAL`: there are other workers, to whom a packet may belong.
+    pub(super) fn ingress_burst<F: Frame, B: Buffers<F>, const SEVERAL: bool>(
         &mut self,
         port: PortId,
         frames: &mut [F],
@@ -38,7 +40,7 @@ impl State {
     ) {
         let mut packets = std::mem::take(&mut self.packets);
         let count = frames.len().min(BURST);
-        let (now_s, gate) = (seconds(now), self.ports[usize::from(port)].gate);
+        let (now_s, fine, gate) = (seconds(now), Fine::of(now), self.ports[usize::from(port)].gate);
         for frame in &frames[group(0, 0, count)] {
             frame.prefetch();
         }
@@ -49,7 +51,7 @@ impl State {
             let new = group(step, 0, count);
             let arrived = frames[new.clone()].iter_mut().zip(&mut packets[new.clone()]);
             for ((frame, packet), verdict) in arrived.zip(&mut verdicts[new.clone()]) {
-                if let Err(settled) = self.parse_outside(&gate, port, frame, packet, now) {
+                if let Err(settled) = self.parse_outside::<F, SEVERAL>(&gate, port, frame, packet, now) {
                     (packet.flags, packet.slot) = (SETTLED, NONE);
                     *verdict = self.settle(settled);
                 }
@@ -61,6 +63,9 @@ impl State {
             }
             for packet in &packets[group(step, 1, count)] {
                 if let Some(entry) = self.bindings.get(packet.slot as usize) {
+                    if entry.limits != 0 {
+                        self.limits.prefetch(entry.limits);
+                    }
                     self.tunnels.prefetch_arrival(entry.tunnel);
                     self.hops.prefetch(entry.neighbour.number());
                 }
@@ -68,7 +73,7 @@ impl State {
             let ready = group(step, 2, count);
             let decided = frames[ready.clone()].iter_mut().zip(&packets[ready.clone()]);
             for ((frame, packet), verdict) in decided.zip(&mut verdicts[ready]) {
-                if let Some(port) = self.ingress_plain(frame, packet, now_s) {
+                if let Some(port) = self.ingress_plain(frame, packet, now_s, fine) {
                     *verdict = Verdict::Forward(port);
                 } else if packet.flags & SETTLED == 0 {
                     *verdict = match self.ingress_any(frame, packet, buffers, now) {
@@ -83,7 +88,7 @@ impl State {
 
     /// Phase 1: the inner packet with the slot that its tag names, or what became of it.
     #[inline(always)]
-    fn parse_outside<F: Frame>(
+    fn parse_outside<F: Frame, const SEVERAL: bool>(
         &mut self,
         gate: &Gate,
         port: PortId,
@@ -91,15 +96,29 @@ impl State {
         packet: &mut Packet,
         now: Nanos,
     ) -> Settled<()> {
-        if !gate.ipv4(frame.data()).is_some_and(|(l3, ip)| unwrap_plain(ip, l3, packet)) {
+        // The session tag is the handle of its binding (tag.rs). What is handed over is parsed once, by its owner; if there
+        // is anything wrong with it, it is the owner that drops it.
+        let known = gate.ipv4(frame.data());
+        let mut steered = None;
+        if SEVERAL && let Some(tag) = known.and_then(|(_, ip)| tag_of(ip)) {
+            let handle = self.cipher.handle(tag);
+            if let Some(worker) = self.elsewhere(handle) {
+                return Err(Verdict::HandOff(worker));
+            }
+            steered = Some(handle);
+        }
+        if !known.is_some_and(|(l3, ip)| unwrap_plain(ip, l3, packet)) {
             self.parse_outside_any(port, frame, packet, now)?;
         }
-        // The session tag is the handle of its binding (tag.rs).
+        if let Some(handle) = steered {
+            packet.slot = self.layout.slot(handle);
+            return Ok(());
+        }
         let handle = self.cipher.handle(Tag(packet.destination()));
         packet.slot = self.layout.slot(handle);
         match self.elsewhere(handle) {
-            Some(worker) => Err(Verdict::HandOff(worker)),
-            None => Ok(()),
+            Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
+            _ => Ok(()),
         }
     }
 
@@ -134,11 +153,16 @@ impl State {
     /// Phase 3 (there is no phase 2: the tag leads to the binding itself). The straight line: nothing unusual about the
     /// packet or its binding. `None`, with nothing changed, for all others.
     #[inline(always)]
-    fn ingress_plain<F: Frame>(&mut self, frame: &mut F, packet: &Packet, now_s: u32) -> Option<PortId> {
+    fn ingress_plain<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        packet: &Packet,
+        now_s: u32,
+        fine: Fine,
+    ) -> Option<PortId> {
         let entry = self.bindings.get_mut(packet.slot as usize)?;
         let tunnel = self.tunnels.at(entry.tunnel)?;
         if !belongs(packet, entry, tunnel)
-            || entry.limits != 0
             || packet.flags & (SPECIAL | SETTLED) != 0
             || (packet.tos ^ packet.outer_tos) & ECN != 0
         {
@@ -148,7 +172,14 @@ impl State {
         if packet.total > hop.mtu {
             return None;
         }
+        let admitted = match entry.limits {
+            0 => None,
+            limits => Some(self.limits.admit(limits, Direction::In, packet, fine)?),
+        };
         deliver(frame, packet, entry, hop)?;
+        if let Some(admitted) = admitted {
+            admitted.charge();
+        }
         entry.count_in(packet.total, now_s);
         Some(hop.port)
     }
@@ -334,38 +365,103 @@ pub struct Unwrapped {
     pub tos: u8,
 }
 
-/// Bytes from the outer IPv4 header to the inner one in VXLAN without options.
+/// Bytes from the outer IPv4 header to the inner one in VXLAN, and in GENEVE without options.
 const PLAIN: usize = ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH + ethernet::LENGTH;
+/// The same in GRE.
+const PLAIN_GRE: usize = ipv4::LENGTH + gre::LENGTH + ethernet::LENGTH;
+const _: () = assert!(vxlan::LENGTH == geneve::LENGTH);
 
-/// The destination port of VXLAN in the word of a UDP header as it is loaded.
-const VXLAN: u64 = u64::from_le_bytes([0, 0, (vxlan::PORT >> 8) as u8, vxlan::PORT as u8, 0, 0, 0, 0]);
-const VXLAN_MASK: u64 = 0xffff_0000;
+/// The destination port of a UDP header's word, as it is loaded.
+const fn port_word(port: u16) -> u64 {
+    u64::from_le_bytes([0, 0, (port >> 8) as u8, port as u8, 0, 0, 0, 0])
+}
+const PORT_MASK: u64 = 0xffff_0000;
 
-/// The short way: looks through the outer headers and parses the inner packet, if both are as nearly all are: plain
-/// VXLAN, a plain packet in it, and nothing wrong with them. Otherwise `false`, and [`unwrap`] says what it is.
+/// The first word of GENEVE without options as it is loaded: version 0, no options, carrying Ethernet. The flags O and C
+/// must not be set (RFC 8926 §3.4), the other six bits of that byte are reserved and ignored.
+const GENEVE: u64 = u32::from_le_bytes([0, 0, 0x65, 0x58]) as u64;
+const GENEVE_MASK: u64 = u32::from_le_bytes([0xff, 0xc0, 0xff, 0xff]) as u64;
+/// The first word of GRE with a key and nothing else, carrying Ethernet (RFC 2890).
+const GRE: u64 = u32::from_le_bytes([0x20, 0, 0x65, 0x58]) as u64;
+
+/// The short way: looks through the outer headers and parses the inner packet, if both are as nearly all are: VXLAN, GENEVE
+/// without options or GRE with a key, a plain packet in it, and nothing wrong with them. Otherwise `false`, and [`unwrap`]
+/// says what it is.
 #[inline(always)]
 pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
     let Some(headers) = ip.first_chunk::<{ PLAIN + PLAIN_LEAST }>() else { return false };
     let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
     let (l4, id) = (le64(headers, 20), le64(headers, 28));
-    let (total, datagram) = (usize::from(outer.total_length), usize::from(((l4 >> 32) as u16).swap_bytes()));
-    if outer.protocol != ipv4::UDP
-        || (l4 ^ VXLAN) & VXLAN_MASK != 0
-        || datagram < udp::LENGTH
-        || datagram > total.wrapping_sub(ipv4::LENGTH)
-        || total < PLAIN
-        // RFC 7348 §5: the flag I.
-        || id & 0x08 == 0
-        || headers[48..50] != ethernet::IPV4.to_be_bytes()
-    {
+    // RFC 7348 §5: the flag I.
+    if outer.protocol != ipv4::UDP || (l4 ^ port_word(vxlan::PORT)) & PORT_MASK != 0 || id & 0x08 == 0 {
+        return unwrap_plain_other(ip, l3, packet);
+    }
+    let id = ((id >> 32) as u32).swap_bytes() >> 8;
+    fits(&outer, l4)
+        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Vxlan, id))
+}
+
+/// [`unwrap_plain`] for GENEVE and GRE, out of the line of VXLAN.
+#[inline(never)]
+fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
+    let Some(headers) = ip.first_chunk::<{ PLAIN_GRE + PLAIN_LEAST }>() else { return false };
+    let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
+    let (l4, word) = (le64(headers, 20), le64(headers, 28));
+    if outer.protocol == ipv4::GRE {
+        let key = ((l4 >> 32) as u32).swap_bytes();
+        return l4 & 0xffff_ffff == GRE
+            && parse_inner::<PLAIN_GRE>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Gre, key));
+    }
+    let id = ((word >> 32) as u32).swap_bytes() >> 8;
+    outer.protocol == ipv4::UDP
+        && (l4 ^ port_word(geneve::PORT)) & PORT_MASK == 0
+        && (word ^ GENEVE) & GENEVE_MASK == 0
+        && fits(&outer, l4)
+        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Geneve, id))
+}
+
+/// Whether the length in a UDP header's word is one that the packet has room for.
+#[inline(always)]
+fn fits(outer: &ipv4::Plain, l4: u64) -> bool {
+    let datagram = usize::from(((l4 >> 32) as u16).swap_bytes());
+    (udp::LENGTH..=usize::from(outer.total_length).wrapping_sub(ipv4::LENGTH)).contains(&datagram)
+}
+
+/// The short way from the inner Ethernet header on, whose packet begins `AT` bytes behind the outer one.
+#[inline(always)]
+fn parse_inner<const AT: usize>(
+    ip: &[u8],
+    l3: usize,
+    packet: &mut Packet,
+    outer: &ipv4::Plain,
+    inbound: u64,
+) -> bool {
+    // What follows the outer packet in the frame is padding, and no part of the inner one.
+    let Some(inner) = ip.get(AT..usize::from(outer.total_length)) else { return false };
+    if ip.get(AT - 2..AT) != Some(&ethernet::IPV4.to_be_bytes()[..]) {
         return false;
     }
-    // What follows the outer packet in the frame is padding, and no part of the inner one.
-    let Some(inner) = ip.get(PLAIN..total) else { return false };
     packet.outer = outer.addresses;
     packet.outer_tos = outer.tos;
-    packet.inbound = tunnel::inbound(Encapsulation::Vxlan, ((id >> 32) as u32).swap_bytes() >> 8);
-    packet.parse_plain(inner, l3 + PLAIN)
+    packet.inbound = inbound;
+    packet.parse_plain(inner, l3 + AT)
+}
+
+/// The inner destination of what looks like a tunnel packet without anything unusual around it.
+#[inline(always)]
+fn tag_of(ip: &[u8]) -> Option<Tag> {
+    let outer: &[u8; ipv4::LENGTH + udp::LENGTH + 4] = ip.first_chunk()?;
+    let (port, geneve_options) = (read16(outer, ipv4::LENGTH + 2), outer[ipv4::LENGTH + udp::LENGTH] & 0x3f);
+    let inner = match (outer[9], port) {
+        // No header options, no fragment.
+        _ if outer[0] != 0x45 || read16(outer, 6) & 0x3fff != 0 => return None,
+        (ipv4::UDP, vxlan::PORT) => PLAIN,
+        (ipv4::UDP, geneve::PORT) if geneve_options == 0 => PLAIN,
+        (ipv4::GRE, _) => PLAIN_GRE,
+        _ => return None,
+    };
+    let addresses = ip.get(inner..)?.first_chunk::<{ ipv4::LENGTH }>()?;
+    Some(Tag(read32(addresses, 16)))
 }
 
 /// Looks through the outer headers of the packet at `l3`; `None` if it is no tunnel packet.
@@ -442,39 +538,64 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// What the short way takes, the long one takes as the same; the short one takes what is plain and right.
+        /// What the short way takes, the long one takes as the same; the short one takes what is plain and right. What is
+        /// steered by its tag alone has the tag that the long way finds.
         #[test]
         fn plain_tunnel_packets_are_unwrapped_as_any(
+            encapsulation in prop_oneof![Just(Encapsulation::Vxlan), Just(Encapsulation::Geneve), Just(Encapsulation::Gre)],
             changes in proptest::collection::vec((20usize..PLAIN, any::<u8>()), 0..3), total in 76u16..100,
-            cut in 70usize..100,
+            cut in 70usize..100, fragment in proptest::option::weighted(0.1, any::<(bool, u16)>()),
+            options in prop_oneof![8 => Just(0u8), 1 => 0u8..3],
         ) {
-            let mut bytes = [0u8; 100];
-            let outer = ipv4::Header::new(ipv4::UDP, 1, 2, total);
-            udp::Header { source_port: 1, destination_port: vxlan::PORT, datagram_length: 40, checksum: 0 }
-                .emit(&mut bytes[20..]);
-            vxlan::Header { id: 7 }.emit(&mut bytes[28..]);
-            write16(&mut bytes, 48, ethernet::IPV4);
+            let mut bytes = [0u8; 108];
+            let gre = encapsulation == Encapsulation::Gre;
+            let mut outer = ipv4::Header::new(if gre { ipv4::GRE } else { ipv4::UDP }, 1, 2, total);
+            if let Some((more, offset)) = fragment {
+                (outer.more_fragments, outer.fragment_offset) = (more, offset & 3);
+            }
+            let udp = |port| udp::Header { source_port: 1, destination_port: port, datagram_length: 40, checksum: 0 };
+            let options = if encapsulation == Encapsulation::Geneve { usize::from(options) * 4 } else { 0 };
+            match encapsulation {
+                Encapsulation::Vxlan => {
+                    udp(vxlan::PORT).emit(&mut bytes[20..]);
+                    vxlan::Header { id: 7 }.emit(&mut bytes[28..]);
+                }
+                Encapsulation::Geneve => {
+                    udp(geneve::PORT).emit(&mut bytes[20..]);
+                    geneve::Header { id: 7, options_length: options as u8 }.emit(&mut bytes[28..]);
+                }
+                Encapsulation::Gre => gre::Header { key: 7 }.emit(&mut bytes[20..]),
+            }
+            let at = options + if gre { PLAIN_GRE } else { PLAIN };
+            write16(&mut bytes, at - 2, ethernet::IPV4);
             for (at, value) in changes {
                 bytes[at] = value;
             }
             outer.emit(&mut bytes);
-            ipv4::Header { ttl: 9, ..ipv4::Header::new(ipv4::UDP, 3, 4, 30) }.emit(&mut bytes[PLAIN..]);
+            ipv4::Header { ttl: 9, ..ipv4::Header::new(ipv4::UDP, 3, 4, 30) }.emit(&mut bytes[at..]);
             udp::Header { source_port: 1, destination_port: 2, datagram_length: 10, checksum: 3 }
-                .emit(&mut bytes[PLAIN + ipv4::LENGTH..]);
+                .emit(&mut bytes[at + ipv4::LENGTH..]);
             let bytes = &bytes[..cut];
             let (mut short, mut long) = (Packet::NOTHING, Packet::NOTHING);
+            let mut plain = true;
             let said = unwrap(bytes, 0).and_then(|unwrapped| match unwrapped {
                 Some(Unwrapped { outer, inbound, inner, end, tos }) => {
                     (long.outer, long.inbound, long.outer_tos) = (outer, inbound, tos);
+                    plain = inner == if bytes[9] == ipv4::GRE { PLAIN_GRE } else { PLAIN };
                     long.parse(&bytes[..end], inner)
                 }
                 None => Err(DropReason::Unasked),
             });
             let took = unwrap_plain(bytes, 0, &mut short);
-            prop_assert_eq!(took, said.is_ok() && long.inbound >> 32 == tunnel::inbound(Encapsulation::Vxlan, 0) >> 32);
+            // A packet too short for VXLAN is left to the long way, GRE or not.
+            prop_assert_eq!(took, said.is_ok() && plain && bytes.len() >= PLAIN + PLAIN_LEAST);
             if took {
                 prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
             }
+            if said.is_ok() && let Some(tag) = tag_of(bytes) {
+                prop_assert_eq!(tag, Tag(long.destination()));
+            }
+            prop_assert!(!took || tag_of(bytes).is_some());
         }
     }
 

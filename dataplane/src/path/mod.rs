@@ -14,8 +14,8 @@
 //! Parsing and acting each have a short way, for packets that are as nearly all are, and a long way for all others. The short
 //! way decides nothing but that a packet is one of its own; whatever else it may be, the long way says.
 //!
-//! What needs no binding is settled in phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP
-//! error, a TCP SYN, too large, its binding is restricted) leaves the straight line for a cold function and mostly comes
+//! What belongs to another worker is told by its addresses alone and handed over unparsed. What needs no binding is settled in
+//! phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP error, a TCP SYN, too large) leaves the straight line for a cold function and mostly comes
 //! back to it, so that there is one place that translates ([`write`]).
 
 mod egress;
@@ -71,8 +71,20 @@ pub fn process_burst<F: Frame, B: Buffers<F>>(
             state.trace_before(frames);
         }
         match state.ports.get(usize::from(port)).map(|port| port.side) {
-            Some(Side::Inside) => state.egress_burst(port, frames, verdicts, buffers, now),
-            Some(Side::Outside) => state.ingress_burst(port, frames, verdicts, buffers, now),
+            Some(side) => match (side, state.workers > 1) {
+                (Side::Inside, false) => {
+                    state.egress_burst::<F, B, false>(port, frames, verdicts, buffers, now);
+                }
+                (Side::Inside, true) => {
+                    state.egress_burst::<F, B, true>(port, frames, verdicts, buffers, now);
+                }
+                (Side::Outside, false) => {
+                    state.ingress_burst::<F, B, false>(port, frames, verdicts, buffers, now);
+                }
+                (Side::Outside, true) => {
+                    state.ingress_burst::<F, B, true>(port, frames, verdicts, buffers, now);
+                }
+            },
             None => {
                 for verdict in &mut verdicts[..frames.len()] {
                     *verdict = state.settle(Verdict::Drop(DropReason::PortDown));
