@@ -9,6 +9,9 @@ use ces_perf::rotation::COLD;
 use ces_perf::stage::Stage;
 use clap::{Parser, ValueEnum};
 
+/// The most restricted bindings that a worker has room for.
+const LIMITED_MOST: u32 = 65_534;
+
 /// Measures one case of the packet path.
 #[derive(Parser)]
 #[command(version, about)]
@@ -29,7 +32,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
     pub tunnels: u16,
     /// Restricted bindings: one protocol, one port, a rate.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_534))]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(LIMITED_MOST)))]
     pub limited: u16,
     /// The header between gateways.
     #[arg(long, value_enum, default_value = "vxlan")]
@@ -89,6 +92,20 @@ pub enum Name {
     CesEgressWorker,
     /// Ingress in whole turns of the worker.
     CesIngressWorker,
+    /// Egress of restricted bindings alone.
+    CesEgressLimited,
+    /// Ingress of restricted bindings alone.
+    CesIngressLimited,
+    /// Restricted bindings between hosts of the same realm.
+    CesLocalLimited,
+    /// Ingress in GRE.
+    CesIngressGre,
+    /// Ingress in GENEVE.
+    CesIngressGeneve,
+    /// Egress in turns of four workers, with packets that arrive at any.
+    CesEgressMixedWorker,
+    /// Ingress in turns of four workers, with packets that arrive at any.
+    CesIngressMixedWorker,
     /// Making a binding, all tables.
     CesInsert,
     /// Turns of a worker that has nothing to do; "packets" are turns.
@@ -136,8 +153,18 @@ impl Name {
     pub fn kind(self) -> Kind {
         match self {
             Self::Calibration => Kind::Calibration,
-            Self::CesEgress | Self::CesIngress | Self::CesLocal => Kind::Path,
-            Self::CesEgressWorker | Self::CesIngressWorker => Kind::Worker,
+            Self::CesEgress
+            | Self::CesIngress
+            | Self::CesLocal
+            | Self::CesEgressLimited
+            | Self::CesIngressLimited
+            | Self::CesLocalLimited
+            | Self::CesIngressGre
+            | Self::CesIngressGeneve => Kind::Path,
+            Self::CesEgressWorker
+            | Self::CesIngressWorker
+            | Self::CesEgressMixedWorker
+            | Self::CesIngressMixedWorker => Kind::Worker,
             Self::CesInsert => Kind::Insert,
             Self::WorkerIdle => Kind::Idle,
             Self::StageParse => Kind::Stage(Stage::Parse),
@@ -152,8 +179,13 @@ impl Name {
 
     fn way(self) -> Way {
         match self {
-            Self::CesIngress | Self::CesIngressWorker => Way::Ingress,
-            Self::CesLocal => Way::Local,
+            Self::CesIngress
+            | Self::CesIngressLimited
+            | Self::CesIngressGre
+            | Self::CesIngressGeneve
+            | Self::CesIngressWorker
+            | Self::CesIngressMixedWorker => Way::Ingress,
+            Self::CesLocal | Self::CesLocalLimited => Way::Local,
             _ => Way::Egress,
         }
     }
@@ -181,6 +213,21 @@ impl From<Header> for Encapsulation {
 }
 
 impl Arguments {
+    /// Sets what the case's name says.
+    pub fn preset(&mut self, name: Name) {
+        match name {
+            Name::CesEgressLimited | Name::CesIngressLimited | Name::CesLocalLimited => {
+                self.limited = self.entries.min(LIMITED_MOST) as u16;
+            }
+            Name::CesIngressGre => self.encapsulation = Header::Gre,
+            Name::CesIngressGeneve => self.encapsulation = Header::Geneve,
+            Name::CesEgressMixedWorker | Name::CesIngressMixedWorker => {
+                (self.workers, self.mixed) = (4, true)
+            }
+            _ => {}
+        }
+    }
+
     /// What cannot be asked for together.
     pub fn check(&self, name: Name) -> Result<(), String> {
         let worker = name.kind() == Kind::Worker;

@@ -35,7 +35,7 @@ static ALLOCATOR: machine::allocations::Counting = machine::allocations::Countin
 const ALLOCATIONS: f64 = 1e-5;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     let result = if arguments.list {
         for name in Name::value_variants() {
             println!("{}", name.text());
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     } else if arguments.footprint {
         print_footprint()
     } else if let Some(name) = arguments.case {
+        arguments.preset(name);
         arguments.check(name).and_then(|()| match arguments.packets {
             Some(packets) => count(&arguments, name, packets),
             None => run(&arguments, name),
