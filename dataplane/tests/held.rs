@@ -251,6 +251,7 @@ fn what_another_worker_handed_over_is_held_with_its_port() {
     lab.tell(PEER, OUTSIDE, None);
     let frame = ces_dataplane::frame::MemoryFrame::new(&Gateway(0).from_host(b"5"));
     ends[0].send(0, INSIDE, frame).unwrap();
+    ends[0].tell();
     lab.turn();
     assert_eq!(lab.held(), (1, 0, 1));
     lab.tell(PEER, OUTSIDE, Some(Gateway(1).mac(OUTSIDE)));
