@@ -1,13 +1,14 @@
 //! What the packet path needs of the machine and `std` does not offer safely.
 //!
 //! The packet path forbids unsafe code. What it cannot do without stands here, each piece behind a safe interface:
-//! prefetching, the cycle counter and a clock over it, tables on huge pages, the ring between two threads, and a
-//! thread's place on a core. Nothing here knows libdpdk, so that the pure core builds and tests without it.
+//! prefetching, the cycle counter and a clock over it, tables on huge pages, the ring between two threads, a gate that is
+//! nearly free to pass, and a thread's place on a core. Nothing here knows libdpdk, so that the pure core builds and tests without it.
 
 #[cfg(feature = "count-allocations")]
 pub mod allocations;
 mod clock;
 mod cores;
+pub mod gate;
 mod lanes;
 mod prefetch;
 pub mod ring;

@@ -1,10 +1,13 @@
-//! The ring under loom: every interleaving of a few operations, with the memory model's freedom.
+//! The ring and the gate under loom: every interleaving of a few operations, with the memory model's freedom.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p machine --release --test loom`
 #![cfg(loom)]
 
+use loom::cell::UnsafeCell;
 use loom::thread;
+use machine::gate::{Barrier, Gate};
 use machine::ring::ring;
+use std::sync::Arc;
 
 #[test]
 fn values_arrive_once_and_in_order() {
@@ -91,5 +94,62 @@ fn what_is_left_is_dropped_with_the_ring() {
         writer.join().unwrap();
         drop(consumer);
         assert_eq!(loom::sync::Arc::strong_count(&value), 1);
+    });
+}
+
+/// What is behind the gate: loom tells if it is read while somebody writes it.
+struct Behind(UnsafeCell<u32>);
+
+// SAFETY: this is what the tests are about.
+unsafe impl Sync for Behind {}
+
+impl Behind {
+    fn read(&self) -> u32 {
+        // SAFETY: as above.
+        self.0.with(|value| unsafe { *value })
+    }
+
+    fn add(&self) {
+        // SAFETY: as above.
+        self.0.with_mut(|value| unsafe { *value += 1 });
+    }
+}
+
+// The kernel's barrier is a fence in every thread, wherever it may be; loom knows fences only where they are called.
+
+#[test]
+fn nobody_is_behind_a_closed_gate() {
+    loom::model(|| {
+        let (gate, behind) = (Gate::new(Barrier::Own), Arc::new(Behind(UnsafeCell::new(0))));
+        let (mut pass, seen) = (gate.pass(), behind.clone());
+        let reader = thread::spawn(move || {
+            for _ in 0..2 {
+                pass.through(|| seen.read());
+            }
+        });
+        let closed = gate.close();
+        behind.add();
+        drop(closed);
+        reader.join().unwrap();
+        assert_eq!(gate.pass().through(|| behind.read()), Some(1));
+    });
+}
+
+#[test]
+fn one_at_a_time_has_it_closed_and_new_passes_heed_it() {
+    loom::model(|| {
+        let (gate, behind) = (Gate::new(Barrier::Own), Arc::new(Behind(UnsafeCell::new(0))));
+        let (of_other, seen) = (gate.clone(), behind.clone());
+        let other = thread::spawn(move || {
+            let closed = of_other.close();
+            seen.add();
+            drop(closed);
+        });
+        gate.pass().through(|| behind.read());
+        let closed = gate.close();
+        behind.add();
+        drop(closed);
+        other.join().unwrap();
+        assert_eq!(gate.pass().through(|| behind.read()), Some(2));
     });
 }
