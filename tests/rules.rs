@@ -19,7 +19,7 @@ fn metadata() -> Metadata {
 /// The third and last column of the code map: what each crate may depend on of ours. Development dependencies are not bound.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dpdk-sys", &[]),
-    ("dpdk", &["dpdk-sys"]),
+    ("dpdk", &["dpdk-sys", "machine"]),
     ("machine", &[]),
     ("ces-dataplane", &["machine", "dpdk"]),
     ("ces-cetp", &[]),

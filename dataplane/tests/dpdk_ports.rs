@@ -35,8 +35,12 @@ fn packets_cross_two_workers_on_dpdk_ports() {
     for name in ["host0_", "middle", "host1_"] {
         make_veth(&format!("{name}a"), &format!("{name}b"));
     }
-    let options =
-        Options { memory: Memory::Ordinary { mib: 256 }, core: 0, devices: Vec::new(), extra: Vec::new() };
+    let options = Options {
+        memory: Memory::Ordinary { mib: 256 },
+        polling: Vec::new(),
+        devices: Vec::new(),
+        extra: Vec::new(),
+    };
     let eal = Eal::start(&options).unwrap();
 
     let config =

@@ -26,6 +26,7 @@ const OPAQUE: &str = "rte_mbuf|rte_mempool|rte_device|rte_eth_fdir_conf|rte_eth_
     |rte_eth_rxseg.*|rte_devargs";
 
 fn main() {
+    println!("cargo::rerun-if-changed=shim/interrupts.c");
     println!("cargo::rerun-if-changed=shim/shim.c");
     println!("cargo::rerun-if-changed=shim/shim.h");
     let library = pkg_config::Config::new().atleast_version(OLDEST).cargo_metadata(false).probe("libdpdk");
@@ -46,7 +47,10 @@ fn main() {
     }
 
     let mut shim = cc::Build::new();
-    shim.file("shim/shim.c").opt_level(3).warnings(true).flag_if_supported("-Wno-unused-parameter");
+    shim.files(["shim/shim.c", "shim/interrupts.c"])
+        .opt_level(3)
+        .warnings(true)
+        .flag_if_supported("-Wno-unused-parameter");
     for flag in &flags {
         shim.flag(flag);
     }

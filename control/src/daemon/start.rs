@@ -169,14 +169,15 @@ fn worker_settings(
     }
 }
 
-fn eal(config: &Config, control_core: usize) -> Result<Eal, StartError> {
+fn eal(config: &Config) -> Result<Eal, StartError> {
     let memory = if config.memory.huge_pages {
         Memory::HugePages
     } else {
         Memory::Ordinary { mib: config.memory.mib }
     };
     let devices = config.port.iter().map(|port| port.device.clone()).collect();
-    Eal::start(&Options { memory, core: control_core, devices, extra: Vec::new() })
+    let polling = config.worker.cores.clone();
+    Eal::start(&Options { memory, polling, devices, extra: Vec::new() })
         .map_err(|error| refused(config, error))
 }
 
@@ -243,7 +244,7 @@ impl Daemon {
             .control
             .core
             .or_else(|| usable.iter().copied().find(|core| !config.worker.cores.contains(core)));
-        let eal = eal(&config, control_core.unwrap_or(usable[0]))?;
+        let eal = eal(&config)?;
         let devices: Vec<_> =
             config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
         let workers = config.worker.cores.len() as u16;

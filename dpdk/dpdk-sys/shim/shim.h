@@ -60,6 +60,10 @@ size_t shim_log_take(char *to, size_t room);
 /* Log lines that had to be overwritten because nobody took them. */
 uint64_t shim_log_lost(void);
 
+/* Has DPDK's interrupt thread call `begin` each time before it sees to what has happened, and `end` when it is done; `end`,
+ * too, when it does so for the first time. Once, after shim_eal_init. Negative if that cannot be. */
+int shim_interrupts(void (*begin)(void), void (*end)(void));
+
 int shim_errno(void);
 unsigned int shim_lcore_id(void);
 

@@ -1,7 +1,7 @@
 //! The environment abstraction layer: DPDK's memory and device discovery. Started once per process.
 
 use crate::error::{self, Error};
-use crate::log;
+use crate::{interrupts, log};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +25,8 @@ pub enum Memory {
 pub struct Options {
     /// Where packet memory comes from.
     pub memory: Memory,
-    /// The core for DPDK's own threads.
-    pub core: usize,
+    /// The cores of the threads that poll ports. DPDK keeps its own threads off them, if there are others for the process.
+    pub polling: Vec<usize>,
     /// Every device that will be opened, as in [`crate::Port::open`]. Of PCI devices, DPDK touches only these.
     pub devices: Vec<String>,
     /// Further arguments, as DPDK's "EAL parameters" describe them.
@@ -36,7 +36,13 @@ pub struct Options {
 impl Options {
     /// The EAL's arguments, without the program's name.
     fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec![format!("--lcores=0@{}", self.core), "--no-telemetry".to_owned()];
+        // The EAL keeps its own threads off the cores of its lcores, of which there is one here that nothing runs on.
+        let polling = match self.polling.as_slice() {
+            [] => machine::usable_cores().unwrap_or_else(|_| vec![0]),
+            polling => polling.to_vec(),
+        };
+        let polling = polling.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let mut arguments = vec![format!("--lcores=0@({polling})"), "--no-telemetry".to_owned()];
         // Nothing is shared with other processes, and nothing is left behind in the file system.
         match self.memory {
             Memory::HugePages => arguments.push("--in-memory".to_owned()),
@@ -138,7 +144,9 @@ impl Eal {
         if unsafe { dpdk_sys::shim_eal_init(count, pointers.as_mut_ptr()) } < 0 {
             return Err(Error::Start { reason: error::last(), log: log::excerpt() });
         }
-        Ok(Self { inner: Arc::new(Inner::default()) })
+        let eal = Self { inner: Arc::new(Inner::default()) };
+        interrupts::watch()?;
+        Ok(eal)
     }
 
     /// Keeps a pool in the books until the cleanup.
@@ -173,6 +181,7 @@ impl Drop for Inner {
                 // SAFETY: all mbufs are back, and whatever could take new ones held this `Inner`, whose last owner is gone.
                 unsafe { dpdk_sys::rte_mempool_free(pool.pool) };
             }
+            interrupts::stop();
             // SAFETY: the EAL was started, and ports, queues, pools and registered threads, which all hold this `Inner`,
             // are gone.
             unsafe { dpdk_sys::rte_eal_cleanup() };
@@ -192,7 +201,7 @@ mod tests {
 
     fn options(devices: &[&str], memory: Memory) -> Options {
         let devices = devices.iter().map(|&device| device.to_owned()).collect();
-        Options { memory, core: 1, devices, extra: vec!["--log-level=8".to_owned()] }
+        Options { memory, polling: vec![1, 3], devices, extra: vec!["--log-level=8".to_owned()] }
     }
 
     #[test]
@@ -212,13 +221,13 @@ mod tests {
         let arguments = options(&["net_null0"], Memory::Ordinary { mib: 64 }).arguments().join(" ");
         assert_eq!(
             arguments,
-            "--lcores=0@1 --no-telemetry --no-shconf --no-huge -m 64 --no-pci --log-level=8"
+            "--lcores=0@(1,3) --no-telemetry --no-shconf --no-huge -m 64 --no-pci --log-level=8"
         );
     }
 
     #[test]
     fn only_named_pci_devices_are_allowed() {
         let arguments = options(&["net_null0", "0000:01:00.0"], Memory::HugePages).arguments().join(" ");
-        assert_eq!(arguments, "--lcores=0@1 --no-telemetry --in-memory -a 0000:01:00.0 --log-level=8");
+        assert_eq!(arguments, "--lcores=0@(1,3) --no-telemetry --in-memory -a 0000:01:00.0 --log-level=8");
     }
 }

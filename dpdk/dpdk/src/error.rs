@@ -19,6 +19,9 @@ pub enum Error {
         /// What the EAL logged about it.
         log: String,
     },
+    /// The thread of the EAL that would have to be watched cannot be.
+    #[error("DPDK's interrupt thread cannot be watched: {0}")]
+    Interrupts(String),
     /// Huge pages are wanted and there are none.
     #[error(
         "no huge pages are free: reserve some, for instance 512 of 2 MiB by `sysctl -w vm.nr_hugepages=512`, \

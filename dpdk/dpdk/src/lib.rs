@@ -9,6 +9,7 @@
 mod eal;
 mod error;
 mod interface;
+mod interrupts;
 mod log;
 mod mbuf;
 mod mempool;

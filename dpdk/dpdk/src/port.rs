@@ -7,7 +7,7 @@
 use crate::eal::is_pci;
 use crate::error::{self, Error};
 use crate::interface::{self, Interface};
-use crate::{Eal, Mempool, RxQueue, TxQueue, log};
+use crate::{Eal, Mempool, RxQueue, TxQueue, interrupts, log};
 use dpdk_sys as sys;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -114,6 +114,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.id != NO_PORT {
+            let _away = interrupts::keep_away(&self.name);
             // SAFETY: the port is valid from `Port::open` to here; its queues, which hold this, are gone. Errors of a device
             // that is going away have nobody left to care.
             unsafe {
@@ -157,6 +158,7 @@ impl Port {
         running.id = if let Some(id) = find(&name) {
             id
         } else {
+            let _away = interrupts::keep_away(&name);
             // SAFETY: the EAL runs, as the caller holds it; the string is terminated and copied by DPDK.
             let code = unsafe { sys::rte_dev_probe(c_device.as_ptr()) };
             if code < 0 {
@@ -257,8 +259,10 @@ impl Port {
                 unsafe { sys::rte_eth_tx_queue_setup(id, queue, tx_descriptors, socket, std::ptr::null()) };
             running.check("set up a transmit queue", code)?;
         }
+        let away = interrupts::keep_away(&running.name);
         // SAFETY: as above; all queues are set up.
         running.check("start", unsafe { sys::rte_eth_dev_start(id) })?;
+        drop(away);
         running.started.store(true, Ordering::Release);
         self.rss = rss;
         if config.promiscuous {

@@ -1,8 +1,9 @@
 //! The two ends of a port's queue pair, one user each.
 
-use crate::Mbuf;
 use crate::port::Running;
+use crate::{Mbuf, interrupts};
 use dpdk_sys::{rte_mbuf, shim_mbuf};
+use machine::gate::Pass;
 use std::sync::Arc;
 
 /// A VLAN tag: EtherType and tag control information.
@@ -16,12 +17,15 @@ const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
 pub struct RxQueue {
     port: Arc<Running>,
     queue: u16,
+    /// For bursts, where the port needs that.
+    pass: Option<Pass>,
     refused: u64,
 }
 
 impl RxQueue {
     pub(crate) fn new(port: Arc<Running>, queue: u16) -> Self {
-        Self { port, queue, refused: 0 }
+        let pass = interrupts::pass(&port.name);
+        Self { port, queue, pass, refused: 0 }
     }
 
     /// Appends received frames to `frames`, as many as fit in its capacity, and returns how many those are.
@@ -38,7 +42,8 @@ impl RxQueue {
         // not have, is seen to before anybody gets it.
         unsafe {
             let end: *mut *mut rte_mbuf = frames.as_mut_ptr().add(before).cast();
-            let count = dpdk_sys::shim_rx_burst(self.port.id, self.queue, end, room);
+            let (port, queue) = (self.port.id, self.queue);
+            let count = pass_by(&mut self.pass, || dpdk_sys::shim_rx_burst(port, queue, end, room));
             frames.set_len(before + usize::from(count));
             let mut plain = true;
             for index in 0..usize::from(count) {
@@ -68,6 +73,15 @@ impl RxQueue {
     /// Frames dropped because they could not be brought into one piece with their VLAN tag.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+}
+
+/// Does a burst, behind the gate where there is one. While that is closed, it comes to nothing.
+#[inline(always)]
+fn pass_by(pass: &mut Option<Pass>, burst: impl FnOnce() -> u16) -> u16 {
+    match pass {
+        None => burst(),
+        Some(pass) => pass.through(burst).unwrap_or(0),
     }
 }
 
@@ -113,11 +127,14 @@ fn normalise(frame: &mut Mbuf) -> bool {
 pub struct TxQueue {
     port: Arc<Running>,
     queue: u16,
+    /// For bursts, where the port needs that.
+    pass: Option<Pass>,
 }
 
 impl TxQueue {
     pub(crate) fn new(port: Arc<Running>, queue: u16) -> Self {
-        Self { port, queue }
+        let pass = interrupts::pass(&port.name);
+        Self { port, queue, pass }
     }
 
     /// Sends frames from the front of `frames` and returns how many. What the queue did not take stays in `frames`.
@@ -128,7 +145,8 @@ impl TxQueue {
         // user. The first `sent` mbufs belong to the driver afterwards, so they are moved out of the vector without being
         // dropped.
         unsafe {
-            let sent = dpdk_sys::shim_tx_burst(self.port.id, self.queue, frames.as_mut_ptr().cast(), count);
+            let (port, queue, first) = (self.port.id, self.queue, frames.as_mut_ptr().cast());
+            let sent = pass_by(&mut self.pass, || dpdk_sys::shim_tx_burst(port, queue, first, count));
             let sent = usize::from(sent);
             let left = frames.len() - sent;
             let start = frames.as_mut_ptr();
@@ -159,8 +177,12 @@ mod tests {
     /// The one test of this binary that starts the EAL.
     #[test]
     fn frames_are_made_plain() {
-        let options =
-            Options { memory: Memory::Ordinary { mib: 64 }, core: 0, devices: Vec::new(), extra: Vec::new() };
+        let options = Options {
+            memory: Memory::Ordinary { mib: 64 },
+            polling: Vec::new(),
+            devices: Vec::new(),
+            extra: Vec::new(),
+        };
         let eal = Eal::start(&options).unwrap();
         let pool = Mempool::new(&eal, "odd", 63).unwrap();
         stripped_tag_is_put_back(&pool);

@@ -17,8 +17,12 @@ fn ports_move_frames() {
     if !in_own_network("ports_move_frames") {
         return;
     }
-    let options =
-        Options { memory: Memory::Ordinary { mib: 128 }, core: 0, devices: Vec::new(), extra: Vec::new() };
+    let options = Options {
+        memory: Memory::Ordinary { mib: 128 },
+        polling: Vec::new(),
+        devices: Vec::new(),
+        extra: Vec::new(),
+    };
     let eal = Eal::start(&options).unwrap();
     assert!(matches!(Eal::start(&options), Err(Error::AlreadyStarted)));
     assert!(dpdk::version().starts_with("DPDK "));

@@ -5,7 +5,8 @@ use dpdk::{Eal, Error, Memory, Options};
 #[test]
 fn wrong_argument_is_quoted() {
     let extra = vec!["--no-such-option".to_owned()];
-    let options = Options { memory: Memory::Ordinary { mib: 64 }, core: 0, devices: Vec::new(), extra };
+    let options =
+        Options { memory: Memory::Ordinary { mib: 64 }, polling: Vec::new(), devices: Vec::new(), extra };
     let error = Eal::start(&options).unwrap_err();
     assert!(matches!(error, Error::Start { .. }));
     eprintln!("{error}");

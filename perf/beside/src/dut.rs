@@ -124,7 +124,7 @@ impl Running {
             return Err(format!("core {core} is not usable; these are: {usable:?}"));
         }
         let devices: Vec<String> = ports.iter().map(|&device| device.to_owned()).collect();
-        let eal = Eal::start(&Options { memory, core, devices: devices.clone(), extra })
+        let eal = Eal::start(&Options { memory, polling: vec![core], devices: devices.clone(), extra })
             .map_err(|error| error.to_string())?;
         let port = |device| {
             let config = PortConfig {

@@ -61,8 +61,8 @@ pub fn run(
 ) -> Result<Outcome, String> {
     let text = |error: dpdk::Error| error.to_string();
     let names: Vec<String> = devices.iter().map(|&device| device.to_owned()).collect();
-    let eal =
-        Eal::start(&Options { memory, core, devices: names.clone(), extra: Vec::new() }).map_err(text)?;
+    let eal = Eal::start(&Options { memory, polling: vec![core], devices: names.clone(), extra: Vec::new() })
+        .map_err(text)?;
     let config = PortConfig { promiscuous: true, ..PortConfig::default() };
     let devices: Vec<_> = names.into_iter().map(|device| (device, config.clone())).collect();
     let (ports, shares) = start(&eal, &devices, queues).map_err(text)?;

@@ -253,12 +253,12 @@ pub fn run(settings: &Settings, go_on: &mut dyn FnMut() -> bool) -> Result<[Pass
         Memory::Ordinary { mib: mib * u32::from(settings.queues) }
     };
     let usable = machine::usable_cores().map_err(|error| format!("the cores are not known: {error}"))?;
-    let core = settings.core.or(usable.first().copied()).unwrap_or(0);
-    if settings.core.is_some_and(|core| !usable.contains(&core)) {
+    if let Some(core) = settings.core.filter(|core| !usable.contains(core)) {
         return Err(format!("core {core} cannot be used by this process"));
     }
     let text = |error: dpdk::Error| error.to_string();
-    let eal = Eal::start(&Options { memory, core, devices: settings.devices.to_vec(), extra: Vec::new() })
+    let polling = settings.core.into_iter().collect();
+    let eal = Eal::start(&Options { memory, polling, devices: settings.devices.to_vec(), extra: Vec::new() })
         .map_err(text)?;
     let buffers = if delayed { BUFFERS_DELAYED } else { BUFFERS };
     // DPDK's rings suit one below a power of two.
@@ -272,7 +272,7 @@ pub fn run(settings: &Settings, go_on: &mut dyn FnMut() -> bool) -> Result<[Pass
         Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx)).collect()))
     };
     let [(_first, first), (_second, second)] = [open(&settings.devices[0])?, open(&settings.devices[1])?];
-    if settings.core.is_some() {
+    if let Some(core) = settings.core {
         machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
     }
     let _registered = RegisteredThread::new(&eal).map_err(text)?;

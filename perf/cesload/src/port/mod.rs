@@ -117,10 +117,7 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
         let usable = usable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(PortError::Core { core, usable });
     }
-    // DPDK keeps its own threads off the cores of its lcores, of which this is the one; so they do not get in our way, nor
-    // does that of `net_memif`, which unmaps the memory of a peer that has left, while we may be reading it.
-    let own = cores.first().copied().unwrap_or(0);
-    let eal = start_eal(profile, own)?;
+    let eal = start_eal(profile, &cores)?;
     let queues = profile.generator.queues.max(cores.len() as u16);
     // A frame is at most in one place: a receive queue, a transmit queue, under way, or in a ring to another thread.
     let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
@@ -243,14 +240,14 @@ fn adopt(settings: &Port, (device, queues): Started) -> Result<(OpenPort, Vec<Dp
 }
 
 /// Starts DPDK for these devices.
-fn start_eal(profile: &Profile, core: usize) -> Result<Eal, PortError> {
+fn start_eal(profile: &Profile, cores: &[usize]) -> Result<Eal, PortError> {
     let memory = if profile.memory.huge_pages {
         Memory::HugePages
     } else {
         Memory::Ordinary { mib: profile.memory.mib }
     };
     let devices = profile.port.iter().map(|port| port.device.clone()).collect();
-    Eal::start(&Options { memory, core, devices, extra: Vec::new() })
+    Eal::start(&Options { memory, polling: cores.to_vec(), devices, extra: Vec::new() })
         .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })
 }
 

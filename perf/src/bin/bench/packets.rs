@@ -44,8 +44,12 @@ impl Packets {
         let mib = ((frames as u64 * 4096) >> 20) as u32 + 64;
         let huge = !arguments.ordinary_pages && huge_pages_free_mib() >= u64::from(mib);
         let memory = if huge { Memory::HugePages } else { Memory::Ordinary { mib } };
-        let options =
-            Options { memory, core: 0, devices: Vec::new(), extra: vec!["--log-level=*:error".to_owned()] };
+        let options = Options {
+            memory,
+            polling: Vec::new(),
+            devices: Vec::new(),
+            extra: vec!["--log-level=*:error".to_owned()],
+        };
         let eal = Eal::start(&options).map_err(|error| error.to_string())?;
         let pool = Mempool::new(&eal, "bench", frames as u32).map_err(|error| error.to_string())?;
         let described = format!(
