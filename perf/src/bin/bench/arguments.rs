@@ -222,7 +222,7 @@ impl Arguments {
             Name::CesIngressGre => self.encapsulation = Header::Gre,
             Name::CesIngressGeneve => self.encapsulation = Header::Geneve,
             Name::CesEgressMixedWorker | Name::CesIngressMixedWorker => {
-                (self.workers, self.mixed) = (4, true)
+                (self.workers, self.mixed) = (4, true);
             }
             _ => {}
         }
