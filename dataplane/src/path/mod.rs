@@ -26,10 +26,11 @@ mod outer;
 mod own;
 pub mod packet;
 mod trace;
+mod unwrap;
 pub mod write;
 
-pub use ingress::{Unwrapped, unwrap, unwrap_plain};
 pub(crate) use trace::Trace;
+pub use unwrap::{Unwrapped, unwrap, unwrap_plain};
 
 use crate::Nanos;
 use crate::frame::{Buffers, Frame};

@@ -1,0 +1,246 @@
+//! From the outer headers of a tunnel packet to the inner packet: the short way for what our own kind sends, and the long way
+//! for all that the standards allow (RFC 7348, RFC 8926, RFC 2784 with RFC 2890).
+
+use super::packet::{PLAIN_LEAST, Packet};
+use crate::msg::Encapsulation;
+use crate::reason::DropReason;
+use crate::tag::Tag;
+use crate::tunnel;
+use crate::wire::{Wire, ethernet, geneve, gre, ipv4, le64, read16, read32, udp, vxlan};
+
+/// What the outer headers of a tunnel packet say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwrapped {
+    /// Source and destination.
+    pub outer: u64,
+    /// Encapsulation and id.
+    pub inbound: u64,
+    /// Where the inner IPv4 packet begins in the frame.
+    pub inner: usize,
+    /// Where the outer one ends.
+    pub end: usize,
+    /// DSCP and ECN.
+    pub tos: u8,
+}
+
+/// Bytes from the outer IPv4 header to the inner one in VXLAN, and in GENEVE without options.
+const PLAIN: usize = ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH + ethernet::LENGTH;
+/// The same in GRE.
+const PLAIN_GRE: usize = ipv4::LENGTH + gre::LENGTH + ethernet::LENGTH;
+const _: () = assert!(vxlan::LENGTH == geneve::LENGTH);
+
+/// The destination port of a UDP header's word, as it is loaded.
+const fn port_word(port: u16) -> u64 {
+    u64::from_le_bytes([0, 0, (port >> 8) as u8, port as u8, 0, 0, 0, 0])
+}
+const PORT_MASK: u64 = 0xffff_0000;
+
+/// The first word of GENEVE without options as it is loaded: version 0, no options, carrying Ethernet. The flags O and C
+/// must not be set (RFC 8926 §3.4), the other six bits of that byte are reserved and ignored.
+const GENEVE: u64 = u32::from_le_bytes([0, 0, 0x65, 0x58]) as u64;
+const GENEVE_MASK: u64 = u32::from_le_bytes([0xff, 0xc0, 0xff, 0xff]) as u64;
+/// The first word of GRE with a key and nothing else, carrying Ethernet (RFC 2890).
+const GRE: u64 = u32::from_le_bytes([0x20, 0, 0x65, 0x58]) as u64;
+
+/// The short way: looks through the outer headers and parses the inner packet, if both are as nearly all are: VXLAN, GENEVE
+/// without options or GRE with a key, a plain packet in it, and nothing wrong with them. Otherwise `false`, and [`unwrap`]
+/// says what it is.
+#[inline(always)]
+pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
+    let Some(headers) = ip.first_chunk::<{ PLAIN + PLAIN_LEAST }>() else { return false };
+    let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
+    let (l4, id) = (le64(headers, 20), le64(headers, 28));
+    // RFC 7348 §5: the flag I.
+    if outer.protocol != ipv4::UDP || (l4 ^ port_word(vxlan::PORT)) & PORT_MASK != 0 || id & 0x08 == 0 {
+        return unwrap_plain_other(ip, l3, packet);
+    }
+    let id = ((id >> 32) as u32).swap_bytes() >> 8;
+    fits(&outer, l4)
+        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Vxlan, id))
+}
+
+/// [`unwrap_plain`] for GENEVE and GRE, out of the line of VXLAN.
+#[inline(never)]
+fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
+    let Some(headers) = ip.first_chunk::<{ PLAIN_GRE + PLAIN_LEAST }>() else { return false };
+    let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
+    let (l4, word) = (le64(headers, 20), le64(headers, 28));
+    if outer.protocol == ipv4::GRE {
+        let key = ((l4 >> 32) as u32).swap_bytes();
+        return l4 & 0xffff_ffff == GRE
+            && parse_inner::<PLAIN_GRE>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Gre, key));
+    }
+    let id = ((word >> 32) as u32).swap_bytes() >> 8;
+    outer.protocol == ipv4::UDP
+        && (l4 ^ port_word(geneve::PORT)) & PORT_MASK == 0
+        && (word ^ GENEVE) & GENEVE_MASK == 0
+        && fits(&outer, l4)
+        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Geneve, id))
+}
+
+/// Whether the length in a UDP header's word is one that the packet has room for.
+#[inline(always)]
+fn fits(outer: &ipv4::Plain, l4: u64) -> bool {
+    let datagram = usize::from(((l4 >> 32) as u16).swap_bytes());
+    (udp::LENGTH..=usize::from(outer.total_length).wrapping_sub(ipv4::LENGTH)).contains(&datagram)
+}
+
+/// The short way from the inner Ethernet header on, whose packet begins `AT` bytes behind the outer one.
+#[inline(always)]
+fn parse_inner<const AT: usize>(
+    ip: &[u8],
+    l3: usize,
+    packet: &mut Packet,
+    outer: &ipv4::Plain,
+    inbound: u64,
+) -> bool {
+    // What follows the outer packet in the frame is padding, and no part of the inner one.
+    let Some(inner) = ip.get(AT..usize::from(outer.total_length)) else { return false };
+    if ip.get(AT - 2..AT) != Some(&ethernet::IPV4.to_be_bytes()[..]) {
+        return false;
+    }
+    packet.outer = outer.addresses;
+    packet.outer_tos = outer.tos;
+    packet.inbound = inbound;
+    packet.parse_plain(inner, l3 + AT)
+}
+
+/// The inner destination of what looks like a tunnel packet without anything unusual around it.
+#[inline(always)]
+pub fn tag_of(ip: &[u8]) -> Option<Tag> {
+    let outer: &[u8; ipv4::LENGTH + udp::LENGTH + 4] = ip.first_chunk()?;
+    let (port, geneve_options) = (read16(outer, ipv4::LENGTH + 2), outer[ipv4::LENGTH + udp::LENGTH] & 0x3f);
+    let inner = match (outer[9], port) {
+        // No header options, no fragment.
+        _ if outer[0] != 0x45 || read16(outer, 6) & 0x3fff != 0 => return None,
+        (ipv4::UDP, vxlan::PORT) => PLAIN,
+        (ipv4::UDP, geneve::PORT) if geneve_options == 0 => PLAIN,
+        (ipv4::GRE, _) => PLAIN_GRE,
+        _ => return None,
+    };
+    let addresses = ip.get(inner..)?.first_chunk::<{ ipv4::LENGTH }>()?;
+    Some(Tag(read32(addresses, 16)))
+}
+
+/// Looks through the outer headers of the packet at `l3`; `None` if it is no tunnel packet.
+#[inline(never)]
+pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
+    let ip = data.get(l3..).ok_or(DropReason::Truncated)?;
+    let outer = ipv4::Header::parse(ip)?;
+    let data = &ip[..usize::from(outer.total_length)];
+    let l4 = outer.length();
+    let (inbound, inner) = match outer.protocol {
+        ipv4::UDP => {
+            let port = read16(data, l4 + 2);
+            if port != vxlan::PORT && port != geneve::PORT || outer.fragment_offset != 0 {
+                return Ok(None);
+            }
+            if outer.more_fragments {
+                return Err(DropReason::OuterFragment);
+            }
+            let udp = udp::Header::parse(&data[l4..])?;
+            if usize::from(udp.datagram_length) > outer.payload_length() {
+                return Err(DropReason::L4Malformed);
+            }
+            let at = l4 + udp::LENGTH;
+            if port == vxlan::PORT {
+                let header = vxlan::Header::parse(&data[at..])?;
+                (tunnel::inbound(Encapsulation::Vxlan, header.id), at + vxlan::LENGTH)
+            } else {
+                let header = geneve::Header::parse(&data[at..])?;
+                (tunnel::inbound(Encapsulation::Geneve, header.id), at + header.length())
+            }
+        }
+        ipv4::GRE => {
+            if outer.is_fragment() {
+                return Err(DropReason::OuterFragment);
+            }
+            let header = gre::Header::parse(&data[l4..])?;
+            (tunnel::inbound(Encapsulation::Gre, header.key), l4 + gre::LENGTH)
+        }
+        _ => return Ok(None),
+    };
+    if data.len() < inner + ethernet::LENGTH {
+        return Err(DropReason::Truncated);
+    }
+    // RFC 7348 §6.1: an inner VLAN tag is not carried; addresses carry nothing here.
+    if read16(data, inner + 12) != ethernet::IPV4 {
+        return Err(DropReason::TunnelMalformed);
+    }
+    Ok(Some(Unwrapped {
+        outer: ipv4::pair(outer.source, outer.destination),
+        inbound,
+        inner: l3 + inner + ethernet::LENGTH,
+        end: l3 + data.len(),
+        tos: outer.tos,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::write16;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What the short way takes, the long one takes as the same; the short one takes what is plain and right. What is
+        /// steered by its tag alone has the tag that the long way finds.
+        #[test]
+        fn plain_tunnel_packets_are_unwrapped_as_any(
+            encapsulation in prop_oneof![Just(Encapsulation::Vxlan), Just(Encapsulation::Geneve), Just(Encapsulation::Gre)],
+            changes in proptest::collection::vec((20usize..PLAIN, any::<u8>()), 0..3), total in 76u16..100,
+            cut in 70usize..100, fragment in proptest::option::weighted(0.1, any::<(bool, u16)>()),
+            options in prop_oneof![8 => Just(0u8), 1 => 0u8..3],
+        ) {
+            let mut bytes = [0u8; 108];
+            let gre = encapsulation == Encapsulation::Gre;
+            let mut outer = ipv4::Header::new(if gre { ipv4::GRE } else { ipv4::UDP }, 1, 2, total);
+            if let Some((more, offset)) = fragment {
+                (outer.more_fragments, outer.fragment_offset) = (more, offset & 3);
+            }
+            let udp = |port| udp::Header { source_port: 1, destination_port: port, datagram_length: 40, checksum: 0 };
+            let options = if encapsulation == Encapsulation::Geneve { usize::from(options) * 4 } else { 0 };
+            match encapsulation {
+                Encapsulation::Vxlan => {
+                    udp(vxlan::PORT).emit(&mut bytes[20..]);
+                    vxlan::Header { id: 7 }.emit(&mut bytes[28..]);
+                }
+                Encapsulation::Geneve => {
+                    udp(geneve::PORT).emit(&mut bytes[20..]);
+                    geneve::Header { id: 7, options_length: options as u8 }.emit(&mut bytes[28..]);
+                }
+                Encapsulation::Gre => gre::Header { key: 7 }.emit(&mut bytes[20..]),
+            }
+            let at = options + if gre { PLAIN_GRE } else { PLAIN };
+            write16(&mut bytes, at - 2, ethernet::IPV4);
+            for (at, value) in changes {
+                bytes[at] = value;
+            }
+            outer.emit(&mut bytes);
+            ipv4::Header { ttl: 9, ..ipv4::Header::new(ipv4::UDP, 3, 4, 30) }.emit(&mut bytes[at..]);
+            udp::Header { source_port: 1, destination_port: 2, datagram_length: 10, checksum: 3 }
+                .emit(&mut bytes[at + ipv4::LENGTH..]);
+            let bytes = &bytes[..cut];
+            let (mut short, mut long) = (Packet::NOTHING, Packet::NOTHING);
+            let mut plain = true;
+            let said = unwrap(bytes, 0).and_then(|unwrapped| match unwrapped {
+                Some(Unwrapped { outer, inbound, inner, end, tos }) => {
+                    (long.outer, long.inbound, long.outer_tos) = (outer, inbound, tos);
+                    plain = inner == if bytes[9] == ipv4::GRE { PLAIN_GRE } else { PLAIN };
+                    long.parse(&bytes[..end], inner)
+                }
+                None => Err(DropReason::Unasked),
+            });
+            let took = unwrap_plain(bytes, 0, &mut short);
+            // A packet too short for VXLAN is left to the long way, GRE or not.
+            prop_assert_eq!(took, said.is_ok() && plain && bytes.len() >= PLAIN + PLAIN_LEAST);
+            if took {
+                prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+            if said.is_ok() && let Some(tag) = tag_of(bytes) {
+                prop_assert_eq!(tag, Tag(long.destination()));
+            }
+            prop_assert!(!took || tag_of(bytes).is_some());
+        }
+    }
+}
