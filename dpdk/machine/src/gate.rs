@@ -7,7 +7,7 @@
 //! A mark and the look after it may change places on their way to memory, and then both sides would see nothing of each
 //! other. Usually both would have a fence against that. Here, whoever closes has the kernel put one into every running thread
 //! of the process (`membarrier(2)`, Linux 4.14), so that passing needs none. Where the kernel does not offer it, passing has
-//! its own fence, some 10 ns.
+//! its own fence.
 
 use crossbeam::utils::CachePadded;
 use std::io;
