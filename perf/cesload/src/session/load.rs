@@ -172,15 +172,19 @@ where
         }
         self.take_handed_over(now);
         for kind in &mut self.kinds {
-            kind.client.expire(BURST, now, &mut self.wires);
+            if self.wires.has_room(kind.client.port()) {
+                kind.client.expire(BURST, now, &mut self.wires);
+            }
         }
         self.wires.flush();
     }
 
     fn receive(&mut self, pair: usize, now: Nanos) {
         let port = self.wires.port_of(pair);
-        // While another thread does not take what is its own, the rest waits in the port's queue.
-        if !self.held.is_empty() && self.kinds.iter().any(|kind| kind.client.port() == port) {
+        // What has no room further on waits in the port's queue. For clients: while another thread does not take what is its
+        // own. For servers alone: while the port does not take answers; what it waits for is received by clients, who always can.
+        let has_clients = self.kinds.iter().any(|kind| kind.client.port() == port);
+        if if has_clients { !self.held.is_empty() } else { !self.wires.has_room(port) } {
             return;
         }
         self.wires.receive(pair, &mut self.received);

@@ -38,7 +38,7 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
         })
         .collect();
     let answers = vec![Answers::default(), Answers::default()];
-    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(4096)), kinds, answers, Mesh::alone());
+    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(8192)), kinds, answers, Mesh::alone());
     load.reset(9, false);
     (load, [to_a, to_b])
 }
@@ -245,6 +245,32 @@ fn ascent(sessions: u64, per_second: f64) -> Ascent {
         use_per_second: Some(per_second),
         hold: Duration::from_millis(5),
         refresh: None,
+    }
+}
+
+#[test]
+fn slow_ports_are_waited_for() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (mut load, [mut a, mut b]) = load(&[many(transport, 1)]);
+        let crew = Crew::new(1);
+        let mut now = 1 << 30;
+        // One frame each way at a look, though thousands are wanted.
+        let clock = || {
+            now += 1000;
+            if let Some(frame) = a.receive() {
+                b.send(frame).unwrap();
+            }
+            if let Some(frame) = b.receive() {
+                a.send(frame).unwrap();
+            }
+            now
+        };
+        let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(None, 20_000_000);
+        let (tally, served) = (&phase.tallies[0], &phase.served[0]);
+        assert!(tally.begun > 2000, "{}", tally.begun);
+        assert_eq!(served.unsent, 0);
+        // Over TCP a SYN-ACK has two frames follow: clients receive all the same, since it is what the servers' port waits for.
+        assert!(tally.unsent == 0 || transport == Transport::Tcp, "{}", tally.unsent);
     }
 }
 
