@@ -170,6 +170,7 @@ where
         for pair in 0..self.wires.pairs() {
             self.receive(pair, now);
         }
+        self.mesh.tell();
         self.take_handed_over(now);
         for kind in &mut self.kinds {
             if self.wires.has_room(kind.client.port()) {
