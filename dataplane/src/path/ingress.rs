@@ -3,7 +3,7 @@
 use super::egress::clamp_segment;
 use super::icmp::{Error, translate_quoted, write_error};
 use super::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SETTLED, SPECIAL, SYN};
-use super::unwrap::{tag_of, unwrap, unwrap_plain};
+use super::unwrap::{tag_of, unwrap, unwrap_plain, unwrap_plain_other};
 use super::{BURST, GROUP, Settled, fragment, group, write};
 use crate::Nanos;
 use crate::binding::{Entry, Life};
@@ -109,7 +109,7 @@ impl State {
             steered = Some(handle);
         }
         if !known.is_some_and(|(l3, ip)| unwrap_plain(ip, l3, packet)) {
-            self.parse_outside_any(port, frame, packet, now)?;
+            self.parse_outside_any(gate, port, frame, packet, now)?;
         }
         if let Some(handle) = steered {
             packet.slot = self.layout.slot(handle);
@@ -123,16 +123,20 @@ impl State {
         }
     }
 
-    /// The long way to parse.
+    /// The long way to parse, after a short one for GENEVE and GRE.
     #[inline(never)]
     fn parse_outside_any<F: Frame>(
         &mut self,
+        gate: &Gate,
         port: PortId,
         frame: &mut F,
         packet: &mut Packet,
         now: Nanos,
     ) -> Settled<()> {
         let data = frame.data();
+        if gate.ipv4(data).is_some_and(|(l3, ip)| unwrap_plain_other(ip, l3, packet)) {
+            return Ok(());
+        }
         let l3 = match self.ports[usize::from(port)].accept(data)? {
             Link::Ipv4(l3) => l3,
             Link::Arp(l3) => return Err(self.arp(port, data, l3, now)),
