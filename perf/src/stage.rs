@@ -369,6 +369,26 @@ fn measured_entries(tables: &mut Tables, keys: &[(u64, u32)]) -> usize {
     black_box(right)
 }
 
+/// Puts the new header in front of each packet by `head`, and translates what comes after it.
+#[inline(always)]
+fn written<F: Slot>(
+    frames: &mut [F],
+    packets: &[Packet],
+    targets: &[(u64, Change, u32)],
+    head: impl for<'f> Fn(usize, &'f mut F, &Packet, u32) -> Option<&'f mut [u8]>,
+) -> usize {
+    let mut right = 0;
+    for (id, ((frame, packet), &(addresses, change, number))) in
+        frames.iter_mut().zip(packets).zip(targets).enumerate()
+    {
+        if let Some(ip) = head(id, frame, packet, number) {
+            write::translate(ip, packet, addresses, change);
+            right += 1;
+        }
+    }
+    black_box(right)
+}
+
 #[inline(never)]
 fn measured_encap<F: Slot>(
     tables: &Tables,
@@ -376,19 +396,11 @@ fn measured_encap<F: Slot>(
     packets: &[Packet],
     targets: &[(u64, Change, u32)],
 ) -> usize {
-    let mut right = 0;
-    for (id, ((frame, packet), &(addresses, change, number))) in
-        frames.iter_mut().zip(packets).zip(targets).enumerate()
-    {
-        let Some(tunnel) = tables.tunnels.at((number % tables.tunnel_count) as u16) else { continue };
-        let l3 = usize::from(packet.l3);
+    written(frames, packets, targets, |id, frame, packet, number| {
+        let tunnel = tables.tunnels.at((number % tables.tunnel_count) as u16)?;
         let (tos, entropy) = (packet.tos, packet.entropy());
-        if let Some(ip) = write::encap(frame, l3, packet.total, tunnel, tos, entropy, id as u16) {
-            write::translate(ip, packet, addresses, change);
-            right += 1;
-        }
-    }
-    black_box(right)
+        write::encap(frame, usize::from(packet.l3), packet.total, tunnel, tos, entropy, id as u16)
+    })
 }
 
 #[inline(never)]
@@ -398,16 +410,10 @@ fn measured_deliver<F: Slot>(
     packets: &[Packet],
     targets: &[(u64, Change, u32)],
 ) -> usize {
-    let mut right = 0;
-    for ((frame, packet), &(addresses, change, number)) in frames.iter_mut().zip(packets).zip(targets) {
+    written(frames, packets, targets, |_, frame, packet, number| {
         let hop = tables.hops.at(number % tables.hop_count);
-        let l3 = usize::from(packet.l3);
-        if let Some(ip) = write::deliver(frame, l3, packet.total, hop) {
-            write::translate(ip, packet, addresses, change);
-            right += 1;
-        }
-    }
-    black_box(right)
+        write::deliver(frame, usize::from(packet.l3), packet.total, hop)
+    })
 }
 
 #[cfg(test)]

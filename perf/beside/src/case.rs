@@ -4,7 +4,7 @@ use crate::device::{KernelRules, Kind, OvsRules, Wire};
 use crate::frame::Task;
 
 /// A device as it is set up, without the number of bindings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
     /// Its name, for `--only` and in the table.
     pub name: &'static str,
@@ -131,7 +131,7 @@ pub const SETUPS: &[Setup] = &[
 ];
 
 /// A setup with its number of bindings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The setup.
     pub setup: &'static Setup,
@@ -163,12 +163,12 @@ const OVERHEAD_S: f64 = 1.8;
 /// A median with a spread needs more than one.
 const ROUNDS_LEAST: usize = 2;
 
-/// Seconds of a trial with which the least number of rounds fits the budget, in tenths.
-pub fn trial_seconds(planned: &[Planned], budget_s: f64, repeats: usize) -> f64 {
+/// Seconds of a trial with which the least number of rounds fits the budget, in tenths; each case takes so many trials.
+pub fn trial_seconds(planned: &[Planned], budget_s: f64, repeats: usize, trials: f64) -> f64 {
     let cases =
         planned.iter().map(|planned| planned.setup.tasks.len()).sum::<usize>() * repeats.min(ROUNDS_LEAST);
     let fitting = budget_s / cases.max(1) as f64 - OVERHEAD_S;
-    (fitting.clamp(0.5, 5.0) * 10.0).floor() / 10.0
+    ((fitting / trials).clamp(0.5, 5.0) * 10.0).floor() / 10.0
 }
 
 #[cfg(test)]
@@ -182,9 +182,10 @@ mod tests {
         assert_eq!(named, [("gateway", 1), ("gateway", 1000), ("testpmd-io", 1000)]);
         assert_eq!(plan(&[], &[7]).unwrap().len(), SETUPS.len());
         // Three cases, twice: 20 s each.
-        assert!((trial_seconds(&planned, 120.0, 5) - 5.0).abs() < 1e-9);
-        assert!((trial_seconds(&planned, 30.0, 5) - 1.2).abs() < 1e-9);
-        assert!((trial_seconds(&planned, 1.0, 1) - 0.5).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 120.0, 5, 1.0) - 5.0).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 30.0, 5, 1.0) - 1.2).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 1.0, 1, 1.0) - 0.5).abs() < 1e-9);
+        assert!((trial_seconds(&planned, 630.0, 5, 60.0) - 1.0).abs() < 1e-9);
         assert!(plan(&["gatway".into()], &[7]).unwrap_err().contains("gateway"));
         assert!(plan(&[], &[]).is_err());
     }

@@ -1,7 +1,8 @@
 //! The generator: `cesload` with a profile for the case, and what its report says.
 
+use crate::device::Reach;
 use crate::frame::Task;
-use crate::process::{Line, Place};
+use crate::process::{Line, Process};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,6 +29,11 @@ impl Measure {
             Self::Pdr => "rate at no more than 0.5 % loss",
             Self::Ndr => "rate without loss",
         }
+    }
+
+    /// Trials that it takes, at most.
+    pub fn trials(self) -> f64 {
+        if self == Self::Mrr { 1.0 } else { SEARCH_TRIALS }
     }
 }
 
@@ -106,51 +112,68 @@ pub fn profile(load: &Load, task: Task, ports: &[String; 2], macs: Macs, core: u
 const MEMORY_MIB: u32 = 512;
 /// What a run may take beyond its trials.
 const SPARE: Duration = Duration::from_secs(30);
-/// Trials of a search, all of them together: what MLRsearch needs for one goal at this width.
-const SEARCH_TRIALS: f64 = 20.0;
+/// Trials of a search: from full speed down to the width it halves some seven times for each of the two goals that are found
+/// together, with three trials at each load that is decided, and some to spare for the time between trials.
+const SEARCH_TRIALS: f64 = 60.0;
+/// How close the bounds shall be: rates of different rounds differ by more.
+const SEARCH_WIDTH: &str = "1%";
 
-/// Runs it to its end.
-pub fn run(
-    load: &Load,
-    task: Task,
-    ports: &[String; 2],
-    macs: Macs,
-    place: &Place,
-    scratch: &Path,
-) -> Result<Rate, String> {
-    let core = place.core.unwrap_or(0);
+/// A generator under way; it keeps its ports until it is let go.
+#[derive(Debug)]
+pub struct Guest {
+    process: Process,
+    report: PathBuf,
+    measure: Measure,
+    most: Duration,
+}
+
+/// Starts it.
+pub fn start(load: &Load, task: Task, reach: &Reach, macs: Macs, scratch: &Path) -> Result<Guest, String> {
+    let core = reach.place.core.unwrap_or(0);
     let (file, report) = (scratch.join("profile.toml"), scratch.join("report.json"));
-    std::fs::write(&file, profile(load, task, ports, macs, core))
+    std::fs::write(&file, profile(load, task, &reach.ports, macs, core))
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let _ = std::fs::remove_file(&report);
     let text = |path: &PathBuf| path.display().to_string();
     let seconds = load.trial_seconds.to_string();
-    let line = Line::new(place, load.program);
-    let (line, most) = match load.measure {
+    let line = Line::new(&reach.place, load.program);
+    let most = load.trial_seconds * load.measure.trials();
+    let line = match load.measure {
         Measure::Mrr => {
-            let line =
-                line.args(["rate".into(), text(&file), "--rate=max".into(), format!("--seconds={seconds}")]);
-            (line, load.trial_seconds)
+            line.args(["rate".into(), text(&file), "--rate=max".into(), format!("--seconds={seconds}")])
         }
         Measure::Pdr | Measure::Ndr => {
             let mode = if load.measure == Measure::Pdr { "pdr" } else { "ndr" };
-            let total = load.trial_seconds * SEARCH_TRIALS;
-            let line = line.args([
+            line.args([
                 mode.into(),
                 text(&file),
                 format!("--trial-seconds={seconds}"),
-                format!("--total-seconds={total}"),
+                format!("--total-seconds={most}"),
+                format!("--width={SEARCH_WIDTH}"),
                 "--latency-seconds=0".to_owned(),
-            ]);
-            (line, total)
+            ])
         }
     };
-    let line = line.args(["--quiet".to_owned(), format!("--json={}", text(&report))]);
-    line.output(Duration::from_secs_f64(most) + SPARE)?;
-    let bytes = std::fs::read(&report).map_err(|error| format!("{}: {error}", report.display()))?;
-    let value: Value =
-        serde_json::from_slice(&bytes).map_err(|error| format!("the generator's report: {error}"))?;
-    read(&value, load.measure)
+    let line = line.args(["--quiet".to_owned(), "--stay".to_owned(), format!("--json={}", text(&report))]);
+    let process = line.start(scratch, "generator")?;
+    Ok(Guest { process, report, measure: load.measure, most: Duration::from_secs_f64(most) + SPARE })
+}
+
+impl Guest {
+    /// Waits for what it measured.
+    pub fn rate(&mut self) -> Result<Rate, String> {
+        let report = &self.report;
+        self.process.hear(self.most, |_| report.exists())?;
+        let bytes = std::fs::read(report).map_err(|error| format!("{}: {error}", report.display()))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| format!("the generator's report: {error}"))?;
+        read(&value, self.measure)
+    }
+
+    /// Its process, which waits to be let go.
+    pub fn process(self) -> Process {
+        self.process
+    }
 }
 
 /// Reads its report.
@@ -169,7 +192,12 @@ pub fn read(report: &Value, measure: Measure) -> Result<Rate, String> {
             Ok(Rate { pps: sent_pps * share, sent_pps, loss_ratio: 1.0 - share })
         }
         Measure::Pdr | Measure::Ndr => {
-            let pps = number("rate_pps")?;
+            let Some(pps) = result["rate_pps"].as_f64() else {
+                let notes = report["notes"].as_array().into_iter().flatten();
+                let said = [&report["verdict"]["why"]].into_iter().chain(notes).filter_map(Value::as_str);
+                let said: Vec<_> = said.map(|text| text.trim_end_matches('.')).collect();
+                return Err(format!("the search found no rate: {}", said.join("; ")));
+            };
             Ok(Rate { pps, sent_pps: pps, loss_ratio: number("loss_ratio").unwrap_or(0.0) })
         }
     }
@@ -189,7 +217,12 @@ mod tests {
         assert_eq!(Some(read(&report, Measure::Pdr).unwrap().pps), Some(7.0));
         let nothing = json!({"result": {"sent": 2000, "received": 0, "rate_sent_pps": 4e6}});
         assert!(read(&nothing, Measure::Mrr).is_err());
-        assert!(read(&json!({}), Measure::Ndr).unwrap_err().contains("rate_pps"));
+        let report = json!({
+            "verdict": {"verdict": "failed", "why": "no rate meets NDR"},
+            "notes": ["Its time was over."], "result": {"rate_pps": null},
+        });
+        let error = read(&report, Measure::Ndr).unwrap_err();
+        assert_eq!(error, "the search found no rate: no rate meets NDR; Its time was over");
     }
 
     #[test]

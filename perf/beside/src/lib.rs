@@ -19,5 +19,6 @@ pub mod realm;
 pub mod report;
 pub mod run;
 pub mod scratch;
+pub mod soaker;
 pub mod spread;
 pub mod stats;

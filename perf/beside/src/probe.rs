@@ -50,7 +50,8 @@ const ROUNDS: u32 = 15;
 /// How long a burst waits for its packets.
 const BURST_WAIT: Duration = Duration::from_micros(500);
 
-/// Does it, on the calling thread. It sends on the first of so many queues, and listens on all.
+/// Does it, on the calling thread, and tells of it while the ports are still open. It sends on the first of so many queues,
+/// and listens on all.
 pub fn run(
     realm: &Realm,
     task: Task,
@@ -58,7 +59,8 @@ pub fn run(
     queues: u16,
     core: usize,
     memory: Memory,
-) -> Result<Outcome, String> {
+    tell: impl FnOnce(&Outcome),
+) -> Result<(), String> {
     let text = |error: dpdk::Error| error.to_string();
     let names: Vec<String> = devices.iter().map(|&device| device.to_owned()).collect();
     let eal = Eal::start(&Options { memory, polling: vec![core], devices: names.clone(), extra: Vec::new() })
@@ -79,7 +81,8 @@ pub fn run(
     let registered = RegisteredThread::new(&eal).map_err(text)?;
     let outcome = exchange(realm, task, shares);
     drop(registered);
-    Ok(outcome)
+    tell(&outcome);
+    Ok(())
 }
 
 struct Tally<'a> {

@@ -204,6 +204,31 @@ impl Process {
     pub fn id(&self) -> u32 {
         self.child.id()
     }
+
+    /// Its threads whose names begin so, by id.
+    pub fn threads(&self, name: &str) -> Vec<String> {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else { return Vec::new() };
+        tasks
+            .flatten()
+            .filter(|task| {
+                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name))
+            })
+            .map(|task| task.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Whether it has memory mapped of a file whose name contains this.
+    pub fn maps(&self, name: &str) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.id()));
+        maps.is_ok_and(|maps| maps.contains(name))
+    }
+
+    /// Ends its standard input, and waits for it to end by itself.
+    pub fn finish(mut self, most: Duration) -> Result<(), String> {
+        drop(self.child.stdin.take());
+        let what = format!("{} did not end", self.name);
+        interrupt::wait(&what, most, || self.child.try_wait().map_err(|error| error.to_string())).map(drop)
+    }
 }
 
 impl Drop for Process {
@@ -240,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_waits_for_the_end_of_its_input_ends() {
+        let label = format!("ces-beside-finish-{}", std::process::id());
+        let process = shell("cat; exit 0").start(&std::env::temp_dir(), &label).unwrap();
+        process.finish(SECOND * 9).unwrap();
+        std::fs::remove_file(std::env::temp_dir().join(format!("{label}.log"))).unwrap();
+    }
+
+    #[test]
     fn a_program_is_heard_line_by_line_and_ends_when_it_is_dropped() {
         let directory = std::env::temp_dir();
         let label = format!("ces-beside-test-{}", std::process::id());
@@ -250,6 +283,8 @@ mod tests {
         process.say("2").unwrap();
         assert_eq!(process.hear(SECOND * 9, |text| text.contains('\n')).unwrap(), "got 2\n");
         let id = process.id();
+        assert_eq!(process.threads("sh"), [id.to_string()]);
+        assert!(process.threads("ces-no-such").is_empty() && !process.maps("ces-no-such"));
         drop(process);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
         std::fs::remove_file(directory.join(format!("{label}.log"))).unwrap();

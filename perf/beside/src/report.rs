@@ -4,7 +4,7 @@ use crate::device::Kind;
 use crate::frame::Task;
 use crate::generator::Measure;
 use crate::memory::Pages;
-use crate::run::{Order, Results, Row};
+use crate::run::{Order, Results, Row, Trouble};
 use crate::spread::Spread;
 use ces_perf::place::Machine;
 use serde::Serialize;
@@ -35,12 +35,16 @@ pub struct Line {
     pub cycles_per_packet: Option<Spread>,
     /// Its cycles over the gateway's, round by round.
     pub cycles_to_gateway: Option<Spread>,
-    /// The rates of the rounds, in packets a second.
+    /// The rates of the rounds, in packets a second; null where there is none.
     pub rates_pps: Vec<Option<f64>>,
-    /// How often the device ended by itself and was started anew.
+    /// Cycles a packet of the rounds.
+    pub cycles: Vec<Option<f64>>,
+    /// Rounds of which there is a rate.
+    pub measured: usize,
+    /// How often the device ended by itself.
     pub restarts: u32,
-    /// Why it was not run, or not in every round.
-    pub trouble: Option<String>,
+    /// What did not go as planned, round by round.
+    pub troubles: Vec<Trouble>,
 }
 
 /// The row that a row is compared with: the gateway over the same wire, with as many bindings, at what comes nearest.
@@ -80,9 +84,11 @@ pub fn lines(results: &Results) -> Vec<Line> {
                 rate_to_gateway: reference.and_then(|other| Spread::of_ratios(&own, &rates(other))),
                 cycles_per_packet: Spread::of(row.cycles.iter().copied().flatten()),
                 cycles_to_gateway: reference.and_then(|other| Spread::of_ratios(&row.cycles, &other.cycles)),
+                measured: own.iter().flatten().count(),
                 rates_pps: own,
+                cycles: row.cycles.clone(),
                 restarts: row.restarts,
-                trouble: row.trouble.clone(),
+                troubles: row.troubles.clone(),
             }
         })
         .collect()
@@ -101,8 +107,18 @@ pub fn versions() -> BTreeMap<&'static str, String> {
         .collect()
 }
 
-const HEADER: [&str; 9] =
-    ["setup", "wire", "task", "bindings", "Mpps", "x gateway", "cycles/packet", "x gateway", "loss %"];
+const HEADER: [&str; 10] = [
+    "setup",
+    "wire",
+    "task",
+    "bindings",
+    "rounds",
+    "Mpps",
+    "x gateway",
+    "cycles/packet",
+    "x gateway",
+    "loss %",
+];
 
 /// The table, with what one has to know to read it.
 pub fn text(
@@ -112,7 +128,7 @@ pub fn text(
     versions: &BTreeMap<&str, String>,
 ) -> String {
     let lines = lines(results);
-    let mut rows: Vec<[String; 9]> = vec![HEADER.map(String::from)];
+    let mut rows: Vec<[String; HEADER.len()]> = vec![HEADER.map(String::from)];
     let spread = |spread: Option<Spread>, scale: f64, decimals| {
         let scaled = |s: Spread| Spread { median: s.median / scale, min: s.min / scale, max: s.max / scale };
         spread.map_or_else(|| "-".to_owned(), |spread| scaled(spread).text(decimals))
@@ -123,6 +139,7 @@ pub fn text(
             line.wire.to_owned(),
             line.task.to_owned(),
             line.bindings.to_string(),
+            format!("{}/{}", line.measured, results.rounds),
             match (line.rate_pps, line.checked) {
                 (None, Some(_)) if order.generator.is_none() => "checked".to_owned(),
                 (rate, _) => spread(rate, 1e6, 3),
@@ -151,7 +168,7 @@ pub fn text(
     }
     let _ = write!(
         text,
-        "\n{}; median (smallest-largest) of {} rounds, {} s each, frames of {} bytes; devices on core {}, generator on core {}; packet memory on {} pages; {:.0} s in all{}\n",
+        "\n{}; median (smallest-largest) of the rounds that were measured, {} begun, {} s each, frames of {} bytes; devices on core {}, generator on core {}; packet memory on {} pages; {:.0} s in all{}\n",
         order.measure.label(),
         results.rounds,
         order.trial_seconds,
@@ -169,18 +186,23 @@ pub fn text(
     text
 }
 
-/// What did not go as planned.
+/// What did not go as planned: of each line what happened, and in which rounds.
 fn notes(lines: &[Line]) -> Vec<String> {
     let mut notes = Vec::new();
-    for Line { setup, task, bindings, restarts, trouble, rate_pps, checked, .. } in lines {
-        let what = format!("{setup} {task} with {bindings} bindings");
-        if *restarts > 0 {
-            notes.push(format!("ended by itself and was started anew, {restarts} times: {what}"));
+    for line in lines.iter().filter(|line| !line.troubles.is_empty()) {
+        let Line { setup, task, bindings, restarts, checked, measured, .. } = line;
+        let mut rounds: Vec<(&str, Vec<String>)> = Vec::new();
+        for Trouble { round, what } in &line.troubles {
+            match rounds.iter_mut().find(|(other, _)| other == what) {
+                Some((_, rounds)) => rounds.push(round.to_string()),
+                None => rounds.push((what, vec![round.to_string()])),
+            }
         }
-        if let Some(trouble) = trouble {
-            let verb = if rate_pps.is_some() || checked.is_some() { "not always run" } else { "not run" };
-            notes.push(format!("{verb}: {what}: {trouble}"));
-        }
+        let verb = if *measured > 0 || checked.is_some() { "trouble" } else { "not run" };
+        let ended = if *restarts > 0 { format!("ended by itself {restarts} times; ") } else { String::new() };
+        let all: Vec<_> =
+            rounds.iter().map(|(what, rounds)| format!("{what} (round {})", rounds.join(", "))).collect();
+        notes.push(format!("{verb}: {setup} {task} with {bindings} bindings: {ended}{}", all.join("; ")));
     }
     notes
 }
@@ -216,7 +238,14 @@ fn rows(results: &Results) -> Vec<Value> {
     for line in lines(results) {
         let Line { setup, wire, task, bindings, .. } = &line;
         let what = format!("{setup} {task}, {bindings} bindings, {wire}");
-        let note = line.trouble.as_ref().map(|trouble| format!("not run, or not always: {trouble}"));
+        let note = (!line.troubles.is_empty()).then(|| {
+            format!(
+                "{} of {} rounds; {}",
+                line.measured,
+                results.rounds,
+                notes(std::slice::from_ref(&line)).concat()
+            )
+        });
         let figures = [
             ("Mpps", line.rate_pps, 1e6, line.rate_to_gateway),
             ("cycles/packet", line.cycles_per_packet, 1.0, line.cycles_to_gateway),
@@ -250,14 +279,16 @@ mod tests {
             cycles: cycles.map(Some).into(),
             checked: Some(5),
             restarts: 0,
-            trouble: None,
+            troubles: Vec::new(),
         };
         let mut rows = vec![
             row(0, Task::Egress, [4e6, 2e6], [100.0, 200.0]),
             row(0, Task::Ingress, [9e6, 9e6], [1.0, 1.0]),
             row(1, Task::Nat, [1e6, 1e6], [400.0, 400.0]),
         ];
-        rows[2].trouble = Some("fell over".to_owned());
+        rows[2].rates[1] = None;
+        rows[2].cycles[1] = None;
+        rows[2].troubles = [1, 2].map(|round| Trouble { round, what: "fell over".to_owned() }).into();
         Results { rows, rounds: 2, elapsed: Duration::from_secs(7), interrupted: false }
     }
 
@@ -266,9 +297,9 @@ mod tests {
         let lines = lines(&results());
         assert_eq!(lines[0].rate_to_gateway, None);
         let ratio = lines[2].rate_to_gateway.unwrap();
-        assert_eq!((ratio.min, ratio.median, ratio.max), (0.25, 0.375, 0.5));
+        assert_eq!((ratio.min, ratio.median, ratio.max), (0.25, 0.25, 0.25));
         let cycles = lines[2].cycles_to_gateway.unwrap();
-        assert_eq!((cycles.min, cycles.max), (2.0, 4.0));
+        assert_eq!((cycles.min, cycles.max), (4.0, 4.0));
     }
 
     #[test]
@@ -290,10 +321,13 @@ mod tests {
         };
         let (machine, versions) = (Machine::here(), BTreeMap::new());
         let table = text(&order, &results, &machine, &versions);
-        assert!(table.contains("ovs-ct-nat") && table.contains("0.38 (0.25-0.50)"), "{table}");
-        assert!(table.contains("not always run: ovs-ct-nat nat with 5 bindings: fell over"), "{table}");
+        assert!(table.contains("ovs-ct-nat") && table.contains("0.25 (0.25-0.25)"), "{table}");
+        // One of its rounds is missing, and the table says so.
+        assert!(table.contains("1/2") && table.contains("2/2"), "{table}");
+        assert!(table.contains("trouble: ovs-ct-nat nat with 5 bindings: fell over (round 1, 2)"), "{table}");
         let value = json(&order, &results, &machine, &versions);
-        assert_eq!(value["lines"][2]["rates_pps"][0], 1e6);
+        assert_eq!(value["lines"][2]["rates_pps"], json!([1e6, null]));
+        assert_eq!(value["lines"][2]["troubles"][1]["round"], 2);
         assert_eq!(value["rows"].as_array().unwrap().len(), 6);
         assert_eq!(value["rows"][4]["ratio"]["min"], 0.25);
     }

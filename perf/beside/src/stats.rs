@@ -9,7 +9,7 @@ use crate::device::Own;
 pub fn testpmd(text: &str) -> Option<Own> {
     let line = text.lines().rfind(|line| line.contains("CPU cycles/packet="))?;
     let after = |key: &str| number(line.split_once(key)?.1);
-    Some(Own { cycles: after("total cycles=")?, packets: after(" packets=")? })
+    Some(Own { cycles: after("total cycles=")?, packets: after(" packets=")?, core: None })
 }
 
 /// `dpif-netdev/pmd-stats-show` of Open vSwitch: cycles of iterations that handled packets, and the packets, of all polling
@@ -37,18 +37,6 @@ pub fn ovs(text: &str) -> Own {
     sum
 }
 
-/// `/proc/stat`: for a core, hundredths of a second (USER_HZ) in interrupts and soft interrupts. All that the kernel forwards,
-/// it forwards there, be it on the way out of an interrupt or in `ksoftirqd`; what other programs do is left out.
-pub fn interrupt_ticks(text: &str, core: usize) -> Option<u64> {
-    let name = format!("cpu{core}");
-    let line = text.lines().find(|line| line.split(' ').next() == Some(&name))?;
-    // user nice system idle iowait irq softirq …
-    let ticks: Vec<u64> =
-        line.split_whitespace().skip(6).take(2).map_while(|word| word.parse().ok()).collect();
-    let [interrupts, soft] = ticks.try_into().ok()?;
-    Some(interrupts + soft)
-}
-
 /// The number at the beginning of a text.
 fn number(text: &str) -> Option<f64> {
     let text = text.trim_start();
@@ -64,7 +52,7 @@ mod tests {
     fn cycles_of_testpmd_are_read() {
         let text = "\n  +++++++++++++++ Accumulated forward statistics for all ports+++++++++++++++\n  RX-packets: 512\n\n  \
             CPU cycles/packet=27.44 (total cycles=14049 / total io packets=512) at 2100 MHz Clock\ntestpmd> ";
-        assert_eq!(testpmd(text), Some(Own { cycles: 14049.0, packets: 512.0 }));
+        assert_eq!(testpmd(text), Some(Own { cycles: 14049.0, packets: 512.0, core: None }));
         assert_eq!(testpmd("testpmd> "), None);
         assert_eq!(testpmd("CPU cycles/packet=nonsense"), None);
     }
@@ -75,16 +63,7 @@ mod tests {
             avg cycles per packet: 1020.94 (102094/100)\n  avg processing cycles per packet: 162.47 (16247/100)\n\
             pmd thread numa_id 0 core_id 2:\n  packets received: 0\n  idle cycles: 12 (100.00%)\n\
             main thread:\n  packets received: 7\n  avg processing cycles per packet: 9.00 (63/7)\n";
-        assert_eq!(ovs(text), Own { cycles: 16247.0, packets: 100.0 });
+        assert_eq!(ovs(text), Own { cycles: 16247.0, packets: 100.0, core: None });
         assert_eq!(ovs(""), Own::default());
-    }
-
-    #[test]
-    fn a_core_is_found_by_its_whole_name() {
-        let text = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu1 10 1 20 400 5 3 60 7 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\n";
-        assert_eq!(interrupt_ticks(text, 1), Some(63));
-        assert_eq!(interrupt_ticks(text, 10), Some(2));
-        assert_eq!(interrupt_ticks(text, 2), None);
-        assert_eq!(interrupt_ticks("cpu1 1 2", 1), None);
     }
 }

@@ -74,6 +74,9 @@ pub struct ReportArgs {
     /// Show no progress.
     #[arg(long)]
     pub quiet: bool,
+    /// Keep the ports, when all is reported, until standard input ends: for a peer that wants to be ready when they go.
+    #[arg(long)]
+    pub stay: bool,
 }
 
 /// What all measurements take.

@@ -164,6 +164,10 @@ impl Measurement {
                 failures.push(error.to_string());
             }
         }
+        if self.report.stay {
+            // However it ends, it has ended.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        }
         if failures.is_empty() { Ok(status) } else { Err(Failed::Broken(failures.join("\ncesload: "))) }
     }
 }

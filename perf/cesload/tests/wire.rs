@@ -83,6 +83,30 @@ fn a_report_that_cannot_be_written_is_told_and_the_rest_is_not_lost() {
     assert!(bench.directory.join("found.html").exists(), "the other report is written");
 }
 
+#[test]
+fn who_is_told_to_stay_keeps_the_ports_until_its_input_ends() {
+    let bench = Bench::new("stay");
+    let _wire = bench.wire(&[]);
+    let report = bench.directory.join("found.json");
+    let mut rate = cesload()
+        .arg("rate")
+        .arg(bench.profile())
+        .args(["--rate", "10k", "--seconds", "0.2", "--quiet", "--stay", "--json"])
+        .arg(&report)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !report.exists() {
+        assert!(rate.try_wait().unwrap().is_none(), "it ended without a report");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(rate.try_wait().unwrap().is_none(), "it ended without being let go");
+    drop(rate.stdin.take());
+    assert_eq!(rate.wait().unwrap().code(), Some(0));
+}
+
 /// A soak that would take an hour; its report is `soak.json`.
 fn soak(bench: &Bench) -> Child {
     cesload()

@@ -5,8 +5,10 @@ use ces_beside::case::{self, SETUPS};
 use ces_beside::frame::Task;
 use ces_beside::generator::Measure;
 use ces_beside::memory::{self, Pages};
+use ces_beside::probe::{self, Outcome};
 use ces_beside::run::{Order, run};
-use ces_beside::{interrupt, probe, realm::Realm, report};
+use ces_beside::soaker::{Shares, Soaker};
+use ces_beside::{interrupt, realm::Realm, report};
 use ces_dataplane::msg::Encapsulation;
 use ces_perf::place::Machine;
 use clap::{Args, Parser, Subcommand};
@@ -48,7 +50,7 @@ struct Measuring {
     /// Seconds for all of it. What finds no time any more is left out, and said.
     #[arg(long, default_value_t = 300.0, value_parser = seconds)]
     seconds_budget: f64,
-    /// Seconds of a trial; if absent, so many that two rounds fit the budget, from 0.5 to 5.
+    /// Seconds of a trial, of which a search takes up to 60; if absent, so many that two rounds fit the budget, from 0.5 to 5.
     #[arg(long, value_parser = seconds)]
     trial_seconds: Option<f64>,
     /// What is measured.
@@ -76,7 +78,18 @@ struct Measuring {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sends a device one packet of each binding and prints, as JSON, how many came out as they must.
+    /// Prints, second by second, whose a core was: the kernel's, other programs', or nobody's. The core should have nothing to do
+    /// at first: what comes without traffic is taken off.
+    Soak {
+        /// The core; the last one if absent.
+        #[arg(long)]
+        core: Option<usize>,
+        /// For how long.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
+    /// Sends a device one packet of each binding and prints, as JSON, how many came out as they must; then it keeps its ports
+    /// until standard input ends.
     Probe {
         /// The port towards the device's inside port.
         #[arg(long)]
@@ -117,13 +130,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Some(Command::Probe { inside, outside, task, bindings, peers, queues, core, pages }) => {
-            Realm::new(bindings, peers, Encapsulation::Vxlan, task == Task::Local)
-                .and_then(|realm| {
-                    probe::run(&realm, task, [&inside, &outside], queues, core, memory::choose(pages))
-                })
-                .and_then(|outcome| serde_json::to_string(&outcome).map_err(|error| error.to_string()))
-                .map(|text| println!("{text}"))
+            Realm::new(bindings, peers, Encapsulation::Vxlan, task == Task::Local).and_then(|realm| {
+                let (ports, memory) = ([inside.as_str(), &outside], memory::choose(pages));
+                probe::run(&realm, task, ports, queues, core, memory, tell)
+            })
         }
+        Some(Command::Soak { core, seconds }) => soak(core, seconds),
         None => measure(arguments.measuring),
     };
     match outcome {
@@ -133,6 +145,34 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn soak(core: Option<usize>, seconds: u32) -> Result<(), String> {
+    let core = match core {
+        Some(core) => core,
+        None => usable_cores()?.last().copied().unwrap_or(0),
+    };
+    let soaker = Soaker::start(core)?;
+    let mut before = soaker.spent()?;
+    for _ in 0..seconds {
+        std::thread::sleep(Duration::from_secs(1));
+        let after = soaker.spent()?;
+        let Shares { all, kernel, others } = soaker.between(&before, &after);
+        let percent = |cycles: f64| 100.0 * cycles / all.max(1.0);
+        println!("core {core}: the kernel {:.2} %, other programs {:.2} %", percent(kernel), percent(others));
+        before = after;
+    }
+    Ok(())
+}
+
+fn usable_cores() -> Result<Vec<usize>, String> {
+    machine::usable_cores().map_err(|error| format!("cannot tell the usable cores: {error}"))
+}
+
+/// Prints what came of a probe, and waits to be let go: a device may want to be ready when its peer leaves.
+fn tell(outcome: &Outcome) {
+    println!("{}", serde_json::json!(outcome));
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
 fn measure(arguments: Measuring) -> Result<(), String> {
@@ -165,7 +205,7 @@ fn measure(arguments: Measuring) -> Result<(), String> {
 }
 
 fn order(arguments: &Measuring) -> Result<Order, String> {
-    let usable = machine::usable_cores().map_err(|error| format!("cannot tell the usable cores: {error}"))?;
+    let usable = usable_cores()?;
     let [first, .., last] = usable[..] else {
         return Err("two cores are needed: one for the devices, one for the generator".to_owned());
     };
@@ -191,7 +231,9 @@ fn order(arguments: &Measuring) -> Result<Order, String> {
         ));
     }
     let planned = case::plan(&arguments.only, &arguments.bindings)?;
-    let fitting = || case::trial_seconds(&planned, arguments.seconds_budget, arguments.repeats);
+    let fitting = || {
+        case::trial_seconds(&planned, arguments.seconds_budget, arguments.repeats, arguments.measure.trials())
+    };
     let trial_seconds = arguments.trial_seconds.unwrap_or_else(fitting);
     Ok(Order {
         planned,

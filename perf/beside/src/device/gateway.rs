@@ -2,7 +2,7 @@
 
 use super::memif::{self, End};
 use super::veth::{self, Veth};
-use super::{Device, Own, Setting, Wire};
+use super::{Device, Own, Reach, Setting, Wire};
 use crate::dut::Counted;
 use crate::process::{Line, Place, Process};
 use clap::ValueEnum;
@@ -14,8 +14,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 struct Gateway {
     process: Process,
-    ports: [String; 2],
-    place: Place,
+    reach: Reach,
     // Last: the interfaces outlive who uses them.
     _veth: Option<Veth>,
 }
@@ -30,11 +29,9 @@ pub fn start(setting: Setting) -> Result<impl Device + use<>, String> {
             Some(veth)
         }
     };
-    let (devices, ports) = match &veth {
-        None => {
-            (memif::devices(setting.scratch, End::Device), memif::devices(setting.scratch, End::Generator))
-        }
-        Some(_) => (veth::device_ports(), veth::generator_ports()),
+    let (devices, reach) = match &veth {
+        None => (memif::devices(setting.scratch, End::Device), Reach::memif(&setting)),
+        Some(veth) => (veth::device_ports(), Reach::veth(&setting, veth)),
     };
     let namespace = veth.as_ref().map(Veth::device_namespace);
     let core = Some(setting.core);
@@ -51,22 +48,16 @@ pub fn start(setting: Setting) -> Result<impl Device + use<>, String> {
     let line = if setting.realm.is_local() { line.args(["--local"]) } else { line };
     let mut process = line.start(setting.scratch, "dut")?;
     process.hear(START_WAIT, |text| text.lines().any(|line| line == "ready"))?;
-    let namespace = veth.as_ref().map(Veth::generator_namespace);
-    let place = Place { core: Some(setting.generator_core), namespace };
-    Ok(Gateway { process, ports, place, _veth: veth })
+    Ok(Gateway { process, reach, _veth: veth })
 }
 
 impl Device for Gateway {
-    fn generator_ports(&self) -> [String; 2] {
-        self.ports.clone()
+    fn reach(&self) -> &Reach {
+        &self.reach
     }
 
-    fn generator_place(&self) -> Place {
-        self.place.clone()
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.process.check()
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(&mut self.process)
     }
 
     fn own(&mut self) -> Result<Own, String> {
@@ -74,6 +65,6 @@ impl Device for Gateway {
         let text = self.process.hear(ANSWER_WAIT, |text| text.ends_with("}\n"))?;
         let line = text.lines().last().unwrap_or_default();
         let counted: Counted = serde_json::from_str(line).map_err(|error| format!("dut: {error}: {line}"))?;
-        Ok(Own { cycles: counted.busy_cycles as f64, packets: counted.packets() as f64 })
+        Ok(Own { cycles: counted.busy_cycles as f64, packets: counted.packets() as f64, core: None })
     }
 }

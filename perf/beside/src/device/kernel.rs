@@ -1,10 +1,10 @@
 //! The Linux kernel between two veth interfaces: forwarding, nftables NAT, and VXLAN with nftables rewriting.
 
-use super::veth::{DEVICE, Veth, generator_ports, shell};
-use super::{Device, Own, Setting, Wire};
-use crate::process::{Line, Place};
+use super::veth::{DEVICE, Veth, shell};
+use super::{Device, Own, Reach, Setting, Wire};
+use crate::process::{Line, Place, Process};
 use crate::realm::{Realm, mac};
-use crate::stats;
+use crate::soaker::{Shares, Soaker, Spent};
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -25,15 +25,17 @@ pub enum Rules {
 }
 
 const WAIT: Duration = Duration::from_mins(1);
-/// Hundredths of a second: what `/proc/stat` counts in (USER_HZ), on every architecture that we run on.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// The next hop inside the tunnel interface: never seen outside of it.
 const TUNNEL_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 struct Kernel {
     veth: Veth,
-    core: usize,
-    generator_core: usize,
+    reach: Reach,
+    soaker: Soaker,
+    /// Whose the core was at the last look.
+    spent: Spent,
+    /// And from the first look to the last.
+    core: Shares,
 }
 
 /// Sets it up with these rules for the realm.
@@ -57,7 +59,9 @@ pub fn start(rules: Rules, setting: Setting) -> Result<impl Device + use<>, Stri
         Rules::Vxlan => rewriting(setting.realm),
     };
     Line::new(&place, "nft").args(["-f", "-"]).feed(&nft, WAIT)?;
-    Ok(Kernel { veth, core: setting.core, generator_core: setting.generator_core })
+    let soaker = Soaker::start(setting.core)?;
+    let (reach, spent) = (Reach::veth(&setting, &veth), soaker.spent()?);
+    Ok(Kernel { veth, reach, soaker, spent, core: Shares::default() })
 }
 
 /// A router that takes packets from anywhere and complains to nobody.
@@ -168,27 +172,23 @@ pub fn nat(realm: &Realm, flowtable: bool) -> String {
 }
 
 impl Device for Kernel {
-    fn generator_ports(&self) -> [String; 2] {
-        generator_ports()
+    fn reach(&self) -> &Reach {
+        &self.reach
     }
 
-    fn generator_place(&self) -> Place {
-        Place { core: Some(self.generator_core), namespace: Some(self.veth.generator_namespace()) }
+    fn process(&mut self) -> Option<&mut Process> {
+        None
     }
 
-    fn check(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// The core's time in interrupts and soft interrupts, for each packet that reached the interfaces.
+    /// What the kernel took of the core, for the packets that reached the interfaces.
     fn own(&mut self) -> Result<Own, String> {
-        let stat = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat: {error}"))?;
-        let busy = stats::interrupt_ticks(&stat, self.core).ok_or("/proc/stat does not tell of the core")?;
         let script = DEVICE.map(|name| format!("cat /sys/class/net/{name}/statistics/rx_packets")).join("; ");
         let text = shell(&self.veth.device_namespace(), &script)?;
         let packets = text.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum::<u64>();
-        let cycles = busy as f64 / TICKS_PER_SECOND * machine::cycles_per_second() as f64;
-        Ok(Own { cycles, packets: packets as f64 })
+        let spent = self.soaker.spent()?;
+        self.core += self.soaker.between(&self.spent, &spent);
+        self.spent = spent;
+        Ok(Own { cycles: self.core.kernel, packets: packets as f64, core: Some(self.core) })
     }
 }
 

@@ -8,10 +8,12 @@ mod testpmd;
 mod veth;
 
 use crate::memory::Pages;
-use crate::process::Place;
+use crate::process::{Place, Process};
 use crate::realm::Realm;
+use crate::soaker::Shares;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -78,31 +80,79 @@ pub struct Own {
     pub cycles: f64,
     /// Packets that it spent them on.
     pub packets: f64,
+    /// Whose its core was, if that was watched.
+    pub core: Option<Shares>,
 }
 
+/// Above this part of the core, what other programs had of it makes too much of a guess of the rest.
+const OTHERS_MOST: f64 = 0.2;
+
 impl Own {
-    /// Cycles a packet since `before`; `None` without packets.
-    pub fn cycles_per_packet_since(&self, before: &Own) -> Option<f64> {
+    /// Cycles a packet since `before`; an error if they cannot be told.
+    pub fn cycles_per_packet_since(&self, before: &Own) -> Result<f64, String> {
+        if let (Some(core), Some(was)) = (self.core, before.core) {
+            let others = (core.others - was.others) / (core.all - was.all).max(1.0);
+            if others > OTHERS_MOST {
+                return Err(format!(
+                    "other programs had {:.0} % of the device's core, so its cycles are not known",
+                    others * 100.0
+                ));
+            }
+        }
         let packets = self.packets - before.packets;
-        (packets > 0.0).then(|| (self.cycles - before.cycles) / packets)
+        if packets > 0.0 { Ok((self.cycles - before.cycles) / packets) } else { Err(NO_PACKETS.to_owned()) }
     }
 }
+
+/// What is said of a device whose cycles are missing for want of packets.
+pub const NO_PACKETS: &str = "the device counted no packets of its own";
+
+/// How the generator reaches a device.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// The generator's ports: towards the device's inside and its outside.
+    pub ports: [String; 2],
+    /// Queues of each; it sends on the first, and listens on all.
+    pub queues: u16,
+    /// Where the generator runs.
+    pub place: Place,
+}
+
+impl Reach {
+    /// By memif.
+    fn memif(setting: &Setting) -> Self {
+        let place = Place { core: Some(setting.generator_core), namespace: None };
+        Self { ports: memif::devices(setting.scratch, memif::End::Generator), queues: 1, place }
+    }
+
+    /// By the far ends of the virtual interfaces.
+    fn veth(setting: &Setting, veth: &veth::Veth) -> Self {
+        let namespace = Some(veth.generator_namespace());
+        let place = Place { core: Some(setting.generator_core), namespace };
+        Self { ports: veth::generator_ports(), queues: 1, place }
+    }
+}
+
+/// How long a generator may take to go.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// A running device.
 pub trait Device {
-    /// The generator's ports: towards the device's inside and its outside.
-    fn generator_ports(&self) -> [String; 2];
+    /// How the generator reaches it.
+    fn reach(&self) -> &Reach;
 
-    /// Queues of each of the generator's ports; it sends on the first, and listens on all.
-    fn generator_queues(&self) -> u16 {
-        1
-    }
-
-    /// Where the generator runs.
-    fn generator_place(&self) -> Place;
+    /// Its process, if it is one.
+    fn process(&mut self) -> Option<&mut Process>;
 
     /// An error if it has ended by itself.
-    fn check(&mut self) -> Result<(), String>;
+    fn check(&mut self) -> Result<(), String> {
+        self.process().map_or(Ok(()), Process::check)
+    }
+
+    /// Lets a generator go that is connected, and waits for it.
+    fn part(&mut self, generator: Process) -> Result<(), String> {
+        generator.finish(LEAVE_WAIT)
+    }
 
     /// Whether it forgets what it counted when the generator leaves, so that it has to be asked meanwhile.
     fn forgets(&self) -> bool {
@@ -129,9 +179,21 @@ mod tests {
 
     #[test]
     fn cycles_are_of_the_packets_between_two_looks() {
-        let before = Own { cycles: 1000.0, packets: 10.0 };
-        let after = Own { cycles: 3000.0, packets: 30.0 };
-        assert_eq!(after.cycles_per_packet_since(&before), Some(100.0));
-        assert_eq!(before.cycles_per_packet_since(&before), None);
+        let own = |cycles, packets| Own { cycles, packets, core: None };
+        let (before, after) = (own(1000.0, 10.0), own(3000.0, 30.0));
+        assert_eq!(after.cycles_per_packet_since(&before), Ok(100.0));
+        assert_eq!(before.cycles_per_packet_since(&before), Err(NO_PACKETS.to_owned()));
+    }
+
+    #[test]
+    fn a_core_that_others_had_tells_nothing() {
+        let own = |cycles, packets, all, others| {
+            let core = Some(Shares { all, kernel: cycles, others });
+            Own { cycles, packets, core }
+        };
+        let before = own(100.0, 1.0, 1000.0, 900.0);
+        assert_eq!(own(200.0, 11.0, 2000.0, 1100.0).cycles_per_packet_since(&before), Ok(10.0));
+        let error = own(200.0, 11.0, 2000.0, 1300.0).cycles_per_packet_since(&before).unwrap_err();
+        assert!(error.contains("40 %"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! The predecessor of this gateway had such a switch as its data plane: one rule for each direction of a binding.
 
 use super::memif::{self, End};
-use super::{Device, Own, Setting, Wire};
+use super::{Device, Own, Reach, Setting, Wire};
 use crate::memory;
 use crate::process::{Line, Place, Process};
 use crate::realm::{Realm, mac};
@@ -35,10 +35,12 @@ const QUEUES: u16 = 2;
 const START_WAIT: Duration = Duration::from_secs(30);
 const COMMAND_WAIT: Duration = Duration::from_secs(30);
 
+/// Its polling threads.
+const POLLING: &str = "pmd-";
+
 struct Ovs {
     control: Control,
-    ports: [String; 2],
-    generator: Place,
+    reach: Reach,
     // In this order: the switch ends before its database, both before their namespace.
     switch: Process,
     _database: Process,
@@ -168,9 +170,9 @@ pub fn start(rules: Rules, setting: Setting) -> Result<impl Device + use<>, Stri
     up.map_err(|error| switch.check().err().unwrap_or(error))?;
     let devices = [0, 1].map(|port| memif::device(setting.scratch, port, End::Device));
     build(rules, &control, setting.realm, &devices)?;
-    let generator = Place { core: Some(setting.generator_core), namespace: None };
-    let ports = memif::devices(setting.scratch, End::Generator);
-    Ok(Ovs { control, ports, generator, switch, _database: database, _namespace: namespace })
+    memif::separate(&switch, setting.generator_core)?;
+    let reach = Reach { queues: QUEUES, ..Reach::memif(&setting) };
+    Ok(Ovs { control, reach, switch, _database: database, _namespace: namespace })
 }
 
 /// Bridges, ports and rules.
@@ -287,20 +289,16 @@ pub fn ces(realm: &Realm) -> String {
 }
 
 impl Device for Ovs {
-    fn generator_ports(&self) -> [String; 2] {
-        self.ports.clone()
+    fn reach(&self) -> &Reach {
+        &self.reach
     }
 
-    fn generator_queues(&self) -> u16 {
-        QUEUES
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(&mut self.switch)
     }
 
-    fn generator_place(&self) -> Place {
-        self.generator.clone()
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.switch.check()
+    fn part(&mut self, generator: Process) -> Result<(), String> {
+        memif::part(&self.switch, POLLING, generator)
     }
 
     fn own(&mut self) -> Result<Own, String> {

@@ -1,7 +1,7 @@
 //! `dpdk-testpmd`: what the ports can carry when a program does next to nothing (`io`) or touches each packet (`macswap`).
 
 use super::memif::{self, End};
-use super::{Device, Own, Setting, Wire};
+use super::{Device, Own, Reach, Setting, Wire};
 use crate::memory;
 use crate::process::{Line, Place, Process};
 use crate::stats;
@@ -13,10 +13,12 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// What ends each of its answers.
 const PROMPT: &str = "testpmd> ";
 
+/// The forwarding thread.
+const POLLING: &str = "rte-worker";
+
 struct Testpmd {
     process: Process,
-    ports: [String; 2],
-    place: Place,
+    reach: Reach,
 }
 
 /// Starts it in a forwarding mode.
@@ -49,24 +51,24 @@ pub fn start(mode: &str, setting: Setting) -> Result<impl Device + use<>, String
     process.hear(START_WAIT, |text| text.ends_with(PROMPT))?;
     process.say("start")?;
     process.hear(ANSWER_WAIT, |text| text.contains("packet forwarding") && text.ends_with(PROMPT))?;
-    let place = Place { core: Some(setting.generator_core), namespace: None };
-    Ok(Testpmd { process, ports: memif::devices(setting.scratch, End::Generator), place })
+    memif::separate(&process, setting.generator_core)?;
+    Ok(Testpmd { process, reach: Reach::memif(&setting) })
 }
 
 /// As many as the gateway's pool has for the same queues.
 const MBUFS: u32 = 8192;
 
 impl Device for Testpmd {
-    fn generator_ports(&self) -> [String; 2] {
-        self.ports.clone()
+    fn reach(&self) -> &Reach {
+        &self.reach
     }
 
-    fn generator_place(&self) -> Place {
-        self.place.clone()
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(&mut self.process)
     }
 
-    fn check(&mut self) -> Result<(), String> {
-        self.process.check()
+    fn part(&mut self, generator: Process) -> Result<(), String> {
+        memif::part(&self.process, POLLING, generator)
     }
 
     /// Its packets are those of the driver, which begins anew with each peer.
