@@ -1,5 +1,8 @@
 //! The rules of ARCHITECTURE.md that a machine can check: who may depend on whom, what is absent, which licences.
 
+#[path = "rules/circles.rs"]
+mod circles;
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -216,6 +219,49 @@ fn engines_touch_no_socket_file_or_clock() {
     );
 }
 
+/// Circles that stand still: none of them may grow.
+const CIRCLES: &[&str] = &[
+    "ces_beside: device, device::gateway, device::kernel, device::ovs, device::testpmd, device::veth, stats",
+    "ces_cetp: c2c, engine, engine::after, engine::attempts, engine::conns, engine::hosts, engine::peers, \
+     engine::revival, engine::sessions, h2h",
+    "ces_control: config, config::check",
+    "ces_control: daemon, daemon::operator",
+    "ces_dataplane: path, path::trace, state",
+    "ces_dns: answer, message",
+    "ces_dns: flight, resolver",
+    "ces_gateway: core, gateway",
+    "ces_load: frame, profile, profile::capture, profile::check, profile::session, profile::traffic",
+    "ces_load: mode, mode::ladder, mode::rate, mode::reconfig, mode::soak, mode::throughput",
+    "ces_load: report, report::html, report::sections, report::svg, report::text",
+    "ces_load: stream, stream::watch",
+    "cesload: measure, run, the root",
+];
+
+/// Whether it is one of those that stand, or a part of one.
+fn stands(circle: &str) -> bool {
+    let parts = |circle: &str| -> (String, BTreeSet<String>) {
+        let (name, files) = circle.split_once(": ").expect("a crate and its files");
+        (name.to_owned(), files.split(", ").map(|file| file.trim().to_owned()).collect())
+    };
+    let (name, files) = parts(circle);
+    CIRCLES.iter().map(|known| parts(known)).any(|(known, all)| known == name && files.is_subset(&all))
+}
+
+#[test]
+fn no_files_of_a_crate_use_one_another_in_a_circle() {
+    let metadata = metadata();
+    let mut wrong = Vec::new();
+    for package in ours(&metadata) {
+        for target in package.targets.iter().filter(|target| target.is_lib() || target.is_bin()) {
+            for circle in circles::Modules::read(target.src_path.as_std_path()).circles() {
+                wrong.push(format!("{}: {}", target.name, circle.join(", ")));
+            }
+        }
+    }
+    wrong.retain(|circle| !stands(circle));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn the_packet_path_has_no_lock_and_no_clock() {
     let io = [Path::new("dataplane/src/io"), Path::new("dataplane/src/worker")];
@@ -266,6 +312,64 @@ fn nothing_is_left_unfinished() {
             for word in words.iter().filter(|word| text.contains(**word)) {
                 wrong.push(format!("{}: {word}", path.display()));
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The longest line of a source, in characters.
+const WIDTH: usize = 130;
+
+#[test]
+fn no_line_is_overlong() {
+    let mut wrong = Vec::new();
+    for directory in ["dpdk", "dataplane", "control", "tests"] {
+        for (path, text) in sources(directory) {
+            let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > WIDTH);
+            wrong.extend(long.map(|(number, _)| format!("{}:{}", path.display(), number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a page writes as code in its running text.
+fn named(page: &str) -> BTreeSet<String> {
+    let text: String = page.split("```").step_by(2).collect();
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with(char::is_alphanumeric) && !word.contains(char::is_whitespace))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_architecture_names_is_there() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let directories = ["dpdk", "dataplane", "control", "perf", "tests", "scripts", "docs"];
+    let mut paths = BTreeSet::new();
+    let mut words = BTreeSet::new();
+    for directory in directories {
+        for (path, text) in sources(directory) {
+            let local = path.strip_prefix(root()).expect("below the root").to_owned();
+            words.extend(text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
+            paths.extend(local.ancestors().map(|path| path.to_string_lossy().into_owned()));
+        }
+    }
+    let ends = |place: &str| paths.iter().any(|path| path == place || path.ends_with(&format!("/{place}")));
+    let mut wrong = Vec::new();
+    for name in named(&page) {
+        let place = name.trim_end_matches('/');
+        let is_there = if name.contains('/') || Path::new(&name).extension().is_some_and(|e| e == "rs") {
+            root().join(place).exists() || ends(place)
+        } else if name.contains("::") || name.contains('_') || name.starts_with(char::is_uppercase) {
+            let last = name.rsplit(['.', ':']).next().unwrap_or_default();
+            words.contains(last.split('(').next().unwrap_or_default())
+        } else {
+            true
+        };
+        if !is_there {
+            wrong.push(name);
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

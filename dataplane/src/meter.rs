@@ -100,7 +100,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_depth_and_rate(rate in 1u64..10_000_000, steps in proptest::collection::vec(1u64..50_000_000, 1..200)) {
+        fn never_more_than_depth_and_rate(
+            rate in 1u64..10_000_000,
+            steps in proptest::collection::vec(1u64..50_000_000, 1..200),
+        ) {
             let mut bucket = Bucket::new(rate, 10);
             let (mut now, mut taken) = (0, 0u64);
             for step in steps {

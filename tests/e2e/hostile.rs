@@ -220,7 +220,22 @@ fn cetp_silence(lab: &Lab) {
 
 fn cetp_crowd(lab: &Lab) {
     lab.gateways(&[]);
-    let crowd = "import socket\nheld = []\nfor n in range(400):\n    c = socket.socket()\n    c.settimeout(2)\n    c.bind(('203.0.113.%d' % (140 + n % 20), 0))\n    try:\n        c.connect(('198.51.100.2', 48001))\n        held.append(c)\n    except OSError:\n        pass\nprint(len(held), flush=True)\nimport time\ntime.sleep(60)";
+    let crowd = r"
+import socket
+held = []
+for n in range(400):
+    c = socket.socket()
+    c.settimeout(2)
+    c.bind(('203.0.113.%d' % (140 + n % 20), 0))
+    try:
+        c.connect(('198.51.100.2', 48001))
+        held.append(c)
+    except OSError:
+        pass
+print(len(held), flush=True)
+import time
+time.sleep(60)
+";
     let crowd = lab.background("net", &format!("python3 -c \"{}\"", crowd.replace('"', "\\\"")));
     lab.run("b1", "dig +short a1.a.demo").expect();
     still_works(lab);

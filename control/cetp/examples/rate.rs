@@ -35,7 +35,8 @@ impl Realm for Owner {
 }
 
 fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
-    let network = r#"{"request":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"}],
+    let network = r#"{"request":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},
+        {"group":"payload","code":"vxlan"}],
         "offer":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"},
             {"group":"ces","code":"session_limit","value":1000000}],
         "available":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"}]}"#;
@@ -63,7 +64,8 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
     let host = |index: usize| {
         format!(
             r#"[{{"type":"hostpolicy","fqdn":"h{index}.{name}","direction":"outbound","policy":{{
-            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},{{"group":"control","code":"hard_ttl","cmp":"optional"}}],
+            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},
+                {{"group":"control","code":"hard_ttl","cmp":"optional"}}],
             "offer":[{{"group":"control","code":"caep","value":"192.0.2.7"}},{{"group":"control","code":"hard_ttl","value":120}}],
             "available":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
                 {{"group":"control","code":"ack"}}]}}}},

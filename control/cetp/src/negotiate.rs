@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn requirements_are_met_as_the_page_says() {
         let side = side(
-            r#"{"request":[{"group":"ces","code":"fw_version","value":"1"},{"group":"ces","code":"comment","cmp":"optional","value":"x"},
+            r#"{"request":[{"group":"ces","code":"fw_version","value":"1"},
+                {"group":"ces","code":"comment","cmp":"optional","value":"x"},
             {"group":"rloc","code":"ipv6"}]}"#,
         );
         let version = r#"{"ope":"info","group":"ces","code":"fw_version","value":"1"}"#;

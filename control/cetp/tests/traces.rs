@@ -116,8 +116,10 @@ const GWB_HOSTS: &str = r#"[
     {"group":"control","code":"caep","value":"195.148.124.145"}]}},
 {"type":"hostpolicy","fqdn":"hostb2.gwb.demo.","direction":"outbound","policy":{
   "request":[{"group":"id","code":"fqdn"},{"group":"control","code":"caep"}],
-  "offer":[{"group":"id","code":"fqdn","value":"hostb2.gwb.demo."},{"group":"control","code":"caep","value":"195.148.124.145"}],
-  "available":[{"group":"id","code":"fqdn","value":"hostb2.gwb.demo."},{"group":"control","code":"caep","value":"195.148.124.145"}]}}
+  "offer":[{"group":"id","code":"fqdn","value":"hostb2.gwb.demo."},
+    {"group":"control","code":"caep","value":"195.148.124.145"}],
+  "available":[{"group":"id","code":"fqdn","value":"hostb2.gwb.demo."},
+    {"group":"control","code":"caep","value":"195.148.124.145"}]}}
 ]"#;
 
 struct Side {

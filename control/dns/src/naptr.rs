@@ -1,9 +1,9 @@
 //! CES service in NAPTR records, in both forms that are in use.
 //!
-//! | | tutorial | reference implementation |
+//! | | service | regexp |
 //! |---|---|---|
-//! | service | `CETP+cesid` | `CES+cesid` |
-//! | regexp | `!^(.*)$!cesid:1=cesb.ces.?ip=192.0.2.10?alias=IXP!` | `!^.*$!cesid=1:cesb.ces.?cetp_ipv4=192.0.2.10?proto=tls?port=48001!` |
+//! | tutorial | `CETP+cesid` | `!^(.*)$!cesid:1=cesb.ces.?ip=192.0.2.10?alias=IXP!` |
+//! | reference implementation | `CES+cesid` | `!^.*$!cesid=1:cesb.ces.?cetp_ipv4=192.0.2.10?proto=tls?port=48001!` |
 //!
 //! The gateway publishes both for its own names and accepts both. The tutorial's form says neither port nor protocol:
 //! those come from configuration, unless a record of the other form names the same gateway at the same address.

@@ -28,10 +28,11 @@ mod session;
 pub mod settings;
 pub mod snapshot;
 
+pub use ces_settings::SourceFile;
 pub use gateway::{Gateway, Platform};
 pub use log::{Entry, Level};
 pub use output::{AdminToken, Output, QueryToken};
-pub use registry::{PolicySet, Registry, SourceFile};
+pub use registry::{PolicySet, Registry};
 pub use reload::Reloaded;
 pub use routes::Route;
 pub use settings::Settings;

@@ -13,6 +13,15 @@ use std::fmt;
 
 pub use locate::line_at;
 
+/// A file that a person wrote, as text.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Its name, for messages.
+    pub path: String,
+    /// What it holds.
+    pub text: String,
+}
+
 /// Something wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {

@@ -195,7 +195,10 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart() {
-        let page = |keep, body| move |asked: &Asked| matches!(asked, Asked::Page { keep: k, body: b, .. } if (*k, *b) == (keep, body));
+        let page = |keep, body| {
+            let same = move |k, b| (k, b) == (keep, body);
+            move |asked: &Asked| matches!(asked, Asked::Page { keep, body, .. } if same(*keep, *body))
+        };
         type Check = Box<dyn Fn(&Asked) -> bool>;
         let wrong = |code: &'static str| -> Check {
             Box::new(move |asked| matches!(asked, Asked::Wrong(s) if s.starts_with(code)))

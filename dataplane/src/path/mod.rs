@@ -15,8 +15,9 @@
 //! way decides nothing but that a packet is one of its own; whatever else it may be, the long way says.
 //!
 //! What belongs to another worker is told by its addresses alone and handed over unparsed. What needs no binding is settled in
-//! phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP error, a TCP SYN, too large) leaves the straight line for a cold function and mostly comes
-//! back to it, so that there is one place that translates ([`write`]).
+//! phase 1 or in [`own`]; what is unusual about a packet (it expires, it is an ICMP error, a TCP SYN, too large)
+//! leaves the straight line for a cold function and mostly comes back to it, so that there is one place that translates
+//! ([`write`]).
 
 mod egress;
 mod fragment;

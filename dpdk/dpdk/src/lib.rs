@@ -15,13 +15,14 @@ mod mbuf;
 mod mempool;
 mod port;
 mod queue;
+mod running;
 mod thread;
 
 pub use eal::{Eal, Memory, Options, version};
 pub use error::Error;
 pub use log::{lost_log_lines, take_log};
-pub use mbuf::Mbuf;
-pub use mempool::{DATA_ROOM, HEADROOM, Mempool};
+pub use mbuf::{HEADROOM, Mbuf};
+pub use mempool::{DATA_ROOM, Mempool};
 pub use port::{Link, Port, PortConfig, Rss, Stats};
 pub use queue::{RxQueue, TxQueue};
 pub use thread::RegisteredThread;

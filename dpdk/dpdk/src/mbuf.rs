@@ -1,9 +1,10 @@
 //! One frame in packet memory, with one owner.
 
-use crate::mempool::HEADROOM;
-use dpdk_sys::{rte_mbuf, shim_mbuf};
+use dpdk_sys::{RTE_PKTMBUF_HEADROOM, rte_mbuf, shim_mbuf};
 use std::ptr::NonNull;
 
+/// Bytes ahead of a fresh or received frame, for headers that are put in front.
+pub const HEADROOM: u16 = RTE_PKTMBUF_HEADROOM as u16;
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
 

@@ -1,14 +1,13 @@
 //! Packet memory: a fixed number of buffers of one size.
 
 use crate::error::{self, Error};
+use crate::mbuf::HEADROOM;
 use crate::{Eal, Mbuf};
-use dpdk_sys::{RTE_MEMPOOL_CACHE_MAX_SIZE, RTE_PKTMBUF_HEADROOM};
+use dpdk_sys::RTE_MEMPOOL_CACHE_MAX_SIZE;
 use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Bytes ahead of a fresh or received frame, for headers that are put in front.
-pub const HEADROOM: u16 = RTE_PKTMBUF_HEADROOM as u16;
 /// Bytes of a buffer with its headroom: what most NICs want as the least, 2 KiB of frame.
 pub const DATA_ROOM: u16 = 2048 + HEADROOM;
 /// What a buffer takes beside its data: the mbuf's own two lines, and the pool's header and trailer.

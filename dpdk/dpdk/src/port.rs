@@ -7,6 +7,7 @@
 use crate::eal::is_pci;
 use crate::error::{self, Error};
 use crate::interface::{self, Interface};
+use crate::running::{NO_PORT, Running};
 use crate::{Eal, Mempool, RxQueue, TxQueue, interrupts, log};
 use dpdk_sys as sys;
 use std::cell::Cell;
@@ -86,46 +87,6 @@ pub struct Stats {
     pub tx_errors: u64,
     /// Packets dropped because no buffer was left.
     pub rx_no_buffer: u64,
-}
-
-/// The number of no port.
-const NO_PORT: u16 = u16::MAX;
-
-/// What the port and its queues share: it stops and closes with the last of them.
-pub(crate) struct Running {
-    pub(crate) id: u16,
-    pub(crate) name: String,
-    started: AtomicBool,
-    /// Keeps the pools alive, too, that the receive queues take from.
-    eal: Eal,
-}
-
-impl Running {
-    fn error(&self, action: &'static str, code: i32) -> Error {
-        Error::Port { port: self.name.clone(), action, reason: error::text(code), log: log::excerpt() }
-    }
-
-    /// Turns a status code into a result.
-    fn check(&self, action: &'static str, code: i32) -> Result<(), Error> {
-        if code < 0 { Err(self.error(action, code)) } else { Ok(()) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.id != NO_PORT {
-            let _away = interrupts::keep_away(&self.name);
-            // SAFETY: the port is valid from `Port::open` to here; its queues, which hold this, are gone. Errors of a device
-            // that is going away have nobody left to care.
-            unsafe {
-                if self.started.load(Ordering::Acquire) {
-                    sys::rte_eth_dev_stop(self.id);
-                }
-                sys::shim_device_remove(self.id);
-            }
-        }
-        self.eal.release(&self.name);
-    }
 }
 
 /// A port. Its settings and counters are used from one thread at a time.

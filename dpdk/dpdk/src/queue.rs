@@ -1,6 +1,6 @@
 //! The two ends of a port's queue pair, one user each.
 
-use crate::port::Running;
+use crate::running::Running;
 use crate::{Mbuf, interrupts};
 use dpdk_sys::{rte_mbuf, shim_mbuf};
 use machine::gate::Pass;

@@ -2,7 +2,8 @@
 //!
 //! The packet path forbids unsafe code. What it cannot do without stands here, each piece behind a safe interface:
 //! prefetching, the cycle counter and a clock over it, tables on huge pages, the ring between two threads, a gate that is
-//! nearly free to pass, and a thread's place on a core. Nothing here knows libdpdk, so that the pure core builds and tests without it.
+//! nearly free to pass, and a thread's place on a core. Nothing here knows libdpdk, so that the pure core builds and tests
+//! without it.
 
 #[cfg(feature = "count-allocations")]
 pub mod allocations;

@@ -170,7 +170,8 @@ pub fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cet
         let ack = if strict.contains(&index) { r#",{"group":"control","code":"ack"}"# } else { "" };
         let json = format!(
             r#"[{{"type":"hostpolicy","fqdn":"{fqdn}","direction":"outbound","policy":{{
-            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},{{"group":"control","code":"hard_ttl","cmp":"optional"}}],
+            "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},
+                {{"group":"control","code":"hard_ttl","cmp":"optional"}}],
             "offer":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
                 {{"group":"control","code":"hard_ttl","value":"120"}}],
             "available":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},

@@ -19,10 +19,9 @@
 //! inbound.request = ["control.ack", { code = "control.caep", value = "195.148.124.145" }]
 //! ```
 
-use super::SourceFile;
 use super::value::{BitsPerSecond, Pattern, Protocol, Seconds, Several};
 use crate::names::Name;
-use ces_settings::{FileError, line_at};
+use ces_settings::{FileError, SourceFile, line_at};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};

@@ -4,13 +4,12 @@
 //! policy may also name `remote` (a name or `*.` and a name) and `remote_cesid`, which is this project's addition: without
 //! them it holds for every remote name, as in the reference. The first policy of a file that fits decides.
 
-use super::SourceFile;
 use super::policy::{PolicySet, Rule};
 use super::value::Pattern;
 use crate::names::Name;
 use crate::settings::Settings;
 use ces_cetp::policy::Entry;
-use ces_settings::FileError;
+use ces_settings::{FileError, SourceFile};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Which policy holds for whom: chosen by local name, direction, remote name and peer. None chosen = deny.
 
-use super::Registry;
+use super::hosts::Registry;
 use super::value::Pattern;
 use crate::names::Name;
 use ces_cetp::Policy;

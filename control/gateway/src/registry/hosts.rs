@@ -1,0 +1,61 @@
+//! Who the hosts are: addresses, names, services.
+
+use crate::names::Name;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A host of the realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// Its own name: the source of what it asks for.
+    pub name: Name,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Other names under which it is reached.
+    pub services: Vec<Name>,
+}
+
+/// The hosts of the realm: addresses, names, services.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    hosts: Vec<HostEntry>,
+    by_name: FxHashMap<Arc<str>, u32>,
+    /// Names that have names below them: they exist, too (RFC 8020 §2).
+    above: FxHashSet<Arc<str>>,
+}
+
+impl Registry {
+    pub(super) fn new(hosts: Vec<HostEntry>) -> Self {
+        let mut by_name = FxHashMap::default();
+        let mut above = FxHashSet::default();
+        for (index, host) in hosts.iter().enumerate() {
+            for name in std::iter::once(&host.name).chain(&host.services) {
+                by_name.insert(name.shared(), index as u32);
+                let mut rest = name.as_str();
+                while let Some((_, parent)) = rest.split_once('.').filter(|(_, parent)| !parent.is_empty()) {
+                    if !above.insert(Arc::from(parent)) {
+                        break;
+                    }
+                    rest = parent;
+                }
+            }
+        }
+        Self { hosts, by_name, above }
+    }
+
+    /// All hosts, in the order of the files.
+    pub fn hosts(&self) -> &[HostEntry] {
+        &self.hosts
+    }
+
+    /// The host behind a name, its own or a service's.
+    pub fn host(&self, name: &str) -> Option<&HostEntry> {
+        self.by_name.get(name).map(|index| &self.hosts[*index as usize])
+    }
+
+    /// Whether a name has names of hosts below it.
+    pub fn is_above(&self, name: &str) -> bool {
+        self.above.contains(name)
+    }
+}

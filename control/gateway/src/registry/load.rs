@@ -1,0 +1,168 @@
+//! From all files together to the registry and its policies.
+
+use super::hosts::{HostEntry, Registry};
+use super::policy::PolicySet;
+use super::{compile, file, json};
+use crate::names::{Name, is_within};
+use crate::settings::Settings;
+use ces_cetp::engine::Direction;
+use ces_settings::{FileError, SourceFile};
+use rustc_hash::FxHashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Reads hosts and policies out of all files together: a host may name a policy of another file. All errors of all
+/// files are found before any is reported.
+pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<FileError>> {
+    let mut errors = Vec::new();
+    let mut hosts = Vec::new();
+    let mut named = Vec::new();
+    let mut policies = PolicySet::default();
+    for source in files {
+        let is_json =
+            std::path::Path::new(&source.path).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        if is_json {
+            json::read(source, settings, &mut policies, &mut errors);
+        } else {
+            match file::read(source) {
+                Ok(file) => {
+                    hosts.extend(file.host.into_iter().map(|host| (source, host)));
+                    named.extend(file.policy.into_iter().map(|policy| (source, policy)));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+
+    let mut by_policy_name: FxHashMap<String, (&SourceFile, usize)> = FxHashMap::default();
+    let mut bodies = Vec::new();
+    let mut spans = Vec::new();
+    for (source, policy) in named {
+        let name = policy.name.get_ref().clone();
+        if let Some((other, _)) = by_policy_name.get(&name) {
+            let place =
+                if other.path == source.path { String::new() } else { format!(" (also in {})", other.path) };
+            errors.push(file::error(
+                source,
+                policy.name.span(),
+                format!("policy {name:?} is defined twice{place}"),
+            ));
+            continue;
+        }
+        let before = errors.len();
+        file::check_policy(source, &policy, &mut errors);
+        let body = match compile::compile(&policy) {
+            Ok(body) => Some(body),
+            Err(message) => {
+                if errors.len() == before {
+                    errors.push(file::error(
+                        source,
+                        policy.name.span(),
+                        format!("policy {name:?}: {message}"),
+                    ));
+                }
+                None
+            }
+        };
+        by_policy_name.insert(name, (source, bodies.len()));
+        spans.push(policy.name.span());
+        bodies.push(body);
+    }
+
+    let mut used = vec![false; bodies.len()];
+    let mut seen_names: FxHashMap<Name, Name> = FxHashMap::default();
+    let mut seen_addresses: FxHashMap<Ipv4Addr, Name> = FxHashMap::default();
+    let mut entries = Vec::new();
+    for (source, host) in hosts {
+        let name = host.name.get_ref().clone();
+        let address = *host.address.get_ref();
+        let mut add = |span, message: String| errors.push(file::error(source, span, message));
+        check_name(&name, &name, settings, &mut seen_names, |m| add(host.name.span(), m));
+        if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
+            let networks: Vec<_> = settings.realm.networks.iter().map(ToString::to_string).collect();
+            let networks = networks.join(", ");
+            add(
+                host.address.span(),
+                format!("{name}: {address} lies in no network of the realm ({networks})"),
+            );
+        }
+        if let Some(other) = seen_addresses.insert(address, name.clone()) {
+            add(host.address.span(), format!("{name}: {address} is the address of {other} already"));
+        }
+        let own = host.policy.as_ref();
+        let mut services = Vec::new();
+        let mut attach = Vec::new();
+        attach.extend(own.map(|list| (name.clone(), list, true)));
+        for service in &host.services {
+            let entry = service.get_ref();
+            check_name(&entry.name, &name, settings, &mut seen_names, |m| add(service.span(), m));
+            services.push(entry.name.clone());
+            // A service without policies of its own is reached as its host is.
+            attach.extend(entry.policy.as_ref().or(own).map(|list| (entry.name.clone(), list, false)));
+        }
+        for (local, list, is_host) in attach {
+            for wanted in &list.get_ref().0 {
+                let Some((_, index)) = by_policy_name.get(wanted) else {
+                    let mut known: Vec<_> = by_policy_name.keys().map(String::as_str).collect();
+                    known.sort_unstable();
+                    let known =
+                        if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
+                    add(list.span(), format!("{local}: there is no policy {wanted:?} ({known})"));
+                    continue;
+                };
+                used[*index] = true;
+                let Some(body) = &bodies[*index] else { continue };
+                // Services do not ask: outbound rules are the host's own.
+                for rule in body.outbound.iter().filter(|_| is_host) {
+                    policies.add(&local, Direction::Outbound, Arc::clone(rule));
+                }
+                for rule in &body.inbound {
+                    policies.add(&local, Direction::Inbound, Arc::clone(rule));
+                }
+            }
+        }
+        entries.push(HostEntry { name, address, services });
+    }
+    if errors.is_empty() {
+        for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
+            policies.warn(file::error(
+                source,
+                spans[*index].clone(),
+                format!("no host uses policy {name:?}"),
+            ));
+        }
+        let registry = Registry::new(entries);
+        policies.warn_about_strangers(&registry);
+        Ok((registry, policies))
+    } else {
+        Err(errors)
+    }
+}
+
+fn check_name(
+    name: &Name,
+    host: &Name,
+    settings: &Settings,
+    seen: &mut FxHashMap<Name, Name>,
+    mut add: impl FnMut(String),
+) {
+    let zones = &settings.realm.zones;
+    match zones.iter().find(|zone| is_within(name.as_str(), zone.as_str())) {
+        None => {
+            let zones: Vec<_> = zones.iter().map(Name::as_str).collect();
+            add(format!("{name} lies in no zone of the realm ({})", zones.join(", ")));
+        }
+        Some(zone) if zone == name => add(format!("{name} is the zone itself; a host needs a name below it")),
+        Some(_) => {}
+    }
+    if *name == settings.dns.name_server {
+        add(format!("{name} is the name of the gateway's own name server"));
+    }
+    if let Some(other) = seen.insert(name.clone(), host.clone()) {
+        add(if other == *host {
+            format!("{name} is listed twice")
+        } else {
+            format!("{name} belongs to {other} already")
+        });
+    }
+}
