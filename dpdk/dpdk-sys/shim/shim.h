@@ -61,7 +61,8 @@ size_t shim_log_take(char *to, size_t room);
 uint64_t shim_log_lost(void);
 
 /* Has DPDK's interrupt thread call `begin` each time before it sees to what has happened, and `end` when it is done; `end`,
- * too, when it does so for the first time. Once, after shim_eal_init. Negative if that cannot be. */
+ * too, when it does so for the first time. Once, after shim_eal_init and before the first net_memif. Negative if that cannot
+ * be: -ENOSYS if the EAL or that driver is no library of its own in which the calls to redirect were found. */
 int shim_interrupts(void (*begin)(void), void (*end)(void));
 
 int shim_errno(void);

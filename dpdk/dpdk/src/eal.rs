@@ -144,9 +144,7 @@ impl Eal {
         if unsafe { dpdk_sys::shim_eal_init(count, pointers.as_mut_ptr()) } < 0 {
             return Err(Error::Start { reason: error::last(), log: log::excerpt() });
         }
-        let eal = Self { inner: Arc::new(Inner::default()) };
-        interrupts::watch()?;
-        Ok(eal)
+        Ok(Self { inner: Arc::new(Inner::default()) })
     }
 
     /// Keeps a pool in the books until the cleanup.

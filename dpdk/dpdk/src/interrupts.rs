@@ -10,7 +10,7 @@
 //! So bursts and the interrupt thread take turns. Each queue of such a port passes a [`Gate`] for every burst, and while the
 //! interrupt thread sees to anything the gate is closed: a burst finds nothing to receive and no room to send then, as
 //! without a peer. Opening, starting and closing such a port, which does the same things in other threads, closes it as well.
-//! Ports of other drivers have nothing to do with it.
+//! Ports of other drivers have nothing to do with it: the interrupt thread is watched from the first such port on.
 //!
 //! What else of that driver a leaving peer would end the process by is in the shim, `sendmsg`, and in [`stop`].
 //!
@@ -19,7 +19,7 @@
 use crate::error::{self, Error};
 use machine::gate::{Barrier, Closed, Gate, Pass};
 use std::cell::RefCell;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Drivers with such ports.
@@ -30,6 +30,8 @@ const FIRST_TURN: Duration = Duration::from_secs(10);
 
 static GATE: LazyLock<Arc<Gate>> = LazyLock::new(|| Gate::new(Barrier::cheapest()));
 
+/// What came of watching the interrupt thread, once a port has asked for it.
+static WATCHED: OnceLock<Result<(), String>> = OnceLock::new();
 /// Whether the interrupt thread has told of itself.
 static SEEN: Mutex<bool> = Mutex::new(false);
 static IS_SEEN: Condvar = Condvar::new();
@@ -51,25 +53,34 @@ extern "C" fn end() {
     }
 }
 
-/// Has the interrupt thread close the gate whenever it sees to something. Once, when the EAL has started.
-pub(crate) fn watch() -> Result<(), Error> {
+/// Has the interrupt thread close the gate from now on whenever it sees to something, if this device needs that.
+pub(crate) fn watch_for(device: &str) -> Result<(), Error> {
+    if concerns(device) { WATCHED.get_or_init(watch).clone().map_err(Error::Interrupts) } else { Ok(()) }
+}
+
+fn watch() -> Result<(), String> {
     LazyLock::force(&GATE);
-    // SAFETY: the EAL runs; both functions are there for ever and are called from one thread.
+    // SAFETY: the EAL runs, as whoever opens a port holds it; both functions are there for ever and are called from one thread.
     let code = unsafe { dpdk_sys::shim_interrupts(Some(begin), Some(end)) };
     if code < 0 {
-        return Err(Error::Interrupts(error::text(code)));
+        return Err(error::text(code));
     }
     let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let wait = IS_SEEN.wait_timeout_while(seen, FIRST_TURN, |seen| !*seen);
     let (seen, _) = wait.unwrap_or_else(PoisonError::into_inner);
-    let late = || format!("it has not called this program's epoll_wait within {} s", FIRST_TURN.as_secs());
-    if *seen { Ok(()) } else { Err(Error::Interrupts(late())) }
+    if *seen {
+        Ok(())
+    } else {
+        Err(format!("it has not waited for anything within {} s", FIRST_TURN.as_secs()))
+    }
 }
 
 /// Keeps the interrupt thread from anything for good: the cleanup of the EAL unmaps the memory that it uses, and does not end
 /// it (DPDK 22.11).
 pub(crate) fn stop() {
-    std::mem::forget(GATE.close());
+    if WATCHED.get().is_some() {
+        std::mem::forget(GATE.close());
+    }
 }
 
 /// Whether the gate is for this device. A virtual device's name begins with its driver's.

@@ -111,6 +111,7 @@ impl Port {
         let name = device.split(',').next().unwrap_or_default();
         let name = if is_pci(device) { pci_name(name) } else { name.to_owned() };
         // From here on a failure gives the name back, by dropping `running`.
+        interrupts::watch_for(&name)?;
         if !eal.claim(&name) {
             return Err(Error::InUse(name));
         }
