@@ -1,7 +1,7 @@
 //! The gateway's core as the transports see it: what comes from peers and resolvers goes to it with the time.
 
-use crate::peering::Upper;
-use crate::upstream::Answers;
+use crate::sources::peering::Upper;
+use crate::sources::upstream::Answers;
 use ces_cetp::engine::{ConnId, PeerIdentity};
 use ces_dns::resolver::SocketKey;
 use ces_gateway::Gateway;

@@ -10,16 +10,16 @@ pub struct Key {
     generation: u32,
 }
 
-/// Bits of a generation in a packed key; with 32 for the index, four are left for the user.
-const GENERATION_BITS: u32 = 28;
+/// Bits of a generation in a packed key; with 32 for the index, nine are left for the user.
+const GENERATION_BITS: u32 = 23;
 
 impl Key {
-    /// The key in 60 bits.
+    /// The key in 55 bits.
     pub const fn pack(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
 
-    /// A key from its low 60 bits.
+    /// A key from its low 55 bits.
     pub const fn unpack(bits: u64) -> Self {
         Self { index: bits as u32, generation: (bits >> 32) as u32 & ((1 << GENERATION_BITS) - 1) }
     }
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&'b'));
         assert_eq!(Key::unpack(second.pack()), second);
-        assert!(second.pack() < 1 << 60);
+        assert!(second.pack() < 1 << 55);
     }
 
     proptest! {

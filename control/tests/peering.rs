@@ -1,10 +1,9 @@
 //! The transport of CETP over the loopback: what comes through, and how it defends itself.
 
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
-use ces_control::peering::{Peering, PeeringLimits, Upper, listen};
-use ces_control::slots::Key;
+use ces_control::source::{Socket, Sockets, Source};
+use ces_control::sources::peering::{Peering, PeeringLimits, Upper, listen};
 use ces_control::tls::Credentials;
-use ces_control::tokens::Owner;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -61,8 +60,8 @@ impl Side {
         let poll = mio::Poll::new().unwrap();
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let registry = poll.registry().try_clone().unwrap();
-        let peering = Peering::open(vec![(listener, proto)], credentials, LIMITS, registry).unwrap();
+        let sockets = Sockets::new(&poll, 1).unwrap();
+        let peering = Peering::open(vec![(listener, proto)], credentials, LIMITS, sockets).unwrap();
         Self { peering, engine: Engine::default(), poll, address, now: 0 }
     }
 
@@ -82,15 +81,11 @@ impl Side {
         let mut events = mio::Events::with_capacity(64);
         self.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
         for event in &events {
-            match Owner::of(event.token()) {
-                Some((Owner::CetpListener, number)) => {
-                    self.peering.handle_listener(number as usize, &mut self.engine, self.now);
-                }
-                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut self.engine),
-                other => panic!("{other:?}"),
-            }
+            let (source, socket) = Socket::of(event.token());
+            assert_eq!(source, 1);
+            self.peering.handle(socket, &mut self.engine, self.now);
         }
-        self.peering.handle_unread(&mut self.engine);
+        self.peering.handle_unread(&mut self.engine, self.now);
         self.peering.handle_timeout(&mut self.engine, self.now);
         self.peering.flush(&mut self.engine);
     }

@@ -223,6 +223,7 @@ fn it_starts_shows_itself_and_stops_without_a_trace() {
             "tunnels",
             "neighbours",
             "pools",
+            "control",
         ] {
             let words = place.ctl(&["show", topic]);
             assert!(words.status.success() && !words.stdout.is_empty(), "{topic}: {}", text(&words));

@@ -1,11 +1,11 @@
 //! DNS over TCP towards clients, and both transports towards resolvers, over the loopback.
 
 use ces_control::config::DnsTcp as Limits;
-use ces_control::dns_tcp::{DnsTcp, Question};
-use ces_control::peering::listen;
-use ces_control::slots::Key;
-use ces_control::tokens::Owner;
-use ces_control::upstream::{Answers, SOCKETS, Upstream};
+use ces_control::source::{Socket, Sockets, Source};
+use ces_control::sources::dns_tcp::{Asker, DnsTcp, Question};
+use ces_control::sources::peering::listen;
+use ces_control::sources::upstream::{Answers, SOCKETS, Upstream};
+use ces_dataplane::settings::Side;
 use ces_dns::resolver::{SocketKey, Transmit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,11 +17,28 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
+/// What the clients asked, and whose questions are not to be answered any more.
+#[derive(Debug, Default)]
+struct Asked {
+    all: Vec<Question>,
+    gone: Vec<u64>,
+}
+
+impl Asker for Asked {
+    fn asked(&mut self, question: Question, _: u64) {
+        self.all.push(question);
+    }
+
+    fn gone(&mut self, number: u64) {
+        self.gone.push(number);
+    }
+}
+
 struct Server {
     dns: DnsTcp,
     poll: mio::Poll,
     address: SocketAddr,
-    asked: Vec<Question>,
+    asked: Asked,
     now: u64,
 }
 
@@ -30,22 +47,19 @@ impl Server {
         let poll = mio::Poll::new().unwrap();
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let dns = DnsTcp::open(vec![listener], limits, poll.registry().try_clone().unwrap()).unwrap();
-        Self { dns, poll, address, asked: Vec::new(), now: 0 }
+        let sockets = Sockets::new(&poll, 1).unwrap();
+        let dns = DnsTcp::open(vec![(listener, Side::Inside)], limits, sockets).unwrap();
+        Self { dns, poll, address, asked: Asked::default(), now: 0 }
     }
 
     fn turn(&mut self) {
         let mut events = mio::Events::with_capacity(64);
         self.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
         for event in &events {
-            match Owner::of(event.token()) {
-                Some((Owner::DnsListener, number)) => self.dns.handle_listener(number as usize, self.now),
-                Some((Owner::Dns, bits)) => self.dns.handle(Key::unpack(bits), &mut self.asked, self.now),
-                other => panic!("{other:?}"),
-            }
+            self.dns.handle(Socket::of(event.token()).1, &mut self.asked, self.now);
         }
         self.dns.handle_unread(&mut self.asked, self.now);
-        self.dns.handle_timeout(self.now);
+        self.dns.handle_timeout(&mut self.asked, self.now);
     }
 
     fn until(&mut self, holds: impl Fn(&Self) -> bool) {
@@ -57,7 +71,7 @@ impl Server {
     }
 
     fn messages(&self) -> Vec<&[u8]> {
-        self.asked.iter().map(|question| &question.message[..]).collect()
+        self.asked.all.iter().map(|question| &question.message[..]).collect()
     }
 }
 
@@ -70,13 +84,13 @@ fn questions_are_pipelined_and_answered_in_any_order() {
     client.write_all(&all[..4]).unwrap();
     server.until(|server| server.dns.len() == 1);
     client.write_all(&all[4..]).unwrap();
-    server.until(|server| server.asked.len() == 2);
+    server.until(|server| server.asked.all.len() == 2);
     server.turn();
     assert_eq!(server.messages(), [b"one", b"two"], "the third waits for room in the pipeline");
-    let (key, second) = (server.asked[1].client, server.asked[1].number);
+    let (key, second) = (server.asked.all[1].client, server.asked.all[1].number);
     server.dns.answer(key, second, Some(b"answer two"), 0);
-    server.until(|server| server.asked.len() == 3);
-    let (first, third) = (server.asked[0].number, server.asked[2].number);
+    server.until(|server| server.asked.all.len() == 3);
+    let (first, third) = (server.asked.all[0].number, server.asked.all[2].number);
     server.dns.answer(key, first, None, 0);
     server.dns.answer(key, third, Some(b"answer three"), 0);
     let expected = [framed(b"answer two"), framed(b"answer three")].concat();
@@ -91,10 +105,10 @@ fn a_client_that_has_asked_its_last_still_gets_its_answer() {
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(&framed(b"last")).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
-    server.until(|server| server.asked.len() == 1);
+    server.until(|server| server.asked.all.len() == 1);
     server.turn();
     assert_eq!(server.dns.len(), 1, "it waits");
-    let (key, number) = (server.asked[0].client, server.asked[0].number);
+    let (key, number) = (server.asked.all[0].client, server.asked.all[0].number);
     server.dns.answer(key, number, Some(b"bye"), 0);
     server.until(|server| server.dns.is_empty());
     let mut got = Vec::new();
@@ -107,14 +121,15 @@ fn who_goes_away_leaves_its_questions_to_be_given_up() {
     let mut server = Server::new(Limits::default());
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(&[framed(b"one"), framed(b"two")].concat()).unwrap();
-    server.until(|server| server.asked.len() == 2);
+    server.until(|server| server.asked.all.len() == 2);
     // Reset rather than closed: unread bytes are left.
-    server.dns.answer(server.asked[0].client, server.asked[0].number, Some(b"unread"), 0);
+    server.dns.answer(server.asked.all[0].client, server.asked.all[0].number, Some(b"unread"), 0);
     std::thread::sleep(Duration::from_millis(5));
     drop(client);
     server.until(|server| server.dns.is_empty());
-    assert_eq!(server.dns.take_abandoned(), vec![server.asked[1].number]);
-    server.dns.answer(server.asked[1].client, server.asked[1].number, Some(b"too late"), 0);
+    server.turn();
+    assert_eq!(server.asked.gone, [server.asked.all[1].number]);
+    server.dns.answer(server.asked.all[1].client, server.asked.all[1].number, Some(b"too late"), 0);
 }
 
 #[test]
@@ -130,12 +145,12 @@ fn idle_clients_are_closed_waiting_ones_are_not_and_a_crowd_is_refused() {
     one.write_all(&framed(b"slow")).unwrap();
     // A byte now and then is no question.
     two.write_all(&[0]).unwrap();
-    server.until(|server| server.asked.len() == 1);
+    server.until(|server| server.asked.all.len() == 1);
     server.now = 10_000_000_000;
     server.until(|server| server.dns.len() == 1);
     assert_eq!(two.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(server.dns.counters.idle, 1);
-    server.dns.answer(server.asked[0].client, server.asked[0].number, Some(b"done"), server.now);
+    server.dns.answer(server.asked.all[0].client, server.asked.all[0].number, Some(b"done"), server.now);
     let mut got = [0; 6];
     one.read_exact(&mut got).unwrap();
     assert_eq!(got, *b"\0\x04done");
@@ -166,7 +181,7 @@ struct Asking {
 impl Asking {
     fn new() -> Self {
         let poll = mio::Poll::new().unwrap();
-        let upstream = Upstream::open(poll.registry().try_clone().unwrap()).unwrap();
+        let upstream = Upstream::open(Sockets::new(&poll, 1).unwrap()).unwrap();
         Self { upstream, poll, heard: Heard::default() }
     }
 
@@ -182,17 +197,9 @@ impl Asking {
             let mut events = mio::Events::with_capacity(64);
             self.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
             for event in &events {
-                match Owner::of(event.token()) {
-                    Some((Owner::Upstream, number)) => {
-                        self.upstream.handle_udp(number as usize, &mut self.heard);
-                    }
-                    Some((Owner::UpstreamTcp, bits)) => {
-                        self.upstream.handle_tcp(Key::unpack(bits), &mut self.heard);
-                    }
-                    other => panic!("{other:?}"),
-                }
+                self.upstream.handle(Socket::of(event.token()).1, &mut self.heard, 0);
             }
-            self.upstream.handle_unread(&mut self.heard);
+            self.upstream.handle_unread(&mut self.heard, 0);
         }
     }
 }

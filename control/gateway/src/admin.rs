@@ -4,12 +4,12 @@ use crate::Nanos;
 use crate::asking::{Failed, Pending};
 use crate::counters::Counters;
 use crate::gateway::Gateway;
-use crate::hosts::HostId;
+use crate::hosts::{Host, HostId};
 use crate::log::{Entry, Level};
 use crate::output::{AdminToken, Output};
 use crate::session::{Phase, Reach, Session};
 use crate::snapshot::{
-    BindingSnapshot, DnsSnapshot, HostSnapshot, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
+    BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
 use ces_cetp::engine::{BlockSnapshot, Filter, FilterSnapshot, PeerSnapshot};
 use ces_dataplane::msg::{BindingStats, Command, TunnelId};
@@ -17,6 +17,9 @@ use ces_dataplane::tag::Handle;
 use ces_dns::outcome::QueryOutcome;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Slots that one page of bindings looks at, whatever it finds: some microseconds.
+const SLOTS_A_PAGE: usize = 4096;
 
 impl Gateway {
     /// What was counted.
@@ -36,31 +39,52 @@ impl Gateway {
 
     /// All hosts, by name.
     pub fn hosts(&self, now: Nanos) -> Vec<HostSnapshot> {
-        let mut hosts: Vec<_> = self
-            .core
-            .hosts
-            .iter()
-            .map(|(_, host)| HostSnapshot {
-                name: Arc::clone(&host.name),
-                address: host.address,
-                services: host.services.clone(),
-                bindings: host.proxies.in_use(),
-                bindings_max: self.core.settings.realm.host_bindings,
-                blocked_s: host
-                    .blocked_until
-                    .filter(|until| *until > now)
-                    .map(|until| (until - now).div_ceil(crate::SECOND)),
-                worker: host.worker,
-            })
-            .collect();
+        let mut hosts = self.hosts_page(0, usize::MAX, now).rows;
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         hosts
     }
 
+    /// Hosts, in no order: at most so many, from where the page before ended; the first begins at 0.
+    pub fn hosts_page(&self, from: u64, most: usize, now: Nanos) -> Page<HostSnapshot> {
+        let describe = |host: &Host| HostSnapshot {
+            name: Arc::clone(&host.name),
+            address: host.address,
+            services: host.services.clone(),
+            bindings: host.proxies.in_use(),
+            bindings_max: self.core.settings.realm.host_bindings,
+            blocked_s: host
+                .blocked_until
+                .filter(|until| *until > now)
+                .map(|until| (until - now).div_ceil(crate::SECOND)),
+            worker: host.worker,
+        };
+        let (hosts, next) = self.core.hosts.page(from, most);
+        Page { rows: hosts.into_iter().map(describe).collect(), next }
+    }
+
     /// All bindings, without counters: those are read one by one with [`Gateway::read_binding`].
     pub fn bindings(&self, now: Nanos) -> Vec<BindingSnapshot> {
+        let (mut rows, mut from) = (Vec::new(), Some(0));
+        while let Some(start) = from {
+            let page = self.bindings_page(start, usize::MAX, now);
+            rows.extend(page.rows);
+            from = page.next;
+        }
+        rows
+    }
+
+    /// Bindings as [`Gateway::bindings`] has them: at most so many, from where the page before ended; the first begins at 0.
+    pub fn bindings_page(&self, from: u64, most: usize, now: Nanos) -> Page<BindingSnapshot> {
         let known = |session: &&Session| matches!(session.phase, Phase::Up | Phase::Dormant);
-        self.core.slots.iter().filter(known).map(|session| self.describe(session, None, now)).collect()
+        let (sessions, next) = self.core.slots.page(from, most, SLOTS_A_PAGE);
+        let rows = sessions.into_iter().filter(known).map(|session| self.describe(session, None, now));
+        Page { rows: rows.collect(), next }
+    }
+
+    /// The binding with that tag of ours, without counters.
+    pub fn binding(&self, tag: u32, now: Nanos) -> Option<BindingSnapshot> {
+        let session = self.core.slots.get(self.core.slots.handle(tag))?;
+        Some(self.describe(session, None, now))
     }
 
     /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].

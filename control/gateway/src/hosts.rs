@@ -185,6 +185,14 @@ impl Hosts {
         self.by_name.get(name).copied()
     }
 
+    /// The hosts from this place on, as many as that, and where the rest begins.
+    pub(crate) fn page(&self, from: u64, most: usize) -> (Vec<&Host>, Option<u64>) {
+        let from = (from as usize).min(self.slots.len());
+        let end = from.saturating_add(most).min(self.slots.len());
+        let next = (end < self.slots.len()).then_some(end as u64);
+        (self.slots[from..end].iter().filter_map(Option::as_ref).collect(), next)
+    }
+
     /// All hosts that are registered.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Host)> {
         let ids = (0u32..).map(HostId).zip(&self.slots);

@@ -6,6 +6,15 @@ use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+/// A part of a list that is too long for one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Its rows.
+    pub rows: Vec<T>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u64>,
+}
+
 /// A host of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostSnapshot {

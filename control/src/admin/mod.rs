@@ -1,7 +1,6 @@
-//! The administrator's socket: `cesctl` on one end, `cesd` on the other, one JSON object per line in both directions.
+//! What `cesctl` asks and `cesd` answers, one JSON object per line in both directions; and how a person reads it.
 
 pub mod protocol;
 pub mod render;
-pub mod server;
 pub mod table;
 pub mod view;

@@ -1,7 +1,7 @@
 //! What `cesctl` asks and `cesd` answers.
 //!
 //! A request is one line. Its answer is one line, [`Response::Ok`] or [`Response::Error`]; a trace sends lines of
-//! [`Response::Item`] before.
+//! [`Response::Item`] before, and a long list comes in pages of the same kind, which [`Pages`] puts together.
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,6 +35,8 @@ pub enum Topic {
     Neighbours,
     /// How full the pools are
     Pools,
+    /// The control thread: its longest pieces of work, by cause
+    Control,
 }
 
 /// What can be asked.
@@ -108,6 +110,35 @@ pub enum Request {
     Flush,
 }
 
+impl Request {
+    /// What it is, for whoever counts who takes the control thread's time.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Show { topic } => match topic {
+                Topic::Ports => "show ports",
+                Topic::Workers => "show workers",
+                Topic::Bindings => "show bindings",
+                Topic::Peers => "show peers",
+                Topic::Hosts => "show hosts",
+                Topic::Dns => "show dns",
+                Topic::Drops => "show drops",
+                Topic::Tunnels => "show tunnels",
+                Topic::Neighbours => "show neighbours",
+                Topic::Pools => "show pools",
+                Topic::Control => "show control",
+            },
+            Self::Trace { .. } => "trace",
+            Self::Reload => "reload",
+            Self::TerminateSession { .. } | Self::TerminateSessions { .. } | Self::TerminatePeer { .. } => {
+                "terminate"
+            }
+            Self::BlockHost { .. } | Self::BlockAddress { .. } => "block",
+            Self::UnblockHost { .. } | Self::UnblockAddress { .. } => "unblock",
+            Self::Flush => "flush",
+        }
+    }
+}
+
 /// What comes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,6 +157,43 @@ impl Response {
         let mut line = serde_json::to_vec(self).unwrap_or_else(|_| br#"{"error":"no JSON"}"#.to_vec());
         line.push(b'\n');
         line
+    }
+}
+
+/// Pages of a list, put together: rows behind rows, or under the same heading.
+#[derive(Default)]
+pub struct Pages(serde_json::Value);
+
+impl Pages {
+    /// One more.
+    pub fn add(&mut self, page: serde_json::Value) {
+        fn join(all: &mut serde_json::Value, page: serde_json::Value) {
+            use serde_json::Value;
+            match (all, page) {
+                (Value::Array(rows), Value::Array(more)) => rows.extend(more),
+                (Value::Object(headings), Value::Object(more)) => {
+                    for (heading, rows) in more {
+                        join(headings.entry(heading).or_insert(Value::Null), rows);
+                    }
+                }
+                (all, page) => *all = page,
+            }
+        }
+        join(&mut self.0, page);
+    }
+
+    /// The whole list; where no page came, what the end of the answer says.
+    pub fn whole(mut self, end: serde_json::Value) -> serde_json::Value {
+        if self.0.is_null() {
+            return end;
+        }
+        // Hosts come as they lie in the gateway; a person looks for a name.
+        if let Some(rows) =
+            self.0.as_array_mut().filter(|rows| rows.iter().all(|row| row["services"].is_array()))
+        {
+            rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        }
+        self.0
     }
 }
 
@@ -159,5 +227,28 @@ mod tests {
         let error =
             serde_json::from_str::<Request>(r#"{"do":"show","topic":"moods"}"#).unwrap_err().to_string();
         assert!(error.contains("expected one of"), "{error}");
+    }
+
+    #[test]
+    fn pages_are_put_together() {
+        let mut pages = Pages::default();
+        pages.add(serde_json::json!([{ "name": "b", "services": [] }]));
+        pages.add(serde_json::json!([{ "name": "a", "services": [] }]));
+        let names: Vec<_> =
+            pages.whole(serde_json::Value::Null)[0]["name"].as_str().map(str::to_owned).into_iter().collect();
+        assert_eq!(names, ["a"]);
+        let mut pages = Pages::default();
+        for page in [
+            serde_json::json!({ "neighbours": [1] }),
+            serde_json::json!({ "neighbours": [2] }),
+            serde_json::json!({ "routes": [] }),
+        ] {
+            pages.add(page);
+        }
+        assert_eq!(
+            pages.whole(serde_json::Value::Null),
+            serde_json::json!({ "neighbours": [1, 2], "routes": [] })
+        );
+        assert_eq!(Pages::default().whole(serde_json::json!("done")), serde_json::json!("done"));
     }
 }

@@ -40,6 +40,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Tunnels => tunnels(answer),
         Topic::Neighbours => neighbours(answer),
         Topic::Pools => pools(answer),
+        Topic::Control => control(answer),
     }
 }
 
@@ -374,6 +375,19 @@ fn pools(answer: &Value) -> String {
     );
     row("waiting queries".to_owned(), number(answer, "waiting"), number(answer, "waiting_max"));
     table.text()
+}
+
+fn control(answer: &Value) -> String {
+    let mut table = Table::new(&["WORK", "PIECES", "LONGEST", "BEYOND 5 MS"]);
+    for pieces in list(answer) {
+        table.row(vec![
+            text(pieces, "by"),
+            count(number(pieces, "count")),
+            format!("{:.3} ms", number(pieces, "longest_ns") as f64 / 1e6),
+            count(number(pieces, "long")),
+        ]);
+    }
+    or_none(&table, "nothing was done yet")
 }
 
 /// One traced packet.

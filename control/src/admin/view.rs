@@ -1,6 +1,6 @@
 //! What `cesctl show` gets, where the gateway's core has no snapshot of its own.
 
-use crate::tap::TapCounters;
+use crate::sources::tap::TapCounters;
 use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
 use ces_dataplane::settings::Side;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! The command line of cesd: looks, traces, and the few things that an operator does by hand.
 #![forbid(unsafe_code)]
 
-use ces_control::admin::protocol::{Request, Response, TRACE_MAX, Topic};
+use ces_control::admin::protocol::{Pages, Request, Response, TRACE_MAX, Topic};
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
 use ces_control::trace::protocol_number;
@@ -209,6 +209,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     line.push(b'\n');
     socket.write_all(&line)?;
     let mut lines = BufReader::new(socket).lines();
+    let mut pages = Pages::default();
     loop {
         let line = lines
             .next()
@@ -218,8 +219,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let response: Response = serde_json::from_str(&line)
             .map_err(|error| Failure::Said(format!("{path}: not an answer: {error}")))?;
         match response {
+            Response::Item(page) if matches!(arguments.command, Command::Show { .. }) => pages.add(page),
             Response::Item(item) => print(arguments, &item, true)?,
-            Response::Ok(answer) => return Ok(print(arguments, &answer, false)?),
+            Response::Ok(end) => return Ok(print(arguments, &pages.whole(end), false)?),
             Response::Error(text) => return Err(Failure::Said(text)),
         }
     }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let limiter = log::start(loaded.config.log.level, loaded.config.log.format);
-    let daemon = match daemon::Daemon::start(&arguments.config, loaded, credentials, limiter) {
+    let daemon = match daemon::start(&arguments.config, loaded, credentials, limiter) {
         Ok(daemon) => daemon,
         Err(error) => {
             tracing::error!("cannot start: {error}");

@@ -1,7 +1,7 @@
 //! What must hold between values of the configuration.
 
-use super::{Config, Port};
-use crate::tap::NAME_BYTES;
+use super::{Config, PortSection};
+use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::SLOT_BYTES;
@@ -43,7 +43,7 @@ fn ports(config: &Config, found: &mut Problems) {
     for (i, port) in config.port.iter().enumerate() {
         one_port(&format!("port[{i}]"), port, found);
     }
-    let keyed = |field: &str, value: fn(&Port) -> String| -> Vec<(String, String)> {
+    let keyed = |field: &str, value: fn(&PortSection) -> String| -> Vec<(String, String)> {
         config.port.iter().enumerate().map(|(i, port)| (format!("port[{i}].{field}"), value(port))).collect()
     };
     found.distinct(&keyed("name", |port| format!("the name \"{}\"", port.name)));
@@ -72,7 +72,7 @@ fn ports(config: &Config, found: &mut Problems) {
     }
 }
 
-fn one_port(key: &str, port: &Port, found: &mut Problems) {
+fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
     let name_fits = |name: &str| {
         !name.is_empty()
             && name.len() <= NAME_BYTES

@@ -21,7 +21,7 @@ pub use check::{MTU_MAX, MTU_MIN};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The ports, in the order of their numbers.
-    pub port: Vec<Port>,
+    pub port: Vec<PortSection>,
     /// The workers.
     pub worker: Worker,
     /// The control thread.
@@ -67,7 +67,7 @@ pub struct Config {
 /// A port: one interface that DPDK drives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Port {
+pub struct PortSection {
     /// Its name in output and metrics.
     pub name: String,
     /// A PCI address, or a virtual device with its arguments, such as `net_af_packet0,iface=veth0`.
@@ -99,7 +99,7 @@ pub struct Port {
     pub tx_descriptors: u16,
 }
 
-impl Port {
+impl PortSection {
     /// The name of its shadow TAP.
     pub fn tap_name(&self) -> String {
         self.tap.clone().unwrap_or_else(|| format!("ces-{}", self.name))

@@ -1,8 +1,9 @@
 //! The metrics of the running gateway: a snapshot of everything, as families.
 
-use super::Daemon;
+use super::house::House;
+use super::views::{ring_overflows, totals};
 use crate::datagram::Malformed;
-use crate::metrics::families::Families;
+use crate::families::{Families, Page};
 use ces_cetp::engine::{BlockReason, Outcomes};
 use ces_dataplane::msg::PuntClass;
 use ces_dataplane::reason::DropReason;
@@ -12,339 +13,334 @@ use ces_gateway::counters::{NegotiationOutcome, TIME_BOUNDS_US};
 /// Upper bounds of the burst histogram's buckets, in packets: those of `Counters::bursts`.
 const BURST_BOUNDS: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
 
-impl Daemon {
+/// The page that scrapers read.
+pub(super) struct Scrape(Page);
+
+impl Scrape {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        Page::new().map(Self)
+    }
+
     /// The page.
-    pub(super) fn scrape(&mut self, now: u64) -> Vec<u8> {
+    pub(super) fn page(&self, house: &House, now: u64) -> Vec<u8> {
         let mut families = Families::default();
-        self.packet_metrics(&mut families);
-        self.worker_metrics(&mut families);
-        self.pool_metrics(&mut families);
-        self.name_metrics(&mut families, now);
-        self.cetp_metrics(&mut families, now);
-        self.own_metrics(&mut families, now);
-        self.page.text(families).unwrap_or_else(|error| {
+        packets(house, &mut families);
+        workers(house, &mut families);
+        pools(house, &mut families);
+        names(house, &mut families, now);
+        cetp(house, &mut families, now);
+        own(house, &mut families, now);
+        self.0.text(families).unwrap_or_else(|error| {
             tracing::error!(kind = "metrics", "metrics page: {error}");
             Vec::new()
         })
     }
+}
 
-    fn packet_metrics(&self, families: &mut Families) {
-        let totals = self.totals();
-        let ports = || self.config.port.iter().map(|port| port.name.as_str()).enumerate();
-        let mut packets =
-            families.counters("ces_packets_total", "Packets that workers received and sent, by port.");
-        for (number, port) in ports() {
-            packets.count(&[("port", port), ("direction", "rx")], totals.rx_packets[number]);
-            packets.count(&[("port", port), ("direction", "tx")], totals.tx_packets[number]);
-        }
-        let mut bytes =
-            families.counters("ces_bytes_total", "Bytes of frames that workers received and sent, by port.");
-        for (number, port) in ports() {
-            bytes.count(&[("port", port), ("direction", "rx")], totals.rx_bytes[number]);
-            bytes.count(&[("port", port), ("direction", "tx")], totals.tx_bytes[number]);
-        }
-        let mut drops =
-            families.counters("ces_drops_total", "Packets dropped; each under exactly one reason.");
-        for reason in DropReason::ALL {
-            drops.count(&[("reason", reason.label())], totals.drops[*reason as usize]);
-        }
-        let mut punts =
-            families.counters("ces_punts_total", "Packets given to the control thread, by class.");
-        for class in PuntClass::ALL {
-            punts.count(&[("class", class.label())], totals.punts[class as usize]);
-        }
-        let mut lost = families.counters(
-            "ces_device_drops_total",
-            "Packets that a device lost before a worker saw them, or on sending.",
-        );
-        for (number, port) in ports() {
-            let Ok(stats) = self.ports[number].stats() else { continue };
-            for (reason, count) in [
-                ("rx_missed", stats.rx_missed),
-                ("rx_errors", stats.rx_errors),
-                ("tx_errors", stats.tx_errors),
-                ("rx_no_buffer", stats.rx_no_buffer),
-            ] {
-                lost.count(&[("port", port), ("reason", reason)], count);
-            }
-        }
-        let mut link = families.gauges("ces_port_up", "Whether the port has a link.");
-        for (number, port) in ports() {
-            if let Ok(state) = self.ports[number].link() {
-                link.level(&[("port", port)], f64::from(u8::from(state.up)));
-            }
-        }
-        let mut tap =
-            families.counters("ces_tap_frames_total", "Frames to and from the kernel on the shadow TAPs.");
-        for (number, port) in ports() {
-            let counters = self.taps[number].counters;
-            for (what, count) in [
-                ("to_kernel", counters.to_kernel),
-                ("from_kernel", counters.from_kernel),
-                ("refused", counters.refused),
-                ("wrong_vlan", counters.wrong_vlan),
-            ] {
-                tap.count(&[("port", port), ("event", what)], count);
-            }
-        }
-        for (name, help, value) in [
-            ("ces_icmp_errors_made_total", "ICMP errors made by the workers.", totals.icmp_generated),
-            (
-                "ces_icmp_errors_suppressed_total",
-                "ICMP errors not made because of their rate.",
-                totals.icmp_suppressed,
-            ),
-            (
-                "ces_icmp_errors_absorbed_total",
-                "ICMP errors about tunnels that were taken in.",
-                totals.absorbed,
-            ),
-            (
-                "ces_fragments_made_total",
-                "Fragments made, beyond the first of each packet.",
-                totals.fragments_made,
-            ),
-            ("ces_bindings_inserted_total", "Bindings inserted.", totals.bindings_inserted),
-            (
-                "ces_bindings_insert_failed_total",
-                "Bindings that could not be inserted.",
-                totals.insert_failed,
-            ),
+fn packets(house: &House, families: &mut Families) {
+    let totals = totals(house);
+    let ports = || house.config.port.iter().map(|port| port.name.as_str()).enumerate();
+    let mut packets =
+        families.counters("ces_packets_total", "Packets that workers received and sent, by port.");
+    for (number, port) in ports() {
+        packets.count(&[("port", port), ("direction", "rx")], totals.rx_packets[number]);
+        packets.count(&[("port", port), ("direction", "tx")], totals.tx_packets[number]);
+    }
+    let mut bytes =
+        families.counters("ces_bytes_total", "Bytes of frames that workers received and sent, by port.");
+    for (number, port) in ports() {
+        bytes.count(&[("port", port), ("direction", "rx")], totals.rx_bytes[number]);
+        bytes.count(&[("port", port), ("direction", "tx")], totals.tx_bytes[number]);
+    }
+    let mut drops = families.counters("ces_drops_total", "Packets dropped; each under exactly one reason.");
+    for reason in DropReason::ALL {
+        drops.count(&[("reason", reason.label())], totals.drops[*reason as usize]);
+    }
+    let mut punts = families.counters("ces_punts_total", "Packets given to the control thread, by class.");
+    for class in PuntClass::ALL {
+        punts.count(&[("class", class.label())], totals.punts[class as usize]);
+    }
+    let mut lost = families.counters(
+        "ces_device_drops_total",
+        "Packets that a device lost before a worker saw them, or on sending.",
+    );
+    for (number, port) in ports() {
+        let Some(stats) = house.devices.lost(number) else { continue };
+        for (reason, count) in [
+            ("rx_missed", stats.rx_missed),
+            ("rx_errors", stats.rx_errors),
+            ("tx_errors", stats.tx_errors),
+            ("rx_no_buffer", stats.rx_no_buffer),
         ] {
-            families.counter(name, help, value);
-        }
-        families.gauge("ces_bindings", "Bindings that stand.", totals.bindings_live as f64);
-    }
-
-    fn worker_metrics(&self, families: &mut Families) {
-        let workers: Vec<_> = (0..self.fleet.len())
-            .map(|worker| (worker, worker.to_string(), self.fleet.snapshot(worker)))
-            .collect();
-        let mut cycles = families.counters("ces_worker_cycles_total", "Cycles of a worker, busy and idle.");
-        for (_, name, counters) in &workers {
-            cycles.count(&[("worker", name), ("state", "busy")], counters.busy_cycles);
-            cycles.count(&[("worker", name), ("state", "idle")], counters.idle_cycles);
-        }
-        let mut turns =
-            families.counters("ces_worker_turns_total", "Turns of a worker's loop, busy and idle.");
-        for (_, name, counters) in &workers {
-            turns.count(&[("worker", name), ("state", "busy")], counters.busy_turns);
-            turns.count(&[("worker", name), ("state", "idle")], counters.idle_turns);
-        }
-        let mut bursts = families.histograms("ces_burst_packets", "Packets in a receive burst.");
-        for (_, name, counters) in &workers {
-            let packets: u64 = counters.rx_packets.iter().sum();
-            bursts.distribution(&[("worker", name)], &BURST_BOUNDS, &counters.bursts, packets as f64);
-        }
-        let mut depth =
-            families.gauges("ces_ring_depth", "Entries in a ring between a worker and the control thread.");
-        for (worker, name, _) in &workers {
-            for (ring, entries, _) in self.fleet.rings(*worker) {
-                depth.level(&[("worker", name), ("ring", ring)], entries as f64);
-            }
-        }
-        let mut capacity = families.gauges("ces_ring_capacity", "Entries that such a ring holds at most.");
-        for (worker, name, _) in &workers {
-            for (ring, _, entries) in self.fleet.rings(*worker) {
-                capacity.level(&[("worker", name), ("ring", ring)], entries as f64);
-            }
-        }
-        let mut overflows = families.counters("ces_ring_overflows_total", "Times that such a ring was full.");
-        for (worker, name, counters) in &workers {
-            for (ring, count) in self.ring_overflows(*worker, counters) {
-                overflows.count(&[("worker", name), ("ring", ring)], count);
-            }
-        }
-        let mut handed = families.counters("ces_handoffs_total", "Packets between workers.");
-        for (_, name, counters) in &workers {
-            handed.count(&[("worker", name), ("direction", "out")], counters.handed_off);
-            handed.count(&[("worker", name), ("direction", "in")], counters.taken_over);
-        }
-        let mut held = families.counters(
-            "ces_held_total",
-            "Packets kept until the MAC address of their next hop was known, and those of them that were sent.",
-        );
-        for (_, name, counters) in &workers {
-            held.count(&[("worker", name), ("event", "held")], counters.held);
-            held.count(&[("worker", name), ("event", "sent")], counters.held_sent);
-        }
-        let mut held_now = families.gauges("ces_held_packets", "Packets that are kept so now.");
-        for (_, name, counters) in &workers {
-            held_now.level(&[("worker", name)], counters.held_now as f64);
-        }
-        let mut injected =
-            families.counters("ces_injected_total", "Frames of the control thread that were sent.");
-        for (_, name, counters) in &workers {
-            injected.count(&[("worker", name)], counters.injected);
+            lost.count(&[("port", port), ("reason", reason)], count);
         }
     }
-
-    fn pool_metrics(&self, families: &mut Families) {
-        let pools = self.gateway.pools();
-        let slots: u64 = pools.slots_used.iter().map(|used| u64::from(*used)).sum();
-        let slots_max = u64::from(pools.slots_per_worker) * pools.slots_used.len() as u64;
-        let hosts_max = u64::from(pools.proxies_per_host);
-        let all = [
-            ("bindings", slots, Some(slots_max)),
-            ("tunnels", u64::from(pools.tunnels_used), Some(u64::from(pools.tunnels_max))),
-            ("neighbours", u64::from(pools.neighbours_used), Some(u64::from(pools.neighbours_max))),
-            ("proxies", pools.proxies_used, None),
-            ("proxies_fullest_host", u64::from(pools.proxies_used_max), Some(hosts_max)),
-            ("waiting_queries", u64::from(pools.waiting), Some(u64::from(pools.waiting_max))),
-        ];
-        let mut used = families.gauges("ces_pool_used", "What is taken of a pool.");
-        for (pool, taken, _) in all {
-            used.level(&[("pool", pool)], taken as f64);
-        }
-        let mut size = families.gauges("ces_pool_size", "What a pool has in all.");
-        for (pool, _, of) in all {
-            if let Some(of) = of {
-                size.level(&[("pool", pool)], of as f64);
-            }
+    let mut link = families.gauges("ces_port_up", "Whether the port has a link.");
+    for (number, port) in ports() {
+        if let Some((up, _)) = house.devices.link(number) {
+            link.level(&[("port", port)], f64::from(u8::from(up)));
         }
     }
-
-    fn name_metrics(&self, families: &mut Families, now: u64) {
-        let counters = self.gateway.counters();
-        let mut queries =
-            families.counters("ces_dns_queries_total", "DNS queries; each ends in exactly one outcome.");
-        for (side, name) in [(Side::Inside, "inside"), (Side::Outside, "outside")] {
-            for outcome in QueryOutcome::ALL {
-                queries.count(
-                    &[("side", name), ("outcome", outcome.label())],
-                    counters.dns.value(side, *outcome),
-                );
-            }
-        }
-        let mut malformed = families
-            .counters("ces_dns_datagrams_malformed_total", "Punted DNS frames that are no datagrams.");
-        for why in Malformed::ALL {
-            malformed.count(&[("reason", why.label())], self.counters.malformed[why as usize]);
-        }
-        let mut negotiations = families.counters(
-            "ces_negotiations_total",
-            "Negotiations between hosts; each ends in exactly one outcome.",
-        );
-        for outcome in NegotiationOutcome::ALL {
-            negotiations.count(&[("outcome", outcome.label())], counters.negotiation_count(*outcome));
-        }
-        let bounds: Vec<f64> = TIME_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).collect();
-        let time = &counters.negotiation_time;
-        families
-            .histograms(
-                "ces_negotiation_seconds",
-                "Time from the query that starts a negotiation to its answer, whatever it is.",
-            )
-            .distribution(&[], &bounds, &time.buckets, time.sum_ns as f64 / 1e9);
-        let mut ended = families.counters("ces_bindings_ended_total", "Bindings that ended.");
-        for (number, why) in ["idle", "hard", "removed"].into_iter().enumerate() {
-            ended.count(&[("why", why)], counters.ended[number]);
-        }
-        let dns = self.gateway.dns(now);
-        families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);
-        families.counter(
-            "ces_dns_joined_total",
-            "Queries that joined a negotiation or lookup under way.",
-            counters.joined,
-        );
-        families.counter(
-            "ces_dns_too_long_total",
-            "Answers over UDP beyond the port's MTU.",
-            self.counters.too_long,
-        );
-        let tcp = &self.dns_tcp.counters;
-        let mut events = families.counters("ces_dns_tcp_total", "What happened on DNS over TCP.");
-        for (event, count) in [
-            ("accepted", tcp.accepted),
-            ("refused", tcp.refused),
-            ("query", tcp.queries),
-            ("idle", tcp.idle),
-            ("congested", tcp.congested),
-        ] {
-            events.count(&[("event", event)], count);
-        }
-        families.gauge("ces_dns_tcp_connections", "Clients of DNS over TCP.", self.dns_tcp.len() as f64);
-        let upstream = &self.upstream.counters;
-        let mut events = families.counters("ces_upstream_total", "Messages to and from the resolvers.");
-        for (event, count) in [
-            ("udp_sent", upstream.udp_sent),
-            ("udp_received", upstream.udp_received),
-            ("udp_failed", upstream.udp_failed),
-            ("tcp_opened", upstream.tcp_opened),
-            ("tcp_failed", upstream.tcp_failed),
-        ] {
-            events.count(&[("event", event)], count);
-        }
-    }
-
-    fn cetp_metrics(&self, families: &mut Families, now: u64) {
-        let counters = self.gateway.cetp_counters();
-        let mut outcomes =
-            families.counters("ces_cetp_total", "CETP negotiations between gateways (c2c) and hosts (h2h).");
-        let mut add = |layer: &str, role: &str, counted: &Outcomes| {
-            for (outcome, count) in counted.iter() {
-                outcomes.count(&[("layer", layer), ("role", role), ("outcome", outcome)], count);
-            }
-        };
-        add("c2c", "initiator", &counters.c2c_initiated);
-        add("c2c", "responder", &counters.c2c_received);
-        add("h2h", "initiator", &counters.h2h_initiated);
-        add("h2h", "responder", &counters.h2h_received);
-        let mut messages = families.counters("ces_cetp_messages_total", "CETP messages.");
-        messages.count(&[("direction", "rx")], counters.messages_in);
-        messages.count(&[("direction", "tx")], counters.messages_out);
-        let mut strange =
-            families.counters("ces_cetp_strange_total", "What peers said that could not be used.");
+    let mut tap =
+        families.counters("ces_tap_frames_total", "Frames to and from the kernel on the shadow TAPs.");
+    for ((_, port), shadow) in ports().zip(house.sources.taps.all()) {
+        let counters = shadow.counters;
         for (what, count) in [
-            ("malformed_message", counters.malformed),
-            ("unknown_session", counters.unknown_session),
-            ("unknown_tlv", counters.unknown_tlvs),
+            ("to_kernel", counters.to_kernel),
+            ("from_kernel", counters.from_kernel),
+            ("refused", counters.refused),
+            ("wrong_vlan", counters.wrong_vlan),
         ] {
-            strange.count(&[("what", what)], count);
+            tap.count(&[("port", port), ("event", what)], count);
         }
-        let mut blocks =
-            families.counters("ces_cetp_blocks_total", "Addresses that were blocked, by reason.");
-        for why in BlockReason::ALL {
-            blocks.count(&[("reason", why.label())], counters.blocks[why as usize]);
-        }
-        let mut connections =
-            families.counters("ces_cetp_connections_total", "What became of CETP connections.");
-        for (event, count) in self.peering.counters.iter() {
-            connections.count(&[("event", event)], count);
-        }
-        families.gauge("ces_cetp_connections", "CETP connections now.", self.peering.len() as f64);
-        let up = self.gateway.peers(now).iter().filter(|peer| peer.up).count();
-        families.gauge("ces_cetp_peers_up", "Peers with which C2C stands.", up as f64);
     }
+    for (name, help, value) in [
+        ("ces_icmp_errors_made_total", "ICMP errors made by the workers.", totals.icmp_generated),
+        (
+            "ces_icmp_errors_suppressed_total",
+            "ICMP errors not made because of their rate.",
+            totals.icmp_suppressed,
+        ),
+        ("ces_icmp_errors_absorbed_total", "ICMP errors about tunnels that were taken in.", totals.absorbed),
+        (
+            "ces_fragments_made_total",
+            "Fragments made, beyond the first of each packet.",
+            totals.fragments_made,
+        ),
+        ("ces_bindings_inserted_total", "Bindings inserted.", totals.bindings_inserted),
+        ("ces_bindings_insert_failed_total", "Bindings that could not be inserted.", totals.insert_failed),
+    ] {
+        families.counter(name, help, value);
+    }
+    families.gauge("ces_bindings", "Bindings that stand.", totals.bindings_live as f64);
+}
 
-    fn own_metrics(&self, families: &mut Families, now: u64) {
-        let (routes, neighbours, overflows) = self.kernel.table().sizes();
-        families.gauge("ces_routes", "Routes learnt from the kernel.", routes as f64);
-        families.gauge("ces_neighbours", "Neighbours learnt from the kernel.", neighbours as f64);
-        families.counter(
-            "ces_netlink_overflows_total",
-            "Routes and neighbours that found no room.",
-            overflows,
-        );
-        families.counter(
-            "ces_netlink_resyncs_total",
-            "Times that the kernel's notices overflowed.",
-            self.kernel.resyncs(),
-        );
-        families.counter(
-            "ces_neighbours_full_total",
-            "Neighbours that the gateway needed and the kernel's table had no room for.",
-            self.kernel.full(),
-        );
-        families.counter("ces_control_turns_total", "Turns of the control loop.", self.counters.turns);
-        families.counter(
-            "ces_control_sleeps_total",
-            "Times that the control loop slept.",
-            self.counters.sleeps,
-        );
-        families.gauge("ces_uptime_seconds", "Seconds since the start.", now as f64 / 1e9);
-        families
-            .gauges("ces_build_info", "Version of cesd.")
-            .level(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+fn workers(house: &House, families: &mut Families) {
+    let workers: Vec<_> = (0..house.fleet.len())
+        .map(|worker| (worker, worker.to_string(), house.fleet.snapshot(worker)))
+        .collect();
+    let mut cycles = families.counters("ces_worker_cycles_total", "Cycles of a worker, busy and idle.");
+    for (_, name, counters) in &workers {
+        cycles.count(&[("worker", name), ("state", "busy")], counters.busy_cycles);
+        cycles.count(&[("worker", name), ("state", "idle")], counters.idle_cycles);
     }
+    let mut turns = families.counters("ces_worker_turns_total", "Turns of a worker's loop, busy and idle.");
+    for (_, name, counters) in &workers {
+        turns.count(&[("worker", name), ("state", "busy")], counters.busy_turns);
+        turns.count(&[("worker", name), ("state", "idle")], counters.idle_turns);
+    }
+    let mut bursts = families.histograms("ces_burst_packets", "Packets in a receive burst.");
+    for (_, name, counters) in &workers {
+        let packets: u64 = counters.rx_packets.iter().sum();
+        bursts.distribution(&[("worker", name)], &BURST_BOUNDS, &counters.bursts, packets as f64);
+    }
+    let mut depth =
+        families.gauges("ces_ring_depth", "Entries in a ring between a worker and the control thread.");
+    for (worker, name, _) in &workers {
+        for (ring, entries, _) in house.fleet.rings(*worker) {
+            depth.level(&[("worker", name), ("ring", ring)], entries as f64);
+        }
+    }
+    let mut capacity = families.gauges("ces_ring_capacity", "Entries that such a ring holds at most.");
+    for (worker, name, _) in &workers {
+        for (ring, _, entries) in house.fleet.rings(*worker) {
+            capacity.level(&[("worker", name), ("ring", ring)], entries as f64);
+        }
+    }
+    let mut overflows = families.counters("ces_ring_overflows_total", "Times that such a ring was full.");
+    for (worker, name, counters) in &workers {
+        for (ring, count) in ring_overflows(house, *worker, counters) {
+            overflows.count(&[("worker", name), ("ring", ring)], count);
+        }
+    }
+    let mut handed = families.counters("ces_handoffs_total", "Packets between workers.");
+    for (_, name, counters) in &workers {
+        handed.count(&[("worker", name), ("direction", "out")], counters.handed_off);
+        handed.count(&[("worker", name), ("direction", "in")], counters.taken_over);
+    }
+    let mut held = families.counters(
+        "ces_held_total",
+        "Packets kept until the MAC address of their next hop was known, and those of them that were sent.",
+    );
+    for (_, name, counters) in &workers {
+        held.count(&[("worker", name), ("event", "held")], counters.held);
+        held.count(&[("worker", name), ("event", "sent")], counters.held_sent);
+    }
+    let mut held_now = families.gauges("ces_held_packets", "Packets that are kept so now.");
+    for (_, name, counters) in &workers {
+        held_now.level(&[("worker", name)], counters.held_now as f64);
+    }
+    let mut injected =
+        families.counters("ces_injected_total", "Frames of the control thread that were sent.");
+    for (_, name, counters) in &workers {
+        injected.count(&[("worker", name)], counters.injected);
+    }
+}
+
+fn pools(house: &House, families: &mut Families) {
+    let pools = house.gateway.pools();
+    let slots: u64 = pools.slots_used.iter().map(|used| u64::from(*used)).sum();
+    let slots_max = u64::from(pools.slots_per_worker) * pools.slots_used.len() as u64;
+    let hosts_max = u64::from(pools.proxies_per_host);
+    let all = [
+        ("bindings", slots, Some(slots_max)),
+        ("tunnels", u64::from(pools.tunnels_used), Some(u64::from(pools.tunnels_max))),
+        ("neighbours", u64::from(pools.neighbours_used), Some(u64::from(pools.neighbours_max))),
+        ("proxies", pools.proxies_used, None),
+        ("proxies_fullest_host", u64::from(pools.proxies_used_max), Some(hosts_max)),
+        ("waiting_queries", u64::from(pools.waiting), Some(u64::from(pools.waiting_max))),
+    ];
+    let mut used = families.gauges("ces_pool_used", "What is taken of a pool.");
+    for (pool, taken, _) in all {
+        used.level(&[("pool", pool)], taken as f64);
+    }
+    let mut size = families.gauges("ces_pool_size", "What a pool has in all.");
+    for (pool, _, of) in all {
+        if let Some(of) = of {
+            size.level(&[("pool", pool)], of as f64);
+        }
+    }
+}
+
+fn names(house: &House, families: &mut Families, now: u64) {
+    let counters = house.gateway.counters();
+    let mut queries =
+        families.counters("ces_dns_queries_total", "DNS queries; each ends in exactly one outcome.");
+    for (side, name) in [(Side::Inside, "inside"), (Side::Outside, "outside")] {
+        for outcome in QueryOutcome::ALL {
+            queries
+                .count(&[("side", name), ("outcome", outcome.label())], counters.dns.value(side, *outcome));
+        }
+    }
+    let mut malformed =
+        families.counters("ces_dns_datagrams_malformed_total", "Punted DNS frames that are no datagrams.");
+    for why in Malformed::ALL {
+        malformed.count(&[("reason", why.label())], house.askers.counters().malformed[why as usize]);
+    }
+    let mut negotiations = families
+        .counters("ces_negotiations_total", "Negotiations between hosts; each ends in exactly one outcome.");
+    for outcome in NegotiationOutcome::ALL {
+        negotiations.count(&[("outcome", outcome.label())], counters.negotiation_count(*outcome));
+    }
+    let bounds: Vec<f64> = TIME_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).collect();
+    let time = &counters.negotiation_time;
+    families
+        .histograms(
+            "ces_negotiation_seconds",
+            "Time from the query that starts a negotiation to its answer, whatever it is.",
+        )
+        .distribution(&[], &bounds, &time.buckets, time.sum_ns as f64 / 1e9);
+    let mut ended = families.counters("ces_bindings_ended_total", "Bindings that ended.");
+    for (number, why) in ["idle", "hard", "removed"].into_iter().enumerate() {
+        ended.count(&[("why", why)], counters.ended[number]);
+    }
+    let dns = house.gateway.dns(now);
+    families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);
+    families.counter(
+        "ces_dns_joined_total",
+        "Queries that joined a negotiation or lookup under way.",
+        counters.joined,
+    );
+    families.counter(
+        "ces_dns_too_long_total",
+        "Answers over UDP beyond the port's MTU.",
+        house.askers.counters().too_long,
+    );
+    let tcp = &house.sources.dns_tcp.counters;
+    let mut events = families.counters("ces_dns_tcp_total", "What happened on DNS over TCP.");
+    for (event, count) in [
+        ("accepted", tcp.accepted),
+        ("refused", tcp.refused),
+        ("query", tcp.queries),
+        ("idle", tcp.idle),
+        ("congested", tcp.congested),
+    ] {
+        events.count(&[("event", event)], count);
+    }
+    families.gauge("ces_dns_tcp_connections", "Clients of DNS over TCP.", house.sources.dns_tcp.len() as f64);
+    let upstream = &house.sources.upstream.counters;
+    let mut events = families.counters("ces_upstream_total", "Messages to and from the resolvers.");
+    for (event, count) in [
+        ("udp_sent", upstream.udp_sent),
+        ("udp_received", upstream.udp_received),
+        ("udp_failed", upstream.udp_failed),
+        ("tcp_opened", upstream.tcp_opened),
+        ("tcp_failed", upstream.tcp_failed),
+    ] {
+        events.count(&[("event", event)], count);
+    }
+}
+
+fn cetp(house: &House, families: &mut Families, now: u64) {
+    let counters = house.gateway.cetp_counters();
+    let mut outcomes =
+        families.counters("ces_cetp_total", "CETP negotiations between gateways (c2c) and hosts (h2h).");
+    let mut add = |layer: &str, role: &str, counted: &Outcomes| {
+        for (outcome, count) in counted.iter() {
+            outcomes.count(&[("layer", layer), ("role", role), ("outcome", outcome)], count);
+        }
+    };
+    add("c2c", "initiator", &counters.c2c_initiated);
+    add("c2c", "responder", &counters.c2c_received);
+    add("h2h", "initiator", &counters.h2h_initiated);
+    add("h2h", "responder", &counters.h2h_received);
+    let mut messages = families.counters("ces_cetp_messages_total", "CETP messages.");
+    messages.count(&[("direction", "rx")], counters.messages_in);
+    messages.count(&[("direction", "tx")], counters.messages_out);
+    let mut strange = families.counters("ces_cetp_strange_total", "What peers said that could not be used.");
+    for (what, count) in [
+        ("malformed_message", counters.malformed),
+        ("unknown_session", counters.unknown_session),
+        ("unknown_tlv", counters.unknown_tlvs),
+    ] {
+        strange.count(&[("what", what)], count);
+    }
+    let mut blocks = families.counters("ces_cetp_blocks_total", "Addresses that were blocked, by reason.");
+    for why in BlockReason::ALL {
+        blocks.count(&[("reason", why.label())], counters.blocks[why as usize]);
+    }
+    let mut connections = families.counters("ces_cetp_connections_total", "What became of CETP connections.");
+    for (event, count) in house.sources.peering.counters.iter() {
+        connections.count(&[("event", event)], count);
+    }
+    families.gauge("ces_cetp_connections", "CETP connections now.", house.sources.peering.len() as f64);
+    let up = house.gateway.peers(now).iter().filter(|peer| peer.up).count();
+    families.gauge("ces_cetp_peers_up", "Peers with which C2C stands.", up as f64);
+}
+
+fn own(house: &House, families: &mut Families, now: u64) {
+    let (routes, neighbours, overflows) = house.sources.kernel.table().sizes();
+    families.gauge("ces_routes", "Routes learnt from the kernel.", routes as f64);
+    families.gauge("ces_neighbours", "Neighbours learnt from the kernel.", neighbours as f64);
+    families.counter("ces_netlink_overflows_total", "Routes and neighbours that found no room.", overflows);
+    families.counter(
+        "ces_netlink_resyncs_total",
+        "Times that the kernel's notices overflowed.",
+        house.sources.kernel.resyncs(),
+    );
+    families.counter(
+        "ces_neighbours_full_total",
+        "Neighbours that the gateway needed and the kernel's table had no room for.",
+        house.sources.kernel.full(),
+    );
+    let (turns, sleeps) = house.load.turns();
+    families.counter("ces_control_turns_total", "Turns of the control loop.", turns);
+    families.counter("ces_control_sleeps_total", "Times that the control loop slept.", sleeps);
+    let pieces = house.load.pieces();
+    let mut longest = families.gauges(
+        "ces_control_longest_seconds",
+        "The longest piece of work of the control loop since the start, by cause.",
+    );
+    for piece in &pieces {
+        longest.level(&[("by", piece.by)], piece.longest_ns as f64 / 1e9);
+    }
+    let mut long = families
+        .counters("ces_control_long_total", "Pieces of work of the control loop beyond 5 ms, by cause.");
+    for piece in &pieces {
+        long.count(&[("by", piece.by)], piece.long);
+    }
+    families.gauge("ces_uptime_seconds", "Seconds since the start.", now as f64 / 1e9);
+    families
+        .gauges("ces_build_info", "Version of cesd.")
+        .level(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
 }

@@ -1,44 +1,44 @@
 //! From a configuration to a running gateway. Every step that can fail says what to do about it; what was made before is
 //! undone by being dropped.
 
-use super::{Blocked, Counters, Daemon, Lookups, operator::Operator};
-use crate::admin::server::{AdminError, AdminServer};
-use crate::config::{Config, Loaded, Port};
-use crate::dns_tcp::DnsTcp;
+use super::askers::Askers;
+use super::devices::Devices;
+use super::house::House;
+use super::load::Load;
+use super::operator::Operator;
+use super::scrape::Scrape;
+use super::sources::{NOBODY, Number, Sources};
+use super::turn::Daemon;
+use crate::config::{Config, Loaded, PortSection};
 use crate::fleet::{Fleet, FleetError, check_cores};
+use crate::inward::Blocked;
 use crate::log::Limiter;
-use crate::metrics::families::Page;
-use crate::metrics::http::Http;
-use crate::netlink::message::Route;
-use crate::netlink::{Kernel, NetlinkError, Requests, limit};
-use crate::peering::{Peering, PeeringLimits, listen};
-use crate::slots::Slots;
-use crate::tap::{Tap, TapError, TapSettings};
+use crate::source::Sockets;
+use crate::sources::admin::{AdminError, AdminServer};
+use crate::sources::dns_tcp::DnsTcp;
+use crate::sources::metrics::Http;
+use crate::sources::netlink::message::Route;
+use crate::sources::netlink::{Kernel, NetlinkError, Requests, limit};
+use crate::sources::peering::{Peering, PeeringLimits, listen};
+use crate::sources::signals::Signals;
+use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
+use crate::sources::upstream::{SOCKETS, Upstream};
 use crate::tls::{Credentials, TlsError};
-use crate::tokens::Owner;
-use crate::upstream::{SOCKETS, Upstream};
 use ces_dataplane::io::dpdk::start as start_ports;
-use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::tag::{Layout, TagCipher};
 use ces_dataplane::worker::Bell;
 use ces_gateway::{Gateway, Platform};
-use ces_settings::FileError;
 use dpdk::{Eal, Memory, Options, PortConfig, Rss};
 use ipnet::Ipv4Net;
 use machine::Clock;
-use mio::net::UnixStream;
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token, Waker};
+use mio::{Poll, Waker};
 use rand::RngExt;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The token of the workers' bell; [`Owner::of`] knows nobody of it.
-const BELL: Token = Token(0);
 /// The port of the name service.
 const DNS_PORT: u16 = 53;
 /// How long a peer's TLS handshake may take once TCP is up, in nanoseconds.
@@ -104,20 +104,6 @@ fn listen_for(what: &'static str, address: SocketAddr) -> Result<mio::net::TcpLi
     })
 }
 
-fn credentials(config: &Config) -> Result<Option<Credentials>, TlsError> {
-    let Some(tls) = &config.tls else { return Ok(None) };
-    Credentials::load(&tls.ca, &tls.cert, &tls.key, config.realm.ces_id.as_str()).map(Some)
-}
-
-/// Reads and checks everything that the configuration names, certificates too.
-pub fn load(path: &Path) -> Result<(Loaded, Option<Credentials>), Vec<FileError>> {
-    let loaded = crate::config::load(path)?;
-    match credentials(&loaded.config) {
-        Ok(credentials) => Ok((loaded, credentials)),
-        Err(TlsError::File { path, message }) => Err(vec![FileError { path, line: None, message }]),
-    }
-}
-
 fn networks(nets: &[Ipv4Net]) -> Vec<(std::net::Ipv4Addr, u8)> {
     nets.iter().map(|net| (net.network(), net.prefix_len())).collect()
 }
@@ -130,7 +116,7 @@ fn worker_settings(
     tag_key: [u32; 4],
     hash_seed: [u64; 2],
 ) -> Settings {
-    let port = |(port, mac): (&Port, &[u8; 6])| PortSettings {
+    let port = |(port, mac): (&PortSection, &[u8; 6])| PortSettings {
         side: port.side,
         mac: *mac,
         addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
@@ -143,7 +129,7 @@ fn worker_settings(
     };
     let mut tcp_listen: Vec<(Side, u16)> = vec![(Side::Inside, DNS_PORT), (Side::Outside, DNS_PORT)];
     for endpoint in &config.cetp.endpoints {
-        let own = |port: &&Port| port.addresses.iter().any(|net| endpoint.address == net.addr());
+        let own = |port: &&PortSection| port.addresses.iter().any(|net| endpoint.address == net.addr());
         tcp_listen.extend(config.port.iter().find(own).map(|port| (port.side, endpoint.port)));
     }
     tcp_listen.extend(config.port.iter().flat_map(|port| port.tcp.iter().map(|tcp| (port.side, *tcp))));
@@ -188,7 +174,7 @@ fn refused(config: &Config, error: dpdk::Error) -> StartError {
     StartError::Dpdk(error, hint)
 }
 
-fn port_config(config: &Config, port: &Port) -> PortConfig {
+fn port_config(config: &Config, port: &PortSection) -> PortConfig {
     PortConfig {
         queues: config.worker.cores.len() as u16,
         rx_descriptors: port.rx_descriptors,
@@ -204,172 +190,131 @@ fn port_config(config: &Config, port: &Port) -> PortConfig {
     }
 }
 
-fn signals(registry: &mio::Registry) -> Result<[UnixStream; 2], StartError> {
-    let make = |number: u64, signals: &[i32]| -> io::Result<UnixStream> {
-        let (mut read, write) = UnixStream::pair()?;
-        registry.register(&mut read, Owner::Signals.token(number), Interest::READABLE)?;
-        let write = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(write));
-        for signal in signals {
-            signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
-        }
-        Ok(read)
-    };
-    let made = make(0, &[SIGTERM, SIGINT]).and_then(|stop| Ok([stop, make(1, &[SIGHUP])?]));
-    made.map_err(system("signals"))
-}
-
-impl Daemon {
-    /// Starts everything. `path` is where the configuration came from, for reloading.
-    pub fn start(
-        path: &Path,
-        loaded: Loaded,
-        credentials: Option<Credentials>,
-        limiter: Limiter,
-    ) -> Result<Self, StartError> {
-        let Loaded { config, registry: hosts, policies } = loaded;
-        for warning in policies.warnings() {
-            tracing::warn!("{warning}");
-        }
-        let clock = Clock::new();
-        let poll = Poll::new().map_err(system("epoll"))?;
-        let registry = || poll.registry().try_clone().map_err(system("epoll"));
-
-        // First what tells that another cesd runs, then what costs.
-        let admin = AdminServer::open(&config.admin.socket, config.admin.connections as usize, registry()?)?;
-        let usable = check_cores(&config.worker.cores)?;
-        if let Some(core) = config.control.core {
-            check_cores(&[core])?;
-        }
-        let control_core = config
-            .control
-            .core
-            .or_else(|| usable.iter().copied().find(|core| !config.worker.cores.contains(core)));
-        let eal = eal(&config)?;
-        let devices: Vec<_> =
-            config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
-        let workers = config.worker.cores.len() as u16;
-        let (ports, shares) =
-            start_ports(&eal, &devices, workers).map_err(|error| refused(&config, error))?;
-        let dpdk = |error| StartError::Dpdk(error, "");
-        let macs = ports.iter().map(dpdk::Port::mac).collect::<Result<Vec<_>, _>>().map_err(dpdk)?;
-        let drivers = ports.iter().map(dpdk::Port::driver).collect::<Result<Vec<_>, _>>().map_err(dpdk)?;
-
-        let taps = taps(&config, &macs, poll.registry())?;
-        limit::make_room(config.capacity.neighbours);
-        let kernel = Kernel::open(taps.iter().map(Tap::index).collect())?;
-        poll.registry()
-            .register(&mut SourceFd(&kernel.fd()), Owner::Netlink.token(0), Interest::READABLE)
-            .map_err(system("netlink"))?;
-
-        let mut endpoints = Vec::new();
-        for endpoint in &config.cetp.endpoints {
-            let address = SocketAddr::new(endpoint.address, endpoint.port);
-            endpoints.push((listen_for("CETP", address)?, endpoint.proto));
-        }
-        let (mut dns_listeners, mut dns_ports) = (Vec::new(), Vec::new());
-        for (number, port) in config.port.iter().enumerate() {
-            for net in &port.addresses {
-                let address = SocketAddr::from((net.addr(), DNS_PORT));
-                dns_listeners.push(listen_for("DNS over TCP", address)?);
-                dns_ports.push(number as PortId);
-            }
-        }
-        let limits = &config.cetp.limits;
-        let peering = Peering::open(
-            endpoints,
-            credentials,
-            PeeringLimits {
-                connect_ns: u64::from(limits.connect_ms) * 1_000_000,
-                handshake_ns: HANDSHAKE_NS,
-                connections: limits.connections as usize,
-                per_address: usize::from(limits.unidentified_per_address),
-            },
-            registry()?,
-        )
-        .map_err(system("CETP listeners"))?;
-        let dns_tcp = DnsTcp::open(dns_listeners, config.dns_tcp.clone(), registry()?)
-            .map_err(system("listeners for DNS over TCP"))?;
-        let upstream = Upstream::open(registry()?).map_err(system("sockets towards the resolvers"))?;
-        let http = match &config.metrics {
-            None => None,
-            Some(metrics) => {
-                let listener = listen_for("the metrics page", metrics.listen)?;
-                let http = Http::open(listener, metrics.connections as usize, registry()?);
-                Some(http.map_err(system("the metrics page"))?)
-            }
-        };
-
-        let mut random = rand::rng();
-        let layout = Layout::new(u32::from(workers), config.capacity.bindings);
-        let tag_key: [u32; 4] = random.random();
-        let platform = Platform {
-            workers: u32::from(workers),
-            bindings_per_worker: config.capacity.bindings,
-            layout,
-            tag_key,
-            tunnels: config.capacity.tunnels,
-            neighbours: config.capacity.neighbours,
-            addresses: config.addresses(),
-            outer_mtu: outer_mtu(&config),
-            upstream_sockets: SOCKETS,
-            seed: random.random(),
-        };
-        let gateway = Gateway::new(config.settings(), hosts, policies, platform, clock.now())
-            .map_err(StartError::Gateway)?;
-        let settings = worker_settings(&config, &macs, layout, tag_key, random.random());
-        let waker = Arc::new(Waker::new(poll.registry(), BELL).map_err(system("eventfd"))?);
-        let bell = Bell::new(move || {
-            // A full eventfd wakes as well as one more count.
-            let _ = waker.wake();
-        });
-        let fleet = Fleet::start(&eal, &config, &settings, shares, clock, bell)?;
-        if let Some(core) = control_core
-            && let Err(error) = machine::pin_to_core(core)
-        {
-            tracing::warn!("the control thread cannot stay on core {core}: {error}");
-        }
-        let signals = signals(poll.registry())?;
-        tracing::info!(
-            "{} runs: realm {}, {} ports, {} workers, {}",
-            config.realm.ces_id.as_str(),
-            config.realm.name,
-            ports.len(),
-            fleet.len(),
-            dpdk::version(),
-        );
-        Ok(Self {
-            fleet,
-            ports,
-            drivers,
-            macs,
-            taps,
-            kernel,
-            gateway,
-            peering,
-            dns_tcp,
-            dns_ports,
-            upstream,
-            admin,
-            http,
-            page: Page::new()?,
-            operator: Operator::default(),
-            poll,
-            signals,
-            origins: Slots::default(),
-            blocked: Blocked::default(),
-            lookups: Lookups::default(),
-            counters: Counters::default(),
-            cipher: TagCipher::new(tag_key),
-            config,
-            path: path.to_owned(),
-            clock,
-            limiter,
-            routes_changed: true,
-            taps_unread: Vec::new(),
-            kernel_unread: true,
-            _eal: eal,
-        })
+/// Starts everything. `path` is where the configuration came from, for reloading.
+pub fn start(
+    path: &Path,
+    loaded: Loaded,
+    credentials: Option<Credentials>,
+    limiter: Limiter,
+) -> Result<Daemon, StartError> {
+    let Loaded { config, registry: hosts, policies } = loaded;
+    for warning in policies.warnings() {
+        tracing::warn!("{warning}");
     }
+    let clock = Clock::new();
+    let poll = Poll::new().map_err(system("epoll"))?;
+    let sockets = |number: Number| Sockets::new(&poll, number as u8).map_err(system("epoll"));
+
+    // First what tells that another cesd runs, then what costs.
+    let admin =
+        AdminServer::open(&config.admin.socket, config.admin.connections as usize, sockets(Number::admin)?)?;
+    let usable = check_cores(&config.worker.cores)?;
+    if let Some(core) = config.control.core {
+        check_cores(&[core])?;
+    }
+    let control_core = config
+        .control
+        .core
+        .or_else(|| usable.iter().copied().find(|core| !config.worker.cores.contains(core)));
+    let eal = eal(&config)?;
+    let devices: Vec<_> =
+        config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
+    let workers = config.worker.cores.len() as u16;
+    let (ports, shares) = start_ports(&eal, &devices, workers).map_err(|error| refused(&config, error))?;
+    let devices = Devices::new(ports).map_err(|error| StartError::Dpdk(error, ""))?;
+    let macs: Vec<_> = (0..devices.len()).map(|number| devices.mac(number)).collect();
+
+    let taps = taps(&config, &macs)?;
+    limit::make_room(config.capacity.neighbours);
+    let kernel = Kernel::open(taps.iter().map(Tap::index).collect(), &sockets(Number::kernel)?)?;
+    let taps = Taps::new(taps, &sockets(Number::taps)?).map_err(system("TAP"))?;
+
+    let mut endpoints = Vec::new();
+    for endpoint in &config.cetp.endpoints {
+        let address = SocketAddr::new(endpoint.address, endpoint.port);
+        endpoints.push((listen_for("CETP", address)?, endpoint.proto));
+    }
+    let mut dns_listeners = Vec::new();
+    for port in &config.port {
+        for net in &port.addresses {
+            let address = SocketAddr::from((net.addr(), DNS_PORT));
+            dns_listeners.push((listen_for("DNS over TCP", address)?, port.side));
+        }
+    }
+    let limits = &config.cetp.limits;
+    let limits = PeeringLimits {
+        connect_ns: u64::from(limits.connect_ms) * 1_000_000,
+        handshake_ns: HANDSHAKE_NS,
+        connections: limits.connections as usize,
+        per_address: usize::from(limits.unidentified_per_address),
+    };
+    let peering = Peering::open(endpoints, credentials, limits, sockets(Number::peering)?)
+        .map_err(system("CETP listeners"))?;
+    let dns_tcp = DnsTcp::open(dns_listeners, config.dns_tcp.clone(), sockets(Number::dns_tcp)?)
+        .map_err(system("listeners for DNS over TCP"))?;
+    let upstream =
+        Upstream::open(sockets(Number::upstream)?).map_err(system("sockets towards the resolvers"))?;
+    let metrics = match &config.metrics {
+        None => None,
+        Some(metrics) => {
+            let listener = listen_for("the metrics page", metrics.listen)?;
+            let http = Http::open(listener, metrics.connections as usize, sockets(Number::metrics)?);
+            Some(http.map_err(system("the metrics page"))?)
+        }
+    };
+
+    let mut random = rand::rng();
+    let layout = Layout::new(u32::from(workers), config.capacity.bindings);
+    let tag_key: [u32; 4] = random.random();
+    let platform = Platform {
+        workers: u32::from(workers),
+        bindings_per_worker: config.capacity.bindings,
+        layout,
+        tag_key,
+        tunnels: config.capacity.tunnels,
+        neighbours: config.capacity.neighbours,
+        addresses: config.addresses(),
+        outer_mtu: outer_mtu(&config),
+        upstream_sockets: SOCKETS,
+        seed: random.random(),
+    };
+    let gateway = Gateway::new(config.settings(), hosts, policies, platform, clock.now())
+        .map_err(StartError::Gateway)?;
+    let settings = worker_settings(&config, &macs, layout, tag_key, random.random());
+    let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
+    let bell = Bell::new(move || {
+        // A full eventfd wakes as well as one more count.
+        let _ = waker.wake();
+    });
+    let fleet = Fleet::start(&eal, &config, &settings, shares, clock, bell)?;
+    if let Some(core) = control_core
+        && let Err(error) = machine::pin_to_core(core)
+    {
+        tracing::warn!("the control thread cannot stay on core {core}: {error}");
+    }
+    let signals = Signals::open(&sockets(Number::signals)?).map_err(system("signals"))?;
+    tracing::info!(
+        "{} runs: realm {}, {} ports, {} workers, {}",
+        config.realm.ces_id.as_str(),
+        config.realm.name,
+        devices.len(),
+        fleet.len(),
+        dpdk::version(),
+    );
+    let scrape = Scrape::new()?;
+    let house = House {
+        fleet,
+        devices,
+        sources: Sources { signals, kernel, taps, peering, dns_tcp, upstream, admin, metrics },
+        gateway,
+        blocked: Blocked::default(),
+        askers: Askers::default(),
+        config,
+        load: Load::default(),
+        told: Vec::new(),
+    };
+    let operator = Operator::new(TagCipher::new(tag_key));
+    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), clock, limiter, eal))
 }
 
 /// What fits through every outside port.
@@ -378,22 +323,19 @@ fn outer_mtu(config: &Config) -> u16 {
 }
 
 /// The shadow TAPs with the ports' addresses and the static routes.
-fn taps(config: &Config, macs: &[[u8; 6]], registry: &mio::Registry) -> Result<Vec<Tap>, StartError> {
+fn taps(config: &Config, macs: &[[u8; 6]]) -> Result<Vec<Tap>, StartError> {
     let mut requests = Requests::open()?;
     let mut taps = Vec::with_capacity(config.port.len());
-    for (number, (port, mac)) in config.port.iter().zip(macs).enumerate() {
+    for (port, mac) in config.port.iter().zip(macs) {
         let tap =
             Tap::create(&TapSettings { name: port.tap_name(), mac: *mac, mtu: port.mtu, vlan: port.vlan })?;
         for net in &port.addresses {
             requests.add_address(tap.index(), net.addr(), net.prefix_len())?;
         }
-        registry
-            .register(&mut SourceFd(&tap.fd()), Owner::Tap.token(number as u64), Interest::READABLE)
-            .map_err(system("TAP"))?;
         taps.push(tap);
     }
     for route in &config.route {
-        let on_link = |port: &Port| port.addresses.iter().any(|net| net.contains(&route.via));
+        let on_link = |port: &PortSection| port.addresses.iter().any(|net| net.contains(&route.via));
         let Some(port) = config.port.iter().position(on_link) else { continue };
         requests.add_route(&Route {
             network: route.to.network(),

@@ -4,10 +4,9 @@ use crate::control::node::{Cetp, Node};
 use crate::control::realms::{Shape, Side};
 use ces_cetp::engine::Proto;
 use ces_control::inward::{Blocked, Core};
-use ces_control::peering::{self, Peering, PeeringLimits};
-use ces_control::slots::Key;
+use ces_control::source::{Socket, Sockets, Source};
+use ces_control::sources::peering::{self, Peering, PeeringLimits};
 use ces_control::tls::Credentials;
-use ces_control::tokens::Owner;
 use machine::Clock;
 use mio::{Events, Poll};
 use std::io::ErrorKind;
@@ -60,8 +59,8 @@ impl Driver {
             connections: 64,
             per_address: 64,
         };
-        let registry = poll.registry().try_clone().map_err(failed)?;
-        let peering = Peering::open(listeners, Some(credentials), limits, registry).map_err(failed)?;
+        let sockets = Sockets::new(&poll, 1).map_err(failed)?;
+        let peering = Peering::open(listeners, Some(credentials), limits, sockets).map_err(failed)?;
         Ok(Self {
             node: Node::new(side, shape, clock.now())?,
             peering,
@@ -122,8 +121,11 @@ impl Driver {
             self.settle();
         }
         let due = self.node.gateway.poll_timeout().map(|due| Duration::from_nanos(due.saturating_sub(now)));
-        let wait =
-            if wait && !self.peering.has_unread() { due.unwrap_or(NAP).min(NAP) } else { Duration::ZERO };
+        let wait = if wait && !Source::<Core<'_>>::has_unread(&self.peering) {
+            due.unwrap_or(NAP).min(NAP)
+        } else {
+            Duration::ZERO
+        };
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.to_string()),
             _ => {}
@@ -131,15 +133,9 @@ impl Driver {
         let now = self.clock.now();
         let mut core = Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now };
         for event in &self.events {
-            match Owner::of(event.token()) {
-                Some((Owner::CetpListener, number)) => {
-                    self.peering.handle_listener(number as usize, &mut core, now);
-                }
-                Some((Owner::Cetp, bits)) => self.peering.handle(Key::unpack(bits), &mut core),
-                _ => {}
-            }
+            self.peering.handle(Socket::of(event.token()).1, &mut core, now);
         }
-        self.peering.handle_unread(&mut core);
+        self.peering.handle_unread(&mut core, now);
         if now.saturating_sub(self.looked) >= LOOK_NS {
             self.looked = now;
             self.peering.handle_timeout(&mut core, now);

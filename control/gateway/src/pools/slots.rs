@@ -98,6 +98,25 @@ impl Slots {
         self.workers.iter().flat_map(|worker| worker.sessions.iter().filter_map(|slot| slot.as_deref()))
     }
 
+    /// What lives in the slots from this one on, counted over all workers: at most so many sessions out of so many slots, and
+    /// where the rest begins.
+    pub(crate) fn page(&self, from: u64, sessions: usize, slots: usize) -> (Vec<&Session>, Option<u64>) {
+        let (mut found, mut place, end) = (Vec::new(), from as usize, from as usize + slots);
+        let mut first = 0;
+        for worker in &self.workers {
+            let last = first + worker.sessions.len();
+            while place < last {
+                if place >= end || found.len() >= sessions {
+                    return (found, Some(place as u64));
+                }
+                found.extend(worker.sessions[place - first].as_deref());
+                place += 1;
+            }
+            first = last;
+        }
+        (found, None)
+    }
+
     /// Slots in use, by worker.
     pub(crate) fn used(&self) -> Vec<u32> {
         self.workers.iter().map(|worker| worker.used).collect()

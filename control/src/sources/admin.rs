@@ -1,17 +1,16 @@
 //! The listening end of the admin socket.
 
-use super::protocol::{REQUEST_BYTES, Request, Response};
+use crate::admin::protocol::{REQUEST_BYTES, Request, Response};
 use crate::slots::{Key, Slots};
+use crate::source::{Socket, Sockets, Source};
 use crate::stream::{Readable, Stream};
-use crate::tokens::Owner;
 use mio::net::{UnixListener, UnixStream};
-use mio::{Interest, Registry};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes that may wait for a `cesctl` that does not read: a million bindings as JSON are below it.
-const BACKLOG_BYTES: usize = 1 << 30;
+/// Bytes that may wait for a `cesctl` that does not read: some pages of a list, or the longest answer that is one.
+const BACKLOG_BYTES: usize = 64 << 20;
 /// Bytes that may wait before trace items are left out.
 pub const TRACE_BACKLOG_BYTES: usize = 4 << 20;
 
@@ -29,7 +28,9 @@ pub struct AdminServer {
     path: PathBuf,
     clients: Slots<Client>,
     limit: usize,
-    registry: Registry,
+    sockets: Sockets,
+    /// Clients that may have a request.
+    heard: Vec<Key>,
 }
 
 /// Why there is no admin socket.
@@ -45,7 +46,7 @@ pub enum AdminError {
 
 impl AdminServer {
     /// Listens at `path`; what a dead process left there is replaced. Only root may connect.
-    pub fn open(path: &Path, limit: usize, registry: Registry) -> Result<Self, AdminError> {
+    pub fn open(path: &Path, limit: usize, sockets: Sockets) -> Result<Self, AdminError> {
         let wrong = |error| AdminError::Socket(path.to_owned(), error);
         if let Ok(metadata) = std::fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
@@ -58,12 +59,19 @@ impl AdminServer {
         }
         let mut listener = UnixListener::bind(path).map_err(wrong)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
-        registry.register(&mut listener, Owner::AdminListener.token(0), Interest::READABLE).map_err(wrong)?;
-        Ok(Self { listener, path: path.to_owned(), clients: Slots::default(), limit, registry })
+        sockets.listen(&mut listener, 0).map_err(wrong)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            clients: Slots::default(),
+            limit,
+            sockets,
+            heard: Vec::new(),
+        })
     }
 
     /// Somebody connects.
-    pub fn handle_listener(&mut self) {
+    fn accept(&mut self) {
         loop {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
@@ -89,8 +97,7 @@ impl AdminServer {
                 self.clients.remove(key);
                 continue;
             }
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.registry.register(&mut client.stream.socket, Owner::Admin.keyed(key), interest).is_err() {
+            if self.sockets.add(&mut client.stream.socket, key).is_err() {
                 self.clients.remove(key);
             }
         }
@@ -98,13 +105,17 @@ impl AdminServer {
 
     fn close(&mut self, key: Key) {
         if let Some(mut client) = self.clients.remove(key) {
-            let _ = self.registry.deregister(&mut client.stream.socket);
+            self.sockets.remove(&mut client.stream.socket);
         }
     }
 
-    /// Something happened to a connection: the next request, if there is one. Answer it with [`AdminServer::respond`],
-    /// and ask again.
-    pub fn handle(&mut self, key: Key) -> Option<Request> {
+    /// Clients to which something happened: see whether [`AdminServer::request`] has a request of theirs.
+    pub fn take_heard(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// The next request of a client, if there is one. Answer it with [`AdminServer::respond`], and ask again.
+    pub fn request(&mut self, key: Key) -> Option<Request> {
         loop {
             let client = self.clients.get_mut(key)?;
             let Ok(flushed) = client.stream.flush() else {
@@ -157,7 +168,12 @@ impl AdminServer {
         let Some(client) = self.clients.get_mut(key) else { return false };
         if !matches!(response, Response::Item(_)) {
             client.busy = false;
+            // The next request may have come already.
+            if !client.partial.is_empty() || client.ended {
+                self.heard.push(key);
+            }
         }
+        let Some(client) = self.clients.get_mut(key) else { return false };
         if client.stream.queue(&response.line()).is_err() || client.stream.flush().is_err() {
             self.close(key);
             return false;
@@ -168,6 +184,20 @@ impl AdminServer {
     /// Whether a client is still there, and how many bytes wait for it.
     pub fn backlog(&self, key: Key) -> Option<usize> {
         self.clients.get(key).filter(|client| !client.ended).map(|client| client.stream.pending())
+    }
+}
+
+/// Requests are answered by who can see the whole gateway: the source itself has nothing to tell.
+impl<W: ?Sized> Source<W> for AdminServer {
+    fn handle(&mut self, socket: Socket, _: &mut W, _: u64) {
+        match socket {
+            Socket::Fixed(_) => self.accept(),
+            Socket::Passing(key) => self.heard.push(key),
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.heard.is_empty()
     }
 }
 
@@ -186,7 +216,7 @@ mod tests {
     fn server(name: &str) -> (AdminServer, PathBuf, mio::Poll) {
         let path = std::env::temp_dir().join(format!("ces-admin-{name}-{}", std::process::id()));
         let poll = mio::Poll::new().unwrap();
-        let server = AdminServer::open(&path, 2, poll.registry().try_clone().unwrap()).unwrap();
+        let server = AdminServer::open(&path, 2, Sockets::new(&poll, 1).unwrap()).unwrap();
         (server, path, poll)
     }
 
@@ -205,16 +235,16 @@ mod tests {
         let (mut server, path, _poll) = server("order");
         let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
         socket.write_all(b"{\"do\":\"show\",\"topic\":\"ports\"}\n{\"do\":\"reload\"}\nnonsense\n").unwrap();
-        server.handle_listener();
+        server.accept();
         let key = only_client(&server);
-        assert_eq!(server.handle(key), Some(Request::Show { topic: Topic::Ports }));
-        assert_eq!(server.handle(key), None, "one at a time");
+        assert_eq!(server.request(key), Some(Request::Show { topic: Topic::Ports }));
+        assert_eq!(server.request(key), None, "one at a time");
         assert!(server.respond(key, &Response::Ok(serde_json::json!([]))));
         assert_eq!(line(&socket), "{\"ok\":[]}\n");
-        assert_eq!(server.handle(key), Some(Request::Reload));
+        assert_eq!(server.request(key), Some(Request::Reload));
         assert!(server.respond(key, &Response::Error("no".to_owned())));
         assert_eq!(line(&socket), "{\"error\":\"no\"}\n");
-        assert_eq!(server.handle(key), None);
+        assert_eq!(server.request(key), None);
         assert!(line(&socket).starts_with("{\"error\":\"not a request"));
         drop(server);
         assert!(!path.exists());
@@ -225,9 +255,9 @@ mod tests {
         let (mut server, path, _poll) = server("endless");
         let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
         socket.write_all(&[b'x'; REQUEST_BYTES + 1]).unwrap();
-        server.handle_listener();
+        server.accept();
         let key = only_client(&server);
-        assert_eq!(server.handle(key), None);
+        assert_eq!(server.request(key), None);
         assert!(line(&socket).contains("at most"));
         assert!(server.clients.is_empty());
     }
@@ -237,7 +267,7 @@ mod tests {
         let (mut server, path, _poll) = server("many");
         let sockets: Vec<_> =
             (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
-        server.handle_listener();
+        server.accept();
         assert!(line(&sockets[2]).contains("too many"));
         assert_eq!(server.clients.len(), 2);
     }
@@ -245,7 +275,7 @@ mod tests {
     #[test]
     fn a_socket_in_use_is_not_taken_and_a_dead_one_is() {
         let (first, path, poll) = server("taken");
-        let open = || AdminServer::open(&path, 2, poll.registry().try_clone().unwrap());
+        let open = || AdminServer::open(&path, 2, Sockets::new(&poll, 1).unwrap());
         assert!(matches!(open(), Err(AdminError::Taken(_))));
         drop(first);
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());

@@ -7,12 +7,15 @@ pub mod limit;
 pub mod message;
 pub mod table;
 
+use crate::source::{Socket, Sockets, Source};
+use ces_dataplane::msg::PortId;
 use message::{Notice, Route};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use mio::unix::SourceFd;
+use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, RawFd};
-use table::{Change, NextHop, Port, Table};
+use std::os::fd::AsRawFd;
+use table::{Change, NextHop, Table};
 
 /// RTNLGRP_NEIGH and RTNLGRP_IPV4_ROUTE, as bits.
 const GROUPS: u32 = 1 << (3 - 1) | 1 << (7 - 1);
@@ -45,14 +48,14 @@ pub enum NetlinkError {
 
 /// One request at a time, each with its answer: for set-up.
 pub struct Requests {
-    socket: Socket,
+    socket: Netlink,
     sequence: u32,
 }
 
 impl Requests {
     /// Opens a socket.
     pub fn open() -> Result<Self, NetlinkError> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let mut socket = Netlink::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
@@ -113,9 +116,17 @@ enum Sync {
     Routes(u32),
 }
 
+/// Who hears what the kernel says.
+pub trait Listener {
+    /// A neighbour's MAC address is known, or has changed, or is unknown again.
+    fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, now: u64);
+    /// Routes are different: this is all of them.
+    fn routes(&mut self, table: &Table, now: u64);
+}
+
 /// The copy of the kernel's state and the socket that feeds it.
 pub struct Kernel {
-    socket: Socket,
+    socket: Netlink,
     table: Table,
     sync: Sync,
     /// Notices were lost while a dump was under way: dump once more.
@@ -124,13 +135,17 @@ pub struct Kernel {
     resyncs: u64,
     /// Neighbours that found the kernel's table full.
     full: u64,
+    /// The socket may have more.
+    unread: bool,
+    /// Routes have changed since somebody was told.
+    routes_changed: bool,
     buffer: Vec<u8>,
 }
 
 impl Kernel {
     /// Listens for changes on the TAPs with these interface indices (in the order of the ports), and asks for all.
-    pub fn open(indices: Vec<u32>) -> Result<Self, NetlinkError> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+    pub fn open(indices: Vec<u32>, sockets: &Sockets) -> Result<Self, NetlinkError> {
+        let mut socket = Netlink::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, GROUPS))?;
         socket.set_non_blocking(true)?;
         // Without the privilege to go past net.core.rmem_max the kernel gives what it may.
@@ -143,8 +158,11 @@ impl Kernel {
             sequence: 0,
             resyncs: 0,
             full: 0,
+            unread: true,
+            routes_changed: true,
             buffer: Vec::with_capacity(DATAGRAM),
         };
+        sockets.listen(&mut SourceFd(&kernel.socket.as_raw_fd()), 0)?;
         kernel.dump()?;
         Ok(kernel)
     }
@@ -162,11 +180,6 @@ impl Kernel {
     /// How often the kernel's table of neighbours had no room for one that the gateway needed.
     pub fn full(&self) -> u64 {
         self.full
-    }
-
-    /// The file descriptor to wait on.
-    pub fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 
     fn send(&mut self, build: impl FnOnce(u32) -> Vec<u8>) -> io::Result<u32> {
@@ -198,7 +211,7 @@ impl Kernel {
     }
 
     /// Reads what the kernel said; `changed` hears what is different. True if there may be more.
-    pub fn read(&mut self, mut changed: impl FnMut(Change)) -> bool {
+    fn read(&mut self, mut changed: impl FnMut(Change)) -> bool {
         for _ in 0..DATAGRAMS_PER_TURN {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
@@ -290,7 +303,30 @@ impl Kernel {
     }
 
     /// The port whose TAP has this interface index.
-    pub fn index(&self, port: Port) -> Option<u32> {
+    pub fn index(&self, port: PortId) -> Option<u32> {
         self.table.index(port)
+    }
+}
+
+impl<L: Listener> Source<L> for Kernel {
+    fn handle(&mut self, _: Socket, listener: &mut L, now: u64) {
+        let mut routes_changed = self.routes_changed;
+        self.unread = self.read(|change| match change {
+            Change::Neighbour(hop, mac) => listener.neighbour(hop, mac, now),
+            Change::Routes => routes_changed = true,
+        });
+        // Of many changes in a row one is told.
+        self.routes_changed = routes_changed && self.unread;
+        if routes_changed && !self.unread {
+            listener.routes(&self.table, now);
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        self.unread
+    }
+
+    fn handle_unread(&mut self, listener: &mut L, now: u64) {
+        self.handle(Socket::Fixed(0), listener, now);
     }
 }

@@ -3,11 +3,10 @@
 //! The kernel's stack does both, through the outside TAP.
 
 use crate::slots::{Key, Slots};
+use crate::source::{Socket, Sockets, Source};
 use crate::stream::{Readable, Stream};
-use crate::tokens::Owner;
 use ces_dns::resolver::{SocketKey, Transmit};
 use mio::net::{TcpStream, UdpSocket};
-use mio::{Interest, Registry};
 use rand::RngExt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,7 +59,7 @@ struct Connection {
 pub struct Upstream {
     pool: Vec<UdpSocket>,
     connections: Slots<Connection>,
-    registry: Registry,
+    sockets: Sockets,
     /// Sockets with more to read.
     unread: Vec<usize>,
     buffer: Vec<u8>,
@@ -82,27 +81,22 @@ fn random_port(random: &mut impl RngExt) -> io::Result<UdpSocket> {
 
 impl Upstream {
     /// Opens the pool of UDP sockets.
-    pub fn open(registry: Registry) -> io::Result<Self> {
+    pub fn open(sockets: Sockets) -> io::Result<Self> {
         let mut random = rand::rng();
         let mut pool = Vec::with_capacity(usize::from(SOCKETS));
-        for number in 0..u64::from(SOCKETS) {
+        for number in 0..u32::from(SOCKETS) {
             let mut socket = random_port(&mut random)?;
-            registry.register(&mut socket, Owner::Upstream.token(number), Interest::READABLE)?;
+            sockets.listen(&mut socket, number)?;
             pool.push(socket);
         }
         Ok(Self {
             pool,
             connections: Slots::default(),
-            registry,
+            sockets,
             unread: Vec::new(),
             buffer: vec![0; 65_536],
             counters: UpstreamCounters::default(),
         })
-    }
-
-    /// Whether some socket has more to read.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
     }
 
     /// Sends a message.
@@ -146,10 +140,7 @@ impl Upstream {
         };
         let key = self.connections.insert(connection);
         let added = self.connections.get_mut(key).expect("just inserted");
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) =
-            self.registry.register(&mut added.stream.socket, Owner::UpstreamTcp.keyed(key), interest)
-        {
+        if let Err(error) = self.sockets.add(&mut added.stream.socket, key) {
             self.connections.remove(key);
             return Err(error);
         }
@@ -158,7 +149,7 @@ impl Upstream {
     }
 
     /// A UDP socket has datagrams.
-    pub fn handle_udp(&mut self, number: usize, answers: &mut dyn Answers) {
+    fn handle_udp(&mut self, number: usize, answers: &mut dyn Answers) {
         for _ in 0..DATAGRAMS_PER_TURN {
             let Some(socket) = self.pool.get(number) else { return };
             match socket.recv_from(&mut self.buffer) {
@@ -175,15 +166,8 @@ impl Upstream {
         self.unread.push(number);
     }
 
-    /// Goes on with sockets that had more to read.
-    pub fn handle_unread(&mut self, answers: &mut dyn Answers) {
-        for number in std::mem::take(&mut self.unread) {
-            self.handle_udp(number, answers);
-        }
-    }
-
     /// Something happened to a TCP connection.
-    pub fn handle_tcp(&mut self, key: Key, answers: &mut dyn Answers) {
+    fn handle_tcp(&mut self, key: Key, answers: &mut dyn Answers) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match connection.turn() {
             Ok(false) => {}
@@ -206,7 +190,7 @@ impl Upstream {
 
     fn close(&mut self, key: Key) -> Option<Connection> {
         let mut connection = self.connections.remove(key)?;
-        let _ = self.registry.deregister(&mut connection.stream.socket);
+        self.sockets.remove(&mut connection.stream.socket);
         Some(connection)
     }
 
@@ -216,9 +200,28 @@ impl Upstream {
             answers.unreachable(connection.server, SocketKey::Tcp(connection.socket));
         }
     }
+}
+
+impl<A: Answers> Source<A> for Upstream {
+    fn handle(&mut self, socket: Socket, answers: &mut A, _: u64) {
+        match socket {
+            Socket::Fixed(number) => self.handle_udp(number as usize, answers),
+            Socket::Passing(key) => self.handle_tcp(key, answers),
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    fn handle_unread(&mut self, answers: &mut A, _: u64) {
+        for number in std::mem::take(&mut self.unread) {
+            self.handle_udp(number, answers);
+        }
+    }
 
     /// Gives up connections that take too long.
-    pub fn handle_timeout(&mut self, answers: &mut dyn Answers, now: u64) {
+    fn handle_timeout(&mut self, answers: &mut A, now: u64) {
         for key in self.connections.keys_where(|connection| connection.deadline <= now) {
             self.fail(key, answers);
         }

@@ -5,10 +5,10 @@
 
 use crate::config::DnsTcp as Limits;
 use crate::slots::{Key, Slots};
-use crate::stream::{Accepted, Readable, Stream, accept};
-use crate::tokens::Owner;
+use crate::source::{Socket, Sockets, Source};
+use crate::stream::{self, Accepted, Readable, Stream};
+use ces_dataplane::settings::Side;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +39,7 @@ pub struct DnsTcpCounters {
 struct Client {
     stream: Stream<TcpStream>,
     remote: SocketAddr,
+    side: Side,
     /// Bytes of a message that is not complete.
     partial: Vec<u8>,
     /// Questions under way, by the number that their asker gave them.
@@ -59,19 +60,27 @@ pub struct Question {
     pub number: u64,
     /// Who asked.
     pub remote: SocketAddr,
-    /// At which listener.
-    pub listener: usize,
+    /// On which side.
+    pub side: Side,
     /// The message, without its length.
     pub message: Vec<u8>,
 }
 
+/// Who hears the questions.
+pub trait Asker {
+    /// A client asked; [`DnsTcp::answer`] is due.
+    fn asked(&mut self, question: Question, now: u64);
+    /// The client of the question with this number went away.
+    fn gone(&mut self, number: u64);
+}
+
 /// Listeners and clients.
 pub struct DnsTcp {
-    listeners: Vec<TcpListener>,
-    clients: Slots<(Client, usize)>,
+    listeners: Vec<(TcpListener, Side)>,
+    clients: Slots<Client>,
     per_client: FxHashMap<IpAddr, u32>,
     limits: Limits,
-    registry: Registry,
+    sockets: Sockets,
     unread: Vec<Key>,
     next: u64,
     /// Questions whose client went away: their numbers.
@@ -82,16 +91,20 @@ pub struct DnsTcp {
 
 impl DnsTcp {
     /// Listens.
-    pub fn open(mut listeners: Vec<TcpListener>, limits: Limits, registry: Registry) -> io::Result<Self> {
-        for (number, listener) in listeners.iter_mut().enumerate() {
-            registry.register(listener, Owner::DnsListener.token(number as u64), Interest::READABLE)?;
+    pub fn open(
+        mut listeners: Vec<(TcpListener, Side)>,
+        limits: Limits,
+        sockets: Sockets,
+    ) -> io::Result<Self> {
+        for (number, (listener, _)) in listeners.iter_mut().enumerate() {
+            sockets.listen(listener, number as u32)?;
         }
         Ok(Self {
             listeners,
             clients: Slots::default(),
             per_client: FxHashMap::default(),
             limits,
-            registry,
+            sockets,
             unread: Vec::new(),
             next: 0,
             abandoned: Vec::new(),
@@ -109,16 +122,12 @@ impl DnsTcp {
         self.clients.is_empty()
     }
 
-    /// Whether some connection has more to read.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
-    }
-
     /// A listener has connections.
-    pub fn handle_listener(&mut self, number: usize, now: u64) {
+    fn accept(&mut self, number: usize, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get(number) else { return };
-            let (mut socket, remote) = match accept(listener, "dns_accept") {
+            let Some((listener, side)) = self.listeners.get(number) else { return };
+            let side = *side;
+            let (socket, remote) = match stream::accept(listener, "dns_accept") {
                 Accepted::Connection(socket, remote) => (socket, remote),
                 Accepted::Gone => continue,
                 Accepted::Nothing => return,
@@ -132,43 +141,32 @@ impl DnsTcp {
             }
             let _ = socket.set_nodelay(true);
             // The key is needed to register, so the slot comes first.
-            let reserved = self.clients.insert((
-                Client {
-                    stream: match register(&self.registry, &mut socket) {
-                        Ok(()) => Stream::new(socket, BACKLOG_BYTES),
-                        Err(_) => continue,
-                    },
-                    remote,
-                    partial: Vec::new(),
-                    waiting: Vec::new(),
-                    paused: false,
-                    ended: false,
-                    last: now,
-                },
-                number,
-            ));
-            let (client, _) = self.clients.get_mut(reserved).expect("just inserted");
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if self
-                .registry
-                .reregister(&mut client.stream.socket, Owner::Dns.keyed(reserved), interest)
-                .is_err()
-            {
-                self.clients.remove(reserved);
+            let key = self.clients.insert(Client {
+                stream: Stream::new(socket, BACKLOG_BYTES),
+                remote,
+                side,
+                partial: Vec::new(),
+                waiting: Vec::new(),
+                paused: false,
+                ended: false,
+                last: now,
+            });
+            let client = self.clients.get_mut(key).expect("just inserted");
+            if self.sockets.add(&mut client.stream.socket, key).is_err() {
+                self.clients.remove(key);
                 continue;
             }
             *self.per_client.entry(remote.ip()).or_default() += 1;
             self.counters.accepted += 1;
         }
-        if let Some(listener) = self.listeners.get_mut(number) {
-            let token = Owner::DnsListener.token(number as u64);
-            let _ = self.registry.reregister(listener, token, Interest::READABLE);
+        if let Some((listener, _)) = self.listeners.get_mut(number) {
+            let _ = self.sockets.listen_again(listener, number as u32);
         }
     }
 
     fn close(&mut self, key: Key) {
-        let Some((mut client, _)) = self.clients.remove(key) else { return };
-        let _ = self.registry.deregister(&mut client.stream.socket);
+        let Some(mut client) = self.clients.remove(key) else { return };
+        self.sockets.remove(&mut client.stream.socket);
         self.abandoned.append(&mut client.waiting);
         let ip = client.remote.ip();
         if let Some(count) = self.per_client.get_mut(&ip) {
@@ -179,34 +177,21 @@ impl DnsTcp {
         }
     }
 
-    /// The numbers of questions whose client went away since the last call.
-    pub fn take_abandoned(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.abandoned)
-    }
-
-    /// Something happened to a connection. Questions go to `asked`.
-    pub fn handle(&mut self, key: Key, asked: &mut Vec<Question>, now: u64) {
-        let Some((client, _)) = self.clients.get_mut(key) else { return };
+    /// Something happened to a connection.
+    fn go_on(&mut self, key: Key, asker: &mut impl Asker, now: u64) {
+        let Some(client) = self.clients.get_mut(key) else { return };
         if client.stream.flush().is_err() {
             self.close(key);
             return;
         }
-        self.read(key, asked, now);
+        self.read(key, asker, now);
     }
 
-    /// Goes on with connections that had more to read.
-    pub fn handle_unread(&mut self, asked: &mut Vec<Question>, now: u64) {
-        for key in std::mem::take(&mut self.unread) {
-            self.read(key, asked, now);
-        }
-    }
-
-    fn read(&mut self, key: Key, asked: &mut Vec<Question>, now: u64) {
+    fn read(&mut self, key: Key, asker: &mut impl Asker, now: u64) {
         let mut buffer = [0; 4096];
         let mut total = 0;
         loop {
-            let Some((client, listener)) = self.clients.get_mut(key) else { return };
-            let listener = *listener;
+            let Some(client) = self.clients.get_mut(key) else { return };
             // Messages that are complete.
             let mut room = (self.limits.pipeline as usize).saturating_sub(client.waiting.len());
             while room > 0 {
@@ -217,7 +202,10 @@ impl DnsTcp {
                 client.waiting.push(number);
                 client.last = now;
                 self.counters.queries += 1;
-                asked.push(Question { client: key, number, remote: client.remote, listener, message });
+                asker.asked(
+                    Question { client: key, number, remote: client.remote, side: client.side, message },
+                    now,
+                );
             }
             client.paused = room == 0;
             if client.paused {
@@ -250,7 +238,7 @@ impl DnsTcp {
 
     /// Answers a question, or with `None` says that there will be no answer.
     pub fn answer(&mut self, key: Key, number: u64, message: Option<&[u8]>, now: u64) {
-        let Some((client, _)) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         client.waiting.retain(|own| *own != number);
         client.last = now;
         if let Some(message) = message {
@@ -270,18 +258,16 @@ impl DnsTcp {
                 return;
             }
         }
-        let Some((client, _)) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         if client.paused || client.ended {
             self.unread.push(key);
         }
     }
 
     /// Closes who has been idle. A client that waits for our answer is not idle.
-    pub fn handle_timeout(&mut self, now: u64) {
+    fn close_idle(&mut self, now: u64) {
         let idle = u64::from(self.limits.idle_s) * SECOND;
-        let late = |(client, _): &(Client, usize)| {
-            client.waiting.is_empty() && now.saturating_sub(client.last) >= idle
-        };
+        let late = |client: &Client| client.waiting.is_empty() && now.saturating_sub(client.last) >= idle;
         for key in self.clients.keys_where(late) {
             self.counters.idle += 1;
             self.close(key);
@@ -289,9 +275,30 @@ impl DnsTcp {
     }
 }
 
-/// mio needs a token at registration, and the slot its socket: first a token of nobody, then the right one.
-fn register(registry: &Registry, socket: &mut TcpStream) -> io::Result<()> {
-    registry.register(socket, mio::Token(0), Interest::READABLE | Interest::WRITABLE)
+impl<A: Asker> Source<A> for DnsTcp {
+    fn handle(&mut self, socket: Socket, asker: &mut A, now: u64) {
+        match socket {
+            Socket::Fixed(number) => self.accept(number as usize, now),
+            Socket::Passing(key) => self.go_on(key, asker, now),
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    fn handle_unread(&mut self, asker: &mut A, now: u64) {
+        for key in std::mem::take(&mut self.unread) {
+            self.read(key, asker, now);
+        }
+    }
+
+    fn handle_timeout(&mut self, asker: &mut A, now: u64) {
+        self.close_idle(now);
+        for number in std::mem::take(&mut self.abandoned) {
+            asker.gone(number);
+        }
+    }
 }
 
 /// Takes a complete message off the front.

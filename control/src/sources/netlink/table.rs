@@ -4,6 +4,7 @@
 //! the dump did not name is gone. So every entry carries the number of the dump that last saw it.
 
 use super::message::{Notice, Route};
+use ces_dataplane::msg::PortId;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 
@@ -12,14 +13,11 @@ const NEIGHBOURS: usize = 32_768;
 /// Routes kept at most: a full IPv4 table is about a million, and the gateway is no place for it.
 const ROUTES: usize = 65_536;
 
-/// A port's index in the configuration.
-pub type Port = u8;
-
 /// Where packets to some address go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// Out of this port.
-    pub port: Port,
+    pub port: PortId,
     /// To this neighbour.
     pub address: Ipv4Addr,
 }
@@ -63,12 +61,12 @@ impl Table {
     }
 
     /// The interface index of a port's TAP.
-    pub fn index(&self, port: Port) -> Option<u32> {
+    pub fn index(&self, port: PortId) -> Option<u32> {
         self.indices.get(usize::from(port)).copied()
     }
 
-    fn port(&self, index: u32) -> Option<Port> {
-        self.indices.iter().position(|&own| own == index).map(|at| at as Port)
+    fn port(&self, index: u32) -> Option<PortId> {
+        self.indices.iter().position(|&own| own == index).map(|at| at as PortId)
     }
 
     /// The port and neighbour for packets to `destination`; `None` without a route.
@@ -88,7 +86,7 @@ impl Table {
     }
 
     /// All routes, best first.
-    pub fn routes(&self) -> impl Iterator<Item = (Route, Port)> + '_ {
+    pub fn routes(&self) -> impl Iterator<Item = (Route, PortId)> + '_ {
         self.routes.iter().filter_map(|seen| Some((seen.value, self.port(seen.value.index)?)))
     }
 
@@ -195,7 +193,7 @@ mod tests {
         table
     }
 
-    fn hop(port: Port, address: [u8; 4]) -> NextHop {
+    fn hop(port: PortId, address: [u8; 4]) -> NextHop {
         NextHop { port, address: address.into() }
     }
 

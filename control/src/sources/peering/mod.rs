@@ -9,15 +9,14 @@ mod counters;
 pub use counters::PeeringCounters;
 
 use crate::slots::{Key, Slots};
-use crate::stream::{Accepted, Readable, Stream, accept};
+use crate::source::{Socket, Sockets, Source};
+use crate::stream::{self, Accepted, Readable, Stream};
 use crate::tls::{self, Credentials};
-use crate::tokens::Owner;
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
 use connection::{Connection, Stage, connected, flush, queue};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, TcpKeepalive, Type};
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -73,7 +72,7 @@ pub struct Peering {
     per_address: FxHashMap<IpAddr, usize>,
     credentials: Option<Credentials>,
     limits: PeeringLimits,
-    registry: Registry,
+    sockets: Sockets,
     /// Connections that had more to read than their turn allowed.
     unread: Vec<Key>,
     /// Connections with something queued, flushed together: many small messages make one segment.
@@ -85,7 +84,7 @@ pub struct Peering {
 
 /// Opens a listener; used by the name service too. The address may come up on its TAP later (`IP_FREEBIND`).
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv4() {
         socket.set_freebind_v4(true)?;
@@ -113,7 +112,7 @@ impl Peering {
         listeners: Vec<(TcpListener, Proto)>,
         credentials: Option<Credentials>,
         limits: PeeringLimits,
-        registry: Registry,
+        sockets: Sockets,
     ) -> io::Result<Self> {
         let mut peering = Self {
             listeners,
@@ -122,18 +121,14 @@ impl Peering {
             per_address: FxHashMap::default(),
             credentials,
             limits,
-            registry,
+            sockets,
             unread: Vec::new(),
             dirty: Vec::new(),
             buffer: vec![0; 32 * 1024],
             counters: PeeringCounters::default(),
         };
         for (number, (listener, _)) in peering.listeners.iter_mut().enumerate() {
-            peering.registry.register(
-                listener,
-                Owner::CetpListener.token(number as u64),
-                Interest::READABLE,
-            )?;
+            peering.sockets.listen(listener, number as u32)?;
         }
         Ok(peering)
     }
@@ -151,11 +146,6 @@ impl Peering {
     /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
-    }
-
-    /// Whether some connection has more to read, so that waiting for the next event would be wrong.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
     }
 
     // --- opening
@@ -216,9 +206,7 @@ impl Peering {
         let (conn, accepted, ip) = (connection.conn, connection.accepted, connection.remote.ip());
         let key = self.connections.insert(connection);
         let added = self.connections.get_mut(key).expect("just inserted");
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(&mut added.stream.socket, Owner::Cetp.keyed(key), interest)
-        {
+        if let Err(error) = self.sockets.add(&mut added.stream.socket, key) {
             self.connections.remove(key);
             return Err(error);
         }
@@ -232,10 +220,10 @@ impl Peering {
     }
 
     /// A listener has connections.
-    pub fn handle_listener(&mut self, number: usize, upper: &mut dyn Upper, now: u64) {
+    fn accept(&mut self, number: usize, upper: &mut dyn Upper, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some((listener, proto)) = self.listeners.get(number) else { return };
-            let (socket, remote) = match accept(listener, "cetp_accept") {
+            let (socket, remote) = match stream::accept(listener, "cetp_accept") {
                 Accepted::Connection(socket, remote) => (socket, remote),
                 Accepted::Gone => continue,
                 Accepted::Nothing => return,
@@ -256,11 +244,10 @@ impl Peering {
             }
         }
         // The listener was not emptied, and mio tells of changes only: tell again.
-        if let Some((listener, _)) = self.listeners.get_mut(number) {
-            let token = Owner::CetpListener.token(number as u64);
-            if let Err(error) = self.registry.reregister(listener, token, Interest::READABLE) {
-                tracing::warn!(kind = "cetp_accept", "cannot wait for connections: {error}");
-            }
+        if let Some((listener, _)) = self.listeners.get_mut(number)
+            && let Err(error) = self.sockets.listen_again(listener, number as u32)
+        {
+            tracing::warn!(kind = "cetp_accept", "cannot wait for connections: {error}");
         }
     }
 
@@ -339,7 +326,7 @@ impl Peering {
 
     fn forget(&mut self, key: Key) -> Option<ConnId> {
         let mut connection = self.connections.remove(key)?;
-        let _ = self.registry.deregister(&mut connection.stream.socket);
+        self.sockets.remove(&mut connection.stream.socket);
         if connection.accepted {
             let ip = connection.remote.ip();
             if let Some(count) = self.per_address.get_mut(&ip) {
@@ -393,8 +380,8 @@ impl Peering {
         }
     }
 
-    /// Gives up what did not come further in time. Call it ten times a second or so.
-    pub fn handle_timeout(&mut self, upper: &mut dyn Upper, now: u64) {
+    /// Gives up what did not come further in time.
+    fn give_up(&mut self, upper: &mut dyn Upper, now: u64) {
         for key in self.connections.keys_where(|connection| connection.deadline.is_some_and(|at| at <= now)) {
             if let Some(connection) = self.connections.get(key)
                 && !matches!(connection.stage, Stage::Closing)
@@ -446,7 +433,7 @@ impl Peering {
     }
 
     /// Something happened to a connection.
-    pub fn handle(&mut self, key: Key, upper: &mut dyn Upper) {
+    fn go_on(&mut self, key: Key, upper: &mut dyn Upper) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Stage::Connecting { expected } = &connection.stage {
             let expected = Arc::clone(expected);
@@ -470,13 +457,6 @@ impl Peering {
             }
         }
         self.turn(key, upper);
-    }
-
-    /// Goes on with connections that had more to read.
-    pub fn handle_unread(&mut self, upper: &mut dyn Upper) {
-        for key in std::mem::take(&mut self.unread) {
-            self.turn(key, upper);
-        }
     }
 
     /// Writes what waits, reads what came.
@@ -577,5 +557,28 @@ impl Peering {
             }
         }
         Ok(())
+    }
+}
+
+impl<U: Upper> Source<U> for Peering {
+    fn handle(&mut self, socket: Socket, upper: &mut U, now: u64) {
+        match socket {
+            Socket::Fixed(number) => self.accept(number as usize, upper, now),
+            Socket::Passing(key) => self.go_on(key, upper),
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    fn handle_unread(&mut self, upper: &mut U, _: u64) {
+        for key in std::mem::take(&mut self.unread) {
+            self.turn(key, upper);
+        }
+    }
+
+    fn handle_timeout(&mut self, upper: &mut U, now: u64) {
+        self.give_up(upper, now);
     }
 }

@@ -1,10 +1,9 @@
 //! Just enough HTTP/1.1 (RFC 9112) for a scraper: `GET /metrics`, one request at a time, bounded in every way.
 
 use crate::slots::{Key, Slots};
-use crate::stream::{Accepted, Readable, Stream, accept};
-use crate::tokens::Owner;
+use crate::source::{Socket, Sockets, Source};
+use crate::stream::{self, Accepted, Readable, Stream};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
 use std::io;
 
 /// Longest request head in bytes.
@@ -28,7 +27,9 @@ pub struct Http {
     listener: TcpListener,
     clients: Slots<Client>,
     limit: usize,
-    registry: Registry,
+    sockets: Sockets,
+    /// Clients to which something happened.
+    heard: Vec<Key>,
 }
 
 /// What a request head asks for.
@@ -83,15 +84,15 @@ fn parse(bytes: &[u8]) -> Asked {
 
 impl Http {
     /// Serves on this listener.
-    pub fn open(mut listener: TcpListener, limit: usize, registry: Registry) -> io::Result<Self> {
-        registry.register(&mut listener, Owner::MetricsListener.token(0), Interest::READABLE)?;
-        Ok(Self { listener, clients: Slots::default(), limit, registry })
+    pub fn open(mut listener: TcpListener, limit: usize, sockets: Sockets) -> io::Result<Self> {
+        sockets.listen(&mut listener, 0)?;
+        Ok(Self { listener, clients: Slots::default(), limit, sockets, heard: Vec::new() })
     }
 
     /// Somebody connects.
-    pub fn handle_listener(&mut self, now: u64) {
+    fn accept(&mut self, now: u64) {
         loop {
-            let socket = match accept(&self.listener, "metrics_accept") {
+            let socket = match stream::accept(&self.listener, "metrics_accept") {
                 Accepted::Connection(socket, _) => socket,
                 Accepted::Gone => continue,
                 Accepted::Nothing => return,
@@ -102,9 +103,7 @@ impl Http {
             let stream = Stream::new(socket, BACKLOG_BYTES);
             let key = self.clients.insert(Client { stream, head: Vec::new(), closing: false, last: now });
             let Some(client) = self.clients.get_mut(key) else { return };
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.registry.register(&mut client.stream.socket, Owner::Metrics.keyed(key), interest).is_err()
-            {
+            if self.sockets.add(&mut client.stream.socket, key).is_err() {
                 self.clients.remove(key);
             }
         }
@@ -112,12 +111,17 @@ impl Http {
 
     fn close(&mut self, key: Key) {
         if let Some(mut client) = self.clients.remove(key) {
-            let _ = self.registry.deregister(&mut client.stream.socket);
+            self.sockets.remove(&mut client.stream.socket);
         }
     }
 
-    /// Something happened to a connection. `page` makes the page when it is asked for.
-    pub fn handle(&mut self, key: Key, mut page: impl FnMut() -> Vec<u8>, now: u64) {
+    /// Clients to which something happened: give them to [`Http::serve`].
+    pub fn take_heard(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Goes on with a client. `page` makes the page if it is asked for.
+    pub fn serve(&mut self, key: Key, mut page: impl FnMut() -> Vec<u8>, now: u64) {
         loop {
             let Some(client) = self.clients.get_mut(key) else { return };
             match client.stream.flush() {
@@ -179,9 +183,19 @@ impl Http {
             }
         }
     }
+}
+
+/// The page is made by who can see the whole gateway: the source itself has nothing to tell.
+impl<W: ?Sized> Source<W> for Http {
+    fn handle(&mut self, socket: Socket, _: &mut W, now: u64) {
+        match socket {
+            Socket::Fixed(_) => self.accept(now),
+            Socket::Passing(key) => self.heard.push(key),
+        }
+    }
 
     /// Closes who says nothing.
-    pub fn handle_timeout(&mut self, now: u64) {
+    fn handle_timeout(&mut self, _: &mut W, now: u64) {
         for key in self.clients.keys_where(|client| now.saturating_sub(client.last) >= IDLE_NS) {
             self.close(key);
         }
@@ -231,22 +245,22 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut http = Http::open(listener, 1, poll.registry().try_clone().unwrap()).unwrap();
+        let mut http = Http::open(listener, 1, Sockets::new(&poll, 1).unwrap()).unwrap();
         let mut socket = std::net::TcpStream::connect(address).unwrap();
         let mut second = std::net::TcpStream::connect(address).unwrap();
         while http.clients.is_empty() {
-            http.handle_listener(0);
+            http.accept(0);
         }
-        http.handle_listener(0);
+        http.accept(0);
         let key = http.clients.iter().next().unwrap().0;
         // Byte by byte, and two requests at once.
         for byte in b"GET /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n" {
             socket.write_all(&[*byte]).unwrap();
-            http.handle(key, || b"x 1\n".to_vec(), 1);
+            http.serve(key, || b"x 1\n".to_vec(), 1);
         }
         let mut text = String::new();
         for _ in 0..500 {
-            http.handle(key, || b"x 1\n".to_vec(), 1);
+            http.serve(key, || b"x 1\n".to_vec(), 1);
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         assert!(http.clients.is_empty(), "closed as asked");
@@ -255,9 +269,9 @@ mod tests {
         assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "one connection at a time");
         let third = std::net::TcpStream::connect(address).unwrap();
         while http.clients.is_empty() {
-            http.handle_listener(0);
+            http.accept(0);
         }
-        http.handle_timeout(IDLE_NS);
+        http.handle_timeout(&mut (), IDLE_NS);
         assert!(http.clients.is_empty());
         drop(third);
     }

@@ -5,8 +5,11 @@
 //! is injected. A VLAN tag is the port's affair: the kernel's frames carry none.
 
 use crate::datagram;
+use crate::source::{Socket, Sockets, Source};
+use ces_dataplane::msg::{PortId, SLOT_BYTES};
+use mio::unix::SourceFd;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 /// Longest name of a network interface in bytes (IFNAMSIZ less its final zero).
@@ -128,11 +131,6 @@ impl Tap {
         self.index
     }
 
-    /// The file descriptor to wait on.
-    pub fn fd(&self) -> RawFd {
-        self.device.as_raw_fd()
-    }
-
     /// Gives a punted frame to the kernel; what it does not take is counted.
     pub fn write(&mut self, frame: &mut [u8]) {
         let frame = match self.vlan {
@@ -160,6 +158,72 @@ impl Tap {
         match self.vlan {
             None => Some(length),
             Some(vlan) => datagram::tag(buffer, length, vlan),
+        }
+    }
+}
+
+/// Frames read from one TAP in a turn.
+const FRAMES_A_TURN: usize = 256;
+
+/// Who sends what the kernel wants sent.
+pub trait Carrier {
+    /// Sends a frame out of a port.
+    fn carry(&mut self, port: PortId, frame: &[u8]);
+}
+
+/// The shadows of all ports, by port.
+pub struct Taps {
+    taps: Vec<Tap>,
+    /// TAPs that may have more to read.
+    unread: Vec<usize>,
+}
+
+impl Taps {
+    /// Waits for frames of these TAPs.
+    pub fn new(taps: Vec<Tap>, sockets: &Sockets) -> io::Result<Self> {
+        for (number, tap) in taps.iter().enumerate() {
+            sockets.listen(&mut SourceFd(&tap.device.as_raw_fd()), number as u32)?;
+        }
+        Ok(Self { taps, unread: Vec::new() })
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    /// Gives a punted frame to the kernel, as if the port's shadow had received it.
+    pub fn write(&mut self, port: PortId, frame: &mut [u8]) {
+        if let Some(tap) = self.taps.get_mut(usize::from(port)) {
+            tap.write(frame);
+        }
+    }
+
+    fn read(&mut self, number: usize, carrier: &mut impl Carrier) {
+        let Some(tap) = self.taps.get_mut(number) else { return };
+        let mut buffer = [0; SLOT_BYTES];
+        for _ in 0..FRAMES_A_TURN {
+            let Some(length) = tap.read(&mut buffer) else { return };
+            carrier.carry(number as PortId, &buffer[..length]);
+        }
+        self.unread.push(number);
+    }
+}
+
+impl<C: Carrier> Source<C> for Taps {
+    fn handle(&mut self, socket: Socket, carrier: &mut C, _: u64) {
+        if let Socket::Fixed(number) = socket {
+            self.read(number as usize, carrier);
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    fn handle_unread(&mut self, carrier: &mut C, _: u64) {
+        for number in std::mem::take(&mut self.unread) {
+            self.read(number, carrier);
         }
     }
 }

@@ -1,0 +1,169 @@
+//! The owners side by side: workers, ports, sources, the gateway's core, who waits for answers. Each is a value of its own;
+//! what crosses between them is here.
+
+use super::askers::{Askers, Origin};
+use super::devices::Devices;
+use super::load::Load;
+use super::sources::Sources;
+use super::world::{World, dns_side};
+use crate::config::Config;
+use crate::datagram;
+use crate::fleet::Fleet;
+use crate::inward::{Blocked, Core};
+use crate::sources::netlink::table::NextHop;
+use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
+use ces_dns::message::Transport;
+use ces_gateway::output::{AdminToken, Output, QueryToken};
+use ces_gateway::snapshot::BindingSnapshot;
+use ces_gateway::{Gateway, Level};
+use machine::Clock;
+use mio::Token;
+
+/// The owners. They are dropped in this order: first the workers, which hold queues, then ports and TAPs.
+pub(super) struct House {
+    pub(super) fleet: Fleet,
+    pub(super) devices: Devices,
+    pub(super) sources: Sources,
+    pub(super) gateway: Gateway,
+    pub(super) blocked: Blocked,
+    pub(super) askers: Askers,
+    pub(super) config: Config,
+    pub(super) load: Load,
+    /// Counters of bindings that the workers told, for who asked.
+    pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
+}
+
+impl House {
+    /// The sources, and beside them whom they tell.
+    fn split(&mut self, now: u64) -> (&mut Sources, World<'_>, &mut Load) {
+        let core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+        let world = World { core, askers: &mut self.askers, fleet: &mut self.fleet };
+        (&mut self.sources, world, &mut self.load)
+    }
+
+    /// Something happened to a socket: whose it is.
+    pub(super) fn handle(&mut self, token: Token, now: u64) -> Option<&'static str> {
+        let (sources, mut world, _) = self.split(now);
+        let whose = sources.handle(token, &mut world, now);
+        self.pump(now);
+        whose
+    }
+
+    /// Goes on with what was not read to its end.
+    pub(super) fn handle_unread(&mut self, clock: &Clock) {
+        let mut began = clock.now();
+        let (sources, mut world, load) = self.split(began);
+        sources.handle_unread(&mut world, began, |whose| began = load.lap(whose, began, clock.now()));
+    }
+
+    /// Looks for what has taken too long.
+    pub(super) fn handle_timeout(&mut self, clock: &Clock) {
+        let mut began = clock.now();
+        let (sources, mut world, load) = self.split(began);
+        sources.handle_timeout(&mut world, began, |whose| began = load.lap(whose, began, clock.now()));
+    }
+
+    /// Takes a frame that a worker punted; false if there is none.
+    pub(super) fn take_punt(&mut self, worker: usize, now: u64) -> bool {
+        let (gateway, askers, ports) = (&mut self.gateway, &mut self.askers, &self.config.port);
+        let (taps, kernel) = (&mut self.sources.taps, &self.sources.kernel);
+        let mut sought = None;
+        let taken = self.fleet.punted(worker, |slot| {
+            let port = slot.port;
+            let length = usize::from(slot.length).min(SLOT_BYTES);
+            let frame = &mut slot.data[..length];
+            if slot.class != PuntClass::Dns {
+                taps.write(port, frame);
+                return;
+            }
+            let Some(configured) = ports.get(usize::from(port)) else { return };
+            let Some((path, message)) = askers.parse(frame) else { return };
+            let hop = NextHop { port, address: *path.remote.ip() };
+            sought = askers.is_sought(hop, configured, kernel.table(), now).then_some(hop);
+            let token = askers.add(Origin::Udp { worker, port, path });
+            gateway.handle_dns(dns_side(configured.side), Transport::Udp, path.client(), message, token, now);
+        });
+        if let Some(hop) = sought {
+            self.sources.kernel.resolve(hop);
+        }
+        if taken.is_some() {
+            self.pump(now);
+        }
+        taken.is_some()
+    }
+
+    /// Does what the gateway wants done, until it wants nothing more.
+    pub(super) fn pump(&mut self, now: u64) {
+        while let Some(output) = self.gateway.poll_output() {
+            let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+            let Sources { kernel, peering, upstream, .. } = &mut self.sources;
+            match output {
+                Output::Answer { token, bytes } => self.answer(token, Some(&bytes), now),
+                Output::NoAnswer { token } => self.answer(token, None, now),
+                Output::Dataplane { worker, command } => self.fleet.command(worker as usize, command),
+                Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
+                Output::CetpConnect { conn, endpoint, ces_id } => {
+                    peering.connect(conn, &endpoint, &ces_id, &mut core, now);
+                }
+                Output::CetpSend { conn, bytes } => peering.send(conn, &bytes, &mut core),
+                Output::CetpClose { conn } => peering.close(conn, now),
+                Output::ResolveNeighbour { port, address } => kernel.resolve(NextHop { port, address }),
+                Output::Binding { token, binding } => self.told.push((token, binding)),
+                Output::Log(entry) => log(&entry),
+            }
+        }
+    }
+
+    /// As [`House::pump`], and then sends what the peers are to have: once for many messages.
+    pub(super) fn settle(&mut self, now: u64) {
+        loop {
+            self.pump(now);
+            let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+            if !self.sources.peering.flush(&mut core) {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, token: QueryToken, bytes: Option<&[u8]>, now: u64) {
+        match (self.askers.take(token), bytes) {
+            (Some(Origin::Tcp { client, number }), bytes) => {
+                self.sources.dns_tcp.answer(client, number, bytes, now);
+            }
+            (Some(Origin::Udp { worker, port, path }), Some(bytes)) => {
+                let mtu = self.config.port[usize::from(port)].mtu;
+                if self.askers.fits(bytes, mtu) {
+                    self.fleet.inject(worker, port, |frame| {
+                        datagram::emit_answer(&path, bytes, mtu, frame).unwrap_or(0)
+                    });
+                }
+            }
+            (Some(Origin::Udp { .. }) | None, _) => {}
+        }
+    }
+}
+
+/// Writes a line of the gateway's core.
+fn log(entry: &ces_gateway::Entry) {
+    macro_rules! line {
+        ($level:ident) => {
+            // The kind is the event: what a stranger can repeat is limited by it.
+            tracing::$level!(
+                kind = entry.event,
+                host = entry.host.as_deref(),
+                remote = entry.remote.as_deref(),
+                peer = entry.peer.as_deref(),
+                address = entry.address.map(tracing::field::display),
+                tag = entry.tag.map(|tag| tracing::field::display(format!("{tag:08x}"))),
+                reason = entry.reason.as_deref(),
+                "{}",
+                entry.event
+            )
+        };
+    }
+    match entry.level {
+        Level::Debug => line!(debug),
+        Level::Info => line!(info),
+        Level::Warn => line!(warn),
+    }
+}

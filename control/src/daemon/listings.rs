@@ -1,0 +1,170 @@
+//! Long lists for `cesctl`, a page at a time: between two pages others have their turn, and no page is made before the one
+//! before it has been read.
+
+use super::house::House;
+use super::views;
+use crate::admin::protocol::{Response, Topic};
+use crate::slots::Key;
+use crate::sources::netlink::table::NextHop;
+use ces_gateway::AdminToken;
+use ces_gateway::snapshot::{BindingSnapshot, Page};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Rows of a page: some hundred microseconds' work.
+const ROWS: usize = 128;
+/// Bytes that wait for a client before the next page is made.
+const BACKLOG_BYTES: usize = 1 << 20;
+/// How long workers may take to tell the counters of a page, in nanoseconds; then it is shown without them.
+const READ_NS: u64 = 1_000_000_000;
+/// Bits of a token for the place in a page; the rest names the page.
+const PLACE_BITS: u32 = 10;
+
+/// What is left of a list.
+enum Rest {
+    Bindings(u64),
+    Hosts(u64),
+    Neighbours(std::vec::IntoIter<(NextHop, [u8; 6])>),
+    Routes(usize),
+    Nothing,
+}
+
+/// A page of bindings that waits for its counters.
+struct Counting {
+    number: u64,
+    rows: Vec<BindingSnapshot>,
+    outstanding: usize,
+    deadline: u64,
+}
+
+struct Listing {
+    client: Key,
+    rest: Rest,
+    counting: Option<Counting>,
+}
+
+/// The lists that are being made.
+#[derive(Default)]
+pub(super) struct Listings {
+    all: Vec<Listing>,
+    next: u64,
+}
+
+impl Listings {
+    /// Begins a list; false if the topic is none that comes in pages.
+    pub(super) fn begin(&mut self, client: Key, topic: Topic, house: &House) -> bool {
+        let rest = match topic {
+            Topic::Bindings => Rest::Bindings(0),
+            Topic::Hosts => Rest::Hosts(0),
+            Topic::Neighbours => {
+                let mut hops: Vec<_> = house.sources.kernel.table().neighbours().collect();
+                hops.sort_unstable_by_key(|(hop, _)| hop.address);
+                Rest::Neighbours(hops.into_iter())
+            }
+            _ => return false,
+        };
+        self.all.push(Listing { client, rest, counting: None });
+        true
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// A worker told the counters of a binding.
+    pub(super) fn told(&mut self, token: AdminToken, binding: Option<BindingSnapshot>) {
+        let (number, place) = (token.0 >> PLACE_BITS, (token.0 & ((1 << PLACE_BITS) - 1)) as usize);
+        let waiting = self.all.iter_mut().filter_map(|listing| listing.counting.as_mut());
+        let Some(page) = waiting.into_iter().find(|page| page.number == number) else { return };
+        page.outstanding = page.outstanding.saturating_sub(1);
+        if let (Some(read), Some(own)) = (binding, page.rows.get_mut(place)) {
+            own.stats = read.stats;
+        }
+    }
+
+    /// Makes a page of the list whose turn it is. True if there was one to make.
+    pub(super) fn step(&mut self, house: &mut House, now: u64) -> bool {
+        for _ in 0..self.all.len() {
+            let mut listing = self.all.remove(0);
+            let Some(backlog) = house.sources.admin.backlog(listing.client) else { continue };
+            if backlog >= BACKLOG_BYTES {
+                self.all.push(listing);
+                continue;
+            }
+            let answer = listing.page(&mut self.next, house, now);
+            let worked = answer.is_some();
+            match answer {
+                Some(Response::Item(page)) => {
+                    house.sources.admin.respond(listing.client, &Response::Item(page));
+                    self.all.push(listing);
+                }
+                Some(end) => {
+                    house.sources.admin.respond(listing.client, &end);
+                }
+                None => self.all.push(listing),
+            }
+            if worked {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Listing {
+    /// The next page, or the end; `None` while workers are asked.
+    fn page(&mut self, next: &mut u64, house: &mut House, now: u64) -> Option<Response> {
+        if let Some(page) = &self.counting
+            && (page.outstanding > 0 && now < page.deadline)
+        {
+            return None;
+        }
+        if let Some(page) = self.counting.take() {
+            return Some(Response::Item(rows(&page.rows)));
+        }
+        match &mut self.rest {
+            Rest::Bindings(from) => {
+                let Page { rows, next: after } = house.gateway.bindings_page(*from, ROWS, now);
+                self.rest = after.map_or(Rest::Nothing, Rest::Bindings);
+                let number = *next;
+                *next += 1;
+                for (place, binding) in rows.iter().enumerate() {
+                    let token = AdminToken(number << PLACE_BITS | place as u64);
+                    house.gateway.read_binding(binding.tag, token, now);
+                }
+                let outstanding = rows.len();
+                self.counting = Some(Counting { number, rows, outstanding, deadline: now + READ_NS });
+                house.pump(now);
+                None
+            }
+            Rest::Hosts(from) => {
+                let page = house.gateway.hosts_page(*from, ROWS, now);
+                self.rest = page.next.map_or(Rest::Nothing, Rest::Hosts);
+                Some(Response::Item(rows(&page.rows)))
+            }
+            Rest::Neighbours(left) => {
+                let page: Vec<_> =
+                    left.take(ROWS).map(|(hop, mac)| views::neighbour(house, hop, mac)).collect();
+                if page.is_empty() {
+                    self.rest = Rest::Routes(0);
+                }
+                Some(Response::Item(json!({ "neighbours": page })))
+            }
+            Rest::Routes(from) => {
+                let page: Vec<_> = house.sources.kernel.table().routes().skip(*from).take(ROWS).collect();
+                let page: Vec<_> =
+                    page.into_iter().map(|(route, port)| views::route(house, route, port)).collect();
+                *from += ROWS;
+                if page.is_empty() {
+                    self.rest = Rest::Nothing;
+                }
+                Some(Response::Item(json!({ "routes": page })))
+            }
+            Rest::Nothing => Some(Response::Ok(Value::Null)),
+        }
+    }
+}
+
+fn rows(rows: &[impl Serialize]) -> Value {
+    serde_json::to_value(rows).unwrap_or_default()
+}

@@ -1,0 +1,134 @@
+//! What `cesctl show` and the metrics page see of the whole house.
+
+use super::house::House;
+use crate::admin::view::{DropView, NeighbourView, PeersView, PortView, RingView, RouteView, WorkerView};
+use crate::sources::netlink::message::Route;
+use crate::sources::netlink::table::NextHop;
+use crate::trace::mac;
+use ces_dataplane::counters::Counters;
+use ces_dataplane::msg::{PortId, PuntClass};
+use ces_dataplane::reason::DropReason;
+
+/// The counters of all workers together.
+pub(super) fn totals(house: &House) -> Counters {
+    let mut totals = Counters::default();
+    for worker in 0..house.fleet.len() {
+        totals += &house.fleet.snapshot(worker);
+    }
+    totals
+}
+
+/// A port's name.
+pub(super) fn port_name(house: &House, port: PortId) -> &str {
+    house.config.port.get(usize::from(port)).map_or("?", |port| &port.name)
+}
+
+pub(super) fn ports(house: &House) -> Vec<PortView> {
+    let totals = totals(house);
+    let taps = house.sources.taps.all();
+    let view =
+        |((number, configured), tap): ((usize, &crate::config::PortSection), &crate::sources::tap::Tap)| {
+            let link = house.devices.link(number);
+            PortView {
+                name: configured.name.clone(),
+                device: configured.device.clone(),
+                driver: house.devices.driver(number).to_owned(),
+                side: configured.side,
+                mac: mac(&house.devices.mac(number)),
+                addresses: configured.addresses.iter().map(ToString::to_string).collect(),
+                vlan: configured.vlan,
+                mtu: configured.mtu,
+                tap: tap.name().to_owned(),
+                link: link.map(|(up, _)| up),
+                mbps: link.and_then(|(_, mbps)| mbps),
+                rx_packets: totals.rx_packets[number],
+                rx_bytes: totals.rx_bytes[number],
+                tx_packets: totals.tx_packets[number],
+                tx_bytes: totals.tx_bytes[number],
+                device_counters: house.devices.lost(number).unwrap_or_default(),
+                tap_counters: tap.counters,
+            }
+        };
+    house.config.port.iter().enumerate().zip(taps).map(view).collect()
+}
+
+/// What could not enter a ring, by ring.
+pub(super) fn ring_overflows(house: &House, worker: usize, counters: &Counters) -> [(&'static str, u64); 4] {
+    let own = house.fleet.counters[worker];
+    [
+        ("command", own.commands_delayed),
+        ("inject", own.frames_delayed + own.frames_lost),
+        ("event", counters.event_ring_full),
+        ("punt", counters.drops[DropReason::PuntRingFull as usize]),
+    ]
+}
+
+/// The workers. `seen` holds the cycles, busy and idle, of each at the last look.
+pub(super) fn workers(house: &House, seen: &mut Vec<(u64, u64)>) -> Vec<WorkerView> {
+    seen.resize(house.fleet.len(), (0, 0));
+    let view = |(worker, seen): (usize, &mut (u64, u64))| {
+        let counters = house.fleet.snapshot(worker);
+        let (busy, idle) = (counters.busy_cycles, counters.idle_cycles);
+        let (busy_before, idle_before) = std::mem::replace(seen, (busy, idle));
+        let (busy_now, all_now) = (busy - busy_before, busy + idle - busy_before - idle_before);
+        let packets: u64 = counters.rx_packets.iter().sum();
+        let overflows = ring_overflows(house, worker, &counters);
+        let ring =
+            |((ring, depth, capacity), (_, overflows)): ((&'static str, usize, usize), (&str, u64))| {
+                RingView { ring, depth: depth as u64, capacity: capacity as u64, overflows }
+            };
+        WorkerView {
+            worker,
+            core: house.fleet.cores()[worker],
+            busy_percent: if all_now == 0 { 0.0 } else { busy_now as f64 * 100.0 / all_now as f64 },
+            busy_cycles: busy,
+            idle_cycles: idle,
+            packets,
+            cycles_per_packet: if packets == 0 { 0.0 } else { busy as f64 / packets as f64 },
+            bursts: counters.bursts.to_vec(),
+            bindings: counters.bindings_live,
+            punts: PuntClass::ALL
+                .iter()
+                .map(|class| (class.label(), counters.punts[*class as usize]))
+                .collect(),
+            injected: counters.injected,
+            handed_off: counters.handed_off,
+            held: counters.held,
+            held_sent: counters.held_sent,
+            held_now: counters.held_now,
+            rings: house.fleet.rings(worker).into_iter().zip(overflows).map(ring).collect(),
+        }
+    };
+    seen.iter_mut().enumerate().map(view).collect()
+}
+
+pub(super) fn drops(house: &House) -> Vec<DropView> {
+    let drops = totals(house).drops;
+    let view = |reason: &DropReason| DropView {
+        reason: reason.label(),
+        packets: drops[*reason as usize],
+        text: reason.text().trim(),
+    };
+    DropReason::ALL.iter().map(view).collect()
+}
+
+pub(super) fn peers(house: &House, now: u64) -> PeersView {
+    PeersView {
+        peers: house.gateway.peers(now),
+        blocks: house.gateway.blocks(now),
+        filters: house.gateway.filters(now),
+        transport: house.sources.peering.counters.iter().collect(),
+    }
+}
+
+pub(super) fn neighbour(house: &House, hop: NextHop, address: [u8; 6]) -> NeighbourView {
+    NeighbourView { port: port_name(house, hop.port).to_owned(), address: hop.address, mac: mac(&address) }
+}
+
+pub(super) fn route(house: &House, route: Route, port: PortId) -> RouteView {
+    RouteView {
+        network: format!("{}/{}", route.network, route.prefix),
+        via: route.gateway,
+        port: port_name(house, port).to_owned(),
+    }
+}

@@ -1,0 +1,107 @@
+//! The gateway as its sources see it: whom each tells what.
+
+use super::askers::{Askers, Origin};
+use crate::fleet::Fleet;
+use crate::inward::Core;
+use crate::sources::dns_tcp::{Asker, Question};
+use crate::sources::netlink::Listener;
+use crate::sources::netlink::table::{NextHop, Table};
+use crate::sources::peering::Upper;
+use crate::sources::tap::Carrier;
+use crate::sources::upstream::Answers;
+use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_dataplane::msg::PortId;
+use ces_dataplane::settings::Side;
+use ces_dns::message::Transport;
+use ces_dns::resolver::SocketKey;
+use ces_gateway::Route;
+use ipnet::Ipv4Net;
+use std::net::{IpAddr, SocketAddr};
+
+/// Everything that a source may tell.
+pub(super) struct World<'a> {
+    pub(super) core: Core<'a>,
+    pub(super) askers: &'a mut Askers,
+    pub(super) fleet: &'a mut Fleet,
+}
+
+/// The name service's word for a side.
+pub(super) fn dns_side(side: Side) -> ces_dns::outcome::Side {
+    match side {
+        Side::Inside => ces_dns::outcome::Side::Inside,
+        Side::Outside => ces_dns::outcome::Side::Outside,
+    }
+}
+
+impl Upper for World<'_> {
+    fn is_blocked(&mut self, address: IpAddr) -> bool {
+        self.core.is_blocked(address)
+    }
+
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
+        self.core.connected(conn, identity, local, remote);
+    }
+
+    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
+        self.core.accepted(identity, local, remote)
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.core.received(conn, bytes);
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        self.core.closed(conn);
+    }
+}
+
+impl Answers for World<'_> {
+    fn answered(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8]) {
+        self.core.answered(server, socket, bytes);
+    }
+
+    fn unreachable(&mut self, server: SocketAddr, socket: SocketKey) {
+        self.core.unreachable(server, socket);
+    }
+}
+
+impl Asker for World<'_> {
+    fn asked(&mut self, question: Question, now: u64) {
+        let token = self.askers.add(Origin::Tcp { client: question.client, number: question.number });
+        let (side, gateway) = (dns_side(question.side), &mut self.core.gateway);
+        gateway.handle_dns(side, Transport::Tcp, question.remote, &question.message, token, now);
+    }
+
+    fn gone(&mut self, number: u64) {
+        if let Some(token) = self.askers.gone(number) {
+            self.core.gateway.handle_dns_gone(token);
+        }
+    }
+}
+
+impl Listener for World<'_> {
+    fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, now: u64) {
+        self.core.gateway.set_neighbour(hop.port, hop.address, mac, now);
+    }
+
+    fn routes(&mut self, table: &Table, now: u64) {
+        let routes: Vec<Route> = table
+            .routes()
+            .filter_map(|(route, port)| {
+                let network = Ipv4Net::new(route.network, route.prefix).ok()?;
+                Some(Route { network, via: route.gateway, port })
+            })
+            .collect();
+        self.core.gateway.set_routes(&routes, now);
+    }
+}
+
+impl Carrier for World<'_> {
+    fn carry(&mut self, port: PortId, frame: &[u8]) {
+        // Any worker may send: TCP orders its segments itself, and the first worker's ring is as good as another.
+        self.fleet.inject(0, port, |slot| {
+            slot[..frame.len()].copy_from_slice(frame);
+            frame.len()
+        });
+    }
+}
