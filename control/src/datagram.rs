@@ -3,20 +3,11 @@
 //! A datagram remembers what its answer needs (addresses, ports, VLAN), so the answer leaves through the port that the
 //! question came in by, with the address that was asked as its source.
 
+use ces_wire::{Malformed as Headers, Wire, checksum, ethernet, ipv4, read16, udp, write16};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-const ETHERNET: usize = 14;
-const VLAN_TAG: usize = 4;
-const IPV4: usize = 20;
-const UDP: usize = 8;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const PROTOCOL_UDP: u8 = 17;
-/// Time to live of what the gateway itself sends.
-const TTL: u8 = 64;
-
 /// Bytes that stand around the payload of an untagged answer: Ethernet, IPv4 without options, UDP.
-pub const OVERHEAD: usize = ETHERNET + IPV4 + UDP;
+pub const OVERHEAD: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH;
 
 /// Why a punted frame is not a DNS datagram. The packet path has checked most of it; this is the second look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,85 +72,48 @@ impl Path {
     }
 }
 
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+impl From<Headers> for Malformed {
+    fn from(headers: Headers) -> Self {
+        match headers {
+            Headers::SecondTag | Headers::Arp | Headers::IpVersion => Self::NotIpv4,
+            Headers::IpChecksum => Self::Checksum,
+            Headers::Truncated
+            | Headers::IpHeaderLength
+            | Headers::IpTotalLength
+            | Headers::Layer4
+            | Headers::Tunnel => Self::Truncated,
+        }
+    }
 }
 
-/// The ones' complement sum of RFC 1071, over 16-bit words, not yet inverted.
-fn sum(bytes: &[u8], start: u32) -> u32 {
-    let mut total = u64::from(start);
-    let mut words = bytes.chunks_exact(2);
-    for word in &mut words {
-        total += u64::from(u16::from_be_bytes([word[0], word[1]]));
-    }
-    if let [last] = words.remainder() {
-        total += u64::from(*last) << 8;
-    }
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    total as u32
-}
-
-fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: usize) -> u32 {
-    let start = sum(&destination.octets(), sum(&source.octets(), 0));
-    start + u32::from(PROTOCOL_UDP) + length as u32
+/// The sum of a UDP datagram with its pseudo header.
+fn sum(datagram: &[u8], source: u32, destination: u32) -> checksum::Sum {
+    checksum::pseudo(source, destination, ipv4::UDP, datagram.len()).bytes(datagram)
 }
 
 /// Takes a frame apart. The checksums are checked; a UDP checksum of 0 means that the sender computed none (RFC 768).
 pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), Malformed> {
-    if frame.len() < ETHERNET {
-        return Err(Malformed::Truncated);
-    }
-    let (mut kind, mut start, mut vlan) = (be16(frame, 12), ETHERNET, None);
-    if kind == ETHERTYPE_VLAN {
-        if frame.len() < ETHERNET + VLAN_TAG {
-            return Err(Malformed::Truncated);
-        }
-        vlan = Some(be16(frame, 14) & 0x0fff);
-        kind = be16(frame, 16);
-        start += VLAN_TAG;
-    }
-    if kind != ETHERTYPE_IPV4 {
+    let link = ethernet::Header::parse(frame)?;
+    if link.ethertype != ethernet::IPV4 {
         return Err(Malformed::NotIpv4);
     }
-    let ip = &frame[start..];
-    if ip.len() < IPV4 {
-        return Err(Malformed::Truncated);
-    }
-    if ip[0] >> 4 != 4 {
-        return Err(Malformed::NotIpv4);
-    }
-    let header = usize::from(ip[0] & 0x0f) * 4;
-    let total = usize::from(be16(ip, 2));
-    if header < IPV4 || total < header || ip.len() < total {
-        return Err(Malformed::Truncated);
-    }
-    if sum(&ip[..header], 0) != 0xffff {
-        return Err(Malformed::Checksum);
-    }
-    if be16(ip, 6) & 0x3fff != 0 {
+    let packet = &frame[link.length()..];
+    let ip = ipv4::Header::parse(packet)?;
+    if ip.is_fragment() {
         return Err(Malformed::Fragment);
     }
-    if ip[9] != PROTOCOL_UDP {
+    if ip.protocol != ipv4::UDP {
         return Err(Malformed::NotUdp);
     }
-    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
-    let destination = Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]);
-    let udp = &ip[header..total];
-    if udp.len() < UDP {
-        return Err(Malformed::Truncated);
-    }
-    let length = usize::from(be16(udp, 4));
-    if length < UDP || length > udp.len() {
-        return Err(Malformed::Truncated);
-    }
-    let udp = &udp[..length];
-    if be16(udp, 6) != 0 && sum(udp, pseudo_header(source, destination, length)) != 0xffff {
+    let datagram = &packet[ip.length()..usize::from(ip.total_length)];
+    let header = udp::Header::parse(datagram)?;
+    // What follows it in the packet is none of its bytes.
+    let datagram = datagram.get(..usize::from(header.datagram_length)).ok_or(Malformed::Truncated)?;
+    if header.checksum != 0 && sum(datagram, ip.source, ip.destination).fold() != 0xffff {
         return Err(Malformed::Checksum);
     }
-    let (from, to) = (be16(udp, 0), be16(udp, 2));
-    if from == 0
+    let source = Ipv4Addr::from_bits(ip.source);
+    if header.source_port == 0
         || source.is_unspecified()
         || source.is_multicast()
         || source.is_broadcast()
@@ -168,86 +122,74 @@ pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), Malformed> {
         return Err(Malformed::Unanswerable);
     }
     let path = Path {
-        remote_mac: frame[6..12].try_into().expect("six bytes"),
-        local_mac: frame[0..6].try_into().expect("six bytes"),
-        vlan,
-        remote: SocketAddrV4::new(source, from),
-        local: SocketAddrV4::new(destination, to),
+        remote_mac: link.source,
+        local_mac: link.destination,
+        vlan: link.vlan,
+        remote: SocketAddrV4::new(source, header.source_port),
+        local: SocketAddrV4::new(Ipv4Addr::from_bits(ip.destination), header.destination_port),
     };
-    Ok((path, &udp[UDP..]))
+    Ok((path, &datagram[udp::LENGTH..]))
 }
 
 /// Whether an answer of so many bytes fits into an IPv4 packet of `mtu` bytes.
 pub const fn fits(payload: usize, mtu: u16) -> bool {
-    IPV4 + UDP + payload <= mtu as usize
+    ipv4::LENGTH + udp::LENGTH + payload <= mtu as usize
 }
 
 /// Writes the frame that answers along `path`; the length of the frame, or `None` if it does not fit into `frame` or
 /// into an IPv4 packet of `mtu` bytes.
 pub fn emit_answer(path: &Path, payload: &[u8], mtu: u16, frame: &mut [u8]) -> Option<usize> {
-    let datagram = UDP + payload.len();
-    let packet = IPV4 + datagram;
-    let start = ETHERNET + if path.vlan.is_some() { VLAN_TAG } else { 0 };
-    if packet > usize::from(mtu) || start + packet > frame.len() {
+    let link = ethernet::Header {
+        destination: path.remote_mac,
+        source: path.local_mac,
+        vlan: path.vlan,
+        ethertype: ethernet::IPV4,
+    };
+    let (start, datagram_length) = (link.length(), udp::LENGTH + payload.len());
+    let total = ipv4::LENGTH + datagram_length;
+    if total > usize::from(mtu) || start + total > frame.len() {
         return None;
     }
-    let frame = &mut frame[..start + packet];
-    frame[0..6].copy_from_slice(&path.remote_mac);
-    frame[6..12].copy_from_slice(&path.local_mac);
-    if let Some(vlan) = path.vlan {
-        frame[12..14].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
-        frame[14..16].copy_from_slice(&vlan.to_be_bytes());
-    }
-    frame[start - 2..start].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
-    let (ip, udp) = frame[start..].split_at_mut(IPV4);
-    ip[0] = 0x45;
-    ip[1] = 0;
-    ip[2..4].copy_from_slice(&(packet as u16).to_be_bytes());
+    let frame = &mut frame[..start + total];
+    link.emit(frame);
+    let (ip, datagram) = frame[start..].split_at_mut(ipv4::LENGTH);
+    let (source, destination) = (path.local.ip().to_bits(), path.remote.ip().to_bits());
     // Identification 0 with "don't fragment": an atomic datagram (RFC 6864 §4.1).
-    ip[4..6].fill(0);
-    ip[6..8].copy_from_slice(&0x4000u16.to_be_bytes());
-    ip[8] = TTL;
-    ip[9] = PROTOCOL_UDP;
-    ip[10..12].fill(0);
-    ip[12..16].copy_from_slice(&path.local.ip().octets());
-    ip[16..20].copy_from_slice(&path.remote.ip().octets());
-    let checksum = !(sum(ip, 0) as u16);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    udp[0..2].copy_from_slice(&path.local.port().to_be_bytes());
-    udp[2..4].copy_from_slice(&path.remote.port().to_be_bytes());
-    udp[4..6].copy_from_slice(&(datagram as u16).to_be_bytes());
-    udp[6..8].fill(0);
-    udp[UDP..].copy_from_slice(payload);
-    // A computed 0 is sent as all ones (RFC 768).
-    let checksum = match !(sum(udp, pseudo_header(*path.local.ip(), *path.remote.ip(), datagram)) as u16) {
-        0 => 0xffff,
-        other => other,
+    ipv4::Header::new(ipv4::UDP, source, destination, total as u16).emit(ip);
+    let header = udp::Header {
+        source_port: path.local.port(),
+        destination_port: path.remote.port(),
+        datagram_length: datagram_length as u16,
+        checksum: 0,
     };
-    udp[6..8].copy_from_slice(&checksum.to_be_bytes());
-    Some(start + packet)
+    header.emit(datagram);
+    datagram[udp::LENGTH..].copy_from_slice(payload);
+    let sum = sum(datagram, source, destination).checksum_udp();
+    write16(datagram, udp::CHECKSUM, sum);
+    Some(start + total)
 }
 
 /// Takes the VLAN tag out of a frame, in place: the frame without it, or `None` if it carries another tag or none.
 pub fn untag(frame: &mut [u8], vlan: u16) -> Option<&mut [u8]> {
-    if frame.len() < ETHERNET + VLAN_TAG
-        || be16(frame, 12) != ETHERTYPE_VLAN
-        || be16(frame, 14) & 0x0fff != vlan
+    if frame.len() < ethernet::LENGTH_TAGGED
+        || read16(frame, ethernet::TYPE) != ethernet::VLAN
+        || read16(frame, ethernet::LENGTH) & ethernet::VLAN_MASK != vlan
     {
         return None;
     }
-    frame.copy_within(0..12, VLAN_TAG);
-    Some(&mut frame[VLAN_TAG..])
+    frame.copy_within(..ethernet::TYPE, ethernet::TAG);
+    Some(&mut frame[ethernet::TAG..])
 }
 
 /// Puts a VLAN tag into the frame of `length` bytes at the start of `buffer`; the new length, or `None` without room.
 pub fn tag(buffer: &mut [u8], length: usize, vlan: u16) -> Option<usize> {
-    if length < ETHERNET || length + VLAN_TAG > buffer.len() {
+    if length < ethernet::LENGTH || length + ethernet::TAG > buffer.len() {
         return None;
     }
-    buffer.copy_within(12..length, 12 + VLAN_TAG);
-    buffer[12..14].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
-    buffer[14..16].copy_from_slice(&vlan.to_be_bytes());
-    Some(length + VLAN_TAG)
+    buffer.copy_within(ethernet::TYPE..length, ethernet::TYPE + ethernet::TAG);
+    write16(buffer, ethernet::TYPE, ethernet::VLAN);
+    write16(buffer, ethernet::LENGTH, vlan);
+    Some(length + ethernet::TAG)
 }
 
 #[cfg(test)]
@@ -304,7 +246,7 @@ mod tests {
         fn a_flipped_bit_behind_the_ethernet_header_is_seen(bit in 0usize..(28 + 28) * 8) {
             let mut frame = [0u8; 200];
             let length = emit_answer(&path(None), &[7; 28], 1500, &mut frame).unwrap();
-            frame[ETHERNET + bit / 8] ^= 1 << (bit % 8);
+            frame[ethernet::LENGTH + bit / 8] ^= 1 << (bit % 8);
             prop_assert!(parse(&frame[..length]).is_err());
         }
 

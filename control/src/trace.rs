@@ -2,11 +2,12 @@
 //!
 //! Lenient where the packet path is strict: a frame that was dropped as malformed is shown as far as it can be read.
 
+use ces_wire::{arp, ethernet, geneve, gre, icmp, ipv4, tcp, udp, vxlan};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-const VXLAN_PORT: u16 = 4789;
-const GENEVE_PORT: u16 = 6081;
+/// The tag protocol identifier of a service VLAN tag (IEEE 802.1ad).
+const SERVICE_VLAN: u16 = 0x88a8;
 /// Encapsulations within one another that are followed.
 const DEPTH: u32 = 3;
 
@@ -30,10 +31,10 @@ pub fn mac(bytes: &[u8]) -> String {
 /// The name of an IP protocol, as far as the gateway knows it.
 pub fn protocol_name(number: u8) -> String {
     match number {
-        1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        47 => "gre".to_owned(),
+        ipv4::ICMP => "icmp".to_owned(),
+        ipv4::TCP => "tcp".to_owned(),
+        ipv4::UDP => "udp".to_owned(),
+        ipv4::GRE => "gre".to_owned(),
         50 => "esp".to_owned(),
         132 => "sctp".to_owned(),
         other => other.to_string(),
@@ -43,10 +44,10 @@ pub fn protocol_name(number: u8) -> String {
 /// The number of an IP protocol by name or number.
 pub fn protocol_number(name: &str) -> Option<u8> {
     match name.to_ascii_lowercase().as_str() {
-        "icmp" => Some(1),
-        "tcp" => Some(6),
-        "udp" => Some(17),
-        "gre" => Some(47),
+        "icmp" => Some(ipv4::ICMP),
+        "tcp" => Some(ipv4::TCP),
+        "udp" => Some(ipv4::UDP),
+        "gre" => Some(ipv4::GRE),
         "esp" => Some(50),
         "sctp" => Some(132),
         other => other.parse().ok(),
@@ -71,24 +72,24 @@ fn separate(text: &mut String) {
 
 fn ethernet(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
     separate(text);
-    let (to, from) = (bytes.get(0..6)?, bytes.get(6..12)?);
+    let (to, from) = (bytes.get(..ethernet::SOURCE)?, bytes.get(ethernet::SOURCE..ethernet::TYPE)?);
     // Inside a tunnel the addresses are zero and say nothing.
     if depth == 0 || to.iter().chain(from).any(|&byte| byte != 0) {
         let _ = write!(text, "{} > {}", mac(from), mac(to));
     } else {
         text.push_str("eth");
     }
-    let mut kind = be16(bytes, 12)?;
-    let mut at = 14;
-    while matches!(kind, 0x8100 | 0x88a8) {
-        let _ = write!(text, " vlan {}", be16(bytes, at)? & 0xfff);
+    let mut kind = be16(bytes, ethernet::TYPE)?;
+    let mut at = ethernet::LENGTH;
+    while matches!(kind, ethernet::VLAN | SERVICE_VLAN) {
+        let _ = write!(text, " vlan {}", be16(bytes, at)? & ethernet::VLAN_MASK);
         kind = be16(bytes, at + 2)?;
-        at += 4;
+        at += ethernet::TAG;
     }
     let payload = bytes.get(at..)?;
     match kind {
-        0x0800 => ipv4(payload, text, depth),
-        0x0806 => arp(payload, text),
+        ethernet::IPV4 => ipv4(payload, text, depth),
+        ethernet::ARP => arp(payload, text),
         other => {
             let _ = write!(text, " type 0x{other:04x}, {} bytes", payload.len());
             Some(())
@@ -103,11 +104,11 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 fn arp(bytes: &[u8], text: &mut String) -> Option<()> {
     separate(text);
     text.push_str("ARP");
-    let operation = be16(bytes, 6)?;
-    let (sender, target) = (address(bytes, 14)?, address(bytes, 24)?);
+    let operation = be16(bytes, arp::OPERATION)?;
+    let (sender, target) = (address(bytes, arp::SENDER)?, address(bytes, arp::TARGET)?);
     let _ = match operation {
-        1 => write!(text, " who has {target}? tell {sender}"),
-        2 => write!(text, " {sender} is at {}", mac(bytes.get(8..14)?)),
+        arp::REQUEST => write!(text, " who has {target}? tell {sender}"),
+        arp::REPLY => write!(text, " {sender} is at {}", mac(bytes.get(arp::SENDER_MAC..arp::SENDER)?)),
         other => write!(text, " operation {other}"),
     };
     Some(())
@@ -122,24 +123,24 @@ fn ipv4(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
         return Some(());
     }
     let header = usize::from(first & 0xf) * 4;
-    let (total, fragment) = (usize::from(be16(bytes, 2)?), be16(bytes, 6)?);
-    let (ttl, protocol) = (*bytes.get(8)?, *bytes.get(9)?);
-    let (source, destination) = (address(bytes, 12)?, address(bytes, 16)?);
+    let (total, fragment) = (usize::from(be16(bytes, ipv4::TOTAL_LENGTH)?), be16(bytes, ipv4::FRAGMENT)?);
+    let (ttl, protocol) = (*bytes.get(ipv4::TTL)?, *bytes.get(ipv4::PROTOCOL)?);
+    let (source, destination) = (address(bytes, ipv4::SOURCE)?, address(bytes, ipv4::DESTINATION)?);
     let _ = write!(text, " {source} > {destination} ttl {ttl} len {total}");
-    if fragment & 0x4000 != 0 {
+    if fragment & ipv4::DONT_FRAGMENT != 0 {
         text.push_str(" DF");
     }
-    if header > 20 {
-        let _ = write!(text, " options {}", header - 20);
+    if header > ipv4::LENGTH {
+        let _ = write!(text, " options {}", header - ipv4::LENGTH);
     }
-    if header < 20 || total < header {
+    if header < ipv4::LENGTH || total < header {
         text.push_str(" (bad length)");
         return Some(());
     }
-    let offset = usize::from(fragment & 0x1fff) * 8;
-    if offset > 0 || fragment & 0x2000 != 0 {
-        let more = if fragment & 0x2000 != 0 { "+" } else { "" };
-        let _ = write!(text, " id {} fragment {offset}{more}", be16(bytes, 4)?);
+    let offset = usize::from(fragment & ipv4::OFFSET_MASK) * 8;
+    if offset > 0 || fragment & ipv4::MORE_FRAGMENTS != 0 {
+        let more = if fragment & ipv4::MORE_FRAGMENTS != 0 { "+" } else { "" };
+        let _ = write!(text, " id {} fragment {offset}{more}", be16(bytes, ipv4::ID)?);
         if offset > 0 {
             let _ = write!(text, " of {}", protocol_name(protocol));
             return Some(());
@@ -147,10 +148,10 @@ fn ipv4(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
     }
     let payload = bytes.get(header..bytes.len().min(total).max(header))?;
     match protocol {
-        1 => icmp(payload, text, depth),
-        6 => tcp(payload, text),
-        17 => udp(payload, text, depth),
-        47 => gre(payload, text, depth),
+        ipv4::ICMP => icmp(payload, text, depth),
+        ipv4::TCP => tcp(payload, text),
+        ipv4::UDP => udp(payload, text, depth),
+        ipv4::GRE => gre(payload, text, depth),
         other => {
             let _ = write!(text, " | protocol {other}");
             Some(())
@@ -163,57 +164,51 @@ fn tcp(bytes: &[u8], text: &mut String) -> Option<()> {
     text.push_str("TCP");
     let (from, to) = (be16(bytes, 0)?, be16(bytes, 2)?);
     let _ = write!(text, " {from} > {to}");
-    let (sequence, acknowledged) = (be32(bytes, 4)?, be32(bytes, 8)?);
-    let flags = *bytes.get(13)?;
+    let (sequence, acknowledged) = (be32(bytes, tcp::SEQUENCE)?, be32(bytes, tcp::ACKNOWLEDGEMENT)?);
+    let flags = *bytes.get(tcp::FLAGS)?;
     let mut names = String::new();
-    for (bit, name) in [(2, 'S'), (16, 'A'), (8, 'P'), (1, 'F'), (4, 'R'), (32, 'U')] {
+    let names_of = [
+        (tcp::SYN, 'S'),
+        (tcp::ACK, 'A'),
+        (tcp::PSH, 'P'),
+        (tcp::FIN, 'F'),
+        (tcp::RST, 'R'),
+        (tcp::URG, 'U'),
+    ];
+    for (bit, name) in names_of {
         if flags & bit != 0 {
             names.push(name);
         }
     }
     let _ = write!(text, " [{names}] seq {sequence}");
-    if flags & 16 != 0 {
+    if flags & tcp::ACK != 0 {
         let _ = write!(text, " ack {acknowledged}");
     }
-    let header = usize::from(bytes.get(12)? >> 4) * 4;
-    if flags & 2 != 0
-        && let Some(mss) = bytes.get(20..header).and_then(mss)
+    let header = usize::from(bytes.get(tcp::DATA_OFFSET)? >> 4) * 4;
+    if flags & tcp::SYN != 0
+        && let Some((_, mss)) = bytes.get(..header).and_then(tcp::maximum_segment)
     {
         let _ = write!(text, " mss {mss}");
     }
     Some(())
 }
 
-/// The maximum segment size among TCP options.
-fn mss(mut options: &[u8]) -> Option<u16> {
-    loop {
-        match *options.first()? {
-            0 => return None,
-            1 => options = &options[1..],
-            2 => return be16(options, 2),
-            _ => {
-                let length = usize::from(*options.get(1)?).max(2);
-                options = options.get(length..)?;
-            }
-        }
-    }
-}
-
 fn udp(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
     separate(text);
     text.push_str("UDP");
-    let (from, to, length) = (be16(bytes, 0)?, be16(bytes, 2)?, be16(bytes, 4)?);
+    let (from, to) = (be16(bytes, udp::SOURCE_PORT)?, be16(bytes, udp::DESTINATION_PORT)?);
+    let length = be16(bytes, udp::DATAGRAM_LENGTH)?;
     let _ = write!(text, " {from} > {to} len {length}");
-    let payload = bytes.get(8..)?;
+    let payload = bytes.get(udp::LENGTH..)?;
     match to {
-        VXLAN_PORT if depth < DEPTH => {
-            let _ = write!(text, " | VXLAN {}", be32(payload, 4)? >> 8);
-            ethernet(payload.get(8..)?, text, depth + 1)
+        vxlan::PORT if depth < DEPTH => {
+            let _ = write!(text, " | VXLAN {}", be32(payload, vxlan::ID)? >> 8);
+            ethernet(payload.get(vxlan::LENGTH..)?, text, depth + 1)
         }
-        GENEVE_PORT if depth < DEPTH => {
-            let options = usize::from(payload.first()? & 0x3f) * 4;
-            let _ = write!(text, " | GENEVE {}", be32(payload, 4)? >> 8);
-            ethernet(payload.get(8 + options..)?, text, depth + 1)
+        geneve::PORT if depth < DEPTH => {
+            let options = usize::from(payload.first()? & geneve::OPTIONS_MASK) * 4;
+            let _ = write!(text, " | GENEVE {}", be32(payload, geneve::ID)? >> 8);
+            ethernet(payload.get(geneve::LENGTH + options..)?, text, depth + 1)
         }
         53 => {
             text.push_str(" | DNS query");
@@ -231,20 +226,20 @@ fn gre(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
     separate(text);
     text.push_str("GRE");
     let (flags, kind) = (be16(bytes, 0)?, be16(bytes, 2)?);
-    let mut at = 4;
-    if flags & 0x8000 != 0 {
-        at += 4;
+    let mut at = gre::WORD;
+    if flags & gre::HAS_CHECKSUM != 0 {
+        at += gre::WORD;
     }
-    if flags & 0x2000 != 0 {
+    if flags & gre::HAS_KEY != 0 {
         let _ = write!(text, " key {}", be32(bytes, at)?);
-        at += 4;
+        at += gre::WORD;
     }
-    if flags & 0x1000 != 0 {
-        at += 4;
+    if flags & gre::HAS_SEQUENCE != 0 {
+        at += gre::WORD;
     }
     match kind {
-        0x6558 if depth < DEPTH => ethernet(bytes.get(at..)?, text, depth + 1),
-        0x0800 if depth < DEPTH => ipv4(bytes.get(at..)?, text, depth + 1),
+        ethernet::BRIDGED if depth < DEPTH => ethernet(bytes.get(at..)?, text, depth + 1),
+        ethernet::IPV4 if depth < DEPTH => ipv4(bytes.get(at..)?, text, depth + 1),
         other => {
             let _ = write!(text, " type 0x{other:04x}");
             Some(())
@@ -257,29 +252,32 @@ fn icmp(bytes: &[u8], text: &mut String, depth: u32) -> Option<()> {
     text.push_str("ICMP");
     let (kind, code) = (*bytes.first()?, *bytes.get(1)?);
     match kind {
-        8 | 0 => {
-            let name = if kind == 8 { "echo request" } else { "echo reply" };
-            let _ = write!(text, " {name} id {} seq {}", be16(bytes, 4)?, be16(bytes, 6)?);
+        icmp::ECHO | icmp::ECHO_REPLY => {
+            let name = if kind == icmp::ECHO { "echo request" } else { "echo reply" };
+            let _ =
+                write!(text, " {name} id {} seq {}", be16(bytes, icmp::REST)?, be16(bytes, icmp::REST + 2)?);
             Some(())
         }
-        3 | 11 | 12 => {
+        icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => {
             let _ = match (kind, code) {
-                (3, 0) => write!(text, " net unreachable"),
-                (3, 1) => write!(text, " host unreachable"),
-                (3, 2) => write!(text, " protocol unreachable"),
-                (3, 3) => write!(text, " port unreachable"),
-                (3, 4) => write!(text, " fragmentation needed, mtu {}", be16(bytes, 6)?),
-                (3, 13) => write!(text, " prohibited"),
-                (11, 0) => write!(text, " time exceeded"),
-                (11, _) => write!(text, " reassembly time exceeded"),
-                (12, _) => write!(text, " parameter problem"),
+                (icmp::UNREACHABLE, icmp::NET_UNREACHABLE) => write!(text, " net unreachable"),
+                (icmp::UNREACHABLE, icmp::HOST_UNREACHABLE) => write!(text, " host unreachable"),
+                (icmp::UNREACHABLE, icmp::PROTOCOL_UNREACHABLE) => write!(text, " protocol unreachable"),
+                (icmp::UNREACHABLE, icmp::PORT_UNREACHABLE) => write!(text, " port unreachable"),
+                (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) => {
+                    write!(text, " fragmentation needed, mtu {}", be16(bytes, icmp::NEXT_HOP_MTU)?)
+                }
+                (icmp::UNREACHABLE, icmp::PROHIBITED) => write!(text, " prohibited"),
+                (icmp::TIME_EXCEEDED, icmp::IN_TRANSIT) => write!(text, " time exceeded"),
+                (icmp::TIME_EXCEEDED, _) => write!(text, " reassembly time exceeded"),
+                (icmp::PARAMETER_PROBLEM, _) => write!(text, " parameter problem"),
                 (_, other) => write!(text, " unreachable, code {other}"),
             };
             if depth < DEPTH {
                 text.push_str(" about (");
                 let mut quoted = String::new();
                 // The quoted packet is cut short by nature.
-                let _ = ipv4(bytes.get(8..)?, &mut quoted, DEPTH);
+                let _ = ipv4(bytes.get(icmp::LENGTH..)?, &mut quoted, DEPTH);
                 text.push_str(&quoted);
                 text.push(')');
             }

@@ -1,4 +1,4 @@
-//! The packet path: wire formats, tables, translation, tunnels, and the worker loop.
+//! The packet path: tables, translation, tunnels, and the worker loop.
 //!
 //! The core is pure: packets, time and state are arguments. Only `io` knows DPDK.
 //!
@@ -24,8 +24,9 @@ pub mod state;
 pub mod tag;
 pub mod tunnel;
 pub mod verdict;
-pub mod wire;
 pub mod worker;
+
+pub use ces_wire as wire;
 
 /// Nanoseconds since an arbitrary start. The core reads no clock: `now` is an argument.
 pub type Nanos = u64;

@@ -8,6 +8,8 @@ use crate::reason::DropReason;
 use crate::tag::Handle;
 use std::net::Ipv4Addr;
 
+pub use crate::wire::Encapsulation;
+
 /// Index of a port, in the order of the configuration.
 pub type PortId = u8;
 
@@ -18,18 +20,6 @@ pub struct TunnelId(pub u16);
 /// Index of a next hop in the worker's neighbour table; the control thread allocates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NeighbourId(pub u32);
-
-/// How packets between two gateways are wrapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encapsulation {
-    /// RFC 7348, UDP 4789.
-    Vxlan,
-    /// RFC 2784 with the key of RFC 2890, protocol type 0x6558.
-    Gre,
-    /// RFC 8926, UDP 6081.
-    Geneve,
-}
 
 /// One direction pair of a tunnel to a peer: a pair of locators, an encapsulation, and the id each side drew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

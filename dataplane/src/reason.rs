@@ -1,5 +1,7 @@
 //! Why a packet was dropped: one closed list, which is also the counter and the metric label.
 
+use crate::wire::Malformed;
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal),+ $(,)?) => {
         /// Every packet that the gateway drops is counted under exactly one of these.
@@ -24,6 +26,24 @@ macro_rules! reasons {
             }
         }
     };
+}
+
+/// The one place where what is wrong with a header becomes the reason of a drop.
+impl From<Malformed> for DropReason {
+    #[inline(always)]
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Truncated => Self::Truncated,
+            Malformed::SecondTag => Self::VlanUnknown, // no port is configured for one
+            Malformed::Arp => Self::EthertypeUnknown,
+            Malformed::IpVersion => Self::IpVersion,
+            Malformed::IpHeaderLength => Self::IpHeaderLength,
+            Malformed::IpTotalLength => Self::IpTotalLength,
+            Malformed::IpChecksum => Self::IpChecksum,
+            Malformed::Layer4 => Self::L4Malformed,
+            Malformed::Tunnel => Self::TunnelMalformed,
+        }
+    }
 }
 
 reasons! {

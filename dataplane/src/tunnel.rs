@@ -6,8 +6,8 @@ use crate::hop::Hops;
 use crate::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
 use crate::settings::SettingsError;
-use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Wire, ethernet, geneve, gre, ipv4, udp, vxlan};
+use crate::wire::checksum::Change;
+use crate::wire::{Outer, ipv4};
 use machine::table::HugeSlice;
 
 /// The largest outer header: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14.
@@ -17,9 +17,6 @@ pub const HEADER_PLAIN: usize = 64;
 /// The smallest path MTU that is believed (RFC 791: every host takes 576 bytes). Below, an attacker could make the
 /// tunnel useless by forged ICMP.
 pub const MTU_FLOOR: u16 = 576;
-
-/// Time to live of the outer packet.
-const TTL: u8 = 64;
 
 /// A tunnel.
 #[derive(Clone, Copy, Debug)]
@@ -76,17 +73,6 @@ impl Default for Entry {
 #[inline(always)]
 pub const fn inbound(encapsulation: Encapsulation, id: u32) -> u64 {
     (encapsulation as u64 + 1) << 32 | id as u64
-}
-
-/// Bytes that a tunnel adds to the inner IPv4 packet, outer IPv4 header included.
-pub const fn overhead(encapsulation: Encapsulation) -> u16 {
-    (ipv4::LENGTH
-        + ethernet::LENGTH
-        + match encapsulation {
-            Encapsulation::Vxlan => udp::LENGTH + vxlan::LENGTH,
-            Encapsulation::Geneve => udp::LENGTH + geneve::LENGTH,
-            Encapsulation::Gre => gre::LENGTH,
-        }) as u16
 }
 
 /// The table.
@@ -210,35 +196,12 @@ impl Entry {
             return;
         };
         let link = usize::from(hop.length);
+        let outer = Outer::new(encapsulation, self.outer as u32, (self.outer >> 32) as u32, self.id_out);
         let mut header = [0; HEADER];
         header[..link].copy_from_slice(&hop.header[..link]);
-        let (protocol, port, id) = match encapsulation {
-            Encapsulation::Vxlan => (ipv4::UDP, vxlan::PORT, self.id_out),
-            Encapsulation::Geneve => (ipv4::UDP, geneve::PORT, self.id_out),
-            Encapsulation::Gre => (ipv4::GRE, 0, self.id_out),
-        };
-        // RFC 7348 §4.3: VTEPs must not fragment; DF lets the path tell its MTU.
-        let mut outer = ipv4::Header::new(protocol, self.outer as u32, (self.outer >> 32) as u32, 0);
-        outer.ttl = TTL;
-        outer.emit(&mut header[link..link + ipv4::LENGTH]);
-        header[link + 10..link + 12].fill(0);
-        self.sum = Sum::default().bytes(&header[link..link + ipv4::LENGTH]).change();
-        let mut at = link + ipv4::LENGTH;
-        if protocol == ipv4::UDP {
-            // RFC 7348 §5, RFC 8926 §3.3: the checksum is 0.
-            let udp = udp::Header { source_port: 0, destination_port: port, datagram_length: 0, checksum: 0 };
-            udp.emit(&mut header[at..at + udp::LENGTH]);
-            at += udp::LENGTH;
-        }
-        match encapsulation {
-            Encapsulation::Vxlan => vxlan::Header { id }.emit(&mut header[at..at + 8]),
-            Encapsulation::Geneve => geneve::Header { id, options_length: 0 }.emit(&mut header[at..at + 8]),
-            Encapsulation::Gre => gre::Header { key: id }.emit(&mut header[at..at + 8]),
-        }
-        at += 8 + ethernet::LENGTH;
-        header[at - 2..at].copy_from_slice(&ethernet::IPV4.to_be_bytes());
+        self.sum = outer.emit_open(&mut header[link..]).change();
         self.header = header;
-        self.length = at as u8;
+        self.length = (link + outer.length()) as u8;
         self.link_length = hop.length;
         self.port = hop.port;
         self.mtu = self.mtu.min(hop.mtu);
@@ -247,7 +210,7 @@ impl Entry {
 
     fn limit_inner(&mut self) {
         if let Some(encapsulation) = self.encapsulation {
-            self.inner_mtu = self.mtu.saturating_sub(overhead(encapsulation));
+            self.inner_mtu = self.mtu.saturating_sub(encapsulation.overhead());
         }
     }
 }

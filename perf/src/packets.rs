@@ -4,7 +4,7 @@
 //! checksum. Every checksum in them is right.
 
 use ces_dataplane::msg::Encapsulation;
-use ces_dataplane::wire::{Wire, checksum, ethernet, geneve, gre, ipv4, udp, vxlan};
+use ces_dataplane::wire::{self, Wire, checksum, ethernet, gre, ipv4, udp, vxlan};
 
 /// Bytes of UDP payload.
 const PAYLOAD: usize = 18;
@@ -64,20 +64,18 @@ impl Template {
             destination: destination_mac,
             source: source_mac,
             vlan: None,
-            ethertype: 0x0800,
+            ethertype: ethernet::IPV4,
         };
         link.emit(&mut bytes);
         let datagram = (udp::LENGTH + PAYLOAD) as u16;
         let header = ipv4::Header::new(ipv4::UDP, 0, 0, ipv4::LENGTH as u16 + datagram);
-        header.emit(&mut bytes[IP..UDP]);
-        bytes[IP + 10..IP + 12].fill(0);
+        let ip_sum = header.emit_open(&mut bytes[IP..UDP]).0;
         let udp =
             udp::Header { source_port: 0, destination_port: SERVICE, datagram_length: datagram, checksum: 0 };
         udp.emit(&mut bytes[UDP..]);
         for (index, byte) in bytes[UDP + udp::LENGTH..PLAIN].iter_mut().enumerate() {
             *byte = index as u8;
         }
-        let ip_sum = checksum::Sum::default().bytes(&bytes[IP..UDP]).0;
         let udp_sum = checksum::pseudo(0, 0, ipv4::UDP, usize::from(datagram)).bytes(&bytes[UDP..PLAIN]).0;
         Self { bytes, length: PLAIN, outer: None, ip_sum, udp_sum }
     }
@@ -92,40 +90,19 @@ impl Template {
         let plain = Self::plain([0; 6], [0; 6]);
         let mut template = Self { bytes: [0; LONGEST], ..plain.clone() };
         let bytes = &mut template.bytes;
-        let (protocol, header) = match encapsulation {
-            Encapsulation::Vxlan => (ipv4::UDP, udp::LENGTH + vxlan::LENGTH),
-            Encapsulation::Geneve => (ipv4::UDP, udp::LENGTH + geneve::LENGTH),
-            Encapsulation::Gre => (ipv4::GRE, gre::LENGTH),
-        };
-        let inner = UDP + header;
+        // A plain frame has an Ethernet header of its own: it takes the place of the outer headers' last.
+        let outer = wire::Outer::new(encapsulation, 0, locator, 0);
+        let inner = IP + outer.length() - ethernet::LENGTH;
         let link = ethernet::Header {
             destination: destination_mac,
             source: source_mac,
             vlan: None,
-            ethertype: 0x0800,
+            ethertype: ethernet::IPV4,
         };
         link.emit(bytes);
-        let outer = ipv4::Header::new(protocol, 0, locator, (ipv4::LENGTH + header + PLAIN) as u16);
-        outer.emit(&mut bytes[IP..UDP]);
-        bytes[IP + 10..IP + 12].fill(0);
+        outer.emit(&mut bytes[IP..], (PLAIN - ethernet::LENGTH) as u16, 0);
+        bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE].fill(0);
         let sum = checksum::Sum::default().bytes(&bytes[IP..UDP]).0;
-        let udp = |port| udp::Header {
-            source_port: 0,
-            destination_port: port,
-            datagram_length: (header + PLAIN) as u16,
-            checksum: 0, // RFC 7348 §5, RFC 8926 §3.3
-        };
-        match encapsulation {
-            Encapsulation::Vxlan => {
-                udp(vxlan::PORT).emit(&mut bytes[UDP..]);
-                vxlan::Header { id: 0 }.emit(&mut bytes[UDP + udp::LENGTH..]);
-            }
-            Encapsulation::Geneve => {
-                udp(geneve::PORT).emit(&mut bytes[UDP..]);
-                geneve::Header { id: 0, options_length: 0 }.emit(&mut bytes[UDP + udp::LENGTH..]);
-            }
-            Encapsulation::Gre => gre::Header { key: 0 }.emit(&mut bytes[UDP..]),
-        }
         bytes[inner..inner + PLAIN].copy_from_slice(&plain.bytes[..PLAIN]);
         template.length = inner + PLAIN;
         template.outer = Some(Outer { encapsulation, sum, inner });
@@ -149,30 +126,30 @@ impl Template {
         let start = match self.outer {
             None => 0,
             Some(outer) => {
-                bytes[IP + 12..IP + 16].copy_from_slice(&flow.outer_source.to_be_bytes());
+                bytes[IP + ipv4::SOURCE..IP + ipv4::DESTINATION]
+                    .copy_from_slice(&flow.outer_source.to_be_bytes());
                 let sum = checksum::Sum(outer.sum).words(flow.outer_source).checksum();
-                bytes[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+                bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE].copy_from_slice(&sum.to_be_bytes());
                 if outer.encapsulation == Encapsulation::Gre {
-                    bytes[UDP + 4..UDP + 8].copy_from_slice(&flow.id.to_be_bytes());
+                    bytes[UDP + gre::KEY..UDP + gre::LENGTH].copy_from_slice(&flow.id.to_be_bytes());
                 } else {
-                    bytes[UDP..UDP + 2].copy_from_slice(&(flow.source_port | 0xc000).to_be_bytes());
-                    let id = UDP + udp::LENGTH + 4;
+                    bytes[UDP..UDP + 2]
+                        .copy_from_slice(&(flow.source_port | wire::outer::SOURCE_PORTS).to_be_bytes());
+                    let id = UDP + udp::LENGTH + vxlan::ID; // GENEVE's stands there, too
                     bytes[id..id + 4].copy_from_slice(&(flow.id << 8).to_be_bytes());
                 }
                 outer.inner
             }
         };
         let bytes = &mut bytes[start..start + PLAIN];
-        bytes[IP + 12..IP + 16].copy_from_slice(&flow.source.to_be_bytes());
-        bytes[IP + 16..IP + 20].copy_from_slice(&flow.destination.to_be_bytes());
+        bytes[IP + ipv4::SOURCE..IP + ipv4::DESTINATION].copy_from_slice(&flow.source.to_be_bytes());
+        bytes[IP + ipv4::DESTINATION..UDP].copy_from_slice(&flow.destination.to_be_bytes());
         let addresses = |sum: u64| checksum::Sum(sum).words(flow.source).words(flow.destination);
-        bytes[IP + 10..IP + 12].copy_from_slice(&addresses(self.ip_sum).checksum().to_be_bytes());
+        bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE]
+            .copy_from_slice(&addresses(self.ip_sum).checksum().to_be_bytes());
         bytes[UDP..UDP + 2].copy_from_slice(&flow.source_port.to_be_bytes());
-        let sum = match addresses(self.udp_sum).word(flow.source_port).checksum() {
-            0 => 0xffff, // RFC 768: 0 would mean that there is none
-            sum => sum,
-        };
-        bytes[UDP + 6..UDP + 8].copy_from_slice(&sum.to_be_bytes());
+        let sum = addresses(self.udp_sum).word(flow.source_port).checksum_udp();
+        bytes[UDP + udp::CHECKSUM..UDP + udp::LENGTH].copy_from_slice(&sum.to_be_bytes());
         &self.bytes[..self.length]
     }
 }
@@ -180,6 +157,7 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ces_dataplane::wire::geneve;
 
     const FLOW: Flow = Flow {
         source: 0x0a01_0203,

@@ -24,7 +24,7 @@ impl State {
         let arrival = &self.ports[usize::from(port)];
         let (side, to_us) = (arrival.side, frame.starts_with(&arrival.mac));
         match arp::Message::parse(&frame[at..]) {
-            Err(reason) => Verdict::Drop(reason),
+            Err(malformed) => Verdict::Drop(malformed.into()),
             Ok(message) if to_us || self.is_own(side, message.target) || message.sender == message.target => {
                 self.punt(PuntClass::Arp, now)
             }

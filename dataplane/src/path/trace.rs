@@ -10,9 +10,9 @@ use crate::state::State;
 use crate::verdict::Verdict;
 use crate::wire::{Wire, ethernet, ipv4, read16};
 
-/// Where the addresses of an inner packet can stand behind the outer IPv4 header: GRE 8, or UDP 8 and VXLAN or GENEVE 8,
-/// and Ethernet 14.
-const INNER: [usize; 2] = [22, 30];
+/// Where an inner packet can stand behind the outer IPv4 header: GRE 8 or 12, or 16 as UDP 8 with VXLAN or GENEVE 8, and
+/// Ethernet 14.
+const INNER: [usize; 3] = [22, 26, 30];
 
 /// What is traced, and the frames of the burst as they came.
 #[derive(Debug)]

@@ -118,7 +118,7 @@ pub fn tag_of(ip: &[u8]) -> Option<Tag> {
         _ if outer[0] != 0x45 || read16(outer, 6) & 0x3fff != 0 => return None,
         (ipv4::UDP, vxlan::PORT) => PLAIN,
         (ipv4::UDP, geneve::PORT) if geneve_options == 0 => PLAIN,
-        (ipv4::GRE, _) => PLAIN_GRE,
+        (ipv4::GRE, _) if read16(outer, ipv4::LENGTH) == gre::HAS_KEY => PLAIN_GRE,
         _ => return None,
     };
     let addresses = ip.get(inner..)?.first_chunk::<{ ipv4::LENGTH }>()?;
@@ -159,7 +159,11 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
                 return Err(DropReason::OuterFragment);
             }
             let header = gre::Header::parse(&data[l4..])?;
-            (tunnel::inbound(Encapsulation::Gre, header.key), l4 + gre::LENGTH)
+            if header.checksum.is_some() && !gre::valid(&data[l4..]) {
+                return Err(DropReason::TunnelMalformed);
+            }
+            // RFC 2890 §2.2 numbers packets for those who want them in order; what is carried here does not.
+            (tunnel::inbound(Encapsulation::Gre, header.key), l4 + header.length())
         }
         _ => return Ok(None),
     };
@@ -212,7 +216,7 @@ mod tests {
                     udp(geneve::PORT).emit(&mut bytes[20..]);
                     geneve::Header { id: 7, options_length: options as u8 }.emit(&mut bytes[28..]);
                 }
-                Encapsulation::Gre => gre::Header { key: 7 }.emit(&mut bytes[20..]),
+                Encapsulation::Gre => gre::Header::new(7).emit(&mut bytes[20..]),
             }
             let at = options + if gre { PLAIN_GRE } else { PLAIN };
             write16(&mut bytes, at - 2, ethernet::IPV4);
@@ -229,7 +233,10 @@ mod tests {
             let said = unwrap(bytes, 0).and_then(|unwrapped| match unwrapped {
                 Some(Unwrapped { outer, inbound, inner, end, tos }) => {
                     (long.outer, long.inbound, long.outer_tos) = (outer, inbound, tos);
-                    plain = inner == if bytes[9] == ipv4::GRE { PLAIN_GRE } else { PLAIN };
+                    let in_gre = bytes[9] == ipv4::GRE;
+                    plain = inner == if in_gre { PLAIN_GRE } else { PLAIN }
+                        // Reserved bits are ignored on the long way.
+                        && (!in_gre || bytes[20..22] == gre::HAS_KEY.to_be_bytes());
                     long.parse(&bytes[..end], inner)
                 }
                 None => Err(DropReason::Unasked),

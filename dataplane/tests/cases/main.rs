@@ -8,6 +8,7 @@ mod common;
 
 mod closed;
 mod errors;
+mod gre;
 mod held;
 mod limits;
 mod refused;

@@ -4,7 +4,8 @@
 //! no device is fast at something else.
 
 use crate::realm::{Pair, Realm};
-use ces_dataplane::wire::{Wire, checksum, ethernet, ipv4, udp, vxlan};
+use ces_dataplane::wire::outer::SOURCE_PORTS;
+use ces_dataplane::wire::{Encapsulation, Outer, Wire, checksum, ethernet, ipv4, udp, vxlan, write16};
 use ces_perf::realm::Way;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -80,12 +81,12 @@ pub fn packet(realm: &Realm, entry: u32, way: Way) -> Vec<u8> {
         }
         Way::Ingress => {
             let tunnel = realm.tunnels()[usize::from(pair.tunnel)];
-            let inner = link([0; 6], [0; 6], &datagram(pair.remote_tag, pair.tag, entry, PAYLOAD));
-            let mut body = vec![0; vxlan::LENGTH];
-            vxlan::Header { id: tunnel.id_in }.emit(&mut body);
-            body.extend(inner);
-            let outer =
-                udp_packet(tunnel.remote, tunnel.local, 0xc000 | entry as u16, vxlan::PORT, &body, false);
+            let inner = datagram(pair.remote_tag, pair.tag, entry, PAYLOAD);
+            let (from, to) = (tunnel.remote.to_bits(), tunnel.local.to_bits());
+            let headers = Outer::new(Encapsulation::Vxlan, from, to, tunnel.id_in);
+            let mut outer = vec![0; headers.length()];
+            headers.emit(&mut outer, inner.len() as u16, SOURCE_PORTS | entry as u16);
+            outer.extend(inner);
             link(realm.router_mac(), realm.outside_mac(), &outer)
         }
     }
@@ -108,33 +109,21 @@ fn datagram(source: Ipv4Addr, destination: Ipv4Addr, entry: u32, length: usize) 
     payload[4..8].copy_from_slice(&entry.to_be_bytes());
     // Spread, so that hashes over ports see what they would see of real hosts.
     let port = 1024 + (entry.wrapping_mul(0x9e37_79b1) >> 18) as u16;
-    udp_packet(source, destination, port, SERVICE, &payload, true)
+    udp_packet(source, destination, port, &payload)
 }
 
-fn udp_packet(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    source_port: u16,
-    destination_port: u16,
-    payload: &[u8],
-    summed: bool,
-) -> Vec<u8> {
+fn udp_packet(source: Ipv4Addr, destination: Ipv4Addr, source_port: u16, payload: &[u8]) -> Vec<u8> {
     let length = udp::LENGTH + payload.len();
     let total = (ipv4::LENGTH + length) as u16;
     let mut bytes = vec![0; ipv4::LENGTH + udp::LENGTH];
     ipv4::Header::new(ipv4::UDP, source.to_bits(), destination.to_bits(), total).emit(&mut bytes);
-    let header = udp::Header { source_port, destination_port, datagram_length: length as u16, checksum: 0 };
+    let header =
+        udp::Header { source_port, destination_port: SERVICE, datagram_length: length as u16, checksum: 0 };
     header.emit(&mut bytes[ipv4::LENGTH..]);
     bytes.extend_from_slice(payload);
-    if summed {
-        let sum = checksum::pseudo(source.to_bits(), destination.to_bits(), ipv4::UDP, length);
-        let sum = match sum.bytes(&bytes[ipv4::LENGTH..]).checksum() {
-            0 => 0xffff, // RFC 768
-            sum => sum,
-        };
-        let at = ipv4::LENGTH + udp::CHECKSUM;
-        bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    }
+    let sum = checksum::pseudo(source.to_bits(), destination.to_bits(), ipv4::UDP, length);
+    let sum = sum.bytes(&bytes[ipv4::LENGTH..]).checksum_udp();
+    write16(&mut bytes, ipv4::LENGTH + udp::CHECKSUM, sum);
     bytes
 }
 
@@ -248,7 +237,6 @@ pub fn compare(realm: &Realm, task: Task, seen: &Seen) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ces_dataplane::msg::Encapsulation;
 
     fn realm() -> Realm {
         Realm::new(100, 7, Encapsulation::Vxlan, false).unwrap()

@@ -5,9 +5,6 @@ use ces_dataplane::frame::Frame;
 use ces_dataplane::wire::{Wire, arp, ethernet, ipv4};
 use std::net::Ipv4Addr;
 
-const REQUEST: u16 = 1;
-const REPLY: u16 = 2;
-
 /// For which addresses a port answers.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
@@ -34,11 +31,12 @@ impl Answers {
             return false;
         };
         // RFC 5227 §2.1.1: a probe has the sender 0; who probes for an address of ours shall hear of it.
-        if request.operation != REQUEST || !self.hold(request.target) || request.sender == request.target {
+        if request.operation != arp::REQUEST || !self.hold(request.target) || request.sender == request.target
+        {
             return false;
         }
         let reply = arp::Message {
-            operation: REPLY,
+            operation: arp::REPLY,
             sender_mac: self.mac,
             sender: request.target,
             target_mac: request.sender_mac,
@@ -59,7 +57,7 @@ pub fn request(mac: [u8; 6], vlan: Option<u16>, sender: Ipv4Addr, target: Ipv4Ad
         ethernet::Header { destination: ethernet::BROADCAST, source: mac, vlan, ethertype: ethernet::ARP };
     link.emit(&mut frame);
     let message = arp::Message {
-        operation: REQUEST,
+        operation: arp::REQUEST,
         sender_mac: mac,
         sender: sender.to_bits(),
         target_mac: [0; 6],
@@ -72,7 +70,8 @@ pub fn request(mac: [u8; 6], vlan: Option<u16>, sender: Ipv4Addr, target: Ipv4Ad
 /// The MAC address of `address`, if the message at `start` tells it.
 pub fn told(frame: &[u8], start: usize, address: Ipv4Addr) -> Option<Mac> {
     let message = arp::Message::parse(frame.get(start..)?).ok()?;
-    (message.operation == REPLY && message.sender == address.to_bits()).then_some(Mac(message.sender_mac))
+    (message.operation == arp::REPLY && message.sender == address.to_bits())
+        .then_some(Mac(message.sender_mac))
 }
 
 #[cfg(test)]

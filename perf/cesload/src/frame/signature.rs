@@ -92,7 +92,7 @@ pub fn find(frame: &[u8]) -> Found {
     let Some(head) = frame.first_chunk::<{ ethernet::LENGTH + 4 }>() else {
         return Found::Foreign;
     };
-    if head[12..14] == [0x08, 0x00] {
+    if head[ethernet::TYPE..ethernet::LENGTH] == ethernet::IPV4.to_be_bytes() {
         let total = u16::from_be_bytes([head[16], head[17]]);
         return at_end(frame, ethernet::LENGTH, total);
     }

@@ -6,17 +6,15 @@ use super::signature::{self, Signature};
 use crate::port::frames::Blank;
 use crate::profile::Protocol;
 use crate::profile::traffic::Shape;
-use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::checksum::{self, Sum};
-use ces_dataplane::wire::{Wire, ethernet, geneve, gre, ipv4, tcp, udp, vxlan};
+use ces_dataplane::wire::outer::SOURCE_PORTS;
+use ces_dataplane::wire::{self, Wire, ethernet, ipv4, tcp, udp};
 
 /// Bytes of a template: the longest headers (Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, Ethernet 14, IPv4 20,
 /// TCP 20 = 108) and zeroes, so that the shortest packets are one copy.
 const IMAGE: usize = 128;
 /// The smallest frame without its FCS (IEEE 802.3 §4.4.2).
 const FRAME_MIN: usize = 60;
-/// Source ports of tunnel packets are dynamic ones (RFC 7348 §5, RFC 8926 §3.3).
-const DYNAMIC_PORTS: u16 = 0xc000;
 
 /// What all packets of a template have in common beside their shape.
 #[derive(Clone, Copy, Debug)]
@@ -86,40 +84,20 @@ impl Template {
         };
         ethernet.emit(&mut headers);
         let mut ip = ethernet.length();
-        let header = |protocol, source, destination| ipv4::Header {
-            tos: link.tos,
-            ttl: link.ttl,
-            ..ipv4::Header::new(protocol, source, destination, 0)
-        };
         let outer = shape.outer.map(|outer| {
-            let udp = outer.encapsulation != Encapsulation::Gre;
             let at = ip;
-            let protocol = if udp { ipv4::UDP } else { ipv4::GRE };
-            let sum = header(protocol, outer.source, outer.destination).emit_open(&mut headers[at..]);
-            ip += ipv4::LENGTH;
-            let destination_port = match outer.encapsulation {
-                Encapsulation::Vxlan => vxlan::PORT,
-                Encapsulation::Geneve => geneve::PORT,
-                Encapsulation::Gre => 0,
+            let headers_of = wire::Outer {
+                tos: link.tos,
+                ttl: link.ttl,
+                ..wire::Outer::new(outer.encapsulation, outer.source, outer.destination, outer.id)
             };
-            if udp {
-                // RFC 7348 §5, RFC 8926 §3.3: the checksum is 0.
-                udp::Header { source_port: 0, destination_port, datagram_length: 0, checksum: 0 }
-                    .emit(&mut headers[ip..]);
-                ip += udp::LENGTH;
-            }
-            let tunnel = &mut headers[ip..];
-            match outer.encapsulation {
-                Encapsulation::Vxlan => vxlan::Header { id: outer.id }.emit(tunnel),
-                Encapsulation::Geneve => geneve::Header { id: outer.id, options_length: 0 }.emit(tunnel),
-                Encapsulation::Gre => gre::Header { key: outer.id }.emit(tunnel),
-            }
-            ip += 8; // each of the three has 8 bytes
-            ip += ethernet::LENGTH;
-            headers[ip - 2..ip].copy_from_slice(&ethernet::IPV4.to_be_bytes());
-            Outer { ip: at, sum, udp }
+            let sum = headers_of.emit_open(&mut headers[at..]).0;
+            ip += headers_of.length();
+            Outer { ip: at, sum, udp: outer.encapsulation.port().is_some() }
         });
-        let ip_sum = header(shape.protocol.number(), 0, 0).emit_open(&mut headers[ip..]);
+        let fresh = ipv4::Header::new(shape.protocol.number(), 0, 0, 0);
+        let header = ipv4::Header { tos: link.tos, ttl: link.ttl, ..fresh };
+        let ip_sum = header.emit_open(&mut headers[ip..]).0;
         let l4 = ip + ipv4::LENGTH;
         let l4_length = match shape.protocol {
             Protocol::Udp => udp::LENGTH,
@@ -179,10 +157,10 @@ impl Template {
         let Some(head) = packet.first_chunk_mut::<{ ipv4::LENGTH + udp::LENGTH }>() else { return };
         let addresses = Sum(0).words(tuple.source).words(tuple.destination).0;
         let sum = Sum(self.ip_sum + addresses).word(total).checksum();
-        head[2..4].copy_from_slice(&total.to_be_bytes());
-        head[10..12].copy_from_slice(&sum.to_be_bytes());
-        head[12..16].copy_from_slice(&tuple.source.to_be_bytes());
-        head[16..20].copy_from_slice(&tuple.destination.to_be_bytes());
+        head[ipv4::TOTAL_LENGTH..ipv4::ID].copy_from_slice(&total.to_be_bytes());
+        head[ipv4::CHECKSUM..ipv4::SOURCE].copy_from_slice(&sum.to_be_bytes());
+        head[ipv4::SOURCE..ipv4::DESTINATION].copy_from_slice(&tuple.source.to_be_bytes());
+        head[ipv4::DESTINATION..ipv4::LENGTH].copy_from_slice(&tuple.destination.to_be_bytes());
         head[20..22].copy_from_slice(&tuple.source_port.to_be_bytes());
         head[22..24].copy_from_slice(&tuple.destination_port.to_be_bytes());
         let l4_length = total - ipv4::LENGTH as u16;
@@ -196,10 +174,7 @@ impl Template {
         match self.protocol {
             Protocol::Udp => {
                 // The length stands in the header as well as in the pseudo header.
-                let sum = match sum.word(l4_length).checksum() {
-                    0 => 0xffff, // RFC 768: 0 would mean that there is none
-                    sum => sum,
-                };
+                let sum = sum.word(l4_length).checksum_udp();
                 head[24..26].copy_from_slice(&l4_length.to_be_bytes());
                 head[26..28].copy_from_slice(&sum.to_be_bytes());
             }
@@ -220,29 +195,15 @@ impl Template {
         else {
             return;
         };
-        head[2..4].copy_from_slice(&outer_total.to_be_bytes());
+        head[ipv4::TOTAL_LENGTH..ipv4::ID].copy_from_slice(&outer_total.to_be_bytes());
         let sum = Sum(outer.sum).word(outer_total).checksum();
-        head[10..12].copy_from_slice(&sum.to_be_bytes());
+        head[ipv4::CHECKSUM..ipv4::SOURCE].copy_from_slice(&sum.to_be_bytes());
         if outer.udp {
             // A flow keeps its port, so that it keeps its path and its receive queue.
-            let port = (tuple.source_port ^ (tuple.source as u16)) | DYNAMIC_PORTS;
+            let port = (tuple.source_port ^ (tuple.source as u16)) | SOURCE_PORTS;
             head[20..22].copy_from_slice(&port.to_be_bytes());
             head[24..26].copy_from_slice(&(outer_total - ipv4::LENGTH as u16).to_be_bytes());
         }
-    }
-}
-
-/// Headers to be completed.
-trait EmitOpen {
-    /// Writes the header without checksum, and tells its sum.
-    fn emit_open(&self, bytes: &mut [u8]) -> u64;
-}
-
-impl EmitOpen for ipv4::Header {
-    fn emit_open(&self, bytes: &mut [u8]) -> u64 {
-        self.emit(bytes);
-        bytes[10..12].fill(0);
-        Sum::default().bytes(&bytes[..ipv4::LENGTH]).0
     }
 }
 
@@ -255,7 +216,7 @@ mod tests {
     use super::*;
     use crate::profile::traffic;
     use ces_dataplane::frame::{Frame, MemoryFrame};
-    use ces_dataplane::tunnel;
+    use ces_dataplane::wire::{Encapsulation, geneve, gre, vxlan};
     use proptest::prelude::*;
 
     fn shapes() -> impl Strategy<Value = Shape> {
@@ -293,7 +254,7 @@ mod tests {
             prop_assert_eq!(length, frame.data().len());
             let frame = frame.data();
 
-            let overhead = shape.outer.map_or(0, |outer| tunnel::overhead(outer.encapsulation));
+            let overhead = shape.outer.map_or(0, |outer| outer.encapsulation.overhead());
             prop_assert_eq!(find(frame), Found::Ours(signature, total + overhead));
             let ethernet = ethernet::Header::parse(frame).unwrap();
             prop_assert_eq!((ethernet.vlan, ethernet.ethertype), (vlan, ethernet::IPV4));
@@ -312,7 +273,7 @@ mod tests {
                 if outer.encapsulation != Encapsulation::Gre {
                     let udp = udp::Header::parse(l4).unwrap();
                     prop_assert_eq!(udp.datagram_length, total + overhead - 20);
-                    prop_assert!(udp.source_port >= DYNAMIC_PORTS);
+                    prop_assert!(udp.source_port >= SOURCE_PORTS);
                 }
             }
             let ip = ipv4::Header::parse(&frame[inner..]).unwrap();

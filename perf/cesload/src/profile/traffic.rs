@@ -7,7 +7,6 @@ use super::size::{self, FCS, Share, WIRE_OVERHEAD};
 use super::{Direction, Order, Problem, Profile, Protocol, Stream};
 use crate::frame;
 use ces_dataplane::msg::Encapsulation;
-use ces_dataplane::tunnel;
 use ces_dataplane::wire::ethernet;
 use std::path::Path;
 
@@ -202,7 +201,7 @@ impl Traffic {
 
 /// Bytes that a sent packet's outermost IPv4 packet has beside the hosts' packet.
 pub fn sent_overhead(shape: &Shape) -> u16 {
-    shape.outer.map_or(0, |outer| tunnel::overhead(outer.encapsulation))
+    shape.outer.map_or(0, |outer| outer.encapsulation.overhead())
 }
 
 /// What all streams of a profile come to. [`super::check`] has found nothing wrong with it.
@@ -410,7 +409,7 @@ impl Traffic {
             }
             let shape = match direction {
                 Direction::Egress => {
-                    Shape { protocol, outer: None, received_overhead: tunnel::overhead(tunnel.encapsulation) }
+                    Shape { protocol, outer: None, received_overhead: tunnel.encapsulation.overhead() }
                 }
                 Direction::Ingress => Shape {
                     protocol,

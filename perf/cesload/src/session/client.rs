@@ -9,7 +9,7 @@ mod receive;
 mod send;
 
 use crate::session::dns;
-use crate::session::frames::{FIN, Outlet, Template};
+use crate::session::frames::{Outlet, Template};
 use crate::session::packet::{Ends, Packet};
 use crate::session::plan::{Plan, Share, Target, Transport};
 use crate::session::stamp::Stamp;
@@ -17,7 +17,7 @@ use crate::session::table::{State, Table, Wait};
 use crate::session::tally::{Cause, Tally};
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
-use ces_dataplane::wire::tcp::ACK;
+use ces_dataplane::wire::tcp::{ACK, FIN};
 
 /// One thread's clients of one profile. A slot's number in here is its place in the thread's share.
 pub struct Client {

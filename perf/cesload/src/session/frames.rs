@@ -23,10 +23,6 @@ const TIMESTAMPS_LENGTH: usize = 12;
 const SEGMENT_SIZE: [u8; 4] = [2, 4, 0x05, 0xb4];
 /// The window that both sides offer: nobody ever has more than one segment under way.
 const WINDOW: u16 = 0xffff;
-/// FIN, PSH: the flags that the packet path has no name for.
-pub const FIN: u8 = 0x01;
-/// As above.
-pub const PSH: u8 = 0x08;
 
 /// Bytes of headers ahead of a segment's data, link header apart.
 pub const TCP_HEADERS: usize = ipv4::LENGTH + tcp::LENGTH + TIMESTAMPS_LENGTH;
@@ -53,16 +49,14 @@ impl Template {
         let mut bytes = vec![0; ip];
         link.emit(&mut bytes);
         bytes.resize(ip + ipv4::LENGTH, 0);
-        ipv4::Header::new(protocol, 0, 0, total as u16).emit(&mut bytes[ip..]);
-        bytes[ip + 10..ip + 12].fill(0);
-        let ip_sum = Sum::default().bytes(&bytes[ip..]);
+        let ip_sum = ipv4::Header::new(protocol, 0, 0, total as u16).emit_open(&mut bytes[ip..]);
         bytes.extend_from_slice(body);
         Self {
             bytes,
             ip,
             ip_sum,
             body_sum: pseudo(0, 0, protocol, body.len()).bytes(body),
-            tcp_header: body.get(12).map_or(0, |byte| usize::from(byte >> 4) * 4),
+            tcp_header: body.get(tcp::DATA_OFFSET).map_or(0, |byte| usize::from(byte >> 4) * 4),
         }
     }
 
@@ -113,11 +107,12 @@ impl Template {
     fn ends<'a>(&self, frame: &'a mut [u8], ends: Ends) -> (&'a mut [u8], Sum) {
         let (ip, body) = frame[self.ip..].split_at_mut(ipv4::LENGTH);
         let sum = self.ip_sum.words(ends.source).words(ends.destination).checksum();
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        ip[12..16].copy_from_slice(&ends.source.to_be_bytes());
-        ip[16..20].copy_from_slice(&ends.destination.to_be_bytes());
-        body[0..2].copy_from_slice(&ends.source_port.to_be_bytes());
-        body[2..4].copy_from_slice(&ends.destination_port.to_be_bytes());
+        ip[ipv4::CHECKSUM..ipv4::SOURCE].copy_from_slice(&sum.to_be_bytes());
+        ip[ipv4::SOURCE..ipv4::DESTINATION].copy_from_slice(&ends.source.to_be_bytes());
+        ip[ipv4::DESTINATION..].copy_from_slice(&ends.destination.to_be_bytes());
+        body[udp::SOURCE_PORT..udp::DESTINATION_PORT].copy_from_slice(&ends.source_port.to_be_bytes());
+        body[udp::DESTINATION_PORT..udp::DESTINATION_PORT + 2]
+            .copy_from_slice(&ends.destination_port.to_be_bytes());
         let sum = self.body_sum.words(ends.source).words(ends.destination);
         (body, sum.word(ends.source_port).word(ends.destination_port))
     }
@@ -136,9 +131,9 @@ impl Template {
             frame[..6].copy_from_slice(&to);
         }
         let (body, sum) = self.ends(frame, ends);
-        body[4..8].copy_from_slice(&tcp.sequence.to_be_bytes());
-        body[8..12].copy_from_slice(&tcp.acknowledgement.to_be_bytes());
-        body[13] = tcp.flags;
+        body[tcp::SEQUENCE..tcp::ACKNOWLEDGEMENT].copy_from_slice(&tcp.sequence.to_be_bytes());
+        body[tcp::ACKNOWLEDGEMENT..tcp::DATA_OFFSET].copy_from_slice(&tcp.acknowledgement.to_be_bytes());
+        body[tcp::FLAGS] = tcp.flags;
         let times = self.tcp_header - 8;
         body[times..times + 4].copy_from_slice(&tcp.now.0.to_be_bytes());
         body[times + 4..times + 8].copy_from_slice(&tcp.echo.to_be_bytes());
@@ -167,9 +162,7 @@ impl Template {
         if let Some(end) = body.last_chunk_mut() {
             signature.emit(end);
         }
-        let sum = sum.word(if odd { signed.swap_bytes() } else { signed }).checksum();
-        // RFC 768: a computed 0 is sent as all ones.
-        let sum = if sum == 0 { 0xffff } else { sum };
+        let sum = sum.word(if odd { signed.swap_bytes() } else { signed }).checksum_udp();
         body[udp::CHECKSUM..udp::CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
         true
     }
@@ -195,8 +188,8 @@ pub fn datagram(
         udp::Header { source_port, destination_port, datagram_length: (end - body) as u16, checksum: 0 };
     header.emit(&mut frame[body..]);
     frame[body + udp::LENGTH..].copy_from_slice(payload);
-    let sum = pseudo(ends.source, ends.destination, ipv4::UDP, end - body).bytes(&frame[body..]).checksum();
-    let sum = if sum == 0 { 0xffff } else { sum };
+    let sum =
+        pseudo(ends.source, ends.destination, ipv4::UDP, end - body).bytes(&frame[body..]).checksum_udp();
     frame[body + udp::CHECKSUM..body + udp::CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
     out.frame(port, frame)?;
     Some(end + FCS)

@@ -6,13 +6,13 @@
 
 use crate::frame::signature::Signature;
 use crate::session::client::mix;
-use crate::session::frames::{FIN, Fields, Outlet, PSH, Template, signature_of};
+use crate::session::frames::{Fields, Outlet, Template, signature_of};
 use crate::session::packet::{Ends, Packet, Segment};
 use crate::session::plan::{Plan, Transport};
 use crate::session::stamp::Stamp;
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
-use ces_dataplane::wire::tcp::{ACK, RST, SYN};
+use ces_dataplane::wire::tcp::{ACK, FIN, PSH, RST, SYN};
 
 /// What a server counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Whole sessions over a network that is made of arithmetic.
 
 use crate::session::dns::Names;
-use crate::session::frames::{FIN, Fields, Template};
+use crate::session::frames::{Fields, Template};
 use crate::session::packet::{Ends, Packet};
 use crate::session::plan::tests::plan;
 use crate::session::plan::{Plan, Target, Transport};
@@ -10,7 +10,7 @@ use crate::session::tally::Cause;
 use crate::session::world::{DELAY, World};
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
-use ces_dataplane::wire::tcp::{ACK, RST, SYN};
+use ces_dataplane::wire::tcp::{ACK, FIN, RST, SYN};
 use proptest::prelude::*;
 
 const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];

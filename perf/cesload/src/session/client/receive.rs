@@ -2,13 +2,13 @@
 
 use super::Client;
 use crate::session::dns::{self, Answer};
-use crate::session::frames::{FIN, Fields, Outlet, signature_of};
+use crate::session::frames::{Fields, Outlet, signature_of};
 use crate::session::packet::{Ends, Segment};
 use crate::session::stamp::Stamp;
 use crate::session::table::State;
 use crate::session::tally::Cause;
 use ces_dataplane::Nanos;
-use ces_dataplane::wire::tcp::{ACK, RST, SYN};
+use ces_dataplane::wire::tcp::{ACK, FIN, RST, SYN};
 
 /// Of two sequence numbers, whether the first is before the second (RFC 9293 §3.4).
 const fn before(one: u32, other: u32) -> bool {

@@ -3,12 +3,12 @@
 use super::{Client, mix};
 use crate::frame::signature::Signature;
 use crate::session::dns;
-use crate::session::frames::{Fields, Outlet, PSH, SLOT_BITS, datagram};
+use crate::session::frames::{Fields, Outlet, SLOT_BITS, datagram};
 use crate::session::packet::Ends;
 use crate::session::plan::{Target, Transport};
 use crate::session::stamp::Stamp;
 use ces_dataplane::Nanos;
-use ces_dataplane::wire::tcp::{ACK, SYN};
+use ces_dataplane::wire::tcp::{ACK, PSH, SYN};
 
 impl Client {
     pub(super) fn ends(&self, slot: u32) -> Ends {

@@ -1,14 +1,19 @@
 //! GENEVE (RFC 8926), carrying Ethernet. Options are skipped, but a critical one is refused: none is known here.
 
-use super::Wire;
-use crate::reason::DropReason;
+use crate::{Malformed, Wire, ethernet};
 
 /// Bytes of a header without options.
 pub const LENGTH: usize = 8;
 /// Its UDP port.
 pub const PORT: u16 = 6081;
-/// The protocol type of transparent Ethernet bridging.
-const ETHERNET: [u8; 2] = [0x65, 0x58];
+/// Where the identifier stands, in the upper 24 bits of a word.
+pub const ID: usize = 4;
+/// The bits of the first byte that tell the length of the options, in words.
+pub const OPTIONS_MASK: u8 = 0x3f;
+/// The protocol type of what is carried.
+const ETHERNET: [u8; 2] = ethernet::BRIDGED.to_be_bytes();
+/// The bits of the second byte that say what must be understood: a control packet (O), critical options (C).
+const CRITICAL: u8 = 0xc0;
 
 /// A GENEVE header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +26,17 @@ pub struct Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some([version, flags, p0, p1, id @ .., _]) = bytes.first_chunk::<LENGTH>() else {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         };
-        let options_length = (version & 0x3f) * 4;
+        let options_length = (version & OPTIONS_MASK) * 4;
         // RFC 8926 §3.4: another version, a control packet (O) or critical options (C) that are not understood: drop.
-        if version >> 6 != 0 || flags & 0xc0 != 0 || [*p0, *p1] != ETHERNET {
-            return Err(DropReason::TunnelMalformed);
+        if version >> 6 != 0 || flags & CRITICAL != 0 || [*p0, *p1] != ETHERNET {
+            return Err(Malformed::Tunnel);
         }
         if bytes.len() < LENGTH + usize::from(options_length) {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         }
         Ok(Self { id: u32::from_be_bytes([0, id[0], id[1], id[2]]), options_length })
     }
@@ -44,15 +49,15 @@ impl Wire for Header {
     /// Options are left as they stand in `bytes`.
     fn emit(&self, bytes: &mut [u8]) {
         bytes[0..2].copy_from_slice(&[self.options_length / 4, 0]);
-        bytes[2..4].copy_from_slice(&ETHERNET);
-        bytes[4..8].copy_from_slice(&(self.id << 8).to_be_bytes());
+        bytes[2..ID].copy_from_slice(&ETHERNET);
+        bytes[ID..LENGTH].copy_from_slice(&(self.id << 8).to_be_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::holds;
+    use crate::holds;
     use proptest::prelude::*;
 
     proptest! {
@@ -66,7 +71,7 @@ mod tests {
     fn critical_options_control_packets_and_other_versions_are_malformed() {
         for (version, flags) in [(0x40, 0), (0, 0x40), (0, 0x80)] {
             let bytes = [version, flags, 0x65, 0x58, 0, 0, 1, 0];
-            assert_eq!(Header::parse(&bytes), Err(DropReason::TunnelMalformed));
+            assert_eq!(Header::parse(&bytes), Err(Malformed::Tunnel));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! VXLAN (RFC 7348).
 
-use super::Wire;
-use crate::reason::DropReason;
+use crate::{Malformed, Wire};
 
 /// Bytes of the header.
 pub const LENGTH: usize = 8;
 /// Its UDP port.
 pub const PORT: u16 = 4789;
+/// Where the identifier stands, in the upper 24 bits of a word.
+pub const ID: usize = 4;
+/// The flag I of the first byte: there is an identifier.
+pub const HAS_ID: u8 = 0x08;
 
 /// A VXLAN header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +20,13 @@ pub struct Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some([flags, _, _, _, id @ .., _]) = bytes.first_chunk::<LENGTH>() else {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         };
         // RFC 7348 §5: the I flag must be set; the others are reserved and ignored.
-        if flags & 0x08 == 0 {
-            return Err(DropReason::TunnelMalformed);
+        if flags & HAS_ID == 0 {
+            return Err(Malformed::Tunnel);
         }
         Ok(Self { id: u32::from_be_bytes([0, id[0], id[1], id[2]]) })
     }
@@ -34,15 +37,15 @@ impl Wire for Header {
     }
 
     fn emit(&self, bytes: &mut [u8]) {
-        bytes[0..4].copy_from_slice(&[0x08, 0, 0, 0]);
-        bytes[4..8].copy_from_slice(&(self.id << 8).to_be_bytes());
+        bytes[..ID].copy_from_slice(&[HAS_ID, 0, 0, 0]);
+        bytes[ID..LENGTH].copy_from_slice(&(self.id << 8).to_be_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::holds;
+    use crate::holds;
     use proptest::prelude::*;
 
     proptest! {
@@ -54,6 +57,6 @@ mod tests {
 
     #[test]
     fn a_header_without_id_is_malformed() {
-        assert_eq!(Header::parse(&[0xf7, 0, 0, 0, 0, 0, 1, 0]), Err(DropReason::TunnelMalformed));
+        assert_eq!(Header::parse(&[0xf7, 0, 0, 0, 0, 0, 1, 0]), Err(Malformed::Tunnel));
     }
 }

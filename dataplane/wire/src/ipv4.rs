@@ -1,7 +1,6 @@
 //! IPv4 (RFC 791), with as much of its options as a router must know.
 
-use super::{Wire, checksum, le64};
-use crate::reason::DropReason;
+use crate::{Malformed, Wire, checksum, le64};
 
 /// ICMP.
 pub const ICMP: u8 = 1;
@@ -18,6 +17,32 @@ pub const UDP_LITE: u8 = 136;
 
 /// Bytes of a header without options.
 pub const LENGTH: usize = 20;
+
+/// Where DSCP and ECN stand.
+pub const TOS: usize = 1;
+/// Where the length of the packet stands.
+pub const TOTAL_LENGTH: usize = 2;
+/// Where the identification stands.
+pub const ID: usize = 4;
+/// Where flags and offset of a fragment stand.
+pub const FRAGMENT: usize = 6;
+/// Where the time to live stands.
+pub const TTL: usize = 8;
+/// Where the protocol stands.
+pub const PROTOCOL: usize = 9;
+/// Where the checksum stands.
+pub const CHECKSUM: usize = 10;
+/// Where the source stands.
+pub const SOURCE: usize = 12;
+/// Where the destination stands.
+pub const DESTINATION: usize = 16;
+
+/// In the word at [`FRAGMENT`]: not to be fragmented.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+/// A fragment, and not the last.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
+/// Where the fragment belongs, in units of 8 bytes.
+pub const OFFSET_MASK: u16 = 0x1fff;
 
 /// An IPv4 header. Options are not part of it: they stand between byte 20 and [`Wire::length`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,34 +92,42 @@ impl Header {
     /// Reads a header whose packet may have been cut off behind it: a packet quoted by ICMP. Its checksum is not
     /// looked at, since the router that quotes may have changed the time to live already.
     #[inline(always)]
-    pub fn parse_quoted(bytes: &[u8]) -> Result<Self, DropReason> {
+    pub fn parse_quoted(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some(header) = bytes.first_chunk::<LENGTH>() else {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         };
         if header[0] >> 4 != 4 {
-            return Err(DropReason::IpVersion);
+            return Err(Malformed::IpVersion);
         }
         let header_length = usize::from(header[0] & 15) * 4;
         if header_length < LENGTH {
-            return Err(DropReason::IpHeaderLength);
+            return Err(Malformed::IpHeaderLength);
         }
         if header_length > bytes.len() {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         }
-        let fragment = u16::from_be_bytes([header[6], header[7]]);
+        let fragment = u16::from_be_bytes([header[FRAGMENT], header[FRAGMENT + 1]]);
         Ok(Self {
             header_length: header_length as u8,
-            tos: header[1],
+            tos: header[TOS],
             total_length: u16::from_be_bytes([header[2], header[3]]),
             id: u16::from_be_bytes([header[4], header[5]]),
-            dont_fragment: fragment & 0x4000 != 0,
-            more_fragments: fragment & 0x2000 != 0,
-            fragment_offset: fragment & 0x1fff,
-            ttl: header[8],
-            protocol: header[9],
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
+            more_fragments: fragment & MORE_FRAGMENTS != 0,
+            fragment_offset: fragment & OFFSET_MASK,
+            ttl: header[TTL],
+            protocol: header[PROTOCOL],
             source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
             destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
         })
+    }
+
+    /// Writes the header without its checksum, to be completed when what differs between packets is known: the sum of
+    /// what is written.
+    pub fn emit_open(&self, bytes: &mut [u8]) -> checksum::Sum {
+        self.emit(bytes);
+        bytes[CHECKSUM..SOURCE].fill(0);
+        checksum::Sum::default().bytes(&bytes[..self.length()])
     }
 
     /// The least that an ICMP error quotes of this packet: its header and 64 bits, if it has as many (RFC 792).
@@ -118,18 +151,18 @@ impl Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let header = Self::parse_quoted(bytes)?;
         let (length, total) = (usize::from(header.header_length), usize::from(header.total_length));
         if total < length || total > bytes.len() {
-            return Err(DropReason::IpTotalLength);
+            return Err(Malformed::IpTotalLength);
         }
         if !checksum::valid(&bytes[..length]) {
-            return Err(DropReason::IpChecksum);
+            return Err(Malformed::IpChecksum);
         }
         // A reassembled packet would be longer than a packet can be ("ping of death").
         if usize::from(header.fragment_offset) * 8 + header.payload_length() > 0xffff {
-            return Err(DropReason::IpTotalLength);
+            return Err(Malformed::IpTotalLength);
         }
         Ok(header)
     }
@@ -143,18 +176,20 @@ impl Wire for Header {
     fn emit(&self, bytes: &mut [u8]) {
         let length = self.length();
         bytes[0] = 0x40 | (self.header_length / 4);
-        bytes[1] = self.tos;
-        bytes[2..4].copy_from_slice(&self.total_length.to_be_bytes());
-        bytes[4..6].copy_from_slice(&self.id.to_be_bytes());
-        let flags = u16::from(self.dont_fragment) << 14 | u16::from(self.more_fragments) << 13;
-        bytes[6..8].copy_from_slice(&(flags | self.fragment_offset & 0x1fff).to_be_bytes());
-        bytes[8] = self.ttl;
-        bytes[9] = self.protocol;
-        bytes[10..12].fill(0);
-        bytes[12..16].copy_from_slice(&self.source.to_be_bytes());
-        bytes[16..20].copy_from_slice(&self.destination.to_be_bytes());
+        bytes[TOS] = self.tos;
+        bytes[TOTAL_LENGTH..ID].copy_from_slice(&self.total_length.to_be_bytes());
+        bytes[ID..FRAGMENT].copy_from_slice(&self.id.to_be_bytes());
+        let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 };
+        let more = if self.more_fragments { MORE_FRAGMENTS } else { 0 };
+        let fragment = flags | more | self.fragment_offset & OFFSET_MASK;
+        bytes[FRAGMENT..TTL].copy_from_slice(&fragment.to_be_bytes());
+        bytes[TTL] = self.ttl;
+        bytes[PROTOCOL] = self.protocol;
+        bytes[CHECKSUM..SOURCE].fill(0);
+        bytes[SOURCE..DESTINATION].copy_from_slice(&self.source.to_be_bytes());
+        bytes[DESTINATION..LENGTH].copy_from_slice(&self.destination.to_be_bytes());
         let sum = checksum::checksum(&bytes[..length]);
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        bytes[CHECKSUM..SOURCE].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
@@ -180,7 +215,7 @@ impl IpOption<'_> {
 }
 
 /// The options in the bytes behind byte 20 of a header. An option that is longer than what is left ends with an error.
-pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, DropReason>> {
+pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, Malformed>> {
     std::iter::from_fn(move || {
         loop {
             match *bytes {
@@ -193,7 +228,7 @@ pub fn options(mut bytes: &[u8]) -> impl Iterator<Item = Result<IpOption<'_>, Dr
                 }
                 _ => {
                     bytes = &[];
-                    return Some(Err(DropReason::IpHeaderLength));
+                    return Some(Err(Malformed::IpHeaderLength));
                 }
             }
         }
@@ -264,7 +299,7 @@ pub const fn mask(prefix: u8) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{holds, read16, write16};
+    use crate::{holds, read16, write16};
     use proptest::prelude::*;
 
     pub(crate) fn header() -> impl Strategy<Value = Header> {
@@ -309,7 +344,7 @@ mod tests {
     fn wrong_lengths_have_their_reasons() {
         let mut bytes = [0; 40];
         Header::new(UDP, 1, 2, 40).emit(&mut bytes);
-        assert_eq!(Header::parse(&bytes[..39]), Err(DropReason::IpTotalLength));
+        assert_eq!(Header::parse(&bytes[..39]), Err(Malformed::IpTotalLength));
         let broken = |at: usize, value: u8| {
             let mut bytes = bytes;
             bytes[at] = value;
@@ -318,15 +353,15 @@ mod tests {
             write16(&mut bytes, 10, sum);
             Header::parse(&bytes)
         };
-        assert_eq!(broken(0, 0x65), Err(DropReason::IpVersion));
-        assert_eq!(broken(0, 0x44), Err(DropReason::IpHeaderLength));
-        assert_eq!(broken(0, 0x4f), Err(DropReason::Truncated));
-        assert_eq!(broken(3, 19), Err(DropReason::IpTotalLength));
+        assert_eq!(broken(0, 0x65), Err(Malformed::IpVersion));
+        assert_eq!(broken(0, 0x44), Err(Malformed::IpHeaderLength));
+        assert_eq!(broken(0, 0x4f), Err(Malformed::Truncated));
+        assert_eq!(broken(3, 19), Err(Malformed::IpTotalLength));
         let mut late = Header::new(UDP, 1, 2, 40);
         late.fragment_offset = 0x1fff;
         late.emit(&mut bytes);
         assert_eq!(read16(&bytes, 6) & 0x1fff, 0x1fff);
-        assert_eq!(Header::parse(&bytes), Err(DropReason::IpTotalLength));
+        assert_eq!(Header::parse(&bytes), Err(Malformed::IpTotalLength));
     }
 
     #[test]

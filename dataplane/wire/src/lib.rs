@@ -2,7 +2,12 @@
 //! [`Wire::emit`] writes the value; emitting and parsing again is the identity; whatever is cut short is refused.
 //!
 //! Values are plain copies of the fields. Parsing is inlined into the packet path, where fields that nobody reads cost
-//! nothing.
+//! nothing. Where a field stands has a name: offsets are from the beginning of their header.
+//!
+//! Read [`ethernet`] first, which has all there is to a format, then [`ipv4`], [`checksum`], and [`outer`], which puts a
+//! tunnel's headers together.
+
+#![forbid(unsafe_code)]
 
 pub mod arp;
 pub mod checksum;
@@ -11,16 +16,40 @@ pub mod geneve;
 pub mod gre;
 pub mod icmp;
 pub mod ipv4;
+pub mod outer;
 pub mod tcp;
 pub mod udp;
 pub mod vxlan;
 
-use crate::reason::DropReason;
+pub use outer::{Encapsulation, Outer};
+
+/// What is wrong with a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It ends before it should.
+    Truncated,
+    /// A second VLAN tag.
+    SecondTag,
+    /// ARP that is not for IPv4 over Ethernet.
+    Arp,
+    /// The IP version is not 4.
+    IpVersion,
+    /// The IPv4 header length is below 5 words, or options do not fit in it.
+    IpHeaderLength,
+    /// The IPv4 total length is below the header's, beyond the bytes that are there, or beyond what a packet can have.
+    IpTotalLength,
+    /// The IPv4 header checksum is wrong.
+    IpChecksum,
+    /// A header of TCP, UDP or ICMP is shorter than it has to be, or says a length that cannot be.
+    Layer4,
+    /// A tunnel header with wrong flags, version, or inner protocol.
+    Tunnel,
+}
 
 /// A header on the wire.
 pub trait Wire: Sized {
     /// Reads the header at the beginning of `bytes`; more may follow it.
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason>;
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed>;
 
     /// Its length in bytes, options included.
     fn length(&self) -> usize;
@@ -34,7 +63,7 @@ pub trait Wire: Sized {
 
 /// The two bytes at `at`, in network order; 0 beyond the end.
 #[inline(always)]
-pub(crate) fn read16(bytes: &[u8], at: usize) -> u16 {
+pub fn read16(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         Some(word) => u16::from_be_bytes(*word),
         None => 0,
@@ -43,7 +72,7 @@ pub(crate) fn read16(bytes: &[u8], at: usize) -> u16 {
 
 /// The four bytes at `at`, in network order; 0 beyond the end.
 #[inline(always)]
-pub(crate) fn read32(bytes: &[u8], at: usize) -> u32 {
+pub fn read32(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         Some(word) => u32::from_be_bytes(*word),
         None => 0,
@@ -52,7 +81,7 @@ pub(crate) fn read32(bytes: &[u8], at: usize) -> u32 {
 
 /// The eight bytes at `at` as one word, the first lowest, so that it can be compared under a mask; 0 beyond the end.
 #[inline(always)]
-pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
+pub fn le64(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         Some(word) => u64::from_le_bytes(*word),
         None => 0,
@@ -61,7 +90,7 @@ pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
 
 /// Writes two bytes at `at`, in network order; nothing beyond the end.
 #[inline(always)]
-pub(crate) fn write16(bytes: &mut [u8], at: usize, value: u16) {
+pub fn write16(bytes: &mut [u8], at: usize, value: u16) {
     if let Some(word) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *word = value.to_be_bytes();
     }
@@ -69,7 +98,7 @@ pub(crate) fn write16(bytes: &mut [u8], at: usize, value: u16) {
 
 /// Writes four bytes at `at`, in network order; nothing beyond the end.
 #[inline(always)]
-pub(crate) fn write32(bytes: &mut [u8], at: usize, value: u32) {
+pub fn write32(bytes: &mut [u8], at: usize, value: u32) {
     if let Some(word) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *word = value.to_be_bytes();
     }

@@ -1,7 +1,6 @@
 //! Ethernet II with at most one VLAN tag (IEEE 802.1Q).
 
-use super::{Wire, read16};
-use crate::reason::DropReason;
+use crate::{Malformed, Wire, read16};
 
 /// The Ethernet type of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -9,10 +8,20 @@ pub const IPV4: u16 = 0x0800;
 pub const ARP: u16 = 0x0806;
 /// The tag protocol identifier of a customer VLAN tag.
 pub const VLAN: u16 = 0x8100;
+/// The protocol type of Ethernet in a tunnel (transparent Ethernet bridging).
+pub const BRIDGED: u16 = 0x6558;
 /// Bytes of a header without a tag.
 pub const LENGTH: usize = 14;
 /// Bytes of a header with a tag.
 pub const LENGTH_TAGGED: usize = 18;
+/// Bytes of a tag.
+pub const TAG: usize = LENGTH_TAGGED - LENGTH;
+/// Where the source stands, behind the destination.
+pub const SOURCE: usize = 6;
+/// Where the type of what follows stands, or a tag with the type behind it.
+pub const TYPE: usize = 12;
+/// The bits of a tag that are the VLAN's identifier.
+pub const VLAN_MASK: u16 = 0x0fff;
 /// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
@@ -38,10 +47,10 @@ impl Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some([d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = bytes.first_chunk::<LENGTH>()
         else {
-            return Err(DropReason::Truncated);
+            return Err(Malformed::Truncated);
         };
         let mut header = Self {
             destination: [*d0, *d1, *d2, *d3, *d4, *d5],
@@ -51,12 +60,12 @@ impl Wire for Header {
         };
         if header.ethertype == VLAN {
             if bytes.len() < LENGTH_TAGGED {
-                return Err(DropReason::Truncated);
+                return Err(Malformed::Truncated);
             }
-            header.vlan = Some(read16(bytes, 14) & 0x0fff);
-            header.ethertype = read16(bytes, 16);
+            header.vlan = Some(read16(bytes, LENGTH) & VLAN_MASK);
+            header.ethertype = read16(bytes, LENGTH_TAGGED - 2);
             if header.ethertype == VLAN {
-                return Err(DropReason::VlanUnknown); // a second tag: no port is configured for one
+                return Err(Malformed::SecondTag); // a second tag: no port is configured for one
             }
         }
         Ok(header)
@@ -68,11 +77,11 @@ impl Wire for Header {
     }
 
     fn emit(&self, bytes: &mut [u8]) {
-        bytes[0..6].copy_from_slice(&self.destination);
-        bytes[6..12].copy_from_slice(&self.source);
+        bytes[..SOURCE].copy_from_slice(&self.destination);
+        bytes[SOURCE..TYPE].copy_from_slice(&self.source);
         if let Some(vlan) = self.vlan {
-            bytes[12..14].copy_from_slice(&VLAN.to_be_bytes());
-            bytes[14..16].copy_from_slice(&(vlan & 0x0fff).to_be_bytes());
+            bytes[TYPE..LENGTH].copy_from_slice(&VLAN.to_be_bytes());
+            bytes[LENGTH..LENGTH + 2].copy_from_slice(&(vlan & VLAN_MASK).to_be_bytes());
         }
         let at = self.length() - 2;
         bytes[at..at + 2].copy_from_slice(&self.ethertype.to_be_bytes());
@@ -82,7 +91,7 @@ impl Wire for Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::holds;
+    use crate::holds;
     use proptest::prelude::*;
 
     proptest! {
@@ -99,6 +108,6 @@ mod tests {
     fn a_second_tag_is_refused() {
         let mut bytes = [0; 22];
         Header { destination: [2; 6], source: [4; 6], vlan: Some(5), ethertype: VLAN }.emit(&mut bytes);
-        assert_eq!(Header::parse(&bytes), Err(DropReason::VlanUnknown));
+        assert_eq!(Header::parse(&bytes), Err(Malformed::SecondTag));
     }
 }

@@ -65,6 +65,16 @@ impl Sum {
         !self.fold()
     }
 
+    /// The checksum of a UDP datagram that was summed: a computed 0 is sent as all ones, 0 means that there is none
+    /// (RFC 768).
+    #[inline(always)]
+    pub const fn checksum_udp(self) -> u16 {
+        match self.checksum() {
+            0 => 0xffff,
+            sum => sum,
+        }
+    }
+
     /// A checksum after these changes (RFC 1624 eqn. 3: HC' = ~(~HC + ~m + m')).
     #[inline(always)]
     pub const fn adjust(self, checksum: u16) -> u16 {
@@ -166,7 +176,7 @@ pub fn pseudo(source: u32, destination: u32, protocol: u8, length: usize) -> Sum
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::le64;
+    use crate::le64;
     use proptest::prelude::*;
 
     /// RFC 1071 §4.1, word by word with end-around carry.
@@ -243,6 +253,7 @@ mod tests {
 
     #[test]
     fn udp_zero_is_none_and_computed_zero_is_all_ones() {
+        assert_eq!((Sum(0xffff).checksum_udp(), Sum(0xfffe).checksum_udp()), (0xffff, 1));
         assert_eq!(Sum::default().replace(1, 2).adjust_udp(0), 0);
         assert_eq!(Sum::default().replace(0x5555, 0x3285).adjust_udp(0xdd2f), 0xffff);
     }

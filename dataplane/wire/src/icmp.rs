@@ -1,10 +1,16 @@
 //! ICMP for IPv4 (RFC 792).
 
-use super::Wire;
-use crate::reason::DropReason;
+use crate::{Malformed, Wire};
 
 /// Bytes of the header.
 pub const LENGTH: usize = 8;
+
+/// Where its checksum stands.
+pub const CHECKSUM: usize = 2;
+/// Where the second word stands.
+pub const REST: usize = 4;
+/// Where the MTU of the next hop stands in [`FRAGMENTATION_NEEDED`] (RFC 1191 §4).
+pub const NEXT_HOP_MTU: usize = 6;
 
 /// Echo reply.
 pub const ECHO_REPLY: u8 = 0;
@@ -25,10 +31,20 @@ pub const TIMESTAMP: u8 = 13;
 /// Time stamp reply.
 pub const TIMESTAMP_REPLY: u8 = 14;
 
+/// Code of [`UNREACHABLE`]: the network.
+pub const NET_UNREACHABLE: u8 = 0;
 /// Code of [`UNREACHABLE`]: the host.
 pub const HOST_UNREACHABLE: u8 = 1;
+/// Code of [`UNREACHABLE`]: the protocol.
+pub const PROTOCOL_UNREACHABLE: u8 = 2;
+/// Code of [`UNREACHABLE`]: the port.
+pub const PORT_UNREACHABLE: u8 = 3;
 /// Code of [`UNREACHABLE`]: fragmentation needed and not allowed.
 pub const FRAGMENTATION_NEEDED: u8 = 4;
+/// Code of [`UNREACHABLE`]: forbidden by policy (RFC 1812 §5.2.7.1).
+pub const PROHIBITED: u8 = 13;
+/// Code of [`TIME_EXCEEDED`]: on the way, and not in reassembly.
+pub const IN_TRANSIT: u8 = 0;
 
 /// An ICMP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +69,9 @@ impl Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some([kind, code, c0, c1, r0, r1, r2, r3]) = bytes.first_chunk::<LENGTH>() else {
-            return Err(DropReason::L4Malformed);
+            return Err(Malformed::Layer4);
         };
         Ok(Self {
             kind: *kind,
@@ -73,15 +89,15 @@ impl Wire for Header {
     fn emit(&self, bytes: &mut [u8]) {
         bytes[0] = self.kind;
         bytes[1] = self.code;
-        bytes[2..4].copy_from_slice(&self.checksum.to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.rest.to_be_bytes());
+        bytes[CHECKSUM..REST].copy_from_slice(&self.checksum.to_be_bytes());
+        bytes[REST..LENGTH].copy_from_slice(&self.rest.to_be_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::holds;
+    use crate::holds;
     use proptest::prelude::*;
 
     proptest! {

@@ -1,18 +1,35 @@
 //! TCP (RFC 9293), with the one option that the path changes: the maximum segment size.
 
-use super::{Wire, read16};
-use crate::reason::DropReason;
+use crate::{Malformed, Wire, read16};
 
 /// Bytes of a header without options.
 pub const LENGTH: usize = 20;
+/// Where the sequence number stands, behind the ports.
+pub const SEQUENCE: usize = 4;
+/// Where the acknowledged sequence number stands.
+pub const ACKNOWLEDGEMENT: usize = 8;
+/// Where the length of the header stands, in the upper four bits of a byte, in words.
+pub const DATA_OFFSET: usize = 12;
+/// Where the flags stand.
+pub const FLAGS: usize = 13;
+/// Where the receive window stands.
+pub const WINDOW: usize = 14;
 /// Where its checksum stands.
 pub const CHECKSUM: usize = 16;
+/// The flag FIN.
+pub const FIN: u8 = 0x01;
 /// The flag SYN.
 pub const SYN: u8 = 0x02;
 /// The flag RST.
 pub const RST: u8 = 0x04;
+/// The flag PSH.
+pub const PSH: u8 = 0x08;
 /// The flag ACK.
 pub const ACK: u8 = 0x10;
+/// The flag URG.
+pub const URG: u8 = 0x20;
+/// The option of the maximum segment size, and its bytes.
+const MAXIMUM_SEGMENT: [u8; 2] = [2, 4];
 
 /// A TCP header. Options are not part of it: they stand between byte 20 and [`Wire::length`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +56,13 @@ pub struct Header {
 
 impl Wire for Header {
     #[inline(always)]
-    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some(header) = bytes.first_chunk::<LENGTH>() else {
-            return Err(DropReason::L4Malformed);
+            return Err(Malformed::Layer4);
         };
-        let header_length = usize::from(header[12] >> 4) * 4;
+        let header_length = usize::from(header[DATA_OFFSET] >> 4) * 4;
         if header_length < LENGTH || header_length > bytes.len() {
-            return Err(DropReason::L4Malformed);
+            return Err(Malformed::Layer4);
         }
         Ok(Self {
             source_port: u16::from_be_bytes([header[0], header[1]]),
@@ -53,7 +70,7 @@ impl Wire for Header {
             sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
             acknowledgement: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
             header_length: header_length as u8,
-            flags: header[13],
+            flags: header[FLAGS],
             window: u16::from_be_bytes([header[14], header[15]]),
             checksum: u16::from_be_bytes([header[16], header[17]]),
             urgent: u16::from_be_bytes([header[18], header[19]]),
@@ -69,12 +86,12 @@ impl Wire for Header {
     fn emit(&self, bytes: &mut [u8]) {
         bytes[0..2].copy_from_slice(&self.source_port.to_be_bytes());
         bytes[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.sequence.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.acknowledgement.to_be_bytes());
-        bytes[12] = (self.header_length / 4) << 4;
-        bytes[13] = self.flags;
-        bytes[14..16].copy_from_slice(&self.window.to_be_bytes());
-        bytes[16..18].copy_from_slice(&self.checksum.to_be_bytes());
+        bytes[SEQUENCE..ACKNOWLEDGEMENT].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[ACKNOWLEDGEMENT..DATA_OFFSET].copy_from_slice(&self.acknowledgement.to_be_bytes());
+        bytes[DATA_OFFSET] = (self.header_length / 4) << 4;
+        bytes[FLAGS] = self.flags;
+        bytes[WINDOW..CHECKSUM].copy_from_slice(&self.window.to_be_bytes());
+        bytes[CHECKSUM..CHECKSUM + 2].copy_from_slice(&self.checksum.to_be_bytes());
         bytes[18..20].copy_from_slice(&self.urgent.to_be_bytes());
     }
 }
@@ -86,7 +103,9 @@ pub fn maximum_segment(header: &[u8]) -> Option<(usize, u16)> {
         match *header.get(at..)? {
             [] | [0, ..] => return None,
             [1, ..] => at += 1,
-            [2, 4, _, _, ..] => return Some((at + 2, read16(header, at + 2))),
+            [kind, length, _, _, ..] if [kind, length] == MAXIMUM_SEGMENT => {
+                return Some((at + 2, read16(header, at + 2)));
+            }
             [_, length, ..] if length >= 2 => at += usize::from(length),
             _ => return None,
         }
@@ -96,7 +115,7 @@ pub fn maximum_segment(header: &[u8]) -> Option<(usize, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::holds;
+    use crate::holds;
     use proptest::prelude::*;
 
     proptest! {
