@@ -95,7 +95,9 @@ mod tests {
 
         /// RFC 2784 §2.3, RFC 2890 §2: by bit, counted from the left.
         #[test]
-        fn p13_flags_are_known_ignored_or_refused(flags: u16, protocol in prop_oneof![4 => Just(ethernet::BRIDGED), 1 => any::<u16>()]) {
+        fn p13_flags_are_known_ignored_or_refused(
+            flags: u16, protocol in prop_oneof![4 => Just(ethernet::BRIDGED), 1 => any::<u16>()],
+        ) {
             let bit = |number: u16| flags >> (15 - number) & 1 == 1;
             let mut bytes = [0; 16];
             bytes[..2].copy_from_slice(&flags.to_be_bytes());
