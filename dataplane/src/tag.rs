@@ -64,6 +64,11 @@ impl Layout {
     pub const fn slot(self, handle: Handle) -> u32 {
         handle.0 & ((1 << self.slot_bits) - 1)
     }
+
+    /// The slot's generation.
+    pub const fn generation(self, handle: Handle) -> u32 {
+        (handle.0 >> self.slot_bits) & (self.generations() - 1)
+    }
 }
 
 /// The worker that owns an inside host, of so many. The control thread asks it where to insert a binding.
@@ -136,6 +141,7 @@ mod tests {
             let layout = Layout::new(4, 1_000_000);
             let handle = layout.handle(worker, slot, generation);
             prop_assert_eq!((layout.worker(handle), layout.slot(handle)), (worker, slot));
+            prop_assert_eq!(layout.generation(handle), generation % layout.generations());
         }
     }
 

@@ -7,7 +7,7 @@ use crate::gateway::Gateway;
 use crate::hosts::{Host, HostId};
 use crate::log::{Entry, Level};
 use crate::output::{AdminToken, Output};
-use crate::session::{Phase, Reach, Session};
+use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
@@ -46,20 +46,25 @@ impl Gateway {
 
     /// Hosts, in no order: at most so many, from where the page before ended; the first begins at 0.
     pub fn hosts_page(&self, from: u64, most: usize, now: Nanos) -> Page<HostSnapshot> {
+        let sessions = self.core.sessions();
         let describe = |host: &Host| HostSnapshot {
             name: Arc::clone(&host.name),
             address: host.address,
             services: host.services.clone(),
-            bindings: host.proxies.in_use(),
+            bindings: sessions.proxies_used(host.address).0,
             bindings_max: self.core.settings.realm.host_bindings,
-            blocked_s: host
-                .blocked_until
-                .filter(|until| *until > now)
+            blocked_s: sessions
+                .host_blocked_until(&host.name, now)
                 .map(|until| (until - now).div_ceil(crate::SECOND)),
             worker: host.worker,
         };
         let (hosts, next) = self.core.hosts.page(from, most);
         Page { rows: hosts.into_iter().map(describe).collect(), next }
+    }
+
+    /// All sessions, as data.
+    pub fn sessions(&self) -> &Sessions {
+        self.core.sessions()
     }
 
     /// All bindings, without counters: those are read one by one with [`Gateway::read_binding`].
@@ -75,29 +80,28 @@ impl Gateway {
 
     /// Bindings as [`Gateway::bindings`] has them: at most so many, from where the page before ended; the first begins at 0.
     pub fn bindings_page(&self, from: u64, most: usize, now: Nanos) -> Page<BindingSnapshot> {
-        let known = |session: &&Session| matches!(session.phase, Phase::Up | Phase::Dormant);
-        let (sessions, next) = self.core.slots.page(from, most, SLOTS_A_PAGE);
-        let rows = sessions.into_iter().filter(known).map(|session| self.describe(session, None, now));
-        Page { rows: rows.collect(), next }
+        let (sessions, next) = self.core.sessions().page(from, most, SLOTS_A_PAGE);
+        let known = sessions.into_iter().filter(|session| session.stands());
+        Page { rows: known.filter_map(|session| self.describe(session, None, now)).collect(), next }
     }
 
     /// The binding with that tag of ours, without counters.
     pub fn binding(&self, tag: u32, now: Nanos) -> Option<BindingSnapshot> {
-        let session = self.core.slots.get(self.core.slots.handle(tag))?;
-        Some(self.describe(session, None, now))
+        let session = self.core.sessions().get(self.core.sessions().handle(tag))?;
+        self.describe(session, None, now)
     }
 
     /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
     pub fn read_binding(&mut self, tag: u32, token: AdminToken, now: Nanos) {
         self.core.now = now;
-        let handle = self.core.slots.handle(tag);
-        match self.core.slots.get(handle).map(|session| session.phase) {
+        let handle = self.core.sessions().handle(tag);
+        match self.core.sessions().get(handle).map(Session::phase) {
             Some(Phase::Up) => {
                 let readers = self.core.reads.entry(handle).or_default();
                 readers.push(token);
                 // One question to the worker answers all who ask meanwhile.
                 if readers.len() == 1 {
-                    let worker = self.core.slots.worker(handle);
+                    let worker = self.core.sessions().worker(handle);
                     let command = Command::ReadBinding(handle);
                     self.core.outputs.push_back(Output::Dataplane { worker, command });
                 }
@@ -107,42 +111,50 @@ impl Gateway {
     }
 
     pub(crate) fn snapshot(&self, handle: Handle, stats: Option<BindingStats>) -> Option<BindingSnapshot> {
-        self.core.slots.get(handle).map(|session| self.describe(session, stats, self.core.now))
+        self.core.sessions().get(handle).and_then(|session| self.describe(session, stats, self.core.now))
     }
 
-    fn describe(&self, session: &Session, stats: Option<BindingStats>, now: Nanos) -> BindingSnapshot {
-        let (tunnel, remote_tag) = match session.reach {
-            Reach::Tunnel { tunnel, remote_tag } => (self.tunnel(tunnel), remote_tag),
-            _ => (None, 0),
-        };
-        BindingSnapshot {
-            tag: session.tag,
-            remote_tag,
-            role: session.role,
-            local: Arc::clone(&session.local),
-            remote: Arc::clone(&session.remote),
-            host: session.address,
-            proxy: session.proxy,
-            peer: tunnel.is_some().then(|| Arc::clone(&session.peer)),
-            tunnel,
-            idle_s: session.idle_s,
-            hard_s: session.hard_s,
-            age_s: now.saturating_sub(session.since) / crate::SECOND,
-            protocol: session.limits.protocol,
-            port: session.limits.port,
-            rate_bps: session.limits.rate_bps,
-            worker: self.core.slots.worker(session.handle),
+    /// `None` for what is only reserved.
+    fn describe(
+        &self,
+        session: &Session,
+        stats: Option<BindingStats>,
+        now: Nanos,
+    ) -> Option<BindingSnapshot> {
+        let terms = session.terms()?;
+        let tunnel = session.tunnel();
+        Some(BindingSnapshot {
+            tag: session.tag(),
+            remote_tag: tunnel.map_or(0, |(_, remote_tag)| remote_tag),
+            role: terms.role,
+            local: Arc::clone(session.local()),
+            remote: Arc::clone(session.remote()),
+            host: session.host(),
+            proxy: session.proxy(),
+            peer: tunnel.is_some().then(|| Arc::clone(session.peer())),
+            tunnel: tunnel.and_then(|(key, _)| self.describe_tunnel(self.core.sessions().tunnel_id(key)?)),
+            idle_s: terms.idle_s,
+            hard_s: terms.hard_s,
+            age_s: now.saturating_sub(session.since()) / crate::SECOND,
+            protocol: terms.carries.protocol,
+            port: terms.carries.port,
+            rate_bps: terms.carries.rate_bps,
+            worker: self.core.sessions().worker(session.handle()),
             stats,
-        }
+        })
     }
 
-    fn tunnel(&self, id: TunnelId) -> Option<TunnelSnapshot> {
-        self.core.tunnels.get(id).map(describe_tunnel)
+    fn describe_tunnel(&self, id: TunnelId) -> Option<TunnelSnapshot> {
+        let entry = self.core.sessions().tunnel(id)?;
+        let TunnelKey { peer, encapsulation, local, remote, id_in, id_out } = entry.key.clone();
+        let (mtu, bindings) = (self.core.paths.mtu(id), entry.bindings);
+        Some(TunnelSnapshot { peer, encapsulation, local, remote, id_in, id_out, mtu, bindings })
     }
 
     /// All tunnels.
     pub fn tunnels(&self) -> Vec<TunnelSnapshot> {
-        self.core.tunnels.iter().map(describe_tunnel).collect()
+        let tunnels = self.core.sessions().tunnels().iter();
+        tunnels.filter_map(|(id, _)| self.describe_tunnel(id)).collect()
     }
 
     /// All CETP peers.
@@ -182,12 +194,14 @@ impl Gateway {
     /// How full the pools are.
     pub fn pools(&self) -> PoolSnapshot {
         let core = &self.core;
-        let occupied = || core.hosts.iter().map(|(_, host)| host.proxies.occupied());
+        let sessions = core.sessions();
+        let (slots_used, slots_per_worker) = sessions.slots_used();
+        let occupied = || core.hosts.iter().map(|(_, host)| sessions.proxies_used(host.address).1);
         PoolSnapshot {
-            slots_used: core.slots.used(),
-            slots_per_worker: core.slots.per_worker(),
-            tunnels_used: core.tunnels.used(),
-            tunnels_max: core.tunnels.max(),
+            slots_used,
+            slots_per_worker,
+            tunnels_used: sessions.tunnels().used(),
+            tunnels_max: sessions.tunnels().max(),
             neighbours_used: core.neighbours.used(),
             neighbours_max: core.neighbours.max(),
             proxies_used: occupied().map(u64::from).sum(),
@@ -201,18 +215,18 @@ impl Gateway {
     /// Ends a session (for a local pair both its bindings) and tells the peer. False if there is none.
     pub fn terminate_session(&mut self, tag: u32, now: Nanos) -> bool {
         self.core.now = now;
-        let ended = self.terminate(self.core.slots.handle(tag));
+        let ended = self.terminate(self.core.sessions().handle(tag));
         self.settle();
         ended
     }
 
     fn terminate(&mut self, handle: Handle) -> bool {
-        let Some(session) = self.core.slots.get(handle) else { return false };
-        let (tag, reach) = (session.tag, session.reach);
-        match (session.phase, reach) {
-            (Phase::Up | Phase::Dormant, Reach::Local { partner, .. }) => {
+        let Some(session) = self.core.sessions().get(handle) else { return false };
+        let tag = session.tag();
+        match (session.phase(), session.partner()) {
+            (Phase::Up | Phase::Dormant, Some(partner)) => {
                 self.core.remove(handle);
-                self.core.remove(partner);
+                self.core.remove(self.core.sessions().handle(partner));
                 true
             }
             (Phase::Up, _) => self.engine.terminate_session(tag),
@@ -240,16 +254,18 @@ impl Gateway {
     pub fn block_host(&mut self, name: &str, for_s: u64, now: Nanos) -> bool {
         self.core.now = now;
         let Some(id) = self.host_id(name) else { return false };
-        let Some(host) = self.core.hosts.get_mut(id) else { return false };
-        host.blocked_until = Some(now.saturating_add(for_s.saturating_mul(crate::SECOND)));
-        let line = Entry::new(Level::Info, "host blocked").host(&host.name).reason(format!("for {for_s} s"));
+        let Some(host) = self.core.hosts.get(id) else { return false };
+        let (name, address) = (Arc::clone(&host.name), host.address);
+        let until = now.saturating_add(for_s.saturating_mul(crate::SECOND));
+        let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) });
+        let line = Entry::new(Level::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
         self.core.log(line);
         let sessions: Vec<Handle> = self
             .core
-            .slots
+            .sessions()
             .iter()
-            .filter(|session| session.host == id)
-            .map(|session| session.handle)
+            .filter(|session| session.host() == address)
+            .map(Session::handle)
             .collect();
         for handle in sessions {
             self.terminate(handle);
@@ -261,14 +277,10 @@ impl Gateway {
     /// Lets a blocked host act again. False if it was not blocked.
     pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
         self.core.now = now;
-        let Some(host) = self.host_id(name).and_then(|id| self.core.hosts.get_mut(id)) else { return false };
-        let was_blocked = host.is_blocked(now);
-        host.blocked_until = None;
-        if was_blocked {
-            let line = Entry::new(Level::Info, "host unblocked").host(&host.name);
-            self.core.log(line);
-        }
-        was_blocked
+        let Some(id) = self.host_id(name).filter(|id| self.core.is_blocked(*id)) else { return false };
+        let Some(name) = self.core.hosts.get(id).map(|host| Arc::clone(&host.name)) else { return false };
+        self.core.log(Entry::new(Level::Info, "host unblocked").host(&name));
+        self.core.change(Change::HostBlocked { name, until: None }).is_ok()
     }
 
     fn host_id(&self, name: &str) -> Option<HostId> {
@@ -328,18 +340,5 @@ impl Gateway {
                 None => {}
             }
         }
-    }
-}
-
-fn describe_tunnel(entry: &crate::pools::TunnelEntry) -> TunnelSnapshot {
-    TunnelSnapshot {
-        peer: Arc::clone(&entry.key.peer),
-        encapsulation: entry.key.encapsulation,
-        local: entry.key.local,
-        remote: entry.key.remote,
-        id_in: entry.key.id_in,
-        id_out: entry.key.id_out,
-        mtu: entry.mtu,
-        bindings: entry.bindings,
     }
 }

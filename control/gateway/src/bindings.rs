@@ -8,12 +8,11 @@ use crate::gateway::Gateway;
 use crate::hosts::Link;
 use crate::log::{Entry, Level};
 use crate::output::Output;
-use crate::session::{Phase, Reach};
+use crate::sessions::{Change, Phase};
 use ces_cetp::engine::{self as cetp, Failure, H2hSession};
 use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, InsertError};
 use ces_dataplane::tag::Handle;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 impl Gateway {
     /// The engine wants something done.
@@ -30,11 +29,11 @@ impl Gateway {
             }
             cetp::Output::H2hUp { session } => self.session_up(&session),
             cetp::Output::NegotiationDone { source, destination, result, .. } => {
-                self.negotiation_done(&source, destination, result);
+                self.negotiation_done(&source, &destination, result);
             }
             cetp::Output::H2hDown { local_tag, why } => {
-                let handle = self.core.slots.handle(local_tag);
-                if let Some(session) = self.core.slots.get(handle).filter(|s| s.phase == Phase::Up) {
+                let handle = self.core.sessions().handle(local_tag);
+                if let Some(session) = self.core.sessions().get(handle).filter(|s| s.phase() == Phase::Up) {
                     let why = match why {
                         cetp::DownReason::ByPeer => "the peer terminated it",
                         cetp::DownReason::ByUs => "terminated here",
@@ -42,9 +41,9 @@ impl Gateway {
                         cetp::DownReason::Filtered => "filtered",
                     };
                     let line = Entry::new(Level::Info, "session down")
-                        .host(&session.local)
-                        .remote(&session.remote)
-                        .peer(&session.peer)
+                        .host(session.local())
+                        .remote(session.remote())
+                        .peer(session.peer())
                         .tag(local_tag)
                         .reason(why);
                     self.core.log(line);
@@ -135,36 +134,25 @@ impl Gateway {
                 self.core.log(line(Level::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
                 if !self.engine.terminate_session(agreed.local_tag) {
-                    self.core.remove(self.core.slots.handle(agreed.local_tag));
+                    self.core.remove(self.core.sessions().handle(agreed.local_tag));
                 }
             }
         }
     }
 
-    fn negotiation_done(
-        &mut self,
-        source: &str,
-        destination: Arc<str>,
-        result: Result<(u32, IpAddr), Failure>,
-    ) {
+    fn negotiation_done(&mut self, source: &str, destination: &str, result: Result<(u32, IpAddr), Failure>) {
         if let Err(why) = &result {
             self.core.counters.negotiation(outcome(*why));
         }
-        let host = self.core.hosts.named(source).and_then(|id| self.core.hosts.get_mut(id));
-        let pending = match host.as_ref().and_then(|host| host.links.get(&destination)) {
-            Some(Link::Asking(pending)) => Some(*pending),
+        let host = self.core.hosts.named(source);
+        let pending = match host.and_then(|id| self.core.link(id, destination)) {
+            Some(Link::Asking(pending)) => Some(pending),
             _ => None,
         };
         match (result, pending) {
-            (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.slots.handle(tag)),
-            (Ok((tag, _)), None) => {
-                // Nobody waits any more; the next query finds it.
-                let handle = self.core.slots.handle(tag);
-                let is_up = self.core.slots.get(handle).is_some_and(|session| session.phase == Phase::Up);
-                if let Some(host) = host.filter(|_| is_up) {
-                    host.links.entry(destination).or_insert(Link::Up(handle));
-                }
-            }
+            (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.sessions().handle(tag)),
+            // Nobody waits any more; the next query finds it.
+            (Ok(_), None) => {}
             (Err(why), Some(pending)) => {
                 let has_more = match self.pending.get(&pending) {
                     Some(Pending::Ask(ask)) => {
@@ -190,7 +178,7 @@ impl Gateway {
             | Event::BindingStats(handle, _) => Some(handle),
             _ => None,
         };
-        if handle.is_some_and(|handle| self.core.slots.worker(handle) != worker) {
+        if handle.is_some_and(|handle| self.core.sessions().worker(handle) != worker) {
             self.core.counters.stale_events += 1;
             return;
         }
@@ -208,61 +196,55 @@ impl Gateway {
     }
 
     fn insert_failed(&mut self, handle: Handle, why: InsertError) {
-        let Some(session) = self.core.slots.get(handle) else {
+        let Some(session) = self.core.sessions().get(handle) else {
             self.core.counters.stale_events += 1;
             return;
         };
-        self.core.counters.insert_failed += 1;
         let why = match why {
             InsertError::IndexFull => "the worker's index is full",
             InsertError::Occupied => "its slot or its pair of addresses is taken",
             InsertError::LimitsFull => "the worker's table of limits is full",
         };
         let line = Entry::new(Level::Warn, "binding not inserted")
-            .host(&session.local)
-            .remote(&session.remote)
-            .tag(session.tag)
+            .host(session.local())
+            .remote(session.remote())
+            .tag(session.tag())
             .reason(why);
-        let (tag, reach) = (session.tag, session.reach);
+        let (tag, partner) = (session.tag(), session.partner());
+        self.core.counters.insert_failed += 1;
         self.core.log(line);
         self.core.release_binding(handle);
-        match reach {
-            Reach::Local { partner, .. } => self.core.remove(partner),
-            _ => {
+        match partner {
+            Some(partner) => self.core.remove(self.core.sessions().handle(partner)),
+            None => {
                 self.engine.terminate_session(tag);
             }
         }
     }
 
     fn binding_ended(&mut self, handle: Handle, reason: EndReason, stats: BindingStats) {
-        let Some(session) = self.core.slots.get(handle).filter(|session| session.phase != Phase::Reserved)
-        else {
+        let session = self.core.sessions().get(handle).filter(|session| session.phase() != Phase::Reserved);
+        let Some(session) = session else {
             self.core.counters.stale_events += 1;
             return;
         };
-        let (tag, phase, reach) = (session.tag, session.phase, session.reach);
+        let (tag, phase) = (session.tag(), session.phase());
+        let partner = session.partner().map(|partner| self.core.sessions().handle(partner));
         if phase == Phase::Up
             && reason == EndReason::Idle
-            && let Reach::Local { partner, .. } = reach
-            && self.core.slots.get(partner).is_some_and(|other| other.phase == Phase::Up)
+            && let Some(partner) = partner
+            && self.core.sessions().get(partner).is_some_and(|other| other.phase() == Phase::Up)
         {
             // Each half counts only what its own host sends: a flow in one direction leaves the other half idle.
             // The pair is idle when both are.
-            if let Some(session) = self.core.slots.get_mut(handle) {
-                session.phase = Phase::Dormant;
-            }
-            let worker = self.core.slots.worker(partner);
+            let _ = self.core.change(Change::Slept { tag });
+            let worker = self.core.sessions().worker(partner);
             self.core.outputs.push_back(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
             return;
         }
-        self.core.counters.ended[match reason {
-            EndReason::Idle => 0,
-            EndReason::Hard => 1,
-            EndReason::Removed => 2,
-        }] += 1;
         let line = Entry::new(Level::Info, "session ended")
-            .host(&session.local)
-            .remote(&session.remote)
+            .host(session.local())
+            .remote(session.remote())
             .tag(tag)
             .reason(format!(
                 "{}; out {} packets {} bytes, in {} packets {} bytes",
@@ -276,10 +258,15 @@ impl Gateway {
                 stats.in_packets,
                 stats.in_bytes
             ));
+        self.core.counters.ended[match reason {
+            EndReason::Idle => 0,
+            EndReason::Hard => 1,
+            EndReason::Removed => 2,
+        }] += 1;
         self.core.log(line);
         self.core.release_binding(handle);
-        match reach {
-            Reach::Local { partner, .. } => self.core.remove(partner),
+        match partner {
+            Some(partner) => self.core.remove(partner),
             // cetp.md: both lifetimes expire at each side by itself, without a message.
             _ if phase == Phase::Up && reason != EndReason::Removed => {
                 self.engine.session_ended(tag, self.core.now);
@@ -298,15 +285,17 @@ impl Gateway {
                 self.core.outputs.push_back(Output::Binding { token, binding });
             }
         }
-        let Some(session) = self.core.slots.get(handle) else { return };
-        let Reach::Local { partner, .. } = session.reach else { return };
-        let idle_s = u32::from(session.idle_s);
-        if !self.core.slots.get(partner).is_some_and(|other| other.phase == Phase::Dormant) {
+        let Some(session) = self.core.sessions().get(handle) else { return };
+        let idle_s = u32::from(session.idle_s());
+        let Some(partner) = session.partner().map(|partner| self.core.sessions().handle(partner)) else {
+            return;
+        };
+        if !self.core.sessions().get(partner).is_some_and(|other| other.phase() == Phase::Dormant) {
             return;
         }
         if stats.is_some_and(|stats| stats.idle_s < idle_s) {
             // This half is in use: the other one comes back, in the slot that it had.
-            self.core.insert(partner);
+            self.core.wake(partner);
         } else {
             self.core.counters.ended[0] += 1;
             self.core.remove(partner);

@@ -8,24 +8,23 @@ use crate::gateway::Platform;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
 use crate::output::{AdminToken, Output};
-use crate::pools::{ProxyLimits, Slots, TunnelKey, Tunnels};
+use crate::paths::Paths;
 use crate::registry::{PolicySet, Registry, RuleLimits};
 use crate::routes::Neighbours;
-use crate::session::{Phase, Reach, Session};
+use crate::sessions::{
+    Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
+};
 use crate::settings::Settings;
 use crate::snapshot::Role;
 use ces_cetp::engine::{
     self as cetp, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
 };
-use ces_dataplane::msg::{Command, Encapsulation, Limits, NeighbourId, TunnelId};
-use ces_dataplane::tag::{Handle, TagCipher, worker_of};
+use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, TunnelId};
+use ces_dataplane::tag::{Handle, worker_of};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-
-/// How long a narrower path is believed in before the full width is tried again: RFC 1191 §6.3 recommends 10 minutes.
-const NARROW_NS: Nanos = 600 * crate::SECOND;
 
 /// Why an agreed session does not become a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +41,11 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) policies: PolicySet,
     pub(crate) hosts: Hosts,
-    pub(crate) slots: Slots,
-    pub(crate) tunnels: Tunnels,
+    /// Changed by [`Core::change`] alone.
+    sessions: Sessions,
+    pub(crate) paths: Paths,
     pub(crate) neighbours: Neighbours,
-    pub(crate) proxies: ProxyLimits,
     pub(crate) workers: u32,
-    pub(crate) outer_mtu: u16,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
     /// Administrators who wait for a binding's counters.
@@ -65,22 +63,15 @@ impl Core {
         hash_seed: u64,
         now: Nanos,
     ) -> Self {
-        let cipher = TagCipher::new(platform.tag_key);
         let mut core = Self {
             ces_id: settings.realm.ces_id.shared(),
             registry: Registry::default(),
             policies,
             hosts: Hosts::new(hash_seed),
-            slots: Slots::new(platform.layout, cipher, platform.workers, platform.bindings_per_worker),
-            tunnels: Tunnels::new(platform.tunnels),
+            sessions: Sessions::new(&figures(&settings, platform)),
+            paths: Paths::new(platform.outer_mtu),
             neighbours: Neighbours::new(platform.neighbours, platform.workers),
-            proxies: ProxyLimits::new(
-                settings.realm.proxy_pool,
-                settings.realm.host_bindings,
-                u64::from(settings.realm.proxy_rest_s) * crate::SECOND,
-            ),
             workers: platform.workers,
-            outer_mtu: platform.outer_mtu,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             reads: FxHashMap::default(),
@@ -114,9 +105,41 @@ impl Core {
         }
     }
 
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Makes a change and tells it. One that does not fit what is there is a bug, which the log tells and which changes nothing.
+    pub(crate) fn change(&mut self, change: Change) -> Result<Applied, Inconsistent> {
+        let applied = self.sessions.apply(&change, self.now);
+        match &applied {
+            Ok(_) => self.outputs.push_back(Output::Changed { at: self.now, change: Box::new(change) }),
+            Err(why) => {
+                let line = Entry::new(Level::Warn, "change that does not fit");
+                self.log(line.reason(format!("{change:?}: {why}")));
+            }
+        }
+        applied
+    }
+
+    /// A host, and how it stands to a far name.
+    pub(crate) fn link(&self, id: HostId, name: &str) -> Option<Link> {
+        let host = self.hosts.get(id)?;
+        let asking = host.asking.get(name).map(|pending| Link::Asking(*pending));
+        asking.or_else(|| Some(Link::Up(self.sessions.towards(host.address, name)?.handle())))
+    }
+
+    /// Whether the administrator refuses a host.
+    pub(crate) fn is_blocked(&self, id: HostId) -> bool {
+        self.hosts
+            .get(id)
+            .is_some_and(|host| self.sessions.host_blocked_until(&host.name, self.now).is_some())
+    }
+
     /// Whether policy, and the administrator, let a local name deal with a remote one.
     pub(crate) fn is_allowed(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> bool {
-        self.hosts.named(local).and_then(|id| self.hosts.get(id)).is_some_and(|h| !h.is_blocked(self.now))
+        self.hosts.named(local).is_some_and(|id| !self.is_blocked(id))
             && self.policies.choose(local, direction, remote, peer).is_some()
     }
 
@@ -128,40 +151,32 @@ impl Core {
         remote: Arc<str>,
         peer: Arc<str>,
     ) -> Result<Handle, ReserveError> {
-        let host = self.hosts.get_mut(id).ok_or(ReserveError::UnknownHost)?;
-        let proxy = host.proxies.allocate(&self.proxies, self.now).ok_or(ReserveError::PoolEmpty)?;
-        let (address, now) = (host.address, self.now);
-        let make =
-            |handle, tag| Session::reserved(handle, tag, id, address, proxy, (local, remote, peer), now);
-        self.slots.allocate(host.worker, make).ok_or_else(|| {
-            host.proxies.unallocate(&self.proxies, proxy);
-            ReserveError::TableFull
-        })
+        let host = self.hosts.get(id).ok_or(ReserveError::UnknownHost)?;
+        let names = Names { local, remote, peer };
+        let change = self.sessions.reservation(host.address, host.worker, names, self.now)?;
+        let Change::Reserved { tag, .. } = change else { return Err(ReserveError::TableFull) };
+        self.change(change).map_err(|_| ReserveError::TableFull)?;
+        Ok(self.sessions.handle(tag))
     }
 
     /// Gives a reservation back: nobody heard of its proxy address.
     pub(crate) fn unreserve(&mut self, handle: Handle) {
-        if self.slots.get(handle).is_some_and(|session| session.phase == Phase::Reserved)
-            && let Some(session) = self.slots.release(handle)
-            && let Some(host) = self.hosts.get_mut(session.host)
-        {
-            host.proxies.unallocate(&self.proxies, session.proxy);
-            self.forget_if_gone(session.host);
+        let session = self.sessions.get(handle).filter(|session| session.phase() == Phase::Reserved);
+        if let Some(tag) = session.map(Session::tag) {
+            let _ = self.change(Change::Released { tag });
         }
     }
 
     /// Makes a reserved session a binding. The error says what was missing; the session is then still reserved.
     pub(crate) fn session_up(&mut self, agreed: &H2hSession) -> Result<Handle, GivenUp> {
-        let handle = self.slots.handle(agreed.local_tag);
-        let session = self.slots.get(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
-        if session.phase != Phase::Reserved {
-            return Err(GivenUp::Exhausted("no reservation"));
-        }
-        let id = session.host;
-        if !self.hosts.is_registered(id) {
-            return Err(GivenUp::Refused("the host is no longer registered"));
-        }
-        if self.hosts.get(id).is_some_and(|host| host.is_blocked(self.now)) {
+        let handle = self.sessions.handle(agreed.local_tag);
+        let session = self.sessions.get(handle).filter(|session| session.phase() == Phase::Reserved);
+        let address = session.map(Session::host).ok_or(GivenUp::Exhausted("no reservation"))?;
+        let id = self.hosts.named(&agreed.local_fqdn).filter(|id| {
+            self.hosts.is_registered(*id) && self.hosts.get(*id).is_some_and(|host| host.address == address)
+        });
+        let id = id.ok_or(GivenUp::Refused("the host is no longer registered"))?;
+        if self.is_blocked(id) {
             return Err(GivenUp::Refused("the host is blocked"));
         }
         let direction = match agreed.role {
@@ -179,51 +194,111 @@ impl Core {
         };
         let limits =
             own.and(theirs).ok_or(GivenUp::Refused("the limits of both sides exclude each other"))?;
-        let tunnel = self.tunnel_for(agreed)?;
-        let Some(neighbour) = self.host_neighbour(id) else {
-            self.release_tunnel(tunnel);
-            return Err(GivenUp::Exhausted("no slot for a next hop left"));
+        let reach = Reach::Tunnel {
+            tunnel: tunnel_key(agreed)?,
+            remote_tag: agreed.remote_tag,
+            peer_until: agreed.peer_until,
         };
-        let idle_s = limits.idle_ttl_s.unwrap_or(self.settings.cetp.idle_ttl_s);
-        let now = self.now;
-        let session = self.slots.get_mut(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
-        session.role = match agreed.role {
+        let role = match agreed.role {
             cetp::Role::Initiator => Role::Initiator,
             cetp::Role::Responder => Role::Responder,
         };
-        session.reach = Reach::Tunnel { tunnel, remote_tag: agreed.remote_tag };
-        session.neighbour = neighbour;
-        session.idle_s = idle_s;
-        session.hard_s = limits.hard_ttl_s.unwrap_or(0);
-        session.since = now;
-        session.limits = data_limits(limits, agreed.role == cetp::Role::Responder);
-        self.insert(handle);
+        let terms = Terms {
+            role,
+            reach,
+            idle_s: limits.idle_ttl_s.unwrap_or(self.settings.cetp.idle_ttl_s),
+            hard_s: limits.hard_ttl_s.unwrap_or(0),
+            carries: carries(limits, role == Role::Responder),
+        };
+        self.establish(handle, terms)?;
         Ok(handle)
     }
 
-    /// Tells the worker of a session that has all it needs, and lets its proxy address be found.
-    pub(crate) fn insert(&mut self, handle: Handle) {
-        let now = self.now;
-        let Some(session) = self.slots.get_mut(handle) else { return };
-        let Some(binding) = session.binding(now) else { return };
-        session.phase = Phase::Up;
-        let (id, proxy) = (session.host, session.proxy);
-        if let Some(host) = self.hosts.get_mut(id) {
-            host.by_proxy.insert(proxy, handle);
+    /// Makes a session of a reservation that is agreed on, and a binding of it.
+    pub(crate) fn establish(&mut self, handle: Handle, terms: Terms) -> Result<(), GivenUp> {
+        let session = self.sessions.get(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
+        let (tag, host) = (session.tag(), session.host());
+        let (inside, peer) = match &terms.reach {
+            Reach::Tunnel { tunnel, .. } => (host, Some(tunnel.clone())),
+            Reach::Local { destination, .. } => (*destination, None),
+        };
+        if peer.as_ref().is_some_and(|tunnel| !self.sessions.tunnels().has_room(tunnel)) {
+            return Err(GivenUp::Exhausted("no tunnel left"));
         }
-        self.command(self.slots.worker(handle), Command::InsertBinding(handle, binding));
+        // The peer's locator first: what is new is told to the workers in that order.
+        let outer = peer.as_ref().map(|tunnel| self.neighbours.acquire(tunnel.remote, &mut self.outputs));
+        let inner = self.neighbours.acquire(inside, &mut self.outputs);
+        let (Some(outer), Some(_)) = (outer.map_or(Some(None), |id| id.map(Some)), inner) else {
+            outer.flatten().into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
+            return Err(GivenUp::Exhausted("no slot for a next hop left"));
+        };
+        let applied = self.change(Change::Established { tag, terms: Box::new(terms) });
+        if applied.is_err() {
+            outer.into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
+            return Err(GivenUp::Exhausted("no reservation"));
+        }
+        match (applied, outer) {
+            (Ok(Applied::TunnelMade(id)), Some(outer)) => {
+                self.paths.insert(id, outer);
+                self.tell_tunnel(id);
+            }
+            // The tunnel holds its next hop once, however many share it.
+            (_, outer) => outer.into_iter().for_each(|id| self.neighbours.release(id)),
+        }
+        self.insert(handle);
+        Ok(())
+    }
+
+    /// Tells the worker of a session that stands.
+    pub(crate) fn insert(&mut self, handle: Handle) {
+        let Some(binding) = self.sessions.get(handle).and_then(|session| self.binding(session)) else {
+            return;
+        };
+        self.command(self.sessions.worker(handle), Command::InsertBinding(handle, binding));
+    }
+
+    /// A session as its worker is told; `None` while it is only reserved.
+    fn binding(&self, session: &Session) -> Option<Binding> {
+        let terms = session.terms()?;
+        let far = match &terms.reach {
+            Reach::Tunnel { tunnel, remote_tag, .. } => {
+                Far::Tunnel { tunnel: self.sessions.tunnel_id(tunnel)?, remote_tag: *remote_tag }
+            }
+            Reach::Local { source, destination, .. } => {
+                Far::Local { source: *source, destination: *destination }
+            }
+        };
+        Some(Binding {
+            host: session.host(),
+            proxy: session.proxy(),
+            far,
+            neighbour: self.neighbours.id(session.next_inside())?,
+            idle_s: terms.idle_s,
+            hard_s: session.hard_left_s(self.now).unwrap_or(0),
+            limits: terms.carries.limits(),
+        })
+    }
+
+    /// A half of a local pair that the worker let fall comes back, in the slot that it had.
+    pub(crate) fn wake(&mut self, handle: Handle) {
+        let Some(tag) = self.sessions.get(handle).map(Session::tag) else { return };
+        if self.change(Change::Woke { tag }).is_ok() {
+            self.insert(handle);
+        }
     }
 
     /// Takes a session out of use: nobody finds it by name or proxy address, and the worker removes its binding. Its slot
     /// and its proxy address come back when the worker has said so.
     pub(crate) fn remove(&mut self, handle: Handle) {
-        let Some(session) = self.slots.get_mut(handle) else { return };
-        match session.phase {
+        let Some((tag, phase)) = self.sessions.get(handle).map(|session| (session.tag(), session.phase()))
+        else {
+            return;
+        };
+        match phase {
             Phase::Reserved => self.unreserve(handle),
             Phase::Up => {
-                session.phase = Phase::Ending;
-                self.unlink(handle);
-                self.command(self.slots.worker(handle), Command::RemoveBinding(handle));
+                let _ = self.change(Change::Ending { tag });
+                self.command(self.sessions.worker(handle), Command::RemoveBinding(handle));
             }
             // The worker has ended it already.
             Phase::Dormant => self.release_binding(handle),
@@ -233,122 +308,53 @@ impl Core {
 
     /// A binding is gone at the worker: what it held comes back.
     pub(crate) fn release_binding(&mut self, handle: Handle) {
-        self.unlink(handle);
-        let Some(session) = self.slots.release(handle) else { return };
-        if let Reach::Tunnel { tunnel, .. } = session.reach {
-            self.release_tunnel(tunnel);
+        let Some(session) = self.sessions.get(handle) else { return };
+        let (tag, inside) = (session.tag(), session.next_inside());
+        let rest_until = self.now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
+        let Ok(applied) = self.change(Change::Ended { tag, rest_until }) else { return };
+        if let Some(id) = self.neighbours.id(inside) {
+            self.neighbours.release(id);
         }
-        if let Reach::Local { .. } = session.reach {
-            self.neighbours.release(session.neighbour);
-        }
-        if let Some(host) = self.hosts.get_mut(session.host) {
-            host.proxies.release(&self.proxies, session.proxy, self.now);
+        if let Applied::TunnelGone(id) = applied {
+            self.command_all(Command::RemoveTunnel(id));
+            if let Some(neighbour) = self.paths.remove(id) {
+                self.neighbours.release(neighbour);
+            }
         }
         for token in self.reads.remove(&handle).into_iter().flatten() {
             self.outputs.push_back(Output::Binding { token, binding: None });
         }
-        self.forget_if_gone(session.host);
     }
 
-    fn unlink(&mut self, handle: Handle) {
-        let Some(session) = self.slots.get(handle) else { return };
-        let Some(host) = self.hosts.get_mut(session.host) else { return };
-        if host.by_proxy.get(&session.proxy) == Some(&handle) {
-            host.by_proxy.remove(&session.proxy);
-        }
-        if host.links.get(&session.remote) == Some(&Link::Up(handle)) {
-            host.links.remove(&session.remote);
-        }
-    }
-
-    /// A host that is no longer registered is forgotten with its last binding.
-    pub(crate) fn forget_if_gone(&mut self, id: HostId) {
-        let is_unused = self.hosts.get(id).is_some_and(|host| host.proxies.in_use() == 0);
-        if is_unused
-            && !self.hosts.is_registered(id)
-            && let Some(neighbour) = self.hosts.remove(id).and_then(|host| host.neighbour)
-        {
-            self.neighbours.release(neighbour);
-        }
-    }
-
-    /// The host as a next hop: resolved at its first binding, so that its first packet does not wait.
-    pub(crate) fn host_neighbour(&mut self, id: HostId) -> Option<NeighbourId> {
-        let host = self.hosts.get_mut(id)?;
-        if host.neighbour.is_none() {
-            host.neighbour = self.neighbours.acquire(host.address, &mut self.outputs);
-        }
-        host.neighbour
-    }
-
-    fn tunnel_for(&mut self, agreed: &H2hSession) -> Result<TunnelId, GivenUp> {
-        let ipv4 = |address| match address {
-            LocatorAddress::Ip(IpAddr::V4(address)) => Some(address),
-            _ => None,
-        };
-        let choice = &agreed.tunnel;
-        let local = ipv4(choice.local).ok_or(GivenUp::Refused("only IPv4 locators are carried"))?;
-        let remote = ipv4(choice.remote).ok_or(GivenUp::Refused("only IPv4 locators are carried"))?;
-        let key = TunnelKey {
-            peer: Arc::clone(&agreed.ces_id),
-            encapsulation: encapsulation(choice.encapsulation),
-            local,
-            remote,
-            id_in: choice.id_in,
-            id_out: choice.id_out,
-        };
-        if let Some(id) = self.tunnels.share(&key) {
-            return Ok(id);
-        }
-        if !self.tunnels.has_room() {
-            return Err(GivenUp::Exhausted("no tunnel left"));
-        }
-        let neighbour = self
-            .neighbours
-            .acquire(remote, &mut self.outputs)
-            .ok_or(GivenUp::Exhausted("no slot for a next hop left"))?;
-        let (id, tunnel) = self
-            .tunnels
-            .insert(key, neighbour, self.outer_mtu)
-            .ok_or(GivenUp::Exhausted("no tunnel left"))?;
-        self.command_all(Command::SetTunnel(id, tunnel));
-        Ok(id)
-    }
-
-    fn release_tunnel(&mut self, id: TunnelId) {
-        if let Some(entry) = self.tunnels.release(id) {
-            self.command_all(Command::RemoveTunnel(id));
-            self.neighbours.release(entry.neighbour);
+    fn tell_tunnel(&mut self, id: TunnelId) {
+        let entry = self.sessions.tunnel(id);
+        if let Some(tunnel) = entry.and_then(|entry| self.paths.tunnel(id, &entry.key)) {
+            self.command_all(Command::SetTunnel(id, tunnel));
         }
     }
 
     /// The path to a peer is narrower than thought.
     pub(crate) fn tunnel_mtu(&mut self, id: TunnelId, mtu: u16) {
-        let Some(entry) = self.tunnels.get_mut(id) else { return };
-        if mtu >= entry.mtu {
+        if !self.paths.narrow(id, mtu, self.now) {
             return;
         }
-        entry.mtu = mtu;
-        entry.narrow_until = Some(self.now + NARROW_NS);
-        let tunnel = entry.tunnel();
-        let line = Entry::new(Level::Info, "tunnel mtu")
-            .peer(&entry.key.peer)
-            .address(entry.key.remote)
-            .reason(format!("{mtu} bytes"));
-        self.command_all(Command::SetTunnel(id, tunnel));
-        self.log(line);
+        self.tell_tunnel(id);
+        if let Some(entry) = self.sessions.tunnel(id) {
+            let line = Entry::new(Level::Info, "tunnel mtu").peer(&entry.key.peer).address(entry.key.remote);
+            self.log(line.reason(format!("{mtu} bytes")));
+        }
     }
 
     /// Paths that were narrow long enough are tried at full width again.
     pub(crate) fn widen_tunnels(&mut self) {
-        for (id, tunnel) in self.tunnels.widen(self.outer_mtu, self.now) {
-            self.command_all(Command::SetTunnel(id, tunnel));
+        for id in self.paths.widen(self.now) {
+            self.tell_tunnel(id);
         }
     }
 
     /// What stands behind a proxy address of a host.
     pub(crate) fn behind(&self, id: HostId, proxy: Ipv4Addr) -> Option<&Session> {
-        self.hosts.get(id)?.by_proxy.get(&proxy).and_then(|handle| self.slots.get(*handle))
+        self.sessions.behind(self.hosts.get(id)?.address, proxy)
     }
 }
 
@@ -373,18 +379,47 @@ impl Realm for Core {
     fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<Reservation, ReserveError> {
         let id = self.hosts.named(local).ok_or(ReserveError::UnknownHost)?;
         let handle = self.reserve_for(id, local.into(), remote.into(), remote_ces.into())?;
-        let session = self.slots.get(handle).ok_or(ReserveError::TableFull)?;
-        Ok(Reservation { tag: session.tag, proxy: IpAddr::V4(session.proxy) })
+        let session = self.sessions.get(handle).ok_or(ReserveError::TableFull)?;
+        Ok(Reservation { tag: session.tag(), proxy: IpAddr::V4(session.proxy()) })
     }
 
     fn release(&mut self, tag: u32) {
-        self.unreserve(self.slots.handle(tag));
+        self.unreserve(self.sessions.handle(tag));
     }
 }
 
-/// A rule's limits as the worker enforces them.
-pub(crate) fn data_limits(limits: RuleLimits, port_is_inside: bool) -> Limits {
-    Limits { protocol: limits.protocol, port: limits.port, port_is_inside, rate_bps: limits.rate_bps }
+/// What a run of changes has to be under to mean the same.
+pub(crate) fn figures(settings: &Settings, platform: &Platform) -> Figures {
+    Figures {
+        layout: platform.layout,
+        tag_key: platform.tag_key,
+        workers: platform.workers,
+        per_worker: platform.bindings_per_worker,
+        tunnels: platform.tunnels,
+        pool: settings.realm.proxy_pool,
+        per_host: settings.realm.host_bindings,
+    }
+}
+
+/// A rule's limits as a session keeps them.
+pub(crate) fn carries(limits: RuleLimits, is_served_here: bool) -> Carries {
+    Carries { protocol: limits.protocol, port: limits.port, is_served_here, rate_bps: limits.rate_bps }
+}
+
+fn tunnel_key(agreed: &H2hSession) -> Result<TunnelKey, GivenUp> {
+    let ipv4 = |address| match address {
+        LocatorAddress::Ip(IpAddr::V4(address)) => Ok(address),
+        _ => Err(GivenUp::Refused("only IPv4 locators are carried")),
+    };
+    let choice = &agreed.tunnel;
+    Ok(TunnelKey {
+        peer: Arc::clone(&agreed.ces_id),
+        encapsulation: encapsulation(choice.encapsulation),
+        local: ipv4(choice.local)?,
+        remote: ipv4(choice.remote)?,
+        id_in: choice.id_in,
+        id_out: choice.id_out,
+    })
 }
 
 pub(crate) fn encapsulation(choice: cetp::Encapsulation) -> Encapsulation {

@@ -256,7 +256,7 @@ impl Gateway {
     /// When [`Gateway::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
         let timers =
-            [self.resolver.poll_timeout(), self.engine.poll_timeout(), self.core.tunnels.next_widening()];
+            [self.resolver.poll_timeout(), self.engine.poll_timeout(), self.core.paths.next_widening()];
         timers.into_iter().flatten().min()
     }
 

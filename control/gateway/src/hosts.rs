@@ -1,10 +1,8 @@
-//! The inside hosts as they live: whom each is connected to, its proxy addresses, its rate.
+//! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
 
 use crate::Nanos;
-use crate::pools::ProxyPool;
-use ces_dataplane::msg::NeighbourId;
 use ces_dataplane::tag::Handle;
-use rustc_hash::{FxHashMap, FxSeededState};
+use rustc_hash::FxSeededState;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -59,23 +57,11 @@ pub(crate) struct Host {
     pub(crate) address: Ipv4Addr,
     pub(crate) worker: u32,
     pub(crate) bucket: Bucket,
-    pub(crate) blocked_until: Option<Nanos>,
-    pub(crate) proxies: ProxyPool,
-    /// Far names that it asked for.
-    pub(crate) links: Seeded<Arc<str>, Link>,
-    /// What each proxy address stands for now.
-    pub(crate) by_proxy: FxHashMap<Ipv4Addr, Handle>,
-    /// The host as a next hop, once it has had a binding.
-    pub(crate) neighbour: Option<NeighbourId>,
+    /// Far names that it asks for, and the pending entry that knows how far each is.
+    pub(crate) asking: Seeded<Arc<str>, u64>,
 }
 
-impl Host {
-    pub(crate) fn is_blocked(&self, now: Nanos) -> bool {
-        self.blocked_until.is_some_and(|until| until > now)
-    }
-}
-
-/// All hosts. An id outlives its host until the last binding is gone.
+/// All hosts.
 pub(crate) struct Hosts {
     seed: usize,
     slots: Vec<Option<Host>>,
@@ -110,11 +96,7 @@ impl Hosts {
             address,
             worker,
             bucket: Bucket::new(now),
-            blocked_until: None,
-            proxies: ProxyPool::default(),
-            links: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
-            by_proxy: FxHashMap::default(),
-            neighbour: None,
+            asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
         };
         let id = if let Some(id) = self.free.pop() {
             self.slots[id as usize] = Some(host);
@@ -130,7 +112,7 @@ impl Hosts {
         id
     }
 
-    /// Takes a host's names and address away; nobody finds it any more. Its bindings still do, by id.
+    /// Takes a host's names and address away; nobody finds it any more. Who waits on its behalf still does, by id.
     pub(crate) fn hide(&mut self, id: HostId) {
         let Some(host) = self.slots.get(id.0 as usize).and_then(Option::as_ref) else { return };
         if self.by_address.get(&host.address) == Some(&id) {
@@ -157,11 +139,11 @@ impl Hosts {
         }
     }
 
-    /// Forgets a hidden host that has no binding left; what it held of the neighbour table comes back.
-    pub(crate) fn remove(&mut self, id: HostId) -> Option<Host> {
-        let host = self.slots.get_mut(id.0 as usize)?.take()?;
-        self.free.push(id.0);
-        Some(host)
+    /// Forgets a hidden host.
+    pub(crate) fn remove(&mut self, id: HostId) {
+        if self.slots.get_mut(id.0 as usize).and_then(Option::take).is_some() {
+            self.free.push(id.0);
+        }
     }
 
     /// Whether the host can still be found by its name: neither hidden nor gone.
@@ -231,7 +213,8 @@ mod tests {
         hosts.hide(id);
         assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
         assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
-        assert!(hosts.remove(id).is_some());
+        hosts.remove(id);
+        assert!(hosts.get(id).is_none());
         assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0, 0), id);
     }
 }

@@ -7,7 +7,7 @@ use crate::log::{Entry, Level};
 use crate::names::Name;
 use crate::network;
 use crate::output::QueryToken;
-use crate::session::{Phase, Reach};
+use crate::sessions::Phase;
 use ces_cetp::engine::{Asked, Direction, H2hRequest};
 use ces_dataplane::tag::Handle;
 use ces_dns::answer::{self, Answer, Voice};
@@ -28,11 +28,12 @@ impl Gateway {
             IpAddr::V4(address) => self.core.hosts.at(address),
             IpAddr::V6(_) => None,
         };
+        let is_blocked = id.is_some_and(|id| self.core.is_blocked(id));
         let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
             self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
         };
-        if host.is_blocked(now) {
+        if is_blocked {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
         }
         if !host.bucket.take(self.core.settings.dns.host_rate, now) {
@@ -64,7 +65,7 @@ impl Gateway {
             match self.core.behind(id, address) {
                 Some(session) => {
                     let ttl = session.answer_ttl(settings.dns.connected_ttl_s, self.core.now);
-                    (Some(Arc::clone(&session.remote)), ttl)
+                    (Some(Arc::clone(session.remote())), ttl)
                 }
                 None => (None, 0),
             }
@@ -90,8 +91,7 @@ impl Gateway {
 
     /// A or AAAA of a name that is not ours.
     fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
-        let Some(host) = self.core.hosts.get(id) else { return };
-        match host.links.get(name).copied() {
+        match self.core.link(id, name) {
             Some(Link::Up(handle)) if !self.is_away(handle) => {
                 self.answer_connected(handle, false, &query, token);
             }
@@ -103,7 +103,7 @@ impl Gateway {
                 let Some(pending) = self.wait(query.transport, token, &query) else { return };
                 let remote: Arc<str> = name.into();
                 if let Some(host) = self.core.hosts.get_mut(id) {
-                    host.links.insert(Arc::clone(&remote), Link::Asking(pending));
+                    host.asking.insert(Arc::clone(&remote), pending);
                 }
                 let ask = Ask {
                     host: id,
@@ -121,9 +121,10 @@ impl Gateway {
 
     /// Whether a binding's peer has lost all its connections.
     fn is_away(&self, handle: Handle) -> bool {
-        self.core.slots.get(handle).is_some_and(|session| {
-            matches!(session.reach, Reach::Tunnel { .. }) && !self.engine.is_connected(&session.peer)
-        })
+        self.core
+            .sessions()
+            .get(handle)
+            .is_some_and(|session| session.tunnel().is_some() && !self.engine.is_connected(session.peer()))
     }
 
     /// One more who asks for what is being asked already.
@@ -231,14 +232,14 @@ impl Gateway {
             return true;
         };
         let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
-        let link = self.core.hosts.get(id).and_then(|host| host.links.get(owner.as_str()).copied());
+        let link = self.core.link(id, &owner);
         if link.is_none() && !is_ours {
             let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) else { return false };
             let alias = std::mem::replace(&mut ask.remote, owner.into());
             let canonical = Arc::clone(&ask.remote);
             if let Some(host) = self.core.hosts.get_mut(id) {
-                host.links.remove(&alias);
-                host.links.insert(canonical, Link::Asking(pending));
+                host.asking.remove(&alias);
+                host.asking.insert(canonical, pending);
             }
             return true;
         }
@@ -306,19 +307,17 @@ impl Gateway {
         let endpoints = service.endpoints.iter().map(network::endpoint).collect();
         let request = H2hRequest { source, destination, ces_id, endpoints };
         if let Asked::Connected { local_tag, .. } = self.engine.negotiate(&mut self.core, request, now) {
-            self.connected(pending, self.core.slots.handle(local_tag));
+            self.connected(pending, self.core.sessions().handle(local_tag));
         }
     }
 
     /// The binding stands: everybody who waits gets its proxy address.
     pub(crate) fn connected(&mut self, pending: u64, handle: Handle) {
-        if !self.core.slots.get(handle).is_some_and(|session| session.phase == Phase::Up) {
+        if !self.core.sessions().get(handle).is_some_and(|session| session.phase() == Phase::Up) {
             return self.fail(pending, Failed::Exhausted, "agreed, but the binding could not be made");
         }
         let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return };
-        if let Some(host) = self.core.hosts.get_mut(ask.host) {
-            host.links.insert(Arc::clone(&ask.remote), Link::Up(handle));
-        }
+        self.unlink(&ask, pending);
         self.core.counters.negotiation_time.record(self.core.now.saturating_sub(ask.since));
         for waiter in &ask.waiters {
             self.waited(waiter);
@@ -368,9 +367,9 @@ impl Gateway {
 
     fn unlink(&mut self, ask: &Ask, pending: u64) {
         if let Some(host) = self.core.hosts.get_mut(ask.host)
-            && host.links.get(&ask.remote) == Some(&Link::Asking(pending))
+            && host.asking.get(&ask.remote) == Some(&pending)
         {
-            host.links.remove(&ask.remote);
+            host.asking.remove(&ask.remote);
         }
     }
 
@@ -382,13 +381,13 @@ impl Gateway {
         query: &Query,
         token: QueryToken,
     ) {
-        let Some(session) = self.core.slots.get(handle) else {
+        let Some(session) = self.core.sessions().get(handle) else {
             return self.serv_fail(token, query, QueryOutcome::Exhausted);
         };
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
         let ttl = session.answer_ttl(wanted, self.core.now);
-        let bytes = answer::addresses(query, Voice::Recursive, ttl, &[IpAddr::V4(session.proxy)]);
+        let bytes = answer::addresses(query, Voice::Recursive, ttl, &[IpAddr::V4(session.proxy())]);
         let outcome = match query.qtype {
             RecordType::A if is_new => QueryOutcome::Negotiated,
             RecordType::A => QueryOutcome::Connected,

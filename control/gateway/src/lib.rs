@@ -20,11 +20,11 @@ pub mod names;
 mod network;
 pub mod output;
 mod outside;
-mod pools;
+mod paths;
 pub mod registry;
 mod reload;
 pub mod routes;
-mod session;
+pub mod sessions;
 pub mod settings;
 pub mod snapshot;
 
@@ -35,6 +35,7 @@ pub use output::{AdminToken, Output, QueryToken};
 pub use registry::{PolicySet, Registry};
 pub use reload::Reloaded;
 pub use routes::Route;
+pub use sessions::{Change, Sessions};
 pub use settings::Settings;
 
 /// Nanoseconds since an arbitrary start.

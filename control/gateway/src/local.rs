@@ -3,7 +3,7 @@
 //! A pair is two bindings, one for each host, each with a proxy address of its own: neither host sees the other's
 //! address. They live and end together.
 
-use crate::core::data_limits;
+use crate::core::{GivenUp, carries};
 use crate::counters::NegotiationOutcome;
 use crate::gateway::Gateway;
 use crate::hosts::{HostId, Link};
@@ -11,7 +11,7 @@ use crate::log::{Entry, Level};
 use crate::output::QueryToken;
 use crate::outside::Known;
 use crate::registry::RuleLimits;
-use crate::session::Reach;
+use crate::sessions::{Reach, Terms};
 use crate::snapshot::Role;
 use ces_cetp::Policy;
 use ces_cetp::engine::{Direction, ReserveError};
@@ -51,18 +51,17 @@ impl Gateway {
             let (address, ttl) = (IpAddr::V4(host.address), self.core.settings.dns.connected_ttl_s);
             return self.answer_local(address, ttl, query, token);
         }
-        let link = self.core.hosts.get(id).and_then(|host| host.links.get(name).copied());
-        let (handle, is_new) = match link {
+        let (handle, is_new) = match self.core.link(id, name) {
             Some(Link::Up(handle)) => (handle, false),
             _ => match self.connect(id, target, name) {
                 Ok(handle) => (handle, true),
                 Err(apart) => return self.refuse_local(id, name, apart, query, token),
             },
         };
-        let Some(session) = self.core.slots.get(handle) else { return };
+        let Some(session) = self.core.sessions().get(handle) else { return };
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
-        let (proxy, ttl) = (IpAddr::V4(session.proxy), session.answer_ttl(wanted, self.core.now));
+        let (proxy, ttl) = (IpAddr::V4(session.proxy()), session.answer_ttl(wanted, self.core.now));
         self.answer_local(proxy, ttl, query, token);
     }
 
@@ -120,10 +119,7 @@ impl Gateway {
     pub(crate) fn agree(&self, source: &str, destination: &str) -> Result<RuleLimits, Cow<'static, str>> {
         let core = &self.core;
         let peer = &core.ces_id;
-        let is_blocked = |name: &str| {
-            let host = core.hosts.named(name).and_then(|id| core.hosts.get(id));
-            host.is_none_or(|host| host.is_blocked(core.now))
-        };
+        let is_blocked = |name: &str| core.hosts.named(name).is_none_or(|id| core.is_blocked(id));
         if is_blocked(destination) {
             return Err("the host is blocked".into());
         }
@@ -165,48 +161,33 @@ impl Gateway {
                 return Err(exhausted(e));
             }
         };
-        let to_far = core.neighbours.acquire(far_address, &mut core.outputs);
-        let to_near = core.neighbours.acquire(address, &mut core.outputs);
-        let (Some(to_far), Some(to_near)) = (to_far, to_near) else {
-            to_far.into_iter().chain(to_near).for_each(|neighbour| core.neighbours.release(neighbour));
-            core.unreserve(near);
-            core.unreserve(other);
-            return Err(Apart::Exhausted("no slot for a next hop left"));
-        };
-        let proxies = [near, other].map(|handle| core.slots.get(handle).map(|session| session.proxy));
-        let [Some(near_proxy), Some(other_proxy)] = proxies else {
+        let halves = [near, other].map(|handle| {
+            core.sessions().get(handle).map(|session| (handle, session.tag(), session.proxy()))
+        });
+        let [Some(near_half), Some(other_half)] = halves else {
             return Err(Apart::Exhausted("no binding left"));
         };
-        let halves = [
-            (near, other, other_proxy, far_address, to_far, false),
-            (other, near, near_proxy, address, to_near, true),
-        ];
         let idle_s = limits.idle_ttl_s.unwrap_or(core.settings.cetp.idle_ttl_s);
         let hard_s = limits.hard_ttl_s.unwrap_or(core.settings.cetp.hard_ttl_s);
         // The far half first: whoever answers finds the way back.
-        for (handle, partner, seen_as, reached, neighbour, is_serving) in halves.into_iter().rev() {
-            let now = core.now;
-            let Some(session) = core.slots.get_mut(handle) else { continue };
-            session.role = Role::Local;
-            session.reach = Reach::Local { source: seen_as, destination: reached, partner };
-            session.neighbour = neighbour;
-            session.idle_s = idle_s;
-            session.hard_s = hard_s;
-            session.since = now;
-            session.limits = data_limits(limits, is_serving);
-            core.insert(handle);
+        for (half, partner, reached, asked) in
+            [(other_half, near_half, address, false), (near_half, other_half, far_address, true)]
+        {
+            let reach = Reach::Local { source: partner.2, destination: reached, partner: partner.1, asked };
+            let terms = Terms { role: Role::Local, reach, idle_s, hard_s, carries: carries(limits, !asked) };
+            if let Err(GivenUp::Refused(why) | GivenUp::Exhausted(why)) = core.establish(half.0, terms) {
+                core.remove(near);
+                core.remove(other);
+                return Err(Apart::Exhausted(why));
+            }
         }
         core.counters.negotiation(NegotiationOutcome::Local);
-        if let Some(session) = core.slots.get(near) {
-            let (remote, tag) = (Arc::clone(&session.remote), session.tag);
+        if let Some(session) = core.sessions().get(near) {
             let line = Entry::new(Level::Info, "session up")
-                .host(&session.local)
-                .remote(&remote)
-                .address(session.proxy)
-                .tag(tag);
-            if let Some(host) = core.hosts.get_mut(id) {
-                host.links.insert(remote, Link::Up(near));
-            }
+                .host(session.local())
+                .remote(session.remote())
+                .address(session.proxy())
+                .tag(session.tag());
             core.log(line);
         }
         Ok(near)

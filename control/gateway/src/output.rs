@@ -3,7 +3,9 @@
 //! The order matters in one place: a binding's command always comes before the DNS answer or the CETP message that
 //! makes somebody use it.
 
+use crate::Nanos;
 use crate::log::Entry;
+use crate::sessions::Change;
 use crate::snapshot::BindingSnapshot;
 use ces_cetp::engine::{ConnId, Endpoint};
 use ces_dataplane::msg::{Command, PortId};
@@ -77,6 +79,13 @@ pub enum Output {
         token: AdminToken,
         /// The binding with its counters; `None` if it is gone.
         binding: Option<BindingSnapshot>,
+    },
+    /// Sessions have changed: what the journal is made of. It comes before what makes somebody rely on it.
+    Changed {
+        /// When.
+        at: Nanos,
+        /// What.
+        change: Box<Change>,
     },
     /// A line for the log.
     Log(Entry),

@@ -10,7 +10,7 @@ use crate::log::{Entry, Level};
 use crate::names::Name;
 use crate::network;
 use crate::registry::{PolicySet, Registry};
-use crate::session::{Phase, Reach, Session};
+use crate::sessions::{Reach, Session};
 use crate::settings::Settings;
 use crate::snapshot::Role;
 use ces_cetp::engine::Direction;
@@ -55,8 +55,11 @@ impl Gateway {
         if before.dns.outside_rate != self.core.settings.dns.outside_rate {
             self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
         }
-        let mut reloaded = self.reload_hosts(registry);
+        let (mut reloaded, gone) = self.reload_hosts(registry);
         reloaded.sessions_terminated = self.end_what_is_not_allowed();
+        for id in gone {
+            self.core.hosts.remove(id);
+        }
         if before.dns != self.core.settings.dns {
             self.restart_resolver();
         }
@@ -80,7 +83,8 @@ impl Gateway {
         }
     }
 
-    fn reload_hosts(&mut self, registry: Registry) -> Reloaded {
+    /// What changed, and the hosts that are to be forgotten once nobody waits on their behalf.
+    fn reload_hosts(&mut self, registry: Registry) -> (Reloaded, Vec<HostId>) {
         let mut reloaded = Reloaded::default();
         let core = &mut self.core;
         let old: Vec<(HostId, Arc<str>)> =
@@ -126,10 +130,7 @@ impl Gateway {
             }
         }
         core.registry = registry;
-        for id in gone {
-            core.forget_if_gone(id);
-        }
-        reloaded
+        (reloaded, gone)
     }
 
     fn end_what_is_not_allowed(&mut self) -> usize {
@@ -144,30 +145,29 @@ impl Gateway {
             .collect();
         let ended: Vec<_> = self
             .core
-            .slots
+            .sessions()
             .iter()
-            .filter(|session| matches!(session.phase, Phase::Up | Phase::Dormant))
-            .filter(|session| !self.is_still_allowed(session))
-            .map(|session| (session.handle, session.tag, session.reach))
+            .filter(|session| session.stands() && !self.is_still_allowed(session))
+            .map(|session| (session.handle(), session.tag(), session.partner()))
             .collect();
         let now = self.core.now;
         for peer in untrusted {
             self.engine.terminate_peer(&mut self.core, &peer, now);
         }
-        for (handle, tag, reach) in &ended {
-            if let Some(session) = self.core.slots.get(*handle) {
+        for (handle, tag, partner) in &ended {
+            if let Some(session) = self.core.sessions().get(*handle) {
                 let line = Entry::new(Level::Info, "session no longer allowed")
-                    .host(&session.local)
-                    .remote(&session.remote)
+                    .host(session.local())
+                    .remote(session.remote())
                     .tag(*tag);
                 self.core.log(line);
             }
-            match reach {
-                Reach::Local { partner, .. } => {
+            match partner {
+                Some(partner) => {
                     self.core.remove(*handle);
-                    self.core.remove(*partner);
+                    self.core.remove(self.core.sessions().handle(*partner));
                 }
-                _ => {
+                None => {
                     self.engine.terminate_session(*tag);
                 }
             }
@@ -189,26 +189,22 @@ impl Gateway {
 
     fn is_still_allowed(&self, session: &Session) -> bool {
         let core = &self.core;
-        let owner = core.hosts.named(&session.local);
-        if !core.hosts.is_registered(session.host) || owner != Some(session.host) {
+        let owner = core.hosts.named(session.local()).and_then(|id| core.hosts.get(id));
+        if owner.is_none_or(|host| host.address != session.host()) {
             return false;
         }
-        let direction = match session.role {
+        let Some(terms) = session.terms() else { return false };
+        let (local, remote) = (session.local(), session.remote());
+        let direction = match (terms.role, &terms.reach) {
             // Both halves of a local pair stand or fall with what its initiator may do.
-            Role::Local => {
-                let asked = core.hosts.get(session.host).is_some_and(|host| {
-                    host.links.get(&session.remote) == Some(&crate::hosts::Link::Up(session.handle))
-                });
-                let (source, destination) =
-                    if asked { (&session.local, &session.remote) } else { (&session.remote, &session.local) };
-                return self.agree(source, destination).is_ok();
-            }
-            Role::Initiator => Direction::Outbound,
-            Role::Responder => Direction::Inbound,
+            (_, Reach::Local { asked: true, .. }) => return self.agree(local, remote).is_ok(),
+            (_, Reach::Local { .. }) => return self.agree(remote, local).is_ok(),
+            (Role::Responder, _) => Direction::Inbound,
+            _ => Direction::Outbound,
         };
         core.policies
-            .choose(&session.local, direction, &session.remote, &session.peer)
-            .is_some_and(|rule| takes_name(&rule.policy, &session.remote))
+            .choose(local, direction, remote, session.peer())
+            .is_some_and(|rule| takes_name(&rule.policy, remote))
     }
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.

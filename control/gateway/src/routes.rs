@@ -127,6 +127,11 @@ impl Neighbours {
         Some(NeighbourId(id))
     }
 
+    /// The id of a destination in use.
+    pub(crate) fn id(&self, address: Ipv4Addr) -> Option<NeighbourId> {
+        self.by_address.get(&address).map(|id| NeighbourId(*id))
+    }
+
     /// One user less; the id is free when there is none left.
     pub(crate) fn release(&mut self, id: NeighbourId) {
         let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };

@@ -2,7 +2,7 @@
 
 use crate::counters::Counters;
 use ces_dataplane::msg::{BindingStats, Encapsulation};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct HostSnapshot {
 }
 
 /// How a session came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The host asked.

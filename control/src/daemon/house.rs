@@ -109,6 +109,7 @@ impl House {
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => kernel.resolve(NextHop { port, address }),
                 Output::Binding { token, binding } => self.told.push((token, binding)),
+                Output::Changed { .. } => {}
                 Output::Log(entry) => log(&entry),
             }
         }

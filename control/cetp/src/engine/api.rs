@@ -288,6 +288,8 @@ pub struct H2hSession {
     pub carry: Carry,
     /// Which end we are.
     pub role: Role,
+    /// When the peer's side has ended at the latest, if nothing else ends it.
+    pub peer_until: Nanos,
 }
 
 /// Which flows a filter stops.

@@ -1,6 +1,6 @@
 //! Why things end: closed lists, each entry also the label of its counter.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a negotiation of ours failed, or one of a peer's was refused. Each is also the label of its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -158,7 +158,7 @@ pub enum PeerDownReason {
 }
 
 /// Why an address is blocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum BlockReason {

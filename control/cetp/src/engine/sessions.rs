@@ -80,8 +80,6 @@ pub(super) struct Session {
     pub(super) session: H2hSession,
     pub(super) peer: PeerId,
     pub(super) epoch: u32,
-    /// When the peer's side has ended at the latest, if nothing else ends it.
-    pub(super) peer_until: Nanos,
 }
 
 impl Session {
@@ -126,6 +124,7 @@ impl Engine {
             Role::Initiator => (&pair.source, &pair.destination, &c2c.tunnel_out),
             Role::Responder => (&pair.destination, &pair.source, &c2c.tunnel_in),
         };
+        let lifetime = if terms.peer_told_ttl { terms.hard_ttl_s } else { self.settings.limits.dp_ttl_max_s };
         let session = H2hSession {
             local_tag: reservation.tag,
             remote_tag,
@@ -138,9 +137,9 @@ impl Engine {
             idle_ttl_s: terms.idle_ttl_s,
             carry: terms.carry,
             role: pair.role,
+            peer_until: now + u64::from(lifetime) * S,
         };
         let epoch = peer.epoch;
-        let lifetime = if terms.peer_told_ttl { terms.hard_ttl_s } else { self.settings.limits.dp_ttl_max_s };
         let old = self.pairs.get(pair as &dyn PairRef).and_then(|state| state.session);
         if let Some(old) = old {
             self.session_down(old, DownReason::Replaced);
@@ -150,9 +149,8 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&pair.peer) {
             peer.sessions.insert(reservation.tag);
         }
-        let peer_until = now + u64::from(lifetime) * S;
         self.outputs.push_back(Output::H2hUp { session: session.clone() });
-        self.sessions.insert(reservation.tag, Session { session, peer: pair.peer, epoch, peer_until });
+        self.sessions.insert(reservation.tag, Session { session, peer: pair.peer, epoch });
         true
     }
 
@@ -210,9 +208,9 @@ impl Engine {
     pub(super) fn binding_ended(&mut self, tag: u32, now: Nanos) {
         let Some(session) = self.remove_session(tag) else { return };
         self.counters.sessions_ended += 1;
-        if session.session.role == Role::Initiator && now < session.peer_until {
+        if session.session.role == Role::Initiator && now < session.session.peer_until {
             let tags = (tag, session.session.remote_tag);
-            self.ended.insert(session.pair(), tags, session.peer_until, now);
+            self.ended.insert(session.pair(), tags, session.session.peer_until, now);
         }
     }
 }

@@ -18,7 +18,7 @@ use ces_dns::message::{Query, Transport, parse};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::log::Entry;
-use ces_gateway::{Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
+use ces_gateway::{Change, Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -57,6 +57,8 @@ pub struct Node {
     pub answers: HashMap<u64, Option<Vec<u8>>>,
     /// Lines of the log.
     pub log: Vec<Entry>,
+    /// Every change of sessions, with its time.
+    pub changes: Vec<(u64, Change)>,
     pub other: Vec<Output>,
     /// Counters that the worker answers with.
     pub stats: BindingStats,
@@ -271,6 +273,7 @@ impl Lab {
                 commands: Vec::new(),
                 answers: HashMap::new(),
                 log: Vec::new(),
+                changes: Vec::new(),
                 other: Vec::new(),
                 stats: BindingStats::default(),
                 insert_error: None,
@@ -444,6 +447,7 @@ impl Lab {
                 }
             }
             Output::Log(entry) => self.nodes[i].log.push(entry),
+            Output::Changed { at, change } => self.nodes[i].changes.push((at, *change)),
             Output::ResolveNeighbour { port, address } if !self.nodes[i].workers.is_empty() => {
                 // The kernel answers at once: hosts have a MAC address of their number, the other gateway its port's.
                 let mac = if port == 0 { host_mac(address) } else { port_mac(1 - i as u8, 1) };
@@ -569,6 +573,7 @@ impl Lab {
         self.nodes[i].bindings.clear();
         self.nodes[i].pairs.clear();
         self.nodes[i].commands.clear();
+        self.nodes[i].changes.clear();
         self.nodes[i].alive = true;
         self.settle();
     }

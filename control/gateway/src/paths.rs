@@ -1,0 +1,104 @@
+//! How wide the way to a peer is, and by which next hop it begins: what the workers are told of a tunnel besides what was
+//! agreed on. It is learnt anew by each process.
+
+use crate::Nanos;
+use crate::sessions::TunnelKey;
+use ces_dataplane::msg::{NeighbourId, Tunnel, TunnelId};
+use std::collections::BTreeMap;
+
+/// How long a narrower path is believed in before the full width is tried again: RFC 1191 §6.3 recommends 10 minutes.
+const NARROW_NS: Nanos = 600 * crate::SECOND;
+
+/// The way of one tunnel.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    neighbour: NeighbourId,
+    mtu: u16,
+    /// Until when a narrower path is believed in.
+    narrow_until: Option<Nanos>,
+}
+
+/// The ways of all tunnels in use.
+pub(crate) struct Paths {
+    /// The MTU where nothing better is known, in bytes.
+    full: u16,
+    paths: BTreeMap<TunnelId, Path>,
+}
+
+impl Paths {
+    pub(crate) fn new(full: u16) -> Self {
+        Self { full, paths: BTreeMap::new() }
+    }
+
+    /// A tunnel comes into use.
+    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: NeighbourId) {
+        self.paths.insert(id, Path { neighbour, mtu: self.full, narrow_until: None });
+    }
+
+    /// A tunnel goes out of use; the next hop that it held.
+    pub(crate) fn remove(&mut self, id: TunnelId) -> Option<NeighbourId> {
+        self.paths.remove(&id).map(|path| path.neighbour)
+    }
+
+    /// As the workers are told.
+    pub(crate) fn tunnel(&self, id: TunnelId, key: &TunnelKey) -> Option<Tunnel> {
+        self.paths.get(&id).map(|path| Tunnel {
+            encapsulation: key.encapsulation,
+            local: key.local,
+            remote: key.remote,
+            id_in: key.id_in,
+            id_out: key.id_out,
+            neighbour: path.neighbour,
+            mtu: path.mtu,
+        })
+    }
+
+    /// Path MTU of a tunnel's outer packet, in bytes.
+    pub(crate) fn mtu(&self, id: TunnelId) -> u16 {
+        self.paths.get(&id).map_or(self.full, |path| path.mtu)
+    }
+
+    /// A path is narrower than thought; false if that was known.
+    pub(crate) fn narrow(&mut self, id: TunnelId, mtu: u16, now: Nanos) -> bool {
+        let Some(path) = self.paths.get_mut(&id).filter(|path| mtu < path.mtu) else { return false };
+        path.mtu = mtu;
+        path.narrow_until = Some(now + NARROW_NS);
+        true
+    }
+
+    /// When the first narrow path is to be tried at full width again.
+    pub(crate) fn next_widening(&self) -> Option<Nanos> {
+        self.paths.values().filter_map(|path| path.narrow_until).min()
+    }
+
+    /// Tunnels whose path is tried at full width again.
+    pub(crate) fn widen(&mut self, now: Nanos) -> Vec<TunnelId> {
+        let mut widened = Vec::new();
+        for (id, path) in &mut self.paths {
+            if path.narrow_until.is_some_and(|until| until <= now) {
+                path.narrow_until = None;
+                path.mtu = self.full;
+                widened.push(*id);
+            }
+        }
+        widened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_path_is_tried_at_full_width_after_ten_minutes() {
+        let mut paths = Paths::new(1500);
+        let id = TunnelId(3);
+        paths.insert(id, NeighbourId(1));
+        assert!(paths.narrow(id, 1400, 0) && !paths.narrow(id, 1450, 0));
+        assert_eq!((paths.mtu(id), paths.next_widening()), (1400, Some(NARROW_NS)));
+        assert_eq!(paths.widen(NARROW_NS - 1), []);
+        assert_eq!(paths.widen(NARROW_NS), [id]);
+        assert_eq!((paths.mtu(id), paths.next_widening()), (1500, None));
+        assert_eq!((paths.remove(id), paths.remove(id)), (Some(NeighbourId(1)), None));
+    }
+}

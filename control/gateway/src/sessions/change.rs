@@ -1,0 +1,135 @@
+//! What can happen to sessions: each is a fact that was decided already, so that replaying it decides nothing anew.
+
+use super::session::{Names, Terms};
+use crate::Nanos;
+use ces_cetp::engine::{BlockReason, Proto};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// A slot that is free, and the generation that it comes back in.
+pub type Freed = (u32, u32);
+
+/// Where a peer can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port.
+    pub port: u16,
+    /// The transport.
+    pub proto: Proto,
+    /// NAPTR order and preference.
+    pub rank: (u16, u16),
+    /// The network over which it can be reached.
+    pub alias: Option<Arc<str>>,
+}
+
+/// One change, at the time that [`apply`](super::Sessions::apply) is told with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// A slot, its tag, and a proxy address are set aside for a negotiation.
+    Reserved {
+        /// Our session tag: the slot, in its generation.
+        tag: u32,
+        /// The inside host.
+        host: Ipv4Addr,
+        /// The address that will stand for the far host.
+        proxy: Ipv4Addr,
+        /// Who talks to whom.
+        names: Names,
+    },
+    /// Nothing came of a reservation; nobody heard of its proxy address.
+    Released {
+        /// Its tag.
+        tag: u32,
+    },
+    /// Both sides have agreed: a binding is to stand.
+    Established {
+        /// Its tag.
+        tag: u32,
+        /// What was agreed.
+        terms: Box<Terms>,
+    },
+    /// A half of a local pair fell idle at the worker.
+    Slept {
+        /// Its tag.
+        tag: u32,
+    },
+    /// It came back, in the slot that it had.
+    Woke {
+        /// Its tag.
+        tag: u32,
+    },
+    /// Out of use: the worker is to remove it.
+    Ending {
+        /// Its tag.
+        tag: u32,
+    },
+    /// The worker has let go of it: its slot is free, its proxy address rests.
+    Ended {
+        /// Its tag.
+        tag: u32,
+        /// Until when no other session may have its proxy address.
+        rest_until: Nanos,
+    },
+    /// Another process goes on from here. What the last one decided at its very end may not be written down, so slots come
+    /// back in other generations, and hosts get addresses beyond those that they had, until nothing of it can be remembered.
+    Restarted {
+        /// Until when.
+        careful_until: Nanos,
+    },
+    /// A host is refused until then; `None` = no longer.
+    HostBlocked {
+        /// Its name.
+        name: Arc<str>,
+        /// Until when.
+        until: Option<Nanos>,
+    },
+    /// A sender of CETP is refused until then; `None` = no longer.
+    AddressBlocked {
+        /// Its address.
+        address: IpAddr,
+        /// Why, and until when.
+        until: Option<(BlockReason, Nanos)>,
+    },
+    /// A name is refused in new sessions.
+    Filtered {
+        /// The name.
+        name: Arc<str>,
+        /// Which end of a session it is: local or remote to us.
+        local: bool,
+        /// Only with this peer.
+        ces_id: Option<Arc<str>>,
+        /// Until when.
+        until: Nanos,
+    },
+    /// What a peer drew and where it can be reached: by the first it is known again, by the second it is sought.
+    Peer {
+        /// Its CES id.
+        ces_id: Arc<str>,
+        /// The tunnel ids that it told, by encapsulation.
+        tunnel_ids: [Option<u32>; 3],
+        /// Its endpoints.
+        endpoints: Vec<Endpoint>,
+    },
+    /// Of a snapshot: slots of a worker.
+    Slots {
+        /// The worker.
+        worker: u32,
+        /// Slots that were ever used.
+        fresh: u32,
+        /// The generation in which other slots begin.
+        first_generation: u32,
+        /// Free ones, in the order in which they are used again.
+        free: Vec<Freed>,
+    },
+    /// Of a snapshot: proxy addresses of a host that rest, the first that comes back first.
+    Resting {
+        /// The host.
+        host: Ipv4Addr,
+        /// Until when each rests.
+        proxies: Vec<(Nanos, Ipv4Addr)>,
+    },
+}

@@ -1,0 +1,442 @@
+//! All sessions, the pools they take from, and what is refused for a while, under one mutator.
+
+use super::change::{Change, Endpoint, Freed};
+use super::proxies::{ProxyLimits, ProxyPool};
+use super::session::{Names, Phase, Reach, Session, Terms, TunnelKey};
+use super::slots::Slots;
+use super::tunnels::{Entry, Tunnels};
+use crate::Nanos;
+use ces_cetp::engine::{BlockReason, ReserveError};
+use ces_dataplane::msg::TunnelId;
+use ces_dataplane::tag::{Handle, Layout, TagCipher};
+use ipnet::Ipv4Net;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Refusals and peers of a kind that are kept, at most: what ended goes first, then nothing more is kept.
+const MAX_KEPT: usize = 65_536;
+/// Entries of a list in one change of a snapshot.
+const LIST: usize = 1_000;
+
+/// What must be the same for a run of changes to mean the same.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// How handles are cut.
+    pub layout: Layout,
+    /// The key of the session tags.
+    pub tag_key: [u32; 4],
+    /// How many workers there are.
+    pub workers: u32,
+    /// Slots for bindings of each worker.
+    pub per_worker: u32,
+    /// Slots for tunnels.
+    pub tunnels: u16,
+    /// Where proxy addresses come from.
+    pub pool: Ipv4Net,
+    /// Bindings that one host may have.
+    pub per_host: u32,
+}
+
+/// A change that does not fit what is there. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Inconsistent {
+    /// Its slot is taken or not there.
+    #[error("its slot is taken or not there")]
+    Slot,
+    /// Its proxy address is taken or not of the pool.
+    #[error("its proxy address is taken or not of the pool")]
+    Proxy,
+    /// There is no such session, or it is not as far.
+    #[error("there is no such session, or it is not as far")]
+    Session,
+    /// There is no room for its tunnel.
+    #[error("there is no room for its tunnel")]
+    Tunnel,
+}
+
+/// What a change means for the tunnels that the workers know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing.
+    Plain,
+    /// One is new.
+    TunnelMade(TunnelId),
+    /// One has lost its last session.
+    TunnelGone(TunnelId),
+}
+
+/// A host's proxy addresses, and what is found by them and by far names.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Host {
+    proxies: ProxyPool,
+    by_proxy: FxHashMap<Ipv4Addr, Handle>,
+    /// Far names come from outside: no hash that a stranger can make collide.
+    by_name: BTreeMap<Arc<str>, Handle>,
+}
+
+/// What a filter holds for: a name, whether it is the local one, and the peer if it is about one alone.
+type FilterKey = (Arc<str>, bool, Option<Arc<str>>);
+
+/// What is known of a peer.
+type Peer = ([Option<u32>; 3], Vec<Endpoint>);
+
+/// The owner of all sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    slots: Slots,
+    tunnels: Tunnels,
+    limits: ProxyLimits,
+    hosts: FxHashMap<Ipv4Addr, Host>,
+    careful_until: Nanos,
+    blocked_hosts: BTreeMap<Arc<str>, Nanos>,
+    blocked_addresses: BTreeMap<IpAddr, (BlockReason, Nanos)>,
+    filters: BTreeMap<FilterKey, Nanos>,
+    peers: BTreeMap<Arc<str>, Peer>,
+}
+
+impl PartialEq for Sessions {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.slots, &self.tunnels, &self.hosts) == (&other.slots, &other.tunnels, &other.hosts)
+            && self.careful_until == other.careful_until
+            && (&self.blocked_hosts, &self.blocked_addresses)
+                == (&other.blocked_hosts, &other.blocked_addresses)
+            && (&self.filters, &self.peers) == (&other.filters, &other.peers)
+    }
+}
+
+impl Sessions {
+    /// No session.
+    pub fn new(figures: &Figures) -> Self {
+        let cipher = TagCipher::new(figures.tag_key);
+        Self {
+            slots: Slots::new(figures.layout, cipher, figures.workers, figures.per_worker),
+            tunnels: Tunnels::new(figures.tunnels),
+            limits: ProxyLimits::new(figures.pool, figures.per_host),
+            hosts: FxHashMap::default(),
+            careful_until: 0,
+            blocked_hosts: BTreeMap::new(),
+            blocked_addresses: BTreeMap::new(),
+            filters: BTreeMap::new(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    // --- what is to be decided: which slot, which address
+
+    /// The reservation that a host of this worker would get now: nothing is taken until it is applied.
+    pub fn reservation(
+        &self,
+        host: Ipv4Addr,
+        worker: u32,
+        names: Names,
+        now: Nanos,
+    ) -> Result<Change, ReserveError> {
+        let is_careful = now < self.careful_until;
+        let empty = if is_careful { ProxyPool::careful() } else { ProxyPool::default() };
+        let pool = self.hosts.get(&host).map_or(&empty, |host| &host.proxies);
+        let proxy = pool.next(&self.limits, is_careful, now).ok_or(ReserveError::PoolEmpty)?;
+        let handle = self.slots.next(worker).ok_or(ReserveError::TableFull)?;
+        Ok(Change::Reserved { tag: self.slots.tag(handle), host, proxy, names })
+    }
+
+    // --- the mutator
+
+    /// Makes a change.
+    pub fn apply(&mut self, change: &Change, now: Nanos) -> Result<Applied, Inconsistent> {
+        match change {
+            Change::Reserved { tag, host, proxy, names } => self.reserve(*tag, *host, *proxy, names, now)?,
+            Change::Released { tag } => self.unreserve(*tag)?,
+            Change::Established { tag, terms } => return self.establish(*tag, terms, now),
+            Change::Slept { tag } => self.enter(*tag, Phase::Dormant, &[Phase::Up])?,
+            Change::Woke { tag } => self.enter(*tag, Phase::Up, &[Phase::Dormant])?,
+            Change::Ending { tag } => {
+                self.enter(*tag, Phase::Ending, &[Phase::Up, Phase::Dormant])?;
+                self.unlink(self.slots.handle(*tag));
+            }
+            Change::Ended { tag, rest_until } => return self.end(*tag, *rest_until),
+            Change::Restarted { careful_until } => self.restart(*careful_until),
+            Change::HostBlocked { name, until } => {
+                keep(&mut self.blocked_hosts, name, *until, |until| *until > now);
+            }
+            Change::AddressBlocked { address, until } => {
+                keep(&mut self.blocked_addresses, address, *until, |(_, until)| *until > now);
+            }
+            Change::Filtered { name, local, ces_id, until } => {
+                let key = (Arc::clone(name), *local, ces_id.clone());
+                keep(&mut self.filters, &key, Some(*until), |until| *until > now);
+            }
+            Change::Peer { ces_id, tunnel_ids, endpoints } => {
+                keep(&mut self.peers, ces_id, Some((*tunnel_ids, endpoints.clone())), |_| true);
+            }
+            Change::Slots { worker, fresh, first_generation, free } => {
+                let fits = self.slots.set(*worker, *fresh, *first_generation, free);
+                fits.then_some(()).ok_or(Inconsistent::Slot)?;
+            }
+            Change::Resting { host, proxies } => {
+                let pool = &mut self.hosts.entry(*host).or_default().proxies;
+                let fits = proxies.iter().all(|(until, proxy)| pool.rest(&self.limits, *proxy, *until));
+                fits.then_some(()).ok_or(Inconsistent::Proxy)?;
+            }
+        }
+        Ok(Applied::Plain)
+    }
+
+    fn reserve(
+        &mut self,
+        tag: u32,
+        address: Ipv4Addr,
+        proxy: Ipv4Addr,
+        names: &Names,
+        now: Nanos,
+    ) -> Result<(), Inconsistent> {
+        let is_careful = now < self.careful_until;
+        let new = || Host {
+            proxies: if is_careful { ProxyPool::careful() } else { ProxyPool::default() },
+            ..Host::default()
+        };
+        let pool = &mut self.hosts.entry(address).or_insert_with(new).proxies;
+        if !pool.take(&self.limits, proxy, now) {
+            return Err(Inconsistent::Proxy);
+        }
+        let handle = self.slots.handle(tag);
+        if self.slots.take(Session::reserved(handle, tag, address, proxy, names.clone(), now)) {
+            return Ok(());
+        }
+        pool.unallocate(&self.limits, proxy);
+        Err(Inconsistent::Slot)
+    }
+
+    fn unreserve(&mut self, tag: u32) -> Result<(), Inconsistent> {
+        let handle = self.slots.handle(tag);
+        let is_reserved = self.get(handle).is_some_and(|session| session.phase() == Phase::Reserved);
+        let session = is_reserved.then(|| self.slots.release(handle)).flatten();
+        let session = session.ok_or(Inconsistent::Session)?;
+        if let Some(host) = self.hosts.get_mut(&session.host()) {
+            host.proxies.unallocate(&self.limits, session.proxy());
+        }
+        Ok(())
+    }
+
+    fn establish(&mut self, tag: u32, terms: &Terms, now: Nanos) -> Result<Applied, Inconsistent> {
+        let handle = self.slots.handle(tag);
+        let is_reserved = self.get(handle).is_some_and(|session| session.phase() == Phase::Reserved);
+        if !is_reserved {
+            return Err(Inconsistent::Session);
+        }
+        let applied = match &terms.reach {
+            Reach::Tunnel { tunnel, .. } => match self.tunnels.share(tunnel) {
+                Some((id, true)) => Applied::TunnelMade(id),
+                Some(_) => Applied::Plain,
+                None => return Err(Inconsistent::Tunnel),
+            },
+            Reach::Local { .. } => Applied::Plain,
+        };
+        if let Some(session) = self.slots.get_mut(handle) {
+            session.establish(terms.clone(), now);
+        }
+        self.link(handle);
+        Ok(applied)
+    }
+
+    fn enter(&mut self, tag: u32, phase: Phase, from: &[Phase]) -> Result<(), Inconsistent> {
+        let session = self.slots.get_mut(self.slots.handle(tag)).ok_or(Inconsistent::Session)?;
+        session.enter(phase, from).then_some(()).ok_or(Inconsistent::Session)
+    }
+
+    fn end(&mut self, tag: u32, rest_until: Nanos) -> Result<Applied, Inconsistent> {
+        let handle = self.slots.handle(tag);
+        if self.get(handle).is_none_or(|session| session.phase() == Phase::Reserved) {
+            return Err(Inconsistent::Session);
+        }
+        self.unlink(handle);
+        let session = self.slots.release(handle).ok_or(Inconsistent::Session)?;
+        if let Some(host) = self.hosts.get_mut(&session.host()) {
+            host.proxies.release(&self.limits, session.proxy(), rest_until);
+        }
+        let gone = session.tunnel().and_then(|(tunnel, _)| self.tunnels.release(tunnel));
+        Ok(gone.map_or(Applied::Plain, Applied::TunnelGone))
+    }
+
+    /// What was under way is not any more; what stood stands.
+    fn restart(&mut self, careful_until: Nanos) {
+        let lost: Vec<(u32, Phase)> = self.iter().map(|session| (session.tag(), session.phase())).collect();
+        for (tag, phase) in lost {
+            // None of these can fail: the session was there just now, in that phase.
+            let _ = match phase {
+                Phase::Reserved => self.unreserve(tag),
+                Phase::Dormant => self.enter(tag, Phase::Up, &[Phase::Dormant]),
+                Phase::Ending => self.end(tag, careful_until).map(|_| ()),
+                Phase::Up => Ok(()),
+            };
+        }
+        self.slots.restart();
+        self.careful_until = careful_until;
+        self.hosts.values_mut().for_each(|host| host.proxies.restart());
+    }
+
+    /// Lets a session be found by its proxy address and by the far name.
+    fn link(&mut self, handle: Handle) {
+        let Some(session) = self.slots.get(handle) else { return };
+        let host = self.hosts.entry(session.host()).or_default();
+        host.by_proxy.insert(session.proxy(), handle);
+        if session.answers_for_its_name() {
+            host.by_name.insert(Arc::clone(session.remote()), handle);
+        }
+    }
+
+    fn unlink(&mut self, handle: Handle) {
+        let Some(session) = self.slots.get(handle) else { return };
+        let Some(host) = self.hosts.get_mut(&session.host()) else { return };
+        if host.by_proxy.get(&session.proxy()) == Some(&handle) {
+            host.by_proxy.remove(&session.proxy());
+        }
+        if host.by_name.get(session.remote()) == Some(&handle) {
+            host.by_name.remove(session.remote());
+        }
+    }
+
+    // --- what is asked
+
+    /// A session by its handle.
+    pub fn get(&self, handle: Handle) -> Option<&Session> {
+        self.slots.get(handle)
+    }
+
+    /// The handle of one of our tags. Whether anything lives there is another question.
+    pub fn handle(&self, tag: u32) -> Handle {
+        self.slots.handle(tag)
+    }
+
+    /// The worker that a handle belongs to.
+    pub fn worker(&self, handle: Handle) -> u32 {
+        self.slots.worker(handle)
+    }
+
+    /// Everything that lives, worker by worker.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter()
+    }
+
+    /// A part of them: at most so many out of so many slots, from where the part before ended.
+    pub(crate) fn page(&self, from: u64, most: usize, slots: usize) -> (Vec<&Session>, Option<u64>) {
+        self.slots.page(from, most, slots)
+    }
+
+    /// What stands behind a proxy address of a host.
+    pub fn behind(&self, host: Ipv4Addr, proxy: Ipv4Addr) -> Option<&Session> {
+        self.hosts.get(&host)?.by_proxy.get(&proxy).and_then(|handle| self.get(*handle))
+    }
+
+    /// The session that answers when a host asks for a far name.
+    pub fn towards(&self, host: Ipv4Addr, remote: &str) -> Option<&Session> {
+        self.hosts.get(&host)?.by_name.get(remote).and_then(|handle| self.get(*handle))
+    }
+
+    /// Slots in use by worker, and how many each has.
+    pub fn slots_used(&self) -> (Vec<u32>, u32) {
+        (self.slots.used(), self.slots.per_worker())
+    }
+
+    /// Proxy addresses of a host: of living sessions, and with those that rest.
+    pub fn proxies_used(&self, host: Ipv4Addr) -> (u32, u32) {
+        self.hosts.get(&host).map_or((0, 0), |host| (host.proxies.in_use(), host.proxies.occupied()))
+    }
+
+    /// The tunnels in use.
+    pub(crate) fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
+    }
+
+    /// A tunnel in use.
+    pub(crate) fn tunnel(&self, id: TunnelId) -> Option<&Entry> {
+        self.tunnels.get(id)
+    }
+
+    /// The id of the tunnel that a session uses.
+    pub(crate) fn tunnel_id(&self, key: &TunnelKey) -> Option<TunnelId> {
+        self.tunnels.id(key)
+    }
+
+    /// Until when a host is refused.
+    pub fn host_blocked_until(&self, name: &str, now: Nanos) -> Option<Nanos> {
+        self.blocked_hosts.get(name).copied().filter(|until| *until > now)
+    }
+
+    /// The refused senders of CETP.
+    pub fn blocked_addresses(&self) -> impl Iterator<Item = (IpAddr, BlockReason, Nanos)> {
+        self.blocked_addresses.iter().map(|(address, (why, until))| (*address, *why, *until))
+    }
+
+    /// The filters: a name, whether it is the local one, the peer if it is about one alone, until when.
+    pub fn filters(&self) -> impl Iterator<Item = (&FilterKey, Nanos)> {
+        self.filters.iter().map(|(key, until)| (key, *until))
+    }
+
+    /// What is known of peers.
+    pub fn peers(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// Tells the changes that make all this again in an empty table.
+    pub fn write_down(&self, now: Nanos, mut each: impl FnMut(Nanos, Change)) {
+        for session in self.iter() {
+            let (tag, since) = (session.tag(), session.since());
+            let (host, proxy, names) = (session.host(), session.proxy(), session.names().clone());
+            each(since, Change::Reserved { tag, host, proxy, names });
+            if let Some(terms) = session.terms() {
+                each(since, Change::Established { tag, terms: Box::new(terms.clone()) });
+            }
+            match session.phase() {
+                Phase::Reserved | Phase::Up => {}
+                Phase::Dormant => each(now, Change::Slept { tag }),
+                Phase::Ending => each(now, Change::Ending { tag }),
+            }
+        }
+        let mut hosts: Vec<_> = self.hosts.iter().collect();
+        hosts.sort_unstable_by_key(|(address, _)| **address);
+        for (host, entry) in hosts {
+            for proxies in entry.proxies.resting(&self.limits).chunks(LIST) {
+                each(now, Change::Resting { host: *host, proxies: proxies.to_vec() });
+            }
+        }
+        for (worker, fresh, first_generation, free) in self.slots.frees() {
+            let slots =
+                |free: &[Freed]| Change::Slots { worker, fresh, first_generation, free: free.to_vec() };
+            free.chunks(LIST).for_each(|free| each(now, slots(free)));
+            if free.is_empty() {
+                each(now, slots(&[]));
+            }
+        }
+        for (name, until) in &self.blocked_hosts {
+            each(now, Change::HostBlocked { name: Arc::clone(name), until: Some(*until) });
+        }
+        for (address, until) in &self.blocked_addresses {
+            each(now, Change::AddressBlocked { address: *address, until: Some(*until) });
+        }
+        for ((name, local, ces_id), until) in &self.filters {
+            let (name, ces_id) = (Arc::clone(name), ces_id.clone());
+            each(now, Change::Filtered { name, local: *local, ces_id, until: *until });
+        }
+        for (ces_id, (tunnel_ids, endpoints)) in &self.peers {
+            let (ces_id, endpoints) = (Arc::clone(ces_id), endpoints.clone());
+            each(now, Change::Peer { ces_id, tunnel_ids: *tunnel_ids, endpoints });
+        }
+    }
+}
+
+/// Puts an entry into a bounded map, or takes it out. A full map gives up first what counts no more.
+fn keep<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>, counts: impl Fn(&V) -> bool) {
+    let Some(value) = value else {
+        map.remove(key);
+        return;
+    };
+    if map.len() >= MAX_KEPT && !map.contains_key(key) {
+        map.retain(|_, value| counts(value));
+        if map.len() >= MAX_KEPT {
+            return;
+        }
+    }
+    map.insert(key.clone(), value);
+}
