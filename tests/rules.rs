@@ -43,9 +43,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "machine",
         ],
     ),
-    ("ces-load", &["ces-dataplane", "ces-settings", "dpdk", "machine"]),
+    ("ces-load", &["ces-dataplane", "ces-perf", "ces-settings", "dpdk", "machine"]),
     ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
-    ("ces-ask", &[]),
     ("ces-beside", &["ces-gateway", "ces-perf", "ces-dataplane", "dpdk", "machine"]),
     ("ces-tests", &[]),
 ];
@@ -242,7 +241,6 @@ const CIRCLES: &[&str] = &[
     "ces_gateway: core, gateway",
     "ces_load: frame, profile, profile::capture, profile::check, profile::session, profile::traffic",
     "ces_load: mode, mode::ladder, mode::rate, mode::reconfig, mode::soak, mode::throughput",
-    "ces_load: report, report::html, report::sections, report::svg, report::text",
     "ces_load: stream, stream::watch",
     "cesload: measure, run, the root",
 ];

@@ -129,10 +129,10 @@ impl Negotiation {
     }
 }
 
-/// A line of `control.jsonl`: two gateways in the lab, measured from outside (`perf/control`).
+/// A line of `control.jsonl`: two gateways in the lab, measured from outside (`perf/names`).
 #[derive(Clone, Debug, Deserialize)]
 pub struct Asked {
-    /// The case, as perf/control/README.md explains it.
+    /// The case, as perf/README.md explains it.
     pub case: String,
     /// Completed a second, by the clock.
     pub per_second: f64,

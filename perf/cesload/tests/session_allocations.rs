@@ -33,6 +33,7 @@ fn plan(number: u8, transport: Transport, target: Target) -> Plan {
         think_ns: 2_000,
         timeout_ns: 50_000,
         retries: 2,
+        outstanding: u32::MAX,
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Generator {
     pub link_wait_s: u32,
     /// Memory at most for flows, in MiB.
     pub flow_mib: u64,
+    /// How long a thread with sessions sleeps when nothing came, in microseconds: on a core that it shares with what it measures.
+    pub nap_us: u32,
 }
 
 impl Default for Generator {
@@ -103,6 +105,7 @@ impl Default for Generator {
             drain_ms: 200,
             link_wait_s: 10,
             flow_mib: 4096,
+            nap_us: 0,
         }
     }
 }

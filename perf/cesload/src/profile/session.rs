@@ -60,6 +60,9 @@ pub struct Session {
     /// How often what was not answered is sent again until the session has failed.
     #[serde(default = "default_retries")]
     pub retries: u8,
+    /// Sessions open at a time, at most: with a rate of `max` the next begins as soon as one has ended.
+    #[serde(default)]
+    pub outstanding: Option<u32>,
 }
 
 /// Where sessions ask for their server's address.
@@ -187,8 +190,11 @@ fn place(
             format!("{slots} addresses and ports are too many: expected at most {SLOTS_MAX} of one kind"),
         );
     }
-    if session.requests == 0 && session.protocol == Protocol::Udp {
-        wrong("requests", "expected at least 1: over UDP there is nothing else".to_owned());
+    if session.requests == 0 && session.protocol == Protocol::Udp && session.dns.is_none() {
+        wrong("requests", "expected at least 1: over UDP there is nothing else but names".to_owned());
+    }
+    if session.outstanding == Some(0) {
+        wrong("outstanding", "expected at least 1".to_owned());
     }
     if session.timeout_ms == 0 || session.timeout_ms > LONGEST_WAIT_MS {
         wrong("timeout_ms", format!("expected 1 to {LONGEST_WAIT_MS}"));
@@ -231,6 +237,7 @@ fn place(
             think_ns: session.think_ms * 1_000_000,
             timeout_ns: session.timeout_ms * 1_000_000,
             retries: session.retries,
+            outstanding: session.outstanding.unwrap_or(u32::MAX),
         },
         from,
         to,
@@ -376,7 +383,9 @@ numbers = "1-1000"
             ("think_ms = 5", "request_size = 63", "session[1].request_size: expected 64 to 1518"),
             ("think_ms = 5", "think_ms = 60001", "p.toml:27: session[1].think_ms: expected 0 to 60000"),
             ("think_ms = 5", "timeout_ms = 0", "p.toml:27: session[1].timeout_ms: expected 1 to 60000"),
-            ("think_ms = 5", "requests = 0", "p.toml:27: session[1].requests: expected at least 1"),
+            // Names alone can be asked for, where there are names.
+            ("\"tcp\"", "\"udp\"\nrequests = 0", "p.toml:14: session[0].requests: expected at least 1"),
+            ("think_ms = 5", "outstanding = 0", "p.toml:27: session[1].outstanding: expected at least 1"),
             ("think_ms = 5", "pause = 5", "p.toml:27: session[1].pause: unknown field `pause`"),
             ("think_ms = 5", "server = \"10.9.9.9\"", "p.toml:27: session[1].server: is not wanted"),
             ("server = \"198.51.100.1-198.51.100.4\"\n", "", "session[0].server: expected server"),

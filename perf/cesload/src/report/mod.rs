@@ -1,47 +1,16 @@
-//! Tells what a mode found: as text, as JSON, as a page with plots.
+//! Tells what a mode found: as text, as JSON, as a page that is the text with plots.
 
-mod document;
+mod data;
 pub mod file;
-mod html;
-mod json;
-mod machine;
-mod sections;
-mod svg;
+mod plot;
 mod text;
 
-pub use machine::Machine;
-
-use crate::mode::Ended;
+use crate::mode::{Findings, throughput};
 use crate::record::TrialRecord;
-use crate::search::{FULL_SPEED, SEARCH};
-
-/// All that a report tells.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The mode's name.
-    pub mode: String,
-    /// Of the sources, if it was told.
-    pub commit: Option<String>,
-    /// When it began (RFC 3339).
-    pub started: String,
-    /// How long it took, in seconds.
-    pub seconds: f64,
-    /// The command line.
-    pub command: Vec<String>,
-    /// Where it ran.
-    pub machine: Machine,
-    /// The profile's name.
-    pub profile_path: String,
-    /// Its text.
-    pub profile: String,
-    /// The findings.
-    pub ended: Ended,
-    /// All trials, in the order of time.
-    pub trials: Vec<TrialRecord>,
-}
-
-/// This program's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::search::Found;
+use crate::trial::Unit;
+pub use data::{Report, VERSION};
+use serde_json::{Value, json};
 
 impl Report {
     /// For a terminal.
@@ -49,38 +18,149 @@ impl Report {
         text::written(self)
     }
 
-    /// For programs: one object.
+    /// One JSON object, full enough to draw everything again.
     pub fn json(&self) -> String {
-        format!("{:#}\n", json::object(self))
+        let object = json!({
+            "cesload": VERSION,
+            "mode": self.mode,
+            "commit": self.commit,
+            "started": self.started,
+            "seconds": self.seconds,
+            "command": self.command,
+            "machine": self.machine,
+            "profile": { "path": self.profile_path, "text": self.profile },
+            "verdict": self.ended.verdict,
+            "result": result(&self.ended.findings),
+            "trials": self.trials,
+            "notes": self.notes(),
+        });
+        format!("{object:#}\n")
     }
 
-    /// For a browser: one file that needs no other.
+    /// A page: no script, nothing from elsewhere.
     pub fn html(&self) -> String {
-        html::page(self)
+        let title = escaped(&format!("cesload {}: {}", self.mode, text::headline(self)));
+        let picture = |plot: &plot::Plot| {
+            format!(
+                "<figure>\n<figcaption>{}</figcaption>\n{}\n</figure>\n",
+                escaped(&plot.title),
+                plot.svg()
+            )
+        };
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n\
+             <pre>{}</pre>\n{}<h2>{}</h2>\n<pre>{}</pre>\n</html>\n",
+            escaped(&self.text()),
+            plot::of(self).iter().map(picture).collect::<String>(),
+            escaped(&self.profile_path),
+            escaped(&self.profile)
+        )
     }
+}
 
-    /// Notes of the findings and of the trials, each once. Those of a search's trials are left out: that a load was too much is
-    /// what it is searching for.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.ended.notes.clone();
-        let told = self.trials.iter().filter(|trial| trial.label != SEARCH && trial.label != FULL_SPEED);
-        for note in told.flat_map(|trial| &trial.notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
+/// Text in a page.
+fn escaped(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        letter if letter.is_control() && letter != '\n' && letter != '\t' => '\u{fffd}'.to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+fn result(findings: &Findings) -> Value {
+    match findings {
+        Findings::Rate(findings) => findings.trial.as_ref().map_or(Value::Null, trial),
+        Findings::Throughput(findings) => throughput(findings),
+        Findings::Ladder(findings) => json!(findings),
+        Findings::Soak(findings) => {
+            let mut object = findings.trial.as_ref().map_or_else(|| json!({}), trial);
+            object["lines"] = json!(findings.lines);
+            object["lines_failed"] = json!(findings.lines_failed);
+            object
         }
-        notes
+        Findings::Reconfig(findings) => json!({
+            "command": findings.command,
+            "blocked_s": findings.blocked_s,
+            "lost_without_command": findings.without.as_ref().map(|trial| trial.lost),
+            "rounds": findings.rounds,
+        }),
     }
+}
+
+/// Adds rates under names that end in what is counted.
+fn with_rates<const N: usize>(mut object: Value, unit: Unit, rates: [(&str, Option<f64>); N]) -> Value {
+    let suffix = if unit == Unit::Packets { "pps" } else { "cps" };
+    for (name, rate) in rates {
+        object[format!("{name}_{suffix}")] = json!(rate);
+    }
+    object
+}
+
+fn trial(trial: &TrialRecord) -> Value {
+    let mut object = json!(trial);
+    // The report has these among its trials.
+    for key in ["intervals", "notes", "asked_per_second", "sent_per_second", "received_per_second"] {
+        object.as_object_mut().map(|object| object.remove(key));
+    }
+    let rates = [
+        ("rate_offered", trial.asked_per_second),
+        ("rate_sent", Some(trial.sent_per_second)),
+        ("rate_received", Some(trial.received_per_second)),
+    ];
+    with_rates(object, trial.unit, rates)
+}
+
+fn throughput(findings: &throughput::Findings) -> Value {
+    let found = findings.searches.get(findings.answer);
+    let first = findings.goals().first();
+    let latency_of =
+        findings.latency_of.as_ref().map(|(goal, rate)| json!({ "goal": goal, "per_second": rate }));
+    let object = json!({
+        "unit": findings.unit,
+        "width": first.and_then(|goal| goal.width),
+        "ending": first.map(|goal| goal.ending),
+        "loss_ratio": first.and_then(|goal| goal.loss_ratio),
+        "limited_by_generator": first.map(|goal| goal.limited_by_generator),
+        "trials": found.map(|found| found.trials),
+        "goals": findings.goals(),
+        "searches": findings.searches.iter().map(search).collect::<Vec<_>>(),
+        "agreement": findings.agreement,
+        "latency_of": latency_of,
+        "latency": findings.latency,
+    });
+    let rates = [
+        ("rate", first.and_then(|goal| goal.lower_per_second)),
+        ("rate_upper", first.and_then(|goal| goal.upper_per_second)),
+        ("throughput", first.and_then(|goal| goal.throughput_per_second)),
+    ];
+    with_rates(object, findings.unit, rates)
+}
+
+fn search(found: &Found) -> Value {
+    json!({
+        "goals": found.goals,
+        "trials": found.trials,
+        "seconds": found.elapsed.as_secs_f64(),
+        "max_load_per_second": found.max_load.map(|(load, _)| load),
+        "max_load_from": found.max_load.map(|(_, from)| from),
+        "most_sent_per_second": found.most_sent_per_second,
+        "stopped": found.stopped,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mode::Ended;
     use crate::mode::fixture::{Device, Notebook, trial};
     use crate::mode::{Findings, Verdict, ladder, rate, reconfig, soak, throughput};
     use crate::observer::Planned;
     use crate::search::{Goal, Plan};
     use crate::trial::Unit;
+    use ces_perf::place::Machine;
     use std::time::Duration;
 
     fn report(mode: &str, ended: Ended) -> Report {

@@ -11,7 +11,7 @@ mod run;
 mod selector;
 
 #[cfg(test)]
-mod devices;
+mod tests;
 
 pub use controller::{Controller, Ending, GoalResult, Limits, Step, contradiction};
 pub use goal::{EXCEED_RATIO, FINAL_TRIAL, Goal, INITIAL_TRIAL, PDR_LOSS_RATIO, TRIALS_IN_SUM, WIDTH};

@@ -154,6 +154,9 @@ impl Client {
 
     /// Begins a session; `false` if all addresses and ports are in use.
     pub fn begin(&mut self, now: Nanos, out: &mut impl Outlet) -> bool {
+        if self.table.open() >= self.plan.outstanding.div_ceil(self.share.threads() as u32) {
+            return false;
+        }
         let Some(slot) = self.table.free() else { return false };
         let turn = self.turn;
         self.turn += 1;

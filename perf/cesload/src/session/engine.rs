@@ -110,7 +110,8 @@ impl Engine {
             let kinds = kinds(profile, &ports, number, count, secret)?;
             let own = kinds.iter().map(|kind| u64::from(kind.client.share().count())).sum();
             let wires = Wires::new(thread.io.ports, ports.len(), thread.io.pool);
-            let load = Load::new(wires, kinds, answers.clone(), mesh);
+            let mut load = Load::new(wires, kinds, answers.clone(), mesh);
+            load.nap = Duration::from_micros(u64::from(profile.generator.nap_us));
             lanes.push(Lane { core: thread.core, load, part: Part { before, own, all } });
             before += own;
         }

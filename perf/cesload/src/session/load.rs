@@ -17,6 +17,7 @@ use ces_dataplane::frame::Frame;
 use ces_dataplane::io::{Pool, Port};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::worker::{HandedOver, Mesh};
+use std::time::Duration;
 
 /// Frames received, and sessions expired, at once: as many memory lines as a core can ask for before the first comes.
 const BURST: usize = 32;
@@ -81,6 +82,10 @@ pub struct Load<P: Port, Q> {
     handed_over: u64,
     /// Whether more may wait at the ports than was received in the last turn.
     busy: bool,
+    /// Whether anything came in this turn.
+    came: bool,
+    /// How long a turn sleeps in which nothing came. Nothing: it never does.
+    pub nap: Duration,
     /// Where the turn through kept sessions goes on.
     kind: usize,
     slot: u32,
@@ -105,6 +110,8 @@ where
             held: Vec::with_capacity(BURST),
             handed_over: 0,
             busy: false,
+            came: false,
+            nap: Duration::ZERO,
             kind: 0,
             slot: 0,
             rounds: 0,
@@ -165,7 +172,7 @@ where
 
     /// Receives, answers, sends again what was not answered, and sends.
     pub fn turn(&mut self, now: Nanos) {
-        self.busy = false;
+        (self.busy, self.came) = (false, false);
         self.hand_over_held();
         for pair in 0..self.wires.pairs() {
             self.receive(pair, now);
@@ -178,6 +185,9 @@ where
             }
         }
         self.wires.flush();
+        if !self.came && !self.nap.is_zero() {
+            std::thread::sleep(self.nap);
+        }
     }
 
     fn receive(&mut self, pair: usize, now: Nanos) {
@@ -190,6 +200,7 @@ where
         }
         self.wires.receive(pair, &mut self.received);
         self.busy |= self.received.len() == BURST;
+        self.came |= !self.received.is_empty();
         for frame in &self.received {
             frame.prefetch();
         }

@@ -27,8 +27,4 @@ pub mod tally;
 pub mod wires;
 
 #[cfg(test)]
-mod phases_tests;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world;

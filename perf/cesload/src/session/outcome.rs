@@ -62,7 +62,9 @@ impl Outcome<'_> {
                 stream("dns", tally.begun, tally.resolved, &tally.dns_ns);
                 tried = tally.resolved;
             }
-            stream("set-up", tried, tally.set_up, &tally.set_up_ns);
+            if !plan.only_asks() {
+                stream("set-up", tried, tally.set_up, &tally.set_up_ns);
+            }
             // Only a server of ours tells; what it told was received.
             let told = tally.first_packet_ns.len();
             if told > 0 {

@@ -65,9 +65,16 @@ pub struct Plan {
     pub timeout_ns: Nanos,
     /// How often what was not answered is sent again.
     pub retries: u8,
+    /// Sessions open at a time, of all threads together.
+    pub outstanding: u32,
 }
 
 impl Plan {
+    /// Whether a session is over once its name was answered.
+    pub fn only_asks(&self) -> bool {
+        self.requests == 0 && self.transport == Transport::Udp
+    }
+
     /// How many sessions there can be at once, on all threads together.
     pub fn capacity(&self) -> u32 {
         self.clients.saturating_mul(self.client_ports)
@@ -165,6 +172,7 @@ pub(crate) mod tests {
             think_ns: 0,
             timeout_ns: 1_000_000,
             retries: 2,
+            outstanding: u32::MAX,
         }
     }
 

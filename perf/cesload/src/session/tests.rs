@@ -1,5 +1,8 @@
 //! Whole sessions over a network that is made of arithmetic.
 
+mod phases;
+mod world;
+
 use crate::session::dns::Names;
 use crate::session::frames::{Fields, Template};
 use crate::session::packet::{Ends, Packet};
@@ -7,7 +10,7 @@ use crate::session::plan::tests::plan;
 use crate::session::plan::{Plan, Target, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::tally::Cause;
-use crate::session::world::{DELAY, World};
+use crate::session::tests::world::{DELAY, World};
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
 use ces_dataplane::wire::tcp::{ACK, FIN, RST, SYN};
@@ -22,6 +25,22 @@ fn fine(_: &[u8]) -> Vec<Nanos> {
 fn named(transport: Transport) -> Plan {
     let names = Names::numbered("h{}.b.demo", 1, 9).unwrap();
     Plan { target: Target::Named { server: 0x0a00_00fe, names }, ..plan(transport) }
+}
+
+#[test]
+fn names_alone_are_asked_for_and_so_many_at_a_time() {
+    let plan = Plan { requests: 0, outstanding: 3, ..named(Transport::Udp) };
+    let mut world = World::new(plan, false);
+    for round in 1..=4 {
+        for _ in 0..3 {
+            assert!(world.begin());
+        }
+        assert!(!world.begin(), "three are open, and no more may be");
+        world.run(&mut fine);
+        let tally = world.client.tally();
+        assert_eq!((tally.completed, tally.resolved, tally.requests), (3 * round, 3 * round, 0));
+    }
+    assert_eq!(world.server.served().requests, 0);
 }
 
 #[test]
@@ -206,7 +225,7 @@ fn forged(world: &World, sequence: u32, acknowledgement: u32, flags: u8) -> Vec<
     let ends = Ends { source: 0xc633_6401, destination, source_port: 80, destination_port };
     let link =
         ethernet::Header { destination: [0; 6], source: [1; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let mut out = crate::session::world::Sent::default();
+    let mut out = crate::session::tests::world::Sent::default();
     let fields = Fields { sequence, acknowledgement, flags, now: Stamp(0), echo: 0 };
     assert!(Template::data(&link, 0).emit_tcp(&mut out, 0, None, ends, &fields));
     out.frames.remove(0).1

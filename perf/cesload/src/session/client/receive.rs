@@ -32,6 +32,9 @@ impl Client {
                     self.tally.dns_ns.saturating_record(taken);
                 }
                 self.table.slot_mut(slot).peer = address;
+                if self.plan.only_asks() {
+                    return self.complete(slot, now);
+                }
                 return self.open_transport(slot, now, out);
             }
             Answer::Error(dns::REFUSED) => Cause::DnsRefused,

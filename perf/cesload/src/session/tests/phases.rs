@@ -471,7 +471,7 @@ fn threads_ask_for_different_names() {
     let mut asked = std::collections::HashSet::new();
     for thread in 0..2 {
         let mut client = Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 3).unwrap();
-        let mut out = crate::session::world::Sent::default();
+        let mut out = crate::session::tests::world::Sent::default();
         // Five of ten names for each of four clients.
         for _ in 0..20 {
             assert!(client.begin(1 << 30, &mut out));
