@@ -1,7 +1,8 @@
 //! What surrounds the engines: the configuration, the control loop, sockets, the shadow TAPs, and what an operator sees.
 //!
 //! Read in this order: [`config`] (what can be said), [`source`] (what the loop waits for) and [`sources`] (each of them:
-//! other gateways, questions, resolvers, the kernel, the operator), [`fleet`] (the workers seen from here), [`daemon`] (how
+//! other gateways, questions, resolvers, the kernel, the operator), [`interfaces`] (what the kernel has to do with
+//! ports) and [`fleet`] (the workers seen from here), [`daemon`] (how
 //! all of it starts, its loop). [`datagram`] and [`tls`] are formats, [`admin`], [`families`], [`trace`] and [`log`] what is
 //! shown. What they share is small: [`inward`], [`stream`], [`slots`].
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@ pub mod daemon;
 pub mod datagram;
 pub mod families;
 pub mod fleet;
+pub mod interfaces;
 pub mod inward;
 pub mod log;
 pub mod slots;

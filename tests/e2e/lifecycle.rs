@@ -15,6 +15,12 @@ pub const CASES: &[Case] = &[
     ("killed_peer_is_found_again_without_a_query", killed_peer_is_found_again_without_a_query),
     ("name_while_the_peer_is_down_then_up", name_while_the_peer_is_down_then_up),
     ("thousands_of_neighbours_find_room", thousands_of_neighbours_find_room),
+    ("p5_the_kernel_does_not_answer_beside_a_port", p5_the_kernel_does_not_answer_beside_a_port),
+    ("p5_interfaces_with_addresses_are_refused", p5_interfaces_with_addresses_are_refused),
+    ("p5_offloads_are_turned_off", p5_offloads_are_turned_off),
+    ("p7_links_are_the_kernels", p7_links_are_the_kernels),
+    ("p8_a_second_gateway_touches_nothing", p8_a_second_gateway_touches_nothing),
+    ("p8_xdp_programs_come_back", p8_xdp_programs_come_back),
 ];
 
 /// cesd in a gateway's namespace with this configuration, until it ends by itself.
@@ -228,4 +234,78 @@ fn thousands_of_neighbours_find_room(lab: &Lab) {
     lab.run("a1", "ip neigh flush dev eth0").expect();
     lab.reach("a1", "192.168.10.1");
     lab.run("net", "ip neigh flush to 203.0.112.0/20 dev gwa").expect();
+}
+
+/// What arrives on a port is seen by the kernel, too, where the port is a packet socket: it must keep silent.
+fn p5_the_kernel_does_not_answer_beside_a_port(lab: &Lab) {
+    for driver in ["net_af_packet0,iface=inside", "net_af_xdp0,iface=inside"] {
+        lab.gateways(&[(Realm::A, "net_af_xdp0,iface=inside", driver)]);
+        lab.reach("a1", "192.168.10.1");
+        let answers = lab.run("a1", "ping -n -c 5 -i 0.2 -W 5 192.168.10.1");
+        answers.says(" 0% packet loss");
+        assert!(!answers.to_string().contains("DUP"), "{answers}");
+        let resets = lab.run("a1", "timeout 5 hping3 -c 3 -i u200000 -S -p 81 192.168.10.1");
+        assert!(!resets.to_string().contains("flags=RA"), "nobody listens, and nobody says so: {resets}");
+    }
+}
+
+fn p5_interfaces_with_addresses_are_refused(lab: &Lab) {
+    lab.stop(Realm::A);
+    lab.run("gwa", "ip address add 192.168.99.1/24 dev inside").expect();
+    let refused = cesd(lab, &format!("--config {}/a/cesd.toml", lab.directory().display()));
+    lab.run("gwa", "ip address flush dev inside").expect();
+    assert!(!refused.ok() && refused.status != 124, "{refused}");
+    refused.says("192.168.99.1");
+    refused.says("port inside");
+}
+
+fn p5_offloads_are_turned_off(lab: &Lab) {
+    lab.stop(Realm::A);
+    lab.run("gwa", "ethtool -K inside rxvlan on txvlan on tx on rx on gro on").expect();
+    lab.gateways(&[]);
+    let features = lab.run("gwa", "ethtool -k inside");
+    for off in
+        ["rx-vlan-offload", "tx-vlan-offload", "rx-checksumming", "tx-checksumming", "large-receive-offload"]
+    {
+        features.says(&format!("{off}: off"));
+    }
+}
+
+fn p7_links_are_the_kernels(lab: &Lab) {
+    lab.gateways(&[]);
+    let up = || lab.metrics(Realm::A).sum("ces_port_up", &[("port", "outside")]);
+    assert!(up() > 0.0);
+    lab.run("net", "ip link set gwa down").expect();
+    assert!(eventually(|| up() == 0.0), "a cable that is pulled is seen");
+    lab.ctl(Realm::A, "show ports").says("down");
+    assert!(lab.log(Realm::A).contains("the link of outside is down"), "{}", lab.log(Realm::A));
+    lab.run("net", "ip link set gwa up").expect();
+    assert!(eventually(|| up() > 0.0), "and so is one that is plugged in");
+    lab.run("gwa", "ip link set outside down").expect();
+    assert!(eventually(|| up() == 0.0), "an interface that is down has no link");
+    lab.run("gwa", "ip link set outside up").expect();
+    assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", logs(lab));
+}
+
+fn p8_a_second_gateway_touches_nothing(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let path = lab.directory().join("a/second.toml");
+    let second = lab.shipped_config(Realm::A).replacen("cesd.sock", "second.sock", 1);
+    std::fs::write(&path, second).expect("the state directory is ours");
+    let refused = cesd(lab, &format!("--config {}", path.display()));
+    assert!(!refused.ok() && refused.status != 124, "{refused}");
+    refused.says("another gateway drives interface inside");
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+}
+
+fn p8_xdp_programs_come_back(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let restored = || lab.metrics(Realm::A).sum("ces_xdp_restored_total", &[]);
+    let before = restored();
+    lab.run("gwa", "ip link set inside xdp off && ip link set outside xdp off").expect();
+    assert!(eventually(|| restored() >= before + 2.0), "{}", logs(lab));
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+    assert!(lab.log(Realm::A).contains("somebody took the XDP program off"), "{}", lab.log(Realm::A));
 }

@@ -1,6 +1,7 @@
 //! The ports as DPDK has them, for whoever looks.
 
 use crate::admin::view::DeviceView;
+use crate::interfaces::Interfaces;
 
 /// A port that DPDK drives, and what does not change about it.
 struct Device {
@@ -10,34 +11,53 @@ struct Device {
 }
 
 /// All of them, by port. Dropped after the workers, which hold queues.
-pub(super) struct Devices(Vec<Device>);
+pub(super) struct Devices {
+    devices: Vec<Device>,
+    interfaces: Interfaces,
+}
 
 impl Devices {
-    pub(super) fn new(ports: Vec<dpdk::Port>) -> Result<Self, dpdk::Error> {
+    /// Ports that have started, and the interfaces that were prepared for them.
+    pub(super) fn new(ports: Vec<dpdk::Port>, mut interfaces: Interfaces) -> Result<Self, dpdk::Error> {
         let device = |port: dpdk::Port| Ok(Device { driver: port.driver()?, mac: port.mac()?, port });
-        ports.into_iter().map(device).collect::<Result<_, _>>().map(Self)
+        let devices = ports.into_iter().map(device).collect::<Result<_, _>>()?;
+        interfaces.guard();
+        Ok(Self { devices, interfaces })
+    }
+
+    /// Looks at the interfaces once more.
+    pub(super) fn handle_timeout(&mut self, now: u64) {
+        self.interfaces.handle_timeout(now);
+    }
+
+    /// XDP programs that had to be put back on an interface.
+    pub(super) fn programs_restored(&self) -> u64 {
+        self.interfaces.restored()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.devices.len()
     }
 
     pub(super) fn driver(&self, number: usize) -> &str {
-        &self.0[number].driver
+        &self.devices[number].driver
     }
 
     pub(super) fn mac(&self, number: usize) -> [u8; 6] {
-        self.0[number].mac
+        self.devices[number].mac
     }
 
     /// Whether there is a link and how fast; `None` if the device does not know.
     pub(super) fn link(&self, number: usize) -> Option<(bool, Option<u32>)> {
-        self.0[number].port.link().ok().map(|link| (link.up, link.speed_mbps))
+        let link = self.devices[number].port.link().ok()?;
+        // Of an interface's link the driver knows nothing.
+        let is_up = link.up && self.interfaces.is_up(number).unwrap_or(true);
+        Some((is_up, link.speed_mbps.filter(|_| is_up)))
     }
 
     /// What the device itself lost, if it counts.
     pub(super) fn lost(&self, number: usize) -> Option<DeviceView> {
-        self.0[number].port.stats().ok().map(|stats| DeviceView {
+        self.devices[number].port.stats().ok().map(|stats| DeviceView {
             rx_missed: stats.rx_missed,
             rx_errors: stats.rx_errors,
             tx_errors: stats.tx_errors,

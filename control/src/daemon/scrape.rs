@@ -95,6 +95,11 @@ fn packets(house: &House, families: &mut Families) {
         }
     }
     for (name, help, value) in [
+        (
+            "ces_xdp_restored_total",
+            "XDP programs that somebody took off a port's interface, and that were put back.",
+            house.devices.programs_restored(),
+        ),
         ("ces_icmp_errors_made_total", "ICMP errors made by the workers.", totals.icmp_generated),
         (
             "ces_icmp_errors_suppressed_total",

@@ -11,6 +11,7 @@ use super::sources::{NOBODY, Number, Sources};
 use super::turn::Daemon;
 use crate::config::{Config, Loaded, PortSection};
 use crate::fleet::{Fleet, FleetError, check_cores};
+use crate::interfaces::{InterfaceError, Interfaces};
 use crate::inward::Blocked;
 use crate::log::Limiter;
 use crate::source::Sockets;
@@ -56,6 +57,9 @@ pub enum StartError {
     /// DPDK, its memory or its devices.
     #[error("{0}{1}")]
     Dpdk(dpdk::Error, &'static str),
+    /// An interface that a port is driven through.
+    #[error("{0}")]
+    Interface(#[from] InterfaceError),
     /// The workers.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -216,12 +220,13 @@ pub fn start(
         .control
         .core
         .or_else(|| usable.iter().copied().find(|core| !config.worker.cores.contains(core)));
+    let interfaces = Interfaces::prepare(&config.port)?;
     let eal = eal(&config)?;
     let devices: Vec<_> =
         config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
     let workers = config.worker.cores.len() as u16;
     let (ports, shares) = start_ports(&eal, &devices, workers).map_err(|error| refused(&config, error))?;
-    let devices = Devices::new(ports).map_err(|error| StartError::Dpdk(error, ""))?;
+    let devices = Devices::new(ports, interfaces).map_err(|error| StartError::Dpdk(error, ""))?;
     let macs: Vec<_> = (0..devices.len()).map(|number| devices.mac(number)).collect();
 
     let taps = taps(&config, &macs)?;

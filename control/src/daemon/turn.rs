@@ -246,6 +246,7 @@ impl Daemon {
     /// What has to be looked at now and then.
     fn sweep(&mut self, now: u64) {
         self.house.handle_timeout(&self.clock);
+        self.house.devices.handle_timeout(now);
         self.operator.handle_timeout(&mut self.house, now);
         for line in dpdk::take_log().lines().filter(|line| !line.trim().is_empty()) {
             tracing::debug!(kind = "dpdk", "{}", line.trim());

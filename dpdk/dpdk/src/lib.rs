@@ -10,6 +10,7 @@ mod eal;
 mod error;
 mod interface;
 mod interrupts;
+pub mod kernel;
 mod log;
 mod mbuf;
 mod mempool;

@@ -4,6 +4,7 @@
 //! has the kernel resolve what the packet path needs.
 
 pub mod limit;
+pub mod link;
 pub mod message;
 pub mod table;
 
