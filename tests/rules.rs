@@ -235,7 +235,6 @@ const CIRCLES: &[&str] = &[
      engine::revival, engine::sessions, h2h",
     "ces_control: config, config::check",
     "ces_control: daemon, daemon::operator",
-    "ces_dataplane: path, path::trace, state",
     "ces_dns: answer, message",
     "ces_dns: flight, resolver",
     "ces_gateway: core, gateway",

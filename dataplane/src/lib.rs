@@ -2,28 +2,31 @@
 //!
 //! The core is pure: packets, time and state are arguments. Only `io` knows DPDK.
 //!
-//! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`path`] (how a
-//! burst goes from one to the other), [`state`] (what a worker owns and how the control thread changes it).
+//! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`state`] (what a worker
+//! owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet on, what is
+//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`worker`] (the loop around it).
 
 #![forbid(unsafe_code)]
 
-pub mod binding;
 pub mod counters;
+pub mod events;
 pub mod frame;
-pub mod hop;
-pub mod index;
 pub mod io;
-pub mod limits;
 pub mod meter;
 pub mod msg;
+pub mod narrow;
+pub mod packet;
 pub mod path;
 pub mod port;
+pub mod premises;
 pub mod reason;
 pub mod settings;
 pub mod state;
+pub mod table;
 pub mod tag;
-pub mod tunnel;
+mod trace;
 pub mod verdict;
+pub mod way;
 pub mod worker;
 
 pub use ces_wire as wire;

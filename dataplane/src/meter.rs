@@ -10,6 +10,12 @@ use crate::Nanos;
 /// A second.
 pub const SECOND: Nanos = 1_000_000_000;
 
+/// Whole seconds.
+#[inline(always)]
+pub const fn seconds(now: Nanos) -> u32 {
+    (now / SECOND) as u32
+}
+
 /// Bits of [`Fine`] time behind the point: at 1 Tbit/s, where a byte costs 2,097 units, a rate is right to 0.05 %; at 1 bit/s
 /// a bucket of two packets still costs less than 2⁶⁴.
 const FINE_BITS: u32 = 18;

@@ -1,8 +1,8 @@
 //! What a worker must know before its first packet. It never changes while the worker runs.
 
-use crate::binding::NEIGHBOURS_MOST;
 use crate::counters::PORTS;
 use crate::msg::PuntClass;
+use crate::narrow::Number24;
 use crate::tag::Layout;
 use std::net::Ipv4Addr;
 
@@ -44,8 +44,8 @@ pub struct Settings {
     pub tunnels: u16,
     /// Slots for next hops.
     pub neighbours: u32,
-    /// Slots for bindings with limits.
-    pub limited: u16,
+    /// Slots for bindings with limits: fewer than [`Number24::MOST`].
+    pub limited: u32,
     /// The key of the session tags: the same for all workers, random at start.
     pub tag_key: [u32; 4],
     /// The seed of the hash tables: random at start.
@@ -100,8 +100,11 @@ impl Settings {
         if self.bindings == 0 || self.bindings > 1 << self.layout.slot_bits {
             return Err(SettingsError::Bindings(self.bindings));
         }
-        if self.neighbours > NEIGHBOURS_MOST {
+        if self.neighbours > Number24::MOST {
             return Err(SettingsError::Neighbours(self.neighbours));
+        }
+        if self.limited >= Number24::MOST {
+            return Err(SettingsError::Limited(self.limited));
         }
         if self.worker >= self.workers || self.workers > 1 << self.layout.worker_bits {
             return Err(SettingsError::Workers(self.workers));
@@ -136,6 +139,8 @@ pub enum SettingsError {
     Layout,
     /// More next hops than a binding can name.
     Neighbours(u32),
+    /// More restricted bindings than a binding can name.
+    Limited(u32),
     /// A worker number beyond the workers, or more workers than the layout of handles can name.
     Workers(u32),
     /// A prefix length above 32 on this port.
@@ -157,7 +162,10 @@ impl std::fmt::Display for SettingsError {
             Self::Bindings(count) => write!(f, "{count} bindings: none, or more than a handle can name"),
             Self::Layout => write!(f, "a handle has 1 to 31 bits for its worker and slot"),
             Self::Neighbours(count) => {
-                write!(f, "{count} next hops: a binding can name {NEIGHBOURS_MOST}")
+                write!(f, "{count} next hops: a binding can name {}", Number24::MOST)
+            }
+            Self::Limited(count) => {
+                write!(f, "{count} restricted bindings: a binding can name {}", Number24::MOST - 1)
             }
             Self::Workers(count) => {
                 write!(f, "{count} workers: more than a handle can name, or fewer than this one's number")

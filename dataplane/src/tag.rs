@@ -78,6 +78,63 @@ pub const fn worker_of(host: u32, workers: u32) -> u32 {
     (((mixed ^ mixed >> 15) as u64 * workers as u64) >> 32) as u32
 }
 
+/// What a worker's share is of all hosts and handles.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    cipher: TagCipher,
+    layout: Layout,
+    worker: u32,
+    workers: u32,
+}
+
+impl Share {
+    /// The share of `worker`, of so many, with tags under this key.
+    pub const fn new(key: [u32; 4], layout: Layout, worker: u32, workers: u32) -> Self {
+        Self { cipher: TagCipher::new(key), layout, worker, workers }
+    }
+
+    /// Whether there are other workers.
+    pub const fn is_part(&self) -> bool {
+        self.workers > 1
+    }
+
+    /// The tag of a handle.
+    pub const fn tag(&self, handle: Handle) -> Tag {
+        self.cipher.tag(handle)
+    }
+
+    /// The handle of a tag.
+    #[inline(always)]
+    pub const fn handle(&self, tag: Tag) -> Handle {
+        self.cipher.handle(tag)
+    }
+
+    /// The slot of a handle, in the slab of whichever worker owns it.
+    #[inline(always)]
+    pub const fn slot(&self, handle: Handle) -> u32 {
+        self.layout.slot(handle)
+    }
+
+    /// Whether this worker owns the handle.
+    pub const fn is_ours(&self, handle: Handle) -> bool {
+        self.layout.worker(handle) == self.worker
+    }
+
+    /// The other worker that owns the handle, if there is such a one.
+    #[inline(always)]
+    pub const fn owner_elsewhere(&self, handle: Handle) -> Option<u8> {
+        let worker = self.layout.worker(handle);
+        if worker != self.worker && worker < self.workers { Some(worker as u8) } else { None }
+    }
+
+    /// The other worker that owns the host, if it is another.
+    #[inline(always)]
+    pub const fn host_elsewhere(&self, host: u32) -> Option<u8> {
+        let owner = worker_of(host, self.workers);
+        if owner == self.worker { None } else { Some(owner as u8) }
+    }
+}
+
 /// The keyed permutation between handles and tags.
 #[derive(Clone, Copy, Debug)]
 pub struct TagCipher {
@@ -152,6 +209,20 @@ mod tests {
             hosts[worker_of(0x0a00_0000 + host, 3) as usize] += 1;
         }
         assert!(hosts.iter().all(|&count| (900..1100).contains(&count)), "{hosts:?}");
+    }
+
+    #[test]
+    fn a_share_says_who_owns_what_else() {
+        let layout = Layout::new(3, 16);
+        let share = Share::new([1, 2, 3, 4], layout, 1, 3);
+        let handle = |worker| layout.handle(worker, 5, 6);
+        assert!(share.is_ours(handle(1)) && share.is_part() && share.slot(handle(1)) == 5);
+        let elsewhere = [0, 1, 2, 3].map(|worker| share.owner_elsewhere(handle(worker)));
+        assert_eq!(elsewhere, [Some(0), None, Some(2), None], "there is no fourth worker");
+        for host in 0x0a00_0000..0x0a00_0100 {
+            let owner = worker_of(host, 3) as u8;
+            assert_eq!(share.host_elsewhere(host), (owner != 1).then_some(owner));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What can become of a packet: a closed list.
 
-use crate::binding::Neighbour24;
+use crate::Nanos;
 use crate::msg::{Fate, PortId, PuntClass};
+use crate::narrow::Number24;
 use crate::reason::DropReason;
 
 /// What the caller of the path does with the frame now.
@@ -23,9 +24,38 @@ pub enum Verdict {
     Absorb,
     /// Keep it: it goes through the path anew when the MAC address of this next hop is known. No address of it has been
     /// changed and nothing counted.
-    Hold(Neighbour24),
+    Hold(Number24),
     /// Free it.
     Drop(DropReason),
+}
+
+/// What cannot go on: a verdict instead of what comes next.
+pub type Settled<T> = Result<T, Verdict>;
+
+/// What the packets of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The port of their arrival.
+    pub port: PortId,
+    /// Whether they may be kept.
+    pub attempt: Attempt,
+    /// The time.
+    pub now: Nanos,
+}
+
+/// Whether a packet may be kept for its next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It may.
+    First,
+    /// It was kept before, and is not kept again.
+    Last,
+}
+
+impl From<DropReason> for Verdict {
+    fn from(reason: DropReason) -> Self {
+        Verdict::Drop(reason)
+    }
 }
 
 impl From<Verdict> for Fate {

@@ -19,10 +19,10 @@ use crate::Nanos;
 use crate::frame::{Buffers, Frame};
 use crate::io::{Pool, Port};
 use crate::msg::{Command, FrameSlot, NeighbourId, PortId, PuntClass, SLOT_BYTES};
-use crate::path::{BURST, process_burst};
+use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
 use crate::state::State;
-use crate::verdict::Verdict;
+use crate::verdict::{Arrival, Attempt, Verdict};
 use held::{Held, HeldFrame};
 use machine::Clock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -296,7 +296,7 @@ where
         if count != 0 {
             let bytes = self.burst.iter().map(|frame| frame.data().len() as u64).sum();
             self.state.counters.rx(port as PortId, count as u64, bytes);
-            self.process(port as PortId, now);
+            self.process(port as PortId, Attempt::First, now);
         }
         count
     }
@@ -343,17 +343,18 @@ where
         for port in 0..self.taken_over.len() {
             if self.taken_over[port].len() >= least {
                 std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
-                self.process(port as PortId, now);
+                self.process(port as PortId, Attempt::First, now);
             }
         }
     }
 
     /// Decides on the burst and does what was decided.
-    fn process(&mut self, port: PortId, now: Nanos) {
+    fn process(&mut self, port: PortId, attempt: Attempt, now: Nanos) {
         self.make_room();
         let count = self.burst.len();
         let verdicts = &mut self.verdicts[..count];
-        process_burst(&mut self.state, port, &mut self.burst, verdicts, &mut self.outbound, now);
+        let arrival = Arrival { port, attempt, now };
+        process_arrival(&mut self.state, arrival, &mut self.burst, verdicts, &mut self.outbound);
         if let Some(&Verdict::Forward(to)) = verdicts.first()
             && all_to(verdicts, to)
             && self.outbound.queue_burst(to, &mut self.burst)
@@ -422,9 +423,7 @@ where
     #[cold]
     fn process_held(&mut self, held: HeldFrame<P::Frame>, now: Nanos) {
         self.burst.push(held.frame);
-        self.state.holds = false;
-        self.process(held.port, now);
-        self.state.holds = true;
+        self.process(held.port, Attempt::Last, now);
         self.state.counters.held_sent += u64::from(matches!(self.verdicts[0], Verdict::Forward(_)));
     }
 

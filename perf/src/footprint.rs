@@ -74,7 +74,7 @@ pub fn items() -> Result<Vec<Item>, String> {
     )?;
     let limit = each(
         || state(|settings| settings.limited = 1),
-        || state(|settings| settings.limited = TUNNELS),
+        || state(|settings| settings.limited = TUNNELS.into()),
         usize::from(TUNNELS) - 1,
     )?;
     let ring = |sizes| each(rings(NO_RINGS), rings(sizes), MANY - 1);

@@ -118,7 +118,7 @@ impl Plan {
         let mut settings = Settings::new(ports, slots);
         settings.layout = Layout::new(self.workers, slots);
         settings.workers = self.workers;
-        settings.limited = settings.limited.max(self.limited);
+        settings.limited = settings.limited.max(self.limited.into());
         settings.neighbours = settings.neighbours.max(self.hosts() + 1);
         settings.tunnels = settings.tunnels.max(self.tunnels() as u16);
         settings.proxy_networks = vec![(Ipv4Addr::new(172, 16, 0, 0), 12)];

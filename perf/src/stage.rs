@@ -8,16 +8,18 @@ use crate::packets::Template;
 use crate::realm::{Plan, Way};
 use crate::rotation::{Rotation, Slot};
 use crate::sequence::Sequence;
-use ces_dataplane::binding::{Entry, Life};
-use ces_dataplane::hop::Hops;
-use ces_dataplane::index::{Hasher, Index};
 use ces_dataplane::msg::Command;
-use ces_dataplane::path::packet::Packet;
-use ces_dataplane::path::{unwrap, unwrap_plain, write};
+use ces_dataplane::narrow::NONE;
+use ces_dataplane::packet::Packet;
+use ces_dataplane::path::{unwrap, unwrap_plain};
 use ces_dataplane::port::Port;
 use ces_dataplane::settings::Settings;
+use ces_dataplane::table::entry::Entry;
+use ces_dataplane::table::hops::Hops;
+use ces_dataplane::table::index::{Hasher, Index};
+use ces_dataplane::table::tunnels::Tunnels;
 use ces_dataplane::tag::{Layout, Tag, TagCipher};
-use ces_dataplane::tunnel::Tunnels;
+use ces_dataplane::way::{self, write};
 use ces_dataplane::wire::checksum::{Change, Sum};
 use ces_dataplane::wire::ipv4;
 use machine::table::HugeSlice;
@@ -74,10 +76,8 @@ impl Tables {
             }
         }
         let count = if stage == Stage::Entry { plan.entries as usize } else { 1 };
-        let entries = HugeSlice::from_fn(count, |entry| Entry {
-            near: near(plan, entry as u32),
-            life: Life::Tunnel,
-            ..Entry::default()
+        let entries = HugeSlice::from_fn(count, |entry| {
+            Entry::new(near(plan, entry as u32), 0, way::Way::Tunnel(0), 0)
         })
         .map_err(|error| error.to_string())?;
         let mut hops = Hops::new(settings.neighbours).map_err(error)?;
@@ -85,7 +85,7 @@ impl Tables {
         let (mut hop_count, mut tunnel_count) = (0, 0);
         for command in plan.surroundings() {
             if let Command::SetNeighbour(id, neighbour) = command {
-                hops.set(id, &neighbour, &ports);
+                hops.set(id, &neighbour, &ports[usize::from(neighbour.port)]);
                 hop_count += 1;
             } else if let Command::SetTunnel(id, tunnel) = command {
                 tunnels.set(id, &tunnel, &hops);
@@ -331,7 +331,7 @@ fn measured_index(tables: &Tables, keys: &[(u64, u32)], packets: &mut [Packet]) 
         }
         if let Some(packet) = step.checked_sub(AHEAD).and_then(|number| packets.get_mut(number)) {
             packet.slot = tables.index.candidate(packet.hash);
-            right += usize::from(packet.slot != ces_dataplane::index::NONE);
+            right += usize::from(packet.slot != NONE);
         }
     }
     black_box(right)
@@ -343,7 +343,7 @@ fn measured_chain(tables: &Tables, keys: &[(u64, u32)]) -> usize {
     for &(key, _) in keys {
         // The highest bit of a slot is never set, which the compiler cannot know.
         let slot = tables.index.candidate(tables.hasher.hash(key ^ u64::from(before >> 31)));
-        right += usize::from(slot != ces_dataplane::index::NONE);
+        right += usize::from(slot != NONE);
         before = slot;
     }
     black_box(right)
@@ -358,9 +358,8 @@ fn measured_entries(tables: &mut Tables, keys: &[(u64, u32)]) -> usize {
         }
         if let Some(&(near, slot)) = step.checked_sub(AHEAD).and_then(|number| keys.get(number))
             && let Some(entry) = tables.entries.get_mut(slot as usize)
-            && entry.near == near
-            && entry.life == Life::Tunnel
-            && entry.limits == 0
+            && entry.near() == near
+            && entry.is_plain_tunnel()
         {
             entry.count_out(46, slot & 1);
             right += 1;

@@ -18,6 +18,8 @@ pub const MTU_MAX: u16 = (SLOT_BYTES - 18) as u16;
 const WORKERS: usize = 64;
 /// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
 const BINDINGS: u32 = 1 << 24;
+/// The most restricted bindings of a worker: what a binding can name in 24 bits.
+const LIMITED: u64 = (1 << 24) - 2;
 
 /// Everything that does not fit.
 pub fn problems(config: &Config) -> Vec<Problem> {
@@ -231,7 +233,7 @@ fn limits(config: &Config, found: &mut Problems) {
     found.within("capacity.bindings", u64::from(config.capacity.bindings), 1, u64::from(BINDINGS));
     found.within("capacity.tunnels", u64::from(config.capacity.tunnels), 1, 65_535);
     found.within("capacity.neighbours", u64::from(config.capacity.neighbours), 2, 1 << 20);
-    found.within("capacity.limited", u64::from(config.capacity.limited), 1, 65_535);
+    found.within("capacity.limited", u64::from(config.capacity.limited), 1, LIMITED);
     // A handle has 32 bits: worker, slot, and at least one for the generation.
     let worker_bits = config.worker.cores.len().max(1).next_power_of_two().trailing_zeros();
     let slot_bits = config.capacity.bindings.clamp(1, BINDINGS).next_power_of_two().trailing_zeros();

@@ -209,7 +209,7 @@ pub struct Capacity {
     /// Next hops.
     pub neighbours: u32,
     /// Bindings of each worker with a protocol, port or rate limit.
-    pub limited: u16,
+    pub limited: u32,
 }
 
 impl Default for Capacity {

@@ -1,19 +1,16 @@
 //! ICMP errors: those that pass are translated with the packet that they quote, and those that the gateway makes are
 //! written into the frame that caused them.
 
-use super::packet::{ERROR, LATER, Packet};
-use super::write::set_front;
-use crate::Nanos;
 use crate::frame::Frame;
-use crate::port::martian;
-use crate::state::State;
+use crate::packet::Packet;
+use crate::way::write::set_front;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::{Wire, icmp, ipv4, read16, tcp, udp, write16, write32};
 
 /// The most that is quoted: the error is at most 576 bytes long (RFC 1812 §4.3.2.3).
 const QUOTED: usize = 576 - ipv4::LENGTH - icmp::LENGTH;
 /// The TOS of an error: precedence 6, internetwork control (RFC 1812 §4.3.2.5).
-const TOS: u8 = 0xc0;
+pub const ERROR_TOS: u8 = 0xc0;
 
 /// Gives the packet that an ICMP error quotes other addresses; its checksums and the error's own follow (RFC 5508 §4.2).
 ///
@@ -86,31 +83,11 @@ pub fn write_error<F: Frame>(
     let total = headers + quoted;
     let ip = data.get_mut(front..front + total)?;
     let mut header = ipv4::Header::new(ipv4::ICMP, error.source, error.destination, total as u16);
-    header.tos = TOS;
+    header.tos = ERROR_TOS;
     header.emit(&mut ip[..ipv4::LENGTH]);
     let message = &mut ip[ipv4::LENGTH..];
     icmp::Header { kind: error.kind, code: error.code, checksum: 0, rest: error.rest }.emit(message);
     let sum = checksum::checksum(message);
     write16(message, 2, sum);
     Some(total as u16)
-}
-
-impl State {
-    /// Whether the gateway may answer this packet with an error now (RFC 1122 §3.2.2: never an error about an error, a
-    /// later fragment, or a packet from or to more than one host).
-    pub(super) fn may_answer(&mut self, packet: &Packet, now: Nanos) -> bool {
-        if packet.flags & (ERROR | LATER) != 0
-            || martian((packet.key >> 32) as u32)
-            || packet.destination() >> 28 == 0xe
-        {
-            return false;
-        }
-        let may = self.icmp_meter.take(1, now);
-        if may {
-            self.counters.icmp_generated += 1;
-        } else {
-            self.counters.icmp_suppressed += 1;
-        }
-        may
-    }
 }

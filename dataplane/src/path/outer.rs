@@ -5,17 +5,17 @@
 //! lower than a floor; the next packet that is too large is then answered or fragmented here. Other errors are told to
 //! the host as "host unreachable" from its proxy (RFC 2003 §4), if the quote reaches the session tags.
 
-use super::icmp::{Error, write_error};
-use super::packet::Packet;
-use super::write;
-use crate::Nanos;
-use crate::binding::Life;
+use super::ground::Ground;
+use super::icmp::{Error, translate_quoted, write_error};
 use crate::frame::Frame;
-use crate::msg::{Encapsulation, Event};
+use crate::msg::Encapsulation;
+use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::state::State;
+use crate::table::tunnels;
+use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
+use crate::way::Front;
 use crate::wire::{Wire, checksum, ethernet, geneve, icmp, ipv4, read16, read32, udp, vxlan};
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
@@ -23,130 +23,117 @@ const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 29
 /// Our outer source ports begin here.
 const PORT_FIRST: u16 = 49152;
 
-impl State {
-    /// An ICMP error to one of our outside addresses. `None`: it is not about a tunnel.
-    pub(super) fn outer_error<F: Frame>(
-        &mut self,
-        frame: &mut F,
-        packet: &Packet,
-        now: Nanos,
-    ) -> Option<Verdict> {
-        let l3 = usize::from(packet.l3);
-        let ip = frame.data().get(l3..l3 + usize::from(packet.total))?;
-        let message = &ip[usize::from(packet.l4)..];
-        let (at, quoted) = packet.quoted(ip)?;
-        if !self.is_own(Side::Outside, quoted.source) || quoted.fragment_offset != 0 {
-            return None;
-        }
-        let l4 = at + quoted.length();
-        let (encapsulation, header) = match (quoted.protocol, read16(ip, l4 + 2)) {
-            (ipv4::GRE, _) => (Encapsulation::Gre, l4),
-            (ipv4::UDP, vxlan::PORT) => (Encapsulation::Vxlan, l4 + udp::LENGTH),
-            (ipv4::UDP, geneve::PORT) => (Encapsulation::Geneve, l4 + udp::LENGTH),
-            _ => return None,
-        };
-        let unmatched = Some(Verdict::Drop(DropReason::IcmpErrorUnmatched));
-        if !checksum::valid(message) {
-            return Some(Verdict::Drop(DropReason::L4Malformed));
-        }
-        if quoted.protocol == ipv4::UDP && read16(ip, l4) < PORT_FIRST {
-            return unmatched;
-        }
-        // The id stands in the second word of each of the three headers; in GRE it fills the word. A quote of 64 bits
-        // (RFC 792) reaches it in GRE alone.
-        let quotes_id = ip.len() >= header + 8;
-        let id = if encapsulation == Encapsulation::Gre {
-            read32(ip, header + 4)
-        } else {
-            read32(ip, header + 4) >> 8
-        };
-        let of = |tunnel: &crate::tunnel::Entry| {
-            tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
-        };
-        let Some(tunnel) = self.tunnels.find(ipv4::pair(quoted.destination, quoted.source), of) else {
-            return unmatched;
-        };
-        let (kind, code) = (message[0], message[1]);
-        if (kind, code) == (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
-            let said = read16(message, 6);
-            let sent = quoted.total_length;
-            let mtu = if said == 0 {
-                PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68)
-            } else {
-                said
-            };
-            // The MTU changes only together with the event, so that the control thread always knows it.
-            if let Some(before) = self.tunnels.at(tunnel.0).map(|entry| entry.mtu)
-                && let Some(mtu) = self.tunnels.narrow(tunnel, mtu)
-                && !self.offer(Event::TunnelMtu(tunnel, mtu))
-            {
-                self.tunnels.widen(tunnel, before);
-            }
-            return Some(Verdict::Absorb);
-        }
-        let inner = header + 8 + ethernet::LENGTH;
-        Some(self.tell_host(frame, packet, inner, tunnel.0, now))
+/// An ICMP error to one of our outside addresses. `None`: it is not about a tunnel.
+pub(super) fn outer_error<F: Frame>(
+    ground: &mut Ground<'_>,
+    share: &Share,
+    frame: &mut F,
+    packet: &Packet,
+) -> Option<Verdict> {
+    let l3 = usize::from(packet.l3);
+    let ip = frame.data().get(l3..l3 + usize::from(packet.total))?;
+    let message = &ip[usize::from(packet.l4)..];
+    let (at, quoted) = packet.quoted(ip)?;
+    if !ground.desk.premises.is_own(Side::Outside, quoted.source) || quoted.fragment_offset != 0 {
+        return None;
     }
+    let l4 = at + quoted.length();
+    let (encapsulation, header) = match (quoted.protocol, read16(ip, l4 + 2)) {
+        (ipv4::GRE, _) => (Encapsulation::Gre, l4),
+        (ipv4::UDP, vxlan::PORT) => (Encapsulation::Vxlan, l4 + udp::LENGTH),
+        (ipv4::UDP, geneve::PORT) => (Encapsulation::Geneve, l4 + udp::LENGTH),
+        _ => return None,
+    };
+    let unmatched = Some(Verdict::Drop(DropReason::IcmpErrorUnmatched));
+    if !checksum::valid(message) {
+        return Some(Verdict::Drop(DropReason::L4Malformed));
+    }
+    if quoted.protocol == ipv4::UDP && read16(ip, l4) < PORT_FIRST {
+        return unmatched;
+    }
+    // The id stands in the second word of each of the three headers; in GRE it fills the word. A quote of 64 bits
+    // (RFC 792) reaches it in GRE alone.
+    let quotes_id = ip.len() >= header + 8;
+    let id = if encapsulation == Encapsulation::Gre {
+        read32(ip, header + 4)
+    } else {
+        read32(ip, header + 4) >> 8
+    };
+    let of = |tunnel: &tunnels::Entry| {
+        tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
+    };
+    let Some(tunnel) = ground.ways.tunnels().find(ipv4::pair(quoted.destination, quoted.source), of) else {
+        return unmatched;
+    };
+    let (kind, code) = (message[0], message[1]);
+    if (kind, code) == (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
+        let said = read16(message, 6);
+        let sent = quoted.total_length;
+        let mtu =
+            if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
+        ground.ways.narrow(tunnel, mtu, ground.events);
+        return Some(Verdict::Absorb);
+    }
+    let inner = header + 8 + ethernet::LENGTH;
+    Some(tell_host(ground, share, frame, packet, inner, tunnel.0))
+}
 
-    /// Turns the error into "host unreachable" from the proxy to the host whose packet stands at `inner` of the error.
-    fn tell_host<F: Frame>(
-        &mut self,
-        frame: &mut F,
-        packet: &Packet,
-        inner: usize,
-        tunnel: u16,
-        now: Nanos,
-    ) -> Verdict {
-        let unmatched = Verdict::Drop(DropReason::IcmpErrorUnmatched);
-        let l3 = usize::from(packet.l3);
-        let end = l3 + usize::from(packet.total);
-        let Some(quoted) = frame.data().get(l3 + inner..end) else {
-            return unmatched;
-        };
-        let (length, Ok(header)) = (quoted.len(), ipv4::Header::parse_quoted(quoted)) else {
-            return unmatched;
-        };
-        // RFC 1122 §3.2.2: no error about an error, nor about a later fragment.
-        let about_error = header.protocol == ipv4::ICMP
-            && icmp::Header::is_error(quoted.get(header.length()).copied().unwrap_or(0));
-        if length < header.quoted_least() || about_error || header.fragment_offset != 0 {
-            return unmatched;
-        }
-        let slot = match self.slot_of_tag(header.source) {
-            Ok(slot) => slot,
-            Err(worker) => return Verdict::HandOff(worker),
-        };
-        let Some(entry) = self.bindings.get(slot as usize).copied().filter(|entry| {
-            entry.life == Life::Tunnel
-                && entry.tunnel == tunnel
-                && entry.far == ipv4::pair(header.source, header.destination)
-        }) else {
-            return unmatched;
-        };
-        let hop = *self.hops.at(entry.neighbour.number());
-        if hop.mtu == 0 {
-            return self.hold(entry.neighbour.number(), now);
-        }
-        if !self.icmp_meter.take(1, now) {
-            self.counters.icmp_suppressed += 1;
-            return unmatched;
-        }
-        self.counters.icmp_generated += 1;
-        let (kind, code, rest) = (icmp::UNREACHABLE, icmp::HOST_UNREACHABLE, 0);
-        let error = Error { kind, code, rest, source: entry.proxy(), destination: entry.host() };
-        let Some(total) = write_error(frame, l3 + inner, length, 0, &error) else {
-            return Verdict::Drop(DropReason::NoHeadroom);
-        };
-        // The error quotes the packet with tags: now it is an error like those that come through the tunnel.
-        let mut fresh = Packet::NOTHING;
-        if fresh.parse(frame.data(), 0).is_err() {
-            return unmatched;
-        }
-        super::icmp::translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
-        if write::deliver(frame, 0, total, &hop).is_some() {
-            Verdict::Forward(hop.port)
-        } else {
-            Verdict::Drop(DropReason::NoHeadroom)
-        }
+/// Turns the error into "host unreachable" from the proxy to the host whose packet stands at `inner` of the error.
+fn tell_host<F: Frame>(
+    ground: &mut Ground<'_>,
+    share: &Share,
+    frame: &mut F,
+    packet: &Packet,
+    inner: usize,
+    tunnel: u16,
+) -> Verdict {
+    let unmatched = Verdict::Drop(DropReason::IcmpErrorUnmatched);
+    let l3 = usize::from(packet.l3);
+    let end = l3 + usize::from(packet.total);
+    let Some(quoted) = frame.data().get(l3 + inner..end) else {
+        return unmatched;
+    };
+    let (length, Ok(header)) = (quoted.len(), ipv4::Header::parse_quoted(quoted)) else {
+        return unmatched;
+    };
+    // RFC 1122 §3.2.2: no error about an error, nor about a later fragment.
+    let about_error = header.protocol == ipv4::ICMP
+        && icmp::Header::is_error(quoted.get(header.length()).copied().unwrap_or(0));
+    if length < header.quoted_least() || about_error || header.fragment_offset != 0 {
+        return unmatched;
+    }
+    let handle = share.handle(Tag(header.source));
+    if let Some(worker) = share.owner_elsewhere(handle) {
+        return Verdict::HandOff(worker);
+    }
+    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let Some(entry) = bindings.entry(share.slot(handle)).filter(|entry| {
+        entry.is_tunnel()
+            && entry.tunnel() == tunnel
+            && entry.far() == ipv4::pair(header.source, header.destination)
+    }) else {
+        return unmatched;
+    };
+    let way = entry.way_in();
+    if ways.mtu(way) == 0 {
+        return ways.hold(way, arrival.attempt, events, arrival.now);
+    }
+    if !desk.may_send_error(*arrival) {
+        return unmatched;
+    }
+    let (kind, code, rest) = (icmp::UNREACHABLE, icmp::HOST_UNREACHABLE, 0);
+    let error = Error { kind, code, rest, source: entry.proxy(), destination: entry.host() };
+    let Some(total) = write_error(frame, l3 + inner, length, 0, &error) else {
+        return Verdict::Drop(DropReason::NoHeadroom);
+    };
+    // The error quotes the packet with tags: now it is an error like those that come through the tunnel.
+    let mut fresh = Packet::NOTHING;
+    if fresh.parse(frame.data(), 0).is_err() {
+        return unmatched;
+    }
+    translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
+    match ways.head(way, frame, Front { l3: 0, total, tos: fresh.tos }, 0) {
+        Some((port, _)) => Verdict::Forward(port),
+        None => Verdict::Drop(DropReason::NoHeadroom),
     }
 }

@@ -1,15 +1,15 @@
-//! What belongs to no binding: packets to the gateway itself, which are punted or not, and those that nobody asked for.
+//! The gateway as a host of its own: packets to itself, which are punted or not, those that nobody asked for, and what it may
+//! say about packets that it drops.
 
-use super::packet::{ERROR, FRAGMENT, Packet};
-use crate::Nanos;
+use crate::counters::Counters;
 use crate::frame::Frame;
-use crate::index::NONE;
-use crate::msg::{PortId, PuntClass};
-use crate::port::martian;
+use crate::msg::PuntClass;
+use crate::packet::{ERROR, FRAGMENT, LATER, Packet};
+use crate::port::{Port, martian};
+use crate::premises::{Meters, Premises};
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::state::State;
-use crate::verdict::Verdict;
+use crate::verdict::{Arrival, Verdict};
 use crate::wire::{Wire, arp, icmp, ipv4, tcp};
 
 /// The port of DNS.
@@ -17,16 +17,51 @@ const DNS: u32 = 53;
 /// The first port that is not reserved: our resolvers send from above.
 const PORTS_RESERVED: u32 = 1024;
 
-impl State {
+/// What the gateway says for itself needs: what is its own, how much it may say, and the counts.
+pub(super) struct Desk<'s> {
+    pub(super) premises: &'s Premises,
+    pub(super) meters: &'s mut Meters,
+    pub(super) counters: &'s mut Counters,
+}
+
+impl<'s> Desk<'s> {
+    /// The same for a shorter time.
+    #[inline(always)]
+    pub(super) fn again(&mut self) -> Desk<'_> {
+        Desk { premises: self.premises, meters: self.meters, counters: self.counters }
+    }
+
+    /// Counts a verdict that is not simply "forward".
+    #[cold]
+    pub(super) fn settle(&mut self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Drop(reason) | Verdict::Reply(_, reason) => self.counters.drop(reason),
+            Verdict::Absorb => self.counters.absorbed += 1,
+            Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::Hold(_) => {}
+        }
+        verdict
+    }
+
+    /// The port of arrival.
+    pub(super) fn port(&self, arrival: Arrival) -> Result<&'s Port, DropReason> {
+        self.premises.port(arrival.port).ok_or(DropReason::PortDown)
+    }
+
     /// An ARP message: for the control thread if it asks for us, answers us, or announces its sender.
     #[cold]
-    pub(super) fn arp(&mut self, port: PortId, frame: &[u8], at: usize, now: Nanos) -> Verdict {
-        let arrival = &self.ports[usize::from(port)];
-        let (side, to_us) = (arrival.side, frame.starts_with(&arrival.mac));
+    pub(super) fn arp(&mut self, frame: &[u8], at: usize, arrival: Arrival) -> Verdict {
+        let (side, to_us) = match self.port(arrival) {
+            Ok(port) => (port.side, frame.starts_with(&port.mac)),
+            Err(reason) => return Verdict::Drop(reason),
+        };
         match arp::Message::parse(&frame[at..]) {
             Err(malformed) => Verdict::Drop(malformed.into()),
-            Ok(message) if to_us || self.is_own(side, message.target) || message.sender == message.target => {
-                self.punt(PuntClass::Arp, now)
+            Ok(message)
+                if to_us
+                    || self.premises.is_own(side, message.target)
+                    || message.sender == message.target =>
+            {
+                self.punt(PuntClass::Arp, arrival)
             }
             Ok(_) => Verdict::Drop(DropReason::Unasked),
         }
@@ -36,74 +71,62 @@ impl State {
     #[cold]
     pub(super) fn inside_unbound<F: Frame>(
         &mut self,
-        port: PortId,
         frame: &F,
         packet: &Packet,
-        now: Nanos,
+        arrival: Arrival,
     ) -> Verdict {
-        match self.unbound(port, packet) {
-            Some(verdict) => verdict,
-            None if self.is_own(Side::Inside, packet.destination()) => {
-                self.addressed_to_us(Side::Inside, frame, packet, now)
+        let destination = packet.destination();
+        match self.unbound(packet, arrival) {
+            Some(reason) => Verdict::Drop(reason),
+            None if self.premises.is_own(Side::Inside, destination) => {
+                self.addressed_to_us(Side::Inside, frame, packet, arrival)
             }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
-            None if self.is_proxy(packet.destination()) => Verdict::Drop(DropReason::NoBinding),
+            None if self.premises.is_proxy(destination) => Verdict::Drop(DropReason::NoBinding),
             None => Verdict::Drop(DropReason::NoRoute),
         }
     }
 
-    /// A packet from outside that came through no tunnel.
-    #[cold]
-    pub(super) fn outside_plain<F: Frame>(
-        &mut self,
-        port: PortId,
-        frame: &mut F,
-        l3: usize,
-        packet: &mut Packet,
-        now: Nanos,
-    ) -> Verdict {
-        packet.slot = NONE;
-        if let Err(reason) = packet.parse(frame.data(), l3) {
-            return Verdict::Drop(reason);
-        }
-        if let Some(verdict) = self.unbound(port, packet) {
-            return verdict;
-        }
-        if !self.is_own(Side::Outside, packet.destination()) {
-            return Verdict::Drop(DropReason::Unasked);
-        }
-        if packet.flags & ERROR != 0
-            && let Some(verdict) = self.outer_error(frame, packet, now)
-        {
-            return verdict;
-        }
-        self.addressed_to_us(Side::Outside, frame, packet, now)
+    /// Why a packet from outside that came through no tunnel is not for us, if it is not.
+    pub(super) fn outside_refused(&self, packet: &Packet, arrival: Arrival) -> Option<DropReason> {
+        self.unbound(packet, arrival).or_else(|| {
+            let own = self.premises.is_own(Side::Outside, packet.destination());
+            (!own).then_some(DropReason::Unasked)
+        })
     }
 
     /// Sources and destinations that no packet may have here.
-    fn unbound(&self, port: PortId, packet: &Packet) -> Option<Verdict> {
-        let port = &self.ports[usize::from(port)];
-        let reason = if martian(packet.source()) || self.is_own(port.side, packet.source()) {
-            DropReason::SourceInvalid
-        } else if packet.destination() >> 28 == 0xe {
-            DropReason::Multicast
-        } else if port.is_broadcast(packet.destination()) {
-            DropReason::Broadcast
-        } else {
-            return None;
+    fn unbound(&self, packet: &Packet, arrival: Arrival) -> Option<DropReason> {
+        let port = match self.port(arrival) {
+            Ok(port) => port,
+            Err(reason) => return Some(reason),
         };
-        Some(Verdict::Drop(reason))
+        if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
+            Some(DropReason::SourceInvalid)
+        } else if packet.destination() >> 28 == 0xe {
+            Some(DropReason::Multicast)
+        } else if port.is_broadcast(packet.destination()) {
+            Some(DropReason::Broadcast)
+        } else {
+            None
+        }
     }
 
     /// A packet to one of the gateway's own addresses.
-    fn addressed_to_us<F: Frame>(&mut self, side: Side, frame: &F, packet: &Packet, now: Nanos) -> Verdict {
+    pub(super) fn addressed_to_us<F: Frame>(
+        &mut self,
+        side: Side,
+        frame: &F,
+        packet: &Packet,
+        arrival: Arrival,
+    ) -> Verdict {
         let l4 = usize::from(packet.l3) + usize::from(packet.l4);
-        let byte = |at: usize| frame.data().get(l4 + at).copied().unwrap_or(0);
+        let kind = || frame.data().get(l4).copied().unwrap_or(0);
         let (source, destination) = (packet.ports >> 16, packet.ports & 0xffff);
         let class = match packet.protocol {
             _ if packet.flags & FRAGMENT != 0 => None,
             ipv4::ICMP => {
-                let wanted = packet.flags & ERROR != 0 || matches!(byte(0), icmp::ECHO | icmp::ECHO_REPLY);
+                let wanted = packet.flags & ERROR != 0 || matches!(kind(), icmp::ECHO | icmp::ECHO_REPLY);
                 wanted.then_some(PuntClass::Icmp)
             }
             ipv4::UDP if destination == DNS => Some(PuntClass::Dns),
@@ -113,20 +136,40 @@ impl State {
             }
             ipv4::TCP => {
                 // Connections are opened only to where we listen; what belongs to one already, the kernel knows.
-                let opens = byte(13) & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN;
-                let listening = || self.tcp_listen.contains(&(side, destination as u16));
+                let opens = packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN;
+                let listening = || self.premises.listens(side, destination as u16);
                 (!opens || listening()).then_some(PuntClass::Tcp)
             }
             _ => None,
         };
-        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(class, now))
+        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(class, arrival))
     }
 
-    fn punt(&mut self, class: PuntClass, now: Nanos) -> Verdict {
-        if self.punt_meters[class as usize].take(1, now) {
+    fn punt(&mut self, class: PuntClass, arrival: Arrival) -> Verdict {
+        if self.meters.punt(self.premises, class, arrival.now) {
             Verdict::Punt(class)
         } else {
             Verdict::Drop(DropReason::PuntMetered)
         }
+    }
+
+    /// Whether the gateway may answer this packet with an error now (RFC 1122 §3.2.2: never an error about an error, a
+    /// later fragment, or a packet from or to more than one host).
+    pub(super) fn may_answer(&mut self, packet: &Packet, arrival: Arrival) -> bool {
+        packet.flags & (ERROR | LATER) == 0
+            && !martian((packet.key >> 32) as u32)
+            && packet.destination() >> 28 != 0xe
+            && self.may_send_error(arrival)
+    }
+
+    /// Whether the gateway may make one more ICMP error now.
+    pub(super) fn may_send_error(&mut self, arrival: Arrival) -> bool {
+        let may = self.meters.icmp_error(self.premises, arrival.now);
+        if may {
+            self.counters.icmp_generated += 1;
+        } else {
+            self.counters.icmp_suppressed += 1;
+        }
+        may
     }
 }

@@ -1,11 +1,11 @@
 //! From the outer headers of a tunnel packet to the inner packet: the short way for what our own kind sends, and the long way
 //! for all that the standards allow (RFC 7348, RFC 8926, RFC 2784 with RFC 2890).
 
-use super::packet::{PLAIN_LEAST, Packet};
 use crate::msg::Encapsulation;
+use crate::packet::{PLAIN_LEAST, Packet};
 use crate::reason::DropReason;
+use crate::table::tunnels;
 use crate::tag::Tag;
-use crate::tunnel;
 use crate::wire::{Wire, ethernet, geneve, gre, ipv4, le64, read16, read32, udp, vxlan};
 
 /// What the outer headers of a tunnel packet say.
@@ -42,6 +42,25 @@ const GENEVE_MASK: u64 = u32::from_le_bytes([0xff, 0xc0, 0xff, 0xff]) as u64;
 /// The first word of GRE with a key and nothing else, carrying Ethernet (RFC 2890).
 const GRE: u64 = u32::from_le_bytes([0x20, 0, 0x65, 0x58]) as u64;
 
+/// What a packet from outside looks like, whose header has no options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// As what comes through a tunnel.
+    Tunnel,
+    /// As anything else.
+    Other,
+}
+
+/// One look, at protocol and destination port: neither says that anything is right about the packet.
+#[inline(always)]
+pub fn look(ip: &[u8]) -> Looks {
+    let Some(begin) = ip.first_chunk::<{ ipv4::LENGTH + 4 }>() else { return Looks::Other };
+    match (begin[9], read16(begin, ipv4::LENGTH + 2)) {
+        (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT) => Looks::Tunnel,
+        _ => Looks::Other,
+    }
+}
+
 /// The short way: looks through the outer headers and parses the inner packet, if both are as nearly all are: plain
 /// VXLAN, a plain packet in it, and nothing wrong with them. Otherwise `false`, and [`unwrap_plain_other`] or [`unwrap`] says
 /// what it is.
@@ -60,7 +79,7 @@ pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
         return false;
     }
     let id = ((id >> 32) as u32).swap_bytes() >> 8;
-    parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Vxlan, id))
+    parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnels::inbound(Encapsulation::Vxlan, id))
 }
 
 /// The short way for GENEVE without options and for GRE, out of the line of VXLAN.
@@ -73,7 +92,7 @@ pub fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
         let key = ((l4 >> 32) as u32).swap_bytes();
         return l4 & 0xffff_ffff == GRE
             && headers[40..42] == ethernet::IPV4.to_be_bytes()
-            && parse_inner::<PLAIN_GRE>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Gre, key));
+            && parse_inner::<PLAIN_GRE>(ip, l3, packet, &outer, tunnels::inbound(Encapsulation::Gre, key));
     }
     let id = ((word >> 32) as u32).swap_bytes() >> 8;
     outer.protocol == ipv4::UDP
@@ -81,7 +100,7 @@ pub fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
         && (word ^ GENEVE) & GENEVE_MASK == 0
         && fits(&outer, l4)
         && headers[48..50] == ethernet::IPV4.to_be_bytes()
-        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnel::inbound(Encapsulation::Geneve, id))
+        && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnels::inbound(Encapsulation::Geneve, id))
 }
 
 /// Whether the length in a UDP header's word is one that the packet has room for, and the packet one for the inner one.
@@ -148,10 +167,10 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
             let at = l4 + udp::LENGTH;
             if port == vxlan::PORT {
                 let header = vxlan::Header::parse(&data[at..])?;
-                (tunnel::inbound(Encapsulation::Vxlan, header.id), at + vxlan::LENGTH)
+                (tunnels::inbound(Encapsulation::Vxlan, header.id), at + vxlan::LENGTH)
             } else {
                 let header = geneve::Header::parse(&data[at..])?;
-                (tunnel::inbound(Encapsulation::Geneve, header.id), at + header.length())
+                (tunnels::inbound(Encapsulation::Geneve, header.id), at + header.length())
             }
         }
         ipv4::GRE => {
@@ -163,7 +182,7 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
                 return Err(DropReason::TunnelMalformed);
             }
             // RFC 2890 §2.2 numbers packets for those who want them in order; what is carried here does not.
-            (tunnel::inbound(Encapsulation::Gre, header.key), l4 + header.length())
+            (tunnels::inbound(Encapsulation::Gre, header.key), l4 + header.length())
         }
         _ => return Ok(None),
     };

@@ -1,8 +1,8 @@
 //! Packets whose next hop has no MAC address yet: kept, and then what they would have been.
 
 use super::*;
-use ces_dataplane::binding::Neighbour24;
 use ces_dataplane::msg::{Event, NeighbourId};
+use ces_dataplane::narrow::Number24;
 
 const HOPS: [(NeighbourId, PortId, [u8; 6]); 3] =
     [(ROUTER, OUTSIDE, MAC_ROUTER), (HOP_HOST, INSIDE, MAC_HOST), (HOP_OTHER, INSIDE, MAC_OTHER)];
@@ -27,7 +27,7 @@ fn kept_then_sent(
     let (wanted, out) = knows.one(port, &frame);
     tell(&mut learns, false);
     let (verdict, kept) = learns.left(port, &frame);
-    assert_eq!(verdict, Verdict::Hold(Neighbour24::new(hop.0)), "{title}");
+    assert_eq!(verdict, Verdict::Hold(Number24::new(hop.0)), "{title}");
     assert_eq!(learns.events(), [Event::NeighbourWanted(hop)], "{title}");
     assert_eq!(learns.state.counters.dropped(), 0, "{title}");
     tell(&mut learns, true);

@@ -1,9 +1,9 @@
 //! The only place that writes headers of packets that are forwarded.
 
-use super::packet::Packet;
 use crate::frame::Frame;
-use crate::hop::Hop;
-use crate::tunnel;
+use crate::packet::Packet;
+use crate::table::hops::Hop;
+use crate::table::tunnels;
 use crate::wire::checksum::{Change, Sum};
 use crate::wire::{ethernet, ipv4, read16, udp, write16};
 
@@ -57,7 +57,7 @@ pub fn encap<'f, F: Frame>(
     frame: &'f mut F,
     l3: usize,
     total: u16,
-    tunnel: &tunnel::Entry,
+    tunnel: &tunnels::Entry,
     tos: u8,
     entropy: u32,
     id: u16,
@@ -65,10 +65,10 @@ pub fn encap<'f, F: Frame>(
     let (rest, length) = (usize::from(total), usize::from(tunnel.length));
     let outer = total + u16::from(tunnel.length - tunnel.link_length);
     let differing = Differing { outer, tos, entropy, id };
-    if length == tunnel::HEADER_PLAIN {
+    if length == tunnels::HEADER_PLAIN {
         // All lengths are constants from here on: four wide stores instead of a call, and no more comparisons.
-        let data = frame.reshape(l3, tunnel::HEADER_PLAIN, rest)?;
-        let (header, ip) = data.split_first_chunk_mut::<{ tunnel::HEADER_PLAIN }>()?;
+        let data = frame.reshape(l3, tunnels::HEADER_PLAIN, rest)?;
+        let (header, ip) = data.split_first_chunk_mut::<{ tunnels::HEADER_PLAIN }>()?;
         *header = *tunnel.header.first_chunk()?;
         // Only over UDP is a header so long: GRE's has 56 bytes, or 60 with a tag.
         differing.fill(header, ethernet::LENGTH, tunnel.sum, true);

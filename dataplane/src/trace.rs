@@ -2,11 +2,11 @@
 //!
 //! Unarmed it costs one branch per burst.
 
-use super::BURST;
-use super::packet::{Packet, SETTLED};
+use crate::events::Events;
 use crate::frame::Frame;
 use crate::msg::{Event, Fate, PortId, TRACE_BYTES, TraceFilter, TraceRecord};
-use crate::state::State;
+use crate::packet::{BURST, Packet, SETTLED};
+use crate::table::bindings::Bindings;
 use crate::verdict::Verdict;
 use crate::wire::{Wire, ethernet, ipv4, read16};
 
@@ -35,14 +35,59 @@ impl Default for Trace {
 }
 
 impl Trace {
+    /// Records the next `count` packets that match; 0 stops.
     pub(crate) fn arm(&mut self, filter: TraceFilter, count: u32) {
         self.filter = filter;
         self.remaining = count;
     }
 
     #[inline(always)]
-    pub(super) fn armed(&self) -> bool {
+    pub(crate) fn armed(&self) -> bool {
         self.remaining > 0
+    }
+
+    /// Keeps a burst as it came.
+    #[cold]
+    pub(crate) fn before<F: Frame>(&mut self, frames: &[F]) {
+        for (frame, (before, length)) in frames.iter().zip(self.before.iter_mut().zip(&mut self.lengths)) {
+            (*before, *length) = head(frame.data());
+        }
+    }
+
+    /// Records what became of the burst; how many records were lost because there was no room for them.
+    #[cold]
+    pub(crate) fn after<F: Frame>(
+        &mut self,
+        port: PortId,
+        frames: &[F],
+        packets: &[Packet],
+        verdicts: &[Verdict],
+        bindings: &Bindings,
+        events: &mut Events,
+    ) -> u64 {
+        let mut lost = 0;
+        for (number, (frame, &verdict)) in frames.iter().zip(verdicts).enumerate().take(BURST) {
+            let dropped = matches!(verdict, Verdict::Drop(_) | Verdict::Reply(..));
+            let (before, length) = (self.before[number], self.lengths[number]);
+            let kept = usize::from(length).min(TRACE_BYTES);
+            if self.remaining == 0
+                || self.filter.dropped_only && !dropped
+                || !matches(&self.filter, port, &before[..kept])
+            {
+                continue;
+            }
+            let (after, length_after) = match verdict {
+                Verdict::Forward(_) | Verdict::Reply(..) => head(frame.data()),
+                _ => (before, length),
+            };
+            let packet = &packets[number];
+            let binding = if packet.flags & SETTLED == 0 { bindings.handle(packet.slot) } else { None };
+            let fate = Fate::from(verdict);
+            self.remaining -= 1;
+            let record = TraceRecord { port, length, before, length_after, after, binding, fate };
+            lost += u64::from(!events.offer(Event::Trace(record)));
+        }
+        lost
     }
 }
 
@@ -52,51 +97,6 @@ fn head(frame: &[u8]) -> ([u8; TRACE_BYTES], u16) {
     let kept = frame.len().min(TRACE_BYTES);
     head[..kept].copy_from_slice(&frame[..kept]);
     (head, frame.len() as u16)
-}
-
-impl State {
-    #[cold]
-    pub(super) fn trace_before<F: Frame>(&mut self, frames: &[F]) {
-        for (number, frame) in frames.iter().enumerate().take(BURST) {
-            (self.trace.before[number], self.trace.lengths[number]) = head(frame.data());
-            self.packets[number] = Packet::NOTHING;
-        }
-    }
-
-    #[cold]
-    pub(super) fn trace_after<F: Frame>(&mut self, port: PortId, frames: &[F], verdicts: &[Verdict]) {
-        for (number, (frame, &verdict)) in frames.iter().zip(verdicts).enumerate().take(BURST) {
-            let dropped = matches!(verdict, Verdict::Drop(_) | Verdict::Reply(..));
-            let (before, length) = (self.trace.before[number], self.trace.lengths[number]);
-            let kept = usize::from(length).min(TRACE_BYTES);
-            let filter = &self.trace.filter;
-            if self.trace.remaining == 0
-                || filter.dropped_only && !dropped
-                || !matches(filter, port, &before[..kept])
-            {
-                continue;
-            }
-            let (after, length_after) = match verdict {
-                Verdict::Forward(_) | Verdict::Reply(..) => head(frame.data()),
-                _ => (before, length),
-            };
-            let packet = &self.packets[number];
-            let binding = if packet.flags & SETTLED == 0 { self.handle_of(packet.slot) } else { None };
-            let fate = Fate::from(verdict);
-            self.trace.remaining -= 1;
-            if !self.offer(Event::Trace(TraceRecord {
-                port,
-                length,
-                before,
-                length_after,
-                after,
-                binding,
-                fate,
-            })) {
-                self.counters.traces_lost += 1;
-            }
-        }
-    }
 }
 
 fn matches(filter: &TraceFilter, port: PortId, frame: &[u8]) -> bool {

@@ -55,11 +55,9 @@ impl Hops {
         }
     }
 
-    /// Creates or replaces a next hop.
-    pub fn set(&mut self, id: NeighbourId, neighbour: &Neighbour, ports: &[Port]) {
-        let (Some(hop), Some(port)) =
-            (self.hops.get_mut(id.0 as usize), ports.get(usize::from(neighbour.port)))
-        else {
+    /// Creates or replaces a next hop, which is behind `port`.
+    pub fn set(&mut self, id: NeighbourId, neighbour: &Neighbour, port: &Port) {
+        let Some(hop) = self.hops.get_mut(id.0 as usize) else {
             return; // packets for it are dropped as for any unresolved one
         };
         *hop = Hop { port: neighbour.port, known: true, ..Hop::default() };

@@ -10,7 +10,8 @@
 use crate::Nanos;
 use crate::meter::{Fine, Level, Rate, SECOND};
 use crate::msg::Limits as Limited;
-use crate::path::packet::Packet;
+use crate::narrow::Number24;
+use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::SettingsError;
 use crate::wire::ipv4;
@@ -107,7 +108,7 @@ struct Fragmented {
 #[derive(Debug)]
 pub struct Limits {
     entries: HugeSlice<Limit>,
-    free: Vec<u16>,
+    free: Vec<u32>,
     fragments: Box<[[Fragmented; WAYS]]>,
 }
 
@@ -128,10 +129,8 @@ impl Admitted<'_> {
 
 impl Limits {
     /// A table without entries.
-    pub fn new(count: u16) -> Result<Self, SettingsError> {
-        // An entry's place plus 1 must fit 16 bits.
-        let count = count.min(u16::MAX - 1);
-        let entries = HugeSlice::new(usize::from(count)).map_err(|_| SettingsError::Memory("limits"))?;
+    pub fn new(count: u32) -> Result<Self, SettingsError> {
+        let entries = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("limits"))?;
         Ok(Self {
             entries,
             free: (0..count).rev().collect(),
@@ -140,26 +139,26 @@ impl Limits {
     }
 
     /// An entry for these limits: its place plus 1; 0 for none at all; `None` if the table is full.
-    pub fn allocate(&mut self, limited: &Limited) -> Option<u16> {
+    pub(super) fn allocate(&mut self, limited: &Limited) -> Option<Number24> {
         if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
-            return Some(0);
+            return Some(Number24::default());
         }
         let place = self.free.pop()?;
-        self.entries[usize::from(place)] = Limit::new(limited);
-        Some(place + 1)
+        self.entries[place as usize] = Limit::new(limited);
+        Some(Number24::new(place + 1))
     }
 
     /// Gives an entry back.
-    pub fn release(&mut self, limits: u16) {
-        if let Some(place) = limits.checked_sub(1) {
+    pub(super) fn release(&mut self, limits: Number24) {
+        if let Some(place) = limits.number().checked_sub(1) {
             self.free.push(place);
         }
     }
 
     /// Starts to fetch an entry, if there is one.
     #[inline(always)]
-    pub fn prefetch(&self, limits: u16) {
-        if let Some(limit) = self.entries.get(usize::from(limits).wrapping_sub(1)) {
+    pub fn prefetch(&self, limits: u32) {
+        if let Some(limit) = self.entries.get((limits as usize).wrapping_sub(1)) {
             machine::prefetch_write(limit);
         }
     }
@@ -167,16 +166,16 @@ impl Limits {
     /// The short way: whether the binding with these limits certainly carries the packet, which is nothing [`SPECIAL`].
     /// `None`, with nothing changed: [`Limits::check`] has to say.
     ///
-    /// [`SPECIAL`]: crate::path::packet::SPECIAL
+    /// [`SPECIAL`]: crate::packet::SPECIAL
     #[inline(always)]
     pub fn admit(
         &mut self,
-        limits: u16,
+        limits: u32,
         direction: Direction,
         packet: &Packet,
         now: Fine,
     ) -> Option<Admitted<'_>> {
-        let limit = self.entries.get_mut(usize::from(limits).wrapping_sub(1))?;
+        let limit = self.entries.get_mut((limits as usize).wrapping_sub(1))?;
         if (word(packet, direction) ^ limit.wanted) & limit.mask != 0 || packet.is_fragment() {
             return None;
         }
@@ -188,12 +187,12 @@ impl Limits {
     /// The long way: whether the binding with these limits carries the packet.
     pub fn check(
         &mut self,
-        limits: u16,
+        limits: u32,
         direction: Direction,
         packet: &Packet,
         now: Nanos,
     ) -> Result<(), DropReason> {
-        let Some(limit) = self.entries.get_mut(usize::from(limits).wrapping_sub(1)) else {
+        let Some(limit) = self.entries.get_mut((limits as usize).wrapping_sub(1)) else {
             return Ok(());
         };
         let differs = (word(packet, direction) ^ limit.wanted) & limit.mask & !NEVER;
@@ -221,8 +220,8 @@ impl Limits {
     }
 
     /// Undoes what [`Limits::check`] took from the rate for a packet that will be checked once more.
-    pub fn give_back(&mut self, limits: u16, direction: Direction, packet: &Packet) {
-        if let Some(limit) = self.entries.get_mut(usize::from(limits).wrapping_sub(1)) {
+    pub fn give_back(&mut self, limits: u32, direction: Direction, packet: &Packet) {
+        if let Some(limit) = self.entries.get_mut((limits as usize).wrapping_sub(1)) {
             let level = &mut limit.levels[direction as usize];
             *level = limit.rate.give_back(*level, u64::from(packet.total));
         }
@@ -259,7 +258,7 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::packet::{FRAGMENT, LATER};
+    use crate::packet::{FRAGMENT, LATER};
     use proptest::prelude::*;
 
     fn limited() -> impl Strategy<Value = Limited> {
@@ -277,7 +276,7 @@ mod tests {
     fn packet() -> impl Strategy<Value = Packet> {
         let protocol = prop_oneof![Just(6u8), Just(17), Just(1), Just(50), Just(136), Just(0)];
         let port = || prop_oneof![Just(0u32), Just(53), Just(80), Just(5000)];
-        let flags = prop_oneof![6 => Just(0u8), 1 => Just(FRAGMENT), 1 => Just(FRAGMENT | LATER)];
+        let flags = prop_oneof![6 => Just(0u16), 1 => Just(FRAGMENT), 1 => Just(FRAGMENT | LATER)];
         (protocol, port(), port(), flags, 28u16..9000).prop_map(
             |(protocol, source, destination, flags, total)| {
                 let has_ports = matches!(protocol, 6 | 17 | 136) && flags & LATER == 0;
@@ -312,6 +311,7 @@ mod tests {
             prop_assert_eq!(short.allocate(&other), long.allocate(&other));
             let entry = short.allocate(&limited).unwrap();
             prop_assert_eq!(long.allocate(&limited), Some(entry));
+            let entry = entry.number();
             let mut now = 0;
             for (packet, step) in packets {
                 now += step;
@@ -325,7 +325,7 @@ mod tests {
                     prop_assert_eq!(short.check(entry, direction, &packet, now), said);
                 }
                 if entry != 0 {
-                    let place = usize::from(entry) - 1;
+                    let place = entry as usize - 1;
                     prop_assert_eq!(short.entries[place].levels, long.entries[place].levels);
                 }
                 if !packet.is_later_fragment() && !carries(&limited, direction, &packet) {
@@ -343,13 +343,14 @@ mod tests {
         let slow = Limited { rate_bps: Some(8), ..Limited::default() };
         let packet = Packet { total: 3000, ..Packet::NOTHING };
         for _ in 0..2 {
-            let entry = limits.allocate(&slow).unwrap();
+            let place = limits.allocate(&slow).unwrap();
+            let entry = place.number();
             assert_eq!(limits.allocate(&slow), None);
-            assert_eq!(limits.allocate(&Limited::default()), Some(0));
+            assert_eq!(limits.allocate(&Limited::default()), Some(Number24::default()));
             assert_eq!(limits.check(entry, Direction::In, &packet, 0), Ok(()));
             assert_eq!(limits.check(entry, Direction::In, &packet, 0), Err(DropReason::RateLimited));
             assert_eq!(limits.check(entry, Direction::Out, &packet, 0), Ok(()), "each direction by itself");
-            limits.release(entry);
+            limits.release(place);
         }
     }
 }

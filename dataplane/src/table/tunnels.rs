@@ -2,8 +2,8 @@
 //!
 //! An entry is two cache lines, shared by all bindings to a peer and so nearly always in the cache.
 
-use crate::hop::Hops;
-use crate::index::{Hasher, Index};
+use super::hops::Hops;
+use super::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
 use crate::settings::SettingsError;
 use crate::wire::checksum::Change;

@@ -8,6 +8,7 @@
 //!
 //! Insertion displaces at most [`MOVES`] entries and otherwise fails; it changes nothing then.
 
+use crate::narrow::NONE;
 use crate::settings::SettingsError;
 use machine::table::HugeSlice;
 
@@ -17,9 +18,6 @@ const WAYS: usize = 8;
 const MOVES: usize = 32;
 /// Slots that the table is sized for, of eight in a bucket: 80 %.
 const WAYS_USED: f64 = 6.4;
-
-/// No slot: the key is not there.
-pub const NONE: u32 = u32::MAX;
 
 /// One cache line.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,107 @@
+//! The way in: a burst of frames, by the side that it came from.
+
+use super::ground::Ground;
+use super::inside::Inside;
+use super::outside::Outside;
+use super::own::Desk;
+use super::stagger::stagger;
+use crate::Nanos;
+use crate::frame::{Buffers, Frame};
+use crate::msg::PortId;
+use crate::packet::{BURST, Packet};
+use crate::reason::DropReason;
+use crate::settings::Side;
+use crate::state::State;
+use crate::verdict::{Arrival, Attempt, Verdict};
+
+/// Decides on frames that arrived on `port`, and changes them into what is to be sent. `verdicts` is at least as long as
+/// `frames`; longer bursts than [`BURST`] are cut into pieces.
+pub fn process_burst<F: Frame, B: Buffers<F>>(
+    state: &mut State,
+    port: PortId,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+    now: Nanos,
+) {
+    process_arrival(state, Arrival { port, attempt: Attempt::First, now }, frames, verdicts, buffers);
+}
+
+/// Decides on one frame: a burst of one.
+pub fn process<F: Frame, B: Buffers<F>>(
+    state: &mut State,
+    port: PortId,
+    frame: &mut F,
+    buffers: &mut B,
+    now: Nanos,
+) -> Verdict {
+    let mut verdicts = [Verdict::Absorb];
+    process_burst(state, port, std::slice::from_mut(frame), &mut verdicts, buffers, now);
+    verdicts[0]
+}
+
+/// As [`process_burst`], for frames that may have been kept before.
+pub fn process_arrival<F: Frame, B: Buffers<F>>(
+    state: &mut State,
+    arrival: Arrival,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+) {
+    for (frames, verdicts) in frames.chunks_mut(BURST).zip(verdicts.chunks_mut(BURST)) {
+        if state.trace.armed() {
+            traced(state, arrival, frames, verdicts, buffers);
+        } else {
+            decide(state, arrival, frames, verdicts, buffers);
+        }
+    }
+}
+
+/// The same, recorded.
+#[cold]
+fn traced<F: Frame, B: Buffers<F>>(
+    state: &mut State,
+    arrival: Arrival,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+) {
+    state.trace.before(frames);
+    state.packets.fill(Packet::NOTHING);
+    decide(state, arrival, frames, verdicts, buffers);
+    let State { trace, packets, bindings, events, counters, .. } = state;
+    counters.traces_lost += trace.after(arrival.port, frames, packets, verdicts, bindings, events);
+}
+
+fn decide<F: Frame, B: Buffers<F>>(
+    state: &mut State,
+    arrival: Arrival,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+) {
+    let State { counters, premises, meters, share, bindings, ways, events, packets, .. } = state;
+    let mut desk = Desk { premises, meters, counters };
+    let Some(port) = premises.port(arrival.port) else {
+        for verdict in &mut verdicts[..frames.len()] {
+            *verdict = desk.settle(Verdict::Drop(DropReason::PortDown));
+        }
+        return;
+    };
+    let (side, gate, several) = (port.side, port.gate, share.is_part());
+    let ground = Ground { desk, bindings, ways, events, arrival };
+    match (side, several) {
+        (Side::Inside, false) => {
+            stagger(Inside::<false>::new(ground, share, gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Inside, true) => {
+            stagger(Inside::<true>::new(ground, share, gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Outside, false) => {
+            stagger(Outside::<false>::new(ground, share, gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Outside, true) => {
+            stagger(Outside::<true>::new(ground, share, gate), frames, packets, verdicts, buffers);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What the long ways work with.
+
+use super::own::Desk;
+use crate::events::Events;
+use crate::table::bindings::Bindings;
+use crate::verdict::Arrival;
+use crate::way::Ways;
+
+/// The owners that decide on a packet, each by itself, and how the packet came.
+pub(super) struct Ground<'s> {
+    pub(super) desk: Desk<'s>,
+    pub(super) bindings: &'s mut Bindings,
+    pub(super) ways: &'s mut Ways,
+    pub(super) events: &'s mut Events,
+    pub(super) arrival: Arrival,
+}
+
+impl Ground<'_> {
+    /// The same for a shorter time. A long way gets it like this, so that the short ones keep theirs in registers.
+    #[inline(always)]
+    pub(super) fn again(&mut self) -> Ground<'_> {
+        Ground {
+            desk: self.desk.again(),
+            bindings: self.bindings,
+            ways: self.ways,
+            events: self.events,
+            arrival: self.arrival,
+        }
+    }
+}

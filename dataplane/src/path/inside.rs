@@ -1,0 +1,358 @@
+//! What comes from the realm: it goes where its binding leads, to a far host through a tunnel or to another inside host.
+
+use super::fragment;
+use super::ground::Ground;
+use super::icmp::{Error, translate_quoted, write_error};
+use super::own::Desk;
+use super::segment::clamp_segment;
+use super::stagger::Phases;
+
+use crate::frame::{Buffers, Frame};
+use crate::meter::{Fine, seconds};
+use crate::msg::PortId;
+use crate::narrow::NONE;
+use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, SETTLED, SPECIAL, SYN};
+use crate::port::{Gate, Link, martian};
+use crate::reason::DropReason;
+use crate::settings::Side;
+use crate::table::bindings::Bindings;
+use crate::table::entry::Entry;
+use crate::table::limits::Direction;
+use crate::tag::Share;
+use crate::verdict::{Arrival, Settled, Verdict};
+use crate::way::{Way, Ways};
+use crate::wire::checksum::{Change, Sum};
+use crate::wire::{Wire, icmp, ipv4, read32};
+
+/// The phases. `SEVERAL`: there are other workers, to whom a packet may belong.
+pub(super) struct Inside<'s, const SEVERAL: bool> {
+    ground: Ground<'s>,
+    share: &'s Share,
+    gate: Gate,
+    now_s: u32,
+    fine: Fine,
+}
+
+impl<'s, const SEVERAL: bool> Inside<'s, SEVERAL> {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: Gate) -> Self {
+        let now = ground.arrival.now;
+        Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
+    }
+}
+
+impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, SEVERAL> {
+    const LOOKS_UP: bool = true;
+
+    /// A packet with the hash of its key, or what became of it.
+    #[inline(always)]
+    fn parse(&mut self, frame: &mut F, packet: &mut Packet) -> Settled<()> {
+        let Self { ground, share, gate, .. } = self;
+        let frame = frame.data();
+        let known = gate.ipv4(frame);
+        if SEVERAL && let Some(worker) = known.and_then(|(_, ip)| steer(share, &ground.desk, gate, ip)) {
+            return Err(Verdict::HandOff(worker));
+        }
+        let plain =
+            known.is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
+        if !plain {
+            parse_any(&mut ground.desk.again(), share, frame, packet, ground.arrival)?;
+        }
+        packet.hash = ground.bindings.hash(packet.key);
+        Ok(())
+    }
+
+    /// The bucket of its key, in the table that its destination belongs to. Today that is the one of bindings for all.
+    #[inline(always)]
+    fn fetch(&self, packet: &Packet) {
+        self.ground.bindings.prefetch_candidate(packet.hash);
+    }
+
+    #[inline(always)]
+    fn look_up(&self, packet: &mut Packet) {
+        packet.slot = self.ground.bindings.candidate(packet.hash);
+        self.ground.bindings.prefetch(packet.slot);
+    }
+
+    #[inline(always)]
+    fn fetch_more(&self, packet: &Packet, frame: &F) {
+        if let Some(entry) = self.ground.bindings.entry(packet.slot) {
+            if let Some(limits) = entry.limits() {
+                self.ground.bindings.limits().prefetch(limits);
+            }
+            self.ground.ways.prefetch(entry.way_out());
+        }
+        frame.prefetch_headroom();
+    }
+
+    #[inline(always)]
+    fn act(&mut self, frame: &mut F, packet: &Packet, verdict: &mut Verdict, buffers: &mut B) {
+        let Self { ground, now_s, fine, .. } = self;
+        if let Some(port) = plain(ground.bindings, ground.ways, frame, packet, *now_s) {
+            *verdict = Verdict::Forward(port);
+        } else if let Some(port) = near_plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
+            *verdict = Verdict::Forward(port);
+        } else if packet.flags & SETTLED == 0 {
+            *verdict = match any(&mut ground.again(), frame, packet, buffers) {
+                Ok(verdict) => verdict,
+                Err(verdict) => ground.desk.settle(verdict),
+            };
+        }
+    }
+
+    #[cold]
+    fn settle(&mut self, verdict: Verdict) -> Verdict {
+        self.ground.desk.settle(verdict)
+    }
+}
+
+/// The other worker to which this IPv4 packet belongs, if that can be told by its addresses alone: all but ICMP errors,
+/// which belong to the packet that they quote. So what is handed over is parsed once, by its owner, and if there is
+/// anything wrong with it, it is the owner that drops it.
+#[inline(always)]
+fn steer(share: &Share, desk: &Desk<'_>, gate: &Gate, ip: &[u8]) -> Option<u8> {
+    let header: &[u8; ipv4::LENGTH] = ip.first_chunk()?;
+    let (source, destination) = (read32(header, 12), read32(header, 16));
+    if header[9] == ipv4::ICMP || !gate.takes_from(source) {
+        return None;
+    }
+    not_ours(share, desk, source, destination)
+}
+
+/// The other worker that owns the host, unless the packet is for the gateway itself.
+#[inline(always)]
+fn not_ours(share: &Share, desk: &Desk<'_>, host: u32, destination: u32) -> Option<u8> {
+    share.host_elsewhere(host).filter(|_| !desk.premises.is_own(Side::Inside, destination))
+}
+
+/// The long way to parse.
+#[inline(never)]
+fn parse_any(
+    desk: &mut Desk<'_>,
+    share: &Share,
+    frame: &[u8],
+    packet: &mut Packet,
+    arrival: Arrival,
+) -> Settled<()> {
+    let port = desk.port(arrival)?;
+    let l3 = match port.accept(frame)? {
+        Link::Ipv4(l3) => l3,
+        Link::Arp(l3) => return Err(desk.arp(frame, l3, arrival)),
+    };
+    packet.parse(frame, l3)?;
+    if !port.takes_from(packet.source()) {
+        let reason =
+            if martian(packet.source()) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
+        return Err(Verdict::Drop(reason));
+    }
+    if packet.flags & ERROR != 0 {
+        key_of_quoted(packet, frame);
+    }
+    match not_ours(share, desk, (packet.key >> 32) as u32, packet.destination()) {
+        Some(worker) if share.is_part() => Err(Verdict::HandOff(worker)),
+        _ => Ok(()),
+    }
+}
+
+/// Phase 3. The straight line: a binding through a tunnel, and nothing unusual about it or the packet. `None`, with
+/// nothing changed, for all others.
+#[inline(always)]
+fn plain<F: Frame>(
+    bindings: &mut Bindings,
+    ways: &mut Ways,
+    frame: &mut F,
+    packet: &Packet,
+    now_s: u32,
+) -> Option<PortId> {
+    let entry = bindings.entry_mut(packet.slot)?;
+    if entry.near() != packet.key
+        || !entry.is_plain_tunnel()
+        || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0
+    {
+        return None;
+    }
+    let way = Way::Tunnel(entry.tunnel());
+    let port = ways.send(way, frame, packet, entry.far(), entry.change())?;
+    entry.count_out(packet.total, now_s);
+    Some(port)
+}
+
+/// The same for bindings that are restricted or stay in the realm: a straight line of its own, so that the other one is
+/// no longer for it.
+#[inline(never)]
+fn near_plain<F: Frame>(
+    bindings: &mut Bindings,
+    ways: &mut Ways,
+    frame: &mut F,
+    packet: &Packet,
+    now_s: u32,
+    now: Fine,
+) -> Option<PortId> {
+    let (entry, limits) = bindings.entry_and_limits(packet.slot)?;
+    if entry.near() != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
+        return None;
+    }
+    let admitted = match entry.limits() {
+        None => None,
+        Some(place) => Some(limits.admit(place, Direction::Out, packet, now)?),
+    };
+    let port = ways.send(entry.way_out(), frame, packet, entry.far(), entry.change())?;
+    if let Some(admitted) = admitted {
+        admitted.charge();
+    }
+    entry.count_out(packet.total, now_s);
+    Some(port)
+}
+
+/// Phase 3 with everything that can be unusual.
+#[inline(never)]
+fn any<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    let (slot, entry) = find(ground, frame, packet)?;
+    if packet.flags & SPECIAL != 0 || entry.limits().is_some() {
+        special(ground, frame, packet, &entry)?;
+    }
+    let (way, addresses) = (entry.way_out(), entry.far());
+    let verdict = if packet.total <= ground.ways.mtu(way) {
+        let sent = ground.ways.send(way, frame, packet, addresses, change_to(packet, addresses));
+        Verdict::Forward(sent.ok_or(DropReason::NoHeadroom)?)
+    } else {
+        blocked(ground, frame, packet, &entry, buffers)?
+    };
+    if let Some(entry) = ground.bindings.entry_mut(slot) {
+        entry.count_out(packet.total, seconds(ground.arrival.now));
+    }
+    Ok(verdict)
+}
+
+/// The binding of a packet, or what becomes of it. The candidate may not be it: two keys share a signature.
+fn find<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Packet) -> Settled<(u32, Entry)> {
+    let bindings = &ground.bindings;
+    let of_key = |slot: u32| {
+        let entry = bindings.entry(slot).filter(|entry| entry.near() == packet.key);
+        entry.map(|entry| (slot, *entry))
+    };
+    let found = of_key(packet.slot).or_else(|| {
+        let slot = (packet.slot != NONE).then(|| bindings.find(packet.hash, packet.key)).flatten()?;
+        of_key(slot)
+    });
+    found.ok_or_else(|| ground.desk.inside_unbound(frame, packet, ground.arrival))
+}
+
+/// What is unusual about the packet or its binding. `Ok`: go on.
+#[cold]
+fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, entry: &Entry) -> Settled<()> {
+    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let (way, now) = (entry.way_out(), arrival.now);
+    if packet.flags & EXPIRED != 0 {
+        // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
+        let source = desk.premises.own_address(desk.port(*arrival)?);
+        let what = (icmp::TIME_EXCEEDED, 0, 0);
+        return Err(answer(desk, frame, packet, source, what, DropReason::TtlExceeded, *arrival));
+    }
+    if packet.flags & ERROR == 0
+        && let Some(limits) = entry.limits()
+    {
+        bindings.limits_mut().check(limits, Direction::Out, packet, now)?;
+    }
+    let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
+    if packet.flags & ERROR != 0 {
+        // It must not be translated twice: not before its next hop is known.
+        if ways.mtu(way) == 0 && ways.exists(way) {
+            return Err(ways.hold(way, arrival.attempt, events, now));
+        }
+        if !translate_quoted(ip, packet, entry.destination(), entry.source()) {
+            return Err(Verdict::Drop(DropReason::IcmpErrorUnmatched));
+        }
+    }
+    if packet.flags & SYN != 0 {
+        clamp_segment(ip, packet, ways.mtu(way));
+    }
+    Ok(())
+}
+
+/// The way out is closed, or too narrow for the packet.
+#[cold]
+fn blocked<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    entry: &Entry,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let way = entry.way_out();
+    let mtu = ways.mtu(way);
+    if mtu == 0 {
+        if !ways.exists(way) {
+            return Err(Verdict::Drop(DropReason::NoRoute));
+        }
+        if let Some(limits) = entry.limits() {
+            bindings.limits_mut().give_back(limits, Direction::Out, packet);
+        }
+        return Err(ways.hold(way, arrival.attempt, events, arrival.now));
+    }
+    if packet.flags & DONT_FRAGMENT != 0 {
+        // RFC 1191 §4, as a router behind the proxy would say it.
+        let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
+        let source = Some(packet.destination());
+        return Err(answer(desk, frame, packet, source, what, DropReason::TooBig, *arrival));
+    }
+    let change = change_to(packet, entry.far());
+    let (port, made) = fragment::send(ways, way, frame, packet, entry.far(), change, buffers)?;
+    desk.counters.fragments_made += made;
+    Ok(Verdict::Forward(port))
+}
+
+/// Drops a packet from inside, and turns its frame into an ICMP error to its sender where that is allowed. `what` is
+/// type, code and second word.
+fn answer<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    source: Option<u32>,
+    what: (u8, u8, u32),
+    reason: DropReason,
+    arrival: Arrival,
+) -> Verdict {
+    let sender = frame.data().get(6..12).and_then(|mac| mac.first_chunk().copied());
+    let (Some(source), Some(sender)) = (source, sender) else {
+        return Verdict::Drop(reason);
+    };
+    if !desk.may_answer(packet, arrival) {
+        return Verdict::Drop(reason);
+    }
+    let Ok(port) = desk.port(arrival) else { return Verdict::Drop(reason) };
+    let (kind, code, rest) = what;
+    let error = Error { kind, code, rest, source, destination: packet.source() };
+    let header = port.header_to(sender);
+    let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
+    if write_error(frame, l3, quoted, header.length(), &error).is_none() {
+        return Verdict::Drop(reason);
+    }
+    header.emit(frame.data_mut());
+    Verdict::Reply(arrival.port, reason)
+}
+
+/// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the
+/// change that the entry knows is not the right one.
+fn change_to(packet: &Packet, addresses: u64) -> Change {
+    Sum::default().replace_pair(packet.addresses, addresses).change()
+}
+
+/// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever
+/// sends the error, host or router, it goes to the proxy.
+#[cold]
+fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
+    let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
+    match quoted {
+        Some((_, quoted)) if quoted.source == packet.destination() => {
+            packet.key = ipv4::pair(quoted.destination, quoted.source);
+        }
+        // 0.0.0.0 has no binding.
+        _ => packet.key = 0,
+    }
+}

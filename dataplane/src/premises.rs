@@ -1,0 +1,142 @@
+//! The gateway's premises: its ports and addresses, where it listens, and how much it lets come in and go out of itself.
+//!
+//! All of it follows from the settings and is built in one place; it changes only as a whole. What changes with packets are
+//! the meters' levels, and those are the worker's own: [`Meters`].
+
+use crate::Nanos;
+use crate::meter::{Fine, Level, Rate, SECOND};
+use crate::msg::{PortId, PuntClass};
+use crate::port::Port;
+use crate::settings::{Settings, Side};
+use crate::wire::ipv4;
+
+/// What is configured of the gateway itself.
+#[derive(Clone, Debug)]
+pub struct Premises {
+    ports: Vec<Port>,
+    /// The gateway's own addresses, inside and outside.
+    own: [Vec<u32>; 2],
+    tcp_listen: Vec<(Side, u16)>,
+    proxy_networks: Vec<(u32, u8)>,
+    punt_rates: [Rate; PuntClass::ALL.len()],
+    icmp_rate: Rate,
+}
+
+impl Premises {
+    /// The premises of these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let own = |side: Side| {
+            let ports = settings.ports.iter().filter(|port| port.side == side);
+            ports.flat_map(|port| &port.addresses).map(|(address, _)| address.to_bits()).collect()
+        };
+        let proxy_networks = settings.proxy_networks.iter();
+        // Bursts of a tenth of a second.
+        let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
+        Self {
+            ports: settings.ports.iter().map(Port::new).collect(),
+            own: [own(Side::Inside), own(Side::Outside)],
+            tcp_listen: settings.tcp_listen.clone(),
+            proxy_networks: proxy_networks.map(|&(network, prefix)| (network.to_bits(), prefix)).collect(),
+            punt_rates: settings.punt_rates.map(rate),
+            icmp_rate: rate(settings.icmp_error_rate),
+        }
+    }
+
+    /// A port, if there is one with this number.
+    #[inline(always)]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(usize::from(id))
+    }
+
+    /// Whether the address is the gateway's own on that side.
+    pub fn is_own(&self, side: Side, address: u32) -> bool {
+        self.own[side as usize].contains(&address)
+    }
+
+    /// An own address to speak from on a port: one of its own, or any of its side.
+    pub fn own_address(&self, port: &Port) -> Option<u32> {
+        port.address.or_else(|| self.own[port.side as usize].first().copied())
+    }
+
+    /// Whether the address lies in a network of proxy addresses.
+    pub fn is_proxy(&self, address: u32) -> bool {
+        self.proxy_networks.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
+    }
+
+    /// Whether one of the gateway's TCP servers listens on this port.
+    pub fn listens(&self, side: Side, port: u16) -> bool {
+        self.tcp_listen.contains(&(side, port))
+    }
+}
+
+/// How the meters of the premises stand. A worker has its own, and keeps them when the premises change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meters {
+    punt: [Level; PuntClass::ALL.len()],
+    icmp: Level,
+}
+
+impl Meters {
+    /// Whether one more packet of this class may go to the control thread; then it is counted.
+    pub fn punt(&mut self, premises: &Premises, class: PuntClass, now: Nanos) -> bool {
+        let class = class as usize;
+        take(&mut self.punt[class], premises.punt_rates[class], now)
+    }
+
+    /// Whether the gateway may make one more ICMP error; then it is counted.
+    pub fn icmp_error(&mut self, premises: &Premises, now: Nanos) -> bool {
+        take(&mut self.icmp, premises.icmp_rate, now)
+    }
+}
+
+fn take(level: &mut Level, rate: Rate, now: Nanos) -> bool {
+    let then = rate.take(*level, 1, Fine::of(now));
+    *level = then.unwrap_or(*level);
+    then.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::PortSettings;
+
+    fn settings() -> Settings {
+        let port = |side, address: [u8; 4]| PortSettings {
+            side,
+            mac: [2, 0, 0, 0, 0, 1],
+            addresses: vec![(address.into(), 24)],
+            networks: Vec::new(),
+            vlan: None,
+            mtu: 1500,
+        };
+        let mut settings =
+            Settings::new(vec![port(Side::Inside, [10, 0, 0, 1]), port(Side::Outside, [192, 0, 2, 1])], 1);
+        settings.tcp_listen = vec![(Side::Outside, 49_152)];
+        settings.proxy_networks = vec![([172, 16, 0, 0].into(), 12)];
+        settings
+    }
+
+    #[test]
+    fn what_is_ours_is_ours_on_its_side() {
+        let premises = Premises::new(&settings());
+        assert!(premises.is_own(Side::Inside, 0x0a00_0001) && !premises.is_own(Side::Outside, 0x0a00_0001));
+        assert!(premises.listens(Side::Outside, 49_152) && !premises.listens(Side::Inside, 49_152));
+        assert!(premises.is_proxy(0xac1f_ffff) && !premises.is_proxy(0xac20_0000));
+        assert!(premises.port(1).is_some() && premises.port(2).is_none());
+    }
+
+    #[test]
+    fn meters_keep_their_levels_when_the_premises_change() {
+        let mut settings = settings();
+        settings.icmp_error_rate = 20; // bursts of two
+        let mut meters = Meters::default();
+        let before = Premises::new(&settings);
+        assert_eq!([0; 3].map(|now| meters.icmp_error(&before, now)), [true, true, false]);
+        settings.punt_rates = [10; PuntClass::ALL.len()];
+        let after = Premises::new(&settings);
+        assert!(!meters.icmp_error(&after, 0), "what was taken stays taken");
+        assert_eq!([0; 2].map(|now| meters.punt(&after, PuntClass::Arp, now)), [true, false]);
+        assert!(meters.punt(&after, PuntClass::Dns, 0), "each class by itself");
+        assert!(meters.icmp_error(&after, SECOND) && meters.punt(&after, PuntClass::Arp, SECOND));
+    }
+}

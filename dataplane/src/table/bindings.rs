@@ -1,0 +1,242 @@
+//! The bindings of a worker: the slab of their entries with what leads to them, and all that must agree about them.
+//!
+//! A key is in the index, a handle is known, a line of limits is taken and a binding is counted as live exactly as long as
+//! its slot is live: nothing but [`Bindings::insert`] begins that, nothing but `end` ends it. A slot is free again once the
+//! control thread has been told.
+
+use super::entry::{Entry, Life};
+use super::index::{Hasher, Index};
+use super::limits::Limits;
+use crate::Nanos;
+use crate::events::Events;
+use crate::meter::{SECOND, seconds};
+use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError};
+use crate::settings::{Settings, SettingsError};
+use crate::tag::{Handle, Share};
+use crate::way::Way;
+use crate::wire::ipv4;
+use machine::table::HugeSlice;
+
+/// How long a pass over all bindings takes that looks for those that are over.
+const SWEEP_NS: Nanos = 2 * SECOND;
+/// The most bindings that one turn looks at: 64 cache lines one after the other, some 500 cycles.
+const SWEEP_MOST: usize = 64;
+
+/// The table.
+#[derive(Debug)]
+pub struct Bindings {
+    entries: HugeSlice<Entry>,
+    /// The handle of each slot that is not free.
+    handles: HugeSlice<Handle>,
+    index: Index,
+    hasher: Hasher,
+    limits: Limits,
+    share: Share,
+    live: u64,
+    /// Slots whose end the control thread is still to be told.
+    ending: usize,
+    /// Slots beyond the highest that was ever used are not swept.
+    used: usize,
+    /// The next slot to be swept.
+    sweep: usize,
+    swept_at: Nanos,
+}
+
+impl Bindings {
+    /// A table without bindings.
+    pub fn new(settings: &Settings, hasher: Hasher, share: Share) -> Result<Self, SettingsError> {
+        let memory = |_| SettingsError::Memory("bindings");
+        Ok(Self {
+            entries: HugeSlice::new(settings.bindings as usize).map_err(memory)?,
+            handles: HugeSlice::from_fn(settings.bindings as usize, |_| Handle(0)).map_err(memory)?,
+            index: Index::new(settings.bindings)?,
+            hasher,
+            limits: Limits::new(settings.limited)?,
+            share,
+            live: 0,
+            ending: 0,
+            used: 0,
+            sweep: 0,
+            swept_at: 0,
+        })
+    }
+
+    /// Inserts a binding in the slot of its handle; changes nothing if it cannot.
+    pub fn insert(&mut self, handle: Handle, binding: &Binding, now: Nanos) -> Result<(), InsertError> {
+        let slot = self.share.slot(handle);
+        let free = self.entry(slot).is_some_and(|entry| entry.life() == Life::Free);
+        let near = ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits());
+        let hash = self.hash(near);
+        if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {
+            return Err(InsertError::Occupied);
+        }
+        let limits = self.limits.allocate(&binding.limits).ok_or(InsertError::LimitsFull)?;
+        if !self.index.insert(hash, slot) {
+            self.limits.release(limits);
+            return Err(InsertError::IndexFull);
+        }
+        let (far, way) = match binding.far {
+            Far::Tunnel { tunnel, remote_tag } => {
+                (ipv4::pair(self.share.tag(handle).0, remote_tag), Way::Tunnel(tunnel.0))
+            }
+            Far::Local { source, destination } => {
+                (ipv4::pair(source.to_bits(), destination.to_bits()), Way::Realm(binding.neighbour.0))
+            }
+        };
+        self.entries[slot as usize] = Entry::new(near, far, way, binding.neighbour.0)
+            .lasting(binding.idle_s, binding.hard_s, seconds(now))
+            .restricted(limits);
+        self.handles[slot as usize] = handle;
+        self.used = self.used.max(slot as usize + 1);
+        self.live += 1;
+        Ok(())
+    }
+
+    /// Ends a binding, if it is live.
+    pub fn remove(&mut self, handle: Handle, events: &mut Events, now: Nanos) {
+        if let Some(slot) = self.live_slot(handle) {
+            self.end(slot, EndReason::Removed, events, now);
+        }
+    }
+
+    /// The counters of a live binding.
+    pub fn stats(&self, handle: Handle, now: Nanos) -> Option<BindingStats> {
+        self.live_slot(handle).map(|slot| self.entries[slot].stats(seconds(now)))
+    }
+
+    /// How many are live.
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// The handle of a slot that is live.
+    pub fn handle(&self, slot: u32) -> Option<Handle> {
+        let live = self.entry(slot)?.life() == Life::Live;
+        live.then(|| self.handles[slot as usize])
+    }
+
+    /// The slot of a handle that is live.
+    fn live_slot(&self, handle: Handle) -> Option<usize> {
+        let slot = self.share.slot(handle);
+        (self.handle(slot)? == handle).then_some(slot as usize)
+    }
+
+    /// Ends a live binding.
+    fn end(&mut self, slot: usize, reason: EndReason, events: &mut Events, now: Nanos) {
+        let entry = &mut self.entries[slot];
+        entry.end(reason);
+        let (hash, limits) = (self.hasher.hash(entry.near()), entry.limits_held());
+        self.index.remove(hash, slot as u32);
+        self.limits.release(limits);
+        self.live -= 1;
+        self.ending += 1;
+        self.report_end(slot, events, now);
+    }
+
+    /// Frees a slot that is ending, once the event that says so is queued.
+    fn report_end(&mut self, slot: usize, events: &mut Events, now: Nanos) {
+        let entry = &self.entries[slot];
+        if let Life::Ending(reason) = entry.life()
+            && events.ready()
+        {
+            events.push(Event::BindingEnded(self.handles[slot], reason, entry.stats(seconds(now))));
+            self.entries[slot] = Entry::default();
+            self.ending -= 1;
+        }
+    }
+
+    /// Ends bindings whose time is over. Called once a turn, takes a bounded time.
+    pub fn expire(&mut self, events: &mut Events, now: Nanos) {
+        let elapsed = now.saturating_sub(self.swept_at);
+        let due = (u128::from(elapsed) * self.used as u128 / u128::from(SWEEP_NS)) as usize;
+        if due == 0 {
+            return;
+        }
+        self.swept_at = now;
+        let now_s = seconds(now);
+        for _ in 0..due.min(SWEEP_MOST).min(self.used) {
+            let slot = self.sweep;
+            self.sweep = if slot + 1 >= self.used { 0 } else { slot + 1 };
+            let entry = &self.entries[slot];
+            if entry.life() == Life::Live {
+                if let Some(reason) = entry.over(now_s) {
+                    self.end(slot, reason, events, now);
+                }
+            } else if self.ending > 0 {
+                self.report_end(slot, events, now);
+            }
+        }
+    }
+
+    /// The hash of a key: of the pair of addresses that a host's packet carries.
+    #[inline(always)]
+    pub const fn hash(&self, near: u64) -> u64 {
+        self.hasher.hash(near)
+    }
+
+    /// Starts to fetch the line that [`Bindings::candidate`] will read.
+    #[inline(always)]
+    pub fn prefetch_candidate(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// The slot that most likely holds the key of this hash, or [`crate::narrow::NONE`] if it is certain that none does.
+    #[inline(always)]
+    pub fn candidate(&self, hash: u64) -> u32 {
+        self.index.candidate(hash)
+    }
+
+    /// The slot of the binding with this key.
+    pub fn find(&self, hash: u64, near: u64) -> Option<u32> {
+        self.index.find(hash, |slot| self.entry(slot).is_some_and(|entry| entry.near() == near))
+    }
+
+    /// Starts to fetch a slot.
+    #[inline(always)]
+    pub fn prefetch(&self, slot: u32) {
+        if let Some(entry) = self.entry(slot) {
+            machine::prefetch_write(entry);
+        }
+    }
+
+    /// A slot, whatever its life.
+    #[inline(always)]
+    pub fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)
+    }
+
+    /// A slot, to count what passes.
+    #[inline(always)]
+    pub fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)
+    }
+
+    /// A slot, and the limits to ask whether it carries a packet.
+    #[inline(always)]
+    pub fn entry_and_limits(&mut self, slot: u32) -> Option<(&mut Entry, &mut Limits)> {
+        Some((self.entries.get_mut(slot as usize)?, &mut self.limits))
+    }
+
+    /// The limits, to ask whether a binding carries a packet.
+    #[inline(always)]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The limits, to ask whether a binding carries a packet.
+    pub fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.limits
+    }
+
+    /// Bytes of memory of the entries and what leads to them.
+    pub fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<Entry>()
+            + self.handles.len() * size_of::<Handle>()
+            + self.index.bytes()
+    }
+
+    /// The page size of the entries' memory in bytes.
+    pub fn page_size(&self) -> usize {
+        self.entries.page_size()
+    }
+}

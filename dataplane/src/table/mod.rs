@@ -1,0 +1,11 @@
+//! The tables of a worker: where its packets find what becomes of them.
+//!
+//! Each is one owner: its memory is allocated once, its fields are its own, and what must agree in it agrees whatever it is
+//! asked to do. A full table is an answer, never a crash.
+
+pub mod bindings;
+pub mod entry;
+pub mod hops;
+pub mod index;
+pub mod limits;
+pub mod tunnels;

@@ -1,0 +1,181 @@
+//! The tables of ways, and the one function that sends a packet by one.
+
+use super::kind::Way;
+use super::write;
+use crate::Nanos;
+use crate::events::Events;
+use crate::frame::Frame;
+use crate::meter::seconds;
+use crate::msg::{Event, Neighbour, NeighbourId, PortId, Tunnel, TunnelId};
+use crate::narrow::Number24;
+use crate::packet::Packet;
+use crate::premises::Premises;
+use crate::reason::DropReason;
+use crate::settings::{Settings, SettingsError};
+use crate::table::hops::Hops;
+use crate::table::index::Hasher;
+use crate::table::tunnels::Tunnels;
+use crate::verdict::{Attempt, Verdict};
+use crate::wire::checksum::Change;
+
+/// A packet in its frame, as [`Ways::head`] finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    /// Where it begins.
+    pub l3: usize,
+    /// How long it is.
+    pub total: u16,
+    /// Its DSCP and ECN.
+    pub tos: u8,
+}
+
+/// Tunnels and next hops. The headers of tunnels follow those of their next hops.
+#[derive(Debug)]
+pub struct Ways {
+    tunnels: Tunnels,
+    hops: Hops,
+    /// Identification of the last outer packet.
+    outer_id: u16,
+}
+
+impl Ways {
+    /// None yet.
+    pub fn new(settings: &Settings, hasher: Hasher) -> Result<Self, SettingsError> {
+        Ok(Self {
+            tunnels: Tunnels::new(settings.tunnels, hasher)?,
+            hops: Hops::new(settings.neighbours)?,
+            outer_id: 0,
+        })
+    }
+
+    /// Creates or replaces a tunnel.
+    pub fn set_tunnel(&mut self, id: TunnelId, tunnel: &Tunnel) {
+        self.tunnels.set(id, tunnel, &self.hops);
+    }
+
+    /// Forgets a tunnel.
+    pub fn remove_tunnel(&mut self, id: TunnelId) {
+        self.tunnels.remove(id);
+    }
+
+    /// Creates or replaces a next hop.
+    pub fn set_neighbour(&mut self, id: NeighbourId, neighbour: &Neighbour, premises: &Premises) {
+        // Without such a port, packets for it are dropped as for any unresolved one.
+        if let Some(port) = premises.port(neighbour.port) {
+            self.hops.set(id, neighbour, port);
+            self.tunnels.hop_changed(id.0, &self.hops);
+        }
+    }
+
+    /// The tunnels: what arrives must be of one of them.
+    #[inline(always)]
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
+    }
+
+    /// The path to a peer is narrower than thought. Its MTU changes only together with the event, so that the control thread
+    /// always knows it.
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16, events: &mut Events) {
+        if let Some(before) = self.tunnels.at(id.0).map(|entry| entry.mtu)
+            && let Some(mtu) = self.tunnels.narrow(id, mtu)
+            && !events.offer(Event::TunnelMtu(id, mtu))
+        {
+            self.tunnels.widen(id, before);
+        }
+    }
+
+    /// The largest packet that can be sent by a way; 0 = none: there is no such way, or its next hop is unresolved.
+    #[inline(always)]
+    pub fn mtu(&self, way: Way) -> u16 {
+        match way {
+            Way::Tunnel(id) => self.tunnels.at(id).map_or(0, |tunnel| tunnel.inner_mtu),
+            Way::Realm(hop) => self.hops.at(hop).mtu,
+        }
+    }
+
+    /// Whether there is such a way at all, be it open or not.
+    pub fn exists(&self, way: Way) -> bool {
+        match way {
+            Way::Tunnel(id) => self.tunnels.at(id).is_some_and(|tunnel| tunnel.encapsulation.is_some()),
+            Way::Realm(hop) => self.hops.at(hop).known,
+        }
+    }
+
+    /// Starts to fetch what [`Ways::send`] will read.
+    #[inline(always)]
+    pub fn prefetch(&self, way: Way) {
+        match way {
+            Way::Tunnel(id) => self.tunnels.prefetch(id),
+            Way::Realm(hop) => self.hops.prefetch(hop),
+        }
+    }
+
+    /// Sends a packet: puts in front of it what this way wants, translates it ([`write::translate`]), and says out of which
+    /// port it leaves. `None`, with nothing changed, if the way is closed or too narrow, or there is no room in the frame.
+    #[inline(always)]
+    pub fn send<F: Frame>(
+        &mut self,
+        way: Way,
+        frame: &mut F,
+        packet: &Packet,
+        addresses: u64,
+        change: Change,
+    ) -> Option<PortId> {
+        if packet.total > self.mtu(way) {
+            return None;
+        }
+        let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
+        let (port, ip) = self.head(way, frame, front, packet.entropy())?;
+        write::translate(ip, packet, addresses, change);
+        Some(port)
+    }
+
+    /// Puts in front of a packet what this way wants, in the place of what stands there: the packet need not be translated
+    /// any more. The port out of which it leaves and the packet in its new place, or `None` without room.
+    #[inline(always)]
+    pub fn head<'f, F: Frame>(
+        &mut self,
+        way: Way,
+        frame: &'f mut F,
+        front: Front,
+        entropy: u32,
+    ) -> Option<(PortId, &'f mut [u8])> {
+        let Front { l3, total, tos } = front;
+        match way {
+            Way::Tunnel(id) => {
+                let tunnel = self.tunnels.at(id)?;
+                let id = self.outer_id.wrapping_add(1);
+                let ip = write::encap(frame, l3, total, tunnel, tos, entropy, id)?;
+                self.outer_id = id;
+                Some((tunnel.port, ip))
+            }
+            Way::Realm(hop) => {
+                let hop = self.hops.at(hop);
+                Some((hop.port, write::deliver(frame, l3, total, hop)?))
+            }
+        }
+    }
+
+    /// What becomes of a packet whose way is closed because its next hop has no MAC address: it is kept until there is one,
+    /// and the control thread is asked for it. What can never be resolved, and what was kept before, is dropped.
+    ///
+    /// The path comes here before it changes anything of a packet that must not be changed twice: kept packets go through it
+    /// anew, so that whatever else has changed meanwhile (the route, the MTU, the binding) is heeded.
+    #[cold]
+    pub fn hold(&mut self, way: Way, attempt: Attempt, events: &mut Events, now: Nanos) -> Verdict {
+        let neighbour = match way {
+            Way::Tunnel(id) => self.tunnels.at(id).map_or(Number24::MOST, |tunnel| tunnel.neighbour),
+            Way::Realm(hop) => hop,
+        };
+        if attempt == Attempt::Last || !self.hops.at(neighbour).known {
+            return Verdict::Drop(DropReason::NeighbourUnresolved);
+        }
+        let now_s = seconds(now);
+        // Asked only together with the event: if there is no room for it, the next packet asks.
+        if self.hops.wanted(neighbour, now_s) && events.offer(Event::NeighbourWanted(NeighbourId(neighbour)))
+        {
+            self.hops.ask(neighbour, now_s);
+        }
+        Verdict::Hold(Number24::new(neighbour))
+    }
+}
