@@ -44,7 +44,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("cores = [1]", "cores = [1]\nspeed = 3", "speed = 3", "unknown field `speed`, expected one of `cores`"),
     ("[admin]", "[administration]", "[administration]", "unknown field `administration`"),
     ("[cetp.limits]", "[cetp.limits]\npeer = 3", "peer = 3", "unknown field `peer`"),
-    ("cores = [1]", "cores = 1", "cores = 1", "invalid type: integer `1`, expected a sequence"),
+    ("cores = [1]", "cores = 1", "cores = 1", "invalid type: integer `1`, expected a list"),
     ("cores = [1]", "cores = [-1]", "cores = [-1]", "integer"),
     ("cores = [1]", "", "[worker]", "missing field `cores`"),
     ("side = \"outside\"", "side = \"up\"", "side = \"up\"", "expected `inside` or `outside`"),
@@ -98,8 +98,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
 
 #[test]
 fn each_mistake_is_named_with_its_line() {
+    wrong_ones(MISTAKES);
+}
+
+fn wrong_ones(mistakes: &[(&str, &str, &str, &str)]) {
     let mut wrong = Vec::new();
-    for &(from, to, line, words) in MISTAKES {
+    for &(from, to, line, words) in mistakes {
         assert!(EXAMPLE.contains(from), "{from:?} is not in the example");
         let text = EXAMPLE.replacen(from, to, 1);
         let Err(errors) = parse("cesd.toml", &text) else {
@@ -116,6 +120,70 @@ fn each_mistake_is_named_with_its_line() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// As [`MISTAKES`]: values that are well formed, and cannot work.
+const R4: &[(&str, &str, &str, &str)] = &[
+    ("203.0.113.53\"", "resolver\"", "upstreams", "expected an address such as \"203.0.113.53\""),
+    ("upstreams = [\"203.0.113.53\"", "upstreams = [53", "upstreams", "expected an address such as"),
+    ("203.0.113.53\"", "192.168.10.1\"", "upstreams", "192.168.10.1 is the gateway itself"),
+    ("203.0.113.53\"", "192.0.2.2:5353\"", "upstreams", "192.0.2.2 is the gateway itself"),
+    ("203.0.113.53\"", "10.64.3.4\"", "upstreams", "lies in the proxy pool"),
+    ("203.0.113.53\"", "240.0.0.1\"", "upstreams", "cannot be asked"),
+    ("203.0.113.53\"", "255.255.255.255\"", "upstreams", "cannot be asked"),
+    (
+        "side = \"outside\"",
+        "side = \"outside\"\nmtu = 70000",
+        "mtu = 70000",
+        "expected a number from 0 to 65535",
+    ),
+    ("\nname = \"a\"", "\nproxy_pool = \"224.0.0.0/8\"\nname = \"a\"", "proxy_pool", "multicast"),
+    ("\nname = \"a\"", "\nproxy_pool = \"127.0.0.0/8\"\nname = \"a\"", "proxy_pool", "loopback"),
+    ("\nname = \"a\"", "\nproxy_pool = \"240.0.0.0/8\"\nname = \"a\"", "proxy_pool", "reserved"),
+    ("\nname = \"a\"", "\nproxy_pool = \"169.254.0.0/16\"\nname = \"a\"", "proxy_pool", "link-local"),
+    (
+        "\nname = \"a\"",
+        "\nproxy_pool = \"203.0.113.0/24\"\nname = \"a\"",
+        "upstreams",
+        "lies in the proxy pool 203.0.113.0/24",
+    ),
+    ("\nnetworks = [", "\nnetworks = [\"192.0.2.0/29\", ", "networks", "the outside port"),
+    ("\nnetworks = [", "\nnetworks = [\"127.0.0.0/8\", ", "networks", "loopback"),
+    ("via = \"192.0.2.1\"", "via = \"192.0.2.3\"", "via", "no host's address in 192.0.2.0/30"),
+    ("to = \"0.0.0.0/0\"", "to = \"224.0.0.0/8\"", "to = ", "nothing is sent there"),
+    ("to = \"0.0.0.0/0\"", "to = \"10.64.7.0/24\"", "to = ", "lies in the proxy pool"),
+    ("to = \"0.0.0.0/0\"", "to = \"192.168.10.128/25\"", "via = ", "lies in the realm's network"),
+    ("127.0.0.1:9180", "192.0.2.2:48001", "port = 48001", "the metrics page's"),
+    ("files = [\"hosts.toml\"]", "files = [\"hosts.toml\", \"hosts.toml\"]", "files", "is taken by"),
+];
+
+/// Where the endpoint and the locator stand, each with its own complaint.
+#[test]
+fn r4_an_inside_address_is_no_endpoint_and_no_locator() {
+    for (section, words) in
+        [("[[cetp.endpoints]]", "no peer reaches it"), ("[[cetp.locators]]", "tunnels end outside")]
+    {
+        let at = EXAMPLE.find(section).unwrap();
+        let text =
+            format!("{}{}", &EXAMPLE[..at], EXAMPLE[at..].replacen("\"192.0.2.2\"", "\"192.168.10.1\"", 1));
+        let errors = parse("cesd.toml", &text).unwrap_err();
+        assert!(
+            errors.iter().any(|error| error.line.is_some() && error.message.contains(words)),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
+fn r4_what_cannot_work_is_refused() {
+    wrong_ones(R4);
+}
+
+#[test]
+fn r4_halves_of_the_internet_are_routes() {
+    for half in ["0.0.0.0/1", "128.0.0.0/1"] {
+        parse("cesd.toml", &EXAMPLE.replacen("to = \"0.0.0.0/0\"", &format!("to = \"{half}\""), 1)).unwrap();
+    }
 }
 
 #[test]

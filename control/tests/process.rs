@@ -1,7 +1,8 @@
 //! cesd and cesctl as processes, on devices that need no hardware. Needs root and /dev/net/tun, as cesd does; where they
 //! are missing the tests say so and pass.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -381,6 +382,71 @@ fn wrong_orders_are_explained() {
         assert!(output.status.success() && text(&output).contains(words), "{arguments:?}: {}", text(&output));
     }
     running.stop("-TERM");
+}
+
+#[test]
+fn r5_a_log_that_nobody_reads_stops_nothing() {
+    let Some(place) = place("unread") else { return };
+    let path = place.write("cesd.toml", CONFIG);
+    // A pipe that is full before the first line, and whose reader does not read.
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'.'; 65_536]).unwrap();
+    let child = place.command(CESD).arg("--config").arg(path).stderr(writer).spawn().unwrap();
+    let mut running = Running { place: &place, child };
+    let end = Instant::now() + PATIENCE;
+    while !place.ctl(&["show", "ports"]).status.success() {
+        assert!(Instant::now() < end, "cesd does not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(place.ctl(&["reload"]).status.success(), "it says a line, and goes on");
+    running.signal("-TERM");
+    while running.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "cesd does not stop");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let mut said = vec![0; 65_536];
+    reader.read_exact(&mut said).unwrap();
+    assert!(said.iter().all(|byte| *byte == b'.'));
+}
+
+/// What answers in cesd's place, once.
+fn impostor(place: &Place, answer: &'static [u8]) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(place.directory.join("cesd.sock")).unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let _ = socket.write_all(answer);
+        if answer.is_empty() {
+            // Silent, until the other end has had enough.
+            let _ = socket.read_to_end(&mut Vec::new());
+        }
+    })
+}
+
+#[test]
+fn r3_cesctl_says_by_its_exit_code_what_it_came_to() {
+    let Some(place) = place("codes") else { return };
+    let code = |arguments: &[&str]| {
+        let output = place.ctl(arguments);
+        (output.status.code(), text(&output))
+    };
+    let (unreached, said) = code(&["show", "ports"]);
+    assert!(unreached == Some(3) && said.contains("does it run?"), "{said}");
+    for (answer, arguments, expected, words) in [
+        (&b"{\"ok\":\"done\"}\n"[..], &["flush"][..], 0, "done"),
+        (b"{\"error\":\"no room\"}\n", &["flush"], 1, "no room"),
+        (b"{\"item\":[]}\n", &["show", "bindings"], 3, "went away"),
+        (b"what?\n", &["flush"], 3, "not an answer"),
+        (b"", &["--timeout", "1", "show", "bindings"], 3, "not answered for 1 s"),
+        (b"", &["trace", "--timeout", "1"], 3, "not answered for 1 s"),
+    ] {
+        let _ = std::fs::remove_file(place.directory.join("cesd.sock"));
+        let thread = impostor(&place, answer);
+        let (is, said) = code(arguments);
+        assert!(is == Some(expected) && said.contains(words), "{arguments:?}: {is:?} {said}");
+        thread.join().unwrap();
+    }
+    assert_eq!(code(&["dance"]).0, Some(2));
 }
 
 /// Two gateways on one cable, in a VLAN: ARP and ICMP of the kernels cross TAP, worker, port and back, with the tag on.

@@ -5,6 +5,7 @@
 //! without policy may do nothing and is reached by nobody.
 
 mod compile;
+mod complaints;
 mod file;
 mod hosts;
 mod json;
@@ -13,5 +14,5 @@ mod policy;
 mod value;
 
 pub use hosts::{HostEntry, Registry};
-pub use load::load;
+pub use load::{load, load_behind};
 pub use policy::{PolicySet, Rule, RuleLimits};

@@ -8,7 +8,8 @@ use ces_cetp::engine::Proto;
 use ces_dataplane::msg::Encapsulation;
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Longest TTL of an answer with a proxy address that is allowed, in seconds: a proxy address is not used again before
@@ -109,13 +110,32 @@ pub struct Dns {
 }
 
 /// A resolver to ask: an address, or an address and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Upstream {
     /// With its port.
     Socket(SocketAddr),
     /// At port 53.
     Address(IpAddr),
+}
+
+impl<'de> Deserialize<'de> for Upstream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Upstream;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address such as \"203.0.113.53\", or with its port \"203.0.113.53:5353\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Upstream, E> {
+                let address = text.parse().map(Upstream::Address);
+                address
+                    .or_else(|_| text.parse().map(Upstream::Socket))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 impl Upstream {
@@ -297,7 +317,7 @@ impl Settings {
     pub fn check(&self, own: &[Ipv4Addr]) -> Vec<Problem> {
         let mut found = Problems::default();
         self.check_realm(own, &mut found);
-        self.check_dns(&mut found);
+        self.check_dns(own, &mut found);
         self.check_cetp(own, &mut found);
         found.into_vec()
     }
@@ -323,6 +343,9 @@ impl Settings {
             if network.addr() != network.network() {
                 found.add(key.as_str(), format!("{network} has host bits set; write {}", network.trunc()));
             }
+            if let Some(what) = special_within(*network) {
+                found.add(key.as_str(), format!("{network} holds {what}; no host can have such an address"));
+            }
             if let Some(other) = realm.networks[..i].iter().find(|o| overlap(**o, *network)) {
                 found.add(key, format!("{network} overlaps {other}"));
             }
@@ -333,6 +356,9 @@ impl Settings {
         }
         if !(8..=28).contains(&pool.prefix_len()) {
             found.add("realm.proxy_pool", format!("{pool}: a prefix length from 8 to 28 was expected"));
+        }
+        if let Some(what) = special_within(pool) {
+            found.add("realm.proxy_pool", format!("{pool} holds {what}; hosts do not send there"));
         }
         if let Some(network) = realm.networks.iter().find(|n| overlap(**n, pool)) {
             found.add("realm.proxy_pool", format!("{pool} overlaps the realm's network {network}"));
@@ -356,15 +382,45 @@ impl Settings {
         }
     }
 
-    fn check_dns(&self, found: &mut Problems) {
+    fn check_dns(&self, own: &[Ipv4Addr], found: &mut Problems) {
         let dns = &self.dns;
         if dns.upstreams.is_empty() {
             found.add("dns.upstreams", "names no resolver");
         }
         for (i, upstream) in dns.upstreams.iter().enumerate() {
             let socket = upstream.socket();
-            if socket.ip().is_unspecified() || socket.ip().is_multicast() || socket.port() == 0 {
-                found.add(format!("dns.upstreams[{i}]"), format!("{socket} cannot be asked"));
+            let key = format!("dns.upstreams[{i}]");
+            let ip = socket.ip();
+            let nobodys = match ip {
+                IpAddr::V4(address) => special(address).is_some_and(|what| what != LOOPBACK),
+                IpAddr::V6(address) => address.is_unspecified() || address.is_multicast(),
+            };
+            if nobodys || socket.port() == 0 {
+                found.add(key.as_str(), format!("{socket} cannot be asked"));
+            }
+            if own.iter().any(|own| ip == *own) {
+                found.add(key.as_str(), format!("{ip} is the gateway itself: it would ask itself for ever"));
+            }
+            if let IpAddr::V4(address) = ip
+                && self.realm.proxy_pool.contains(&address)
+            {
+                found.add(key.as_str(), format!("{ip} lies in the proxy pool {}", self.realm.proxy_pool));
+            }
+            if dns.upstreams[..i].iter().any(|other| other.socket() == socket) {
+                found.add(key, format!("{socket} is listed twice"));
+            }
+        }
+        for (i, address) in dns.addresses.iter().enumerate() {
+            let nobodys = match address {
+                IpAddr::V4(address) => special(*address).is_some(),
+                IpAddr::V6(address) => {
+                    address.is_unspecified() || address.is_multicast() || address.is_loopback()
+                }
+            };
+            if nobodys {
+                let what =
+                    format!("{address} cannot be reached; a public address of the gateway was expected");
+                found.add(format!("dns.addresses[{i}]"), what);
             }
         }
         for (key, value, least) in [
@@ -447,6 +503,12 @@ impl Settings {
                     format!("{} is not an address of one of our ports", locator.address),
                 );
             }
+            let same =
+                |other: &RoutingLocator| (other.address, &other.alias) == (locator.address, &locator.alias);
+            if cetp.locators[..i].iter().any(same) {
+                let what = format!("{} is listed twice for \"{}\"", locator.address, locator.alias);
+                found.add(format!("cetp.locators[{i}]"), what);
+            }
             if let Some(bad) = wrong_alias(&locator.alias) {
                 found.add(format!("cetp.locators[{i}].alias"), bad);
             }
@@ -466,6 +528,27 @@ impl Settings {
             }
         }
     }
+}
+
+const LOOPBACK: &str = "loopback addresses (127.0.0.0/8)";
+
+/// Networks that are nobody's to give to a host (RFC 6890 §2.2.2, RFC 5771 §3).
+const SPECIAL: [(Ipv4Net, &str); 5] = [
+    (Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8), "addresses of \"this network\" (0.0.0.0/8)"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), LOOPBACK),
+    (Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16), "link-local addresses (169.254.0.0/16)"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4), "multicast addresses (224.0.0.0/4)"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4), "reserved addresses (240.0.0.0/4)"),
+];
+
+/// What an address is that is no host's.
+pub fn special(address: Ipv4Addr) -> Option<&'static str> {
+    SPECIAL.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what)
+}
+
+/// What a network holds that is no host's.
+pub fn special_within(network: Ipv4Net) -> Option<&'static str> {
+    SPECIAL.iter().find(|(special, _)| overlap(*special, network)).map(|(_, what)| *what)
 }
 
 fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {

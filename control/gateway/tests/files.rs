@@ -138,6 +138,38 @@ name = \"empty\"
 }
 
 #[test]
+fn r4_a_hosts_address_is_its_own() {
+    let own = ["192.168.0.254/25".parse().unwrap(), "192.168.0.33/31".parse().unwrap()];
+    let said = |address: &str| {
+        let text = format!("[[host]]\nname = \"h.a.demo\"\naddress = \"{address}\"\n");
+        match ces_gateway::registry::load_behind(&hosts(&text), &a(), &own) {
+            Ok(_) => String::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        }
+    };
+    for (address, expected) in [
+        ("192.168.0.254", "192.168.0.254 is the gateway's own"),
+        ("192.168.0.0", "192.168.0.0 is no host's: in 192.168.0.0/24 it is the network itself"),
+        ("192.168.0.255", "192.168.0.255 is no host's: in 192.168.0.128/25 it is its broadcast address"),
+        ("192.168.0.128", "192.168.0.128 is no host's: in 192.168.0.128/25 it is the network itself"),
+    ] {
+        assert_eq!(said(address), format!("hosts.toml:3: h.a.demo.: {expected}"));
+    }
+    for good in ["192.168.0.1", "192.168.0.127", "192.168.0.32"] {
+        assert_eq!(said(good), "", "{good}");
+    }
+}
+
+/// Counted rather than timed: each complaint knows its line, and the text is gone through once.
+#[test]
+fn r2_as_many_complaints_as_lines_are_all_placed() {
+    let text = "[[host]]\nname = \"h.b.demo\"\naddress = \"10.0.0.1\"\npolicy = \"none\"\n".repeat(2000);
+    let found = errors(&text);
+    let last = found.last().unwrap();
+    assert!(found.len() >= 8000 && last.starts_with("hosts.toml:8000: "), "{} {last}", found.len());
+}
+
+#[test]
 fn a_mistake_in_the_form_is_told_with_its_line() {
     for (text, line, expected) in [
         ("[[host]]\nname = \"h.a.demo\"\nadress = \"1.2.3.4\"\n", 3, "unknown field `adress`"),

@@ -11,7 +11,7 @@ mod locate;
 use serde::de::DeserializeOwned;
 use std::fmt;
 
-pub use locate::line_at;
+pub use locate::Lines;
 
 /// A file that a person wrote, as text.
 #[derive(Clone, Debug)]
@@ -109,8 +109,8 @@ impl Problems {
 pub fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, FileError> {
     toml::from_str(text).map_err(|wrong| {
         let byte = wrong.span().map(|span| span.start);
-        let line = byte.map(|byte| line_at(text, byte));
-        let message = wrong.message().trim().replace('\n', "; ");
+        let line = byte.map(|byte| Lines::new(text).at(byte));
+        let message = words(&wrong.message().trim().replace('\n', "; "));
         let message = match byte.and_then(|byte| locate::key_at(text, byte)) {
             Some(key) => format!("{key}: {message}"),
             // No key: it is not even TOML, or a key of the file itself is missing.
@@ -123,13 +123,53 @@ pub fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, FileError
     })
 }
 
+/// What serde expected, and how a person calls it.
+const WORDS: &[(&str, &str)] = &[
+    ("expected u8", "expected a number from 0 to 255"),
+    ("expected u16", "expected a number from 0 to 65535"),
+    ("expected u32", "expected a number from 0 to 4294967295"),
+    ("expected u64", "expected a number, 0 or above"),
+    ("expected usize", "expected a number, 0 or above"),
+    ("expected i64", "expected a number"),
+    ("expected f64", "expected a number"),
+    ("expected a sequence", "expected a list"),
+    ("expected a boolean", "expected true or false"),
+    ("expected a map", "expected a section"),
+    ("expected a borrowed string", "expected text in quotes"),
+    ("expected a string", "expected text in quotes"),
+    ("expected path string", "expected a path in quotes"),
+    ("invalid type: map", "invalid type: section"),
+    ("invalid type: sequence", "invalid type: list"),
+];
+
+/// A complaint of serde's without the names that only its programmers know.
+fn words(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (theirs, ours) in WORDS {
+        // A word that only begins like theirs is another one.
+        if let Some(at) = message.find(theirs)
+            && !message[at + theirs.len()..].starts_with(|next: char| next.is_ascii_alphanumeric())
+        {
+            message.replace_range(at..at + theirs.len(), ours);
+        }
+    }
+    // "expected struct Port": the name is the source's, not the file's.
+    if let Some(at) = message.find("expected struct ") {
+        let end = message[at + 16..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        message.replace_range(at..end.map_or(message.len(), |end| at + 16 + end), "expected a section");
+    }
+    message
+}
+
 /// Problems with their lines in the text of the file `path`, in the order of the file.
 pub fn place(path: &str, text: &str, problems: &[Problem]) -> Vec<FileError> {
+    let (document, lines) = (toml::de::DeTable::parse(text).ok(), Lines::new(text));
+    let line_of = |key| locate::line_of(document.as_ref()?.get_ref(), &lines, key);
     let mut errors: Vec<_> = problems
         .iter()
         .map(|problem| FileError {
             path: path.to_owned(),
-            line: locate::line_of(text, &problem.key),
+            line: line_of(&problem.key),
             message: problem.to_string(),
         })
         .collect();
@@ -161,13 +201,23 @@ mod tests {
         for (text, expected) in [
             (
                 "[[port]]\nname = \"a\"\nmtu = -1\n",
-                "f.toml:3: port[0].mtu: invalid value: integer `-1`, expected u16",
+                "f.toml:3: port[0].mtu: invalid value: integer `-1`, expected a number from 0 to 65535",
             ),
             (
                 "[[port]]\nname = \"a\"\nmtu = 1\nspeed = 1\n",
                 "f.toml:4: port[0].speed: unknown field `speed`, expected `name` or `mtu`",
             ),
             ("\n[[port]]\nname = \"a\"\n", "f.toml:2: port[0]: missing field `mtu`"),
+            (
+                "[[port]]\nname = 5\nmtu = 1\n",
+                "f.toml:2: port[0].name: invalid type: integer `5`, expected text in quotes",
+            ),
+            (
+                "[[port]]\nname = \"a\"\nmtu = [1]\n",
+                "f.toml:3: port[0].mtu: invalid type: list, expected a number from 0 to 65535",
+            ),
+            ("port = [1]\n", "f.toml:1: port[0]: invalid type: integer `1`, expected a section"),
+            ("port = 1\n", "f.toml:1: port: invalid type: integer `1`, expected a list"),
             ("[[port]\nname = \"a\"\n", "f.toml:1: unclosed array table, expected `]` in \"[[port]\""),
             ("", "f.toml:1: missing field `port`"),
         ] {

@@ -3,20 +3,33 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The line of a byte, from 1.
-pub fn line_at(text: &str, byte: usize) -> usize {
-    text.bytes().take(byte).filter(|&character| character == b'\n').count() + 1
+/// Where the lines of a text begin: found once, for as many questions as there are complaints.
+#[derive(Debug)]
+pub struct Lines {
+    /// The ends of all lines but the last.
+    ends: Vec<usize>,
 }
 
-/// The line of a dotted key, such as `cetp.endpoints[1].port`; of as much of it as the text has.
-pub fn line_of(text: &str, key: &str) -> Option<usize> {
-    let document = DeTable::parse(text).ok()?;
+impl Lines {
+    /// The lines of this text.
+    pub fn new(text: &str) -> Self {
+        Self { ends: text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect() }
+    }
+
+    /// The line of a byte, from 1.
+    pub fn at(&self, byte: usize) -> usize {
+        self.ends.partition_point(|end| *end < byte) + 1
+    }
+}
+
+/// The line of a dotted key, such as `cetp.endpoints[1].port`; of as much of it as the document has.
+pub fn line_of(document: &DeTable<'_>, lines: &Lines, key: &str) -> Option<usize> {
     let mut line = None;
     let mut value: Option<&DeValue<'_>> = None;
     for part in key.split('.') {
         let (name, indices) = part.split_once('[').unwrap_or((part, ""));
         let table = match value {
-            None => document.get_ref(),
+            None => document,
             Some(value) => match value.as_table() {
                 Some(table) => table,
                 None => break,
@@ -24,13 +37,13 @@ pub fn line_of(text: &str, key: &str) -> Option<usize> {
         };
         let Some((at, found)) = table.iter().find(|(own, _)| own.get_ref().as_ref() == name) else { break };
         // A section that is written as such starts at its header; a plain value at its key.
-        line = Some(line_at(text, start(at.span().start, found)));
+        line = Some(lines.at(start(at.span().start, found)));
         value = Some(found.get_ref());
         for index in indices.split('[').filter_map(|index| index.trim_end_matches(']').parse::<usize>().ok())
         {
             let element = value.and_then(DeValue::as_array).and_then(|array| array.get(index));
             let Some(element) = element else { break };
-            line = Some(line_at(text, element.span().start));
+            line = Some(lines.at(element.span().start));
             value = Some(element.get_ref());
         }
     }
@@ -78,6 +91,8 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_path() {
+        let document = DeTable::parse(TEXT).unwrap();
+        let of = |key| line_of(document.get_ref(), &Lines::new(TEXT), key);
         for (key, line) in [
             ("top", 1),
             ("a", 2),
@@ -90,9 +105,16 @@ mod tests {
             ("p[1].missing", 11),
             ("a.missing.deeper", 2),
         ] {
-            assert_eq!(line_of(TEXT, key), Some(line), "{key}");
+            assert_eq!(of(key), Some(line), "{key}");
         }
-        assert_eq!(line_of(TEXT, "nothing"), None);
+        assert_eq!(of("nothing"), None);
+    }
+
+    #[test]
+    fn lines_begin_after_the_end_of_the_one_before() {
+        let lines = Lines::new("ab\n\nc");
+        let all: Vec<_> = (0..5).map(|byte| lines.at(byte)).collect();
+        assert_eq!(all, [1, 1, 1, 2, 3]);
     }
 
     #[test]

@@ -12,8 +12,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Talks to a running cesd.
+/// For how many seconds cesd may be silent where nothing else is said.
+const TIMEOUT_S: u64 = 30;
+
+/// Talks to a running cesd. Its exit code is 0 when it was done, 1 when cesd refused, 2 for a wrong command line, and 3 when
+/// cesd could not be reached or did not answer.
 #[derive(Parser)]
 #[command(name = "cesctl", version)]
 struct Arguments {
@@ -23,6 +28,9 @@ struct Arguments {
     /// Answer in JSON
     #[arg(long, global = true)]
     json: bool,
+    /// For how many seconds cesd may be silent; 0 = for ever [default: 30, and 0 for a trace]
+    #[arg(long, global = true)]
+    timeout: Option<u64>,
     #[command(subcommand)]
     command: Command,
 }
@@ -157,18 +165,27 @@ fn request(command: &Command) -> Request {
     }
 }
 
+/// The gateway refused, or what was asked for is not there.
+const REFUSED: u8 = 1;
+/// There is no gateway, or it went away or fell silent before it answered. (2 is clap's, for a wrong command line.)
+const UNREACHED: u8 = 3;
+
 /// Why there is no answer.
 enum Failure {
-    /// What to say.
-    Said(String),
+    /// The gateway's own words.
+    Refused(String),
+    /// What is between it and us.
+    Unreached(String),
     /// Nobody reads what we print: not worth a word.
     Quiet,
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::Quiet } else { Self::Said(error.to_string()) }
-    }
+/// What comes of printing.
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Quiet,
+        _ => Failure::Refused(format!("cannot print: {error}")),
+    })
 }
 
 fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
@@ -201,38 +218,59 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let path = arguments.socket.display();
+    let unreached = |what: String| Failure::Unreached(format!("{path}: {what}"));
     let mut socket = UnixStream::connect(&arguments.socket).map_err(|error| {
-        Failure::Said(format!("cannot reach cesd at {path}: {error} (does it run? --socket names another)"))
+        let hint = "does it run? --socket names another";
+        Failure::Unreached(format!("cannot reach cesd at {path}: {error} ({hint})"))
     })?;
-    let mut line =
-        serde_json::to_vec(&request(&arguments.command)).map_err(|error| Failure::Said(error.to_string()))?;
+    // Only a trace may be silent for as long as there is no packet.
+    let patience = match (arguments.timeout, &arguments.command) {
+        (Some(seconds), _) => seconds,
+        (None, Command::Trace { .. }) => 0,
+        (None, _) => TIMEOUT_S,
+    };
+    let patience = (patience > 0).then(|| Duration::from_secs(patience));
+    let wait = |error: io::Error| unreached(error.to_string());
+    socket.set_read_timeout(patience).and_then(|()| socket.set_write_timeout(patience)).map_err(wait)?;
+    let mut line = serde_json::to_vec(&request(&arguments.command))
+        .map_err(|error| Failure::Refused(error.to_string()))?;
     line.push(b'\n');
-    socket.write_all(&line)?;
+    // A gateway that has no room says so and closes: its words are there, whether it took ours or not.
+    let asked = socket.write_all(&line);
     let mut lines = BufReader::new(socket).lines();
     let mut pages = Pages::default();
     loop {
-        let line = lines
-            .next()
-            .transpose()
-            .map_err(|error| Failure::Said(format!("{path}: {error}")))?
-            .ok_or_else(|| Failure::Said(format!("{path}: cesd went away before it answered")))?;
-        let response: Response = serde_json::from_str(&line)
-            .map_err(|error| Failure::Said(format!("{path}: not an answer: {error}")))?;
+        let line = match (lines.next(), &asked) {
+            (Some(Ok(line)), _) => line,
+            (Some(Err(error)), _) if error.kind() == io::ErrorKind::WouldBlock => {
+                let seconds = patience.map_or(0, |patience| patience.as_secs());
+                return Err(unreached(format!("cesd has not answered for {seconds} s (--timeout)")));
+            }
+            (Some(Err(error)), _) if error.kind() != io::ErrorKind::ConnectionReset => {
+                return Err(unreached(error.to_string()));
+            }
+            (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(unreached(error.to_string()));
+            }
+            _ => return Err(unreached("cesd went away before it answered".to_owned())),
+        };
+        let response: Response =
+            serde_json::from_str(&line).map_err(|error| unreached(format!("not an answer: {error}")))?;
         match response {
             Response::Item(page) if matches!(arguments.command, Command::Show { .. }) => pages.add(page),
-            Response::Item(item) => print(arguments, &item, true)?,
-            Response::Ok(end) => return Ok(print(arguments, &pages.whole(end), false)?),
-            Response::Error(text) => return Err(Failure::Said(text)),
+            Response::Item(item) => printed(print(arguments, &item, true))?,
+            Response::Ok(end) => return printed(print(arguments, &pages.whole(end), false)),
+            Response::Error(text) => return Err(Failure::Refused(text)),
         }
     }
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) | Err(Failure::Quiet) => ExitCode::SUCCESS,
-        Err(Failure::Said(text)) => {
-            eprintln!("cesctl: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    let (text, code) = match run(&Arguments::parse()) {
+        Ok(()) | Err(Failure::Quiet) => return ExitCode::SUCCESS,
+        Err(Failure::Refused(text)) => (text, REFUSED),
+        Err(Failure::Unreached(text)) => (text, UNREACHED),
+    };
+    eprintln!("cesctl: {text}");
+    ExitCode::from(code)
 }

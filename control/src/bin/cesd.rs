@@ -1,7 +1,10 @@
 //! The appliance: a Customer Edge Switching gateway.
 #![forbid(unsafe_code)]
 
-use ces_control::{daemon, log};
+use ces_control::config::Loaded;
+use ces_control::daemon;
+use ces_control::log::Log;
+use ces_control::tls::Credentials;
 use ces_settings::FileError;
 use clap::Parser;
 use std::path::PathBuf;
@@ -37,8 +40,20 @@ fn main() -> ExitCode {
         println!("{}: good", arguments.config.display());
         return ExitCode::SUCCESS;
     }
-    let limiter = log::start(loaded.config.log.level, loaded.config.log.format);
-    let daemon = match daemon::start(&arguments.config, loaded, credentials, limiter) {
+    let log = match Log::start(loaded.config.log.level, loaded.config.log.format) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("cesd: cannot start the log: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let code = run(&arguments, loaded, credentials, &log);
+    log.finish();
+    code
+}
+
+fn run(arguments: &Arguments, loaded: Loaded, credentials: Option<Credentials>, log: &Log) -> ExitCode {
+    let daemon = match daemon::start(&arguments.config, loaded, credentials, log.clone()) {
         Ok(daemon) => daemon,
         Err(error) => {
             tracing::error!("cannot start: {error}");

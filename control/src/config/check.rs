@@ -6,9 +6,10 @@ use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::SLOT_BYTES;
 use ces_dataplane::settings::Side;
+use ces_gateway::settings::{special, special_within};
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The smallest MTU: every host takes datagrams of 576 bytes (RFC 791), and DNS needs no fragment below it.
 pub const MTU_MIN: u16 = 576;
@@ -25,6 +26,7 @@ const LIMITED: u64 = (1 << 24) - 2;
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Problems::default();
     ports(config, &mut found);
+    realm_is_inside(config, &mut found);
     workers(config, &mut found);
     routes(config, &mut found);
     signalling(config, &mut found);
@@ -74,6 +76,27 @@ fn ports(config: &Config, found: &mut Problems) {
     }
 }
 
+/// The realm is inside: an outside port's link is no part of it, nor of the proxy pool.
+fn realm_is_inside(config: &Config, found: &mut Problems) {
+    let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net.trunc())));
+    for (port, link) in links {
+        for (i, network) in config.realm.networks.iter().enumerate() {
+            if port.side == Side::Outside && overlap(*network, link) {
+                let what =
+                    format!("{network} overlaps {link}, the link of the outside port \"{}\"", port.name);
+                found.add(format!("realm.networks[{i}]"), what);
+            }
+        }
+        let pool = config.realm.proxy_pool;
+        if overlap(pool, link) && !port.addresses.iter().any(|net| pool.contains(&net.addr())) {
+            found.add(
+                "realm.proxy_pool",
+                format!("{pool} overlaps {link}, the link of the port \"{}\"", port.name),
+            );
+        }
+    }
+}
+
 fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
     let name_fits = |name: &str| {
         !name.is_empty()
@@ -105,12 +128,7 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
         let (address, key) = (net.addr(), format!("{key}.addresses[{j}]"));
         if net.prefix_len() == 0 {
             found.add(key, format!("{net}: a prefix length from 1 to 32 was expected"));
-        } else if address.is_unspecified()
-            || address.is_loopback()
-            || address.is_multicast()
-            || address.is_broadcast()
-            || (net.prefix_len() < 31 && (address == net.network() || address == net.broadcast()))
-        {
+        } else if special(address).is_some() || no_host_of(*net, address) {
             found.add(key, format!("{address} is no host's address in {}", net.trunc()));
         }
     }
@@ -120,6 +138,8 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
             found.add(key, format!("{net} has host bits set; write {}", net.trunc()));
         } else if port.side == Side::Outside {
             found.add(key, "an outside port takes packets from everywhere; leave it out");
+        } else if let Some(what) = special_within(*net) {
+            found.add(key, format!("{net} holds {what}; no host sends from there"));
         }
     }
     if let Some(vlan) = port.vlan {
@@ -135,6 +155,21 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
     if port.tcp.contains(&0) {
         found.add(format!("{key}.tcp"), "0 is no TCP port");
     }
+}
+
+/// The side of the port that has an address.
+fn side_of(config: &Config, address: IpAddr) -> Option<Side> {
+    let own = |port: &&PortSection| port.addresses.iter().any(|net| address == net.addr());
+    config.port.iter().find(own).map(|port| port.side)
+}
+
+fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+/// Whether the address is the link's own or its broadcast address; on a link of two there are none (RFC 3021 §2.1).
+fn no_host_of(net: Ipv4Net, address: Ipv4Addr) -> bool {
+    net.prefix_len() < 31 && (address == net.network() || address == net.broadcast())
 }
 
 /// A device is `0000:03:00.0`, `03:00.0`, or a virtual device `net_…` with arguments.
@@ -189,6 +224,29 @@ fn routes(config: &Config, found: &mut Problems) {
                 format!("{} has host bits set; write {}", route.to, route.to.trunc()),
             );
         }
+        let what = special(route.to.network()).filter(|what| special(route.to.broadcast()) == Some(*what));
+        if let Some(what) = what {
+            found.add(format!("route[{i}].to"), format!("{} holds {what}; nothing is sent there", route.to));
+        }
+        let pool = config.realm.proxy_pool;
+        if pool.contains(&route.to) {
+            found.add(format!("route[{i}].to"), format!("{} lies in the proxy pool {pool}", route.to));
+        }
+        let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net)));
+        if let Some((port, net)) = links.clone().find(|(_, net)| net.contains(&route.via)) {
+            if no_host_of(*net, route.via) {
+                let what = format!("{} is no host's address in {}", route.via, net.trunc());
+                found.add(format!("route[{i}].via"), what);
+            }
+            let inside = config.realm.networks.iter().find(|network| network.contains(&route.to));
+            if let Some(network) = inside.filter(|_| port.side == Side::Outside) {
+                let what = format!(
+                    "{} lies in the realm's network {network}, and {} is on the outside port \"{}\"",
+                    route.to, route.via, port.name
+                );
+                found.add(format!("route[{i}].via"), what);
+            }
+        }
         let on_link = config.port.iter().flat_map(|port| &port.addresses).any(|net| net.contains(&route.via));
         if !on_link {
             found.add(format!("route[{i}].via"), format!("{} is not on the link of any port", route.via));
@@ -217,6 +275,19 @@ fn signalling(config: &Config, found: &mut Problems) {
                 found.add(format!("{key}.address"), format!("{address}: an IPv4 address was expected"));
             }
         }
+        let inside = |address: IpAddr| side_of(config, address) == Some(Side::Inside);
+        if inside(endpoint.address) {
+            found.add(
+                format!("{key}.address"),
+                format!("{} is an address of an inside port; no peer reaches it", endpoint.address),
+            );
+        }
+        let page = config.metrics.as_ref().map(|metrics| metrics.listen);
+        if page.is_some_and(|page| {
+            page.port() == endpoint.port && (page.ip() == endpoint.address || page.ip().is_unspecified())
+        }) {
+            found.add(format!("{key}.port"), format!("{} is the metrics page's", endpoint.port));
+        }
         if endpoint.proto == Proto::Tls && config.tls.is_none() {
             found.add(format!("{key}.proto"), "\"tls\" needs the section [tls] with ca, cert and key");
         }
@@ -224,6 +295,22 @@ fn signalling(config: &Config, found: &mut Problems) {
             found.add(format!("{key}.port"), "53 is the name service's");
         }
     }
+    for (i, locator) in config.cetp.locators.iter().enumerate() {
+        if side_of(config, locator.address.into()) == Some(Side::Inside) {
+            found.add(
+                format!("cetp.locators[{i}].address"),
+                format!("{} is an address of an inside port; tunnels end outside", locator.address),
+            );
+        }
+    }
+    let files = &config.registry.files;
+    found.distinct(
+        &files
+            .iter()
+            .enumerate()
+            .map(|(i, file)| (format!("registry.files[{i}]"), file.display().to_string()))
+            .collect::<Vec<_>>(),
+    );
     if config.registry.files.is_empty() {
         found.add("registry.files", "names no file; without hosts and policies nobody reaches anybody");
     }

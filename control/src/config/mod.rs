@@ -312,6 +312,11 @@ impl Config {
         self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
     }
 
+    /// The gateway's own addresses with their links.
+    pub fn links(&self) -> Vec<Ipv4Net> {
+        self.port.iter().flat_map(|port| &port.addresses).copied().collect()
+    }
+
     /// The sections that differ from `new` and that only a restart changes.
     pub fn fixed_differences(&self, new: &Self) -> Vec<&'static str> {
         [
@@ -397,6 +402,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let (registry, policies) = ces_gateway::registry::load(&files, &config.settings())?;
+    let (registry, policies) =
+        ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
     Ok(Loaded { config, registry, policies })
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::datagram;
 use crate::fleet::Fleet;
 use crate::inward::{Blocked, Core};
+use crate::log::Log;
 use crate::sources::netlink::table::NextHop;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dns::message::Transport;
@@ -29,6 +30,7 @@ pub(super) struct House {
     pub(super) askers: Askers,
     pub(super) config: Config,
     pub(super) load: Load,
+    pub(super) log: Log,
     /// Counters of bindings that the workers told, for who asked.
     pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
 }

@@ -344,6 +344,11 @@ fn own(house: &House, families: &mut Families, now: u64) {
     for piece in &pieces {
         long.count(&[("by", piece.by)], piece.long);
     }
+    families.counter(
+        "ces_log_lines_lost_total",
+        "Log lines that were lost because nobody read standard error in time.",
+        house.log.lost(),
+    );
     families.gauge("ces_uptime_seconds", "Seconds since the start.", now as f64 / 1e9);
     families
         .gauges("ces_build_info", "Version of cesd.")

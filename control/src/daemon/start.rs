@@ -13,7 +13,7 @@ use crate::config::{Config, Loaded, PortSection};
 use crate::fleet::{Fleet, FleetError, check_cores};
 use crate::interfaces::{InterfaceError, Interfaces};
 use crate::inward::Blocked;
-use crate::log::Limiter;
+use crate::log::Log;
 use crate::source::Sockets;
 use crate::sources::admin::{AdminError, AdminServer};
 use crate::sources::dns_tcp::DnsTcp;
@@ -199,7 +199,7 @@ pub fn start(
     path: &Path,
     loaded: Loaded,
     credentials: Option<Credentials>,
-    limiter: Limiter,
+    log: Log,
 ) -> Result<Daemon, StartError> {
     let Loaded { config, registry: hosts, policies } = loaded;
     for warning in policies.warnings() {
@@ -316,10 +316,11 @@ pub fn start(
         askers: Askers::default(),
         config,
         load: Load::default(),
+        log,
         told: Vec::new(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
-    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), clock, limiter, eal))
+    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), clock, eal))
 }
 
 /// What fits through every outside port.

@@ -9,7 +9,6 @@ use super::house::House;
 use super::operator::Operator;
 use super::reload;
 use super::scrape::Scrape;
-use crate::log::Limiter;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Asked;
 use ces_dataplane::msg::Event;
@@ -61,7 +60,6 @@ pub struct Daemon {
     poll: mio::Poll,
     path: PathBuf,
     clock: Clock,
-    limiter: Limiter,
     round: Round,
     _eal: dpdk::Eal,
 }
@@ -74,10 +72,9 @@ impl Daemon {
         poll: mio::Poll,
         path: PathBuf,
         clock: Clock,
-        limiter: Limiter,
         eal: dpdk::Eal,
     ) -> Self {
-        Self { house, operator, scrape, poll, path, clock, limiter, round: Round::default(), _eal: eal }
+        Self { house, operator, scrape, poll, path, clock, round: Round::default(), _eal: eal }
     }
 
     /// Runs until it is asked to stop, then stops everything. The error is the kernel's, about epoll.
@@ -254,14 +251,14 @@ impl Daemon {
         self.house.settle(now);
         if now.saturating_sub(self.round.last_report) >= crate::log::REPORT_EVERY.as_nanos() as u64 {
             self.round.last_report = now;
-            self.limiter.report();
+            self.house.log.report();
         }
     }
 
     /// The last steps: workers drained and gone, then everything else by being dropped.
     fn finish(mut self) {
         self.house.fleet.stop();
-        self.limiter.report();
+        self.house.log.report();
         tracing::info!("stopped");
     }
 }

@@ -14,7 +14,12 @@ const BACKLOG_BYTES: usize = 64 << 20;
 /// Bytes that may wait before trace items are left out.
 pub const TRACE_BACKLOG_BYTES: usize = 4 << 20;
 
+/// A client that neither asks nor reads for so long is closed, in nanoseconds: others want to be served.
+const IDLE_NS: u64 = 60_000_000_000;
+
 struct Client {
+    /// When something last happened to its socket.
+    last: u64,
     stream: Stream<UnixStream>,
     partial: Vec<u8>,
     /// A request is being answered: the next one waits.
@@ -71,7 +76,7 @@ impl AdminServer {
     }
 
     /// Somebody connects.
-    fn accept(&mut self) {
+    fn accept(&mut self, now: u64) {
         loop {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
@@ -84,6 +89,7 @@ impl AdminServer {
             };
             let full = self.clients.len() >= self.limit;
             let key = self.clients.insert(Client {
+                last: now,
                 stream: Stream::new(socket, BACKLOG_BYTES),
                 partial: Vec::new(),
                 busy: false,
@@ -189,10 +195,26 @@ impl AdminServer {
 
 /// Requests are answered by who can see the whole gateway: the source itself has nothing to tell.
 impl<W: ?Sized> Source<W> for AdminServer {
-    fn handle(&mut self, socket: Socket, _: &mut W, _: u64) {
+    fn handle(&mut self, socket: Socket, _: &mut W, now: u64) {
         match socket {
-            Socket::Fixed(_) => self.accept(),
-            Socket::Passing(key) => self.heard.push(key),
+            Socket::Fixed(_) => self.accept(now),
+            Socket::Passing(key) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.last = now;
+                }
+                self.heard.push(key);
+            }
+        }
+    }
+
+    /// Closes who is silent. A client that waits for our answer is not; one that does not read it is.
+    fn handle_timeout(&mut self, _: &mut W, now: u64) {
+        let silent = |client: &Client| {
+            let waits_for_us = client.busy && client.stream.pending() == 0;
+            !waits_for_us && now.saturating_sub(client.last) >= IDLE_NS
+        };
+        for key in self.clients.keys_where(silent) {
+            self.close(key);
         }
     }
 
@@ -211,7 +233,7 @@ impl Drop for AdminServer {
 mod tests {
     use super::*;
     use crate::admin::protocol::Topic;
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
 
     fn server(name: &str) -> (AdminServer, PathBuf, mio::Poll) {
         let path = std::env::temp_dir().join(format!("ces-admin-{name}-{}", std::process::id()));
@@ -235,7 +257,7 @@ mod tests {
         let (mut server, path, _poll) = server("order");
         let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
         socket.write_all(b"{\"do\":\"show\",\"topic\":\"ports\"}\n{\"do\":\"reload\"}\nnonsense\n").unwrap();
-        server.accept();
+        server.accept(0);
         let key = only_client(&server);
         assert_eq!(server.request(key), Some(Request::Show { topic: Topic::Ports }));
         assert_eq!(server.request(key), None, "one at a time");
@@ -255,7 +277,7 @@ mod tests {
         let (mut server, path, _poll) = server("endless");
         let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
         socket.write_all(&[b'x'; REQUEST_BYTES + 1]).unwrap();
-        server.accept();
+        server.accept(0);
         let key = only_client(&server);
         assert_eq!(server.request(key), None);
         assert!(line(&socket).contains("at most"));
@@ -267,9 +289,29 @@ mod tests {
         let (mut server, path, _poll) = server("many");
         let sockets: Vec<_> =
             (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
-        server.accept();
+        server.accept(0);
         assert!(line(&sockets[2]).contains("too many"));
         assert_eq!(server.clients.len(), 2);
+    }
+
+    #[test]
+    fn r3_who_is_silent_makes_room_and_who_waits_does_not() {
+        let (mut server, path, _poll) = server("idle");
+        let silent = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let mut waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        waiting.write_all(b"{\"do\":\"trace\",\"count\":1}\n").unwrap();
+        server.accept(0);
+        let keys: Vec<_> = server.clients.iter().map(|(key, _)| key).collect();
+        assert_eq!(server.request(keys[0]), None);
+        assert!(server.request(keys[1]).is_some());
+        server.handle_timeout(&mut (), IDLE_NS - 1);
+        assert_eq!(server.clients.len(), 2);
+        server.handle_timeout(&mut (), IDLE_NS);
+        assert_eq!(server.clients.len(), 1);
+        assert_eq!((&silent).read(&mut [0; 1]).unwrap(), 0, "it is told by the end");
+        assert!(server.respond(keys[1], &Response::Ok(serde_json::Value::Null)));
+        server.handle_timeout(&mut (), IDLE_NS);
+        assert!(server.clients.is_empty());
     }
 
     #[test]

@@ -19,14 +19,14 @@
 //! inbound.request = ["control.ack", { code = "control.caep", value = "195.148.124.145" }]
 //! ```
 
+use super::complaints::Complaints;
 use super::value::{BitsPerSecond, Pattern, Protocol, Seconds, Several};
 use crate::names::Name;
-use ces_settings::{FileError, SourceFile, line_at};
+use ces_settings::{FileError, SourceFile};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::net::Ipv4Addr;
-use std::ops::Range;
 use toml::Spanned;
 
 /// A whole file.
@@ -177,23 +177,19 @@ pub(super) fn read(source: &SourceFile) -> Result<File, FileError> {
     ces_settings::parse(&source.path, &source.text)
 }
 
-/// An error at that place of the file.
-pub(super) fn error(source: &SourceFile, span: Range<usize>, message: String) -> FileError {
-    FileError { path: source.path.clone(), line: Some(line_at(&source.text, span.start)), message }
-}
-
 /// Finds what the form alone does not show.
-pub(super) fn check_policy(source: &SourceFile, policy: &Policy, errors: &mut Vec<FileError>) {
+pub(super) fn check_policy<'a>(source: &'a SourceFile, policy: &Policy, complaints: &mut Complaints<'a>) {
     let name = policy.name.get_ref();
     if policy.outbound().is_empty() && policy.inbound().is_empty() {
         let message = format!("policy {name:?} has no rule; `outbound` or `inbound` was expected");
-        errors.push(error(source, policy.name.span(), message));
+        complaints.add(source, policy.name.span(), message);
     }
     for (rules, direction) in [(&policy.outbound, "outbound"), (&policy.inbound, "inbound")] {
         let Some(rules) = rules else { continue };
         for rule in &rules.get_ref().0 {
             if let Err(message) = check_rule(rule, direction == "outbound") {
-                errors.push(error(source, rules.span(), format!("policy {name:?}: {direction}: {message}")));
+                let message = format!("policy {name:?}: {direction}: {message}");
+                complaints.add(source, rules.span(), message);
             }
         }
     }

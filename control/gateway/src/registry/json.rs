@@ -4,12 +4,13 @@
 //! policy may also name `remote` (a name or `*.` and a name) and `remote_cesid`, which is this project's addition: without
 //! them it holds for every remote name, as in the reference. The first policy of a file that fits decides.
 
+use super::complaints::Complaints;
 use super::policy::{PolicySet, Rule};
 use super::value::Pattern;
 use crate::names::Name;
 use crate::settings::Settings;
 use ces_cetp::policy::Entry;
-use ces_settings::{FileError, SourceFile};
+use ces_settings::{FileError, Lines, SourceFile};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -18,9 +19,10 @@ pub(super) fn read(
     source: &SourceFile,
     settings: &Settings,
     policies: &mut PolicySet,
-    errors: &mut Vec<FileError>,
+    complaints: &mut Complaints<'_>,
 ) {
-    let mut add = |line, message| errors.push(FileError { path: source.path.clone(), line, message });
+    let lines = Lines::new(&source.text);
+    let mut add = |line, message| complaints.push(FileError { path: source.path.clone(), line, message });
     // Some files of the reference hold several arrays one after the other.
     for array in serde_json::Deserializer::from_str(&source.text).into_iter::<Vec<&RawValue>>() {
         let array = match array {
@@ -30,7 +32,7 @@ pub(super) fn read(
         for raw in array {
             let text = raw.get();
             let offset = text.as_ptr() as usize - source.text.as_ptr() as usize;
-            let line = ces_settings::line_at(&source.text, offset);
+            let line = lines.at(offset);
             match serde_json::from_str(text) {
                 Ok(entry) => {
                     if let Err(message) = take(source, line, entry, settings, policies) {

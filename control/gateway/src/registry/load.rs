@@ -1,5 +1,6 @@
 //! From all files together to the registry and its policies.
 
+use super::complaints::Complaints;
 use super::hosts::{HostEntry, Registry};
 use super::policy::PolicySet;
 use super::{compile, file, json};
@@ -7,6 +8,7 @@ use crate::names::{Name, is_within};
 use crate::settings::Settings;
 use ces_cetp::engine::Direction;
 use ces_settings::{FileError, SourceFile};
+use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,7 +16,17 @@ use std::sync::Arc;
 /// Reads hosts and policies out of all files together: a host may name a policy of another file. All errors of all
 /// files are found before any is reported.
 pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<FileError>> {
-    let mut errors = Vec::new();
+    load_behind(files, settings, &[])
+}
+
+/// As [`load`], behind a gateway that has these addresses, each with its link: no host may have one of them, or an address
+/// of a link that is no host's.
+pub fn load_behind(
+    files: &[SourceFile],
+    settings: &Settings,
+    own: &[Ipv4Net],
+) -> Result<(Registry, PolicySet), Vec<FileError>> {
+    let mut complaints = Complaints::default();
     let mut hosts = Vec::new();
     let mut named = Vec::new();
     let mut policies = PolicySet::default();
@@ -22,14 +34,14 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         let is_json =
             std::path::Path::new(&source.path).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
         if is_json {
-            json::read(source, settings, &mut policies, &mut errors);
+            json::read(source, settings, &mut policies, &mut complaints);
         } else {
             match file::read(source) {
                 Ok(file) => {
                     hosts.extend(file.host.into_iter().map(|host| (source, host)));
                     named.extend(file.policy.into_iter().map(|policy| (source, policy)));
                 }
-                Err(error) => errors.push(error),
+                Err(error) => complaints.push(error),
             }
         }
     }
@@ -42,24 +54,17 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         if let Some((other, _)) = by_policy_name.get(&name) {
             let place =
                 if other.path == source.path { String::new() } else { format!(" (also in {})", other.path) };
-            errors.push(file::error(
-                source,
-                policy.name.span(),
-                format!("policy {name:?} is defined twice{place}"),
-            ));
+            let message = format!("policy {name:?} is defined twice{place}");
+            complaints.add(source, policy.name.span(), message);
             continue;
         }
-        let before = errors.len();
-        file::check_policy(source, &policy, &mut errors);
+        let before = complaints.len();
+        file::check_policy(source, &policy, &mut complaints);
         let body = match compile::compile(&policy) {
             Ok(body) => Some(body),
             Err(message) => {
-                if errors.len() == before {
-                    errors.push(file::error(
-                        source,
-                        policy.name.span(),
-                        format!("policy {name:?}: {message}"),
-                    ));
+                if complaints.len() == before {
+                    complaints.add(source, policy.name.span(), format!("policy {name:?}: {message}"));
                 }
                 None
             }
@@ -69,6 +74,7 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         bodies.push(body);
     }
 
+    let known = known_names(by_policy_name.keys());
     let mut used = vec![false; bodies.len()];
     let mut seen_names: FxHashMap<Name, Name> = FxHashMap::default();
     let mut seen_addresses: FxHashMap<Ipv4Addr, Name> = FxHashMap::default();
@@ -76,7 +82,7 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
     for (source, host) in hosts {
         let name = host.name.get_ref().clone();
         let address = *host.address.get_ref();
-        let mut add = |span, message: String| errors.push(file::error(source, span, message));
+        let mut add = |span, message: String| complaints.add(source, span, message);
         check_name(&name, &name, settings, &mut seen_names, |m| add(host.name.span(), m));
         if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
             let networks: Vec<_> = settings.realm.networks.iter().map(ToString::to_string).collect();
@@ -85,6 +91,9 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
                 host.address.span(),
                 format!("{name}: {address} lies in no network of the realm ({networks})"),
             );
+        }
+        if let Some(wrong) = no_hosts_address(address, settings, own) {
+            add(host.address.span(), format!("{name}: {wrong}"));
         }
         if let Some(other) = seen_addresses.insert(address, name.clone()) {
             add(host.address.span(), format!("{name}: {address} is the address of {other} already"));
@@ -103,10 +112,6 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         for (local, list, is_host) in attach {
             for wanted in &list.get_ref().0 {
                 let Some((_, index)) = by_policy_name.get(wanted) else {
-                    let mut known: Vec<_> = by_policy_name.keys().map(String::as_str).collect();
-                    known.sort_unstable();
-                    let known =
-                        if known.is_empty() { "none is defined".to_owned() } else { known.join(", ") };
                     add(list.span(), format!("{local}: there is no policy {wanted:?} ({known})"));
                     continue;
                 };
@@ -123,20 +128,42 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
         }
         entries.push(HostEntry { name, address, services });
     }
-    if errors.is_empty() {
+    if complaints.len() == 0 {
         for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
-            policies.warn(file::error(
-                source,
-                spans[*index].clone(),
-                format!("no host uses policy {name:?}"),
-            ));
+            let message = format!("no host uses policy {name:?}");
+            policies.warn(complaints.at(source, spans[*index].clone(), message));
         }
         let registry = Registry::new(entries);
         policies.warn_about_strangers(&registry);
         Ok((registry, policies))
     } else {
-        Err(errors)
+        Err(complaints.into_vec())
     }
+}
+
+/// Policies that are named to who asked for another one, at most.
+const KNOWN: usize = 10;
+
+fn known_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let mut known: Vec<_> = names.map(String::as_str).collect();
+    known.sort_unstable();
+    match known.len() {
+        0 => "none is defined".to_owned(),
+        1..=KNOWN => known.join(", "),
+        more => format!("{} and {} more", known[..KNOWN].join(", "), more - KNOWN),
+    }
+}
+
+/// Why no host can have this address.
+fn no_hosts_address(address: Ipv4Addr, settings: &Settings, own: &[Ipv4Net]) -> Option<String> {
+    if own.iter().any(|net| net.addr() == address) {
+        return Some(format!("{address} is the gateway's own"));
+    }
+    // On a link of two, and for a single address, every address is a host's (RFC 3021 §2.1).
+    let mut links = own.iter().chain(&settings.realm.networks).filter(|net| net.prefix_len() < 31);
+    let link = links.find(|net| address == net.network() || address == net.broadcast())?;
+    let what = if address == link.network() { "the network itself" } else { "its broadcast address" };
+    Some(format!("{address} is no host's: in {} it is {what}", link.trunc()))
 }
 
 fn check_name(

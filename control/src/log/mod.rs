@@ -1,17 +1,26 @@
 //! Log lines: for a person, or JSON, never more of one kind than a person can read.
 //!
 //! What a stranger can cause, a stranger can cause a million times. So each kind of message has a bucket; what does not
-//! fit is counted, and the count is said with the same name every [`REPORT_EVERY`].
+//! fit is counted, and the count is said with the same name every [`REPORT_EVERY`]. Nobody waits for a line to be read:
+//! `queue` does.
 
+mod queue;
+
+use queue::Queue;
 use std::collections::HashMap;
-use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Lines of one kind that may come at once.
 const BURST: f64 = 20.0;
@@ -51,7 +60,7 @@ pub enum Level {
     Trace,
 }
 
-impl From<Level> for tracing::level_filters::LevelFilter {
+impl From<Level> for LevelFilter {
     fn from(level: Level) -> Self {
         match level {
             Level::Error => Self::ERROR,
@@ -126,7 +135,7 @@ impl Visit for KindOf {
         }
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
 /// The target of the limiter's own lines, which are not limited.
@@ -152,7 +161,7 @@ impl<S: Subscriber> Filter<S> for Limiter {
 
 /// A field as a person reads it: the message bare, the others as `name=value`, quoted only where there is a space. The kind
 /// is the limiter's affair.
-fn words(to: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+fn words(to: &mut Writer<'_>, name: &str, value: &dyn std::fmt::Debug) -> std::fmt::Result {
     let text = format!("{value:?}");
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match (name, bare) {
@@ -163,40 +172,87 @@ fn words(to: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result
     }
 }
 
-/// Starts logging to standard error; the limiter reports what it left out. Only the first call of a process counts.
-pub fn start(level: Level, format: Format) -> Limiter {
-    let limiter = Limiter::default();
-    let threshold = tracing::level_filters::LevelFilter::from(level);
-    let registry = tracing_subscriber::registry();
-    let writer = std::io::stderr;
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let result = match format {
-        Format::Text => registry
-            .with(threshold)
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .fmt_fields(debug_fn(|to, field, value| words(to, field.name(), value)))
-                    .with_target(false)
-                    .with_writer(writer)
-                    .with_ansi(ansi)
-                    .with_filter(limiter.clone()),
-            )
-            .try_init(),
-        Format::Json => registry
-            .with(threshold)
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_writer(writer)
-                    .with_filter(limiter.clone()),
-            )
-            .try_init(),
-    };
-    if result.is_err() {
-        tracing::debug!("logging was already started");
+/// Both forms of a line; which one is written may change while the process runs.
+struct Form {
+    text: fmt::format::Format<fmt::format::Full>,
+    json: fmt::format::Format<fmt::format::Json>,
+    is_json: Arc<AtomicBool>,
+}
+
+impl<S, N> FormatEvent<S, N> for Form
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        if self.is_json.load(Ordering::Relaxed) {
+            self.json.format_event(context, to, event)
+        } else {
+            self.text.format_event(context, to, event)
+        }
     }
-    limiter
+}
+
+/// The log of the process, for whoever changes or ends it. Its copies are the same log.
+#[derive(Clone)]
+pub struct Log {
+    limiter: Limiter,
+    queue: Queue,
+    is_json: Arc<AtomicBool>,
+    threshold: reload::Handle<LevelFilter, Registry>,
+}
+
+impl Log {
+    /// Starts logging to standard error. Only the first call of a process counts.
+    pub fn start(level: Level, format: Format) -> io::Result<Self> {
+        let (limiter, queue) = (Limiter::default(), Queue::to(io::stderr())?);
+        let is_json = Arc::new(AtomicBool::new(format == Format::Json));
+        let (threshold, handle) = reload::Layer::new(LevelFilter::from(level));
+        let ansi = io::IsTerminal::is_terminal(&io::stderr());
+        let form = Form {
+            text: fmt::format().with_target(false).with_ansi(ansi),
+            json: fmt::format().json().flatten_event(true),
+            is_json: Arc::clone(&is_json),
+        };
+        let entrance = queue.clone();
+        let layer = fmt::layer()
+            .event_format(form)
+            .fmt_fields(debug_fn(|to, field, value| words(to, field.name(), value)))
+            .with_ansi(ansi)
+            .with_writer(move || entrance.clone())
+            .with_filter(limiter.clone());
+        if tracing_subscriber::registry().with(threshold).with(layer).try_init().is_err() {
+            tracing::debug!("logging was already started");
+        }
+        Ok(Self { limiter, queue, is_json, threshold: handle })
+    }
+
+    /// Writes from now on what is as important as this, in this form.
+    pub fn set(&self, level: Level, format: Format) {
+        self.is_json.store(format == Format::Json, Ordering::Relaxed);
+        // It fails only where there is no subscriber any more.
+        let _ = self.threshold.reload(LevelFilter::from(level));
+    }
+
+    /// Says what was left out. Call it every [`REPORT_EVERY`] and at the end.
+    pub fn report(&self) {
+        self.limiter.report();
+    }
+
+    /// Lines that nobody read in time.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
+    /// Waits a moment for what was said last to be read.
+    pub fn finish(&self) {
+        self.queue.finish();
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +272,7 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_only_where_it_helps() {
-        let written = |name: &str, value: &dyn fmt::Debug| {
+        let written = |name: &str, value: &dyn std::fmt::Debug| {
             let mut text = String::new();
             words(&mut Writer::new(&mut text), name, value).unwrap();
             text
