@@ -235,8 +235,6 @@ const CIRCLES: &[&str] = &[
      engine::revival, engine::sessions, h2h",
     "ces_control: config, config::check",
     "ces_control: daemon, daemon::operator",
-    "ces_dns: answer, message",
-    "ces_dns: flight, resolver",
     "ces_gateway: core, gateway",
     "ces_load: frame, profile, profile::capture, profile::check, profile::session, profile::traffic",
     "ces_load: mode, mode::ladder, mode::rate, mode::reconfig, mode::soak, mode::throughput",

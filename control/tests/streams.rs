@@ -181,7 +181,7 @@ struct Asking {
 impl Asking {
     fn new() -> Self {
         let poll = mio::Poll::new().unwrap();
-        let upstream = Upstream::open(Sockets::new(&poll, 1).unwrap()).unwrap();
+        let upstream = Upstream::new(Sockets::new(&poll, 1).unwrap());
         Self { upstream, poll, heard: Heard::default() }
     }
 
@@ -227,6 +227,26 @@ fn each_udp_socket_has_a_port_of_its_own_and_hears_its_own_answers() {
     ports.dedup();
     assert_eq!(ports.len(), usize::from(SOCKETS));
     assert!(ports.iter().all(|port| *port >= 1024));
+}
+
+/// RFC 5452 §9.2: a port is used as long as its question is open, then never again but by chance.
+#[test]
+fn n7_a_socket_that_was_closed_comes_back_at_another_port() {
+    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = resolver.local_addr().unwrap();
+    let mut asking = Asking::new();
+    let mut ports = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..2 {
+            asking.send(server, SocketKey::Udp(7));
+            ports.push(resolver.recv_from(&mut [0; 64]).unwrap().1.port());
+        }
+        asking.upstream.close_socket(SocketKey::Udp(7));
+    }
+    assert!(ports.chunks(2).all(|pair| pair[0] == pair[1]), "open, it stays where it is: {ports:?}");
+    ports.sort_unstable();
+    ports.dedup();
+    assert!(ports.len() >= 18, "{ports:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
-use crate::message::{Query, UDP_MAX};
+use crate::query::{Edns, Query, UDP_MAX};
 use crate::wire::{self, Header};
 
 /// Who speaks: decides AA and RA.
@@ -142,12 +142,14 @@ pub fn refused(query: &Query) -> Vec<u8> {
     without_records(query, wire::RA, ResponseCode::Refused)
 }
 
-/// An error to something whose question could not be read: the header alone.
-pub(crate) fn bare_error(header: &Header, code: ResponseCode) -> Vec<u8> {
+/// An error to something whose question could not be read: the header, and EDNS where the asker speaks it.
+pub(crate) fn bare_error(header: &Header, edns: Option<Edns>, code: ResponseCode) -> Vec<u8> {
     let kept = header.flags & (wire::RD | wire::CD | 0x7800); // RFC 1035 §4.1.1: opcode and RD are copied
     let flags = wire::QR | kept | u16::from(code.low());
-    let mut out = Vec::with_capacity(wire::HEADER);
-    Header { id: header.id, flags, questions: 0, answers: 0, authorities: 0, additionals: 0 }.emit(&mut out);
+    let mut out = Vec::with_capacity(wire::HEADER + OPT);
+    let additionals = u16::from(edns.is_some());
+    Header { id: header.id, flags, questions: 0, answers: 0, authorities: 0, additionals }.emit(&mut out);
+    opt(edns, code, &mut out);
     out
 }
 
@@ -181,7 +183,12 @@ fn header(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3]) -> He
 
 /// The OPT record, if the asker sent one.
 pub(crate) fn finish(query: &Query, code: ResponseCode, out: &mut Vec<u8>) {
-    if let Some(edns) = query.edns {
+    opt(query.edns, code, out);
+}
+
+/// RFC 6891 §6.1.1: an OPT is answered by an OPT.
+fn opt(edns: Option<Edns>, code: ResponseCode, out: &mut Vec<u8>) {
+    if let Some(edns) = edns {
         out.push(0);
         out.extend_from_slice(&u16::from(RecordType::OPT).to_be_bytes());
         out.extend_from_slice(&UDP_MAX.to_be_bytes());

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::packet::{Packet, TtlBounds};
 use crate::question::{Key, Seeded};
-use crate::resolver::{Failure, Received};
+use crate::resolution::{Failure, Received};
 use crate::{Nanos, SECOND};
 
 /// What the cache may hold.

@@ -1,15 +1,45 @@
-//! One question on its way upstream, and what is known of the servers.
+//! One question on its way upstream: who waits, and the messages that may still be answered.
 
 use std::net::SocketAddr;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
-
 use crate::Nanos;
-use crate::message::UDP_MAX;
 use crate::question::{Key, Question};
-use crate::resolver::{Failure, MAX_SERVERS, ServerState, SocketKey, Token};
-use crate::wire::{self, HEADER, Header};
+use crate::resolution::Failure;
+use crate::servers::MAX_SERVERS;
+
+/// What the asker wants back with the resolution.
+pub type Token = u64;
+
+/// The socket that a query leaves by, and that its answer must come back on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketKey {
+    /// One of the UDP sockets: 0 to `Settings::sockets` − 1. The driver binds it to a port that nobody can guess when
+    /// something is sent by it, and closes it when [`crate::resolver::Resolver::poll_closed`] says so.
+    Udp(u16),
+    /// A TCP connection of its own: one query, one answer, then closed by the driver, which also closes it after
+    /// `Settings::deadline_ms` without answer.
+    Tcp(u64),
+}
+
+/// One message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// To where.
+    pub server: SocketAddr,
+    /// By which socket.
+    pub socket: SocketKey,
+    /// The message, without the length that TCP puts in front.
+    pub bytes: Vec<u8>,
+}
+
+/// How a message is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) tcp: bool,
+    pub(crate) edns: bool,
+    /// In lower case, whatever is known of the server.
+    pub(crate) plain: bool,
+}
 
 /// One message that may still be answered.
 #[derive(Debug)]
@@ -20,9 +50,11 @@ pub(crate) struct Attempt {
     pub(crate) id: u16,
     /// The question section as sent, in its random case.
     pub(crate) question: Box<[u8]>,
-    pub(crate) edns: bool,
+    pub(crate) manner: Manner,
     /// Its silence has been held against the server.
     pub(crate) blamed: bool,
+    /// It was answered by what cannot be used: the true answer may yet come, if that was none.
+    pub(crate) doubted: bool,
 }
 
 /// A question in flight.
@@ -35,16 +67,17 @@ pub(crate) struct Flight {
     pub(crate) sent: Vec<Attempt>,
     /// Messages to each server.
     pub(crate) asked: [u8; MAX_SERVERS],
+    /// Servers that were asked over TCP, and in lower case, because of what came from them: a bit for each.
+    pub(crate) over_tcp: u8,
+    pub(crate) in_plain: u8,
     pub(crate) attempts: u8,
     pub(crate) step_ms: u32,
     pub(crate) next_attempt: Nanos,
     pub(crate) deadline: Nanos,
     pub(crate) worst: Option<Failure>,
-    /// A server in whose name a wrong question was answered: asked over TCP next.
-    pub(crate) distrusted: Option<usize>,
-    /// The timer that is set.
-    pub(crate) timer: Option<Nanos>,
 }
+
+const _: () = assert!(MAX_SERVERS <= 8);
 
 impl Flight {
     pub(crate) fn new(
@@ -60,13 +93,13 @@ impl Flight {
             waiting: vec![first],
             sent: Vec::with_capacity(1),
             asked: [0; MAX_SERVERS],
+            over_tcp: 0,
+            in_plain: 0,
             attempts: 0,
             step_ms,
             next_attempt: Nanos::MAX,
             deadline,
             worst: None,
-            distrusted: None,
-            timer: None,
         }
     }
 
@@ -75,83 +108,4 @@ impl Flight {
         let asker = self.waiting.iter().map(|&(_, until)| until).min();
         self.deadline.min(self.next_attempt).min(asker.unwrap_or(Nanos::MAX))
     }
-}
-
-/// What is known of a server.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) down_until: Nanos,
-    pub(crate) sent: u64,
-    answered: u64,
-    /// Silent attempts in a row.
-    silent: u8,
-}
-
-impl Server {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, down_until: 0, sent: 0, answered: 0, silent: 0 }
-    }
-
-    pub(crate) fn is_down(&self, now: Nanos) -> bool {
-        self.down_until > now
-    }
-
-    /// It answered: whatever was held against it is over.
-    pub(crate) fn answered(&mut self) {
-        self.answered += 1;
-        (self.silent, self.down_until) = (0, 0);
-    }
-
-    /// It kept silent; how often in a row.
-    pub(crate) fn silent(&mut self) -> u8 {
-        self.silent = self.silent.saturating_add(1);
-        self.silent
-    }
-
-    pub(crate) fn state(&self, now: Nanos) -> ServerState {
-        ServerState {
-            address: self.address,
-            is_down: self.is_down(now),
-            sent: self.sent,
-            answered: self.answered,
-        }
-    }
-}
-
-/// A query for upstream, and its question section apart. RD is set: upstream is a recursive server. Without EDNS there
-/// is no DO either (RFC 3225 §3).
-pub(crate) fn encode(
-    question: &Question,
-    id: u16,
-    edns: bool,
-    case: Option<&mut StdRng>,
-) -> (Vec<u8>, Box<[u8]>) {
-    let flags = wire::RD | if question.checking_disabled { wire::CD } else { 0 };
-    let mut out = Vec::with_capacity(HEADER + wire::wire_len(&question.name) + 4 + crate::answer::OPT);
-    Header { id, flags, questions: 1, answers: 0, authorities: 0, additionals: u16::from(edns) }
-        .emit(&mut out);
-    wire::emit_name(&question.name, &mut out);
-    if let Some(rng) = case {
-        // Length octets are below 64 and no letters.
-        let mut bits = 0u64;
-        for (n, octet) in out[HEADER..].iter_mut().enumerate() {
-            if n % 64 == 0 {
-                bits = rng.random();
-            }
-            if octet.is_ascii_alphabetic() {
-                *octet ^= ((bits & 1) as u8) << 5;
-            }
-            bits >>= 1;
-        }
-    }
-    out.extend_from_slice(&u16::from(question.qtype).to_be_bytes());
-    out.extend_from_slice(&wire::CLASS_IN.to_be_bytes());
-    let section = out[HEADER..].into();
-    if edns {
-        out.extend_from_slice(&[0, 0, 41]);
-        out.extend_from_slice(&UDP_MAX.to_be_bytes());
-        out.extend_from_slice(&[0, 0, u8::from(question.dnssec_ok) << 7, 0, 0, 0]);
-    }
-    (out, section)
 }

@@ -15,10 +15,14 @@
 mod label;
 
 mod flight;
+mod flights;
+mod query;
+mod servers;
 mod wire;
 
 pub mod answer;
 pub mod cache;
+pub mod guard;
 pub mod limit;
 pub mod message;
 pub mod naptr;

@@ -4,66 +4,12 @@
 //! follow it, EDNS) is read here, because a gateway must know *why* a query is bad and answer accordingly.
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::RecordType;
 
 use crate::answer;
 use crate::outcome::QueryOutcome;
-use crate::wire::{self, HEADER, Walker};
-
-/// How a query came and how its answer will go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// A datagram: the answer is limited by what the requester takes.
-    Udp,
-    /// A stream: the answer may have 65,535 octets.
-    Tcp,
-}
-
-/// What the requester says by EDNS (RFC 6891).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edns {
-    /// The largest datagram that it takes, octets.
-    pub payload: u16,
-    /// It wants DNSSEC records (RFC 3225).
-    pub dnssec_ok: bool,
-}
-
-/// A query of opcode QUERY with exactly one question of class IN.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    /// The requester's id.
-    pub id: u16,
-    /// The name in the requester's own case, which the answer echoes.
-    pub name: Name,
-    /// The type asked for; [`RecordType::ANY`] included.
-    pub qtype: RecordType,
-    /// RD.
-    pub recursion_desired: bool,
-    /// CD (RFC 4035 §3.2.2).
-    pub checking_disabled: bool,
-    /// EDNS, if the requester speaks it.
-    pub edns: Option<Edns>,
-    /// How it came.
-    pub transport: Transport,
-}
-
-/// Largest datagram without EDNS (RFC 1035 §4.2.1), octets.
-pub const UDP_MIN: u16 = 512;
-/// Largest datagram that the gateway sends and says it takes: what crosses an IPv6 link of 1,280 octets unfragmented
-/// (1,280 − 40 − 8 = 1,232; DNS Flag Day 2020).
-pub const UDP_MAX: u16 = 1232;
-
-impl Query {
-    /// The largest answer, octets.
-    pub fn limit(&self) -> usize {
-        match (self.transport, self.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, None) => usize::from(UDP_MIN),
-            // RFC 6891 §6.2.3: values below 512 mean 512.
-            (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(UDP_MIN, UDP_MAX)),
-        }
-    }
-}
+pub use crate::query::{Edns, Query, Transport, UDP_MAX, UDP_MIN};
+use crate::wire::{self, Frame, HEADER, Walker};
 
 /// Why a query is not taken, and what the asker is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +29,12 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         return drop(QueryOutcome::NotAQuery);
     }
     let refuse = |outcome, code, query: Option<&Query>| {
+        // RFC 6891 §6.1.1: whoever sends an OPT gets one back, whatever else is wrong with the query.
+        let said = || said_edns(bytes, &header);
         let reply = match query {
-            Some(query) => answer::error(query, code),
-            None => answer::bare_error(&header, code),
+            Some(query) if query.edns.is_some() => answer::error(query, code),
+            Some(query) => answer::error(&Query { edns: said(), ..query.clone() }, code),
+            None => answer::bare_error(&header, said(), code),
         };
         Err(Rejection { outcome, reply: Some(reply) })
     };
@@ -132,7 +81,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         if query.edns.is_some() || !record.owner_is_root || !wire::options_are_whole(record.data) {
             return refuse(QueryOutcome::EdnsMalformed, ResponseCode::FormErr, Some(&query));
         }
-        query.edns = Some(Edns { payload: record.class, dnssec_ok: record.ttl & 0x8000 != 0 });
+        query.edns = Some(edns(&record));
         // RFC 6891 §6.1.3: the version is the second octet of the TTL.
         if record.ttl >> 16 & 0xff != 0 {
             return refuse(QueryOutcome::EdnsVersion, ResponseCode::BADVERS, Some(&query));
@@ -150,4 +99,26 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         return refuse(QueryOutcome::MetaType, ResponseCode::FormErr, Some(&query));
     }
     Ok(query)
+}
+
+fn edns(opt: &Frame<'_>) -> Edns {
+    Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0 }
+}
+
+/// Records that are looked at for an OPT in what is refused anyway.
+const EXAMINED: usize = 64;
+
+/// What a message that is refused says by EDNS, if its records can be read that far.
+fn said_edns(bytes: &[u8], header: &wire::Header) -> Option<Edns> {
+    let mut at = HEADER;
+    for _ in 0..header.questions {
+        at = wire::skip_name(bytes, at)? + 4;
+    }
+    let ahead = usize::from(header.answers) + usize::from(header.authorities);
+    let records = ahead + usize::from(header.additionals);
+    let additional = Walker::new(bytes, at).take(records.min(EXAMINED)).skip(ahead);
+    additional
+        .filter(|record| record.kind == RecordType::OPT && record.owner_is_root)
+        .map(|opt| edns(&opt))
+        .next()
 }

@@ -5,15 +5,18 @@
 //! | tutorial | `CETP+cesid` | `!^(.*)$!cesid:1=cesb.ces.?ip=192.0.2.10?alias=IXP!` |
 //! | reference implementation | `CES+cesid` | `!^.*$!cesid=1:cesb.ces.?cetp_ipv4=192.0.2.10?proto=tls?port=48001!` |
 //!
-//! The gateway publishes both for its own names and accepts both. The tutorial's form says neither port nor protocol:
-//! those come from configuration, unless a record of the other form names the same gateway at the same address.
+//! The gateway accepts both, and publishes the reference's ahead of the tutorial's. The tutorial's form says neither port
+//! nor protocol: those come from configuration, unless a record of the other form names the same gateway at the same
+//! address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::NAPTR;
 use hickory_proto::rr::{Name, RData, Record};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::wire;
 
 /// How the connection to a far gateway is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -81,6 +84,8 @@ labelled! {
         Delimiters = "delimiters",
         /// A field without `key=value`, or with more than one `=`.
         Field = "field",
+        /// A field with nothing in it, as of one `?` too many: the record is taken all the same.
+        EmptyField = "empty_field",
         /// The same key twice.
         RepeatedField = "repeated_field",
         /// No CES identity.
@@ -122,6 +127,13 @@ pub struct Discovery {
     pub faults: Vec<NaptrFault>,
 }
 
+impl Discovery {
+    /// What somebody who announces CES did wrong: the first such fault.
+    pub fn mistake(&self) -> Option<NaptrFault> {
+        self.faults.iter().copied().find(|fault| *fault != NaptrFault::OtherService)
+    }
+}
+
 /// Records that were not taken, by reason.
 #[derive(Clone, Debug, Default)]
 pub struct NaptrCounters([u64; NaptrFault::COUNT]);
@@ -149,6 +161,8 @@ pub struct CesRecord {
     pub endpoint: Endpoint,
     /// The record itself names port or protocol.
     pub is_explicit: bool,
+    /// What is wrong with it all the same.
+    pub flaw: Option<NaptrFault>,
 }
 
 /// The CES gateways among the records of an answer: order first, then preference (RFC 3403 §4.1).
@@ -162,7 +176,10 @@ pub fn discover(records: &[Record], defaults: Defaults) -> Discovery {
             break;
         }
         match parse(naptr, defaults) {
-            Ok(record) => merge(&mut found, record),
+            Ok(record) => {
+                discovery.faults.extend(record.flaw);
+                merge(&mut found, record);
+            }
             Err(fault) => discovery.faults.push(fault),
         }
     }
@@ -230,15 +247,21 @@ pub fn parse(naptr: &NAPTR, defaults: Defaults) -> Result<CesRecord, NaptrFault>
         return Err(NaptrFault::TooLong);
     }
     let text = std::str::from_utf8(&naptr.regexp).map_err(|_| NaptrFault::Delimiters)?;
+    let replacement = replacement(text)?;
     let mut fields = Fields::default();
-    for field in replacement(text)?.split('?') {
+    for field in replacement.split('?').filter(|field| !field.is_empty()) {
         fields.take(form, field)?;
+    }
+    let has_empty = !replacement.is_empty() && replacement.split('?').any(str::is_empty);
+    if replacement.is_empty() {
+        return Err(NaptrFault::Field);
     }
     let ces_id = fields.ces_id.ok_or(NaptrFault::NoIdentity)?;
     let is_explicit = fields.port.is_some() || fields.proto.is_some();
     Ok(CesRecord {
         ces_id: ces_id.into(),
         is_explicit,
+        flaw: has_empty.then_some(NaptrFault::EmptyField),
         endpoint: Endpoint {
             addr: fields.addr.ok_or(NaptrFault::NoAddress)?,
             port: fields.port.unwrap_or(defaults.port),
@@ -252,15 +275,30 @@ pub fn parse(naptr: &NAPTR, defaults: Defaults) -> Result<CesRecord, NaptrFault>
 
 /// What stands between the second and the third delimiter. The delimiter is the first character; the pattern is taken
 /// for "everything", whatever it says, as both forms mean it.
-fn replacement(text: &str) -> Result<&str, NaptrFault> {
+fn replacement(text: &str) -> Result<String, NaptrFault> {
     let delimiter = text.chars().next().ok_or(NaptrFault::Delimiters)?;
-    // RFC 3402 §3.2: any octet but a digit and the flag "i".
-    if !delimiter.is_ascii_punctuation() || matches!(delimiter, '\\' | '?' | '=' | ':' | '.') {
+    // RFC 3402 §3.2: any octet but a digit, the flag "i", and the backslash, which makes it an ordinary one.
+    if delimiter.is_ascii_digit() || matches!(delimiter, '\\' | 'i') {
         return Err(NaptrFault::Delimiters);
     }
-    let mut parts = text[1..].split(delimiter);
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(pattern), Some(replacement), Some("" | "i"), None) if !pattern.is_empty() => Ok(replacement),
+    let mut parts = vec![String::new()];
+    let mut rest = text[delimiter.len_utf8()..].chars();
+    while let Some(c) = rest.next() {
+        match (c, parts.last_mut()) {
+            ('\\', Some(part)) => match rest.next() {
+                // RFC 3402 §3.2: "\1" stands for what the pattern has found: the name asked for, which is no part of us.
+                None | Some('0'..='9') => return Err(NaptrFault::Delimiters),
+                Some(escaped) => part.push(escaped),
+            },
+            (c, _) if c == delimiter => parts.push(String::new()),
+            (c, Some(part)) => part.push(c),
+            (_, None) => {}
+        }
+    }
+    match <[String; 3]>::try_from(parts) {
+        Ok([pattern, replacement, flags]) if !pattern.is_empty() && matches!(&*flags, "" | "i") => {
+            Ok(replacement)
+        }
         _ => Err(NaptrFault::Delimiters),
     }
 }
@@ -336,26 +374,58 @@ fn address(text: &str, family: impl Fn(&IpAddr) -> bool) -> Result<IpAddr, Naptr
         .ok_or(NaptrFault::Address)
 }
 
-/// What the gateway says of itself, in both forms.
+/// Which forms are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forms {
+    /// The reference's, and the tutorial's behind it where both fit.
+    #[default]
+    Both,
+    /// The reference's alone.
+    Reference,
+    /// The tutorial's alone.
+    Tutorial,
+}
+
+/// What the gateway says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// Its own CES identity.
     pub ces_id: Arc<str>,
     /// Where it listens.
     pub endpoints: Vec<Endpoint>,
+    /// In which forms it says so.
+    pub forms: Forms,
 }
 
+/// How far behind the reference's form the tutorial's comes, by order: a reader that knows only the reference's takes the
+/// first record by order, whatever it is, and a resolver on the way may rotate those of one order.
+const BEHIND: u16 = 1000;
+/// Octets of an answer that a reader without EDNS gets (RFC 1035 §4.2.1): the reference asks so, and only once.
+const ANSWER_MAX: usize = 512;
+
+/// Longest name that is written a second time in an answer, in our case, octets.
+const OWN_CASE_MAX: usize = 96;
+
 impl Announcement {
-    /// The records, those of the reference's form first: its parser wants them all to have ten words and takes five.
-    pub fn emit(&self) -> Vec<NAPTR> {
-        let reference = self.endpoints.iter().map(|e| self.reference(e));
-        reference.chain(self.endpoints.iter().map(|e| self.tutorial(e))).collect()
+    /// The records, best first.
+    pub fn emit(&self) -> Published {
+        let mut endpoints: Vec<&Endpoint> = self.endpoints.iter().collect();
+        endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));
+        let reference = || endpoints.iter().map(|e| self.reference(e));
+        let tutorial = |behind| endpoints.iter().map(move |e| self.tutorial(e, behind));
+        let (sure, more) = match self.forms {
+            Forms::Both => (reference().collect(), tutorial(BEHIND).collect()),
+            Forms::Reference => (reference().collect(), Vec::new()),
+            Forms::Tutorial => (tutorial(0).collect(), Vec::new()),
+        };
+        Published { sure, more }
     }
 
-    fn tutorial(&self, endpoint: &Endpoint) -> NAPTR {
+    fn tutorial(&self, endpoint: &Endpoint, behind: u16) -> NAPTR {
         let alias = endpoint.alias.as_ref().map(|alias| format!("?alias={alias}")).unwrap_or_default();
         let regexp = format!("!^(.*)$!cesid:1={}?ip={}{alias}!", self.ces_id, endpoint.addr);
-        record(endpoint, "CETP+cesid", &regexp)
+        record(endpoint, endpoint.order.saturating_add(behind), "CETP+cesid", &regexp)
     }
 
     fn reference(&self, endpoint: &Endpoint) -> NAPTR {
@@ -367,17 +437,63 @@ impl Announcement {
             self.ces_id,
             proto.label()
         );
-        record(endpoint, "CES+cesid", &regexp)
+        record(endpoint, endpoint.order, "CES+cesid", &regexp)
     }
 }
 
-fn record(endpoint: &Endpoint, service: &str, regexp: &str) -> NAPTR {
+fn record(endpoint: &Endpoint, order: u16, service: &str, regexp: &str) -> NAPTR {
     NAPTR::new(
-        endpoint.order,
+        order,
         endpoint.preference,
         (*b"U").into(),
         service.as_bytes().into(),
         regexp.as_bytes().into(),
         Name::root(),
     )
+}
+
+/// The records of an announcement, of which a name answers as many as every reader takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// In the form that comes first, best first.
+    sure: Vec<NAPTR>,
+    /// In the other form: all or none.
+    more: Vec<NAPTR>,
+}
+
+impl Published {
+    /// All records.
+    pub fn all(&self) -> impl Iterator<Item = &NAPTR> {
+        self.sure.iter().chain(&self.more)
+    }
+
+    /// The name that the records of an answer are owned by: in lower case, since the case that an asker drew would stay
+    /// in the caches of others, which compare with case. A name as long as half an answer leaves no room for that.
+    pub fn owner(asked: &Name) -> Name {
+        if wire::wire_len(asked) > OWN_CASE_MAX { asked.clone() } else { asked.to_lowercase() }
+    }
+
+    /// What a name answers: both forms if they are [`ACCEPTED`] records at most and fit an answer without EDNS, else the
+    /// first form alone; of that what fits, the best first, and one in any case.
+    pub fn of(&self, name: &Name) -> impl Iterator<Item = &NAPTR> {
+        // Header and question; the first record writes the name out again where the asker's case is not ours.
+        let length = wire::wire_len(name);
+        let names = if length > OWN_CASE_MAX { length } else { 2 * length };
+        let mut left = ANSWER_MAX.saturating_sub(wire::HEADER + names + 4);
+        let octets: usize = self.all().map(size).sum();
+        let both = self.sure.len() + self.more.len() <= ACCEPTED && octets <= left;
+        let fits = self.sure.iter().take(ACCEPTED).take_while(|record| {
+            let octets = size(record);
+            let fits = octets <= left;
+            left = left.saturating_sub(octets);
+            fits
+        });
+        let sure = if both { self.sure.len() } else { fits.count().max(1) };
+        self.sure.iter().take(sure).chain(self.more.iter().filter(move |_| both))
+    }
+}
+
+/// Octets of a record in an answer: a pointer, type, class, TTL, length; order, preference; three strings and the root.
+fn size(record: &NAPTR) -> usize {
+    2 + 10 + 4 + 3 + record.flags.len() + record.services.len() + record.regexp.len() + 1
 }

@@ -10,7 +10,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::answer;
-use crate::message::Query;
+use crate::query::Query;
 use crate::wire::{self, Frame, HEADER, Header, Walker};
 
 /// Bounds on TTLs, seconds.
@@ -51,7 +51,7 @@ labelled! {
         NotAResponse = "not_a_response",
         /// Not exactly one question, or one that cannot be read.
         Question = "question",
-        /// A record that is cut short, whose names do not end, or bytes after the last.
+        /// A record of the answer or the authority that is cut short, or whose names do not end.
         Record = "record",
     }
 }
@@ -62,7 +62,8 @@ const CHAIN: usize = 16;
 /// A response, checked once: every record whole, every name in well-known data ends.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Header, question, records; from the OPT record on, nothing.
+    /// Header, question, records; from the OPT record on, or from the first additional record that cannot be read,
+    /// nothing.
     bytes: Box<[u8]>,
     /// Where each TTL stands.
     ttls: Box<[u16]>,
@@ -73,6 +74,8 @@ pub struct Packet {
     code: ResponseCode,
     kind: Kind,
     lifetime_s: u32,
+    /// Additional records lead to addresses.
+    has_hints: bool,
 }
 
 impl Packet {
@@ -111,8 +114,10 @@ impl Packet {
         let mut extended = 0;
         let mut end = additional_at;
         let mut cut = false;
+        // What stands behind the answer is help: where it cannot be read, or goes on beyond its last record, the answer is
+        // good all the same.
         for _ in 0..header.additionals {
-            let record = walker.next().filter(|r| names_end(bytes, r)).ok_or(PacketFault::Record)?;
+            let Some(record) = walker.next().filter(|r| names_end(bytes, r)) else { break };
             if record.kind == RecordType::OPT {
                 extended = (record.ttl >> 24) as u8; // RFC 6891 §6.1.3
                 cut = true;
@@ -121,9 +126,6 @@ impl Packet {
                 additionals.push(record);
                 end = walker.at();
             }
-        }
-        if walker.at() != bytes.len() {
-            return Err(PacketFault::Record);
         }
 
         let code = ResponseCode::from(extended, code as u8);
@@ -185,6 +187,7 @@ impl Packet {
             code,
             kind,
             lifetime_s,
+            has_hints: additionals.iter().any(|record| leads_to_address(record.kind)),
         })
     }
 
@@ -205,6 +208,7 @@ impl Packet {
             code,
             kind,
             lifetime_s: 0,
+            has_hints: false,
         }
     }
 
@@ -234,6 +238,18 @@ impl Packet {
         &self.bytes[HEADER..usize::from(self.question_end)]
     }
 
+    /// Every record, with the section that it stands in: 0 answer, 1 authority, 2 additional.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Frame<'_>)> {
+        let sections =
+            self.counts.iter().enumerate().flat_map(|(n, &count)| std::iter::repeat_n(n, usize::from(count)));
+        sections.zip(Walker::new(&self.bytes, usize::from(self.question_end)))
+    }
+
+    /// The message that it stands in.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Octets held.
     pub fn size(&self) -> usize {
         self.bytes.len() + 2 * self.ttls.len() + size_of::<Self>()
@@ -254,6 +270,16 @@ impl Packet {
 
     /// The response for that asker of the same question, aged by that many seconds.
     pub fn reply(&self, query: &Query, age_s: u32) -> Vec<u8> {
+        self.reply_with(query, age_s, true)
+    }
+
+    /// As [`Self::reply`], without the additional records where they lead to addresses: each name's address is found by
+    /// asking for that name, or else a host goes around the tunnel that leads to it.
+    pub fn reply_without_hints(&self, query: &Query, age_s: u32) -> Vec<u8> {
+        self.reply_with(query, age_s, !self.has_hints)
+    }
+
+    fn reply_with(&self, query: &Query, age_s: u32, with_additional: bool) -> Vec<u8> {
         let question_end = usize::from(self.question_end);
         if wire::wire_len(&query.name) + 4 != question_end - HEADER {
             return answer::serv_fail(query);
@@ -262,7 +288,7 @@ impl Packet {
         let opt = if query.edns.is_some() { answer::OPT } else { 0 };
         let [answers, authorities, mut additionals] = self.counts;
         let mut end = self.bytes.len();
-        if end + opt > limit {
+        if end + opt > limit || !with_additional {
             // RFC 2181 §9: leaving out additional records is no truncation.
             (end, additionals) = (usize::from(self.additional_at), 0);
         }
@@ -279,6 +305,21 @@ impl Packet {
         answer::finish(query, self.code, &mut out);
         out
     }
+}
+
+/// Whether records of a type tell addresses, or may: hints of SVCB and HTTPS are such (RFC 9460 §7.3).
+pub(crate) fn leads_to_address(kind: RecordType) -> bool {
+    matches!(kind, RecordType::A | RecordType::AAAA | RecordType::SVCB | RecordType::HTTPS)
+}
+
+/// Whether it is an error of a server that knows no EDNS and gives no question back (RFC 6891 §7).
+pub(crate) fn says_no_edns(bytes: &[u8]) -> bool {
+    Header::parse(bytes).is_some_and(|header| {
+        let code = ResponseCode::from(0, (header.flags & wire::RCODE) as u8);
+        header.is_response()
+            && header.questions == 0
+            && matches!(code, ResponseCode::FormErr | ResponseCode::NotImp)
+    })
 }
 
 /// Where a chain of CNAMEs ends.

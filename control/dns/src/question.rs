@@ -4,9 +4,11 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use hickory_proto::rr::{Name, RecordType};
+use rand::RngExt;
+use rand::rngs::StdRng;
 
-use crate::message::Query;
-use crate::wire;
+use crate::query::{Query, UDP_MAX};
+use crate::wire::{self, HEADER, Header};
 
 /// A question for upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,44 @@ impl Question {
         bytes.push(u8::from(self.dnssec_ok) << 1 | u8::from(self.checking_disabled));
         Key(bytes.into())
     }
+
+    /// A query for upstream, and its question section apart. RD is set: upstream is a recursive server. Without EDNS
+    /// there is no DO either (RFC 3225 §3). The name is in the case that `case` draws (draft-vixie-dnsext-dns0x20), else
+    /// in lower case: others may keep the case in which it comes, and compare with it.
+    pub(crate) fn emit(&self, id: u16, edns: bool, case: Option<&mut StdRng>) -> (Vec<u8>, Box<[u8]>) {
+        let flags = wire::RD | if self.checking_disabled { wire::CD } else { 0 };
+        let mut out = Vec::with_capacity(HEADER + wire::wire_len(&self.name) + 4 + OPT);
+        Header { id, flags, questions: 1, answers: 0, authorities: 0, additionals: u16::from(edns) }
+            .emit(&mut out);
+        wire::emit_name(&self.name, &mut out);
+        // Length octets are below 64 and no letters.
+        out[HEADER..].make_ascii_lowercase();
+        if let Some(rng) = case {
+            let mut bits = 0u64;
+            for (n, octet) in out[HEADER..].iter_mut().enumerate() {
+                if n % 64 == 0 {
+                    bits = rng.random();
+                }
+                if octet.is_ascii_alphabetic() {
+                    *octet ^= ((bits & 1) as u8) << 5;
+                }
+                bits >>= 1;
+            }
+        }
+        out.extend_from_slice(&u16::from(self.qtype).to_be_bytes());
+        out.extend_from_slice(&wire::CLASS_IN.to_be_bytes());
+        let section = out[HEADER..].into();
+        if edns {
+            out.extend_from_slice(&[0, 0, 41]);
+            out.extend_from_slice(&UDP_MAX.to_be_bytes());
+            out.extend_from_slice(&[0, 0, u8::from(self.dnssec_ok) << 7, 0, 0, 0]);
+        }
+        (out, section)
+    }
 }
+
+/// Octets of an OPT record without options.
+const OPT: usize = 11;
 
 /// A question's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

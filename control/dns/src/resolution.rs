@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::answer;
-use crate::message::Query;
 use crate::outcome::QueryOutcome;
 use crate::packet::{Kind, Packet};
+use crate::query::Query;
 use crate::{Nanos, SECOND};
 
 /// A response and when it came.
@@ -20,9 +20,10 @@ pub struct Received {
 }
 
 impl Received {
-    /// The response for that asker, TTLs aged.
+    /// The response for that asker, TTLs aged, no addresses beside what was asked for.
     pub fn reply(&self, query: &Query, now: Nanos) -> Vec<u8> {
-        self.packet.reply(query, (now.saturating_sub(self.at) / SECOND).min(u64::from(u32::MAX)) as u32)
+        let age_s = (now.saturating_sub(self.at) / SECOND).min(u64::from(u32::MAX)) as u32;
+        self.packet.reply_without_hints(query, age_s)
     }
 }
 
@@ -151,12 +152,14 @@ labelled! {
         Unexpected = "unexpected",
         /// Ignored: from another server than was asked.
         WrongServer = "wrong_server",
-        /// Ignored: answers another question.
+        /// Ignored: answers another question, or none; asked again over TCP.
         WrongQuestion = "wrong_question",
-        /// Ignored: the right question in the wrong case; the next attempt goes over TCP.
+        /// Ignored: the right question in the wrong case; asked again over TCP and in lower case.
         WrongCase = "wrong_case",
-        /// Ignored: cannot be read.
+        /// Ignored: cannot be read; asked again over TCP.
         Malformed = "malformed",
+        /// Something was taken out of an answer: an address that no name of another may have.
+        Rebinding = "rebinding_filtered",
     }
 }
 

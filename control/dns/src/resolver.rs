@@ -1,11 +1,13 @@
 //! Asking upstream: one question in, one of six endings out, and nothing that an outsider can forge on the way.
 //!
-//! The driver owns the sockets: it sends what [`Resolver::poll_transmit`] gives, from the socket that it names, and
-//! brings back whatever comes in there. An answer counts only if server, socket (hence port), id and the question in
-//! its random case all agree (RFC 5452 §9); everything else is counted and ignored, and the wait goes on. A slow server
-//! may still answer while the next one is already asked: every attempt of a question stays open until the question ends.
+//! The driver owns the sockets: it closes what [`Resolver::poll_closed`] names, then sends what
+//! [`Resolver::poll_transmit`] gives, from the socket that it names, and brings back whatever comes in there. An answer
+//! counts only if server, socket (hence port), id and the question in its random case all agree (RFC 5452 §9);
+//! everything else is counted, and the wait goes on, while the server is asked once more in a way that cannot be forged.
+//! A slow server may still answer while the next one is already asked: every attempt of a question stays open until the
+//! question ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,15 +16,17 @@ use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 
 use crate::cache::{self, Cache, Entry};
-use crate::flight::{Attempt, Flight, Server, encode};
-use crate::packet::{Kind, Packet};
+use crate::flight::{Attempt, Flight, Manner};
+pub use crate::flight::{SocketKey, Token, Transmit};
+use crate::flights::Flights;
+use crate::guard::Guard;
+use crate::packet::{self, Kind, Packet};
+use crate::question::Key;
 pub use crate::question::Question;
-use crate::question::{Key, Seeded};
 pub use crate::resolution::{Failure, Received, Resolution, ResolverCounters, ResolverEvent};
+use crate::servers::Servers;
+pub use crate::servers::{MAX_SERVERS, ServerState};
 use crate::{MILLISECOND, Nanos};
-
-/// What the asker wants back with the resolution.
-pub type Token = u64;
 
 /// How the resolver behaves.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +34,7 @@ pub type Token = u64;
 pub struct Settings {
     /// Upstream servers, tried in this order; those beyond [`MAX_SERVERS`] are not used. None: every resolution fails.
     pub servers: Vec<SocketAddr>,
-    /// UDP sockets (source ports) that the driver holds open to choose from.
+    /// UDP sockets that may be open at a time: beyond that, queries share them.
     pub sockets: u16,
     /// How long one server may take before the next is asked, milliseconds.
     pub attempt_ms: u32,
@@ -46,8 +50,11 @@ pub struct Settings {
     pub in_flight: u32,
     /// Askers that may wait for the same question.
     pub waiting: u32,
-    /// Randomise the case of names (draft-vixie-dnsext-dns0x20).
+    /// Randomise the case of names (draft-vixie-dnsext-dns0x20), with servers that keep it.
     pub randomise_case: bool,
+    /// What no answer from upstream may say.
+    #[serde(skip)]
+    pub guard: Guard,
     /// What the cache may hold.
     pub cache: cache::Settings,
 }
@@ -65,46 +72,10 @@ impl Default for Settings {
             in_flight: 8_192,
             waiting: 64,
             randomise_case: true,
+            guard: Guard::default(),
             cache: cache::Settings::default(),
         }
     }
-}
-
-/// Upstream servers that are used.
-pub const MAX_SERVERS: usize = 8;
-
-/// The socket that a query leaves by, and that its answer must come back on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SocketKey {
-    /// One of the pool of UDP sockets: 0 to `Settings::sockets` − 1.
-    Udp(u16),
-    /// A TCP connection of its own: one query, one answer, then closed by the driver, which also closes it after
-    /// `Settings::deadline_ms` without answer.
-    Tcp(u64),
-}
-
-/// One message to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// To where.
-    pub server: SocketAddr,
-    /// By which socket.
-    pub socket: SocketKey,
-    /// The message, without the length that TCP puts in front.
-    pub bytes: Vec<u8>,
-}
-
-/// An upstream server, for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerState {
-    /// Its address.
-    pub address: SocketAddr,
-    /// It kept silent and is asked last.
-    pub is_down: bool,
-    /// Messages sent to it.
-    pub sent: u64,
-    /// Answers that came back.
-    pub answered: u64,
 }
 
 /// The upstream side.
@@ -112,16 +83,11 @@ pub struct ServerState {
 pub struct Resolver {
     settings: Settings,
     rng: StdRng,
-    servers: Vec<Server>,
+    servers: Servers,
     cache: Cache,
-    flights: Vec<Option<Flight>>,
-    free: Vec<u32>,
-    by_key: HashMap<Key, u32, Seeded>,
-    by_id: BTreeMap<(SocketKey, u16), u32>,
-    timers: BTreeSet<(Nanos, u32)>,
-    transmits: VecDeque<Transmit>,
+    flights: Flights,
+    transmits: VecDeque<(Transmit, u16)>,
     done: VecDeque<(Token, Resolution)>,
-    next_tcp: u64,
     counters: ResolverCounters,
 }
 
@@ -129,17 +95,13 @@ impl Resolver {
     /// No server asked yet, nothing cached.
     pub fn new(settings: Settings, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let down_ns = Nanos::from(settings.down_ms) * MILLISECOND;
         Self {
-            servers: settings.servers.iter().take(MAX_SERVERS).map(|&a| Server::new(a)).collect(),
+            servers: Servers::new(&settings.servers, settings.down_after, down_ns),
             cache: Cache::new(settings.cache.clone(), rng.random()),
-            flights: Vec::new(),
-            free: Vec::new(),
-            by_key: HashMap::with_hasher(Seeded(rng.random())),
-            by_id: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            flights: Flights::new(settings.sockets, rng.random()),
             transmits: VecDeque::new(),
             done: VecDeque::new(),
-            next_tcp: 0,
             counters: ResolverCounters::default(),
             rng,
             settings,
@@ -158,36 +120,32 @@ impl Resolver {
         }
         let patience_ms = if patience_ms == 0 { self.settings.deadline_ms } else { patience_ms };
         let until = now + Nanos::from(patience_ms) * MILLISECOND;
-        if let Some(&slot) = self.by_key.get(&key) {
-            let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-            if flight.waiting.len() >= self.settings.waiting as usize {
-                self.counters.count(ResolverEvent::Overflow);
-                self.end(token, Resolution::ServFail);
-                return;
-            }
-            flight.waiting.push((token, until));
-            self.counters.count(ResolverEvent::Joined);
-            self.retime(slot);
-            return;
+        if let Some(slot) = self.flights.find(&key) {
+            return self.join(slot, token, until);
         }
-        if self.by_key.len() >= self.settings.in_flight as usize || self.servers.is_empty() {
+        if self.flights.len() >= self.settings.in_flight as usize || self.servers.len() == 0 {
             self.counters.count(ResolverEvent::Overflow);
             self.end(token, Resolution::ServFail);
             return;
         }
         let deadline = until.max(now + Nanos::from(self.settings.deadline_ms) * MILLISECOND);
         let step_ms = step_ms(&self.settings, patience_ms, self.servers.len());
-        let flight = Flight::new(key.clone(), question, (token, until), deadline, step_ms);
-        let slot = if let Some(slot) = self.free.pop() {
-            self.flights[slot as usize] = Some(flight);
-            slot
-        } else {
-            self.flights.push(Some(flight));
-            self.flights.len() as u32 - 1
-        };
-        self.by_key.insert(key, slot);
+        let slot = self.flights.insert(Flight::new(key, question, (token, until), deadline, step_ms));
         self.attempt(slot, now);
-        self.retime(slot);
+        self.flights.retime(slot);
+    }
+
+    /// One more who waits for what is being asked.
+    fn join(&mut self, slot: u32, token: Token, until: Nanos) {
+        let Some(flight) = self.flights.get_mut(slot) else { return };
+        if flight.waiting.len() >= self.settings.waiting as usize {
+            self.counters.count(ResolverEvent::Overflow);
+            self.end(token, Resolution::ServFail);
+            return;
+        }
+        flight.waiting.push((token, until));
+        self.counters.count(ResolverEvent::Joined);
+        self.flights.retime(slot);
     }
 
     /// What the cache knows. A hit here counts as a question asked and ended; a miss counts nothing.
@@ -201,85 +159,122 @@ impl Resolver {
     /// A message came in on that socket.
     pub fn handle_response(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8], now: Nanos) {
         let id = bytes.first_chunk().map(|&id| u16::from_be_bytes(id));
-        let slot = id.and_then(|id| self.by_id.get(&(socket, id)).copied());
-        let (Some(id), Some(slot)) = (id, slot) else {
+        let open = id.and_then(|id| self.flights.answered(socket, id));
+        let Some((slot, at)) = open else {
             self.counters.count(ResolverEvent::Unexpected);
             return;
         };
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-        let Some(at) = flight.sent.iter().position(|a| a.socket == socket && a.id == id) else { return };
-        let Attempt { server: asked, edns, .. } = flight.sent[at];
-        if self.servers[asked].address != server {
+        let Some((asked, manner)) = self.flights.attempt(slot, at) else { return };
+        if self.servers.address(asked) != server {
             self.counters.count(ResolverEvent::WrongServer);
             return;
         }
-        let is_tcp = matches!(socket, SocketKey::Tcp(_));
-        let Ok(packet) = Packet::parse(bytes, self.cache.bounds()) else {
-            self.counters.count(ResolverEvent::Malformed);
-            if is_tcp {
-                self.fail(slot, at, Failure::ServFail, now);
+        let packet = match self.read(slot, at, bytes, now) {
+            Ok(packet) => packet,
+            Err(doubt) if manner.tcp => {
+                self.counters.count(doubt);
+                return self.fail(slot, at, Failure::ServFail, now);
             }
-            return;
+            Err(doubt) => {
+                self.counters.count(doubt);
+                return self.doubt(slot, at, doubt, bytes, now);
+            }
         };
-        let expected = &*flight.sent[at].question;
-        let question = packet.question();
-        if !question.eq_ignore_ascii_case(expected) && !question.is_empty() {
-            // RFC 5452 §9.1: the question must match. Somebody guesses; TCP cannot be guessed into.
-            self.counters.count(ResolverEvent::WrongQuestion);
-            flight.distrusted = Some(asked);
-            if is_tcp {
-                self.fail(slot, at, Failure::ServFail, now);
-            }
-            return;
-        }
-        if question != expected && !question.is_empty() && !is_tcp {
-            self.counters.count(ResolverEvent::WrongCase);
-            flight.distrusted = Some(asked);
-            return;
-        }
-        self.servers[asked].answered();
+        self.servers.answered(asked);
         if packet.is_truncated() {
             // RFC 7766 §5: TC means to ask again over TCP.
-            if is_tcp {
+            if manner.tcp {
                 self.fail(slot, at, Failure::ServFail, now);
             } else {
                 self.counters.count(ResolverEvent::Truncated);
-                self.close_attempt(slot, at);
-                self.send(slot, asked, true, edns, now);
-                self.retime(slot);
+                self.again(slot, at, Manner { tcp: true, ..manner }, now);
             }
             return;
         }
         match packet.kind() {
             Kind::Answer | Kind::NoData | Kind::NxDomain => {
+                let packet = match self.settings.guard.clean(&packet, self.cache.bounds()) {
+                    Some(clean) => {
+                        self.counters.count(ResolverEvent::Rebinding);
+                        clean
+                    }
+                    None => packet,
+                };
                 let received = Received { packet: Arc::new(packet), at: now, cached: false };
                 self.finish(slot, Resolution::of(received), now);
             }
             // RFC 6891 §6.2.2: a server that does not know EDNS says FORMERR; it is asked without.
-            Kind::NoEdns if edns => {
+            Kind::NoEdns if manner.edns => {
                 self.counters.count(ResolverEvent::EdnsFallback);
-                self.close_attempt(slot, at);
-                self.send(slot, asked, is_tcp, false, now);
-                self.retime(slot);
+                self.again(slot, at, Manner { edns: false, ..manner }, now);
             }
             Kind::Refused => self.fail(slot, at, Failure::Refused, now),
             Kind::Failure | Kind::NoEdns => self.fail(slot, at, Failure::ServFail, now),
         }
     }
 
+    /// A response that answers what was asked, to the letter; or what is wrong with it.
+    fn read(&mut self, slot: u32, at: usize, bytes: &[u8], now: Nanos) -> Result<Packet, ResolverEvent> {
+        let packet = Packet::parse(bytes, self.cache.bounds()).map_err(|_| ResolverEvent::Malformed)?;
+        let attempt = self.flights.get(slot).and_then(|flight| flight.sent.get(at));
+        let Some(attempt) = attempt else { return Err(ResolverEvent::Unexpected) };
+        let (name, kind) = attempt.question.split_at(attempt.question.len().saturating_sub(4));
+        // RFC 5452 §9.1: the question must match. Where there is none, nothing says what is answered.
+        let answered = packet.question().strip_suffix(kind).filter(|own| own.eq_ignore_ascii_case(name));
+        let Some(answered) = answered else { return Err(ResolverEvent::WrongQuestion) };
+        if answered == name {
+            if has_both_cases(name) {
+                self.servers.kept_case(attempt.server);
+            } else if attempt.manner.plain {
+                self.servers.folded(attempt.server, false, now);
+            }
+            return Ok(packet);
+        }
+        // Over TCP it is the server itself that does not keep the case.
+        if attempt.manner.tcp {
+            self.servers.folded(attempt.server, true, now);
+            return Ok(packet);
+        }
+        Err(ResolverEvent::WrongCase)
+    }
+
+    /// A datagram came that cannot be used, as if from the server: it is asked again at once, over TCP, which nobody can
+    /// guess into, and without what it may not understand. What was sent stays open: the true answer may yet come.
+    fn doubt(&mut self, slot: u32, at: usize, doubt: ResolverEvent, bytes: &[u8], now: Nanos) {
+        let Some((server, manner)) = self.flights.attempt(slot, at) else { return };
+        let Some(flight) = self.flights.get_mut(slot) else { return };
+        flight.sent[at].doubted = true;
+        let bit = 1 << server;
+        let is_case = doubt == ResolverEvent::WrongCase;
+        let is_plainer = is_case || (manner.edns && packet::says_no_edns(bytes));
+        let plain = (is_plainer && flight.in_plain & bit == 0).then_some(Manner {
+            tcp: false,
+            edns: manner.edns && is_case,
+            plain: is_case,
+        });
+        let tcp =
+            (flight.over_tcp & bit == 0).then_some(Manner { tcp: true, edns: manner.edns, plain: false });
+        if plain.is_some() {
+            flight.in_plain |= bit;
+        }
+        flight.over_tcp |= bit;
+        for manner in [plain, tcp].into_iter().flatten() {
+            self.send(slot, server, manner, now);
+        }
+        self.flights.retime(slot);
+    }
+
     /// The socket reports that the server cannot be reached (ICMP, or a TCP connection refused, closed or silent).
     pub fn handle_unreachable(&mut self, server: SocketAddr, socket: SocketKey, now: Nanos) {
         self.counters.count(ResolverEvent::Unreachable);
-        let open: Vec<(u16, u32)> =
-            self.by_id.range((socket, 0)..=(socket, u16::MAX)).map(|(&(_, id), &slot)| (id, slot)).collect();
-        for (id, slot) in open {
-            let Some(flight) = self.flights[slot as usize].as_ref() else { continue };
-            let Some(at) = flight.sent.iter().position(|a| a.socket == socket && a.id == id) else {
-                continue;
-            };
-            let asked = flight.sent[at].server;
-            if self.servers[asked].address == server {
-                self.mark_down(asked, now);
+        for id in self.flights.ids(socket) {
+            let Some((slot, at)) = self.flights.answered(socket, id) else { continue };
+            let Some((asked, manner)) = self.flights.attempt(slot, at) else { continue };
+            if self.servers.address(asked) == server {
+                // A server may be without TCP and well.
+                if !manner.tcp && self.servers.down(asked, now) {
+                    self.counters.count(ResolverEvent::ServerDown);
+                }
                 self.fail(slot, at, Failure::Timeout, now);
             }
         }
@@ -287,12 +282,8 @@ impl Resolver {
 
     /// Time has come: attempts and askers whose time is over.
     pub fn handle_timeout(&mut self, now: Nanos) {
-        while let Some(&(at, slot)) = self.timers.first()
-            && at <= now
-        {
-            self.timers.pop_first();
-            let Some(flight) = self.flights[slot as usize].as_mut() else { continue };
-            flight.timer = None;
+        while let Some(slot) = self.flights.pop_due(now) {
+            let Some(flight) = self.flights.get_mut(slot) else { continue };
             if flight.deadline <= now {
                 let silent: Vec<usize> = flight.sent.iter().filter(|a| !a.blamed).map(|a| a.server).collect();
                 let failure = flight.worst.unwrap_or(Failure::Timeout);
@@ -321,18 +312,30 @@ impl Resolver {
             for token in expired {
                 self.end(token, Resolution::Timeout);
             }
-            self.retime(slot);
+            self.flights.retime(slot);
         }
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        self.timers.first().map(|&(at, _)| at)
+        self.flights.next_due()
+    }
+
+    /// The next socket to be closed: nothing is waited for on it any more, and what is sent by it next is to come from
+    /// another port. Before what there is to send.
+    pub fn poll_closed(&mut self) -> Option<SocketKey> {
+        self.flights.poll_closed()
     }
 
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        while let Some((transmit, id)) = self.transmits.pop_front() {
+            // What ended before it was sent is not sent.
+            if self.flights.is_open(transmit.socket, id) {
+                return Some(transmit);
+            }
+        }
+        None
     }
 
     /// The next resolution that ended.
@@ -347,7 +350,7 @@ impl Resolver {
 
     /// Questions in flight.
     pub fn in_flight(&self) -> usize {
-        self.by_key.len()
+        self.flights.len()
     }
 
     /// What the cache holds.
@@ -362,7 +365,7 @@ impl Resolver {
 
     /// The servers, for the operator.
     pub fn servers(&self, now: Nanos) -> Vec<ServerState> {
-        self.servers.iter().map(|s| s.state(now)).collect()
+        self.servers.states(now)
     }
 
     fn lookup(&mut self, key: &Key, now: Nanos) -> Option<Resolution> {
@@ -379,88 +382,77 @@ impl Resolver {
         self.done.push_back((token, resolution));
     }
 
-    /// Sends the next attempt, if there is one left, to the best server: least asked for this question, not down,
-    /// first in the list.
+    /// Sends the next attempt, if there is one left, to the best server.
     fn attempt(&mut self, slot: u32, now: Nanos) {
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
+        let Some(flight) = self.flights.get_mut(slot) else { return };
         if flight.attempts >= self.settings.attempts.max(1) {
             return;
         }
-        let distrusted = flight.distrusted.take();
-        let best = (0..self.servers.len())
-            .min_by_key(|&s| (flight.asked[s], self.servers[s].is_down(now), s))
-            .map(|s| (s, false));
-        let Some((server, tcp)) = distrusted.map(|s| (s, true)).or(best) else { return };
+        let Some(server) = self.servers.best(flight.asked, now) else { return };
         let round = u32::from(flight.attempts) / self.servers.len() as u32;
         flight.attempts += 1;
         // Exponential back-off by rounds over all servers (RFC 1536 §1).
         let step = (Nanos::from(flight.step_ms) * MILLISECOND) << round.min(6);
         flight.next_attempt = now + step;
-        self.send(slot, server, tcp, true, now);
+        self.send(slot, server, Manner { tcp: false, edns: true, plain: false }, now);
     }
 
-    fn send(&mut self, slot: u32, server: usize, tcp: bool, edns: bool, now: Nanos) {
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-        // RFC 5452 §9.2: id and port are unpredictable. Few tries suffice: of 65,536 ids a socket, in_flight / sockets
-        // are taken.
-        let fresh = (0..32).find_map(|_| {
-            let id: u16 = self.rng.random();
-            let socket = if tcp {
-                SocketKey::Tcp(self.next_tcp)
-            } else {
-                SocketKey::Udp(self.rng.random_range(0..self.settings.sockets.max(1)))
-            };
-            (!self.by_id.contains_key(&(socket, id))).then_some((socket, id))
-        });
-        let Some((socket, id)) = fresh else { return };
-        let case = if self.settings.randomise_case { Some(&mut self.rng) } else { None };
-        let (bytes, question) = encode(&flight.question, id, edns, case);
-        if tcp {
-            self.next_tcp += 1;
+    /// Asks the same server again in another manner, in place of a message that it did answer.
+    fn again(&mut self, slot: u32, at: usize, manner: Manner, now: Nanos) {
+        let Some(answered) = self.flights.close(slot, at) else { return };
+        self.send(slot, answered.server, manner, now);
+        self.flights.retime(slot);
+    }
+
+    fn send(&mut self, slot: u32, server: usize, manner: Manner, now: Nanos) {
+        let Some((socket, id)) = self.flights.draw(manner.tcp, &mut self.rng) else { return };
+        let Some(flight) = self.flights.get_mut(slot) else { return };
+        let is_random =
+            self.settings.randomise_case && !manner.plain && !self.servers.folds_case(server, now);
+        let (bytes, question) = flight.question.emit(id, manner.edns, is_random.then_some(&mut self.rng));
+        if manner.tcp {
             self.counters.count(ResolverEvent::SentTcp);
             flight.next_attempt = flight.next_attempt.max(now + Nanos::from(flight.step_ms) * MILLISECOND);
         } else {
             self.counters.count(ResolverEvent::SentUdp);
         }
         flight.asked[server] = flight.asked[server].saturating_add(1);
-        flight.sent.push(Attempt { server, socket, id, question, edns, blamed: false });
-        self.by_id.insert((socket, id), slot);
-        self.servers[server].sent += 1;
-        self.transmits.push_back(Transmit { server: self.servers[server].address, socket, bytes });
-    }
-
-    fn close_attempt(&mut self, slot: u32, at: usize) {
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-        let attempt = flight.sent.remove(at);
-        self.by_id.remove(&(attempt.socket, attempt.id));
+        let attempt = Attempt { server, socket, id, question, manner, blamed: false, doubted: false };
+        self.flights.open(slot, attempt);
+        self.servers.sent(server);
+        self.transmits.push_back((Transmit { server: self.servers.address(server), socket, bytes }, id));
     }
 
     /// One attempt failed for good: another server, or the end if none is left to wait for.
     fn fail(&mut self, slot: u32, at: usize, failure: Failure, now: Nanos) {
-        self.close_attempt(slot, at);
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-        flight.worst = flight.worst.max(Some(failure));
-        let untried = (0..self.servers.len()).any(|s| flight.asked[s] == 0);
-        if (untried || flight.distrusted.is_some()) && flight.attempts < self.settings.attempts {
-            self.attempt(slot, now);
-        } else if flight.sent.is_empty() {
-            let worst = flight.worst.unwrap_or(failure);
-            self.finish(slot, worst.into(), now);
-            return;
+        let Some(failed) = self.flights.close(slot, at) else { return };
+        let mut failure = failure;
+        if failed.manner.tcp {
+            // Over UDP it gave nothing that can be used, over TCP nothing at all: it is not waited for.
+            while let Some(at) = self.doubted(slot, failed.server) {
+                self.flights.close(slot, at);
+                failure = Failure::ServFail;
+            }
         }
-        self.retime(slot);
+        let servers = self.servers.len();
+        let Some(flight) = self.flights.get_mut(slot) else { return };
+        flight.worst = flight.worst.max(Some(failure));
+        let is_untried = (0..servers).any(|s| flight.asked[s] == 0);
+        let (worst, is_last) = (flight.worst.unwrap_or(failure), flight.sent.is_empty());
+        if is_untried && flight.attempts < self.settings.attempts {
+            self.attempt(slot, now);
+        } else if is_last {
+            return self.finish(slot, worst.into(), now);
+        }
+        self.flights.retime(slot);
+    }
+
+    fn doubted(&self, slot: u32, server: usize) -> Option<usize> {
+        self.flights.get(slot)?.sent.iter().position(|a| a.doubted && a.server == server)
     }
 
     fn finish(&mut self, slot: u32, resolution: Resolution, now: Nanos) {
-        let Some(flight) = self.flights[slot as usize].take() else { return };
-        self.free.push(slot);
-        self.by_key.remove(&flight.key);
-        if let Some(timer) = flight.timer {
-            self.timers.remove(&(timer, slot));
-        }
-        for attempt in &flight.sent {
-            self.by_id.remove(&(attempt.socket, attempt.id));
-        }
+        let Some(flight) = self.flights.remove(slot) else { return };
         match &resolution {
             Resolution::Answer(r) | Resolution::NoData(r) | Resolution::NxDomain(r) => {
                 self.cache.insert(flight.key, r, now);
@@ -474,32 +466,17 @@ impl Resolver {
         }
     }
 
-    fn retime(&mut self, slot: u32) {
-        let Some(flight) = self.flights[slot as usize].as_mut() else { return };
-        let due = flight.due();
-        if flight.timer == Some(due) {
-            return;
-        }
-        if let Some(old) = flight.timer.replace(due) {
-            self.timers.remove(&(old, slot));
-        }
-        self.timers.insert((due, slot));
-    }
-
     fn silent(&mut self, server: usize, now: Nanos) {
         self.counters.count(ResolverEvent::Silent);
-        if self.servers[server].silent() >= self.settings.down_after.max(1) {
-            self.mark_down(server, now);
-        }
-    }
-
-    fn mark_down(&mut self, server: usize, now: Nanos) {
-        let until = now + Nanos::from(self.settings.down_ms) * MILLISECOND;
-        if !self.servers[server].is_down(now) {
+        if self.servers.silent(server, now) {
             self.counters.count(ResolverEvent::ServerDown);
         }
-        self.servers[server].down_until = until;
     }
+}
+
+/// Whether a name has letters of both cases, so that whoever gives it back unchanged keeps them.
+fn has_both_cases(name: &[u8]) -> bool {
+    name.iter().any(u8::is_ascii_lowercase) && name.iter().any(u8::is_ascii_uppercase)
 }
 
 /// How long the first attempt may take: short enough that an impatient asker still sees a second one.

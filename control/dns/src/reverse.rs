@@ -29,6 +29,17 @@ pub fn address(name: &Name) -> Option<IpAddr> {
     }
 }
 
+/// The IPv4 network that a name in `in-addr.arpa` stands for, as its address and prefix length: whole octets.
+pub fn network(name: &Name) -> Option<(Ipv4Addr, u8)> {
+    let mut labels = name.iter().rev();
+    let is_reverse =
+        labels.next()?.eq_ignore_ascii_case(b"arpa") && labels.next()?.eq_ignore_ascii_case(b"in-addr");
+    let octets: Vec<u8> = labels.map(decimal).collect::<Option<_>>()?;
+    let mut address = [0; 4];
+    address.get_mut(..octets.len())?.copy_from_slice(&octets);
+    is_reverse.then(|| (Ipv4Addr::from(address), 8 * octets.len() as u8))
+}
+
 /// An octet as `in-addr.arpa` writes it: no sign, no leading zero, so that an address has one name only.
 fn decimal(label: &[u8]) -> Option<u8> {
     if label.len() > 1 && label[0] == b'0' || !label.iter().all(u8::is_ascii_digit) {
@@ -68,6 +79,22 @@ mod tests {
         ] {
             let name = crate::name(text).unwrap();
             assert_eq!(address(&name), expected.map(|a| a.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shorter_name_is_a_network() {
+        for (text, expected) in [
+            ("10.168.192.in-addr.arpa.", Some(("192.168.10.0", 24))),
+            ("168.192.In-Addr.arpa.", Some(("192.168.0.0", 16))),
+            ("4.3.2.1.in-addr.arpa.", Some(("1.2.3.4", 32))),
+            ("in-addr.arpa.", Some(("0.0.0.0", 0))),
+            ("5.4.3.2.1.in-addr.arpa.", None),
+            ("_udp.10.in-addr.arpa.", None),
+            ("10.ip6.arpa.", None),
+        ] {
+            let expected = expected.map(|(address, prefix)| (address.parse().unwrap(), prefix));
+            assert_eq!(network(&crate::name(text).unwrap()), expected, "{text}");
         }
     }
 

@@ -124,6 +124,37 @@ pub(crate) fn emit_name(name: &Name, out: &mut Vec<u8>) {
     out.push(0);
 }
 
+/// Appends a record with its names written out, so that it may stand anywhere. Types that RFC 3597 §4 does not know to be
+/// compressed are copied.
+pub(crate) fn emit_record(bytes: &[u8], record: &Frame<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let (owner, _) = read_name(bytes, record.start)?;
+    emit_name(&owner, out);
+    out.extend_from_slice(&u16::from(record.kind).to_be_bytes());
+    out.extend_from_slice(&record.class.to_be_bytes());
+    out.extend_from_slice(&record.ttl.to_be_bytes());
+    let length_at = out.len();
+    out.extend_from_slice(&[0, 0]);
+    // Octets before the first name, and names.
+    let (before, names) = match record.kind {
+        RecordType::CNAME | RecordType::NS | RecordType::PTR | RecordType::DNAME => (0, 1),
+        RecordType::MX => (2, 1),
+        RecordType::SRV => (6, 1),
+        RecordType::SOA => (0, 2),
+        _ => (record.data.len(), 0),
+    };
+    out.extend_from_slice(record.data.get(..before)?);
+    let mut at = record.data_at + before;
+    for _ in 0..names {
+        let (name, end) = read_name(bytes, at)?;
+        emit_name(&name, out);
+        at = end;
+    }
+    out.extend_from_slice(bytes.get(at..record.data_at + record.data.len())?);
+    let length = u16::try_from(out.len() - length_at - 2).ok()?;
+    out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
+
 /// Whether EDNS options (RFC 6891 §6.1.2) fill their record exactly.
 pub(crate) fn options_are_whole(mut data: &[u8]) -> bool {
     while let Some((&[_, _, l0, l1], rest)) = data.split_first_chunk::<4>() {

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::{NAPTR, NS, SOA};
+use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::answer::{Answer, Voice};
-use crate::message::Query;
-use crate::naptr::{self, Defaults, NaptrFault, Proto};
+use crate::naptr::{self, Defaults, NaptrFault, Proto, Published};
 use crate::outcome::QueryOutcome;
+use crate::query::Query;
 
 /// What the registry knows about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub trait Names {
 pub enum Lookup {
     /// This answer, counted so.
     Answer(Answer, QueryOutcome),
-    /// Outside of the zones: dropped, counted as `OutOfZone`, never answered.
+    /// Outside of the zones.
     OutOfZone,
 }
 
@@ -215,16 +215,16 @@ fn mailbox(text: &str) -> Option<Name> {
 #[derive(Debug)]
 pub struct Zones {
     zones: Vec<Zone>,
-    ces: Vec<NAPTR>,
+    ces: Published,
 }
 
 impl Zones {
     /// Zones as configured, and the CES records that every served name answers to NAPTR (see
     /// [`crate::naptr::Announcement::emit`]).
-    pub fn new(settings: &[Settings], ces: Vec<NAPTR>) -> Result<Self, ZoneError> {
+    pub fn new(settings: &[Settings], ces: Published) -> Result<Self, ZoneError> {
         // What the gateway says it must itself be able to read.
         let defaults = Defaults { port: 1, proto: Proto::Tls };
-        for record in &ces {
+        for record in ces.all() {
             naptr::parse(record, defaults).map_err(|fault| ZoneError::Ces {
                 record: String::from_utf8_lossy(&record.regexp).into_owned(),
                 fault,
@@ -246,6 +246,21 @@ impl Zones {
         self.zones.iter().filter(|z| z.origin.zone_of(name)).max_by_key(|z| z.origin.num_labels())
     }
 
+    /// The zone that answers a question. RFC 4035 §3.1.4.1: DS stands at the parent of a zone, where that is ours; the
+    /// child says that it has none.
+    fn for_question(&self, name: &Name, qtype: RecordType) -> Option<&Zone> {
+        let child = self.of(name)?;
+        let is_cut = qtype == RecordType::DS && child.origin == *name;
+        is_cut.then(|| self.of(&name.base_name())).flatten().filter(|_| !name.is_root()).or(Some(child))
+    }
+
+    /// Whether a question is one for the parent of a zone of ours, which is somebody else's.
+    pub fn is_for_parent(&self, name: &Name, qtype: RecordType) -> bool {
+        qtype == RecordType::DS
+            && self.zones.iter().any(|zone| zone.origin == *name)
+            && !self.contains(&name.base_name())
+    }
+
     /// Whether a name lies in one of the zones.
     pub fn contains(&self, name: &Name) -> bool {
         self.of(name).is_some()
@@ -258,7 +273,7 @@ impl Zones {
 
     /// Answers a query from outside.
     pub fn lookup(&self, query: &Query, client: IpAddr, names: &mut impl Names) -> Lookup {
-        let Some(zone) = self.of(&query.name) else { return Lookup::OutOfZone };
+        let Some(zone) = self.for_question(&query.name, query.qtype) else { return Lookup::OutOfZone };
         let own = zone.own(&query.name, query.qtype);
         let exists = own.is_some();
         let mut records = own.unwrap_or_default();
@@ -266,11 +281,12 @@ impl Zones {
             Standing::Served => {
                 match query.qtype {
                     RecordType::NAPTR | RecordType::ANY => {
-                        let record = |naptr: &NAPTR| {
+                        let owner = Published::owner(&query.name);
+                        let record = |naptr: &hickory_proto::rr::rdata::NAPTR| {
                             let data = RData::NAPTR(naptr.clone());
-                            Record::from_rdata(query.name.clone(), zone.ces_ttl_s, data)
+                            Record::from_rdata(owner.clone(), zone.ces_ttl_s, data)
                         };
-                        records.extend(self.ces.iter().map(record));
+                        records.extend(self.ces.of(&owner).map(record));
                     }
                     RecordType::A if records.is_empty() => match names.inbound_address(query, client) {
                         Inbound::NotOffered => {}
@@ -280,7 +296,8 @@ impl Zones {
                 true
             }
             Standing::Above => true,
-            Standing::Unknown => exists,
+            // A zone below one of ours: what its parent is asked about it exists.
+            Standing::Unknown => exists || self.zones.iter().any(|below| query.name.zone_of(&below.origin)),
         };
         let voice = Voice::Authority;
         if !records.is_empty() {

@@ -3,9 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ces_dns::naptr::{self, ACCEPTED, Announcement, Defaults, Endpoint, NaptrCounters, NaptrFault, Proto};
+use ces_dns::answer::{Answer, Voice};
+use ces_dns::message::{self, Transport};
+use ces_dns::naptr::{
+    self, ACCEPTED, Announcement, Defaults, Endpoint, Forms, NaptrCounters, NaptrFault, Proto, Published,
+};
 use ces_dns::packet::{Packet, TtlBounds};
-use ces_dns::{Name, RData, Record};
+use ces_dns::{Name, RData, Record, RecordType};
+use hickory_proto::op::{Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::NAPTR;
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
 use proptest::prelude::*;
@@ -97,8 +102,10 @@ fn what_is_published_is_understood_as_it_was_meant() {
             endpoint("2001:db8::1", 49002, Proto::Tcp, None, 10, 20),
             endpoint("198.51.100.1", 49001, Proto::Tls, Some("transit"), 20, 10),
         ],
+        forms: Forms::Both,
     };
-    let records = own.emit();
+    let published = own.emit();
+    let records: Vec<NAPTR> = published.all().cloned().collect();
     assert_eq!(records.len(), 6, "both forms");
     let wrap = |n: NAPTR| Record::from_rdata(ces_dns::name("h.a.demo").unwrap(), 30, RData::NAPTR(n));
     // In whichever order they come.
@@ -159,7 +166,11 @@ fn each_wrong_form_has_its_reason() {
         "!!",
         "!^.*$!",
         "!^.*$!cesid:1=b?ip=192.0.2.1",
-        "x^.*$xcesid:1=b?ip=192.0.2.1x",
+        "1^.*$1cesid:1=b?ip=192.0.2.21",
+        "i^.*$icesid:1=b?ip=192.0.2.1i",
+        "\\^.*$\\cesid:1=b?ip=192.0.2.1\\",
+        "!^(.*)$!cesid:1=\\1?ip=192.0.2.1!",
+        "!^.*$!cesid:1=b?ip=192.0.2.1\\!",
         "!!cesid:1=b!",
         "!^.*$!cesid:1=b?ip=192.0.2.1!x",
         "!^.*$!cesid:1=b!ip=192.0.2.1!",
@@ -235,8 +246,8 @@ proptest! {
         prop_assume!(!addr.is_unspecified() && !addr.is_multicast() && addr != IpAddr::from([255; 4]));
         let proto = if tls { Proto::Tls } else { Proto::Tcp };
         let endpoint = Endpoint { addr, port, proto, alias: alias.map(Arc::from), order, preference };
-        let own = Announcement { ces_id: id.into(), endpoints: vec![endpoint.clone()] };
-        for naptr in own.emit() {
+        let own = Announcement { ces_id: id.into(), endpoints: vec![endpoint.clone()], forms: Forms::Both };
+        for naptr in own.emit().all() {
             // Over the wire, and cut at every octet on the way.
             let bytes = RData::NAPTR(naptr.clone()).to_bytes().unwrap();
             let frame = [&[0, 0, 35, 0, 1, 0, 0, 0, 30][..], &(bytes.len() as u16).to_be_bytes(), &bytes].concat();
@@ -245,9 +256,134 @@ proptest! {
             }
             let read = Record::<RData>::read(&mut BinDecoder::new(&frame)).unwrap();
             prop_assert_eq!(&read.data, &RData::NAPTR(naptr.clone()));
-            let parsed = naptr::parse(&naptr, Defaults { port, proto }).unwrap();
+            let parsed = naptr::parse(naptr, Defaults { port, proto }).unwrap();
             prop_assert_eq!(&parsed.ces_id, &own.ces_id);
-            prop_assert_eq!(&parsed.endpoint, &endpoint);
+            let behind = if parsed.is_explicit { 0 } else { 1000 };
+            let order = endpoint.order.saturating_add(behind);
+            prop_assert_eq!(&parsed.endpoint, &Endpoint { order, ..endpoint.clone() });
         }
     }
+}
+
+/// RFC 3402 §3.2: a backslash makes a delimiter an ordinary character, and any octet but a digit and the flag delimits.
+#[test]
+fn n15_what_is_legal_is_taken() {
+    for text in [
+        "!^.*\\!?$!cesid=1:b.ces.?cetp_ipv4=192.0.2.1!",
+        "!^.*$!cesid=1:b.ces.?cetp_ipv4=192.0.2.1?alias=a\\!b!",
+        "/^.*$/cesid=1:b.ces.?cetp_ipv4=192.0.2.1/",
+        "/^.*$/cesid=1:b.ces.?cetp_ipv4=192.0.2.1/i",
+        "x^.*$xcesid=1:b.ces.?cetp_ipv4=192.0.2.1x",
+        "?^.*$?cesid=1:b.ces.\\?cetp_ipv4=192.0.2.1?",
+        ":^.*$:cesid=1\\:b.ces.?cetp_ipv4=192.0.2.1:",
+        "!^.*$!cesid=1:b\\.ces.?cetp_ipv4=192\\.0.2.1!",
+        "\u{e9}^.*$\u{e9}cesid=1:b.ces.?cetp_ipv4=192.0.2.1\u{e9}",
+    ] {
+        let found = naptr::discover(&[record(1, 1, "CES+cesid", text)], DEFAULTS);
+        assert_eq!(found.mistake(), None, "{text}");
+        assert_eq!(&*found.services[0].ces_id, "b.ces.", "{text}");
+        assert_eq!(found.services[0].endpoints[0].addr, IpAddr::from([192, 0, 2, 1]), "{text}");
+    }
+}
+
+#[test]
+fn n15_mistakes_are_told_and_what_can_be_used_is() {
+    let good = "!^.*$!cesid=1:b.ces.?cetp_ipv4=192.0.2.1!";
+    for (text, mistake, gateways) in [
+        ("!^.*$!cesid=1:b.ces.?cetp_ipv4=192.0.2.2?port=0!", NaptrFault::Port, 0),
+        ("!^.*$!cesid=1:b.ces.??cetp_ipv4=192.0.2.2!", NaptrFault::EmptyField, 1),
+        ("!^.*$!cesid=1:b.ces.?cetp_ipv4=192.0.2.2?!", NaptrFault::EmptyField, 1),
+        ("!^.*$!?cesid=1:b.ces.?cetp_ipv4=192.0.2.2!", NaptrFault::EmptyField, 1),
+    ] {
+        let alone = naptr::discover(&[record(1, 1, "CES+cesid", text)], DEFAULTS);
+        assert_eq!((alone.mistake(), alone.services.len()), (Some(mistake), gateways), "{text}");
+        let beside = [record(1, 1, "CES+cesid", text), record(2, 1, "CES+cesid", good)];
+        let beside = naptr::discover(&beside, DEFAULTS);
+        assert_eq!((beside.mistake(), beside.services[0].endpoints.len()), (Some(mistake), 1 + gateways));
+    }
+    let other = naptr::discover(&[record(1, 1, "E2U+sip", "!^.*$!sip:a!")], DEFAULTS);
+    assert_eq!(other.mistake(), None, "what is not ours is no mistake");
+}
+
+/// A reader that takes the first record by order and preference, whatever it is, behind a resolver that rotates.
+#[test]
+fn c1_the_form_that_every_reader_understands_comes_first_by_order() {
+    for endpoints in 1..=5u8 {
+        let own = Announcement {
+            ces_id: "gwb.demo.".into(),
+            endpoints: (1..=endpoints)
+                .map(|n| {
+                    endpoint(&format!("198.51.100.{n}"), 48_000 + u16::from(n), Proto::Tls, None, 100, 10)
+                })
+                .collect(),
+            forms: Forms::Both,
+        };
+        let published = own.emit();
+        for name in ["www.b.demo".to_owned(), format!("{0}.{0}.{0}.b.demo", "a".repeat(63))] {
+            let owner = ces_dns::name(&name).unwrap();
+            let mut set: Vec<NAPTR> = published.of(&owner).cloned().collect();
+            assert!((1..=ACCEPTED).contains(&set.len()), "{endpoints} endpoints of {name}");
+            for _ in 0..set.len() {
+                set.rotate_left(1);
+                let first = set.iter().min_by_key(|record| (record.order, record.preference)).unwrap();
+                assert_eq!(&*first.services, b"CES+cesid", "{endpoints} endpoints");
+            }
+        }
+    }
+}
+
+#[test]
+fn c1_the_set_fits_an_answer_without_edns() {
+    let alias = "x".repeat(32);
+    for (name_length, endpoints, expected) in
+        [(10, 1, 2), (10, 2, 2), (10, 3, 3), (10, 5, 3), (250, 1, 1), (250, 2, 1), (120, 2, 2)]
+    {
+        let mut name = vec!["b.demo".to_owned()];
+        while name.iter().map(|label| label.len() + 1).sum::<usize>() + 2 < name_length {
+            let left = name_length - name.iter().map(|label| label.len() + 1).sum::<usize>() - 1;
+            name.insert(0, "a".repeat(left.min(63)));
+        }
+        let name = name.join(".");
+        let own = Announcement {
+            ces_id: "gwb.demo.".into(),
+            endpoints: (1..=endpoints)
+                .map(|n| endpoint(&format!("198.51.100.{n}"), 49_001, Proto::Tls, Some(&alias), n, 1))
+                .collect(),
+            forms: Forms::Both,
+        };
+        let owner = ces_dns::name(&name).unwrap();
+        let published = own.emit();
+        let set: Vec<&NAPTR> = published.of(&owner).collect();
+        assert_eq!(set.len(), expected, "{name_length} octets, {endpoints} endpoints");
+        // The asker draws a case, so that the owner cannot be a pointer to the question.
+        let mut asked = Message::new(7, MessageType::Query, OpCode::Query);
+        let question = ces_dns::name(&name.to_ascii_uppercase()).unwrap();
+        asked.add_query(hickory_proto::op::Query::query(question, RecordType::NAPTR));
+        let query = message::parse(&asked.to_vec().unwrap(), Transport::Udp).unwrap();
+        let records = set.into_iter().cloned();
+        let records =
+            records.map(|n| Record::from_rdata(Published::owner(&query.name), 30, RData::NAPTR(n))).collect();
+        let bytes = Answer::records(Voice::Authority, records).emit(&query);
+        let reply = Message::from_vec(&bytes).unwrap();
+        assert!(!reply.metadata.truncation && bytes.len() <= 512, "{} octets", bytes.len());
+        assert_eq!(reply.answers.len(), expected);
+    }
+}
+
+#[test]
+fn c1_a_key_says_which_forms() {
+    let own = |forms| Announcement {
+        ces_id: "gwb.demo.".into(),
+        endpoints: vec![endpoint("198.51.100.2", 48001, Proto::Tls, None, 100, 10)],
+        forms,
+    };
+    let of = |forms| -> Vec<(u16, String)> {
+        let published = own(forms).emit();
+        let words = |n: &NAPTR| (n.order, String::from_utf8_lossy(&n.services).into_owned());
+        published.of(&ces_dns::name("www.b.demo").unwrap()).map(words).collect()
+    };
+    let (reference, tutorial) = ("CES+cesid".to_owned(), "CETP+cesid".to_owned());
+    assert_eq!(of(Forms::Both), [(100, reference.clone()), (1100, tutorial.clone())]);
+    assert_eq!(of(Forms::Reference), [(100, reference)]);
+    assert_eq!(of(Forms::Tutorial), [(100, tutorial)]);
 }

@@ -192,20 +192,53 @@ fn a_reply_fits_what_the_asker_takes() {
 }
 
 #[test]
-fn cut_anywhere_or_lengthened_a_response_is_no_packet() {
+fn cut_in_its_answer_a_response_is_no_packet() {
     let mut message = response("www.b", RecordType::A);
     message.add_answers([cname("www.b", 300, "x.b"), a("x.b", 200, 1)]);
     message.add_authority(soa(60, 60));
     message.set_edns(Edns::new());
     let bytes = message.to_vec().unwrap();
-    for end in 0..bytes.len() {
+    // An OPT record of 11 octets comes last.
+    for end in 0..bytes.len() - 11 {
         assert!(Packet::parse(&bytes[..end], BOUNDS).is_err(), "{end}");
     }
-    assert_eq!(Packet::parse(&[&bytes[..], &[0]].concat(), BOUNDS), Err(PacketFault::Record));
     assert_eq!(Packet::parse(&vec![0; 70_000], BOUNDS), Err(PacketFault::Length));
     let mut query = bytes;
     query[2] &= 0x7f;
     assert_eq!(Packet::parse(&query, BOUNDS), Err(PacketFault::NotAResponse));
+}
+
+/// What is wrong only behind the answer does not make the answer worse.
+#[test]
+fn n16_what_is_wrong_behind_the_answer_is_left_out() {
+    let mut message = response("www.b", RecordType::A);
+    message.add_answer(a("www.b", 200, 1));
+    message.add_additional(a("kept.b", 60, 2));
+    let bytes = message.to_vec().unwrap();
+    let more = |count: u8, tail: &[u8]| {
+        let mut bytes = [&bytes[..], tail].concat();
+        bytes[11] += count;
+        bytes
+    };
+    for (title, bytes, kept) in [
+        ("an octet behind it", more(0, &[0]), 1),
+        ("a second message behind it", more(0, &bytes), 1),
+        ("a record that is not there", more(1, &[]), 1),
+        ("a record cut short", more(1, &[0xc0, 12, 0, 1, 0, 1]), 1),
+        ("an A record of 3 octets", more(1, &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 3, 1, 2, 3]), 1),
+        (
+            "a loop, and a good one after it",
+            more(2, &[0xc0, 200, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]),
+            1,
+        ),
+        ("an OPT cut short", more(1, &[0, 0, 41, 4, 208]), 1),
+        ("the only additional one cut", bytes[..bytes.len() - 1].to_vec(), 0),
+    ] {
+        let packet = Packet::parse(&bytes, BOUNDS).unwrap_or_else(|fault| panic!("{title}: {fault:?}"));
+        let reply = packet.reply(&client("www.b", RecordType::A, None, Transport::Udp), 0);
+        let reply = Message::from_vec(&reply).unwrap();
+        assert_eq!((reply.answers.len(), reply.additionals.len()), (1, kept), "{title}");
+    }
 }
 
 #[test]

@@ -192,6 +192,40 @@ fn each_kind_of_bad_query_has_its_outcome_and_code() {
     }
 }
 
+/// RFC 6891 §6.1.1: whatever is said to a query with OPT has one, and to a query without has none.
+#[test]
+fn n11_every_refusal_speaks_edns_to_who_speaks_it() {
+    type Change = fn(&mut Vec<u8>, usize);
+    // `end` is where the question ends.
+    let cases: [(&str, Change); 9] = [
+        ("NOTIMP", |bytes, _| bytes[2] = 0x11),
+        ("NOTIFY", |bytes, _| bytes[2] = 0x21),
+        ("UPDATE", |bytes, _| bytes[2] = 0x29),
+        ("AXFR", |bytes, end| bytes[end - 3] = 252),
+        ("class CH", |bytes, end| bytes[end - 1] = 3),
+        ("class ANY", |bytes, end| bytes[end - 1] = 255),
+        ("type TKEY", |bytes, end| bytes[end - 3] = 249),
+        ("trailing", |bytes, _| bytes.push(0)),
+        ("no question", |bytes, end| {
+            bytes[5] = 0;
+            bytes.drain(12..end);
+        }),
+    ];
+    let plain = query("www.b.demo", RecordType::A).to_vec().unwrap();
+    for (title, change) in cases {
+        for (edns, mut bytes) in [
+            (false, plain.clone()),
+            (true, with_edns(query("www.b.demo", RecordType::A), 1232).to_vec().unwrap()),
+        ] {
+            change(&mut bytes, plain.len());
+            let (_, reply) = refused(&bytes);
+            let said = reply.unwrap().edns;
+            assert_eq!(said.is_some(), edns, "{title}");
+            assert!(said.is_none_or(|said| said.flags().dnssec_ok), "{title}: DO is copied (RFC 3225 §3)");
+        }
+    }
+}
+
 #[test]
 fn cut_anywhere_a_query_is_refused() {
     let bytes = with_edns(query("www.b.demo", RecordType::NAPTR), 1232).to_vec().unwrap();

@@ -6,10 +6,14 @@ mod lab;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use ces_dns::guard::{Guard, Network};
+use ces_dns::message::Transport;
 use ces_dns::outcome::QueryOutcome;
 use ces_dns::resolver::{Question, ResolverEvent as Event, Settings, SocketKey, Transmit};
-use ces_dns::{MILLISECOND, RecordType, ResponseCode, SECOND};
+use ces_dns::{MILLISECOND, RData, Record, RecordType, ResponseCode, SECOND};
 use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, SRV, SVCB};
 use lab::{Lab, address, code, label, name, nothing, query, question, reply, server, settings};
 use proptest::prelude::*;
 
@@ -321,26 +325,350 @@ fn forged_answers_are_counted_and_the_wait_goes_on() {
     lab.settled();
 }
 
+/// What a server gives back that does not keep the case of names.
+fn folded(sent: &Transmit) -> Vec<u8> {
+    reply(sent, |m| {
+        let name = m.queries[0].name().to_lowercase();
+        m.queries[0].set_name(name);
+        address(m);
+    })
+}
+
+fn all_sent(lab: &mut Lab) -> Vec<Transmit> {
+    std::iter::from_fn(|| lab.resolver.poll_transmit()).collect()
+}
+
+fn is_lower_case(sent: &Transmit) -> bool {
+    !sent.bytes[12..].iter().any(u8::is_ascii_uppercase)
+}
+
+const LONG: &str = "wwwwwwwwwwwwwwww.bbbbbbbbbbbbbb.demo";
+
 #[test]
-fn a_server_that_does_not_keep_the_case_is_asked_over_tcp() {
-    let mut lab = Lab::new(settings(1));
-    lab.ask("wwwwwwwwwwwwwwww.bbbbbbbbbbbbbb.demo", 1);
+fn n4_a_server_that_does_not_keep_the_case_costs_one_round_trip_and_is_remembered() {
+    let mut lab = Lab::new(settings(2));
+    let start = lab.now;
+    lab.ask(LONG, 1);
     let sent = lab.sent();
-    let lower = |sent: &Transmit| {
-        reply(sent, |m| {
-            let name = m.queries[0].name().to_lowercase();
-            m.queries[0].set_name(name);
-            address(m);
+    lab.resolver.handle_response(sent.server, sent.socket, &folded(&sent), lab.now);
+    assert_eq!(lab.done(), None, "a forger might have had luck");
+    // At once: in lower case by another port, and over TCP.
+    let again = all_sent(&mut lab);
+    let [plain, tcp] = &again[..] else { panic!("{again:?}") };
+    assert!(is_lower_case(plain) && matches!(plain.socket, SocketKey::Udp(_)));
+    assert_ne!((plain.socket, &plain.bytes[..2]), (sent.socket, &sent.bytes[..2]));
+    assert!(matches!(tcp.socket, SocketKey::Tcp(_)) && tcp.server == sent.server);
+    lab.resolver.handle_response(sent.server, sent.socket, &folded(&sent), lab.now);
+    assert_eq!(all_sent(&mut lab), [], "once");
+    lab.resolver.handle_response(tcp.server, tcp.socket, &folded(tcp), lab.now);
+    assert_eq!((lab.done(), lab.now), (Some((1, "answer")), start));
+    lab.settled();
+
+    // TCP was proof: it is asked in lower case from now on, the other server is not.
+    let states = lab.resolver.servers(lab.now);
+    assert!(states[0].folds_case && !states[1].folds_case);
+    lab.ask(&format!("x.{LONG}"), 2);
+    let sent = lab.sent();
+    assert!(is_lower_case(&sent));
+    lab.resolver.handle_response(sent.server, sent.socket, &folded(&sent), lab.now);
+    assert_eq!(lab.done(), Some((2, "answer")));
+    lab.ask(&format!("y.{LONG}"), 3);
+    let to_first = lab.sent();
+    lab.resolver.handle_unreachable(to_first.server, to_first.socket, lab.now);
+    let to_second = lab.sent();
+    assert!(to_second.server == server(2) && !is_lower_case(&to_second), "the defence stays on for others");
+}
+
+#[test]
+fn n4_without_tcp_three_names_tell_as_much() {
+    let mut lab = Lab::new(settings(1));
+    for n in 0..5 {
+        let start = lab.now;
+        lab.ask(&format!("n{n}.{LONG}"), n);
+        let sent = lab.sent();
+        lab.resolver.handle_response(sent.server, sent.socket, &folded(&sent), lab.now);
+        if n < 3 {
+            let again = all_sent(&mut lab);
+            lab.resolver.handle_unreachable(again[1].server, again[1].socket, lab.now);
+            assert_eq!(lab.done(), None);
+            lab.resolver.handle_response(again[0].server, again[0].socket, &folded(&again[0]), lab.now);
+        }
+        assert_eq!((lab.done(), lab.now), (Some((n, "answer")), start), "name {n}");
+        assert!(!lab.resolver.servers(lab.now)[0].is_down, "a server may be without TCP and well");
+        lab.settled();
+    }
+    assert_eq!(lab.count(Event::WrongCase), 3);
+}
+
+#[test]
+fn n4_a_forger_who_has_luck_turns_nothing_off() {
+    let mut lab = Lab::new(settings(1));
+    for n in 0..20 {
+        lab.ask(&format!("n{n}.{LONG}"), n);
+        let sent = lab.sent();
+        // Every second time a forged answer in another case comes first.
+        if n % 2 == 0 {
+            lab.resolver.handle_response(sent.server, sent.socket, &folded(&sent), lab.now);
+            let again = all_sent(&mut lab);
+            lab.answer(&again[0], address);
+        } else {
+            lab.answer(&sent, address);
+        }
+        assert_eq!(lab.done(), Some((n, "answer")));
+    }
+    assert!(!lab.resolver.servers(lab.now)[0].folds_case);
+}
+
+#[test]
+fn n4_and_c16_the_case_is_a_setting_and_without_it_names_go_out_in_lower_case() {
+    let mut lab = Lab::new(Settings { randomise_case: false, ..settings(1) });
+    lab.ask("SRV1.hostB1.Demo", 1);
+    let sent = lab.sent();
+    assert!(is_lower_case(&sent));
+    lab.answer(&sent, address);
+    assert_eq!(lab.done(), Some((1, "answer")));
+}
+
+#[test]
+fn n7_every_query_has_a_socket_of_its_own_that_is_closed_after_it() {
+    let mut lab = Lab::new(Settings { sockets: 256, ..settings(1) });
+    let mut open = HashSet::new();
+    for n in 0..20 {
+        lab.ask(&format!("n{n}.b.demo"), n);
+        let sent = lab.sent();
+        assert!(open.insert(sent.socket), "nothing else is open on it");
+        assert_eq!(lab.resolver.poll_closed(), None);
+        if n % 3 == 0 {
+            lab.answer(&sent, address);
+            assert_eq!(lab.resolver.poll_closed(), Some(sent.socket));
+            open.remove(&sent.socket);
+        }
+    }
+    while let Some(at) = lab.resolver.poll_timeout() {
+        lab.now = at;
+        lab.resolver.handle_timeout(at);
+        open.extend(all_sent(&mut lab).into_iter().map(|sent| sent.socket));
+        while let Some(socket) = lab.resolver.poll_closed() {
+            assert!(open.remove(&socket));
+        }
+    }
+    assert_eq!(open, HashSet::new(), "none is left open");
+    lab.settled();
+}
+
+#[test]
+fn n7_more_in_flight_than_sockets_share_them() {
+    let mut lab = Lab::new(Settings { sockets: 2, ..settings(1) });
+    let sent: Vec<_> = (0..50)
+        .map(|n| {
+            lab.ask(&format!("n{n}.b.demo"), n);
+            lab.sent()
+        })
+        .collect();
+    for sent in &sent {
+        lab.answer(sent, address);
+    }
+    assert_eq!(std::iter::from_fn(|| lab.done()).count(), 50);
+    assert_eq!(std::iter::from_fn(|| lab.resolver.poll_closed()).collect::<HashSet<_>>().len(), 2);
+}
+
+/// RFC 5452 §9.1. What comes as if from the server: is it believed, and what is sent because of it, at once.
+#[test]
+fn n7_and_n16_an_answer_counts_only_with_its_question_and_nothing_is_waited_out() {
+    type Answer = Box<dyn Fn(&Transmit) -> Vec<u8>>;
+    let headless = |code: ResponseCode| -> Answer {
+        Box::new(move |sent| {
+            let mut bytes = [&sent.bytes[..2], &[0x81, 0x80, 0, 0, 0, 0, 0, 0, 0, 0][..]].concat();
+            bytes[3] |= u16::from(code) as u8;
+            bytes
         })
     };
-    lab.resolver.handle_response(sent.server, sent.socket, &lower(&sent), lab.now);
-    assert_eq!(lab.done(), None);
-    lab.tick(800);
-    let tcp = lab.sent();
-    assert!(matches!(tcp.socket, SocketKey::Tcp(_)));
-    lab.resolver.handle_response(tcp.server, tcp.socket, &lower(&tcp), lab.now);
-    assert_eq!(lab.done(), Some((1, "answer")));
-    lab.settled();
+    let patched = |at: usize, value: u8| -> Answer {
+        Box::new(move |sent| {
+            let mut bytes = reply(sent, address);
+            bytes[at] = value;
+            bytes
+        })
+    };
+    let cases: Vec<(&str, Answer, Option<&str>, &[&str])> = vec![
+        ("as it should be", Box::new(|sent| reply(sent, address)), Some("answer"), &[]),
+        (
+            "octets behind it",
+            Box::new(|sent| [reply(sent, address), vec![1; 9]].concat()),
+            Some("answer"),
+            &[],
+        ),
+        ("an additional record that is not there", patched(11, 1), Some("answer"), &[]),
+        ("an answer record that is not there", patched(7, 2), None, &["tcp"]),
+        ("an authority record that is not there", patched(9, 1), None, &["tcp"]),
+        ("SERVFAIL without question", headless(ResponseCode::ServFail), None, &["tcp"]),
+        ("REFUSED without question", headless(ResponseCode::Refused), None, &["tcp"]),
+        ("FORMERR without question", headless(ResponseCode::FormErr), None, &["udp without EDNS", "tcp"]),
+        ("NOTIMP without question", headless(ResponseCode::NotImp), None, &["udp without EDNS", "tcp"]),
+        ("NXDOMAIN without question", headless(ResponseCode::NXDomain), None, &["tcp"]),
+        ("nothing without question", headless(ResponseCode::NoError), None, &["tcp"]),
+        (
+            "another type",
+            Box::new(|sent| {
+                let mut bytes = reply(sent, address);
+                let at = bytes.len() - 16 - 4;
+                bytes[at + 1] = 33;
+                bytes
+            }),
+            None,
+            &["tcp"],
+        ),
+        (
+            "another name",
+            Box::new(|sent| {
+                reply(sent, |m| {
+                    m.queries[0].set_name(name("other.b.demo"));
+                    address(m);
+                })
+            }),
+            None,
+            &["tcp"],
+        ),
+    ];
+    for (title, answer, done, expected) in cases {
+        let mut lab = Lab::new(settings(1));
+        lab.ask("www.b.demo", 1);
+        let sent = lab.sent();
+        lab.resolver.handle_response(sent.server, sent.socket, &answer(&sent), lab.now);
+        assert_eq!(lab.done().map(|(_, how)| how), done, "{title}");
+        let again = all_sent(&mut lab);
+        let how: Vec<_> = again
+            .iter()
+            .map(|sent| match sent.socket {
+                SocketKey::Tcp(_) => "tcp",
+                SocketKey::Udp(_) if Message::from_vec(&sent.bytes).unwrap().edns.is_none() => {
+                    "udp without EDNS"
+                }
+                SocketKey::Udp(_) => "udp",
+            })
+            .collect();
+        assert_eq!(how, expected, "{title}");
+        let Some(tcp) = again.last() else { continue };
+        // The true answer may yet come; or TCP brings it; or there is no TCP, and it is told at once.
+        lab.resolver.handle_response(sent.server, sent.socket, &answer(&sent), lab.now);
+        assert_eq!(all_sent(&mut lab), [], "{title}: once");
+        lab.resolver.handle_unreachable(tcp.server, tcp.socket, lab.now);
+        if let [plainer, _] = &again[..] {
+            lab.resolver.handle_response(plainer.server, plainer.socket, &reply(plainer, address), lab.now);
+            assert_eq!(lab.done(), Some((1, "answer")), "{title}");
+        } else {
+            assert_eq!(lab.done(), Some((1, "serv_fail")), "{title}");
+        }
+        lab.settled();
+    }
+}
+
+/// RFC 9460 §7.3 and DNS rebinding: what stands in an answer from upstream, and what of it passes.
+#[test]
+fn n2_and_n3_addresses_and_hints_that_lead_inside_do_not_pass() {
+    let network = |text: &str, prefix| Network { address: text.parse().unwrap(), prefix };
+    let guard = Guard {
+        own: vec![network("10.64.0.0", 16), network("192.168.10.0", 24)],
+        private: true,
+        networks: vec![network("10.1.0.0", 16)],
+        names: vec![name("corp.example")],
+    };
+    let hints = |target: &str, v4: &[&str], v6: &[&str]| {
+        let mut parameters = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(vec!["h2".into()])))];
+        let v4: Vec<A> = v4.iter().map(|text| A(text.parse().unwrap())).collect();
+        if !v4.is_empty() {
+            parameters.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(v4))));
+        }
+        let v6: Vec<AAAA> = v6.iter().map(|text| AAAA(text.parse().unwrap())).collect();
+        if !v6.is_empty() {
+            parameters.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(v6))));
+        }
+        RData::HTTPS(HTTPS(SVCB::new(1, name(target), parameters)))
+    };
+    let ip = |text: &str| RData::from(text.parse::<std::net::IpAddr>().unwrap());
+    let cname = |text: &str| RData::CNAME(CNAME(name(text)));
+    let good = ip("203.0.113.80");
+    for (asked, records, expected, kind) in [
+        ("evil.demo", vec![("evil.demo", ip("10.64.0.1"))], vec![], "no_data"),
+        (
+            "evil.demo",
+            vec![("evil.demo", ip("192.168.10.12")), ("evil.demo", good.clone())],
+            vec![good.clone()],
+            "answer",
+        ),
+        ("evil.demo", vec![("evil.demo", ip("127.0.0.1"))], vec![], "no_data"),
+        ("evil.demo", vec![("evil.demo", ip("::ffff:10.64.0.1"))], vec![], "no_data"),
+        ("evil.demo", vec![("evil.demo", ip("fd00::1"))], vec![], "no_data"),
+        ("evil.demo", vec![("evil.demo", ip("10.1.2.3"))], vec![ip("10.1.2.3")], "answer"),
+        (
+            "evil.demo",
+            vec![("evil.demo", cname("www.corp.example")), ("www.corp.example", ip("10.9.9.9"))],
+            vec![cname("www.corp.example")],
+            "no_data",
+        ),
+        ("www.corp.example", vec![("www.corp.example", ip("10.9.9.9"))], vec![ip("10.9.9.9")], "answer"),
+        ("www.corp.example", vec![("www.corp.example", ip("10.64.0.1"))], vec![], "no_data"),
+        (
+            "evil.demo",
+            vec![("evil.demo", hints(".", &["203.0.113.80", "10.64.0.9"], &["2001:db8::1"]))],
+            vec![hints(".", &[], &[])],
+            "answer",
+        ),
+        ("evil.demo", vec![("evil.demo", hints(".", &[], &["::1"]))], vec![hints(".", &[], &[])], "answer"),
+        (
+            "evil.demo",
+            vec![("evil.demo", hints("www.b.demo", &["203.0.113.80"], &[]))],
+            vec![hints("www.b.demo", &[], &[])],
+            "answer",
+        ),
+        (
+            "good.demo",
+            vec![("good.demo", hints(".", &["203.0.113.80"], &[]))],
+            vec![hints(".", &["203.0.113.80"], &[])],
+            "answer",
+        ),
+    ] {
+        let mut lab = Lab::new(Settings { guard: guard.clone(), ..settings(1) });
+        let qtype = match &records.last().unwrap().1 {
+            RData::A(_) => RecordType::A,
+            RData::AAAA(_) => RecordType::AAAA,
+            _ => RecordType::HTTPS,
+        };
+        lab.resolver.query(Question::new(name(asked), qtype), 0, 1, lab.now);
+        let sent = lab.sent();
+        lab.answer(&sent, |message| {
+            for (owner, data) in &records {
+                message.add_answer(Record::from_rdata(name(owner), 60, data.clone()));
+            }
+        });
+        let (_, resolution) = lab.resolver.poll_done().unwrap();
+        assert_eq!(label(&resolution), kind, "{asked} {records:?}");
+        let mut query = query(asked);
+        (query.qtype, query.transport) = (qtype, Transport::Tcp);
+        let reply = Message::from_vec(&resolution.reply(&query, lab.now)).unwrap();
+        let passed: Vec<RData> = reply.answers.into_iter().map(|record| record.data).collect();
+        assert_eq!(passed, expected, "{asked} {records:?}");
+        let is_changed = records.iter().map(|(_, data)| data).ne(&expected);
+        assert_eq!(lab.count(Event::Rebinding), u64::from(is_changed), "{asked} {records:?}");
+    }
+}
+
+#[test]
+fn n2_no_addresses_come_beside_an_answer() {
+    let mut lab = Lab::new(settings(1));
+    let asked = Question::new(name("_sip._tcp.b.demo"), RecordType::SRV);
+    lab.resolver.query(asked, 0, 1, lab.now);
+    let sent = lab.sent();
+    lab.answer(&sent, |message| {
+        let srv = SRV::new(1, 1, 5060, name("www.b.demo"));
+        message.add_answer(Record::from_rdata(name("_sip._tcp.b.demo"), 60, RData::SRV(srv)));
+        message.add_additional(Record::from_rdata(name("www.b.demo"), 60, RData::A(A::new(203, 0, 113, 80))));
+    });
+    let (_, resolution) = lab.resolver.poll_done().unwrap();
+    let mut query = query("_sip._tcp.b.demo");
+    query.qtype = RecordType::SRV;
+    let reply = Message::from_vec(&resolution.reply(&query, lab.now)).unwrap();
+    assert_eq!((reply.answers.len(), reply.additionals.len()), (1, 0));
 }
 
 #[test]

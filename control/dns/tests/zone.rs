@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ces_dns::message::{self, Query, Transport};
-use ces_dns::naptr::{self, Announcement, Defaults, Endpoint, Proto};
+use ces_dns::naptr::{self, Announcement, Defaults, Endpoint, Forms, Proto, Published};
 use ces_dns::outcome::QueryOutcome;
 use ces_dns::zone::{Lookup, NameServer, Names, Settings, Standing, ZoneError, Zones};
 use ces_dns::{Name, RData, RecordType, ResponseCode};
@@ -55,7 +55,7 @@ fn announcement() -> Announcement {
         order: 10,
         preference: 20,
     };
-    Announcement { ces_id: "cesb.demo.".into(), endpoints: vec![endpoint] }
+    Announcement { ces_id: "cesb.demo.".into(), endpoints: vec![endpoint], forms: Forms::Both }
 }
 
 fn zones() -> Zones {
@@ -136,6 +136,47 @@ fn the_longest_zone_answers() {
     assert_eq!(reply.authorities[0].name.to_ascii(), "sub.b.demo.");
 }
 
+/// RFC 4035 §3.1.4.1: DS stands at the parent of a zone, where that is ours; else the child has none to show.
+#[test]
+fn n10_ds_comes_from_the_parent() {
+    for (name, soa_of, is_for_parent) in [
+        ("sub.b.demo", "b.demo.", false),
+        ("SUB.b.demo", "b.demo.", false),
+        ("b.demo", "b.demo.", true),
+        ("www.b.demo", "b.demo.", false),
+        ("x.sub.b.demo", "sub.b.demo.", false),
+    ] {
+        let (_, reply) = ask(name, RecordType::DS).unwrap();
+        let exists = name != "x.sub.b.demo";
+        let code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        assert_eq!((reply.metadata.response_code, reply.answers.len()), (code, 0), "{name}");
+        assert_eq!(reply.authorities[0].name.to_ascii(), soa_of, "{name}");
+        assert_eq!(
+            zones().is_for_parent(&ces_dns::name(name).unwrap(), RecordType::DS),
+            is_for_parent,
+            "{name}"
+        );
+    }
+    assert!(!zones().is_for_parent(&ces_dns::name("b.demo").unwrap(), RecordType::NS));
+}
+
+/// The case that an asker drew must not stay in the caches of others.
+#[test]
+fn c16_records_are_owned_in_lower_case() {
+    let long = format!("{0}.{0}.{0}.B.demo", "A".repeat(60));
+    for (name, expected) in [("wWw.B.DEMO", "www.b.demo."), ("deep.HOST.b.demo", "deep.host.b.demo.")] {
+        let (_, reply) = ask(name, RecordType::NAPTR).unwrap();
+        assert!(reply.answers.iter().all(|record| record.name.to_ascii() == expected), "{reply:?}");
+        assert_eq!(
+            reply.queries[0].name().to_ascii(),
+            format!("{name}."),
+            "the question is echoed as it came"
+        );
+    }
+    let asked = ces_dns::name(&long).unwrap();
+    assert!(Published::owner(&asked).eq_case(&asked), "there is no room to write it twice");
+}
+
 #[test]
 fn outside_of_the_zones_there_is_no_answer() {
     for name in [".", "demo", "xb.demo", "www.a.demo", "b.demo.example", "1.2.0.192.in-addr.arpa"] {
@@ -151,7 +192,7 @@ fn what_cannot_be_served_is_refused_with_its_name() {
     let bad = |change: fn(&mut Settings)| {
         let mut settings = settings("b.demo");
         change(&mut settings);
-        Zones::new(&[settings], Vec::new()).unwrap_err().to_string()
+        Zones::new(&[settings], Published::default()).unwrap_err().to_string()
     };
     assert_eq!(bad(|s| s.origin = "b..demo".into()), "\"b..demo\" is not a domain name");
     assert_eq!(bad(|s| s.nameservers.clear()), "zone b.demo has no name server");
@@ -169,7 +210,7 @@ fn what_cannot_be_served_is_refused_with_its_name() {
 fn a_mailbox_may_have_dots() {
     let mut with = settings("b.demo");
     with.mailbox = Some("first.last@b.demo".into());
-    let zones = Zones::new(&[with], Vec::new()).unwrap();
+    let zones = Zones::new(&[with], Published::default()).unwrap();
     let RData::SOA(soa) = zones.soa(&ces_dns::name("b.demo").unwrap()).unwrap().data else { panic!() };
     assert_eq!(soa.rname.iter().next(), Some(&b"first.last"[..]));
 }

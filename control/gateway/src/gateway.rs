@@ -46,7 +46,7 @@ pub struct Platform {
     pub addresses: Vec<Ipv4Addr>,
     /// The MTU of the outer path where nothing better is known, in bytes.
     pub outer_mtu: u16,
-    /// UDP sockets towards the resolvers that the driver holds open.
+    /// UDP sockets towards the resolvers that the driver may hold open at a time.
     pub upstream_sockets: u16,
     /// Random at start: what is drawn is drawn from here.
     pub seed: [u8; 32],
@@ -98,8 +98,9 @@ impl Gateway {
         let mut rng = StdRng::from_seed(platform.seed);
         let engine_settings = network::engine_settings(&settings, &policies)?;
         let engine = Engine::new(engine_settings, rng.random(), now)?;
-        let resolver =
-            Resolver::new(network::resolver_settings(&settings, platform.upstream_sockets), rng.random());
+        let resolver_settings =
+            network::resolver_settings(&settings, platform.upstream_sockets, &platform.addresses);
+        let resolver = Resolver::new(resolver_settings, rng.random());
         let zones = network::zones(&settings)?;
         let outside_limit = outside_limit(&settings, rng.random());
         let core = Core::new(settings, registry, policies, &platform, rng.random(), now);
@@ -275,6 +276,9 @@ impl Gateway {
             } else {
                 break;
             }
+        }
+        while let Some(socket) = self.resolver.poll_closed() {
+            self.core.outputs.push_back(Output::UpstreamClose(socket));
         }
         while let Some(transmit) = self.resolver.poll_transmit() {
             self.core.outputs.push_back(Output::Upstream(transmit));

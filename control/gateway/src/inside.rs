@@ -10,15 +10,14 @@ use crate::output::QueryToken;
 use crate::sessions::Phase;
 use ces_cetp::engine::{Asked, Direction, H2hRequest};
 use ces_dataplane::tag::Handle;
+use ces_dns::RecordType;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::{Query, Transport};
 use ces_dns::naptr::{self, Defaults};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::question::Question;
 use ces_dns::resolver::Resolution;
-use ces_dns::{RData, Record, RecordType, reverse, special};
-use hickory_proto::rr::rdata::PTR;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Gateway {
@@ -39,54 +38,24 @@ impl Gateway {
         if !host.bucket.take(self.core.settings.dns.host_rate, now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
-        if let Some(IpAddr::V4(address)) = reverse::address(&query.name)
-            && self.reverse(id, address, &query, token)
-        {
+        if self.reverse(id, &query, token) {
             return;
         }
-        if self.zones.contains(&query.name) {
+        // RFC 4035 §3.1.4.1: DS of a zone stands at its parent, which is asked like any other name.
+        if self.zones.contains(&query.name) && !self.zones.is_for_parent(&query.name, query.qtype) {
             return self.own_name(id, name, &query, token);
         }
-        // RFC 6303 §3, RFC 6761: such names mean nothing outside of the realm.
-        if special::is_local(&query.name) {
-            let bytes = Answer::nx_domain(Voice::Recursive, None).emit(&query);
-            return self.answer(Side::Inside, token, bytes, QueryOutcome::NxDomain);
+        if self.served_here(&query, token) {
+            return;
+        }
+        // RFC 8482 §4.2: nobody needs all records of a name, and among them would be addresses that lead around a tunnel.
+        if query.qtype == RecordType::ANY {
+            return self.answer(Side::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
         }
         match (query.qtype, name) {
             (RecordType::A | RecordType::AAAA, Some(name)) => self.remote_name(id, name, query, token),
             _ => self.forward(query, token),
         }
-    }
-
-    /// Proxy addresses and hosts have names here; false if the address is neither's.
-    fn reverse(&mut self, id: HostId, address: Ipv4Addr, query: &Query, token: QueryToken) -> bool {
-        let settings = &self.core.settings;
-        let (name, ttl) = if settings.realm.proxy_pool.contains(&address) {
-            match self.core.behind(id, address) {
-                Some(session) => {
-                    let ttl = session.answer_ttl(settings.dns.connected_ttl_s, self.core.now);
-                    (Some(Arc::clone(session.remote())), ttl)
-                }
-                None => (None, 0),
-            }
-        } else if settings.realm.networks.iter().any(|network| network.contains(&address)) {
-            let host = self.core.hosts.at(address).and_then(|id| self.core.hosts.get(id));
-            (host.map(|host| Arc::clone(&host.name)), settings.dns.connected_ttl_s)
-        } else {
-            return false;
-        };
-        let target = name.and_then(|name| ces_dns::name(&name));
-        let (answer, outcome) = match target {
-            None => (Answer::nx_domain(Voice::LocalAuthority, None), QueryOutcome::NxDomain),
-            Some(target) if matches!(query.qtype, RecordType::PTR | RecordType::ANY) => {
-                let data = RData::PTR(PTR(target));
-                let record = Record::from_rdata(query.name.clone(), ttl, data);
-                (Answer::records(Voice::LocalAuthority, vec![record]), QueryOutcome::Reverse)
-            }
-            Some(_) => (Answer::no_data(Voice::LocalAuthority, None), QueryOutcome::NoData),
-        };
-        self.answer(Side::Inside, token, answer.emit(query), outcome);
-        true
     }
 
     /// A or AAAA of a name that is not ours.

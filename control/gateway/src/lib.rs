@@ -23,6 +23,7 @@ mod outside;
 mod paths;
 pub mod registry;
 mod reload;
+mod reverse;
 pub mod routes;
 pub mod sessions;
 pub mod settings;

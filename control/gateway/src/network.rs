@@ -6,9 +6,11 @@ use crate::settings::{Cetp, Dns, Settings};
 use ces_cetp::Policy;
 use ces_cetp::engine::{self as cetp, Locator, LocatorAddress, PayloadOffer, Proto};
 use ces_dataplane::msg::Encapsulation;
+use ces_dns::guard::{Guard, Network};
 use ces_dns::{naptr, resolver, zone};
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// The port where the tutorial's form of a NAPTR record names none.
@@ -125,13 +127,16 @@ pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
         order: endpoint.order,
         preference: endpoint.preference,
     });
-    let announcement =
-        naptr::Announcement { ces_id: settings.realm.ces_id.shared(), endpoints: endpoints.collect() };
+    let announcement = naptr::Announcement {
+        ces_id: settings.realm.ces_id.shared(),
+        endpoints: endpoints.collect(),
+        forms: settings.cetp.record_forms,
+    };
     zone::Zones::new(&zones, announcement.emit()).map_err(|e| e.to_string())
 }
 
 /// How the resolver asks.
-pub(crate) fn resolver_settings(settings: &Settings, sockets: u16) -> resolver::Settings {
+pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[Ipv4Addr]) -> resolver::Settings {
     let dns = &settings.dns;
     let mut resolver = resolver::Settings::default();
     resolver.servers = dns.upstreams.iter().map(|upstream| upstream.socket()).collect();
@@ -141,7 +146,23 @@ pub(crate) fn resolver_settings(settings: &Settings, sockets: u16) -> resolver::
     resolver.in_flight = resolver.in_flight.max(dns.waiting);
     resolver.waiting = resolver.waiting.max(dns.waiting_per_name);
     resolver.cache.entries = dns.cache_entries;
+    resolver.randomise_case = dns.randomise_case;
+    resolver.guard = guard(settings, own);
     resolver
+}
+
+/// What no answer from upstream may say: addresses of this side.
+fn guard(settings: &Settings, own: &[Ipv4Addr]) -> Guard {
+    let network = |net: &Ipv4Net| Network { address: net.network(), prefix: net.prefix_len() };
+    let realm = &settings.realm;
+    let networks = realm.networks.iter().chain([&realm.proxy_pool]).map(network);
+    let alone = own.iter().map(|&address| Network { address, prefix: 32 });
+    Guard {
+        own: networks.chain(alone).collect(),
+        private: settings.dns.filter_private,
+        networks: settings.dns.private_networks.iter().map(network).collect(),
+        names: settings.dns.private_names.iter().filter_map(|name| ces_dns::name(name.as_str())).collect(),
+    }
 }
 
 /// A gateway's endpoint as the CETP engine wants it.

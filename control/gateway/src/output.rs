@@ -45,6 +45,8 @@ pub enum Output {
     },
     /// Send this to a resolver.
     Upstream(ces_dns::resolver::Transmit),
+    /// Close this socket towards the resolvers: nothing is waited for on it, and its port is not to be used again.
+    UpstreamClose(ces_dns::resolver::SocketKey),
     /// Open a CETP connection; tell `handle_cetp_connected` or `handle_cetp_closed`.
     CetpConnect {
         /// Names the connection from here on.

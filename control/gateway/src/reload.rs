@@ -3,7 +3,7 @@
 
 use crate::Nanos;
 use crate::asking::{Failed, Pending, Stage};
-use crate::gateway::{Gateway, outside_limit};
+use crate::gateway::{Gateway, Platform, outside_limit};
 use crate::hosts::HostId;
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
@@ -209,7 +209,8 @@ impl Gateway {
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
     fn restart_resolver(&mut self) {
-        let settings = network::resolver_settings(&self.core.settings, self.platform.upstream_sockets);
+        let Platform { upstream_sockets, addresses, .. } = &self.platform;
+        let settings = network::resolver_settings(&self.core.settings, *upstream_sockets, addresses);
         self.resolver = Resolver::new(settings, self.rng.random());
         let patience = self.core.settings.dns.naptr_timeout_ms;
         for (id, pending) in &self.pending {

@@ -6,6 +6,7 @@
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
 use ces_dataplane::msg::Encapsulation;
+use ces_dns::naptr::Forms;
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use serde::de::{self, Visitor};
@@ -83,7 +84,8 @@ pub struct Dns {
     /// TTL of negative answers, in seconds (the SOA's MINIMUM, RFC 2308 §4).
     #[serde(default = "default_negative_ttl")]
     pub negative_ttl_s: u32,
-    /// How long the NAPTR of a name is waited for, in milliseconds.
+    /// How long silence to the NAPTR question of a name is waited out before the name counts as one without CES, in
+    /// milliseconds: shorter than until a host's stub resolver asks again, longer than a lost packet takes.
     #[serde(default = "default_naptr_timeout")]
     pub naptr_timeout_ms: u32,
     /// How long a forwarded query is waited for, in milliseconds.
@@ -107,6 +109,23 @@ pub struct Dns {
     /// Entries of the resolver's cache.
     #[serde(default = "default_cache_entries")]
     pub cache_entries: u32,
+    /// Ask upstream in a random case of letters, which a forger must guess; a server that does not keep it is found out
+    /// and asked in lower case anyway.
+    #[serde(default = "yes")]
+    pub randomise_case: bool,
+    /// Take private addresses and loopback out of what upstream answers. Those of the realm, the proxy pool and the
+    /// gateway never pass.
+    #[serde(default = "yes")]
+    pub filter_private: bool,
+    /// Networks whose addresses may all the same stand in an answer.
+    #[serde(default)]
+    pub private_networks: Vec<Ipv4Net>,
+    /// Names that may, with all below them, have private addresses.
+    #[serde(default)]
+    pub private_names: Vec<Name>,
+    /// Zones that every resolver serves for itself (RFC 6303), but whose names upstream is asked for here.
+    #[serde(default)]
+    pub forward_zones: Vec<Name>,
 }
 
 /// A resolver to ask: an address, or an address and port.
@@ -154,6 +173,9 @@ impl Upstream {
 pub struct Cetp {
     /// Where we listen, and what NAPTR records say about it.
     pub endpoints: Vec<PublishedEndpoint>,
+    /// In which forms NAPTR records say so.
+    #[serde(default)]
+    pub record_forms: Forms,
     /// Our addresses for tunnels, for each network over which peers reach us.
     pub locators: Vec<RoutingLocator>,
     /// Encapsulations that we speak, with our preference for each: the higher the better.
@@ -291,6 +313,9 @@ const fn default_waiting_per_name() -> u32 {
 }
 const fn default_cache_entries() -> u32 {
     65_536
+}
+const fn yes() -> bool {
+    true
 }
 const fn default_idle_ttl() -> u16 {
     300

@@ -104,6 +104,7 @@ impl House {
                 Output::NoAnswer { token } => self.answer(token, None, now),
                 Output::Dataplane { worker, command } => self.fleet.command(worker as usize, command),
                 Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
+                Output::UpstreamClose(socket) => upstream.close_socket(socket),
                 Output::CetpConnect { conn, endpoint, ces_id } => {
                     peering.connect(conn, &endpoint, &ces_id, &mut core, now);
                 }

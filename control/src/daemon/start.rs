@@ -257,8 +257,7 @@ pub fn start(
         .map_err(system("CETP listeners"))?;
     let dns_tcp = DnsTcp::open(dns_listeners, config.dns_tcp.clone(), sockets(Number::dns_tcp)?)
         .map_err(system("listeners for DNS over TCP"))?;
-    let upstream =
-        Upstream::open(sockets(Number::upstream)?).map_err(system("sockets towards the resolvers"))?;
+    let upstream = Upstream::new(sockets(Number::upstream)?);
     let metrics = match &config.metrics {
         None => None,
         Some(metrics) => {

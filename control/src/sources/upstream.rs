@@ -1,4 +1,4 @@
-//! Sockets towards the resolvers: a pool of UDP ports that nobody can guess, and TCP for answers that did not fit.
+//! Sockets towards the resolvers: for each query a UDP port that nobody can guess, and TCP for answers that did not fit.
 //!
 //! The kernel's stack does both, through the outside TAP.
 
@@ -11,14 +11,18 @@ use rand::RngExt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// UDP sockets: 6 bits of port beside the id's 16 and the name's letters for a forger to guess (RFC 5452 §4.5).
-pub const SOCKETS: u16 = 64;
+/// UDP sockets that may be open at a time. Each lives as long as queries are open on it, and with up to so many queries
+/// each has one of its own: 16 bits of port beside the id's 16 and the name's letters for a forger to guess (RFC 5452
+/// §4.5, §9.2).
+pub const SOCKETS: u16 = 512;
 /// TCP connections at a time; beyond that the resolver is told that it cannot be reached.
 const CONNECTIONS: usize = 256;
 /// How long a TCP connection may take, answer included, in nanoseconds.
 const TCP_NS: u64 = 5_000_000_000;
 /// Bytes that wait for a resolver: one query.
 const BACKLOG_BYTES: usize = 65_537;
+/// The first port that is not reserved.
+const PORTS_RESERVED: u16 = 1024;
 /// Tries to find a free port.
 const TRIES: usize = 100;
 /// Datagrams taken from one socket in one turn.
@@ -57,7 +61,8 @@ struct Connection {
 
 /// The sockets.
 pub struct Upstream {
-    pool: Vec<UdpSocket>,
+    /// UDP sockets by their number; those that nothing is open on are not there.
+    pool: Vec<Option<UdpSocket>>,
     connections: Slots<Connection>,
     sockets: Sockets,
     /// Sockets with more to read.
@@ -67,10 +72,11 @@ pub struct Upstream {
     pub counters: UpstreamCounters,
 }
 
-fn random_port(random: &mut impl RngExt) -> io::Result<UdpSocket> {
+fn random_port() -> io::Result<UdpSocket> {
+    let mut random = rand::rng();
     let mut last = None;
     for _ in 0..TRIES {
-        let port = random.random_range(1024..=u16::MAX);
+        let port = random.random_range(PORTS_RESERVED..=u16::MAX);
         match UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = Some(error),
@@ -80,31 +86,51 @@ fn random_port(random: &mut impl RngExt) -> io::Result<UdpSocket> {
 }
 
 impl Upstream {
-    /// Opens the pool of UDP sockets.
-    pub fn open(sockets: Sockets) -> io::Result<Self> {
-        let mut random = rand::rng();
-        let mut pool = Vec::with_capacity(usize::from(SOCKETS));
-        for number in 0..u32::from(SOCKETS) {
-            let mut socket = random_port(&mut random)?;
-            sockets.listen(&mut socket, number)?;
-            pool.push(socket);
-        }
-        Ok(Self {
-            pool,
+    /// Opens nothing yet.
+    pub fn new(sockets: Sockets) -> Self {
+        Self {
+            pool: (0..SOCKETS).map(|_| None).collect(),
             connections: Slots::default(),
             sockets,
             unread: Vec::new(),
             buffer: vec![0; 65_536],
             counters: UpstreamCounters::default(),
-        })
+        }
+    }
+
+    /// The UDP socket of that number, at a port that it has drawn if it was not open.
+    fn udp(&mut self, number: u16) -> io::Result<&UdpSocket> {
+        let place = self.pool.get_mut(usize::from(number)).ok_or(ErrorKind::InvalidInput)?;
+        if place.is_none() {
+            let mut socket = random_port()?;
+            self.sockets.listen(&mut socket, u32::from(number))?;
+            *place = Some(socket);
+        }
+        place.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    /// Nothing is open on a socket any more: what is sent by it next comes from another port.
+    pub fn close_socket(&mut self, socket: SocketKey) {
+        match socket {
+            SocketKey::Udp(number) => {
+                if let Some(mut socket) = self.pool.get_mut(usize::from(number)).and_then(Option::take) {
+                    self.sockets.remove(&mut socket);
+                }
+            }
+            SocketKey::Tcp(number) => {
+                for key in self.connections.keys_where(|connection| connection.socket == number) {
+                    self.close(key);
+                }
+            }
+        }
     }
 
     /// Sends a message.
     pub fn send(&mut self, transmit: &Transmit, answers: &mut dyn Answers, now: u64) {
         match transmit.socket {
             SocketKey::Udp(number) => {
-                let socket = &self.pool[usize::from(number) % self.pool.len()];
-                match socket.send_to(&transmit.bytes, transmit.server) {
+                let sent = self.udp(number);
+                match sent.and_then(|socket| socket.send_to(&transmit.bytes, transmit.server)) {
                     Ok(_) => self.counters.udp_sent += 1,
                     // A full queue or no route: the resolver's own timeout takes care.
                     Err(error) => {
@@ -151,7 +177,7 @@ impl Upstream {
     /// A UDP socket has datagrams.
     fn handle_udp(&mut self, number: usize, answers: &mut dyn Answers) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Some(socket) = self.pool.get(number) else { return };
+            let Some(Some(socket)) = self.pool.get(number) else { return };
             match socket.recv_from(&mut self.buffer) {
                 Ok((length, server)) => {
                     self.counters.udp_received += 1;

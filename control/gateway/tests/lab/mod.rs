@@ -128,7 +128,7 @@ pub fn platform(seed: u8, workers: u32) -> Platform {
         tag_key: [u32::from(seed), 2, 3, 4],
         tunnels: 64,
         neighbours: 1024,
-        addresses: Vec::new(),
+        addresses: vec![GATEWAY],
         outer_mtu: 1500,
         upstream_sockets: 4,
         seed: [seed; 32],
@@ -184,6 +184,7 @@ fn worker_settings(node: u8, outer: Ipv4Addr, worker: u32, workers: u32) -> Work
 
 pub const A_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const B_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 pub const H1: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
 pub const H2: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 11);
 pub const H3: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 12);
@@ -683,6 +684,11 @@ pub struct Reply {
     pub answers: usize,
     pub authoritative: bool,
     pub id: u16,
+    /// Owner of the SOA in the authority section.
+    pub soa: Option<String>,
+    /// The answers' data, as text.
+    pub data: Vec<String>,
+    pub edns: bool,
 }
 
 impl Reply {
@@ -703,6 +709,13 @@ impl Reply {
             answers: message.answers.len(),
             authoritative: message.metadata.authoritative,
             id: message.metadata.id,
+            soa: message
+                .authorities
+                .iter()
+                .find(|record| record.record_type() == RecordType::SOA)
+                .map(|record| record.name.to_ascii()),
+            data: message.answers.iter().map(|record| record.data.to_string()).collect(),
+            edns: message.edns.is_some(),
         }
     }
 }

@@ -1,0 +1,107 @@
+//! Names that are answered here whoever asks: those of addresses of this side, and the zones that every resolver serves
+//! for itself.
+
+use crate::gateway::Gateway;
+use crate::hosts::HostId;
+use crate::output::QueryToken;
+use ces_dns::answer::{Answer, Voice};
+use ces_dns::message::Query;
+use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::{Name, RData, Record, RecordType, reverse, special};
+use ipnet::Ipv4Net;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+impl Gateway {
+    /// Proxy addresses, hosts and the gateway itself have names here; false if the question is about no such address.
+    pub(crate) fn reverse(&mut self, id: HostId, query: &Query, token: QueryToken) -> bool {
+        let Some(IpAddr::V4(address)) = reverse::address(&query.name) else { return false };
+        let wants_name = matches!(query.qtype, RecordType::PTR | RecordType::ANY);
+        let Some(apex) = self.reverse_zone(&query.name, address) else {
+            // An address of ours in the Internet: the name is ours to tell, the rest is its provider's.
+            let is_ours = wants_name && self.platform.addresses.contains(&address);
+            return is_ours && self.answer_reverse(None, self.name_behind(id, address), query, token);
+        };
+        self.answer_reverse(Some(&apex), self.name_behind(id, address), query, token)
+    }
+
+    fn answer_reverse(
+        &mut self,
+        apex: Option<&Name>,
+        name: Option<(Arc<str>, u32)>,
+        query: &Query,
+        token: QueryToken,
+    ) -> bool {
+        let voice = Voice::LocalAuthority;
+        // RFC 2308 §3: a negative answer of an authority carries the SOA.
+        let soa = apex.map(|apex| special::soa(apex, self.core.settings.dns.negative_ttl_s));
+        let target = name.and_then(|(name, ttl)| Some((ces_dns::name(&name)?, ttl)));
+        let (answer, outcome) = match target {
+            None => (Answer::nx_domain(voice, soa), QueryOutcome::NxDomain),
+            Some((target, ttl)) if matches!(query.qtype, RecordType::PTR | RecordType::ANY) => {
+                let record = Record::from_rdata(query.name.clone(), ttl, RData::PTR(ces_dns::ptr(target)));
+                (Answer::records(voice, vec![record]), QueryOutcome::Reverse)
+            }
+            Some(_) => (Answer::no_data(voice, soa), QueryOutcome::NoData),
+        };
+        self.answer(Side::Inside, token, answer.emit(query), outcome);
+        true
+    }
+
+    /// What stands behind an address, as that host sees it, and for how long that may be remembered.
+    fn name_behind(&self, id: HostId, address: Ipv4Addr) -> Option<(Arc<str>, u32)> {
+        let dns = &self.core.settings.dns;
+        if self.core.settings.realm.proxy_pool.contains(&address) {
+            let session = self.core.behind(id, address)?;
+            return Some((
+                Arc::clone(session.remote()),
+                session.answer_ttl(dns.connected_ttl_s, self.core.now),
+            ));
+        }
+        let host = self.core.hosts.at(address).and_then(|id| self.core.hosts.get(id));
+        let name = match host {
+            Some(host) => Arc::clone(&host.name),
+            None if self.platform.addresses.contains(&address) => dns.name_server.shared(),
+            None => return None,
+        };
+        Some((name, dns.connected_ttl_s))
+    }
+
+    /// The zone of an address's name, if we answer for it: one of those that are served here anyway, or that of the
+    /// network of ours that the address lies in, by whole octets.
+    fn reverse_zone(&self, name: &Name, address: Ipv4Addr) -> Option<Name> {
+        let network = self.own_networks().find(|network| network.contains(&address))?;
+        let octets = (network.prefix_len() / 8).clamp(1, 3);
+        let is_alone = network.prefix_len() == 32;
+        special::zone_of(name)
+            .or_else(|| (!is_alone).then(|| name.trim_to(2 + usize::from(octets)).to_lowercase()))
+    }
+
+    /// Networks whose addresses have names here.
+    fn own_networks(&self) -> impl Iterator<Item = Ipv4Net> {
+        let realm = &self.core.settings.realm;
+        let alone = self.platform.addresses.iter().map(|&address| Ipv4Net::from(address));
+        realm.networks.iter().copied().chain([realm.proxy_pool]).chain(alone)
+    }
+
+    /// RFC 6303 §3, RFC 6761: names that mean nothing outside of the realm are answered here; false if it is none.
+    pub(crate) fn served_here(&mut self, query: &Query, token: QueryToken) -> bool {
+        let Some(apex) = special::zone_of(&query.name) else { return false };
+        let dns = &self.core.settings.dns;
+        let is_within = |zone: &crate::names::Name| {
+            ces_dns::name(zone.as_str()).is_some_and(|zone| zone.zone_of(&query.name))
+        };
+        if dns.forward_zones.iter().any(is_within) {
+            return false;
+        }
+        let below = reverse::network(&query.name)
+            .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+            .is_some_and(|named| {
+                self.own_networks()
+                    .any(|own| own.contains(&named.network()) || named.contains(&own.network()))
+            });
+        let (answer, outcome) = special::answer(query, &apex, below, dns.negative_ttl_s);
+        self.answer(Side::Inside, token, answer.emit(query), outcome);
+        true
+    }
+}
