@@ -160,7 +160,7 @@ impl Node {
                 let [a, b, c, d] = address.octets();
                 self.gateway.set_neighbour(port, address, Some([6, 0, a, b, c, d]), now);
             }
-            Output::Binding { .. } | Output::Changed { .. } => {}
+            Output::Binding { .. } | Output::Changed { .. } | Output::UpstreamClose(_) => {}
             Output::Log(entry) => self.note(&entry),
         }
     }
