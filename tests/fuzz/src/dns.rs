@@ -43,7 +43,8 @@ fn zones() -> Zones {
         order: 100,
         preference: 10,
     };
-    let announcement = Announcement { ces_id: "gwb.demo.".into(), endpoints: vec![endpoint] };
+    let announcement =
+        Announcement { ces_id: "gwb.demo.".into(), endpoints: vec![endpoint], forms: Forms::Both };
     let settings = ces_dns::zone::Settings {
         origin: "b.demo.".into(),
         nameservers: vec![NameServer { name: "gwb.demo.".into(), addresses: Vec::new() }],
