@@ -4,7 +4,7 @@
 //! with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
 
 use ces_dns::message::{Query, Transport, UDP_MAX, parse};
-use ces_dns::naptr::{Announcement, Defaults, Endpoint, Proto, discover};
+use ces_dns::naptr::{Announcement, Defaults, Endpoint, Forms, Proto, discover};
 use ces_dns::packet::{Packet, TtlBounds};
 use ces_dns::resolver::{Question, Resolution, Resolver, Settings};
 use ces_dns::zone::{Lookup, NameServer, Names, Standing, Zones};
