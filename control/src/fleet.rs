@@ -3,7 +3,7 @@
 //! What goes to a worker keeps its order even when a ring is full, since an answer must not overtake the binding that it
 //! names: it waits in an outbox. Commands are never lost; frames are, when too many wait.
 
-use crate::config::Config;
+use crate::config;
 use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES};
@@ -93,7 +93,7 @@ impl Fleet {
     /// Starts a worker on each core, with these settings but for its number. Returns when all of them run.
     pub fn start(
         eal: &Eal,
-        config: &Config,
+        config: &config::Worker,
         settings: &Settings,
         shares: Vec<WorkerIo>,
         clock: Clock,
@@ -101,15 +101,14 @@ impl Fleet {
     ) -> Result<Self, FleetError> {
         let bell = Arc::new(bell);
         let stop = Arc::new(AtomicBool::new(false));
-        let cores = config.worker.cores.clone();
+        let cores = config.cores.clone();
         let sizes = RingSizes {
-            commands: config.worker.ring as usize,
-            events: config.worker.ring as usize,
-            punt: config.worker.frames as usize,
-            inject: config.worker.frames as usize,
+            commands: config.ring as usize,
+            events: config.ring as usize,
+            punt: config.frames as usize,
+            inject: config.frames as usize,
         };
-        let idle =
-            Idle { polls: IDLE_TURNS, nap: Duration::from_micros(u64::from(config.worker.idle_sleep_us)) };
+        let idle = Idle { polls: IDLE_TURNS, nap: Duration::from_micros(u64::from(config.idle_sleep_us)) };
         let mut fleet = Self {
             members: Vec::new(),
             threads: Vec::new(),

@@ -87,22 +87,6 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
         spare.reserve(2 * (workers + 1) * workers * BURST);
         Ok(Self { members, stash: spare, clock, packets: 0, allocations: 0 })
     }
-
-    /// Whether every packet went where it belongs.
-    pub fn check(&self) -> Result<(), String> {
-        self.members.iter().try_for_each(Member::check)
-    }
-
-    /// Allocations in the turns, for each packet so far.
-    pub fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.packets.max(1) as f64
-    }
-
-    /// The share of all packets that were handed from one worker to another.
-    pub fn handed_over(&self) -> f64 {
-        let taken: u64 = self.members.iter().map(|member| member.counters().taken_over).sum();
-        taken as f64 / self.packets.max(1) as f64
-    }
 }
 
 impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
@@ -120,6 +104,19 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
 
     fn limit_ns(&self) -> u64 {
         INTERRUPTED_NS * self.members.len() as u64
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.members.iter().try_for_each(Member::check)
+    }
+
+    fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.packets.max(1) as f64
+    }
+
+    fn handed_over(&self) -> f64 {
+        let taken: u64 = self.members.iter().map(|member| member.counters().taken_over).sum();
+        taken as f64 / self.packets.max(1) as f64
     }
 }
 

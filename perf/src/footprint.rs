@@ -7,22 +7,11 @@ use ces_dataplane::settings::Settings;
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Mesh, RingSizes, link};
 use dpdk::Mbuf;
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The bindings between few and many. So many at 80 % and less of their index: a power of two in slots and buckets.
 const BINDINGS: u32 = 1_000_000;
-
-/// One thing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Item {
-    /// What.
-    pub what: String,
-    /// Bytes of one.
-    pub bytes: f64,
-    /// What is in it.
-    pub of: String,
-}
 
 /// Bytes by which `many` is larger than `few`, for each of `count`.
 fn each<T>(
@@ -56,8 +45,14 @@ fn rings(sizes: RingSizes) -> impl FnOnce() -> Result<Box<dyn std::any::Any>, St
     move || Ok(Box::new(link(sizes, Arc::new(Bell::silent()))))
 }
 
+/// Prints every thing as a line of JSON.
+pub fn print() -> Result<(), String> {
+    items()?.iter().for_each(|item| println!("{item}"));
+    Ok(())
+}
+
 /// Of everything that there can be many of, and of a worker with none of it.
-pub fn items() -> Result<Vec<Item>, String> {
+fn items() -> Result<Vec<Value>, String> {
     const MANY: usize = 1 << 16;
     const TUNNELS: u16 = 65_000;
     let small = || state(|_| ());
@@ -86,11 +81,7 @@ pub fn items() -> Result<Vec<Item>, String> {
     let worker = (small()?, rings(RingSizes::default())()?);
     let fixed = Resident::now().bytes_since(&before) as f64;
     std::mem::forget(worker);
-    let item = |what: &str, bytes: f64, of: &str| Item {
-        what: what.to_owned(),
-        bytes: (bytes * 10.0).round() / 10.0,
-        of: of.to_owned(),
-    };
+    let item = |what: &str, bytes: f64, of: &str| json!({ "what": what, "bytes": (bytes * 10.0).round() / 10.0, "of": of });
     Ok(vec![
         item("binding", binding, "entry 64, handle 4, its share of the egress index; at a million"),
         item("tunnel", tunnel, "entry 128, its share of the index of pairs"),

@@ -52,19 +52,6 @@ impl Insertion {
         &self.state
     }
 
-    /// Whether all went in.
-    pub fn check(&self) -> Result<(), String> {
-        if self.failed == 0 {
-            return Ok(());
-        }
-        Err(format!("{} of {} bindings were not inserted", self.failed, self.inserted))
-    }
-
-    /// Allocations in the insertion, for each binding so far.
-    pub fn allocations_per_binding(&self) -> f64 {
-        self.allocations as f64 / self.inserted.max(1) as f64
-    }
-
     fn drain(&mut self) {
         while let Some(event) = self.state.peek_event() {
             self.failed += u64::from(matches!(event, Event::InsertFailed(..)));
@@ -103,6 +90,17 @@ impl Case for Insertion {
         self.inserted += self.commands.len() as u64;
         self.drain();
         Burst { cycles, packets: self.commands.len() as u64 }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.failed == 0 {
+            return Ok(());
+        }
+        Err(format!("{} of {} bindings were not inserted", self.failed, self.inserted))
+    }
+
+    fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.inserted.max(1) as f64
     }
 }
 

@@ -5,26 +5,21 @@
 #![forbid(unsafe_code)]
 
 pub mod calibration;
-pub mod compare;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod fleet;
 pub mod footprint;
-pub mod gate;
 pub mod idle;
 pub mod insertion;
 pub mod measure;
 pub mod memory;
-pub mod model;
 pub mod packets;
 pub mod path;
 pub mod place;
 pub mod realm;
 pub mod report;
 pub mod rotation;
-pub mod runs;
 pub mod sequence;
 pub mod stage;
-pub mod table;
 pub mod threads;
 pub mod turn;

@@ -33,6 +33,26 @@ pub trait Case {
     fn limit_ns(&self) -> u64 {
         INTERRUPTED_NS
     }
+
+    /// Whether everything went where it belongs: a case in which anything did not is void.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Allocations in the measured code, for each packet so far.
+    fn allocations_per_packet(&self) -> f64 {
+        0.0
+    }
+
+    /// The share of packets that were handed from one worker to another.
+    fn handed_over(&self) -> f64 {
+        0.0
+    }
+
+    /// Bytes for each entry and page size of the case's own table, if it has one.
+    fn table(&self) -> Option<(f64, usize)> {
+        None
+    }
 }
 
 /// Time that was left out because the core was taken away.
@@ -160,12 +180,7 @@ pub struct Measured {
 
 /// Measures a case against the calibration for at least `seconds` of the case's own time, after a warm-up of a tenth of
 /// that. `each_window` is called after every window of the case, outside the measured time.
-pub fn compare(
-    case: &mut dyn Case,
-    calibration: &mut dyn Case,
-    seconds: f64,
-    mut each_window: impl FnMut(),
-) -> Measured {
+pub fn compare(case: &mut dyn Case, calibration: &mut dyn Case, seconds: f64) -> Measured {
     let rate = machine::cycles_per_second();
     let windows = ((seconds * 1000.0 / WINDOW_MS as f64).ceil() as usize).max(1);
     let mut ignored = Totals::default();
@@ -178,7 +193,6 @@ pub fn compare(
     let mut measured = Vec::with_capacity(windows);
     for _ in 0..windows {
         measured.push(window(case, rate, &mut totals));
-        each_window();
         calibrated.push(window(calibration, rate, &mut ignored));
     }
     let ratios: Vec<f64> = measured

@@ -7,7 +7,7 @@ use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::{self, Wire, checksum, ethernet, gre, ipv4, udp, vxlan};
 
 /// Bytes of UDP payload.
-const PAYLOAD: usize = 18;
+pub const PAYLOAD: usize = 18;
 /// UDP destination port of the inner (or only) packet: discard.
 pub const SERVICE: u16 = 9;
 /// Bytes of a plain frame.

@@ -68,30 +68,6 @@ impl<F: Slot> Path<F> {
             allocations: 0,
         })
     }
-
-    /// The worker's state.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Packets that did not go where they belong: a benchmark with any of them is void.
-    pub fn check(&self) -> Result<(), String> {
-        if self.strays == 0 && self.buffers.wanted == 0 {
-            return Ok(());
-        }
-        Err(format!(
-            "{} of {} packets were not forwarded; drops: {}; frames wanted: {}",
-            self.strays,
-            self.packets,
-            drops(&self.state.counters),
-            self.buffers.wanted
-        ))
-    }
-
-    /// Allocations in the path, for each packet so far.
-    pub fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.packets.max(1) as f64
-    }
 }
 
 impl<F: Slot> Case for Path<F> {
@@ -110,6 +86,23 @@ impl<F: Slot> Case for Path<F> {
             self.state.pop_event();
         }
         Burst { cycles, packets }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.strays == 0 && self.buffers.wanted == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "{} of {} packets were not forwarded; drops: {}; frames wanted: {}",
+            self.strays,
+            self.packets,
+            drops(&self.state.counters),
+            self.buffers.wanted
+        ))
+    }
+
+    fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.packets.max(1) as f64
     }
 }
 

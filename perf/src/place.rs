@@ -3,22 +3,6 @@
 use serde::Serialize;
 use std::fs;
 
-/// What a run was made of, beside the machine.
-#[derive(Clone, Debug, Serialize)]
-pub struct Made {
-    /// The machine, before the run.
-    #[serde(flatten)]
-    pub machine: Machine,
-    /// The compiler: what `rustc --version` says.
-    pub rustc: String,
-    /// The processor that it compiled for.
-    pub target_cpu: String,
-    /// When the run began.
-    pub started: String,
-    /// Whether the work tree had changes that are in no commit.
-    pub changed: bool,
-}
-
 /// The machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {

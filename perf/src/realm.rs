@@ -20,7 +20,7 @@ pub const OUTSIDE: PortId = 1;
 const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 /// The router outside through which all peers are reached.
-const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
+pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 const INSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const LOCATOR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// Hosts count from here: 10.1.0.0.
@@ -35,6 +35,16 @@ const HOSTS_MAX: u32 = 16_000;
 const BINDINGS_PER_HOST: u32 = 16;
 /// The next hop towards the router; those of the hosts follow.
 const ROUTER: NeighbourId = NeighbourId(0);
+
+/// The peers' tags where they are unicast addresses: 16.0.0.0/6.
+const UNICAST: u32 = 0x1000_0000;
+const UNICAST_COUNT: u32 = 1 << 26;
+
+/// The MAC address of the host with this address.
+pub const fn host_mac(address: u32) -> [u8; 6] {
+    let [a, b, c, d] = address.to_be_bytes();
+    [6, 0, a, b, c, d]
+}
 
 /// Bindings, where nothing else is said.
 pub const ENTRIES: u32 = 10_000;
@@ -65,6 +75,8 @@ pub struct Plan {
     pub limited: u16,
     /// Workers that share the hosts among them.
     pub workers: u32,
+    /// Whether the peers' tags are unicast addresses. A gateway takes any 32 bits; others would not forward them all.
+    pub unicast: bool,
 }
 
 /// The rate of restricted bindings, in bits per second: more than one core forwards.
@@ -73,7 +85,15 @@ const RATE_BPS: u64 = 1_000_000_000_000;
 impl Plan {
     /// So many bindings over VXLAN to a thousand peers, for one worker.
     pub const fn new(way: Way, entries: u32) -> Self {
-        Self { way, entries, tunnels: 1000, encapsulation: Encapsulation::Vxlan, limited: 0, workers: 1 }
+        Self {
+            way,
+            entries,
+            tunnels: 1000,
+            encapsulation: Encapsulation::Vxlan,
+            limited: 0,
+            workers: 1,
+            unicast: false,
+        }
     }
 
     fn hosts(self) -> u32 {
@@ -154,7 +174,10 @@ impl Plan {
     }
 
     /// The tag that the peer chose for binding number `entry`. Consecutive ones look as random as real ones.
-    fn remote_tag(entry: u32) -> u32 {
+    fn remote_tag(self, entry: u32) -> u32 {
+        if self.unicast {
+            return UNICAST | (entry.wrapping_mul(0x9e37_79b1) % UNICAST_COUNT);
+        }
         (entry + 1).wrapping_mul(0x9e37_79b1) | 1
     }
 
@@ -168,23 +191,25 @@ impl Plan {
         let (plan, hosts) = (*self, self.hosts());
         let router = Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC) });
         let hosts = (0..hosts).map(|host| {
-            let [a, b, c, d] = (HOSTS + host).to_be_bytes();
-            let neighbour = Neighbour { port: INSIDE, mac: Some([6, 0, a, b, c, d]) };
+            let neighbour = Neighbour { port: INSIDE, mac: Some(host_mac(HOSTS + host)) };
             Command::SetNeighbour(NeighbourId(1 + host), neighbour)
         });
-        let tunnels = (0..self.tunnels()).map(move |tunnel| {
-            let peer = Tunnel {
-                encapsulation: plan.encapsulation,
-                local: LOCATOR,
-                remote: Ipv4Addr::from_bits(PEERS + tunnel),
-                id_in: 0x10_0000 + tunnel,
-                id_out: 0x20_0000 + tunnel,
-                neighbour: ROUTER,
-                mtu: 1500,
-            };
-            Command::SetTunnel(TunnelId(tunnel as u16), peer)
-        });
+        let tunnels = (0..self.tunnels())
+            .map(move |tunnel| Command::SetTunnel(TunnelId(tunnel as u16), plan.peer(tunnel)));
         std::iter::once(router).chain(hosts).chain(tunnels)
+    }
+
+    /// The tunnel to a peer.
+    pub fn peer(&self, number: u32) -> Tunnel {
+        Tunnel {
+            encapsulation: self.encapsulation,
+            local: LOCATOR,
+            remote: Ipv4Addr::from_bits(PEERS + number),
+            id_in: 0x10_0000 + number,
+            id_out: 0x20_0000 + number,
+            neighbour: ROUTER,
+            mtu: 1500,
+        }
     }
 
     /// Binding number `entry`. It never ends by itself.
@@ -192,7 +217,7 @@ impl Plan {
         let far = match self.way {
             Way::Egress | Way::Ingress => Far::Tunnel {
                 tunnel: TunnelId(self.tunnel(entry) as u16),
-                remote_tag: Self::remote_tag(entry),
+                remote_tag: self.remote_tag(entry),
             },
             Way::Local => Far::Local {
                 source: Ipv4Addr::from_bits(self.proxy(entry)),
@@ -260,7 +285,7 @@ impl Plan {
                 ..Flow::default()
             },
             Way::Ingress => Flow {
-                source: Self::remote_tag(entry),
+                source: self.remote_tag(entry),
                 destination: TagCipher::new(settings.tag_key).tag(handle).0,
                 source_port,
                 outer_source: PEERS + self.tunnel(entry),

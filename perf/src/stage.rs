@@ -163,38 +163,6 @@ impl<F: Slot> Alone<F> {
         })
     }
 
-    /// Whether every packet was found to be what it is.
-    pub fn check(&self) -> Result<(), String> {
-        if self.done == self.right {
-            return Ok(());
-        }
-        Err(format!("{} of {} packets were taken for others", self.done - self.right, self.done))
-    }
-
-    /// Allocations in the stage, for each packet so far.
-    pub fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.done.max(1) as f64
-    }
-
-    /// Bytes of the stage's own table for each entry.
-    pub fn bytes_per_entry(&self) -> f64 {
-        let bytes = match self.stage {
-            Stage::Index | Stage::IndexChained => self.tables.index.bytes(),
-            Stage::Entry => self.tables.entries.len() * size_of::<Entry>(),
-            _ => 0,
-        };
-        bytes as f64 / f64::from(self.plan.entries)
-    }
-
-    /// Page size of the stage's own table.
-    pub fn page_size(&self) -> usize {
-        match self.stage {
-            Stage::Index | Stage::IndexChained => self.tables.index.page_size(),
-            Stage::Entry => self.tables.entries.page_size(),
-            _ => 4096,
-        }
-    }
-
     /// The next burst of keys, for the stages without frames.
     fn advance(&mut self) -> std::ops::Range<usize> {
         let start = if self.next + self.packets.len() > self.keys.len() { 0 } else { self.next };
@@ -235,6 +203,29 @@ impl<F: Slot> Case for Alone<F> {
         self.done += count as u64;
         self.right += right as u64;
         Burst { cycles, packets: count as u64 }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.done == self.right {
+            return Ok(());
+        }
+        Err(format!("{} of {} packets were taken for others", self.done - self.right, self.done))
+    }
+
+    fn allocations_per_packet(&self) -> f64 {
+        self.allocations as f64 / self.done.max(1) as f64
+    }
+
+    fn table(&self) -> Option<(f64, usize)> {
+        let (bytes, page_size) = match self.stage {
+            Stage::Index | Stage::IndexChained => (self.tables.index.bytes(), self.tables.index.page_size()),
+            Stage::Entry => {
+                let entries = &self.tables.entries;
+                (entries.len() * size_of::<Entry>(), entries.page_size())
+            }
+            _ => (0, 4096),
+        };
+        Some((bytes as f64 / f64::from(self.plan.entries), page_size))
     }
 }
 

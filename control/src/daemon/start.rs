@@ -290,7 +290,7 @@ pub fn start(
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
     });
-    let fleet = Fleet::start(&eal, &config, &settings, shares, clock, bell)?;
+    let fleet = Fleet::start(&eal, &config.worker, &settings, shares, clock, bell)?;
     if let Some(core) = control_core
         && let Err(error) = machine::pin_to_core(core)
     {

@@ -14,9 +14,11 @@
 //! kernel did on top of other programs is missing; it is added as if they were interrupted as much as the soaker is, and
 //! where they had too much of the core nothing is said at all.
 
-use crate::process::{Line, Place};
+use serde::Serialize;
+use std::io::{BufRead, stdin};
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -27,7 +29,35 @@ use std::time::Duration;
 const GAP: u64 = 400;
 /// How long the core is watched before there is traffic: fifty ticks of the slowest usual clock (100 a second).
 const CALIBRATION: Duration = Duration::from_millis(500);
-const COMMAND_WAIT: Duration = Duration::from_secs(5);
+
+/// Tells each second whose the core is; or with `ask`, for each line on standard input, all cycles so far.
+pub fn run(core: usize, seconds: u64, ask: bool) -> Result<(), String> {
+    let soaker = Soaker::start(core)?;
+    let (mut before, mut sum) = (soaker.spent()?, Shares::default());
+    if ask {
+        crate::said::say("ready")?;
+        for _ in stdin().lock().lines().map_while(Result::ok) {
+            let after = soaker.spent()?;
+            sum += soaker.between(&before, &after);
+            before = after;
+            crate::said::say(&serde_json::json!(sum).to_string())?;
+        }
+        return Ok(());
+    }
+    for _ in 0..seconds {
+        std::thread::sleep(Duration::from_secs(1));
+        let after = soaker.spent()?;
+        let Shares { all, kernel, others } = soaker.between(&before, &after);
+        let percent = |cycles: f64| 100.0 * cycles / all.max(1.0);
+        crate::said::say(&format!(
+            "core {core}: the kernel {:.2} %, other programs {:.2} %",
+            percent(kernel),
+            percent(others)
+        ))?;
+        before = after;
+    }
+    Ok(())
+}
 
 /// A thread that takes what is left of a core; it ends when this is dropped.
 pub struct Soaker {
@@ -73,7 +103,7 @@ impl Spent {
 }
 
 /// Whose a core was, in cycles.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Shares {
     /// Everybody's.
     pub all: f64,
@@ -108,7 +138,10 @@ impl Soaker {
         let account = Path::new("/proc").join(&name).join("schedstat");
         let mut soaker = Self { shared, thread, account, daemon: daemon(core)?, at_rest: 0.0 };
         let id = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Line::new(&Place::default(), "chrt").args(["--idle", "--pid", "0", &id]).output(COMMAND_WAIT)?;
+        let set = Command::new("chrt").args(["--idle", "--pid", "0", &id]).output().map_err(failed)?;
+        if !set.status.success() {
+            return Err(format!("chrt: {}", String::from_utf8_lossy(&set.stderr).trim()));
+        }
         let before = soaker.spent()?;
         std::thread::sleep(CALIBRATION);
         let rest = soaker.between(&before, &soaker.spent()?);

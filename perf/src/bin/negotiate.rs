@@ -5,14 +5,14 @@ use ces_perf::control::certificates::Authority;
 use ces_perf::control::cpu::Thread;
 use ces_perf::control::driver::{Driver, free_port};
 use ces_perf::control::load::Load;
-use ces_perf::control::pair::{Connected, Pair};
+use ces_perf::control::pair::Pair;
 use ces_perf::control::realms::{Shape, Side};
-use ces_perf::control::result::{Outcome, Spent, Times, failures};
 use ces_perf::measure::{self, Case, Spread, Totals, WINDOW_MS};
 use ces_perf::memory::Resident;
 use ces_perf::place::{self, Machine};
 use clap::{Parser, ValueEnum};
 use machine::Clock;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -74,12 +74,16 @@ fn main() -> ExitCode {
     let machine = Machine::here(); // before the thread is pinned
     let result = match (arguments.mode, arguments.names) {
         (Mode::H2h, _) => h2h(&arguments).map(Some),
-        (Mode::Engine, None) => engine(&arguments).map(Some),
-        (Mode::Connected, None) => connected(&arguments).map(Some),
-        (Mode::Engine | Mode::Connected, Some(names)) => count(&arguments, names).map(|()| None),
+        (_, None) => in_process(&arguments).map(Some),
+        (_, Some(names)) => count(&arguments, names).map(|()| None),
     };
-    match result.and_then(|outcome| outcome.map_or(Ok(()), |outcome| say(&arguments, &outcome, &machine))) {
-        Ok(()) => ExitCode::SUCCESS,
+    match result {
+        Ok(outcome) => {
+            if let Some(outcome) = outcome {
+                say(&arguments, &outcome, &machine);
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("negotiate: {error}");
             ExitCode::FAILURE
@@ -87,58 +91,63 @@ fn main() -> ExitCode {
     }
 }
 
-fn say(arguments: &Arguments, outcome: &Outcome, machine: &Machine) -> Result<(), String> {
-    let text = format!("{}{:<12} {machine}\n", outcome.text(), "machine");
+/// What came out, a line for each key; what is not of this mode is null and left out.
+fn say(arguments: &Arguments, outcome: &Value, machine: &Machine) {
+    let facts = outcome.as_object().into_iter().flatten();
+    let text: String = facts.fold(String::new(), |text, (key, value)| text + &format!("{key:<18} {value}\n"));
+    let text = format!("{text}{:<18} {machine}", "machine");
     if arguments.json {
-        eprint!("{text}");
-        println!("{}", serde_json::to_string(outcome).map_err(|error| error.to_string())?);
+        eprintln!("{text}");
+        println!("{outcome}");
     } else {
-        print!("{text}");
+        println!("{text}");
     }
-    Ok(())
 }
 
 impl Arguments {
     fn shape(&self, port: u16) -> Shape {
-        Shape {
-            hosts: self.hosts,
-            two_rounds: self.round_trips == 2,
-            port,
-            tls: self.transport == Transport::Tls,
-        }
+        let tls = self.transport == Transport::Tls;
+        Shape { hosts: self.hosts, two_rounds: self.round_trips == 2, port, tls }
     }
 
-    fn outcome(&self, load: &Load, seconds: f64) -> Outcome {
-        Outcome {
-            mode: match self.mode {
-                Mode::H2h => "h2h",
-                Mode::Engine => "engine",
-                Mode::Connected => "connected",
-            },
-            transport: match (self.mode, self.transport) {
-                (Mode::Engine | Mode::Connected, _) => "none",
-                (Mode::H2h, Transport::Tls) => "tls",
-                (Mode::H2h, Transport::Tcp) => "tcp",
-            },
-            hosts: self.hosts,
-            outstanding: if self.mode == Mode::Connected { 1 } else { self.outstanding },
-            round_trips: self.round_trips,
-            seconds,
-            completed: load.completed,
-            failed: failures(load),
-            per_second: (load.completed as f64 / seconds).round(),
-            answer_us: None,
-            initiator: Spent::of(0.0, 0),
-            responder: None,
-            cycles: None,
-            allocations: None,
-            bytes_per_session: None,
+    /// A pair of gateways that is warm: connected, with the names' records at hand, and in mode `connected` with all pairs.
+    fn pair(&self, connected: u64) -> Result<Pair, String> {
+        let connected = (self.mode == Mode::Connected).then_some(connected);
+        Pair::new(&self.shape(48_001), self.outstanding, connected)
+    }
+
+    fn outcome(&self, load: &Load, seconds: f64, further: Value) -> Value {
+        let name =
+            |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+        let transport = if self.mode == Mode::H2h { self.transport.to_possible_value() } else { None };
+        let mut outcome = json!({
+            "mode": name(self.mode.to_possible_value()),
+            "transport": name(transport).unwrap_or_else(|| "none".to_owned()),
+            "hosts": self.hosts,
+            "outstanding": if self.mode == Mode::Connected { 1 } else { self.outstanding },
+            "round_trips": self.round_trips,
+            "seconds": seconds,
+            "completed": load.completed,
+            "failed": load.failures(),
+            "per_second": (load.completed as f64 / seconds).round(),
+        });
+        let further = further.as_object().into_iter().flatten();
+        for (key, value) in further.filter(|(_, value)| !value.is_null()) {
+            outcome[key] = value.clone();
         }
+        outcome
     }
 }
 
+/// What a side spent on each name, and how many a second its core would do if it did nothing else.
+fn spent(cycles: f64, completed: u64) -> Value {
+    let each = cycles / completed.max(1) as f64;
+    let rate = machine::cycles_per_second() as f64;
+    json!({ "cycles": each.round(), "per_core_second": (rate / each.max(1.0)).round() })
+}
+
 /// Two threads, a gateway each.
-fn h2h(arguments: &Arguments) -> Result<Outcome, String> {
+fn h2h(arguments: &Arguments) -> Result<Value, String> {
     let shape = arguments.shape(free_port(Side::Responder)?);
     let authority = Authority::new()?;
     let clock = Clock::new();
@@ -185,27 +194,21 @@ fn ask(
     driver: &mut Driver,
     clock: Clock,
     answering: &Thread,
-) -> Result<Outcome, String> {
+) -> Result<Value, String> {
     let asking = Thread::current()?;
     let mut load = Load::new(arguments.hosts)?;
     let limit = Instant::now() + Duration::from_secs(10);
     let warm = load.left().min(u64::from(arguments.hosts));
     let end = load.left() - warm;
-    while load.left() > end || load.outstanding() > 0 {
+    while (load.left() > end || load.outstanding() > 0) && Instant::now() < limit {
         // One first: the others wait for the connection.
         let wanted = if load.completed == 0 { 1 } else { arguments.outstanding };
         let room = (load.left() - end) as usize + load.outstanding();
         keep(&mut load, driver, clock, wanted.min(room))?;
-        if Instant::now() > limit {
-            break;
-        }
     }
     if load.completed < warm {
-        let (failed, trouble) = (failures(&load), driver.trouble());
-        return Err(format!(
-            "{} of {warm} names were reached in the warm-up; {failed:?}; {trouble}",
-            load.completed
-        ));
+        let (done, failed, trouble) = (load.completed, load.failures(), driver.trouble());
+        return Err(format!("{done} of {warm} names were reached in the warm-up; {failed:?}; {trouble}"));
     }
     load.reset();
 
@@ -216,13 +219,15 @@ fn ask(
     }
     let seconds = begin.elapsed().as_secs_f64();
     let after = [asking.ran_ns()?, answering.ran_ns()?];
-    let mut outcome = arguments.outcome(&load, seconds);
     let per_ns = machine::cycles_per_second() as f64 / 1e9;
-    let spent = |side: usize| Spent::of((after[side] - before[side]) as f64 * per_ns, load.completed);
-    outcome.initiator = spent(0);
-    outcome.responder = Some(spent(1));
-    outcome.answer_us = Some(Times::of(&load));
-    Ok(outcome)
+    let side = |side: usize| spent((after[side] - before[side]) as f64 * per_ns, load.completed);
+    let at = |quantile| load.times.value_at_quantile(quantile) as f64 / 1000.0;
+    let further = json!({
+        "answer_us": { "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99_9": at(0.999), "max": at(1.0) },
+        "initiator": side(0),
+        "responder": side(1),
+    });
+    Ok(arguments.outcome(&load, seconds, further))
 }
 
 /// Keeps so many queries under way, and waits once for the network.
@@ -237,102 +242,56 @@ fn keep(load: &mut Load, driver: &mut Driver, clock: Clock, outstanding: usize) 
     Ok(())
 }
 
-/// How many windows the time that was asked for has.
-fn windows(arguments: &Arguments) -> usize {
-    ((arguments.seconds * 1000.0 / WINDOW_MS as f64).ceil() as usize).max(1)
-}
-
-/// One thread, two gateways.
-fn engine(arguments: &Arguments) -> Result<Outcome, String> {
+/// One thread: two gateways that negotiate, or one that answers from what it has.
+fn in_process(arguments: &Arguments) -> Result<Value, String> {
     place::pin(None)?;
-    let mut pair = Pair::new(&arguments.shape(48_001), arguments.outstanding)?;
-    pair.negotiate(1);
-    while pair.load.completed > 0 && pair.load.left() % u64::from(arguments.hosts) != 0 {
-        pair.negotiate(1);
-    }
-    if pair.load.completed == 0 {
-        return Err(format!(
-            "no name was reached: {:?}; {:?}",
-            failures(&pair.load),
-            pair.nodes[0].complaints
-        ));
-    }
-    pair.load.reset();
-    for share in &mut pair.shares {
-        share.cycles = 0;
-    }
-    let (begin, allocations) = (Instant::now(), machine::allocations::on_this_thread());
-    let memory = Resident::now();
+    let mut pair = arguments.pair(u64::from(arguments.hosts) * 10)?;
+    let (begin, allocations, memory) =
+        (Instant::now(), machine::allocations::on_this_thread(), Resident::now());
     let rate = machine::cycles_per_second();
-    let count = windows(arguments);
+    let count = ((arguments.seconds * 1000.0 / WINDOW_MS as f64).ceil() as usize).max(1);
     let (mut totals, mut cycles) = (Totals::default(), Vec::with_capacity(count));
     // A window takes at most 50 ms of pairs at 1 µs each.
-    while cycles.len() < count && pair.load.left() > 50_000 {
+    while cycles.len() < count && pair.left() > 50_000 {
         cycles.push(measure::window(&mut pair, rate, &mut totals));
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    let mut outcome = arguments.outcome(&pair.load, seconds);
-    let allocations = machine::allocations::on_this_thread() - allocations;
-    outcome.allocations = Some(allocations as f64 / pair.load.completed.max(1) as f64);
-    let bytes = Resident::now().bytes_since(&memory) as f64 / pair.load.completed.max(1) as f64;
-    outcome.bytes_per_session = Some(bytes.round());
-    outcome.cycles = Some(Spread::of(&cycles).rounded(0));
-    outcome.initiator = Spent::of(pair.shares[0].cycles as f64, pair.load.completed);
-    outcome.responder = Some(Spent::of(pair.shares[1].cycles as f64, pair.load.completed));
-    pair.nodes.iter().flat_map(|node| &node.complaints).for_each(|line| eprintln!("{line}"));
-    Ok(outcome)
-}
-
-/// One gateway that answers from what it has.
-fn connected(arguments: &Arguments) -> Result<Outcome, String> {
-    place::pin(None)?;
-    let pairs = u64::from(arguments.hosts) * 10;
-    let mut case = Connected::new(&arguments.shape(48_001), pairs)?;
-    case.pair.load.reset();
-    let (begin, allocations) = (Instant::now(), machine::allocations::on_this_thread());
-    let (rate, mut totals) = (machine::cycles_per_second(), Totals::default());
-    let cycles: Vec<f64> =
-        (0..windows(arguments)).map(|_| measure::window(&mut case, rate, &mut totals)).collect();
-    let seconds = begin.elapsed().as_secs_f64();
-    let load = &case.pair.load;
-    let mut outcome = arguments.outcome(load, seconds);
-    let allocations = machine::allocations::on_this_thread() - allocations;
-    outcome.allocations = Some(allocations as f64 / load.completed.max(1) as f64);
+    let (seconds, load) = (begin.elapsed().as_secs_f64(), &pair.load);
+    let each = |all: u64| all as f64 / load.completed.max(1) as f64;
+    let allocations = each(machine::allocations::on_this_thread() - allocations);
     let spread = Spread::of(&cycles);
-    outcome.cycles = Some(spread.rounded(0));
-    outcome.initiator = Spent::of(spread.median, 1);
-    Ok(outcome)
+    let negotiated = arguments.mode == Mode::Engine;
+    let initiator = if negotiated {
+        spent(pair.shares[0].cycles as f64, load.completed)
+    } else {
+        spent(spread.median, 1)
+    };
+    let further = json!({
+        "initiator": initiator,
+        "responder": negotiated.then(|| spent(pair.shares[1].cycles as f64, load.completed)),
+        "cycles": spread.rounded(0),
+        "allocations": allocations,
+        "bytes_per_session": negotiated.then(|| each(Resident::now().bytes_since(&memory)).round()),
+    });
+    pair.nodes.iter().flat_map(|node| &node.complaints).for_each(|line| eprintln!("{line}"));
+    Ok(arguments.outcome(load, seconds, further))
 }
 
 /// So many names without a clock, for whoever counts instructions.
 fn count(arguments: &Arguments, names: u64) -> Result<(), String> {
-    let shape = arguments.shape(48_001);
+    let mut pair = arguments.pair(u64::from(arguments.hosts))?;
     let mut done = 0;
-    let (completed, complaints) = if arguments.mode == Mode::Engine {
-        let mut pair = Pair::new(&shape, arguments.outstanding)?;
-        pair.negotiate(1);
-        for _ in 1..arguments.hosts {
-            pair.negotiate(1);
-        }
-        pair.load.reset();
-        while done < names {
-            done += measured(&mut pair);
-        }
-        (pair.load.completed, pair.nodes[0].complaints.join("; "))
-    } else {
-        let mut case = Connected::new(&shape, u64::from(arguments.hosts))?;
-        case.pair.load.reset();
-        while done < names {
-            done += measured(&mut case);
-        }
-        (case.pair.load.completed, String::new())
-    };
-    println!("packets {done}");
-    if completed == done {
-        Ok(())
-    } else {
-        Err(format!("{completed} of {done} names were reached; {complaints}"))
+    while done < names {
+        done += measured(&mut pair);
     }
+    println!("packets {done}");
+    if pair.load.completed == done {
+        return Ok(());
+    }
+    Err(format!(
+        "{} of {done} names were reached; {}",
+        pair.load.completed,
+        pair.nodes[0].complaints.join("; ")
+    ))
 }
 
 /// What is measured, in a function with a name that callgrind can be told.

@@ -5,6 +5,7 @@ use crate::control::realms::{self, Side};
 use ces_dns::message::Transport;
 use ces_gateway::QueryToken;
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// The load on an initiator.
@@ -105,6 +106,18 @@ impl Load {
         if self.outstanding == 0 {
             self.asked.clear();
         }
+    }
+
+    /// What was not answered with an address, by response code (RFC 6895 §2.3).
+    pub fn failures(&self) -> BTreeMap<String, u64> {
+        const NAMES: [&str; 6] = ["no_data", "form_err", "serv_fail", "nx_domain", "not_imp", "refused"];
+        let name = |code: usize| match NAMES.get(code) {
+            Some(name) => (*name).to_owned(),
+            None if code == 16 => "no_answer".to_owned(),
+            None => format!("rcode_{code}"),
+        };
+        let failed = self.failed.iter().enumerate().filter(|(_, count)| **count > 0);
+        failed.map(|(code, count)| (name(code), *count)).collect()
     }
 }
 

@@ -10,4 +10,3 @@ pub mod load;
 pub mod node;
 pub mod pair;
 pub mod realms;
-pub mod result;

@@ -37,23 +37,67 @@ pub struct Pair {
     wires: HashMap<(usize, ConnId), (usize, ConnId)>,
     clock: Clock,
     outstanding: usize,
+    /// Pairs of host and name that are connected, which alone are asked for.
+    connected: Option<u64>,
+    next: u64,
 }
 
+/// Queries for connected pairs in a burst.
+const QUERIES: u64 = 64;
+
 impl Pair {
-    /// With so many queries under way at a time.
-    pub fn new(shape: &Shape, outstanding: usize) -> Result<Self, String> {
+    /// With so many queries under way at a time, warm: the gateways are connected and the names' records at hand. `connected`:
+    /// so many pairs are connected, and nothing else is asked for.
+    pub fn new(shape: &Shape, outstanding: usize, connected: Option<u64>) -> Result<Self, String> {
         let clock = Clock::new();
         let now = clock.now();
         let nodes = [Node::new(Side::Initiator, shape, now)?, Node::new(Side::Responder, shape, now)?];
         let limit = machine::cycles_per_second() / 1_000_000_000 * INTERRUPTED_NS;
-        Ok(Self {
+        let mut pair = Self {
             nodes,
             load: Load::new(shape.hosts)?,
             shares: [Share { cycles: 0, limit }; 2],
             wires: HashMap::new(),
             clock,
             outstanding,
-        })
+            connected,
+            next: 0,
+        };
+        let warm = connected.unwrap_or(u64::from(shape.hosts));
+        for _ in 0..warm {
+            pair.negotiate(1);
+        }
+        if pair.load.completed != warm {
+            let (done, failed) = (pair.load.completed, pair.load.failures());
+            return Err(format!(
+                "{done} of {warm} names were reached: {failed:?}; {:?}",
+                pair.nodes[0].complaints
+            ));
+        }
+        pair.load.reset();
+        pair.shares.iter_mut().for_each(|share| share.cycles = 0);
+        Ok(pair)
+    }
+
+    /// Names that can still be asked for.
+    pub fn left(&self) -> u64 {
+        if self.connected.is_some() { u64::MAX } else { self.load.left() }
+    }
+
+    /// A host asks again for pairs that are connected.
+    fn answer(&mut self, pairs: u64) -> Burst {
+        let Self { nodes: [node, _], load, clock, .. } = self;
+        let begin = machine::cycles();
+        for _ in 0..QUERIES {
+            let now = clock.now();
+            // A step that shares no factor with the number of pairs: all of them, not in order.
+            self.next = (self.next + 7919) % pairs;
+            load.ask_for(self.next, node, now);
+            node.pump(now);
+        }
+        let cycles = machine::cycles() - begin;
+        load.take(node, clock.now());
+        Burst { cycles, packets: QUERIES }
     }
 
     /// Runs a call into one side and what follows from it there, on that side's account.
@@ -147,61 +191,20 @@ impl Pair {
 }
 
 impl Case for Pair {
-    /// None: calls are looked at one by one.
+    /// None where calls are looked at one by one.
     fn limit_ns(&self) -> u64 {
-        u64::MAX
+        if self.connected.is_some() { INTERRUPTED_NS } else { u64::MAX }
     }
 
     fn burst(&mut self) -> Burst {
+        if let Some(pairs) = self.connected {
+            return self.answer(pairs);
+        }
         let pairs = self.outstanding.min(self.load.left() as usize);
         let sum = |shares: &[Share; 2]| shares[0].cycles + shares[1].cycles;
         let before = sum(&self.shares);
         self.negotiate(pairs);
         Burst { cycles: sum(&self.shares) - before, packets: pairs as u64 }
-    }
-}
-
-/// Queries for pairs that are connected already.
-pub struct Connected {
-    /// Their gateways.
-    pub pair: Pair,
-    pairs: u64,
-    next: u64,
-}
-
-/// Queries in a burst.
-const QUERIES: u64 = 64;
-
-impl Connected {
-    /// Connects so many pairs.
-    pub fn new(shape: &Shape, pairs: u64) -> Result<Self, String> {
-        let mut pair = Pair::new(shape, 64)?;
-        pair.negotiate(1);
-        for _ in 1..pairs {
-            pair.negotiate(1);
-        }
-        if pair.load.completed != pairs {
-            return Err(format!("{} of {pairs} pairs were connected", pair.load.completed));
-        }
-        Ok(Self { pair, pairs, next: 0 })
-    }
-}
-
-impl Case for Connected {
-    fn burst(&mut self) -> Burst {
-        let Pair { nodes, load, clock, .. } = &mut self.pair;
-        let node = &mut nodes[0];
-        let begin = machine::cycles();
-        for _ in 0..QUERIES {
-            let now = clock.now();
-            // A step that shares no factor with the number of pairs: all of them, not in order.
-            self.next = (self.next + 7919) % self.pairs;
-            load.ask_for(self.next, node, now);
-            node.pump(now);
-        }
-        let cycles = machine::cycles() - begin;
-        load.take(node, clock.now());
-        Burst { cycles, packets: QUERIES }
     }
 }
 
@@ -214,11 +217,11 @@ mod tests {
     #[test]
     fn every_pair_is_negotiated() {
         for two_rounds in [false, true] {
-            let mut pair = Pair::new(&Shape { two_rounds, ..SHAPE }, 8).unwrap();
-            for _ in 0..50 {
-                assert_eq!(pair.burst().packets, 8);
+            let mut pair = Pair::new(&Shape { two_rounds, ..SHAPE }, 10, None).unwrap();
+            for _ in 0..38 {
+                assert_eq!(pair.burst().packets, 10);
             }
-            assert_eq!((pair.load.completed, pair.load.left()), (400, 0), "{:?}", pair.nodes[0].complaints);
+            assert_eq!((pair.load.completed, pair.load.left()), (380, 0), "{:?}", pair.nodes[0].complaints);
             assert_eq!([pair.nodes[0].bindings(), pair.nodes[1].bindings()], [400, 400]);
             let counters = pair.nodes[0].gateway.cetp_counters();
             assert_eq!(counters.h2h_initiated.established, 400);
@@ -228,9 +231,9 @@ mod tests {
 
     #[test]
     fn connected_pairs_are_answered_at_once() {
-        let mut connected = Connected::new(&SHAPE, 100).unwrap();
-        connected.burst();
-        assert_eq!(connected.pair.load.completed, 164);
-        assert_eq!(connected.pair.nodes[1].bindings(), 100);
+        let mut pair = Pair::new(&SHAPE, 64, Some(100)).unwrap();
+        pair.burst();
+        assert_eq!(pair.load.completed, 64);
+        assert_eq!(pair.nodes[1].bindings(), 100);
     }
 }

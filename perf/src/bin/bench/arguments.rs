@@ -7,7 +7,8 @@ use ces_perf::realm::{ENTRIES, Plan, Way};
 use ces_perf::report::Variant;
 use ces_perf::rotation::COLD;
 use ces_perf::stage::Stage;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 /// The most restricted bindings that a worker has room for.
 const LIMITED_MOST: u32 = 65_534;
@@ -17,14 +18,17 @@ const LIMITED_MOST: u32 = 65_534;
 #[command(version, about)]
 pub struct Arguments {
     /// The case.
-    #[arg(long, value_enum, required_unless_present_any = ["list", "footprint"])]
-    pub case: Option<Name>,
+    #[arg(long, value_parser = named(), required_unless_present_any = ["list", "footprint", "machine"])]
+    pub case: Option<Named>,
     /// Names the cases.
     #[arg(long)]
     pub list: bool,
     /// What one of each thing takes of memory, one JSON object a line.
     #[arg(long)]
     pub footprint: bool,
+    /// The machine as a JSON object.
+    #[arg(long)]
+    pub machine: bool,
     /// Bindings.
     #[arg(long, default_value_t = ENTRIES, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub entries: u32,
@@ -35,8 +39,8 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(LIMITED_MOST)))]
     pub limited: u16,
     /// The header between gateways.
-    #[arg(long, value_enum, default_value = "vxlan")]
-    pub encapsulation: Header,
+    #[arg(long, default_value = "vxlan", value_parser = PossibleValuesParser::new(["vxlan", "gre", "geneve"]))]
+    pub encapsulation: String,
     /// Workers that share the bindings, in turn on one core (cases that end in `-worker`).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
@@ -77,64 +81,15 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A case.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// Parse, TTL, checksum, forward with one flow: the yardstick.
-    Calibration,
-    /// From a host into a tunnel: look up, translate, encapsulate.
-    CesEgress,
-    /// From a tunnel to a host: decapsulate, check, translate.
-    CesIngress,
-    /// From a host to a host of the same realm.
-    CesLocal,
-    /// Egress in whole turns of the worker: receive, path, send, events, expiry.
-    CesEgressWorker,
-    /// Ingress in whole turns of the worker.
-    CesIngressWorker,
-    /// Egress of restricted bindings alone.
-    CesEgressLimited,
-    /// Ingress of restricted bindings alone.
-    CesIngressLimited,
-    /// Restricted bindings between hosts of the same realm.
-    CesLocalLimited,
-    /// Ingress in GRE.
-    CesIngressGre,
-    /// Ingress in GENEVE.
-    CesIngressGeneve,
-    /// Egress in turns of four workers, with packets that arrive at any.
-    CesEgressMixedWorker,
-    /// Ingress in turns of four workers, with packets that arrive at any.
-    CesIngressMixedWorker,
-    /// Making a binding, all tables.
-    CesInsert,
-    /// Turns of a worker that has nothing to do; "packets" are turns.
-    WorkerIdle,
-    /// Headers of a packet from a host, and the hash of its key.
-    StageParse,
-    /// Headers of a tunnel packet, outer and inner, and its tag.
-    StageUnwrap,
-    /// A lookup in the egress index, fetched ahead.
-    StageIndex,
-    /// A lookup that waits for the one before.
-    StageIndexChained,
-    /// A binding, fetched ahead, compared and counted.
-    StageEntry,
-    /// Translation and the outer header.
-    StageEncap,
-    /// Translation and the next hop's header.
-    StageDeliver,
-}
-
 /// How a case is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The yardstick alone.
     Calibration,
     /// `process_burst`.
-    Path,
+    Path(Way),
     /// Whole workers.
-    Worker,
+    Worker(Way),
     /// Commands.
     Insert,
     /// Turns without packets.
@@ -143,94 +98,65 @@ pub enum Kind {
     Stage(Stage),
 }
 
-impl Name {
-    /// As on the command line.
-    pub fn text(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
+/// A case: its name, how it is run, and what it does.
+pub type Named = (&'static str, Kind, &'static str);
 
-    /// How it is run.
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::Calibration => Kind::Calibration,
-            Self::CesEgress
-            | Self::CesIngress
-            | Self::CesLocal
-            | Self::CesEgressLimited
-            | Self::CesIngressLimited
-            | Self::CesLocalLimited
-            | Self::CesIngressGre
-            | Self::CesIngressGeneve => Kind::Path,
-            Self::CesEgressWorker
-            | Self::CesIngressWorker
-            | Self::CesEgressMixedWorker
-            | Self::CesIngressMixedWorker => Kind::Worker,
-            Self::CesInsert => Kind::Insert,
-            Self::WorkerIdle => Kind::Idle,
-            Self::StageParse => Kind::Stage(Stage::Parse),
-            Self::StageUnwrap => Kind::Stage(Stage::Unwrap),
-            Self::StageIndex => Kind::Stage(Stage::Index),
-            Self::StageIndexChained => Kind::Stage(Stage::IndexChained),
-            Self::StageEntry => Kind::Stage(Stage::Entry),
-            Self::StageEncap => Kind::Stage(Stage::Encap),
-            Self::StageDeliver => Kind::Stage(Stage::Deliver),
-        }
-    }
+/// All cases. What a name's end says is set by it ([`Arguments::preset`]).
+pub const CASES: [Named; 22] = [
+    ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
+    ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
+    ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
+    ("ces-local", Kind::Path(Way::Local), "From a host to a host of the same realm"),
+    (
+        "ces-egress-worker",
+        Kind::Worker(Way::Egress),
+        "Egress in whole turns: receive, path, send, events, expiry",
+    ),
+    ("ces-ingress-worker", Kind::Worker(Way::Ingress), "Ingress in whole turns of the worker"),
+    ("ces-egress-limited", Kind::Path(Way::Egress), "Egress of restricted bindings alone"),
+    ("ces-ingress-limited", Kind::Path(Way::Ingress), "Ingress of restricted bindings alone"),
+    ("ces-local-limited", Kind::Path(Way::Local), "Restricted bindings between hosts of the same realm"),
+    ("ces-ingress-gre", Kind::Path(Way::Ingress), "Ingress in GRE"),
+    ("ces-ingress-geneve", Kind::Path(Way::Ingress), "Ingress in GENEVE"),
+    ("ces-egress-mixed-worker", Kind::Worker(Way::Egress), "Egress in four workers, packets arrive at any"),
+    (
+        "ces-ingress-mixed-worker",
+        Kind::Worker(Way::Ingress),
+        "Ingress in four workers, packets arrive at any",
+    ),
+    ("ces-insert", Kind::Insert, "Making a binding, all tables"),
+    ("worker-idle", Kind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
+    ("stage-parse", Kind::Stage(Stage::Parse), "Headers of a packet from a host, and the hash of its key"),
+    ("stage-unwrap", Kind::Stage(Stage::Unwrap), "Headers of a tunnel packet, outer and inner, and its tag"),
+    ("stage-index", Kind::Stage(Stage::Index), "A lookup in the egress index, fetched ahead"),
+    ("stage-index-chained", Kind::Stage(Stage::IndexChained), "A lookup that waits for the one before"),
+    ("stage-entry", Kind::Stage(Stage::Entry), "A binding, fetched ahead, compared and counted"),
+    ("stage-encap", Kind::Stage(Stage::Encap), "Translation and the outer header"),
+    ("stage-deliver", Kind::Stage(Stage::Deliver), "Translation and the next hop's header"),
+];
 
-    fn way(self) -> Way {
-        match self {
-            Self::CesIngress
-            | Self::CesIngressLimited
-            | Self::CesIngressGre
-            | Self::CesIngressGeneve
-            | Self::CesIngressWorker
-            | Self::CesIngressMixedWorker => Way::Ingress,
-            Self::CesLocal | Self::CesLocalLimited => Way::Local,
-            _ => Way::Egress,
-        }
-    }
-}
-
-/// The header between gateways.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Header {
-    /// RFC 7348.
-    Vxlan,
-    /// RFC 2784 with a key.
-    Gre,
-    /// RFC 8926.
-    Geneve,
-}
-
-impl From<Header> for Encapsulation {
-    fn from(header: Header) -> Self {
-        match header {
-            Header::Vxlan => Encapsulation::Vxlan,
-            Header::Gre => Encapsulation::Gre,
-            Header::Geneve => Encapsulation::Geneve,
-        }
-    }
+fn named() -> impl TypedValueParser<Value = Named> {
+    PossibleValuesParser::new(CASES.map(|(name, _, about)| PossibleValue::new(name).help(about)))
+        .try_map(|text| CASES.into_iter().find(|(name, ..)| *name == text).ok_or("no such case"))
 }
 
 impl Arguments {
     /// Sets what the case's name says.
-    pub fn preset(&mut self, name: Name) {
-        match name {
-            Name::CesEgressLimited | Name::CesIngressLimited | Name::CesLocalLimited => {
-                self.limited = self.entries.min(LIMITED_MOST) as u16;
-            }
-            Name::CesIngressGre => self.encapsulation = Header::Gre,
-            Name::CesIngressGeneve => self.encapsulation = Header::Geneve,
-            Name::CesEgressMixedWorker | Name::CesIngressMixedWorker => {
-                (self.workers, self.mixed) = (4, true);
-            }
-            _ => {}
+    pub fn preset(&mut self, (name, ..): Named) {
+        if name.ends_with("-limited") {
+            self.limited = self.entries.min(LIMITED_MOST) as u16;
+        }
+        if name.ends_with("-mixed-worker") {
+            (self.workers, self.mixed) = (4, true);
+        }
+        if let Some((_, header @ ("gre" | "geneve"))) = name.rsplit_once('-') {
+            header.clone_into(&mut self.encapsulation);
         }
     }
 
     /// What cannot be asked for together.
-    pub fn check(&self, name: Name) -> Result<(), String> {
-        let worker = name.kind() == Kind::Worker;
+    pub fn check(&self, (_, kind, _): Named) -> Result<(), String> {
+        let worker = matches!(kind, Kind::Worker(_));
         if !worker && (self.workers > 1 || self.threads || self.mixed) {
             return Err("--workers, --threads and --mixed are for the cases that end in -worker".to_owned());
         }
@@ -247,13 +173,18 @@ impl Arguments {
     }
 
     /// The realm.
-    pub fn plan(&self, name: Name) -> Plan {
+    pub fn plan(&self, kind: Kind) -> Plan {
+        let way = if let Kind::Path(way) | Kind::Worker(way) = kind { way } else { Way::Egress };
         Plan {
             tunnels: self.tunnels,
-            encapsulation: self.encapsulation.into(),
+            encapsulation: match self.encapsulation.as_str() {
+                "gre" => Encapsulation::Gre,
+                "geneve" => Encapsulation::Geneve,
+                _ => Encapsulation::Vxlan,
+            },
             limited: self.limited,
             workers: self.workers,
-            ..Plan::new(name.way(), self.entries)
+            ..Plan::new(way, self.entries)
         }
     }
 
@@ -264,9 +195,8 @@ impl Arguments {
 
     /// What the case is varied by.
     pub fn variant(&self) -> Variant {
-        let encapsulation = self.encapsulation.to_possible_value();
         Variant {
-            encapsulation: encapsulation.map_or_else(String::new, |value| value.get_name().to_owned()),
+            encapsulation: self.encapsulation.clone(),
             tunnels: self.tunnels,
             limited: self.limited,
             workers: self.workers,

@@ -1,14 +1,66 @@
-//! Packet memory from DPDK.
+//! Packet memory: from DPDK, and for those who count instructions, ordinary memory.
 
 use crate::arguments::Arguments;
+use ces_dataplane::frame::MemoryFrame;
+use ces_dataplane::io::Pool;
+use ces_dataplane::io::memory::MemoryPool;
 use ces_perf::fleet;
 use ces_perf::memory::huge_pages_free_mib;
-use ces_perf::rotation::Rotation;
+use ces_perf::rotation::{Rotation, Slot};
 use ces_perf::threads;
-use dpdk::{Eal, Mbuf, Memory, Mempool, Options};
+use dpdk::{Eal, Mbuf, Mempool, Options};
 
-/// Frames in the pool beyond those in rotation, for what a worker makes itself.
-pub const SPARE: usize = 511;
+/// Frames in a pool beyond those in rotation, for what a worker makes itself.
+const SPARE: usize = 511;
+
+/// Where a case's frames are from.
+pub trait Memory {
+    type Frame: Slot + Send + 'static;
+    type Pool: Pool<Frame = Self::Frame> + 'static;
+
+    /// All frames of a case in rotation.
+    fn whole(&self) -> Result<Rotation<Self::Frame>, String>;
+    /// The share of one of several workers.
+    fn circle(&self) -> Result<Rotation<Self::Frame>, String>;
+    /// The frames that fill gaps, in so many parts.
+    fn spare(&self, parts: usize) -> Result<Vec<Vec<Self::Frame>>, String>;
+    /// The pool of a worker.
+    fn pool(&self) -> Self::Pool;
+}
+
+/// Ordinary memory.
+pub struct InMemory {
+    burst: usize,
+    spare: usize,
+}
+
+impl InMemory {
+    /// As much as these arguments need.
+    pub fn new(arguments: &Arguments) -> Self {
+        Self { burst: arguments.burst, spare: fleet::spare(arguments.workers, arguments.burst) }
+    }
+}
+
+impl Memory for InMemory {
+    type Frame = MemoryFrame;
+    type Pool = MemoryPool;
+
+    fn whole(&self) -> Result<Rotation<MemoryFrame>, String> {
+        Ok(Rotation::in_memory(self.burst * 4, self.burst))
+    }
+
+    fn circle(&self) -> Result<Rotation<MemoryFrame>, String> {
+        self.whole()
+    }
+
+    fn spare(&self, _parts: usize) -> Result<Vec<Vec<MemoryFrame>>, String> {
+        Ok(vec![vec![MemoryFrame::empty(); self.spare]])
+    }
+
+    fn pool(&self) -> MemoryPool {
+        MemoryPool::new(SPARE)
+    }
+}
 
 /// A pool that holds what a case and its calibration need.
 pub struct Packets {
@@ -43,7 +95,7 @@ impl Packets {
         // of DPDK's crosses one.
         let mib = ((frames as u64 * 4096) >> 20) as u32 + 64;
         let huge = !arguments.ordinary_pages && huge_pages_free_mib() >= u64::from(mib);
-        let memory = if huge { Memory::HugePages } else { Memory::Ordinary { mib } };
+        let memory = if huge { dpdk::Memory::HugePages } else { dpdk::Memory::Ordinary { mib } };
         let options = Options {
             memory,
             polling: Vec::new(),
@@ -69,19 +121,21 @@ impl Packets {
     fn of_length(&self, frames: usize) -> Result<Rotation<Mbuf>, String> {
         Rotation::of_pool(&self.pool, frames, self.burst).ok_or_else(|| "the pool is too small".to_owned())
     }
+}
 
-    /// A worker's circle.
-    pub fn circle(&self) -> Result<Rotation<Mbuf>, String> {
-        self.of_length(self.circle)
-    }
+impl Memory for Packets {
+    type Frame = Mbuf;
+    type Pool = Mempool;
 
-    /// A whole circle, for a case without workers and for the calibration.
-    pub fn whole(&self) -> Result<Rotation<Mbuf>, String> {
+    fn whole(&self) -> Result<Rotation<Mbuf>, String> {
         self.of_length(self.whole)
     }
 
-    /// The frames beside those in circles, in so many parts.
-    pub fn further(&self, parts: usize) -> Result<Vec<Vec<Mbuf>>, String> {
+    fn circle(&self) -> Result<Rotation<Mbuf>, String> {
+        self.of_length(self.circle)
+    }
+
+    fn spare(&self, parts: usize) -> Result<Vec<Vec<Mbuf>>, String> {
         let each = self.further / parts;
         let part = |_| {
             let mut frames = Vec::with_capacity(each);
@@ -89,5 +143,9 @@ impl Packets {
             found.then_some(frames).ok_or_else(|| "the pool is too small".to_owned())
         };
         (0..parts).map(part).collect()
+    }
+
+    fn pool(&self) -> Mempool {
+        self.pool.clone()
     }
 }
