@@ -24,12 +24,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys", "machine"]),
     ("machine", &[]),
+    ("ces-meter", &[]),
     ("ces-wire", &[]),
-    ("ces-dataplane", &["ces-wire", "machine", "dpdk"]),
+    ("ces-dataplane", &["ces-meter", "ces-wire", "machine", "dpdk"]),
     ("ces-cetp", &[]),
-    ("ces-dns", &[]),
+    ("ces-dns", &["ces-meter"]),
     ("ces-settings", &[]),
-    ("ces-gateway", &["ces-cetp", "ces-dns", "ces-settings", "ces-dataplane", "ces-wire"]),
+    ("ces-gateway", &["ces-cetp", "ces-dns", "ces-settings", "ces-dataplane", "ces-meter", "ces-wire"]),
     (
         "ces-control",
         &[

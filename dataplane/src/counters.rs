@@ -14,115 +14,206 @@ pub const PORTS: usize = 16;
 /// Buckets of the burst-size histogram: empty, 1, 2–3, 4–7, 8–15, 16–31, 32–63, 64 and more.
 pub const BURSTS: usize = 8;
 
+/// Where a number stands.
+pub type Count = fn(&Counters) -> u64;
+
+/// Counters that make one family of metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The family's name.
+    pub name: &'static str,
+    /// What it is, for a person.
+    pub help: &'static str,
+    /// Whether it only ever grows; otherwise it is a level.
+    pub grows: bool,
+    /// Whether it is told worker by worker, or of all workers together.
+    pub by_worker: bool,
+    /// The label that tells its counters apart; empty if there is only one.
+    pub label: &'static str,
+    /// Its counters: the label's value, and where the number stands.
+    pub members: &'static [(&'static str, Count)],
+}
+
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident: [$length:expr]),+ ; $($(#[doc = $sdoc:literal])+ $scalar:ident),+ $(,)?) => {
+    (
+        arrays { $($(#[doc = $adoc:literal])+ $array:ident: [$length:expr],)+ }
+        families { $(
+            $family:literal, $help:literal, $kind:ident $of:ident $($label:literal)?
+            { $($(#[doc = $doc:literal])+ $name:ident $(= $value:literal)?,)+ }
+        )+ }
+        others { $($(#[doc = $odoc:literal])+ $other:ident,)+ }
+    ) => {
         /// A worker's counters.
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct Counters { $($(#[doc = $doc])+ pub $name: [u64; $length],)+ $($(#[doc = $sdoc])+ pub $scalar: u64),+ }
+        pub struct Counters {
+            $($(#[doc = $adoc])+ pub $array: [u64; $length],)+
+            $($($(#[doc = $doc])+ pub $name: u64,)+)+
+            $($(#[doc = $odoc])+ pub $other: u64,)+
+        }
+
+        /// The families of metrics that are made of single counters.
+        pub const FAMILIES: &[Family] = &[$(Family {
+            name: $family,
+            help: $help,
+            grows: counters!(@kind $kind),
+            by_worker: counters!(@of $of),
+            label: concat!($($label)?),
+            members: &[$((concat!($($value)?), |counters| counters.$name)),+],
+        }),+];
 
         impl Default for Counters {
             fn default() -> Self {
-                Self { $($name: [0; $length],)+ $($scalar: 0),+ }
+                Self { $($array: [0; $length],)+ $($($name: 0,)+)+ $($other: 0,)+ }
             }
         }
 
         impl std::ops::AddAssign<&Counters> for Counters {
             fn add_assign(&mut self, other: &Counters) {
-                $(for (sum, more) in self.$name.iter_mut().zip(&other.$name) { *sum += more; })+
-                $(self.$scalar += other.$scalar;)+
+                $(for (sum, more) in self.$array.iter_mut().zip(&other.$array) { *sum += more; })+
+                $($(self.$name += other.$name;)+)+
+                $(self.$other += other.$other;)+
             }
         }
 
         /// A worker's counters as other threads see them. The worker is the only writer.
         #[derive(Debug)]
         #[repr(align(128))] // two lines, as the hardware fetches them: no sharing with another worker's block
-        pub struct Published { $($name: [AtomicU64; $length],)+ $($scalar: AtomicU64),+ }
+        pub struct Published {
+            $($array: [AtomicU64; $length],)+
+            $($($name: AtomicU64,)+)+
+            $($other: AtomicU64,)+
+        }
 
         impl Default for Published {
             fn default() -> Self {
-                Self { $($name: [const { AtomicU64::new(0) }; $length],)+ $($scalar: AtomicU64::new(0)),+ }
+                Self {
+                    $($array: [const { AtomicU64::new(0) }; $length],)+
+                    $($($name: AtomicU64::new(0),)+)+
+                    $($other: AtomicU64::new(0),)+
+                }
             }
         }
 
         impl Published {
             /// Makes the worker's numbers visible.
             pub fn publish(&self, counters: &Counters) {
-                $(for (to, from) in self.$name.iter().zip(&counters.$name) { to.store(*from, Relaxed); })+
-                $(self.$scalar.store(counters.$scalar, Relaxed);)+
+                $(for (to, from) in self.$array.iter().zip(&counters.$array) { to.store(*from, Relaxed); })+
+                $($(self.$name.store(counters.$name, Relaxed);)+)+
+                $(self.$other.store(counters.$other, Relaxed);)+
             }
 
             /// The numbers as last published.
             pub fn snapshot(&self) -> Counters {
                 Counters {
-                    $($name: std::array::from_fn(|i| self.$name[i].load(Relaxed)),)+
-                    $($scalar: self.$scalar.load(Relaxed)),+
+                    $($array: std::array::from_fn(|i| self.$array[i].load(Relaxed)),)+
+                    $($($name: self.$name.load(Relaxed),)+)+
+                    $($other: self.$other.load(Relaxed),)+
                 }
             }
         }
     };
+    (@kind counter) => { true };
+    (@kind gauge) => { false };
+    (@of worker) => { true };
+    (@of all) => { false };
 }
 
+// A counter stands here alone: its field, and the family of metrics in which it is told.
 counters! {
-    /// Packets received, by port.
-    rx_packets: [PORTS],
-    /// Bytes received, by port.
-    rx_bytes: [PORTS],
-    /// Packets sent, by port.
-    tx_packets: [PORTS],
-    /// Bytes sent, by port.
-    tx_bytes: [PORTS],
-    /// Packets dropped, by `DropReason`.
-    drops: [DropReason::COUNT],
-    /// Packets given to the control thread, by `PuntClass`.
-    punts: [PuntClass::ALL.len()],
-    /// Receive bursts, by size: see [`BURSTS`].
-    bursts: [BURSTS];
-    /// Packets handed to other workers.
-    handed_off,
-    /// Packets taken over from other workers.
-    taken_over,
-    /// Frames of the control thread sent.
-    injected,
-    /// ICMP errors about tunnels that the gateway took in.
-    absorbed,
-    /// ICMP errors made here.
-    icmp_generated,
-    /// ICMP errors not made because of their rate limit.
-    icmp_suppressed,
-    /// Fragments made here, beyond the first of each packet.
-    fragments_made,
-    /// Packets kept until the MAC address of their next hop was known.
-    held,
-    /// Those of them that were sent.
-    held_sent,
-    /// Those of them that are kept now.
-    held_now,
-    /// Bindings now.
-    bindings_live,
-    /// Bindings inserted.
-    bindings_inserted,
-    /// Bindings that could not be inserted.
-    insert_failed,
-    /// Traced packets that found no room in the event queue.
-    traces_lost,
-    /// Events that wait in the worker for room in their ring, now.
-    events_waiting,
-    /// Times the event ring was full.
-    event_ring_full,
-    /// Commands that wait in their ring, at the last turn.
-    command_depth,
-    /// Frames that wait in the inject ring, at the last turn.
-    inject_depth,
-    /// Frames that wait in the punt ring, at the last turn.
-    punt_depth,
-    /// Turns of the loop in which there was something to do.
-    busy_turns,
-    /// Turns of the loop in which there was nothing to do.
-    idle_turns,
-    /// Cycles spent in busy turns.
-    busy_cycles,
-    /// Cycles spent in idle turns, asleep included.
-    idle_cycles,
+    arrays {
+        /// Packets received, by port.
+        rx_packets: [PORTS],
+        /// Bytes received, by port.
+        rx_bytes: [PORTS],
+        /// Packets sent, by port.
+        tx_packets: [PORTS],
+        /// Bytes sent, by port.
+        tx_bytes: [PORTS],
+        /// Packets dropped, by `DropReason`.
+        drops: [DropReason::COUNT],
+        /// Packets given to the control thread, by `PuntClass`.
+        punts: [PuntClass::COUNT],
+        /// Receive bursts, by size: see [`BURSTS`].
+        bursts: [BURSTS],
+    }
+    families {
+        "ces_handoffs_total", "Packets between workers.", counter worker "direction" {
+            /// Packets handed to other workers.
+            handed_off = "out",
+            /// Packets taken over from other workers.
+            taken_over = "in",
+        }
+        "ces_injected_total", "Frames of the control thread that were sent.", counter worker {
+            /// Frames of the control thread sent.
+            injected,
+        }
+        "ces_icmp_errors_absorbed_total", "ICMP errors about tunnels that were taken in.", counter all {
+            /// ICMP errors about tunnels that the gateway took in.
+            absorbed,
+        }
+        "ces_icmp_errors_made_total", "ICMP errors made by the workers.", counter all {
+            /// ICMP errors made here.
+            icmp_generated,
+        }
+        "ces_icmp_errors_suppressed_total", "ICMP errors not made because of their rate.", counter all {
+            /// ICMP errors not made because of their rate limit.
+            icmp_suppressed,
+        }
+        "ces_fragments_made_total", "Fragments made, beyond the first of each packet.", counter all {
+            /// Fragments made here, beyond the first of each packet.
+            fragments_made,
+        }
+        "ces_held_total",
+        "Packets kept until the MAC address of their next hop was known, and those of them that were sent.",
+        counter worker "event" {
+            /// Packets kept until the MAC address of their next hop was known.
+            held = "held",
+            /// Those of them that were sent.
+            held_sent = "sent",
+        }
+        "ces_held_packets", "Packets that are kept so now.", gauge worker {
+            /// Packets that are kept until the MAC address of their next hop is known, now.
+            held_now,
+        }
+        "ces_bindings", "Bindings that stand.", gauge all {
+            /// Bindings now.
+            bindings_live,
+        }
+        "ces_bindings_inserted_total", "Bindings inserted.", counter all {
+            /// Bindings inserted.
+            bindings_inserted,
+        }
+        "ces_bindings_insert_failed_total", "Bindings that could not be inserted.", counter all {
+            /// Bindings that could not be inserted.
+            insert_failed,
+        }
+        "ces_worker_turns_total", "Turns of a worker's loop, busy and idle.", counter worker "state" {
+            /// Turns of the loop in which there was something to do.
+            busy_turns = "busy",
+            /// Turns of the loop in which there was nothing to do.
+            idle_turns = "idle",
+        }
+        "ces_worker_cycles_total", "Cycles of a worker, busy and idle.", counter worker "state" {
+            /// Cycles spent in busy turns.
+            busy_cycles = "busy",
+            /// Cycles spent in idle turns, asleep included.
+            idle_cycles = "idle",
+        }
+    }
+    others {
+        /// Traced packets that found no room in their queue.
+        traces_lost,
+        /// Events that wait in the worker for room in their ring, now.
+        events_waiting,
+        /// Times the event ring was full.
+        event_ring_full,
+        /// Commands that wait in their ring, at the last turn.
+        command_depth,
+        /// Frames that wait in the inject ring, at the last turn.
+        inject_depth,
+        /// Frames that wait in the punt ring, at the last turn.
+        punt_depth,
+    }
 }
 
 impl Counters {
@@ -178,6 +269,19 @@ mod tests {
         counters.absorbed = 7;
         published.publish(&counters);
         assert_eq!(published.snapshot(), counters);
+    }
+
+    #[test]
+    fn families_tell_their_counters_under_names_of_their_own() {
+        let counters = Counters { handed_off: 3, taken_over: 4, ..Counters::default() };
+        let family = FAMILIES.iter().find(|family| family.name == "ces_handoffs_total").unwrap();
+        let told: Vec<_> = family.members.iter().map(|(value, count)| (*value, count(&counters))).collect();
+        assert_eq!((family.label, told), ("direction", vec![("out", 3), ("in", 4)]));
+        for family in FAMILIES {
+            assert_eq!(family.grows, family.name.ends_with("_total"), "{}", family.name);
+            assert_eq!(family.label.is_empty(), family.members.len() == 1, "{}", family.name);
+            assert_eq!(FAMILIES.iter().filter(|other| other.name == family.name).count(), 1);
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ pub mod counters;
 pub mod events;
 pub mod frame;
 pub mod io;
-pub mod meter;
 pub mod msg;
 pub mod narrow;
 pub mod packet;
@@ -29,7 +28,7 @@ pub mod verdict;
 pub mod way;
 pub mod worker;
 
+pub use ces_meter as meter;
 pub use ces_wire as wire;
 
-/// Nanoseconds since an arbitrary start. The core reads no clock: `now` is an argument.
-pub type Nanos = u64;
+pub use ces_meter::Nanos;

@@ -4,7 +4,7 @@
 //! the meters' levels, and those are the worker's own: [`Meters`].
 
 use crate::Nanos;
-use crate::meter::{Fine, Level, Rate, SECOND};
+use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::port::Port;
 use crate::settings::{Settings, Side};
@@ -80,19 +80,13 @@ impl Meters {
     /// Whether one more packet of this class may go to the control thread; then it is counted.
     pub fn punt(&mut self, premises: &Premises, class: PuntClass, now: Nanos) -> bool {
         let class = class as usize;
-        take(&mut self.punt[class], premises.punt_rates[class], now)
+        self.punt[class].take(premises.punt_rates[class], now)
     }
 
     /// Whether the gateway may make one more ICMP error; then it is counted.
     pub fn icmp_error(&mut self, premises: &Premises, now: Nanos) -> bool {
-        take(&mut self.icmp, premises.icmp_rate, now)
+        self.icmp.take(premises.icmp_rate, now)
     }
-}
-
-fn take(level: &mut Level, rate: Rate, now: Nanos) -> bool {
-    let then = rate.take(*level, 1, Fine::of(now));
-    *level = then.unwrap_or(*level);
-    then.is_some()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a worker must know before its first packet. It never changes while the worker runs.
 
 use crate::counters::PORTS;
-use crate::msg::PuntClass;
+use crate::msg::{PuntClass, PuntRates};
 use crate::narrow::Number24;
 use crate::tag::Layout;
 use std::net::Ipv4Addr;
@@ -61,7 +61,7 @@ pub struct Settings {
     /// The networks that proxy addresses come from: only tells `no_binding` from `no_route`.
     pub proxy_networks: Vec<(Ipv4Addr, u8)>,
     /// Punted packets a second at most, by class in the order of `PuntClass::ALL`; bursts of a tenth of a second.
-    pub punt_rates: [u32; PuntClass::ALL.len()],
+    pub punt_rates: [u32; PuntClass::COUNT],
     /// ICMP errors a second at most that the gateway makes itself (RFC 1812 §4.3.2.8).
     pub icmp_error_rate: u32,
 }
@@ -83,8 +83,8 @@ impl Settings {
             workers: 1,
             tcp_listen: Vec::new(),
             proxy_networks: Vec::new(),
-            punt_rates: [1000, 20_000, 20_000, 1000, 20_000],
-            icmp_error_rate: 1000,
+            punt_rates: PuntRates::default().by_class(),
+            icmp_error_rate: PuntRates::default().icmp_errors,
         }
     }
 

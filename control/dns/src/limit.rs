@@ -7,6 +7,7 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+use ces_meter::{Fine, Level, Rate};
 use serde::Deserialize;
 
 use crate::question::Seeded;
@@ -52,11 +53,27 @@ pub enum Exceeded {
 /// Places where one client's bucket may lie.
 const WAYS: usize = 4;
 
-/// A bucket as the time at which it will be full again: one number, which needs no refill.
+/// A client's bucket.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    client: Option<IpAddr>,
-    full_at: Nanos,
+    client: Option<Subscriber>,
+    level: Level,
+}
+
+/// Who asks. One subscriber has a whole /64 of IPv6 addresses to choose from (RFC 6177 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Subscriber {
+    V4(u32),
+    V6(u64),
+}
+
+impl From<IpAddr> for Subscriber {
+    fn from(client: IpAddr) -> Self {
+        match client {
+            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
 }
 
 /// The buckets of one side.
@@ -64,40 +81,24 @@ struct Bucket {
 pub struct RateLimit {
     client: Rate,
     total: Rate,
-    total_full_at: Nanos,
+    total_level: Level,
     buckets: Box<[Bucket]>,
     hash: Seeded,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    /// What one query costs.
-    cost: Nanos,
-    /// How far ahead of now `full_at` may lie: an empty bucket.
-    depth: Nanos,
-}
-
-impl Rate {
-    fn new(per_second: u32, burst: u32) -> Self {
-        let cost = SECOND / Nanos::from(per_second.max(1));
-        Self { cost, depth: cost * Nanos::from(burst) }
-    }
-
-    /// When the bucket will be full again after one query, if there is one left in it.
-    fn take(self, full_at: Nanos, now: Nanos) -> Option<Nanos> {
-        let next = full_at.max(now) + self.cost;
-        (next - now <= self.depth).then_some(next)
-    }
+/// At least one a second.
+fn rate(per_second: u32, burst: u32) -> Rate {
+    Rate::new(u64::from(per_second.max(1)), SECOND, u64::from(burst))
 }
 
 impl RateLimit {
     /// Full buckets.
     pub fn new(rates: &Rates, seed: u64) -> Self {
-        let empty = Bucket { client: None, full_at: 0 };
+        let empty = Bucket { client: None, level: Level::default() };
         Self {
-            client: Rate::new(rates.client_per_second, rates.client_burst),
-            total: Rate::new(rates.total_per_second, rates.total_burst),
-            total_full_at: 0,
+            client: rate(rates.client_per_second, rates.client_burst),
+            total: rate(rates.total_per_second, rates.total_burst),
+            total_level: Level::default(),
             buckets: vec![empty; (rates.clients as usize).next_multiple_of(WAYS).max(WAYS)].into(),
             hash: Seeded(seed),
         }
@@ -105,27 +106,21 @@ impl RateLimit {
 
     /// Takes one query of that client, or says which rate it exceeds. What its own rate refuses costs the side nothing.
     pub fn admit(&mut self, client: IpAddr, now: Nanos) -> Result<(), Exceeded> {
-        let client = subscriber(client);
+        let client = Subscriber::from(client);
         let sets = self.buckets.len() / WAYS;
         let from = (self.hash.hash_one(client) % sets as u64) as usize * WAYS;
         let ways = &mut self.buckets[from..from + WAYS];
         let at = ways.iter().position(|b| b.client == Some(client));
-        let full_at = at.map_or(0, |at| ways[at].full_at);
-        let after = self.client.take(full_at, now).ok_or(Exceeded::Client)?;
-        self.total_full_at = self.total.take(self.total_full_at, now).ok_or(Exceeded::Total)?;
-        let at = at.or_else(|| (0..WAYS).min_by_key(|&at| ways[at].full_at));
+        let level = at.map_or(Level::default(), |at| ways[at].level);
+        let after = self.client.take(level, 1, Fine::of(now)).ok_or(Exceeded::Client)?;
+        if !self.total_level.take(self.total, now) {
+            return Err(Exceeded::Total);
+        }
+        let at = at.or_else(|| (0..WAYS).min_by_key(|&at| ways[at].level));
         if let Some(at) = at {
-            ways[at] = Bucket { client: Some(client), full_at: after };
+            ways[at] = Bucket { client: Some(client), level: after };
         }
         Ok(())
-    }
-}
-
-/// One subscriber has a whole /64 of IPv6 addresses to choose from (RFC 6177 §2).
-fn subscriber(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
     }
 }
 

@@ -248,21 +248,13 @@ impl Gateway {
             .tag(tag)
             .reason(format!(
                 "{}; out {} packets {} bytes, in {} packets {} bytes",
-                match reason {
-                    EndReason::Idle => "idle",
-                    EndReason::Hard => "lifetime over",
-                    EndReason::Removed => "removed",
-                },
+                reason.text(),
                 stats.out_packets,
                 stats.out_bytes,
                 stats.in_packets,
                 stats.in_bytes
             ));
-        self.core.counters.ended[match reason {
-            EndReason::Idle => 0,
-            EndReason::Hard => 1,
-            EndReason::Removed => 2,
-        }] += 1;
+        self.core.counters.ended[reason as usize] += 1;
         self.core.log(line);
         self.core.release_binding(handle);
         match partner {
@@ -297,7 +289,7 @@ impl Gateway {
             // This half is in use: the other one comes back, in the slot that it had.
             self.core.wake(partner);
         } else {
-            self.core.counters.ended[0] += 1;
+            self.core.counters.ended[EndReason::Idle as usize] += 1;
             self.core.remove(partner);
             self.core.remove(handle);
         }

@@ -88,7 +88,7 @@ impl Core {
     pub(crate) fn add_host(&mut self, host: &crate::registry::HostEntry) -> HostId {
         let worker = worker_of(host.address.into(), self.workers);
         let services = host.services.iter().map(crate::names::Name::shared).collect();
-        self.hosts.insert(host.name.shared(), services, host.address, worker, self.now)
+        self.hosts.insert(host.name.shared(), services, host.address, worker)
     }
 
     pub(crate) fn log(&mut self, entry: Entry) {

@@ -1,5 +1,6 @@
 //! What is counted: every DNS query and every negotiation ends in exactly one outcome.
 
+use ces_dataplane::msg::EndReason;
 use ces_dns::labelled;
 use ces_dns::outcome::{QueryCounters, QueryOutcome, Side};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -64,8 +65,8 @@ pub struct Counters {
     pub negotiation_time: TimeHistogram,
     /// Queries that joined a negotiation or a lookup under way.
     pub joined: u64,
-    /// Bindings that ended by idle time, hard lifetime, by command.
-    pub ended: [u64; 3],
+    /// Bindings that ended, by [`EndReason`].
+    pub ended: [u64; EndReason::COUNT],
     /// Bindings that a worker refused to insert.
     pub insert_failed: u64,
     /// Events from the data plane about handles that are not ours any more.
@@ -106,7 +107,8 @@ impl Serialize for Counters {
         map.serialize_entry("negotiations", &Labelled(NegotiationOutcome::COUNT, negotiations))?;
         map.serialize_entry("negotiation_time", &self.negotiation_time)?;
         map.serialize_entry("joined", &self.joined)?;
-        map.serialize_entry("ended", &Labelled(3, |i| (["idle", "hard", "removed"][i], self.ended[i])))?;
+        let ended = |i: usize| (EndReason::ALL[i].label(), self.ended[i]);
+        map.serialize_entry("ended", &Labelled(EndReason::COUNT, ended))?;
         map.serialize_entry("insert_failed", &self.insert_failed)?;
         map.serialize_entry("stale_events", &self.stale_events)?;
         map.end()

@@ -6,7 +6,6 @@
 use crate::Nanos;
 use crate::asking::Pending;
 use crate::core::Core;
-use crate::hosts::Bucket;
 use crate::network;
 use crate::output::{Output, QueryToken};
 use crate::registry::{PolicySet, Registry};
@@ -22,6 +21,7 @@ use ces_dns::message::{self, Query, Transport};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::resolver::{Resolver, SocketKey};
 use ces_dns::zone::Zones;
+use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
@@ -66,7 +66,7 @@ pub struct Gateway {
     pub(crate) waiting: u32,
     /// Where the queries over TCP wait: their clients may go away.
     pub(crate) tcp_waiting: FxHashMap<QueryToken, u64>,
-    pub(crate) negotiations: Bucket,
+    pub(crate) negotiations: Level,
     pub(crate) outside_limit: Option<RateLimit>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
     pub(crate) text: String,
@@ -115,7 +115,7 @@ impl Gateway {
             next_pending: 0,
             waiting: 0,
             tcp_waiting: FxHashMap::default(),
-            negotiations: Bucket::new(now),
+            negotiations: Level::default(),
             outside_limit,
             text: String::new(),
         })

@@ -1,7 +1,7 @@
 //! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
 
-use crate::Nanos;
 use ces_dataplane::tag::Handle;
+use ces_meter::Level;
 use rustc_hash::FxSeededState;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -23,40 +23,14 @@ pub(crate) enum Link {
 /// A map keyed by what comes from outside.
 pub(crate) type Seeded<K, V> = HashMap<K, V, FxSeededState>;
 
-/// A token bucket: so many a second, a burst of as many.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
-    /// Nanoseconds' worth of tokens that are used up, as of `at`.
-    used_ns: Nanos,
-    at: Nanos,
-}
-
-impl Bucket {
-    pub(crate) const fn new(now: Nanos) -> Self {
-        Self { used_ns: 0, at: now }
-    }
-
-    /// Takes one token; false if there is none. A rate of 0 is no limit.
-    pub(crate) fn take(&mut self, per_second: u32, now: Nanos) -> bool {
-        if per_second == 0 {
-            return true;
-        }
-        let cost = crate::SECOND / u64::from(per_second);
-        let used = self.used_ns.saturating_sub(now.saturating_sub(self.at));
-        let allowed = used + cost <= crate::SECOND.max(cost);
-        self.used_ns = if allowed { used + cost } else { used };
-        self.at = now;
-        allowed
-    }
-}
-
 /// One host.
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
     pub(crate) services: Vec<Arc<str>>,
     pub(crate) address: Ipv4Addr,
     pub(crate) worker: u32,
-    pub(crate) bucket: Bucket,
+    /// How much of what it may ask is left.
+    pub(crate) queries: Level,
     /// Far names that it asks for, and the pending entry that knows how far each is.
     pub(crate) asking: Seeded<Arc<str>, u64>,
 }
@@ -88,14 +62,13 @@ impl Hosts {
         services: Vec<Arc<str>>,
         address: Ipv4Addr,
         worker: u32,
-        now: Nanos,
     ) -> HostId {
         let host = Host {
             name: Arc::clone(&name),
             services: services.clone(),
             address,
             worker,
-            bucket: Bucket::new(now),
+            queries: Level::default(),
             asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
         };
         let id = if let Some(id) = self.free.pop() {
@@ -188,33 +161,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_lets_its_rate_through_after_its_burst() {
-        let mut bucket = Bucket::new(0);
-        let burst = (0..1000).filter(|_| bucket.take(100, 0)).count();
-        assert_eq!(burst, 100);
-        let second = (1..=1000u64).filter(|ms| bucket.take(100, ms * 1_000_000)).count();
-        assert_eq!(second, 100);
-        assert!((0..1000).all(|_| bucket.take(0, 0)));
-    }
-
-    #[test]
-    fn a_slow_rate_still_lets_one_through() {
-        let mut bucket = Bucket::new(0);
-        assert!(bucket.take(1, 0));
-        assert!(!bucket.take(1, 999_999_999));
-        assert!(bucket.take(1, 1_000_000_000));
-    }
-
-    #[test]
     fn a_hidden_host_is_found_by_its_id_alone() {
         let mut hosts = Hosts::new(1);
-        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], Ipv4Addr::new(10, 0, 0, 1), 0, 0);
+        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], Ipv4Addr::new(10, 0, 0, 1), 0);
         assert_eq!(hosts.named("www.a."), Some(id));
         hosts.hide(id);
         assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
         assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
         hosts.remove(id);
         assert!(hosts.get(id).is_none());
-        assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0, 0), id);
+        assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0), id);
     }
 }

@@ -17,6 +17,7 @@ use ces_dns::naptr::{self, Defaults};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::question::Question;
 use ces_dns::resolver::Resolution;
+use ces_meter::Rate;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Gateway {
         if is_blocked {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
         }
-        if !host.bucket.take(self.core.settings.dns.host_rate, now) {
+        if !host.queries.take(Rate::per_second(self.core.settings.dns.host_rate), now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
         if self.reverse(id, &query, token) {
@@ -270,7 +271,7 @@ impl Gateway {
             self.core.counters.negotiation(crate::counters::NegotiationOutcome::OutboundDenied);
             return self.fail(pending, Failed::Policy, "no outbound policy allows it");
         }
-        if !self.negotiations.take(self.core.settings.dns.negotiation_rate, now) {
+        if !self.negotiations.take(Rate::per_second(self.core.settings.dns.negotiation_rate), now) {
             return self.fail(pending, Failed::Rate, "more negotiations a second than dns.negotiation_rate");
         }
         let endpoints = service.endpoints.iter().map(network::endpoint).collect();

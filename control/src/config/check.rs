@@ -4,7 +4,7 @@ use super::{Config, PortSection};
 use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
-use ces_dataplane::msg::SLOT_BYTES;
+use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Side;
 use ces_gateway::settings::{special, special_within};
 use ces_settings::{Problem, Problems};
@@ -327,15 +327,8 @@ fn limits(config: &Config, found: &mut Problems) {
     if worker_bits + slot_bits > 31 {
         found.add("capacity.bindings", "too many bindings for that many workers: a handle has 32 bits");
     }
-    let punt = &config.punt;
-    for (name, rate) in [
-        ("arp", punt.arp),
-        ("dns", punt.dns),
-        ("tcp", punt.tcp),
-        ("icmp", punt.icmp),
-        ("udp", punt.udp),
-        ("icmp_errors", punt.icmp_errors),
-    ] {
+    let classes = PuntClass::ALL.map(PuntClass::label).into_iter().zip(config.punt.by_class());
+    for (name, rate) in classes.chain([("icmp_errors", config.punt.icmp_errors)]) {
         found.within(format!("punt.{name}"), u64::from(rate), 1, 10_000_000);
     }
     let tcp = &config.dns_tcp;

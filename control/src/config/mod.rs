@@ -6,6 +6,7 @@
 mod check;
 
 use crate::log::{Format, Level};
+use ces_dataplane::msg::PuntRates;
 use ces_dataplane::settings::Side;
 use ces_gateway::{PolicySet, Registry, Settings, SourceFile};
 use ces_settings::FileError;
@@ -52,7 +53,7 @@ pub struct Config {
     pub capacity: Capacity,
     /// How much reaches the control thread.
     #[serde(default)]
-    pub punt: Punt,
+    pub punt: PuntRates,
     /// The socket of `cesctl`.
     #[serde(default)]
     pub admin: Admin,
@@ -218,30 +219,6 @@ impl Default for Capacity {
     }
 }
 
-/// Punted packets a second of each worker, by class; bursts of a tenth of a second.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Punt {
-    /// ARP.
-    pub arp: u32,
-    /// DNS over UDP.
-    pub dns: u32,
-    /// TCP to the gateway.
-    pub tcp: u32,
-    /// ICMP to the gateway.
-    pub icmp: u32,
-    /// UDP answers of the resolvers.
-    pub udp: u32,
-    /// ICMP errors a second that a worker makes itself.
-    pub icmp_errors: u32,
-}
-
-impl Default for Punt {
-    fn default() -> Self {
-        Self { arp: 1000, dns: 200_000, tcp: 100_000, icmp: 1000, udp: 50_000, icmp_errors: 1000 }
-    }
-}
-
 /// The socket of `cesctl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -351,7 +328,7 @@ impl Config {
         self.dns_tcp = running.dns_tcp.clone();
         self.cetp.endpoints.clone_from(&running.cetp.endpoints);
         self.capacity = running.capacity.clone();
-        self.punt = running.punt.clone();
+        self.punt = running.punt;
         self.admin = running.admin.clone();
         self.metrics.clone_from(&running.metrics);
         self.log = running.log.clone();

@@ -7,6 +7,7 @@ use crate::sources::netlink::table::{NextHop, Table};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::Side;
 use ces_gateway::output::QueryToken;
+use ces_meter::{Level, Rate};
 use rustc_hash::FxHashMap;
 
 /// Where a DNS query came from, and so where its answer goes.
@@ -33,7 +34,7 @@ pub(super) struct Askers {
     origins: Slots<Origin>,
     /// Those over TCP, by their question's number.
     over_tcp: FxHashMap<u64, Key>,
-    lookups: Lookups,
+    lookups: Level,
     counters: AskerCounters,
 }
 
@@ -82,7 +83,7 @@ impl Askers {
         port.side == Side::Inside
             && table.mac(hop).is_none()
             && port.addresses.iter().any(|net| net.contains(&hop.address) && net.addr() != hop.address)
-            && self.lookups.take(now)
+            && self.lookups.take(LOOKUPS, now)
     }
 
     pub(super) fn counters(&self) -> &AskerCounters {
@@ -91,27 +92,7 @@ impl Askers {
 }
 
 /// Lookups of hosts a second that queries may cause, and at once.
-const LOOKUPS_PER_S: u64 = 200;
-
-/// How many lookups are left.
-#[derive(Default)]
-struct Lookups {
-    left: u64,
-    filled: u64,
-}
-
-impl Lookups {
-    fn take(&mut self, now: u64) -> bool {
-        let earned = now.saturating_sub(self.filled) * LOOKUPS_PER_S / 1_000_000_000;
-        if earned > 0 {
-            self.left = (self.left + earned).min(LOOKUPS_PER_S);
-            self.filled = now;
-        }
-        let taken = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        taken
-    }
-}
+const LOOKUPS: Rate = Rate::per_second(200);
 
 #[cfg(test)]
 mod tests {
@@ -131,10 +112,10 @@ mod tests {
 
     #[test]
     fn lookups_are_so_many_a_second() {
-        let mut lookups = Lookups::default();
+        let mut lookups = Level::default();
         let second = 1_000_000_000;
-        let taken = |lookups: &mut Lookups, now| (0..1000).filter(|_| lookups.take(now)).count() as u64;
-        assert_eq!(taken(&mut lookups, 10 * second), LOOKUPS_PER_S);
-        assert_eq!(taken(&mut lookups, 10 * second + second / 2), LOOKUPS_PER_S / 2);
+        let taken = |lookups: &mut Level, now| (0..1000).filter(|_| lookups.take(LOOKUPS, now)).count();
+        assert_eq!(taken(&mut lookups, 10 * second), 200);
+        assert_eq!(taken(&mut lookups, 10 * second + second / 2), 100);
     }
 }

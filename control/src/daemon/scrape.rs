@@ -5,7 +5,8 @@ use super::views::{ring_overflows, totals};
 use crate::datagram::Malformed;
 use crate::families::{Families, Page};
 use ces_cetp::engine::{BlockReason, Outcomes};
-use ces_dataplane::msg::PuntClass;
+use ces_dataplane::counters::{Counters, FAMILIES};
+use ces_dataplane::msg::{EndReason, PuntClass};
 use ces_dataplane::reason::DropReason;
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_gateway::counters::{NegotiationOutcome, TIME_BOUNDS_US};
@@ -94,46 +95,17 @@ fn packets(house: &House, families: &mut Families) {
             tap.count(&[("port", port), ("event", what)], count);
         }
     }
-    for (name, help, value) in [
-        (
-            "ces_xdp_restored_total",
-            "XDP programs that somebody took off a port's interface, and that were put back.",
-            house.devices.programs_restored(),
-        ),
-        ("ces_icmp_errors_made_total", "ICMP errors made by the workers.", totals.icmp_generated),
-        (
-            "ces_icmp_errors_suppressed_total",
-            "ICMP errors not made because of their rate.",
-            totals.icmp_suppressed,
-        ),
-        ("ces_icmp_errors_absorbed_total", "ICMP errors about tunnels that were taken in.", totals.absorbed),
-        (
-            "ces_fragments_made_total",
-            "Fragments made, beyond the first of each packet.",
-            totals.fragments_made,
-        ),
-        ("ces_bindings_inserted_total", "Bindings inserted.", totals.bindings_inserted),
-        ("ces_bindings_insert_failed_total", "Bindings that could not be inserted.", totals.insert_failed),
-    ] {
-        families.counter(name, help, value);
-    }
-    families.gauge("ces_bindings", "Bindings that stand.", totals.bindings_live as f64);
+    families.counter(
+        "ces_xdp_restored_total",
+        "XDP programs that somebody took off a port's interface, and that were put back.",
+        house.devices.programs_restored(),
+    );
 }
 
 fn workers(house: &House, families: &mut Families) {
     let workers: Vec<_> = (0..house.fleet.len())
         .map(|worker| (worker, worker.to_string(), house.fleet.snapshot(worker)))
         .collect();
-    let mut cycles = families.counters("ces_worker_cycles_total", "Cycles of a worker, busy and idle.");
-    for (_, name, counters) in &workers {
-        cycles.count(&[("worker", name), ("state", "busy")], counters.busy_cycles);
-        cycles.count(&[("worker", name), ("state", "idle")], counters.idle_cycles);
-    }
-    let mut turns = families.counters("ces_worker_turns_total", "Turns of a worker's loop, busy and idle.");
-    for (_, name, counters) in &workers {
-        turns.count(&[("worker", name), ("state", "busy")], counters.busy_turns);
-        turns.count(&[("worker", name), ("state", "idle")], counters.idle_turns);
-    }
     let mut bursts = families.histograms("ces_burst_packets", "Packets in a receive burst.");
     for (_, name, counters) in &workers {
         let packets: u64 = counters.rx_packets.iter().sum();
@@ -158,27 +130,31 @@ fn workers(house: &House, families: &mut Families) {
             overflows.count(&[("worker", name), ("ring", ring)], count);
         }
     }
-    let mut handed = families.counters("ces_handoffs_total", "Packets between workers.");
-    for (_, name, counters) in &workers {
-        handed.count(&[("worker", name), ("direction", "out")], counters.handed_off);
-        handed.count(&[("worker", name), ("direction", "in")], counters.taken_over);
-    }
-    let mut held = families.counters(
-        "ces_held_total",
-        "Packets kept until the MAC address of their next hop was known, and those of them that were sent.",
-    );
-    for (_, name, counters) in &workers {
-        held.count(&[("worker", name), ("event", "held")], counters.held);
-        held.count(&[("worker", name), ("event", "sent")], counters.held_sent);
-    }
-    let mut held_now = families.gauges("ces_held_packets", "Packets that are kept so now.");
-    for (_, name, counters) in &workers {
-        held_now.level(&[("worker", name)], counters.held_now as f64);
-    }
-    let mut injected =
-        families.counters("ces_injected_total", "Frames of the control thread that were sent.");
-    for (_, name, counters) in &workers {
-        injected.count(&[("worker", name)], counters.injected);
+    let totals = totals(house);
+    for family in FAMILIES {
+        let (name, help) = (family.name, family.help);
+        let mut told = if family.grows { families.counters(name, help) } else { families.gauges(name, help) };
+        let mut tell = |of: &[(&str, &str)], counters: &Counters| {
+            for (value, count) in family.members {
+                let mut labels = of.to_vec();
+                if !family.label.is_empty() {
+                    labels.push((family.label, value));
+                }
+                let count = count(counters);
+                if family.grows {
+                    told.count(&labels, count)
+                } else {
+                    told.level(&labels, count as f64)
+                };
+            }
+        };
+        if family.by_worker {
+            for (_, name, counters) in &workers {
+                tell(&[("worker", name)], counters);
+            }
+        } else {
+            tell(&[], &totals);
+        }
     }
 }
 
@@ -236,8 +212,8 @@ fn names(house: &House, families: &mut Families, now: u64) {
         )
         .distribution(&[], &bounds, &time.buckets, time.sum_ns as f64 / 1e9);
     let mut ended = families.counters("ces_bindings_ended_total", "Bindings that ended.");
-    for (number, why) in ["idle", "hard", "removed"].into_iter().enumerate() {
-        ended.count(&[("why", why)], counters.ended[number]);
+    for why in EndReason::ALL {
+        ended.count(&[("why", why.label())], counters.ended[why as usize]);
     }
     let dns = house.gateway.dns(now);
     families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);

@@ -153,8 +153,7 @@ fn worker_settings(
         workers: config.worker.cores.len() as u32,
         tcp_listen,
         proxy_networks: vec![(config.realm.proxy_pool.network(), config.realm.proxy_pool.prefix_len())],
-        // In the order of `PuntClass::ALL`.
-        punt_rates: [punt.arp, punt.dns, punt.tcp, punt.icmp, punt.udp],
+        punt_rates: punt.by_class(),
         icmp_error_rate: punt.icmp_errors,
     }
 }

@@ -6,6 +6,7 @@
 
 mod queue;
 
+use ces_meter::Bucket;
 use queue::Queue;
 use std::collections::HashMap;
 use std::io;
@@ -23,9 +24,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 /// Lines of one kind that may come at once.
-const BURST: f64 = 20.0;
+const BURST: u64 = 20;
 /// Lines of one kind a second after that.
-const PER_SECOND: f64 = 5.0;
+const PER_SECOND: u64 = 5;
 /// How often suppressed lines are said.
 pub const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Kinds that are told apart: kinds are names in the source, so this is never reached in practice; beyond it, kinds
@@ -72,16 +73,24 @@ impl From<Level> for LevelFilter {
     }
 }
 
-struct Bucket {
-    tokens: f64,
-    last: Instant,
+/// One kind: its bucket, and the lines that found it empty.
+struct Kind {
+    bucket: Bucket,
     suppressed: u64,
 }
 
 /// The buckets, shared between the filter and whoever reports what was suppressed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Limiter {
-    kinds: Arc<Mutex<HashMap<String, Bucket>>>,
+    kinds: Arc<Mutex<HashMap<String, Kind>>>,
+    /// Since when the buckets count.
+    start: Instant,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self { kinds: Arc::default(), start: Instant::now() }
+    }
 }
 
 impl Limiter {
@@ -90,18 +99,12 @@ impl Limiter {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = if kinds.len() >= KINDS && !kinds.contains_key(kind) { "" } else { kind };
         if !kinds.contains_key(kind) {
-            kinds.insert(kind.to_owned(), Bucket { tokens: BURST, last: now, suppressed: 0 });
+            kinds.insert(kind.to_owned(), Kind { bucket: Bucket::new(PER_SECOND, BURST), suppressed: 0 });
         }
-        let Some(bucket) = kinds.get_mut(kind) else { return true };
-        let elapsed = now.saturating_duration_since(bucket.last).as_secs_f64();
-        bucket.tokens = (bucket.tokens + elapsed * PER_SECOND).min(BURST);
-        bucket.last = now;
-        if bucket.tokens < 1.0 {
-            bucket.suppressed += 1;
-            return false;
-        }
-        bucket.tokens -= 1.0;
-        true
+        let Some(kind) = kinds.get_mut(kind) else { return true };
+        let passes = kind.bucket.take(1, now.saturating_duration_since(self.start).as_nanos() as u64);
+        kind.suppressed += u64::from(!passes);
+        passes
     }
 
     /// The kinds that lost lines since the last call, with how many.
@@ -109,8 +112,8 @@ impl Limiter {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lost: Vec<_> = kinds
             .iter_mut()
-            .filter(|(_, bucket)| bucket.suppressed > 0)
-            .map(|(kind, bucket)| (kind.clone(), std::mem::take(&mut bucket.suppressed)))
+            .filter(|(_, kind)| kind.suppressed > 0)
+            .map(|(name, kind)| (name.clone(), std::mem::take(&mut kind.suppressed)))
             .collect();
         lost.sort();
         lost

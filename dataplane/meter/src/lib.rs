@@ -1,11 +1,14 @@
-//! Token buckets: for punted packets, for ICMP errors that the gateway makes, for bindings with a rate.
+//! Token buckets, for whatever has a rate: packets, queries, negotiations, log lines.
 //!
 //! A bucket is kept as a time: when it will be full again if nothing more is taken. Taking tokens moves that on by what they
 //! cost, and there are too few if it would come to lie further ahead than a whole bucket costs (the virtual scheduling of
 //! ITU-T I.371 annex A). So nothing has to be filled, nothing is divided, and a bucket that is asked often loses no part of
 //! a token.
 
-use crate::Nanos;
+#![forbid(unsafe_code)]
+
+/// Nanoseconds since an arbitrary start.
+pub type Nanos = u64;
 
 /// A second.
 pub const SECOND: Nanos = 1_000_000_000;
@@ -59,6 +62,11 @@ impl Rate {
         }
     }
 
+    /// So many tokens a second, and as many at once; 0 is no limit, as settings mean it.
+    pub const fn per_second(tokens: u32) -> Self {
+        if tokens == 0 { Self::UNLIMITED } else { Self::new(tokens as u64, SECOND, tokens as u64) }
+    }
+
     /// Takes tokens: how the bucket stands then, or `None` if there are not enough.
     #[inline(always)]
     pub fn take(self, level: Level, tokens: u64, now: Fine) -> Option<Level> {
@@ -74,9 +82,19 @@ impl Rate {
     }
 }
 
-/// How a bucket stands: when it will be full. The default is a full one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a bucket stands: when it will be full. The default is a full one; the less there is in it, the greater the level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(u128);
+
+impl Level {
+    /// Takes a token of a bucket of this rate; `false`, taking none, if there is none.
+    #[inline]
+    pub fn take(&mut self, rate: Rate, now: Nanos) -> bool {
+        let then = rate.take(*self, 1, Fine::of(now));
+        *self = then.unwrap_or(*self);
+        then.is_some()
+    }
+}
 
 /// A token bucket. A token is a packet or a byte, as its user says.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +110,7 @@ impl Bucket {
     }
 
     /// Takes tokens; `false`, taking none, if there are not enough.
+    #[inline]
     pub fn take(&mut self, tokens: u64, now: Nanos) -> bool {
         let level = self.rate.take(self.level, tokens, Fine::of(now));
         self.level = level.unwrap_or(self.level);
@@ -158,6 +177,24 @@ mod tests {
         assert_eq!(rate.take(some, 5, now), None);
         assert_eq!(rate.take(some, 4, now), Some(empty));
         assert_eq!(rate.take(rate.give_back(Level::default(), 4), 11, now), None, "no more than it holds");
+    }
+
+    #[test]
+    fn a_second_has_its_rate_after_its_burst() {
+        let (rate, mut level) = (Rate::per_second(100), Level::default());
+        let burst = (0..1000).filter(|_| level.take(rate, 0)).count();
+        assert_eq!(burst, 100);
+        let second = (1..=1000u64).filter(|ms| level.take(rate, ms * 1_000_000)).count();
+        assert_eq!(second, 100);
+        assert!((0..1000).all(|_| level.take(Rate::per_second(0), 0)), "no limit");
+    }
+
+    #[test]
+    fn a_slow_rate_still_lets_one_through() {
+        let (rate, mut level) = (Rate::per_second(1), Level::default());
+        assert!(level.take(rate, 0));
+        assert!(!level.take(rate, 999_999_999));
+        assert!(level.take(rate, 1_000_000_000));
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! What the control thread tells a worker.
+
+use super::PortId;
+use super::trace::TraceFilter;
+use crate::tag::Handle;
+use crate::wire::Encapsulation;
+use std::net::Ipv4Addr;
+
+/// Index of a tunnel in the worker's tunnel table; the control thread allocates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelId(pub u16);
+
+/// Index of a next hop in the worker's neighbour table; the control thread allocates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NeighbourId(pub u32);
+
+/// One direction pair of a tunnel to a peer: a pair of locators, an encapsulation, and the id each side drew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The header in use.
+    pub encapsulation: Encapsulation,
+    /// Our locator: outer source of what we send.
+    pub local: Ipv4Addr,
+    /// The peer's locator.
+    pub remote: Ipv4Addr,
+    /// The id that we drew: on what arrives. 24 bits.
+    pub id_in: u32,
+    /// The id that the peer drew: on what we send. 24 bits.
+    pub id_out: u32,
+    /// The next hop towards `remote`.
+    pub neighbour: NeighbourId,
+    /// Path MTU of the outer packet in bytes.
+    pub mtu: u16,
+}
+
+/// A next hop: where frames for it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The port it is behind.
+    pub port: PortId,
+    /// Its MAC address; `None` while the kernel is still asking.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// Where a binding's outgoing packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Far {
+    /// Through a tunnel, with the local tag as inner source and this tag as inner destination.
+    Tunnel {
+        /// The tunnel to the peer.
+        tunnel: TunnelId,
+        /// The peer's session tag.
+        remote_tag: u32,
+    },
+    /// Back into the realm: the destination is another inside host.
+    Local {
+        /// The proxy address under which the destination knows this host: the new source.
+        source: Ipv4Addr,
+        /// The destination host: the new destination.
+        destination: Ipv4Addr,
+    },
+}
+
+/// What a binding may carry, and how fast. `control.dp_proto`, `dp_port`, `dp_ratelimit` of CETP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// The only IP protocol carried, if set. ICMP errors about it are always carried.
+    pub protocol: Option<u8>,
+    /// The only port carried on the serving side (destination of what the initiator sends), if set.
+    pub port: Option<u16>,
+    /// Whether the serving side is inside (the port is the host's) or far.
+    pub port_is_inside: bool,
+    /// Bits per second in each direction, if set; bucket of 100 ms, at least 2 MTU. 0 lets nothing through.
+    pub rate_bps: Option<u64>,
+}
+
+/// The state of one (host, proxy) pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The inside host.
+    pub host: Ipv4Addr,
+    /// The address that stands for the far host in this host's realm.
+    pub proxy: Ipv4Addr,
+    /// Where its packets go.
+    pub far: Far,
+    /// The next hop for packets that leave into the realm: the host's for a tunnel, the destination's for a local binding.
+    pub neighbour: NeighbourId,
+    /// Ends after so many seconds without a packet; 0 = never.
+    pub idle_s: u16,
+    /// Ends so many seconds after insertion; 0 = never.
+    pub hard_s: u32,
+    /// What it may carry.
+    pub limits: Limits,
+}
+
+/// Control thread to worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Creates or replaces a tunnel.
+    SetTunnel(TunnelId, Tunnel),
+    /// Forgets a tunnel; its bindings drop until they are removed.
+    RemoveTunnel(TunnelId),
+    /// Creates or replaces a next hop.
+    SetNeighbour(NeighbourId, Neighbour),
+    /// Inserts a binding in the slot of `handle`. Answered by `Event::InsertFailed` only if it fails.
+    InsertBinding(Handle, Binding),
+    /// Removes a binding; always answered by `Event::BindingEnded` (`Removed`), unless it ended by itself before.
+    RemoveBinding(Handle),
+    /// Asks for the counters of a binding: `Event::BindingStats`.
+    ReadBinding(Handle),
+    /// Records the next `count` matching packets as `Event::Trace`; 0 stops.
+    Trace(TraceFilter, u32),
+}

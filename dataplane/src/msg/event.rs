@@ -1,0 +1,85 @@
+//! What a worker tells the control thread.
+
+use super::command::{NeighbourId, TunnelId};
+use super::trace::TraceRecord;
+use crate::tag::Handle;
+
+macro_rules! end_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal, $text:literal;)+) => {
+        /// Why a binding ended.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum EndReason { $($(#[doc = $doc])+ $variant),+ }
+
+        impl EndReason {
+            /// All of them, in the order of counters.
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
+            /// How many there are: the length of a counter array.
+            pub const COUNT: usize = [$($label),+].len();
+
+            /// The metric label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+
+            /// For a person.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+end_reasons! {
+    /// No packet for its idle time.
+    Idle = "idle", "idle";
+    /// Its hard lifetime is over.
+    Hard = "hard", "lifetime over";
+    /// The control thread removed it.
+    Removed = "removed", "removed";
+}
+
+/// A binding's counters. Bytes are of inner IP packets as the host sends and receives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct BindingStats {
+    /// Packets from the host.
+    pub out_packets: u64,
+    /// Bytes from the host.
+    pub out_bytes: u64,
+    /// Packets to the host.
+    pub in_packets: u64,
+    /// Bytes to the host.
+    pub in_bytes: u64,
+    /// Seconds since the last packet of either direction.
+    pub idle_s: u32,
+}
+
+/// Why an insertion failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InsertError {
+    /// The egress index has no room in either bucket.
+    IndexFull,
+    /// The slot is taken, or the pair (host, proxy) is.
+    Occupied,
+    /// The table of limits is full.
+    LimitsFull,
+}
+
+/// Worker to control thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // a ring slot is as large as its largest message; traces are rare but not separate
+pub enum Event {
+    /// A binding could not be inserted.
+    InsertFailed(Handle, InsertError),
+    /// A binding is gone; its slot may be used again.
+    BindingEnded(Handle, EndReason, BindingStats),
+    /// Answer to `Command::ReadBinding`; `None` if there is no such binding.
+    BindingStats(Handle, Option<BindingStats>),
+    /// A packet needed this next hop and it is unresolved; said at most once a second for each.
+    NeighbourWanted(NeighbourId),
+    /// The path to the peer is narrower than thought (an ICMP "fragmentation needed" about our outer packet).
+    TunnelMtu(TunnelId, u16),
+    /// A packet that a trace asked for.
+    Trace(TraceRecord),
+}

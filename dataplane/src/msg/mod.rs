@@ -1,0 +1,19 @@
+//! What crosses the rings between the control thread and a worker.
+//!
+//! Per worker, single-producer single-consumer rings (`machine::ring`): [`command`]s and injected frames towards the
+//! worker, [`event`]s, [`punt`]ed frames and [`trace`]s from it. In every turn of its loop the worker takes commands before
+//! injected frames, so that a binding stands before the DNS answer that names its proxy address leaves.
+
+pub mod command;
+pub mod event;
+pub mod punt;
+pub mod trace;
+
+pub use crate::wire::Encapsulation;
+pub use command::{Binding, Command, Far, Limits, Neighbour, NeighbourId, Tunnel, TunnelId};
+pub use event::{BindingStats, EndReason, Event, InsertError};
+pub use punt::{FrameSlot, PuntClass, PuntRates, SLOT_BYTES};
+pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};
+
+/// Index of a port, in the order of the configuration.
+pub type PortId = u8;
