@@ -39,6 +39,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "ces-settings",
             "ces-gateway",
             "ces-dataplane",
+            "ces-meter",
             "ces-wire",
             "dpdk",
             "machine",
