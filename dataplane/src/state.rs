@@ -84,8 +84,9 @@ impl State {
     /// Periodic work: ends bindings whose time is over. Called once a turn, takes a bounded time.
     pub fn tick(&mut self, now: Nanos) {
         self.counters.events_waiting = self.events.len() as u64;
-        self.bindings.expire(&mut self.events, now);
-        self.counters.bindings_live = self.bindings.live();
+        if self.bindings.expire(&mut self.events, now) {
+            self.counters.bindings_live = self.bindings.live();
+        }
     }
 
     /// The next event for the control thread, if any: see [`Events::peek`].

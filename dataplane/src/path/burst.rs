@@ -3,7 +3,7 @@
 use super::ground::Ground;
 use super::inside::Inside;
 use super::outside::Outside;
-use super::own::Desk;
+use super::own::{Desk, settle};
 use super::stagger::stagger;
 use crate::Nanos;
 use crate::frame::{Buffers, Frame};
@@ -81,27 +81,27 @@ fn decide<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
 ) {
     let State { counters, premises, meters, share, bindings, ways, events, packets, .. } = state;
-    let mut desk = Desk { premises, meters, counters };
     let Some(port) = premises.port(arrival.port) else {
         for verdict in &mut verdicts[..frames.len()] {
-            *verdict = desk.settle(Verdict::Drop(DropReason::PortDown));
+            *verdict = settle(counters, Verdict::Drop(DropReason::PortDown));
         }
         return;
     };
     let (side, gate, several) = (port.side, port.gate, share.is_part());
+    let desk = Desk { premises, meters, counters };
     let ground = Ground { desk, bindings, ways, events, arrival };
     match (side, several) {
         (Side::Inside, false) => {
-            stagger(Inside::<false>::new(ground, share, gate), frames, packets, verdicts, buffers);
+            stagger(Inside::<false>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
         (Side::Inside, true) => {
-            stagger(Inside::<true>::new(ground, share, gate), frames, packets, verdicts, buffers);
+            stagger(Inside::<true>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
         (Side::Outside, false) => {
-            stagger(Outside::<false>::new(ground, share, gate), frames, packets, verdicts, buffers);
+            stagger(Outside::<false>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
         (Side::Outside, true) => {
-            stagger(Outside::<true>::new(ground, share, gate), frames, packets, verdicts, buffers);
+            stagger(Outside::<true>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
     }
 }

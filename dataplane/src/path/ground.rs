@@ -16,7 +16,8 @@ pub(super) struct Ground<'s> {
 }
 
 impl Ground<'_> {
-    /// The same for a shorter time. A long way gets it like this, so that the short ones keep theirs in registers.
+    /// The same for a shorter time. A long way gets it like this, and nothing gets a part of it by reference,
+    /// so that the short ones keep theirs in registers.
     #[inline(always)]
     pub(super) fn again(&mut self) -> Ground<'_> {
         Ground {

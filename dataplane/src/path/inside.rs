@@ -3,7 +3,7 @@
 use super::fragment;
 use super::ground::Ground;
 use super::icmp::{Error, translate_quoted, write_error};
-use super::own::Desk;
+use super::own::{Desk, settle};
 use super::segment::clamp_segment;
 use super::stagger::Phases;
 
@@ -28,13 +28,13 @@ use crate::wire::{Wire, icmp, ipv4, read32};
 pub(super) struct Inside<'s, const SEVERAL: bool> {
     ground: Ground<'s>,
     share: &'s Share,
-    gate: Gate,
+    gate: &'s Gate,
     now_s: u32,
     fine: Fine,
 }
 
 impl<'s, const SEVERAL: bool> Inside<'s, SEVERAL> {
-    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: Gate) -> Self {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
@@ -79,7 +79,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
             if let Some(limits) = entry.limits() {
                 self.ground.bindings.limits().prefetch(limits);
             }
-            self.ground.ways.prefetch(entry.way_out());
+            entry.by_way_out(|way| self.ground.ways.prefetch(way));
         }
         frame.prefetch_headroom();
     }
@@ -94,14 +94,14 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
         } else if packet.flags & SETTLED == 0 {
             *verdict = match any(&mut ground.again(), frame, packet, buffers) {
                 Ok(verdict) => verdict,
-                Err(verdict) => ground.desk.settle(verdict),
+                Err(verdict) => settle(ground.desk.counters, verdict),
             };
         }
     }
 
-    #[cold]
+    #[inline(always)]
     fn settle(&mut self, verdict: Verdict) -> Verdict {
-        self.ground.desk.settle(verdict)
+        settle(self.ground.desk.counters, verdict)
     }
 }
 
@@ -191,14 +191,21 @@ fn near_plain<F: Frame>(
     if entry.near() != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
         return None;
     }
-    let admitted = match entry.limits() {
-        None => None,
-        Some(place) => Some(limits.admit(place, Direction::Out, packet, now)?),
+    let port = match entry.limits() {
+        // What is plain and through a tunnel was not for the other straight line, so it is not for this one.
+        None if entry.is_tunnel() => return None,
+        None => ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?,
+        Some(place) => {
+            let admitted = limits.admit(place, Direction::Out, packet, now)?;
+            let port = if entry.is_tunnel() {
+                ways.send(Way::Tunnel(entry.tunnel()), frame, packet, entry.far(), entry.change())?
+            } else {
+                ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?
+            };
+            admitted.charge();
+            port
+        }
     };
-    let port = ways.send(entry.way_out(), frame, packet, entry.far(), entry.change())?;
-    if let Some(admitted) = admitted {
-        admitted.charge();
-    }
     entry.count_out(packet.total, now_s);
     Some(port)
 }

@@ -3,6 +3,7 @@
 
 use super::ground::Ground;
 use super::outer::outer_error;
+use super::own::settle;
 use super::stagger::Phases;
 use super::tunnel;
 use super::unwrap::{Looks, look, tag_of, unwrap, unwrap_plain, unwrap_plain_other};
@@ -20,13 +21,13 @@ use crate::verdict::{Settled, Verdict};
 pub(super) struct Outside<'s, const SEVERAL: bool> {
     ground: Ground<'s>,
     share: &'s Share,
-    gate: Gate,
+    gate: &'s Gate,
     now_s: u32,
     fine: Fine,
 }
 
 impl<'s, const SEVERAL: bool> Outside<'s, SEVERAL> {
-    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: Gate) -> Self {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
@@ -49,7 +50,10 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
             }
             steered = Some(handle);
         }
-        if !known.is_some_and(|(l3, ip)| unwrap_plain(ip, l3, packet)) {
+        let unwrapped = known.is_some_and(|(l3, ip)| {
+            unwrap_plain(ip, l3, packet) || (look(ip) == Looks::Tunnel && unwrap_plain_other(ip, l3, packet))
+        });
+        if !unwrapped {
             parse_other(&mut ground.again(), share, gate, frame, packet)?;
         }
         if let Some(handle) = steered {
@@ -93,18 +97,18 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
         } else if packet.flags & SETTLED == 0 {
             *verdict = match tunnel::any(&mut ground.again(), frame, packet, buffers) {
                 Ok(verdict) => verdict,
-                Err(verdict) => ground.desk.settle(verdict),
+                Err(verdict) => settle(ground.desk.counters, verdict),
             };
         }
     }
 
-    #[cold]
+    #[inline(always)]
     fn settle(&mut self, verdict: Verdict) -> Verdict {
-        self.ground.desk.settle(verdict)
+        settle(self.ground.desk.counters, verdict)
     }
 }
 
-/// What is no plain VXLAN: the other short ways, then the long one. `Ok` with the inner packet of a tunnel.
+/// What no short way unwraps: what came through no tunnel, or anything unusual. `Ok` with the inner packet of a tunnel.
 #[inline(never)]
 fn parse_other<F: Frame>(
     ground: &mut Ground<'_>,
@@ -113,14 +117,11 @@ fn parse_other<F: Frame>(
     frame: &mut F,
     packet: &mut Packet,
 ) -> Settled<()> {
-    if let Some((l3, ip)) = gate.ipv4(frame.data()) {
-        match look(ip) {
-            Looks::Tunnel if unwrap_plain_other(ip, l3, packet) => return Ok(()),
-            Looks::Other if packet.parse_plain(ip, l3) => {
-                return Err(no_tunnel(ground, share, frame, packet));
-            }
-            _ => {}
-        }
+    if let Some((l3, ip)) = gate.ipv4(frame.data())
+        && look(ip) == Looks::Other
+        && packet.parse_plain(ip, l3)
+    {
+        return Err(no_tunnel(ground, share, frame, packet));
     }
     parse_any(ground, share, frame, packet)
 }

@@ -17,6 +17,17 @@ const DNS: u32 = 53;
 /// The first port that is not reserved: our resolvers send from above.
 const PORTS_RESERVED: u32 = 1024;
 
+/// Counts a verdict that is not simply "forward".
+#[cold]
+pub(super) fn settle(counters: &mut Counters, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Drop(reason) | Verdict::Reply(_, reason) => counters.drop(reason),
+        Verdict::Absorb => counters.absorbed += 1,
+        Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::Hold(_) => {}
+    }
+    verdict
+}
+
 /// What the gateway says for itself needs: what is its own, how much it may say, and the counts.
 pub(super) struct Desk<'s> {
     pub(super) premises: &'s Premises,
@@ -29,17 +40,6 @@ impl<'s> Desk<'s> {
     #[inline(always)]
     pub(super) fn again(&mut self) -> Desk<'_> {
         Desk { premises: self.premises, meters: self.meters, counters: self.counters }
-    }
-
-    /// Counts a verdict that is not simply "forward".
-    #[cold]
-    pub(super) fn settle(&mut self, verdict: Verdict) -> Verdict {
-        match verdict {
-            Verdict::Drop(reason) | Verdict::Reply(_, reason) => self.counters.drop(reason),
-            Verdict::Absorb => self.counters.absorbed += 1,
-            Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::Hold(_) => {}
-        }
-        verdict
     }
 
     /// The port of arrival.

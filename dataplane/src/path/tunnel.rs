@@ -42,14 +42,17 @@ pub(super) fn plain<F: Frame>(
     {
         return None;
     }
-    let admitted = match entry.limits() {
-        None => None,
-        Some(place) => Some(limits.admit(place, Direction::In, packet, fine)?),
+    let (addresses, change) = (entry.near_reversed(), entry.change().reversed());
+    // Written twice, so that the first one has nothing to remember of the limits.
+    let port = match entry.limits() {
+        None => ways.send(entry.way_in(), frame, packet, addresses, change)?,
+        Some(place) => {
+            let admitted = limits.admit(place, Direction::In, packet, fine)?;
+            let port = ways.send(entry.way_in(), frame, packet, addresses, change)?;
+            admitted.charge();
+            port
+        }
     };
-    let port = ways.send(entry.way_in(), frame, packet, entry.near_reversed(), entry.change().reversed())?;
-    if let Some(admitted) = admitted {
-        admitted.charge();
-    }
     entry.count_in(packet.total, now_s);
     Some(port)
 }
@@ -191,16 +194,14 @@ fn answer<F: Frame>(
     reason: DropReason,
 ) -> Verdict {
     let way = entry.way_out();
-    let mtu = ground.ways.mtu(way);
-    if mtu == 0 || !ground.desk.may_answer(packet, ground.arrival) {
+    if ground.ways.mtu(way) == 0 || !ground.desk.may_answer(packet, ground.arrival) {
         return Verdict::Drop(reason);
     }
     let (kind, code, rest) = what;
     let error = Error { kind, code, rest, source: entry.source(), destination: entry.destination() };
     let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
     // The inner front of a tunnel packet is 64 bytes and more, so the error's headers find their room there.
-    let total = write_error(frame, l3, quoted, 0, &error).filter(|&total| total <= mtu);
-    let sent = total.and_then(|total| {
+    let sent = write_error(frame, l3, quoted, 0, &error).and_then(|total| {
         let front = Front { l3: 0, total, tos: ERROR_TOS };
         ground.ways.head(way, frame, front, packet.entropy()).map(|(port, _)| port)
     });

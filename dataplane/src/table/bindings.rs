@@ -38,7 +38,7 @@ pub struct Bindings {
     /// Slots beyond the highest that was ever used are not swept.
     used: usize,
     /// The next slot to be swept.
-    sweep: usize,
+    next: usize,
     swept_at: Nanos,
 }
 
@@ -56,15 +56,16 @@ impl Bindings {
             live: 0,
             ending: 0,
             used: 0,
-            sweep: 0,
+            next: 0,
             swept_at: 0,
         })
     }
 
     /// Inserts a binding in the slot of its handle; changes nothing if it cannot.
+    #[inline]
     pub fn insert(&mut self, handle: Handle, binding: &Binding, now: Nanos) -> Result<(), InsertError> {
         let slot = self.share.slot(handle);
-        let free = self.entry(slot).is_some_and(|entry| entry.life() == Life::Free);
+        let free = self.entry(slot).is_some_and(|entry| entry.is_free());
         let near = ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits());
         let hash = self.hash(near);
         if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {
@@ -111,7 +112,7 @@ impl Bindings {
 
     /// The handle of a slot that is live.
     pub fn handle(&self, slot: u32) -> Option<Handle> {
-        let live = self.entry(slot)?.life() == Life::Live;
+        let live = self.entry(slot)?.is_live();
         live.then(|| self.handles[slot as usize])
     }
 
@@ -145,20 +146,25 @@ impl Bindings {
         }
     }
 
-    /// Ends bindings whose time is over. Called once a turn, takes a bounded time.
-    pub fn expire(&mut self, events: &mut Events, now: Nanos) {
+    /// Ends bindings whose time is over; whether any was looked at. Called once a turn, takes a bounded time.
+    #[inline]
+    pub fn expire(&mut self, events: &mut Events, now: Nanos) -> bool {
         let elapsed = now.saturating_sub(self.swept_at);
         let due = (u128::from(elapsed) * self.used as u128 / u128::from(SWEEP_NS)) as usize;
-        if due == 0 {
-            return;
+        if due != 0 {
+            self.swept_at = now;
+            self.sweep(due, events, now);
         }
-        self.swept_at = now;
+        due != 0
+    }
+
+    fn sweep(&mut self, due: usize, events: &mut Events, now: Nanos) {
         let now_s = seconds(now);
         for _ in 0..due.min(SWEEP_MOST).min(self.used) {
-            let slot = self.sweep;
-            self.sweep = if slot + 1 >= self.used { 0 } else { slot + 1 };
+            let slot = self.next;
+            self.next = if slot + 1 >= self.used { 0 } else { slot + 1 };
             let entry = &self.entries[slot];
-            if entry.life() == Life::Live {
+            if entry.is_live() {
                 if let Some(reason) = entry.over(now_s) {
                     self.end(slot, reason, events, now);
                 }

@@ -4,7 +4,7 @@
 //! hops, what a binding may carry in that of limits.
 
 use crate::msg::{BindingStats, EndReason};
-use crate::narrow::{Count48, Count56, Number24};
+use crate::narrow::{Count48, Count56, Number24, Pair24};
 use crate::way::Way;
 use crate::wire::checksum::{Change, Sum};
 
@@ -45,7 +45,7 @@ impl Life {
     }
 }
 
-/// The way is a tunnel.
+/// A bit each. The way is a tunnel.
 const TUNNEL: u8 = 1;
 /// The way leads back into the realm.
 const REALM: u8 = 2;
@@ -63,25 +63,22 @@ pub struct Entry {
     /// What they carry beyond: the local tag, or the proxy address under which the other host knows this one; and the
     /// remote tag, or the other host.
     far: u64,
-    /// Packets from the host; beside them the tunnel.
-    out_packets: Count48,
     /// Bytes from the host; beside them what kind of way they leave by: [`TUNNEL`] or [`REALM`], 0 in a slot that is not
     /// live; and [`RESTRICTED`].
     out_bytes: Count56,
-    /// Packets to the host; beside them after how many seconds without a packet it ends; 0 = never.
-    in_packets: Count48,
     /// Bytes to the host; beside them its [`Life`].
     in_bytes: Count56,
+    /// Packets from the host; beside them the tunnel.
+    out_packets: Count48,
+    /// Packets to the host; beside them after how many seconds without a packet it ends; 0 = never.
+    in_packets: Count48,
     /// When the last packet passed.
     last_seen_s: u32,
     /// When it ends at the latest; 0 = never.
     deadline_s: u32,
-    /// What the new addresses do to the checksums of what the host sends; and back, to those of what it gets.
-    change: Change,
-    /// The next hop of packets that leave into the realm.
-    neighbour: Number24,
-    /// Its place in the table of limits, plus 1; 0 = unrestricted.
-    limits: Number24,
+    /// The next hop of packets that leave into the realm; its place in the table of limits, plus 1, 0 = unrestricted; and
+    /// beside them what the new addresses do to the checksums of what the host sends, and back, to those of what it gets.
+    more: Pair24,
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
@@ -89,26 +86,27 @@ const _: () = assert!(size_of::<Entry>() == 64);
 impl Entry {
     /// A live binding between these pairs. What its host sends leaves by `way`; what leaves into the realm, whichever
     /// direction that is, goes to `neighbour`.
+    #[inline(always)]
     pub fn new(near: u64, far: u64, way: Way, neighbour: u32) -> Self {
+        let change = Sum::default().replace_pair(near, far).change();
         let (kind, tunnel) = match way {
             Way::Tunnel(id) => (TUNNEL, id),
             Way::Realm(_) => (REALM, 0),
         };
-        let mut entry = Self {
+        Self {
             near,
             far,
             out_packets: Count48::new(tunnel),
             out_bytes: Count56::new(kind),
-            change: Sum::default().replace_pair(near, far).change(),
-            neighbour: Number24::new(neighbour),
+            in_bytes: Count56::new(Life::Live.byte()),
+            more: Pair24::new(neighbour, 0, change.bits()),
             ..Self::default()
-        };
-        entry.in_bytes.set_beside(Life::Live.byte());
-        entry
+        }
     }
 
     /// The same with a life that ends by itself: so many seconds after the last packet, 0 = never; so many after `now_s`, 0 =
     /// never.
+    #[inline(always)]
     pub(super) fn lasting(mut self, idle_s: u16, hard_s: u32, now_s: u32) -> Self {
         self.in_packets = Count48::new(idle_s);
         self.last_seen_s = now_s;
@@ -118,8 +116,9 @@ impl Entry {
     }
 
     /// The same with limits, which may be none.
+    #[inline(always)]
     pub(super) fn restricted(mut self, limits: Number24) -> Self {
-        self.limits = limits;
+        self.more = Pair24::new(self.more.first(), limits.number(), self.more.beside());
         if limits.number() != 0 {
             self.out_bytes.set_beside(self.out_bytes.beside() | RESTRICTED);
         }
@@ -130,6 +129,18 @@ impl Entry {
     pub(super) fn end(&mut self, reason: EndReason) {
         self.in_bytes.set_beside(Life::Ending(reason).byte());
         self.out_bytes.set_beside(0);
+    }
+
+    /// Whether the slot is not in use.
+    #[inline(always)]
+    pub const fn is_free(&self) -> bool {
+        self.in_bytes.beside() == Life::Free.byte()
+    }
+
+    /// Whether it is a binding that carries packets.
+    #[inline(always)]
+    pub const fn is_live(&self) -> bool {
+        self.in_bytes.beside() == Life::Live.byte()
     }
 
     /// Where the slot stands in its life.
@@ -158,7 +169,7 @@ impl Entry {
     /// What the new addresses do to the checksums of what the host sends.
     #[inline(always)]
     pub const fn change(&self) -> Change {
-        self.change
+        Change::of_bits(self.more.beside())
     }
 
     /// The inside host.
@@ -190,7 +201,7 @@ impl Entry {
     /// Whether it is a live binding through a tunnel.
     #[inline(always)]
     pub const fn is_tunnel(&self) -> bool {
-        self.out_bytes.beside() & !RESTRICTED == TUNNEL
+        self.out_bytes.beside() & TUNNEL != 0
     }
 
     /// The tunnel, if it [is one through a tunnel](Entry::is_tunnel).
@@ -200,30 +211,36 @@ impl Entry {
     }
 
     /// The way by which a live binding's packets from the host leave.
+    pub fn way_out(&self) -> Way {
+        self.by_way_out(|way| way)
+    }
+
+    /// What `by` makes of this way. For the straight lines: each kind of way gets its own copy of `by`, in which the kind is a
+    /// constant.
     #[inline(always)]
-    pub const fn way_out(&self) -> Way {
+    pub fn by_way_out<T>(&self, mut by: impl FnMut(Way) -> T) -> T {
         if self.out_bytes.beside() & REALM != 0 {
-            Way::Realm(self.neighbour.number())
+            by(Way::Realm(self.more.first()))
         } else {
-            Way::Tunnel(self.tunnel())
+            by(Way::Tunnel(self.tunnel()))
         }
     }
 
     /// The way by which packets to the host leave.
     #[inline(always)]
     pub const fn way_in(&self) -> Way {
-        Way::Realm(self.neighbour.number())
+        Way::Realm(self.more.first())
     }
 
     /// Its place in the table of limits, plus 1, if it has one.
     #[inline(always)]
     pub const fn limits(&self) -> Option<u32> {
-        if self.out_bytes.beside() & RESTRICTED == 0 { None } else { Some(self.limits.number()) }
+        if self.out_bytes.beside() & RESTRICTED == 0 { None } else { Some(self.more.second()) }
     }
 
     /// Its place in the table of limits, plus 1, whether it is live or not; 0 = it has none.
     pub(super) const fn limits_held(&self) -> Number24 {
-        self.limits
+        Number24::new(self.more.second())
     }
 
     /// Its counters.

@@ -139,6 +139,7 @@ impl Limits {
     }
 
     /// An entry for these limits: its place plus 1; 0 for none at all; `None` if the table is full.
+    #[inline]
     pub(super) fn allocate(&mut self, limited: &Limited) -> Option<Number24> {
         if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
             return Some(Number24::default());
@@ -149,6 +150,7 @@ impl Limits {
     }
 
     /// Gives an entry back.
+    #[inline]
     pub(super) fn release(&mut self, limits: Number24) {
         if let Some(place) = limits.number().checked_sub(1) {
             self.free.push(place);

@@ -121,9 +121,6 @@ impl Ways {
         addresses: u64,
         change: Change,
     ) -> Option<PortId> {
-        if packet.total > self.mtu(way) {
-            return None;
-        }
         let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
         let (port, ip) = self.head(way, frame, front, packet.entropy())?;
         write::translate(ip, packet, addresses, change);
@@ -131,7 +128,7 @@ impl Ways {
     }
 
     /// Puts in front of a packet what this way wants, in the place of what stands there: the packet need not be translated
-    /// any more. The port out of which it leaves and the packet in its new place, or `None` without room.
+    /// any more. The port out of which it leaves and the packet in its new place, or `None` as [`Ways::send`].
     #[inline(always)]
     pub fn head<'f, F: Frame>(
         &mut self,
@@ -144,6 +141,9 @@ impl Ways {
         match way {
             Way::Tunnel(id) => {
                 let tunnel = self.tunnels.at(id)?;
+                if total > tunnel.inner_mtu {
+                    return None;
+                }
                 let id = self.outer_id.wrapping_add(1);
                 let ip = write::encap(frame, l3, total, tunnel, tos, entropy, id)?;
                 self.outer_id = id;
@@ -151,7 +151,11 @@ impl Ways {
             }
             Way::Realm(hop) => {
                 let hop = self.hops.at(hop);
-                Some((hop.port, write::deliver(frame, l3, total, hop)?))
+                if total > hop.mtu {
+                    return None;
+                }
+                let ip = write::deliver(frame, l3, total, hop)?;
+                Some((hop.port, ip))
             }
         }
     }

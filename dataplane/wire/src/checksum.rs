@@ -104,6 +104,18 @@ impl Sum {
 pub struct Change(u16);
 
 impl Change {
+    /// As [`Change::bits`] had it.
+    #[inline(always)]
+    pub const fn of_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// In 16 bits, to be kept.
+    #[inline(always)]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Both changes.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
