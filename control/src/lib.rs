@@ -2,12 +2,13 @@
 //!
 //! Read in this order: [`config`] (what can be said), [`source`] (what the loop waits for) and [`sources`] (each of them:
 //! other gateways, questions, resolvers, the kernel, the operator), [`interfaces`] (what the kernel has to do with
-//! ports) and [`fleet`] (the workers seen from here), [`daemon`] (how
+//! ports) and [`fleet`] (the workers seen from here), [`state`] (what outlives the process), [`daemon`] (how
 //! all of it starts, its loop). [`datagram`] and [`tls`] are formats, [`admin`], [`families`], [`trace`] and [`log`] what is
 //! shown. What they share is small: [`inward`], [`stream`], [`slots`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod datagram;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod slots;
 pub mod source;
 pub mod sources;
+pub mod state;
 pub mod stream;
 pub mod tls;
 pub mod trace;

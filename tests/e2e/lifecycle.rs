@@ -1,7 +1,7 @@
 //! Gateways that start, stop, die and come back.
 
 use crate::Case;
-use ces_tests::lab::{Lab, Outcome, Realm, eventually, lives};
+use ces_tests::lab::{Edit, Lab, Outcome, Realm, eventually, lives};
 
 pub const CASES: &[Case] = &[
     ("shipped_configurations_are_right", shipped_configurations_are_right),
@@ -13,6 +13,8 @@ pub const CASES: &[Case] = &[
     ("both_start_at_once", both_start_at_once),
     ("peer_killed_while_hosts_talk", peer_killed_while_hosts_talk),
     ("killed_peer_is_found_again_without_a_query", killed_peer_is_found_again_without_a_query),
+    ("r1_connections_outlive_a_killed_gateway", r1_connections_outlive_a_killed_gateway),
+    ("c15_connections_outlive_a_clean_restart", c15_connections_outlive_a_clean_restart),
     ("name_while_the_peer_is_down_then_up", name_while_the_peer_is_down_then_up),
     ("thousands_of_neighbours_find_room", thousands_of_neighbours_find_room),
     ("p5_the_kernel_does_not_answer_beside_a_port", p5_the_kernel_does_not_answer_beside_a_port),
@@ -209,6 +211,52 @@ fn killed_peer_is_found_again_without_a_query(lab: &Lab) {
     lab.start(Realm::B);
     // What B has lost is ended at A, so that the next packet of a1 is not sent into nothing.
     assert!(eventually(|| matches!(seen(lab), [up, end] if up > ups && end > ends)), "{}", logs(lab));
+}
+
+/// Has gateway A keep its state.
+const KEEPS_STATE: &[Edit] = &[(Realm::A, "[registry]", "[state]\ndirectory = \"state\"\n\n[registry]")];
+
+/// Ends and starts gateway A three times while TCP connections run through it, begun at either end.
+fn restarts_under_traffic(lab: &Lab, end: fn(&Lab)) {
+    lab.gateways(KEEPS_STATE);
+    lab.reach("a1", "www.b.demo");
+    lab.reach("b1", "a1.a.demo");
+    let tags = |realm| {
+        let bindings = lab.json(realm, "show bindings");
+        let all = bindings.as_array().expect("a list").iter().map(|binding| binding["tag"].as_u64());
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = Realm::BOTH.map(tags);
+    let said = |lab: &Lab| {
+        ["session up", "session down", "session ended", "the peer restarted"]
+            .map(|line| lab.log(Realm::B).matches(line).count())
+    };
+    let at_b = said(lab);
+    let transfer = lab.background("a1", "iperf3 -J -c www.b.demo -b 2M -t 20 -i 1");
+    let is_running = "ss -Htn state established '( sport = 5201 )'";
+    assert!(eventually(|| lab.run("b1", is_running).expect().lines().count() > 1), "it runs");
+    for _ in 0..3 {
+        end(lab);
+        lab.start(Realm::A);
+        // Answered from what stands, whatever C2C is up to.
+        assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", logs(lab));
+        assert_eq!(Realm::BOTH.map(tags), before, "the same sessions\n{}", logs(lab));
+        lab.ctl(Realm::A, "show journal").says("whole");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(transfer.wait().expect()).expect("iperf3 speaks JSON");
+    let received = report["end"]["sum_received"]["bytes"].as_f64().unwrap_or(0.0);
+    assert!(received > 0.9 * 20.0 * 2e6 / 8.0, "all of it arrived: {received} octets\n{}", logs(lab));
+    assert_eq!(said(lab), at_b, "the peer saw nothing but connections that broke\n{}", logs(lab));
+    assert!(lab.metrics(Realm::A).sum("ces_journal_restored", &[("what", "kept")]) >= 2.0);
+}
+
+fn r1_connections_outlive_a_killed_gateway(lab: &Lab) {
+    restarts_under_traffic(lab, |lab| lab.kill(Realm::A));
+}
+
+fn c15_connections_outlive_a_clean_restart(lab: &Lab) {
+    restarts_under_traffic(lab, |lab| drop(lab.stop(Realm::A)));
 }
 
 fn name_while_the_peer_is_down_then_up(lab: &Lab) {

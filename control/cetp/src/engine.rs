@@ -5,6 +5,7 @@
 //! come in any case, with or without the trailing dot; inside and in what comes out they are in lower case with it.
 
 mod acceptor;
+mod adopt;
 mod after;
 mod api;
 mod attempts;
@@ -14,9 +15,11 @@ mod hosts;
 mod inbound;
 mod peers;
 mod reason;
+mod renewal;
 mod revival;
 mod sessions;
 
+pub use adopt::PeerMemory;
 pub use api::*;
 pub use counters::{Counters, Outcomes};
 pub use reason::{BlockReason, DownReason, Failure, PeerDownReason};
@@ -51,6 +54,7 @@ enum Timer {
     C2c(PeerId),
     Action(u64),
     Revival(PeerId),
+    Renewal(PeerId),
 }
 
 /// The CETP engine of one gateway.
@@ -106,7 +110,8 @@ fn canonical(mut settings: Settings) -> Arc<Settings> {
 
 impl Engine {
     /// An engine with nothing under way. `seed` feeds its generator: tags, secrets, tunnel ids. It must be another one
-    /// after each start: peers see by the new tunnel ids that what they had with the old engine is gone.
+    /// after each start: peers see by the new tunnel ids that what they had with the old engine is gone. An engine that goes
+    /// on where another one ended draws the same ids as that one ([`Engine::draw_tunnel_ids_by`]).
     pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         check(&settings)?;
         let mut rng = StdRng::from_seed(seed);
@@ -221,6 +226,7 @@ impl Engine {
                 Timer::C2c(peer) => self.peer_down(realm, peer, PeerDownReason::Expired, now),
                 Timer::Action(id) => self.action_done(id, ActionResult::Silent),
                 Timer::Revival(peer) => self.revive(peer, now),
+                Timer::Renewal(peer) => self.renew(realm, peer, now),
             }
         }
         self.settle(realm, now);
@@ -308,12 +314,16 @@ impl Engine {
         for tag in tags {
             self.session_down(tag, DownReason::ByUs);
         }
+        self.close_all(realm, now);
+        self.settle(realm, now);
+    }
+
+    fn close_all(&mut self, realm: &mut dyn Realm, now: Nanos) {
         let mut conns: Vec<u64> = self.conns.keys().copied().collect();
         conns.sort_unstable();
         for id in conns {
             self.close(realm, ConnId(id), Failure::Cancelled, now);
         }
-        self.settle(realm, now);
     }
 
     /// The counters.
@@ -384,6 +394,7 @@ impl Engine {
             Timer::C2c(peer) => self.c2c_due(peer, at),
             Timer::Action(id) => self.action_due(id, at),
             Timer::Revival(peer) => self.revival_due(peer, at),
+            Timer::Renewal(peer) => self.renewal_due(peer, at),
         }
     }
 

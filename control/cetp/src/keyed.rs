@@ -17,6 +17,10 @@ impl Keyed {
         Self([rng.next_u64(), rng.next_u64()])
     }
 
+    pub(crate) const fn of(key: [u64; 2]) -> Self {
+        Self(key)
+    }
+
     /// A value that only we can compute.
     pub(crate) fn digest(self, what: impl Hash) -> u64 {
         self.hash_one(what)

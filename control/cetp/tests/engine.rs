@@ -209,21 +209,45 @@ fn a_negotiation_survives_the_loss_of_a_connection_and_of_all_once() {
 }
 
 #[test]
-fn c2c_ends_with_its_time_and_is_negotiated_anew() {
+fn c13_c2c_is_renewed_before_its_time_is_over() {
     let mut lab = Lab::pair(2);
     lab.ask(0, 0, 1, 0);
     lab.run_for(S);
+    let tags = |lab: &Lab| lab.nodes[0].engine.peers(lab.now)[0].tags;
+    let before = tags(&lab);
     assert!(lab.nodes[0].engine.peers(lab.now)[0].ttl_left_s > 7000);
-    lab.run_for(7200 * S);
-    // The responder's time began first; its closing is what the initiator sees.
-    assert!(
-        lab.nodes[1].log.iter().any(|o| matches!(o, Output::PeerDown { why: PeerDownReason::Expired, .. }))
-    );
-    assert!(lab.open_links().is_empty());
+    for _ in 0..4 {
+        lab.run_for(7200 * S);
+        for node in &lab.nodes {
+            assert!(!node.log.iter().any(|output| matches!(output, Output::PeerDown { .. })));
+            assert!(node.engine.peers(lab.now)[0].up);
+        }
+    }
+    assert_ne!(tags(&lab), before);
+    assert!(!lab.open_links().is_empty());
     lab.ask(0, 1, 1, 1);
     lab.run_for(S);
     assert!(result(&lab, 0, 1, 1, 1).unwrap().is_ok());
     finish(&lab);
+}
+
+#[test]
+fn c13_a_peer_that_draws_other_tunnel_ids_while_it_is_there_has_not_restarted() {
+    let mut lab = Lab::pair(2);
+    lab.run_for(S);
+    lab.ask(0, 0, 1, 0);
+    lab.run_for(7050 * S);
+    lab.ask(0, 1, 1, 1);
+    lab.run_for(S);
+    assert!(!lab.nodes[1].owner.up.is_empty());
+    lab.nodes[0].engine.draw_tunnel_ids_by([1, 1]);
+    let renewed = lab.nodes[1].log.iter().filter(|output| matches!(output, Output::PeerUp { .. })).count();
+    lab.run_for(300 * S);
+    // It drew other ids, and was there all the time: nothing of before has ended.
+    let ups = lab.nodes[1].log.iter().filter(|output| matches!(output, Output::PeerUp { .. })).count();
+    assert!(ups > renewed);
+    let replaced = |o: &Output| matches!(o, Output::H2hDown { why: DownReason::Replaced, .. });
+    assert!(!lab.nodes[1].log.iter().any(replaced));
 }
 
 #[test]

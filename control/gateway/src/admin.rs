@@ -220,7 +220,8 @@ impl Gateway {
         ended
     }
 
-    fn terminate(&mut self, handle: Handle) -> bool {
+    /// Ends a session that stands, for a local pair both its bindings.
+    pub(crate) fn terminate(&mut self, handle: Handle) -> bool {
         let Some(session) = self.core.sessions().get(handle) else { return false };
         let tag = session.tag();
         match (session.phase(), session.partner()) {
@@ -312,7 +313,9 @@ impl Gateway {
     }
 
     /// Lets a blocked address in again. False if it was not blocked.
-    pub fn unblock_address(&mut self, address: IpAddr) -> bool {
+    pub fn unblock_address(&mut self, address: IpAddr, now: Nanos) -> bool {
+        self.core.now = now;
+        let _ = self.core.change(Change::AddressBlocked { address, until: None });
         self.engine.unblock(address)
     }
 
@@ -321,10 +324,15 @@ impl Gateway {
         self.resolver.clear_cache();
     }
 
-    /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop.
-    pub fn shutdown(&mut self, now: Nanos) {
+    /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop. Sessions end, unless
+    /// they are kept for the next process: then the peers see nothing but closed connections.
+    pub fn shutdown(&mut self, keep_sessions: bool, now: Nanos) {
         self.core.now = now;
-        self.engine.shutdown(&mut self.core, now);
+        if keep_sessions {
+            self.engine.leave(&mut self.core, now);
+        } else {
+            self.engine.shutdown(&mut self.core, now);
+        }
         self.settle();
         let mut left: Vec<u64> = self.pending.keys().copied().collect();
         left.sort_unstable();

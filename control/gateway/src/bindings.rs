@@ -56,6 +56,7 @@ impl Gateway {
                 self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(why.label()));
             }
             cetp::Output::PeerUp { ces_id, role } => {
+                self.remember_peer(&ces_id);
                 let line = Entry::new(Level::Info, "peer up").peer(&ces_id);
                 self.core.log(line.reason(match role {
                     cetp::Role::Initiator => "we asked",
@@ -80,8 +81,13 @@ impl Gateway {
                 self.core.log(Entry::new(Level::Info, "peer down").peer(&ces_id).reason(why));
             }
             cetp::Output::Blocked { addr, why, for_ns } => {
+                let until = Some((why, self.core.now.saturating_add(for_ns)));
+                let _ = self.core.change(Change::AddressBlocked { address: addr, until });
                 let reason = format!("{}, for {} s", why.label(), for_ns / crate::SECOND);
                 self.core.log(Entry::new(Level::Warn, "sender blocked").address(addr).reason(reason));
+            }
+            cetp::Output::Filtered { name, local, ces_id, until } => {
+                let _ = self.core.change(Change::Filtered { name, local, ces_id, until });
             }
             cetp::Output::Filtering { ces_id, filter, for_ns } => {
                 let line = Entry::new(Level::Info, "filter set").peer(&ces_id);

@@ -105,6 +105,46 @@ impl Core {
         }
     }
 
+    /// Takes the sessions that were replayed for its own: what is learnt anew by each process is not there yet.
+    pub(crate) fn adopt(&mut self, sessions: Sessions) {
+        self.sessions = sessions;
+    }
+
+    /// Goes on after another process: so far beyond what is known of it.
+    pub(crate) fn restart(&mut self, beyond: u32, generations: u32) {
+        let careful_s = self.settings.realm.proxy_rest_s.max(self.settings.dns.connected_ttl_s);
+        let careful_until = self.now + u64::from(careful_s) * crate::SECOND;
+        let _ = self.change(Change::Restarted { careful_until, beyond, generations });
+    }
+
+    /// Ends a session that no worker knows yet.
+    pub(crate) fn drop_session(&mut self, tag: u32) {
+        let rest_until = self.now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
+        let _ = self.change(Change::Ending { tag });
+        let _ = self.change(Change::Ended { tag, rest_until });
+    }
+
+    /// Tells the workers of all tunnels and sessions; those for which there is no next hop left come back.
+    pub(crate) fn tell_all(&mut self) -> Vec<u32> {
+        let mut failed = Vec::new();
+        let tunnels: Vec<_> =
+            self.sessions.tunnels().iter().map(|(id, entry)| (id, entry.key.remote)).collect();
+        for (id, remote) in tunnels {
+            if let Some(neighbour) = self.neighbours.acquire(remote, &mut self.outputs) {
+                self.paths.insert(id, neighbour);
+                self.tell_tunnel(id);
+            }
+        }
+        let sessions: Vec<_> = self.sessions.iter().map(|s| (s.handle(), s.tag(), s.next_inside())).collect();
+        for (handle, tag, inside) in sessions {
+            match self.neighbours.acquire(inside, &mut self.outputs) {
+                Some(_) => self.insert(handle),
+                None => failed.push(tag),
+            }
+        }
+        failed
+    }
+
     /// All sessions.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -389,7 +429,7 @@ impl Realm for Core {
 }
 
 /// What a run of changes has to be under to mean the same.
-pub(crate) fn figures(settings: &Settings, platform: &Platform) -> Figures {
+pub fn figures(settings: &Settings, platform: &Platform) -> Figures {
     Figures {
         layout: platform.layout,
         tag_key: platform.tag_key,

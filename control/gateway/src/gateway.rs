@@ -36,8 +36,10 @@ pub struct Platform {
     pub bindings_per_worker: u32,
     /// How handles are cut.
     pub layout: Layout,
-    /// The key of the session tags, random at start.
+    /// The key of the session tags.
     pub tag_key: [u32; 4],
+    /// The key that tunnel ids are drawn by: another one than before says to peers that all sessions are gone.
+    pub tunnel_key: [u64; 2],
     /// Slots for tunnels of each worker.
     pub tunnels: u16,
     /// Slots for next hops of each worker.
@@ -97,7 +99,8 @@ impl Gateway {
         }
         let mut rng = StdRng::from_seed(platform.seed);
         let engine_settings = network::engine_settings(&settings, &policies)?;
-        let engine = Engine::new(engine_settings, rng.random(), now)?;
+        let mut engine = Engine::new(engine_settings, rng.random(), now)?;
+        engine.draw_tunnel_ids_by(platform.tunnel_key);
         let resolver_settings =
             network::resolver_settings(&settings, platform.upstream_sockets, &platform.addresses);
         let resolver = Resolver::new(resolver_settings, rng.random());

@@ -187,7 +187,8 @@ impl Gateway {
         ended.len()
     }
 
-    fn is_still_allowed(&self, session: &Session) -> bool {
+    /// Whether policy, and who the hosts are, still let a session be.
+    pub(crate) fn is_still_allowed(&self, session: &Session) -> bool {
         let core = &self.core;
         let owner = core.hosts.named(session.local()).and_then(|id| core.hosts.get(id));
         if owner.is_none_or(|host| host.address != session.host()) {

@@ -432,7 +432,7 @@ fn a_gateway_that_stops_says_goodbye_and_answers_who_waits() {
     let forwarded = lab.query(0, H1, "x.example", RecordType::TXT);
     let asked = lab.query(0, H1, "y.example", RecordType::A);
     let now = lab.now;
-    lab.nodes[0].gateway.shutdown(now);
+    lab.nodes[0].gateway.shutdown(false, now);
     lab.settle();
     assert_eq!(lab.reply(0, forwarded).unwrap().code, ResponseCode::ServFail);
     assert_eq!(lab.reply(0, asked).unwrap().code, ResponseCode::ServFail);

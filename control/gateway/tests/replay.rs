@@ -2,24 +2,15 @@
 
 mod lab;
 
-use ces_dataplane::msg::EndReason;
+use ces_dataplane::msg::{Binding, EndReason};
+use ces_dataplane::tag::Handle;
 use ces_gateway::sessions::Figures;
 use ces_gateway::{Change, Sessions};
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, Lab, S, hosts, platform, realm};
 
 fn figures(lab: &Lab, node: usize) -> Figures {
-    let platform = platform(node as u8 + 1, 1);
-    let realm = &lab.nodes[node].settings.realm;
-    Figures {
-        layout: platform.layout,
-        tag_key: platform.tag_key,
-        workers: platform.workers,
-        per_worker: platform.bindings_per_worker,
-        tunnels: platform.tunnels,
-        pool: realm.proxy_pool,
-        per_host: realm.host_bindings,
-    }
+    ces_gateway::figures(&lab.nodes[node].settings, &platform(node as u8 + 1, 1))
 }
 
 /// Negotiations both ways, agreed and refused, local pairs, ends of every kind, blocks, and a reload.
@@ -49,6 +40,9 @@ fn eventful() -> Lab {
     lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
     lab.settle();
     lab.address(0, H1, "h1.b.demo").unwrap();
+    let now = lab.now;
+    assert!(lab.nodes[0].gateway.unblock_host("h2.a.demo", now));
+    lab.address(0, H1, "h2.a.demo").unwrap();
     lab
 }
 
@@ -60,9 +54,9 @@ fn replayed(figures: &Figures, changes: &[(u64, Change)]) -> Sessions {
     sessions
 }
 
-fn written(sessions: &Sessions, now: u64) -> Vec<(u64, Change)> {
+fn written(sessions: &Sessions) -> Vec<(u64, Change)> {
     let mut changes = Vec::new();
-    sessions.write_down(now, |at, change| changes.push((at, change)));
+    sessions.write_down(|at, change| changes.push((at, change)));
     changes
 }
 
@@ -91,10 +85,10 @@ fn a_change_survives_being_written_as_text() {
 fn a_snapshot_makes_the_same_sessions_and_the_same_snapshot() {
     let lab = eventful();
     for (node, it) in lab.nodes.iter().enumerate() {
-        let snapshot = written(it.gateway.sessions(), lab.now);
+        let snapshot = written(it.gateway.sessions());
         assert!(snapshot.len() < it.changes.len());
         let again = replayed(&figures(&lab, node), &snapshot);
-        assert_eq!(written(&again, lab.now), snapshot);
+        assert_eq!(written(&again), snapshot);
         // What comes next is the same, too: the same slot, the same address.
         let names = it.gateway.sessions().iter().next().unwrap().names().clone();
         for host in [H1, H2] {
@@ -114,4 +108,105 @@ fn a_change_that_does_not_fit_changes_nothing() {
         assert!(sessions.apply(&change, lab.now).is_err(), "{change:?}");
         assert!(sessions == *lab.nodes[0].gateway.sessions());
     }
+}
+
+/// What a gateway's operator sees, in an order of its own, but for ages and tunnels' widths.
+fn listed(lab: &Lab, node: usize) -> Vec<String> {
+    let gateway = &lab.nodes[node].gateway;
+    let mut all: Vec<String> =
+        gateway.bindings(lab.now).iter().map(|binding| serde_json::to_string(binding).unwrap()).collect();
+    all.extend(gateway.tunnels().iter().map(|tunnel| serde_json::to_string(tunnel).unwrap()));
+    all.extend(gateway.hosts(lab.now).iter().map(|host| serde_json::to_string(host).unwrap()));
+    all
+}
+
+#[test]
+fn r1_a_gateway_that_is_killed_goes_on_and_its_peer_negotiates_nothing_anew() {
+    let mut lab = eventful();
+    let text = realm("a.demo").replace("h3.", "h4.");
+    let (seen, bindings) = (listed(&lab, 0), lab.nodes[0].bindings.clone());
+    let (at_peer, peer_ups) = (listed(&lab, 1), lab.nodes[1].bindings.clone());
+    assert!(bindings.len() >= 2 && !peer_ups.is_empty());
+    lab.kill(0);
+    let restored = lab.resume(0, &text);
+    assert_eq!((restored.kept, restored.ended), (bindings.len(), 0));
+    // The workers are told the same bindings, tunnels before them; the operator sees the same.
+    let told = |(handle, binding): (&Handle, &Binding)| (*handle, Binding { hard_s: 0, ..*binding });
+    let again = &lab.nodes[0].bindings;
+    assert!(again.iter().map(told).eq(bindings.iter().map(told)), "{again:?} {bindings:?}");
+    // What is left of their lifetimes is what was left.
+    let left = |(handle, binding): (&Handle, &Binding)| bindings[handle].hard_s - binding.hard_s;
+    assert!(again.iter().map(left).all(|passed| passed <= 3));
+    assert!(again.iter().map(left).any(|passed| passed == 3));
+    assert_eq!(listed(&lab, 0), seen);
+    // C2C comes back by itself, and nothing of a session is said.
+    let (ups, log) = (lab.nodes[1].bindings.clone(), lab.nodes[1].log.len());
+    lab.advance(5 * S);
+    assert!(lab.nodes[0].gateway.peers(lab.now).iter().any(|peer| peer.up));
+    assert_eq!((lab.nodes[1].bindings.clone(), listed(&lab, 1).len()), (ups, at_peer.len()));
+    let said = &lab.nodes[1].log[log..];
+    assert!(said.iter().all(|line| !line.event.starts_with("session")), "{said:?}");
+    // The name is answered as before, from what stands.
+    let frames = lab.cetp_frames;
+    let before = bindings.values().map(|binding| binding.proxy).collect::<Vec<_>>();
+    assert!(before.contains(&lab.address(0, H1, "h1.b.demo").unwrap()));
+    assert_eq!(lab.cetp_frames, frames);
+    // And the peer's sessions end here, as ever.
+    let tag = lab.nodes[1].gateway.bindings(lab.now)[0].tag;
+    let (now, stood) = (lab.now, lab.nodes[0].bindings.len());
+    assert!(lab.nodes[1].gateway.terminate_session(tag, now));
+    lab.settle();
+    assert_eq!(lab.nodes[0].bindings.len(), stood - 1);
+}
+
+#[test]
+fn r1_what_no_longer_holds_is_not_taken_up_and_the_peer_is_told() {
+    let mut lab = eventful();
+    let stood = lab.nodes[0].bindings.len();
+    lab.kill(0);
+    // h1 has lost its policy meanwhile.
+    let text = realm("a.demo").replacen("policy = [\"office\"]", "", 1);
+    let restored = lab.resume(0, &text);
+    assert!(restored.ended > 0 && restored.kept + restored.ended == stood, "{restored:?}");
+    let gone = |lab: &Lab| lab.nodes[0].gateway.bindings(lab.now).iter().all(|b| &*b.local != "h1.a.demo.");
+    assert!(gone(&lab));
+    // The peer hears of it as soon as it is there.
+    lab.address(1, H2, "h2.a.demo");
+    lab.advance(5 * S);
+    let left = lab.nodes[1].gateway.bindings(lab.now);
+    assert!(left.iter().all(|binding| &*binding.remote != "h1.a.demo."), "{left:?}");
+}
+
+#[test]
+fn n5_an_address_of_before_never_stands_for_another_host() {
+    let mut lab = Lab::new();
+    let first = lab.address(0, H1, "h1.b.demo").unwrap();
+    let known = lab.nodes[0].changes.clone();
+    // Said to the host, and not yet written down when the process is killed.
+    let lost = lab.address(0, H1, "www.h1.b.demo").unwrap();
+    lab.nodes[0].changes = known;
+    lab.kill(0);
+    lab.resume(0, &realm("a.demo"));
+    lab.advance(5 * S);
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(first));
+    let other = lab.address(0, H1, "h2.a.demo").unwrap();
+    let again = lab.address(0, H1, "www.h1.b.demo").unwrap();
+    assert!(other != lost && again != lost && again != first, "{first} {lost} {other} {again}");
+}
+
+#[test]
+fn c15_a_clean_stop_ends_nothing() {
+    let mut lab = Lab::new();
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    let (_, binding) = lab.binding(0, H1, proxy).unwrap();
+    let now = lab.now;
+    lab.nodes[0].gateway.shutdown(true, now);
+    lab.settle();
+    assert_eq!((lab.nodes[0].bindings.len(), lab.nodes[1].bindings.len()), (1, 1));
+    lab.kill(0);
+    lab.advance(3 * S);
+    lab.resume(0, &realm("a.demo"));
+    lab.advance(5 * S);
+    assert_eq!(lab.nodes[1].bindings.len(), 1);
+    assert_eq!(lab.binding(0, H1, proxy).unwrap().1.far, binding.far);
 }

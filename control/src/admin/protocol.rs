@@ -37,6 +37,8 @@ pub enum Topic {
     Pools,
     /// The control thread: its longest pieces of work, by cause
     Control,
+    /// The journal of sessions: whether it is whole, its size, what it said at the start
+    Journal,
 }
 
 /// What can be asked.
@@ -126,6 +128,7 @@ impl Request {
                 Topic::Neighbours => "show neighbours",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
+                Topic::Journal => "show journal",
             },
             Self::Trace { .. } => "trace",
             Self::Reload => "reload",

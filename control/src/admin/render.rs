@@ -41,6 +41,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Neighbours => neighbours(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
+        Topic::Journal => journal(answer),
     }
 }
 
@@ -388,6 +389,28 @@ fn control(answer: &Value) -> String {
         ]);
     }
     or_none(&table, "nothing was done yet")
+}
+
+fn journal(answer: &Value) -> String {
+    let mut table = Table::new(&["JOURNAL", ""]);
+    let mut row = |name: &str, what: String| {
+        table.row(vec![name.to_owned(), what]);
+    };
+    row("directory", text(answer, "directory"));
+    row("health", text(answer, "health"));
+    row("size", bytes(number(answer, "size")));
+    row("changes written", count(number(answer, "changes")));
+    row("changes waiting", count(number(answer, "waiting")));
+    row("changes lost", count(number(answer, "lost")));
+    row("written", bytes(number(answer, "bytes")));
+    row("syncs", count(number(answer, "syncs")));
+    row("snapshots", count(number(answer, "snapshots")));
+    row("failures", count(number(answer, "failures")));
+    row("longest call", format!("{:.3} ms", number(answer, "longest_us") as f64 / 1e3));
+    row("bindings taken up again", count(number(answer, "kept")));
+    row("bindings ended at the start", count(number(answer, "ended")));
+    row("sessions of before", text(answer, "past"));
+    table.text()
 }
 
 /// One traced packet.

@@ -54,6 +54,9 @@ pub struct Config {
     /// How much reaches the control thread.
     #[serde(default)]
     pub punt: PuntRates,
+    /// What outlives the process.
+    #[serde(default)]
+    pub state: Option<State>,
     /// The socket of `cesctl`.
     #[serde(default)]
     pub admin: Admin,
@@ -191,6 +194,14 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+/// What outlives the process: the keys of the session tags, and the journal of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// A directory for this gateway alone.
+    pub directory: PathBuf,
+}
+
 /// Where hosts and policies stand.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +317,7 @@ impl Config {
             ("[[cetp.endpoints]]", self.cetp.endpoints == new.cetp.endpoints),
             ("[capacity]", self.capacity == new.capacity),
             ("[punt]", self.punt == new.punt),
+            ("[state]", self.state == new.state),
             ("[admin]", self.admin == new.admin),
             ("[metrics]", self.metrics == new.metrics),
             ("[log]", self.log == new.log),
@@ -329,6 +341,7 @@ impl Config {
         self.cetp.endpoints.clone_from(&running.cetp.endpoints);
         self.capacity = running.capacity.clone();
         self.punt = running.punt;
+        self.state.clone_from(&running.state);
         self.admin = running.admin.clone();
         self.metrics.clone_from(&running.metrics);
         self.log = running.log.clone();
@@ -364,6 +377,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let resolve = |file: &mut PathBuf| *file = directory.join(&*file);
     config.registry.files.iter_mut().for_each(resolve);
+    if let Some(state) = &mut config.state {
+        resolve(&mut state.directory);
+    }
     if let Some(tls) = &mut config.tls {
         [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(resolve);
     }

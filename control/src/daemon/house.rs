@@ -6,18 +6,19 @@ use super::devices::Devices;
 use super::load::Load;
 use super::sources::Sources;
 use super::world::{World, dns_side};
+use crate::clock::WallClock;
 use crate::config::Config;
 use crate::datagram;
 use crate::fleet::Fleet;
 use crate::inward::{Blocked, Core};
 use crate::log::Log;
 use crate::sources::netlink::table::NextHop;
+use crate::state::Journal;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
 use ces_gateway::{Gateway, Level};
-use machine::Clock;
 use mio::Token;
 
 /// The owners. They are dropped in this order: first the workers, which hold queues, then ports and TAPs.
@@ -31,6 +32,8 @@ pub(super) struct House {
     pub(super) config: Config,
     pub(super) load: Load,
     pub(super) log: Log,
+    /// Where changes of sessions are written down.
+    pub(super) journal: Option<Journal>,
     /// Counters of bindings that the workers told, for who asked.
     pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
 }
@@ -52,14 +55,14 @@ impl House {
     }
 
     /// Goes on with what was not read to its end.
-    pub(super) fn handle_unread(&mut self, clock: &Clock) {
+    pub(super) fn handle_unread(&mut self, clock: &WallClock) {
         let mut began = clock.now();
         let (sources, mut world, load) = self.split(began);
         sources.handle_unread(&mut world, began, |whose| began = load.lap(whose, began, clock.now()));
     }
 
     /// Looks for what has taken too long.
-    pub(super) fn handle_timeout(&mut self, clock: &Clock) {
+    pub(super) fn handle_timeout(&mut self, clock: &WallClock) {
         let mut began = clock.now();
         let (sources, mut world, load) = self.split(began);
         sources.handle_timeout(&mut world, began, |whose| began = load.lap(whose, began, clock.now()));
@@ -112,7 +115,11 @@ impl House {
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => kernel.resolve(NextHop { port, address }),
                 Output::Binding { token, binding } => self.told.push((token, binding)),
-                Output::Changed { .. } => {}
+                Output::Changed { at, change } => {
+                    if let Some(journal) = &mut self.journal {
+                        journal.record(at, change);
+                    }
+                }
                 Output::Log(entry) => log(&entry),
             }
         }

@@ -104,7 +104,7 @@ impl Operator {
                 Response::Ok(json!(format!("{address} is blocked for {seconds} s")))
             }
             Request::UnblockAddress { address } => {
-                let unblocked = gateway.unblock_address(address);
+                let unblocked = gateway.unblock_address(address, now);
                 house.blocked.look_again();
                 done(unblocked, format!("{address} may connect again"), format!("{address} was not blocked"))
             }
@@ -125,6 +125,10 @@ impl Operator {
             Topic::Tunnels => ok(&house.gateway.tunnels()),
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
+            Topic::Journal => match &house.journal {
+                Some(journal) => ok(&journal.view()),
+                None => Response::Error("no journal is kept: there is no section [state]".to_owned()),
+            },
             // In pages, by the caller.
             Topic::Bindings | Topic::Hosts | Topic::Neighbours => Response::Ok(Value::Null),
         }

@@ -4,6 +4,7 @@ use super::house::House;
 use super::views::{ring_overflows, totals};
 use crate::datagram::Malformed;
 use crate::families::{Families, Page};
+use crate::state::Journal;
 use ces_cetp::engine::{BlockReason, Outcomes};
 use ces_dataplane::counters::{Counters, FAMILIES};
 use ces_dataplane::msg::{EndReason, PuntClass};
@@ -23,14 +24,17 @@ impl Scrape {
     }
 
     /// The page.
-    pub(super) fn page(&self, house: &House, now: u64) -> Vec<u8> {
+    pub(super) fn page(&self, house: &House, age: u64, now: u64) -> Vec<u8> {
         let mut families = Families::default();
         packets(house, &mut families);
         workers(house, &mut families);
         pools(house, &mut families);
         names(house, &mut families, now);
         cetp(house, &mut families, now);
-        own(house, &mut families, now);
+        own(house, &mut families, age);
+        if let Some(kept) = &house.journal {
+            journal(kept, &mut families);
+        }
         self.0.text(families).unwrap_or_else(|error| {
             tracing::error!(kind = "metrics", "metrics page: {error}");
             Vec::new()
@@ -289,7 +293,7 @@ fn cetp(house: &House, families: &mut Families, now: u64) {
     families.gauge("ces_cetp_peers_up", "Peers with which C2C stands.", up as f64);
 }
 
-fn own(house: &House, families: &mut Families, now: u64) {
+fn own(house: &House, families: &mut Families, age: u64) {
     let (routes, neighbours, overflows) = house.sources.kernel.table().sizes();
     families.gauge("ces_routes", "Routes learnt from the kernel.", routes as f64);
     families.gauge("ces_neighbours", "Neighbours learnt from the kernel.", neighbours as f64);
@@ -325,8 +329,38 @@ fn own(house: &House, families: &mut Families, now: u64) {
         "Log lines that were lost because nobody read standard error in time.",
         house.log.lost(),
     );
-    families.gauge("ces_uptime_seconds", "Seconds since the start.", now as f64 / 1e9);
+    families.gauge("ces_uptime_seconds", "Seconds since the start.", age as f64 / 1e9);
     families
         .gauges("ces_build_info", "Version of cesd.")
         .level(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+}
+
+fn journal(journal: &Journal, families: &mut Families) {
+    let view = journal.view();
+    families.gauge(
+        "ces_journal_whole",
+        "Whether all that happened to sessions is in the journal.",
+        f64::from(u8::from(journal.is_whole())),
+    );
+    families.gauge("ces_journal_size_bytes", "Octets of the journal's file.", view.size as f64);
+    families.gauge("ces_journal_waiting", "Changes that wait to be written.", view.waiting as f64);
+    families.gauge(
+        "ces_journal_longest_seconds",
+        "The longest that one write or sync of the journal took.",
+        view.longest_us as f64 / 1e6,
+    );
+    for (name, help, value) in [
+        ("ces_journal_changes_total", "Changes of sessions written.", view.changes),
+        ("ces_journal_bytes_total", "Octets written to the journal.", view.bytes),
+        ("ces_journal_syncs_total", "Times that the journal was synced.", view.syncs),
+        ("ces_journal_snapshots_total", "Snapshots of the sessions written.", view.snapshots),
+        ("ces_journal_failures_total", "Times that the journal could not be written.", view.failures),
+        ("ces_journal_lost_total", "Changes that found no room to wait for the disk.", view.lost),
+    ] {
+        families.counter(name, help, value);
+    }
+    let mut restored =
+        families.gauges("ces_journal_restored", "Bindings of the last process, by what became of them.");
+    restored.level(&[("what", "kept")], view.kept as f64);
+    restored.level(&[("what", "ended")], view.ended as f64);
 }

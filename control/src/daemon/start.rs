@@ -9,6 +9,7 @@ use super::operator::Operator;
 use super::scrape::Scrape;
 use super::sources::{NOBODY, Number, Sources};
 use super::turn::Daemon;
+use crate::clock::WallClock;
 use crate::config::{Config, Loaded, PortSection};
 use crate::fleet::{Fleet, FleetError, check_cores};
 use crate::interfaces::{InterfaceError, Interfaces};
@@ -24,12 +25,13 @@ use crate::sources::peering::{Peering, PeeringLimits, listen};
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
+use crate::state::{Directory, Journal, Keys, Past, StateError, Taken};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::tag::{Layout, TagCipher};
 use ces_dataplane::worker::Bell;
-use ces_gateway::{Gateway, Platform};
+use ces_gateway::{Gateway, Platform, figures};
 use dpdk::{Eal, Memory, Options, PortConfig, Rss};
 use ipnet::Ipv4Net;
 use machine::Clock;
@@ -79,6 +81,9 @@ pub enum StartError {
         /// Why, and what to do about it.
         hint: String,
     },
+    /// What outlives the process.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The gateway's core.
     #[error("{0}")]
     Gateway(String),
@@ -211,6 +216,14 @@ pub fn start(
     // First what tells that another cesd runs, then what costs.
     let admin =
         AdminServer::open(&config.admin.socket, config.admin.connections as usize, sockets(Number::admin)?)?;
+    let directory = match &config.state {
+        Some(state) => Some(Directory::open(
+            &state.directory,
+            config.worker.cores.len() as u32,
+            config.capacity.bindings,
+        )?),
+        None => None,
+    };
     let usable = check_cores(&config.worker.cores)?;
     if let Some(core) = config.control.core {
         check_cores(&[core])?;
@@ -267,13 +280,16 @@ pub fn start(
     };
 
     let mut random = rand::rng();
-    let layout = Layout::new(u32::from(workers), config.capacity.bindings);
-    let tag_key: [u32; 4] = random.random();
-    let platform = Platform {
+    let keys = directory
+        .as_ref()
+        .map_or_else(|| Keys::make(u32::from(workers), config.capacity.bindings), Directory::keys);
+    let (layout, tag_key) = (keys.layout(), keys.tag_key);
+    let mut platform = Platform {
         workers: u32::from(workers),
         bindings_per_worker: config.capacity.bindings,
         layout,
         tag_key,
+        tunnel_key: random.random(),
         tunnels: config.capacity.tunnels,
         neighbours: config.capacity.neighbours,
         addresses: config.addresses(),
@@ -281,8 +297,17 @@ pub fn start(
         upstream_sockets: SOCKETS,
         seed: random.random(),
     };
-    let gateway = Gateway::new(config.settings(), hosts, policies, platform, clock.now())
+    let taken = match directory {
+        Some(directory) => Some(directory.take(&figures(&config.settings(), &platform))?),
+        None => None,
+    };
+    if let Some(taken) = &taken {
+        platform.tunnel_key = taken.tunnel_key;
+    }
+    let wall = WallClock::new(clock);
+    let mut gateway = Gateway::new(config.settings(), hosts, policies, platform, wall.now())
         .map_err(StartError::Gateway)?;
+    let journal = taken.map(|taken| resume(&mut gateway, taken, wall.now()));
     let settings = worker_settings(&config, &macs, layout, tag_key, random.random());
     let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
     let bell = Bell::new(move || {
@@ -315,10 +340,28 @@ pub fn start(
         config,
         load: Load::default(),
         log,
+        journal,
         told: Vec::new(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
-    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), clock, eal))
+    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), wall, eal))
+}
+
+/// Has the gateway go on where the last process ended.
+fn resume(gateway: &mut Gateway, taken: Taken, now: u64) -> Journal {
+    let Taken { past, mut journal, .. } = taken;
+    match past {
+        Past::None => {}
+        Past::Kept(sessions) => {
+            let restored = gateway.restore(*sessions, now);
+            journal.resumed(restored.kept, restored.ended, None);
+        }
+        Past::Lost(why) => {
+            gateway.begin_anew(now);
+            journal.resumed(0, 0, Some(why));
+        }
+    }
+    journal
 }
 
 /// What fits through every outside port.

@@ -9,10 +9,11 @@ use super::house::House;
 use super::operator::Operator;
 use super::reload;
 use super::scrape::Scrape;
+use crate::clock::WallClock;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Asked;
+use crate::state::Journal;
 use ces_dataplane::msg::Event;
-use machine::Clock;
 use mio::Events;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub struct Daemon {
     scrape: Scrape,
     poll: mio::Poll,
     path: PathBuf,
-    clock: Clock,
+    clock: WallClock,
     round: Round,
     _eal: dpdk::Eal,
 }
@@ -71,7 +72,7 @@ impl Daemon {
         scrape: Scrape,
         poll: mio::Poll,
         path: PathBuf,
-        clock: Clock,
+        clock: WallClock,
         eal: dpdk::Eal,
     ) -> Self {
         Self { house, operator, scrape, poll, path, clock, round: Round::default(), _eal: eal }
@@ -197,7 +198,7 @@ impl Daemon {
             self.piece("scrape", |daemon, now| {
                 // The page is made from the whole house, so the server steps out of it for the while.
                 if let Some(mut http) = daemon.house.sources.metrics.take() {
-                    http.serve(client, || daemon.scrape.page(&daemon.house, now), now);
+                    http.serve(client, || daemon.scrape.page(&daemon.house, daemon.clock.age(), now), now);
                     daemon.house.sources.metrics = Some(http);
                 }
             });
@@ -209,7 +210,9 @@ impl Daemon {
         // Asked twice: no goodbyes.
         if self.round.ends_at.replace(now).is_none() {
             tracing::info!("stopping");
-            self.house.gateway.shutdown(now);
+            // What is written down goes on in the next process; otherwise the peers are told that it ends.
+            let keep_sessions = self.house.journal.as_ref().is_some_and(Journal::is_whole);
+            self.house.gateway.shutdown(keep_sessions, now);
             self.house.settle(now);
             self.round.ends_at = Some(now + GOODBYE_NS);
         }

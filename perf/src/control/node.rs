@@ -50,6 +50,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Gateway, Pla
         bindings_per_worker: SESSIONS,
         layout: Layout::new(1, SESSIONS),
         tag_key: [u32::from(seed), 2, 3, 4],
+        tunnel_key: [u64::from(seed), 5],
         tunnels: 1024,
         neighbours: 16_384,
         addresses: vec![side.locator(), side.endpoint()],

@@ -31,11 +31,11 @@ pub(super) struct Action {
 /// What a filter holds for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FilterKey {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     /// Which end of a session the name is.
-    local: bool,
+    pub(super) local: bool,
     /// Only with this peer.
-    ces_id: Option<Arc<str>>,
+    pub(super) ces_id: Option<Arc<str>>,
 }
 
 fn name_in(value: &Value<'_>, key: &str) -> Option<Arc<str>> {
@@ -72,6 +72,8 @@ impl Engine {
             return false;
         }
         self.filters.insert(key.clone(), (), now + for_ns, now);
+        let (name, ces_id) = (key.name.clone(), key.ces_id.clone());
+        self.outputs.push_back(Output::Filtered { name, local, ces_id, until: now + for_ns });
         let tags: Vec<u32> = match key.ces_id.as_ref().map(|id| self.peer_ids.get(id)) {
             None => self.sessions.keys().copied().collect(),
             Some(peer) => peer

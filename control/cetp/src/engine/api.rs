@@ -407,6 +407,17 @@ pub enum Output {
         /// For how long.
         for_ns: u64,
     },
+    /// A name is refused in new sessions, whoever wanted it.
+    Filtered {
+        /// The name.
+        name: Arc<str>,
+        /// Which end of a session it is: local or remote to us.
+        local: bool,
+        /// Only with this peer, if set.
+        ces_id: Option<Arc<str>>,
+        /// Until when.
+        until: Nanos,
+    },
     /// A peer asked us to filter, and we do.
     Filtering {
         /// The peer.

@@ -22,22 +22,33 @@ pub(super) struct Attempt {
     pub(super) conns: Vec<ConnId>,
     /// What the last connection that failed failed with.
     pub(super) last: Failure,
-    /// Whether it was begun because the peer was lost, and not for a name.
-    pub(super) is_revival: bool,
+    /// What it was begun for.
+    pub(super) purpose: Purpose,
+}
+
+/// What C2C is negotiated for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A name was asked for.
+    Name,
+    /// The peer was lost, and nobody asks.
+    Revival,
+    /// Its time comes to an end; it runs on a connection that stands.
+    Renewal,
 }
 
 impl Engine {
     /// Opens connections to a peer, for C2C on the first that is up. One under way is joined.
     pub(super) fn start_attempt(&mut self, peer: PeerId, now: Nanos) -> Result<(), Failure> {
-        self.attempt(peer, false, now)
+        self.attempt(peer, Purpose::Name, now)
     }
 
     /// The same because the peer was lost: endpoints that did not answer are tried as well.
     pub(super) fn start_revival(&mut self, peer: PeerId, now: Nanos) -> Result<(), Failure> {
-        self.attempt(peer, true, now)
+        self.attempt(peer, Purpose::Revival, now)
     }
 
-    fn attempt(&mut self, peer: PeerId, is_revival: bool, now: Nanos) -> Result<(), Failure> {
+    fn attempt(&mut self, peer: PeerId, purpose: Purpose, now: Nanos) -> Result<(), Failure> {
         let settings = self.settings.clone();
         let Some(entry) = self.peers.get(&peer) else { return Err(Failure::Cancelled) };
         if entry.attempt.is_some() {
@@ -53,7 +64,7 @@ impl Engine {
         let mut seen = FxHashSet::default();
         endpoints.retain(|endpoint| seen.insert((endpoint.addr, endpoint.port)));
         endpoints.retain(|endpoint| {
-            is_revival || !self.unreachable.contains(&(endpoint.addr, endpoint.port), now)
+            purpose == Purpose::Revival || !self.unreachable.contains(&(endpoint.addr, endpoint.port), now)
         });
         if endpoints.is_empty() {
             return Err(Failure::Unreachable);
@@ -72,7 +83,7 @@ impl Engine {
             endpoints.into_iter().map(|endpoint| self.open(peer, ces_id.clone(), endpoint, now)).collect();
         if let Some(entry) = self.peers.get_mut(&peer) {
             let last = Failure::Unreachable;
-            entry.attempt = Some(Attempt { tag, round: 1, conn: None, conns, last, is_revival });
+            entry.attempt = Some(Attempt { tag, round: 1, conn: None, conns, last, purpose });
         }
         Ok(())
     }
@@ -120,7 +131,10 @@ impl Engine {
     /// Sends the first message of C2C.
     pub(super) fn run_c2c(&mut self, realm: &mut dyn Realm, peer: PeerId, conn: ConnId, now: Nanos) {
         let setup = u64::from(self.settings.limits.c2c_setup_ms) * MS;
-        self.set_deadline(conn, Some(now + setup));
+        // A connection that stands goes on whatever comes of a renewal.
+        if self.conns.get(&conn.0).is_some_and(|entry| !entry.established) {
+            self.set_deadline(conn, Some(now + setup));
+        }
         let Some((entry, remote)) =
             self.peers.get_mut(&peer).zip(self.conns.get(&conn.0).map(|conn| conn.remote))
         else {
@@ -256,6 +270,9 @@ impl Engine {
         }
         let ces_id = Some(entry.ces_id.clone());
         let waiting = std::mem::take(&mut entry.waiting);
+        if attempt.purpose == Purpose::Renewal && waiting.is_empty() {
+            return;
+        }
         self.outputs.push_back(Output::PeerFailed { ces_id, role: Role::Initiator, why });
         for id in waiting {
             self.finish(realm, id, Err(why), now);

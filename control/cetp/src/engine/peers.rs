@@ -60,6 +60,22 @@ pub(super) struct Peer {
     pub(super) tunnel_ids: [Option<u32>; 3],
     /// What is planned if it was lost.
     pub(super) revival: Revival,
+    /// When C2C is renewed next.
+    pub(super) renewal: Option<Nanos>,
+    /// How its tunnel ids are to be read.
+    pub(super) draws: Draws,
+}
+
+/// What other tunnel ids than before say about a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Draws {
+    /// That it has restarted, as far as we know.
+    #[default]
+    Once,
+    /// Nothing this time: it was there until our side ended C2C because its time was over.
+    WasAlive,
+    /// Nothing ever: it has drawn others while its connections were alive.
+    ForEachC2c,
 }
 
 impl Peer {
@@ -110,6 +126,8 @@ impl Engine {
             epoch: 0,
             tunnel_ids: [None; 3],
             revival: Revival::default(),
+            renewal: None,
+            draws: Draws::default(),
         };
         self.peers.insert(self.next_peer, peer);
         self.peer_ids.insert(ces_id.clone(), self.next_peer);
@@ -199,12 +217,24 @@ impl Engine {
         let own_first = *self.settings.ces_id < *self.peers.get(&peer).map_or("", |entry| &*entry.ces_id);
         let (conn, until, role) = (new.conn, new.until, new.role);
         let opened = self.conns.get(&conn.0).map_or(now, |entry| entry.opened);
+        // On a connection that has been the peer's for longer than C2C may take, it is the same peer, whatever it draws.
+        let is_renewal =
+            self.conns.get(&conn.0).is_some_and(|entry| entry.established && entry.opened + overlap < now);
         let has_identity = self.conns.get(&conn.0).is_some_and(|entry| entry.identity.is_some());
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         entry.authenticated |= has_identity;
-        entry.epoch = entry.epoch.wrapping_add(1);
+        if !is_renewal {
+            entry.epoch = entry.epoch.wrapping_add(1);
+        }
         entry.revival = Revival::default();
-        let restarted = terms.changes(&entry.tunnel_ids);
+        let has_changed = terms.changes(&entry.tunnel_ids);
+        let restarted = has_changed && !is_renewal && entry.draws == Draws::Once;
+        if is_renewal && has_changed {
+            entry.draws = Draws::ForEachC2c;
+        } else if entry.draws == Draws::WasAlive {
+            entry.draws = Draws::Once;
+        }
+        let was_up = entry.c2c.is_some();
         for (encapsulation, id) in terms.tunnel_ids() {
             entry.tunnel_ids[encapsulation as usize] = Some(id);
         }
@@ -220,8 +250,10 @@ impl Engine {
                 entry.other = None;
             }
         }
+        let is_glare = entry.other.is_some();
         let ces_id = entry.ces_id.clone();
         self.timer(until, Timer::C2c(peer));
+        self.plan_renewal(peer, now);
         self.attach(peer, conn);
         // Connections that the peer opened before C2C was done, and that its transport names.
         let named = self.conns.iter().filter(|(_, conn)| !conn.is_ours() && !conn.established && conn.up);
@@ -233,7 +265,10 @@ impl Engine {
         self.outputs.push_back(Output::PeerUp { ces_id, role });
         if restarted {
             self.end_lost_sessions(peer);
-            // What was open long before the restart leads nowhere; the transport may take minutes to notice.
+        }
+        // A peer that begins anew elsewhere has lost what there was before.
+        if restarted || (was_up && !is_renewal && !is_glare) {
+            // What was open long before leads nowhere; the transport may take minutes to notice.
             let margin = u64::from(self.settings.limits.connect_ms) * MS;
             let open = self.peers.get(&peer).map(|entry| entry.conns.clone()).unwrap_or_default();
             let is_old =
@@ -317,6 +352,7 @@ impl Engine {
         // Nothing of C2C is kept: the peer may come back as another, and H2H does not say which C2C it rests on.
         if all_lost && entry.c2c.take().is_some() {
             entry.other = None;
+            entry.renewal = None;
             let ces_id = entry.ces_id.clone();
             self.outputs.push_back(Output::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
         }
@@ -336,6 +372,11 @@ impl Engine {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let was_up = entry.c2c.take().is_some();
         entry.other = None;
+        entry.renewal = None;
+        // Who was there until its time was over has not restarted.
+        if why == PeerDownReason::Expired && entry.draws == Draws::Once && !entry.conns.is_empty() {
+            entry.draws = Draws::WasAlive;
+        }
         let ces_id = entry.ces_id.clone();
         let sessions: Vec<u32> = entry.sessions.iter().copied().collect();
         let conns = std::mem::take(&mut entry.conns);

@@ -4,6 +4,7 @@
 //! into them is lost until C2C tells: so C2C is tried anew, soon at first, then ever more seldom. Only who knows the peer's
 //! endpoints can try: who asked it for a name before. Once no session is left, there is nothing to seek it for.
 
+use super::attempts::Purpose;
 use super::peers::PeerId;
 use super::{Engine, Nanos, Timer};
 use crate::limits::{MS, S};
@@ -60,7 +61,8 @@ impl Engine {
     /// name from being asked for there: it may be back before the next try.
     pub(super) fn is_only_revival(&self, peer: PeerId) -> bool {
         self.peers.get(&peer).is_some_and(|entry| {
-            entry.waiting.is_empty() && entry.attempt.as_ref().is_some_and(|attempt| attempt.is_revival)
+            let purpose = entry.attempt.as_ref().map(|attempt| attempt.purpose);
+            entry.waiting.is_empty() && purpose == Some(Purpose::Revival)
         })
     }
 }

@@ -79,6 +79,10 @@ pub enum Change {
     Restarted {
         /// Until when.
         careful_until: Nanos,
+        /// By how many words of 64 addresses beyond what they had hosts get theirs meanwhile.
+        beyond: u32,
+        /// By how many generations slots are ahead.
+        generations: u32,
     },
     /// A host is refused until then; `None` = no longer.
     HostBlocked {

@@ -48,13 +48,13 @@ impl ProxyLimits {
 
 impl ProxyPool {
     /// A pool of which the last process may have given addresses out that nobody remembers.
-    pub(super) fn careful() -> Self {
-        Self { floor: 1, ..Self::default() }
+    pub(super) fn beginning_at(floor: usize) -> Self {
+        Self { floor, ..Self::default() }
     }
 
-    /// From here on, while one has to be careful, addresses come from beyond all that were used, and one word more.
-    pub(super) fn restart(&mut self) {
-        self.floor = self.words.len() + 1;
+    /// From here on, while one has to be careful, addresses come from so many words beyond all that were used.
+    pub(super) fn restart(&mut self, beyond: usize) {
+        self.floor = self.words.len() + beyond;
     }
 
     /// The lowest free address; `None` if the pool is empty or the host has all that it may have.
@@ -207,19 +207,19 @@ mod tests {
         let mut pool = ProxyPool::default();
         let first = allocate(&mut pool, &limits, 0).unwrap();
         pool.release(&limits, first, 100);
-        pool.restart();
+        pool.restart(1);
         let careful = pool.next(&limits, true, 200).unwrap();
         assert_eq!(careful, Ipv4Addr::new(10, 64, 0, 128));
         assert!(pool.take(&limits, careful, 200));
         assert_eq!(pool.next(&limits, true, 200).unwrap(), Ipv4Addr::new(10, 64, 0, 129));
         assert_eq!(pool.next(&limits, false, 200).unwrap(), first);
-        assert_eq!(ProxyPool::careful().next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 64));
+        assert_eq!(ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 64));
     }
 
     #[test]
     fn a_pool_that_is_too_small_for_care_still_gives_what_it_has() {
         let limits = limits("10.64.0.0/29", 100);
-        assert_eq!(ProxyPool::careful().next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 1));
+        assert_eq!(ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 1));
     }
 
     proptest! {

@@ -97,13 +97,13 @@ impl Slots {
         Some(session)
     }
 
-    /// No free slot comes back in the generation that it would have had.
-    pub(super) fn restart(&mut self) {
+    /// No free slot comes back in the generation that it would have had, or in one of so many after it.
+    pub(super) fn restart(&mut self, generations: u32) {
         for slots in &mut self.workers {
-            slots.first_generation = slots.first_generation.wrapping_add(1);
+            slots.first_generation = slots.first_generation.wrapping_add(generations);
             for slot in &slots.free {
                 let generation = &mut slots.generations[*slot as usize];
-                *generation = generation.wrapping_add(1);
+                *generation = generation.wrapping_add(generations);
             }
         }
     }
@@ -252,7 +252,7 @@ mod tests {
         slots.release(used);
         let mut lost = slots.clone();
         let lost: HashSet<Handle> = (0..2048).filter_map(|_| allocate(&mut lost, 0)).collect();
-        slots.restart();
+        slots.restart(1);
         let given: HashSet<Handle> = (0..2048).filter_map(|_| allocate(&mut slots, 0)).collect();
         assert_eq!((given.len(), lost.len()), (2048, 2048));
         assert!(given.is_disjoint(&lost));

@@ -90,6 +90,8 @@ pub struct Sessions {
     limits: ProxyLimits,
     hosts: FxHashMap<Ipv4Addr, Host>,
     careful_until: Nanos,
+    /// Where a host that is new begins meanwhile, in words of its pool.
+    careful_floor: usize,
     blocked_hosts: BTreeMap<Arc<str>, Nanos>,
     blocked_addresses: BTreeMap<IpAddr, (BlockReason, Nanos)>,
     filters: BTreeMap<FilterKey, Nanos>,
@@ -99,7 +101,7 @@ pub struct Sessions {
 impl PartialEq for Sessions {
     fn eq(&self, other: &Self) -> bool {
         (&self.slots, &self.tunnels, &self.hosts) == (&other.slots, &other.tunnels, &other.hosts)
-            && self.careful_until == other.careful_until
+            && (self.careful_until, self.careful_floor) == (other.careful_until, other.careful_floor)
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
             && (&self.filters, &self.peers) == (&other.filters, &other.peers)
@@ -116,6 +118,7 @@ impl Sessions {
             limits: ProxyLimits::new(figures.pool, figures.per_host),
             hosts: FxHashMap::default(),
             careful_until: 0,
+            careful_floor: 0,
             blocked_hosts: BTreeMap::new(),
             blocked_addresses: BTreeMap::new(),
             filters: BTreeMap::new(),
@@ -134,7 +137,7 @@ impl Sessions {
         now: Nanos,
     ) -> Result<Change, ReserveError> {
         let is_careful = now < self.careful_until;
-        let empty = if is_careful { ProxyPool::careful() } else { ProxyPool::default() };
+        let empty = ProxyPool::beginning_at(self.careful_floor);
         let pool = self.hosts.get(&host).map_or(&empty, |host| &host.proxies);
         let proxy = pool.next(&self.limits, is_careful, now).ok_or(ReserveError::PoolEmpty)?;
         let handle = self.slots.next(worker).ok_or(ReserveError::TableFull)?;
@@ -156,7 +159,9 @@ impl Sessions {
                 self.unlink(self.slots.handle(*tag));
             }
             Change::Ended { tag, rest_until } => return self.end(*tag, *rest_until),
-            Change::Restarted { careful_until } => self.restart(*careful_until),
+            Change::Restarted { careful_until, beyond, generations } => {
+                self.restart(*careful_until, *beyond, *generations);
+            }
             Change::HostBlocked { name, until } => {
                 keep(&mut self.blocked_hosts, name, *until, |until| *until > now);
             }
@@ -191,11 +196,8 @@ impl Sessions {
         names: &Names,
         now: Nanos,
     ) -> Result<(), Inconsistent> {
-        let is_careful = now < self.careful_until;
-        let new = || Host {
-            proxies: if is_careful { ProxyPool::careful() } else { ProxyPool::default() },
-            ..Host::default()
-        };
+        let floor = if now < self.careful_until { self.careful_floor } else { 0 };
+        let new = || Host { proxies: ProxyPool::beginning_at(floor), ..Host::default() };
         let pool = &mut self.hosts.entry(address).or_insert_with(new).proxies;
         if !pool.take(&self.limits, proxy, now) {
             return Err(Inconsistent::Proxy);
@@ -260,7 +262,7 @@ impl Sessions {
     }
 
     /// What was under way is not any more; what stood stands.
-    fn restart(&mut self, careful_until: Nanos) {
+    fn restart(&mut self, careful_until: Nanos, beyond: u32, generations: u32) {
         let lost: Vec<(u32, Phase)> = self.iter().map(|session| (session.tag(), session.phase())).collect();
         for (tag, phase) in lost {
             // None of these can fail: the session was there just now, in that phase.
@@ -271,9 +273,9 @@ impl Sessions {
                 Phase::Up => Ok(()),
             };
         }
-        self.slots.restart();
-        self.careful_until = careful_until;
-        self.hosts.values_mut().for_each(|host| host.proxies.restart());
+        self.slots.restart(generations);
+        (self.careful_until, self.careful_floor) = (careful_until, beyond as usize);
+        self.hosts.values_mut().for_each(|host| host.proxies.restart(beyond as usize));
     }
 
     /// Lets a session be found by its proxy address and by the far name.
@@ -379,8 +381,8 @@ impl Sessions {
         self.peers.iter()
     }
 
-    /// Tells the changes that make all this again in an empty table.
-    pub fn write_down(&self, now: Nanos, mut each: impl FnMut(Nanos, Change)) {
+    /// Tells the changes that make all this again in an empty table, with their times where those matter.
+    pub fn write_down(&self, mut each: impl FnMut(Nanos, Change)) {
         for session in self.iter() {
             let (tag, since) = (session.tag(), session.since());
             let (host, proxy, names) = (session.host(), session.proxy(), session.names().clone());
@@ -390,38 +392,38 @@ impl Sessions {
             }
             match session.phase() {
                 Phase::Reserved | Phase::Up => {}
-                Phase::Dormant => each(now, Change::Slept { tag }),
-                Phase::Ending => each(now, Change::Ending { tag }),
+                Phase::Dormant => each(0, Change::Slept { tag }),
+                Phase::Ending => each(0, Change::Ending { tag }),
             }
         }
         let mut hosts: Vec<_> = self.hosts.iter().collect();
         hosts.sort_unstable_by_key(|(address, _)| **address);
         for (host, entry) in hosts {
             for proxies in entry.proxies.resting(&self.limits).chunks(LIST) {
-                each(now, Change::Resting { host: *host, proxies: proxies.to_vec() });
+                each(0, Change::Resting { host: *host, proxies: proxies.to_vec() });
             }
         }
         for (worker, fresh, first_generation, free) in self.slots.frees() {
             let slots =
                 |free: &[Freed]| Change::Slots { worker, fresh, first_generation, free: free.to_vec() };
-            free.chunks(LIST).for_each(|free| each(now, slots(free)));
+            free.chunks(LIST).for_each(|free| each(0, slots(free)));
             if free.is_empty() {
-                each(now, slots(&[]));
+                each(0, slots(&[]));
             }
         }
         for (name, until) in &self.blocked_hosts {
-            each(now, Change::HostBlocked { name: Arc::clone(name), until: Some(*until) });
+            each(0, Change::HostBlocked { name: Arc::clone(name), until: Some(*until) });
         }
         for (address, until) in &self.blocked_addresses {
-            each(now, Change::AddressBlocked { address: *address, until: Some(*until) });
+            each(0, Change::AddressBlocked { address: *address, until: Some(*until) });
         }
         for ((name, local, ces_id), until) in &self.filters {
             let (name, ces_id) = (Arc::clone(name), ces_id.clone());
-            each(now, Change::Filtered { name, local: *local, ces_id, until: *until });
+            each(0, Change::Filtered { name, local: *local, ces_id, until: *until });
         }
         for (ces_id, (tunnel_ids, endpoints)) in &self.peers {
             let (ces_id, endpoints) = (Arc::clone(ces_id), endpoints.clone());
-            each(now, Change::Peer { ces_id, tunnel_ids: *tunnel_ids, endpoints });
+            each(0, Change::Peer { ces_id, tunnel_ids: *tunnel_ids, endpoints });
         }
     }
 }

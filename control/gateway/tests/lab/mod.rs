@@ -126,6 +126,7 @@ pub fn platform(seed: u8, workers: u32) -> Platform {
         bindings_per_worker: SLOTS,
         layout: Layout::new(workers, SLOTS),
         tag_key: [u32::from(seed), 2, 3, 4],
+        tunnel_key: [u64::from(seed), 5],
         tunnels: 64,
         neighbours: 1024,
         addresses: vec![GATEWAY],
@@ -563,6 +564,27 @@ impl Lab {
             self.nodes[to.0].gateway.handle_cetp_closed(to.1, now);
         }
         self.settle();
+    }
+
+    /// A gateway comes back with its files and with what its sessions were: a replay of all changes.
+    pub fn resume(&mut self, i: usize, text: &str) -> ces_gateway::Restored {
+        let node = &mut self.nodes[i];
+        self.lives += 1;
+        let platform = Platform { seed: [128 + self.lives; 32], ..platform(i as u8 + 1, 1) };
+        let (settings, now) = (node.settings.clone(), self.now);
+        let mut gateway = start(&settings, &hosts(text), platform, now);
+        let mut sessions = gateway.sessions().clone();
+        for (at, change) in &node.changes {
+            sessions.apply(change, *at).unwrap();
+        }
+        let restored = gateway.restore(sessions, now);
+        node.gateway = gateway;
+        node.bindings.clear();
+        node.pairs.clear();
+        node.commands.clear();
+        node.alive = true;
+        self.settle();
+        restored
     }
 
     /// A gateway comes back with nothing but its files.

@@ -1,0 +1,216 @@
+//! The sessions of the last process, taken up again: what its journal says, as far as it still holds.
+//!
+//! Whatever is not allowed any more, or does not fit this configuration, ends, and its peer is told. The workers get the same
+//! bindings as before with what is left of their lifetimes; the CETP engine goes on as if it had negotiated them.
+
+use crate::Nanos;
+use crate::gateway::Gateway;
+use crate::log::{Entry, Level};
+use crate::sessions::{Change, Endpoint, Reach, Session, Sessions};
+use crate::snapshot::Role;
+use ces_cetp::engine::{self as cetp, Carry, H2hSession, LocatorAddress, PeerMemory, TunnelChoice};
+use ces_dataplane::msg::Encapsulation;
+use ces_dataplane::tag::worker_of;
+use rand::RngExt;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What was taken up again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Bindings that stand again.
+    pub kept: usize,
+    /// Bindings that ended: their time is over, or they are not allowed any more.
+    pub ended: usize,
+}
+
+impl Gateway {
+    /// Goes on with what a replay made. Call it once, before anything else.
+    pub fn restore(&mut self, sessions: Sessions, now: Nanos) -> Restored {
+        self.core.now = now;
+        self.core.adopt(sessions);
+        // What the last process decided in its last moments may not be written down: some decisions of each host.
+        self.core.restart(1, 1);
+        let memories: Vec<PeerMemory> = self
+            .core
+            .sessions()
+            .peers()
+            .map(|(ces_id, (tunnel_ids, endpoints))| PeerMemory {
+                ces_id: Arc::clone(ces_id),
+                tunnel_ids: *tunnel_ids,
+                endpoints: endpoints.iter().map(told).collect(),
+            })
+            .collect();
+        for memory in memories {
+            self.engine.adopt_peer(memory);
+        }
+        let mut restored = Restored::default();
+        let all: Vec<(u32, bool)> =
+            self.core.sessions().iter().map(|session| (session.tag(), self.still_stands(session))).collect();
+        for (tag, stands) in all {
+            if !stands || !self.adopt(tag) {
+                restored.ended += self.give_up(tag);
+            }
+        }
+        for tag in self.core.tell_all() {
+            let handle = self.core.sessions().handle(tag);
+            restored.ended += 1;
+            self.terminate(handle);
+        }
+        self.adopt_refusals();
+        restored.kept = self.core.sessions().iter().count();
+        if restored != Restored::default() {
+            let line = Entry::new(Level::Info, "sessions taken up again");
+            self.core.log(line.reason(format!("{} bindings stand, {} ended", restored.kept, restored.ended)));
+        }
+        self.settle();
+        restored
+    }
+
+    /// Begins with nothing after a process whose sessions are lost: no address and no tag that it may have given out is given
+    /// out again while somebody may remember it. Call it once, before anything else.
+    pub fn begin_anew(&mut self, now: Nanos) {
+        self.core.now = now;
+        let words = (1u64 << (32 - self.core.settings.realm.proxy_pool.prefix_len())) / 64;
+        let beyond = self.rng.random_range(words / 4..=words / 2) as u32;
+        self.core.restart(beyond, self.rng.random());
+        self.settle();
+    }
+
+    /// Whether a session of the last process can go on under this one's configuration.
+    fn still_stands(&self, session: &Session) -> bool {
+        let core = &self.core;
+        let worker = worker_of(session.host().into(), core.workers);
+        let is_over = session.terms().is_none_or(|terms| {
+            terms.hard_s > 0 && session.since() + u64::from(terms.hard_s) * crate::SECOND <= core.now
+        });
+        let cetp = &core.settings.cetp;
+        let is_trusted =
+            cetp.trusted.is_empty() || cetp.trusted.iter().any(|id| id.as_str() == &**session.peer());
+        let can_reach = match session.reach() {
+            None => false,
+            Some(Reach::Tunnel { tunnel, .. }) => {
+                is_trusted && cetp.locators.iter().any(|locator| locator.address == tunnel.local)
+            }
+            Some(Reach::Local { partner, destination, .. }) => core
+                .sessions()
+                .get(core.sessions().handle(*partner))
+                .is_some_and(|other| other.host() == *destination),
+        };
+        !is_over
+            && can_reach
+            && worker == core.sessions().worker(session.handle())
+            && self.is_still_allowed(session)
+    }
+
+    /// Has the CETP engine go on with a session. False if it cannot.
+    fn adopt(&mut self, tag: u32) -> bool {
+        let handle = self.core.sessions().handle(tag);
+        // It may have gone with its other half.
+        let Some(session) = self.core.sessions().get(handle) else { return true };
+        match agreed(session) {
+            Some(agreed) => self.engine.adopt(agreed, self.core.now),
+            None => true,
+        }
+    }
+
+    /// Ends a session of which no worker knows yet, with its other half; how many bindings that were.
+    fn give_up(&mut self, tag: u32) -> usize {
+        let handle = self.core.sessions().handle(tag);
+        let Some(session) = self.core.sessions().get(handle) else { return 0 };
+        let line = Entry::new(Level::Info, "session not taken up again")
+            .host(session.local())
+            .remote(session.remote())
+            .tag(tag);
+        let partner = session.partner();
+        let told = session.tunnel().map(|(tunnel, remote_tag)| (Arc::clone(&tunnel.peer), remote_tag));
+        self.core.log(line);
+        if let Some((peer, remote_tag)) = told {
+            self.engine.tell_ended(&peer, (tag, remote_tag));
+        }
+        self.core.drop_session(tag);
+        1 + partner.map_or(0, |partner| self.give_up(partner))
+    }
+
+    fn adopt_refusals(&mut self) {
+        let now = self.core.now;
+        for (address, why, until) in self.core.sessions().blocked_addresses() {
+            self.engine.adopt_block(address, why, until, now);
+        }
+        for ((name, local, ces_id), until) in self.core.sessions().filters() {
+            self.engine.adopt_filter(name, *local, ces_id.clone(), until, now);
+        }
+    }
+
+    /// Keeps what is worth keeping of a peer that is up.
+    pub(crate) fn remember_peer(&mut self, ces_id: &str) {
+        let Some(PeerMemory { ces_id, tunnel_ids, endpoints }) = self.engine.peer_memory(ces_id) else {
+            return;
+        };
+        let endpoints: Vec<Endpoint> = endpoints.iter().map(kept).collect();
+        let known = self
+            .core
+            .sessions()
+            .peers()
+            .any(|(id, peer)| *id == ces_id && peer.0 == tunnel_ids && peer.1 == endpoints);
+        if !known {
+            let _ = self.core.change(Change::Peer { ces_id, tunnel_ids, endpoints });
+        }
+    }
+}
+
+/// A session with a peer as it was agreed on; `None` for a local one.
+fn agreed(session: &Session) -> Option<H2hSession> {
+    let terms = session.terms()?;
+    let Reach::Tunnel { tunnel, remote_tag, peer_until } = &terms.reach else { return None };
+    Some(H2hSession {
+        local_tag: session.tag(),
+        remote_tag: *remote_tag,
+        local_fqdn: Arc::clone(session.local()),
+        remote_fqdn: Arc::clone(session.remote()),
+        ces_id: Arc::clone(session.peer()),
+        proxy: IpAddr::V4(session.proxy()),
+        tunnel: TunnelChoice {
+            encapsulation: match tunnel.encapsulation {
+                Encapsulation::Vxlan => cetp::Encapsulation::Vxlan,
+                Encapsulation::Gre => cetp::Encapsulation::Gre,
+                Encapsulation::Geneve => cetp::Encapsulation::Geneve,
+            },
+            local: LocatorAddress::Ip(IpAddr::V4(tunnel.local)),
+            remote: LocatorAddress::Ip(IpAddr::V4(tunnel.remote)),
+            id_in: tunnel.id_in,
+            id_out: tunnel.id_out,
+        },
+        hard_ttl_s: terms.hard_s,
+        idle_ttl_s: (terms.idle_s > 0).then(|| u32::from(terms.idle_s)),
+        carry: Carry {
+            protocol: terms.carries.protocol,
+            port: terms.carries.port,
+            rate_bps: terms.carries.rate_bps,
+        },
+        role: if terms.role == Role::Responder { cetp::Role::Responder } else { cetp::Role::Initiator },
+        peer_until: *peer_until,
+    })
+}
+
+fn told(kept: &Endpoint) -> cetp::Endpoint {
+    cetp::Endpoint {
+        addr: kept.address,
+        port: kept.port,
+        proto: kept.proto,
+        order: kept.rank.0,
+        preference: kept.rank.1,
+        alias: kept.alias.clone(),
+    }
+}
+
+fn kept(told: &cetp::Endpoint) -> Endpoint {
+    Endpoint {
+        address: told.addr,
+        port: told.port,
+        proto: told.proto,
+        rank: (told.order, told.preference),
+        alias: told.alias.clone(),
+    }
+}
