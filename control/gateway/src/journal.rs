@@ -338,7 +338,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_stands_there_it_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in any::<prop::sample::Index>()) {
+        fn whatever_stands_there_it_does_not_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            cut in any::<prop::sample::Index>(),
+        ) {
             let _ = replay(&bytes, &figures());
             let (mut journal, _) = journal();
             journal.truncate(cut.index(journal.len()));

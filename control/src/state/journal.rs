@@ -8,7 +8,7 @@
 //! A journal with a hole would say something wrong. So when it cannot be written the file is removed, which is told, and a
 //! snapshot is tried again and again; a restart meanwhile begins with nothing, and says so to the peers.
 
-use super::open::{Directory, private, sync_parent};
+use super::files::{private, sync_parent};
 use ces_gateway::Change;
 use ces_gateway::journal::{Header, Pen};
 use ces_gateway::sessions::Sessions;
@@ -136,7 +136,7 @@ impl Journal {
     /// Starts the writer: it goes on at the end of a file that holds these sessions, or begins with their snapshot.
     pub(super) fn start(
         path: PathBuf,
-        directory: Directory,
+        lock: File,
         header: Header,
         sessions: Sessions,
         appended: Option<(Pen, usize)>,
@@ -145,7 +145,7 @@ impl Journal {
         let (queue, changes) = sync_channel(QUEUE);
         let mut writer = Writer {
             path: path.join("journal"),
-            _directory: directory,
+            _lock: lock,
             header,
             sessions,
             file: None,
@@ -243,7 +243,7 @@ impl Drop for Journal {
 struct Writer {
     path: PathBuf,
     /// The directory is ours as long as somebody writes there.
-    _directory: Directory,
+    _lock: File,
     header: Header,
     /// What the file says.
     sessions: Sessions,
@@ -413,22 +413,51 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::keys::Keys;
-    use super::super::open::Past;
-    use super::super::open::tests::{directory, figures, reserve};
+pub(super) mod tests {
+    use super::super::files::tests::directory;
     use super::*;
+    use ces_dataplane::tag::Layout;
+    use ces_gateway::sessions::{Figures, Names};
     use std::fs::OpenOptions;
+    use std::net::Ipv4Addr;
     use std::path::Path;
 
+    const KEY: [u32; 4] = [1, 2, 3, 4];
+
+    pub(in crate::state) fn figures(tag_key: [u32; 4], layout: Layout) -> Figures {
+        Figures {
+            layout,
+            tag_key,
+            workers: 1,
+            per_worker: 64,
+            tunnels: 4,
+            pool: "10.64.0.0/16".parse().unwrap(),
+            per_host: 64,
+        }
+    }
+
+    /// The next reservation of a host, applied.
+    pub(in crate::state) fn reserve(sessions: &mut Sessions, number: u32) -> Change {
+        let names = Names { local: "a.".into(), remote: format!("h{number}.").into(), peer: "c.".into() };
+        let change = sessions.reservation(Ipv4Addr::from(0xc0a8_0001), 0, names, 1).unwrap();
+        sessions.apply(&change, 1).unwrap();
+        change
+    }
+
+    fn lock(path: &Path) -> File {
+        private().create(true).truncate(false).open(path.join("lock")).unwrap()
+    }
+
+    fn own() -> Figures {
+        figures(KEY, Layout::new(1, 64))
+    }
+
     fn writer(path: &Path) -> Writer {
-        let directory = Directory::open(path, 1, 64).unwrap();
-        let figures = figures(directory.keys());
         Writer {
             path: path.join("journal"),
-            _directory: directory,
-            header: Header::new(&figures, [1, 2]),
-            sessions: Sessions::new(&figures),
+            _lock: lock(path),
+            header: Header::new(&own(), [1, 2]),
+            sessions: Sessions::new(&own()),
             file: None,
             compact_at: SMALL,
             retry_at: Instant::now(),
@@ -440,8 +469,7 @@ mod tests {
 
     fn read(path: &Path) -> Option<Sessions> {
         let bytes = std::fs::read(path.join("journal")).ok()?;
-        let figures = figures(Keys::open(path, 1, 64).unwrap());
-        Some(ces_gateway::journal::replay(&bytes, &figures).unwrap().sessions)
+        Some(ces_gateway::journal::replay(&bytes, &own()).unwrap().sessions)
     }
 
     #[test]
@@ -495,11 +523,8 @@ mod tests {
     #[test]
     fn more_than_can_wait_turns_it_off_and_is_told() {
         let path = directory("overrun");
-        let directory = Directory::open(&path, 1, 64).unwrap();
-        let figures = figures(directory.keys());
-        let taken = directory.take(&figures).unwrap();
-        assert!(matches!(taken.past, Past::None));
-        let mut journal = taken.journal;
+        let (header, sessions) = (Header::new(&own(), [1, 2]), Sessions::new(&own()));
+        let mut journal = Journal::start(path.clone(), lock(&path), header, sessions, None).unwrap();
         assert!(journal.is_whole());
         // The same as a queue that is full: what is lost is never made up for.
         journal.shared.set(Health::Overrun);

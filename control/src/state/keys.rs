@@ -1,6 +1,6 @@
 //! The key of the session tags and how handles are cut: made once, so that a tag means the same after a restart.
 
-use super::open::{StateError, write_whole};
+use super::files::{StateError, write_whole};
 use ces_dataplane::tag::Layout;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn keys_are_made_once_and_nobody_else_reads_them() {
-        let directory = crate::state::open::tests::directory("keys");
+        let directory = super::super::files::tests::directory("keys");
         let first = Keys::open(&directory, 2, 1000).unwrap();
         assert_eq!(Keys::open(&directory, 2, 1000).unwrap(), first);
         assert_eq!(Keys::open(&directory, 1, 1024).unwrap(), first, "fewer fit as well");

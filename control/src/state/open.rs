@@ -1,27 +1,14 @@
 //! The directory of what outlives the process, and what the last process left there.
 
+use super::files::{StateError, private};
 use super::journal::Journal;
 use super::keys::Keys;
 use ces_gateway::journal::{Header, Unusable, replay};
 use ces_gateway::sessions::{Figures, Sessions};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-/// Why a state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A file or the directory.
-    #[error("state.directory: {0}: {1}")]
-    File(PathBuf, io::Error),
-    /// The keys are there and cannot be read.
-    #[error("{0}: {1}; without these keys tags of before mean nothing: remove the directory to begin anew")]
-    Keys(PathBuf, String),
-    /// Another process has it.
-    #[error("state.directory: {0}: another cesd uses it")]
-    Taken(PathBuf),
-}
 
 /// What became of the sessions of the last process.
 #[derive(Debug)]
@@ -50,7 +37,7 @@ pub struct Taken {
 pub struct Directory {
     path: PathBuf,
     keys: Keys,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -65,7 +52,7 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let keys = Keys::open(path, workers, bindings)?;
-        Ok(Self { path: path.to_owned(), keys, _lock: lock })
+        Ok(Self { path: path.to_owned(), keys, lock })
     }
 
     /// What makes tags mean something here.
@@ -108,7 +95,7 @@ impl Directory {
         self.mark().map_err(failed)?;
         let tunnel_key = header.tunnel_key;
         let appended = written.filter(|(old, ..)| *old == header).map(|(_, pen, length)| (pen, length));
-        let journal = Journal::start(self.path.clone(), self, header, sessions, appended).map_err(failed)?;
+        let journal = Journal::start(self.path, self.lock, header, sessions, appended).map_err(failed)?;
         Ok(Taken { tunnel_key, past, journal })
     }
 
@@ -141,68 +128,17 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens for writing what nobody else may read.
-pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    options
-}
-
-/// Puts a whole file in the place of another, so that at any time one of the two is there.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = private().create(true).truncate(true).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    sync_parent(path)
-}
-
-/// Has a renaming last.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::files::tests::directory;
+    use super::super::journal::tests::{figures, reserve};
     use super::*;
     use ces_dataplane::tag::Layout;
-    use ces_gateway::Change;
-    use ces_gateway::sessions::Names;
-    use std::net::Ipv4Addr;
-
-    /// A directory of its own for a test.
-    pub(in crate::state) fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ces-state-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        path
-    }
-
-    pub(in crate::state) fn figures(keys: Keys) -> Figures {
-        Figures {
-            layout: keys.layout(),
-            tag_key: keys.tag_key,
-            workers: 1,
-            per_worker: 64,
-            tunnels: 4,
-            pool: "10.64.0.0/16".parse().unwrap(),
-            per_host: 64,
-        }
-    }
 
     fn open(path: &Path) -> Taken {
         let directory = Directory::open(path, 1, 64).unwrap();
-        let figures = figures(directory.keys());
+        let figures = figures(directory.keys().tag_key, directory.keys().layout());
         directory.take(&figures).unwrap()
-    }
-
-    /// The next reservation of a host, applied.
-    pub(in crate::state) fn reserve(sessions: &mut Sessions, number: u32) -> Change {
-        let names = Names { local: "a.".into(), remote: format!("h{number}.").into(), peer: "c.".into() };
-        let change = sessions.reservation(Ipv4Addr::from(0xc0a8_0001), 0, names, 1).unwrap();
-        sessions.apply(&change, 1).unwrap();
-        change
     }
 
     fn kept(past: Past) -> Sessions {
@@ -218,7 +154,8 @@ pub(super) mod tests {
         let mut first = open(&path);
         assert!(matches!(first.past, Past::None));
         assert!(matches!(Directory::open(&path, 1, 64), Err(StateError::Taken(_))));
-        let mut sessions = Sessions::new(&figures(Keys::open(&path, 1, 64).unwrap()));
+        let keys = Keys::open(&path, 1, 64).unwrap();
+        let mut sessions = Sessions::new(&figures(keys.tag_key, keys.layout()));
         for number in 0..10 {
             first.journal.record(1, Box::new(reserve(&mut sessions, number)));
         }
@@ -266,7 +203,8 @@ pub(super) mod tests {
         drop(open(&path));
         let directory = Directory::open(&path, 1, 1000).unwrap();
         assert_ne!(directory.keys().layout(), Layout::new(1, 64));
-        let figures = Figures { per_worker: 1000, ..figures(directory.keys()) };
+        let figures =
+            Figures { per_worker: 1000, ..figures(directory.keys().tag_key, directory.keys().layout()) };
         assert!(matches!(directory.take(&figures).unwrap().past, Past::Lost(_)));
         std::fs::remove_dir_all(path).unwrap();
     }
