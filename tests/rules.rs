@@ -237,10 +237,6 @@ const CIRCLES: &[&str] = &[
     "ces_control: config, config::check",
     "ces_control: daemon, daemon::operator",
     "ces_gateway: core, gateway",
-    "ces_load: frame, profile, profile::capture, profile::check, profile::session, profile::traffic",
-    "ces_load: mode, mode::ladder, mode::rate, mode::reconfig, mode::soak, mode::throughput",
-    "ces_load: stream, stream::watch",
-    "cesload: measure, run, the root",
 ];
 
 /// Whether it is one of those that stand, or a part of one.

@@ -16,6 +16,7 @@ pub mod report;
 pub mod search;
 pub mod session;
 pub mod stream;
+mod sums;
 pub mod track;
 pub mod trial;
 pub mod wire;

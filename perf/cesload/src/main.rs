@@ -7,23 +7,15 @@
 
 mod check;
 mod cli;
+mod failed;
 mod measure;
 mod progress;
 mod run;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use std::io::{Write, stdout};
+use failed::{Failed, print};
 use std::process::ExitCode;
-
-/// Why there is no measurement.
-#[derive(Debug)]
-enum Failed {
-    /// The command line or the profile; each problem in a line.
-    Usage(Vec<String>),
-    /// Anything else.
-    Broken(String),
-}
 
 fn main() -> ExitCode {
     let status = match run(Cli::parse().command) {
@@ -55,12 +47,4 @@ fn run(command: Command) -> Result<u8, Failed> {
         Command::Soak(args) => run::soak(&args),
         Command::Reconfig(args) => run::reconfig(&args),
     }
-}
-
-/// Prints to the output, which may be a full disk.
-fn print(text: &str) -> Result<(), Failed> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failed::Broken(format!("the output cannot be written: {error}")))
 }

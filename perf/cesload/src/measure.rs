@@ -1,8 +1,8 @@
 //! What all measurements have around them: profile, ports, signals, report.
 
 use crate::cli::{Common, ProfileArgs, ReportArgs, WireArgs};
+use crate::failed::{Failed, print};
 use crate::progress::Console;
-use crate::{Failed, print};
 use ces_load::mode::{Ended, Findings};
 use ces_load::port::{self, PortError};
 use ces_load::profile::rate::Rate;
@@ -127,7 +127,11 @@ impl Measurement {
     }
 
     /// Tells what was found; the exit status.
-    pub fn end(self, ended: Ended) -> Result<u8, Failed> {
+    pub fn end<T>(self, ended: Ended<T>) -> Result<u8, Failed>
+    where
+        Findings: From<T>,
+    {
+        let ended = ended.told();
         self.console.finish();
         let status = ended.verdict.exit_status();
         let report = Report {

@@ -1,7 +1,7 @@
 //! Each mode, from its part of the command line to its report.
 
-use crate::Failed;
 use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, SoakArgs};
+use crate::failed::Failed;
 use crate::measure::{Measurement, rate_on};
 use ces_load::mode::{Ended, ladder, rate, reconfig, soak, throughput};
 use ces_load::search::{Goal, Plan};
@@ -66,7 +66,7 @@ fn searched(
     goals: Vec<Goal>,
     trials: &mut dyn Trials,
     measurement: &mut Measurement,
-) -> Result<Ended, Failed> {
+) -> Result<Ended<throughput::Findings>, Failed> {
     let usage = |why: String| Failed::Usage(vec![why]);
     let Some(min_per_second) = rate_on(args.min, trials)? else {
         return Err(usage("--min: expected a rate, not max".to_owned()));

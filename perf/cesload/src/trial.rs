@@ -2,8 +2,10 @@
 //!
 //! What searches and modes run on. They see no port and no packet, so they are tested on a device that is made of arithmetic.
 
+use crate::sums::sums;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What a load counts.
@@ -16,38 +18,33 @@ pub enum Unit {
     Sessions,
 }
 
-/// What became of packets or sessions. Sums over streams, threads and time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Sent, or begun.
-    pub sent: u64,
-    /// Bytes sent, as Ethernet frames with their FCS.
-    pub sent_bytes: u64,
-    /// Received, each counted once; or completed.
-    pub received: u64,
-    /// Bytes received, as Ethernet frames with their FCS.
-    pub received_bytes: u64,
-    /// Received again.
-    pub duplicated: u64,
-    /// Received after one that was sent later (RFC 4737 §3).
-    pub reordered: u64,
-    /// Received so late that it cannot be told whether it is a duplicate: outside the flow's window. Not in `received`.
-    pub stale: u64,
-    /// Received where it does not belong: at the wrong port, or with another length than it should have.
-    pub misplaced: u64,
+sums! {
+    /// What became of packets or sessions. Sums over streams, threads and time.
+    Counts {
+        /// Sent, or begun.
+        sent,
+        /// Bytes sent, as Ethernet frames with their FCS.
+        sent_bytes,
+        /// Received, each counted once; or completed.
+        received,
+        /// Bytes received, as Ethernet frames with their FCS.
+        received_bytes,
+        /// Received again.
+        duplicated,
+        /// Received after one that was sent later (RFC 4737 §3).
+        reordered,
+        /// Received so late that it cannot be told whether it is a duplicate: outside the flow's window. Not in `received`.
+        stale,
+        /// Received where it does not belong: at the wrong port, or with another length than it should have.
+        misplaced,
+    }
 }
 
 impl Counts {
-    /// Adds what another thread or stream counted.
-    pub fn add(&mut self, other: &Counts) {
-        self.sent += other.sent;
-        self.sent_bytes += other.sent_bytes;
-        self.received += other.received;
-        self.received_bytes += other.received_bytes;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.stale += other.stale;
-        self.misplaced += other.misplaced;
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Counts) -> Counts {
+        let (now, before) = (self.all(), before.all());
+        Counts::of(std::array::from_fn(|at| now[at].saturating_sub(before[at])))
     }
 
     /// Sent and not received, or begun and not completed.
@@ -58,6 +55,25 @@ impl Counts {
     /// Lost of sent; zero if nothing was sent.
     pub fn loss_ratio(&self) -> f64 {
         if self.sent == 0 { 0.0 } else { self.lost() as f64 / self.sent as f64 }
+    }
+}
+
+/// What one thread has counted so far. Each has its own lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Published([AtomicU64; Counts::COUNT]);
+
+impl Published {
+    /// Says it.
+    pub fn publish(&self, counts: &Counts) {
+        for (place, value) in self.0.iter().zip(counts.all()) {
+            place.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// What was said last. The numbers may be of two moments.
+    pub fn read(&self) -> Counts {
+        Counts::of(self.0.each_ref().map(|place| place.load(Ordering::Relaxed)))
     }
 }
 

@@ -5,11 +5,11 @@
 //! A wire without faults loses nothing: what a port does not take waits, and what waits is not polled for.
 
 use crate::port::frames::{Blank, Buffers};
+use crate::sums::sums;
 use ces_dataplane::io::dpdk::DpdkPort;
 use ces_dataplane::io::{Pool, Port};
 use dpdk::{Eal, Memory, Mempool, Options, PortConfig, RegisteredThread};
 use machine::Clock;
-use serde::Serialize;
 use std::collections::VecDeque;
 
 /// Frames at once.
@@ -41,21 +41,22 @@ pub struct Faults {
     pub delay_ns: u64,
 }
 
-/// What became of the frames of one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Passed {
-    /// Received.
-    pub received: u64,
-    /// Sent, copies included.
-    pub sent: u64,
-    /// Dropped because they were the Nth.
-    pub dropped: u64,
-    /// Sent twice.
-    pub duplicated: u64,
-    /// Sent after their successor.
-    pub reordered: u64,
-    /// Dropped because more were delayed than there is room for, or because there was no buffer for a copy.
-    pub overflowed: u64,
+sums! {
+    /// What became of the frames of one direction.
+    Passed {
+        /// Received.
+        received,
+        /// Sent, copies included.
+        sent,
+        /// Dropped because they were the Nth.
+        dropped,
+        /// Sent twice.
+        duplicated,
+        /// Sent after their successor.
+        reordered,
+        /// Dropped because more were delayed than there is room for, or because there was no buffer for a copy.
+        overflowed,
+    }
 }
 
 /// One direction.
@@ -201,14 +202,11 @@ where
     /// What became of all frames: from the first port to the second, and back.
     pub fn passed(&self) -> [Passed; 2] {
         self.ways.each_ref().map(|ways| {
-            ways.iter().fold(Passed::default(), |sum, way| Passed {
-                received: sum.received + way.passed.received,
-                sent: sum.sent + way.passed.sent,
-                dropped: sum.dropped + way.passed.dropped,
-                duplicated: sum.duplicated + way.passed.duplicated,
-                reordered: sum.reordered + way.passed.reordered,
-                overflowed: sum.overflowed + way.passed.overflowed,
-            })
+            let mut sum = Passed::default();
+            for way in ways {
+                sum.add(&way.passed);
+            }
+            sum
         })
     }
 

@@ -3,7 +3,7 @@
 pub mod signature;
 pub mod template;
 
-use crate::profile::Protocol;
+use crate::profile::model::Protocol;
 use ces_dataplane::wire::{ipv4, tcp, udp};
 
 /// The shortest IPv4 packet of a protocol that has room for the signature.

@@ -4,7 +4,7 @@
 
 use super::signature::{self, Signature};
 use crate::port::frames::Blank;
-use crate::profile::Protocol;
+use crate::profile::model::Protocol;
 use crate::profile::traffic::Shape;
 use ces_dataplane::wire::checksum::{self, Sum};
 use ces_dataplane::wire::outer::SOURCE_PORTS;

@@ -1,6 +1,6 @@
 //! `sessions`: how many can be open at once. Rung by rung, each four times the one before, until one does not hold.
 
-use super::{Ended, Verdict};
+use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
 use crate::trial::{Ascent, Failure, Ladder, Progress, Rung, Watch};
@@ -65,7 +65,7 @@ pub struct Findings {
 }
 
 /// Climbs until a rung does not hold.
-pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer) -> Ended {
+pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer) -> Ended<Findings> {
     let sessions_max = ladder.sessions_max();
     let (within, beyond): (Vec<u64>, Vec<u64>) = wanted.rungs.iter().partition(|&&rung| rung <= sessions_max);
     let mut findings = Findings {
@@ -108,7 +108,7 @@ pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer
         ));
     }
     let notes = notes(&findings);
-    Ended { findings: super::Findings::Ladder(findings), verdict, notes }
+    Ended { findings, verdict, notes }
 }
 
 fn climb(
@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    fn climbed(stairs: &mut Stairs, rungs: &[u64]) -> (Findings, Ended) {
+    fn climbed(stairs: &mut Stairs, rungs: &[u64]) -> (Findings, Ended<Findings>) {
         let wanted = Wanted {
             rungs: rungs.to_vec(),
             open_per_second: Some(1e5),
@@ -251,7 +251,7 @@ mod tests {
             refresh: None,
         };
         let ended = run(stairs, &wanted, &mut Notebook::default());
-        let super::super::Findings::Ladder(findings) = ended.findings.clone() else { panic!("a ladder") };
+        let findings = ended.findings.clone();
         (findings, ended)
     }
 

@@ -8,45 +8,9 @@ pub mod rate;
 pub mod reconfig;
 pub mod soak;
 pub mod throughput;
+mod verdict;
 
-use crate::search::Stopped;
-use serde::Serialize;
-
-/// How a mode ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "verdict", content = "why")]
-pub enum Verdict {
-    /// It was measured; there is nothing to pass or fail.
-    Done,
-    /// It was measured, and meets its criterion.
-    Passed,
-    /// It was measured, and fails its criterion; how.
-    Failed(String),
-    /// The user ended it before it was done.
-    Interrupted,
-    /// Something broke; what.
-    Error(String),
-}
-
-impl Verdict {
-    /// The program's exit status.
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            Verdict::Done | Verdict::Passed => 0,
-            Verdict::Interrupted | Verdict::Error(_) => 1,
-            Verdict::Failed(_) => 3,
-        }
-    }
-
-    /// Of a run that was stopped like this; nothing if it was not.
-    fn of_stopped(stopped: &Stopped) -> Option<Verdict> {
-        match stopped {
-            Stopped::No | Stopped::TimedOut => None,
-            Stopped::Interrupted => Some(Verdict::Interrupted),
-            Stopped::Failed(why) => Some(Verdict::Error(why.clone())),
-        }
-    }
-}
+pub use verdict::{Ended, Verdict};
 
 /// What a mode found, as far as it came.
 #[derive(Clone, Debug)]
@@ -54,7 +18,7 @@ pub enum Findings {
     /// One trial.
     Rate(rate::Findings),
     /// Searches, of packets or sessions.
-    Throughput(Box<throughput::Findings>),
+    Throughput(throughput::Findings),
     /// The session ladder.
     Ladder(ladder::Findings),
     /// A long trial.
@@ -63,15 +27,32 @@ pub enum Findings {
     Reconfig(reconfig::Findings),
 }
 
-/// A mode's end.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// What it found.
-    pub findings: Findings,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// What a reader has to know, in a sentence each.
-    pub notes: Vec<String>,
+impl<T> Ended<T>
+where
+    Findings: From<T>,
+{
+    /// As one of any mode.
+    pub fn told(self) -> Ended<Findings> {
+        Ended { findings: self.findings.into(), verdict: self.verdict, notes: self.notes }
+    }
+}
+
+macro_rules! findings {
+    ($($mode:ident::Findings => $name:ident,)+) => {
+        $(impl From<$mode::Findings> for Findings {
+            fn from(findings: $mode::Findings) -> Self {
+                Self::$name(findings)
+            }
+        })+
+    };
+}
+
+findings! {
+    rate::Findings => Rate,
+    throughput::Findings => Throughput,
+    ladder::Findings => Ladder,
+    soak::Findings => Soak,
+    reconfig::Findings => Reconfig,
 }
 
 #[cfg(test)]

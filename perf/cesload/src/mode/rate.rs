@@ -1,6 +1,6 @@
 //! `rate`: one trial at one rate.
 
-use super::{Ended, Verdict};
+use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
 use crate::search::{offered, run_trial};
@@ -20,13 +20,13 @@ pub fn run(
     per_second: Option<f64>,
     duration: Duration,
     observer: &mut dyn Observer,
-) -> Ended {
+) -> Ended<Findings> {
     let planned = Planned { label: "rate".to_owned(), per_second, duration };
     let ran = run_trial(trials, &planned, observer);
     let trial = ran.trial.map(|trial| TrialRecord::of(&planned, &trial));
     let notes = trial.as_ref().and_then(not_reached).into_iter().collect();
     let verdict = Verdict::of_stopped(&ran.stopped).unwrap_or(Verdict::Done);
-    Ended { findings: super::Findings::Rate(Findings { trial }), verdict, notes }
+    Ended { findings: Findings { trial }, verdict, notes }
 }
 
 /// Below 99.9 % of a rate it is told: half of this.
@@ -51,8 +51,8 @@ mod tests {
     use super::super::fixture::{Device, Notebook};
     use super::*;
 
-    fn trial_of(ended: &Ended) -> &TrialRecord {
-        let super::super::Findings::Rate(findings) = &ended.findings else { panic!("rate finds a rate") };
+    fn trial_of(ended: &Ended<Findings>) -> &TrialRecord {
+        let findings = &ended.findings;
         findings.trial.as_ref().unwrap()
     }
 

@@ -4,7 +4,7 @@
 //! was blocked (the frame-loss method of RFC 6201). A trial without the command says what is lost anyway.
 
 use super::command::{Outcome, Running};
-use super::{Ended, Verdict};
+use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
 use crate::search::{Stopped, run_trial};
@@ -101,7 +101,7 @@ impl Observer for Trigger<'_> {
 }
 
 /// Runs it.
-pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer) -> Ended {
+pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer) -> Ended<Findings> {
     let mut findings =
         Findings { command: wanted.command.clone(), without: None, rounds: Vec::new(), blocked_s: None };
     let mut verdict = Verdict::Done;
@@ -142,7 +142,7 @@ pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer
     }
     let verdict = Verdict::of_stopped(&stopped).unwrap_or(verdict);
     let notes = notes(&findings);
-    Ended { findings: super::Findings::Reconfig(findings), verdict, notes }
+    Ended { findings, verdict, notes }
 }
 
 fn round(trial: TrialRecord, command_at_s: Option<f64>, command: Option<Outcome>) -> Round {
@@ -186,9 +186,9 @@ mod tests {
         Wanted { per_second: Some(1000.0), duration, command: command.to_owned(), repeat: 3 }
     }
 
-    fn run_with(command: &str, device: &mut Device) -> (Findings, Ended) {
+    fn run_with(command: &str, device: &mut Device) -> (Findings, Ended<Findings>) {
         let ended = run(device, &wanted(command), &mut Notebook::default());
-        let super::super::Findings::Reconfig(findings) = ended.findings.clone() else { panic!("reconfig") };
+        let findings = ended.findings.clone();
         (findings, ended)
     }
 

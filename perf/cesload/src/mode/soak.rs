@@ -1,6 +1,6 @@
 //! `soak`: hours at one rate, with a line now and then that survives whatever ends the run.
 
-use super::{Ended, Verdict};
+use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
 use crate::search::run_trial;
@@ -101,7 +101,7 @@ pub fn run(
     wanted: &Wanted,
     lines: &mut dyn Write,
     observer: &mut dyn Observer,
-) -> Ended {
+) -> Ended<Findings> {
     let planned =
         Planned { label: "soak".to_owned(), per_second: wanted.per_second, duration: wanted.duration };
     // At least a millisecond, so that the next line's time moves on.
@@ -123,11 +123,7 @@ pub fn run(
     }
     let verdict =
         Verdict::of_stopped(&ran.stopped).unwrap_or_else(|| trial.as_ref().map_or(Verdict::Done, judge));
-    Ended {
-        findings: super::Findings::Soak(Findings { trial, lines: written, lines_failed }),
-        verdict,
-        notes,
-    }
+    Ended { findings: Findings { trial, lines: written, lines_failed }, verdict, notes }
 }
 
 fn judge(trial: &TrialRecord) -> Verdict {
@@ -202,7 +198,7 @@ mod tests {
             }
         }
         let ended = run(&mut Device::with_capacity(1e6), &wanted(), &mut Full, &mut Notebook::default());
-        let super::super::Findings::Soak(findings) = ended.findings else { panic!("a soak") };
+        let findings = ended.findings;
         assert_eq!((ended.verdict, findings.lines), (Verdict::Passed, 0));
         assert!(findings.lines_failed.is_some());
     }

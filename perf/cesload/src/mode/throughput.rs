@@ -3,7 +3,7 @@
 //! A search can be repeated. A rate that is a property of the device is found again within the search's width; one that is not
 //! shows in trials that contradict each other, and then the findings say over how much of the load they do.
 
-use super::{Ended, Verdict};
+use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::{Latency, TrialRecord};
 use crate::search::{Ending, Found, GoalResult, MaxLoad, Plan, Stopped, contradiction, run_trial, search};
@@ -84,7 +84,7 @@ pub fn run(
     wanted: &Wanted,
     observer: &mut dyn Observer,
     now: &mut dyn FnMut() -> Duration,
-) -> Ended {
+) -> Ended<Findings> {
     let unit = trials.unit();
     let mut findings = Findings {
         unit,
@@ -114,7 +114,7 @@ pub fn run(
         }
         _ => Verdict::Done,
     });
-    Ended { findings: super::Findings::Throughput(Box::new(findings)), verdict, notes }
+    Ended { findings, verdict, notes }
 }
 
 fn first_lower(found: &Found) -> Option<f64> {
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
     use crate::search::Goal;
 
-    fn run_on(device: &mut dyn Trials, repeat: usize) -> (Findings, Ended, Notebook) {
+    fn run_on(device: &mut dyn Trials, repeat: usize) -> (Findings, Ended<Findings>, Notebook) {
         let wanted = Wanted {
             plan: Plan {
                 goals: vec![Goal::ndr(), Goal::pdr()],
@@ -333,8 +333,8 @@ mod tests {
         };
         let mut notebook = Notebook::default();
         let ended = run(device, &wanted, &mut notebook, &mut || Duration::ZERO);
-        let super::super::Findings::Throughput(findings) = ended.findings.clone() else { panic!("a search") };
-        (*findings, ended, notebook)
+        let findings = ended.findings.clone();
+        (findings, ended, notebook)
     }
 
     #[test]

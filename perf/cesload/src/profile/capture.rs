@@ -1,6 +1,6 @@
 //! A capture: its 5-tuples are flows, its lengths the sizes of their packets.
 
-use super::Protocol;
+use super::model::Protocol;
 use super::size::FCS;
 use ces_dataplane::io::pcap;
 use ces_dataplane::wire::{Wire, ethernet, ipv4};

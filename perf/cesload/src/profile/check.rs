@@ -1,6 +1,7 @@
 //! What does not fit together in a profile, before any other file is read.
 
-use super::{Mac, Problem, Profile, Stream};
+use super::model::{Generator, Mac, Memory, Port, Stream};
+use ces_settings::Problem;
 use std::collections::HashSet;
 
 /// The largest IP packet that a buffer holds with its link header and tag: 2,048 bytes in all, 8 spare.
@@ -17,16 +18,15 @@ const DRAIN_MAX_MS: u32 = 60_000;
 const CATCH_UP_MAX_MS: u32 = 1000;
 
 /// Everything that is wrong.
-pub fn problems(profile: &Profile) -> Vec<Problem> {
+pub fn problems(memory: &Memory, settings: &Generator, own: &[Port], all: &[Stream]) -> Vec<Problem> {
     let mut found = Vec::new();
-    generator(profile, &mut found);
-    ports(profile, &mut found);
-    streams(profile, &mut found);
+    generator(memory, settings, &mut found);
+    ports(own, &mut found);
+    streams(own, all, &mut found);
     found
 }
 
-fn generator(profile: &Profile, found: &mut Vec<Problem>) {
-    let generator = &profile.generator;
+fn generator(memory: &Memory, generator: &Generator, found: &mut Vec<Problem>) {
     let mut wrong = |key: &str, message: String| found.push(Problem::new(key, message));
     if generator.burst == 0 || generator.burst > BURST_MAX {
         wrong("generator.burst", format!("expected 1 to {BURST_MAX}"));
@@ -37,7 +37,7 @@ fn generator(profile: &Profile, found: &mut Vec<Problem>) {
     if generator.drain_ms == 0 || generator.drain_ms > DRAIN_MAX_MS {
         wrong("generator.drain_ms", format!("expected 1 to {DRAIN_MAX_MS}"));
     }
-    if profile.memory.mib == 0 {
+    if memory.mib == 0 {
         wrong("memory.mib", "expected at least 1".to_owned());
     }
     let mut seen = HashSet::new();
@@ -46,12 +46,12 @@ fn generator(profile: &Profile, found: &mut Vec<Problem>) {
     }
 }
 
-fn ports(profile: &Profile, found: &mut Vec<Problem>) {
-    if profile.port.is_empty() {
+fn ports(ports: &[Port], found: &mut Vec<Problem>) {
+    if ports.is_empty() {
         found.push(Problem::new("port", "expected at least one [[port]]"));
     }
     let (mut names, mut devices) = (HashSet::new(), HashSet::new());
-    for (index, port) in profile.port.iter().enumerate() {
+    for (index, port) in ports.iter().enumerate() {
         let mut wrong = |key: &str, message: String| {
             found.push(Problem::new(format!("port[{index}].{key}"), message));
         };
@@ -92,20 +92,16 @@ fn ports(profile: &Profile, found: &mut Vec<Problem>) {
     }
 }
 
-fn streams(profile: &Profile, found: &mut Vec<Problem>) {
-    if profile.stream.is_empty() && profile.session.is_empty() {
-        let message = "expected at least one [[stream]] or [[session]]: nothing would be sent";
-        found.push(Problem::new("stream", message));
-    }
+fn streams(ports: &[Port], streams: &[Stream], found: &mut Vec<Problem>) {
     let mut names = HashSet::new();
-    for (index, stream) in profile.stream.iter().enumerate() {
+    for (index, stream) in streams.iter().enumerate() {
         let mut wrong = |key: &str, message: String| {
             found.push(Problem::new(format!("stream[{index}].{key}"), message));
         };
         if stream.name.is_empty() || !names.insert(stream.name.as_str()) {
             wrong("name", format!("expected a name of its own, not \"{}\"", stream.name));
         }
-        let known: Vec<&str> = profile.port.iter().map(|port| port.name.as_str()).collect();
+        let known: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
         for (key, name) in [("from", &stream.from), ("to", &stream.to)] {
             if !known.contains(&name.as_str()) {
                 wrong(key, format!("there is no port \"{name}\"; there are: {}", known.join(", ")));
@@ -134,7 +130,7 @@ fn streams(profile: &Profile, found: &mut Vec<Problem>) {
             }
         }
         alternatives(stream, &mut wrong);
-        if let Some(other) = profile.stream[..index].iter().find(|other| overlap(other, stream)) {
+        if let Some(other) = streams[..index].iter().find(|other| overlap(other, stream)) {
             wrong(
                 "source",
                 format!("its flows overlap those of stream \"{}\": same addresses and ports", other.name),

@@ -1,13 +1,14 @@
 //! Sessions in a profile: who talks to whom, about what, and how patiently.
 
+use super::model::{Port, Protocol};
 use super::range::{Addresses, PortRange};
-use super::{Problem, Profile, Protocol};
 use crate::frame::signature;
 use crate::session::dns::Names;
 use crate::session::frames::{FCS, SLOT_BITS, TCP_HEADERS, UDP_HEADERS};
 use crate::session::plan::{Plan, Target, Transport};
 use crate::session::stamp::LONGEST_WAIT_MS;
 use ces_dataplane::wire::ethernet;
+use ces_settings::Problem;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -24,7 +25,7 @@ pub struct Session {
     /// in the port's `answers_for`.
     pub to: String,
     /// Its part of the sessions, beside the weights of the others.
-    #[serde(default = "super::default_weight")]
+    #[serde(default = "super::model::default_weight")]
     pub weight: f64,
     /// What carries them.
     #[serde(default)]
@@ -32,7 +33,7 @@ pub struct Session {
     /// Client addresses.
     pub client: Addresses,
     /// Client ports. Each address and port has one session at a time.
-    #[serde(default = "super::default_source_port")]
+    #[serde(default = "super::model::default_source_port")]
     pub client_port: PortRange,
     /// Server addresses, taken in turn.
     #[serde(default)]
@@ -136,13 +137,13 @@ const KINDS_MAX: usize = 1 << (32 - SLOT_BITS);
 const SLOTS_MAX: u64 = 1 << SLOT_BITS;
 
 /// What all sessions of a profile come to, or everything that is wrong with them.
-pub fn all(profile: &Profile) -> Result<Vec<Placed>, Vec<Problem>> {
+pub fn all(ports: &[Port], sessions: &[Session]) -> Result<Vec<Placed>, Vec<Problem>> {
     let (mut placed, mut found): (Vec<Placed>, _) = (Vec::new(), Vec::new());
-    if profile.session.len() > KINDS_MAX {
+    if sessions.len() > KINDS_MAX {
         found.push(Problem::new("session", format!("expected at most {KINDS_MAX} kinds of sessions")));
     }
     let mut names = HashSet::new();
-    for (index, session) in profile.session.iter().enumerate().take(KINDS_MAX) {
+    for (index, session) in sessions.iter().enumerate().take(KINDS_MAX) {
         let before = found.len();
         let mut wrong = |key: &str, message: String| {
             found.push(Problem::new(format!("session[{index}].{key}"), message));
@@ -150,7 +151,7 @@ pub fn all(profile: &Profile) -> Result<Vec<Placed>, Vec<Problem>> {
         if session.name.is_empty() || !names.insert(session.name.as_str()) {
             wrong("name", format!("expected a name of its own, not \"{}\"", session.name));
         }
-        let one = place(profile, session, index as u8, &mut wrong);
+        let one = place(ports, session, index as u8, &mut wrong);
         let Some(one) = one.filter(|_| found.len() == before) else { continue };
         if let Some((key, message)) = placed.iter().find_map(|other| conflict(other, &one)) {
             found.push(Problem::new(format!("session[{index}].{key}"), message));
@@ -161,14 +162,14 @@ pub fn all(profile: &Profile) -> Result<Vec<Placed>, Vec<Problem>> {
 }
 
 fn place(
-    profile: &Profile,
+    ports: &[Port],
     session: &Session,
     number: u8,
     wrong: &mut impl FnMut(&str, String),
 ) -> Option<Placed> {
-    let known: Vec<&str> = profile.port.iter().map(|port| port.name.as_str()).collect();
+    let known: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     let mut port = |key: &str, name: &String| {
-        let found = profile.port.iter().position(|port| port.name == *name);
+        let found = ports.iter().position(|port| port.name == *name);
         if found.is_none() {
             wrong(key, format!("there is no port \"{name}\"; there are: {}", known.join(", ")));
         }
@@ -207,7 +208,7 @@ fn place(
         Protocol::Tcp => (TCP_HEADERS, 1),
     };
     let mut payload = |key: &str, size: u16, port: usize| {
-        let port = &profile.port[port];
+        let port = &ports[port];
         let link = if port.vlan.is_some() { ethernet::LENGTH_TAGGED } else { ethernet::LENGTH };
         let (smallest, largest) = (link + headers + least + FCS, link + usize::from(port.mtu) + FCS);
         if usize::from(size) < smallest || usize::from(size) > largest {

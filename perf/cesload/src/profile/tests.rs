@@ -54,7 +54,7 @@ fn a_good_profile_has_all_its_flows() {
     assert_eq!(flows.len(), 1024);
     assert_eq!(traffic.lengths.at(5, 7), 46);
     assert_eq!(traffic.probes(), traffic::PROBE_FLOWS);
-    let (sent, _) = traffic.wire_bits(&profile);
+    let (sent, _) = traffic.wire_bits(&profile.port);
     assert!((sent - 84.0 * 8.0).abs() < 1e-9);
 }
 
@@ -67,7 +67,7 @@ fn every_fault_is_told_with_its_line() {
         (
             "size = 64",
             "size = \"big\"",
-            "p.toml:13: stream[0].size: invalid type: string \"big\", expected u16",
+            "p.toml:13: stream[0].size: invalid type: string \"big\", expected a number from 0 to 65535",
         ),
         ("size = 64", "size = 64\nsizes = \"imix-simple\"", "p.toml:13: stream[0].size: expected either"),
         ("size = 64", "sizes = \"imix\"", "p.toml:13: stream[0].sizes: there is no mix \"imix\""),

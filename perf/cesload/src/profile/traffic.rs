@@ -2,12 +2,13 @@
 
 use super::bindings::{self, Binding};
 use super::capture::{self, Captured};
+use super::model::{Direction, Generator, Order, Port, Protocol, Stream};
 use super::range::{Addresses, PortRange};
 use super::size::{self, FCS, Share, WIRE_OVERHEAD};
-use super::{Direction, Order, Problem, Profile, Protocol, Stream};
 use crate::frame;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::ethernet;
+use ces_settings::Problem;
 use std::path::Path;
 
 /// The most entries of a mix, after its weights were divided by what they have in common.
@@ -184,10 +185,9 @@ impl Traffic {
     }
 
     /// Bits on the wire for a packet, in the mean: as sent, and as received.
-    pub fn wire_bits(&self, profile: &Profile) -> (f64, f64) {
+    pub fn wire_bits(&self, ports: &[Port]) -> (f64, f64) {
         let bits = |port: usize, overhead: f64| {
-            let tag =
-                if profile.port[port].vlan.is_some() { ethernet::LENGTH_TAGGED } else { ethernet::LENGTH };
+            let tag = if ports[port].vlan.is_some() { ethernet::LENGTH_TAGGED } else { ethernet::LENGTH };
             let frame = self.lengths.mean() + overhead + tag as f64 + f64::from(FCS);
             8.0 * (frame.max(64.0) + f64::from(WIRE_OVERHEAD))
         };
@@ -205,25 +205,30 @@ pub fn sent_overhead(shape: &Shape) -> u16 {
 }
 
 /// What all streams of a profile come to. [`super::check`] has found nothing wrong with it.
-pub fn all(profile: &Profile, directory: &Path) -> Result<Vec<Traffic>, Vec<Problem>> {
-    let weights: f64 = profile.stream.iter().map(|stream| stream.weight).sum();
+pub fn all(
+    generator: &Generator,
+    ports: &[Port],
+    streams: &[Stream],
+    directory: &Path,
+) -> Result<Vec<Traffic>, Vec<Problem>> {
+    let weights: f64 = streams.iter().map(|stream| stream.weight).sum();
     let (mut all, mut problems) = (Vec::new(), Vec::new());
-    for (index, stream) in profile.stream.iter().enumerate() {
-        match one(profile, stream, stream.weight / weights, directory) {
+    for (index, stream) in streams.iter().enumerate() {
+        match one(ports, stream, stream.weight / weights, directory) {
             Ok(traffic) => all.push(traffic),
             Err((key, message)) => problems.push(Problem::new(format!("stream[{index}].{key}"), message)),
         }
     }
-    problems.extend(memory(profile, &all));
+    problems.extend(memory(generator, &all));
     if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 /// Whether the flows fit in the memory that is set aside for them.
-fn memory(profile: &Profile, all: &[Traffic]) -> Option<Problem> {
-    let threads = profile.generator.cores.len().max(1) as u64;
+fn memory(generator: &Generator, all: &[Traffic]) -> Option<Problem> {
+    let threads = generator.cores.len().max(1) as u64;
     let flows: u64 = all.iter().map(|traffic| u64::from(traffic.count) + u64::from(traffic.probes())).sum();
     let bytes = flows * (SENDER_BYTES + TRACKER_BYTES * threads);
-    let most = profile.generator.flow_mib << 20;
+    let most = generator.flow_mib << 20;
     (flows > u64::from(u32::MAX) || bytes > most).then(|| {
         Problem::new(
             "stream",
@@ -231,7 +236,7 @@ fn memory(profile: &Profile, all: &[Traffic]) -> Option<Problem> {
                 "{flows} flows need {} MiB ({SENDER_BYTES} bytes each, and {TRACKER_BYTES} for each of {threads} threads); \
                  generator.flow_mib allows {} MiB",
                 bytes.div_ceil(1 << 20),
-                profile.generator.flow_mib
+                generator.flow_mib
             ),
         )
     })
@@ -239,9 +244,9 @@ fn memory(profile: &Profile, all: &[Traffic]) -> Option<Problem> {
 
 type Wrong = (&'static str, String);
 
-fn one(profile: &Profile, stream: &Stream, share: f64, directory: &Path) -> Result<Traffic, Wrong> {
+fn one(ports: &[Port], stream: &Stream, share: f64, directory: &Path) -> Result<Traffic, Wrong> {
     let port = |key, name: &str| {
-        let found = profile.port.iter().position(|port| port.name == *name);
+        let found = ports.iter().position(|port| port.name == *name);
         found.ok_or((key, format!("there is no port \"{name}\"")))
     };
     let (from, to) = (port("from", &stream.from)?, port("to", &stream.to)?);
@@ -264,24 +269,24 @@ fn one(profile: &Profile, stream: &Stream, share: f64, directory: &Path) -> Resu
             destination_port: stream.destination_port,
         },
     };
-    let ports = stream.source_port.count() * stream.destination_port.count();
+    let port_pairs = stream.source_port.count() * stream.destination_port.count();
     let (possible, usual) = if let Some(file) = &stream.pcap {
         let captured = capture::read(&directory.join(file)).map_err(|error| ("pcap", error))?;
-        traffic.adopt_capture(captured, profile);
+        traffic.adopt_capture(captured, ports);
         let count = traffic.listed();
         (count, count)
     } else if let Some(ces) = &stream.ces {
         let wrong = |error| ("ces.bindings", error);
         let bindings = bindings::read(&directory.join(&ces.bindings)).map_err(wrong)?;
         traffic.adopt_bindings(&bindings, ces.direction, stream.protocol).map_err(wrong)?;
-        (traffic.listed().saturating_mul(ports), traffic.listed())
+        (traffic.listed().saturating_mul(port_pairs), traffic.listed())
     } else {
         let missing = || "expected an address, network or range of addresses".to_owned();
         let source = stream.source.ok_or_else(|| ("source", missing()))?;
         let destination = stream.destination.ok_or_else(|| ("destination", missing()))?;
         let (source_port, destination_port) = (stream.source_port, stream.destination_port);
         traffic.flows = Flows::Ranges { source, destination, source_port, destination_port };
-        (source.count().saturating_mul(destination.count()).saturating_mul(ports), 1)
+        (source.count().saturating_mul(destination.count()).saturating_mul(port_pairs), 1)
     };
     let count = stream.flows.unwrap_or(usual);
     if count == 0 || count > possible {
@@ -292,7 +297,7 @@ fn one(profile: &Profile, stream: &Stream, share: f64, directory: &Path) -> Resu
     }
     traffic.count = u32::try_from(count).map_err(|_| ("flows", format!("expected at most {}", u32::MAX)))?;
     if stream.pcap.is_none() {
-        traffic.adopt_sizes(stream, profile)?;
+        traffic.adopt_sizes(stream, ports)?;
     }
     Ok(traffic)
 }
@@ -306,29 +311,29 @@ impl Traffic {
     }
 
     /// What a frame has beside the hosts' IPv4 packet, FCS included, not counting a tunnel.
-    fn link(&self, profile: &Profile) -> u16 {
-        let tagged = profile.port[self.from].vlan.is_some() && self.shapes[0].outer.is_none();
+    fn link(&self, ports: &[Port]) -> u16 {
+        let tagged = ports[self.from].vlan.is_some() && self.shapes[0].outer.is_none();
         FCS + if tagged { ethernet::LENGTH_TAGGED } else { ethernet::LENGTH } as u16
     }
 
     /// The largest hosts' packet that both ports carry.
-    fn longest_possible(&self, profile: &Profile) -> u16 {
+    fn longest_possible(&self, ports: &[Port]) -> u16 {
         let room = |port: usize, overhead: fn(&Shape) -> u16| {
             let largest = self.shapes.iter().map(overhead).max().unwrap_or(0);
-            profile.port[port].mtu.saturating_sub(largest)
+            ports[port].mtu.saturating_sub(largest)
         };
         room(self.from, sent_overhead).min(room(self.to, |shape| shape.received_overhead))
     }
 
-    fn adopt_sizes(&mut self, stream: &Stream, profile: &Profile) -> Result<(), Wrong> {
+    fn adopt_sizes(&mut self, stream: &Stream, ports: &[Port]) -> Result<(), Wrong> {
         let (key, shares) = match (&stream.size, &stream.sizes) {
             (Some(size), _) => ("size", vec![Share { size: *size, weight: 1 }]),
             (None, Some(sizes)) => ("sizes", sizes.shares().map_err(|error| ("sizes", error))?),
             (None, None) => return Err(("size", "expected the size of frames in bytes".to_owned())),
         };
-        let link = self.link(profile);
+        let link = self.link(ports);
         let (smallest, largest) =
-            (frame::shortest(stream.protocol) + link, self.longest_possible(profile) + link);
+            (frame::shortest(stream.protocol) + link, self.longest_possible(ports) + link);
         for share in &shares {
             if share.size < smallest {
                 let signature = frame::signature::LENGTH;
@@ -357,10 +362,10 @@ impl Traffic {
         Ok(())
     }
 
-    fn adopt_capture(&mut self, captured: Vec<Captured>, profile: &Profile) {
+    fn adopt_capture(&mut self, captured: Vec<Captured>, ports: &[Port]) {
         let shape = |protocol| Shape { protocol, outer: None, received_overhead: 0 };
         self.shapes = vec![shape(Protocol::Udp), shape(Protocol::Tcp)];
-        let (link, largest) = (self.link(profile), self.longest_possible(profile));
+        let (link, largest) = (self.link(ports), self.longest_possible(ports));
         let (mut flows, mut list, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         let (mut raised, mut lowered) = (0u64, 0u64);
         for flow in captured {

@@ -1,6 +1,6 @@
 //! What is told of a run, whatever the form.
 
-use crate::mode::Ended;
+use crate::mode::{Ended, Findings};
 use crate::record::TrialRecord;
 use crate::search::{FULL_SPEED, SEARCH};
 use ces_perf::place::Machine;
@@ -25,7 +25,7 @@ pub struct Report {
     /// The profile's text.
     pub profile: String,
     /// What the mode found.
-    pub ended: Ended,
+    pub ended: Ended<Findings>,
     /// Every trial, in order.
     pub trials: Vec<TrialRecord>,
 }

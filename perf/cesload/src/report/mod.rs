@@ -154,16 +154,15 @@ fn search(found: &Found) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mode::Ended;
     use crate::mode::fixture::{Device, Notebook, trial};
-    use crate::mode::{Findings, Verdict, ladder, rate, reconfig, soak, throughput};
+    use crate::mode::{Ended, Verdict, ladder, rate, reconfig, soak, throughput};
     use crate::observer::Planned;
     use crate::search::{Goal, Plan};
     use crate::trial::Unit;
     use ces_perf::place::Machine;
     use std::time::Duration;
 
-    fn report(mode: &str, ended: Ended) -> Report {
+    fn report(mode: &str, ended: Ended<Findings>) -> Report {
         let planned = |label: &str| Planned {
             label: label.to_owned(),
             per_second: Some(1000.0),
@@ -240,10 +239,10 @@ mod tests {
             notes: Vec::new(),
         };
         [
-            ("rate", rate),
-            ("ndr", ndr),
-            ("soak", soak),
-            ("reconfig", reconfig),
+            ("rate", rate.told()),
+            ("ndr", ndr.told()),
+            ("soak", soak.told()),
+            ("reconfig", reconfig.told()),
             ("sessions", ladder),
             ("rate", nothing),
         ]

@@ -3,8 +3,8 @@
 //! Threads have no state in common but these words. They meet between the phases of a trial: whoever is done goes on to receive
 //! and to answer until all are, since what belongs to another thread's sessions may come to any of them.
 
-use crate::trial::Counts;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::trial::{Counts, Published};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// What a trial is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,24 +24,17 @@ impl Stage {
     pub const COUNT: usize = 3;
 }
 
-/// What one thread has counted so far in its stage. Each has its own cache lines.
+/// What one thread has counted so far in its stage.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub struct Gauge {
     stage: AtomicU8,
-    sent: AtomicU64,
-    received: AtomicU64,
-    sent_bytes: AtomicU64,
-    received_bytes: AtomicU64,
+    counts: Published,
 }
 
 impl Gauge {
     /// Says it.
     pub fn publish(&self, stage: Stage, counts: &Counts) {
-        self.sent.store(counts.sent, Ordering::Relaxed);
-        self.received.store(counts.received, Ordering::Relaxed);
-        self.sent_bytes.store(counts.sent_bytes, Ordering::Relaxed);
-        self.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
+        self.counts.publish(counts);
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
 }
@@ -107,14 +100,7 @@ impl Crew {
         let now = self.gauges.first().map_or(0, stage);
         let mut sum = Counts::default();
         for gauge in self.gauges.iter().filter(|gauge| stage(gauge) == now) {
-            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            sum.add(&Counts {
-                sent: read(&gauge.sent),
-                received: read(&gauge.received),
-                sent_bytes: read(&gauge.sent_bytes),
-                received_bytes: read(&gauge.received_bytes),
-                ..Counts::default()
-            });
+            sum.add(&gauge.counts.read());
         }
         (usize::from(now).min(Stage::COUNT - 1), sum)
     }

@@ -3,6 +3,8 @@
 //! On bytes, without allocation, since a query starts a session and is made in the hot loop. Nothing of an answer is
 //! believed that its length does not cover.
 
+use std::io::Write;
+
 /// The longest name on the wire (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 255;
 /// The longest label (RFC 1035 §2.3.4).
@@ -88,78 +90,29 @@ impl Names {
         }
     }
 
-    /// Writes a name as labels; returns its length, or `None` if it is none or does not fit.
+    /// Writes a name as in RFC 1035 §3.1, and tells its length. On bytes: `None` if it is none.
     fn emit(&self, index: u32, out: &mut [u8]) -> Option<usize> {
-        let mut labels = Labels { out, label: 0, at: 1 };
+        let mut text = [0; NAME_MAX];
+        let mut rest = &mut text[..];
         match self {
             Self::Numbered { before, after, first, .. } => {
-                labels.text(before.as_bytes())?;
-                let (digits, from) = decimal(first.checked_add(index)?);
-                labels.text(&digits[from..])?;
-                labels.text(after.as_bytes())?;
+                write!(rest, "{before}{}{after}", first.checked_add(index)?).ok()?;
             }
-            Self::Listed(names) => labels.text(names.get(index as usize)?.as_bytes())?,
+            Self::Listed(names) => rest.write_all(names.get(index as usize)?.as_bytes()).ok()?,
         }
-        labels.end()
-    }
-}
-
-/// A number in decimal digits: the array's end, from the returned index on.
-fn decimal(mut number: u32) -> ([u8; 10], usize) {
-    let (mut digits, mut at) = ([b'0'; 10], 10);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 || at == 0 {
-            return (digits, at);
-        }
-    }
-}
-
-/// A name that is being written.
-struct Labels<'a> {
-    out: &'a mut [u8],
-    /// Where the length of the label under way stands.
-    label: usize,
-    /// Where the next character goes.
-    at: usize,
-}
-
-impl Labels<'_> {
-    fn text(&mut self, text: &[u8]) -> Option<()> {
-        for &byte in text {
-            if byte == b'.' {
-                self.close()?;
-                (self.label, self.at) = (self.at, self.at + 1);
-            } else if byte.is_ascii_graphic() {
-                *self.out.get_mut(self.at)? = byte;
-                self.at += 1;
-            } else {
+        let left = rest.len();
+        let text = &text[..NAME_MAX - left];
+        let mut at = 0;
+        for label in text.strip_suffix(b".").unwrap_or(text).split(|&byte| byte == b'.') {
+            if label.is_empty() || label.len() > LABEL_MAX || !label.iter().all(u8::is_ascii_graphic) {
                 return None;
             }
+            *out.get_mut(at)? = label.len() as u8;
+            out.get_mut(at + 1..=at + label.len())?.copy_from_slice(label);
+            at += 1 + label.len();
         }
-        Some(())
-    }
-
-    fn close(&mut self) -> Option<()> {
-        let length = self.at - self.label - 1;
-        if length == 0 || length > LABEL_MAX {
-            return None;
-        }
-        *self.out.get_mut(self.label)? = length as u8;
-        Some(())
-    }
-
-    /// Ends the name, with or without a dot at its end.
-    fn end(mut self) -> Option<usize> {
-        if self.at - self.label > 1 {
-            self.close()?;
-            self.label = self.at;
-        }
-        *self.out.get_mut(self.label)? = 0;
-        // A name of nothing but the root is not asked for.
-        (self.label > 0 && self.label < NAME_MAX).then_some(self.label + 1)
+        *out.get_mut(at)? = 0;
+        (at < NAME_MAX).then_some(at + 1)
     }
 }
 

@@ -250,13 +250,7 @@ fn observe(
         watched.intervals[stage].push(Interval {
             end_s: elapsed.as_secs_f64(),
             length_s: elapsed.saturating_sub(last).as_secs_f64(),
-            counts: Counts {
-                sent: counts.sent.saturating_sub(counted.sent),
-                received: counts.received.saturating_sub(counted.received),
-                sent_bytes: counts.sent_bytes.saturating_sub(counted.sent_bytes),
-                received_bytes: counts.received_bytes.saturating_sub(counted.received_bytes),
-                ..Counts::default()
-            },
+            counts: counts.since(&counted),
         });
         (last, counted) = (elapsed, counts);
         let progress =

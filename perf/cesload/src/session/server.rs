@@ -10,42 +10,30 @@ use crate::session::frames::{Fields, Outlet, Template, signature_of};
 use crate::session::packet::{Ends, Packet, Segment};
 use crate::session::plan::{Plan, Transport};
 use crate::session::stamp::Stamp;
+use crate::sums::sums;
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
 use ces_dataplane::wire::tcp::{ACK, FIN, PSH, RST, SYN};
 
-/// What a server counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Served {
-    /// SYNs answered.
-    pub syns: u64,
-    /// Requests answered.
-    pub requests: u64,
-    /// FINs answered.
-    pub fins: u64,
-    /// Resets seen.
-    pub resets: u64,
-    /// Segments that acknowledge what was never sent to these ends; answered with a reset.
-    pub wrong_acknowledgements: u64,
-    /// Requests of another length than they should have, or without a signature; not answered.
-    pub misplaced: u64,
-    /// Requests of an earlier trial; not answered.
-    pub late: u64,
-    /// Answers for which there was no buffer or no room in the port's queue.
-    pub unsent: u64,
-}
-
-impl Served {
-    /// Adds what another thread's server counted.
-    pub fn add(&mut self, other: &Self) {
-        self.syns += other.syns;
-        self.requests += other.requests;
-        self.fins += other.fins;
-        self.resets += other.resets;
-        self.wrong_acknowledgements += other.wrong_acknowledgements;
-        self.misplaced += other.misplaced;
-        self.late += other.late;
-        self.unsent += other.unsent;
+sums! {
+    /// What a server counted.
+    Served {
+        /// SYNs answered.
+        syns,
+        /// Requests answered.
+        requests,
+        /// FINs answered.
+        fins,
+        /// Resets seen.
+        resets,
+        /// Segments that acknowledge what was never sent to these ends; answered with a reset.
+        wrong_acknowledgements,
+        /// Requests of another length than they should have, or without a signature; not answered.
+        misplaced,
+        /// Requests of an earlier trial; not answered.
+        late,
+        /// Answers for which there was no buffer or no room in the port's queue.
+        unsent,
     }
 }
 

@@ -33,6 +33,7 @@ use shared::{Phase, Shared};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
+pub use watch::Watched;
 use watch::{Seen, observe};
 
 /// Below this share of the time a hold-up is what every machine has.
@@ -42,18 +43,6 @@ const HELD_UP_WORTH_SAYING: f64 = 0.01;
 pub trait Surroundings: Sync {
     /// Called on each generator thread before it begins; what it returns is kept until it ends.
     fn enter(&self, thread: usize) -> Result<Box<dyn Any>, String>;
-}
-
-/// The state of the ports, as the watching thread sees it.
-pub trait Watched {
-    /// Why a port cannot go on, if one cannot.
-    fn fault(&self) -> Option<String>;
-
-    /// Packets that the ports have lost so far because the generator was too slow.
-    fn missed(&self) -> u64;
-
-    /// A port's name.
-    fn name(&self, port: usize) -> String;
 }
 
 /// The engine, over any kind of port.
@@ -272,7 +261,7 @@ fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
     // Bits that each port carries, each way, for every packet of all streams.
     let mut bits = vec![(0.0, 0.0); facts.len()];
     for traffic in &profile.traffic {
-        let (sent, received) = traffic.wire_bits(profile);
+        let (sent, received) = traffic.wire_bits(&profile.port);
         bits[traffic.from].0 += sent * traffic.share;
         bits[traffic.to].1 += received * traffic.share;
     }

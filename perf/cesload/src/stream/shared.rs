@@ -1,6 +1,6 @@
 //! What the generator's threads and the thread that watches them share.
 
-use crate::trial::Counts;
+use crate::trial::{Counts, Published};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// How far a trial is.
@@ -15,54 +15,6 @@ pub enum Phase {
     Drain = 2,
     /// Threads end.
     End = 3,
-}
-
-/// What one thread has counted so far. Each has its own lines.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Published {
-    sent: AtomicU64,
-    sent_bytes: AtomicU64,
-    received: AtomicU64,
-    received_bytes: AtomicU64,
-    duplicated: AtomicU64,
-    reordered: AtomicU64,
-    stale: AtomicU64,
-    misplaced: AtomicU64,
-}
-
-impl Published {
-    /// Says it.
-    pub fn publish(&self, counts: &Counts) {
-        let each = [
-            (&self.sent, counts.sent),
-            (&self.sent_bytes, counts.sent_bytes),
-            (&self.received, counts.received),
-            (&self.received_bytes, counts.received_bytes),
-            (&self.duplicated, counts.duplicated),
-            (&self.reordered, counts.reordered),
-            (&self.stale, counts.stale),
-            (&self.misplaced, counts.misplaced),
-        ];
-        for (place, value) in each {
-            place.store(value, Ordering::Relaxed);
-        }
-    }
-
-    /// What was said last. The numbers may be of two moments.
-    pub fn read(&self) -> Counts {
-        let value = |place: &AtomicU64| place.load(Ordering::Relaxed);
-        Counts {
-            sent: value(&self.sent),
-            sent_bytes: value(&self.sent_bytes),
-            received: value(&self.received),
-            received_bytes: value(&self.received_bytes),
-            duplicated: value(&self.duplicated),
-            reordered: value(&self.reordered),
-            stale: value(&self.stale),
-            misplaced: value(&self.misplaced),
-        }
-    }
 }
 
 /// A port that is stuck: none.

@@ -1,6 +1,5 @@
 //! The thread that watches the generator's threads: slices of time, progress, links, and the wait for the last packets.
 
-use super::Watched;
 use super::shared::{Phase, Shared};
 use crate::trial::{Counts, Interval, Progress, Watch};
 use std::time::{Duration, Instant};
@@ -23,6 +22,18 @@ const TIMES: u32 = 10;
 const OVERDUE: Duration = Duration::from_secs(5);
 /// The longest wait for the last packets, however many still come.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// The state of the ports, as the watching thread sees it.
+pub trait Watched {
+    /// Why a port cannot go on, if one cannot.
+    fn fault(&self) -> Option<String>;
+
+    /// Packets that the ports have lost so far because the generator was too slow.
+    fn missed(&self) -> u64;
+
+    /// A port's name.
+    fn name(&self, port: usize) -> String;
+}
 
 /// What the watching thread has seen of a trial.
 pub struct Seen {
@@ -49,7 +60,7 @@ pub fn observe(
     let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
         let length_s = now.saturating_sub(last.0).as_secs_f64();
         if length_s > 0.0 {
-            intervals.push(Interval { end_s: now.as_secs_f64(), length_s, counts: since(&counts, &last.1) });
+            intervals.push(Interval { end_s: now.as_secs_f64(), length_s, counts: counts.since(&last.1) });
         }
         last = (now, counts);
         now
@@ -111,19 +122,5 @@ fn wait_for_last(shared: &Shared, drain: Duration) {
         if quiet_since.elapsed() >= enough {
             break;
         }
-    }
-}
-
-/// What was counted since `before`.
-fn since(now: &Counts, before: &Counts) -> Counts {
-    Counts {
-        sent: now.sent - before.sent,
-        sent_bytes: now.sent_bytes - before.sent_bytes,
-        received: now.received - before.received,
-        received_bytes: now.received_bytes - before.received_bytes,
-        duplicated: now.duplicated - before.duplicated,
-        reordered: now.reordered - before.reordered,
-        stale: now.stale - before.stale,
-        misplaced: now.misplaced - before.misplaced,
     }
 }
