@@ -18,7 +18,11 @@ pub struct Premises {
     own: [Vec<u32>; 2],
     tcp_listen: Vec<(Side, u16)>,
     proxy_networks: Vec<(u32, u8)>,
-    punt_rates: [Rate; PuntClass::ALL.len()],
+    /// Networks that lie inside: those of the realm's ports, and the proxy addresses.
+    realm: Vec<(u32, u8)>,
+    /// Networks on the outside ports' links.
+    links: Vec<(u32, u8)>,
+    punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
 }
 
@@ -29,14 +33,19 @@ impl Premises {
             let ports = settings.ports.iter().filter(|port| port.side == side);
             ports.flat_map(|port| &port.addresses).map(|(address, _)| address.to_bits()).collect()
         };
-        let proxy_networks = settings.proxy_networks.iter();
+        let network = |&(network, prefix): &(std::net::Ipv4Addr, u8)| (network.to_bits(), prefix);
+        let of = |side: Side| settings.ports.iter().filter(move |port| port.side == side);
+        let proxy_networks: Vec<_> = settings.proxy_networks.iter().map(network).collect();
+        let inside = of(Side::Inside).flat_map(|port| port.networks.iter().chain(&port.addresses));
         // Bursts of a tenth of a second.
         let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
         Self {
             ports: settings.ports.iter().map(Port::new).collect(),
             own: [own(Side::Inside), own(Side::Outside)],
             tcp_listen: settings.tcp_listen.clone(),
-            proxy_networks: proxy_networks.map(|&(network, prefix)| (network.to_bits(), prefix)).collect(),
+            realm: inside.map(network).chain(proxy_networks.iter().copied()).collect(),
+            links: of(Side::Outside).flat_map(|port| &port.addresses).map(network).collect(),
+            proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
         }
@@ -63,6 +72,17 @@ impl Premises {
         self.proxy_networks.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
     }
 
+    /// Whether the address belongs inside: to a network of the realm or to the proxy addresses, and not to a narrower
+    /// network on an outside link. A realm of all addresses says nothing about any.
+    pub fn belongs_inside(&self, address: u32) -> bool {
+        let narrowest = |networks: &[(u32, u8)]| {
+            let around =
+                |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(address, network, prefix);
+            networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
+        };
+        narrowest(&self.realm) > narrowest(&self.links)
+    }
+
     /// Whether one of the gateway's TCP servers listens on this port.
     pub fn listens(&self, side: Side, port: u16) -> bool {
         self.tcp_listen.contains(&(side, port))
@@ -72,15 +92,16 @@ impl Premises {
 /// How the meters of the premises stand. A worker has its own, and keeps them when the premises change.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meters {
-    punt: [Level; PuntClass::ALL.len()],
+    /// By side and class: what comes from outside takes nothing from inside.
+    punt: [[Level; PuntClass::COUNT]; 2],
     icmp: Level,
 }
 
 impl Meters {
-    /// Whether one more packet of this class may go to the control thread; then it is counted.
-    pub fn punt(&mut self, premises: &Premises, class: PuntClass, now: Nanos) -> bool {
+    /// Whether one more packet of this class may go from that side to the control thread; then it is counted.
+    pub fn punt(&mut self, premises: &Premises, side: Side, class: PuntClass, now: Nanos) -> bool {
         let class = class as usize;
-        self.punt[class].take(premises.punt_rates[class], now)
+        self.punt[side as usize][class].take(premises.punt_rates[class], now)
     }
 
     /// Whether the gateway may make one more ICMP error; then it is counted.
@@ -120,17 +141,39 @@ mod tests {
     }
 
     #[test]
+    fn p4_what_belongs_inside_is_told_by_the_narrowest_network() {
+        let mut settings = settings();
+        settings.ports[0].networks = vec![([10, 0, 0, 0].into(), 8), ([192, 0, 2, 64].into(), 26)];
+        let premises = Premises::new(&settings);
+        for (address, inside) in [
+            ([10, 0, 0, 9], true),
+            ([10, 200, 0, 9], true),
+            ([172, 16, 0, 9], true),
+            ([192, 0, 2, 65], true),
+            ([192, 0, 2, 9], false),
+            ([8, 8, 8, 8], false),
+        ] {
+            assert_eq!(premises.belongs_inside(u32::from_be_bytes(address)), inside, "{address:?}");
+        }
+        settings.ports[0].networks = vec![([0, 0, 0, 0].into(), 0)];
+        assert!(!Premises::new(&settings).belongs_inside(0x0808_0808), "a realm of everything");
+    }
+
+    #[test]
     fn meters_keep_their_levels_when_the_premises_change() {
         let mut settings = settings();
         settings.icmp_error_rate = 20; // bursts of two
         let mut meters = Meters::default();
         let before = Premises::new(&settings);
         assert_eq!([0; 3].map(|now| meters.icmp_error(&before, now)), [true, true, false]);
-        settings.punt_rates = [10; PuntClass::ALL.len()];
+        settings.punt_rates = [10; PuntClass::COUNT];
         let after = Premises::new(&settings);
         assert!(!meters.icmp_error(&after, 0), "what was taken stays taken");
-        assert_eq!([0; 2].map(|now| meters.punt(&after, PuntClass::Arp, now)), [true, false]);
-        assert!(meters.punt(&after, PuntClass::Dns, 0), "each class by itself");
-        assert!(meters.icmp_error(&after, SECOND) && meters.punt(&after, PuntClass::Arp, SECOND));
+        assert_eq!([0; 2].map(|now| meters.punt(&after, Side::Inside, PuntClass::Arp, now)), [true, false]);
+        assert!(meters.punt(&after, Side::Inside, PuntClass::Dns, 0), "each class by itself");
+        assert!(meters.punt(&after, Side::Outside, PuntClass::Arp, 0), "each side by itself");
+        assert!(
+            meters.icmp_error(&after, SECOND) && meters.punt(&after, Side::Inside, PuntClass::Arp, SECOND)
+        );
     }
 }

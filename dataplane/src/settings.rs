@@ -6,6 +6,12 @@ use crate::narrow::Number24;
 use crate::tag::Layout;
 use std::net::Ipv4Addr;
 
+/// Milliseconds of its rate that a binding's bucket holds, if nothing else is configured. A policer has no queue: what TCP
+/// sends too fast is lost, and where all of a window is lost, TCP waits for its timer (RFC 6298: 200 ms and more, doubled
+/// each time). What the bucket cannot hold meanwhile is lost to the connection. With a second, the share of its rate that
+/// TCP gets does not depend on delay or rate (dataplane/tests/police.rs); with 100 ms it was as little as a tenth.
+pub const RATE_BURST_MS: u32 = 1000;
+
 /// Which world a port faces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +52,9 @@ pub struct Settings {
     pub neighbours: u32,
     /// Slots for bindings with limits: fewer than [`Number24::MOST`].
     pub limited: u32,
+    /// How long a binding with a rate may send as fast as it can after a pause: what a rate's bucket holds, in milliseconds
+    /// at the rate.
+    pub rate_burst_ms: u32,
     /// The key of the session tags: the same for all workers, random at start.
     pub tag_key: [u32; 4],
     /// The seed of the hash tables: random at start.
@@ -76,6 +85,7 @@ impl Settings {
             tunnels: 1024,
             neighbours: 16_384,
             limited: 4096,
+            rate_burst_ms: RATE_BURST_MS,
             tag_key: [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             hash_seed: [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89],
             layout: Layout::new(1, bindings.max(1)),

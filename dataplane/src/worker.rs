@@ -10,6 +10,7 @@
 mod held;
 mod link;
 mod mesh;
+mod shares;
 
 pub use held::HELD_MOST;
 pub use link::{Bell, ControlSide, RingSizes, WorkerSide, link};
@@ -21,10 +22,12 @@ use crate::io::{Pool, Port};
 use crate::msg::{Command, FrameSlot, NeighbourId, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
+use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::{Arrival, Attempt, Verdict};
 use held::{Held, HeldFrame};
 use machine::Clock;
+use shares::Shares;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -87,6 +90,8 @@ pub struct Worker<P: Port, M> {
     taken_over: Vec<Vec<P::Frame>>,
     /// What waits for the MAC addresses of next hops.
     held: Held<P::Frame>,
+    /// Who has how many places in the punt ring.
+    shares: Shares,
     /// When the counters were last published.
     published: Nanos,
     /// Something new stands in a ring to the control thread.
@@ -151,6 +156,7 @@ where
     /// Puts a worker together. Everything that it will need is allocated here.
     pub fn new(parts: Parts<P, M>) -> Self {
         let Parts { state, ports, pool, control, mesh, clock, idle } = parts;
+        let shares = Shares::new(control.punt.capacity());
         let batches = ports.iter().map(|_| Vec::with_capacity(TX_BATCH)).collect();
         let taken_over = ports.iter().map(|_| Vec::with_capacity(BURST)).collect();
         // At most a burst is spent at a time.
@@ -168,6 +174,7 @@ where
             burst,
             taken_over,
             held: Held::new(),
+            shares,
             published: 0,
             news: false,
         }
@@ -361,6 +368,7 @@ where
         {
             return;
         }
+        let side = self.state.premises.port(port).map_or(Side::Outside, |port| port.side);
         let counters = &mut self.state.counters;
         for (frame, verdict) in self.burst.drain(..).zip(&self.verdicts) {
             match *verdict {
@@ -370,7 +378,7 @@ where
                     }
                 }
                 Verdict::Punt(class) => {
-                    match punt(&mut self.control, port, class, frame.data()) {
+                    match punt(&mut self.control, &mut self.shares, side, port, class, frame.data()) {
                         Ok(()) => {
                             counters.punt(class);
                             self.news = true;
@@ -505,9 +513,19 @@ fn inject<F: Frame, M: Pool<Frame = F>>(
 }
 
 /// Puts a copy of a frame in the punt ring.
-fn punt(control: &mut WorkerSide, port: PortId, class: PuntClass, frame: &[u8]) -> Result<(), DropReason> {
+fn punt(
+    control: &mut WorkerSide,
+    shares: &mut Shares,
+    side: Side,
+    port: PortId,
+    class: PuntClass,
+    frame: &[u8],
+) -> Result<(), DropReason> {
     if frame.len() > SLOT_BYTES {
         return Err(DropReason::PuntTooLong);
+    }
+    if !shares.take(side, class, control.punt.len()) {
+        return Err(DropReason::PuntRingFull);
     }
     let fits = control.punt.push_with(|slot| {
         slot.port = port;

@@ -51,7 +51,7 @@ fn counters_are_the_hosts_packets() {
             Event::BindingStats(handle, None),
         ]
     );
-    assert_eq!(g.one(INSIDE, &from_host(&out)).0, Verdict::Drop(DropReason::NoBinding));
+    assert_eq!(g.one(INSIDE, &from_host(&out)).0, Verdict::Reply(INSIDE, DropReason::NoBinding));
     assert_eq!(g.state.counters.bindings_live, 0);
 }
 
@@ -206,7 +206,9 @@ fn a_trace_shows_before_after_and_fate() {
     };
     let length = good.len() as u16;
     let forwarded = (Fate::Forward(OUTSIDE), Some(handle), length, length + 50);
-    let dropped = (Fate::Drop(DropReason::NoBinding), None, other.len() as u16, other.len() as u16);
+    // The ICMP error quotes the packet, behind 28 bytes.
+    let told = other.len() as u16 + 28;
+    let dropped = (Fate::Reply(INSIDE, DropReason::NoBinding), None, other.len() as u16, told);
     let frames = [good.clone(), other.clone(), good.clone()];
     let all = TraceFilter::default();
     assert_eq!(traced(all, INSIDE, &frames), [forwarded, dropped]);

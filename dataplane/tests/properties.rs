@@ -201,7 +201,10 @@ proptest! {
                 prop_assert_eq!((limited_verdict, limited_out), (verdict, out));
                 prop_assert_eq!(restricted.state.counters.dropped(), 0);
             } else {
-                prop_assert_eq!(limited_verdict, Verdict::Drop(DropReason::PolicyProtocol));
+                let refused = DropReason::PolicyProtocol;
+                let told = outwards && packet.fragment.trailing_zeros() >= 13; // not a later fragment
+                let fate = if told { Verdict::Reply(INSIDE, refused) } else { Verdict::Drop(refused) };
+                prop_assert_eq!(limited_verdict, fate);
                 prop_assert_eq!((counted, restricted.state.counters.dropped()), (1, 1));
             }
         }

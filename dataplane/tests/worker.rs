@@ -108,6 +108,26 @@ fn full_punt_ring_is_a_counted_drop() {
     assert_eq!((lab.control.punt.len(), lab.counters().punts[PuntClass::Dns as usize]), (4, 4));
 }
 
+/// The control thread takes nothing for a while: what comes from outside leaves the inside its places.
+#[test]
+fn p16_a_flood_from_outside_leaves_the_inside_its_places() {
+    let sizes = RingSizes { punt: 64, ..RingSizes::default() };
+    let mut lab = Lab::new(Gateway(0), sizes, Bell::silent());
+    for _ in 0..200 {
+        assert!(lab.outside.send_bytes(&Gateway(0).query_from_outside()));
+    }
+    while lab.turn() {}
+    assert!(lab.drops(DropReason::PuntRingFull) > 150, "the flood fills what it may");
+    let before = lab.drops(DropReason::PuntRingFull);
+    for _ in 0..10 {
+        assert!(lab.inside.send_bytes(&Gateway(0).query()));
+    }
+    while lab.turn() {}
+    assert_eq!(lab.drops(DropReason::PuntRingFull), before);
+    let ports = std::iter::from_fn(|| lab.control.punt.pop_with(|slot| slot.port));
+    assert_eq!(ports.filter(|&port| port == INSIDE).count(), 10);
+}
+
 #[test]
 fn frame_longer_than_a_punt_slot_is_a_counted_drop() {
     let mut lab = Lab::plain(Gateway(0));

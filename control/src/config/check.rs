@@ -321,6 +321,7 @@ fn limits(config: &Config, found: &mut Problems) {
     found.within("capacity.tunnels", u64::from(config.capacity.tunnels), 1, 65_535);
     found.within("capacity.neighbours", u64::from(config.capacity.neighbours), 2, 1 << 20);
     found.within("capacity.limited", u64::from(config.capacity.limited), 1, LIMITED);
+    found.within("capacity.rate_burst_ms", u64::from(config.capacity.rate_burst_ms), 1, 60_000);
     // A handle has 32 bits: worker, slot, and at least one for the generation.
     let worker_bits = config.worker.cores.len().max(1).next_power_of_two().trailing_zeros();
     let slot_bits = config.capacity.bindings.clamp(1, BINDINGS).next_power_of_two().trailing_zeros();

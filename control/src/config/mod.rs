@@ -222,11 +222,14 @@ pub struct Capacity {
     pub neighbours: u32,
     /// Bindings of each worker with a protocol, port or rate limit.
     pub limited: u32,
+    /// What a binding with a rate may send at once after a pause, in milliseconds of its rate.
+    pub rate_burst_ms: u32,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { bindings: 65_536, tunnels: 1024, neighbours: 16_384, limited: 4096 }
+        let rate_burst_ms = ces_dataplane::settings::RATE_BURST_MS;
+        Self { bindings: 65_536, tunnels: 1024, neighbours: 16_384, limited: 4096, rate_burst_ms }
     }
 }
 

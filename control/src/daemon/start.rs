@@ -151,6 +151,7 @@ fn worker_settings(
         tunnels: config.capacity.tunnels,
         neighbours: config.capacity.neighbours,
         limited: config.capacity.limited,
+        rate_burst_ms: config.capacity.rate_burst_ms,
         tag_key,
         hash_seed,
         layout,

@@ -70,7 +70,8 @@ pub struct Limits {
     pub port: Option<u16>,
     /// Whether the serving side is inside (the port is the host's) or far.
     pub port_is_inside: bool,
-    /// Bits per second in each direction, if set; bucket of 100 ms, at least 2 MTU. 0 lets nothing through.
+    /// Bits per second in each direction, if set; its bucket holds what the settings say, at least 2 MTU. 0 lets nothing
+    /// through.
     pub rate_bps: Option<u64>,
 }
 

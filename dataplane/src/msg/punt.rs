@@ -3,7 +3,7 @@
 use super::PortId;
 
 macro_rules! punt_classes {
-    ($($(#[doc = $doc:literal])+ $variant:ident, $name:ident = $rate:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident, $name:ident = $rate:literal, $inside:literal / $outside:literal;)+) => {
         /// What a punted frame is, for metering and for who takes it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -19,9 +19,15 @@ macro_rules! punt_classes {
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($name)),+ }
             }
+
+            /// The part of the punt ring, in [`RING_PARTS`], that nobody else takes: what comes from inside, and from
+            /// outside.
+            pub const fn shares(self) -> [usize; 2] {
+                match self { $(Self::$variant => [$inside, $outside]),+ }
+            }
         }
 
-        /// Punted packets a second of each worker, by class; bursts of a tenth of a second.
+        /// Punted packets a second of each worker from each side, by class; bursts of a tenth of a second.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct PuntRates {
@@ -45,18 +51,22 @@ macro_rules! punt_classes {
     };
 }
 
-// Each class stands here alone: its name, and how many of it a second a worker gives away if nothing else is configured.
+/// Parts that the punt ring is shared in. What no class has for itself is for whoever comes first.
+pub const RING_PARTS: usize = 64;
+
+// Each class stands here alone: its name, how many of it a second a worker gives away from each side if nothing else is
+// configured, and its share of the ring, inside / outside.
 punt_classes! {
     /// ARP, to the shadow TAP.
-    Arp, arp = 1_000;
+    Arp, arp = 1_000, 4 / 2;
     /// DNS over UDP to one of the gateway's addresses, to the DNS engine.
-    Dns, dns = 200_000;
+    Dns, dns = 200_000, 16 / 4;
     /// TCP to one of the gateway's addresses, to the shadow TAP.
-    Tcp, tcp = 100_000;
+    Tcp, tcp = 100_000, 8 / 8;
     /// ICMP echo, replies and errors to one of the gateway's addresses, to the shadow TAP.
-    Icmp, icmp = 1_000;
+    Icmp, icmp = 1_000, 2 / 2;
     /// UDP replies to the gateway's own sockets (source port 53 of its resolvers), to the shadow TAP.
-    Udp, udp = 50_000;
+    Udp, udp = 50_000, 1 / 8;
 }
 
 /// The longest frame that crosses the punt and inject rings, in bytes: an MTU of 1500 with Ethernet and two VLAN tags

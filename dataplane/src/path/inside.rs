@@ -236,7 +236,7 @@ fn any<F: Frame, B: Buffers<F>>(
 }
 
 /// The binding of a packet, or what becomes of it. The candidate may not be it: two keys share a signature.
-fn find<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Packet) -> Settled<(u32, Entry)> {
+fn find<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<(u32, Entry)> {
     let bindings = &ground.bindings;
     let of_key = |slot: u32| {
         let entry = bindings.entry(slot).filter(|entry| entry.near() == packet.key);
@@ -246,7 +246,13 @@ fn find<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Packet) -> Settle
         let slot = (packet.slot != NONE).then(|| bindings.find(packet.hash, packet.key)).flatten()?;
         of_key(slot)
     });
-    found.ok_or_else(|| ground.desk.inside_unbound(frame, packet, ground.arrival))
+    found.ok_or_else(|| {
+        let (desk, arrival) = (&mut ground.desk, ground.arrival);
+        match desk.inside_unbound(frame, packet, arrival) {
+            Verdict::Drop(reason) => refuse(desk, frame, packet, reason, arrival),
+            verdict => verdict,
+        }
+    })
 }
 
 /// What is unusual about the packet or its binding. `Ok`: go on.
@@ -263,7 +269,8 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     if packet.flags & ERROR == 0
         && let Some(limits) = entry.limits()
     {
-        bindings.limits_mut().check(limits, Direction::Out, packet, now)?;
+        let checked = bindings.limits_mut().check(limits, Direction::Out, packet, now);
+        checked.map_err(|reason| refuse(desk, frame, packet, reason, *arrival))?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if packet.flags & ERROR != 0 {
@@ -295,7 +302,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
     let mtu = ways.mtu(way);
     if mtu == 0 {
         if !ways.exists(way) {
-            return Err(Verdict::Drop(DropReason::NoRoute));
+            return Err(refuse(desk, frame, packet, DropReason::NoRoute, *arrival));
         }
         if let Some(limits) = entry.limits() {
             bindings.limits_mut().give_back(limits, Direction::Out, packet);
@@ -312,6 +319,31 @@ fn blocked<F: Frame, B: Buffers<F>>(
     let (port, made) = fragment::send(ways, way, frame, packet, entry.far(), change, buffers)?;
     desk.counters.fragments_made += made;
     Ok(Verdict::Forward(port))
+}
+
+/// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
+/// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first.
+#[cold]
+fn refuse<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    reason: DropReason,
+    arrival: Arrival,
+) -> Verdict {
+    let code = match reason {
+        DropReason::NoRoute => icmp::NET_UNREACHABLE,
+        DropReason::NoBinding => icmp::HOST_UNREACHABLE,
+        DropReason::PolicyProtocol => icmp::PROHIBITED,
+        _ => return Verdict::Drop(reason),
+    };
+    let (what, reason) = if packet.flags & EXPIRED != 0 {
+        ((icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0), DropReason::TtlExceeded)
+    } else {
+        ((icmp::UNREACHABLE, code, 0), reason)
+    };
+    let source = desk.port(arrival).ok().and_then(|port| desk.premises.own_address(port));
+    answer(desk, frame, packet, source, what, reason, arrival)
 }
 
 /// Drops a packet from inside, and turns its frame into an ICMP error to its sender where that is allowed. `what` is

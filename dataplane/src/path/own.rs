@@ -56,12 +56,15 @@ impl<'s> Desk<'s> {
         };
         match arp::Message::parse(&frame[at..]) {
             Err(malformed) => Verdict::Drop(malformed.into()),
+            Ok(message) if side == Side::Outside && self.premises.belongs_inside(message.sender) => {
+                Verdict::Drop(DropReason::SourceSpoofed)
+            }
             Ok(message)
                 if to_us
                     || self.premises.is_own(side, message.target)
                     || message.sender == message.target =>
             {
-                self.punt(PuntClass::Arp, arrival)
+                self.punt(side, PuntClass::Arp, arrival)
             }
             Ok(_) => Verdict::Drop(DropReason::Unasked),
         }
@@ -79,6 +82,13 @@ impl<'s> Desk<'s> {
         match self.unbound(packet, arrival) {
             Some(reason) => Verdict::Drop(reason),
             None if self.premises.is_own(Side::Inside, destination) => {
+                self.addressed_to_us(Side::Inside, frame, packet, arrival)
+            }
+            // A router answers at each of its addresses, whichever way one comes (RFC 1122 §3.3.4.2, weak).
+            None if packet.flags & ERROR == 0
+                && packet.protocol == ipv4::ICMP
+                && self.premises.is_own(Side::Outside, destination) =>
+            {
                 self.addressed_to_us(Side::Inside, frame, packet, arrival)
             }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
@@ -103,6 +113,9 @@ impl<'s> Desk<'s> {
         };
         if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
             Some(DropReason::SourceInvalid)
+        } else if port.side == Side::Outside && self.premises.belongs_inside(packet.source()) {
+            // RFC 2827: nobody out there has an address of the realm, and no answer may go in for one.
+            Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
             Some(DropReason::Multicast)
         } else if port.is_broadcast(packet.destination()) {
@@ -124,9 +137,11 @@ impl<'s> Desk<'s> {
         let kind = || frame.data().get(l4).copied().unwrap_or(0);
         let (source, destination) = (packet.ports >> 16, packet.ports & 0xffff);
         let class = match packet.protocol {
-            _ if packet.flags & FRAGMENT != 0 => None,
+            // RFC 1122 §3.3.2: what comes in parts is put together, by the kernel, which bounds it. Nothing but ICMP does.
+            _ if packet.flags & FRAGMENT != 0 && packet.protocol != ipv4::ICMP => None,
             ipv4::ICMP => {
-                let wanted = packet.flags & ERROR != 0 || matches!(kind(), icmp::ECHO | icmp::ECHO_REPLY);
+                let wanted =
+                    packet.flags & (ERROR | LATER) != 0 || matches!(kind(), icmp::ECHO | icmp::ECHO_REPLY);
                 wanted.then_some(PuntClass::Icmp)
             }
             ipv4::UDP if destination == DNS => Some(PuntClass::Dns),
@@ -142,11 +157,11 @@ impl<'s> Desk<'s> {
             }
             _ => None,
         };
-        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(class, arrival))
+        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(side, class, arrival))
     }
 
-    fn punt(&mut self, class: PuntClass, arrival: Arrival) -> Verdict {
-        if self.meters.punt(self.premises, class, arrival.now) {
+    fn punt(&mut self, side: Side, class: PuntClass, arrival: Arrival) -> Verdict {
+        if self.meters.punt(self.premises, side, class, arrival.now) {
             Verdict::Punt(class)
         } else {
             Verdict::Drop(DropReason::PuntMetered)

@@ -51,7 +51,7 @@ impl Bindings {
             handles: HugeSlice::from_fn(settings.bindings as usize, |_| Handle(0)).map_err(memory)?,
             index: Index::new(settings.bindings)?,
             hasher,
-            limits: Limits::new(settings.limited)?,
+            limits: Limits::new(settings.limited, settings.rate_burst_ms)?,
             share,
             live: 0,
             ending: 0,

@@ -65,7 +65,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    fn new(limited: &Limited) -> Self {
+    fn new(limited: &Limited, burst_ms: u32) -> Self {
         let mut limit = Self::default();
         if let Some(protocol) = limited.protocol {
             limit.wanted |= u64::from(protocol) << PROTOCOL;
@@ -81,10 +81,16 @@ impl Limit {
             }
         }
         if let Some(bps) = limited.rate_bps {
-            limit.rate = Rate::new(bps, 8 * SECOND, (bps / 8 / 10).max(DEPTH_LEAST));
+            limit.rate = rate(bps, burst_ms);
         }
         limit
     }
+}
+
+/// So many bits a second, in bytes, with a bucket of so many milliseconds.
+pub const fn rate(bps: u64, burst_ms: u32) -> Rate {
+    let depth = (bps as u128 * burst_ms as u128 / 8000) as u64;
+    Rate::new(bps, 8 * SECOND, if depth < DEPTH_LEAST { DEPTH_LEAST } else { depth })
 }
 
 /// Protocol and ports of a packet, the host's port first whichever way it goes.
@@ -109,6 +115,8 @@ struct Fragmented {
 pub struct Limits {
     entries: HugeSlice<Limit>,
     free: Vec<u32>,
+    /// What a rate's bucket holds.
+    burst_ms: u32,
     fragments: Box<[[Fragmented; WAYS]]>,
 }
 
@@ -129,11 +137,12 @@ impl Admitted<'_> {
 
 impl Limits {
     /// A table without entries.
-    pub fn new(count: u32) -> Result<Self, SettingsError> {
+    pub fn new(count: u32, burst_ms: u32) -> Result<Self, SettingsError> {
         let entries = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("limits"))?;
         Ok(Self {
             entries,
             free: (0..count).rev().collect(),
+            burst_ms,
             fragments: vec![[Fragmented::default(); WAYS]; SETS].into_boxed_slice(),
         })
     }
@@ -145,7 +154,7 @@ impl Limits {
             return Some(Number24::default());
         }
         let place = self.free.pop()?;
-        self.entries[place as usize] = Limit::new(limited);
+        self.entries[place as usize] = Limit::new(limited, self.burst_ms);
         Some(Number24::new(place + 1))
     }
 
@@ -308,7 +317,7 @@ mod tests {
             packets in proptest::collection::vec((packet(), 0u64..200_000_000), 1..40),
         ) {
             let direction = if out { Direction::Out } else { Direction::In };
-            let (mut short, mut long) = (Limits::new(2).unwrap(), Limits::new(2).unwrap());
+            let (mut short, mut long) = (Limits::new(2, 100).unwrap(), Limits::new(2, 100).unwrap());
             let other = Limited { protocol: Some(99), ..limited };
             prop_assert_eq!(short.allocate(&other), long.allocate(&other));
             let entry = short.allocate(&limited).unwrap();
@@ -341,7 +350,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_comes_back_begins_anew() {
-        let mut limits = Limits::new(1).unwrap();
+        let mut limits = Limits::new(1, 100).unwrap();
         let slow = Limited { rate_bps: Some(8), ..Limited::default() };
         let packet = Packet { total: 3000, ..Packet::NOTHING };
         for _ in 0..2 {

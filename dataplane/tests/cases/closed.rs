@@ -112,7 +112,7 @@ fn closed_ways_have_their_reasons() {
             (OUTSIDE, from_far.clone()),
             Why::NeighbourUnresolved,
         ),
-        drop_case("tunnel removed", removed, (INSIDE, from_host(&host_udp())), Why::NoRoute),
+        told_case("tunnel removed", removed, &host_udp(), Why::NoRoute, (3, 0)),
         drop_case("tunnel removed, in", removed_in, (OUTSIDE, from_far), Why::TunnelOuterUnknown),
     ]);
     let mut g = unresolved();

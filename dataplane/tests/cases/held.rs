@@ -105,17 +105,16 @@ fn what_is_refused_is_not_kept() {
         tell(&mut g, false);
         drop_case(title, g, input, why)
     };
+    let told = |title, mut g: Gateway, packet: &Ip, why, code| {
+        tell(&mut g, false);
+        told_case(title, g, packet, why, (3, code))
+    };
     let only = |protocol| limited(Limits { protocol: Some(protocol), ..Limits::default() });
     let quoted = Ip::new(PROXY, OTHER, 17, udp(1, 2, b"")).bytes();
     let stray = Ip::new(REMOTE_TAG, 7, 17, udp(1, 2, b""));
     run(vec![
-        refused("policy", only(6), (INSIDE, from_host(&host_udp())), Why::PolicyProtocol),
-        refused(
-            "no binding",
-            gateway(),
-            (INSIDE, from_host(&Ip::new(HOST, PROXY_OTHER, 17, udp(1, 2, b"")))),
-            Why::NoBinding,
-        ),
+        told("policy", only(6), &host_udp(), Why::PolicyProtocol, 13),
+        told("no binding", gateway(), &Ip::new(HOST, PROXY_OTHER, 17, udp(1, 2, b"")), Why::NoBinding, 1),
         refused(
             "error about another's packet",
             gateway(),

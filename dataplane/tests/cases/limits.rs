@@ -13,8 +13,7 @@ fn limits_hold() {
         let output = Some((OUTSIDE, to_peer(Encapsulation::Vxlan, &inner)));
         case(title, g, (INSIDE, from_host(packet)), OUT, output)
     };
-    let refused =
-        |title, g, packet: &Ip| drop_case(title, g, (INSIDE, from_host(packet)), Why::PolicyProtocol);
+    let refused = |title, g, packet: &Ip| told_case(title, g, packet, Why::PolicyProtocol, (3, 13));
     let g = serving();
     let inner = far(&g, 6, tcp(5000, 80, 0x10, &[], b""));
     let arrives = to_host(&inner.readdressed(PROXY, HOST, 1));
@@ -45,8 +44,11 @@ fn limits_hold() {
         to_server,
         not_to_server,
     ]);
-    // A rate of 80 kbit/s fills 10 kB a second; the bucket holds 3,000 bytes.
-    let mut g = limited(Limits { rate_bps: Some(80_000), ..Limits::default() });
+    // A rate of 80 kbit/s fills 10 kB a second; the bucket holds 3,000 bytes at least.
+    let mut short = settings();
+    short.rate_burst_ms = 100;
+    let slow = Binding { limits: Limits { rate_bps: Some(80_000), ..Limits::default() }, ..binding() };
+    let mut g = Gateway::new(short, Encapsulation::Vxlan, slow);
     let frame = from_host(&Ip::new(HOST, PROXY, 17, udp(1, 2, &[0; 972])));
     let passed = |g: &mut Gateway| (0..10).filter(|_| g.one(INSIDE, &frame).0 == OUT).count();
     assert_eq!(passed(&mut g), 3);

@@ -13,6 +13,7 @@ mod held;
 mod limits;
 mod refused;
 mod sizes;
+mod told;
 mod translation;
 
 use ces_dataplane::msg::{
@@ -108,6 +109,14 @@ fn drop_case(title: &'static str, gateway: Gateway, input: (PortId, Vec<u8>), wh
     case(title, gateway, input, Verdict::Drop(why), None)
 }
 
+/// A packet from inside that goes no further, and whose sender is told so by the gateway: ICMP of this type and code.
+fn told_case(title: &'static str, gateway: Gateway, packet: &Ip, why: Why, what: (u8, u8)) -> Case {
+    let mut said = Ip::new(GATEWAY, packet.source, 1, icmp(what.0, what.1, 0, &packet.bytes())).tos(0xc0);
+    said.id = 0;
+    let output = Some((INSIDE, to_host(&said)));
+    case(title, gateway, (INSIDE, from_host(packet)), Verdict::Reply(INSIDE, why), output)
+}
+
 fn host_udp() -> Ip {
     Ip::new(HOST, PROXY, 17, udp(5000, 53, b"hello"))
 }
@@ -152,10 +161,10 @@ fn a_burst_of_everything_keeps_its_order() {
     let frames: Vec<_> = (0..150).map(|n| [&good, &bad, &none][n % 3].clone()).collect();
     let (verdicts, out) = g.burst(INSIDE, &frames);
     for (number, verdict) in verdicts.iter().enumerate() {
-        let wanted = [OUT, Verdict::Drop(Why::Truncated), Verdict::Drop(Why::NoBinding)][number % 3];
+        let wanted = [OUT, Verdict::Drop(Why::Truncated), Verdict::Reply(INSIDE, Why::NoBinding)][number % 3];
         assert_eq!(*verdict, wanted, "frame {number}");
     }
-    assert_eq!(out.len(), 50);
+    assert_eq!(out.len(), 100);
 }
 
 /// The tunnel of a peer whose locators changed carries on with the new ones only.

@@ -94,9 +94,6 @@ fn sources_and_destinations_that_nobody_may_use() {
         inside("to multicast", to(0xe000_00fb), Why::Multicast),
         inside("to everybody", to(u32::MAX), Why::Broadcast),
         inside("to the subnet", to(0x0a00_00ff), Why::Broadcast),
-        inside("to a free proxy", to(PROXY_OTHER), Why::NoBinding),
-        inside("to the world", to(0x0808_0808), Why::NoRoute),
-        inside("from another host", from(OTHER), Why::NoBinding),
     ]);
 }
 

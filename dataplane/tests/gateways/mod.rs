@@ -123,6 +123,11 @@ impl Gateway {
     }
 
     /// A DNS query with this message.
+    pub fn query_from_outside(self) -> Vec<u8> {
+        udp(self.mac(OUTSIDE), HOST_MAC, (Ipv4Addr::new(8, 8, 8, 8), 4001), (self.locator(), 53), b"query")
+    }
+
+    /// A DNS query of the host with this message.
     pub fn query_of(self, message: &[u8]) -> Vec<u8> {
         udp(self.mac(INSIDE), HOST_MAC, (HOST, 4001), (GATEWAY, 53), message)
     }
