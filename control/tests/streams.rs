@@ -116,6 +116,46 @@ fn a_client_that_has_asked_its_last_still_gets_its_answer() {
     assert_eq!(got, framed(b"bye"));
 }
 
+/// TCP tells a client that does not read to wait with its questions; what it has asked is answered, and nothing is lost.
+#[test]
+fn n17_a_client_that_reads_late_gets_all_its_answers() {
+    const QUESTIONS: usize = 200;
+    const LONG: usize = 60_000;
+    let mut server = Server::new(Limits::default());
+    let mut client = TcpStream::connect(server.address).unwrap();
+    client.write_all(&framed(b"question").repeat(QUESTIONS)).unwrap();
+    let mut answered = 0;
+    let mut answer = |server: &mut Server| {
+        server.turn();
+        for at in answered..server.asked.all.len() {
+            let (key, number) = (server.asked.all[at].client, server.asked.all[at].number);
+            server.dns.answer(key, number, Some(&vec![7; LONG]), 0);
+        }
+        answered = server.asked.all.len();
+        answered
+    };
+    // Long enough for all that would be taken.
+    let mut before = 0;
+    while before == 0 || answer(&mut server) > before {
+        before = server.asked.all.len();
+        (0..20).for_each(|_| server.turn());
+    }
+    assert!(before < QUESTIONS, "{before} questions were taken of who reads nothing");
+    assert_eq!((server.dns.len(), server.dns.counters.congested), (1, 0));
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; QUESTIONS * (2 + LONG)];
+        client.read_exact(&mut all).unwrap();
+        all.chunks(2 + LONG).filter(|answer| answer[2..].iter().all(|byte| *byte == 7)).count()
+    });
+    let end = Instant::now() + PATIENCE;
+    while !reader.is_finished() {
+        assert!(Instant::now() < end, "{:?}", server.dns.counters);
+        answer(&mut server);
+    }
+    assert_eq!(reader.join().unwrap(), QUESTIONS);
+    assert_eq!(server.dns.counters.congested, 0);
+}
+
 #[test]
 fn who_goes_away_leaves_its_questions_to_be_given_up() {
     let mut server = Server::new(Limits::default());

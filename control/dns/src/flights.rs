@@ -152,6 +152,13 @@ impl Flights {
         self.by_id.range((socket, 0)..=(socket, u16::MAX)).map(|(&(_, id), _)| id).collect()
     }
 
+    /// The sockets that something is open on.
+    pub(crate) fn sockets(&self) -> Vec<SocketKey> {
+        let mut sockets: Vec<SocketKey> = self.by_id.keys().map(|&(socket, _)| socket).collect();
+        sockets.dedup();
+        sockets
+    }
+
     /// Sets a flight's timer to when something is due.
     pub(crate) fn retime(&mut self, slot: u32) {
         let Some((flight, timer)) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {

@@ -146,6 +146,11 @@ impl NaptrCounters {
         }
     }
 
+    /// All of them, each with its label.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        NaptrFault::ALL.iter().map(|&fault| (fault.label(), self.value(fault)))
+    }
+
     /// How many were not taken for that reason.
     pub fn value(&self, fault: NaptrFault) -> u64 {
         self.0[fault as usize]

@@ -179,6 +179,11 @@ impl ResolverCounters {
         self.0[event as usize]
     }
 
+    /// All of them, each with its label.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ResolverEvent::ALL.iter().map(|&event| (event.label(), self.value(event)))
+    }
+
     pub(crate) fn count(&mut self, event: ResolverEvent) {
         self.0[event as usize] += 1;
     }

@@ -327,6 +327,11 @@ impl Resolver {
         self.flights.poll_closed()
     }
 
+    /// The sockets that something is waited for on.
+    pub fn sockets(&self) -> Vec<SocketKey> {
+        self.flights.sockets()
+    }
+
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         while let Some((transmit, id)) = self.transmits.pop_front() {
@@ -423,16 +428,18 @@ impl Resolver {
         self.transmits.push_back((Transmit { server: self.servers.address(server), socket, bytes }, id));
     }
 
-    /// One attempt failed for good: another server, or the end if none is left to wait for.
+    /// A server failed for good: another one, or the end if none is left to wait for.
     fn fail(&mut self, slot: u32, at: usize, failure: Failure, now: Nanos) {
         let Some(failed) = self.flights.close(slot, at) else { return };
         let mut failure = failure;
-        if failed.manner.tcp {
-            // Over UDP it gave nothing that can be used, over TCP nothing at all: it is not waited for.
-            while let Some(at) = self.doubted(slot, failed.server) {
-                self.flights.close(slot, at);
-                failure = Failure::ServFail;
-            }
+        // What it said to one message it would say to the others. Where it only has no TCP, those are still waited for
+        // which it has not answered by what cannot be used.
+        let without_tcp = failed.manner.tcp && failure == Failure::Timeout;
+        while let Some(at) = self.flights.get(slot).and_then(|flight| {
+            flight.sent.iter().position(|a| a.server == failed.server && (a.doubted || !without_tcp))
+        }) {
+            self.flights.close(slot, at);
+            failure = if without_tcp { Failure::ServFail } else { failure };
         }
         let servers = self.servers.len();
         let Some(flight) = self.flights.get_mut(slot) else { return };
@@ -445,10 +452,6 @@ impl Resolver {
             return self.finish(slot, worst.into(), now);
         }
         self.flights.retime(slot);
-    }
-
-    fn doubted(&self, slot: u32, server: usize) -> Option<usize> {
-        self.flights.get(slot)?.sent.iter().position(|a| a.doubted && a.server == server)
     }
 
     fn finish(&mut self, slot: u32, resolution: Resolution, now: Nanos) {

@@ -1,7 +1,7 @@
 //! What the operator sees and does.
 
 use crate::Nanos;
-use crate::asking::{Failed, Pending};
+use crate::asking::{Failed, Pending, Waiting};
 use crate::counters::Counters;
 use crate::gateway::Gateway;
 use crate::hosts::{Host, HostId};
@@ -178,6 +178,7 @@ impl Gateway {
         let server = |state: ces_dns::resolver::ServerState| ServerSnapshot {
             address: state.address,
             is_down: state.is_down,
+            folds_case: state.folds_case,
             sent: state.sent,
             answered: state.answered,
         };
@@ -187,7 +188,8 @@ impl Gateway {
             cache_bytes: cache.bytes,
             cache_evicted: cache.evicted,
             servers: self.resolver.servers(now).into_iter().map(server).collect(),
-            waiting: self.waiting,
+            resolver: self.resolver.counters().iter().collect(),
+            waiting: self.waiting.queries(),
         }
     }
 
@@ -207,7 +209,7 @@ impl Gateway {
             proxies_used: occupied().map(u64::from).sum(),
             proxies_used_max: occupied().max().unwrap_or(0),
             proxies_per_host: core.settings.realm.host_bindings,
-            waiting: self.waiting,
+            waiting: self.waiting.queries(),
             waiting_max: core.settings.dns.waiting,
         }
     }
@@ -334,18 +336,16 @@ impl Gateway {
             self.engine.shutdown(&mut self.core, now);
         }
         self.settle();
-        let mut left: Vec<u64> = self.pending.keys().copied().collect();
-        left.sort_unstable();
-        for id in left {
-            match self.pending.get(&id) {
-                Some(Pending::Ask(_)) => self.fail(id, Failed::Negotiation, "the gateway stops"),
-                Some(Pending::Forward(_)) => {
-                    if let Some(Pending::Forward(waiter)) = self.pending.remove(&id) {
-                        self.waiting -= 1;
-                        self.serv_fail(waiter.token, &waiter.query, QueryOutcome::UpstreamFailed);
-                    }
-                }
-                None => {}
+        // An ask that ends may leave ordinary queries behind.
+        let next = |waiting: &Waiting| {
+            let whoever = |(_, pending): &(u64, &Pending)| !matches!(pending, Pending::Ordinary { .. });
+            waiting.iter().filter(whoever).map(|(id, _)| id).min()
+        };
+        while let Some(id) = next(&self.waiting) {
+            if let Some(waiter) = self.waiting.forwarded(id) {
+                self.serv_fail(waiter.token, &waiter.query, QueryOutcome::UpstreamFailed);
+            } else {
+                self.fail(id, Failed::Negotiation, "the gateway stops");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The life of a binding after the answer: what the CETP engine decides about it, and what the workers say of it.
 
 use crate::Nanos;
-use crate::asking::{Failed, Pending, Stage};
+use crate::asking::Failed;
 use crate::core::GivenUp;
 use crate::counters::NegotiationOutcome;
 use crate::gateway::Gateway;
@@ -159,18 +159,8 @@ impl Gateway {
             (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.sessions().handle(tag)),
             // Nobody waits any more; the next query finds it.
             (Ok(_), None) => {}
-            (Err(why), Some(pending)) => {
-                let has_more = match self.pending.get(&pending) {
-                    Some(Pending::Ask(ask)) => {
-                        matches!(&ask.stage, Stage::Negotiation(services) if !services.is_empty())
-                    }
-                    _ => false,
-                };
-                if has_more && !why.is_policy() {
-                    return self.next_service(pending, failed(why));
-                }
-                self.fail(pending, failed(why), why.label());
-            }
+            (Err(why @ Failure::Cancelled), Some(pending)) => self.fail(pending, failed(why), why.label()),
+            (Err(why), Some(pending)) => self.not_agreed(pending, failed(why), why.label()),
             (Err(_), None) => {}
         }
     }

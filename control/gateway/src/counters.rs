@@ -2,6 +2,7 @@
 
 use ces_dataplane::msg::EndReason;
 use ces_dns::labelled;
+use ces_dns::naptr::NaptrCounters;
 use ces_dns::outcome::{QueryCounters, QueryOutcome, Side};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -71,6 +72,8 @@ pub struct Counters {
     pub insert_failed: u64,
     /// Events from the data plane about handles that are not ours any more.
     pub stale_events: u64,
+    /// NAPTR records of far names with something wrong, by what it is.
+    pub naptr: NaptrCounters,
 }
 
 impl Counters {
@@ -111,6 +114,7 @@ impl Serialize for Counters {
         map.serialize_entry("ended", &Labelled(EndReason::COUNT, ended))?;
         map.serialize_entry("insert_failed", &self.insert_failed)?;
         map.serialize_entry("stale_events", &self.stale_events)?;
+        map.serialize_entry("naptr", &self.naptr.iter().collect::<std::collections::BTreeMap<_, _>>())?;
         map.end()
     }
 }

@@ -4,13 +4,15 @@
 //! life of a name is in `inside`, `outside` and `local`, the life of a binding in `core` and `bindings`.
 
 use crate::Nanos;
-use crate::asking::Pending;
+use crate::asking::Waiting;
 use crate::core::Core;
+use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
 use crate::registry::{PolicySet, Registry};
 use crate::routes::Route;
 use crate::settings::Settings;
+use crate::shares::Negotiations;
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
@@ -24,7 +26,6 @@ use ces_dns::zone::Zones;
 use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// What the gateway must know about the machinery around it. The same figures go to the workers.
@@ -62,13 +63,11 @@ pub struct Gateway {
     pub(crate) zones: Zones,
     pub(crate) platform: Platform,
     pub(crate) rng: StdRng,
-    pub(crate) pending: FxHashMap<u64, Pending>,
-    pub(crate) next_pending: u64,
-    /// Queries that wait, of all hosts.
-    pub(crate) waiting: u32,
-    /// Where the queries over TCP wait: their clients may go away.
-    pub(crate) tcp_waiting: FxHashMap<QueryToken, u64>,
-    pub(crate) negotiations: Level,
+    pub(crate) waiting: Waiting,
+    pub(crate) known: Known,
+    pub(crate) negotiations: Negotiations,
+    /// Refusals towards the outside.
+    pub(crate) refusals: Level,
     pub(crate) outside_limit: Option<RateLimit>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
     pub(crate) text: String,
@@ -106,6 +105,7 @@ impl Gateway {
         let resolver = Resolver::new(resolver_settings, rng.random());
         let zones = network::zones(&settings)?;
         let outside_limit = outside_limit(&settings, rng.random());
+        let known = Known::new(rng.random());
         let core = Core::new(settings, registry, policies, &platform, rng.random(), now);
         Ok(Self {
             core,
@@ -114,11 +114,10 @@ impl Gateway {
             zones,
             platform,
             rng,
-            pending: FxHashMap::default(),
-            next_pending: 0,
-            waiting: 0,
-            tcp_waiting: FxHashMap::default(),
-            negotiations: Level::default(),
+            waiting: Waiting::default(),
+            known,
+            negotiations: Negotiations::default(),
+            refusals: Level::default(),
             outside_limit,
             text: String::new(),
         })
@@ -163,21 +162,9 @@ impl Gateway {
 
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
-        let Some(id) = self.tcp_waiting.remove(&token) else { return };
-        let is_forward = match self.pending.get_mut(&id) {
-            // What was begun goes on: others may wait for it, and the next query will be glad of it.
-            Some(Pending::Ask(ask)) => {
-                ask.waiters.retain(|waiter| waiter.token != token);
-                false
-            }
-            Some(Pending::Forward(_)) => true,
-            None => return,
-        };
-        if is_forward {
-            self.pending.remove(&id);
+        if self.waiting.gone(token) {
+            self.core.counters.dns.count(Side::Inside, QueryOutcome::Abandoned);
         }
-        self.waiting -= 1;
-        self.core.counters.dns.count(Side::Inside, QueryOutcome::Abandoned);
     }
 
     /// A message came from a resolver.

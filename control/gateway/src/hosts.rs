@@ -1,5 +1,6 @@
 //! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
 
+use crate::shares::Started;
 use ces_dataplane::tag::Handle;
 use ces_meter::Level;
 use rustc_hash::FxSeededState;
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) worker: u32,
     /// How much of what it may ask is left.
     pub(crate) queries: Level,
+    /// Negotiations that its queries started.
+    pub(crate) started: Started,
     /// Far names that it asks for, and the pending entry that knows how far each is.
     pub(crate) asking: Seeded<Arc<str>, u64>,
 }
@@ -69,6 +72,7 @@ impl Hosts {
             address,
             worker,
             queries: Level::default(),
+            started: Started::default(),
             asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
         };
         let id = if let Some(id) = self.free.pop() {

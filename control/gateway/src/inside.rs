@@ -1,25 +1,33 @@
 //! The life of a name that an inside host asks for, from its query to the answer.
 
+use crate::Nanos;
 use crate::asking::{Ask, Failed, Pending, Stage, Waiter};
 use crate::gateway::Gateway;
 use crate::hosts::{HostId, Link};
+use crate::known::Standing;
 use crate::log::{Entry, Level};
-use crate::names::Name;
+use crate::names::{Name, is_within};
 use crate::network;
 use crate::output::QueryToken;
 use crate::sessions::Phase;
 use ces_cetp::engine::{Asked, Direction, H2hRequest};
 use ces_dataplane::tag::Handle;
-use ces_dns::RecordType;
 use ces_dns::answer::{self, Answer, Voice};
-use ces_dns::message::{Query, Transport};
-use ces_dns::naptr::{self, Defaults};
+use ces_dns::message::Query;
+use ces_dns::naptr::{self, Defaults, Service};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::question::Question;
-use ces_dns::resolver::Resolution;
+use ces_dns::resolver::{Received, Resolution};
+use ces_dns::{MILLISECOND, RecordType};
 use ces_meter::Rate;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// How long after the first query the same one is a second try, not the second of two programs: no stub resolver waits
+/// less than a second.
+const AGAIN_NS: Nanos = 900 * MILLISECOND;
 
 impl Gateway {
     pub(crate) fn inside(&mut self, client: IpAddr, name: Option<&str>, query: Query, token: QueryToken) {
@@ -53,39 +61,52 @@ impl Gateway {
         if query.qtype == RecordType::ANY {
             return self.answer(Side::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
         }
-        match (query.qtype, name) {
-            (RecordType::A | RecordType::AAAA, Some(name)) => self.remote_name(id, name, query, token),
+        match name {
+            // Names of addresses have no CES records of their own.
+            Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token),
             _ => self.forward(query, token),
         }
     }
 
-    /// A or AAAA of a name that is not ours.
+    /// A name that is not ours, whatever is asked about it: what it is decides about all types.
     fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
         match self.core.link(id, name) {
-            Some(Link::Up(handle)) if !self.is_away(handle) => {
-                self.answer_connected(handle, false, &query, token);
-            }
-            Some(Link::Asking(pending)) => self.join(pending, query, token),
             // A peer without connection may have restarted and lost its side: it is asked again. If it has not, or cannot
             // be reached, the engine answers with the session that stands.
-            Some(Link::Up(_)) | None => {
-                let question = Question::new(query.name.clone(), RecordType::NAPTR);
-                let Some(pending) = self.wait(query.transport, token, &query) else { return };
-                let remote: Arc<str> = name.into();
-                if let Some(host) = self.core.hosts.get_mut(id) {
-                    host.asking.insert(Arc::clone(&remote), pending);
-                }
-                let ask = Ask {
-                    host: id,
-                    remote,
-                    waiters: vec![Waiter { token, query }],
-                    stage: Stage::Discovery,
-                    since: self.core.now,
-                };
-                self.pending.insert(pending, Pending::Ask(ask));
-                let patience = self.core.settings.dns.naptr_timeout_ms;
-                self.resolver.query(question, patience, pending, self.core.now);
+            Some(Link::Up(handle)) if !is_for_address(&query) || !self.is_away(handle) => {
+                self.answer_met(handle, false, query, token);
             }
+            Some(Link::Asking(pending)) => self.join(pending, query, token),
+            Some(Link::Up(_)) | None => self.begin(id, name, query, token),
+        }
+    }
+
+    /// Asks for the CES records of a name, and beside them for what it answers as an ordinary one.
+    fn begin(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
+        let now = self.core.now;
+        if self.waiting.queries() >= self.core.settings.dns.waiting {
+            return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
+        }
+        let remote: Arc<str> = name.into();
+        let (naptr, ordinary) = (Question::new(query.name.clone(), RecordType::NAPTR), Question::of(&query));
+        let pending = self.waiting.begin(id, Arc::clone(&remote), Waiter { token, query }, now);
+        if let Some(host) = self.core.hosts.get_mut(id) {
+            host.asking.insert(remote, pending);
+        }
+        let patience = self.core.settings.dns.naptr_timeout_ms;
+        self.resolver.query(naptr, patience, pending, now);
+        self.ask_beside(pending, ordinary);
+    }
+
+    /// Asks what a name answers as an ordinary one while its CES records are being asked for. Of a name that is known to
+    /// have some nobody wants to know; asking might make the far side set an address aside.
+    fn ask_beside(&mut self, pending: u64, question: Question) {
+        let now = self.core.now;
+        let Some(ask) = self.waiting.ask(pending) else { return };
+        let is_early =
+            matches!(ask.stage, Stage::Discovery) && !self.known.is(&ask.remote, Standing::Ces, now);
+        if is_early && let Some(id) = self.waiting.beside(pending, &question) {
+            self.resolver.query(question, 0, id, now);
         }
     }
 
@@ -99,37 +120,24 @@ impl Gateway {
 
     /// One more who asks for what is being asked already.
     fn join(&mut self, pending: u64, query: Query, token: QueryToken) {
-        let most = self.core.settings.dns.waiting_per_name as usize;
-        let has_room = match self.pending.get(&pending) {
-            Some(Pending::Ask(ask)) => ask.waiters.len() < most,
-            _ => false,
+        let now = self.core.now;
+        let dns = &self.core.settings.dns;
+        let (most, all) = (dns.waiting_per_name as usize, dns.waiting);
+        let question = Question::of(&query);
+        let Some(ask) = self.waiting.ask_mut(pending).filter(|ask| ask.waiters().len() < most) else {
+            return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         };
-        if !has_room || self.waiting >= self.core.settings.dns.waiting {
+        // Who asks the same again has little patience left: silence to the NAPTR question is an answer now.
+        let is_again = || ask.waiters().iter().any(|waiter| Question::of(&waiter.query) == question);
+        let is_hurried = ask.is_hurried || (now.saturating_sub(ask.since) >= AGAIN_NS && is_again());
+        ask.is_hurried = is_hurried;
+        if self.waiting.queries() >= all {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
-        self.waiting += 1;
         self.core.counters.joined += 1;
-        if query.transport == Transport::Tcp {
-            self.tcp_waiting.insert(token, pending);
-        }
-        if let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) {
-            ask.waiters.push(Waiter { token, query });
-        }
-    }
-
-    /// A place for a query that has to wait; if there is none it is answered at once.
-    fn wait(&mut self, transport: Transport, token: QueryToken, query: &Query) -> Option<u64> {
-        if self.waiting >= self.core.settings.dns.waiting {
-            self.serv_fail(token, query, QueryOutcome::WaitingFull);
-            return None;
-        }
-        self.waiting += 1;
-        let id = self.next_pending;
-        self.next_pending += 1;
-        if transport == Transport::Tcp {
-            self.tcp_waiting.insert(token, id);
-        }
-        Some(id)
+        self.waiting.join(pending, Waiter { token, query });
+        self.ask_beside(pending, question);
+        self.hurry(pending);
     }
 
     /// Gives a query to the resolver as it is.
@@ -140,63 +148,158 @@ impl Gateway {
             let bytes = resolution.reply(&query, self.core.now);
             return self.answer(Side::Inside, token, bytes, resolution.outcome());
         }
-        let Some(pending) = self.wait(query.transport, token, &query) else { return };
-        self.pending.insert(pending, Pending::Forward(Waiter { token, query }));
+        if self.waiting.queries() >= self.core.settings.dns.waiting {
+            return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
+        }
+        let pending = self.waiting.forward(Waiter { token, query });
         self.resolver.query(question, 0, pending, self.core.now);
     }
 
     /// The resolver has come to an end with something.
     pub(crate) fn resolved(&mut self, pending: u64, resolution: Resolution) {
-        match self.pending.get(&pending) {
+        match self.waiting.get(pending) {
             Some(Pending::Forward(_)) => {
-                if let Some(Pending::Forward(waiter)) = self.pending.remove(&pending) {
-                    let bytes = resolution.reply(&waiter.query, self.core.now);
-                    self.waited(&waiter);
-                    self.answer(Side::Inside, waiter.token, bytes, resolution.outcome());
+                if let Some(Waiter { token, query }) = self.waiting.forwarded(pending) {
+                    self.answer_ordinary(&resolution, &query, token);
+                }
+            }
+            Some(Pending::Ordinary { .. }) => {
+                if let Some(ask) = self.waiting.answered(pending, resolution) {
+                    self.hurry(ask);
                 }
             }
             Some(Pending::Ask(ask)) if matches!(ask.stage, Stage::Discovery) => {
-                self.discovered(pending, resolution);
+                self.discovered(pending, &resolution);
             }
             _ => {}
         }
     }
 
-    fn waited(&mut self, waiter: &Waiter) {
-        self.waiting -= 1;
-        if waiter.query.transport == Transport::Tcp {
-            self.tcp_waiting.remove(&waiter.token);
+    fn answer_ordinary(&mut self, resolution: &Resolution, query: &Query, token: QueryToken) {
+        let bytes = resolution.reply(query, self.core.now);
+        self.answer(Side::Inside, token, bytes, resolution.outcome());
+    }
+
+    /// Ends the wait for CES records of which nothing is heard, where those who ask cannot wait longer, or the name's
+    /// server is known to say nothing, and what the name answers otherwise is there.
+    fn hurry(&mut self, pending: u64) {
+        let now = self.core.now;
+        let Some(ask) = self.waiting.ask(pending) else { return };
+        let is_known = |standing| self.known.is(&ask.remote, standing, now);
+        let is_over = matches!(ask.stage, Stage::Discovery)
+            && !is_known(Standing::Ces)
+            && (ask.is_hurried || is_known(Standing::Silent));
+        let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
+        if is_over && has_all() {
+            self.silent(pending);
         }
     }
 
-    fn discovered(&mut self, pending: u64, resolution: Resolution) {
-        let (services, owner) = match &resolution {
-            Resolution::Answer(received) => {
-                let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
-                let records = received.packet.answers();
-                let owner = records.iter().find(|record| record.record_type() == RecordType::NAPTR);
-                (naptr::discover(&records, defaults).services, owner.map(|record| record.name.clone()))
+    /// Nothing was heard of a name's CES records. If it answers otherwise, its server knows no NAPTR (RFC 8906 §3.1.2), and
+    /// the next query does not wait for that.
+    fn silent(&mut self, pending: u64) {
+        let now = self.core.now;
+        let Some(ask) = self.waiting.ask(pending) else { return };
+        let is_alive = ask.waiters().iter().any(|waiter| {
+            let answer = ask.ordinary(&Question::of(&waiter.query));
+            matches!(answer, Some(Resolution::Answer(_) | Resolution::NoData(_)))
+        });
+        if is_alive {
+            let remote = Arc::clone(&ask.remote);
+            self.known.learn(&remote, Standing::Silent, now);
+        }
+        self.forward_ask(pending);
+    }
+
+    fn discovered(&mut self, pending: u64, resolution: &Resolution) {
+        let now = self.core.now;
+        let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(&ask.remote)) else { return };
+        let has_had = self.known.is(&remote, Standing::Ces, now);
+        // RFC 4074 §4, RFC 8906 §3.1.2: many servers know no NAPTR and say so by any error, or by nothing. That means that
+        // there is no CES, unless there has been: then it means nothing, and the ordinary address must not stand in for it.
+        let why = match resolution {
+            Resolution::Answer(received) => return self.read_records(pending, &remote, received),
+            Resolution::NoData(_) | Resolution::NxDomain(_) => {
+                self.known.forget(&remote);
+                return self.forward_ask(pending);
             }
-            Resolution::NoData(_) | Resolution::NxDomain(_) => (Vec::new(), None),
-            Resolution::ServFail | Resolution::Refused | Resolution::Timeout => {
-                return self.fail(pending, Failed::Upstream(resolution), "the resolver does not answer");
-            }
+            Resolution::ServFail => "the resolver fails to find its NAPTR, and it has had CES records",
+            Resolution::Refused => "the resolver refuses to tell its NAPTR, and it has had CES records",
+            Resolution::Timeout => "nobody answers the question for its NAPTR, and it has had CES records",
         };
-        if services.is_empty() {
+        match resolution {
+            _ if has_had => self.fail(pending, Failed::Discovery, why),
+            Resolution::Timeout => self.silent(pending),
+            _ => self.forward_ask(pending),
+        }
+    }
+
+    /// The NAPTR records of a name are there.
+    fn read_records(&mut self, pending: u64, remote: &Arc<str>, received: &Received) {
+        let now = self.core.now;
+        let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
+        let records = received.packet.answers();
+        let owner = records.iter().find(|record| record.record_type() == RecordType::NAPTR);
+        let discovery = naptr::discover(&records, defaults);
+        self.core.counters.naptr.count(&discovery);
+        if let Some(mistake) = discovery.mistake() {
+            let line = Entry::new(Level::Warn, "CES record with a mistake").remote(remote);
+            self.core.log(line.reason(mistake.label()));
+        }
+        if discovery.services.is_empty() {
+            if discovery.mistake().is_some() && self.known.is(remote, Standing::Ces, now) {
+                let why = "none of its CES records can be read, and it has had others";
+                return self.fail(pending, Failed::Discovery, why);
+            }
+            self.known.forget(remote);
             return self.forward_ask(pending);
         }
-        if let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) {
-            ask.stage = Stage::Negotiation(services.into());
-        }
+        self.known.learn(remote, Standing::Ces, now);
+        let owner = owner.map(|record| record.name.clone());
         if self.follow_alias(pending, owner.as_ref()) {
-            self.next_service(pending, Failed::Negotiation);
+            self.reach(pending, discovery.services.into());
         }
+    }
+
+    /// Gateways answer for the name. Who asks for its address is led to one of them; who asks for anything else is told
+    /// what the name has, if he may know that it is there (RFC 8020 §2: a name exists for all types or for none).
+    fn reach(&mut self, pending: u64, services: VecDeque<Service>) {
+        let now = self.core.now;
+        let Some(ask) = self.waiting.ask_mut(pending) else { return };
+        let (id, remote) = (ask.host, Arc::clone(&ask.remote));
+        let is_for_others =
+            !ask.waiters().is_empty() && !ask.waiters().iter().any(|waiter| is_for_address(&waiter.query));
+        if !is_for_others {
+            ask.stage = Stage::Negotiation(services);
+            return self.next_service(pending);
+        }
+        self.known.learn(&remote, Standing::Ces, now);
+        if !self.may_reach(id, &remote, &services) {
+            return self.fail(pending, Failed::Policy, "no outbound policy allows it");
+        }
+        if self.known.is_refused(id.0, &remote, now) {
+            return self.fail(pending, Failed::Policy, "refused a moment ago");
+        }
+        let Some((ask, waiters)) = self.waiting.end(pending) else { return };
+        self.unlink(&ask, pending);
+        for Waiter { token, query } in waiters {
+            self.answer_beside(query, token);
+        }
+    }
+
+    /// Whether policy lets a host ask one of these gateways for a name.
+    fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<Service>) -> bool {
+        let Some(host) = self.core.hosts.get(id) else { return false };
+        services.iter().filter_map(|service| Name::parse(&service.ces_id).ok()).any(|ces_id| {
+            *ces_id.as_str() != *self.core.ces_id
+                && self.core.is_allowed(&host.name, Direction::Outbound, remote, ces_id.as_str())
+        })
     }
 
     /// The records may stand at another name than the one that was asked for (CNAME): the far gateway knows only that
     /// one, so it is what the ask is about from here on. False if the ask has come to its end by that.
     fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>) -> bool {
-        let Some(Pending::Ask(ask)) = self.pending.get(&pending) else { return false };
+        let Some(ask) = self.waiting.ask(pending) else { return false };
         let id = ask.host;
         let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != *ask.remote) else {
             return true;
@@ -204,7 +307,7 @@ impl Gateway {
         let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
         let link = self.core.link(id, &owner);
         if link.is_none() && !is_ours {
-            let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) else { return false };
+            let Some(ask) = self.waiting.ask_mut(pending) else { return false };
             let alias = std::mem::replace(&mut ask.remote, owner.into());
             let canonical = Arc::clone(&ask.remote);
             if let Some(host) = self.core.hosts.get_mut(id) {
@@ -213,13 +316,11 @@ impl Gateway {
             }
             return true;
         }
-        let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return false };
+        let Some((ask, waiters)) = self.waiting.end(pending) else { return false };
         self.unlink(&ask, pending);
-        for waiter in ask.waiters {
-            self.waited(&waiter);
-            let Waiter { token, query } = waiter;
+        for Waiter { token, query } in waiters {
             match link {
-                Some(Link::Up(handle)) => self.answer_connected(handle, false, &query, token),
+                Some(Link::Up(handle)) => self.answer_met(handle, false, query, token),
                 Some(Link::Asking(other)) => self.join(other, query, token),
                 None => self.own_name(id, Some(&owner), &query, token),
             }
@@ -229,56 +330,86 @@ impl Gateway {
 
     /// No CES answers for the name: its queries are ordinary ones.
     fn forward_ask(&mut self, pending: u64) {
-        let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return };
+        let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
-        for waiter in ask.waiters {
-            let (token, question) = (waiter.token, Question::of(&waiter.query));
-            let id = self.next_pending;
-            self.next_pending += 1;
-            if waiter.query.transport == Transport::Tcp {
-                self.tcp_waiting.insert(token, id);
+        for waiter in waiters {
+            let question = Question::of(&waiter.query);
+            if let Some(resolution) = ask.ordinary(&question) {
+                self.answer_ordinary(resolution, &waiter.query, waiter.token);
+            } else {
+                let id = self.waiting.forward(waiter);
+                self.resolver.query(question, 0, id, self.core.now);
             }
-            self.pending.insert(id, Pending::Forward(waiter));
-            self.resolver.query(question, 0, id, self.core.now);
         }
     }
 
-    /// Negotiates with the next gateway that answers for the name; without one the ask ends as `last`.
-    pub(crate) fn next_service(&mut self, pending: u64, last: Failed) {
+    /// Negotiates with the next gateway that answers for the name; without one the ask ends as the worst of those that
+    /// were tried would have it.
+    pub(crate) fn next_service(&mut self, pending: u64) {
+        loop {
+            let Some(ask) = self.waiting.ask_mut(pending) else { return };
+            let Stage::Negotiation(services) = &mut ask.stage else { return };
+            let Some(service) = services.pop_front() else {
+                let none = || (Failed::Negotiation, "no gateway that answers for it can be reached".into());
+                let (failed, why) = ask.worst.take().unwrap_or_else(none);
+                return self.fail(pending, failed, why);
+            };
+            match self.ask_gateway(pending, &service) {
+                Ok(()) => return,
+                Err((failed @ (Failed::Rate | Failed::Host), why)) => return self.fail(pending, failed, why),
+                Err((failed, why)) => self.blame(pending, failed, why),
+            }
+        }
+    }
+
+    /// Begins to negotiate with a gateway, or says why not.
+    fn ask_gateway(&mut self, pending: u64, service: &Service) -> Result<(), (Failed, &'static str)> {
         let now = self.core.now;
-        let Some(Pending::Ask(ask)) = self.pending.get_mut(&pending) else { return };
-        let Stage::Negotiation(services) = &mut ask.stage else { return };
-        let Some(service) = services.pop_front() else {
-            return self.fail(pending, last, "no gateway that answers for it can be reached");
-        };
+        let gone = (Failed::Host, "the host is no longer registered");
+        let Some(ask) = self.waiting.ask(pending) else { return Ok(()) };
         let (id, destination) = (ask.host, Arc::clone(&ask.remote));
-        let Some(host) = self.core.hosts.get(id).filter(|_| self.core.hosts.is_registered(id)) else {
-            return self.fail(pending, Failed::Host, "the host is no longer registered");
-        };
-        let source = Arc::clone(&host.name);
-        let Ok(ces_id) = Name::parse(&service.ces_id).map(|name| name.shared()) else {
-            return self.next_service(pending, last);
-        };
+        if !self.core.hosts.is_registered(id) {
+            return Err(gone);
+        }
+        let source = self.core.hosts.get(id).map(|host| Arc::clone(&host.name)).ok_or(gone)?;
+        let ces_id = Name::parse(&service.ces_id)
+            .map_err(|_| (Failed::Negotiation, "the id of its gateway is no name"))?
+            .shared();
         if ces_id == self.core.ces_id {
-            return self.fail(
-                pending,
-                Failed::Policy,
-                "its NAPTR names this gateway, which does not serve it",
-            );
+            return Err((Failed::Policy, "its NAPTR names this gateway, which does not serve it"));
         }
         // Before anything is sent: who may not ask leaves no trace at the peer.
         if !self.core.is_allowed(&source, Direction::Outbound, &destination, &ces_id) {
             self.core.counters.negotiation(crate::counters::NegotiationOutcome::OutboundDenied);
-            return self.fail(pending, Failed::Policy, "no outbound policy allows it");
+            return Err((Failed::Policy, "no outbound policy allows it"));
         }
-        if !self.negotiations.take(Rate::per_second(self.core.settings.dns.negotiation_rate), now) {
-            return self.fail(pending, Failed::Rate, "more negotiations a second than dns.negotiation_rate");
+        let rate = self.core.settings.dns.negotiation_rate;
+        let host = self.core.hosts.get_mut(id).ok_or(gone)?;
+        if !self.negotiations.take(&mut host.started, rate, now) {
+            return Err((
+                Failed::Rate,
+                "more negotiations a second than dns.negotiation_rate, or its host's share",
+            ));
         }
         let endpoints = service.endpoints.iter().map(network::endpoint).collect();
         let request = H2hRequest { source, destination, ces_id, endpoints };
         if let Asked::Connected { local_tag, .. } = self.engine.negotiate(&mut self.core, request, now) {
             self.connected(pending, self.core.sessions().handle(local_tag));
         }
+        Ok(())
+    }
+
+    fn blame(&mut self, pending: u64, failed: Failed, why: impl Into<Cow<'static, str>>) {
+        if let Some(ask) = self.waiting.ask_mut(pending) {
+            ask.blame(failed, why.into());
+        }
+    }
+
+    /// A gateway that answers for the name has not agreed. Another may: what one of them is, or wants, says nothing of the
+    /// next.
+    pub(crate) fn not_agreed(&mut self, pending: u64, failed: Failed, why: &'static str) {
+        self.blame(pending, failed, why);
+        self.next_service(pending);
     }
 
     /// The binding stands: everybody who waits gets its proxy address.
@@ -286,23 +417,18 @@ impl Gateway {
         if !self.core.sessions().get(handle).is_some_and(|session| session.phase() == Phase::Up) {
             return self.fail(pending, Failed::Exhausted, "agreed, but the binding could not be made");
         }
-        let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return };
+        let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
+        self.known.reached(ask.host.0, &ask.remote);
         self.core.counters.negotiation_time.record(self.core.now.saturating_sub(ask.since));
-        for waiter in &ask.waiters {
-            self.waited(waiter);
-            self.answer_connected(handle, true, &waiter.query, waiter.token);
+        for Waiter { token, query } in waiters {
+            self.answer_met(handle, true, query, token);
         }
     }
 
     /// No binding comes of it: everybody who waits is told so, and the log says why.
-    pub(crate) fn fail(
-        &mut self,
-        pending: u64,
-        failed: Failed,
-        why: impl Into<std::borrow::Cow<'static, str>>,
-    ) {
-        let Some(Pending::Ask(ask)) = self.pending.remove(&pending) else { return };
+    pub(crate) fn fail(&mut self, pending: u64, failed: Failed, why: impl Into<Cow<'static, str>>) {
+        let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         if matches!(ask.stage, Stage::Negotiation(_)) {
             self.core.counters.negotiation_time.record(self.core.now.saturating_sub(ask.since));
@@ -315,23 +441,31 @@ impl Gateway {
             line = line.host(&host.name);
         }
         self.core.log(line.remote(&ask.remote).reason(why));
-        for waiter in &ask.waiters {
-            self.waited(waiter);
-            let (query, token) = (&waiter.query, waiter.token);
-            match &failed {
-                Failed::Upstream(resolution) => {
-                    let bytes = resolution.reply(query, self.core.now);
-                    self.answer(Side::Inside, token, bytes, resolution.outcome());
-                }
+        if failed == Failed::Policy {
+            self.known.refused(ask.host.0, &ask.remote, self.core.now);
+        }
+        for Waiter { token, query } in waiters {
+            let outcome = match failed {
+                // RFC 8020 §2: a name that is refused is not there, for no type.
                 Failed::Policy => {
-                    let bytes = Answer::nx_domain(Voice::Recursive, None).emit(query);
+                    let bytes = Answer::nx_domain(Voice::Recursive, None).emit(&query);
                     self.answer(Side::Inside, token, bytes, QueryOutcome::PolicyRefused);
+                    continue;
                 }
-                Failed::Negotiation => self.serv_fail(token, query, QueryOutcome::NegotiationFailed),
-                Failed::Exhausted => self.serv_fail(token, query, QueryOutcome::Exhausted),
-                Failed::Rate => self.serv_fail(token, query, QueryOutcome::NegotiationRate),
-                Failed::Host => self.refuse(token, query, QueryOutcome::HostUnknown),
-            }
+                Failed::Host => {
+                    self.refuse(token, &query, QueryOutcome::HostUnknown);
+                    continue;
+                }
+                _ if !is_for_address(&query) => {
+                    self.answer_beside(query, token);
+                    continue;
+                }
+                Failed::Discovery => QueryOutcome::UpstreamFailed,
+                Failed::Negotiation => QueryOutcome::NegotiationFailed,
+                Failed::Exhausted => QueryOutcome::Exhausted,
+                Failed::Rate => QueryOutcome::NegotiationRate,
+            };
+            self.serv_fail(token, &query, outcome);
         }
     }
 
@@ -341,6 +475,25 @@ impl Gateway {
         {
             host.asking.remove(&ask.remote);
         }
+    }
+
+    /// Answers a query about a name that a binding leads to.
+    fn answer_met(&mut self, handle: Handle, is_new: bool, query: Query, token: QueryToken) {
+        if is_for_address(&query) {
+            self.answer_connected(handle, is_new, &query, token);
+        } else {
+            self.answer_beside(query, token);
+        }
+    }
+
+    /// What a name with CES service has beside addresses. RFC 9460 §7.3: SVCB and HTTPS would lead elsewhere than its
+    /// address does, by their hints and by the name of another target.
+    fn answer_beside(&mut self, query: Query, token: QueryToken) {
+        if matches!(query.qtype, RecordType::SVCB | RecordType::HTTPS) {
+            let bytes = Answer::no_data(Voice::Recursive, None).emit(&query);
+            return self.answer(Side::Inside, token, bytes, QueryOutcome::NoData);
+        }
+        self.forward(query, token);
     }
 
     /// Answers with the proxy address of a binding; AAAA with nothing, since the far host is reached over IPv4 here.
@@ -365,4 +518,9 @@ impl Gateway {
         };
         self.answer(Side::Inside, token, bytes, outcome);
     }
+}
+
+/// Whether a query is for addresses: those of a far name come from a negotiation.
+fn is_for_address(query: &Query) -> bool {
+    matches!(query.qtype, RecordType::A | RecordType::AAAA)
 }

@@ -15,6 +15,7 @@ pub mod gateway;
 mod hosts;
 mod inside;
 pub mod journal;
+mod known;
 mod local;
 pub mod log;
 pub mod names;
@@ -29,6 +30,7 @@ mod reverse;
 pub mod routes;
 pub mod sessions;
 pub mod settings;
+mod shares;
 pub mod snapshot;
 
 pub use ces_settings::SourceFile;

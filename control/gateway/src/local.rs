@@ -42,6 +42,11 @@ impl Gateway {
             return self.zone_answer(name, query, token);
         };
         if !matches!(query.qtype, RecordType::A | RecordType::AAAA) {
+            // RFC 8020 §2: a name that policy refuses is not there, for no type.
+            if target != id && !self.may_meet(id, name) {
+                let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
+                return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
+            }
             // ces.md: known, no such type: NOERROR, empty.
             let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
             return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::NoData);
@@ -63,6 +68,12 @@ impl Gateway {
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
         let (proxy, ttl) = (IpAddr::V4(session.proxy()), session.answer_ttl(wanted, self.core.now));
         self.answer_local(proxy, ttl, query, token);
+    }
+
+    /// Whether a host meets a name of ours, or may.
+    fn may_meet(&self, id: HostId, name: &str) -> bool {
+        matches!(self.core.link(id, name), Some(Link::Up(_)))
+            || self.core.hosts.get(id).is_some_and(|host| self.agree(&host.name, name).is_ok())
     }
 
     fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {

@@ -2,10 +2,12 @@
 
 use crate::gateway::Gateway;
 use crate::output::QueryToken;
-use ces_dns::Name;
-use ces_dns::message::Query;
+use ces_dns::answer;
+use ces_dns::message::{Query, Transport};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::zone::{Lookup, Names, Standing};
+use ces_dns::{Name, ResponseCode};
+use ces_meter::Rate;
 use std::net::IpAddr;
 
 /// What the registry knows about the one name that is asked for.
@@ -17,6 +19,9 @@ impl Names for Known {
     }
 }
 
+/// The part of what is answered to the outside that may be refusals.
+const REFUSALS: u32 = 10;
+
 impl Gateway {
     pub(crate) fn outside(&mut self, client: IpAddr, name: Option<&str>, query: &Query, token: QueryToken) {
         let mut known = Known(self.standing(name));
@@ -24,9 +29,20 @@ impl Gateway {
             Lookup::Answer(answer, outcome) => {
                 self.answer(Side::Outside, token, answer.emit(query), outcome);
             }
-            // ces.md: no answer, so that nobody can be flooded through us.
-            Lookup::OutOfZone => self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone),
+            Lookup::OutOfZone => self.refuse_outside(query, token),
         }
+    }
+
+    /// RFC 8906 §3.1: REFUSED, not silence, which costs who asks by mistake his time. It is never larger than its query, and
+    /// over UDP, where the sender may be a lie, there are so few a second that nobody can be flooded through us.
+    fn refuse_outside(&mut self, query: &Query, token: QueryToken) {
+        let all = self.core.settings.dns.outside_rate;
+        let rate = Rate::per_second(if all == 0 { 0 } else { (all / REFUSALS).max(1) });
+        if query.transport == Transport::Udp && !self.refusals.take(rate, self.core.now) {
+            return self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone);
+        }
+        let bytes = answer::error(query, ResponseCode::Refused);
+        self.answer(Side::Outside, token, bytes, QueryOutcome::OutOfZone);
     }
 
     /// What the registry knows about a name.

@@ -2,20 +2,19 @@
 //! would not be allowed any more.
 
 use crate::Nanos;
-use crate::asking::{Failed, Pending, Stage};
+use crate::asking::{Failed, Pending};
 use crate::gateway::{Gateway, Platform, outside_limit};
 use crate::hosts::HostId;
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
 use crate::names::Name;
 use crate::network;
+use crate::output::Output;
 use crate::registry::{PolicySet, Registry};
 use crate::sessions::{Reach, Session};
 use crate::settings::Settings;
 use crate::snapshot::Role;
 use ces_cetp::engine::Direction;
-use ces_dns::RecordType;
-use ces_dns::question::Question;
 use ces_dns::resolver::Resolver;
 use rand::RngExt;
 use serde::Serialize;
@@ -50,6 +49,7 @@ impl Gateway {
         let zones = network::zones(&settings)?;
         self.engine.configure(engine_settings)?;
         self.zones = zones;
+        self.known.forget_refusals();
         let before = std::mem::replace(&mut self.core.settings, settings);
         self.core.policies = policies;
         if before.dns.outside_rate != self.core.settings.dns.outside_rate {
@@ -174,12 +174,12 @@ impl Gateway {
         }
         // Who still waits on behalf of a host that is gone is told so.
         let orphans: Vec<u64> = self
-            .pending
+            .waiting
             .iter()
             .filter(
                 |(_, pending)| matches!(pending, Pending::Ask(ask) if !self.core.hosts.is_registered(ask.host)),
             )
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         for id in orphans {
             self.fail(id, Failed::Host, "the host is no longer registered");
@@ -212,18 +212,13 @@ impl Gateway {
     fn restart_resolver(&mut self) {
         let Platform { upstream_sockets, addresses, .. } = &self.platform;
         let settings = network::resolver_settings(&self.core.settings, *upstream_sockets, addresses);
+        for socket in self.resolver.sockets() {
+            self.core.outputs.push_back(Output::UpstreamClose(socket));
+        }
         self.resolver = Resolver::new(settings, self.rng.random());
         let patience = self.core.settings.dns.naptr_timeout_ms;
-        for (id, pending) in &self.pending {
-            let (question, patience) = match pending {
-                Pending::Ask(ask) if matches!(ask.stage, Stage::Discovery) => {
-                    let Some(name) = ces_dns::name(&ask.remote) else { continue };
-                    (Question::new(name, RecordType::NAPTR), patience)
-                }
-                Pending::Ask(_) => continue,
-                Pending::Forward(waiter) => (Question::of(&waiter.query), 0),
-            };
-            self.resolver.query(question, patience, *id, self.core.now);
+        for (id, question, is_discovery) in self.waiting.owed() {
+            self.resolver.query(question, if is_discovery { patience } else { 0 }, id, self.core.now);
         }
     }
 }

@@ -291,7 +291,7 @@ const fn default_negative_ttl() -> u32 {
     5
 }
 const fn default_naptr_timeout() -> u32 {
-    500
+    4000
 }
 const fn default_forward_timeout() -> u32 {
     4000

@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use ces_dataplane::msg::{BindingStats, Encapsulation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -146,6 +147,8 @@ pub struct ServerSnapshot {
     pub address: SocketAddr,
     /// It kept silent and is asked last.
     pub is_down: bool,
+    /// It does not keep the case of names.
+    pub folds_case: bool,
     /// Messages sent to it.
     pub sent: u64,
     /// Answers that came back.
@@ -165,6 +168,8 @@ pub struct DnsSnapshot {
     pub cache_evicted: u64,
     /// The resolvers.
     pub servers: Vec<ServerSnapshot>,
+    /// What happened on the way to them.
+    pub resolver: BTreeMap<&'static str, u64>,
     /// Queries that wait for an answer.
     pub waiting: u32,
 }

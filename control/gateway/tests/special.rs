@@ -71,7 +71,7 @@ fn n9_zones_that_every_resolver_serves_for_itself_are_answered_here() {
 #[test]
 fn n9_a_site_may_have_such_zones_asked_upstream() {
     let change = |s: &mut ces_gateway::Settings| {
-        s.dns.forward_zones = ["10.in-addr.arpa", "corp.local"].map(|z| z.parse_name()).to_vec();
+        s.dns.forward_zones = ["10.in-addr.arpa", "corp.local"].map(ParseName::parse_name).to_vec();
     };
     let mut lab = Lab::with(change, &lab::realm("a.demo"), &lab::realm("b.demo"));
     for (name, is_asked) in [

@@ -311,10 +311,29 @@ fn dns(answer: &Value) -> String {
         let mean_ms = number(time, "sum_ns") as f64 / samples as f64 / 1e6;
         let _ = writeln!(line, "a negotiation took {mean_ms:.2} ms on average");
     }
+    let mut servers = Table::new(&["RESOLVER", "STATE", "SENT", "ANSWERED"]);
+    for server in list(&answer["servers"]) {
+        let is = |key: &str| server[key].as_bool() == Some(true);
+        let state = match (is("is_down"), is("folds_case")) {
+            (true, _) => "silent",
+            (false, true) => "up, does not keep the case of names",
+            (false, false) => "up",
+        };
+        servers.row(vec![
+            text(server, "address"),
+            state.to_owned(),
+            count(number(server, "sent")),
+            count(number(server, "answered")),
+        ]);
+    }
+    let resolvers = or_none(&servers, "no resolvers");
+    let upstream = counters("UPSTREAM", &answer["resolver"]);
+    let mistakes = counters("NAPTR RECORDS WITH A MISTAKE", &all["naptr"]);
     let waiting = number(answer, "waiting");
     let cached = number(answer, "cache_entries");
     let _ = writeln!(line, "{} queries wait, {} entries in the cache", count(waiting), count(cached));
-    format!("{}\n{negotiations}\n{line}", or_none(&table, "no queries"))
+    let queries = or_none(&table, "no queries");
+    format!("{queries}\n{negotiations}\n{resolvers}\n{upstream}\n{mistakes}\n{line}")
 }
 
 fn drops(answer: &Value) -> String {

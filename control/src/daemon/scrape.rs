@@ -219,6 +219,20 @@ fn names(house: &House, families: &mut Families, now: u64) {
     for why in EndReason::ALL {
         ended.count(&[("why", why.label())], counters.ended[why as usize]);
     }
+    let mut resolver = families.counters(
+        "ces_dns_resolver_total",
+        "What happened to questions that the gateway asks upstream, rebinding_filtered among it.",
+    );
+    for (event, count) in house.gateway.resolver_counters().iter() {
+        resolver.count(&[("event", event)], count);
+    }
+    let mut naptr = families.counters(
+        "ces_naptr_faults_total",
+        "NAPTR records of far names with something wrong, by what it is.",
+    );
+    for (reason, count) in counters.naptr.iter() {
+        naptr.count(&[("reason", reason)], count);
+    }
     let dns = house.gateway.dns(now);
     families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);
     families.counter(

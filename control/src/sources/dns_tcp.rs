@@ -13,8 +13,13 @@ use rustc_hash::FxHashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// Bytes that may wait for a client that does not read: an answer of the longest kind, twice.
-const BACKLOG_BYTES: usize = 2 * 65_537;
+/// The longest answer with its length, bytes.
+const ANSWER_BYTES: usize = 65_537;
+/// Bytes that wait for a client until its questions wait as well: an answer of the longest kind, twice. What it has asked
+/// before that is still answered.
+const PAUSE_BYTES: usize = 2 * ANSWER_BYTES;
+/// Bytes that may wait for all clients together: 64 MiB.
+const BACKLOG_BYTES: usize = 64 << 20;
 /// Bytes read from one connection in one turn.
 const BYTES_PER_TURN: usize = 32 * 1024;
 /// Connections accepted in one turn.
@@ -83,6 +88,8 @@ pub struct DnsTcp {
     sockets: Sockets,
     unread: Vec<Key>,
     next: u64,
+    /// Bytes that wait for all clients.
+    backlog: usize,
     /// Questions whose client went away: their numbers.
     abandoned: Vec<u64>,
     /// What became of connections.
@@ -107,6 +114,7 @@ impl DnsTcp {
             sockets,
             unread: Vec::new(),
             next: 0,
+            backlog: 0,
             abandoned: Vec::new(),
             counters: DnsTcpCounters::default(),
         })
@@ -142,7 +150,7 @@ impl DnsTcp {
             let _ = socket.set_nodelay(true);
             // The key is needed to register, so the slot comes first.
             let key = self.clients.insert(Client {
-                stream: Stream::new(socket, BACKLOG_BYTES),
+                stream: Stream::new(socket, PAUSE_BYTES + self.limits.pipeline as usize * ANSWER_BYTES),
                 remote,
                 side,
                 partial: Vec::new(),
@@ -167,6 +175,7 @@ impl DnsTcp {
     fn close(&mut self, key: Key) {
         let Some(mut client) = self.clients.remove(key) else { return };
         self.sockets.remove(&mut client.stream.socket);
+        self.backlog -= client.stream.pending();
         self.abandoned.append(&mut client.waiting);
         let ip = client.remote.ip();
         if let Some(count) = self.per_client.get_mut(&ip) {
@@ -179,12 +188,25 @@ impl DnsTcp {
 
     /// Something happened to a connection.
     fn go_on(&mut self, key: Key, asker: &mut impl Asker, now: u64) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.stream.flush().is_err() {
-            self.close(key);
-            return;
+        if self.flush(key, now) {
+            self.read(key, asker, now);
         }
-        self.read(key, asker, now);
+    }
+
+    /// Writes what the client takes. False if it is gone.
+    fn flush(&mut self, key: Key, now: u64) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let before = client.stream.pending();
+        let flushed = client.stream.flush();
+        let after = client.stream.pending();
+        self.backlog -= before - after;
+        if after < before {
+            client.last = now;
+        }
+        if flushed.is_err() {
+            self.close(key);
+        }
+        flushed.is_ok()
     }
 
     fn read(&mut self, key: Key, asker: &mut impl Asker, now: u64) {
@@ -193,7 +215,12 @@ impl DnsTcp {
         loop {
             let Some(client) = self.clients.get_mut(key) else { return };
             // Messages that are complete.
-            let mut room = (self.limits.pipeline as usize).saturating_sub(client.waiting.len());
+            let is_behind = client.stream.pending() >= PAUSE_BYTES;
+            let mut room = match (self.limits.pipeline as usize).saturating_sub(client.waiting.len()) {
+                // RFC 7766 §6.2.1.1 lets many be under way, not more than are read: TCP tells the client to wait.
+                _ if is_behind => 0,
+                room => room,
+            };
             while room > 0 {
                 let Some(message) = message(&mut client.partial) else { break };
                 room -= 1;
@@ -248,13 +275,13 @@ impl DnsTcp {
             };
             // Length and message in one segment (RFC 7766 §8).
             let framed = [&length.to_be_bytes(), message].concat();
-            if client.stream.queue(&framed).is_err() {
+            if self.backlog + framed.len() > BACKLOG_BYTES || client.stream.queue(&framed).is_err() {
                 self.counters.congested += 1;
                 self.close(key);
                 return;
             }
-            if client.stream.flush().is_err() {
-                self.close(key);
+            self.backlog += framed.len();
+            if !self.flush(key, now) {
                 return;
             }
         }
@@ -269,7 +296,8 @@ impl DnsTcp {
         let idle = u64::from(self.limits.idle_s) * SECOND;
         let late = |client: &Client| client.waiting.is_empty() && now.saturating_sub(client.last) >= idle;
         for key in self.clients.keys_where(late) {
-            self.counters.idle += 1;
+            let is_behind = self.clients.get_mut(key).is_some_and(|client| client.stream.pending() > 0);
+            *(if is_behind { &mut self.counters.congested } else { &mut self.counters.idle }) += 1;
             self.close(key);
         }
     }

@@ -16,6 +16,7 @@ use ces_dataplane::verdict::Verdict;
 use ces_dns::answer::{Answer, Voice};
 use ces_dns::message::{Query, Transport, parse};
 use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::resolver::Transmit;
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::log::Entry;
 use ces_gateway::{Change, Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
@@ -39,6 +40,23 @@ pub enum Upstream {
     Silent,
     /// Refuses.
     Refuses,
+}
+
+/// What upstream does with one question, whatever else it does.
+#[derive(Clone, Debug)]
+pub enum Odd {
+    /// Says nothing.
+    Silent,
+    /// Says that.
+    Code(ResponseCode),
+    /// Answers with these records of the name.
+    Says(Vec<RData>),
+    /// The same, with addresses of other names beside it.
+    With(Vec<RData>, Vec<(String, Ipv4Addr)>),
+    /// Does so after so many nanoseconds.
+    After(u64, Box<Odd>),
+    /// Asks whoever serves the name.
+    Asks,
 }
 
 /// One gateway and what is around it.
@@ -82,6 +100,8 @@ pub struct Lab {
     pub unreachable: bool,
     /// A name that stands for another one.
     pub alias: Option<(String, String)>,
+    /// Questions that upstream treats in a way of their own.
+    odd: HashMap<(String, RecordType), Odd>,
     pub upstream_queries: Vec<(String, RecordType)>,
     pub cetp_frames: usize,
     wires: HashMap<(usize, ConnId), (usize, ConnId)>,
@@ -95,6 +115,7 @@ pub struct Lab {
 
 #[derive(Debug)]
 enum Late {
+    Upstream { to: usize, transmit: Transmit, odd: Odd },
     Cetp { to: usize, conn: ConnId, bytes: Vec<u8> },
 }
 
@@ -246,6 +267,7 @@ impl Lab {
             mute: false,
             unreachable: false,
             alias: None,
+            odd: HashMap::new(),
             upstream_queries: Vec::new(),
             cetp_frames: 0,
             wires: HashMap::new(),
@@ -360,9 +382,13 @@ impl Lab {
             let Some(due) = due.filter(|due| *due <= end) else { break };
             self.now = self.now.max(due);
             while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= self.now) {
-                let Late::Cetp { to, conn, bytes } = entry.remove();
                 let now = self.now;
-                self.nodes[to].gateway.handle_cetp_received(conn, &bytes, now);
+                match entry.remove() {
+                    Late::Cetp { to, conn, bytes } => {
+                        self.nodes[to].gateway.handle_cetp_received(conn, &bytes, now);
+                    }
+                    Late::Upstream { to, transmit, odd } => self.answer_oddly(to, &transmit, odd),
+                }
             }
             for i in 0..self.nodes.len() {
                 if self.nodes[i].alive && self.nodes[i].gateway.poll_timeout().is_some_and(|t| t <= self.now)
@@ -405,7 +431,12 @@ impl Lab {
             }
             Output::Dataplane { worker, command } => self.work(i, worker, command),
             Output::Upstream(transmit) => {
-                if let Some(bytes) = self.resolve(&transmit.bytes) {
+                let query = parse(&transmit.bytes, Transport::Udp).expect("a well-formed question");
+                let name = ces_dns::fqdn(&query.name);
+                if let Some(odd) = self.odd.get(&(name.clone(), query.qtype)).cloned() {
+                    self.upstream_queries.push((name, query.qtype));
+                    self.answer_oddly(i, &transmit, odd);
+                } else if let Some(bytes) = self.resolve(&transmit.bytes) {
                     self.nodes[i].gateway.handle_upstream(transmit.server, transmit.socket, &bytes, now);
                 }
             }
@@ -456,6 +487,43 @@ impl Lab {
                 self.nodes[i].gateway.set_neighbour(port, address, Some(mac), now);
             }
             other => self.nodes[i].other.push(other),
+        }
+    }
+
+    /// From now on upstream does so with that question.
+    pub fn odd(&mut self, name: &str, qtype: RecordType, odd: Odd) {
+        self.odd.insert((ces_dns::fqdn(&ces_dns::name(name).unwrap()), qtype), odd);
+    }
+
+    fn answer_oddly(&mut self, to: usize, transmit: &Transmit, odd: Odd) {
+        let query = parse(&transmit.bytes, Transport::Tcp).expect("a well-formed question");
+        let owned = |data: Vec<RData>| -> Vec<Record> {
+            data.into_iter().map(|data| Record::from_rdata(query.name.clone(), 30, data)).collect()
+        };
+        let answer = |records: Vec<Record>, additional| {
+            Answer { additional, ..Answer::records(Voice::Recursive, records) }.emit(&query)
+        };
+        let bytes = match odd {
+            Odd::Silent => None,
+            Odd::Code(code) => Some(ces_dns::answer::error(&query, code)),
+            Odd::Says(data) => Some(answer(owned(data), Vec::new())),
+            Odd::With(data, beside) => {
+                let record = |(name, ip): (String, Ipv4Addr)| {
+                    Record::from_rdata(ces_dns::name(&name).unwrap(), 30, RData::A(A(ip)))
+                };
+                Some(answer(owned(data), beside.into_iter().map(record).collect()))
+            }
+            Odd::Asks => self.resolve(&transmit.bytes),
+            Odd::After(ns, odd) => {
+                self.late_count += 1;
+                let late = Late::Upstream { to, transmit: transmit.clone(), odd: *odd };
+                self.late.insert((self.now + ns, self.late_count), late);
+                None
+            }
+        };
+        if let Some(bytes) = bytes {
+            let now = self.now;
+            self.nodes[to].gateway.handle_upstream(transmit.server, transmit.socket, &bytes, now);
         }
     }
 
@@ -711,6 +779,8 @@ pub struct Reply {
     /// The answers' data, as text.
     pub data: Vec<String>,
     pub edns: bool,
+    /// The additional records' data, as text.
+    pub additional: Vec<String>,
 }
 
 impl Reply {
@@ -738,6 +808,7 @@ impl Reply {
                 .map(|record| record.name.to_ascii()),
             data: message.answers.iter().map(|record| record.data.to_string()).collect(),
             edns: message.edns.is_some(),
+            additional: message.additionals.iter().map(|record| record.data.to_string()).collect(),
         }
     }
 }
