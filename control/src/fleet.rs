@@ -6,7 +6,7 @@
 use crate::config;
 use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
-use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES};
+use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
 use ces_dataplane::settings::{Settings, SettingsError};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -105,6 +105,7 @@ impl Fleet {
         let sizes = RingSizes {
             commands: config.ring as usize,
             events: config.ring as usize,
+            traces: RingSizes::default().traces,
             punt: config.frames as usize,
             inject: config.frames as usize,
         };
@@ -204,6 +205,11 @@ impl Fleet {
     /// The next event of a worker.
     pub fn event(&mut self, worker: usize) -> Option<Event> {
         self.members[worker].control.events.pop()
+    }
+
+    /// The next record of a trace from a worker.
+    pub fn traced(&mut self, worker: usize) -> Option<TraceRecord> {
+        self.members[worker].control.traces.pop()
     }
 
     /// Reads the next punted frame of a worker in its slot.

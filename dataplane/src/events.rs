@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Events that wait for room in the ring to the control thread.
 const EVENTS: usize = 1024;
-/// Events that may be lost (traces, wishes for next hops, path MTUs, which all come again) leave this much room for
+/// Events that may be lost (wishes for next hops, path MTUs, which all come again) leave this much room for
 /// those that may not.
 const EVENTS_RESERVED: usize = 256;
 
@@ -49,7 +49,6 @@ impl Events {
     }
 
     /// Queues an event for which there is room: see [`Events::ready`].
-    #[allow(clippy::large_types_passed_by_value)] // built in place
     pub fn push(&mut self, event: Event) {
         if self.ready() {
             self.waiting.push_back(event);
@@ -57,7 +56,6 @@ impl Events {
     }
 
     /// Queues an event that may be lost; whether it was not.
-    #[allow(clippy::large_types_passed_by_value)] // built in place
     pub fn offer(&mut self, event: Event) -> bool {
         let room = self.waiting.len() < EVENTS - EVENTS_RESERVED;
         if room {

@@ -6,7 +6,7 @@
 use crate::Nanos;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::msg::{Command, Event};
+use crate::msg::{Command, Event, TraceRecord};
 use crate::packet::{BURST, Packet};
 use crate::premises::{Meters, Premises};
 use crate::settings::{Settings, SettingsError};
@@ -97,6 +97,16 @@ impl State {
     /// Removes the event that [`State::peek_event`] showed.
     pub fn pop_event(&mut self) {
         self.events.pop();
+    }
+
+    /// The next record of a trace for the control thread, if any. It leaves with [`State::pop_trace`].
+    pub fn peek_trace(&self) -> Option<&TraceRecord> {
+        self.trace.peek()
+    }
+
+    /// Removes the record that [`State::peek_trace`] showed.
+    pub fn pop_trace(&mut self) {
+        self.trace.pop();
     }
 
     /// Events that wait.

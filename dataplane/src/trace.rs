@@ -2,13 +2,16 @@
 //!
 //! Unarmed it costs one branch per burst.
 
-use crate::events::Events;
 use crate::frame::Frame;
-use crate::msg::{Event, Fate, PortId, TRACE_BYTES, TraceFilter, TraceRecord};
+use crate::msg::{Fate, PortId, TRACE_BYTES, TraceFilter, TraceRecord};
 use crate::packet::{BURST, Packet, SETTLED};
 use crate::table::bindings::Bindings;
 use crate::verdict::Verdict;
 use crate::wire::{Wire, ethernet, ipv4, read16};
+use std::collections::VecDeque;
+
+/// Records that wait for room in the ring to the control thread: four bursts of which every packet matches.
+const WAITING: usize = 4 * BURST;
 
 /// Where an inner packet can stand behind the outer IPv4 header: GRE 8 or 12, or 16 as UDP 8 with VXLAN or GENEVE 8, and
 /// Ethernet 14.
@@ -21,6 +24,8 @@ pub(crate) struct Trace {
     remaining: u32,
     before: [[u8; TRACE_BYTES]; BURST],
     lengths: [u16; BURST],
+    /// What was recorded and is not told yet.
+    waiting: VecDeque<TraceRecord>,
 }
 
 impl Default for Trace {
@@ -30,6 +35,7 @@ impl Default for Trace {
             remaining: 0,
             before: [[0; TRACE_BYTES]; BURST],
             lengths: [0; BURST],
+            waiting: VecDeque::with_capacity(WAITING),
         }
     }
 }
@@ -44,6 +50,16 @@ impl Trace {
     #[inline(always)]
     pub(crate) fn armed(&self) -> bool {
         self.remaining > 0
+    }
+
+    /// The next record for the control thread, if any.
+    pub(crate) fn peek(&self) -> Option<&TraceRecord> {
+        self.waiting.front()
+    }
+
+    /// Removes what [`Trace::peek`] showed.
+    pub(crate) fn pop(&mut self) {
+        self.waiting.pop_front();
     }
 
     /// Keeps a burst as it came.
@@ -63,7 +79,6 @@ impl Trace {
         packets: &[Packet],
         verdicts: &[Verdict],
         bindings: &Bindings,
-        events: &mut Events,
     ) -> u64 {
         let mut lost = 0;
         for (number, (frame, &verdict)) in frames.iter().zip(verdicts).enumerate().take(BURST) {
@@ -84,8 +99,11 @@ impl Trace {
             let binding = if packet.flags & SETTLED == 0 { bindings.handle(packet.slot) } else { None };
             let fate = Fate::from(verdict);
             self.remaining -= 1;
-            let record = TraceRecord { port, length, before, length_after, after, binding, fate };
-            lost += u64::from(!events.offer(Event::Trace(record)));
+            if self.waiting.len() == WAITING {
+                lost += 1;
+                continue;
+            }
+            self.waiting.push_back(TraceRecord { port, length, before, length_after, after, binding, fate });
         }
         lost
     }

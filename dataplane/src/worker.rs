@@ -478,6 +478,12 @@ where
             self.state.pop_event();
             told += 1;
         }
+        while let Some(record) = self.state.peek_trace()
+            && self.control.traces.push(*record).is_ok()
+        {
+            self.state.pop_trace();
+            told += 1;
+        }
         self.news |= told != 0;
         told
     }

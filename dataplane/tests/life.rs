@@ -194,12 +194,9 @@ fn a_trace_shows_before_after_and_fate() {
         g.command(Command::Trace(filter, 2));
         g.burst(port, frames);
         let records: Vec<_> = g
-            .events()
+            .traces()
             .into_iter()
-            .map(|event| match event {
-                Event::Trace(record) => (record.fate, record.binding, record.length, record.length_after),
-                other => panic!("{other:?}"),
-            })
+            .map(|record| (record.fate, record.binding, record.length, record.length_after))
             .collect();
         g.command(Command::Trace(filter, 0));
         records

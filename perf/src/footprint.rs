@@ -39,7 +39,7 @@ fn state(change: impl FnOnce(&mut Settings)) -> Result<State, String> {
     State::new(&settings).map_err(|error| error.to_string())
 }
 
-const NO_RINGS: RingSizes = RingSizes { commands: 1, events: 1, punt: 1, inject: 1 };
+const NO_RINGS: RingSizes = RingSizes { commands: 1, events: 1, traces: 1, punt: 1, inject: 1 };
 
 fn rings(sizes: RingSizes) -> impl FnOnce() -> Result<Box<dyn std::any::Any>, String> {
     move || Ok(Box::new(link(sizes, Arc::new(Bell::silent()))))

@@ -165,7 +165,7 @@ impl Gateway {
         }
     }
 
-    /// A worker said something. Trace records are the driver's own business and are ignored here.
+    /// A worker said something.
     pub fn handle_event(&mut self, worker: u32, event: Event, now: Nanos) {
         self.core.now = now;
         let handle = match event {
@@ -186,7 +186,6 @@ impl Gateway {
                 self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
             }
             Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu),
-            Event::Trace(_) => {}
         }
         self.settle();
     }

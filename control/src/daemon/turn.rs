@@ -13,7 +13,6 @@ use crate::clock::WallClock;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Asked;
 use crate::state::Journal;
-use ces_dataplane::msg::Event;
 use mio::Events;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,6 +137,7 @@ impl Daemon {
         let mut work = false;
         for worker in 0..self.house.fleet.len() {
             work |= self.piece("events", |daemon, now| daemon.take_events(worker, now));
+            work |= self.piece("traces", |daemon, now| daemon.take_traces(worker, now));
             work |= self.piece("punts", |daemon, now| {
                 (0..PUNTS_A_TURN).take_while(|_| daemon.house.take_punt(worker, now)).count() > 0
             });
@@ -161,14 +161,18 @@ impl Daemon {
     fn take_events(&mut self, worker: usize, now: u64) -> bool {
         for taken in 0..EVENTS_A_TURN {
             let Some(event) = self.house.fleet.event(worker) else { return taken > 0 };
-            match event {
-                Event::Trace(record) => self.operator.traced(&mut self.house, worker, &record, now),
-                other => {
-                    self.house.gateway.handle_event(worker as u32, other, now);
-                    // A binding's end frees its slot: what follows must see it.
-                    self.house.pump(now);
-                }
-            }
+            self.house.gateway.handle_event(worker as u32, event, now);
+            // A binding's end frees its slot: what follows must see it.
+            self.house.pump(now);
+        }
+        true
+    }
+
+    /// Takes what the traces of a worker recorded. True if there was anything.
+    fn take_traces(&mut self, worker: usize, now: u64) -> bool {
+        for taken in 0..EVENTS_A_TURN {
+            let Some(record) = self.house.fleet.traced(worker) else { return taken > 0 };
+            self.operator.traced(&mut self.house, worker, &record, now);
         }
         true
     }

@@ -109,6 +109,6 @@ pub enum Command {
     RemoveBinding(Handle),
     /// Asks for the counters of a binding: `Event::BindingStats`.
     ReadBinding(Handle),
-    /// Records the next `count` matching packets as `Event::Trace`; 0 stops.
+    /// Records the next `count` matching packets as `TraceRecord`s; 0 stops.
     Trace(TraceFilter, u32),
 }

@@ -69,8 +69,8 @@ fn traced<F: Frame, B: Buffers<F>>(
     state.trace.before(frames);
     state.packets.fill(Packet::NOTHING);
     decide(state, arrival, frames, verdicts, buffers);
-    let State { trace, packets, bindings, events, counters, .. } = state;
-    counters.traces_lost += trace.after(arrival.port, frames, packets, verdicts, bindings, events);
+    let State { trace, packets, bindings, counters, .. } = state;
+    counters.traces_lost += trace.after(arrival.port, frames, packets, verdicts, bindings);
 }
 
 fn decide<F: Frame, B: Buffers<F>>(

@@ -1,7 +1,7 @@
-//! What joins a worker to the control thread: four rings, the published counters, and a bell.
+//! What joins a worker to the control thread: five rings, the published counters, and a bell.
 
 use crate::counters::Published;
-use crate::msg::{Command, Event, FrameSlot};
+use crate::msg::{Command, Event, FrameSlot, TraceRecord};
 use machine::ring::{self, Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -13,6 +13,8 @@ pub struct RingSizes {
     pub commands: usize,
     /// Events, the answers to commands among them.
     pub events: usize,
+    /// Records of traces, of some 400 bytes each.
+    pub traces: usize,
     /// Punted frames, of 2 KiB each.
     pub punt: usize,
     /// Injected frames, of 2 KiB each.
@@ -22,7 +24,7 @@ pub struct RingSizes {
 impl Default for RingSizes {
     /// At 20,000 negotiations a second and a control thread that looks every 10 ms: 200 of everything, a few times over.
     fn default() -> Self {
-        Self { commands: 4096, events: 4096, punt: 1024, inject: 1024 }
+        Self { commands: 4096, events: 4096, traces: 256, punt: 1024, inject: 1024 }
     }
 }
 
@@ -35,6 +37,8 @@ pub struct ControlSide {
     pub inject: Producer<FrameSlot>,
     /// From the worker.
     pub events: Consumer<Event>,
+    /// Records of traces.
+    pub traces: Consumer<TraceRecord>,
     /// Frames that the worker received for the gateway itself.
     pub punt: Consumer<FrameSlot>,
     /// What the worker counts.
@@ -46,7 +50,7 @@ pub struct ControlSide {
 impl ControlSide {
     /// Whether there is nothing to take.
     pub fn is_quiet(&self) -> bool {
-        self.events.is_empty() && self.punt.is_empty()
+        self.events.is_empty() && self.traces.is_empty() && self.punt.is_empty()
     }
 }
 
@@ -56,6 +60,7 @@ pub struct WorkerSide {
     pub(super) commands: Consumer<Command>,
     pub(super) inject: Consumer<FrameSlot>,
     pub(super) events: Producer<Event>,
+    pub(super) traces: Producer<TraceRecord>,
     pub(super) punt: Producer<FrameSlot>,
     pub(super) counters: Arc<Published>,
     pub(super) bell: Arc<Bell>,
@@ -66,17 +71,19 @@ pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
     let (command_in, commands) = ring::ring(sizes.commands);
     let (inject_in, inject) = ring::ring(sizes.inject);
     let (events, event_out) = ring::ring(sizes.events);
+    let (traces, trace_out) = ring::ring(sizes.traces);
     let (punt, punt_out) = ring::ring(sizes.punt);
     let counters = Arc::new(Published::default());
     let control = ControlSide {
         commands: command_in,
         inject: inject_in,
         events: event_out,
+        traces: trace_out,
         punt: punt_out,
         counters: Arc::clone(&counters),
         bell: Arc::clone(&bell),
     };
-    (control, WorkerSide { commands, inject, events, punt, counters, bell })
+    (control, WorkerSide { commands, inject, events, traces, punt, counters, bell })
 }
 
 /// Wakes the control thread, if it sleeps, when there is something in the rings for it.

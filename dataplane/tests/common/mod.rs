@@ -3,7 +3,8 @@
 
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, TraceRecord, Tunnel,
+    TunnelId,
 };
 use ces_dataplane::path::process_burst;
 use ces_dataplane::settings::{PortSettings, Settings, Side};
@@ -495,6 +496,15 @@ impl Gateway {
             self.state.pop_event();
         }
         events
+    }
+
+    pub fn traces(&mut self) -> Vec<TraceRecord> {
+        let mut records = Vec::new();
+        while let Some(record) = self.state.peek_trace() {
+            records.push(*record);
+            self.state.pop_trace();
+        }
+        records
     }
 
     /// A burst; what was decided, and what leaves (forwarded, replied, fragments first) by port.
