@@ -85,12 +85,6 @@ impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
         self.entries.remove(key).map(|entry| entry.value)
     }
 
-    /// Takes a key that counts out.
-    pub(crate) fn take(&mut self, key: &K, now: u64) -> Option<V> {
-        let entry = self.entries.remove(key)?;
-        (now < entry.until).then_some(entry.value)
-    }
-
     /// What counts, with its end.
     pub(crate) fn iter(&self, now: u64) -> impl Iterator<Item = (&K, &V, u64)> {
         let counting = self.entries.iter().filter(move |(_, entry)| now < entry.until);

@@ -18,6 +18,7 @@ mod reason;
 mod renewal;
 mod revival;
 mod sessions;
+mod table;
 
 pub use adopt::PeerMemory;
 pub use api::*;
@@ -36,14 +37,11 @@ use peers::{Peer, PeerId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
-use sessions::{Pair, PairState, Session};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-/// Sessions that ended here and may live on at the peer, at most: 64 bytes each and the names.
-const MAX_ENDED: usize = 65_536;
+use table::Table;
 
 /// What a timer is about. Timers are not taken back; one that is no longer meant is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,16 +77,12 @@ pub struct Engine {
     next_peer: PeerId,
     negotiations: FxHashMap<u64, Negotiation>,
     next_negotiation: u64,
-    /// Negotiations by the tag that was set aside for them.
-    by_tag: FxHashMap<u32, u64>,
-    pairs: HashMap<Pair, PairState, Keyed>,
-    sessions: FxHashMap<u32, Session>,
+    table: Table,
     actions: FxHashMap<u64, Action>,
     next_action: u64,
     blocked: Expiring<IpAddr, BlockReason>,
     unreachable: Expiring<(IpAddr, u16), ()>,
     filters: Expiring<FilterKey, ()>,
-    ended: Expiring<Pair, (u32, u32)>,
 }
 
 fn check(settings: &Settings) -> Result<(), String> {
@@ -133,15 +127,12 @@ impl Engine {
             next_peer: 0,
             negotiations: FxHashMap::default(),
             next_negotiation: 0,
-            by_tag: FxHashMap::default(),
-            pairs: HashMap::with_hasher(key()),
-            sessions: FxHashMap::default(),
+            table: Table::new(key()),
             actions: FxHashMap::default(),
             next_action: 0,
             blocked: Expiring::new(limits.blocked as usize, key()),
             unreachable: Expiring::new(limits.unreachable as usize, key()),
             filters: Expiring::new(limits.filters as usize, key()),
-            ended: Expiring::new(MAX_ENDED, key()),
             settings: canonical(settings),
             rng,
         })
@@ -309,7 +300,7 @@ impl Engine {
         for peer in peers {
             self.end_peer(realm, peer, now);
         }
-        let mut tags: Vec<u32> = self.sessions.keys().copied().collect();
+        let mut tags = self.table.tags();
         tags.sort_unstable();
         for tag in tags {
             self.session_down(tag, DownReason::ByUs);
@@ -346,12 +337,12 @@ impl Engine {
 
     /// A session by its local tag.
     pub fn session(&self, local_tag: u32) -> Option<&H2hSession> {
-        self.sessions.get(&local_tag).map(|entry| &entry.session)
+        self.table.get(local_tag).map(|entry| &entry.session)
     }
 
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &H2hSession> {
-        self.sessions.values().map(|entry| &entry.session)
+        self.table.iter().map(|entry| &entry.session)
     }
 
     /// Negotiations of ours under way.

@@ -167,7 +167,17 @@ impl Core {
     pub(crate) fn link(&self, id: HostId, name: &str) -> Option<Link> {
         let host = self.hosts.get(id)?;
         let asking = host.asking.get(name).map(|pending| Link::Asking(*pending));
-        asking.or_else(|| Some(Link::Up(self.sessions.towards(host.address, name)?.handle())))
+        let up = || self.sessions.towards(host.address, name).map(Session::handle);
+        asking.or_else(|| up().or_else(|| self.counterpart(id, name)).map(Link::Up))
+    }
+
+    /// The session of the pair that the far end asked for: it answers for our end as well, as far as that may ask. The far
+    /// gateway may know one session for a pair and refuse another one.
+    fn counterpart(&self, id: HostId, name: &str) -> Option<Handle> {
+        let host = self.hosts.get(id)?;
+        let session = self.sessions.asked_by(host.address, &host.name, name)?;
+        let may_ask = self.is_allowed(&host.name, Direction::Outbound, name, session.peer());
+        may_ask.then(|| session.handle())
     }
 
     /// Whether the administrator refuses a host.

@@ -189,16 +189,15 @@ fn a_peer_that_is_silent_is_servfail_in_time() {
 }
 
 #[test]
-fn lifetimes_expire_at_each_end_without_a_message() {
+fn c3_a_lifetime_that_is_over_leaves_nothing_at_either_end() {
     let mut lab = Lab::new();
     lab.address(0, H1, "h1.b.demo").unwrap();
     let frames = lab.cetp_frames;
-    let (at_a, _) = lab.binding(0, H1, FIRST).unwrap();
-    let (at_b, _) = lab.binding(1, H1, FIRST).unwrap();
-    lab.end(0, at_a, EndReason::Idle);
-    assert_eq!(lab.nodes[1].bindings.len(), 1);
-    lab.end(1, at_b, EndReason::Hard);
-    assert_eq!(lab.cetp_frames, frames);
+    let (at_a, a) = lab.binding(0, H1, FIRST).unwrap();
+    lab.now += u64::from(a.hard_s) * S;
+    // Neither side has said how long it lasts, so the other one is told.
+    lab.end(0, at_a, EndReason::Hard);
+    assert_eq!(lab.cetp_frames, frames + 1);
     for node in &lab.nodes {
         assert_eq!(node.gateway.pools().slots_used, [0]);
         assert!(node.gateway.tunnels().is_empty());
@@ -208,6 +207,64 @@ fn lifetimes_expire_at_each_end_without_a_message() {
     // The next query negotiates anew, and gets another address while the first one rests.
     let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
     assert_eq!((reply.address, reply.ttl), (Some(Ipv4Addr::new(10, 64, 0, 2)), Some(30)));
+}
+
+#[test]
+fn c3_an_end_that_only_one_side_knows_of_is_told() {
+    for end in [0, 1] {
+        let mut lab = Lab::new();
+        lab.address(0, H1, "h1.b.demo").unwrap();
+        let (handle, _) = lab.binding(end, H1, FIRST).unwrap();
+        lab.end(end, handle, EndReason::Idle);
+        for node in &lab.nodes {
+            assert!(node.bindings.is_empty(), "ended by {end}");
+            assert_eq!(node.gateway.pools().slots_used, [0]);
+        }
+        assert!(lab.logged(1 - end, "session down", "the peer terminated it"));
+        assert!(lab.address(0, H1, "h1.b.demo").is_some());
+    }
+}
+
+#[test]
+fn c2_whoever_ends_a_peer_ends_its_sessions_at_both_ends() {
+    for end in [0, 1] {
+        let mut lab = Lab::new();
+        lab.address(0, H1, "h1.b.demo").unwrap();
+        lab.address(0, H2, "h2.b.demo").unwrap();
+        let peer = ["cesb.demo.", "cesa.demo."][end];
+        let (now, frames) = (lab.now, lab.cetp_frames);
+        assert!(lab.nodes[end].gateway.terminate_peer(peer, now));
+        lab.settle();
+        // Each session is told by its tags, before C2C is: a node that keeps sessions beyond C2C hears of them.
+        assert!(lab.cetp_frames >= frames + 3);
+        for node in &lab.nodes {
+            assert!(node.bindings.is_empty());
+        }
+        assert!(lab.address(0, H1, "h1.b.demo").is_some());
+    }
+}
+
+#[test]
+fn c4_the_session_of_a_pair_answers_in_both_directions() {
+    let mut lab = Lab::new();
+    lab.address(1, H1, "h1.a.demo").unwrap();
+    let (frames, before) = (lab.cetp_frames, lab.nodes[0].bindings.clone());
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    assert_eq!((lab.cetp_frames, &lab.nodes[0].bindings), (frames, &before));
+    assert!(before.values().any(|binding| binding.proxy == proxy));
+    // Another name of the host, and one whose session is restricted, are negotiated.
+    assert!(lab.address(0, H1, "www.h1.b.demo").unwrap() != proxy);
+    lab.address(1, H2, "h2.a.demo").unwrap();
+    lab.address(0, H2, "h2.b.demo").unwrap();
+    assert_eq!(lab.nodes[0].bindings.len(), 4);
+    // Who may not ask is not answered by what others asked for.
+    let text = realm("a.demo").replace("outbound.to = [\"*\"]", "outbound.to = [\"x.demo\"]");
+    let settings = lab.nodes[0].settings.clone();
+    let (registry, policies) = ces_gateway::registry::load(&hosts(&text), &settings).unwrap();
+    let now = lab.now;
+    lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+    lab.settle();
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).code, ResponseCode::NXDomain);
 }
 
 #[test]

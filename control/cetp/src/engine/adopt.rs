@@ -5,7 +5,7 @@
 
 use super::after::FilterKey;
 use super::peers::PeerId;
-use super::sessions::{PairRef, PairState, Session};
+use super::table::Session;
 use super::{BlockReason, Encapsulation, Endpoint, Engine, Failure, H2hSession, Nanos, NegotiationId, Realm};
 use crate::keyed::Keyed;
 use crate::policy::canonical_name;
@@ -48,19 +48,14 @@ impl Engine {
 
     /// Takes a session over. False if there is no room, or one for the same names or of the same tag.
     pub fn adopt(&mut self, session: H2hSession, now: Nanos) -> bool {
-        let has_room = self.sessions.len() < self.settings.limits.sessions as usize;
+        let has_room = self.table.len() < self.settings.limits.sessions as usize;
         let Some(peer) = self.peer(&session.ces_id).filter(|_| has_room) else { return false };
         let tag = session.local_tag;
         let adopted = Session { session, peer, epoch: 0 };
-        let pair = adopted.pair();
-        if self.sessions.contains_key(&tag) || self.pairs.contains_key(&pair as &dyn PairRef) {
+        if self.table.is_taken(tag) || self.table.of(&adopted.pair()).is_some() {
             return false;
         }
-        self.pairs.insert(pair, PairState { session: Some(tag), negotiation: None });
-        self.sessions.insert(tag, adopted);
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.sessions.insert(tag);
-        }
+        self.table.insert(adopted);
         self.plan_revival(peer, now);
         true
     }

@@ -75,14 +75,11 @@ impl Engine {
         let (name, ces_id) = (key.name.clone(), key.ces_id.clone());
         self.outputs.push_back(Output::Filtered { name, local, ces_id, until: now + for_ns });
         let tags: Vec<u32> = match key.ces_id.as_ref().map(|id| self.peer_ids.get(id)) {
-            None => self.sessions.keys().copied().collect(),
-            Some(peer) => peer
-                .and_then(|peer| self.peers.get(peer))
-                .map(|peer| peer.sessions.iter().copied().collect())
-                .unwrap_or_default(),
+            None => self.table.tags(),
+            Some(peer) => peer.map(|peer| self.table.tags_of(*peer)).unwrap_or_default(),
         };
         for tag in tags {
-            let is_hit = self.sessions.get(&tag).is_some_and(|entry| {
+            let is_hit = self.table.get(tag).is_some_and(|entry| {
                 let session = &entry.session;
                 key.name == if local { session.local_fqdn.clone() } else { session.remote_fqdn.clone() }
             });
@@ -153,11 +150,9 @@ impl Engine {
         let Some(value) = value.filter(|value| !value.is_empty()) else {
             return self.peer_down(realm, peer, PeerDownReason::ByPeer, now);
         };
-        let Some(entry) = self.peers.get(&peer) else { return };
         match value.field("sessions") {
             Some(Value::Text(all)) if all == "*" => {
-                let tags: Vec<u32> = entry.sessions.iter().copied().collect();
-                for tag in tags {
+                for tag in self.table.tags_of(peer) {
                     self.session_down(tag, DownReason::ByPeer);
                 }
             }
@@ -168,7 +163,7 @@ impl Engine {
                     let (Some(first), Some(second)) = (first.as_u32(), second.as_u32()) else { continue };
                     // The sender's tag comes first; the other order can only name the same session.
                     for (theirs, ours) in [(first, second), (second, first)] {
-                        let is_it = self.sessions.get(&ours).is_some_and(|session| {
+                        let is_it = self.table.get(ours).is_some_and(|session| {
                             session.peer == peer && session.session.remote_tag == theirs
                         });
                         if is_it {
@@ -208,7 +203,7 @@ impl Engine {
         let value = inner.as_ref().unwrap_or(value);
         let local_tag = match value.field("h2h_session") {
             Some(Value::List(tags)) => tags.iter().filter_map(Value::as_u32).find(|tag| {
-                self.sessions.get(tag).is_some_and(|session| {
+                self.table.get(*tag).is_some_and(|session| {
                     let remote = Some(session.session.remote_tag);
                     session.peer == peer && tags.iter().any(|other| other.as_u32() == remote)
                 })
@@ -296,7 +291,7 @@ impl Engine {
     }
 
     pub(super) fn complain(&mut self, local_tag: u32, misbehavior: &str, now: Nanos) -> Option<ActionId> {
-        let session = self.sessions.get(&local_tag)?;
+        let session = self.table.get(local_tag)?;
         let (peer, remote_tag) = (session.peer, session.session.remote_tag);
         let tags = vec![Value::Number(local_tag.into()), Value::Number(remote_tag.into())];
         let evidence = Value::Map(vec![
@@ -313,7 +308,7 @@ impl Engine {
     pub(super) fn end_sessions(&mut self, ces_id: &str) -> usize {
         let Some(peer) = self.peer_ids.get(canonical_name(ces_id).as_str()).copied() else { return 0 };
         let Some(entry) = self.peers.get(&peer) else { return 0 };
-        let tags: Vec<u32> = entry.sessions.iter().copied().collect();
+        let tags = self.table.tags_of(peer);
         let c2c = entry.c2c.as_ref().map(|c2c| (c2c.local_tag, c2c.remote_tag));
         let count = tags.len();
         let Some(((local, remote), conn)) = c2c.zip(self.pick_conn(peer)) else {
@@ -332,9 +327,12 @@ impl Engine {
         count
     }
 
-    /// Ends C2C with a peer.
+    /// Ends C2C with a peer, and all sessions: each is told, since they would outlive C2C at the other end.
     pub(super) fn end_peer(&mut self, realm: &mut dyn Realm, peer: PeerId, now: Nanos) -> bool {
         let Some(c2c) = self.peers.get(&peer).and_then(|peer| peer.c2c.clone()) else { return false };
+        for tag in self.table.tags_of(peer) {
+            self.end_session(tag, DownReason::ByUs);
+        }
         if let Some(conn) = self.pick_conn(peer) {
             let mut out = Writer::new(c2c.local_tag, c2c.remote_tag);
             out.terminate(Layer::C2c, None);

@@ -1,7 +1,7 @@
 //! H2H negotiations of ours, from the wish to the session.
 
 use super::peers::PeerId;
-use super::sessions::{Pair, PairRef, PairState};
+use super::table::{Pair, PairRef};
 use super::{
     Asked, ConnId, Direction, Engine, Failure, H2hRequest, Nanos, NegotiationId, Output, Realm, Reservation,
     Role, Timer,
@@ -50,12 +50,11 @@ impl Engine {
             return self.refuse_ask(source, destination, Failure::Overload);
         };
         let key: &dyn PairRef = &(peer, Role::Initiator, &*source, &*destination);
-        let known = self.pairs.get(key).copied();
-        if let Some(id) = known.and_then(|state| state.negotiation) {
+        if let Some(id) = self.table.negotiation(key) {
             self.counters.joined += 1;
             return Asked::Pending(id);
         }
-        if let Some(session) = known.and_then(|state| state.session).and_then(|tag| self.sessions.get(&tag))
+        if let Some(session) = self.table.of(key)
             && self.is_up(peer)
         {
             self.counters.connected += 1;
@@ -81,8 +80,7 @@ impl Engine {
         }
         let id = self.draw_negotiation();
         let pair = Pair { peer, role: Role::Initiator, source, destination };
-        let session = known.and_then(|state| state.session);
-        self.pairs.insert(pair.clone(), PairState { session, negotiation: Some(id) });
+        self.table.begin(pair.clone(), id);
         self.negotiations.insert(
             id.0,
             Negotiation {
@@ -145,8 +143,7 @@ impl Engine {
             // The peer was away and has not lost its state: what there was still stands.
             return self.finish(realm, id, Ok(kept), now);
         }
-        let is_new = self.pairs.get(&pair as &dyn PairRef).is_none_or(|state| state.session.is_none());
-        if is_new && !self.has_session_room(pair.peer) {
+        if !self.has_session_room(pair.peer) {
             return self.finish(realm, id, Err(Failure::SessionLimit), now);
         }
         let Some(ces_id) = self.peers.get(&pair.peer).map(|peer| peer.ces_id.clone()) else { return };
@@ -154,10 +151,7 @@ impl Engine {
             return self.finish(realm, id, Err(Failure::Exhausted), now);
         };
         // The owner's tags are not 0 and unique; anything else would mix two sessions up.
-        if reservation.tag == 0
-            || self.by_tag.contains_key(&reservation.tag)
-            || self.sessions.contains_key(&reservation.tag)
-        {
+        if reservation.tag == 0 || self.table.is_taken(reservation.tag) {
             realm.release(reservation.tag);
             return self.finish(realm, id, Err(Failure::Exhausted), now);
         }
@@ -166,7 +160,7 @@ impl Engine {
             entry.reservation = Some(reservation);
             entry.deadline = deadline;
         }
-        self.by_tag.insert(reservation.tag, id.0);
+        self.table.set_aside(reservation.tag, id);
         self.timer(deadline, Timer::Negotiation(id.0));
         self.send_first(realm, id, now);
     }
@@ -179,14 +173,6 @@ impl Engine {
         let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
         entry.conn = Some(conn);
         entry.round = 1;
-        if let Some((old_local, old_remote)) = self.ended.take(&entry.pair, now) {
-            // Our side of the last session ended early; the peer's may not have, and would be in the way.
-            let mut out = Writer::new(old_local, old_remote);
-            out.terminate(Layer::H2h, None);
-            let frame = out.finish();
-            self.send(conn, frame);
-        }
-        let Some(entry) = self.negotiations.get(&id.0) else { return };
         let side = Self::our_side(entry, key.digest(("ours", id.0)) as u32);
         let mut out = Writer::new(tag, 0);
         side.write_offers(&mut out);
@@ -293,8 +279,7 @@ impl Engine {
     ) {
         let is_empty = info.value.as_ref().is_none_or(Value::is_empty);
         let Some(pair) = self.negotiations.get(&id.0).map(|entry| &entry.pair) else { return };
-        let old = self.pairs.get(pair as &dyn PairRef).and_then(|state| state.session);
-        let old = old.and_then(|tag| self.sessions.get(&tag)).filter(|_| is_empty);
+        let old = self.table.of(pair).filter(|_| is_empty);
         match old {
             Some(old) => {
                 let kept = Reservation { tag: old.session.local_tag, proxy: old.session.proxy };
@@ -309,7 +294,7 @@ impl Engine {
     pub(super) fn unreserve(&mut self, realm: &mut dyn Realm, id: NegotiationId) {
         let taken = self.negotiations.get_mut(&id.0).and_then(|entry| entry.reservation.take());
         if let Some(reservation) = taken {
-            self.by_tag.remove(&reservation.tag);
+            self.table.give_back(reservation.tag);
             realm.release(reservation.tag);
         }
     }
@@ -337,17 +322,12 @@ impl Engine {
         }
         let Some(entry) = self.negotiations.remove(&id.0) else { return };
         if let Some(reservation) = entry.reservation {
-            self.by_tag.remove(&reservation.tag);
+            self.table.give_back(reservation.tag);
         }
         if let Some(peer) = self.peers.get_mut(&entry.pair.peer) {
             peer.pending -= 1;
         }
-        if let Some(state) = self.pairs.get_mut(&entry.pair as &dyn PairRef) {
-            state.negotiation = None;
-            if state.session.is_none() {
-                self.pairs.remove(&entry.pair as &dyn PairRef);
-            }
-        }
+        self.table.end(&entry.pair);
         self.counters.h2h_initiated.count(result.map(|_| ()));
         let result: Result<(u32, IpAddr), Failure> = result.map(|kept| (kept.tag, kept.proxy));
         let Pair { source, destination, .. } = entry.pair;

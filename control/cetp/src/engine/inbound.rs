@@ -1,10 +1,8 @@
 //! H2H messages as they come in: to whom they go, and the negotiations that peers start.
 
 use super::peers::PeerId;
-use super::sessions::{Pair, PairRef};
-use super::{
-    BlockReason, ConnId, Direction, DownReason, Engine, Failure, Nanos, NegotiationId, Output, Realm, Role,
-};
+use super::table::{Pair, PairRef};
+use super::{BlockReason, ConnId, Direction, DownReason, Engine, Failure, Nanos, Output, Realm, Role};
 use crate::h2h::{H2hSide, name_of};
 use crate::message::{Message, Tlv, Writer};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
@@ -36,13 +34,13 @@ impl Engine {
         if message.dst == 0 {
             return self.h2h_request(realm, peer, conn, message, now);
         }
-        if let Some(id) = self.by_tag.get(&message.dst).copied().map(NegotiationId)
+        if let Some(id) = self.table.waiting_for(message.dst)
             && self.negotiations.get(&id.0).is_some_and(|entry| entry.pair.peer == peer)
         {
             return self.h2h_reply(realm, id, conn, message, now);
         }
         let terminate = message.info(Item::ControlTerminate).is_some();
-        match self.sessions.get(&message.dst) {
+        match self.table.get(message.dst) {
             Some(entry) if entry.peer == peer && entry.session.remote_tag == message.sst => {
                 if terminate {
                     self.session_down(message.dst, DownReason::ByPeer);
@@ -102,7 +100,7 @@ impl Engine {
         let (ack, ack_before) = self.secrets.acks(about, now);
         let side = H2hSide { policy: &policy, name: &destination, peer_name: &source, ack, ack_before };
         let key: &dyn PairRef = &(peer, Role::Responder, &*source, &*destination);
-        let old = self.pairs.get(key).and_then(|state| state.session).and_then(|tag| self.sessions.get(&tag));
+        let old = self.table.of(key);
         let epoch = self.peers.get(&peer).map_or(0, |peer| peer.epoch);
         let old = old.map(|old| (old.session.local_tag, old.session.remote_tag, old.epoch == epoch));
         if let Some((local_tag, remote_tag, is_current)) = old {
@@ -144,9 +142,7 @@ impl Engine {
         let Ok(reservation) = realm.reserve(&destination, &source, &ces_id) else {
             return self.refuse_h2h(conn, message, None, names, Failure::Exhausted);
         };
-        let is_sound = reservation.tag != 0
-            && !self.by_tag.contains_key(&reservation.tag)
-            && !self.sessions.contains_key(&reservation.tag);
+        let is_sound = reservation.tag != 0 && !self.table.is_taken(reservation.tag);
         let mut out = Writer::new(reservation.tag, message.sst);
         write_answers(&side, message, &mut out);
         let frame = out.finish();

@@ -9,12 +9,10 @@ use super::{
 use crate::c2c::{C2cSide, PeerTerms, TUNNEL_ID_MAX};
 use crate::limits::{MS, S};
 use rand::Rng;
-use rustc_hash::FxHashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A peer's number; never used again.
-pub(super) type PeerId = u32;
+pub(super) use super::table::PeerId;
 
 /// A C2C session.
 #[derive(Clone, Debug)]
@@ -51,7 +49,6 @@ pub(super) struct Peer {
     pub(super) waiting: Vec<NegotiationId>,
     /// Negotiations of ours, waiting or not.
     pub(super) pending: u32,
-    pub(super) sessions: FxHashSet<u32>,
     /// Tags, ours first, of sessions that ended here while the peer was away: it has yet to be told.
     pub(super) owed: Vec<(u32, u32)>,
     /// Rises with each C2C: a session of an older one may be asked for again.
@@ -84,12 +81,9 @@ impl Peer {
         [&self.c2c, &self.other].into_iter().flatten().any(|c2c| (c2c.local_tag, c2c.remote_tag) == tags)
     }
 
+    /// Whether it has nothing, but for sessions.
     pub(super) fn is_idle(&self) -> bool {
-        self.conns.is_empty()
-            && self.attempt.is_none()
-            && self.pending == 0
-            && self.sessions.is_empty()
-            && self.c2c.is_none()
+        self.conns.is_empty() && self.attempt.is_none() && self.pending == 0 && self.c2c.is_none()
     }
 }
 
@@ -104,7 +98,8 @@ impl Engine {
             return Some(*id);
         }
         if self.peers.len() >= self.settings.limits.peers as usize {
-            let idle = self.peers.iter().find(|(_, peer)| peer.is_idle()).map(|(id, _)| *id)?;
+            let is_idle = |id: &PeerId, peer: &Peer| peer.is_idle() && self.table.count_of(*id) == 0;
+            let idle = self.peers.iter().find(|(id, peer)| is_idle(id, peer)).map(|(id, _)| *id)?;
             if let Some(peer) = self.peers.remove(&idle) {
                 self.peer_ids.remove(&peer.ces_id);
             }
@@ -121,7 +116,6 @@ impl Engine {
             endpoints: Vec::new(),
             waiting: Vec::new(),
             pending: 0,
-            sessions: FxHashSet::default(),
             owed: Vec::new(),
             epoch: 0,
             tunnel_ids: [None; 3],
@@ -283,8 +277,7 @@ impl Engine {
     /// The peer has restarted: its side of every session is gone, and what our hosts send into them is lost. They are
     /// told to the peer all the same, in case it only drew other tunnel ids and would refuse the same pairs as duplicates.
     fn end_lost_sessions(&mut self, peer: PeerId) {
-        let Some(entry) = self.peers.get(&peer) else { return };
-        for tag in entry.sessions.iter().copied().collect::<Vec<_>>() {
+        for tag in self.table.tags_of(peer) {
             if let Some(session) = self.session_down(tag, DownReason::Replaced) {
                 self.owe_end(peer, (tag, session.session.remote_tag));
             }
@@ -367,7 +360,7 @@ impl Engine {
         self.peers.get(&peer).and_then(|entry| entry.c2c.as_ref()).is_some_and(|c2c| c2c.until == at)
     }
 
-    /// C2C with a peer ends: its connections are closed. Sessions end, too, unless only its time is over.
+    /// C2C with a peer ends: its connections are closed. Sessions outlive it; where they are to end, both sides say so.
     pub(super) fn peer_down(&mut self, realm: &mut dyn Realm, peer: PeerId, why: PeerDownReason, now: Nanos) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let was_up = entry.c2c.take().is_some();
@@ -378,18 +371,7 @@ impl Engine {
             entry.draws = Draws::WasAlive;
         }
         let ces_id = entry.ces_id.clone();
-        let sessions: Vec<u32> = entry.sessions.iter().copied().collect();
         let conns = std::mem::take(&mut entry.conns);
-        let how = match why {
-            PeerDownReason::ByPeer => Some(DownReason::ByPeer),
-            PeerDownReason::ByUs => Some(DownReason::ByUs),
-            PeerDownReason::Abuse | PeerDownReason::Expired | PeerDownReason::ConnectionsLost => None,
-        };
-        if let Some(how) = how {
-            for tag in sessions {
-                self.session_down(tag, how);
-            }
-        }
         if was_up {
             self.outputs.push_back(Output::PeerDown { ces_id, why });
         }
@@ -413,7 +395,7 @@ impl Engine {
             role: c2c.map(|c2c| c2c.role),
             tags: c2c.map(|c2c| (c2c.local_tag, c2c.remote_tag)),
             connections: remotes.collect(),
-            sessions: peer.sessions.len(),
+            sessions: self.peer_ids.get(&peer.ces_id).map_or(0, |id| self.table.count_of(*id)),
             session_limit: c2c.map_or(0, |c2c| c2c.session_limit),
             pending: peer.pending as usize,
             ttl_left_s: c2c.map_or(0, |c2c| c2c.until.saturating_sub(now) / S),

@@ -24,12 +24,13 @@ impl Engine {
     pub(super) fn plan_revival(&mut self, peer: PeerId, now: Nanos) {
         let limits = &self.settings.limits;
         let (first, longest) = (u64::from(limits.revive_ms) * MS, u64::from(limits.revive_max_s) * S);
+        let has_sessions = self.table.count_of(peer) > 0;
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let is_sought = first > 0
             && entry.c2c.is_none()
             && entry.attempt.is_none()
             && entry.revival.at.is_none()
-            && !entry.sessions.is_empty()
+            && has_sessions
             && !entry.endpoints.is_empty();
         if !is_sought {
             return;
@@ -48,9 +49,10 @@ impl Engine {
 
     /// The time for a try has come.
     pub(super) fn revive(&mut self, peer: PeerId, now: Nanos) {
+        let has_sessions = self.table.count_of(peer) > 0;
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         entry.revival.at = None;
-        if entry.sessions.is_empty() || entry.c2c.is_some() {
+        if !has_sessions || entry.c2c.is_some() {
             entry.revival = Revival::default();
         } else if self.start_revival(peer, now).is_err() {
             self.plan_revival(peer, now);

@@ -1,112 +1,26 @@
 //! Sessions of two hosts, from both sides' agreement to their end.
 
-use super::peers::PeerId;
-use super::{DownReason, Engine, H2hSession, Nanos, NegotiationId, Output, Reservation, Role};
+use super::table::{Pair, PeerId, Session};
+use super::{DownReason, Engine, H2hSession, Nanos, Output, Reservation, Role};
 use crate::h2h::Terms;
 use crate::limits::S;
 use crate::message::Writer;
 use crate::tlv::Layer;
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 /// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
 const MAX_OWED: usize = 1_024;
 
-/// What a session or negotiation is found by: the peer, which end we are, and both names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
-    pub(super) peer: PeerId,
-    pub(super) role: Role,
-    pub(super) source: Arc<str>,
-    pub(super) destination: Arc<str>,
-}
-
-/// The same by reference, so that a lookup makes no copy of the names.
-pub(super) trait PairRef {
-    fn parts(&self) -> (PeerId, Role, &str, &str);
-}
-
-impl PairRef for Pair {
-    fn parts(&self) -> (PeerId, Role, &str, &str) {
-        (self.peer, self.role, &self.source, &self.destination)
-    }
-}
-
-impl PairRef for (PeerId, Role, &str, &str) {
-    fn parts(&self) -> (PeerId, Role, &str, &str) {
-        *self
-    }
-}
-
-impl Hash for dyn PairRef + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn PairRef + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn PairRef + '_ {}
-
-impl Hash for Pair {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl<'a> Borrow<dyn PairRef + 'a> for Pair {
-    fn borrow(&self) -> &(dyn PairRef + 'a) {
-        self
-    }
-}
-
-/// What a pair has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PairState {
-    /// A session, by our tag.
-    pub(super) session: Option<u32>,
-    /// A negotiation of ours; beside a session only when that one has to be made anew.
-    pub(super) negotiation: Option<NegotiationId>,
-}
-
-/// A session.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) session: H2hSession,
-    pub(super) peer: PeerId,
-    pub(super) epoch: u32,
-}
-
-impl Session {
-    pub(super) fn pair(&self) -> Pair {
-        let session = &self.session;
-        let (source, destination) = match session.role {
-            Role::Initiator => (&session.local_fqdn, &session.remote_fqdn),
-            Role::Responder => (&session.remote_fqdn, &session.local_fqdn),
-        };
-        Pair { peer: self.peer, role: session.role, source: source.clone(), destination: destination.clone() }
-    }
-}
-
 impl Engine {
     pub(super) fn has_session_room(&self, peer: PeerId) -> bool {
-        let limit = self
-            .peers
-            .get(&peer)
-            .and_then(|peer| Some((peer.c2c.as_ref()?.session_limit, peer.sessions.len())));
-        limit.is_some_and(|(limit, sessions)| sessions < limit as usize)
-            && self.sessions.len() < self.settings.limits.sessions as usize
+        let c2c = self.peers.get(&peer).and_then(|peer| peer.c2c.as_ref());
+        c2c.is_some_and(|c2c| self.table.count_of(peer) < c2c.session_limit as usize)
+            && self.table.len() < self.settings.limits.sessions as usize
     }
 
     /// What stands for a pair: its session, whether or not C2C with the peer does.
     pub(super) fn session_of(&self, pair: &Pair) -> Option<Reservation> {
-        let tag = self.pairs.get(pair as &dyn PairRef)?.session?;
-        Some(Reservation { tag, proxy: self.sessions.get(&tag)?.session.proxy })
+        let session = &self.table.of(pair)?.session;
+        Some(Reservation { tag: session.local_tag, proxy: session.proxy })
     }
 
     /// Puts a session up, in the place of an older one for the same pair. False if the peer is not up.
@@ -140,40 +54,17 @@ impl Engine {
             peer_until: now + u64::from(lifetime) * S,
         };
         let epoch = peer.epoch;
-        let old = self.pairs.get(pair as &dyn PairRef).and_then(|state| state.session);
-        if let Some(old) = old {
+        if let Some(old) = self.table.of(pair).map(|old| old.session.local_tag) {
             self.session_down(old, DownReason::Replaced);
         }
-        let state = self.pairs.entry(pair.clone()).or_insert(PairState { session: None, negotiation: None });
-        state.session = Some(reservation.tag);
-        if let Some(peer) = self.peers.get_mut(&pair.peer) {
-            peer.sessions.insert(reservation.tag);
-        }
         self.outputs.push_back(Output::H2hUp { session: session.clone() });
-        self.sessions.insert(reservation.tag, Session { session, peer: pair.peer, epoch });
+        self.table.insert(Session { session, peer: pair.peer, epoch });
         true
-    }
-
-    pub(super) fn remove_session(&mut self, tag: u32) -> Option<Session> {
-        let session = self.sessions.remove(&tag)?;
-        if let Some(peer) = self.peers.get_mut(&session.peer) {
-            peer.sessions.remove(&tag);
-        }
-        let pair = session.pair();
-        if let Some(state) = self.pairs.get_mut(&pair as &dyn PairRef)
-            && state.session == Some(tag)
-        {
-            state.session = None;
-            if state.negotiation.is_none() {
-                self.pairs.remove(&pair as &dyn PairRef);
-            }
-        }
-        Some(session)
     }
 
     /// Ends a session at our side.
     pub(super) fn session_down(&mut self, tag: u32, why: DownReason) -> Option<Session> {
-        let session = self.remove_session(tag)?;
+        let session = self.table.remove(tag)?;
         self.counters.sessions_ended += 1;
         self.outputs.push_back(Output::H2hDown { local_tag: tag, why });
         Some(session)
@@ -203,14 +94,13 @@ impl Engine {
         }
     }
 
-    /// The owner's binding ended by itself. If the peer's may live on, that is remembered: it would refuse the same
-    /// pair as a duplicate.
+    /// The owner's binding ended by itself. If the peer's may live on, it is told: its host would send into nothing, and the
+    /// same pair would be refused as a duplicate.
     pub(super) fn binding_ended(&mut self, tag: u32, now: Nanos) {
-        let Some(session) = self.remove_session(tag) else { return };
+        let Some(session) = self.table.remove(tag) else { return };
         self.counters.sessions_ended += 1;
-        if session.session.role == Role::Initiator && now < session.session.peer_until {
-            let tags = (tag, session.session.remote_tag);
-            self.ended.insert(session.pair(), tags, session.session.peer_until, now);
+        if now < session.session.peer_until {
+            self.tell_end(session.peer, (tag, session.session.remote_tag));
         }
     }
 }

@@ -259,6 +259,12 @@ impl Session {
         })
     }
 
+    /// Whether a far host asked for it and nothing restricts what it carries: then it serves our host as well.
+    pub(super) fn serves_both(&self) -> bool {
+        let is_open = |carries: Carries| carries.protocol.is_none() && carries.port.is_none();
+        self.terms.as_ref().is_some_and(|terms| terms.role == Role::Responder && is_open(terms.carries))
+    }
+
     /// Seconds without a packet after which it ends; 0 = never.
     pub fn idle_s(&self) -> u16 {
         self.terms.as_ref().map_or(0, |terms| terms.idle_s)

@@ -74,6 +74,8 @@ struct Host {
     by_proxy: FxHashMap<Ipv4Addr, Handle>,
     /// Far names come from outside: no hash that a stranger can make collide.
     by_name: BTreeMap<Arc<str>, Handle>,
+    /// Sessions that far hosts of these names asked for, and that serve both.
+    by_asker: BTreeMap<Arc<str>, Handle>,
 }
 
 /// What a filter holds for: a name, whether it is the local one, and the peer if it is about one alone.
@@ -286,6 +288,9 @@ impl Sessions {
         if session.answers_for_its_name() {
             host.by_name.insert(Arc::clone(session.remote()), handle);
         }
+        if session.serves_both() {
+            host.by_asker.insert(Arc::clone(session.remote()), handle);
+        }
     }
 
     fn unlink(&mut self, handle: Handle) {
@@ -296,6 +301,9 @@ impl Sessions {
         }
         if host.by_name.get(session.remote()) == Some(&handle) {
             host.by_name.remove(session.remote());
+        }
+        if host.by_asker.get(session.remote()) == Some(&handle) {
+            host.by_asker.remove(session.remote());
         }
     }
 
@@ -334,6 +342,12 @@ impl Sessions {
     /// The session that answers when a host asks for a far name.
     pub fn towards(&self, host: Ipv4Addr, remote: &str) -> Option<&Session> {
         self.hosts.get(&host)?.by_name.get(remote).and_then(|handle| self.get(*handle))
+    }
+
+    /// The session that a far host of that name asked for, under this name of the host's, if it serves both.
+    pub fn asked_by(&self, host: Ipv4Addr, local: &str, remote: &str) -> Option<&Session> {
+        let handle = self.hosts.get(&host)?.by_asker.get(remote)?;
+        self.get(*handle).filter(|session| session.phase() == Phase::Up && **session.local() == *local)
     }
 
     /// Slots in use by worker, and how many each has.
