@@ -1,5 +1,6 @@
 //! Packets: what is written on the wire, and how it is known again.
 
+pub mod ends;
 pub mod signature;
 pub mod template;
 

@@ -2,6 +2,7 @@
 //!
 //! The payload is zeroes, so that a checksum is that of the headers, prepared once, and of what differs.
 
+use super::ends::Ends;
 use super::signature::{self, Signature};
 use crate::port::frames::Blank;
 use crate::profile::model::Protocol;
@@ -29,19 +30,6 @@ pub struct Link {
     pub tos: u8,
     /// Time to live of both.
     pub ttl: u8,
-}
-
-/// Addresses and ports of one packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tuple {
-    /// Source address.
-    pub source: u32,
-    /// Destination address.
-    pub destination: u32,
-    /// Source port.
-    pub source_port: u16,
-    /// Destination port.
-    pub destination_port: u16,
 }
 
 /// Where the tunnel's headers stand, if there is one.
@@ -130,7 +118,7 @@ impl Template {
 
     /// Makes a frame a packet whose hosts' packet has `total` bytes. Returns the frame's length, without FCS.
     #[inline(always)]
-    pub fn write<F: Blank>(&self, frame: &mut F, total: u16, tuple: &Tuple, signature: &Signature) -> usize {
+    pub fn write<F: Blank>(&self, frame: &mut F, total: u16, tuple: &Ends, signature: &Signature) -> usize {
         let length = self.frame_length(total);
         if let Some(image) = self.image.get(..length) {
             frame.copy(image);
@@ -146,7 +134,7 @@ impl Template {
 
     /// Writes what differs between packets.
     #[inline(always)]
-    fn complete(&self, frame: &mut [u8], total: u16, tuple: &Tuple, signature: &Signature) {
+    fn complete(&self, frame: &mut [u8], total: u16, tuple: &Ends, signature: &Signature) {
         if let Some(outer) = &self.outer {
             self.write_outer(outer, frame, total, tuple);
         }
@@ -188,7 +176,7 @@ impl Template {
     }
 
     #[inline(always)]
-    fn write_outer(&self, outer: &Outer, frame: &mut [u8], total: u16, tuple: &Tuple) {
+    fn write_outer(&self, outer: &Outer, frame: &mut [u8], total: u16, tuple: &Ends) {
         let outer_total = total + (self.ip - outer.ip) as u16;
         let Some(head) =
             frame.get_mut(outer.ip..).and_then(|packet| packet.first_chunk_mut::<{ ipv4::LENGTH + 6 }>())
@@ -246,7 +234,7 @@ mod tests {
         ) {
             let link = Link { source: [2; 6], destination: [4; 6], vlan, tos: 0x2e, ttl: 9 };
             let template = Template::new(&link, &shape);
-            let tuple = Tuple { source, destination, source_port, destination_port };
+            let tuple = Ends { source, destination, source_port, destination_port };
             let signature = Signature { trial, flow, sequence, time_ns };
             let total = super::super::shortest(shape.protocol) + extra;
             let mut frame = MemoryFrame::new(&[0xa5; 300]);

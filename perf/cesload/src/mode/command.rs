@@ -1,12 +1,13 @@
 //! A command of the user's that runs beside a trial: its exit status and the end of what it printed.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Of what a command prints, so many bytes at the end are kept.
-const TAIL: usize = 4096;
+const TAIL: u64 = 4096;
 /// A command that has not ended so long after the trial is ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has ended.
@@ -16,7 +17,8 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    output: JoinHandle<Vec<u8>>,
+    /// What it printed: a file, which nobody has to empty while it runs.
+    output: File,
     begun: Instant,
     ended: Option<(Duration, Option<i32>)>,
 }
@@ -37,14 +39,14 @@ pub struct Outcome {
 impl Running {
     /// Starts a line of shell.
     pub fn start(line: &str) -> io::Result<Running> {
-        let (reader, writer) = io::pipe()?;
+        let output = tempfile::tempfile()?;
         let mut command = Command::new("sh");
-        command.arg("-c").arg(line).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let child = command.spawn()?;
-        // The writers must be closed here, or the reader would never see the end.
-        drop(command);
-        let output = std::thread::spawn(move || tail_of(reader));
-        Ok(Running { child, output, begun: Instant::now(), ended: None })
+        command
+            .args(["-c", line])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?);
+        Ok(Running { child: command.spawn()?, output, begun: Instant::now(), ended: None })
     }
 
     /// Looks whether it has ended.
@@ -70,25 +72,16 @@ impl Running {
             let _ = self.child.wait();
         }
         let (duration, status) = self.ended.unwrap_or((self.begun.elapsed(), None));
-        // A child of its own that lives on would keep the pipe open for ever; what it printed is not waited for.
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while !self.output.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(POLL);
-        }
-        let output =
-            if self.output.is_finished() { self.output.join().unwrap_or_default() } else { Vec::new() };
-        let output_tail = String::from_utf8_lossy(&output).trim_end().to_owned();
+        let output_tail = String::from_utf8_lossy(&tail_of(&self.output)).trim_end().to_owned();
         Outcome { status, seconds: duration.as_secs_f64(), killed, output_tail }
     }
 }
 
-fn tail_of(mut reader: impl Read) -> Vec<u8> {
-    let (mut tail, mut buffer) = (Vec::new(), [0; TAIL]);
-    while let Ok(length @ 1..) = reader.read(&mut buffer) {
-        tail.extend_from_slice(&buffer[..length]);
-        let too_many = tail.len().saturating_sub(TAIL);
-        tail.drain(..too_many);
-    }
+fn tail_of(file: &File) -> Vec<u8> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut tail = vec![0; length.min(TAIL) as usize];
+    let read = file.read_at(&mut tail, length.saturating_sub(TAIL)).unwrap_or(0);
+    tail.truncate(read);
     tail
 }
 
@@ -106,6 +99,6 @@ mod tests {
     #[test]
     fn of_much_output_the_end_is_kept() {
         let outcome = Running::start("seq 100000").unwrap().finish();
-        assert!(outcome.output_tail.len() <= TAIL && outcome.output_tail.ends_with("\n100000"));
+        assert!(outcome.output_tail.len() <= TAIL as usize && outcome.output_tail.ends_with("\n100000"));
     }
 }

@@ -8,9 +8,10 @@
 mod receive;
 mod send;
 
+use crate::frame::ends::Ends;
 use crate::session::dns;
 use crate::session::frames::{Outlet, Template};
-use crate::session::packet::{Ends, Packet};
+use crate::session::packet::Packet;
 use crate::session::plan::{Plan, Share, Target, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::table::{State, Table, Wait};

@@ -1,8 +1,8 @@
 //! The frames of sessions: templates with everything in place that is the same for all, and the sums over it, so that
 //! writing one is a copy and a few words.
 
+use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
-use crate::session::packet::Ends;
 use crate::session::stamp::Stamp;
 use ces_dataplane::wire::checksum::{Sum, pseudo};
 use ces_dataplane::wire::{Wire, ethernet, ipv4, tcp, udp};

@@ -4,10 +4,11 @@
 //! queues in its own way, they come to any thread, which hands them over to their owner by a ring.
 
 use crate::arp::Answers;
+use crate::frame::ends::Ends;
 use crate::frame::signature::{self, Found};
 use crate::session::client::Client;
 use crate::session::frames::FCS;
-use crate::session::packet::{Ends, Packet};
+use crate::session::packet::Packet;
 use crate::session::plan::Transport;
 use crate::session::server::{Served, Server};
 use crate::session::tally::Tally;

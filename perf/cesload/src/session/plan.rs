@@ -1,7 +1,7 @@
 //! What sessions of one profile are, in numbers.
 
+use crate::frame::ends::Ends;
 use crate::session::dns::Names;
-use crate::session::packet::Ends;
 use ces_dataplane::Nanos;
 
 /// What carries a session.

@@ -4,10 +4,11 @@
 //! NAT. Its first sequence number is a hash of the ends (a cookie), so that a repeated SYN gets the same answer, and what
 //! else it must know stands in the segment itself: its next sequence number is what the client acknowledges.
 
+use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
 use crate::session::client::mix;
 use crate::session::frames::{Fields, Outlet, Template, signature_of};
-use crate::session::packet::{Ends, Packet, Segment};
+use crate::session::packet::{Packet, Segment};
 use crate::session::plan::{Plan, Transport};
 use crate::session::stamp::Stamp;
 use crate::sums::sums;

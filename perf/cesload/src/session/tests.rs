@@ -3,9 +3,10 @@
 mod phases;
 mod world;
 
+use crate::frame::ends::Ends;
 use crate::session::dns::Names;
 use crate::session::frames::{Fields, Template};
-use crate::session::packet::{Ends, Packet};
+use crate::session::packet::Packet;
 use crate::session::plan::tests::plan;
 use crate::session::plan::{Plan, Target, Transport};
 use crate::session::stamp::Stamp;

@@ -1,8 +1,9 @@
 //! A thread's share of a stream, as it is sent: whose turn it is, and what its packet says.
 
 use super::schedule::Schedule;
+use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
-use crate::frame::template::{Link, Template, Tuple};
+use crate::frame::template::{Link, Template};
 use crate::port::frames::Blank;
 use crate::profile::Order;
 use crate::profile::traffic::{self, Lengths, Traffic};
@@ -16,7 +17,7 @@ pub const BURST_MAX: usize = 256;
 /// A flow, as its sender knows it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
-    tuple: Tuple,
+    tuple: Ends,
     shape: u32,
     /// The number of its next packet.
     sequence: u32,
@@ -101,7 +102,7 @@ impl Sender {
         }
         let flow = |index: u32| {
             let flow = traffic.flow(index);
-            let tuple = Tuple {
+            let tuple = Ends {
                 source: flow.source,
                 destination: flow.destination,
                 source_port: flow.source_port,

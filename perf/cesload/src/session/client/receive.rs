@@ -1,9 +1,10 @@
 //! What comes to a client.
 
 use super::Client;
+use crate::frame::ends::Ends;
 use crate::session::dns::{self, Answer};
 use crate::session::frames::{Fields, Outlet, signature_of};
-use crate::session::packet::{Ends, Segment};
+use crate::session::packet::Segment;
 use crate::session::stamp::Stamp;
 use crate::session::table::State;
 use crate::session::tally::Cause;

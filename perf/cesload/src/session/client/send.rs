@@ -1,10 +1,10 @@
 //! What a client sends.
 
 use super::{Client, mix};
+use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
 use crate::session::dns;
 use crate::session::frames::{Fields, Outlet, SLOT_BITS, datagram};
-use crate::session::packet::Ends;
 use crate::session::plan::{Target, Transport};
 use crate::session::stamp::Stamp;
 use ces_dataplane::Nanos;
