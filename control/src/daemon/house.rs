@@ -78,7 +78,7 @@ impl House {
             let length = usize::from(slot.length).min(SLOT_BYTES);
             let frame = &mut slot.data[..length];
             if slot.class != PuntClass::Dns {
-                taps.write(port, frame);
+                taps.write(port, frame, now);
                 return;
             }
             let Some(configured) = ports.get(usize::from(port)) else { return };

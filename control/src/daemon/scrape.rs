@@ -95,6 +95,7 @@ fn packets(house: &House, families: &mut Families) {
             ("from_kernel", counters.from_kernel),
             ("refused", counters.refused),
             ("wrong_vlan", counters.wrong_vlan),
+            ("unasked", counters.unasked),
         ] {
             tap.count(&[("port", port), ("event", what)], count);
         }

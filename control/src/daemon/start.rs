@@ -245,7 +245,7 @@ pub fn start(
     let taps = taps(&config, &macs)?;
     limit::make_room(config.capacity.neighbours);
     let kernel = Kernel::open(taps.iter().map(Tap::index).collect(), &sockets(Number::kernel)?)?;
-    let taps = Taps::new(taps, &sockets(Number::taps)?).map_err(system("TAP"))?;
+    let taps = Taps::new(taps, rand::rng().random(), &sockets(Number::taps)?).map_err(system("TAP"))?;
 
     let mut endpoints = Vec::new();
     for endpoint in &config.cetp.endpoints {

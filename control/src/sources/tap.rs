@@ -4,6 +4,7 @@
 //! answers ARP there, resolves neighbours, and speaks TCP. What the workers punt is written to it, what the kernel sends
 //! is injected. A VLAN tag is the port's affair: the kernel's frames carry none.
 
+use super::connections::Connections;
 use crate::datagram;
 use crate::source::{Socket, Sockets, Source};
 use ces_dataplane::msg::{PortId, SLOT_BYTES};
@@ -64,6 +65,8 @@ pub struct TapCounters {
     pub refused: u64,
     /// Punted frames with another VLAN tag than the port's, or none.
     pub wrong_vlan: u64,
+    /// Punted TCP of no connection that the kernel has.
+    pub unasked: u64,
 }
 
 /// A port's TAP; gone when dropped.
@@ -174,17 +177,18 @@ pub trait Carrier {
 /// The shadows of all ports, by port.
 pub struct Taps {
     taps: Vec<Tap>,
+    connections: Connections,
     /// TAPs that may have more to read.
     unread: Vec<usize>,
 }
 
 impl Taps {
     /// Waits for frames of these TAPs.
-    pub fn new(taps: Vec<Tap>, sockets: &Sockets) -> io::Result<Self> {
+    pub fn new(taps: Vec<Tap>, seed: u64, sockets: &Sockets) -> io::Result<Self> {
         for (number, tap) in taps.iter().enumerate() {
             sockets.listen(&mut SourceFd(&tap.device.as_raw_fd()), number as u32)?;
         }
-        Ok(Self { taps, unread: Vec::new() })
+        Ok(Self { taps, connections: Connections::new(seed), unread: Vec::new() })
     }
 
     /// All of them.
@@ -193,17 +197,21 @@ impl Taps {
     }
 
     /// Gives a punted frame to the kernel, as if the port's shadow had received it.
-    pub fn write(&mut self, port: PortId, frame: &mut [u8]) {
-        if let Some(tap) = self.taps.get_mut(usize::from(port)) {
+    pub fn write(&mut self, port: PortId, frame: &mut [u8], now: u64) {
+        let Some(tap) = self.taps.get_mut(usize::from(port)) else { return };
+        if self.connections.admits(frame, now) {
             tap.write(frame);
+        } else {
+            tap.counters.unasked += 1;
         }
     }
 
-    fn read(&mut self, number: usize, carrier: &mut impl Carrier) {
+    fn read(&mut self, number: usize, carrier: &mut impl Carrier, now: u64) {
         let Some(tap) = self.taps.get_mut(number) else { return };
         let mut buffer = [0; SLOT_BYTES];
         for _ in 0..FRAMES_A_TURN {
             let Some(length) = tap.read(&mut buffer) else { return };
+            self.connections.sent(&buffer[..length], now);
             carrier.carry(number as PortId, &buffer[..length]);
         }
         self.unread.push(number);
@@ -211,9 +219,9 @@ impl Taps {
 }
 
 impl<C: Carrier> Source<C> for Taps {
-    fn handle(&mut self, socket: Socket, carrier: &mut C, _: u64) {
+    fn handle(&mut self, socket: Socket, carrier: &mut C, now: u64) {
         if let Socket::Fixed(number) = socket {
-            self.read(number as usize, carrier);
+            self.read(number as usize, carrier, now);
         }
     }
 
@@ -221,9 +229,9 @@ impl<C: Carrier> Source<C> for Taps {
         !self.unread.is_empty()
     }
 
-    fn handle_unread(&mut self, carrier: &mut C, _: u64) {
+    fn handle_unread(&mut self, carrier: &mut C, now: u64) {
         for number in std::mem::take(&mut self.unread) {
-            self.read(number, carrier);
+            self.read(number, carrier, now);
         }
     }
 }
