@@ -236,7 +236,6 @@ const CIRCLES: &[&str] = &[
      engine::revival, engine::sessions, h2h",
     "ces_control: config, config::check",
     "ces_control: daemon, daemon::operator",
-    "ces_gateway: core, gateway",
 ];
 
 /// Whether it is one of those that stand, or a part of one.

@@ -1,6 +1,6 @@
 //! C2C, gateway to gateway: identity, lifetime, limits, locators and encapsulations. Pure; the engine keeps the state.
 
-use crate::engine::{Encapsulation, Family, LocatorAddress, Nanos, Settings, TunnelChoice};
+use crate::engine::api::{Encapsulation, Family, LocatorAddress, Nanos, Settings, TunnelChoice};
 use crate::keyed::Secrets;
 use crate::message::{Cmp, Message, Ope, Tlv, Writer};
 use crate::negotiate::Side;

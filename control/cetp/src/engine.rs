@@ -7,7 +7,7 @@
 mod acceptor;
 mod adopt;
 mod after;
-mod api;
+pub(crate) mod api;
 mod attempts;
 mod conns;
 mod counters;

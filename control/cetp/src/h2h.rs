@@ -1,6 +1,6 @@
 //! H2H, host to host: what a session may be. Pure; the engine keeps the state.
 
-use crate::engine::Carry;
+use crate::engine::api::Carry;
 use crate::limits::Limits;
 use crate::message::{Cmp, Message, Ope, Tlv, Writer};
 use crate::negotiate::Side;

@@ -4,11 +4,11 @@
 
 use crate::Nanos;
 use crate::counters::Counters;
-use crate::gateway::Platform;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
 use crate::output::{AdminToken, Output};
 use crate::paths::Paths;
+use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry, RuleLimits};
 use crate::routes::Neighbours;
 use crate::sessions::{

@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
+use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
 use crate::routes::Route;
 use crate::settings::Settings;
@@ -16,7 +17,6 @@ use crate::shares::Negotiations;
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
-use ces_dataplane::tag::Layout;
 use ces_dns::answer;
 use ces_dns::limit::{RateLimit, Rates};
 use ces_dns::message::{self, Query, Transport};
@@ -27,33 +27,6 @@ use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::{Ipv4Addr, SocketAddr};
-
-/// What the gateway must know about the machinery around it. The same figures go to the workers.
-#[derive(Clone, Debug)]
-pub struct Platform {
-    /// How many workers there are.
-    pub workers: u32,
-    /// Slots for bindings of each worker.
-    pub bindings_per_worker: u32,
-    /// How handles are cut.
-    pub layout: Layout,
-    /// The key of the session tags.
-    pub tag_key: [u32; 4],
-    /// The key that tunnel ids are drawn by: another one than before says to peers that all sessions are gone.
-    pub tunnel_key: [u64; 2],
-    /// Slots for tunnels of each worker.
-    pub tunnels: u16,
-    /// Slots for next hops of each worker.
-    pub neighbours: u32,
-    /// Our own addresses on all ports.
-    pub addresses: Vec<Ipv4Addr>,
-    /// The MTU of the outer path where nothing better is known, in bytes.
-    pub outer_mtu: u16,
-    /// UDP sockets towards the resolvers that the driver may hold open at a time.
-    pub upstream_sockets: u16,
-    /// Random at start: what is drawn is drawn from here.
-    pub seed: [u8; 32],
-}
 
 /// The gateway's core.
 pub struct Gateway {

@@ -3,13 +3,14 @@
 
 use crate::Nanos;
 use crate::asking::{Failed, Pending};
-use crate::gateway::{Gateway, Platform, outside_limit};
+use crate::gateway::{Gateway, outside_limit};
 use crate::hosts::HostId;
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
 use crate::names::Name;
 use crate::network;
 use crate::output::Output;
+use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
 use crate::sessions::{Reach, Session};
 use crate::settings::Settings;

@@ -5,9 +5,10 @@ mod lab;
 
 use ces_dns::message::Transport;
 use ces_dns::outcome::{QueryOutcome, Side};
+use ces_gateway::journal::{Header, Pen, replay};
 use ces_gateway::{Output, QueryToken, Settings};
 use hickory_proto::rr::RecordType;
-use lab::{Lab, question};
+use lab::{Lab, platform, question};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -106,4 +107,42 @@ fn negotiations_and_answers_a_second() {
         answers as f64 / took.as_secs_f64(),
         took.as_secs_f64() * 1e6 / answers as f64
     );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn what_the_journal_costs() {
+    let mut lab = Lab::with(change, &realm("a.demo"), &realm("b.demo"));
+    for s in 0..NAMES {
+        for n in 0..HOSTS {
+            lab.now += 1000;
+            lab.query(0, host(n), &name(n, s), RecordType::A);
+        }
+    }
+    let sessions = f64::from(HOSTS * NAMES);
+    let node = &lab.nodes[0];
+    let figures = ces_gateway::figures(&node.settings, &platform(1, 1));
+    let mut bytes = Vec::new();
+    let mut pen = Pen::begin(&Header::new(&figures, [0; 2]), &mut bytes);
+    let begin = Instant::now();
+    for (at, change) in &node.changes {
+        pen.write(*at, change, &mut bytes);
+    }
+    let took = begin.elapsed();
+    println!(
+        "journal: {:.0} octets a session from its wish to its binding, {:.2} us to write them",
+        bytes.len() as f64 / sessions,
+        took.as_secs_f64() * 1e6 / sessions
+    );
+    let begin = Instant::now();
+    let replayed = replay(&bytes, &figures).unwrap();
+    let took = begin.elapsed();
+    assert!(replayed.sessions == *node.gateway.sessions());
+    println!("replay: {:.2} us a session", took.as_secs_f64() * 1e6 / sessions);
+    lab.kill(0);
+    let begin = Instant::now();
+    let restored = lab.resume(0, &realm("a.demo"));
+    let took = begin.elapsed();
+    assert_eq!((restored.kept, restored.ended), (sessions as usize, 0));
+    println!("replay, registry and restoring: {:.2} us a session", took.as_secs_f64() * 1e6 / sessions);
 }

@@ -262,6 +262,8 @@ impl Writer {
         let mut is_over = false;
         while !is_over {
             let wait = match (&self.file, self.unsynced) {
+                // Nothing is written any more.
+                _ if self.shared.health() == Health::Overrun => Duration::from_hours(1),
                 (None, _) => self.retry_at.saturating_duration_since(Instant::now()),
                 (_, Some(since)) => SYNC.saturating_sub(since.elapsed()),
                 (_, None) => Duration::from_hours(1),
