@@ -4,7 +4,7 @@
 //! begins with its Ethernet header. The core asks for a second frame only where one packet becomes several (a packet
 //! that must be fragmented), through [`Buffers`]; an ICMP error is written into the frame that caused it.
 
-use crate::msg::PortId;
+use crate::egress::Egress;
 
 /// One frame, from its Ethernet header on.
 pub trait Frame {
@@ -49,8 +49,8 @@ pub trait Buffers<F: Frame> {
     /// An empty frame with headroom of at least [`HEADROOM`]; `None` if the pool is empty.
     fn allocate(&mut self) -> Option<F>;
 
-    /// Sends a frame that was allocated here out of a port.
-    fn send(&mut self, port: PortId, frame: F);
+    /// Sends a frame that was allocated here.
+    fn send(&mut self, egress: Egress, frame: F);
 }
 
 /// Headroom in bytes that the path needs ahead of a received frame: the largest outer header (Ethernet with a VLAN tag

@@ -4,11 +4,13 @@
 //!
 //! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`state`] (what a worker
 //! owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet on, what is
-//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`worker`] (the loop around it).
+//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`queue`] (where it waits to be
+//! sent), [`worker`] (the loop around it).
 
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod egress;
 pub mod events;
 pub mod frame;
 pub mod io;
@@ -18,6 +20,7 @@ pub mod packet;
 pub mod path;
 pub mod port;
 pub mod premises;
+pub mod queue;
 pub mod reason;
 pub mod settings;
 pub mod state;

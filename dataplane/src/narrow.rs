@@ -37,6 +37,13 @@ impl Pair24 {
         Self((second as u64) << 40 | (first as u64) << 16 | beside as u64)
     }
 
+    /// The same with another second number.
+    #[inline(always)]
+    pub const fn with_second(self, second: u32) -> Self {
+        let second = Number24::new(second).number();
+        Self(self.0 & 0xff_ffff_ffff | (second as u64) << 40)
+    }
+
     /// The first number.
     #[inline(always)]
     pub const fn first(self) -> u32 {
@@ -138,6 +145,7 @@ mod tests {
         assert_eq!((pair.first(), pair.second(), pair.beside()), (0x01_0203, Number24::MOST, 0xfffe));
         let pair = Pair24::new(u32::MAX, 7, 0);
         assert_eq!((pair.first(), pair.second(), pair.beside()), (Number24::MOST, 7, 0));
+        assert_eq!(pair.with_second(9), Pair24::new(u32::MAX, 9, 0));
     }
 
     #[test]

@@ -59,12 +59,12 @@ impl State {
     /// Carries out a command. Call it only when [`State::ready`].
     pub fn command(&mut self, command: Command, now: Nanos) {
         match command {
-            Command::SetTunnel(id, tunnel) => self.ways.set_tunnel(id, &tunnel),
+            Command::SetTunnel(id, ref tunnel) => self.ways.set_tunnel(id, tunnel),
             Command::RemoveTunnel(id) => self.ways.remove_tunnel(id),
-            Command::SetNeighbour(id, neighbour) => {
-                self.ways.set_neighbour(id, &neighbour, &self.premises);
+            Command::SetNeighbour(id, ref neighbour) => {
+                self.ways.set_neighbour(id, neighbour, &self.premises);
             }
-            Command::InsertBinding(handle, binding) => match self.bindings.insert(handle, &binding, now) {
+            Command::InsertBinding(handle, ref binding) => match self.bindings.insert(handle, binding, now) {
                 Ok(()) => self.counters.bindings_inserted += 1,
                 Err(error) => {
                     self.counters.insert_failed += 1;

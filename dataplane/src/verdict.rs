@@ -1,6 +1,7 @@
 //! What can become of a packet: a closed list.
 
 use crate::Nanos;
+use crate::egress::Egress;
 use crate::msg::{Fate, PortId, PuntClass};
 use crate::narrow::Number24;
 use crate::reason::DropReason;
@@ -12,10 +13,10 @@ use crate::reason::DropReason;
 /// A frame that is held is decided on once more, and counted then. So every received packet is counted exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it out of this port.
-    Forward(PortId),
-    /// The packet was dropped, and the frame now holds the ICMP error that says so: send that out of this port.
-    Reply(PortId, DropReason),
+    /// Send it.
+    Forward(Egress),
+    /// The packet was dropped, and the frame now holds the ICMP error that says so: send that.
+    Reply(Egress, DropReason),
     /// Copy it to the control thread, unchanged, and free it.
     Punt(PuntClass),
     /// Hand it, unchanged, to the worker that owns its host.
@@ -61,8 +62,8 @@ impl From<DropReason> for Verdict {
 impl From<Verdict> for Fate {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Forward(port) => Fate::Forward(port),
-            Verdict::Reply(port, reason) => Fate::Reply(port, reason),
+            Verdict::Forward(egress) => Fate::Forward(egress.port),
+            Verdict::Reply(egress, reason) => Fate::Reply(egress.port, reason),
             Verdict::Punt(class) => Fate::Punt(class),
             Verdict::HandOff(worker) => Fate::HandOff(worker),
             Verdict::Absorb => Fate::Absorb,

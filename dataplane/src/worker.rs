@@ -10,6 +10,7 @@
 mod held;
 mod link;
 mod mesh;
+mod outbound;
 mod shares;
 
 pub use held::HELD_MOST;
@@ -17,9 +18,10 @@ pub use link::{Bell, ControlSide, RingSizes, WorkerSide, link};
 pub use mesh::{HandedOver, Mesh};
 
 use crate::Nanos;
-use crate::frame::{Buffers, Frame};
+use crate::egress::Egress;
+use crate::frame::Frame;
 use crate::io::{Pool, Port};
-use crate::msg::{Command, FrameSlot, NeighbourId, PortId, PuntClass, SLOT_BYTES};
+use crate::msg::{Command, NeighbourId, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
 use crate::settings::Side;
@@ -27,18 +29,15 @@ use crate::state::State;
 use crate::verdict::{Arrival, Attempt, Verdict};
 use held::{Held, HeldFrame};
 use machine::Clock;
+use outbound::Outbound;
 use shares::Shares;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Commands taken in a turn: a few microseconds of work at most.
 const COMMANDS_A_TURN: usize = 64;
-/// Frames waiting for a port at most: a burst of packets, and a burst before it, in up to two fragments each.
-const TX_BATCH: usize = 4 * BURST;
 /// How often counters are published.
 const PUBLISH_NS: Nanos = 1_000_000;
-/// The shortest Ethernet frame that means something: its header.
-const ETHERNET_HEADER: usize = 14;
 
 /// How a worker behaves when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,55 +97,6 @@ pub struct Worker<P: Port, M> {
     news: bool,
 }
 
-/// Frames that will leave, and where new ones come from: what the path sees as [`Buffers`].
-struct Outbound<F, M> {
-    pool: M,
-    /// By port, in order; at most [`TX_BATCH`] each.
-    batches: Vec<Vec<F>>,
-    /// Frames to free in bulk.
-    spent: Vec<F>,
-    /// Frames that found their batch full, or no port.
-    lost: u64,
-}
-
-impl<F, M> Outbound<F, M> {
-    /// Queues a whole burst for a port, as nearly all go; `false`, with nothing done, if there is none such or no room.
-    #[inline]
-    fn queue_burst(&mut self, port: PortId, burst: &mut Vec<F>) -> bool {
-        let batch =
-            self.batches.get_mut(usize::from(port)).filter(|batch| batch.len() + burst.len() <= TX_BATCH);
-        batch.map(|batch| batch.append(burst)).is_some()
-    }
-
-    /// Queues a frame for a port; `false` if there is none such.
-    #[inline]
-    fn queue(&mut self, port: PortId, frame: F) -> bool {
-        let Some(batch) = self.batches.get_mut(usize::from(port)) else {
-            self.spent.push(frame);
-            return false;
-        };
-        if batch.len() < TX_BATCH {
-            batch.push(frame);
-        } else {
-            self.lost += 1;
-            drop(frame);
-        }
-        true
-    }
-}
-
-impl<F: Frame, M: Pool<Frame = F>> Buffers<F> for Outbound<F, M> {
-    fn allocate(&mut self) -> Option<F> {
-        self.pool.allocate()
-    }
-
-    fn send(&mut self, port: PortId, frame: F) {
-        if !self.queue(port, frame) {
-            self.lost += 1;
-        }
-    }
-}
-
 impl<P, M> Worker<P, M>
 where
     P: Port,
@@ -157,11 +107,10 @@ where
     pub fn new(parts: Parts<P, M>) -> Self {
         let Parts { state, ports, pool, control, mesh, clock, idle } = parts;
         let shares = Shares::new(control.punt.capacity());
-        let batches = ports.iter().map(|_| Vec::with_capacity(TX_BATCH)).collect();
         let taken_over = ports.iter().map(|_| Vec::with_capacity(BURST)).collect();
         // At most a burst is spent at a time.
         let burst: Vec<P::Frame> = Vec::with_capacity(BURST);
-        let outbound = Outbound { pool, batches, spent: Vec::with_capacity(BURST), lost: 0 };
+        let outbound = Outbound::new(pool, ports.len());
         Self {
             state,
             ports,
@@ -281,7 +230,7 @@ where
     fn take_injected(&mut self) -> usize {
         let (outbound, counters) = (&mut self.outbound, &mut self.state.counters);
         for taken in 0..BURST {
-            let outcome = self.control.inject.pop_with(|slot| inject(slot, outbound));
+            let outcome = self.control.inject.pop_with(|slot| outbound.inject(slot));
             match outcome {
                 None => return taken,
                 Some(Ok(())) => counters.injected += 1,
@@ -364,7 +313,7 @@ where
         process_arrival(&mut self.state, arrival, &mut self.burst, verdicts, &mut self.outbound);
         if let Some(&Verdict::Forward(to)) = verdicts.first()
             && all_to(verdicts, to)
-            && self.outbound.queue_burst(to, &mut self.burst)
+            && self.outbound.queues.push_burst(to, &mut self.burst)
         {
             return;
         }
@@ -373,7 +322,7 @@ where
         for (frame, verdict) in self.burst.drain(..).zip(&self.verdicts) {
             match *verdict {
                 Verdict::Forward(to) | Verdict::Reply(to, _) => {
-                    if !self.outbound.queue(to, frame) {
+                    if !self.outbound.push(to, frame) {
                         counters.drop(DropReason::PortDown);
                     }
                 }
@@ -385,13 +334,13 @@ where
                         }
                         Err(reason) => counters.drop(reason),
                     }
-                    self.outbound.spent.push(frame);
+                    self.outbound.spend(frame);
                 }
                 Verdict::HandOff(worker) => match self.mesh.send(worker, port, frame) {
                     Ok(()) => counters.handed_off += 1,
                     Err(frame) => {
                         counters.drop(DropReason::HandoffRingFull);
-                        self.outbound.spent.push(frame);
+                        self.outbound.spend(frame);
                     }
                 },
                 Verdict::Hold(neighbour) => {
@@ -399,14 +348,14 @@ where
                     let held = HeldFrame { neighbour: neighbour.number(), port, since: now, frame };
                     if let Some((frame, reason)) = self.held.hold(held) {
                         counters.drop(reason);
-                        self.outbound.spent.push(frame);
+                        self.outbound.spend(frame);
                     }
                 }
                 // Counted by the path.
-                Verdict::Absorb | Verdict::Drop(_) => self.outbound.spent.push(frame),
+                Verdict::Absorb | Verdict::Drop(_) => self.outbound.spend(frame),
             }
         }
-        self.outbound.pool.free(&mut self.outbound.spent);
+        self.outbound.free_spent();
         self.mesh.tell();
     }
 
@@ -438,7 +387,7 @@ where
     /// Sends what is more than a burst, so that another burst finds room, with its fragments.
     fn make_room(&mut self) {
         for port in 0..self.ports.len() {
-            if self.outbound.batches[port].len() > BURST {
+            if self.outbound.queues.is_crowded(port as PortId) {
                 self.send(port);
             }
         }
@@ -446,24 +395,26 @@ where
 
     fn send_all(&mut self) {
         for port in 0..self.ports.len() {
-            if !self.outbound.batches[port].is_empty() {
+            if self.outbound.queues.is_waiting(port as PortId) {
                 self.send(port);
             }
         }
-        let lost = std::mem::take(&mut self.outbound.lost);
+        let lost = self.outbound.take_lost();
         self.state.counters.drops[DropReason::TxQueueFull as usize] += lost;
     }
 
     fn send(&mut self, port: usize) {
-        let batch = &mut self.outbound.batches[port];
         let bytes = |frames: &[P::Frame]| frames.iter().map(|frame| frame.data().len() as u64).sum::<u64>();
-        let total = bytes(batch);
-        let sent = self.ports[port].tx_burst(batch);
+        let Outbound { queues, pool, .. } = &mut self.outbound;
         let counters = &mut self.state.counters;
-        counters.tx(port as PortId, sent as u64, total - bytes(batch));
-        if !batch.is_empty() {
-            counters.drops[DropReason::TxQueueFull as usize] += batch.len() as u64;
-            self.outbound.pool.free(batch);
+        for queue in queues.waiting(port as PortId) {
+            let total = bytes(queue);
+            let sent = self.ports[port].tx_burst(queue);
+            counters.tx(port as PortId, sent as u64, total - bytes(queue));
+            if !queue.is_empty() {
+                counters.drops[DropReason::TxQueueFull as usize] += queue.len() as u64;
+                pool.free(queue);
+            }
         }
     }
 
@@ -489,33 +440,13 @@ where
     }
 }
 
-/// Whether all go out of this port.
+/// Whether all leave so.
 #[inline(always)]
-fn all_to(verdicts: &[Verdict], to: PortId) -> bool {
-    let it_does = |verdict: &Verdict| matches!(*verdict, Verdict::Forward(port) if port == to);
+fn all_to(verdicts: &[Verdict], to: Egress) -> bool {
+    let it_does = |verdict: &Verdict| matches!(*verdict, Verdict::Forward(egress) if egress == to);
     // By fours, since half of the work is to count.
     let (fours, rest) = verdicts.as_chunks::<4>();
     fours.iter().all(|four| four.iter().all(it_does)) && rest.iter().all(it_does)
-}
-
-/// Queues a copy of an injected frame for its port.
-fn inject<F: Frame, M: Pool<Frame = F>>(
-    slot: &FrameSlot,
-    outbound: &mut Outbound<F, M>,
-) -> Result<(), DropReason> {
-    let length = usize::from(slot.length);
-    if !(ETHERNET_HEADER..=SLOT_BYTES).contains(&length) || usize::from(slot.port) >= outbound.batches.len() {
-        return Err(DropReason::InjectMalformed);
-    }
-    let mut frame = outbound.pool.allocate().ok_or(DropReason::NoBuffer)?;
-    if !frame.extend(length) {
-        outbound.spent.push(frame);
-        outbound.pool.free(&mut outbound.spent);
-        return Err(DropReason::NoBuffer);
-    }
-    frame.data_mut().copy_from_slice(slot.frame());
-    outbound.queue(slot.port, frame);
-    Ok(())
 }
 
 /// Puts a copy of a frame in the punt ring.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
     Binding, Command, EndReason, Event, Far, Fate, InsertError, Limits, Neighbour, NeighbourId, TraceFilter,
     TunnelId,
@@ -51,7 +52,7 @@ fn counters_are_the_hosts_packets() {
             Event::BindingStats(handle, None),
         ]
     );
-    assert_eq!(g.one(INSIDE, &from_host(&out)).0, Verdict::Reply(INSIDE, DropReason::NoBinding));
+    assert_eq!(g.one(INSIDE, &from_host(&out)).0, Verdict::Reply(Egress::by(INSIDE), DropReason::NoBinding));
     assert_eq!(g.state.counters.bindings_live, 0);
 }
 

@@ -4,6 +4,7 @@
 
 mod common;
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, TraceFilter, Tunnel,
@@ -138,7 +139,7 @@ proptest! {
             neighbour: NeighbourId(0), mtu,
         }), 0);
         let (verdict, out) = pair.near.one(INSIDE, &from_host(&packet));
-        prop_assert_eq!(verdict, Verdict::Forward(OUTSIDE));
+        prop_assert_eq!(verdict, Verdict::Forward(Egress::by(OUTSIDE)));
         let mut whole = vec![0; 8 + size];
         let mut filled = 0;
         for (_, mut frame) in out {
@@ -203,7 +204,7 @@ proptest! {
             } else {
                 let refused = DropReason::PolicyProtocol;
                 let told = outwards && packet.fragment.trailing_zeros() >= 13; // not a later fragment
-                let fate = if told { Verdict::Reply(INSIDE, refused) } else { Verdict::Drop(refused) };
+                let fate = if told { Verdict::Reply(Egress::by(INSIDE), refused) } else { Verdict::Drop(refused) };
                 prop_assert_eq!(limited_verdict, fate);
                 prop_assert_eq!((counted, restricted.state.counters.dropped()), (1, 1));
             }

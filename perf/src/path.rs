@@ -6,6 +6,7 @@ use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
 use crate::sequence::Sequence;
 use crate::turn::drops;
+use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::path::process_burst;
@@ -25,7 +26,7 @@ impl<F: Frame> Buffers<F> for NoBuffers {
         None
     }
 
-    fn send(&mut self, _port: PortId, _frame: F) {
+    fn send(&mut self, _egress: Egress, _frame: F) {
         self.wanted += 1;
     }
 }
@@ -79,7 +80,7 @@ impl<F: Slot> Case for Path<F> {
         let allocations = machine::allocations::on_this_thread();
         let cycles = measured(&mut self.state, port, frames, &mut self.verdicts, &mut self.buffers, now);
         self.allocations += machine::allocations::on_this_thread() - allocations;
-        let right = Verdict::Forward(self.plan.departure());
+        let right = Verdict::Forward(Egress::by(self.plan.departure()));
         self.strays += self.verdicts.iter().filter(|verdict| **verdict != right).count() as u64;
         self.packets += packets;
         while self.state.peek_event().is_some() {

@@ -2,6 +2,7 @@
 
 mod lab;
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::tag::worker_of;
 use ces_dataplane::verdict::Verdict;
@@ -65,10 +66,10 @@ fn assert_brings(frame: &[u8], node: u8, from: Ipv4Addr, to: Ipv4Addr, payload: 
 fn cross(lab: &mut Lab, from: usize, host: Ipv4Addr, proxy: Ipv4Addr, far: (Ipv4Addr, Ipv4Addr)) -> Vec<u8> {
     let to = 1 - from;
     let (verdict, between) = lab.frame(from, INSIDE, 0, &udp(from as u8, host, proxy, b"over and out"));
-    assert_eq!(verdict, Verdict::Forward(OUTSIDE));
+    assert_eq!(verdict, Verdict::Forward(Egress::by(OUTSIDE)));
     assert_eq!(between[..6], port_mac(to as u8, OUTSIDE));
     let (verdict, frame) = lab.frame(to, OUTSIDE, 0, &between);
-    assert_eq!(verdict, Verdict::Forward(INSIDE));
+    assert_eq!(verdict, Verdict::Forward(Egress::by(INSIDE)));
     assert_brings(&frame, to as u8, far.0, far.1, b"over and out");
     between
 }
@@ -95,7 +96,7 @@ fn two_hosts_of_a_realm_see_proxies_of_each_other() {
     let back = Ipv4Addr::new(10, 64, 0, 1);
     for (from, to, seen_as, host) in [(H1, proxy, back, H2), (H2, back, proxy, H1)] {
         let (verdict, frame) = lab.frame(0, INSIDE, 0, &udp(0, from, to, b"neighbour"));
-        assert_eq!(verdict, Verdict::Forward(INSIDE));
+        assert_eq!(verdict, Verdict::Forward(Egress::by(INSIDE)));
         assert_brings(&frame, 0, seen_as, host, b"neighbour");
     }
 }
@@ -147,11 +148,11 @@ fn a_local_flow_in_one_direction_keeps_both_halves() {
     for _ in 0..10 {
         lab.age(100);
         let (verdict, _) = lab.frame(0, INSIDE, 0, &udp(0, H1, proxy, b"one way"));
-        assert_eq!(verdict, Verdict::Forward(INSIDE));
+        assert_eq!(verdict, Verdict::Forward(Egress::by(INSIDE)));
     }
     assert_eq!(lab.nodes[0].gateway.bindings(lab.now).len(), 2);
     let (verdict, _) = lab.frame(0, INSIDE, 0, &udp(0, H2, Ipv4Addr::new(10, 64, 0, 1), b"and back"));
-    assert_eq!(verdict, Verdict::Forward(INSIDE));
+    assert_eq!(verdict, Verdict::Forward(Egress::by(INSIDE)));
     lab.age(620);
     assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
 }
@@ -163,7 +164,9 @@ fn only_what_policy_carries_passes_and_keeps_a_session_and_not_beyond_its_lifeti
     let proxy = lab.address(0, H2, "h2.b.demo").unwrap();
     // What leaves does not arrive here, so the far end falls idle; nothing is heard of that.
     lab.mute = true;
-    let sent = |lab: &mut Lab, frame: Vec<u8>| lab.frame(0, INSIDE, 0, &frame).0 == Verdict::Forward(OUTSIDE);
+    let sent = |lab: &mut Lab, frame: Vec<u8>| {
+        lab.frame(0, INSIDE, 0, &frame).0 == Verdict::Forward(Egress::by(OUTSIDE))
+    };
     assert!(!sent(&mut lab, udp(0, H2, proxy, b"x")));
     assert!(!sent(&mut lab, tcp(0, H2, proxy, 81)));
     for _ in 0..5 {

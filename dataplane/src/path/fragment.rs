@@ -1,15 +1,15 @@
 //! Cutting a packet into fragments (RFC 791 §3.2).
 
+use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
-use crate::msg::PortId;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::way::{Front, Way, Ways, write};
 use crate::wire::checksum::Change;
 use crate::wire::{Wire, ipv4};
 
-/// Translates a packet that is too large for its way and sends it in fragments. The first stays in `frame`, and its port is
-/// returned, with the number of others; each of those is sent in a fresh frame.
+/// Translates a packet that is too large for its way and sends it in fragments. The first stays in `frame`, and where that
+/// leaves is returned, with the number of others; each of those is sent in a fresh frame.
 pub fn send<F: Frame, B: Buffers<F>>(
     ways: &mut Ways,
     way: Way,
@@ -18,7 +18,7 @@ pub fn send<F: Frame, B: Buffers<F>>(
     addresses: u64,
     change: Change,
     buffers: &mut B,
-) -> Result<(PortId, u64), DropReason> {
+) -> Result<(Egress, u64), DropReason> {
     let l3 = usize::from(packet.l3);
     write::translate(&mut frame.data_mut()[l3..], packet, addresses, change);
     let mtu = ways.mtu(way);
@@ -26,7 +26,7 @@ pub fn send<F: Frame, B: Buffers<F>>(
     let entropy = Packet { ports: 0, ..*packet }.entropy();
     let mut finish = |frame: &mut F, l3: usize, total: u16| {
         let sent = ways.head(way, frame, Front { l3, total, tos: packet.tos }, entropy);
-        sent.map(|(port, _)| port).ok_or(DropReason::NoHeadroom)
+        sent.map(|(egress, _)| egress).ok_or(DropReason::NoHeadroom)
     };
     let (first, made) = split(frame, packet, mtu, buffers, |frame, total| finish(frame, 0, total))?;
     Ok((finish(frame, l3, first)?, made))
@@ -34,13 +34,13 @@ pub fn send<F: Frame, B: Buffers<F>>(
 
 /// Cuts the IPv4 packet at `l3` of `frame` into fragments of at most `mtu` bytes. The first stays in `frame`, and its
 /// length is returned, with the number of others; each of those begins at the start of a fresh frame, is given to
-/// `finish`, and sent out of the port that this returns.
+/// `finish`, and leaves where this says.
 fn split<F: Frame, B: Buffers<F>>(
     frame: &mut F,
     packet: &Packet,
     mtu: u16,
     buffers: &mut B,
-    mut finish: impl FnMut(&mut F, u16) -> Result<PortId, DropReason>,
+    mut finish: impl FnMut(&mut F, u16) -> Result<Egress, DropReason>,
 ) -> Result<(u16, u64), DropReason> {
     let l3 = usize::from(packet.l3);
     let ip = frame.data().get(l3..l3 + usize::from(packet.total)).ok_or(DropReason::Truncated)?;
@@ -70,8 +70,8 @@ fn split<F: Frame, B: Buffers<F>>(
         data[ipv4::LENGTH..length].copy_from_slice(&options[..options_length]);
         data[length..length + part.len()].copy_from_slice(part);
         fragment.emit(data);
-        let port = finish(&mut other, fragment.total_length)?;
-        buffers.send(port, other);
+        let egress = finish(&mut other, fragment.total_length)?;
+        buffers.send(egress, other);
         made += 1;
     }
     let first = ipv4::Header {

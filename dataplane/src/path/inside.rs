@@ -7,9 +7,9 @@ use super::own::{Desk, settle};
 use super::segment::clamp_segment;
 use super::stagger::Phases;
 
+use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
-use crate::msg::PortId;
 use crate::narrow::NONE;
 use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, SETTLED, SPECIAL, SYN};
 use crate::port::{Gate, Link, martian};
@@ -87,10 +87,10 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
     #[inline(always)]
     fn act(&mut self, frame: &mut F, packet: &Packet, verdict: &mut Verdict, buffers: &mut B) {
         let Self { ground, now_s, fine, .. } = self;
-        if let Some(port) = plain(ground.bindings, ground.ways, frame, packet, *now_s) {
-            *verdict = Verdict::Forward(port);
-        } else if let Some(port) = near_plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
-            *verdict = Verdict::Forward(port);
+        if let Some(egress) = plain(ground.bindings, ground.ways, frame, packet, *now_s) {
+            *verdict = Verdict::Forward(egress);
+        } else if let Some(egress) = near_plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
+            *verdict = Verdict::Forward(egress);
         } else if packet.flags & SETTLED == 0 {
             *verdict = match any(&mut ground.again(), frame, packet, buffers) {
                 Ok(verdict) => verdict,
@@ -162,7 +162,7 @@ fn plain<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     now_s: u32,
-) -> Option<PortId> {
+) -> Option<Egress> {
     let entry = bindings.entry_mut(packet.slot)?;
     if entry.near() != packet.key
         || !entry.is_plain_tunnel()
@@ -171,9 +171,9 @@ fn plain<F: Frame>(
         return None;
     }
     let way = Way::Tunnel(entry.tunnel());
-    let port = ways.send(way, frame, packet, entry.far(), entry.change())?;
+    let egress = ways.send(way, frame, packet, entry.far(), entry.change())?;
     entry.count_out(packet.total, now_s);
-    Some(port)
+    Some(egress)
 }
 
 /// The same for bindings that are restricted or stay in the realm: a straight line of its own, so that the other one is
@@ -186,28 +186,28 @@ fn near_plain<F: Frame>(
     packet: &Packet,
     now_s: u32,
     now: Fine,
-) -> Option<PortId> {
+) -> Option<Egress> {
     let (entry, limits) = bindings.entry_and_limits(packet.slot)?;
     if entry.near() != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
         return None;
     }
-    let port = match entry.limits() {
+    let egress = match entry.limits() {
         // What is plain and through a tunnel was not for the other straight line, so it is not for this one.
         None if entry.is_tunnel() => return None,
         None => ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?,
         Some(place) => {
             let admitted = limits.admit(place, Direction::Out, packet, now)?;
-            let port = if entry.is_tunnel() {
+            let egress = if entry.is_tunnel() {
                 ways.send(Way::Tunnel(entry.tunnel()), frame, packet, entry.far(), entry.change())?
             } else {
                 ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?
             };
             admitted.charge();
-            port
+            egress
         }
     };
     entry.count_out(packet.total, now_s);
-    Some(port)
+    Some(egress)
 }
 
 /// Phase 3 with everything that can be unusual.
@@ -316,9 +316,9 @@ fn blocked<F: Frame, B: Buffers<F>>(
         return Err(answer(desk, frame, packet, source, what, DropReason::TooBig, *arrival));
     }
     let change = change_to(packet, entry.far());
-    let (port, made) = fragment::send(ways, way, frame, packet, entry.far(), change, buffers)?;
+    let (egress, made) = fragment::send(ways, way, frame, packet, entry.far(), change, buffers)?;
     desk.counters.fragments_made += made;
-    Ok(Verdict::Forward(port))
+    Ok(Verdict::Forward(egress))
 }
 
 /// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
@@ -373,7 +373,7 @@ fn answer<F: Frame>(
         return Verdict::Drop(reason);
     }
     header.emit(frame.data_mut());
-    Verdict::Reply(arrival.port, reason)
+    Verdict::Reply(Egress::by(arrival.port), reason)
 }
 
 /// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the

@@ -133,7 +133,7 @@ fn tell_host<F: Frame>(
     }
     translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
     match ways.head(way, frame, Front { l3: 0, total, tos: fresh.tos }, 0) {
-        Some((port, _)) => Verdict::Forward(port),
+        Some((egress, _)) => Verdict::Forward(egress),
         None => Verdict::Drop(DropReason::NoHeadroom),
     }
 }

@@ -92,8 +92,8 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
     #[inline(always)]
     fn act(&mut self, frame: &mut F, packet: &Packet, verdict: &mut Verdict, buffers: &mut B) {
         let Self { ground, now_s, fine, .. } = self;
-        if let Some(port) = tunnel::plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
-            *verdict = Verdict::Forward(port);
+        if let Some(egress) = tunnel::plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
+            *verdict = Verdict::Forward(egress);
         } else if packet.flags & SETTLED == 0 {
             *verdict = match tunnel::any(&mut ground.again(), frame, packet, buffers) {
                 Ok(verdict) => verdict,

@@ -4,9 +4,9 @@ use super::fragment;
 use super::ground::Ground;
 use super::icmp::{ERROR_TOS, Error, translate_quoted, write_error};
 use super::segment::clamp_segment;
+use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
-use crate::msg::PortId;
 use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SETTLED, SPECIAL, SYN};
 use crate::reason::DropReason;
 use crate::settings::Side;
@@ -34,7 +34,7 @@ pub(super) fn plain<F: Frame>(
     packet: &Packet,
     now_s: u32,
     fine: Fine,
-) -> Option<PortId> {
+) -> Option<Egress> {
     let (entry, limits) = bindings.entry_and_limits(packet.slot)?;
     if !belongs(packet, entry, ways)
         || packet.flags & (SPECIAL | SETTLED) != 0
@@ -44,17 +44,17 @@ pub(super) fn plain<F: Frame>(
     }
     let (addresses, change) = (entry.near_reversed(), entry.change().reversed());
     // Written twice, so that the first one has nothing to remember of the limits.
-    let port = match entry.limits() {
+    let egress = match entry.limits() {
         None => ways.send(entry.way_in(), frame, packet, addresses, change)?,
         Some(place) => {
             let admitted = limits.admit(place, Direction::In, packet, fine)?;
-            let port = ways.send(entry.way_in(), frame, packet, addresses, change)?;
+            let egress = ways.send(entry.way_in(), frame, packet, addresses, change)?;
             admitted.charge();
-            port
+            egress
         }
     };
     entry.count_in(packet.total, now_s);
-    Some(port)
+    Some(egress)
 }
 
 /// Phase 3 with everything that can be unusual.
@@ -177,9 +177,9 @@ fn blocked<F: Frame, B: Buffers<F>>(
         return Err(answer(ground, frame, packet, entry, what, DropReason::TooBig));
     }
     let (addresses, change) = (entry.near_reversed(), entry.change().reversed());
-    let (port, made) = fragment::send(ground.ways, way, frame, packet, addresses, change, buffers)?;
+    let (egress, made) = fragment::send(ground.ways, way, frame, packet, addresses, change, buffers)?;
     ground.desk.counters.fragments_made += made;
-    Ok(Verdict::Forward(port))
+    Ok(Verdict::Forward(egress))
 }
 
 /// Drops a packet from a tunnel, and turns its frame into an ICMP error that goes back through the tunnel with the
@@ -203,9 +203,9 @@ fn answer<F: Frame>(
     // The inner front of a tunnel packet is 64 bytes and more, so the error's headers find their room there.
     let sent = write_error(frame, l3, quoted, 0, &error).and_then(|total| {
         let front = Front { l3: 0, total, tos: ERROR_TOS };
-        ground.ways.head(way, frame, front, packet.entropy()).map(|(port, _)| port)
+        ground.ways.head(way, frame, front, packet.entropy()).map(|(egress, _)| egress)
     });
-    sent.map_or(Verdict::Drop(reason), |port| Verdict::Reply(port, reason))
+    sent.map_or(Verdict::Drop(reason), |egress| Verdict::Reply(egress, reason))
 }
 
 /// The TOS of a packet that leaves a tunnel (RFC 6040 §4.2, figure 4): its own DSCP; congestion that the outer header

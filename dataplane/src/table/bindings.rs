@@ -65,7 +65,7 @@ impl Bindings {
     #[inline]
     pub fn insert(&mut self, handle: Handle, binding: &Binding, now: Nanos) -> Result<(), InsertError> {
         let slot = self.share.slot(handle);
-        let free = self.entry(slot).is_some_and(|entry| entry.is_free());
+        let free = self.entry(slot).is_some_and(Entry::is_free);
         let near = ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits());
         let hash = self.hash(near);
         if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {

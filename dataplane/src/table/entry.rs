@@ -4,7 +4,7 @@
 //! hops, what a binding may carry in that of limits.
 
 use crate::msg::{BindingStats, EndReason};
-use crate::narrow::{Count48, Count56, Number24, Pair24};
+use crate::narrow::{Count48, Count56, Pair24};
 use crate::way::Way;
 use crate::wire::checksum::{Change, Sum};
 
@@ -117,9 +117,9 @@ impl Entry {
 
     /// The same with limits, which may be none.
     #[inline(always)]
-    pub(super) fn restricted(mut self, limits: Number24) -> Self {
-        self.more = Pair24::new(self.more.first(), limits.number(), self.more.beside());
-        if limits.number() != 0 {
+    pub(super) fn restricted(mut self, limits: u32) -> Self {
+        self.more = self.more.with_second(limits);
+        if limits != 0 {
             self.out_bytes.set_beside(self.out_bytes.beside() | RESTRICTED);
         }
         self
@@ -239,8 +239,8 @@ impl Entry {
     }
 
     /// Its place in the table of limits, plus 1, whether it is live or not; 0 = it has none.
-    pub(super) const fn limits_held(&self) -> Number24 {
-        Number24::new(self.more.second())
+    pub(super) const fn limits_held(&self) -> u32 {
+        self.more.second()
     }
 
     /// Its counters.
@@ -307,7 +307,7 @@ mod tests {
         assert!(!near.is_tunnel());
         assert_eq!((near.way_out(), near.way_in()), (Way::Realm(7), Way::Realm(7)));
         for entry in [through, near] {
-            let mut entry = entry.restricted(Number24::new(70_000));
+            let mut entry = entry.restricted(70_000);
             assert_eq!((entry.is_plain_tunnel(), entry.limits()), (false, Some(70_000)));
             assert_eq!((entry.is_tunnel(), entry.life()), (entry.tunnel() == 300, Life::Live));
             entry.count_out(100, 1);
@@ -320,7 +320,7 @@ mod tests {
             let stats = entry.stats(5);
             assert_eq!((stats.out_packets, stats.out_bytes), (1, 100));
             assert_eq!((stats.in_packets, stats.in_bytes, stats.idle_s), (1, 200, 3));
-            assert_eq!(entry.limits_held().number(), 70_000, "to be given back");
+            assert_eq!(entry.limits_held(), 70_000, "to be given back");
         }
         assert_eq!(Entry::default().life(), Life::Free);
     }

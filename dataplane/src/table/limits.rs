@@ -10,7 +10,6 @@
 use crate::Nanos;
 use crate::meter::{Fine, Level, Rate, SECOND};
 use crate::msg::Limits as Limited;
-use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::SettingsError;
@@ -149,19 +148,19 @@ impl Limits {
 
     /// An entry for these limits: its place plus 1; 0 for none at all; `None` if the table is full.
     #[inline]
-    pub(super) fn allocate(&mut self, limited: &Limited) -> Option<Number24> {
+    pub(super) fn allocate(&mut self, limited: &Limited) -> Option<u32> {
         if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
-            return Some(Number24::default());
+            return Some(0);
         }
         let place = self.free.pop()?;
         self.entries[place as usize] = Limit::new(limited, self.burst_ms);
-        Some(Number24::new(place + 1))
+        Some(place + 1)
     }
 
     /// Gives an entry back.
     #[inline]
-    pub(super) fn release(&mut self, limits: Number24) {
-        if let Some(place) = limits.number().checked_sub(1) {
+    pub(super) fn release(&mut self, limits: u32) {
+        if let Some(place) = limits.checked_sub(1) {
             self.free.push(place);
         }
     }
@@ -292,7 +291,7 @@ mod tests {
             |(protocol, source, destination, flags, total)| {
                 let has_ports = matches!(protocol, 6 | 17 | 136) && flags & LATER == 0;
                 let ports = if has_ports { source << 16 | destination } else { 0 };
-                Packet { ports, total, protocol, flags, ..Packet::NOTHING }
+                Packet { ports, total, flags, protocol, ..Packet::NOTHING }
             },
         )
     }
@@ -322,7 +321,6 @@ mod tests {
             prop_assert_eq!(short.allocate(&other), long.allocate(&other));
             let entry = short.allocate(&limited).unwrap();
             prop_assert_eq!(long.allocate(&limited), Some(entry));
-            let entry = entry.number();
             let mut now = 0;
             for (packet, step) in packets {
                 now += step;
@@ -354,14 +352,13 @@ mod tests {
         let slow = Limited { rate_bps: Some(8), ..Limited::default() };
         let packet = Packet { total: 3000, ..Packet::NOTHING };
         for _ in 0..2 {
-            let place = limits.allocate(&slow).unwrap();
-            let entry = place.number();
+            let entry = limits.allocate(&slow).unwrap();
             assert_eq!(limits.allocate(&slow), None);
-            assert_eq!(limits.allocate(&Limited::default()), Some(Number24::default()));
+            assert_eq!(limits.allocate(&Limited::default()), Some(0));
             assert_eq!(limits.check(entry, Direction::In, &packet, 0), Ok(()));
             assert_eq!(limits.check(entry, Direction::In, &packet, 0), Err(DropReason::RateLimited));
             assert_eq!(limits.check(entry, Direction::Out, &packet, 0), Ok(()), "each direction by itself");
-            limits.release(place);
+            limits.release(entry);
         }
     }
 }

@@ -3,10 +3,11 @@
 use super::kind::Way;
 use super::write;
 use crate::Nanos;
+use crate::egress::Egress;
 use crate::events::Events;
 use crate::frame::Frame;
 use crate::meter::seconds;
-use crate::msg::{Event, Neighbour, NeighbourId, PortId, Tunnel, TunnelId};
+use crate::msg::{Event, Neighbour, NeighbourId, Tunnel, TunnelId};
 use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::premises::Premises;
@@ -110,8 +111,8 @@ impl Ways {
         }
     }
 
-    /// Sends a packet: puts in front of it what this way wants, translates it ([`write::translate`]), and says out of which
-    /// port it leaves. `None`, with nothing changed, if the way is closed or too narrow, or there is no room in the frame.
+    /// Sends a packet: puts in front of it what this way wants, translates it ([`write::translate`]), and says where it
+    /// leaves. `None`, with nothing changed, if the way is closed or too narrow, or there is no room in the frame.
     #[inline(always)]
     pub fn send<F: Frame>(
         &mut self,
@@ -120,15 +121,15 @@ impl Ways {
         packet: &Packet,
         addresses: u64,
         change: Change,
-    ) -> Option<PortId> {
+    ) -> Option<Egress> {
         let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
-        let (port, ip) = self.head(way, frame, front, packet.entropy())?;
+        let (egress, ip) = self.head(way, frame, front, packet.entropy())?;
         write::translate(ip, packet, addresses, change);
-        Some(port)
+        Some(egress)
     }
 
     /// Puts in front of a packet what this way wants, in the place of what stands there: the packet need not be translated
-    /// any more. The port out of which it leaves and the packet in its new place, or `None` as [`Ways::send`].
+    /// any more. Where it leaves and the packet in its new place, or `None` as [`Ways::send`].
     #[inline(always)]
     pub fn head<'f, F: Frame>(
         &mut self,
@@ -136,7 +137,7 @@ impl Ways {
         frame: &'f mut F,
         front: Front,
         entropy: u32,
-    ) -> Option<(PortId, &'f mut [u8])> {
+    ) -> Option<(Egress, &'f mut [u8])> {
         let Front { l3, total, tos } = front;
         match way {
             Way::Tunnel(id) => {
@@ -147,7 +148,7 @@ impl Ways {
                 let id = self.outer_id.wrapping_add(1);
                 let ip = write::encap(frame, l3, total, tunnel, tos, entropy, id)?;
                 self.outer_id = id;
-                Some((tunnel.port, ip))
+                Some((Egress::by(tunnel.port), ip))
             }
             Way::Realm(hop) => {
                 let hop = self.hops.at(hop);
@@ -155,7 +156,7 @@ impl Ways {
                     return None;
                 }
                 let ip = write::deliver(frame, l3, total, hop)?;
-                Some((hop.port, ip))
+                Some((Egress::by(hop.port), ip))
             }
         }
     }

@@ -8,7 +8,7 @@ fn time_runs_out_here() {
     let packet = host_udp().ttl(1);
     let mut said = Ip::new(GATEWAY, HOST, 1, icmp(11, 0, 0, &packet.bytes())).tos(0xc0);
     said.id = 0;
-    let reply = Verdict::Reply(INSIDE, Why::TtlExceeded);
+    let reply = Verdict::Reply(Egress::by(INSIDE), Why::TtlExceeded);
     let inside =
         case("ttl inside", gateway(), (INSIDE, from_host(&packet)), reply, Some((INSIDE, to_host(&said))));
     // Through the tunnel: with the binding's tags, so that the far host sees its proxy.
@@ -16,7 +16,7 @@ fn time_runs_out_here() {
     let inner = far(&g, 17, udp(1, 33434, b"trace")).ttl(1);
     let mut said = Ip::new(g.tag(0), REMOTE_TAG, 1, icmp(11, 0, 0, &inner.bytes())).tos(0xc0);
     said.id = 0;
-    let reply = Verdict::Reply(OUTSIDE, Why::TtlExceeded);
+    let reply = Verdict::Reply(Egress::by(OUTSIDE), Why::TtlExceeded);
     let output = Some((OUTSIDE, to_peer(Encapsulation::Vxlan, &said)));
     let outside = case("ttl outside", g, (OUTSIDE, from_peer(Encapsulation::Vxlan, &inner)), reply, output);
     let silent =
@@ -114,7 +114,7 @@ fn a_narrow_path_outside_lowers_the_tunnels_mtu() {
         let overhead = if encapsulation == Encapsulation::Gre { 42 } else { 50 };
         let big = Ip::new(HOST, PROXY, 17, udp(1, 2, &[7; 1000]));
         let (verdict, out) = g.one(INSIDE, &from_host(&big));
-        assert_eq!(verdict, Verdict::Reply(INSIDE, Why::TooBig));
+        assert_eq!(verdict, Verdict::Reply(Egress::by(INSIDE), Why::TooBig));
         assert_eq!(u16::from_be_bytes([out[0].1[40], out[0].1[41]]), 576 - overhead);
     }
     // A router of before RFC 1191 says no MTU: the next plateau below what was sent.
@@ -159,7 +159,7 @@ fn errors_are_rate_limited() {
     let mut g = Gateway::new(slow, Encapsulation::Vxlan, binding());
     let frame = from_host(&host_udp().ttl(1));
     let fates: Vec<_> = (0..4).map(|_| g.one(INSIDE, &frame).0).collect();
-    let (yes, no) = (Verdict::Reply(INSIDE, Why::TtlExceeded), Verdict::Drop(Why::TtlExceeded));
+    let (yes, no) = (Verdict::Reply(Egress::by(INSIDE), Why::TtlExceeded), Verdict::Drop(Why::TtlExceeded));
     assert_eq!(fates, [yes, yes, no, no]);
     let counters = &g.state.counters;
     assert_eq!((counters.icmp_generated, counters.icmp_suppressed, counters.dropped()), (2, 2, 4));

@@ -1,6 +1,7 @@
 //! Packets whose next hop has no MAC address yet: kept, and then what they would have been.
 
 use super::*;
+use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{Event, NeighbourId};
 use ces_dataplane::narrow::Number24;
 
@@ -132,7 +133,7 @@ fn what_is_refused_is_not_kept() {
     tell(&mut g, false);
     assert_eq!(
         g.one(INSIDE, &from_host(&host_udp().ttl(1))).0,
-        Verdict::Reply(INSIDE, Why::TtlExceeded),
+        Verdict::Reply(Egress::by(INSIDE), Why::TtlExceeded),
         "the answer needs no next hop"
     );
 }

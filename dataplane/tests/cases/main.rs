@@ -16,6 +16,7 @@ mod sizes;
 mod told;
 mod translation;
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, PortId, PuntClass, Tunnel, TunnelId,
 };
@@ -114,7 +115,7 @@ fn told_case(title: &'static str, gateway: Gateway, packet: &Ip, why: Why, what:
     let mut said = Ip::new(GATEWAY, packet.source, 1, icmp(what.0, what.1, 0, &packet.bytes())).tos(0xc0);
     said.id = 0;
     let output = Some((INSIDE, to_host(&said)));
-    case(title, gateway, (INSIDE, from_host(packet)), Verdict::Reply(INSIDE, why), output)
+    case(title, gateway, (INSIDE, from_host(packet)), Verdict::Reply(Egress::by(INSIDE), why), output)
 }
 
 fn host_udp() -> Ip {
@@ -126,8 +127,8 @@ fn far(gateway: &Gateway, protocol: u8, payload: Vec<u8>) -> Ip {
     Ip::new(REMOTE_TAG, gateway.tag(0), protocol, payload)
 }
 
-const OUT: Verdict = Verdict::Forward(OUTSIDE);
-const IN: Verdict = Verdict::Forward(INSIDE);
+const OUT: Verdict = Verdict::Forward(Egress::by(OUTSIDE));
+const IN: Verdict = Verdict::Forward(Egress::by(INSIDE));
 
 #[test]
 fn several_workers_hand_over() {
@@ -161,7 +162,8 @@ fn a_burst_of_everything_keeps_its_order() {
     let frames: Vec<_> = (0..150).map(|n| [&good, &bad, &none][n % 3].clone()).collect();
     let (verdicts, out) = g.burst(INSIDE, &frames);
     for (number, verdict) in verdicts.iter().enumerate() {
-        let wanted = [OUT, Verdict::Drop(Why::Truncated), Verdict::Reply(INSIDE, Why::NoBinding)][number % 3];
+        let wanted = [OUT, Verdict::Drop(Why::Truncated), Verdict::Reply(Egress::by(INSIDE), Why::NoBinding)]
+            [number % 3];
         assert_eq!(*verdict, wanted, "frame {number}");
     }
     assert_eq!(out.len(), 100);

@@ -36,7 +36,7 @@ fn too_big_is_answered_or_cut() {
     let quoted = packet.bytes()[..548].to_vec();
     let mut said = Ip::new(PROXY, HOST, 1, icmp(3, 4, 1450, &quoted)).tos(0xc0);
     said.id = 0;
-    let reply = Verdict::Reply(INSIDE, Why::TooBig);
+    let reply = Verdict::Reply(Egress::by(INSIDE), Why::TooBig);
     let answered = case(
         "too big with df",
         gateway(),
@@ -73,7 +73,7 @@ fn too_big_is_answered_or_cut() {
         "too big for the inside",
         g,
         (OUTSIDE, from_peer(Encapsulation::Vxlan, &packet)),
-        Verdict::Reply(OUTSIDE, Why::TooBig),
+        Verdict::Reply(Egress::by(OUTSIDE), Why::TooBig),
         Some((OUTSIDE, to_peer(Encapsulation::Vxlan, &said))),
     );
     let g = Gateway::new(narrow, Encapsulation::Vxlan, binding());

@@ -46,7 +46,7 @@ fn p2_what_must_not_be_answered_is_not() {
     slow.icmp_error_rate = 20;
     let mut g = Gateway::new(slow, Encapsulation::Vxlan, binding());
     let fates: Vec<_> = (0..4).map(|_| g.one(INSIDE, &from_host(&to(0x0808_0808))).0).collect();
-    let (yes, no) = (Verdict::Reply(INSIDE, Why::NoRoute), Verdict::Drop(Why::NoRoute));
+    let (yes, no) = (Verdict::Reply(Egress::by(INSIDE), Why::NoRoute), Verdict::Drop(Why::NoRoute));
     assert_eq!(fates, [yes, yes, no, no], "metered");
 }
 

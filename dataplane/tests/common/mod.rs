@@ -1,6 +1,7 @@
 //! A gateway without a NIC: two ports, packets made and checked byte by byte with plain arithmetic of their own.
 #![allow(dead_code, missing_docs)] // each test uses a part of it
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, TraceRecord, Tunnel,
@@ -391,8 +392,8 @@ impl Buffers<MemoryFrame> for Wire {
         (!self.empty).then(MemoryFrame::empty)
     }
 
-    fn send(&mut self, port: PortId, frame: MemoryFrame) {
-        self.sent.push((port, frame));
+    fn send(&mut self, egress: Egress, frame: MemoryFrame) {
+        self.sent.push((egress.port, frame));
     }
 }
 
@@ -515,8 +516,8 @@ impl Gateway {
         let mut out: Vec<_> =
             self.wire.sent.drain(..).map(|(port, frame)| (port, frame.data().to_vec())).collect();
         for (frame, verdict) in frames.iter().zip(&verdicts) {
-            if let Verdict::Forward(port) | Verdict::Reply(port, _) = *verdict {
-                out.push((port, frame.data().to_vec()));
+            if let Verdict::Forward(egress) | Verdict::Reply(egress, _) = *verdict {
+                out.push((egress.port, frame.data().to_vec()));
             }
         }
         (verdicts, out)

@@ -3,6 +3,7 @@
 //! The input is a sequence of frames, each behind a header of 4 bytes: flags, seconds to let pass, and its length in two.
 //! Checksums would keep a fuzzer at the door, so flags say which of them are put right first.
 
+use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
@@ -36,7 +37,7 @@ impl Buffers<MemoryFrame> for Spare {
         self.0.pop()
     }
 
-    fn send(&mut self, _: PortId, frame: MemoryFrame) {
+    fn send(&mut self, _: Egress, frame: MemoryFrame) {
         assert!(frame.data().len() <= MemoryFrame::SIZE);
     }
 }
@@ -149,8 +150,8 @@ pub fn run(data: &[u8]) {
         process_burst(&mut state, flags & OUTSIDE, &mut burst, &mut verdicts, &mut spare, now);
         for (verdict, frame) in verdicts.into_iter().zip(burst.drain(..)) {
             match verdict {
-                Verdict::Forward(port) | Verdict::Reply(port, _) => {
-                    assert!(port < 2 && frame.data().len() >= 34, "{port} {frame:?}");
+                Verdict::Forward(egress) | Verdict::Reply(egress, _) => {
+                    assert!(egress.port < 2 && frame.data().len() >= 34, "{egress:?} {frame:?}");
                 }
                 Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb | Verdict::Hold(_) => {}
                 Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),

@@ -6,6 +6,7 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
 use ces_dataplane::path::process;
@@ -596,7 +597,7 @@ impl Lab {
             fn allocate(&mut self) -> Option<MemoryFrame> {
                 None
             }
-            fn send(&mut self, _port: u8, _frame: MemoryFrame) {}
+            fn send(&mut self, _: Egress, _: MemoryFrame) {}
         }
         let mut memory = MemoryFrame::new(frame);
         let (now, node) = (self.now, &mut self.nodes[i]);
