@@ -34,7 +34,7 @@ pub const PLAIN_LEAST: usize = ipv4::LENGTH + 8;
 /// A parsed IPv4 packet. In a tunnel, the inner one, with what the outer headers said.
 ///
 /// Two cache lines. In the first stands what every packet is asked: from 0 what is looked up (the key with its hash, and the slot
-/// that it led to), from 48 what the phases ask of the packet, at 63 what its connection is asked for. The second is for what
+/// that it led to), from 48 what the phases and its connection ask of the packet. The second is for what
 /// has more to say, such as a key of larger addresses; nothing else touches it, so the first lines of a burst are 4 KiB.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -65,21 +65,19 @@ pub struct Packet {
     pub id: u16,
     /// Bytes of the IPv4 header.
     pub l4: u8,
-    /// 0: with what stands before it, one store for nearly all packets.
-    pub(crate) spare: u8,
+    /// The flags of TCP ([`tcp::SYN`] and its like); 0 where there is no such header.
+    pub tcp_flags: u8,
     /// The protocol.
     pub protocol: u8,
     /// DSCP and ECN.
     pub tos: u8,
     /// DSCP and ECN of the outer header.
     pub outer_tos: u8,
-    /// The flags of TCP ([`tcp::SYN`] and its like); 0 where there is no such header.
-    pub tcp_flags: u8,
     /// Nothing yet.
-    pub(crate) room: [u8; 64],
+    pub(crate) room: [u8; 65],
 }
 
-const _: () = assert!(size_of::<Packet>() == 128 && std::mem::offset_of!(Packet, room) == 64);
+const _: () = assert!(size_of::<Packet>() == 128 && std::mem::offset_of!(Packet, room) == 63);
 
 impl Packet {
     /// Nothing: what stands in the place of a packet that was settled before it was parsed.
@@ -96,13 +94,12 @@ impl Packet {
         check: 0,
         id: 0,
         l4: 0,
-        spare: 0,
         protocol: 0,
         tos: 0,
         outer_tos: 0,
         flags: 0,
         tcp_flags: 0,
-        room: [0; 64],
+        room: [0; 65],
     };
 
     /// The short way: parses the packet if it is as nearly all are: without options, no fragment, nothing unusual about it
@@ -119,16 +116,21 @@ impl Packet {
         }
         // Of UDP source port, destination port, length and checksum; TCP begins with its ports as well.
         let l4 = le64(header, ipv4::LENGTH);
-        let (check, tcp_flags) = if plain.protocol == ipv4::UDP {
+        // Side by side: one store.
+        (self.id, self.l4, self.tcp_flags) = (0, ipv4::LENGTH as u8, 0);
+        let check = if plain.protocol == ipv4::UDP {
             let datagram = usize::from(((l4 >> 32) as u16).swap_bytes());
             if datagram < udp::LENGTH || datagram > total - ipv4::LENGTH {
                 return false;
             }
             // RFC 768: a checksum of 0 means none, and stays.
-            (if l4 >> 48 == 0 { 0 } else { ipv4::LENGTH + udp::CHECKSUM }, 0)
+            if l4 >> 48 == 0 { 0 } else { ipv4::LENGTH + udp::CHECKSUM }
         } else if plain.protocol == ipv4::TCP {
             match tcp::Header::parse(ip.get(ipv4::LENGTH..total).unwrap_or_default()) {
-                Ok(tcp) if tcp.flags & tcp::SYN == 0 => (ipv4::LENGTH + tcp::CHECKSUM, tcp.flags),
+                Ok(tcp) if tcp.flags & tcp::SYN == 0 => {
+                    self.tcp_flags = tcp.flags;
+                    ipv4::LENGTH + tcp::CHECKSUM
+                }
                 _ => return false,
             }
         } else {
@@ -140,12 +142,9 @@ impl Packet {
         self.l3 = l3 as u16;
         self.total = plain.total_length;
         self.check = check as u16;
-        self.id = 0;
-        (self.l4, self.spare) = (ipv4::LENGTH as u8, 0);
         self.protocol = plain.protocol;
         self.tos = plain.tos;
         self.flags = u16::from(plain.dont_fragment) * DONT_FRAGMENT;
-        self.tcp_flags = tcp_flags;
         true
     }
 

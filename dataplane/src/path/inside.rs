@@ -76,8 +76,8 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
     #[inline(always)]
     fn fetch_more(&self, packet: &Packet, frame: &F) {
         if let Some(entry) = self.ground.bindings.entry(packet.slot) {
-            if let Some(limits) = entry.limits() {
-                self.ground.bindings.limits().prefetch(limits);
+            if let Some(annex) = entry.annex() {
+                self.ground.bindings.annexes().prefetch(annex);
             }
             entry.by_way_out(|way| self.ground.ways.prefetch(way));
         }
@@ -187,22 +187,27 @@ fn near_plain<F: Frame>(
     now_s: u32,
     now: Fine,
 ) -> Option<Egress> {
-    let (entry, limits) = bindings.entry_and_limits(packet.slot)?;
+    let (entry, annexes) = bindings.entry_and_annexes(packet.slot)?;
     if entry.near() != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
         return None;
     }
-    let egress = match entry.limits() {
+    let egress = match entry.annex() {
         // What is plain and through a tunnel was not for the other straight line, so it is not for this one.
         None if entry.is_tunnel() => return None,
         None => ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?,
-        Some(place) => {
-            let admitted = limits.admit(place, Direction::Out, packet, now)?;
-            let egress = if entry.is_tunnel() {
-                ways.send(Way::Tunnel(entry.tunnel()), frame, packet, entry.far(), entry.change())?
+        Some(annex) => {
+            if !annexes.admit(annex, Direction::Out, packet, now) {
+                return None;
+            }
+            let sent = if entry.is_tunnel() {
+                ways.send(Way::Tunnel(entry.tunnel()), frame, packet, entry.far(), entry.change())
             } else {
-                ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?
+                ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())
             };
-            admitted.charge();
+            let Some(egress) = sent else {
+                annexes.give_back(annex, Direction::Out, packet);
+                return None;
+            };
             egress
         }
     };
@@ -219,7 +224,7 @@ fn any<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
 ) -> Settled<Verdict> {
     let (slot, entry) = find(ground, frame, packet)?;
-    if packet.flags & SPECIAL != 0 || entry.limits().is_some() {
+    if packet.flags & SPECIAL != 0 || entry.annex().is_some() {
         special(ground, frame, packet, &entry)?;
     }
     let (way, addresses) = (entry.way_out(), entry.far());
@@ -267,9 +272,9 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
         return Err(answer(desk, frame, packet, source, what, DropReason::TtlExceeded, *arrival));
     }
     if packet.flags & ERROR == 0
-        && let Some(limits) = entry.limits()
+        && let Some(annex) = entry.annex()
     {
-        let checked = bindings.limits_mut().check(limits, Direction::Out, packet, now);
+        let checked = bindings.annexes_mut().check(annex, Direction::Out, packet, now);
         checked.map_err(|reason| refuse(desk, frame, packet, reason, *arrival))?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
@@ -304,8 +309,8 @@ fn blocked<F: Frame, B: Buffers<F>>(
         if !ways.exists(way) {
             return Err(refuse(desk, frame, packet, DropReason::NoRoute, *arrival));
         }
-        if let Some(limits) = entry.limits() {
-            bindings.limits_mut().give_back(limits, Direction::Out, packet);
+        if let Some(annex) = entry.annex() {
+            bindings.annexes_mut().give_back(annex, Direction::Out, packet);
         }
         return Err(ways.hold(way, arrival.attempt, events, arrival.now));
     }

@@ -81,8 +81,8 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
     fn fetch_more(&self, packet: &Packet, _: &F) {
         let Ground { bindings, ways, .. } = &self.ground;
         if let Some(entry) = bindings.entry(packet.slot) {
-            if let Some(limits) = entry.limits() {
-                bindings.limits().prefetch(limits);
+            if let Some(annex) = entry.annex() {
+                bindings.annexes().prefetch(annex);
             }
             ways.tunnels().prefetch_arrival(entry.tunnel());
             ways.prefetch(entry.way_in());

@@ -35,7 +35,7 @@ pub(super) fn plain<F: Frame>(
     now_s: u32,
     fine: Fine,
 ) -> Option<Egress> {
-    let (entry, limits) = bindings.entry_and_limits(packet.slot)?;
+    let (entry, annexes) = bindings.entry_and_annexes(packet.slot)?;
     if !belongs(packet, entry, ways)
         || packet.flags & (SPECIAL | SETTLED) != 0
         || (packet.tos ^ packet.outer_tos) & ECN != 0
@@ -43,13 +43,17 @@ pub(super) fn plain<F: Frame>(
         return None;
     }
     let (addresses, change) = (entry.near_reversed(), entry.change().reversed());
-    // Written twice, so that the first one has nothing to remember of the limits.
-    let egress = match entry.limits() {
+    // Written twice, so that the first one has nothing to remember of an annex.
+    let egress = match entry.annex() {
         None => ways.send(entry.way_in(), frame, packet, addresses, change)?,
-        Some(place) => {
-            let admitted = limits.admit(place, Direction::In, packet, fine)?;
-            let egress = ways.send(entry.way_in(), frame, packet, addresses, change)?;
-            admitted.charge();
+        Some(annex) => {
+            if !annexes.admit(annex, Direction::In, packet, fine) {
+                return None;
+            }
+            let Some(egress) = ways.send(entry.way_in(), frame, packet, addresses, change) else {
+                annexes.give_back(annex, Direction::In, packet);
+                return None;
+            };
             egress
         }
     };
@@ -128,9 +132,9 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     }
     let Ground { bindings, ways, events, arrival, .. } = ground;
     if packet.flags & ERROR == 0
-        && let Some(limits) = entry.limits()
+        && let Some(annex) = entry.annex()
     {
-        bindings.limits_mut().check(limits, Direction::In, packet, arrival.now)?;
+        bindings.annexes_mut().check(annex, Direction::In, packet, arrival.now)?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if (packet.tos ^ packet.outer_tos) & ECN != 0 {
@@ -167,8 +171,8 @@ fn blocked<F: Frame, B: Buffers<F>>(
     let mtu = ground.ways.mtu(way);
     if mtu == 0 {
         let Ground { bindings, ways, events, arrival, .. } = ground;
-        if let Some(limits) = entry.limits() {
-            bindings.limits_mut().give_back(limits, Direction::In, packet);
+        if let Some(annex) = entry.annex() {
+            bindings.annexes_mut().give_back(annex, Direction::In, packet);
         }
         return Err(ways.hold(way, arrival.attempt, events, arrival.now));
     }

@@ -1,12 +1,12 @@
 //! The bindings of a worker: the slab of their entries with what leads to them, and all that must agree about them.
 //!
-//! A key is in the index, a handle is known, a line of limits is taken and a binding is counted as live exactly as long as
+//! A key is in the index, a handle is known, an annex is taken and a binding is counted as live exactly as long as
 //! its slot is live: nothing but [`Bindings::insert`] begins that, nothing but `end` ends it. A slot is free again once the
 //! control thread has been told.
 
+use super::annex::Annexes;
 use super::entry::{Entry, Life};
 use super::index::{Hasher, Index};
-use super::limits::Limits;
 use crate::Nanos;
 use crate::events::Events;
 use crate::meter::{SECOND, seconds};
@@ -30,7 +30,7 @@ pub struct Bindings {
     handles: HugeSlice<Handle>,
     index: Index,
     hasher: Hasher,
-    limits: Limits,
+    annexes: Annexes,
     share: Share,
     live: u64,
     /// Slots whose end the control thread is still to be told.
@@ -51,7 +51,7 @@ impl Bindings {
             handles: HugeSlice::from_fn(settings.bindings as usize, |_| Handle(0)).map_err(memory)?,
             index: Index::new(settings.bindings)?,
             hasher,
-            limits: Limits::new(settings.limited, settings.rate_burst_ms)?,
+            annexes: Annexes::new(settings.limited, settings.rate_burst_ms)?,
             share,
             live: 0,
             ending: 0,
@@ -71,9 +71,9 @@ impl Bindings {
         if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {
             return Err(InsertError::Occupied);
         }
-        let limits = self.limits.allocate(&binding.limits).ok_or(InsertError::LimitsFull)?;
+        let annex = self.annexes.allocate(&binding.limits).ok_or(InsertError::LimitsFull)?;
         if !self.index.insert(hash, slot) {
-            self.limits.release(limits);
+            self.annexes.release(annex);
             return Err(InsertError::IndexFull);
         }
         let (far, way) = match binding.far {
@@ -86,7 +86,7 @@ impl Bindings {
         };
         self.entries[slot as usize] = Entry::new(near, far, way, binding.neighbour.0)
             .lasting(binding.idle_s, binding.hard_s, seconds(now))
-            .restricted(limits);
+            .with_annex(annex);
         self.handles[slot as usize] = handle;
         self.used = self.used.max(slot as usize + 1);
         self.live += 1;
@@ -126,9 +126,9 @@ impl Bindings {
     fn end(&mut self, slot: usize, reason: EndReason, events: &mut Events, now: Nanos) {
         let entry = &mut self.entries[slot];
         entry.end(reason);
-        let (hash, limits) = (self.hasher.hash(entry.near()), entry.limits_held());
+        let (hash, annex) = (self.hasher.hash(entry.near()), entry.annex_held());
         self.index.remove(hash, slot as u32);
-        self.limits.release(limits);
+        self.annexes.release(annex);
         self.live -= 1;
         self.ending += 1;
         self.report_end(slot, events, now);
@@ -217,21 +217,21 @@ impl Bindings {
         self.entries.get_mut(slot as usize)
     }
 
-    /// A slot, and the limits to ask whether it carries a packet.
+    /// A slot, and the annexes to ask whether it carries a packet.
     #[inline(always)]
-    pub fn entry_and_limits(&mut self, slot: u32) -> Option<(&mut Entry, &mut Limits)> {
-        Some((self.entries.get_mut(slot as usize)?, &mut self.limits))
+    pub fn entry_and_annexes(&mut self, slot: u32) -> Option<(&mut Entry, &mut Annexes)> {
+        Some((self.entries.get_mut(slot as usize)?, &mut self.annexes))
     }
 
-    /// The limits, to ask whether a binding carries a packet.
+    /// The annexes, to ask whether a binding carries a packet.
     #[inline(always)]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn annexes(&self) -> &Annexes {
+        &self.annexes
     }
 
-    /// The limits, to ask whether a binding carries a packet.
-    pub fn limits_mut(&mut self) -> &mut Limits {
-        &mut self.limits
+    /// The annexes, to ask whether a binding carries a packet.
+    pub fn annexes_mut(&mut self) -> &mut Annexes {
+        &mut self.annexes
     }
 
     /// Bytes of memory of the entries and what leads to them.

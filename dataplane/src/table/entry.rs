@@ -1,7 +1,7 @@
 //! A binding's line: one cache line each, counters included.
 //!
 //! What many bindings share stands elsewhere once: the outer header in the table of tunnels, the MAC address in that of next
-//! hops, what a binding may carry in that of limits.
+//! hops, what there is to say of some alone in that of annexes.
 
 use crate::msg::{BindingStats, EndReason};
 use crate::narrow::{Count48, Count56, Pair24};
@@ -49,8 +49,8 @@ impl Life {
 const TUNNEL: u8 = 1;
 /// The way leads back into the realm.
 const REALM: u8 = 2;
-/// There is more to say of the binding: its place in the table of limits is not 0.
-const RESTRICTED: u8 = 0x80;
+/// There is more to say of the binding: it has an annex.
+const ANNEX: u8 = 0x80;
 
 /// One slot. Times are in whole seconds of the worker's clock. What stands beside the counters is in the bits that they
 /// leave.
@@ -64,7 +64,7 @@ pub struct Entry {
     /// remote tag, or the other host.
     far: u64,
     /// Bytes from the host; beside them what kind of way they leave by: [`TUNNEL`] or [`REALM`], 0 in a slot that is not
-    /// live; and [`RESTRICTED`].
+    /// live; and [`ANNEX`].
     out_bytes: Count56,
     /// Bytes to the host; beside them its [`Life`].
     in_bytes: Count56,
@@ -76,7 +76,7 @@ pub struct Entry {
     last_seen_s: u32,
     /// When it ends at the latest; 0 = never.
     deadline_s: u32,
-    /// The next hop of packets that leave into the realm; its place in the table of limits, plus 1, 0 = unrestricted; and
+    /// The next hop of packets that leave into the realm; the place of its annex, plus 1, 0 = it has none; and
     /// beside them what the new addresses do to the checksums of what the host sends, and back, to those of what it gets.
     more: Pair24,
 }
@@ -115,12 +115,12 @@ impl Entry {
         self
     }
 
-    /// The same with limits, which may be none.
+    /// The same with an annex, which may be none.
     #[inline(always)]
-    pub(super) fn restricted(mut self, limits: u32) -> Self {
-        self.more = self.more.with_second(limits);
-        if limits != 0 {
-            self.out_bytes.set_beside(self.out_bytes.beside() | RESTRICTED);
+    pub(super) fn with_annex(mut self, annex: u32) -> Self {
+        self.more = self.more.with_second(annex);
+        if annex != 0 {
+            self.out_bytes.set_beside(self.out_bytes.beside() | ANNEX);
         }
         self
     }
@@ -232,14 +232,14 @@ impl Entry {
         Way::Realm(self.more.first())
     }
 
-    /// Its place in the table of limits, plus 1, if it has one.
+    /// The place of its annex, plus 1, if it has one.
     #[inline(always)]
-    pub const fn limits(&self) -> Option<u32> {
-        if self.out_bytes.beside() & RESTRICTED == 0 { None } else { Some(self.more.second()) }
+    pub const fn annex(&self) -> Option<u32> {
+        if self.out_bytes.beside() & ANNEX == 0 { None } else { Some(self.more.second()) }
     }
 
-    /// Its place in the table of limits, plus 1, whether it is live or not; 0 = it has none.
-    pub(super) const fn limits_held(&self) -> u32 {
+    /// The place of its annex, plus 1, whether it is live or not; 0 = it has none.
+    pub(super) const fn annex_held(&self) -> u32 {
         self.more.second()
     }
 
@@ -301,26 +301,26 @@ mod tests {
     #[test]
     fn a_way_is_that_of_a_live_slot() {
         let through = Entry::new(1, 2, Way::Tunnel(300), 0x01_0203);
-        assert!(through.is_tunnel() && through.is_plain_tunnel() && through.limits().is_none());
+        assert!(through.is_tunnel() && through.is_plain_tunnel() && through.annex().is_none());
         assert_eq!((through.way_out(), through.way_in()), (Way::Tunnel(300), Way::Realm(0x01_0203)));
         let near = Entry::new(1, 2, Way::Realm(7), 7);
         assert!(!near.is_tunnel());
         assert_eq!((near.way_out(), near.way_in()), (Way::Realm(7), Way::Realm(7)));
         for entry in [through, near] {
-            let mut entry = entry.restricted(70_000);
-            assert_eq!((entry.is_plain_tunnel(), entry.limits()), (false, Some(70_000)));
+            let mut entry = entry.with_annex(70_000);
+            assert_eq!((entry.is_plain_tunnel(), entry.annex()), (false, Some(70_000)));
             assert_eq!((entry.is_tunnel(), entry.life()), (entry.tunnel() == 300, Life::Live));
             entry.count_out(100, 1);
             entry.count_in(200, 2);
             for reason in [EndReason::Idle, EndReason::Hard, EndReason::Removed] {
                 entry.end(reason);
-                assert!(!entry.is_tunnel() && entry.limits().is_none());
+                assert!(!entry.is_tunnel() && entry.annex().is_none());
                 assert_eq!(entry.life(), Life::Ending(reason));
             }
             let stats = entry.stats(5);
             assert_eq!((stats.out_packets, stats.out_bytes), (1, 100));
             assert_eq!((stats.in_packets, stats.in_bytes, stats.idle_s), (1, 200, 3));
-            assert_eq!(entry.limits_held(), 70_000, "to be given back");
+            assert_eq!(entry.annex_held(), 70_000, "to be given back");
         }
         assert_eq!(Entry::default().life(), Life::Free);
     }

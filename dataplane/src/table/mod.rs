@@ -3,8 +3,10 @@
 //! Each is one owner: its memory is allocated once, its fields are its own, and what must agree in it agrees whatever it is
 //! asked to do. A full table is an answer, never a crash.
 
+pub mod annex;
 pub mod bindings;
 pub mod entry;
+mod fragments;
 pub mod hops;
 pub mod index;
 pub mod limits;

@@ -1,0 +1,202 @@
+//! What there is to say of some bindings beyond their entry: a line each, fetched as soon as the binding is there. A plain
+//! binding has none and pays for none, one comparison aside.
+//!
+//! A line has room for more of the kind: 8 bytes, which are the seats of a mark, of a class to leave in, of an ALG's kind and
+//! of a filter's verdict. The sequence offsets of an ALG would take the place of rate and levels, 40 bytes, since those that
+//! it serves have no rate of their own.
+
+use super::fragments::Fragments;
+use super::limits::{Direction, Limit};
+use crate::Nanos;
+use crate::meter::Fine;
+use crate::msg::Limits as Limited;
+use crate::packet::Packet;
+use crate::reason::DropReason;
+use crate::settings::SettingsError;
+use machine::table::HugeSlice;
+
+/// One line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Annex {
+    limit: Limit,
+}
+
+const _: () = assert!(size_of::<Annex>() == 64 && size_of::<Limit>() == 56);
+
+/// The table.
+#[derive(Debug)]
+pub struct Annexes {
+    lines: HugeSlice<Annex>,
+    free: Vec<u32>,
+    /// What a rate's bucket holds.
+    burst_ms: u32,
+    fragments: Fragments,
+}
+
+impl Annexes {
+    /// A table of so many free lines.
+    pub fn new(count: u32, burst_ms: u32) -> Result<Self, SettingsError> {
+        let lines = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("limits"))?;
+        Ok(Self { lines, free: (0..count).rev().collect(), burst_ms, fragments: Fragments::default() })
+    }
+
+    /// A line for these limits: its place plus 1; 0 if there is nothing to say; `None` if the table is full.
+    #[inline]
+    pub(super) fn allocate(&mut self, limited: &Limited) -> Option<u32> {
+        if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
+            return Some(0);
+        }
+        let place = self.free.pop()?;
+        self.lines[place as usize] = Annex { limit: Limit::new(limited, self.burst_ms) };
+        Some(place + 1)
+    }
+
+    /// Gives a line back.
+    #[inline]
+    pub(super) fn release(&mut self, annex: u32) {
+        if let Some(place) = annex.checked_sub(1) {
+            self.free.push(place);
+        }
+    }
+
+    #[inline(always)]
+    fn line_mut(&mut self, annex: u32) -> Option<&mut Annex> {
+        self.lines.get_mut((annex as usize).wrapping_sub(1))
+    }
+
+    /// Starts to fetch a line, if there is one.
+    #[inline(always)]
+    pub fn prefetch(&self, annex: u32) {
+        if let Some(line) = self.lines.get((annex as usize).wrapping_sub(1)) {
+            machine::prefetch_write(line);
+        }
+    }
+
+    /// The short way: whether the binding with this line certainly carries the packet, which is nothing [`SPECIAL`]; then its
+    /// rate is charged. If not, nothing is changed, and [`Annexes::check`] has to say.
+    ///
+    /// [`SPECIAL`]: crate::packet::SPECIAL
+    #[inline(always)]
+    pub fn admit(&mut self, annex: u32, direction: Direction, packet: &Packet, now: Fine) -> bool {
+        self.line_mut(annex).is_some_and(|line| line.limit.admit(direction, packet, now))
+    }
+
+    /// The long way: whether the binding with this line carries the packet.
+    pub fn check(
+        &mut self,
+        annex: u32,
+        direction: Direction,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Result<(), DropReason> {
+        let Self { lines, fragments, .. } = self;
+        let line = lines.get_mut((annex as usize).wrapping_sub(1));
+        line.map_or(Ok(()), |line| line.limit.check(direction, packet, fragments, now))
+    }
+
+    /// Undoes what [`Annexes::admit`] or [`Annexes::check`] took from the rate for a packet that will be checked once more.
+    #[cold]
+    pub fn give_back(&mut self, annex: u32, direction: Direction, packet: &Packet) {
+        if let Some(line) = self.line_mut(annex) {
+            line.limit.give_back(direction, packet);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{FRAGMENT, LATER};
+    use proptest::prelude::*;
+
+    fn limited() -> impl Strategy<Value = Limited> {
+        let protocol = proptest::option::of(prop_oneof![Just(6u8), Just(17), Just(1), Just(0)]);
+        let port = proptest::option::of(prop_oneof![Just(0u16), Just(53), Just(80)]);
+        let rate = proptest::option::of(prop_oneof![Just(0u64), Just(80_000), Just(1_000_000_000)]);
+        (protocol, port, any::<bool>(), rate).prop_map(|(protocol, port, port_is_inside, rate_bps)| Limited {
+            protocol,
+            port,
+            port_is_inside,
+            rate_bps,
+        })
+    }
+
+    fn packet() -> impl Strategy<Value = Packet> {
+        let protocol = prop_oneof![Just(6u8), Just(17), Just(1), Just(50), Just(136), Just(0)];
+        let port = || prop_oneof![Just(0u32), Just(53), Just(80), Just(5000)];
+        let flags = prop_oneof![6 => Just(0u16), 1 => Just(FRAGMENT), 1 => Just(FRAGMENT | LATER)];
+        (protocol, port(), port(), flags, 28u16..9000).prop_map(
+            |(protocol, source, destination, flags, total)| {
+                let has_ports = matches!(protocol, 6 | 17 | 136) && flags & LATER == 0;
+                let ports = if has_ports { source << 16 | destination } else { 0 };
+                Packet { ports, total, flags, protocol, ..Packet::NOTHING }
+            },
+        )
+    }
+
+    /// What CETP's control items mean, written down as they are.
+    fn carries(limited: &Limited, direction: Direction, packet: &Packet) -> bool {
+        let (source, destination) = ((packet.ports >> 16) as u16, packet.ports as u16);
+        let serving = match (direction, limited.port_is_inside) {
+            (Direction::Out, true) | (Direction::In, false) => source,
+            (Direction::Out, false) | (Direction::In, true) => destination,
+        };
+        limited.protocol.is_none_or(|protocol| protocol == packet.protocol)
+            && limited.port.is_none_or(|port| packet.has_ports() && port == serving)
+    }
+
+    proptest! {
+        /// The short way says yes where the long one does, with the same of the rate left, and for whole packets only there;
+        /// the long one says what the limits mean.
+        #[test]
+        fn the_short_way_is_as_the_long_one(
+            limited in limited(), out: bool,
+            packets in proptest::collection::vec((packet(), 0u64..200_000_000), 1..40),
+        ) {
+            let direction = if out { Direction::Out } else { Direction::In };
+            let (mut short, mut long) = (Annexes::new(2, 100).unwrap(), Annexes::new(2, 100).unwrap());
+            let other = Limited { protocol: Some(99), ..limited };
+            prop_assert_eq!(short.allocate(&other), long.allocate(&other));
+            let entry = short.allocate(&limited).unwrap();
+            prop_assert_eq!(long.allocate(&limited), Some(entry));
+            let mut now = 0;
+            for (packet, step) in packets {
+                now += step;
+                let admitted = entry != 0 && short.admit(entry, direction, &packet, Fine::of(now));
+                let said = long.check(entry, direction, &packet, now);
+                if admitted {
+                    prop_assert_eq!(said, Ok(()));
+                } else {
+                    prop_assert!(said.is_err() || entry == 0 || packet.is_fragment() || limited.port == Some(0));
+                    prop_assert_eq!(short.check(entry, direction, &packet, now), said);
+                }
+                if entry != 0 {
+                    let place = entry as usize - 1;
+                    prop_assert_eq!(short.lines[place].limit.levels(), long.lines[place].limit.levels());
+                }
+                if !packet.is_later_fragment() && !carries(&limited, direction, &packet) {
+                    prop_assert_eq!(said, Err(DropReason::PolicyProtocol));
+                } else if !packet.is_later_fragment() && limited.rate_bps.is_none() {
+                    prop_assert_eq!(said, Ok(()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_comes_back_begins_anew() {
+        let mut annexes = Annexes::new(1, 100).unwrap();
+        let slow = Limited { rate_bps: Some(8), ..Limited::default() };
+        let packet = Packet { total: 3000, ..Packet::NOTHING };
+        for _ in 0..2 {
+            let entry = annexes.allocate(&slow).unwrap();
+            assert_eq!(annexes.allocate(&slow), None);
+            assert_eq!(annexes.allocate(&Limited::default()), Some(0));
+            assert_eq!(annexes.check(entry, Direction::In, &packet, 0), Ok(()));
+            assert_eq!(annexes.check(entry, Direction::In, &packet, 0), Err(DropReason::RateLimited));
+            assert_eq!(annexes.check(entry, Direction::Out, &packet, 0), Ok(()), "each direction by itself");
+            annexes.release(entry);
+        }
+    }
+}

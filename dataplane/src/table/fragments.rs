@@ -1,0 +1,78 @@
+//! The first fragments that were carried, so that later ones are known, which have no port.
+//!
+//! A later fragment that overtook its first one is not known (RFC 1858 and 3128 are the price of looking at ports).
+
+use crate::Nanos;
+use crate::meter::SECOND;
+use crate::packet::Packet;
+
+/// Sets of the table.
+const SETS: usize = 256;
+/// Fragmented packets in a set. 1,024 at once in all: at 30 s each, 34 a second before the oldest is forgotten.
+const WAYS: usize = 4;
+/// How long later fragments are awaited; reassembly at the host takes as long (RFC 1122 §3.3.2: 60 to 120 s is the
+/// host's, on today's paths fragments arrive together).
+const FRAGMENT_NS: Nanos = 30 * SECOND;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fragmented {
+    addresses: u64,
+    id: u32,
+    until: Nanos,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Fragments {
+    sets: Box<[[Fragmented; WAYS]]>,
+}
+
+impl Default for Fragments {
+    fn default() -> Self {
+        Self { sets: vec![[Fragmented::default(); WAYS]; SETS].into_boxed_slice() }
+    }
+}
+
+impl Fragments {
+    /// Whether the first fragment of this packet was carried.
+    pub(super) fn recall(&self, packet: &Packet, now: Nanos) -> bool {
+        let (id, set) = identity(packet);
+        self.sets[set]
+            .iter()
+            .any(|known| (known.addresses, known.id) == (packet.addresses, id) && now < known.until)
+    }
+
+    /// This first fragment is carried.
+    pub(super) fn remember(&mut self, packet: &Packet, now: Nanos) {
+        let (id, set) = identity(packet);
+        if let Some(oldest) = self.sets[set].iter_mut().min_by_key(|known| known.until) {
+            *oldest = Fragmented { addresses: packet.addresses, id, until: now + FRAGMENT_NS };
+        }
+    }
+}
+
+fn identity(packet: &Packet) -> (u32, usize) {
+    let id = u32::from(packet.id) << 8 | u32::from(packet.protocol);
+    let mixed = (packet.source() ^ packet.destination().rotate_left(16) ^ id).wrapping_mul(0x9e37_79b1);
+    (id, mixed as usize >> 16 & (SETS - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_carried_is_known_for_a_while() {
+        let mut fragments = Fragments::default();
+        let packet = Packet { addresses: 7, id: 9, ..Packet::NOTHING };
+        assert!(!fragments.recall(&packet, 0));
+        fragments.remember(&packet, 5);
+        assert!(
+            fragments.recall(&packet, 5 + FRAGMENT_NS - 1) && !fragments.recall(&packet, 5 + FRAGMENT_NS)
+        );
+        assert!(
+            !fragments.recall(&Packet { id: 8, ..packet }, 5)
+                && !fragments.recall(&Packet { addresses: 8, ..packet }, 5)
+        );
+    }
+}
