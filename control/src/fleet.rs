@@ -7,6 +7,7 @@ use crate::config;
 use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
+use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{Settings, SettingsError};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -52,6 +53,10 @@ enum Waiting {
 
 struct Member {
     control: ControlSide,
+    /// Premises for it to move into, when it has moved into those before.
+    next: Option<Box<Premises>>,
+    /// It is moving: the premises that it leaves have not come back yet.
+    moving: bool,
     /// What found its ring full, in order.
     outbox: VecDeque<Waiting>,
     frames_waiting: usize,
@@ -124,7 +129,13 @@ impl Fleet {
             let core = fleet.cores[number];
             let settings = Settings { worker: number as u32, ..settings.clone() };
             let (control, side) = link(sizes, Arc::clone(&fleet.bell));
-            fleet.members.push(Member { control, outbox: VecDeque::new(), frames_waiting: 0 });
+            fleet.members.push(Member {
+                control,
+                next: None,
+                moving: false,
+                outbox: VecDeque::new(),
+                frames_waiting: 0,
+            });
             let (eal, stop, ready) = (eal.clone(), Arc::clone(&fleet.stop), ready.clone());
             let thread = std::thread::Builder::new().name(format!("worker{number}")).spawn(move || {
                 let made = machine::pin_to_core(core)
@@ -229,6 +240,38 @@ impl Fleet {
             member.outbox.push_back(Waiting::Command(command));
         }
         self.counters[worker].commands_delayed += 1;
+    }
+
+    /// Has all workers move into other premises, behind everything that was sent before.
+    pub fn publish(&mut self, premises: &Premises) {
+        for member in &mut self.members {
+            member.next = Some(Box::new(premises.clone()));
+        }
+        self.see_to_moves();
+    }
+
+    /// Frees what workers have left, and sends who has moved to where it is to go next. A worker moves once at a time.
+    pub fn see_to_moves(&mut self) {
+        for worker in 0..self.members.len() {
+            let member = &mut self.members[worker];
+            member.moving &= member.control.left.pop().is_none();
+            if !member.moving
+                && let Some(premises) = member.next.take()
+            {
+                match member.control.premises.push(premises) {
+                    Ok(()) => member.moving = true,
+                    Err(premises) => member.next = Some(premises),
+                }
+                if self.members[worker].moving {
+                    self.command(worker, Command::MoveIn);
+                }
+            }
+        }
+    }
+
+    /// Whether all workers are where they are to be.
+    pub fn has_moved(&self) -> bool {
+        self.members.iter().all(|member| !member.moving && member.next.is_none())
     }
 
     /// Has a worker send a frame out of a port, behind every command that was sent before. `fill` writes it and returns

@@ -4,7 +4,7 @@
 //! other gateways, questions, resolvers, the kernel, the operator), [`interfaces`] (what the kernel has to do with
 //! ports) and [`fleet`] (the workers seen from here), [`state`] (what outlives the process), [`daemon`] (how
 //! all of it starts, its loop). [`datagram`] and [`tls`] are formats, [`admin`], [`families`], [`trace`] and [`log`] what is
-//! shown. What they share is small: [`inward`], [`stream`], [`slots`].
+//! shown. What they share is small: [`inward`], [`listeners`], [`stream`], [`slots`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod families;
 pub mod fleet;
 pub mod interfaces;
 pub mod inward;
+pub mod listeners;
 pub mod log;
 pub mod slots;
 pub mod source;

@@ -186,6 +186,38 @@ fn r4_halves_of_the_internet_are_routes() {
     }
 }
 
+/// Devices, cores and memory stay until a restart; everything else changes with a reload.
+#[test]
+fn only_devices_cores_and_memory_wait_for_a_restart() {
+    let running = parse("cesd.toml", EXAMPLE).unwrap();
+    for (from, to, waits) in [
+        ("side = \"outside\"", "side = \"outside\"\nmtu = 1400", "[[port]]"),
+        ("side = \"outside\"", "side = \"outside\"\nvlan = 9", "[[port]]"),
+        ("net_af_packet1,", "net_af_packet2,", "[[port]]"),
+        ("cores = [1]", "cores = [2]", "[worker]"),
+        ("[control]", "[control]\ncore = 0", "[control]"),
+        ("[memory]", "[memory]\nmib = 512", "[memory]"),
+        ("[capacity]", "[capacity]\nbindings = 4096", "[capacity]"),
+        ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.2/30\", \"192.0.2.9/29\"]", ""),
+        ("side = \"outside\"", "side = \"outside\"\ntcp = [179]", ""),
+        ("to = \"0.0.0.0/0\"", "to = \"198.51.100.0/24\"", ""),
+        ("203.0.113.53\"", "203.0.113.54\"", ""),
+        ("port = 48001", "port = 48002", ""),
+        ("[punt]", "[punt]\ndns = 7", ""),
+        ("[admin]", "[admin]\nconnections = 7", ""),
+        ("127.0.0.1:9180", "127.0.0.1:9181", ""),
+        ("[log]", "[log]\nlevel = \"debug\"", ""),
+        ("[dns_tcp]", "[dns_tcp]\nidle_s = 7", ""),
+    ] {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let mut new = parse("cesd.toml", &EXAMPLE.replacen(from, to, 1)).unwrap();
+        let (read, kept) = (new.clone(), new.keep_fixed(&running));
+        assert_eq!(kept.join(", "), waits, "{to}");
+        // What waits is as it was, what does not is as it was read.
+        assert_eq!(new, if waits.is_empty() { read } else { running.clone() }, "{to}");
+    }
+}
+
 #[test]
 fn endpoints_over_tls_need_certificates() {
     let start = EXAMPLE.find("\n[tls]").unwrap();

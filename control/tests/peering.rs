@@ -2,7 +2,7 @@
 
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
 use ces_control::source::{Socket, Sockets, Source};
-use ces_control::sources::peering::{Peering, PeeringLimits, Upper, listen};
+use ces_control::sources::peering::{Peering, PeeringLimits, Upper};
 use ces_control::tls::Credentials;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{Read, Write};
@@ -58,10 +58,12 @@ const LIMITS: PeeringLimits =
 impl Side {
     fn new(proto: Proto, credentials: Option<Credentials>) -> Self {
         let poll = mio::Poll::new().unwrap();
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let sockets = Sockets::new(&poll, 1).unwrap();
-        let peering = Peering::open(vec![(listener, proto)], credentials, LIMITS, sockets).unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut peering = Peering::new(credentials, LIMITS, Sockets::new(&poll, 1).unwrap());
+        let opened = peering.open(vec![(address, proto)]).unwrap();
+        peering.listen(opened).unwrap();
         Self { peering, engine: Engine::default(), poll, address, now: 0 }
     }
 

@@ -349,6 +349,68 @@ fn reload_takes_hosts_and_says_what_it_cannot_take() {
 }
 
 #[test]
+fn addresses_routes_and_listeners_change_while_it_runs() {
+    let Some(place) = place("live") else { return };
+    let running = place.start(CONFIG);
+    let listening = || {
+        let output = place.command("ss").args(["-Hltn"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let reload = |config: &str| {
+        place.write("cesd.toml", config);
+        let output = place.ctl(&["reload"]);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let more = CONFIG
+        .replace("[\"192.0.2.2/30\"]", "[\"192.0.2.2/30\", \"192.0.2.66/26\"]\ntcp = [179]")
+        .replace("[realm]", "[[route]]\nto = \"198.51.100.0/24\"\nvia = \"192.0.2.65\"\n\n[realm]")
+        .replace("127.0.0.1:9180", "127.0.0.1:9181")
+        .replace("[capacity]", "[punt]\ndns = 7\n\n[dns_tcp]\nconnections = 7\n\n[capacity]")
+        + "\n[log]\nformat = \"json\"\n";
+    let said = reload(&more);
+    assert!(!said.contains("restart"), "{said}");
+    assert!(place.links().contains("192.0.2.66/26"), "{}", place.links());
+    let known = || text(&place.ctl(&["show", "neighbours"]));
+    let end = Instant::now() + PATIENCE;
+    while !known().contains("198.51.100.0/24") {
+        assert!(Instant::now() < end, "{}", known());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let there = listening();
+    for address in ["192.0.2.66:53", "127.0.0.1:9181", "192.0.2.2:48001"] {
+        assert!(there.contains(address), "{address}: {there}");
+    }
+    assert!(!there.contains("127.0.0.1:9180"), "{there}");
+    assert!(text(&place.ctl(&["show", "ports"])).contains("192.0.2.66/26"));
+    // And back, with the socket of cesctl elsewhere: the answer still comes where it was asked.
+    let back = CONFIG.replace("cesd.sock", "other.sock");
+    reload(&back);
+    assert!(
+        !place.links().contains("192.0.2.66") && !known_at(&place, "other.sock").contains("198.51.100.0")
+    );
+    assert!(known_at(&place, "other.sock").contains("0.0.0.0/0"), "what stays is not lost with what goes");
+    assert!(!listening().contains("192.0.2.66:53"), "{}", listening());
+    // What cannot be had changes nothing.
+    place.write("cesd.toml", &back.replace("192.0.2.2/30", "10.1.0.9/24"));
+    let refused = place.command(CESCTL).args(["--socket", "other.sock", "reload"]).output().unwrap();
+    assert!(!refused.status.success(), "{}", text(&refused));
+    reload_at(&place, "other.sock", CONFIG);
+    let (_, log) = running.stop("-TERM");
+    assert!(log.contains("\"message\":\"reloaded") && log.contains(" INFO reloaded"), "both forms: {log}");
+}
+
+fn known_at(place: &Place, socket: &str) -> String {
+    text(&place.command(CESCTL).args(["--socket", socket, "show", "neighbours"]).output().unwrap())
+}
+
+fn reload_at(place: &Place, socket: &str, config: &str) {
+    place.write("cesd.toml", config);
+    let output = place.command(CESCTL).args(["--socket", socket, "reload"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
 fn wrong_orders_are_explained() {
     let Some(place) = place("orders") else { return };
     let running = place.start(CONFIG);

@@ -3,7 +3,6 @@
 use ces_control::config::DnsTcp as Limits;
 use ces_control::source::{Socket, Sockets, Source};
 use ces_control::sources::dns_tcp::{Asker, DnsTcp, Question};
-use ces_control::sources::peering::listen;
 use ces_control::sources::upstream::{Answers, SOCKETS, Upstream};
 use ces_dataplane::settings::Side;
 use ces_dns::resolver::{SocketKey, Transmit};
@@ -45,10 +44,12 @@ struct Server {
 impl Server {
     fn new(limits: Limits) -> Self {
         let poll = mio::Poll::new().unwrap();
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let sockets = Sockets::new(&poll, 1).unwrap();
-        let dns = DnsTcp::open(vec![(listener, Side::Inside)], limits, sockets).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut dns = DnsTcp::new(limits, Sockets::new(&poll, 1).unwrap());
+        let opened = dns.open(vec![(address, Side::Inside)]).unwrap();
+        dns.listen(opened).unwrap();
         Self { dns, poll, address, asked: Asked::default(), now: 0 }
     }
 

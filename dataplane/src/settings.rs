@@ -1,4 +1,5 @@
-//! What a worker must know before its first packet. It never changes while the worker runs.
+//! What a worker must know before its first packet. What of it is the gateway's [premises](crate::premises) may change while
+//! the worker runs; sizes, keys and layouts may not.
 
 use crate::counters::PORTS;
 use crate::msg::{PuntClass, PuntRates};

@@ -217,6 +217,9 @@ where
             }
             let Some(command) = self.control.commands.pop() else { return taken };
             self.state.command(command, now);
+            if command == Command::MoveIn {
+                self.move_in();
+            }
             if let Command::SetNeighbour(id, neighbour) = command
                 && neighbour.mac.is_some()
             {
@@ -224,6 +227,16 @@ where
             }
         }
         COMMANDS_A_TURN
+    }
+
+    /// Moves into what waits, and sends what was left back to whoever frees it.
+    #[cold]
+    fn move_in(&mut self) {
+        if let Some(mut premises) = self.control.premises.pop() {
+            self.state.move_in(&mut premises);
+            // There is room: as many may be under way as there are places.
+            let _ = self.control.left.push(premises);
+        }
     }
 
     /// Sends what the control thread wants sent.

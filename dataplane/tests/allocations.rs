@@ -4,6 +4,7 @@ mod gateways;
 
 use ces_dataplane::io::memory::{self, MemoryPool};
 use ces_dataplane::msg::{Command, Neighbour};
+use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -72,8 +73,14 @@ fn no_packet_allocates() {
             };
             assert!(insides[0].send_bytes(bytes));
         }
+        // At times the gateway is configured anew: who moves out frees nothing, the control thread does.
+        if round % 8 == 3 {
+            controls[0].premises.push(Box::new(Premises::new(&Gateway(0).settings()))).unwrap();
+            controls[0].commands.push(Command::MoveIn).unwrap();
+        }
         now += 10_000_000;
         turn(&mut workers[0], now);
+        assert_eq!(controls[0].left.pop().is_some(), round % 8 == 3);
         while let Some(frame) = outsides[0].receive() {
             outsides[1].send(frame).unwrap();
         }

@@ -5,6 +5,7 @@ mod gateways;
 use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{Command, EndReason, Event, PuntClass, SLOT_BYTES};
 use ces_dataplane::path::BURST;
+use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::tag::Layout;
 use ces_dataplane::worker::{Bell, Mesh, RingSizes};
@@ -72,6 +73,23 @@ fn command_of_the_same_turn_precedes_the_injected_frame_and_the_packet() {
     assert!(lab.inside.send_bytes(&Gateway(0).from_host(b"at once")));
     lab.turn();
     assert!(lab.outside.receive().is_some(), "the binding stands before the packet is looked at");
+}
+
+#[test]
+fn a_worker_moves_into_other_premises_with_the_commands_and_gives_the_old_ones_back() {
+    let mut lab = Lab::plain(Gateway(0));
+    let here = Gateway(0).settings();
+    let mut elsewhere = here.clone();
+    elsewhere.ports[INSIDE as usize].networks = vec![([203, 0, 113, 0].into(), 24)];
+    for (settings, arrives) in [(&here, true), (&elsewhere, false), (&here, true)] {
+        lab.control.premises.push(Box::new(Premises::new(settings))).unwrap();
+        lab.control.commands.push(Command::MoveIn).unwrap();
+        assert!(lab.inside.send_bytes(&Gateway(0).from_host(b"on the way")));
+        lab.turn();
+        assert_eq!(lab.outside.receive().is_some(), arrives);
+        assert!(lab.control.left.pop().is_some(), "to be freed here");
+    }
+    assert_eq!(lab.counters().dropped(), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     ("packets_are_counted_by_port_and_direction", packets_are_counted_by_port_and_direction),
     ("what_a_port_loses_is_counted", what_a_port_loses_is_counted),
     ("negotiations_are_counted_by_outcome", negotiations_are_counted_by_outcome),
+    ("a_reload_gives_a_port_an_address_and_a_route", a_reload_gives_a_port_an_address_and_a_route),
     ("log_lines_are_readable_or_json", log_lines_are_readable_or_json),
 ];
 
@@ -94,6 +95,27 @@ fn trace_shows_what_was_decided(lab: &Lab) {
     let dropped = lab.ctl(Realm::A, "trace --count 2 --dropped");
     pings.end();
     dropped.says("no_binding");
+}
+
+/// Under traffic, without losing any of it, and back.
+fn a_reload_gives_a_port_an_address_and_a_route(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let shipped = lab.shipped_config(Realm::A);
+    let more = shipped
+        .replacen("[\"192.168.10.1/24\"]", "[\"192.168.10.1/24\", \"192.168.10.2/24\"]", 1)
+        .replacen("[realm]", "[[route]]\nto = \"198.51.100.128/25\"\nvia = \"192.0.2.1\"\n\n[realm]", 1);
+    let pings = lab.background("a1", "ping -n -c 400 -i 0.01 -W 5 www.b.demo");
+    for (config, is_there) in [(&more, true), (&shipped, false)] {
+        lab.write_config(Realm::A, config);
+        lab.ctl(Realm::A, "reload").expect();
+        assert_eq!(lab.run("a1", "ping -n -c 3 -i 0.2 -W 2 192.168.10.2").ok(), is_there, "the new address");
+        let shows = || lab.ctl(Realm::A, "show neighbours").stdout.contains("198.51.100.128/25");
+        assert!(eventually(|| shows() == is_there), "the new route");
+        assert!(lab.run("a1", "dig +time=2 @192.168.10.2 b1.b.demo").ok() == is_there, "and it serves names");
+    }
+    let pings = pings.wait();
+    pings.says(" 0% packet loss");
 }
 
 fn metrics_have_every_family(lab: &Lab) {

@@ -73,7 +73,6 @@ impl Gateway {
         let (old, new) = (&self.core.settings, settings);
         let fixed = [
             ("realm.ces_id", old.realm.ces_id == new.realm.ces_id),
-            ("realm.networks", old.realm.networks == new.realm.networks),
             ("realm.proxy_pool", old.realm.proxy_pool == new.realm.proxy_pool),
             ("realm.host_bindings", old.realm.host_bindings == new.realm.host_bindings),
             ("realm.proxy_rest_s", old.realm.proxy_rest_s == new.realm.proxy_rest_s),

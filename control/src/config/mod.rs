@@ -9,7 +9,7 @@ use crate::log::{Format, Level};
 use ces_dataplane::msg::PuntRates;
 use ces_dataplane::settings::Side;
 use ces_gateway::{PolicySet, Registry, Settings, SourceFile};
-use ces_settings::FileError;
+use ces_settings::{FileError, Problem};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -308,46 +308,82 @@ impl Config {
         self.port.iter().flat_map(|port| &port.addresses).copied().collect()
     }
 
-    /// The sections that differ from `new` and that only a restart changes.
-    pub fn fixed_differences(&self, new: &Self) -> Vec<&'static str> {
+    /// Takes over from the configuration that runs what only a restart changes: devices, cores, memory. The sections where
+    /// that hides a difference.
+    ///
+    /// Every section and every key of a port is named here, those that change while the gateway runs as well: a new one does
+    /// not compile before somebody has said which it is.
+    pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
+        fn keep<T: Clone + PartialEq>(new: &mut T, running: &T) -> bool {
+            let differs = new != running;
+            new.clone_from(running);
+            differs
+        }
+        let Self {
+            port,
+            worker,
+            control,
+            memory,
+            capacity,
+            state,
+            // These change while the gateway runs.
+            route: _,
+            realm: _,
+            dns: _,
+            dns_tcp: _,
+            cetp: _,
+            tls: _,
+            registry: _,
+            punt: _,
+            admin: _,
+            metrics: _,
+            log: _,
+        } = self;
+        let mut port_differs = port.len() != running.port.len();
+        if port_differs {
+            port.clone_from(&running.port);
+        }
+        for (new, running) in port.iter_mut().zip(&running.port) {
+            let PortSection {
+                name,
+                device,
+                side,
+                vlan,
+                mtu,
+                tap,
+                rx_descriptors,
+                tx_descriptors,
+                // These change while the gateway runs.
+                addresses: _,
+                networks: _,
+                tcp: _,
+            } = new;
+            port_differs |= keep(name, &running.name)
+                | keep(device, &running.device)
+                | keep(side, &running.side)
+                | keep(vlan, &running.vlan)
+                | keep(mtu, &running.mtu)
+                | keep(tap, &running.tap)
+                | keep(rx_descriptors, &running.rx_descriptors)
+                | keep(tx_descriptors, &running.tx_descriptors);
+        }
         [
-            ("[[port]]", self.port == new.port),
-            ("[worker]", self.worker == new.worker),
-            ("[control]", self.control == new.control),
-            ("[memory]", self.memory == new.memory),
-            ("[[route]]", self.route == new.route),
-            ("[dns_tcp]", self.dns_tcp == new.dns_tcp),
-            ("[[cetp.endpoints]]", self.cetp.endpoints == new.cetp.endpoints),
-            ("[capacity]", self.capacity == new.capacity),
-            ("[punt]", self.punt == new.punt),
-            ("[state]", self.state == new.state),
-            ("[admin]", self.admin == new.admin),
-            ("[metrics]", self.metrics == new.metrics),
-            ("[log]", self.log == new.log),
+            ("[[port]]", port_differs),
+            ("[worker]", keep(worker, &running.worker)),
+            ("[control]", keep(control, &running.control)),
+            ("[memory]", keep(memory, &running.memory)),
+            ("[capacity]", keep(capacity, &running.capacity)),
+            ("[state]", keep(state, &running.state)),
         ]
         .into_iter()
-        .filter(|(_, same)| !same)
+        .filter(|(_, differs)| *differs)
         .map(|(section, _)| section)
         .collect()
     }
-}
 
-impl Config {
-    /// Takes what only a restart changes from the configuration that runs.
-    pub fn keep_fixed(&mut self, running: &Self) {
-        self.port.clone_from(&running.port);
-        self.worker = running.worker.clone();
-        self.control = running.control.clone();
-        self.memory = running.memory.clone();
-        self.route.clone_from(&running.route);
-        self.dns_tcp = running.dns_tcp.clone();
-        self.cetp.endpoints.clone_from(&running.cetp.endpoints);
-        self.capacity = running.capacity.clone();
-        self.punt = running.punt;
-        self.state.clone_from(&running.state);
-        self.admin = running.admin.clone();
-        self.metrics.clone_from(&running.metrics);
-        self.log = running.log.clone();
+    /// What does not fit together.
+    pub fn problems(&self) -> Vec<Problem> {
+        check::problems(self)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::sources::netlink::table::NextHop;
 use crate::state::Journal;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
+use ces_dataplane::settings::Settings;
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
@@ -30,6 +31,8 @@ pub(super) struct House {
     pub(super) blocked: Blocked,
     pub(super) askers: Askers,
     pub(super) config: Config,
+    /// What the workers were told last.
+    pub(super) settings: Settings,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.

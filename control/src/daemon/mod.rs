@@ -6,14 +6,17 @@
 mod askers;
 mod devices;
 mod files;
+mod ground;
 mod house;
 mod listings;
 mod load;
 mod operator;
+mod places;
 mod reload;
 mod scrape;
 mod sources;
 mod start;
+mod told;
 mod tracing_packets;
 mod turn;
 mod views;

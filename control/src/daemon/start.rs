@@ -3,49 +3,45 @@
 
 use super::askers::Askers;
 use super::devices::Devices;
+use super::ground::Ground;
 use super::house::House;
 use super::load::Load;
 use super::operator::Operator;
+use super::places::{self, Places};
 use super::scrape::Scrape;
 use super::sources::{NOBODY, Number, Sources};
+use super::told;
 use super::turn::Daemon;
 use crate::clock::WallClock;
 use crate::config::{Config, Loaded, PortSection};
 use crate::fleet::{Fleet, FleetError, check_cores};
 use crate::interfaces::{InterfaceError, Interfaces};
 use crate::inward::Blocked;
+use crate::listeners::ListenError;
 use crate::log::Log;
 use crate::source::Sockets;
 use crate::sources::admin::{AdminError, AdminServer};
 use crate::sources::dns_tcp::DnsTcp;
 use crate::sources::metrics::Http;
-use crate::sources::netlink::message::Route;
 use crate::sources::netlink::{Kernel, NetlinkError, Requests, limit};
-use crate::sources::peering::{Peering, PeeringLimits, listen};
+use crate::sources::peering::Peering;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
 use crate::state::{Directory, Journal, Keys, Past, StateError, Taken};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
-use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::settings::Side;
 use ces_dataplane::tag::{Layout, TagCipher};
 use ces_dataplane::worker::Bell;
 use ces_gateway::{Gateway, Platform, figures};
 use dpdk::{Eal, Memory, Options, PortConfig, Rss};
-use ipnet::Ipv4Net;
 use machine::Clock;
 use mio::{Poll, Waker};
 use rand::RngExt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The port of the name service.
-const DNS_PORT: u16 = 53;
-/// How long a peer's TLS handshake may take once TCP is up, in nanoseconds.
-const HANDSHAKE_NS: u64 = 2_000_000_000;
 
 /// Why it does not run.
 #[derive(Debug, thiserror::Error)]
@@ -72,15 +68,8 @@ pub enum StartError {
     #[error("{0}")]
     Netlink(#[from] NetlinkError),
     /// A port to listen on.
-    #[error("cannot listen for {what} on {address}: {hint}")]
-    Listen {
-        /// What for.
-        what: &'static str,
-        /// Where.
-        address: SocketAddr,
-        /// Why, and what to do about it.
-        hint: String,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// What outlives the process.
     #[error(transparent)]
     State(#[from] StateError),
@@ -97,71 +86,6 @@ pub enum StartError {
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::System(what, error)
-}
-
-fn listen_for(what: &'static str, address: SocketAddr) -> Result<mio::net::TcpListener, StartError> {
-    listen(address).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "another process listens there".to_owned(),
-            io::ErrorKind::PermissionDenied => {
-                "not permitted: run as root or with CAP_NET_BIND_SERVICE".to_owned()
-            }
-            io::ErrorKind::AddrNotAvailable => "the address is not this machine's".to_owned(),
-            _ => error.to_string(),
-        };
-        StartError::Listen { what, address, hint }
-    })
-}
-
-fn networks(nets: &[Ipv4Net]) -> Vec<(std::net::Ipv4Addr, u8)> {
-    nets.iter().map(|net| (net.network(), net.prefix_len())).collect()
-}
-
-/// What the workers are told.
-fn worker_settings(
-    config: &Config,
-    macs: &[[u8; 6]],
-    layout: Layout,
-    tag_key: [u32; 4],
-    hash_seed: [u64; 2],
-) -> Settings {
-    let port = |(port, mac): (&PortSection, &[u8; 6])| PortSettings {
-        side: port.side,
-        mac: *mac,
-        addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
-        networks: match (port.side, port.networks.is_empty()) {
-            (Side::Inside, true) => networks(&config.realm.networks),
-            _ => networks(&port.networks),
-        },
-        vlan: port.vlan,
-        mtu: port.mtu,
-    };
-    let mut tcp_listen: Vec<(Side, u16)> = vec![(Side::Inside, DNS_PORT), (Side::Outside, DNS_PORT)];
-    for endpoint in &config.cetp.endpoints {
-        let own = |port: &&PortSection| port.addresses.iter().any(|net| endpoint.address == net.addr());
-        tcp_listen.extend(config.port.iter().find(own).map(|port| (port.side, endpoint.port)));
-    }
-    tcp_listen.extend(config.port.iter().flat_map(|port| port.tcp.iter().map(|tcp| (port.side, *tcp))));
-    tcp_listen.sort_by_key(|(side, port)| (*side == Side::Outside, *port));
-    tcp_listen.dedup();
-    let punt = &config.punt;
-    Settings {
-        ports: config.port.iter().zip(macs).map(port).collect(),
-        bindings: config.capacity.bindings,
-        tunnels: config.capacity.tunnels,
-        neighbours: config.capacity.neighbours,
-        limited: config.capacity.limited,
-        rate_burst_ms: config.capacity.rate_burst_ms,
-        tag_key,
-        hash_seed,
-        layout,
-        worker: 0,
-        workers: config.worker.cores.len() as u32,
-        tcp_listen,
-        proxy_networks: vec![(config.realm.proxy_pool.network(), config.realm.proxy_pool.prefix_len())],
-        punt_rates: punt.by_class(),
-        icmp_error_rate: punt.icmp_errors,
-    }
 }
 
 fn eal(config: &Config) -> Result<Eal, StartError> {
@@ -247,39 +171,13 @@ pub fn start(
     let kernel = Kernel::open(taps.iter().map(Tap::index).collect(), &sockets(Number::kernel)?)?;
     let taps = Taps::new(taps, rand::rng().random(), &sockets(Number::taps)?).map_err(system("TAP"))?;
 
-    let mut endpoints = Vec::new();
-    for endpoint in &config.cetp.endpoints {
-        let address = SocketAddr::new(endpoint.address, endpoint.port);
-        endpoints.push((listen_for("CETP", address)?, endpoint.proto));
-    }
-    let mut dns_listeners = Vec::new();
-    for port in &config.port {
-        for net in &port.addresses {
-            let address = SocketAddr::from((net.addr(), DNS_PORT));
-            dns_listeners.push((listen_for("DNS over TCP", address)?, port.side));
-        }
-    }
-    let limits = &config.cetp.limits;
-    let limits = PeeringLimits {
-        connect_ns: u64::from(limits.connect_ms) * 1_000_000,
-        handshake_ns: HANDSHAKE_NS,
-        connections: limits.connections as usize,
-        per_address: usize::from(limits.unidentified_per_address),
-    };
-    let peering = Peering::open(endpoints, credentials, limits, sockets(Number::peering)?)
-        .map_err(system("CETP listeners"))?;
-    let dns_tcp = DnsTcp::open(dns_listeners, config.dns_tcp.clone(), sockets(Number::dns_tcp)?)
-        .map_err(system("listeners for DNS over TCP"))?;
+    let mut peering = Peering::new(credentials, places::peering_limits(&config), sockets(Number::peering)?);
+    let mut dns_tcp = DnsTcp::new(config.dns_tcp.clone(), sockets(Number::dns_tcp)?);
+    let mut metrics = Http::new(sockets(Number::metrics)?);
+    Places::open(&config, &peering, &dns_tcp, &metrics)?
+        .install(&config, &mut peering, &mut dns_tcp, &mut metrics)
+        .map_err(system("listeners"))?;
     let upstream = Upstream::new(sockets(Number::upstream)?);
-    let metrics = match &config.metrics {
-        None => None,
-        Some(metrics) => {
-            let listener = listen_for("the metrics page", metrics.listen)?;
-            let http = Http::open(listener, metrics.connections as usize, sockets(Number::metrics)?);
-            Some(http.map_err(system("the metrics page"))?)
-        }
-    };
-
     let mut random = rand::rng();
     let keys = directory
         .as_ref()
@@ -309,7 +207,7 @@ pub fn start(
     let mut gateway = Gateway::new(config.settings(), hosts, policies, platform, wall.now())
         .map_err(StartError::Gateway)?;
     let journal = taken.map(|taken| resume(&mut gateway, taken, wall.now()));
-    let settings = worker_settings(&config, &macs, layout, tag_key, random.random());
+    let settings = told::settings(&config, &macs, layout, tag_key, random.random());
     let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
     let bell = Bell::new(move || {
         // A full eventfd wakes as well as one more count.
@@ -334,11 +232,12 @@ pub fn start(
     let house = House {
         fleet,
         devices,
-        sources: Sources { signals, kernel, taps, peering, dns_tcp, upstream, admin, metrics },
+        sources: Sources { signals, kernel, taps, peering, dns_tcp, upstream, admin, metrics: Some(metrics) },
         gateway,
         blocked: Blocked::default(),
         askers: Askers::default(),
         config,
+        settings,
         load: Load::default(),
         log,
         journal,
@@ -372,26 +271,11 @@ fn outer_mtu(config: &Config) -> u16 {
 
 /// The shadow TAPs with the ports' addresses and the static routes.
 fn taps(config: &Config, macs: &[[u8; 6]]) -> Result<Vec<Tap>, StartError> {
-    let mut requests = Requests::open()?;
-    let mut taps = Vec::with_capacity(config.port.len());
-    for (port, mac) in config.port.iter().zip(macs) {
-        let tap =
-            Tap::create(&TapSettings { name: port.tap_name(), mac: *mac, mtu: port.mtu, vlan: port.vlan })?;
-        for net in &port.addresses {
-            requests.add_address(tap.index(), net.addr(), net.prefix_len())?;
-        }
-        taps.push(tap);
-    }
-    for route in &config.route {
-        let on_link = |port: &PortSection| port.addresses.iter().any(|net| net.contains(&route.via));
-        let Some(port) = config.port.iter().position(on_link) else { continue };
-        requests.add_route(&Route {
-            network: route.to.network(),
-            prefix: route.to.prefix_len(),
-            gateway: Some(route.via),
-            index: taps[port].index(),
-            metric: 0,
-        })?;
-    }
+    let make = |(port, mac): (&PortSection, &[u8; 6])| {
+        Tap::create(&TapSettings { name: port.tap_name(), mac: *mac, mtu: port.mtu, vlan: port.vlan })
+    };
+    let taps = config.port.iter().zip(macs).map(make).collect::<Result<Vec<_>, _>>()?;
+    let indices: Vec<_> = taps.iter().map(Tap::index).collect();
+    Ground::of(config, &indices).lay(&mut Requests::open()?)?;
     Ok(taps)
 }

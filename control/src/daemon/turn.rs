@@ -251,6 +251,7 @@ impl Daemon {
     fn sweep(&mut self, now: u64) {
         self.house.handle_timeout(&self.clock);
         self.house.devices.handle_timeout(now);
+        self.house.fleet.see_to_moves();
         self.operator.handle_timeout(&mut self.house, now);
         for line in dpdk::take_log().lines().filter(|line| !line.trim().is_empty()) {
             tracing::debug!(kind = "dpdk", "{}", line.trim());

@@ -49,30 +49,41 @@ pub enum AdminError {
     Socket(PathBuf, io::Error),
 }
 
+fn bind(path: &Path, sockets: &Sockets) -> Result<UnixListener, AdminError> {
+    let wrong = |error| AdminError::Socket(path.to_owned(), error);
+    if let Ok(metadata) = std::fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(wrong(io::Error::other("is there and no socket")));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(AdminError::Taken(path.to_owned()));
+        }
+        std::fs::remove_file(path).map_err(wrong)?;
+    }
+    let mut listener = UnixListener::bind(path).map_err(wrong)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+    sockets.listen(&mut listener, 0).map_err(wrong)?;
+    Ok(listener)
+}
+
 impl AdminServer {
     /// Listens at `path`; what a dead process left there is replaced. Only root may connect.
     pub fn open(path: &Path, limit: usize, sockets: Sockets) -> Result<Self, AdminError> {
-        let wrong = |error| AdminError::Socket(path.to_owned(), error);
-        if let Ok(metadata) = std::fs::symlink_metadata(path) {
-            if !metadata.file_type().is_socket() {
-                return Err(wrong(io::Error::other("is there and no socket")));
-            }
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(AdminError::Taken(path.to_owned()));
-            }
-            std::fs::remove_file(path).map_err(wrong)?;
+        let listener = bind(path, &sockets)?;
+        let (path, clients) = (path.to_owned(), Slots::default());
+        Ok(Self { listener, path, clients, limit, sockets, heard: Vec::new() })
+    }
+
+    /// Takes so many connections at a time, and listens at `path`. Who is connected stays.
+    pub fn move_to(&mut self, path: &Path, limit: usize) -> Result<(), AdminError> {
+        self.limit = limit;
+        if path != self.path {
+            let mut listener = bind(path, &self.sockets)?;
+            std::mem::swap(&mut self.listener, &mut listener);
+            self.sockets.remove(&mut listener);
+            let _ = std::fs::remove_file(std::mem::replace(&mut self.path, path.to_owned()));
         }
-        let mut listener = UnixListener::bind(path).map_err(wrong)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
-        sockets.listen(&mut listener, 0).map_err(wrong)?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            clients: Slots::default(),
-            limit,
-            sockets,
-            heard: Vec::new(),
-        })
+        Ok(())
     }
 
     /// Somebody connects.

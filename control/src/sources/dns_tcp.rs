@@ -4,11 +4,12 @@
 //! answers go out in the order in which they are ready (RFC 7766 §7).
 
 use crate::config::DnsTcp as Limits;
+use crate::listeners::{ListenError, Listeners, Opened};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
-use crate::stream::{self, Accepted, Readable, Stream};
+use crate::stream::{Accepted, Readable, Stream};
 use ces_dataplane::settings::Side;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use rustc_hash::FxHashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -81,7 +82,7 @@ pub trait Asker {
 
 /// Listeners and clients.
 pub struct DnsTcp {
-    listeners: Vec<(TcpListener, Side)>,
+    listeners: Listeners<Side>,
     clients: Slots<Client>,
     per_client: FxHashMap<IpAddr, u32>,
     limits: Limits,
@@ -97,17 +98,10 @@ pub struct DnsTcp {
 }
 
 impl DnsTcp {
-    /// Listens.
-    pub fn open(
-        mut listeners: Vec<(TcpListener, Side)>,
-        limits: Limits,
-        sockets: Sockets,
-    ) -> io::Result<Self> {
-        for (number, (listener, _)) in listeners.iter_mut().enumerate() {
-            sockets.listen(listener, number as u32)?;
-        }
-        Ok(Self {
-            listeners,
+    /// A name service over TCP that listens nowhere yet.
+    pub fn new(limits: Limits, sockets: Sockets) -> Self {
+        Self {
+            listeners: Listeners::new("DNS over TCP"),
             clients: Slots::default(),
             per_client: FxHashMap::default(),
             limits,
@@ -117,7 +111,22 @@ impl DnsTcp {
             backlog: 0,
             abandoned: Vec::new(),
             counters: DnsTcpCounters::default(),
-        })
+        }
+    }
+
+    /// Opens listeners where there are none yet; see [`DnsTcp::listen`].
+    pub fn open(&self, addresses: Vec<(SocketAddr, Side)>) -> Result<Opened<Side>, ListenError> {
+        self.listeners.open(addresses)
+    }
+
+    /// Listens there from here on, and nowhere else. Connections stay.
+    pub fn listen(&mut self, opened: Opened<Side>) -> io::Result<()> {
+        self.listeners.install(opened, &self.sockets)
+    }
+
+    /// Other bounds for the connections to come.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Connections now.
@@ -131,14 +140,12 @@ impl DnsTcp {
     }
 
     /// A listener has connections.
-    fn accept(&mut self, number: usize, now: u64) {
+    fn accept(&mut self, number: u32, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((listener, side)) = self.listeners.get(number) else { return };
-            let side = *side;
-            let (socket, remote) = match stream::accept(listener, "dns_accept") {
-                Accepted::Connection(socket, remote) => (socket, remote),
-                Accepted::Gone => continue,
-                Accepted::Nothing => return,
+            let (socket, remote, side) = match self.listeners.accept(number, "dns_accept") {
+                (Accepted::Connection(socket, remote), Some(side)) => (socket, remote, side),
+                (Accepted::Gone, _) => continue,
+                _ => return,
             };
             let of_client = self.per_client.get(&remote.ip()).copied().unwrap_or(0);
             if self.clients.len() >= self.limits.connections as usize
@@ -167,9 +174,7 @@ impl DnsTcp {
             *self.per_client.entry(remote.ip()).or_default() += 1;
             self.counters.accepted += 1;
         }
-        if let Some((listener, _)) = self.listeners.get_mut(number) {
-            let _ = self.sockets.listen_again(listener, number as u32);
-        }
+        self.listeners.tell_again(number, &self.sockets);
     }
 
     fn close(&mut self, key: Key) {
@@ -306,7 +311,7 @@ impl DnsTcp {
 impl<A: Asker> Source<A> for DnsTcp {
     fn handle(&mut self, socket: Socket, asker: &mut A, now: u64) {
         match socket {
-            Socket::Fixed(number) => self.accept(number as usize, now),
+            Socket::Fixed(number) => self.accept(number, now),
             Socket::Passing(key) => self.go_on(key, asker, now),
         }
     }

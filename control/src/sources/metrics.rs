@@ -1,10 +1,12 @@
 //! Just enough HTTP/1.1 (RFC 9112) for a scraper: `GET /metrics`, one request at a time, bounded in every way.
 
+use crate::listeners::{ListenError, Listeners, Opened};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
-use crate::stream::{self, Accepted, Readable, Stream};
-use mio::net::{TcpListener, TcpStream};
+use crate::stream::{Accepted, Readable, Stream};
+use mio::net::TcpStream;
 use std::io;
+use std::net::SocketAddr;
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 8192;
@@ -24,7 +26,7 @@ struct Client {
 
 /// The listener and its connections.
 pub struct Http {
-    listener: TcpListener,
+    listeners: Listeners<()>,
     clients: Slots<Client>,
     limit: usize,
     sockets: Sockets,
@@ -83,16 +85,27 @@ fn parse(bytes: &[u8]) -> Asked {
 }
 
 impl Http {
-    /// Serves on this listener.
-    pub fn open(mut listener: TcpListener, limit: usize, sockets: Sockets) -> io::Result<Self> {
-        sockets.listen(&mut listener, 0)?;
-        Ok(Self { listener, clients: Slots::default(), limit, sockets, heard: Vec::new() })
+    /// A page that is served nowhere yet.
+    pub fn new(sockets: Sockets) -> Self {
+        let listeners = Listeners::new("the metrics page");
+        Self { listeners, clients: Slots::default(), limit: 0, sockets, heard: Vec::new() }
+    }
+
+    /// Opens listeners where there are none yet; see [`Http::listen`].
+    pub fn open(&self, addresses: Vec<(SocketAddr, ())>) -> Result<Opened<()>, ListenError> {
+        self.listeners.open(addresses)
+    }
+
+    /// Serves so many at a time there from here on, and nowhere else. Connections stay.
+    pub fn listen(&mut self, opened: Opened<()>, limit: usize) -> io::Result<()> {
+        self.limit = limit;
+        self.listeners.install(opened, &self.sockets)
     }
 
     /// Somebody connects.
-    fn accept(&mut self, now: u64) {
+    fn accept(&mut self, number: u32, now: u64) {
         loop {
-            let socket = match stream::accept(&self.listener, "metrics_accept") {
+            let socket = match self.listeners.accept(number, "metrics_accept").0 {
                 Accepted::Connection(socket, _) => socket,
                 Accepted::Gone => continue,
                 Accepted::Nothing => return,
@@ -189,7 +202,7 @@ impl Http {
 impl<W: ?Sized> Source<W> for Http {
     fn handle(&mut self, socket: Socket, _: &mut W, now: u64) {
         match socket {
-            Socket::Fixed(_) => self.accept(now),
+            Socket::Fixed(number) => self.accept(number, now),
             Socket::Passing(key) => self.heard.push(key),
         }
     }
@@ -243,15 +256,16 @@ mod tests {
     #[test]
     fn a_page_is_served_and_a_silent_client_closed() {
         let poll = mio::Poll::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut http = Http::open(listener, 1, Sockets::new(&poll, 1).unwrap()).unwrap();
+        let mut http = Http::new(Sockets::new(&poll, 1).unwrap());
+        let address = SocketAddr::from(([127, 9, 9, 1], 40_080));
+        let opened = http.open(vec![(address, ())]).unwrap();
+        http.listen(opened, 1).unwrap();
         let mut socket = std::net::TcpStream::connect(address).unwrap();
         let mut second = std::net::TcpStream::connect(address).unwrap();
         while http.clients.is_empty() {
-            http.accept(0);
+            http.accept(0, 0);
         }
-        http.accept(0);
+        http.accept(0, 0);
         let key = http.clients.iter().next().unwrap().0;
         // Byte by byte, and two requests at once.
         for byte in b"GET /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n" {
@@ -269,7 +283,7 @@ mod tests {
         assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "one connection at a time");
         let third = std::net::TcpStream::connect(address).unwrap();
         while http.clients.is_empty() {
-            http.accept(0);
+            http.accept(0, 0);
         }
         http.handle_timeout(&mut (), IDLE_NS);
         assert!(http.clients.is_empty());

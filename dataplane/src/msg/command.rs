@@ -111,4 +111,7 @@ pub enum Command {
     ReadBinding(Handle),
     /// Records the next `count` matching packets as `TraceRecord`s; 0 stops.
     Trace(TraceFilter, u32),
+    /// Moves into the premises that wait beside the commands (`worker::ControlSide::premises`). What comes after it is meant
+    /// for these.
+    MoveIn,
 }

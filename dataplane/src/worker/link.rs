@@ -2,6 +2,7 @@
 
 use crate::counters::Published;
 use crate::msg::{Command, Event, FrameSlot, TraceRecord};
+use crate::premises::Premises;
 use machine::ring::{self, Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -43,6 +44,10 @@ pub struct ControlSide {
     pub punt: Consumer<FrameSlot>,
     /// What the worker counts.
     pub counters: Arc<Published>,
+    /// Premises for the worker to move into, each before its [`Command::MoveIn`].
+    pub premises: Producer<Box<Premises>>,
+    /// Premises that it has moved out of, to be freed.
+    pub left: Consumer<Box<Premises>>,
     /// How the worker ends the control thread's sleep.
     pub bell: Arc<Bell>,
 }
@@ -63,8 +68,13 @@ pub struct WorkerSide {
     pub(super) traces: Producer<TraceRecord>,
     pub(super) punt: Producer<FrameSlot>,
     pub(super) counters: Arc<Published>,
+    pub(super) premises: Consumer<Box<Premises>>,
+    pub(super) left: Producer<Box<Premises>>,
     pub(super) bell: Arc<Bell>,
 }
+
+/// Premises that may be on their way to a worker: one while it moves, and one more for luck.
+const PREMISES: usize = 2;
 
 /// The rings between the control thread and one worker. `bell` may be shared by all workers.
 pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
@@ -73,6 +83,8 @@ pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
     let (events, event_out) = ring::ring(sizes.events);
     let (traces, trace_out) = ring::ring(sizes.traces);
     let (punt, punt_out) = ring::ring(sizes.punt);
+    let (premises_in, premises) = ring::ring(PREMISES);
+    let (left, left_out) = ring::ring(PREMISES);
     let counters = Arc::new(Published::default());
     let control = ControlSide {
         commands: command_in,
@@ -81,9 +93,11 @@ pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
         traces: trace_out,
         punt: punt_out,
         counters: Arc::clone(&counters),
+        premises: premises_in,
+        left: left_out,
         bell: Arc::clone(&bell),
     };
-    (control, WorkerSide { commands, inject, events, traces, punt, counters, bell })
+    (control, WorkerSide { commands, inject, events, traces, punt, counters, premises, left, bell })
 }
 
 /// Wakes the control thread, if it sleeps, when there is something in the rings for it.

@@ -5,7 +5,7 @@ use crate::control::realms::{Shape, Side};
 use ces_cetp::engine::Proto;
 use ces_control::inward::{Blocked, Core};
 use ces_control::source::{Socket, Sockets, Source};
-use ces_control::sources::peering::{self, Peering, PeeringLimits};
+use ces_control::sources::peering::{Peering, PeeringLimits};
 use ces_control::tls::Credentials;
 use machine::Clock;
 use mio::{Events, Poll};
@@ -45,12 +45,12 @@ impl Driver {
     pub fn new(side: Side, shape: &Shape, credentials: Credentials, clock: Clock) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", side.ces_id());
         let poll = Poll::new().map_err(failed)?;
-        let listeners = match side {
+        let endpoints = match side {
             Side::Initiator => Vec::new(),
             Side::Responder => {
                 let address = SocketAddr::from((side.endpoint(), shape.port));
                 let proto = if shape.tls { Proto::Tls } else { Proto::Tcp };
-                vec![(peering::listen(address).map_err(failed)?, proto)]
+                vec![(address, proto)]
             }
         };
         let limits = PeeringLimits {
@@ -60,7 +60,9 @@ impl Driver {
             per_address: 64,
         };
         let sockets = Sockets::new(&poll, 1).map_err(failed)?;
-        let peering = Peering::open(listeners, Some(credentials), limits, sockets).map_err(failed)?;
+        let mut peering = Peering::new(Some(credentials), limits, sockets);
+        let opened = peering.open(endpoints).map_err(|error| error.to_string())?;
+        peering.listen(opened).map_err(failed)?;
         Ok(Self {
             node: Node::new(side, shape, clock.now())?,
             peering,

@@ -118,6 +118,28 @@ pub fn add_route(route: &Route, sequence: u32) -> Vec<u8> {
     emit(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence)
 }
 
+/// The opposite of a request that made something: the same words, with the kind that unmakes it.
+fn undo(mut bytes: Vec<u8>, kind: u16) -> Vec<u8> {
+    // struct nlmsghdr: the type stands at byte 4, the flags at byte 6.
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    bytes
+}
+
+/// RTM_DELADDR and RTM_DELROUTE.
+const DELETE_ADDRESS: u16 = 21;
+const DELETE_ROUTE: u16 = 25;
+
+/// Takes an address from an interface.
+pub fn remove_address(index: u32, address: Ipv4Addr, prefix: u8, sequence: u32) -> Vec<u8> {
+    undo(add_address(index, address, prefix, sequence), DELETE_ADDRESS)
+}
+
+/// Takes a static route away.
+pub fn remove_route(route: &Route, sequence: u32) -> Vec<u8> {
+    undo(add_route(route, sequence), DELETE_ROUTE)
+}
+
 /// Asks for all IPv4 neighbours.
 pub fn dump_neighbours(sequence: u32) -> Vec<u8> {
     let mut message = NeighbourMessage::default();
@@ -259,6 +281,18 @@ mod tests {
         assert_eq!(notices(&add_route(&route, 1)), vec![Notice::Route(route)]);
         let default = Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, metric: 0, ..route };
         assert_eq!(notices(&add_route(&default, 1)), vec![Notice::Route(default)]);
+    }
+
+    #[test]
+    fn a_route_that_is_removed_is_the_one_that_was_added() {
+        let route =
+            Route { network: Ipv4Addr::new(203, 0, 113, 0), prefix: 24, gateway: None, index: 7, metric: 5 };
+        assert_eq!(notices(&remove_route(&route, 1)), vec![Notice::RouteGone(route)]);
+        let bytes = remove_address(2, Ipv4Addr::new(10, 0, 0, 1), 24, 1);
+        assert_eq!(
+            (u16::from_ne_bytes([bytes[4], bytes[5]]), u16::from_ne_bytes([bytes[6], bytes[7]])),
+            (21, 5)
+        );
     }
 
     #[test]

@@ -27,7 +27,10 @@ const DATAGRAM: usize = 64 * 1024;
 /// Datagrams taken in one turn of the loop.
 const DATAGRAMS_PER_TURN: usize = 64;
 
+/// It is there already; it is not there, said of a route; the same, said of an address.
 const EEXIST: i32 = 17;
+const ESRCH: i32 = 3;
+const EADDRNOTAVAIL: i32 = 99;
 const EBUSY: i32 = 16;
 const ENOBUFS: i32 = 105;
 
@@ -76,7 +79,7 @@ impl Requests {
             });
             match answer {
                 None => {}
-                Some(0 | EEXIST) => return Ok(()),
+                Some(0 | EEXIST | ESRCH | EADDRNOTAVAIL) => return Ok(()),
                 Some(code) => {
                     return Err(NetlinkError::Refused {
                         what: what(),
@@ -92,6 +95,20 @@ impl Requests {
         self.sequence += 1;
         let bytes = message::add_address(index, address, prefix, self.sequence);
         self.ask(&|| format!("adding the address {address}/{prefix}"), &bytes)
+    }
+
+    /// Takes an address from an interface. Not to have it is fine.
+    pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), NetlinkError> {
+        self.sequence += 1;
+        let bytes = message::remove_address(index, address, prefix, self.sequence);
+        self.ask(&|| format!("removing the address {address}/{prefix}"), &bytes)
+    }
+
+    /// Takes a static route away. Not to have it is fine.
+    pub fn remove_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.sequence += 1;
+        let bytes = message::remove_route(route, self.sequence);
+        self.ask(&|| format!("removing the route {}/{}", route.network, route.prefix), &bytes)
     }
 
     /// Adds a route, or replaces the one to the same network.

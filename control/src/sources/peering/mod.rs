@@ -8,15 +8,16 @@ mod counters;
 
 pub use counters::PeeringCounters;
 
+use crate::listeners::{ListenError, Listeners, Opened};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
-use crate::stream::{self, Accepted, Readable, Stream};
+use crate::stream::{Accepted, Readable, Stream};
 use crate::tls::{self, Credentials};
 use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
 use connection::{Connection, Stage, connected, flush, queue};
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Protocol, TcpKeepalive, Type};
+use socket2::TcpKeepalive;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,8 +35,6 @@ const LINGER_NS: u64 = 2_000_000_000;
 const BYTES_PER_TURN: usize = 256 * 1024;
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
-/// The kernel's queue of connections that wait for `accept`.
-const LISTEN_QUEUE: i32 = 1024;
 
 /// What the transport needs to know and whom it tells.
 pub trait Upper {
@@ -66,7 +65,7 @@ pub struct PeeringLimits {
 
 /// Listeners and connections.
 pub struct Peering {
-    listeners: Vec<(TcpListener, Proto)>,
+    listeners: Listeners<Proto>,
     connections: Slots<Connection>,
     names: FxHashMap<ConnId, Key>,
     per_address: FxHashMap<IpAddr, usize>,
@@ -82,19 +81,6 @@ pub struct Peering {
     pub counters: PeeringCounters,
 }
 
-/// Opens a listener; used by the name service too. The address may come up on its TAP later (`IP_FREEBIND`).
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv4() {
-        socket.set_freebind_v4(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(LISTEN_QUEUE)?;
-    Ok(TcpListener::from_std(socket.into()))
-}
-
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
@@ -107,15 +93,10 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 impl Peering {
-    /// Listens on these addresses.
-    pub fn open(
-        listeners: Vec<(TcpListener, Proto)>,
-        credentials: Option<Credentials>,
-        limits: PeeringLimits,
-        sockets: Sockets,
-    ) -> io::Result<Self> {
-        let mut peering = Self {
-            listeners,
+    /// A transport that connects, and listens nowhere yet.
+    pub fn new(credentials: Option<Credentials>, limits: PeeringLimits, sockets: Sockets) -> Self {
+        Self {
+            listeners: Listeners::new("CETP"),
             connections: Slots::default(),
             names: FxHashMap::default(),
             per_address: FxHashMap::default(),
@@ -126,11 +107,22 @@ impl Peering {
             dirty: Vec::new(),
             buffer: vec![0; 32 * 1024],
             counters: PeeringCounters::default(),
-        };
-        for (number, (listener, _)) in peering.listeners.iter_mut().enumerate() {
-            peering.sockets.listen(listener, number as u32)?;
         }
-        Ok(peering)
+    }
+
+    /// Opens listeners where there are none yet; see [`Peering::listen`].
+    pub fn open(&self, endpoints: Vec<(SocketAddr, Proto)>) -> Result<Opened<Proto>, ListenError> {
+        self.listeners.open(endpoints)
+    }
+
+    /// Listens there from here on, and nowhere else. Connections stay.
+    pub fn listen(&mut self, opened: Opened<Proto>) -> io::Result<()> {
+        self.listeners.install(opened, &self.sockets)
+    }
+
+    /// Other bounds for the connections to come.
+    pub fn set_limits(&mut self, limits: PeeringLimits) {
+        self.limits = limits;
     }
 
     /// Uses other certificates for the connections to come.
@@ -220,15 +212,13 @@ impl Peering {
     }
 
     /// A listener has connections.
-    fn accept(&mut self, number: usize, upper: &mut dyn Upper, now: u64) {
+    fn accept(&mut self, number: u32, upper: &mut dyn Upper, now: u64) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((listener, proto)) = self.listeners.get(number) else { return };
-            let (socket, remote) = match stream::accept(listener, "cetp_accept") {
-                Accepted::Connection(socket, remote) => (socket, remote),
-                Accepted::Gone => continue,
-                Accepted::Nothing => return,
+            let (socket, remote, proto) = match self.listeners.accept(number, "cetp_accept") {
+                (Accepted::Connection(socket, remote), Some(proto)) => (socket, remote, proto),
+                (Accepted::Gone, _) => continue,
+                _ => return,
             };
-            let proto = *proto;
             if upper.is_blocked(remote.ip()) {
                 self.counters.refused_blocked += 1;
                 continue;
@@ -243,12 +233,7 @@ impl Peering {
                 self.counters.lost += 1;
             }
         }
-        // The listener was not emptied, and mio tells of changes only: tell again.
-        if let Some((listener, _)) = self.listeners.get_mut(number)
-            && let Err(error) = self.sockets.listen_again(listener, number as u32)
-        {
-            tracing::warn!(kind = "cetp_accept", "cannot wait for connections: {error}");
-        }
+        self.listeners.tell_again(number, &self.sockets);
     }
 
     fn take(
@@ -563,7 +548,7 @@ impl Peering {
 impl<U: Upper> Source<U> for Peering {
     fn handle(&mut self, socket: Socket, upper: &mut U, now: u64) {
         match socket {
-            Socket::Fixed(number) => self.accept(number as usize, upper, now),
+            Socket::Fixed(number) => self.accept(number, upper, now),
             Socket::Passing(key) => self.go_on(key, upper),
         }
     }

@@ -1,0 +1,68 @@
+//! What the workers are told of the configuration.
+
+use crate::config::{Config, PortSection};
+use ces_dataplane::settings::{PortSettings, Settings, SettingsError, Side};
+use ces_dataplane::tag::Layout;
+use ipnet::Ipv4Net;
+
+/// The port of the name service.
+pub(super) const DNS_PORT: u16 = 53;
+
+fn networks(nets: &[Ipv4Net]) -> Vec<(std::net::Ipv4Addr, u8)> {
+    nets.iter().map(|net| (net.network(), net.prefix_len())).collect()
+}
+
+/// What the workers are told at the start.
+pub(super) fn settings(
+    config: &Config,
+    macs: &[[u8; 6]],
+    layout: Layout,
+    tag_key: [u32; 4],
+    hash_seed: [u64; 2],
+) -> Settings {
+    let port = |(port, mac): (&PortSection, &[u8; 6])| PortSettings {
+        side: port.side,
+        mac: *mac,
+        addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
+        networks: match (port.side, port.networks.is_empty()) {
+            (Side::Inside, true) => networks(&config.realm.networks),
+            _ => networks(&port.networks),
+        },
+        vlan: port.vlan,
+        mtu: port.mtu,
+    };
+    let mut tcp_listen: Vec<(Side, u16)> = vec![(Side::Inside, DNS_PORT), (Side::Outside, DNS_PORT)];
+    for endpoint in &config.cetp.endpoints {
+        let own = |port: &&PortSection| port.addresses.iter().any(|net| endpoint.address == net.addr());
+        tcp_listen.extend(config.port.iter().find(own).map(|port| (port.side, endpoint.port)));
+    }
+    tcp_listen.extend(config.port.iter().flat_map(|port| port.tcp.iter().map(|tcp| (port.side, *tcp))));
+    tcp_listen.sort_by_key(|(side, port)| (*side == Side::Outside, *port));
+    tcp_listen.dedup();
+    let punt = &config.punt;
+    Settings {
+        ports: config.port.iter().zip(macs).map(port).collect(),
+        bindings: config.capacity.bindings,
+        tunnels: config.capacity.tunnels,
+        neighbours: config.capacity.neighbours,
+        limited: config.capacity.limited,
+        rate_burst_ms: config.capacity.rate_burst_ms,
+        tag_key,
+        hash_seed,
+        layout,
+        worker: 0,
+        workers: config.worker.cores.len() as u32,
+        tcp_listen,
+        proxy_networks: vec![(config.realm.proxy_pool.network(), config.realm.proxy_pool.prefix_len())],
+        punt_rates: punt.by_class(),
+        icmp_error_rate: punt.icmp_errors,
+    }
+}
+
+/// What they are told later: their premises. Sizes, keys and layouts stay what they were.
+pub(super) fn premises(config: &Config, before: &Settings) -> Result<Settings, SettingsError> {
+    let macs: Vec<_> = before.ports.iter().map(|port| port.mac).collect();
+    let new = settings(config, &macs, before.layout, before.tag_key, before.hash_seed);
+    new.check()?;
+    Ok(new)
+}
