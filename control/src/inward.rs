@@ -2,7 +2,7 @@
 
 use crate::sources::peering::Upper;
 use crate::sources::upstream::Answers;
-use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dns::resolver::SocketKey;
 use ces_gateway::Gateway;
 use rustc_hash::FxHashSet;
@@ -50,8 +50,13 @@ impl Upper for Core<'_> {
         self.gateway.handle_cetp_connected(conn, identity, local, remote, self.now);
     }
 
-    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
-        self.gateway.handle_cetp_accepted(identity, local, remote, self.now).ok()
+    fn accepted(
+        &mut self,
+        identity: PeerIdentity,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<ConnId, AcceptError> {
+        self.gateway.handle_cetp_accepted(identity, local, remote, self.now)
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8]) {

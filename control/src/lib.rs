@@ -18,6 +18,7 @@ pub mod interfaces;
 pub mod inward;
 pub mod listeners;
 pub mod log;
+pub mod room;
 pub mod slots;
 pub mod source;
 pub mod sources;

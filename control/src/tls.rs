@@ -16,7 +16,7 @@ use rustls::{
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use webpki::{EndEntityCert, KeyUsage};
 
 /// Longest CES id, as longest domain name (RFC 1035 §2.3.4), with its trailing dot.
@@ -78,6 +78,8 @@ struct Verifier {
     anchors: Vec<TrustAnchor<'static>>,
     subjects: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// The CN of the certificate that was refused last, for the line that says so.
+    refused: Mutex<Option<Arc<str>>>,
 }
 
 impl Verifier {
@@ -88,12 +90,17 @@ impl Verifier {
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<(), rustls::Error> {
-        let certificate = EndEntityCert::try_from(leaf).map_err(refused)?;
-        certificate
-            .verify_for_usage(self.algorithms.all, &self.anchors, between, now, usage, None, None)
-            .map_err(refused)?;
-        common_name(leaf).map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(())
+        let result = EndEntityCert::try_from(leaf).and_then(|certificate| {
+            certificate
+                .verify_for_usage(self.algorithms.all, &self.anchors, between, now, usage, None, None)
+                .map(drop)
+        });
+        let name = common_name(leaf);
+        if let Err(error) = result {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = name.ok();
+            return Err(refused(error));
+        }
+        name.map(drop).map_err(|error| rustls::Error::General(error.to_string()))
     }
 }
 
@@ -177,6 +184,7 @@ impl ClientCertVerifier for Verifier {
 pub struct Credentials {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    verifier: Arc<Verifier>,
 }
 
 impl Credentials {
@@ -216,6 +224,7 @@ impl Credentials {
             subjects: roots.subjects(),
             anchors: roots.roots.clone(),
             algorithms: provider.signature_verification_algorithms,
+            refused: Mutex::default(),
         });
         let leaf = chain.first().ok_or((Which::Certificate, "holds no certificate".to_owned()))?;
         let name = common_name(leaf).map_err(|error| (Which::Certificate, error.to_string()))?;
@@ -246,12 +255,17 @@ impl Credentials {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(unfit)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
             .with_single_cert(chain, key)
             .map_err(unfit)?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { client: Arc::new(client), server: Arc::new(server), verifier })
+    }
+
+    /// Whom the certificate named that was refused last. It is said once.
+    pub fn take_refused(&self) -> Option<Arc<str>> {
+        self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The TLS of a connection that we open.
@@ -271,14 +285,15 @@ impl Credentials {
     }
 }
 
-/// What is wrong with our own certificate, and what was expected.
-fn complaint(error: &rustls::Error) -> String {
+/// What is wrong with a certificate, and what was expected.
+pub fn complaint(error: &rustls::Error) -> String {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else { return error.to_string() };
     match error {
         E::Expired => "it has expired".to_owned(),
         E::NotValidYet => "it is not valid yet".to_owned(),
         E::UnknownIssuer => "none of the authorities in \"ca\" has signed it".to_owned(),
+        E::BadSignature => "its signature is not that of the authority it names".to_owned(),
         E::InvalidPurpose => {
             "its extended key usage must name both serverAuth and clientAuth, or nothing".to_owned()
         }

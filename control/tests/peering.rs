@@ -1,13 +1,14 @@
 //! The transport of CETP over the loopback: what comes through, and how it defends itself.
 
-use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
+use ces_cetp::engine::{AcceptError, ConnId, Endpoint, PeerIdentity, Proto};
 use ces_control::source::{Socket, Sockets, Source};
 use ces_control::sources::peering::{Peering, PeeringLimits, Upper};
 use ces_control::tls::Credentials;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// An engine that remembers what it is told, and answers with what it is set to.
@@ -29,10 +30,15 @@ impl Upper for Engine {
         self.told.push(format!("connected {} {:?}", conn.0, identity.ces_id.as_deref()));
     }
 
-    fn accepted(&mut self, identity: PeerIdentity, _: SocketAddr, _: SocketAddr) -> Option<ConnId> {
+    fn accepted(
+        &mut self,
+        identity: PeerIdentity,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> Result<ConnId, AcceptError> {
         self.told.push(format!("accepted {:?}", identity.ces_id.as_deref()));
         self.next += 1;
-        (!self.refuses).then_some(ConnId(1000 + self.next))
+        if self.refuses { Err(AcceptError::Identity) } else { Ok(ConnId(1000 + self.next)) }
     }
 
     fn received(&mut self, _: ConnId, bytes: &[u8]) {
@@ -89,7 +95,7 @@ impl Side {
         }
         self.peering.handle_unread(&mut self.engine, self.now);
         self.peering.handle_timeout(&mut self.engine, self.now);
-        self.peering.flush(&mut self.engine);
+        self.peering.flush(&mut self.engine, self.now);
     }
 
     fn has(&self, text: &str) -> bool {
@@ -157,12 +163,12 @@ fn both_ends_are_told_who_the_other_is_and_bytes_cross() {
     });
     // Much more than a record, a segment or a turn.
     let long: Vec<u8> = (0..1_000_000u32).map(|i| i as u8).collect();
-    a.peering.send(ConnId(7), &long, &mut a.engine);
-    b.peering.send(ConnId(1001), b"back", &mut b.engine);
+    a.peering.send(ConnId(7), &long, &mut a.engine, a.now);
+    b.peering.send(ConnId(1001), b"back", &mut b.engine, b.now);
     until(&mut [&mut a, &mut b], |sides| {
         sides[1].engine.received == long && sides[0].engine.received == b"back"
     });
-    a.peering.send(ConnId(7), b"last words", &mut a.engine);
+    a.peering.send(ConnId(7), b"last words", &mut a.engine, a.now);
     a.peering.close(ConnId(7), a.now);
     until(&mut [&mut a, &mut b], |sides| sides[1].has("closed 1001"));
     assert!(b.engine.received.ends_with(b"last words"), "what was sent goes out before the end");
@@ -184,7 +190,7 @@ fn plain_tcp_knows_no_names() {
     let (mut a, mut b) = (Side::new(Proto::Tcp, None), Side::new(Proto::Tcp, None));
     a.connect(&b, Proto::Tcp, "gwb.demo.");
     until(&mut [&mut a, &mut b], |sides| sides[0].has("connected 7 None") && sides[1].has("accepted None"));
-    a.peering.send(ConnId(7), b"hello", &mut a.engine);
+    a.peering.send(ConnId(7), b"hello", &mut a.engine, a.now);
     until(&mut [&mut a, &mut b], |sides| sides[1].engine.received == b"hello");
 }
 
@@ -262,8 +268,8 @@ fn a_peer_that_does_not_read_is_given_up() {
     until(&mut [&mut b], |sides| sides[0].peering.len() == 1);
     let message = vec![0; 65_537];
     for _ in 0..1000 {
-        b.peering.send(ConnId(1001), &message, &mut b.engine);
-        b.peering.flush(&mut b.engine);
+        b.peering.send(ConnId(1001), &message, &mut b.engine, b.now);
+        b.peering.flush(&mut b.engine, b.now);
         if b.has("closed 1001") {
             break;
         }
@@ -271,4 +277,83 @@ fn a_peer_that_does_not_read_is_given_up() {
     assert!(b.has("closed 1001") && b.peering.is_empty());
     assert_eq!(b.peering.counters.congested, 1);
     drop(silent);
+}
+
+#[test]
+fn c14_what_a_dead_connection_carried_goes_over_another() {
+    let mut a = Side::new(Proto::Tcp, None);
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = peer.local_addr().unwrap();
+    let endpoint = Endpoint {
+        addr: address.ip(),
+        port: address.port(),
+        proto: Proto::Tcp,
+        order: 0,
+        preference: 0,
+        alias: None,
+    };
+    for conn in [7, 8] {
+        a.peering.connect(ConnId(conn), &endpoint, &"gwb.demo.".into(), &mut a.engine, a.now);
+        until(&mut [&mut a], |sides| sides[0].has(&format!("connected {conn} None")));
+    }
+    let (mut first, mut second) = (peer.accept().unwrap().0, peer.accept().unwrap().0);
+    // The first one has heard and answered; what comes after that is never read, and the connection is reset.
+    a.peering.send(ConnId(7), b"heard", &mut a.engine, a.now);
+    until(&mut [&mut a], |_| true);
+    a.turn();
+    first.read_exact(&mut [0; 5]).unwrap();
+    first.write_all(b"yes").unwrap();
+    until(&mut [&mut a], |sides| sides[0].engine.received == b"yes");
+    a.peering.send(ConnId(7), b"unheard", &mut a.engine, a.now);
+    a.turn();
+    socket2::SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(first);
+    until(&mut [&mut a], |sides| sides[0].has("closed 7"));
+    a.turn();
+    let mut said = [0; 7];
+    second.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"unheard");
+    assert_eq!(a.peering.counters.sent_again, 1);
+}
+
+/// Where the log goes while a test looks at it.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn c10_a_refusal_says_which_peer_and_why() {
+    let lines = Lines::default();
+    let to = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        // Another authority has signed the one who asks.
+        let (mut a, mut b) = (
+            Side::new(Proto::Tls, credentials(&["gwx.demo."]).pop()),
+            Side::new(Proto::Tls, credentials(&["gwb.demo."]).pop()),
+        );
+        a.connect(&b, Proto::Tls, "gwb.demo.");
+        until(&mut [&mut a, &mut b], |sides| {
+            sides[0].peering.counters.handshake_failed + sides[1].peering.counters.handshake_failed > 0
+        });
+        // The engine does not trust the name.
+        let (mut a, mut b) = tls_pair("gwy.demo.", "gwb.demo.");
+        b.engine.refuses = true;
+        a.connect(&b, Proto::Tls, "gwb.demo.");
+        until(&mut [&mut a, &mut b], |sides| sides[1].peering.counters.refused_engine == 1);
+    });
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let line = |words: &[&str]| said.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(line(&["no TLS with this peer", "gwb.demo.", "signature"]), "{said}");
+    assert!(line(&["the peer is refused", "gwy.demo.", "not trusted"]), "{said}");
 }

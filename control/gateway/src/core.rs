@@ -245,7 +245,7 @@ impl Core {
         let limits =
             own.and(theirs).ok_or(GivenUp::Refused("the limits of both sides exclude each other"))?;
         let reach = Reach::Tunnel {
-            tunnel: tunnel_key(agreed)?,
+            tunnel: tunnel_key(agreed, &self.settings)?,
             remote_tag: agreed.remote_tag,
             peer_until: agreed.peer_until,
         };
@@ -456,17 +456,21 @@ pub(crate) fn carries(limits: RuleLimits, is_served_here: bool) -> Carries {
     Carries { protocol: limits.protocol, port: limits.port, is_served_here, rate_bps: limits.rate_bps }
 }
 
-fn tunnel_key(agreed: &H2hSession) -> Result<TunnelKey, GivenUp> {
+fn tunnel_key(agreed: &H2hSession, settings: &Settings) -> Result<TunnelKey, GivenUp> {
     let ipv4 = |address| match address {
         LocatorAddress::Ip(IpAddr::V4(address)) => Ok(address),
         _ => Err(GivenUp::Refused("only IPv4 locators are carried")),
     };
     let choice = &agreed.tunnel;
+    let (local, remote) = (ipv4(choice.local)?, ipv4(choice.remote)?);
+    if !settings.may_be_a_peers(remote) {
+        return Err(GivenUp::Refused("the peer's locator is ours, our hosts', or nobody's"));
+    }
     Ok(TunnelKey {
         peer: Arc::clone(&agreed.ces_id),
         encapsulation: encapsulation(choice.encapsulation),
-        local: ipv4(choice.local)?,
-        remote: ipv4(choice.remote)?,
+        local,
+        remote,
         id_in: choice.id_in,
         id_out: choice.id_out,
     })

@@ -347,6 +347,14 @@ impl Settings {
         found.into_vec()
     }
 
+    /// Whether an address can be a peer's: none of ours, none of our hosts', and somebody's.
+    pub fn may_be_a_peers(&self, address: Ipv4Addr) -> bool {
+        let is_ours = self.cetp.locators.iter().any(|locator| locator.address == address)
+            || self.cetp.endpoints.iter().any(|endpoint| endpoint.address == address);
+        let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
+        !is_ours && special(address).is_none() && !inside.any(|network| network.contains(&address))
+    }
+
     fn check_realm(&self, own: &[Ipv4Addr], found: &mut Problems) {
         let realm = &self.realm;
         if realm.name.is_empty() {

@@ -286,3 +286,21 @@ fn a_wrong_key_is_refused() {
     let wrong = toml::from_str::<Settings>(text).unwrap_err().to_string();
     assert!(wrong.contains("proxypool"), "{wrong}");
 }
+
+#[test]
+fn c9_a_locator_is_nothing_of_ours_and_somebodys() {
+    let settings = a();
+    for (address, may) in [
+        ([198, 51, 100, 2], true),
+        ([192, 0, 2, 2], true),
+        (A_OUTER.octets(), false),
+        ([192, 168, 0, 10], false),
+        ([10, 64, 0, 1], false),
+        ([127, 0, 0, 1], false),
+        ([240, 0, 0, 1], false),
+        ([224, 0, 0, 5], false),
+        ([0, 0, 0, 0], false),
+    ] {
+        assert_eq!(settings.may_be_a_peers(address.into()), may, "{address:?}");
+    }
+}

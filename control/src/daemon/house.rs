@@ -4,6 +4,7 @@
 use super::askers::{Askers, Origin};
 use super::devices::Devices;
 use super::load::Load;
+use super::outside;
 use super::sources::Sources;
 use super::world::{World, dns_side};
 use crate::clock::WallClock;
@@ -13,6 +14,7 @@ use crate::fleet::Fleet;
 use crate::inward::{Blocked, Core};
 use crate::log::Log;
 use crate::sources::netlink::table::NextHop;
+use crate::sources::peering::Upper;
 use crate::state::Journal;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Settings;
@@ -112,9 +114,16 @@ impl House {
                 Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
                 Output::UpstreamClose(socket) => upstream.close_socket(socket),
                 Output::CetpConnect { conn, endpoint, ces_id } => {
-                    peering.connect(conn, &endpoint, &ces_id, &mut core, now);
+                    match outside::leads_there(endpoint.addr, &self.config, kernel.table()) {
+                        Ok(()) => peering.connect(conn, &endpoint, &ces_id, &mut core, now),
+                        Err(why) => {
+                            let address = endpoint.addr;
+                            tracing::warn!(kind = "cetp_endpoint", peer = %ces_id, %address, "no peer is there: {why}");
+                            core.closed(conn);
+                        }
+                    }
                 }
-                Output::CetpSend { conn, bytes } => peering.send(conn, &bytes, &mut core),
+                Output::CetpSend { conn, bytes } => peering.send(conn, &bytes, &mut core, now),
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => kernel.resolve(NextHop { port, address }),
                 Output::Binding { token, binding } => self.told.push((token, binding)),
@@ -133,7 +142,7 @@ impl House {
         loop {
             self.pump(now);
             let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
-            if !self.sources.peering.flush(&mut core) {
+            if !self.sources.peering.flush(&mut core, now) {
                 return;
             }
         }

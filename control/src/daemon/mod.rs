@@ -11,6 +11,7 @@ mod house;
 mod listings;
 mod load;
 mod operator;
+mod outside;
 mod places;
 mod reload;
 mod scrape;

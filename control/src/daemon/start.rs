@@ -32,7 +32,7 @@ use crate::state::{Directory, Journal, Keys, Past, StateError, Taken};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
-use ces_dataplane::tag::{Layout, TagCipher};
+use ces_dataplane::tag::TagCipher;
 use ces_dataplane::worker::Bell;
 use ces_gateway::{Gateway, Platform, figures};
 use dpdk::{Eal, Memory, Options, PortConfig, Rss};

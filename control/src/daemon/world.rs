@@ -9,7 +9,7 @@ use crate::sources::netlink::table::{NextHop, Table};
 use crate::sources::peering::Upper;
 use crate::sources::tap::Carrier;
 use crate::sources::upstream::Answers;
-use ces_cetp::engine::{ConnId, PeerIdentity};
+use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::Side;
 use ces_dns::message::Transport;
@@ -42,7 +42,12 @@ impl Upper for World<'_> {
         self.core.connected(conn, identity, local, remote);
     }
 
-    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId> {
+    fn accepted(
+        &mut self,
+        identity: PeerIdentity,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<ConnId, AcceptError> {
         self.core.accepted(identity, local, remote)
     }
 

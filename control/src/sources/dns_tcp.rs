@@ -148,7 +148,8 @@ impl DnsTcp {
                 _ => return,
             };
             let of_client = self.per_client.get(&remote.ip()).copied().unwrap_or(0);
-            if self.clients.len() >= self.limits.connections as usize
+            let of_side = self.clients.iter().filter(|(_, client)| client.side == side).count();
+            if of_side >= room_of(side, self.limits.connections as usize)
                 || of_client >= self.limits.connections_per_client
             {
                 self.counters.refused += 1;
@@ -334,6 +335,17 @@ impl<A: Asker> Source<A> for DnsTcp {
     }
 }
 
+/// The connections that one side may have: three quarters are the realm's, one is everybody else's, and neither takes the
+/// other's.
+const fn room_of(side: Side, connections: usize) -> usize {
+    let outside = connections.div_ceil(4);
+    match side {
+        Side::Outside => outside,
+        Side::Inside if connections > outside => connections - outside,
+        Side::Inside => connections,
+    }
+}
+
 /// Takes a complete message off the front.
 fn message(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = usize::from(u16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]));
@@ -348,6 +360,12 @@ fn message(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c6_neither_side_takes_the_others_room() {
+        assert_eq!((room_of(Side::Inside, 1024), room_of(Side::Outside, 1024)), (768, 256));
+        assert_eq!((room_of(Side::Inside, 1), room_of(Side::Outside, 1)), (1, 1));
+    }
 
     #[test]
     fn messages_come_off_the_stream_whole() {

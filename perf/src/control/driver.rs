@@ -99,14 +99,14 @@ impl Driver {
                 Cetp::Connect(conn, endpoint, ces_id) => {
                     self.peering.connect(conn, &endpoint, &ces_id, &mut core, now);
                 }
-                Cetp::Send(conn, bytes) => self.peering.send(conn, &bytes, &mut core),
+                Cetp::Send(conn, bytes) => self.peering.send(conn, &bytes, &mut core, now),
                 Cetp::Close(conn) => self.peering.close(conn, now),
             }
             self.node.pump(now);
         }
         // The transport sends what it took only now: many messages in one segment.
         let mut core = Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now };
-        if self.peering.flush(&mut core) {
+        if self.peering.flush(&mut core, now) {
             self.node.pump(now);
         }
     }
@@ -115,11 +115,10 @@ impl Driver {
     /// deadline, and takes what came.
     pub fn turn(&mut self, wait: bool) -> Result<(), String> {
         let now = self.clock.now();
-        while self.peering.flush(&mut Core {
-            gateway: &mut self.node.gateway,
-            blocked: &mut self.blocked,
-            now,
-        }) {
+        while self
+            .peering
+            .flush(&mut Core { gateway: &mut self.node.gateway, blocked: &mut self.blocked, now }, now)
+        {
             self.settle();
         }
         let due = self.node.gateway.poll_timeout().map(|due| Duration::from_nanos(due.saturating_sub(now)));

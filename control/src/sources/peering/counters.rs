@@ -36,4 +36,8 @@ counters! {
     congested,
     /// Closed by the peer, or lost.
     lost,
+    /// Strangers who were shaking hands for longest when others wanted in.
+    gave_way,
+    /// Messages of a dead connection that were sent once more on another.
+    sent_again,
 }

@@ -9,12 +9,13 @@ mod counters;
 pub use counters::PeeringCounters;
 
 use crate::listeners::{ListenError, Listeners, Opened};
+use crate::room::{Entry, Room};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
 use crate::stream::{Accepted, Readable, Stream};
 use crate::tls::{self, Credentials};
-use ces_cetp::engine::{ConnId, Endpoint, PeerIdentity, Proto};
-use connection::{Connection, Stage, connected, flush, queue};
+use ces_cetp::engine::{AcceptError, ConnId, Endpoint, PeerIdentity, Proto};
+use connection::{Connection, Sent, Stage, connected, flush, queue};
 use mio::net::TcpStream;
 use rustc_hash::FxHashMap;
 use socket2::TcpKeepalive;
@@ -27,6 +28,9 @@ use std::time::Duration;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TRIES: u32 = 3;
+/// How long what was sent may stay without acknowledgement before the connection is dead: what it carried is said once more
+/// within the 2 s that a negotiation has.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// Bytes that may wait for a peer that does not read: 64 messages of the longest kind.
 const BACKLOG_BYTES: usize = 64 * 65_537;
 /// How long the rest may take to go out after the engine has closed a connection, in nanoseconds.
@@ -42,8 +46,13 @@ pub trait Upper {
     fn is_blocked(&mut self, address: IpAddr) -> bool;
     /// A connection of ours is up.
     fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr);
-    /// A peer connected. `None`: close it.
-    fn accepted(&mut self, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) -> Option<ConnId>;
+    /// A peer connected. An error: close it, and why.
+    fn accepted(
+        &mut self,
+        identity: PeerIdentity,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<ConnId, AcceptError>;
     /// Bytes came.
     fn received(&mut self, conn: ConnId, bytes: &[u8]);
     /// A connection is gone, or one of ours could not be opened.
@@ -68,7 +77,7 @@ pub struct Peering {
     listeners: Listeners<Proto>,
     connections: Slots<Connection>,
     names: FxHashMap<ConnId, Key>,
-    per_address: FxHashMap<IpAddr, usize>,
+    room: Room,
     credentials: Option<Credentials>,
     limits: PeeringLimits,
     sockets: Sockets,
@@ -81,9 +90,20 @@ pub struct Peering {
     pub counters: PeeringCounters,
 }
 
+/// Why a peer that has shown who it is gets no connection.
+const fn refusal(why: AcceptError) -> &'static str {
+    match why {
+        AcceptError::Blocked => "the peer is refused: its address is blocked",
+        AcceptError::Overload => "the peer is refused: too many connections",
+        AcceptError::Identity => "the peer is refused: it is not trusted (cetp.trusted), or it is ourselves",
+    }
+}
+
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
+    // Keepalive sees to a connection that is silent, this to one that speaks and is not heard (RFC 5482).
+    socket.set_tcp_user_timeout(Some(UNHEARD))?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
@@ -99,7 +119,7 @@ impl Peering {
             listeners: Listeners::new("CETP"),
             connections: Slots::default(),
             names: FxHashMap::default(),
-            per_address: FxHashMap::default(),
+            room: Room::new(limits.connections, limits.per_address),
             credentials,
             limits,
             sockets,
@@ -123,6 +143,7 @@ impl Peering {
     /// Other bounds for the connections to come.
     pub fn set_limits(&mut self, limits: PeeringLimits) {
         self.limits = limits;
+        self.room.resize(limits.connections, limits.per_address);
     }
 
     /// Uses other certificates for the connections to come.
@@ -167,7 +188,7 @@ impl Peering {
         ces_id: &Arc<str>,
         now: u64,
     ) -> io::Result<()> {
-        if self.connections.len() >= self.limits.connections {
+        if !self.room.has_room_for_ours(self.connections.len()) {
             return Err(io::Error::other("too many connections"));
         }
         let tls = match proto {
@@ -190,6 +211,8 @@ impl Peering {
             accepted: false,
             deadline: Some(now + self.limits.connect_ns),
             dirty: false,
+            identity: None,
+            sent: Sent::default(),
         })?;
         Ok(())
     }
@@ -206,7 +229,7 @@ impl Peering {
             self.names.insert(conn, key);
         }
         if accepted {
-            *self.per_address.entry(ip).or_default() += 1;
+            self.room.enter(key, ip);
         }
         Ok(key)
     }
@@ -223,10 +246,16 @@ impl Peering {
                 self.counters.refused_blocked += 1;
                 continue;
             }
-            let of_address = self.per_address.get(&remote.ip()).copied().unwrap_or(0);
-            if self.connections.len() >= self.limits.connections || of_address >= self.limits.per_address {
-                self.counters.refused_limit += 1;
-                continue;
+            match self.room.entry(remote.ip(), self.connections.len()) {
+                Entry::Open => {}
+                Entry::InsteadOf(oldest) => {
+                    self.counters.gave_way += 1;
+                    self.drop_connection(oldest, upper);
+                }
+                Entry::Full => {
+                    self.counters.refused_limit += 1;
+                    continue;
+                }
             }
             if let Err(error) = self.take(socket, remote, proto, upper, now) {
                 tracing::debug!(kind = "cetp_accept", %remote, "connection lost: {error}");
@@ -260,6 +289,8 @@ impl Peering {
             accepted: true,
             deadline: Some(now + self.limits.handshake_ns),
             dirty: false,
+            identity: None,
+            sent: Sent::default(),
         })?;
         if plain {
             self.established(key, None, PeerIdentity::default(), upper);
@@ -286,21 +317,35 @@ impl Peering {
             return false;
         }
         let Ok(local) = connection.stream.socket.local_addr() else {
-            self.lose(key, upper);
+            self.counters.lost += 1;
+            self.drop_connection(key, upper);
             return false;
         };
         connection.stage = Stage::Up;
         connection.deadline = None;
+        connection.identity.clone_from(&identity.ces_id);
         if let Some(conn) = connection.conn {
             self.counters.connected += 1;
+            self.room.know(remote.ip());
             upper.connected(conn, identity, local, remote);
             return true;
         }
-        let Some(conn) = upper.accepted(identity, local, remote) else {
-            self.counters.refused_engine += 1;
-            self.forget(key);
-            return false;
+        let name = identity.ces_id.clone();
+        let conn = match upper.accepted(identity, local, remote) {
+            Ok(conn) => conn,
+            Err(why) => {
+                self.counters.refused_engine += 1;
+                let peer = name.as_deref().unwrap_or("-");
+                tracing::warn!(kind = "cetp_refused", %remote, peer, "{}", refusal(why));
+                self.forget(key);
+                return false;
+            }
         };
+        // Over plain TCP nobody has shown anything yet.
+        if name.is_some() {
+            self.room.settle(key);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         connection.conn = Some(conn);
         self.names.insert(conn, key);
         self.counters.accepted += 1;
@@ -312,15 +357,7 @@ impl Peering {
     fn forget(&mut self, key: Key) -> Option<ConnId> {
         let mut connection = self.connections.remove(key)?;
         self.sockets.remove(&mut connection.stream.socket);
-        if connection.accepted {
-            let ip = connection.remote.ip();
-            if let Some(count) = self.per_address.get_mut(&ip) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_address.remove(&ip);
-                }
-            }
-        }
+        self.room.leave(key);
         let conn = connection.conn?;
         self.names.remove(&conn);
         // A connection that the engine has closed is forgotten there already.
@@ -333,7 +370,10 @@ impl Peering {
         }
     }
 
-    fn lose(&mut self, key: Key, upper: &mut dyn Upper) {
+    /// A connection ended that nobody closed. What was sent on it last may not have arrived: it is sent once more, on
+    /// another connection with the same peer.
+    fn lose(&mut self, key: Key, upper: &mut dyn Upper, now: u64) {
+        self.say_again(key, now);
         match self.connections.get(key).map(|connection| &connection.stage) {
             Some(Stage::Connecting { .. }) => self.counters.connect_failed += 1,
             Some(Stage::Handshaking { .. }) => self.counters.handshake_failed += 1,
@@ -341,6 +381,34 @@ impl Peering {
             Some(Stage::Closing) | None => {}
         }
         self.drop_connection(key, upper);
+    }
+
+    fn say_again(&mut self, key: Key, now: u64) {
+        let Some(dead) = self.connections.get_mut(key) else { return };
+        let messages: Vec<_> = dead.sent.take(now).collect();
+        let (identity, ip) = (dead.identity.clone(), dead.remote.ip());
+        let same = |connection: &Connection| {
+            matches!(connection.stage, Stage::Up)
+                && connection.identity == identity
+                && (identity.is_some() || connection.remote.ip() == ip)
+        };
+        let others = self.connections.iter().filter(|(other, connection)| *other != key && same(connection));
+        // One that has spoken since it was last spoken to is alive.
+        let Some(other) = others.min_by_key(|(_, connection)| connection.sent.len()).map(|(other, _)| other)
+        else {
+            return;
+        };
+        for message in messages {
+            let Some(connection) = self.connections.get_mut(other) else { return };
+            if !matches!(queue(connection, &message), Ok(true)) {
+                return;
+            }
+            self.counters.sent_again += 1;
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(other);
+            }
+        }
     }
 
     /// The engine is done with a connection: what waits goes out, then it is closed.
@@ -381,7 +449,7 @@ impl Peering {
     // --- bytes
 
     /// Takes bytes of the engine; [`Peering::flush`] sends them. A peer that does not read is given up.
-    pub fn send(&mut self, conn: ConnId, bytes: &[u8], upper: &mut dyn Upper) {
+    pub fn send(&mut self, conn: ConnId, bytes: &[u8], upper: &mut dyn Upper, now: u64) {
         let Some(&key) = self.names.get(&conn) else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
         if !matches!(connection.stage, Stage::Up) {
@@ -389,6 +457,7 @@ impl Peering {
         }
         match queue(connection, bytes) {
             Ok(true) => {
+                connection.sent.add(bytes, now);
                 if !connection.dirty {
                     connection.dirty = true;
                     self.dirty.push(key);
@@ -399,18 +468,18 @@ impl Peering {
                 tracing::warn!(kind = "cetp_congested", remote = %connection.remote, "the peer does not read: closed");
                 self.drop_connection(key, upper);
             }
-            Err(_) => self.lose(key, upper),
+            Err(_) => self.lose(key, upper, now),
         }
     }
 
     /// Sends what was taken since the last call. True if a connection was lost, so that the engine may have more to say.
-    pub fn flush(&mut self, upper: &mut dyn Upper) -> bool {
+    pub fn flush(&mut self, upper: &mut dyn Upper, now: u64) -> bool {
         let mut lost = false;
         for key in std::mem::take(&mut self.dirty) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.dirty = false;
             if flush(connection).is_err() {
-                self.lose(key, upper);
+                self.lose(key, upper, now);
                 lost = true;
             }
         }
@@ -418,7 +487,7 @@ impl Peering {
     }
 
     /// Something happened to a connection.
-    fn go_on(&mut self, key: Key, upper: &mut dyn Upper) {
+    fn go_on(&mut self, key: Key, upper: &mut dyn Upper, now: u64) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Stage::Connecting { expected } = &connection.stage {
             let expected = Arc::clone(expected);
@@ -428,12 +497,12 @@ impl Peering {
                 Err(error) => {
                     let remote = connection.remote;
                     tracing::debug!(kind = "cetp_connect", peer = %expected, %remote, "cannot connect: {error}");
-                    self.lose(key, upper);
+                    self.lose(key, upper, now);
                     return;
                 }
             }
             if prepare(&connection.stream.socket).is_err() {
-                self.lose(key, upper);
+                self.lose(key, upper, now);
                 return;
             }
             connection.stage = Stage::Handshaking { expected: Some(Arc::clone(&expected)) };
@@ -441,14 +510,14 @@ impl Peering {
                 return;
             }
         }
-        self.turn(key, upper);
+        self.turn(key, upper, now);
     }
 
     /// Writes what waits, reads what came.
-    fn turn(&mut self, key: Key, upper: &mut dyn Upper) {
+    fn turn(&mut self, key: Key, upper: &mut dyn Upper, now: u64) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Ok(done) = flush(connection) else {
-            self.lose(key, upper);
+            self.lose(key, upper, now);
             return;
         };
         if matches!(connection.stage, Stage::Closing) {
@@ -478,7 +547,7 @@ impl Peering {
         };
         self.buffer = buffer;
         if !alive {
-            self.lose(key, upper);
+            self.lose(key, upper, now);
         }
     }
 
@@ -487,6 +556,9 @@ impl Peering {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(Readable::Empty) };
         if connection.tls.is_none() {
             let readable = connection.stream.read(buffer)?;
+            if matches!(readable, Readable::Some(_)) {
+                connection.sent.arrived();
+            }
             if let (Readable::Some(length), Some(conn), Stage::Up) =
                 (readable, connection.conn, &connection.stage)
             {
@@ -496,6 +568,7 @@ impl Peering {
         }
         let readable = connection.stream.read(buffer)?;
         let Readable::Some(length) = readable else { return Ok(readable) };
+        connection.sent.arrived();
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
             let Some(connection) = self.connections.get_mut(key) else { return Ok(Readable::Empty) };
@@ -504,7 +577,13 @@ impl Peering {
             let state = tls.process_new_packets();
             // What TLS has to say, an alert too, goes out before anything else.
             let flushed = flush(connection);
-            let state = state.map_err(io::Error::other)?;
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    self.say_refused(key, &error);
+                    return Err(io::Error::other(error));
+                }
+            };
             flushed?;
             if let Stage::Handshaking { expected } = &connection.stage
                 && connection.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
@@ -522,6 +601,16 @@ impl Peering {
             }
         }
         Ok(readable)
+    }
+
+    /// A handshake failed: who it was with, as far as it showed or was expected, and why.
+    fn say_refused(&self, key: Key, error: &rustls::Error) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let Stage::Handshaking { expected } = &connection.stage else { return };
+        let shown = self.credentials.as_ref().and_then(Credentials::take_refused);
+        let peer = shown.as_deref().or(expected.as_deref()).unwrap_or("-");
+        let remote = connection.remote;
+        tracing::warn!(kind = "cetp_tls", %remote, peer, "no TLS with this peer: {}", tls::complaint(error));
     }
 
     /// Passes decrypted bytes up.
@@ -549,7 +638,7 @@ impl<U: Upper> Source<U> for Peering {
     fn handle(&mut self, socket: Socket, upper: &mut U, now: u64) {
         match socket {
             Socket::Fixed(number) => self.accept(number, upper, now),
-            Socket::Passing(key) => self.go_on(key, upper),
+            Socket::Passing(key) => self.go_on(key, upper, now),
         }
     }
 
@@ -557,13 +646,26 @@ impl<U: Upper> Source<U> for Peering {
         !self.unread.is_empty()
     }
 
-    fn handle_unread(&mut self, upper: &mut U, _: u64) {
+    fn handle_unread(&mut self, upper: &mut U, now: u64) {
         for key in std::mem::take(&mut self.unread) {
-            self.turn(key, upper);
+            self.turn(key, upper, now);
         }
     }
 
     fn handle_timeout(&mut self, upper: &mut U, now: u64) {
         self.give_up(upper, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c14_a_connection_that_is_not_heard_is_dead_within_a_second() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        prepare(&socket).unwrap();
+        assert_eq!(socket2::SockRef::from(&socket).tcp_user_timeout().unwrap(), Some(UNHEARD));
     }
 }
