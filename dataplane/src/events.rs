@@ -68,23 +68,22 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::NeighbourId;
+    use crate::msg::HopId;
 
     #[test]
     fn what_may_be_lost_leaves_room_for_what_may_not() {
         let mut events = Events::default();
-        let offered = (0..2 * EVENTS as u32)
-            .take_while(|&id| events.offer(Event::NeighbourWanted(NeighbourId(id))))
-            .count();
+        let offered =
+            (0..2 * EVENTS as u32).take_while(|&id| events.offer(Event::HopWanted(HopId(id)))).count();
         assert_eq!(offered, EVENTS - EVENTS_RESERVED);
         while events.ready() {
-            events.push(Event::NeighbourWanted(NeighbourId(7)));
+            events.push(Event::HopWanted(HopId(7)));
         }
         let capacity = events.waiting.capacity();
-        events.push(Event::NeighbourWanted(NeighbourId(8)));
+        events.push(Event::HopWanted(HopId(8)));
         assert_eq!((events.len(), events.waiting.capacity()), (EVENTS, capacity), "nothing is allocated");
-        assert_eq!(events.peek(), Some(&Event::NeighbourWanted(NeighbourId(0))));
+        assert_eq!(events.peek(), Some(&Event::HopWanted(HopId(0))));
         events.pop();
-        assert_eq!(events.peek(), Some(&Event::NeighbourWanted(NeighbourId(1))));
+        assert_eq!(events.peek(), Some(&Event::HopWanted(HopId(1))));
     }
 }

@@ -61,8 +61,8 @@ impl State {
         match command {
             Command::SetTunnel(id, ref tunnel) => self.ways.set_tunnel(id, tunnel),
             Command::RemoveTunnel(id) => self.ways.remove_tunnel(id),
-            Command::SetNeighbour(id, ref neighbour) => {
-                self.ways.set_neighbour(id, neighbour, &self.premises);
+            Command::SetHop(id, ref neighbour) => {
+                self.ways.set_hop(id, neighbour, &self.premises);
             }
             Command::InsertBinding(handle, ref binding) => match self.bindings.insert(handle, binding, now) {
                 Ok(()) => self.counters.bindings_inserted += 1,

@@ -21,7 +21,7 @@ use crate::Nanos;
 use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::io::{Pool, Port};
-use crate::msg::{Command, NeighbourId, PortId, PuntClass, SLOT_BYTES};
+use crate::msg::{Command, HopId, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
 use crate::settings::Side;
@@ -220,7 +220,7 @@ where
             if command == Command::MoveIn {
                 self.move_in();
             }
-            if let Command::SetNeighbour(id, neighbour) = command
+            if let Command::SetHop(id, neighbour) = command
                 && neighbour.mac.is_some()
             {
                 self.release(id, now);
@@ -374,7 +374,7 @@ where
 
     /// Decides anew on what waited for a next hop whose MAC address is known now, in the order of arrival.
     #[cold]
-    fn release(&mut self, id: NeighbourId, now: Nanos) {
+    fn release(&mut self, id: HopId, now: Nanos) {
         let mut place = 0;
         while let Some(held) = self.held.take_for(id.0, &mut place) {
             self.process_held(held, now);

@@ -60,11 +60,11 @@ fn no_packet_allocates() {
         counted += on_this_thread() - before;
     };
     let way_out = Gateway(0).commands()[1];
-    let Command::SetNeighbour(hop, known) = way_out else { panic!("{way_out:?}") };
+    let Command::SetHop(hop, known) = way_out else { panic!("{way_out:?}") };
     for round in 0..ROUNDS {
         // At times the way out has no MAC address: what is held goes, or is dropped, in the next round.
         let mac = known.mac.filter(|_| round % 4 != 1);
-        controls[0].commands.push(Command::SetNeighbour(hop, Neighbour { mac, ..known })).unwrap();
+        controls[0].commands.push(Command::SetHop(hop, Neighbour { mac, ..known })).unwrap();
         for index in 0..FRAMES {
             let bytes = match (round + index) % 16 {
                 0 => &query,

@@ -13,7 +13,7 @@ mod support;
 
 use ces_dataplane::io::dpdk::{WorkerIo, start};
 use ces_dataplane::io::{Pool, Port};
-use ces_dataplane::msg::{Command as Order, Neighbour, NeighbourId};
+use ces_dataplane::msg::{Command as Order, HopId, Neighbour};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
 use dpdk::{Eal, Mbuf, Memory, Mempool, Options, PortConfig, RegisteredThread};
@@ -90,7 +90,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
         send_and_receive(&mut host0, &mut host1, pool.clone(), &mut received);
         // What waits for a MAC address when the workers stop is freed as well.
         let unknown = Neighbour { port: OUTSIDE, mac: None };
-        controls[0].commands.push(Order::SetNeighbour(NeighbourId(1), unknown)).unwrap();
+        controls[0].commands.push(Order::SetHop(HopId(1), unknown)).unwrap();
         while !controls[0].commands.is_empty() {
             std::thread::yield_now();
         }

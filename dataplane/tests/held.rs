@@ -4,7 +4,7 @@
 mod gateways;
 
 use ces_dataplane::frame::Frame;
-use ces_dataplane::msg::{Binding, Command, Event, Far, Limits, Neighbour, NeighbourId, PortId};
+use ces_dataplane::msg::{Binding, Command, Event, Far, HopId, Limits, Neighbour, PortId};
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::worker::{Bell, HELD_MOST, Mesh, RingSizes};
 use gateways::lab::Lab;
@@ -17,12 +17,12 @@ const EACH: usize = 16;
 /// How long frames are held, in turns of the lab, of a millisecond.
 const TURNS: u64 = 1100;
 
-const REALM: NeighbourId = NeighbourId(0);
-const PEER: NeighbourId = NeighbourId(1);
+const REALM: HopId = HopId(0);
+const PEER: HopId = HopId(1);
 
 impl Lab {
-    fn tell(&mut self, hop: NeighbourId, port: PortId, mac: Option<[u8; 6]>) {
-        self.control.commands.push(Command::SetNeighbour(hop, Neighbour { port, mac })).unwrap();
+    fn tell(&mut self, hop: HopId, port: PortId, mac: Option<[u8; 6]>) {
+        self.control.commands.push(Command::SetHop(hop, Neighbour { port, mac })).unwrap();
     }
 
     /// What was held so far, what of that was sent, what is held now.
@@ -41,9 +41,7 @@ fn cold(gateway: Gateway, vlans: [Option<u16>; 2]) -> Lab {
     let mut lab = Lab::with(&settings, RingSizes::default(), Bell::silent(), Mesh::alone());
     for command in gateway.commands() {
         let command = match command {
-            Command::SetNeighbour(id, neighbour) => {
-                Command::SetNeighbour(id, Neighbour { mac: None, ..neighbour })
-            }
+            Command::SetHop(id, neighbour) => Command::SetHop(id, Neighbour { mac: None, ..neighbour }),
             other => other,
         };
         lab.control.commands.push(command).unwrap();
@@ -61,7 +59,7 @@ fn cold_plain() -> Lab {
 fn many(hops: u8) -> Lab {
     let mut lab = cold_plain();
     for number in 0..hops {
-        let hop = NeighbourId(10 + u32::from(number));
+        let hop = HopId(10 + u32::from(number));
         lab.tell(hop, INSIDE, None);
         let far = Far::Local { source: PROXY, destination: HOST };
         let binding = Binding {
@@ -107,9 +105,9 @@ fn the_first_packet_of_a_cold_pair_arrives() {
 }
 
 /// What came is held, its next hop is asked for, found, and all of it sent.
-fn resolves(lab: &mut Lab, hop: NeighbourId, port: PortId, mac: [u8; 6]) {
+fn resolves(lab: &mut Lab, hop: HopId, port: PortId, mac: [u8; 6]) {
     lab.turn();
-    assert_eq!(lab.control.events.pop(), Some(Event::NeighbourWanted(hop)));
+    assert_eq!(lab.control.events.pop(), Some(Event::HopWanted(hop)));
     assert_eq!((lab.held(), lab.counters().tx_packets[usize::from(port)]), ((1, 0, 1), 0));
     lab.tell(hop, port, Some(mac));
     lab.turn();
@@ -162,7 +160,7 @@ fn what_waits_for_the_wrong_next_hop_goes_another_way_at_last() {
     let mut lab = cold_plain();
     assert!(lab.inside.send_bytes(&Gateway(0).from_host(b"1")));
     lab.turn();
-    let other = NeighbourId(5);
+    let other = HopId(5);
     lab.tell(other, OUTSIDE, Some([7; 6]));
     for command in Gateway(0).commands() {
         if let Command::SetTunnel(id, tunnel) = command {
@@ -192,7 +190,7 @@ fn a_full_store_lets_the_oldest_go() {
     assert_eq!((lab.held(), lab.counters().dropped()), ((all, 0, HELD_MOST as u64), EACH as u64));
     assert_eq!(lab.drops(DropReason::NeighbourFull), EACH as u64, "all of the first next hop");
     for number in 0..HOPS {
-        lab.tell(NeighbourId(10 + u32::from(number)), INSIDE, Some(HOST_MAC));
+        lab.tell(HopId(10 + u32::from(number)), INSIDE, Some(HOST_MAC));
     }
     while lab.turn() {}
     assert_eq!((lab.held(), lab.counters().dropped()), ((all, HELD_MOST as u64, 0), EACH as u64));
@@ -207,8 +205,8 @@ fn only_those_of_the_next_hop_that_is_found_go() {
     }
     lab.turn();
     let wanted: Vec<_> = std::iter::from_fn(|| lab.control.events.pop()).collect();
-    assert_eq!(wanted, [10, 11, 12].map(|hop| Event::NeighbourWanted(NeighbourId(hop))), "each once");
-    lab.tell(NeighbourId(11), INSIDE, Some([1; 6]));
+    assert_eq!(wanted, [10, 11, 12].map(|hop| Event::HopWanted(HopId(hop))), "each once");
+    lab.tell(HopId(11), INSIDE, Some([1; 6]));
     lab.turn();
     let sent: Vec<_> = std::iter::from_fn(|| lab.inside.receive()).collect();
     assert!(sent.len() == 2 && sent.iter().all(|frame| frame.data()[..6] == [1; 6]));
@@ -275,7 +273,7 @@ fn a_wish_for_a_next_hop_is_not_lost() {
     let mut wishes = 0;
     let mut told = |lab: &mut Lab| {
         for _ in 0..1100 {
-            wishes += usize::from(matches!(lab.control.events.pop(), Some(Event::NeighbourWanted(PEER))));
+            wishes += usize::from(matches!(lab.control.events.pop(), Some(Event::HopWanted(PEER))));
             lab.worker.turn(lab.now);
         }
         wishes

@@ -5,7 +5,7 @@ mod common;
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
-    Binding, Command, EndReason, Event, Far, Fate, InsertError, Limits, Neighbour, NeighbourId, TraceFilter,
+    Binding, Command, EndReason, Event, Far, Fate, HopId, InsertError, Limits, Neighbour, TraceFilter,
     TunnelId,
 };
 use ces_dataplane::msg::{BindingStats, Encapsulation};
@@ -172,13 +172,10 @@ fn a_local_binding_says_its_handle_too() {
 
 #[test]
 fn next_hops_beyond_the_table_drop() {
-    let mut g = Gateway::new(
-        settings(),
-        Encapsulation::Vxlan,
-        Binding { neighbour: NeighbourId(1 << 30), ..binding() },
-    );
-    g.command(Command::SetNeighbour(NeighbourId(1 << 30), Neighbour { port: 0, mac: Some([2; 6]) }));
-    g.command(Command::SetNeighbour(NeighbourId(5), Neighbour { port: 200, mac: Some([2; 6]) }));
+    let mut g =
+        Gateway::new(settings(), Encapsulation::Vxlan, Binding { neighbour: HopId(1 << 30), ..binding() });
+    g.command(Command::SetHop(HopId(1 << 30), Neighbour { port: 0, mac: Some([2; 6]) }));
+    g.command(Command::SetHop(HopId(5), Neighbour { port: 200, mac: Some([2; 6]) }));
     let back = Ip::new(REMOTE_TAG, g.tag(0), 17, udp(2, 1, b""));
     let (verdict, _) = g.one(OUTSIDE, &from_peer(Encapsulation::Vxlan, &back));
     assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourUnresolved));

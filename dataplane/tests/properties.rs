@@ -7,8 +7,7 @@ mod common;
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, TraceFilter, Tunnel,
-    TunnelId,
+    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, TraceFilter, Tunnel, TunnelId,
 };
 use ces_dataplane::path::process_burst;
 use ces_dataplane::reason::DropReason;
@@ -71,7 +70,7 @@ fn pair(encapsulation: Encapsulation) -> Pair {
         remote: address(REMOTE),
         id_in: 77,
         id_out: 88,
-        neighbour: NeighbourId(0),
+        neighbour: HopId(0),
         mtu: 1500,
     };
     let back = Tunnel { local: there.remote, remote: there.local, id_in: 88, id_out: 77, ..there };
@@ -136,7 +135,7 @@ proptest! {
         let packet = Ip::new(HOST, PROXY, 17, udp(5, 6, &data)).fragment(0);
         pair.near.state.command(Command::SetTunnel(TunnelId(2), Tunnel {
             encapsulation, local: address(LOCAL), remote: address(REMOTE), id_in: 77, id_out: 88,
-            neighbour: NeighbourId(0), mtu,
+            neighbour: HopId(0), mtu,
         }), 0);
         let (verdict, out) = pair.near.one(INSIDE, &from_host(&packet));
         prop_assert_eq!(verdict, Verdict::Forward(Egress::by(OUTSIDE)));
@@ -227,7 +226,7 @@ fn everything_of(worker: u32, workers: u32) -> Gateway {
     let mut gateway = Gateway::new(settings, Encapsulation::Vxlan, binding());
     gateway.command(Command::SetTunnel(TunnelId(1), Tunnel { id_in: 9, ..tunnel(Encapsulation::Gre) }));
     gateway.command(Command::SetTunnel(TunnelId(2), Tunnel { mtu: 700, ..tunnel(Encapsulation::Geneve) }));
-    gateway.command(Command::SetNeighbour(HOP_UNKNOWN, Neighbour { port: INSIDE, mac: None }));
+    gateway.command(Command::SetHop(HOP_UNKNOWN, Neighbour { port: INSIDE, mac: None }));
     let more = [
         Binding { proxy: address(PROXY + 16), limits, ..binding() },
         Binding {

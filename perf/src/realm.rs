@@ -4,7 +4,7 @@
 use crate::packets::{Flow, SERVICE, Template};
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
@@ -34,7 +34,7 @@ const HOSTS_MAX: u32 = 16_000;
 /// Bindings of a host while there are hosts left.
 const BINDINGS_PER_HOST: u32 = 16;
 /// The next hop towards the router; those of the hosts follow.
-const ROUTER: NeighbourId = NeighbourId(0);
+const ROUTER: HopId = HopId(0);
 
 /// The peers' tags where they are unicast addresses: 16.0.0.0/6.
 const UNICAST: u32 = 0x1000_0000;
@@ -189,10 +189,10 @@ impl Plan {
     /// The commands that make next hops and tunnels.
     pub fn surroundings(&self) -> impl Iterator<Item = Command> + use<> {
         let (plan, hosts) = (*self, self.hosts());
-        let router = Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC) });
+        let router = Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC) });
         let hosts = (0..hosts).map(|host| {
             let neighbour = Neighbour { port: INSIDE, mac: Some(host_mac(HOSTS + host)) };
-            Command::SetNeighbour(NeighbourId(1 + host), neighbour)
+            Command::SetHop(HopId(1 + host), neighbour)
         });
         let tunnels = (0..self.tunnels())
             .map(move |tunnel| Command::SetTunnel(TunnelId(tunnel as u16), plan.peer(tunnel)));
@@ -232,7 +232,7 @@ impl Plan {
             host: Ipv4Addr::from_bits(self.host(entry)),
             proxy: Ipv4Addr::from_bits(self.proxy(entry)),
             far,
-            neighbour: NeighbourId(1 + at - HOSTS),
+            neighbour: HopId(1 + at - HOSTS),
             idle_s: 0,
             hard_s: 0,
             limits: if entry < u32::from(self.limited) {

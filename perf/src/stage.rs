@@ -84,7 +84,7 @@ impl Tables {
         let mut tunnels = Tunnels::new(settings.tunnels, hasher).map_err(error)?;
         let (mut hop_count, mut tunnel_count) = (0, 0);
         for command in plan.surroundings() {
-            if let Command::SetNeighbour(id, neighbour) = command {
+            if let Command::SetHop(id, neighbour) = command {
                 hops.set(id, &neighbour, &ports[usize::from(neighbour.port)]);
                 hop_count += 1;
             } else if let Command::SetTunnel(id, tunnel) = command {

@@ -182,7 +182,7 @@ impl Gateway {
             Event::InsertFailed(handle, why) => self.insert_failed(handle, why),
             Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats),
             Event::BindingStats(handle, stats) => self.binding_stats(handle, stats),
-            Event::NeighbourWanted(neighbour) => {
+            Event::HopWanted(neighbour) => {
                 self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
             }
             Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu),

@@ -3,7 +3,7 @@
 
 use crate::Nanos;
 use crate::sessions::TunnelKey;
-use ces_dataplane::msg::{NeighbourId, Tunnel, TunnelId};
+use ces_dataplane::msg::{HopId, Tunnel, TunnelId};
 use std::collections::BTreeMap;
 
 /// How long a narrower path is believed in before the full width is tried again: RFC 1191 §6.3 recommends 10 minutes.
@@ -12,7 +12,7 @@ const NARROW_NS: Nanos = 600 * crate::SECOND;
 /// The way of one tunnel.
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    neighbour: NeighbourId,
+    neighbour: HopId,
     mtu: u16,
     /// Until when a narrower path is believed in.
     narrow_until: Option<Nanos>,
@@ -31,12 +31,12 @@ impl Paths {
     }
 
     /// A tunnel comes into use.
-    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: NeighbourId) {
+    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: HopId) {
         self.paths.insert(id, Path { neighbour, mtu: self.full, narrow_until: None });
     }
 
     /// A tunnel goes out of use; the next hop that it held.
-    pub(crate) fn remove(&mut self, id: TunnelId) -> Option<NeighbourId> {
+    pub(crate) fn remove(&mut self, id: TunnelId) -> Option<HopId> {
         self.paths.remove(&id).map(|path| path.neighbour)
     }
 
@@ -93,12 +93,12 @@ mod tests {
     fn a_narrow_path_is_tried_at_full_width_after_ten_minutes() {
         let mut paths = Paths::new(1500);
         let id = TunnelId(3);
-        paths.insert(id, NeighbourId(1));
+        paths.insert(id, HopId(1));
         assert!(paths.narrow(id, 1400, 0) && !paths.narrow(id, 1450, 0));
         assert_eq!((paths.mtu(id), paths.next_widening()), (1400, Some(NARROW_NS)));
         assert_eq!(paths.widen(NARROW_NS - 1), []);
         assert_eq!(paths.widen(NARROW_NS), [id]);
         assert_eq!((paths.mtu(id), paths.next_widening()), (1500, None));
-        assert_eq!((paths.remove(id), paths.remove(id)), (Some(NeighbourId(1)), None));
+        assert_eq!((paths.remove(id), paths.remove(id)), (Some(HopId(1)), None));
     }
 }

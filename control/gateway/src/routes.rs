@@ -1,11 +1,11 @@
 //! Which next hop leads to an address, and under which id the workers know it.
 //!
-//! The workers know a *destination* (an inside host, a peer's locator) by a `NeighbourId`; what stands behind the id
+//! The workers know a *destination* (an inside host, a peer's locator) by a `HopId`; what stands behind the id
 //! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
 //! touched when a route moves: one command per destination says it.
 
 use crate::output::Output;
-use ces_dataplane::msg::{Command, Neighbour, NeighbourId, PortId};
+use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
 use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -99,14 +99,10 @@ impl Neighbours {
 
     /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
     /// workers, and its next hop is resolved ahead of the first packet.
-    pub(crate) fn acquire(
-        &mut self,
-        address: Ipv4Addr,
-        outputs: &mut VecDeque<Output>,
-    ) -> Option<NeighbourId> {
+    pub(crate) fn acquire(&mut self, address: Ipv4Addr, outputs: &mut VecDeque<Output>) -> Option<HopId> {
         if let Some(id) = self.by_address.get(&address) {
             self.destinations[*id as usize].as_mut()?.users += 1;
-            return Some(NeighbourId(*id));
+            return Some(HopId(*id));
         }
         let id = match self.free.pop() {
             Some(id) => id,
@@ -123,17 +119,17 @@ impl Neighbours {
             self.behind.entry(hop).or_default().push(id);
         }
         self.tell(id, outputs);
-        self.wanted(NeighbourId(id), outputs);
-        Some(NeighbourId(id))
+        self.wanted(HopId(id), outputs);
+        Some(HopId(id))
     }
 
     /// The id of a destination in use.
-    pub(crate) fn id(&self, address: Ipv4Addr) -> Option<NeighbourId> {
-        self.by_address.get(&address).map(|id| NeighbourId(*id))
+    pub(crate) fn id(&self, address: Ipv4Addr) -> Option<HopId> {
+        self.by_address.get(&address).map(|id| HopId(*id))
     }
 
     /// One user less; the id is free when there is none left.
-    pub(crate) fn release(&mut self, id: NeighbourId) {
+    pub(crate) fn release(&mut self, id: HopId) {
         let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };
         let Some(destination) = slot.as_mut() else { return };
         destination.users -= 1;
@@ -147,7 +143,7 @@ impl Neighbours {
     }
 
     /// Asks the driver for the MAC address of a destination's next hop, unless it is known.
-    pub(crate) fn wanted(&self, id: NeighbourId, outputs: &mut VecDeque<Output>) {
+    pub(crate) fn wanted(&self, id: HopId, outputs: &mut VecDeque<Output>) {
         let Some(Some(destination)) = self.destinations.get(id.0 as usize) else { return };
         if let Some(hop) = destination.hop.filter(|hop| !self.macs.contains_key(hop)) {
             outputs.push_back(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
@@ -188,7 +184,7 @@ impl Neighbours {
                 self.behind.entry(hop).or_default().push(id);
             }
             self.tell(id, outputs);
-            self.wanted(NeighbourId(id), outputs);
+            self.wanted(HopId(id), outputs);
         }
     }
 
@@ -218,7 +214,7 @@ impl Neighbours {
             Some(hop) => (hop.0, self.macs.get(&hop).copied()),
             None => (0, None),
         };
-        let command = Command::SetNeighbour(NeighbourId(id), Neighbour { port, mac });
+        let command = Command::SetHop(HopId(id), Neighbour { port, mac });
         outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
     }
 }
@@ -233,7 +229,7 @@ mod tests {
 
     fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
         let set = |output| match output {
-            Output::Dataplane { command: Command::SetNeighbour(id, n), .. } => {
+            Output::Dataplane { command: Command::SetHop(id, n), .. } => {
                 Some((id.0, n.port, n.mac.map(|m| m[5])))
             }
             _ => None,

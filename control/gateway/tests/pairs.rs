@@ -68,7 +68,7 @@ fn the_worker_knows_tunnel_and_neighbours_before_the_binding_and_the_binding_bef
     for node in &lab.nodes {
         let position =
             |wanted: fn(&Command) -> bool| node.commands.iter().position(|(_, c)| wanted(c)).unwrap();
-        let neighbour = position(|c| matches!(c, Command::SetNeighbour(..)));
+        let neighbour = position(|c| matches!(c, Command::SetHop(..)));
         let tunnel = position(|c| matches!(c, Command::SetTunnel(..)));
         let binding = position(|c| matches!(c, Command::InsertBinding(..)));
         assert!(neighbour < tunnel && tunnel < binding);

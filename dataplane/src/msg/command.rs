@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelId(pub u16);
 
-/// Index of a next hop in the worker's neighbour table; the control thread allocates it.
+/// Index of a next hop in the worker's table of them: a host, a router, or a peer on the link. The control thread allocates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NeighbourId(pub u32);
+pub struct HopId(pub u32);
 
 /// One direction pair of a tunnel to a peer: a pair of locators, an encapsulation, and the id each side drew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Tunnel {
     /// The id that the peer drew: on what we send. 24 bits.
     pub id_out: u32,
     /// The next hop towards `remote`.
-    pub neighbour: NeighbourId,
+    pub neighbour: HopId,
     /// Path MTU of the outer packet in bytes.
     pub mtu: u16,
 }
@@ -85,7 +85,7 @@ pub struct Binding {
     /// Where its packets go.
     pub far: Far,
     /// The next hop for packets that leave into the realm: the host's for a tunnel, the destination's for a local binding.
-    pub neighbour: NeighbourId,
+    pub neighbour: HopId,
     /// Ends after so many seconds without a packet; 0 = never.
     pub idle_s: u16,
     /// Ends so many seconds after insertion; 0 = never.
@@ -102,7 +102,7 @@ pub enum Command {
     /// Forgets a tunnel; its bindings drop until they are removed.
     RemoveTunnel(TunnelId),
     /// Creates or replaces a next hop.
-    SetNeighbour(NeighbourId, Neighbour),
+    SetHop(HopId, Neighbour),
     /// Inserts a binding in the slot of `handle`. Answered by `Event::InsertFailed` only if it fails.
     InsertBinding(Handle, Binding),
     /// Removes a binding; always answered by `Event::BindingEnded` (`Removed`), unless it ended by itself before.

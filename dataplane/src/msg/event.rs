@@ -1,6 +1,6 @@
 //! What a worker tells the control thread.
 
-use super::command::{NeighbourId, TunnelId};
+use super::command::{HopId, TunnelId};
 use crate::tag::Handle;
 
 macro_rules! end_reasons {
@@ -75,7 +75,7 @@ pub enum Event {
     /// Answer to `Command::ReadBinding`; `None` if there is no such binding.
     BindingStats(Handle, Option<BindingStats>),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
-    NeighbourWanted(NeighbourId),
+    HopWanted(HopId),
     /// The path to the peer is narrower than thought (an ICMP "fragmentation needed" about our outer packet).
     TunnelMtu(TunnelId, u16),
 }

@@ -1,6 +1,6 @@
 //! Next hops: the Ethernet header of what is sent to them, prepared.
 
-use crate::msg::{Neighbour, NeighbourId, PortId};
+use crate::msg::{HopId, Neighbour, PortId};
 use crate::port::Port;
 use crate::settings::SettingsError;
 use crate::wire::{Wire, ethernet};
@@ -56,7 +56,7 @@ impl Hops {
     }
 
     /// Creates or replaces a next hop, which is behind `port`.
-    pub fn set(&mut self, id: NeighbourId, neighbour: &Neighbour, port: &Port) {
+    pub fn set(&mut self, id: HopId, neighbour: &Neighbour, port: &Port) {
         let Some(hop) = self.hops.get_mut(id.0 as usize) else {
             return; // packets for it are dropped as for any unresolved one
         };

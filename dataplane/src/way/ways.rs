@@ -7,7 +7,7 @@ use crate::egress::Egress;
 use crate::events::Events;
 use crate::frame::Frame;
 use crate::meter::seconds;
-use crate::msg::{Event, Neighbour, NeighbourId, Tunnel, TunnelId};
+use crate::msg::{Event, HopId, Neighbour, Tunnel, TunnelId};
 use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::premises::Premises;
@@ -60,7 +60,7 @@ impl Ways {
     }
 
     /// Creates or replaces a next hop.
-    pub fn set_neighbour(&mut self, id: NeighbourId, neighbour: &Neighbour, premises: &Premises) {
+    pub fn set_hop(&mut self, id: HopId, neighbour: &Neighbour, premises: &Premises) {
         // Without such a port, packets for it are dropped as for any unresolved one.
         if let Some(port) = premises.port(neighbour.port) {
             self.hops.set(id, neighbour, port);
@@ -177,8 +177,7 @@ impl Ways {
         }
         let now_s = seconds(now);
         // Asked only together with the event: if there is no room for it, the next packet asks.
-        if self.hops.wanted(neighbour, now_s) && events.offer(Event::NeighbourWanted(NeighbourId(neighbour)))
-        {
+        if self.hops.wanted(neighbour, now_s) && events.offer(Event::HopWanted(HopId(neighbour))) {
             self.hops.ask(neighbour, now_s);
         }
         Verdict::Hold(Number24::new(neighbour))

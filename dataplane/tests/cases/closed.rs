@@ -94,7 +94,7 @@ fn what_is_for_the_gateway_is_punted_and_nothing_else() {
 fn closed_ways_have_their_reasons() {
     let unresolved = || {
         let mut g = gateway();
-        g.command(Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: None }));
+        g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: None }));
         g
     };
     let unknown_host =
@@ -121,7 +121,7 @@ fn closed_ways_have_their_reasons() {
     }
     g.now += SECOND;
     g.one(INSIDE, &from_host(&host_udp()));
-    assert_eq!(g.events(), vec![ces_dataplane::msg::Event::NeighbourWanted(ROUTER); 2]);
-    g.command(Command::SetNeighbour(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER) }));
+    assert_eq!(g.events(), vec![ces_dataplane::msg::Event::HopWanted(ROUTER); 2]);
+    g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER) }));
     assert_eq!(g.one(INSIDE, &from_host(&host_udp())).0, OUT);
 }

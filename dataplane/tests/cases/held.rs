@@ -2,16 +2,16 @@
 
 use super::*;
 use ces_dataplane::egress::Egress;
-use ces_dataplane::msg::{Event, NeighbourId};
+use ces_dataplane::msg::{Event, HopId};
 use ces_dataplane::narrow::Number24;
 
-const HOPS: [(NeighbourId, PortId, [u8; 6]); 3] =
+const HOPS: [(HopId, PortId, [u8; 6]); 3] =
     [(ROUTER, OUTSIDE, MAC_ROUTER), (HOP_HOST, INSIDE, MAC_HOST), (HOP_OTHER, INSIDE, MAC_OTHER)];
 
 /// Tells a gateway all MAC addresses, or takes them away.
 fn tell(gateway: &mut Gateway, known: bool) {
     for (hop, port, mac) in HOPS {
-        gateway.command(Command::SetNeighbour(hop, Neighbour { port, mac: known.then_some(mac) }));
+        gateway.command(Command::SetHop(hop, Neighbour { port, mac: known.then_some(mac) }));
     }
 }
 
@@ -20,7 +20,7 @@ fn tell(gateway: &mut Gateway, known: bool) {
 fn kept_then_sent(
     title: &str,
     make: impl Fn() -> Gateway,
-    hop: NeighbourId,
+    hop: HopId,
     input: impl Fn(&Gateway) -> (PortId, Vec<u8>),
 ) {
     let (mut knows, mut learns) = (make(), make());
@@ -29,7 +29,7 @@ fn kept_then_sent(
     tell(&mut learns, false);
     let (verdict, kept) = learns.left(port, &frame);
     assert_eq!(verdict, Verdict::Hold(Number24::new(hop.0)), "{title}");
-    assert_eq!(learns.events(), [Event::NeighbourWanted(hop)], "{title}");
+    assert_eq!(learns.events(), [Event::HopWanted(hop)], "{title}");
     assert_eq!(learns.state.counters.dropped(), 0, "{title}");
     tell(&mut learns, true);
     let (verdict, sent) = learns.one(port, &kept);

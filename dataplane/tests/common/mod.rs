@@ -4,7 +4,7 @@
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, Limits, Neighbour, NeighbourId, PortId, TraceRecord, Tunnel,
+    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, PortId, TraceRecord, Tunnel,
     TunnelId,
 };
 use ces_dataplane::path::process_burst;
@@ -426,10 +426,10 @@ pub fn settings() -> Settings {
     settings
 }
 
-pub const ROUTER: NeighbourId = NeighbourId(0);
-pub const HOP_HOST: NeighbourId = NeighbourId(1);
-pub const HOP_OTHER: NeighbourId = NeighbourId(2);
-pub const HOP_UNKNOWN: NeighbourId = NeighbourId(3);
+pub const ROUTER: HopId = HopId(0);
+pub const HOP_HOST: HopId = HopId(1);
+pub const HOP_OTHER: HopId = HopId(2);
+pub const HOP_UNKNOWN: HopId = HopId(3);
 
 pub fn tunnel(encapsulation: Encapsulation) -> Tunnel {
     Tunnel {
@@ -463,7 +463,7 @@ impl Gateway {
         for (hop, port, mac) in
             [(ROUTER, OUTSIDE, MAC_ROUTER), (HOP_HOST, INSIDE, MAC_HOST), (HOP_OTHER, INSIDE, MAC_OTHER)]
         {
-            gateway.command(Command::SetNeighbour(hop, Neighbour { port, mac: Some(mac) }));
+            gateway.command(Command::SetHop(hop, Neighbour { port, mac: Some(mac) }));
         }
         gateway
     }

@@ -8,7 +8,7 @@
 pub mod lab;
 
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::tag::{Handle, TagCipher};
@@ -86,22 +86,22 @@ impl Gateway {
             remote: self.other().locator(),
             id_in: id(self),
             id_out: id(self.other()),
-            neighbour: NeighbourId(1),
+            neighbour: HopId(1),
             mtu: 1500,
         };
         let binding = Binding {
             host: HOST,
             proxy: PROXY,
             far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: self.other().tag() },
-            neighbour: NeighbourId(0),
+            neighbour: HopId(0),
             idle_s: 0,
             hard_s: 0,
             limits: Limits::default(),
         };
         let to_peer = Neighbour { port: OUTSIDE, mac: Some(self.other().mac(OUTSIDE)) };
         vec![
-            Command::SetNeighbour(NeighbourId(0), Neighbour { port: INSIDE, mac: Some(HOST_MAC) }),
-            Command::SetNeighbour(NeighbourId(1), to_peer),
+            Command::SetHop(HopId(0), Neighbour { port: INSIDE, mac: Some(HOST_MAC) }),
+            Command::SetHop(HopId(1), to_peer),
             Command::SetTunnel(TunnelId(0), tunnel),
             Command::InsertBinding(self.handle(), binding),
         ]

@@ -6,7 +6,7 @@
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, Limits, Neighbour, NeighbourId, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::settings::{PortSettings, Settings, Side};
@@ -70,9 +70,9 @@ pub fn state() -> State {
 
     let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]) };
     let mut commands = vec![
-        Command::SetNeighbour(NeighbourId(0), neighbour(1, 1)),
-        Command::SetNeighbour(NeighbourId(1), neighbour(0, 11)),
-        Command::SetNeighbour(NeighbourId(2), neighbour(0, 12)),
+        Command::SetHop(HopId(0), neighbour(1, 1)),
+        Command::SetHop(HopId(1), neighbour(0, 11)),
+        Command::SetHop(HopId(2), neighbour(0, 12)),
     ];
     let encapsulations = [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve];
     for (index, encapsulation) in encapsulations.into_iter().enumerate() {
@@ -82,7 +82,7 @@ pub fn state() -> State {
             remote: PEER,
             id_in: 0x0001_0203 + index as u32,
             id_out: 0x000a_0b0c + index as u32,
-            neighbour: NeighbourId(0),
+            neighbour: HopId(0),
             mtu: 1500,
         };
         commands.push(Command::SetTunnel(TunnelId(index as u16), tunnel));
@@ -105,7 +105,7 @@ pub fn state() -> State {
     ];
     for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
         let binding =
-            Binding { host, proxy, far, neighbour: NeighbourId(neighbour), idle_s: 60, hard_s: 0, limits };
+            Binding { host, proxy, far, neighbour: HopId(neighbour), idle_s: 60, hard_s: 0, limits };
         commands.push(Command::InsertBinding(layout.handle(0, slot as u32, 1), binding));
     }
     for command in commands {
