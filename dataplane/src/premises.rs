@@ -24,6 +24,8 @@ pub struct Premises {
     links: Vec<(u32, u8)>,
     punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
+    /// Addresses and ports of the resolvers that are asked.
+    resolvers: Vec<(u32, u16)>,
 }
 
 impl Premises {
@@ -48,6 +50,7 @@ impl Premises {
             proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
+            resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
         }
     }
 
@@ -81,6 +84,11 @@ impl Premises {
             networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
         };
         narrowest(&self.realm) > narrowest(&self.links)
+    }
+
+    /// Whether what comes from there may answer a question of ours. RFC 5452 §9.1: nobody else is asked.
+    pub fn is_resolver(&self, address: u32, port: u16) -> bool {
+        self.resolvers.contains(&(address, port))
     }
 
     /// Whether one of the gateway's TCP servers listens on this port.

@@ -7,6 +7,7 @@ mod hostile;
 mod lifecycle;
 mod load;
 mod names;
+mod odd;
 mod operator;
 mod traffic;
 mod tunnel;
@@ -23,8 +24,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 7] = [
+    let groups: [(&str, &[Case]); 8] = [
         ("names", names::CASES),
+        ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),

@@ -218,7 +218,7 @@ impl Lab {
         self.script(&["gateway", realm.letter(), "kill"]).expect();
     }
 
-    /// Starts or stops one of the lab's servers: named, web, iperf3.
+    /// Starts or stops one of the lab's servers: named, web, iperf3, odd.
     pub fn server(&self, name: &str, what: &str) {
         self.script(&["server", name, what]).expect();
     }

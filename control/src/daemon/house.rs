@@ -76,12 +76,17 @@ impl House {
     /// Takes a frame that a worker punted; false if there is none.
     pub(super) fn take_punt(&mut self, worker: usize, now: u64) -> bool {
         let (gateway, askers, ports) = (&mut self.gateway, &mut self.askers, &self.config.port);
-        let (taps, kernel) = (&mut self.sources.taps, &self.sources.kernel);
+        let Sources { taps, kernel, upstream, .. } = &mut self.sources;
         let mut sought = None;
         let taken = self.fleet.punted(worker, |slot| {
             let port = slot.port;
             let length = usize::from(slot.length).min(SLOT_BYTES);
             let frame = &mut slot.data[..length];
+            if slot.class == PuntClass::Udp
+                && !datagram::parse(frame).is_ok_and(|(path, _)| upstream.expects(path.local.port()))
+            {
+                return;
+            }
             if slot.class != PuntClass::Dns {
                 taps.write(port, frame, now);
                 return;

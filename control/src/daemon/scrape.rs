@@ -264,6 +264,7 @@ fn names(house: &House, families: &mut Families, now: u64) {
         ("udp_sent", upstream.udp_sent),
         ("udp_received", upstream.udp_received),
         ("udp_failed", upstream.udp_failed),
+        ("udp_unexpected", upstream.udp_unexpected),
         ("tcp_opened", upstream.tcp_opened),
         ("tcp_failed", upstream.tcp_failed),
     ] {

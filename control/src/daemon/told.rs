@@ -3,7 +3,9 @@
 use crate::config::{Config, PortSection};
 use ces_dataplane::settings::{PortSettings, Settings, SettingsError, Side};
 use ces_dataplane::tag::Layout;
+use ces_gateway::settings::Upstream;
 use ipnet::Ipv4Net;
+use std::net::SocketAddr;
 
 /// The port of the name service.
 pub(super) const DNS_PORT: u16 = 53;
@@ -39,6 +41,10 @@ pub(super) fn settings(
     tcp_listen.extend(config.port.iter().flat_map(|port| port.tcp.iter().map(|tcp| (port.side, *tcp))));
     tcp_listen.sort_by_key(|(side, port)| (*side == Side::Outside, *port));
     tcp_listen.dedup();
+    let ipv4 = |upstream: &Upstream| match upstream.socket() {
+        SocketAddr::V4(socket) => Some((*socket.ip(), socket.port())),
+        SocketAddr::V6(_) => None,
+    };
     let punt = &config.punt;
     Settings {
         ports: config.port.iter().zip(macs).map(port).collect(),
@@ -53,6 +59,7 @@ pub(super) fn settings(
         worker: 0,
         workers: config.worker.cores.len() as u32,
         tcp_listen,
+        resolvers: config.dns.upstreams.iter().filter_map(ipv4).collect(),
         proxy_networks: vec![(config.realm.proxy_pool.network(), config.realm.proxy_pool.prefix_len())],
         punt_rates: punt.by_class(),
         icmp_error_rate: punt.icmp_errors,

@@ -8,6 +8,7 @@ use crate::stream::{Readable, Stream};
 use ces_dns::resolver::{SocketKey, Transmit};
 use mio::net::{TcpStream, UdpSocket};
 use rand::RngExt;
+use rustc_hash::FxHashSet;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -45,6 +46,8 @@ pub struct UpstreamCounters {
     pub udp_received: u64,
     /// Not taken by the kernel.
     pub udp_failed: u64,
+    /// From a resolver's address, to a port that asks nothing: dropped.
+    pub udp_unexpected: u64,
     /// TCP connections opened.
     pub tcp_opened: u64,
     /// TCP connections that brought no answer.
@@ -63,6 +66,8 @@ struct Connection {
 pub struct Upstream {
     /// UDP sockets by their number; those that nothing is open on are not there.
     pool: Vec<Option<UdpSocket>>,
+    /// Their ports.
+    open: FxHashSet<u16>,
     connections: Slots<Connection>,
     sockets: Sockets,
     /// Sockets with more to read.
@@ -90,6 +95,7 @@ impl Upstream {
     pub fn new(sockets: Sockets) -> Self {
         Self {
             pool: (0..SOCKETS).map(|_| None).collect(),
+            open: FxHashSet::default(),
             connections: Slots::default(),
             sockets,
             unread: Vec::new(),
@@ -104,6 +110,7 @@ impl Upstream {
         if place.is_none() {
             let mut socket = random_port()?;
             self.sockets.listen(&mut socket, u32::from(number))?;
+            self.open.insert(socket.local_addr()?.port());
             *place = Some(socket);
         }
         place.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
@@ -115,6 +122,9 @@ impl Upstream {
             SocketKey::Udp(number) => {
                 if let Some(mut socket) = self.pool.get_mut(usize::from(number)).and_then(Option::take) {
                     self.sockets.remove(&mut socket);
+                    if let Ok(address) = socket.local_addr() {
+                        self.open.remove(&address.port());
+                    }
                 }
             }
             SocketKey::Tcp(number) => {
@@ -123,6 +133,14 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// Whether a datagram to that port may answer something that is asked. To any other the kernel would answer that
+    /// nobody is there, which tells a forger where somebody is.
+    pub fn expects(&mut self, port: u16) -> bool {
+        let is_open = self.open.contains(&port);
+        self.counters.udp_unexpected += u64::from(!is_open);
+        is_open
     }
 
     /// Sends a message.

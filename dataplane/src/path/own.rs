@@ -146,7 +146,9 @@ impl<'s> Desk<'s> {
             }
             ipv4::UDP if destination == DNS => Some(PuntClass::Dns),
             ipv4::UDP => {
-                let answer = side == Side::Outside && source == DNS && destination >= PORTS_RESERVED;
+                let answer = side == Side::Outside
+                    && destination >= PORTS_RESERVED
+                    && self.premises.is_resolver(packet.source(), source as u16);
                 answer.then_some(PuntClass::Udp)
             }
             ipv4::TCP => {

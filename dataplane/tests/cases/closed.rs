@@ -43,9 +43,6 @@ fn what_is_for_the_gateway_is_punted_and_nothing_else() {
         ),
         punted("dns inside", inside(17, udp(5000, 53, b"q")), PuntClass::Dns),
         punted("dns outside", outside(17, udp(5000, 53, b"q")), PuntClass::Dns),
-        punted("dns answer", outside(17, udp(53, 40000, b"a")), PuntClass::Udp),
-        unasked("dns answer to a low port", outside(17, udp(53, 123, b"a"))),
-        unasked("dns answer from inside", inside(17, udp(53, 40000, b"a"))),
         unasked("ntp", outside(17, udp(5000, 123, b"a"))),
         punted("cetp", outside(6, tcp(5000, 48001, 2, &[], b"")), PuntClass::Tcp),
         unasked("ssh", outside(6, tcp(5000, 22, 2, &[], b""))),
@@ -88,6 +85,34 @@ fn what_is_for_the_gateway_is_punted_and_nothing_else() {
         g.one(INSIDE, &from_host(&Ip::new(HOST, GATEWAY, 1, icmp(8, 0, 1, b"")))).0,
         Verdict::Punt(PuntClass::Icmp)
     );
+}
+
+/// RFC 5452 §9.1: what nobody was asked is no answer.
+#[test]
+fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
+    const RESOLVER: u32 = 0x0808_0808;
+    let asking = || {
+        let mut settings = settings();
+        settings.resolvers = vec![(address(RESOLVER), 53), (address(RESOLVER + 1), 5353)];
+        Gateway::bare(settings)
+    };
+    let answer = |source, from, to| {
+        let packet = Ip::new(source, LOCAL, 17, udp(from, to, b"a"));
+        (OUTSIDE, ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &packet.bytes()))
+    };
+    let punted = |title, input| case(title, asking(), input, Verdict::Punt(PuntClass::Udp), None);
+    let unasked = |title, input| drop_case(title, asking(), input, Why::Unasked);
+    run(vec![
+        punted("of the resolver", answer(RESOLVER, 53, 40_000)),
+        punted("of one at another port", answer(RESOLVER + 1, 5353, 40_000)),
+        unasked("of anybody", answer(RESOLVER + 9, 53, 40_000)),
+        unasked("of the resolver's other port", answer(RESOLVER, 5353, 40_000)),
+        unasked("of the other's usual port", answer(RESOLVER + 1, 53, 40_000)),
+        unasked("of nobody", answer(0x0900_0001, 0, 40_000)),
+        unasked("to a low port", answer(RESOLVER, 53, 123)),
+        unasked("from inside", (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(53, 40_000, b"a"))))),
+        drop_case("where nobody is asked", gateway(), answer(RESOLVER, 53, 40_000), Why::Unasked),
+    ]);
 }
 
 #[test]
