@@ -68,7 +68,7 @@ pub struct Limits {
     pub pending: u32,
     /// Negotiation messages that one connection may send before C2C is done.
     pub c2c_messages: u8,
-    /// Malformed messages that an established peer may send on one connection before it is closed and blocked.
+    /// Malformed messages that an established peer may send on one connection in a minute before it is closed and blocked.
     pub malformed: u16,
     /// Messages per second from one connection; a burst of as many is let through.
     pub messages_per_s: u32,

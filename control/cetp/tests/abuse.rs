@@ -189,6 +189,34 @@ fn an_established_peer_may_err_a_few_times() {
 }
 
 #[test]
+fn c8_errors_of_a_long_life_are_no_abuse() {
+    let mut victim = victim(|_| {});
+    let conn = up(&mut victim);
+    for minute in 0..100 {
+        assert!(victim.say(conn, "nonsense", MS + minute * 61 * S).is_empty());
+    }
+}
+
+#[test]
+fn c8_who_asks_for_what_we_lack_is_refused_and_not_blocked() {
+    let mut victim = victim(|_| {});
+    let conn = victim.accept("192.0.2.66:1", 0).unwrap();
+    let query = r#"{"ope":"query","group":"ces","code":"caces"}"#;
+    let first = c2c(1, "0.1");
+    let asks = first.replacen(r#""TLV":["#, &format!(r#""TLV":[{query},"#), 1);
+    let outputs = victim.say(conn, &asks, MS);
+    assert!(
+        outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Unavailable, .. })),
+        "{outputs:?}"
+    );
+    assert!(outputs.iter().any(|o| matches!(o, Output::Close { .. })));
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Blocked { .. })));
+    let again = victim.accept("192.0.2.66:2", 2 * MS).unwrap();
+    let outputs = victim.say(again, &first, 3 * MS);
+    assert!(outputs.iter().any(|o| matches!(o, Output::PeerUp { .. })), "{outputs:?}");
+}
+
+#[test]
 fn a_flood() {
     let mut victim = victim(|settings| settings.limits.messages_per_s = 100);
     let conn = up(&mut victim);

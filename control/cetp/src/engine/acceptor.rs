@@ -96,8 +96,8 @@ impl Engine {
         out.terminate(Layer::C2c, offending);
         self.send(conn, out.finish());
         self.c2c_refused(conn, why);
-        if why == Failure::Overload {
-            // Our trouble, not its fault.
+        if matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel) {
+            // Our trouble, not its fault: no room, or what it asks for is not here.
             return self.close(realm, conn, why, now);
         }
         if let Some(addr) = self.conns.get(&conn.0).map(|entry| entry.remote.ip()) {

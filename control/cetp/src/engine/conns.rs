@@ -13,6 +13,9 @@ use crate::tlv::Layer;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+/// How long malformed messages of a peer are held against it: a rate is abuse, a sum over months is not.
+const MALFORMED_NS: Nanos = 60 * S;
+
 /// Where a connection came from.
 #[derive(Debug)]
 pub(super) enum Origin {
@@ -42,7 +45,9 @@ pub(super) struct Conn {
     deframer: Deframer,
     /// Messages of C2C negotiation since the last that succeeded.
     pub(super) c2c_messages: u8,
+    /// Malformed messages since the first one of this while.
     malformed: u16,
+    malformed_since: Nanos,
     /// Messages that may still come now, and when that was so.
     tokens: u32,
     filled: Nanos,
@@ -91,6 +96,7 @@ impl Engine {
             deframer: Deframer::new(limits.message_bytes as usize),
             c2c_messages: 0,
             malformed: 0,
+            malformed_since: now,
             tokens: limits.messages_per_s,
             filled: now,
         };
@@ -277,6 +283,9 @@ impl Engine {
             Ok(message) if message.layer().is_some() => message,
             _ => {
                 self.counters.malformed += 1;
+                if now.saturating_sub(entry.malformed_since) > MALFORMED_NS {
+                    (entry.malformed, entry.malformed_since) = (0, now);
+                }
                 entry.malformed = entry.malformed.saturating_add(1);
                 if !entry.established || entry.malformed > max_malformed {
                     self.abuse(realm, conn, BlockReason::Garbage, now);
