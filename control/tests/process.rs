@@ -472,6 +472,39 @@ fn r5_a_log_that_nobody_reads_stops_nothing() {
     assert!(said.iter().all(|byte| *byte == b'.'));
 }
 
+/// Counted rather than timed: a long list is made in as many pieces as it has pages.
+#[test]
+fn r2_long_lists_and_large_reloads_are_many_pieces() {
+    const HOSTS_MANY: usize = 20_000;
+    let Some(place) = place("pieces") else { return };
+    let config = CONFIG
+        .replace("networks = [\"10.1.0.0/24\"]", "networks = [\"10.1.0.0/16\"]")
+        .replace("10.1.0.1/24", "10.1.0.1/16");
+    let running = place.start(&config);
+    let host = |number: usize| {
+        let (high, low) = (1 + number / 250, 1 + number % 250);
+        format!("[[host]]\nname = \"h{number}.a.demo\"\naddress = \"10.1.{high}.{low}\"\n")
+    };
+    place.write("hosts.toml", &(0..HOSTS_MANY).map(host).collect::<String>());
+    let said = text(&place.ctl(&["reload"]));
+    assert!(said.contains(&format!("{HOSTS_MANY} hosts added")), "{said}");
+    let json = |topic: &str| -> serde_json::Value {
+        let output = place.ctl(&["--json", "show", topic]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+    };
+    let hosts = json("hosts");
+    let hosts = hosts.as_array().unwrap();
+    assert_eq!(hosts.len(), HOSTS_MANY);
+    assert!(hosts.windows(2).all(|pair| pair[0]["name"].as_str() < pair[1]["name"].as_str()), "by name");
+    let pieces = json("control");
+    let count = |by: &str| {
+        let found = pieces.as_array().unwrap().iter().find(|pieces| pieces["by"] == by);
+        found.map_or(0, |pieces| pieces["count"].as_u64().unwrap())
+    };
+    assert!(count("lists") >= (HOSTS_MANY / 128) as u64 && count("reload") == 1, "{pieces}");
+    running.stop("-TERM");
+}
+
 /// What answers in cesd's place, once.
 fn impostor(place: &Place, answer: &'static [u8]) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(place.directory.join("cesd.sock")).unwrap();

@@ -3,14 +3,13 @@
 use super::house::House;
 use super::listings::Listings;
 use super::tracing_packets::Tracing;
-use super::{reload, views};
+use super::views;
 use crate::admin::protocol::{Request, Response, TRACE_MAX, Topic};
 use crate::slots::Key;
 use ces_dataplane::msg::{TraceFilter, TraceRecord};
 use ces_dataplane::tag::TagCipher;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// The longest block by hand, in seconds: a year.
 const BLOCK_SECONDS: u64 = 366 * 86_400;
@@ -41,7 +40,7 @@ impl Operator {
     }
 
     /// Carries out a request and answers it; what takes time is answered later.
-    pub(super) fn serve(&mut self, house: &mut House, client: Key, request: Request, path: &Path, now: u64) {
+    pub(super) fn serve(&mut self, house: &mut House, client: Key, request: Request, now: u64) {
         let response = match request {
             Request::Show { topic } if self.listings.begin(client, topic, house) => return,
             Request::Trace { address, port, protocol, dropped, count } => {
@@ -53,23 +52,19 @@ impl Operator {
                     Err(text) => Response::Error(text),
                 }
             }
-            other => self.respond(house, other, path, now),
+            other => self.respond(house, other, now),
         };
         house.pump(now);
         house.sources.admin.respond(client, &response);
     }
 
-    fn respond(&mut self, house: &mut House, request: Request, path: &Path, now: u64) -> Response {
+    fn respond(&mut self, house: &mut House, request: Request, now: u64) -> Response {
         let wrong_seconds = || Response::Error(format!("seconds: 1 to {BLOCK_SECONDS} was expected"));
         let gateway = &mut house.gateway;
         match request {
             Request::Show { topic } => self.show(house, topic, now),
             // Answered by the caller, since they take time.
-            Request::Trace { .. } => Response::Ok(Value::Null),
-            Request::Reload => match reload::reload(house, path, now) {
-                Ok(lines) => ok(&lines),
-                Err(lines) => Response::Error(lines.join("\n")),
-            },
+            Request::Trace { .. } | Request::Reload => Response::Ok(Value::Null),
             Request::TerminateSession { tag } => done(
                 gateway.terminate_session(tag, now),
                 format!("session {tag:08x} ended"),

@@ -8,6 +8,7 @@ use super::house::House;
 use super::load::Load;
 use super::operator::Operator;
 use super::places::{self, Places};
+use super::reload::Reloader;
 use super::scrape::Scrape;
 use super::sources::{NOBODY, Number, Sources};
 use super::told;
@@ -209,6 +210,7 @@ pub fn start(
     let journal = taken.map(|taken| resume(&mut gateway, taken, wall.now()));
     let settings = told::settings(&config, &macs, layout, tag_key, random.random());
     let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
+    let reloader = Reloader::new(path.to_owned(), Arc::clone(&waker));
     let bell = Bell::new(move || {
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
@@ -244,7 +246,7 @@ pub fn start(
         told: Vec::new(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
-    Ok(Daemon::new(house, operator, scrape, poll, path.to_owned(), wall, eal))
+    Ok(Daemon::new(house, operator, scrape, poll, reloader, wall, eal))
 }
 
 /// Has the gateway go on where the last process ended.

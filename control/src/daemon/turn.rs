@@ -7,14 +7,14 @@
 
 use super::house::House;
 use super::operator::Operator;
-use super::reload;
+use super::reload::Reloader;
 use super::scrape::Scrape;
+use crate::admin::protocol::Request;
 use crate::clock::WallClock;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Asked;
 use crate::state::Journal;
 use mio::Events;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Punted frames taken from one worker in a turn.
@@ -58,7 +58,7 @@ pub struct Daemon {
     operator: Operator,
     scrape: Scrape,
     poll: mio::Poll,
-    path: PathBuf,
+    reloader: Reloader,
     clock: WallClock,
     round: Round,
     _eal: dpdk::Eal,
@@ -70,11 +70,11 @@ impl Daemon {
         operator: Operator,
         scrape: Scrape,
         poll: mio::Poll,
-        path: PathBuf,
+        reloader: Reloader,
         clock: WallClock,
         eal: dpdk::Eal,
     ) -> Self {
-        Self { house, operator, scrape, poll, path, clock, round: Round::default(), _eal: eal }
+        Self { house, operator, scrape, poll, reloader, clock, round: Round::default(), _eal: eal }
     }
 
     /// Runs until it is asked to stop, then stops everything. The error is the kernel's, about epoll.
@@ -151,8 +151,12 @@ impl Daemon {
             work = true;
         }
         self.piece("peering", |daemon, now| daemon.house.settle(now));
+        if let Some(read) = self.reloader.take_read() {
+            self.piece("reload", |daemon, now| daemon.reloader.apply(&mut daemon.house, read, now));
+            work = true;
+        }
         if self.operator.is_listing() {
-            work |= self.piece("show bindings", |daemon, now| daemon.operator.list(&mut daemon.house, now));
+            work |= self.piece("lists", |daemon, now| daemon.operator.list(&mut daemon.house, now));
         }
         work
     }
@@ -182,18 +186,18 @@ impl Daemon {
         for asked in self.house.sources.signals.take() {
             match asked {
                 Asked::Stop => self.stop(),
-                Asked::Reload => {
-                    self.piece("reload", |daemon, now| {
-                        let _ = reload::reload(&mut daemon.house, &daemon.path, now);
-                    });
-                }
+                Asked::Reload => self.reloader.ask(None),
             }
         }
         for client in self.house.sources.admin.take_heard() {
             while let Some(request) = self.house.sources.admin.request(client) {
+                if request == Request::Reload {
+                    self.reloader.ask(Some(client));
+                    continue;
+                }
                 let by = request.word();
                 self.piece(by, |daemon, now| {
-                    daemon.operator.serve(&mut daemon.house, client, request, &daemon.path, now);
+                    daemon.operator.serve(&mut daemon.house, client, request, now);
                 });
             }
         }
