@@ -246,3 +246,139 @@ impl Bindings {
         self.entries.page_size()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msg::{HopId, Limits, TunnelId};
+    use crate::tag::Layout;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const SLOTS: u32 = 12;
+    const LIMITED: u32 = 3;
+
+    fn table() -> (Bindings, Layout) {
+        let mut settings = Settings::new(Vec::new(), SLOTS);
+        settings.limited = LIMITED;
+        let share = Share::new(settings.tag_key, settings.layout, 0, 1);
+        (Bindings::new(&settings, Hasher::new(settings.hash_seed), share).unwrap(), settings.layout)
+    }
+
+    fn binding(key: u32, restricted: bool, idle_s: u16) -> Binding {
+        Binding {
+            host: (0x0a00_0000 + key).into(),
+            proxy: 0x0a80_0001.into(),
+            far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: 77 },
+            neighbour: HopId(1),
+            idle_s,
+            hard_s: 0,
+            limits: Limits { protocol: restricted.then_some(6), ..Limits::default() },
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Insert { slot: u32, key: u32, restricted: bool, idle_s: u16 },
+        Remove { slot: u32 },
+        Wait { seconds: u64 },
+        Tell,
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            4 => (0..SLOTS, 0u32..8, any::<bool>(), 0u16..4).prop_map(|(slot, key, restricted, idle_s)| {
+                Operation::Insert { slot, key, restricted, idle_s }
+            }),
+            2 => (0..SLOTS).prop_map(|slot| Operation::Remove { slot }),
+            1 => (1u64..4).prop_map(|seconds| Operation::Wait { seconds }),
+            1 => Just(Operation::Tell),
+        ]
+    }
+
+    proptest! {
+        /// Against the model, with a queue of events that is full now and then: a binding is found by its key, and known by its
+        /// handle, exactly as long as it is live; every end is told once, and until then its slot is not used again; lines of
+        /// the annex come back.
+        #[test]
+        fn all_of_a_binding_agrees(operations in proptest::collection::vec(operation(), 1..120)) {
+            let (mut bindings, layout) = table();
+            let mut events = Events::default();
+            while events.ready() {
+                events.push(Event::HopWanted(HopId(0)));
+            }
+            // Slot to key, whether it is restricted, and when it falls idle; and slots whose end was not told.
+            let mut live: BTreeMap<u32, (u32, bool, u64)> = BTreeMap::new();
+            let mut ending: Vec<u32> = Vec::new();
+            let mut now_s = 10;
+            for operation in operations {
+                let now = now_s * SECOND;
+                match operation {
+                    Operation::Insert { slot, key, restricted, idle_s } => {
+                        let said = bindings.insert(layout.handle(0, slot, 0), &binding(key, restricted, idle_s), now);
+                        let taken = live.contains_key(&slot) || ending.contains(&slot);
+                        let known = live.values().any(|other| other.0 == key);
+                        let full = live.values().filter(|other| other.1).count() as u32 == LIMITED;
+                        if taken || known {
+                            prop_assert_eq!(said, Err(InsertError::Occupied));
+                        } else if restricted && full {
+                            prop_assert_eq!(said, Err(InsertError::LimitsFull));
+                        } else {
+                            prop_assert_eq!(said, Ok(()));
+                            let over = if idle_s == 0 { u64::MAX } else { now_s + u64::from(idle_s) };
+                            live.insert(slot, (key, restricted, over));
+                        }
+                    }
+                    Operation::Remove { slot } => {
+                        bindings.remove(layout.handle(0, slot, 0), &mut events, now);
+                        ending.extend(live.remove(&slot).map(|_| slot));
+                    }
+                    Operation::Wait { seconds } => {
+                        now_s += seconds;
+                        // A pass over all takes two seconds.
+                        for _ in 0..2 {
+                            now_s += 2;
+                            bindings.expire(&mut events, now_s * SECOND);
+                        }
+                        ending.extend(live.extract_if(.., |_, binding| binding.2 <= now_s).map(|(slot, _)| slot));
+                    }
+                    Operation::Tell => {
+                        while !events.is_empty() {
+                            events.pop();
+                        }
+                        for _ in 0..2 {
+                            now_s += 2;
+                            bindings.expire(&mut events, now_s * SECOND);
+                        }
+                        ending.extend(live.extract_if(.., |_, binding| binding.2 <= now_s).map(|(slot, _)| slot));
+                        let mut told = Vec::new();
+                        while let Some(event) = events.peek() {
+                            if let Event::BindingEnded(handle, ..) = event {
+                                told.push(layout.slot(*handle));
+                            }
+                            events.pop();
+                        }
+                        told.sort_unstable();
+                        ending.sort_unstable();
+                        prop_assert_eq!(&told, &ending, "each end once");
+                        ending.clear();
+                        while events.ready() {
+                            events.push(Event::HopWanted(HopId(0)));
+                        }
+                    }
+                }
+                prop_assert_eq!(bindings.live(), live.len() as u64);
+                prop_assert_eq!(bindings.index.len(), live.len());
+                for slot in 0..SLOTS {
+                    let handle = live.contains_key(&slot).then(|| layout.handle(0, slot, 0));
+                    prop_assert_eq!(bindings.handle(slot), handle);
+                }
+                for key in 0..8 {
+                    let near = ipv4::pair(0x0a00_0000 + key, 0x0a80_0001);
+                    let slot = live.iter().find(|(_, other)| other.0 == key).map(|(slot, _)| *slot);
+                    prop_assert_eq!(bindings.find(bindings.hash(near), near), slot);
+                }
+            }
+        }
+    }
+}
