@@ -5,7 +5,7 @@
 
 use crate::narrow::NONE;
 use crate::reason::DropReason;
-use crate::wire::{Wire, icmp, ipv4, le64, read16, read32, tcp, udp};
+use crate::wire::{Pair, Wire, icmp, ipv4, le64, read16, read32, tcp, udp};
 
 /// The most packets that go through the phases of the path together: 64 frames of two cache lines each and their parsed
 /// packets are 12 KiB and stay in the first-level cache, while their table lines are fetched side by side.
@@ -42,11 +42,11 @@ pub struct Packet {
     /// The hash of `key`.
     pub hash: u64,
     /// Source and destination address.
-    pub addresses: u64,
+    pub addresses: Pair,
     /// The key of the egress index: the addresses, or for an ICMP error destination and source that it quotes.
-    pub key: u64,
+    pub key: Pair,
     /// Outer source and destination address of a tunnel packet.
-    pub outer: u64,
+    pub outer: Pair,
     /// Encapsulation and id of a tunnel packet: see [`crate::table::tunnels::inbound`].
     pub inbound: u64,
     /// Source port and destination port; 0 for fragments and protocols without ports.
@@ -83,9 +83,9 @@ impl Packet {
     /// Nothing: what stands in the place of a packet that was settled before it was parsed.
     pub const NOTHING: Self = Self {
         hash: 0,
-        addresses: 0,
-        key: 0,
-        outer: 0,
+        addresses: Pair::NONE,
+        key: Pair::NONE,
+        outer: Pair::NONE,
         inbound: 0,
         ports: 0,
         slot: NONE,
@@ -155,7 +155,7 @@ impl Packet {
         let ip = frame.get(l3..).ok_or(DropReason::Truncated)?;
         let header = ipv4::Header::parse(ip)?;
         self.l3 = l3 as u16;
-        self.addresses = ipv4::pair(header.source, header.destination);
+        self.addresses = Pair::new(header.source, header.destination);
         self.key = self.addresses;
         self.total = header.total_length;
         self.id = if header.is_fragment() { header.id } else { 0 };
@@ -253,13 +253,13 @@ impl Packet {
     /// Source address.
     #[inline(always)]
     pub const fn source(&self) -> u32 {
-        (self.addresses >> 32) as u32
+        self.addresses.source()
     }
 
     /// Destination address.
     #[inline(always)]
     pub const fn destination(&self) -> u32 {
-        self.addresses as u32
+        self.addresses.destination()
     }
 
     /// Whether it is a fragment, first or later.

@@ -20,8 +20,8 @@ use ces_dataplane::table::index::{Hasher, Index};
 use ces_dataplane::table::tunnels::Tunnels;
 use ces_dataplane::tag::{Layout, Tag, TagCipher};
 use ces_dataplane::way::{self, write};
+use ces_dataplane::wire::Pair;
 use ces_dataplane::wire::checksum::{Change, Sum};
-use ces_dataplane::wire::ipv4;
 use machine::table::HugeSlice;
 use std::hint::black_box;
 
@@ -71,13 +71,13 @@ impl Tables {
         let error = |error: ces_dataplane::settings::SettingsError| error.to_string();
         let mut index = Index::new(if indexed { plan.entries } else { 1 }).map_err(error)?;
         for entry in (0..plan.entries).filter(|_| indexed) {
-            if !index.insert(hasher.hash(near(plan, entry)), entry) {
+            if !index.insert(hasher.hash(near(plan, entry).bits()), entry) {
                 return Err(format!("the index is full at {entry} entries"));
             }
         }
         let count = if stage == Stage::Entry { plan.entries as usize } else { 1 };
         let entries = HugeSlice::from_fn(count, |entry| {
-            Entry::new(near(plan, entry as u32), 0, way::Way::Tunnel(0), 0)
+            Entry::new(near(plan, entry as u32), Pair::NONE, way::Way::Tunnel(0), 0)
         })
         .map_err(|error| error.to_string())?;
         let mut hops = Hops::new(settings.neighbours).map_err(error)?;
@@ -99,9 +99,9 @@ impl Tables {
     }
 }
 
-fn near(plan: &Plan, entry: u32) -> u64 {
+fn near(plan: &Plan, entry: u32) -> Pair {
     let binding = plan.binding(entry);
-    ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits())
+    Pair::new(binding.host.to_bits(), binding.proxy.to_bits())
 }
 
 /// One stage over bursts.
@@ -113,11 +113,11 @@ pub struct Alone<F> {
     template: Template,
     sequence: Sequence,
     /// Keys and slots in the sequence's order, for the stages without frames.
-    keys: Vec<(u64, u32)>,
+    keys: Vec<(Pair, u32)>,
     next: usize,
     packets: Vec<Packet>,
     /// What each packet of the burst becomes: addresses, what they do to checksums, its tunnel's or next hop's number.
-    targets: Vec<(u64, Change, u32)>,
+    targets: Vec<(Pair, Change, u32)>,
     done: u64,
     right: u64,
     allocations: u64,
@@ -156,7 +156,7 @@ impl<F: Slot> Alone<F> {
             keys,
             next: 0,
             packets: vec![Packet::NOTHING; burst],
-            targets: vec![(0, Change::default(), 0); burst],
+            targets: vec![(Pair::NONE, Change::default(), 0); burst],
             done: 0,
             right: 0,
             allocations: 0,
@@ -235,7 +235,7 @@ fn prepare<F: Slot>(
     tables: &Tables,
     frames: &[F],
     packets: &mut [Packet],
-    targets: &mut [(u64, Change, u32)],
+    targets: &mut [(Pair, Change, u32)],
 ) {
     let number = |packet: &Packet| (packet.hash >> 32) as u32;
     for ((frame, packet), target) in frames.iter().zip(packets).zip(targets) {
@@ -245,8 +245,8 @@ fn prepare<F: Slot>(
             _ => parse_outer(tables, frame.data(), packet),
         };
         if parsed {
-            packet.hash = tables.hasher.hash(packet.key);
-            let addresses = packet.addresses.rotate_left(32);
+            packet.hash = tables.hasher.hash(packet.key.bits());
+            let addresses = packet.addresses.reversed();
             let change = Sum::default().replace_pair(packet.addresses, addresses).change();
             *target = (addresses, change, number(packet));
         }
@@ -259,7 +259,7 @@ fn parse(tables: &Tables, frame: &[u8], packet: &mut Packet) -> bool {
     let plain = gate
         .ipv4(frame)
         .is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
-    packet.hash = tables.hasher.hash(packet.key);
+    packet.hash = tables.hasher.hash(packet.key.bits());
     plain
 }
 
@@ -312,11 +312,11 @@ fn measured_unwrap<F: Slot>(tables: &Tables, frames: &[F], packets: &mut [Packet
 /// Two things that share a signature are told apart by the entry alone, so a wrong candidate counts as right here; none does
 /// not.
 #[inline(never)]
-fn measured_index(tables: &Tables, keys: &[(u64, u32)], packets: &mut [Packet]) -> usize {
+fn measured_index(tables: &Tables, keys: &[(Pair, u32)], packets: &mut [Packet]) -> usize {
     let mut right = 0;
     for step in 0..keys.len() + AHEAD {
         if let Some(&(key, _)) = keys.get(step) {
-            let hash = tables.hasher.hash(key);
+            let hash = tables.hasher.hash(key.bits());
             packets[step].hash = hash;
             tables.index.prefetch(hash);
         }
@@ -329,11 +329,11 @@ fn measured_index(tables: &Tables, keys: &[(u64, u32)], packets: &mut [Packet]) 
 }
 
 #[inline(never)]
-fn measured_chain(tables: &Tables, keys: &[(u64, u32)]) -> usize {
+fn measured_chain(tables: &Tables, keys: &[(Pair, u32)]) -> usize {
     let (mut before, mut right) = (0, 0);
     for &(key, _) in keys {
         // The highest bit of a slot is never set, which the compiler cannot know.
-        let slot = tables.index.candidate(tables.hasher.hash(key ^ u64::from(before >> 31)));
+        let slot = tables.index.candidate(tables.hasher.hash(key.bits() ^ u64::from(before >> 31)));
         right += usize::from(slot != NONE);
         before = slot;
     }
@@ -341,7 +341,7 @@ fn measured_chain(tables: &Tables, keys: &[(u64, u32)]) -> usize {
 }
 
 #[inline(never)]
-fn measured_entries(tables: &mut Tables, keys: &[(u64, u32)]) -> usize {
+fn measured_entries(tables: &mut Tables, keys: &[(Pair, u32)]) -> usize {
     let mut right = 0;
     for step in 0..keys.len() + AHEAD {
         if let Some(entry) = keys.get(step).and_then(|&(_, slot)| tables.entries.get(slot as usize)) {
@@ -364,7 +364,7 @@ fn measured_entries(tables: &mut Tables, keys: &[(u64, u32)]) -> usize {
 fn written<F: Slot>(
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(u64, Change, u32)],
+    targets: &[(Pair, Change, u32)],
     head: impl for<'f> Fn(usize, &'f mut F, &Packet, u32) -> Option<&'f mut [u8]>,
 ) -> usize {
     let mut right = 0;
@@ -384,7 +384,7 @@ fn measured_encap<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(u64, Change, u32)],
+    targets: &[(Pair, Change, u32)],
 ) -> usize {
     written(frames, packets, targets, |id, frame, packet, number| {
         let tunnel = tables.tunnels.at((number % tables.tunnel_count) as u16)?;
@@ -398,7 +398,7 @@ fn measured_deliver<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(u64, Change, u32)],
+    targets: &[(Pair, Change, u32)],
 ) -> usize {
     written(frames, packets, targets, |_, frame, packet, number| {
         let hop = tables.hops.at(number % tables.hop_count);

@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::way::{Front, Way, Ways, write};
 use crate::wire::checksum::Change;
-use crate::wire::{Wire, ipv4};
+use crate::wire::{Pair, Wire, ipv4};
 
 /// Translates a packet that is too large for its way and sends it in fragments. The first stays in `frame`, and where that
 /// leaves is returned, with the number of others; each of those is sent in a fresh frame.
@@ -15,7 +15,7 @@ pub fn send<F: Frame, B: Buffers<F>>(
     way: Way,
     frame: &mut F,
     packet: &Packet,
-    addresses: u64,
+    addresses: Pair,
     change: Change,
     buffers: &mut B,
 ) -> Result<(Egress, u64), DropReason> {

@@ -22,7 +22,7 @@ use crate::tag::Share;
 use crate::verdict::{Arrival, Settled, Verdict};
 use crate::way::{Way, Ways};
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Wire, icmp, ipv4, read32};
+use crate::wire::{Pair, Wire, icmp, ipv4, read32};
 
 /// The phases. `SEVERAL`: there are other workers, to whom a packet may belong.
 pub(super) struct Inside<'s, const SEVERAL: bool> {
@@ -147,7 +147,7 @@ fn parse_any(
     if packet.flags & ERROR != 0 {
         key_of_quoted(packet, frame);
     }
-    match not_ours(share, desk, (packet.key >> 32) as u32, packet.destination()) {
+    match not_ours(share, desk, packet.key.source(), packet.destination()) {
         Some(worker) if share.is_part() => Err(Verdict::HandOff(worker)),
         _ => Ok(()),
     }
@@ -383,7 +383,7 @@ fn answer<F: Frame>(
 
 /// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the
 /// change that the entry knows is not the right one.
-fn change_to(packet: &Packet, addresses: u64) -> Change {
+fn change_to(packet: &Packet, addresses: Pair) -> Change {
     Sum::default().replace_pair(packet.addresses, addresses).change()
 }
 
@@ -394,9 +394,9 @@ fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
     let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
     match quoted {
         Some((_, quoted)) if quoted.source == packet.destination() => {
-            packet.key = ipv4::pair(quoted.destination, quoted.source);
+            packet.key = Pair::new(quoted.destination, quoted.source);
         }
         // 0.0.0.0 has no binding.
-        _ => packet.key = 0,
+        _ => packet.key = Pair::NONE,
     }
 }

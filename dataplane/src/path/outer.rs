@@ -16,7 +16,7 @@ use crate::table::tunnels;
 use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
 use crate::way::Front;
-use crate::wire::{Wire, checksum, ethernet, geneve, icmp, ipv4, read16, read32, udp, vxlan};
+use crate::wire::{Pair, Wire, checksum, ethernet, geneve, icmp, ipv4, read16, read32, udp, vxlan};
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
 const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
@@ -62,7 +62,7 @@ pub(super) fn outer_error<F: Frame>(
     let of = |tunnel: &tunnels::Entry| {
         tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
     };
-    let Some(tunnel) = ground.ways.tunnels().find(ipv4::pair(quoted.destination, quoted.source), of) else {
+    let Some(tunnel) = ground.ways.tunnels().find(Pair::new(quoted.destination, quoted.source), of) else {
         return unmatched;
     };
     let (kind, code) = (message[0], message[1]);
@@ -110,7 +110,7 @@ fn tell_host<F: Frame>(
     let Some(entry) = bindings.entry(share.slot(handle)).filter(|entry| {
         entry.is_tunnel()
             && entry.tunnel() == tunnel
-            && entry.far() == ipv4::pair(header.source, header.destination)
+            && entry.far() == Pair::new(header.source, header.destination)
     }) else {
         return unmatched;
     };

@@ -174,7 +174,7 @@ impl<'s> Desk<'s> {
     /// later fragment, or a packet from or to more than one host).
     pub(super) fn may_answer(&mut self, packet: &Packet, arrival: Arrival) -> bool {
         packet.flags & (ERROR | LATER) == 0
-            && !martian((packet.key >> 32) as u32)
+            && !martian(packet.key.source())
             && packet.destination() >> 28 != 0xe
             && self.may_send_error(arrival)
     }

@@ -16,7 +16,7 @@ use crate::table::limits::Direction;
 use crate::table::tunnels;
 use crate::verdict::{Settled, Verdict};
 use crate::way::{Front, Ways, write};
-use crate::wire::{icmp, ipv4};
+use crate::wire::{Pair, icmp, ipv4};
 
 /// The ECN field of a TOS (RFC 3168 §5).
 const ECN: u8 = 3;
@@ -93,7 +93,7 @@ pub(super) fn any<F: Frame, B: Buffers<F>>(
 #[inline(always)]
 fn belongs(packet: &Packet, entry: &Entry, ways: &Ways) -> bool {
     ways.tunnels().at(entry.tunnel()).is_some_and(|tunnel| {
-        entry.far() == packet.addresses.rotate_left(32)
+        entry.far() == packet.addresses.reversed()
             && entry.is_tunnel()
             && tunnel.outer == packet.outer
             && tunnel.inbound == packet.inbound
@@ -111,7 +111,7 @@ fn unknown(ground: &Ground<'_>, packet: &Packet) -> Verdict {
         };
         ground.ways.tunnels().find(packet.outer, of).is_some()
     };
-    let local = packet.outer as u32;
+    let local = packet.outer.destination();
     Verdict::Drop(if !ground.desk.premises.is_own(Side::Outside, local) {
         DropReason::Unasked
     } else if !known(false) {
@@ -142,7 +142,7 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     }
     if packet.flags & ERROR != 0 {
         // It quotes what our host sent: from our tag to the peer's.
-        let ours = |quoted: &ipv4::Header| ipv4::pair(quoted.source, quoted.destination) == entry.far();
+        let ours = |quoted: &ipv4::Header| Pair::new(quoted.source, quoted.destination) == entry.far();
         let quotes_ours = packet.quoted(ip).is_some_and(|(_, quoted)| ours(&quoted));
         // It must not be translated twice: not before its next hop is known.
         if quotes_ours && ways.mtu(entry.way_in()) == 0 {

@@ -6,13 +6,13 @@ use crate::packet::{PLAIN_LEAST, Packet};
 use crate::reason::DropReason;
 use crate::table::tunnels;
 use crate::tag::Tag;
-use crate::wire::{Wire, ethernet, geneve, gre, ipv4, le64, read16, read32, udp, vxlan};
+use crate::wire::{Pair, Wire, ethernet, geneve, gre, ipv4, le64, read16, read32, udp, vxlan};
 
 /// What the outer headers of a tunnel packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwrapped {
     /// Source and destination.
-    pub outer: u64,
+    pub outer: Pair,
     /// Encapsulation and id.
     pub inbound: u64,
     /// Where the inner IPv4 packet begins in the frame.
@@ -194,7 +194,7 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
         return Err(DropReason::TunnelMalformed);
     }
     Ok(Some(Unwrapped {
-        outer: ipv4::pair(outer.source, outer.destination),
+        outer: Pair::new(outer.source, outer.destination),
         inbound,
         inner: l3 + inner + ethernet::LENGTH,
         end: l3 + data.len(),

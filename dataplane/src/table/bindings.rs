@@ -14,7 +14,7 @@ use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError};
 use crate::settings::{Settings, SettingsError};
 use crate::tag::{Handle, Share};
 use crate::way::Way;
-use crate::wire::ipv4;
+use crate::wire::Pair;
 use machine::table::HugeSlice;
 
 /// How long a pass over all bindings takes that looks for those that are over.
@@ -66,7 +66,7 @@ impl Bindings {
     pub fn insert(&mut self, handle: Handle, binding: &Binding, now: Nanos) -> Result<(), InsertError> {
         let slot = self.share.slot(handle);
         let free = self.entry(slot).is_some_and(Entry::is_free);
-        let near = ipv4::pair(binding.host.to_bits(), binding.proxy.to_bits());
+        let near = Pair::new(binding.host.to_bits(), binding.proxy.to_bits());
         let hash = self.hash(near);
         if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {
             return Err(InsertError::Occupied);
@@ -78,10 +78,10 @@ impl Bindings {
         }
         let (far, way) = match binding.far {
             Far::Tunnel { tunnel, remote_tag } => {
-                (ipv4::pair(self.share.tag(handle).0, remote_tag), Way::Tunnel(tunnel.0))
+                (Pair::new(self.share.tag(handle).0, remote_tag), Way::Tunnel(tunnel.0))
             }
             Far::Local { source, destination } => {
-                (ipv4::pair(source.to_bits(), destination.to_bits()), Way::Realm(binding.neighbour.0))
+                (Pair::new(source.to_bits(), destination.to_bits()), Way::Realm(binding.neighbour.0))
             }
         };
         self.entries[slot as usize] = Entry::new(near, far, way, binding.neighbour.0)
@@ -126,7 +126,7 @@ impl Bindings {
     fn end(&mut self, slot: usize, reason: EndReason, events: &mut Events, now: Nanos) {
         let entry = &mut self.entries[slot];
         entry.end(reason);
-        let (hash, annex) = (self.hasher.hash(entry.near()), entry.annex_held());
+        let (hash, annex) = (self.hasher.hash(entry.near().bits()), entry.annex_held());
         self.index.remove(hash, slot as u32);
         self.annexes.release(annex);
         self.live -= 1;
@@ -176,8 +176,8 @@ impl Bindings {
 
     /// The hash of a key: of the pair of addresses that a host's packet carries.
     #[inline(always)]
-    pub const fn hash(&self, near: u64) -> u64 {
-        self.hasher.hash(near)
+    pub const fn hash(&self, near: Pair) -> u64 {
+        self.hasher.hash(near.bits())
     }
 
     /// Starts to fetch the line that [`Bindings::candidate`] will read.
@@ -193,7 +193,7 @@ impl Bindings {
     }
 
     /// The slot of the binding with this key.
-    pub fn find(&self, hash: u64, near: u64) -> Option<u32> {
+    pub fn find(&self, hash: u64, near: Pair) -> Option<u32> {
         self.index.find(hash, |slot| self.entry(slot).is_some_and(|entry| entry.near() == near))
     }
 
@@ -374,7 +374,7 @@ mod tests {
                     prop_assert_eq!(bindings.handle(slot), handle);
                 }
                 for key in 0..8 {
-                    let near = ipv4::pair(0x0a00_0000 + key, 0x0a80_0001);
+                    let near = Pair::new(0x0a00_0000 + key, 0x0a80_0001);
                     let slot = live.iter().find(|(_, other)| other.0 == key).map(|(slot, _)| *slot);
                     prop_assert_eq!(bindings.find(bindings.hash(near), near), slot);
                 }

@@ -6,6 +6,7 @@
 use crate::msg::{BindingStats, EndReason};
 use crate::narrow::{Count48, Count56, Pair24};
 use crate::way::Way;
+use crate::wire::Pair;
 use crate::wire::checksum::{Change, Sum};
 
 /// Where a slot stands in its life: free, live, ending, and free again.
@@ -59,10 +60,10 @@ const ANNEX: u8 = 0x80;
 pub struct Entry {
     /// The inside host and the address that stands for the far host: what the host's packets carry, and the key of the
     /// egress index.
-    near: u64,
+    near: Pair,
     /// What they carry beyond: the local tag, or the proxy address under which the other host knows this one; and the
     /// remote tag, or the other host.
-    far: u64,
+    far: Pair,
     /// Bytes from the host; beside them what kind of way they leave by: [`TUNNEL`] or [`REALM`], 0 in a slot that is not
     /// live; and [`ANNEX`].
     out_bytes: Count56,
@@ -87,7 +88,7 @@ impl Entry {
     /// A live binding between these pairs. What its host sends leaves by `way`; what leaves into the realm, whichever
     /// direction that is, goes to `neighbour`.
     #[inline(always)]
-    pub fn new(near: u64, far: u64, way: Way, neighbour: u32) -> Self {
+    pub fn new(near: Pair, far: Pair, way: Way, neighbour: u32) -> Self {
         let change = Sum::default().replace_pair(near, far).change();
         let (kind, tunnel) = match way {
             Way::Tunnel(id) => (TUNNEL, id),
@@ -150,20 +151,20 @@ impl Entry {
 
     /// What the host's packets carry: the host, and the address that stands for the far host.
     #[inline(always)]
-    pub const fn near(&self) -> u64 {
+    pub const fn near(&self) -> Pair {
         self.near
     }
 
     /// What they carry beyond.
     #[inline(always)]
-    pub const fn far(&self) -> u64 {
+    pub const fn far(&self) -> Pair {
         self.far
     }
 
     /// What packets to the host carry: the near pair the other way round.
     #[inline(always)]
-    pub const fn near_reversed(&self) -> u64 {
-        self.near.rotate_left(32)
+    pub const fn near_reversed(&self) -> Pair {
+        self.near.reversed()
     }
 
     /// What the new addresses do to the checksums of what the host sends.
@@ -174,22 +175,22 @@ impl Entry {
 
     /// The inside host.
     pub const fn host(&self) -> u32 {
-        (self.near >> 32) as u32
+        self.near.source()
     }
 
     /// The address that stands for the far host.
     pub const fn proxy(&self) -> u32 {
-        self.near as u32
+        self.near.destination()
     }
 
     /// The new source of what the host sends.
     pub const fn source(&self) -> u32 {
-        (self.far >> 32) as u32
+        self.far.source()
     }
 
     /// The new destination of what the host sends.
     pub const fn destination(&self) -> u32 {
-        self.far as u32
+        self.far.destination()
     }
 
     /// Whether it is a live binding through a tunnel, and there is nothing more to say of it.
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn deadlines_come_before_idleness_and_zero_is_never() {
-        let entry = Entry::new(1, 2, Way::Tunnel(3), 4);
+        let entry = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(3), 4);
         assert_eq!(entry.lasting(0, 0, 10).over(1_000_000), None);
         let idle = entry.lasting(5, 0, 10);
         assert_eq!((idle.over(14), idle.over(15)), (None, Some(EndReason::Idle)));
@@ -300,10 +301,10 @@ mod tests {
 
     #[test]
     fn a_way_is_that_of_a_live_slot() {
-        let through = Entry::new(1, 2, Way::Tunnel(300), 0x01_0203);
+        let through = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(300), 0x01_0203);
         assert!(through.is_tunnel() && through.is_plain_tunnel() && through.annex().is_none());
         assert_eq!((through.way_out(), through.way_in()), (Way::Tunnel(300), Way::Realm(0x01_0203)));
-        let near = Entry::new(1, 2, Way::Realm(7), 7);
+        let near = Entry::new(Pair::of(1), Pair::of(2), Way::Realm(7), 7);
         assert!(!near.is_tunnel());
         assert_eq!((near.way_out(), near.way_in()), (Way::Realm(7), Way::Realm(7)));
         for entry in [through, near] {

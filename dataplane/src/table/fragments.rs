@@ -5,6 +5,7 @@
 use crate::Nanos;
 use crate::meter::SECOND;
 use crate::packet::Packet;
+use crate::wire::Pair;
 
 /// Sets of the table.
 const SETS: usize = 256;
@@ -16,7 +17,7 @@ const FRAGMENT_NS: Nanos = 30 * SECOND;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Fragmented {
-    addresses: u64,
+    addresses: Pair,
     id: u32,
     until: Nanos,
 }
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn what_was_carried_is_known_for_a_while() {
         let mut fragments = Fragments::default();
-        let packet = Packet { addresses: 7, id: 9, ..Packet::NOTHING };
+        let packet = Packet { addresses: Pair::of(7), id: 9, ..Packet::NOTHING };
         assert!(!fragments.recall(&packet, 0));
         fragments.remember(&packet, 5);
         assert!(
@@ -72,7 +73,7 @@ mod tests {
         );
         assert!(
             !fragments.recall(&Packet { id: 8, ..packet }, 5)
-                && !fragments.recall(&Packet { addresses: 8, ..packet }, 5)
+                && !fragments.recall(&Packet { addresses: Pair::of(8), ..packet }, 5)
         );
     }
 }

@@ -7,7 +7,7 @@ use super::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
 use crate::settings::SettingsError;
 use crate::wire::checksum::Change;
-use crate::wire::{Outer, ipv4};
+use crate::wire::{Outer, Pair};
 use machine::table::HugeSlice;
 
 /// The largest outer header: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14.
@@ -39,7 +39,7 @@ pub struct Entry {
     /// Path MTU of the outer packet.
     pub mtu: u16,
     /// The outer addresses of what arrives: the peer's locator and ours.
-    pub outer: u64,
+    pub outer: Pair,
     /// Encapsulation and id of what arrives: see [`inbound`]; 0 = there is no such tunnel.
     pub inbound: u64,
     /// The id on what is sent.
@@ -61,7 +61,7 @@ impl Default for Entry {
             encapsulation: None,
             inner_mtu: 0,
             mtu: 0,
-            outer: 0,
+            outer: Pair::NONE,
             inbound: 0,
             id_out: 0,
             neighbour: 0,
@@ -125,7 +125,7 @@ impl Tunnels {
         *entry = Entry {
             encapsulation: Some(tunnel.encapsulation),
             mtu: tunnel.mtu.max(MTU_FLOOR),
-            outer: ipv4::pair(tunnel.remote.to_bits(), tunnel.local.to_bits()),
+            outer: Pair::new(tunnel.remote.to_bits(), tunnel.local.to_bits()),
             inbound: inbound(tunnel.encapsulation, tunnel.id_in),
             id_out: tunnel.id_out,
             neighbour: tunnel.neighbour.0,
@@ -133,7 +133,7 @@ impl Tunnels {
         };
         entry.prepare(hops);
         self.used = self.used.max(usize::from(id.0) + 1);
-        let hash = self.hasher.hash(entry.outer);
+        let hash = self.hasher.hash(entry.outer.bits());
         // Without room (more than 16 tunnels between one pair) only the reason of some drops is told less exactly.
         self.pairs.insert(hash, u32::from(id.0));
     }
@@ -143,7 +143,7 @@ impl Tunnels {
         if let Some(entry) = self.entries.get_mut(usize::from(id.0))
             && entry.encapsulation.is_some()
         {
-            self.pairs.remove(self.hasher.hash(entry.outer), u32::from(id.0));
+            self.pairs.remove(self.hasher.hash(entry.outer.bits()), u32::from(id.0));
             *entry = Entry::default();
         }
     }
@@ -158,8 +158,8 @@ impl Tunnels {
     }
 
     /// The tunnel whose packets arrive with these outer addresses and for which `is` holds.
-    pub fn find(&self, outer: u64, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
-        let slot = self.pairs.find(self.hasher.hash(outer), |slot| {
+    pub fn find(&self, outer: Pair, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
+        let slot = self.pairs.find(self.hasher.hash(outer.bits()), |slot| {
             self.entries.get(slot as usize).is_some_and(|entry| entry.outer == outer && is(entry))
         })?;
         Some(TunnelId(slot as u16))
@@ -196,7 +196,7 @@ impl Entry {
             return;
         };
         let link = usize::from(hop.length);
-        let outer = Outer::new(encapsulation, self.outer as u32, (self.outer >> 32) as u32, self.id_out);
+        let outer = Outer::new(encapsulation, self.outer.destination(), self.outer.source(), self.id_out);
         let mut header = [0; HEADER];
         header[..link].copy_from_slice(&hop.header[..link]);
         self.sum = outer.emit_open(&mut header[link..]).change();

@@ -17,6 +17,7 @@ use crate::table::hops::Hops;
 use crate::table::index::Hasher;
 use crate::table::tunnels::Tunnels;
 use crate::verdict::{Attempt, Verdict};
+use crate::wire::Pair;
 use crate::wire::checksum::Change;
 
 /// A packet in its frame, as [`Ways::head`] finds it.
@@ -119,7 +120,7 @@ impl Ways {
         way: Way,
         frame: &mut F,
         packet: &Packet,
-        addresses: u64,
+        addresses: Pair,
         change: Change,
     ) -> Option<Egress> {
         let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };

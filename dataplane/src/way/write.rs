@@ -5,7 +5,7 @@ use crate::packet::Packet;
 use crate::table::hops::Hop;
 use crate::table::tunnels;
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{ethernet, ipv4, read16, udp, write16};
+use crate::wire::{Pair, ethernet, ipv4, read16, udp, write16};
 
 /// The first of the dynamic ports (RFC 6335), from which the outer source port is taken (RFC 7348 §5).
 const PORT_FIRST: u16 = 49152;
@@ -18,11 +18,11 @@ const ONE_HOP: Change = Sum(!0x0100u16 as u64).change();
 /// `ip` begins with the IPv4 header; the time to live is at least 2. `change` is the sum of the new addresses less that of
 /// the old ones, which is the same for all packets of a binding.
 #[inline(always)]
-pub fn translate(ip: &mut [u8], packet: &Packet, addresses: u64, change: Change) {
+pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Change) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[8] = header[8].wrapping_sub(1);
         [header[10], header[11]] = change.and(ONE_HOP).apply([header[10], header[11]]);
-        header[12..20].copy_from_slice(&addresses.to_be_bytes());
+        header[ipv4::SOURCE..].copy_from_slice(&addresses.to_bytes());
     }
     let at = usize::from(packet.check);
     if at != 0

@@ -3,6 +3,8 @@
 //! One's complement has two zeros. A sum over anything but zeros is never +0 here, so a computed checksum is never
 //! 0xffff; UDP alone writes 0xffff for a computed 0, because there 0 means "none" (RFC 768).
 
+use crate::Pair;
+
 /// A one's complement sum, not yet folded. Room for 2³² words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(pub u64);
@@ -46,8 +48,8 @@ impl Sum {
 
     /// The change of four words.
     #[inline(always)]
-    pub const fn replace_pair(self, old: u64, new: u64) -> Self {
-        let sum = add64(!old, new);
+    pub const fn replace_pair(self, old: Pair, new: Pair) -> Self {
+        let sum = add64(!old.bits(), new.bits());
         Self(self.0 + (sum >> 32) + (sum & 0xffff_ffff))
     }
 
@@ -221,7 +223,7 @@ mod tests {
         #[test]
         fn a_pair_is_its_words(old: (u32, u32), new: (u32, u32), rest: u16) {
             let words = Sum::default().word(rest).replace_words(old.0, new.0).replace_words(old.1, new.1);
-            let pair = |(a, b): (u32, u32)| u64::from(a) << 32 | u64::from(b);
+            let pair = |(a, b): (u32, u32)| Pair::new(a, b);
             let pairs = Sum::default().word(rest).replace_pair(pair(old), pair(new));
             prop_assert_eq!(words.fold() % 0xffff, pairs.fold() % 0xffff);
             let adjusted = pairs.adjust(0x1234);
@@ -231,8 +233,9 @@ mod tests {
         #[test]
         fn a_change_is_its_sum_and_goes_back(old: (u64, u64), new: (u64, u64), checksum: u16) {
             prop_assume!(checksum != 0xffff); // a computed one never is
+            let pairs = |old, new| Sum::default().replace_pair(Pair::of(old), Pair::of(new));
             let (first, second) =
-                (Sum::default().replace_pair(old.0, new.0), Sum::default().replace_pair(old.1, new.1));
+                (pairs(old.0, new.0), pairs(old.1, new.1));
             let wire = checksum.to_be_bytes();
             let there = first.change().apply(wire);
             prop_assert_eq!(there, first.adjust(checksum).to_be_bytes());

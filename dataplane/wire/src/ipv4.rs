@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791), with as much of its options as a router must know.
 
-use crate::{Malformed, Wire, checksum, le64};
+use crate::{Malformed, Pair, Wire, checksum, le64};
 
 /// ICMP.
 pub const ICMP: u8 = 1;
@@ -248,8 +248,8 @@ pub struct Plain {
     pub ttl: u8,
     /// What follows.
     pub protocol: u8,
-    /// Source and destination: see [`pair`].
-    pub addresses: u64,
+    /// Source and destination.
+    pub addresses: Pair,
 }
 
 /// Version 4 and a header of five words in the first word of eight bytes, and no fragment: neither "more fragments" nor an
@@ -273,15 +273,9 @@ impl Plain {
             dont_fragment: first >> 48 & 0x40 != 0,
             ttl: second as u8,
             protocol: (second >> 8) as u8,
-            addresses: le64(header, 12).swap_bytes(),
+            addresses: Pair::of(le64(header, SOURCE).swap_bytes()),
         })
     }
-}
-
-/// Two addresses as they stand in a header, one after the other.
-#[inline(always)]
-pub const fn pair(source: u32, destination: u32) -> u64 {
-    (source as u64) << 32 | destination as u64
 }
 
 /// Whether `address` lies in the network `network/prefix`.

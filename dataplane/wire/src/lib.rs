@@ -17,11 +17,13 @@ pub mod gre;
 pub mod icmp;
 pub mod ipv4;
 pub mod outer;
+pub mod pair;
 pub mod tcp;
 pub mod udp;
 pub mod vxlan;
 
 pub use outer::{Encapsulation, Outer};
+pub use pair::Pair;
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

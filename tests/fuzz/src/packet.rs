@@ -5,9 +5,7 @@
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
-use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
-};
+use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Tunnel, TunnelId};
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
