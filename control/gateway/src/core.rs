@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) hosts: Hosts,
     /// Changed by [`Core::change`] alone.
     sessions: Sessions,
+    /// Sessions of a worker that may have limits.
+    limited_per_worker: u32,
     pub(crate) paths: Paths,
     pub(crate) neighbours: Neighbours,
     pub(crate) workers: u32,
@@ -69,6 +71,7 @@ impl Core {
             policies,
             hosts: Hosts::new(hash_seed),
             sessions: Sessions::new(&figures(&settings, platform)),
+            limited_per_worker: platform.limited_per_worker,
             paths: Paths::new(platform.outer_mtu),
             neighbours: Neighbours::new(platform.neighbours, platform.workers),
             workers: platform.workers,
@@ -274,6 +277,10 @@ impl Core {
         };
         if peer.as_ref().is_some_and(|tunnel| !self.sessions.tunnels().has_room(tunnel)) {
             return Err(GivenUp::Exhausted("no tunnel left"));
+        }
+        let is_full = self.sessions.limited(self.sessions.worker(handle)) >= self.limited_per_worker;
+        if terms.carries.is_limited() && is_full {
+            return Err(GivenUp::Exhausted("no room left for what restricts a binding (capacity.limited)"));
         }
         // The peer's locator first: what is new is told to the workers in that order.
         let outer = peer.as_ref().map(|tunnel| self.neighbours.acquire(tunnel.remote, &mut self.outputs));

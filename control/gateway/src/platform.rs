@@ -10,6 +10,8 @@ pub struct Platform {
     pub workers: u32,
     /// Slots for bindings of each worker.
     pub bindings_per_worker: u32,
+    /// How many of them may have something that they do not carry, or a rate.
+    pub limited_per_worker: u32,
     /// How handles are cut.
     pub layout: Layout,
     /// The key of the session tags.

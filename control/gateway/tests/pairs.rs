@@ -6,7 +6,7 @@ use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertErr
 use ces_dns::outcome::QueryOutcome;
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::snapshot::Role;
-use ces_gateway::{PolicySet, Registry};
+use ces_gateway::{Platform, PolicySet, Registry};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, H3, Lab, MS, S, Upstream, hosts, realm};
@@ -136,6 +136,30 @@ fn the_narrower_of_both_policies_holds_at_both_ends() {
     }
     // An answer never outlives the binding.
     assert_eq!(lab.ask(0, H2, "h2.b.demo", RecordType::A).ttl, Some(20));
+}
+
+/// A worker that has no room for what restricts a binding would carry nothing of it: there is no such session at either end.
+#[test]
+fn p15_without_room_for_limits_there_is_no_session() {
+    for full in [0, 1] {
+        let mut lab = Lab::new();
+        let platform = Platform { limited_per_worker: 0, ..lab::platform(full as u8 + 1, 1) };
+        let text = realm(if full == 0 { "a.demo" } else { "b.demo" });
+        let settings = lab.nodes[full].settings.clone();
+        lab.nodes[full].gateway = lab::start(&settings, &hosts(&text), platform, lab.now);
+        lab.settle();
+        let reply = lab.ask(0, H2, "h2.b.demo", RecordType::A);
+        if full == 0 {
+            assert_eq!(reply.code, ResponseCode::ServFail);
+            assert_eq!(lab.negotiation_count(0, NegotiationOutcome::Exhausted), 1);
+        }
+        lab.advance(10 * S);
+        assert!(lab.nodes[full].bindings.is_empty(), "the worker was never asked");
+        assert_eq!([0, 1].map(|i| lab.nodes[i].gateway.bindings(lab.now).len()), [0, 0]);
+        assert!(lab.nodes[full].log.iter().any(|line| format!("{line:?}").contains("capacity.limited")));
+        // What is not restricted needs no such room.
+        assert!(lab.address(0, H1, "h1.b.demo").is_some());
+    }
 }
 
 #[test]

@@ -187,6 +187,7 @@ pub fn start(
     let mut platform = Platform {
         workers: u32::from(workers),
         bindings_per_worker: config.capacity.bindings,
+        limited_per_worker: config.capacity.limited,
         layout,
         tag_key,
         tunnel_key: random.random(),

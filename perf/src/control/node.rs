@@ -48,6 +48,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Gateway, Pla
     let platform = Platform {
         workers: 1,
         bindings_per_worker: SESSIONS,
+        limited_per_worker: SESSIONS,
         layout: Layout::new(1, SESSIONS),
         tag_key: [u32::from(seed), 2, 3, 4],
         tunnel_key: [u64::from(seed), 5],

@@ -90,6 +90,11 @@ pub struct Carries {
 }
 
 impl Carries {
+    /// Whether there is anything that it does not carry, or not as fast as it comes.
+    pub fn is_limited(&self) -> bool {
+        self.protocol.is_some() || self.port.is_some() || self.rate_bps.is_some()
+    }
+
     /// As the worker enforces it.
     pub(crate) fn limits(self) -> Limits {
         Limits {

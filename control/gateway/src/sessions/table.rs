@@ -90,6 +90,8 @@ pub struct Sessions {
     slots: Slots,
     tunnels: Tunnels,
     limits: ProxyLimits,
+    /// By worker.
+    limited: Vec<u32>,
     hosts: FxHashMap<Ipv4Addr, Host>,
     careful_until: Nanos,
     /// Where a host that is new begins meanwhile, in words of its pool.
@@ -103,6 +105,7 @@ pub struct Sessions {
 impl PartialEq for Sessions {
     fn eq(&self, other: &Self) -> bool {
         (&self.slots, &self.tunnels, &self.hosts) == (&other.slots, &other.tunnels, &other.hosts)
+            && self.limited == other.limited
             && (self.careful_until, self.careful_floor) == (other.careful_until, other.careful_floor)
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
@@ -118,6 +121,7 @@ impl Sessions {
             slots: Slots::new(figures.layout, cipher, figures.workers, figures.per_worker),
             tunnels: Tunnels::new(figures.tunnels),
             limits: ProxyLimits::new(figures.pool, figures.per_host),
+            limited: vec![0; figures.workers as usize],
             hosts: FxHashMap::default(),
             careful_until: 0,
             careful_floor: 0,
@@ -129,6 +133,20 @@ impl Sessions {
     }
 
     // --- what is to be decided: which slot, which address
+
+    /// Sessions on a worker that may not carry everything: each needs more than its slot there.
+    pub fn limited(&self, worker: u32) -> u32 {
+        self.limited.get(worker as usize).copied().unwrap_or(0)
+    }
+
+    fn count_limited(&mut self, handle: Handle, terms: Option<&Terms>, step: impl FnOnce(&mut u32)) {
+        let worker = self.slots.worker(handle) as usize;
+        if terms.is_some_and(|terms| terms.carries.is_limited())
+            && let Some(count) = self.limited.get_mut(worker)
+        {
+            step(count);
+        }
+    }
 
     /// The reservation that a host of this worker would get now: nothing is taken until it is applied.
     pub fn reservation(
@@ -240,6 +258,7 @@ impl Sessions {
         if let Some(session) = self.slots.get_mut(handle) {
             session.establish(terms.clone(), now);
         }
+        self.count_limited(handle, Some(terms), |count| *count += 1);
         self.link(handle);
         Ok(applied)
     }
@@ -256,6 +275,7 @@ impl Sessions {
         }
         self.unlink(handle);
         let session = self.slots.release(handle).ok_or(Inconsistent::Session)?;
+        self.count_limited(handle, session.terms(), |count| *count -= 1);
         if let Some(host) = self.hosts.get_mut(&session.host()) {
             host.proxies.release(&self.limits, session.proxy(), rest_until);
         }

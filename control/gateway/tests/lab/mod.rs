@@ -146,6 +146,7 @@ pub fn platform(seed: u8, workers: u32) -> Platform {
     Platform {
         workers,
         bindings_per_worker: SLOTS,
+        limited_per_worker: SLOTS,
         layout: Layout::new(workers, SLOTS),
         tag_key: [u32::from(seed), 2, 3, 4],
         tunnel_key: [u64::from(seed), 5],
