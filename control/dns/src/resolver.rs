@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hickory_proto::rr::RecordType;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
@@ -284,11 +285,14 @@ impl Resolver {
     pub fn handle_timeout(&mut self, now: Nanos) {
         while let Some(slot) = self.flights.pop_due(now) {
             let Some(flight) = self.flights.get_mut(slot) else { continue };
+            // RFC 8906 §3.1.2: who keeps silent about NAPTR may know no such type. It is not down for that; who is, keeps
+            // silent about addresses too.
+            let is_judged = flight.question.qtype != RecordType::NAPTR;
             if flight.deadline <= now {
                 let silent: Vec<usize> = flight.sent.iter().filter(|a| !a.blamed).map(|a| a.server).collect();
                 let failure = flight.worst.unwrap_or(Failure::Timeout);
                 for server in silent {
-                    self.silent(server, now);
+                    self.silent(server, is_judged, now);
                 }
                 self.finish(slot, failure.into(), now);
                 continue;
@@ -305,7 +309,7 @@ impl Resolver {
                 if let Some(last) = flight.sent.last_mut().filter(|a| !a.blamed) {
                     last.blamed = true;
                     let server = last.server;
-                    self.silent(server, now);
+                    self.silent(server, is_judged, now);
                 }
                 self.attempt(slot, now);
             }
@@ -469,9 +473,9 @@ impl Resolver {
         }
     }
 
-    fn silent(&mut self, server: usize, now: Nanos) {
+    fn silent(&mut self, server: usize, is_judged: bool, now: Nanos) {
         self.counters.count(ResolverEvent::Silent);
-        if self.servers.silent(server, now) {
+        if is_judged && self.servers.silent(server, now) {
             self.counters.count(ResolverEvent::ServerDown);
         }
     }

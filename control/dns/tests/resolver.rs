@@ -208,6 +208,20 @@ fn a_dead_server_is_asked_last_until_its_time_is_over() {
 }
 
 #[test]
+fn n1_a_server_that_is_silent_about_naptr_alone_is_not_down() {
+    let mut lab = Lab::new(settings(1));
+    for n in 0..5 {
+        lab.resolver.query(Question::new(name(&format!("n{n}.b.demo")), RecordType::NAPTR), 0, n, lab.now);
+    }
+    while let Some(at) = lab.resolver.poll_timeout() {
+        lab.now = at;
+        lab.resolver.handle_timeout(at);
+    }
+    assert_eq!(std::iter::from_fn(|| lab.done()).filter(|(_, how)| *how == "timeout").count(), 5);
+    assert!(lab.count(Event::Silent) >= 5 && lab.count(Event::ServerDown) == 0);
+}
+
+#[test]
 fn an_unreachable_server_is_not_waited_for() {
     let mut lab = Lab::new(settings(2));
     lab.ask("www.b.demo", 1);
