@@ -30,7 +30,7 @@ pub enum Cetp {
 /// A gateway with its surroundings.
 pub struct Node {
     /// The gateway.
-    pub gateway: Gateway,
+    pub gateway: Box<Gateway>,
     /// Answers that have come out, in order; `None` = no answer is given.
     pub answers: Vec<(QueryToken, Option<Vec<u8>>)>,
     /// What the transport has to do, in order.
@@ -42,7 +42,7 @@ pub struct Node {
     hosts: u32,
 }
 
-fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Gateway, Platform), String> {
+fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>, Platform), String> {
     let settings = realms::settings(side, &shape)?;
     let (registry, policies) = realms::registry(side, &shape, &settings)?;
     let platform = Platform {
@@ -66,7 +66,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Gateway, Pla
         Route { network: network("0.0.0.0/0")?, via: Some(ROUTER), port: 1 },
     ];
     gateway.set_routes(&routes, now);
-    Ok((gateway, platform))
+    Ok((Box::new(gateway), platform))
 }
 
 impl Node {
@@ -74,7 +74,7 @@ impl Node {
     pub fn new(side: Side, shape: &Shape, now: u64) -> Result<Self, String> {
         let (gateway_made, platform) = gateway(side, *shape, side as u8 + 1, now)?;
         let world = match side {
-            Side::Initiator => Some(Box::new(gateway(Side::Responder, *shape, 9, now)?.0)),
+            Side::Initiator => Some(gateway(Side::Responder, *shape, 9, now)?.0),
             Side::Responder => None,
         };
         let port = |side, mac, address, prefix| dataplane::PortSettings {
