@@ -263,7 +263,7 @@ fn find<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Se
 /// What is unusual about the packet or its binding. `Ok`: go on.
 #[cold]
 fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, entry: &Entry) -> Settled<()> {
-    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let Ground { desk, bindings, ways, events, arrival, .. } = ground;
     let (way, now) = (entry.way_out(), arrival.now);
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
@@ -302,7 +302,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
     entry: &Entry,
     buffers: &mut B,
 ) -> Settled<Verdict> {
-    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let Ground { desk, bindings, ways, events, arrival, .. } = ground;
     let way = entry.way_out();
     let mtu = ways.mtu(way);
     if mtu == 0 {

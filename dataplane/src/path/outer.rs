@@ -106,7 +106,7 @@ fn tell_host<F: Frame>(
     if let Some(worker) = share.owner_elsewhere(handle) {
         return Verdict::HandOff(worker);
     }
-    let Ground { desk, bindings, ways, events, arrival } = ground;
+    let Ground { desk, bindings, ways, events, arrival, .. } = ground;
     let Some(entry) = bindings.entry(share.slot(handle)).filter(|entry| {
         entry.is_tunnel()
             && entry.tunnel() == tunnel
