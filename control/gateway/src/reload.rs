@@ -19,6 +19,7 @@ use ces_cetp::engine::Direction;
 use ces_dns::resolver::Resolver;
 use rand::RngExt;
 use serde::Serialize;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What a reload changed.
@@ -206,6 +207,16 @@ impl Gateway {
         core.policies
             .choose(local, direction, remote, session.peer())
             .is_some_and(|rule| takes_name(&rule.policy, remote))
+    }
+
+    /// Other addresses of our own on the ports: what upstream answers may not name them, and they have our name.
+    pub fn set_addresses(&mut self, addresses: Vec<Ipv4Addr>, now: Nanos) {
+        if self.platform.addresses != addresses {
+            self.core.now = now;
+            self.platform.addresses = addresses;
+            self.restart_resolver();
+            self.settle();
+        }
     }
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.

@@ -110,6 +110,17 @@ fn n13_addresses_without_names_have_an_soa_and_the_gateway_has_a_name() {
 }
 
 #[test]
+fn n13_an_address_that_a_port_gets_later_has_its_name_too() {
+    let mut lab = Lab::new();
+    let other = std::net::Ipv4Addr::new(192, 168, 0, 2);
+    let now = lab.now;
+    lab.nodes[0].gateway.set_addresses(vec![other], now);
+    lab.settle();
+    assert_eq!(lab.ask(0, H1, "2.0.168.192.in-addr.arpa", PTR).target.as_deref(), Some("ns.a.demo."));
+    assert_eq!(lab.ask(0, H1, "1.0.168.192.in-addr.arpa", PTR).code, NXDomain);
+}
+
+#[test]
 fn n13_a_realm_of_public_addresses_has_a_zone_for_them() {
     let text = lab::realm("a.demo").replace("192.168.0.", "198.18.7.");
     let change = |s: &mut ces_gateway::Settings| {
