@@ -90,6 +90,11 @@ impl Count48 {
     pub const fn beside(self) -> u16 {
         self.0 as u16
     }
+
+    /// Puts something else beside it.
+    pub const fn set_beside(&mut self, beside: u16) {
+        self.0 = self.0 & !0xffff | beside as u64;
+    }
 }
 
 /// A count of 56 bits, and 8 bits of something else below it: 7.2 · 10¹⁶ bytes, 66 days at 100 Gbit/s.

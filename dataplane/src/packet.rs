@@ -262,6 +262,11 @@ impl Packet {
         self.addresses.destination()
     }
 
+    /// Whether it answers the opening of a TCP connection, or, if `first` is asked for too, opens one.
+    pub const fn opens_tcp(&self, first: bool) -> bool {
+        self.tcp_flags & tcp::SYN != 0 && (first || self.tcp_flags & tcp::ACK != 0)
+    }
+
     /// Whether it is a fragment, first or later.
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {

@@ -4,7 +4,7 @@
 mod gateways;
 
 use ces_dataplane::frame::Frame;
-use ces_dataplane::msg::{Binding, Command, Event, Far, HopId, Limits, Neighbour, PortId};
+use ces_dataplane::msg::{Binding, Command, Event, Far, HopId, Limits, Neighbour, Patience, PortId};
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::worker::{Bell, HELD_MOST, Mesh, RingSizes};
 use gateways::lab::Lab;
@@ -68,6 +68,7 @@ fn many(hops: u8) -> Lab {
             far,
             neighbour: hop,
             idle_s: 0,
+            patience: Patience::None,
             hard_s: 0,
             limits: Limits::default(),
         };

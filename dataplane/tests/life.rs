@@ -5,8 +5,8 @@ mod common;
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
-    Binding, Command, EndReason, Event, Far, Fate, HopId, InsertError, Limits, Neighbour, TraceFilter,
-    TunnelId,
+    Binding, Command, EndReason, Event, Far, Fate, HopId, InsertError, Limits, Neighbour, Patience,
+    TraceFilter, TunnelId,
 };
 use ces_dataplane::msg::{BindingStats, Encapsulation};
 use ces_dataplane::reason::DropReason;
@@ -84,6 +84,41 @@ fn idle_and_old_bindings_end_and_their_slots_are_free() {
     assert_eq!(g.state.counters.bindings_live, 1);
     g.command(Command::InsertBinding(handles[0], numbered(0)));
     assert_eq!(g.events(), []);
+}
+
+/// Both straight lines leave a SYN to the long way, which is where a connection is noticed.
+#[test]
+fn p1_a_silent_connection_is_not_over() {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    for (answered, ends) in [(true, false), (false, true)] {
+        let mut g = Gateway::new(
+            settings(),
+            Encapsulation::Vxlan,
+            Binding { idle_s: 300, patience: Patience::WithTcp, ..binding() },
+        );
+        let segment = |flags| tcp(1, 80, flags, &[], b"");
+        g.one(INSIDE, &from_host(&Ip::new(HOST, PROXY, 6, segment(SYN))));
+        if answered {
+            let answer = Ip::new(REMOTE_TAG, g.tag(0), 6, tcp(80, 1, SYN | ACK, &[], b""));
+            assert!(matches!(
+                g.one(OUTSIDE, &from_peer(Encapsulation::Vxlan, &answer)).0,
+                Verdict::Forward(_)
+            ));
+        }
+        g.one(INSIDE, &from_host(&Ip::new(HOST, PROXY, 6, segment(ACK))));
+        g.now += 325 * SECOND;
+        sweep(&mut g);
+        assert_eq!(g.events().is_empty(), !ends, "325 s of silence");
+        let data = from_host(&Ip::new(HOST, PROXY, 6, segment(ACK)));
+        assert_eq!(matches!(g.one(INSIDE, &data).0, Verdict::Forward(_)), !ends);
+        // RFC 5382 §5, REQ-5: 2 hours and 4 minutes, and not for ever.
+        g.now += 7_439 * SECOND;
+        assert_eq!(g.events(), []);
+        g.now += 2 * SECOND;
+        sweep(&mut g);
+        assert_eq!(g.state.counters.bindings_live, 0);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::packets::{Flow, SERVICE, Template};
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, Patience, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
@@ -234,6 +234,7 @@ impl Plan {
             far,
             neighbour: HopId(1 + at - HOSTS),
             idle_s: 0,
+            patience: Patience::None,
             hard_s: 0,
             limits: if entry < u32::from(self.limited) {
                 Limits {

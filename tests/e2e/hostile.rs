@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Lab, Realm, eventually};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("unasked_tcp", unasked_tcp),
     ("unasked_udp", unasked_udp),
     ("packet_past_the_gateway", packet_past_the_gateway),

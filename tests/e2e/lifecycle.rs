@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Edit, Lab, Outcome, Realm, eventually, lives};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("shipped_configurations_are_right", shipped_configurations_are_right),
     ("configuration_mistakes_are_named_with_their_line", configuration_mistakes_are_named_with_their_line),
     ("what_keeps_it_from_starting_is_said", what_keeps_it_from_starting_is_said),

@@ -5,7 +5,7 @@ use ces_tests::lab::{Lab, Realm};
 use std::fmt::Write as _;
 use std::fs;
 
-pub const CASES: &[Case] = &[("sessions_cross_by_name", sessions_cross_by_name)];
+pub(crate) const CASES: &[Case] = &[("sessions_cross_by_name", sessions_cross_by_name)];
 
 /// Hosts that are added to each realm: 192.168.10.101 and on.
 const HOSTS: u32 = 8;

@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Lab, Realm, eventually};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("far_name_is_answered_with_a_proxy_address", far_name_is_answered_with_a_proxy_address),
     ("same_pair_keeps_its_proxy_address", same_pair_keeps_its_proxy_address),
     ("names_are_found_in_any_case", names_are_found_in_any_case),

@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Edit, Lab, Realm};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("n1_servers_without_naptr_cost_no_name_its_address", n1_servers_without_naptr_cost_no_name_its_address),
     ("n2_no_hint_leads_around_the_tunnel", n2_no_hint_leads_around_the_tunnel),
     ("n3_addresses_of_this_side_do_not_pass", n3_addresses_of_this_side_do_not_pass),

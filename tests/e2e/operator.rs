@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Lab, Realm, eventually};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("every_show_in_words_and_in_json", every_show_in_words_and_in_json),
     ("wrong_commands_are_explained", wrong_commands_are_explained),
     ("bindings_count_what_they_carry", bindings_count_what_they_carry),

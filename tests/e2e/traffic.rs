@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Lab, Realm, eventually};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("ping_both_ways", ping_both_ways),
     ("page_by_name", page_by_name),
     ("page_from_the_other_realm", page_from_the_other_realm),

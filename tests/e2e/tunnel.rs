@@ -3,7 +3,7 @@
 use crate::Case;
 use ces_tests::lab::{Edit, Lab, Realm};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("vxlan", vxlan),
     ("gre", gre),
     ("geneve", geneve),

@@ -12,7 +12,7 @@ type Name = Vec<String>;
 
 /// A crate's modules that have a file of their own.
 #[derive(Default)]
-pub struct Modules {
+pub(crate) struct Modules {
     files: BTreeMap<Name, File>,
 }
 
@@ -26,7 +26,7 @@ struct File {
 
 impl Modules {
     /// Reads a crate from its root file on.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut modules = Self::default();
         let directory = root.parent().expect("a directory").to_owned();
         modules.file(&[], root, &directory);
@@ -79,7 +79,7 @@ impl Modules {
     }
 
     /// Each set of files that use one another, by name.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let edges = self.edges();
         let reached: BTreeMap<&Name, BTreeSet<&Name>> = edges
             .keys()

@@ -19,7 +19,7 @@ use crate::snapshot::Role;
 use ces_cetp::engine::{
     self as cetp, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
 };
-use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, TunnelId};
+use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Patience, TunnelId};
 use ces_dataplane::tag::{Handle, worker_of};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -141,7 +141,8 @@ impl Core {
         let sessions: Vec<_> = self.sessions.iter().map(|s| (s.handle(), s.tag(), s.next_inside())).collect();
         for (handle, tag, inside) in sessions {
             match self.neighbours.acquire(inside, &mut self.outputs) {
-                Some(_) => self.insert(handle),
+                // Nobody knows which connections it carries.
+                Some(_) => self.insert_as(handle, Patience::Now),
                 None => failed.push(tag),
             }
         }
@@ -260,6 +261,7 @@ impl Core {
             role,
             reach,
             idle_s: limits.idle_ttl_s.unwrap_or(self.settings.cetp.idle_ttl_s),
+            is_patient: limits.idle_ttl_s.is_none(),
             hard_s: limits.hard_ttl_s.unwrap_or(0),
             carries: carries(limits, role == Role::Responder),
         };
@@ -308,14 +310,18 @@ impl Core {
 
     /// Tells the worker of a session that stands.
     pub(crate) fn insert(&mut self, handle: Handle) {
-        let Some(binding) = self.sessions.get(handle).and_then(|session| self.binding(session)) else {
-            return;
-        };
+        self.insert_as(handle, Patience::WithTcp);
+    }
+
+    /// The same with this patience, if the session has any.
+    fn insert_as(&mut self, handle: Handle, patience: Patience) {
+        let binding = self.sessions.get(handle).and_then(|session| self.binding(session, patience));
+        let Some(binding) = binding else { return };
         self.command(self.sessions.worker(handle), Command::InsertBinding(handle, binding));
     }
 
     /// A session as its worker is told; `None` while it is only reserved.
-    fn binding(&self, session: &Session) -> Option<Binding> {
+    fn binding(&self, session: &Session, patience: Patience) -> Option<Binding> {
         let terms = session.terms()?;
         let far = match &terms.reach {
             Reach::Tunnel { tunnel, remote_tag, .. } => {
@@ -331,6 +337,7 @@ impl Core {
             far,
             neighbour: self.neighbours.id(session.next_inside())?,
             idle_s: terms.idle_s,
+            patience: if terms.is_patient { patience } else { Patience::None },
             hard_s: session.hard_left_s(self.now).unwrap_or(0),
             limits: terms.carries.limits(),
         })

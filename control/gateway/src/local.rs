@@ -179,13 +179,21 @@ impl Gateway {
             return Err(Apart::Exhausted("no binding left"));
         };
         let idle_s = limits.idle_ttl_s.unwrap_or(core.settings.cetp.idle_ttl_s);
+        let is_patient = limits.idle_ttl_s.is_none();
         let hard_s = limits.hard_ttl_s.unwrap_or(core.settings.cetp.hard_ttl_s);
         // The far half first: whoever answers finds the way back.
         for (half, partner, reached, asked) in
             [(other_half, near_half, address, false), (near_half, other_half, far_address, true)]
         {
             let reach = Reach::Local { source: partner.2, destination: reached, partner: partner.1, asked };
-            let terms = Terms { role: Role::Local, reach, idle_s, hard_s, carries: carries(limits, !asked) };
+            let terms = Terms {
+                role: Role::Local,
+                reach,
+                idle_s,
+                is_patient,
+                hard_s,
+                carries: carries(limits, !asked),
+            };
             if let Err(GivenUp::Refused(why) | GivenUp::Exhausted(why)) = core.establish(half.0, terms) {
                 core.remove(near);
                 core.remove(other);

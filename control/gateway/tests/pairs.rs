@@ -2,7 +2,7 @@
 
 mod lab;
 
-use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertError};
+use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertError, Patience};
 use ces_dns::outcome::QueryOutcome;
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::snapshot::Role;
@@ -33,6 +33,8 @@ fn a_far_name_becomes_a_proxy_address_and_a_binding_at_both_ends() {
     let (_, b) = lab.binding(1, H1, FIRST).unwrap();
     lab::assert_paired(&a, &b, tags(&lab));
     assert_eq!((a.idle_s, b.idle_s), (300, 300));
+    // P1: an established TCP connection is longer than what nobody chose.
+    assert_eq!((a.patience, b.patience), (Patience::WithTcp, Patience::WithTcp));
     assert!(a.hard_s > 0 && a.hard_s == b.hard_s);
 
     // Both ends see it under the other's name, and so do their hosts.
@@ -129,7 +131,7 @@ fn the_narrower_of_both_policies_holds_at_both_ends() {
     let (_, a) = lab.binding(0, H2, proxy).unwrap();
     let (_, b) = lab.binding(1, H2, FIRST).unwrap();
     for (binding, is_serving) in [(a, false), (b, true)] {
-        assert_eq!((binding.hard_s, binding.idle_s), (60, 20));
+        assert_eq!((binding.hard_s, binding.idle_s, binding.patience), (60, 20, Patience::None));
         let limits = binding.limits;
         assert_eq!((limits.protocol, limits.port), (Some(6), Some(80)));
         assert_eq!((limits.rate_bps, limits.port_is_inside), (Some(1_000_000), is_serving));

@@ -2,7 +2,7 @@
 
 mod lab;
 
-use ces_dataplane::msg::{Binding, EndReason};
+use ces_dataplane::msg::{Binding, EndReason, Patience};
 use ces_dataplane::tag::Handle;
 use ces_gateway::sessions::Figures;
 use ces_gateway::{Change, Sessions};
@@ -131,9 +131,15 @@ fn r1_a_gateway_that_is_killed_goes_on_and_its_peer_negotiates_nothing_anew() {
     let restored = lab.resume(0, &text);
     assert_eq!((restored.kept, restored.ended), (bindings.len(), 0));
     // The workers are told the same bindings, tunnels before them; the operator sees the same.
-    let told = |(handle, binding): (&Handle, &Binding)| (*handle, Binding { hard_s: 0, ..*binding });
+    let same = |(handle, binding): (&Handle, &Binding)| {
+        (*handle, Binding { hard_s: 0, patience: Patience::None, ..*binding })
+    };
     let again = &lab.nodes[0].bindings;
-    assert!(again.iter().map(told).eq(bindings.iter().map(told)), "{again:?} {bindings:?}");
+    assert!(again.iter().map(same).eq(bindings.iter().map(same)), "{again:?} {bindings:?}");
+    // Nobody knows which connections they carry: what would outlast one does so from here on (P1).
+    let patience = |binding: &Binding| binding.patience != Patience::None;
+    assert!(again.iter().all(|(handle, binding)| patience(binding) == patience(&bindings[handle])));
+    assert!(again.values().any(|binding| binding.patience == Patience::Now));
     // What is left of their lifetimes is what was left.
     let left = |(handle, binding): (&Handle, &Binding)| bindings[handle].hard_s - binding.hard_s;
     assert!(again.iter().map(left).all(|passed| passed <= 3));

@@ -23,7 +23,7 @@ impl Lines {
 }
 
 /// The line of a dotted key, such as `cetp.endpoints[1].port`; of as much of it as the document has.
-pub fn line_of(document: &DeTable<'_>, lines: &Lines, key: &str) -> Option<usize> {
+pub(crate) fn line_of(document: &DeTable<'_>, lines: &Lines, key: &str) -> Option<usize> {
     let mut line = None;
     let mut value: Option<&DeValue<'_>> = None;
     for part in key.split('.') {
@@ -51,7 +51,7 @@ pub fn line_of(document: &DeTable<'_>, lines: &Lines, key: &str) -> Option<usize
 }
 
 /// The dotted key of the value that this byte belongs to.
-pub fn key_at(text: &str, byte: usize) -> Option<String> {
+pub(crate) fn key_at(text: &str, byte: usize) -> Option<String> {
     fn within(table: &DeTable<'_>, byte: usize, path: &str) -> Option<String> {
         for (key, value) in table {
             let name = key.get_ref();

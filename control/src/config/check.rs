@@ -1,6 +1,6 @@
 //! What must hold between values of the configuration.
 
-use super::{Config, PortSection};
+use super::model::{Config, PortSection};
 use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;

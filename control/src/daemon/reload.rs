@@ -110,7 +110,7 @@ fn apply(
     let fixed = loaded.config.keep_fixed(&house.config);
     if !fixed.is_empty() {
         // What stays and what is new have not been looked at together.
-        let problems = loaded.config.problems();
+        let problems = crate::config::problems(&loaded.config);
         if !problems.is_empty() {
             let of = format!("with what only a restart changes ({})", fixed.join(", "));
             return Err(problems.iter().map(|problem| format!("{of}: {problem}")).collect());

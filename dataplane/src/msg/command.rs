@@ -75,6 +75,21 @@ pub struct Limits {
     pub rate_bps: Option<u64>,
 }
 
+/// Whether a binding outlasts the silence of a TCP connection: one that is established may be silent for [`TCP_IDLE_S`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// It does not: its idle time was said on purpose.
+    #[default]
+    None,
+    /// It does from the first connection on.
+    WithTcp,
+    /// It does now: there may be connections that were opened before.
+    Now,
+}
+
+/// RFC 5382 §5, REQ-5: the least idle time of an established TCP connection, 2 hours and 4 minutes.
+pub const TCP_IDLE_S: u16 = 7_440;
+
 /// The state of one (host, proxy) pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -88,6 +103,8 @@ pub struct Binding {
     pub neighbour: HopId,
     /// Ends after so many seconds without a packet; 0 = never.
     pub idle_s: u16,
+    /// Whether TCP makes that longer.
+    pub patience: Patience,
     /// Ends so many seconds after insertion; 0 = never.
     pub hard_s: u32,
     /// What it may carry.

@@ -10,7 +10,7 @@ use crate::wire::{Pair, Wire, ipv4};
 
 /// Translates a packet that is too large for its way and sends it in fragments. The first stays in `frame`, and where that
 /// leaves is returned, with the number of others; each of those is sent in a fresh frame.
-pub fn send<F: Frame, B: Buffers<F>>(
+pub(super) fn send<F: Frame, B: Buffers<F>>(
     ways: &mut Ways,
     way: Way,
     frame: &mut F,

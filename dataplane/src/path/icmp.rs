@@ -10,12 +10,12 @@ use crate::wire::{Wire, icmp, ipv4, read16, tcp, udp, write16, write32};
 /// The most that is quoted: the error is at most 576 bytes long (RFC 1812 §4.3.2.3).
 const QUOTED: usize = 576 - ipv4::LENGTH - icmp::LENGTH;
 /// The TOS of an error: precedence 6, internetwork control (RFC 1812 §4.3.2.5).
-pub const ERROR_TOS: u8 = 0xc0;
+pub(super) const ERROR_TOS: u8 = 0xc0;
 
 /// Gives the packet that an ICMP error quotes other addresses; its checksums and the error's own follow (RFC 5508 §4.2).
 ///
 /// `ip` begins with the error's IPv4 header. `false` if nothing that could be changed is quoted.
-pub fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) -> bool {
+pub(super) fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) -> bool {
     let Some((at, quoted)) = packet.quoted(ip) else {
         return false;
     };
@@ -51,7 +51,7 @@ pub fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination
 
 /// What an error that the gateway makes says.
 #[derive(Clone, Copy, Debug)]
-pub struct Error {
+pub(super) struct Error {
     /// Type.
     pub kind: u8,
     /// Code.
@@ -66,7 +66,7 @@ pub struct Error {
 
 /// Writes an error that quotes the `quoted` bytes of IPv4 packet at `l3`, so that the error's own IPv4 header stands
 /// behind `front` bytes. The error's total length, or `None` without room.
-pub fn write_error<F: Frame>(
+pub(super) fn write_error<F: Frame>(
     frame: &mut F,
     l3: usize,
     quoted: usize,

@@ -236,6 +236,7 @@ fn any<F: Frame, B: Buffers<F>>(
     };
     if let Some(entry) = ground.bindings.entry_mut(slot) {
         entry.count_out(packet.total, seconds(ground.arrival.now));
+        entry.opened(packet);
     }
     Ok(verdict)
 }

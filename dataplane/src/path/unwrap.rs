@@ -44,7 +44,7 @@ const GRE: u64 = u32::from_le_bytes([0x20, 0, 0x65, 0x58]) as u64;
 
 /// What a packet from outside looks like, whose header has no options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looks {
+pub(super) enum Looks {
     /// As what comes through a tunnel.
     Tunnel,
     /// As anything else.
@@ -53,7 +53,7 @@ pub enum Looks {
 
 /// One look, at protocol and destination port: neither says that anything is right about the packet.
 #[inline(always)]
-pub fn look(ip: &[u8]) -> Looks {
+pub(super) fn look(ip: &[u8]) -> Looks {
     let Some(begin) = ip.first_chunk::<{ ipv4::LENGTH + 4 }>() else { return Looks::Other };
     match (begin[9], read16(begin, ipv4::LENGTH + 2)) {
         (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT) => Looks::Tunnel,
@@ -84,7 +84,7 @@ pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
 
 /// The short way for GENEVE without options and for GRE, out of the line of VXLAN.
 #[inline(never)]
-pub fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
+pub(super) fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
     let Some(headers) = ip.first_chunk::<{ PLAIN_GRE + PLAIN_LEAST }>() else { return false };
     let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
     let (l4, word) = (le64(headers, 20), le64(headers, 28));
@@ -129,7 +129,7 @@ fn parse_inner<const AT: usize>(
 
 /// The inner destination of what looks like a tunnel packet without anything unusual around it.
 #[inline(always)]
-pub fn tag_of(ip: &[u8]) -> Option<Tag> {
+pub(super) fn tag_of(ip: &[u8]) -> Option<Tag> {
     let outer: &[u8; ipv4::LENGTH + udp::LENGTH + 4] = ip.first_chunk()?;
     let (port, geneve_options) = (read16(outer, ipv4::LENGTH + 2), outer[ipv4::LENGTH + udp::LENGTH] & 0x3f);
     let inner = match (outer[9], port) {

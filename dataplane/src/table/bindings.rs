@@ -86,6 +86,7 @@ impl Bindings {
         };
         self.entries[slot as usize] = Entry::new(near, far, way, binding.neighbour.0)
             .lasting(binding.idle_s, binding.hard_s, seconds(now))
+            .patient(binding.patience)
             .with_annex(annex);
         self.handles[slot as usize] = handle;
         self.used = self.used.max(slot as usize + 1);
@@ -250,7 +251,7 @@ impl Bindings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::{HopId, Limits, TunnelId};
+    use crate::msg::{HopId, Limits, Patience, TunnelId};
     use crate::tag::Layout;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -272,6 +273,7 @@ mod tests {
             far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: 77 },
             neighbour: HopId(1),
             idle_s,
+            patience: Patience::None,
             hard_s: 0,
             limits: Limits { protocol: restricted.then_some(6), ..Limits::default() },
         }

@@ -3,8 +3,9 @@
 //! What many bindings share stands elsewhere once: the outer header in the table of tunnels, the MAC address in that of next
 //! hops, what there is to say of some alone in that of annexes.
 
-use crate::msg::{BindingStats, EndReason};
+use crate::msg::{BindingStats, EndReason, Patience, TCP_IDLE_S};
 use crate::narrow::{Count48, Count56, Pair24};
+use crate::packet::Packet;
 use crate::way::Way;
 use crate::wire::Pair;
 use crate::wire::checksum::{Change, Sum};
@@ -36,7 +37,7 @@ impl Life {
     }
 
     const fn of(byte: u8) -> Self {
-        match byte {
+        match byte & !PATIENT {
             0 => Life::Free,
             1 => Life::Live,
             2 => Life::Ending(EndReason::Idle),
@@ -52,6 +53,9 @@ const TUNNEL: u8 = 1;
 const REALM: u8 = 2;
 /// There is more to say of the binding: it has an annex.
 const ANNEX: u8 = 0x80;
+
+/// Beside the life of a binding that a TCP connection will make last longer.
+const PATIENT: u8 = 0x80;
 
 /// One slot. Times are in whole seconds of the worker's clock. What stands beside the counters is in the bits that they
 /// leave.
@@ -116,6 +120,34 @@ impl Entry {
         self
     }
 
+    /// The same that lasts longer for TCP, or not.
+    #[inline(always)]
+    pub(super) fn patient(mut self, patience: Patience) -> Self {
+        if patience != Patience::None {
+            self.in_bytes.set_beside(self.in_bytes.beside() | PATIENT);
+        }
+        if patience == Patience::Now {
+            self.outlast_tcp();
+        }
+        self
+    }
+
+    fn outlast_tcp(&mut self) {
+        let idle_s = self.in_packets.beside();
+        if self.in_bytes.beside() & PATIENT != 0 && idle_s != 0 {
+            self.in_packets.set_beside(idle_s.max(TCP_IDLE_S));
+        }
+    }
+
+    /// Notes a packet that opens a TCP connection: the answer to the first one; within the realm the first one, too, since each
+    /// half of a pair sees what its own host sends alone.
+    #[inline]
+    pub fn opened(&mut self, packet: &Packet) {
+        if packet.opens_tcp(!self.is_tunnel()) {
+            self.outlast_tcp();
+        }
+    }
+
     /// The same with an annex, which may be none.
     #[inline(always)]
     pub(super) fn with_annex(mut self, annex: u32) -> Self {
@@ -141,7 +173,7 @@ impl Entry {
     /// Whether it is a binding that carries packets.
     #[inline(always)]
     pub const fn is_live(&self) -> bool {
-        self.in_bytes.beside() == Life::Live.byte()
+        self.in_bytes.beside() & !PATIENT == Life::Live.byte()
     }
 
     /// Where the slot stands in its life.
@@ -297,6 +329,38 @@ mod tests {
         assert_eq!((idle.over(14), idle.over(15)), (None, Some(EndReason::Idle)));
         assert_eq!(entry.lasting(5, 5, 10).over(15), Some(EndReason::Hard));
         assert_eq!(entry.lasting(0, 1, u32::MAX).over(u32::MAX), Some(EndReason::Hard));
+    }
+
+    #[test]
+    fn p1_an_established_connection_makes_a_binding_last() {
+        use crate::wire::tcp;
+        let opening = Packet { tcp_flags: tcp::SYN, ..Packet::NOTHING };
+        let answer = Packet { tcp_flags: tcp::SYN | tcp::ACK, ..Packet::NOTHING };
+        for (way, patience, packet, idle_s) in [
+            (Way::Tunnel(1), Patience::WithTcp, answer, TCP_IDLE_S),
+            (Way::Tunnel(1), Patience::WithTcp, opening, 300),
+            (Way::Realm(1), Patience::WithTcp, opening, TCP_IDLE_S),
+            (Way::Tunnel(1), Patience::None, answer, 300),
+            (Way::Tunnel(1), Patience::Now, Packet::NOTHING, TCP_IDLE_S),
+            (Way::Tunnel(1), Patience::WithTcp, Packet::NOTHING, 300),
+        ] {
+            let mut entry =
+                Entry::new(Pair::of(1), Pair::of(2), way, 1).lasting(300, 0, 10).patient(patience);
+            assert!(entry.is_live() && entry.life() == Life::Live);
+            entry.opened(&packet);
+            let end = 10 + u32::from(idle_s);
+            assert_eq!(
+                (entry.over(end - 1), entry.over(end)),
+                (None, Some(EndReason::Idle)),
+                "{way:?} {patience:?}"
+            );
+            entry.end(EndReason::Idle);
+            assert_eq!(entry.life(), Life::Ending(EndReason::Idle));
+        }
+        let mut never =
+            Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(1), 1).lasting(0, 0, 10).patient(Patience::Now);
+        never.opened(&answer);
+        assert_eq!(never.over(u32::MAX), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, PortId, TraceRecord, Tunnel,
-    TunnelId,
+    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, Patience, PortId, TraceRecord,
+    Tunnel, TunnelId,
 };
 use ces_dataplane::path::process_burst;
 use ces_dataplane::settings::{PortSettings, Settings, Side};
@@ -14,40 +14,40 @@ use ces_dataplane::tag::{Handle, TagCipher};
 use ces_dataplane::verdict::Verdict;
 use std::net::Ipv4Addr;
 
-pub const INSIDE: PortId = 0;
-pub const OUTSIDE: PortId = 1;
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const INSIDE: PortId = 0;
+pub(crate) const OUTSIDE: PortId = 1;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// MAC addresses: the gateway's two ports, the host, the other host, the next hop outside.
-pub const MAC_IN: [u8; 6] = [2, 0, 0, 0, 0, 1];
-pub const MAC_OUT: [u8; 6] = [2, 0, 0, 0, 0, 2];
-pub const MAC_HOST: [u8; 6] = [2, 0, 0, 0, 1, 1];
-pub const MAC_OTHER: [u8; 6] = [2, 0, 0, 0, 1, 2];
-pub const MAC_ROUTER: [u8; 6] = [2, 0, 0, 0, 2, 1];
+pub(crate) const MAC_IN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const MAC_OUT: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const MAC_HOST: [u8; 6] = [2, 0, 0, 0, 1, 1];
+pub(crate) const MAC_OTHER: [u8; 6] = [2, 0, 0, 0, 1, 2];
+pub(crate) const MAC_ROUTER: [u8; 6] = [2, 0, 0, 0, 2, 1];
 
 /// The gateway inside, its host, another host, the proxy of the far host, and of each inside host to the other.
-pub const GATEWAY: u32 = 0x0a00_0001;
-pub const HOST: u32 = 0x0a00_000a;
-pub const OTHER: u32 = 0x0a00_000b;
-pub const PROXY: u32 = 0x0ac8_0001;
-pub const PROXY_OTHER: u32 = 0x0ac8_0002;
-pub const PROXY_HOST: u32 = 0x0ac8_0003;
+pub(crate) const GATEWAY: u32 = 0x0a00_0001;
+pub(crate) const HOST: u32 = 0x0a00_000a;
+pub(crate) const OTHER: u32 = 0x0a00_000b;
+pub(crate) const PROXY: u32 = 0x0ac8_0001;
+pub(crate) const PROXY_OTHER: u32 = 0x0ac8_0002;
+pub(crate) const PROXY_HOST: u32 = 0x0ac8_0003;
 /// The locators.
-pub const LOCAL: u32 = 0xc633_6401;
-pub const REMOTE: u32 = 0xcb00_7101;
+pub(crate) const LOCAL: u32 = 0xc633_6401;
+pub(crate) const REMOTE: u32 = 0xcb00_7101;
 /// What the peer gave us.
-pub const REMOTE_TAG: u32 = 0xdead_beef;
-pub const ID_IN: u32 = 0x00_1234;
-pub const ID_OUT: u32 = 0x00_5678;
+pub(crate) const REMOTE_TAG: u32 = 0xdead_beef;
+pub(crate) const ID_IN: u32 = 0x00_1234;
+pub(crate) const ID_OUT: u32 = 0x00_5678;
 
-pub fn address(bits: u32) -> Ipv4Addr {
+pub(crate) fn address(bits: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(bits)
 }
 
 // ---- packets ----
 
 /// The Internet checksum as RFC 1071 §4.1 writes it.
-pub fn checksum(bytes: &[u8]) -> u16 {
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0u32;
     for pair in bytes.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
@@ -57,7 +57,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// The checksum of a segment under the pseudo header.
-pub fn l4_checksum(source: u32, destination: u32, protocol: u8, segment: &[u8]) -> u16 {
+pub(crate) fn l4_checksum(source: u32, destination: u32, protocol: u8, segment: &[u8]) -> u16 {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());
@@ -69,7 +69,7 @@ pub fn l4_checksum(source: u32, destination: u32, protocol: u8, segment: &[u8]) 
 
 /// An IPv4 packet to be made; without checksums until [`Ip::bytes`].
 #[derive(Clone, Debug)]
-pub struct Ip {
+pub(crate) struct Ip {
     pub source: u32,
     pub destination: u32,
     pub ttl: u8,
@@ -85,7 +85,7 @@ pub struct Ip {
 }
 
 impl Ip {
-    pub fn new(source: u32, destination: u32, protocol: u8, payload: Vec<u8>) -> Self {
+    pub(crate) fn new(source: u32, destination: u32, protocol: u8, payload: Vec<u8>) -> Self {
         Self {
             source,
             destination,
@@ -100,37 +100,37 @@ impl Ip {
         }
     }
 
-    pub fn ttl(mut self, ttl: u8) -> Self {
+    pub(crate) fn ttl(mut self, ttl: u8) -> Self {
         self.ttl = ttl;
         self
     }
 
-    pub fn tos(mut self, tos: u8) -> Self {
+    pub(crate) fn tos(mut self, tos: u8) -> Self {
         self.tos = tos;
         self
     }
 
-    pub fn fragment(mut self, fragment: u16) -> Self {
+    pub(crate) fn fragment(mut self, fragment: u16) -> Self {
         self.fragment = fragment;
         self
     }
 
-    pub fn options(mut self, options: &[u8]) -> Self {
+    pub(crate) fn options(mut self, options: &[u8]) -> Self {
         self.options = options.to_vec();
         self
     }
 
-    pub fn raw(mut self) -> Self {
+    pub(crate) fn raw(mut self) -> Self {
         self.raw = true;
         self
     }
 
     /// With other addresses; the time to live goes down by `hops`.
-    pub fn readdressed(&self, source: u32, destination: u32, hops: u8) -> Self {
+    pub(crate) fn readdressed(&self, source: u32, destination: u32, hops: u8) -> Self {
         Self { source, destination, ttl: self.ttl - hops, ..self.clone() }
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut payload = self.payload.clone();
         let field = match self.protocol {
             6 => Some(16),
@@ -173,7 +173,7 @@ impl Ip {
     }
 }
 
-pub fn udp(source: u16, destination: u16, data: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(source: u16, destination: u16, data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());
@@ -183,7 +183,7 @@ pub fn udp(source: u16, destination: u16, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn tcp(source: u16, destination: u16, flags: u8, options: &[u8], data: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp(source: u16, destination: u16, flags: u8, options: &[u8], data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());
@@ -210,14 +210,14 @@ pub fn tcp(source: u16, destination: u16, flags: u8, options: &[u8], data: &[u8]
     bytes
 }
 
-pub fn icmp(kind: u8, code: u8, rest: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(kind: u8, code: u8, rest: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind, code, 0, 0];
     bytes.extend(rest.to_be_bytes());
     bytes.extend(data);
     bytes
 }
 
-pub fn ethernet(destination: [u8; 6], source: [u8; 6], kind: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ethernet(destination: [u8; 6], source: [u8; 6], kind: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(destination);
     bytes.extend(source);
@@ -227,24 +227,24 @@ pub fn ethernet(destination: [u8; 6], source: [u8; 6], kind: u16, payload: &[u8]
 }
 
 /// The frame with a VLAN tag.
-pub fn tagged(vlan: u16, mut frame: Vec<u8>) -> Vec<u8> {
+pub(crate) fn tagged(vlan: u16, mut frame: Vec<u8>) -> Vec<u8> {
     let tag = [0x81, 0x00, (vlan >> 8) as u8, vlan as u8];
     frame.splice(12..12, tag);
     frame
 }
 
 /// From the host to the gateway.
-pub fn from_host(packet: &Ip) -> Vec<u8> {
+pub(crate) fn from_host(packet: &Ip) -> Vec<u8> {
     ethernet(MAC_IN, MAC_HOST, 0x0800, &packet.bytes())
 }
 
 /// From the gateway to the host.
-pub fn to_host(packet: &Ip) -> Vec<u8> {
+pub(crate) fn to_host(packet: &Ip) -> Vec<u8> {
     ethernet(MAC_HOST, MAC_IN, 0x0800, &packet.bytes())
 }
 
 /// The bytes between the outer IPv4 header and the inner packet.
-pub fn tunnel_header(encapsulation: Encapsulation, id: u32, inner: usize) -> Vec<u8> {
+pub(crate) fn tunnel_header(encapsulation: Encapsulation, id: u32, inner: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let port: u16 = match encapsulation {
         Encapsulation::Vxlan => 4789,
@@ -277,7 +277,7 @@ pub fn tunnel_header(encapsulation: Encapsulation, id: u32, inner: usize) -> Vec
 }
 
 /// The outer packet around an inner one.
-pub fn outer(
+pub(crate) fn outer(
     encapsulation: Encapsulation,
     source: u32,
     destination: u32,
@@ -294,20 +294,20 @@ pub fn outer(
 }
 
 /// What the gateway sends to its peer for this inner packet.
-pub fn to_peer(encapsulation: Encapsulation, inner: &Ip) -> Vec<u8> {
+pub(crate) fn to_peer(encapsulation: Encapsulation, inner: &Ip) -> Vec<u8> {
     let packet = outer(encapsulation, LOCAL, REMOTE, ID_OUT, &inner.bytes(), inner.tos);
     ethernet(MAC_ROUTER, MAC_OUT, 0x0800, &packet.bytes())
 }
 
 /// What the peer sends to the gateway for this inner packet.
-pub fn from_peer(encapsulation: Encapsulation, inner: &Ip) -> Vec<u8> {
+pub(crate) fn from_peer(encapsulation: Encapsulation, inner: &Ip) -> Vec<u8> {
     let packet = outer(encapsulation, REMOTE, LOCAL, ID_IN, &inner.bytes(), inner.tos);
     ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &packet.bytes())
 }
 
 /// The frame with what the gateway draws by itself set to fixed values: identification and source port of an outer
 /// header (after a look that the port is in the range of RFC 7348 §5).
-pub fn normalised(frame: &[u8]) -> Vec<u8> {
+pub(crate) fn normalised(frame: &[u8]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     let link = if bytes[12..14] == [0x81, 0] { 18 } else { 14 };
     if bytes[link - 2..link] != [8, 0] || bytes.len() < link + 28 {
@@ -329,7 +329,7 @@ pub fn normalised(frame: &[u8]) -> Vec<u8> {
 }
 
 /// Checks every length and checksum of a frame that the gateway sent, down to the innermost packet.
-pub fn assert_sound(frame: &[u8]) {
+pub(crate) fn assert_sound(frame: &[u8]) {
     let link = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
     assert_eq!(frame[link - 2..link], [8, 0], "not IPv4: {frame:02x?}");
     assert_packet(&frame[link..]);
@@ -361,7 +361,7 @@ fn assert_packet(ip: &[u8]) {
 }
 
 /// A file that Wireshark opens, in the system's directory for temporary files. Written when a case fails.
-pub fn keep_pcap(title: &str, frames: &[Vec<u8>]) -> String {
+pub(crate) fn keep_pcap(title: &str, frames: &[Vec<u8>]) -> String {
     let mut bytes = Vec::new();
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, 1] {
         bytes.extend(word.to_le_bytes());
@@ -382,7 +382,7 @@ pub fn keep_pcap(title: &str, frames: &[Vec<u8>]) -> String {
 
 /// Frames for fragments, and where they go.
 #[derive(Default)]
-pub struct Wire {
+pub(crate) struct Wire {
     pub sent: Vec<(PortId, MemoryFrame)>,
     pub empty: bool,
 }
@@ -397,14 +397,14 @@ impl Buffers<MemoryFrame> for Wire {
     }
 }
 
-pub struct Gateway {
+pub(crate) struct Gateway {
     pub state: State,
     pub settings: Settings,
     pub wire: Wire,
     pub now: u64,
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let port = |side, mac, own: u32, networks: Vec<(Ipv4Addr, u8)>| PortSettings {
         side,
         mac,
@@ -426,12 +426,12 @@ pub fn settings() -> Settings {
     settings
 }
 
-pub const ROUTER: HopId = HopId(0);
-pub const HOP_HOST: HopId = HopId(1);
-pub const HOP_OTHER: HopId = HopId(2);
-pub const HOP_UNKNOWN: HopId = HopId(3);
+pub(crate) const ROUTER: HopId = HopId(0);
+pub(crate) const HOP_HOST: HopId = HopId(1);
+pub(crate) const HOP_OTHER: HopId = HopId(2);
+pub(crate) const HOP_UNKNOWN: HopId = HopId(3);
 
-pub fn tunnel(encapsulation: Encapsulation) -> Tunnel {
+pub(crate) fn tunnel(encapsulation: Encapsulation) -> Tunnel {
     Tunnel {
         encapsulation,
         local: address(LOCAL),
@@ -443,13 +443,14 @@ pub fn tunnel(encapsulation: Encapsulation) -> Tunnel {
     }
 }
 
-pub fn binding() -> Binding {
+pub(crate) fn binding() -> Binding {
     Binding {
         host: address(HOST),
         proxy: address(PROXY),
         far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: REMOTE_TAG },
         neighbour: HOP_HOST,
         idle_s: 0,
+        patience: Patience::None,
         hard_s: 0,
         limits: Limits::default(),
     }
@@ -457,7 +458,7 @@ pub fn binding() -> Binding {
 
 impl Gateway {
     /// A gateway with next hops and no tunnels.
-    pub fn bare(settings: Settings) -> Self {
+    pub(crate) fn bare(settings: Settings) -> Self {
         let state = State::new(&settings).unwrap();
         let mut gateway = Self { state, settings, wire: Wire::default(), now: SECOND };
         for (hop, port, mac) in
@@ -469,7 +470,7 @@ impl Gateway {
     }
 
     /// The same with a tunnel and a binding through it.
-    pub fn new(settings: Settings, encapsulation: Encapsulation, binding: Binding) -> Self {
+    pub(crate) fn new(settings: Settings, encapsulation: Encapsulation, binding: Binding) -> Self {
         let mut gateway = Self::bare(settings);
         gateway.command(Command::SetTunnel(TunnelId(0), tunnel(encapsulation)));
         let handle = gateway.handle(0);
@@ -477,20 +478,20 @@ impl Gateway {
         gateway
     }
 
-    pub fn handle(&self, slot: u32) -> Handle {
+    pub(crate) fn handle(&self, slot: u32) -> Handle {
         self.settings.layout.handle(self.settings.worker, slot, 1)
     }
 
-    pub fn tag(&self, slot: u32) -> u32 {
+    pub(crate) fn tag(&self, slot: u32) -> u32 {
         TagCipher::new(self.settings.tag_key).tag(self.handle(slot)).0
     }
 
-    pub fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         assert!(self.state.ready());
         self.state.command(command, self.now);
     }
 
-    pub fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.state.peek_event() {
             events.push(*event);
@@ -499,7 +500,7 @@ impl Gateway {
         events
     }
 
-    pub fn traces(&mut self) -> Vec<TraceRecord> {
+    pub(crate) fn traces(&mut self) -> Vec<TraceRecord> {
         let mut records = Vec::new();
         while let Some(record) = self.state.peek_trace() {
             records.push(*record);
@@ -509,7 +510,11 @@ impl Gateway {
     }
 
     /// A burst; what was decided, and what leaves (forwarded, replied, fragments first) by port.
-    pub fn burst(&mut self, port: PortId, frames: &[Vec<u8>]) -> (Vec<Verdict>, Vec<(PortId, Vec<u8>)>) {
+    pub(crate) fn burst(
+        &mut self,
+        port: PortId,
+        frames: &[Vec<u8>],
+    ) -> (Vec<Verdict>, Vec<(PortId, Vec<u8>)>) {
         let mut frames: Vec<_> = frames.iter().map(|frame| MemoryFrame::new(frame)).collect();
         let mut verdicts = vec![Verdict::Absorb; frames.len()];
         process_burst(&mut self.state, port, &mut frames, &mut verdicts, &mut self.wire, self.now);
@@ -524,13 +529,13 @@ impl Gateway {
     }
 
     /// What one frame is after a decision that leaves it with the caller.
-    pub fn left(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<u8>) {
+    pub(crate) fn left(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<u8>) {
         let (mut frames, mut verdicts) = ([MemoryFrame::new(frame)], [Verdict::Absorb]);
         process_burst(&mut self.state, port, &mut frames, &mut verdicts, &mut self.wire, self.now);
         (verdicts[0], frames[0].data().to_vec())
     }
 
-    pub fn one(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<(PortId, Vec<u8>)>) {
+    pub(crate) fn one(&mut self, port: PortId, frame: &[u8]) -> (Verdict, Vec<(PortId, Vec<u8>)>) {
         let (verdicts, out) = self.burst(port, &[frame.to_vec()]);
         (verdicts[0], out)
     }

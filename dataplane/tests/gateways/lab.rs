@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Frames in the pool.
-pub const POOL: usize = 256;
+pub(crate) const POOL: usize = 256;
 /// Frames that a cable holds in each direction.
-pub const CABLE: usize = 256;
+pub(crate) const CABLE: usize = 256;
 
 /// A worker with the other ends of everything.
-pub struct Lab {
+pub(crate) struct Lab {
     /// The worker.
     pub worker: Worker<MemoryPort, MemoryPool>,
     /// The control thread's ends.
@@ -33,7 +33,7 @@ pub struct Lab {
 
 impl Lab {
     /// A worker that will hear of the gateway's binding at its first turn.
-    pub fn new(gateway: Gateway, sizes: RingSizes, bell: Bell) -> Self {
+    pub(crate) fn new(gateway: Gateway, sizes: RingSizes, bell: Bell) -> Self {
         let mut lab = Self::with(&gateway.settings(), sizes, bell, Mesh::alone());
         for command in gateway.commands() {
             lab.control.commands.push(command).unwrap();
@@ -42,7 +42,7 @@ impl Lab {
     }
 
     /// A worker with these settings and nothing in its tables.
-    pub fn with(settings: &Settings, sizes: RingSizes, bell: Bell, mesh: Mesh<MemoryFrame>) -> Self {
+    pub(crate) fn with(settings: &Settings, sizes: RingSizes, bell: Bell, mesh: Mesh<MemoryFrame>) -> Self {
         let (control, worker_side) = link(sizes, Arc::new(bell));
         let (inside_port, inside) = memory::port(CABLE);
         let (outside_port, outside) = memory::port(CABLE);
@@ -59,25 +59,25 @@ impl Lab {
     }
 
     /// A worker that knows the gateway's binding.
-    pub fn plain(gateway: Gateway) -> Self {
+    pub(crate) fn plain(gateway: Gateway) -> Self {
         let mut lab = Self::new(gateway, RingSizes::default(), Bell::silent());
         assert!(lab.turn());
         lab
     }
 
     /// A turn, a millisecond after the last, so that counters are published.
-    pub fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         self.now += 1_000_000;
         self.worker.turn(self.now)
     }
 
     /// What the worker has published.
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.control.counters.snapshot()
     }
 
     /// Of that, what was dropped for this reason.
-    pub fn drops(&self, reason: DropReason) -> u64 {
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.counters().drops[reason as usize]
     }
 }

@@ -5,27 +5,27 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::wrong_self_convention, reason = "packets come from a host, not conversions")]
 
-pub mod lab;
+pub(crate) mod lab;
 
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, Tunnel, TunnelId,
+    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Patience, PortId, Tunnel, TunnelId,
 };
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::tag::{Handle, TagCipher};
 use std::net::Ipv4Addr;
 
 /// The port towards the realm.
-pub const INSIDE: PortId = 0;
+pub(crate) const INSIDE: PortId = 0;
 /// The port towards the other gateway.
-pub const OUTSIDE: PortId = 1;
+pub(crate) const OUTSIDE: PortId = 1;
 /// The host of either realm: the same address in both.
-pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 /// The gateway's address in either realm.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// What stands for the far host in either realm.
-pub const PROXY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 5);
+pub(crate) const PROXY: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 5);
 /// The MAC address of either host.
-pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 10];
+pub(crate) const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 10];
 
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;
@@ -33,7 +33,7 @@ const UDP: usize = 8;
 
 /// One of the two gateways, 0 or 1.
 #[derive(Clone, Copy, Debug)]
-pub struct Gateway(pub u8);
+pub(crate) struct Gateway(pub u8);
 
 impl Gateway {
     fn other(self) -> Gateway {
@@ -41,17 +41,17 @@ impl Gateway {
     }
 
     /// The MAC address of one of its ports.
-    pub fn mac(self, port: PortId) -> [u8; 6] {
+    pub(crate) fn mac(self, port: PortId) -> [u8; 6] {
         [2, 0, 0, 1, self.0, port]
     }
 
     /// Its address outside.
-    pub fn locator(self) -> Ipv4Addr {
+    pub(crate) fn locator(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, 1 + self.0)
     }
 
     /// The settings of its only worker.
-    pub fn settings(self) -> Settings {
+    pub(crate) fn settings(self) -> Settings {
         let port = |side, number, address, networks| PortSettings {
             side,
             mac: self.mac(number),
@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// The handle of its binding.
-    pub fn handle(self) -> Handle {
+    pub(crate) fn handle(self) -> Handle {
         self.settings().layout.handle(0, 7 + u32::from(self.0), 3)
     }
 
@@ -78,7 +78,7 @@ impl Gateway {
     }
 
     /// What the control thread would tell its worker.
-    pub fn commands(self) -> Vec<Command> {
+    pub(crate) fn commands(self) -> Vec<Command> {
         let id = |gateway: Gateway| 100 + u32::from(gateway.0);
         let tunnel = Tunnel {
             encapsulation: Encapsulation::Vxlan,
@@ -95,6 +95,7 @@ impl Gateway {
             far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: self.other().tag() },
             neighbour: HopId(0),
             idle_s: 0,
+            patience: Patience::None,
             hard_s: 0,
             limits: Limits::default(),
         };
@@ -108,32 +109,32 @@ impl Gateway {
     }
 
     /// A UDP packet from its host to the proxy.
-    pub fn from_host(self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn from_host(self, payload: &[u8]) -> Vec<u8> {
         udp(self.mac(INSIDE), HOST_MAC, (HOST, 4000), (PROXY, 5000), payload)
     }
 
     /// A UDP packet from any address to the proxy.
-    pub fn from_address(self, source: Ipv4Addr) -> Vec<u8> {
+    pub(crate) fn from_address(self, source: Ipv4Addr) -> Vec<u8> {
         udp(self.mac(INSIDE), HOST_MAC, (source, 4000), (PROXY, 5000), b"payload")
     }
 
     /// A DNS query from its host to the gateway.
-    pub fn query(self) -> Vec<u8> {
+    pub(crate) fn query(self) -> Vec<u8> {
         self.query_of(b"twelve bytes")
     }
 
     /// A DNS query with this message.
-    pub fn query_from_outside(self) -> Vec<u8> {
+    pub(crate) fn query_from_outside(self) -> Vec<u8> {
         udp(self.mac(OUTSIDE), HOST_MAC, (Ipv4Addr::new(8, 8, 8, 8), 4001), (self.locator(), 53), b"query")
     }
 
     /// A DNS query of the host with this message.
-    pub fn query_of(self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn query_of(self, message: &[u8]) -> Vec<u8> {
         udp(self.mac(INSIDE), HOST_MAC, (HOST, 4001), (GATEWAY, 53), message)
     }
 
     /// Asserts that this is what its host receives when the other host sends `payload`.
-    pub fn assert_at_host(self, frame: &[u8], payload: &[u8]) {
+    pub(crate) fn assert_at_host(self, frame: &[u8], payload: &[u8]) {
         assert_eq!(frame.len(), ETHERNET + IPV4 + UDP + payload.len());
         assert_eq!(frame[..6], HOST_MAC);
         assert_eq!(frame[6..12], self.mac(INSIDE));

@@ -31,15 +31,15 @@ use std::sync::{
 /// `std`'s cell with the interface of loom's.
 #[cfg(not(loom))]
 mod plain {
-    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+    pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
-        pub fn new(value: T) -> Self {
+        pub(super) fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
         }
 
         #[inline(always)]
-        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        pub(super) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
     }

@@ -21,14 +21,14 @@ const DESCRIPTORS: u16 = 1024;
 const RING_WAIT: Duration = Duration::from_micros(50);
 
 /// A running worker.
-pub struct Dut {
+pub(crate) struct Dut {
     fleet: Fleet,
     _ports: Vec<dpdk::Port>,
 }
 
 impl Dut {
     /// Starts a worker on `core` with the realm's bindings in place; the ports are towards the hosts and the peers.
-    pub fn start(
+    pub(crate) fn start(
         realm: &Realm,
         ports: [&str; 2],
         core: usize,
@@ -78,7 +78,7 @@ impl Dut {
 
     /// Looks after the rings: events are taken, frames for the control plane are let go. An error is what no realm of
     /// ours should cause.
-    pub fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         while let Some(event) = self.fleet.event(0) {
             if let Event::InsertFailed(handle, error) = event {
                 return Err(format!("binding {handle:?} was not inserted: {error:?}"));
@@ -89,12 +89,12 @@ impl Dut {
     }
 
     /// What it counted, as published within the last millisecond.
-    pub fn counted(&self) -> Value {
+    pub(crate) fn counted(&self) -> Value {
         counted(&self.fleet.snapshot(0))
     }
 
     /// Ends it; what it counted in all.
-    pub fn stop(mut self) -> Value {
+    pub(crate) fn stop(mut self) -> Value {
         self.fleet.stop();
         self.counted()
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// What a device does with packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Task {
+pub(crate) enum Task {
     /// Sends them on, whatever they are.
     Pass,
     /// Forwards plain packets: the time to live goes down by one.
@@ -213,7 +213,7 @@ impl Tally<'_> {
 }
 
 /// Probes a device, says what came out, and lets go of it once standard input ends.
-pub fn run(
+pub(crate) fn run(
     realm: &Realm,
     task: Task,
     devices: [&str; 2],

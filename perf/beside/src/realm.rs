@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 
 /// Hosts, peers and bindings.
 #[derive(Debug)]
-pub struct Realm {
+pub(crate) struct Realm {
     pub plan: Plan,
     pub settings: Settings,
     cipher: TagCipher,
@@ -21,7 +21,7 @@ pub struct Realm {
 
 /// What a binding is for a device under test. Without a tunnel the tags are the addresses that it translates to.
 #[derive(Clone, Copy, Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     pub host: Ipv4Addr,
     pub proxy: Ipv4Addr,
     /// Of the host, or without a tunnel of the other one.
@@ -33,7 +33,12 @@ pub struct Pair {
 
 impl Realm {
     /// So many bindings; `local`: from host to host.
-    pub fn new(bindings: u32, peers: u16, encapsulation: Encapsulation, local: bool) -> Result<Self, String> {
+    pub(crate) fn new(
+        bindings: u32,
+        peers: u16,
+        encapsulation: Encapsulation,
+        local: bool,
+    ) -> Result<Self, String> {
         let way = if local { Way::Local } else { Way::Egress };
         let plan = Plan { tunnels: peers, encapsulation, unicast: true, ..Plan::new(way, bindings) };
         let settings = plan.settings();
@@ -43,23 +48,23 @@ impl Realm {
     }
 
     /// How many bindings there are.
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.plan.entries
     }
 
     /// All that a worker is told, bindings in random order.
-    pub fn commands(&self) -> impl Iterator<Item = Command> + use<'_> {
+    pub(crate) fn commands(&self) -> impl Iterator<Item = Command> + use<'_> {
         let insert = |entry| Command::InsertBinding(self.handle(entry), self.plan.binding(entry));
         self.plan.surroundings().chain(shuffled(self.len(), 1).into_iter().map(insert))
     }
 
     /// The handle of a binding.
-    pub fn handle(&self, entry: u32) -> Handle {
+    pub(crate) fn handle(&self, entry: u32) -> Handle {
         Plan::handle(&self.settings, 0, entry, 0)
     }
 
     /// A binding.
-    pub fn pair(&self, entry: u32) -> Pair {
+    pub(crate) fn pair(&self, entry: u32) -> Pair {
         let Binding { host, proxy, far, .. } = self.plan.binding(entry);
         let pair = |at: Ipv4Addr, tag, remote_tag, tunnel| {
             let host_mac = host_mac(at.to_bits());
@@ -75,7 +80,7 @@ impl Realm {
     }
 
     /// The bindings as `cesctl --json show bindings` prints what a generator reads of them, and the hosts' MAC addresses.
-    pub fn exported(&self) -> impl Iterator<Item = Value> + use<'_> {
+    pub(crate) fn exported(&self) -> impl Iterator<Item = Value> + use<'_> {
         (0..self.len()).map(|entry| {
             let Pair { host, proxy, host_mac, tag, remote_tag, tunnel } = self.pair(entry);
             let host_mac = host_mac.map(|byte| format!("{byte:02x}")).join(":");

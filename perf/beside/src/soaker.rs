@@ -31,7 +31,7 @@ const GAP: u64 = 400;
 const CALIBRATION: Duration = Duration::from_millis(500);
 
 /// Tells each second whose the core is; or with `ask`, for each line on standard input, all cycles so far.
-pub fn run(core: usize, seconds: u64, ask: bool) -> Result<(), String> {
+pub(crate) fn run(core: usize, seconds: u64, ask: bool) -> Result<(), String> {
     let soaker = Soaker::start(core)?;
     let (mut before, mut sum) = (soaker.spent()?, Shares::default());
     if ask {
@@ -60,7 +60,7 @@ pub fn run(core: usize, seconds: u64, ask: bool) -> Result<(), String> {
 }
 
 /// A thread that takes what is left of a core; it ends when this is dropped.
-pub struct Soaker {
+pub(crate) struct Soaker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// `schedstat` of the thread.
@@ -80,7 +80,7 @@ struct Shared {
 
 /// Where the core's time went until now, in cycles; only differences mean something.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spent {
+pub(crate) struct Spent {
     /// The thread had the core, with all that came on top of it.
     soaker: f64,
     /// Of that, its own loop.
@@ -104,7 +104,7 @@ impl Spent {
 
 /// Whose a core was, in cycles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Everybody's.
     pub all: f64,
     /// The kernel's, beyond what it takes without traffic.
@@ -123,7 +123,7 @@ impl AddAssign for Shares {
 
 impl Soaker {
     /// Begins on a core that has nothing to do, and watches it for a while.
-    pub fn start(core: usize) -> Result<Self, String> {
+    pub(crate) fn start(core: usize) -> Result<Self, String> {
         let shared = Arc::new(Shared::default());
         let (told, name) = mpsc::channel();
         let turning = Arc::clone(&shared);
@@ -150,7 +150,7 @@ impl Soaker {
     }
 
     /// Where the core's time went until now.
-    pub fn spent(&self) -> Result<Spent, String> {
+    pub(crate) fn spent(&self) -> Result<Spent, String> {
         let own = self.shared.own.load(Ordering::Relaxed) as f64;
         let [soaker, waited] = account(&self.account)?;
         let [daemon, _] = account(&self.daemon)?;
@@ -158,7 +158,7 @@ impl Soaker {
     }
 
     /// Whose the core was between two looks.
-    pub fn between(&self, before: &Spent, after: &Spent) -> Shares {
+    pub(crate) fn between(&self, before: &Spent, after: &Spent) -> Shares {
         after.since(before, self.at_rest)
     }
 }

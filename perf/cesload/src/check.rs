@@ -9,7 +9,7 @@ use ces_load::words::{grouped, percent};
 const ETHERNET: f64 = 14.0 + FCS as f64;
 
 /// What a profile would send.
-pub fn told(profile: &Profile) -> String {
+pub(crate) fn told(profile: &Profile) -> String {
     let port_name = |port: usize| profile.port.get(port).map_or("?", |port| port.name.as_str());
     let mut lines = Vec::new();
     for port in &profile.port {
@@ -49,6 +49,6 @@ pub fn told(profile: &Profile) -> String {
 }
 
 /// The mixes that have names.
-pub fn sizes() -> String {
+pub(crate) fn sizes() -> String {
     IMIX.iter().fold(String::new(), |text, imix| text + &format!("{imix}\n"))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Traffic generator and sink on DPDK ports.
 #[derive(Debug, Parser)]
 #[command(name = "cesload", version, about, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -18,7 +18,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Say what a profile would send, or what is wrong with it; nothing is started.
     Check {
         /// The profile.
@@ -47,7 +47,7 @@ pub enum Command {
 
 /// Which profile, and what is different from it.
 #[derive(Clone, Debug, Args)]
-pub struct ProfileArgs {
+pub(crate) struct ProfileArgs {
     /// The profile: a TOML file.
     #[arg(value_name = "PROFILE")]
     pub path: PathBuf,
@@ -61,7 +61,7 @@ pub struct ProfileArgs {
 
 /// Where reports go.
 #[derive(Clone, Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Write the report as text, too (it is printed in any case).
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
@@ -81,7 +81,7 @@ pub struct ReportArgs {
 
 /// What all measurements take.
 #[derive(Clone, Debug, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
@@ -92,7 +92,7 @@ pub struct Common {
 
 /// `rate`.
 #[derive(Debug, Args)]
-pub struct RateArgs {
+pub(crate) struct RateArgs {
     /// What all take.
     #[command(flatten)]
     pub common: Common,
@@ -106,7 +106,7 @@ pub struct RateArgs {
 
 /// `ndr`, `pdr`.
 #[derive(Debug, Args)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// What all take.
     #[command(flatten)]
     pub common: Common,
@@ -144,7 +144,7 @@ pub struct SearchArgs {
 
 impl SearchArgs {
     /// A goal with these attributes.
-    pub fn goal(&self, goal: Goal) -> Goal {
+    pub(crate) fn goal(&self, goal: Goal) -> Goal {
         let usual = goal.with_final_trial(self.trial_seconds);
         Goal {
             exceed_ratio: self.exceed.0,
@@ -156,14 +156,14 @@ impl SearchArgs {
     }
 
     /// How long trials for the delay are; nothing for none.
-    pub fn latency(&self) -> Option<Duration> {
+    pub(crate) fn latency(&self) -> Option<Duration> {
         Some(self.latency_seconds.unwrap_or(self.trial_seconds)).filter(|duration| !duration.is_zero())
     }
 }
 
 /// `cps`.
 #[derive(Debug, Args)]
-pub struct CpsArgs {
+pub(crate) struct CpsArgs {
     /// What all searches take; rates are sessions a second.
     #[command(flatten)]
     pub search: SearchArgs,
@@ -174,12 +174,15 @@ pub struct CpsArgs {
 
 /// `sessions`.
 #[derive(Debug, Args)]
-pub struct SessionsArgs {
+pub(crate) struct SessionsArgs {
     /// What all take.
     #[command(flatten)]
     pub common: Common,
     /// Numbers of sessions.
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = ladder::RUNGS, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long, value_name = "N,N", value_delimiter = ',', default_values_t = ladder::RUNGS,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub ladder: Vec<u64>,
     /// Sessions opened a second; max = as fast as it goes.
     #[arg(long, value_name = "R", allow_negative_numbers = true, default_value = "50k")]
@@ -190,14 +193,15 @@ pub struct SessionsArgs {
     /// How long they are held open and used at least: until each had its turn.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     pub hold_seconds: Duration,
-    /// Use every open session so often from the first on, for a device that forgets what is idle; without it only once all are open.
+    /// Use every open session so often from the first on, for a device that forgets what is idle; without it only once all are
+    /// open.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub refresh_seconds: Option<Duration>,
 }
 
 /// `soak`.
 #[derive(Debug, Args)]
-pub struct SoakArgs {
+pub(crate) struct SoakArgs {
     /// What all take.
     #[command(flatten)]
     pub common: Common,
@@ -218,7 +222,7 @@ pub struct SoakArgs {
 
 /// `reconfig`.
 #[derive(Debug, Args)]
-pub struct ReconfigArgs {
+pub(crate) struct ReconfigArgs {
     /// What all take.
     #[command(flatten)]
     pub common: Common,
@@ -238,7 +242,7 @@ pub struct ReconfigArgs {
 
 /// `wire`.
 #[derive(Debug, Args)]
-pub struct WireArgs {
+pub(crate) struct WireArgs {
     /// A device, given twice: the wire's two ends.
     #[arg(long = "port", value_name = "DEVICE", required = true)]
     pub ports: Vec<String>,
@@ -270,7 +274,7 @@ pub struct WireArgs {
 
 /// A ratio, written as percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ratio(pub f64);
+pub(crate) struct Ratio(pub f64);
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

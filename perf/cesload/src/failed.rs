@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 
 /// Why there is no measurement.
 #[derive(Debug)]
-pub enum Failed {
+pub(crate) enum Failed {
     /// The command line or the profile; each problem in a line.
     Usage(Vec<String>),
     /// Anything else.
@@ -12,7 +12,7 @@ pub enum Failed {
 }
 
 /// Prints to the output, which may be a full disk.
-pub fn print(text: &str) -> Result<(), Failed> {
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

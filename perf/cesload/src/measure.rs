@@ -27,7 +27,7 @@ use time::format_description::well_known::Rfc3339;
 const COMMIT: &str = "CES_PERF_COMMIT";
 
 /// Reads and checks a profile, with what the command line says differently.
-pub fn profile(args: &ProfileArgs) -> Result<Profile, Failed> {
+pub(crate) fn profile(args: &ProfileArgs) -> Result<Profile, Failed> {
     let mut profile = profile::load_with(&args.path, &args.ports)
         .map_err(|errors| Failed::Usage(errors.iter().map(ToString::to_string).collect()))?;
     if !args.cores.is_empty() {
@@ -53,7 +53,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failed> {
 }
 
 /// A measurement that has begun.
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// What is sent.
     pub profile: Profile,
     /// Sees the trials.
@@ -68,7 +68,7 @@ pub struct Measurement {
 
 impl Measurement {
     /// Reads the profile, and sees that there are directories for the reports: before hours are spent.
-    pub fn begin(mode: &'static str, common: &Common) -> Result<Measurement, Failed> {
+    pub(crate) fn begin(mode: &'static str, common: &Common) -> Result<Measurement, Failed> {
         let profile = profile(&common.profile)?;
         let report = &common.report;
         for path in [&report.text, &report.json, &report.html].into_iter().flatten() {
@@ -93,7 +93,7 @@ impl Measurement {
     }
 
     /// Opens the ports for the profile's streams.
-    pub fn streams(&self) -> Result<DpdkEngine, Failed> {
+    pub(crate) fn streams(&self) -> Result<DpdkEngine, Failed> {
         if self.profile.traffic.is_empty() {
             return Err(Failed::Usage(vec![format!(
                 "{}: {} needs a [[stream]]",
@@ -105,7 +105,7 @@ impl Measurement {
     }
 
     /// Opens the ports for the profile's sessions.
-    pub fn sessions(&self) -> Result<SessionEngine, Failed> {
+    pub(crate) fn sessions(&self) -> Result<SessionEngine, Failed> {
         if self.profile.session.is_empty() {
             return Err(Failed::Usage(vec![format!(
                 "{}: {} needs a [[session]]",
@@ -119,7 +119,7 @@ impl Measurement {
     }
 
     /// Opens the ports for the profile's streams, or if it has none, for its sessions.
-    pub fn traffic(&self) -> Result<Box<dyn Trials>, Failed> {
+    pub(crate) fn traffic(&self) -> Result<Box<dyn Trials>, Failed> {
         if self.profile.traffic.is_empty() && !self.profile.session.is_empty() {
             return Ok(Box::new(self.sessions()?));
         }
@@ -127,7 +127,7 @@ impl Measurement {
     }
 
     /// Tells what was found; the exit status.
-    pub fn end<T>(self, ended: Ended<T>) -> Result<u8, Failed>
+    pub(crate) fn end<T>(self, ended: Ended<T>) -> Result<u8, Failed>
     where
         Findings: From<T>,
     {
@@ -186,12 +186,12 @@ fn not_open(error: PortError) -> Failed {
 }
 
 /// The rate a second on these ports; `None` = as fast as it goes.
-pub fn rate_on(rate: Rate, trials: &dyn Trials) -> Result<Option<f64>, Failed> {
+pub(crate) fn rate_on(rate: Rate, trials: &dyn Trials) -> Result<Option<f64>, Failed> {
     rate.resolve(trials.line_rate()).map_err(|why| Failed::Usage(vec![why]))
 }
 
 /// Runs a wire until its time is over, or a signal comes.
-pub fn wire(args: &WireArgs) -> Result<u8, Failed> {
+pub(crate) fn wire(args: &WireArgs) -> Result<u8, Failed> {
     let [first, second] = args.ports.as_slice() else {
         return Err(Failed::Usage(vec![format!(
             "a wire has two ends: expected --port twice, not {} times",

@@ -23,7 +23,7 @@ enum Display {
 
 /// Shows progress, keeps the trials for the report, and ends them when it is asked to.
 #[derive(Debug)]
-pub struct Console {
+pub(crate) struct Console {
     display: Display,
     stop: Arc<AtomicBool>,
     title: String,
@@ -34,7 +34,7 @@ pub struct Console {
 
 impl Console {
     /// Shows nothing if `quiet`; ends trials once `stop` is set.
-    pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Console {
+    pub(crate) fn new(quiet: bool, stop: Arc<AtomicBool>) -> Console {
         let display = if quiet {
             Display::Quiet
         } else if stderr().is_terminal() {
@@ -51,7 +51,7 @@ impl Console {
     }
 
     /// Tells what is being waited for before the first trial.
-    pub fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         match &self.display {
             Display::Quiet => {}
             Display::Bar(bar) => bar.println(what),
@@ -60,7 +60,7 @@ impl Console {
     }
 
     /// Takes the bar away, so that the report begins on a clean line.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }

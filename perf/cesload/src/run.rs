@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 /// One rate.
-pub fn rate(args: &RateArgs) -> Result<u8, Failed> {
+pub(crate) fn rate(args: &RateArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("rate", &args.common)?;
     let mut engine = measurement.traffic()?;
     let per_second = rate_on(args.rate, engine.as_ref())?;
@@ -20,7 +20,7 @@ pub fn rate(args: &RateArgs) -> Result<u8, Failed> {
 }
 
 /// NDR, and PDR with it: they share their trials.
-pub fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
+pub(crate) fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
     let goals = vec![args.goal(Goal::ndr()), args.goal(Goal::pdr())];
     let mut measurement = Measurement::begin("ndr", &args.common)?;
     let mut engine = measurement.streams()?;
@@ -29,7 +29,7 @@ pub fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
 }
 
 /// PDR alone.
-pub fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
+pub(crate) fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("pdr", &args.common)?;
     let mut engine = measurement.streams()?;
     let ended = searched(args, vec![args.goal(Goal::pdr())], &mut engine, &mut measurement)?;
@@ -37,7 +37,7 @@ pub fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
 }
 
 /// The most new sessions a second.
-pub fn cps(args: &CpsArgs) -> Result<u8, Failed> {
+pub(crate) fn cps(args: &CpsArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("cps", &args.search.common)?;
     let mut engine = measurement.sessions()?;
     let goals = vec![args.search.goal(Goal::with_loss_ratio("CPS", args.loss.0))];
@@ -46,7 +46,7 @@ pub fn cps(args: &CpsArgs) -> Result<u8, Failed> {
 }
 
 /// The session ladder.
-pub fn sessions(args: &SessionsArgs) -> Result<u8, Failed> {
+pub(crate) fn sessions(args: &SessionsArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("sessions", &args.common)?;
     let mut engine = measurement.sessions()?;
     let open_per_second = rate_on(args.rate, &engine)?;
@@ -88,7 +88,7 @@ fn searched(
 }
 
 /// Hours at one rate.
-pub fn soak(args: &SoakArgs) -> Result<u8, Failed> {
+pub(crate) fn soak(args: &SoakArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("soak", &args.common)?;
     let mut lines: Box<dyn Write> = match &args.log {
         Some(path) => {
@@ -106,7 +106,7 @@ pub fn soak(args: &SoakArgs) -> Result<u8, Failed> {
 }
 
 /// A command in the middle of a steady rate.
-pub fn reconfig(args: &ReconfigArgs) -> Result<u8, Failed> {
+pub(crate) fn reconfig(args: &ReconfigArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("reconfig", &args.common)?;
     let mut engine = measurement.traffic()?;
     let wanted = reconfig::Wanted {

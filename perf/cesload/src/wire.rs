@@ -174,7 +174,8 @@ where
         Self { ports, ways, pool, arrivals: Vec::with_capacity(BURST) }
     }
 
-    /// Carries a burst each way; whether there was anything to carry. The clock is read after a burst is received: a frame's delay
+    /// Carries a burst each way; whether there was anything to carry. The clock is read after a burst is received: a frame's
+    /// delay
     /// does not begin before it has come, also where the thread is interrupted in between.
     pub fn turn(&mut self, clock: impl Fn() -> u64) -> bool {
         let mut busy = false;

@@ -5,7 +5,9 @@
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
-use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Tunnel, TunnelId};
+use ces_dataplane::msg::{
+    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Patience, Tunnel, TunnelId,
+};
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::settings::{PortSettings, Settings, Side};
 use ces_dataplane::state::State;
@@ -13,13 +15,13 @@ use ces_dataplane::verdict::Verdict;
 use std::net::Ipv4Addr;
 
 /// Flag: the frame arrives on the outside port.
-pub const OUTSIDE: u8 = 0x01;
+pub(crate) const OUTSIDE: u8 = 0x01;
 /// Flag: the first IPv4 header gets its right checksum, and the ICMP message behind it.
-pub const FIX_OUTER: u8 = 0x02;
+pub(crate) const FIX_OUTER: u8 = 0x02;
 /// Flag: the frame is in one burst with the next one, whose port counts.
-pub const JOIN: u8 = 0x08;
+pub(crate) const JOIN: u8 = 0x08;
 /// Flag: so does the IPv4 header inside of a tunnel.
-pub const FIX_INNER: u8 = 0x04;
+pub(crate) const FIX_INNER: u8 = 0x04;
 
 const INSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
@@ -42,7 +44,7 @@ impl Buffers<MemoryFrame> for Spare {
 
 /// A worker with three tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
 /// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other.
-pub fn state() -> State {
+pub(crate) fn state() -> State {
     let port = |side, mac, address: [u8; 4], prefix, networks: &[([u8; 4], u8)]| PortSettings {
         side,
         mac,
@@ -102,8 +104,16 @@ pub fn state() -> State {
         (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, Limits::default()),
     ];
     for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
-        let binding =
-            Binding { host, proxy, far, neighbour: HopId(neighbour), idle_s: 60, hard_s: 0, limits };
+        let binding = Binding {
+            host,
+            proxy,
+            far,
+            neighbour: HopId(neighbour),
+            idle_s: 60,
+            patience: Patience::WithTcp,
+            hard_s: 0,
+            limits,
+        };
         commands.push(Command::InsertBinding(layout.handle(0, slot as u32, 1), binding));
     }
     for command in commands {
@@ -114,7 +124,7 @@ pub fn state() -> State {
 }
 
 /// What the first frame of an input becomes, if it is sent on.
-pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
     let mut frame = MemoryFrame::new(data.get(4..)?);
     fix_ipv4(frame.data_mut(), 14);
     let mut spare = Spare(Vec::new());
@@ -123,7 +133,7 @@ pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The property: no panic, a verdict for every frame, and nothing sent that no port could carry.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut state = state();
     let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
     let mut now = SECOND_NS;

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-pub const MS: Nanos = 1_000_000;
-pub const S: Nanos = 1_000_000_000;
+pub(crate) const MS: Nanos = 1_000_000;
+pub(crate) const S: Nanos = 1_000_000_000;
 
 /// One way over the network.
-pub const DELAY: Nanos = 5 * MS;
+pub(crate) const DELAY: Nanos = 5 * MS;
 
 /// The owner's part: policies, tags, proxies, and a ledger of every reservation.
-pub struct Owner {
+pub(crate) struct Owner {
     pub book: Book,
     pub services: BTreeSet<String>,
     pub reserved: BTreeSet<u32>,
@@ -82,7 +82,7 @@ impl Owner {
     }
 }
 
-pub struct Node {
+pub(crate) struct Node {
     pub engine: Engine,
     pub owner: Owner,
     pub settings: Settings,
@@ -113,7 +113,7 @@ enum Event {
     Closed { link: usize, to: usize },
 }
 
-pub struct Lab {
+pub(crate) struct Lab {
     pub nodes: Vec<Node>,
     pub now: Nanos,
     events: BTreeMap<(Nanos, u64), Event>,
@@ -125,7 +125,7 @@ pub struct Lab {
     pub chunk: Option<usize>,
 }
 
-pub fn locator(address: &str, preference: u32) -> Locator {
+pub(crate) fn locator(address: &str, preference: u32) -> Locator {
     Locator {
         address: LocatorAddress::Ip(address.parse().unwrap()),
         preference,
@@ -134,7 +134,7 @@ pub fn locator(address: &str, preference: u32) -> Locator {
     }
 }
 
-pub fn network_policy(ces_id: &str) -> String {
+pub(crate) fn network_policy(ces_id: &str) -> String {
     format!(
         r#"{{"request":[{{"group":"ces","code":"cesid"}},{{"group":"ces","code":"fw_version","value":"0.1"}},
         {{"group":"ces","code":"ttl","value":{{"min":"600","max":"7200"}}}},
@@ -148,7 +148,7 @@ pub fn network_policy(ces_id: &str) -> String {
     )
 }
 
-pub fn settings(ces_id: &str, address: &str) -> Settings {
+pub(crate) fn settings(ces_id: &str, address: &str) -> Settings {
     Settings {
         ces_id: ces_id.into(),
         network_policy: Arc::new(serde_json::from_str(&network_policy(ces_id)).unwrap()),
@@ -164,7 +164,7 @@ pub fn settings(ces_id: &str, address: &str) -> Settings {
 }
 
 /// Policies for `count` hosts that may all reach and be reached; those of `strict` ask for an acknowledgement.
-pub fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cetp::policy::Entry> {
+pub(crate) fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cetp::policy::Entry> {
     let one = |index: usize| {
         let fqdn = format!("h{index}.{realm}");
         let ack = if strict.contains(&index) { r#",{"group":"control","code":"ack"}"# } else { "" };
@@ -187,7 +187,7 @@ pub fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cet
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             nodes: Vec::new(),
             now: 0,
@@ -201,14 +201,14 @@ impl Lab {
     }
 
     /// gwa.demo. and gwb.demo., each with `hosts` hosts h0, h1, …
-    pub fn pair(hosts: usize) -> Self {
+    pub(crate) fn pair(hosts: usize) -> Self {
         let mut lab = Self::new();
         lab.add(settings("gwa.demo.", "192.0.2.1"), host_policies("gwa.demo.", hosts, &[]));
         lab.add(settings("gwb.demo.", "192.0.2.2"), host_policies("gwb.demo.", hosts, &[]));
         lab
     }
 
-    pub fn add(&mut self, settings: Settings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
+    pub(crate) fn add(&mut self, settings: Settings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
         let index = self.nodes.len();
         let addr: IpAddr = [192, 0, 2, index as u8 + 1].into();
         let book = Book::new(policies).unwrap();
@@ -241,7 +241,7 @@ impl Lab {
         index
     }
 
-    pub fn endpoints(&self, node: usize, count: u16, proto: Proto) -> Vec<Endpoint> {
+    pub(crate) fn endpoints(&self, node: usize, count: u16, proto: Proto) -> Vec<Endpoint> {
         let one = |index| Endpoint {
             addr: self.nodes[node].addr,
             port: 49_001 + index,
@@ -253,7 +253,7 @@ impl Lab {
         (0..count).map(one).collect()
     }
 
-    pub fn request(
+    pub(crate) fn request(
         &self,
         from: usize,
         source: &str,
@@ -271,21 +271,21 @@ impl Lab {
     }
 
     /// Host `h{a}` of `from` asks for `h{b}` of `to`.
-    pub fn ask(&mut self, from: usize, a: usize, to: usize, b: usize) -> Asked {
+    pub(crate) fn ask(&mut self, from: usize, a: usize, to: usize, b: usize) -> Asked {
         let source = format!("h{a}.{}", self.nodes[from].settings.ces_id);
         let destination = format!("h{b}.{}", self.nodes[to].settings.ces_id);
         let request = self.request(from, &source, to, &destination, 3);
         self.negotiate(from, request)
     }
 
-    pub fn negotiate(&mut self, from: usize, request: H2hRequest) -> Asked {
+    pub(crate) fn negotiate(&mut self, from: usize, request: H2hRequest) -> Asked {
         let now = self.now;
         let asked = self.with(from, |engine, owner| engine.negotiate(owner, request, now));
         self.drain();
         asked
     }
 
-    pub fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, &mut Owner) -> R) -> R {
+    pub(crate) fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, &mut Owner) -> R) -> R {
         let node = &mut self.nodes[node];
         let result = act(&mut node.engine, &mut node.owner);
         self.drain();
@@ -298,7 +298,7 @@ impl Lab {
     }
 
     /// Carries out what the engines want.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for index in 0..self.nodes.len() {
             while let Some(output) = self.nodes[index].engine.poll_output() {
                 self.nodes[index].owner.apply(&output, self.now);
@@ -429,7 +429,7 @@ impl Lab {
     }
 
     /// Runs until nothing is under way in the network, or that time.
-    pub fn run_for(&mut self, duration: Nanos) {
+    pub(crate) fn run_for(&mut self, duration: Nanos) {
         let end = self.now + duration;
         self.drain();
         loop {
@@ -462,14 +462,14 @@ impl Lab {
     }
 
     /// Open connections as the network sees them.
-    pub fn open_links(&self) -> Vec<usize> {
+    pub(crate) fn open_links(&self) -> Vec<usize> {
         (0..self.links.len())
             .filter(|link| self.live(*link, 0).is_some() && self.live(*link, 1).is_some())
             .collect()
     }
 
     /// Cuts a connection: both ends hear of it, what is on the way is lost.
-    pub fn cut(&mut self, link: usize) {
+    pub(crate) fn cut(&mut self, link: usize) {
         self.events.retain(|_, event| !matches!(event, Event::Data { link: l, .. } if *l == link));
         for side in 0..2 {
             if let Some((node, conn)) = self.live(link, side) {
@@ -483,7 +483,7 @@ impl Lab {
     }
 
     /// Bytes of nobody's making arrive on the gateway's first open connection.
-    pub fn inject(&mut self, node: usize, bytes: &[u8]) {
+    pub(crate) fn inject(&mut self, node: usize, bytes: &[u8]) {
         let now = self.now;
         let ends = (0..self.links.len()).flat_map(|link| [self.live(link, 0), self.live(link, 1)]).flatten();
         let found = ends.into_iter().find(|(n, _)| *n == node);
@@ -496,7 +496,7 @@ impl Lab {
 
     /// The gateway is cut off from the network, or back in it. What was on the way is lost, and no stream goes on
     /// after a gap: its connections are closed at its end, and at the other with the next message.
-    pub fn set_dead(&mut self, index: usize, dead: bool) {
+    pub(crate) fn set_dead(&mut self, index: usize, dead: bool) {
         if self.nodes[index].is_dead && !dead {
             self.nodes[index].is_dead = false;
             for link in 0..self.links.len() {
@@ -515,7 +515,7 @@ impl Lab {
     }
 
     /// The gateway's process dies and starts again with nothing; its connections are closed by its kernel.
-    pub fn restart(&mut self, index: usize) {
+    pub(crate) fn restart(&mut self, index: usize) {
         for link in self.open_links() {
             if let Some(side) = self.links[link].iter().position(|end| end.node == index) {
                 self.links[link][side].is_open = false;
@@ -526,7 +526,7 @@ impl Lab {
     }
 
     /// The same, but nobody is told: the machine lost power.
-    pub fn forget(&mut self, index: usize) {
+    pub(crate) fn forget(&mut self, index: usize) {
         let seed = [(self.next_event as u8).wrapping_add(100); 32];
         let now = self.now;
         let node = &mut self.nodes[index];
@@ -539,7 +539,7 @@ impl Lab {
     }
 
     /// No reservation is lost: all that were made ended in a release or a session, and sessions are the engine's.
-    pub fn check_ledger(&self) {
+    pub(crate) fn check_ledger(&self) {
         for node in &self.nodes {
             let owner = &node.owner;
             assert_eq!(owner.reserves, owner.releases + owner.ups + owner.reserved.len() as u64);
@@ -553,7 +553,7 @@ impl Lab {
     }
 
     /// The result of the last negotiation of these two.
-    pub fn result(
+    pub(crate) fn result(
         &self,
         node: usize,
         source: &str,
@@ -570,7 +570,7 @@ impl Lab {
     }
 
     /// The results of all negotiations so far.
-    pub fn results(&self, node: usize) -> Vec<Result<(), Failure>> {
+    pub(crate) fn results(&self, node: usize) -> Vec<Result<(), Failure>> {
         let result = |output: &Output| match output {
             Output::NegotiationDone { result, .. } => Some(result.map(|_| ())),
             _ => None,
@@ -579,7 +579,7 @@ impl Lab {
     }
 
     /// The sessions of both ends fit together: each of `a`'s with `b` has its mirror there.
-    pub fn assert_mirrored(&self, a: usize, b: usize) {
+    pub(crate) fn assert_mirrored(&self, a: usize, b: usize) {
         let of = |x: usize, y: usize| -> Vec<&H2hSession> {
             let there = &self.nodes[y].settings.ces_id;
             self.nodes[x].owner.up.values().filter(|session| session.ces_id == *there).collect()
@@ -605,7 +605,7 @@ impl Lab {
         }
     }
 
-    pub fn events_of(&self, node: usize) -> VecDeque<&Output> {
+    pub(crate) fn events_of(&self, node: usize) -> VecDeque<&Output> {
         self.nodes[node].log.iter().collect()
     }
 }

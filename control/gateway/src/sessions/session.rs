@@ -115,6 +115,9 @@ pub struct Terms {
     pub reach: Reach,
     /// Ends after so many seconds without a packet; 0 = never.
     pub idle_s: u16,
+    /// Whether nobody has said that on purpose, so that TCP may make it longer.
+    #[serde(default)]
+    pub is_patient: bool,
     /// Ends so many seconds after its beginning; 0 = never.
     pub hard_s: u32,
     /// What it may carry.
@@ -306,7 +309,14 @@ mod tests {
             partner: 2,
             asked: true,
         };
-        let terms = Terms { role: Role::Local, reach, idle_s: 60, hard_s: 100, carries: Carries::default() };
+        let terms = Terms {
+            role: Role::Local,
+            reach,
+            idle_s: 60,
+            is_patient: false,
+            hard_s: 100,
+            carries: Carries::default(),
+        };
         assert!(session.establish(terms.clone(), 0) && !session.establish(terms, 0));
         assert_eq!(session.answer_ttl(120, 0), 60);
         assert_eq!(session.answer_ttl(120, 70 * crate::SECOND), 30);

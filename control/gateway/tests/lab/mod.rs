@@ -29,12 +29,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Slots for bindings of a worker.
 const SLOTS: u32 = 1 << 16;
-pub const MS: u64 = 1_000_000;
-pub const S: u64 = 1_000_000_000;
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const S: u64 = 1_000_000_000;
 
 /// What the resolver does with a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upstream {
+pub(crate) enum Upstream {
     /// Answers: delegated zones by asking their gateway, `legacy.example.` by itself, NXDOMAIN for the rest.
     Answers,
     /// Says nothing.
@@ -45,7 +45,7 @@ pub enum Upstream {
 
 /// What upstream does with one question, whatever else it does.
 #[derive(Clone, Debug)]
-pub enum Odd {
+pub(crate) enum Odd {
     /// Says nothing.
     Silent,
     /// Says that.
@@ -61,7 +61,7 @@ pub enum Odd {
 }
 
 /// One gateway and what is around it.
-pub struct Node {
+pub(crate) struct Node {
     pub gateway: Gateway,
     pub ces_id: String,
     pub outer: Ipv4Addr,
@@ -91,7 +91,7 @@ pub struct Node {
 }
 
 /// The world.
-pub struct Lab {
+pub(crate) struct Lab {
     pub now: u64,
     pub nodes: Vec<Node>,
     pub upstream: Upstream,
@@ -120,7 +120,7 @@ enum Late {
     Cetp { to: usize, conn: ConnId, bytes: Vec<u8> },
 }
 
-pub fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settings {
+pub(crate) fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settings {
     let text = format!(
         r#"
         [realm]
@@ -142,7 +142,7 @@ pub fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settin
     settings
 }
 
-pub fn platform(seed: u8, workers: u32) -> Platform {
+pub(crate) fn platform(seed: u8, workers: u32) -> Platform {
     Platform {
         workers,
         bindings_per_worker: SLOTS,
@@ -159,11 +159,11 @@ pub fn platform(seed: u8, workers: u32) -> Platform {
     }
 }
 
-pub fn hosts(text: &str) -> Vec<SourceFile> {
+pub(crate) fn hosts(text: &str) -> Vec<SourceFile> {
     vec![SourceFile { path: "hosts.toml".into(), text: text.into() }]
 }
 
-pub fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now: u64) -> Gateway {
+pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now: u64) -> Gateway {
     let (registry, policies) = ces_gateway::registry::load(files, settings).unwrap();
     let mut gateway = Gateway::new(settings.clone(), registry, policies, platform, now).unwrap();
     let routes = [
@@ -174,11 +174,11 @@ pub fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now:
     gateway
 }
 
-pub fn port_mac(node: u8, port: u8) -> [u8; 6] {
+pub(crate) fn port_mac(node: u8, port: u8) -> [u8; 6] {
     [2, 0, 0, 0, node, port]
 }
 
-pub fn host_mac(address: Ipv4Addr) -> [u8; 6] {
+pub(crate) fn host_mac(address: Ipv4Addr) -> [u8; 6] {
     [2, 0, 0, 1, 0, address.octets()[3]]
 }
 
@@ -206,15 +206,15 @@ fn worker_settings(node: u8, outer: Ipv4Addr, worker: u32, workers: u32) -> Work
     settings
 }
 
-pub const A_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub const B_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
-pub const H1: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
-pub const H2: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 11);
-pub const H3: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 12);
+pub(crate) const A_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const B_OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+pub(crate) const H1: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
+pub(crate) const H2: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 11);
+pub(crate) const H3: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 12);
 
 /// The same private addresses in both realms.
-pub fn realm(zone: &str) -> String {
+pub(crate) fn realm(zone: &str) -> String {
     let far = if zone == "a.demo" { "b.demo" } else { "a.demo" };
     format!(
         r#"
@@ -248,16 +248,16 @@ pub fn realm(zone: &str) -> String {
 
 impl Lab {
     /// Realms a and b with the same private addresses.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {}, &realm("a.demo"), &realm("b.demo"))
     }
 
-    pub fn with(change: impl Fn(&mut Settings), a: &str, b: &str) -> Self {
+    pub(crate) fn with(change: impl Fn(&mut Settings), a: &str, b: &str) -> Self {
         Self::build(change, a, b, 1, false)
     }
 
     /// Realms a and b with real workers.
-    pub fn with_workers(workers: u32) -> Self {
+    pub(crate) fn with_workers(workers: u32) -> Self {
         Self::build(|_| {}, &realm("a.demo"), &realm("b.demo"), workers, true)
     }
 
@@ -313,11 +313,11 @@ impl Lab {
     }
 
     /// A host asks; returns the token.
-    pub fn query(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> u64 {
+    pub(crate) fn query(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> u64 {
         self.query_as(node, Side::Inside, Transport::Udp, host, name, qtype)
     }
 
-    pub fn query_as(
+    pub(crate) fn query_as(
         &mut self,
         node: usize,
         side: Side,
@@ -333,7 +333,7 @@ impl Lab {
         token
     }
 
-    pub fn raw_query(
+    pub(crate) fn raw_query(
         &mut self,
         node: usize,
         side: Side,
@@ -349,18 +349,18 @@ impl Lab {
     }
 
     /// A host asks and waits for the answer.
-    pub fn ask(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> Reply {
+    pub(crate) fn ask(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> Reply {
         let token = self.query(node, host, name, qtype);
         self.wait(node, token)
     }
 
     /// The answer's address.
-    pub fn address(&mut self, node: usize, host: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
+    pub(crate) fn address(&mut self, node: usize, host: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
         self.ask(node, host, name, RecordType::A).address
     }
 
     /// Lets time pass until the answer is there; 10 s at most.
-    pub fn wait(&mut self, node: usize, token: u64) -> Reply {
+    pub(crate) fn wait(&mut self, node: usize, token: u64) -> Reply {
         let until = self.now + 10 * S;
         while !self.nodes[node].answers.contains_key(&token) {
             assert!(self.now < until, "no answer within 10 s");
@@ -370,12 +370,12 @@ impl Lab {
     }
 
     /// The answer, if there is one already.
-    pub fn reply(&self, node: usize, token: u64) -> Option<Reply> {
+    pub(crate) fn reply(&self, node: usize, token: u64) -> Option<Reply> {
         self.nodes[node].answers.get(&token)?.as_ref().map(|bytes| Reply::read(bytes))
     }
 
     /// Lets that much time pass, timers and all.
-    pub fn advance(&mut self, ns: u64) {
+    pub(crate) fn advance(&mut self, ns: u64) {
         let end = self.now + ns;
         self.settle();
         loop {
@@ -405,7 +405,7 @@ impl Lab {
     }
 
     /// Carries everything to where it belongs until nobody has anything to say.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let mut work = VecDeque::new();
             for (i, node) in self.nodes.iter_mut().enumerate() {
@@ -493,7 +493,7 @@ impl Lab {
     }
 
     /// From now on upstream does so with that question.
-    pub fn odd(&mut self, name: &str, qtype: RecordType, odd: Odd) {
+    pub(crate) fn odd(&mut self, name: &str, qtype: RecordType, odd: Odd) {
         self.odd.insert((ces_dns::fqdn(&ces_dns::name(name).unwrap()), qtype), odd);
     }
 
@@ -576,7 +576,7 @@ impl Lab {
     }
 
     /// Lets time pass, second by second, for real workers too.
-    pub fn age(&mut self, seconds: u64) {
+    pub(crate) fn age(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.advance(S);
             for i in 0..self.nodes.len() {
@@ -592,7 +592,7 @@ impl Lab {
     }
 
     /// A frame arrives at a real worker: what becomes of it, and what it is then. The queue may be a wrong worker's.
-    pub fn frame(&mut self, i: usize, port: u8, queue: usize, frame: &[u8]) -> (Verdict, Vec<u8>) {
+    pub(crate) fn frame(&mut self, i: usize, port: u8, queue: usize, frame: &[u8]) -> (Verdict, Vec<u8>) {
         struct None_;
         impl Buffers<MemoryFrame> for None_ {
             fn allocate(&mut self) -> Option<MemoryFrame> {
@@ -613,7 +613,7 @@ impl Lab {
     }
 
     /// A binding ends at the worker by itself.
-    pub fn end(&mut self, i: usize, handle: Handle, reason: EndReason) {
+    pub(crate) fn end(&mut self, i: usize, handle: Handle, reason: EndReason) {
         let binding = self.nodes[i].bindings.remove(&handle).expect("it stands");
         self.nodes[i].pairs.remove(&(binding.host, binding.proxy));
         let event = Event::BindingEnded(handle, reason, BindingStats::default());
@@ -623,7 +623,7 @@ impl Lab {
     }
 
     /// A gateway dies; its connections break.
-    pub fn kill(&mut self, i: usize) {
+    pub(crate) fn kill(&mut self, i: usize) {
         self.nodes[i].alive = false;
         let now = self.now;
         let broken: Vec<_> =
@@ -637,7 +637,7 @@ impl Lab {
     }
 
     /// A gateway comes back with its files and with what its sessions were: a replay of all changes.
-    pub fn resume(&mut self, i: usize, text: &str) -> ces_gateway::Restored {
+    pub(crate) fn resume(&mut self, i: usize, text: &str) -> ces_gateway::Restored {
         let node = &mut self.nodes[i];
         self.lives += 1;
         let platform = Platform { seed: [128 + self.lives; 32], ..platform(i as u8 + 1, 1) };
@@ -658,7 +658,7 @@ impl Lab {
     }
 
     /// A gateway comes back with nothing but its files.
-    pub fn restart(&mut self, i: usize, text: &str) {
+    pub(crate) fn restart(&mut self, i: usize, text: &str) {
         let settings = self.nodes[i].settings.clone();
         // Other random numbers than before: a session of the last life must not fit one of this.
         self.lives += 1;
@@ -711,26 +711,26 @@ impl Lab {
         Some(world(&query, &name))
     }
 
-    pub fn dns_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
+    pub(crate) fn dns_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
         self.nodes[i].gateway.counters().dns.value(Side::Inside, outcome)
     }
 
-    pub fn outside_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
+    pub(crate) fn outside_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
         self.nodes[i].gateway.counters().dns.value(Side::Outside, outcome)
     }
 
-    pub fn negotiation_count(&self, i: usize, outcome: NegotiationOutcome) -> u64 {
+    pub(crate) fn negotiation_count(&self, i: usize, outcome: NegotiationOutcome) -> u64 {
         self.nodes[i].gateway.counters().negotiation_count(outcome)
     }
 
     /// The binding of a host and a proxy address.
-    pub fn binding(&self, i: usize, host: Ipv4Addr, proxy: Ipv4Addr) -> Option<(Handle, Binding)> {
+    pub(crate) fn binding(&self, i: usize, host: Ipv4Addr, proxy: Ipv4Addr) -> Option<(Handle, Binding)> {
         let mut found = self.nodes[i].bindings.iter().filter(|(_, b)| (b.host, b.proxy) == (host, proxy));
         found.next().map(|(handle, binding)| (*handle, *binding))
     }
 
     /// Whether a line of the log says so.
-    pub fn logged(&self, i: usize, event: &str, reason: &str) -> bool {
+    pub(crate) fn logged(&self, i: usize, event: &str, reason: &str) -> bool {
         self.nodes[i]
             .log
             .iter()
@@ -752,7 +752,7 @@ fn world(query: &Query, name: &str) -> Vec<u8> {
 }
 
 /// A query as a host's stub resolver sends it.
-pub fn question(name: &str, qtype: RecordType, id: u16) -> Vec<u8> {
+pub(crate) fn question(name: &str, qtype: RecordType, id: u16) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&id.to_be_bytes());
     bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -768,7 +768,7 @@ pub fn question(name: &str, qtype: RecordType, id: u16) -> Vec<u8> {
 
 /// An answer, read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub code: ResponseCode,
     pub address: Option<Ipv4Addr>,
     pub target: Option<String>,
@@ -786,7 +786,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let message = Message::from_vec(bytes).expect("a well-formed answer");
         let first = message.answers.first();
         Self {
@@ -816,7 +816,7 @@ impl Reply {
 }
 
 /// Both halves of the one session between a and b: their tags must point at each other.
-pub fn assert_paired(a: &Binding, b: &Binding, tags: (u32, u32)) {
+pub(crate) fn assert_paired(a: &Binding, b: &Binding, tags: (u32, u32)) {
     let (Far::Tunnel { remote_tag: at_a, .. }, Far::Tunnel { remote_tag: at_b, .. }) = (a.far, b.far) else {
         panic!("both lead through a tunnel");
     };

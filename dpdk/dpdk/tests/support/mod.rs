@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Runs the test `name` of this binary again in a network namespace of its own, which ends with it. `true` in there.
-pub fn in_own_network(name: &str) -> bool {
+pub(crate) fn in_own_network(name: &str) -> bool {
     const MARK: &str = "CES_TEST_IN_OWN_NETWORK";
     if std::env::var_os(MARK).is_some() {
         return true;
@@ -21,7 +21,7 @@ pub fn in_own_network(name: &str) -> bool {
 }
 
 /// Runs a command of the system and expects success.
-pub fn run(line: &str) {
+pub(crate) fn run(line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
     let output =
         Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -29,7 +29,7 @@ pub fn run(line: &str) {
 }
 
 /// Makes a veth pair with these ends, without the kernel's own chatter on them.
-pub fn make_veth(near: &str, far: &str) {
+pub(crate) fn make_veth(near: &str, far: &str) {
     run(&format!("ip link add {near} type veth peer name {far}"));
     for end in [near, far] {
         let silent = format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6");

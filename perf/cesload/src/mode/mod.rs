@@ -66,7 +66,7 @@ pub(crate) mod fixture {
     use std::time::Duration;
 
     /// Forwards up to a capacity and loses a share of everything beside.
-    pub struct Device {
+    pub(crate) struct Device {
         pub unit: Unit,
         pub capacity: f64,
         pub loss_ratio: f64,
@@ -74,13 +74,13 @@ pub(crate) mod fixture {
     }
 
     impl Device {
-        pub fn with_capacity(capacity: f64) -> Device {
+        pub(crate) fn with_capacity(capacity: f64) -> Device {
             Device { unit: Unit::Packets, capacity, loss_ratio: 0.0, fails: false }
         }
     }
 
     /// A trial like a real one, of so many seconds.
-    pub fn trial(unit: Unit, per_second: f64, seconds: f64, lost_ratio: f64) -> Trial {
+    pub(crate) fn trial(unit: Unit, per_second: f64, seconds: f64, lost_ratio: f64) -> Trial {
         let sent = (per_second * seconds).round() as u64;
         let counts =
             Counts { sent, received: sent - (lost_ratio * sent as f64).round() as u64, ..Counts::default() };
@@ -149,7 +149,7 @@ pub(crate) mod fixture {
 
     /// Remembers the trials' labels; stops in the tenth part of a trial that it is told, if it is told one.
     #[derive(Default)]
-    pub struct Notebook {
+    pub(crate) struct Notebook {
         pub labels: Vec<String>,
         pub stop_at: Option<f64>,
     }

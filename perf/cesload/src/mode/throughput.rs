@@ -212,7 +212,8 @@ fn notes(findings: &Findings) -> Vec<String> {
         }
         if let Some(noise) = result.noise().filter(|noise| *noise > result.goal.width) {
             notes.push(format!(
-                "Trials contradict each other about {}: a load of {} {unit} lost too much, {} {unit} once did not. That is {} of the \
+                "Trials contradict each other about {}: a load of {} {unit} lost too much, {} {unit} once did not. \
+                 That is {} of the \
                  load, more than the search's width of {}, so that another search may find a rate that differs by as much.",
                 result.goal.name,
                 grouped(result.smallest_lossy_per_second.unwrap_or_default()),
@@ -249,7 +250,8 @@ fn ending_note(result: &GoalResult, found: &Found, unit: &str) -> Option<String>
                 MaxLoad::Measured => "more than was sent at full speed",
             };
             Some(format!(
-                "{name} is irregular: there is no upper bound, since even {} {unit}, {from}, meets it. The device is at least that fast.",
+                "{name} is irregular: there is no upper bound, since even {} {unit}, {from}, meets it. \
+                 The device is at least that fast.",
                 grouped(max)
             ))
         }

@@ -18,7 +18,7 @@ const DRAIN_MAX_MS: u32 = 60_000;
 const CATCH_UP_MAX_MS: u32 = 1000;
 
 /// Everything that is wrong.
-pub fn problems(memory: &Memory, settings: &Generator, own: &[Port], all: &[Stream]) -> Vec<Problem> {
+pub(super) fn problems(memory: &Memory, settings: &Generator, own: &[Port], all: &[Stream]) -> Vec<Problem> {
     let mut found = Vec::new();
     generator(memory, settings, &mut found);
     ports(own, &mut found);

@@ -37,7 +37,8 @@ pub struct Generator {
     pub queues: u16,
     /// Packets at most that are sent or received at once.
     pub burst: u16,
-    /// What a port has not taken for so long, in milliseconds, is not sent any more; what it takes sooner is sent as fast as it goes.
+    /// What a port has not taken for so long, in milliseconds, is not sent any more; what it takes sooner is sent as fast as
+    /// it goes.
     pub catch_up_ms: u32,
     /// Begin of all random sequences.
     pub seed: u64,

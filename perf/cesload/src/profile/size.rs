@@ -80,7 +80,8 @@ pub const GENOME: &[(char, u16)] = &[
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected the name of a mix (\"imix-simple\"), a genome of RFC 6985 (\"genome:aaaaaaadg\"), or a list such as [{ size = 64, weight = 7 }]"
+    expecting = "expected the name of a mix (\"imix-simple\"), a genome of RFC 6985 \
+                 (\"genome:aaaaaaadg\"), or a list such as [{ size = 64, weight = 7 }]"
 )]
 pub enum Sizes {
     /// The name of a mix, or `genome:` and letters.

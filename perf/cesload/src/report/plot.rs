@@ -97,7 +97,7 @@ fn line(name: impl Into<String>, data: Vec<(f64, f64)>) -> Series {
 }
 
 /// A picture: its title, axes with their names, and what is drawn.
-pub struct Plot {
+pub(super) struct Plot {
     pub title: String,
     x: (&'static str, Scale),
     y: (&'static str, Scale),
@@ -120,7 +120,7 @@ fn label(value: f64) -> String {
 
 impl Plot {
     /// The picture as an SVG element.
-    pub fn svg(&self) -> String {
+    pub(super) fn svg(&self) -> String {
         let mut svg = String::new();
         let drawn = self.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area());
         // Within a page an SVG element needs no name space, and the page names nothing outside itself.
@@ -162,7 +162,7 @@ impl Plot {
 }
 
 /// The plots of a report, by mode.
-pub fn of(report: &Report) -> Vec<Plot> {
+pub(super) fn of(report: &Report) -> Vec<Plot> {
     match &report.ended.findings {
         Findings::Rate(crate::mode::rate::Findings { trial })
         | Findings::Soak(crate::mode::soak::Findings { trial, .. }) => {

@@ -63,14 +63,14 @@ impl Section {
 }
 
 /// The whole report.
-pub fn written(report: &Report) -> String {
+pub(super) fn written(report: &Report) -> String {
     let mut lines = vec![format!("cesload {VERSION} {}: {}", report.mode, headline(report))];
     lines.extend(sections(report).iter().flat_map(Section::lines));
     lines.iter().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 /// The result in a line.
-pub fn headline(report: &Report) -> String {
+pub(super) fn headline(report: &Report) -> String {
     let in_a_sentence = |trial: &TrialRecord| {
         let (sent, lost) = (grouped(trial.counts.sent as f64), grouped(trial.lost as f64));
         format!("{sent} sent in {}, {lost} lost ({})", seconds(trial.seconds), percent(trial.loss_ratio))

@@ -77,7 +77,8 @@ impl Goal {
         self
     }
 
-    /// The targets on the way to this goal, easiest first, the goal itself last. A target is a goal with shorter trials and a larger
+    /// The targets on the way to this goal, easiest first, the goal itself last. A target is a goal with shorter trials and a
+    /// larger
     /// width: the way that sums and trials grow is geometric, as in the RFC's prototype implementation.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let sum = self.duration_sum.as_secs_f64();

@@ -10,26 +10,26 @@ pub(crate) struct Load(u64);
 
 impl Load {
     /// The nearest load; at least one thousandth a second.
-    pub fn per_second(per_second: f64) -> Load {
+    pub(super) fn per_second(per_second: f64) -> Load {
         Load(((per_second * 1000.0).round() as u64).max(1))
     }
 
-    pub fn as_per_second(self) -> f64 {
+    pub(super) fn as_per_second(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
     /// `ln(self / lower)`: the distance that is halved.
-    pub fn log_above(self, lower: Load) -> f64 {
+    pub(super) fn log_above(self, lower: Load) -> f64 {
         (self.0 as f64 / lower.0 as f64).ln()
     }
 
     /// Moved by a distance as [`Load::log_above`] tells it; downwards if it is negative.
-    pub fn moved(self, log_distance: f64) -> Load {
+    pub(super) fn moved(self, log_distance: f64) -> Load {
         Load(((self.0 as f64 * log_distance.exp()).round() as u64).max(1))
     }
 
     /// The geometric middle.
-    pub fn middle(self, other: Load) -> Load {
+    pub(super) fn middle(self, other: Load) -> Load {
         Load(((self.0 as f64).sqrt() * (other.0 as f64).sqrt()).round() as u64)
     }
 }
@@ -154,7 +154,7 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// From the smallest load up: the first upper bound ends the way, the last lower bound before it counts.
-    pub fn of(target: &Target, outcomes: &Outcomes) -> Bounds {
+    pub(super) fn of(target: &Target, outcomes: &Outcomes) -> Bounds {
         let mut bounds = Bounds::default();
         for (&load, outcomes) in outcomes {
             match classify(target, outcomes) {
@@ -170,7 +170,7 @@ impl Bounds {
     }
 
     /// `ln(upper / lower)` if there are both.
-    pub fn log_width(&self) -> Option<f64> {
+    pub(super) fn log_width(&self) -> Option<f64> {
         Some(self.upper?.log_above(self.lower?))
     }
 }
@@ -205,7 +205,8 @@ mod tests {
     }
 
     /// RFC 9971, "Load Classification Computations", all six points and four goals. For the last goal its tables
-    /// print "Lower Bound" at points 5 and 6, beside exceed ratios (42.9 %, 27.3 %) above that goal's 20 %: by its own logic and by
+    /// print "Lower Bound" at points 5 and 6, beside exceed ratios (42.9 %, 27.3 %) above that goal's 20 %: by its own logic
+    /// and by
     /// Appendix A these are upper bounds.
     #[test]
     fn classifies_the_example_search_of_the_rfc() {

@@ -52,7 +52,8 @@ pub enum MaxLoad {
     Measured,
 }
 
-/// By how much the largest load exceeds what a short trial sent at full speed: where a port holds back what its device cannot take,
+/// By how much the largest load exceeds what a short trial sent at full speed: where a port holds back what its device cannot
+/// take,
 /// full speed is the device's own, and a search needs a load that is too much to tell that. It also changes from trial to trial.
 const ABOVE_FULL_SPEED: f64 = 1.25;
 

@@ -59,7 +59,7 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    pub fn new(goal: Goal) -> Selector {
+    pub(super) fn new(goal: Goal) -> Selector {
         let targets = goal.targets();
         let step = targets[0].log_width;
         Selector {
@@ -75,16 +75,16 @@ impl Selector {
         }
     }
 
-    pub fn target(&self) -> &Target {
+    pub(super) fn target(&self) -> &Target {
         &self.targets[self.stage]
     }
 
-    pub fn final_target(&self) -> &Target {
+    pub(super) fn final_target(&self) -> &Target {
         self.targets.last().expect("a goal is its own last target")
     }
 
     /// The next load and its trial's seconds; nothing once the goal is reached, or cannot be.
-    pub fn nominate(&mut self, outcomes: &Outcomes, range: Range) -> Option<(Load, f64)> {
+    pub(super) fn nominate(&mut self, outcomes: &Outcomes, range: Range) -> Option<(Load, f64)> {
         loop {
             let target = *self.target();
             let bounds = Bounds::of(&target, outcomes);

@@ -295,7 +295,8 @@ where
         (now - start) as f64 / 1e9
     }
 
-    /// Ends all sessions, as fast as they were opened, or at once if no packet says so; tells how long that took. After a stop, what
+    /// Ends all sessions, as fast as they were opened, or at once if no packet says so; tells how long that took. After a
+    /// stop, what
     /// has not begun to end by one timeout is given up.
     fn end(&mut self, per_second: Option<f64>) -> f64 {
         let start = (self.clock)();

@@ -57,7 +57,8 @@ causes! {
 }
 
 macro_rules! tally {
-    ($(#[$meta:meta])+ counts { $($(#[$count_doc:meta])+ $count:ident,)+ } delays { $($(#[$delay_doc:meta])+ $delay:ident,)+ }) => {
+    ($(#[$meta:meta])+ counts { $($(#[$count_doc:meta])+ $count:ident,)+ }
+     delays { $($(#[$delay_doc:meta])+ $delay:ident,)+ }) => {
         $(#[$meta])+
         #[derive(Clone, Debug)]
         pub struct Tally {

@@ -212,7 +212,8 @@ where
         let held = trial.held_up();
         if held > HELD_UP_WORTH_SAYING {
             notes.push(format!(
-                "the generator did not have its core for {} of the time; the trial took so much longer, and the rate is that of the \
+                "the generator did not have its core for {} of the time; the trial took so much longer, \
+                 and the rate is that of the \
                  rest",
                 percent(held)
             ));

@@ -1,8 +1,10 @@
 //! The time in which a generator thread had its core.
 //!
 //! A scheduler or a hypervisor takes the core away for milliseconds. A generator that ignores it and makes up for what it missed
-//! offers a burst at full speed that nobody asked for; one that leaves it out offers less than was asked for, at every load, and a
-//! search takes that for the device's limit. So such time is no part of a trial: the schedule stands still, the trial takes so much
+//! offers a burst at full speed that nobody asked for; one that leaves it out offers less than was asked for, at every load,
+//! and a
+//! search takes that for the device's limit. So such time is no part of a trial: the schedule stands still, the trial takes so
+//! much
 //! longer, and while it runs the load is what was asked for. How long that was is reported.
 
 /// A turn of the loop that took so much longer than the usual one did not have its core all the time. A port whose driver makes
@@ -16,7 +18,7 @@ const MEMORY: u64 = 256;
 
 /// Tells it from the counter's value at the beginning of each turn.
 #[derive(Clone, Copy, Debug)]
-pub struct Uptime {
+pub(super) struct Uptime {
     start: u64,
     /// The last turn's beginning.
     last: u64,
@@ -28,13 +30,13 @@ pub struct Uptime {
 
 impl Uptime {
     /// From `start` of a counter that makes `hertz` cycles a second.
-    pub fn new(start: u64, hertz: u64) -> Self {
+    pub(super) fn new(start: u64, hertz: u64) -> Self {
         Self { start, last: start, usual: 0, shortest: hertz / SHORTEST_HZ, held: 0 }
     }
 
     /// A turn begins: how long the thread has had its core since the start.
     #[inline(always)]
-    pub fn turn(&mut self, now: u64) -> u64 {
+    pub(super) fn turn(&mut self, now: u64) -> u64 {
         let took = now.saturating_sub(self.last);
         self.last = now;
         if took > self.shortest && took > self.usual * TIMES_USUAL / MEMORY {
@@ -53,7 +55,7 @@ impl Uptime {
     }
 
     /// How long it was without its core.
-    pub fn held(&self) -> u64 {
+    pub(super) fn held(&self) -> u64 {
         self.held
     }
 }

@@ -16,7 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const INTERVALS: u32 = 600;
 /// When all packets are back, how long to wait for what should not come: duplicates.
 const QUIET: Duration = Duration::from_millis(20);
-/// A thread that has not sent all after so many times the time, and [`OVERDUE`] more, gets too little of its core to say anything.
+/// A thread that has not sent all after so many times the time, and [`OVERDUE`] more, gets too little of its core to say
+/// anything.
 const TIMES: u32 = 10;
 /// See [`TIMES`].
 const OVERDUE: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ pub trait Watched {
 }
 
 /// What the watching thread has seen of a trial.
-pub struct Seen {
+pub(super) struct Seen {
     /// The trial in slices.
     pub intervals: Vec<Interval>,
     /// Why it could not go on, if it could not.
@@ -44,7 +45,7 @@ pub struct Seen {
 }
 
 /// Watches a trial from its start to the last packet.
-pub fn observe(
+pub(super) fn observe(
     shared: &Shared,
     watched: &impl Watched,
     duration: Duration,

@@ -6,44 +6,44 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// The built program.
-pub fn cesload() -> Command {
+pub(crate) fn cesload() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cesload"))
 }
 
 /// Runs it with the words of a line.
-pub fn run(line: &str) -> Output {
+pub(crate) fn run(line: &str) -> Output {
     cesload().args(line.split_whitespace()).output().expect("cesload can be run")
 }
 
 /// A directory that is gone afterwards.
-pub struct Bench {
+pub(crate) struct Bench {
     /// It.
     pub directory: PathBuf,
 }
 
 impl Bench {
     /// For the test of this name.
-    pub fn new(name: &str) -> Bench {
+    pub(crate) fn new(name: &str) -> Bench {
         let directory = std::env::temp_dir().join(format!("cesload-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("the directory for temporary files can be written");
         Bench { directory }
     }
 
     /// Writes a file; its path.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.directory.join(name);
         std::fs::write(&path, text).expect("the directory can be written");
         path
     }
 
     /// A memif device whose socket is a file in this directory.
-    pub fn memif(&self, id: u32, role: &str) -> String {
+    pub(crate) fn memif(&self, id: u32, role: &str) -> String {
         let socket = self.directory.join("memif.sock");
         format!("net_memif{id},role={role},id={id},socket={},socket-abstract=no", socket.display())
     }
 
     /// Starts a wire between memifs 0 and 1.
-    pub fn wire(&self, faults: &[&str]) -> Wire {
+    pub(crate) fn wire(&self, faults: &[&str]) -> Wire {
         let child = cesload()
             .args(["wire", "--port", &self.memif(0, "server"), "--port", &self.memif(1, "server")])
             .args(faults)
@@ -61,7 +61,7 @@ impl Bench {
     }
 
     /// A profile with a stream each way over the wire.
-    pub fn profile(&self) -> PathBuf {
+    pub(crate) fn profile(&self) -> PathBuf {
         let text = format!(
             r#"
 [memory]
@@ -103,7 +103,7 @@ impl Drop for Bench {
 }
 
 /// A wire that runs until it is dropped.
-pub struct Wire {
+pub(crate) struct Wire {
     child: Child,
 }
 
@@ -115,19 +115,19 @@ impl Drop for Wire {
 }
 
 /// Sends SIGINT.
-pub fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     signal(child, "INT");
 }
 
 /// Sends a signal of this name.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let (name, id) = (format!("-{name}"), child.id().to_string());
     let status = Command::new("kill").args([name, id]).status().expect("kill can be run");
     assert!(status.success());
 }
 
 /// A JSON file.
-pub fn json(path: &Path) -> serde_json::Value {
+pub(crate) fn json(path: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("a report is JSON")
 }

@@ -16,7 +16,7 @@ const LIMITED_MOST: u32 = 65_534;
 /// Measures one case of the packet path.
 #[derive(Parser)]
 #[command(version, about)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The case.
     #[arg(long, value_parser = named(), required_unless_present_any = ["list", "footprint", "machine"])]
     pub case: Option<Named>,
@@ -83,7 +83,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// How a case is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The yardstick alone.
     Calibration,
     /// `process_burst`.
@@ -99,10 +99,10 @@ pub enum Kind {
 }
 
 /// A case: its name, how it is run, and what it does.
-pub type Named = (&'static str, Kind, &'static str);
+pub(crate) type Named = (&'static str, Kind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub const CASES: [Named; 22] = [
+pub(crate) const CASES: [Named; 22] = [
     ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
     ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
@@ -142,7 +142,7 @@ fn named() -> impl TypedValueParser<Value = Named> {
 
 impl Arguments {
     /// Sets what the case's name says.
-    pub fn preset(&mut self, (name, ..): Named) {
+    pub(crate) fn preset(&mut self, (name, ..): Named) {
         if name.ends_with("-limited") {
             self.limited = self.entries.min(LIMITED_MOST) as u16;
         }
@@ -155,7 +155,7 @@ impl Arguments {
     }
 
     /// What cannot be asked for together.
-    pub fn check(&self, (_, kind, _): Named) -> Result<(), String> {
+    pub(crate) fn check(&self, (_, kind, _): Named) -> Result<(), String> {
         let worker = matches!(kind, Kind::Worker(_));
         if !worker && (self.workers > 1 || self.threads || self.mixed) {
             return Err("--workers, --threads and --mixed are for the cases that end in -worker".to_owned());
@@ -173,7 +173,7 @@ impl Arguments {
     }
 
     /// The realm.
-    pub fn plan(&self, kind: Kind) -> Plan {
+    pub(crate) fn plan(&self, kind: Kind) -> Plan {
         let way = if let Kind::Path(way) | Kind::Worker(way) = kind { way } else { Way::Egress };
         Plan {
             tunnels: self.tunnels,
@@ -189,12 +189,12 @@ impl Arguments {
     }
 
     /// Where packets arrive.
-    pub fn steering(&self) -> Steering {
+    pub(crate) fn steering(&self) -> Steering {
         if self.mixed { Steering::Mixed } else { Steering::Own }
     }
 
     /// What the case is varied by.
-    pub fn variant(&self) -> Variant {
+    pub(crate) fn variant(&self) -> Variant {
         Variant {
             encapsulation: self.encapsulation.clone(),
             tunnels: self.tunnels,
@@ -208,7 +208,7 @@ impl Arguments {
     }
 
     /// Frames in a circle of packet memory, of which there are so many.
-    pub fn frames(&self, circles: u32) -> usize {
+    pub(crate) fn frames(&self, circles: u32) -> usize {
         let frames = if self.warm { self.burst } else { COLD / circles as usize };
         frames.next_multiple_of(self.burst)
     }

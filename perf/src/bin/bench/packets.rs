@@ -14,7 +14,7 @@ use dpdk::{Eal, Mbuf, Mempool, Options};
 const SPARE: usize = 511;
 
 /// Where a case's frames are from.
-pub trait Memory {
+pub(crate) trait Memory {
     type Frame: Slot + Send + 'static;
     type Pool: Pool<Frame = Self::Frame> + 'static;
 
@@ -29,14 +29,14 @@ pub trait Memory {
 }
 
 /// Ordinary memory.
-pub struct InMemory {
+pub(crate) struct InMemory {
     burst: usize,
     spare: usize,
 }
 
 impl InMemory {
     /// As much as these arguments need.
-    pub fn new(arguments: &Arguments) -> Self {
+    pub(crate) fn new(arguments: &Arguments) -> Self {
         Self { burst: arguments.burst, spare: fleet::spare(arguments.workers, arguments.burst) }
     }
 }
@@ -63,7 +63,7 @@ impl Memory for InMemory {
 }
 
 /// A pool that holds what a case and its calibration need.
-pub struct Packets {
+pub(crate) struct Packets {
     /// The pool.
     pub pool: Mempool,
     /// In words.
@@ -79,7 +79,7 @@ pub struct Packets {
 
 impl Packets {
     /// Starts DPDK.
-    pub fn new(arguments: &Arguments) -> Result<Self, String> {
+    pub(crate) fn new(arguments: &Arguments) -> Result<Self, String> {
         // In turn, the workers share one circle's length among them; on cores of their own each has a whole one, and its
         // own calibration.
         let (shares, copies) =

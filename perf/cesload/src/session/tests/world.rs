@@ -10,11 +10,11 @@ use ces_dataplane::wire::{checksum::Sum, ethernet, ipv4};
 use std::collections::BTreeMap;
 
 /// What the network does with a frame: when copies of it arrive, in nanoseconds from now. None: it is lost.
-pub type Weather<'a> = dyn FnMut(&[u8]) -> Vec<Nanos> + 'a;
+pub(super) type Weather<'a> = dyn FnMut(&[u8]) -> Vec<Nanos> + 'a;
 
 /// What a port was given to send.
 #[derive(Default)]
-pub struct Sent {
+pub(super) struct Sent {
     pub frames: Vec<(usize, Vec<u8>)>,
     /// Frames for which there is no room.
     pub refuse: usize,
@@ -32,7 +32,7 @@ impl Outlet for Sent {
 }
 
 /// Clients at port 0, servers at port 1.
-pub struct World {
+pub(super) struct World {
     pub client: Client,
     pub server: Server,
     pub now: Nanos,
@@ -47,7 +47,7 @@ pub struct World {
 }
 
 /// The time that frames take where the weather is fine.
-pub const DELAY: Nanos = 10_240;
+pub(super) const DELAY: Nanos = 10_240;
 
 fn link(last: u8) -> ethernet::Header {
     ethernet::Header {
@@ -59,7 +59,7 @@ fn link(last: u8) -> ethernet::Header {
 }
 
 impl World {
-    pub fn new(plan: Plan, keep: bool) -> Self {
+    pub(super) fn new(plan: Plan, keep: bool) -> Self {
         let mut server = Server::new(&plan, 1, link(1), 77);
         server.reset(5, plan.requests, keep);
         let share = Share::whole(&plan);
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Puts what was sent on its way.
-    pub fn carry(&mut self, weather: &mut Weather<'_>) {
+    pub(super) fn carry(&mut self, weather: &mut Weather<'_>) {
         for (port, mut frame) in std::mem::take(&mut self.out.frames) {
             if port == 0 && self.is_query(&frame) {
                 frame = self.answered(frame);
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    pub fn post(&mut self, port: usize, frame: Vec<u8>, delay: Nanos) {
+    pub(super) fn post(&mut self, port: usize, frame: Vec<u8>, delay: Nanos) {
         self.order += 1;
         self.under_way.insert((self.now + delay, self.order), (port, frame));
     }
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Lets the next frame arrive, or the time pass until something is due. `false`: nothing is left to happen.
-    pub fn step(&mut self, weather: &mut Weather<'_>) -> bool {
+    pub(super) fn step(&mut self, weather: &mut Weather<'_>) -> bool {
         self.carry(weather);
         let timeout = self.client.plan().timeout_ns.max(self.client.plan().think_ns) / 4;
         match self.under_way.first_key_value() {
@@ -143,7 +143,7 @@ impl World {
         true
     }
 
-    pub fn deliver(&mut self, port: usize, frame: &[u8]) {
+    pub(super) fn deliver(&mut self, port: usize, frame: &[u8]) {
         let packet = Packet::parse(frame);
         let Ok(from) = <[u8; 6]>::try_from(&frame[6..12]) else { return };
         let taken = if port == 0 {
@@ -154,12 +154,12 @@ impl World {
         assert!(taken || packet == Packet::Damaged, "nobody wanted {packet:?}");
     }
 
-    pub fn begin(&mut self) -> bool {
+    pub(super) fn begin(&mut self) -> bool {
         self.client.begin(self.now, &mut self.out)
     }
 
     /// Runs until nothing is left to happen.
-    pub fn run(&mut self, weather: &mut Weather<'_>) {
+    pub(super) fn run(&mut self, weather: &mut Weather<'_>) {
         let mut steps = 0;
         while self.client.open() > self.client.idle()
             || !self.under_way.is_empty()

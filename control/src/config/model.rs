@@ -1,0 +1,375 @@
+//! What can be configured, section by section, and what of it takes a restart.
+
+use crate::log::{Format, Level};
+use ces_dataplane::msg::PuntRates;
+use ces_dataplane::settings::Side;
+use ces_gateway::Settings;
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Everything that is configured.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The ports, in the order of their numbers.
+    pub port: Vec<PortSection>,
+    /// The workers.
+    pub worker: Worker,
+    /// The control thread.
+    #[serde(default)]
+    pub control: Control,
+    /// The data plane's memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Static routes, put on the shadow TAPs.
+    #[serde(default)]
+    pub route: Vec<StaticRoute>,
+    /// The realm.
+    pub realm: ces_gateway::settings::Realm,
+    /// The name service.
+    pub dns: ces_gateway::settings::Dns,
+    /// Its connections over TCP.
+    #[serde(default)]
+    pub dns_tcp: DnsTcp,
+    /// Signalling.
+    pub cetp: ces_gateway::settings::Cetp,
+    /// Certificates for CETP over TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Where hosts and policies stand.
+    pub registry: RegistryFiles,
+    /// Sizes of the workers' tables.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// How much reaches the control thread.
+    #[serde(default)]
+    pub punt: PuntRates,
+    /// What outlives the process.
+    #[serde(default)]
+    pub state: Option<State>,
+    /// The socket of `cesctl`.
+    #[serde(default)]
+    pub admin: Admin,
+    /// The Prometheus page.
+    #[serde(default)]
+    pub metrics: Option<Metrics>,
+    /// Log lines.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// A port: one interface that DPDK drives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSection {
+    /// Its name in output and metrics.
+    pub name: String,
+    /// A PCI address, or a virtual device with its arguments, such as `net_af_packet0,iface=veth0`.
+    pub device: String,
+    /// The side it faces.
+    pub side: Side,
+    /// The gateway's addresses on it, with prefix length.
+    pub addresses: Vec<Ipv4Net>,
+    /// Inside: the networks that packets may come from; without it, the realm's.
+    #[serde(default)]
+    pub networks: Vec<Ipv4Net>,
+    /// The VLAN whose tag all its frames carry.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// Largest IP packet in bytes.
+    #[serde(default = "default_mtu")]
+    pub mtu: u16,
+    /// Name of its shadow TAP; without it, `ces-` and the port's name.
+    #[serde(default)]
+    pub tap: Option<String>,
+    /// TCP ports besides CETP's and DNS's that reach the kernel: SSH, a routing daemon.
+    #[serde(default)]
+    pub tcp: Vec<u16>,
+    /// Receive descriptors of each queue.
+    #[serde(default = "default_descriptors")]
+    pub rx_descriptors: u16,
+    /// Transmit descriptors of each queue.
+    #[serde(default = "default_descriptors")]
+    pub tx_descriptors: u16,
+}
+
+impl PortSection {
+    /// The name of its shadow TAP.
+    pub fn tap_name(&self) -> String {
+        self.tap.clone().unwrap_or_else(|| format!("ces-{}", self.name))
+    }
+}
+
+/// The workers: one for each core.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// The cores, one worker on each.
+    pub cores: Vec<usize>,
+    /// How long an idle worker sleeps between looks, in microseconds; 0 = never sleeps.
+    #[serde(default = "default_idle_sleep")]
+    pub idle_sleep_us: u32,
+    /// Slots of each ring of commands and of events.
+    #[serde(default = "default_ring")]
+    pub ring: u32,
+    /// Slots of each ring of punted and of injected frames, 2 KiB each.
+    #[serde(default = "default_frames")]
+    pub frames: u32,
+}
+
+/// The control thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Its core; without it, any but the workers', where there is another.
+    pub core: Option<usize>,
+}
+
+/// The data plane's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Whether packet buffers live on huge pages, which must be set aside before.
+    pub huge_pages: bool,
+    /// Memory for packet buffers and what DPDK keeps beside them, in MiB.
+    pub mib: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { huge_pages: false, mib: 256 }
+    }
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRoute {
+    /// The network.
+    pub to: Ipv4Net,
+    /// The next hop, on the link of some port.
+    pub via: Ipv4Addr,
+}
+
+/// DNS over TCP (RFC 7766).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsTcp {
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections of one client address.
+    pub connections_per_client: u32,
+    /// A connection without a query for so long is closed, in seconds.
+    pub idle_s: u32,
+    /// Queries under way on one connection.
+    pub pipeline: u32,
+}
+
+impl Default for DnsTcp {
+    fn default() -> Self {
+        // RFC 7766 §6.2.3: idle timeouts "on the order of a few seconds".
+        Self { connections: 1024, connections_per_client: 16, idle_s: 10, pipeline: 64 }
+    }
+}
+
+/// Certificates for CETP over TLS, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authorities that sign the peers' certificates.
+    pub ca: PathBuf,
+    /// Our certificate, with what is between it and the authority; its CN is the CES id.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What outlives the process: the keys of the session tags, and the journal of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// A directory for this gateway alone.
+    pub directory: PathBuf,
+}
+
+/// Where hosts and policies stand.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryFiles {
+    /// TOML files of hosts and policies, JSON files of policies; read together.
+    pub files: Vec<PathBuf>,
+}
+
+/// Sizes of a worker's tables.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capacity {
+    /// Bindings of each worker.
+    pub bindings: u32,
+    /// Tunnels.
+    pub tunnels: u16,
+    /// Next hops.
+    pub neighbours: u32,
+    /// Bindings of each worker with a protocol, port or rate limit.
+    pub limited: u32,
+    /// What a binding with a rate may send at once after a pause, in milliseconds of its rate.
+    pub rate_burst_ms: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        let rate_burst_ms = ces_dataplane::settings::RATE_BURST_MS;
+        Self { bindings: 65_536, tunnels: 1024, neighbours: 16_384, limited: 4096, rate_burst_ms }
+    }
+}
+
+/// The socket of `cesctl`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Its path.
+    pub socket: PathBuf,
+    /// Connections at a time.
+    pub connections: u32,
+}
+
+/// Where `cesd` listens for `cesctl`, and where `cesctl` looks, if nothing else is said.
+pub const ADMIN_SOCKET: &str = "/run/cesd.sock";
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(ADMIN_SOCKET), connections: 16 }
+    }
+}
+
+/// The Prometheus page.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port of the kernel to listen on.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    #[serde(default = "default_scrapers")]
+    pub connections: u32,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+    /// What lines look like.
+    pub format: Format,
+}
+
+const fn default_mtu() -> u16 {
+    1500
+}
+const fn default_descriptors() -> u16 {
+    1024
+}
+const fn default_idle_sleep() -> u32 {
+    20
+}
+const fn default_ring() -> u32 {
+    16_384
+}
+const fn default_frames() -> u32 {
+    1024
+}
+const fn default_scrapers() -> u32 {
+    8
+}
+
+impl Config {
+    /// What concerns the gateway's core.
+    pub fn settings(&self) -> Settings {
+        Settings { realm: self.realm.clone(), dns: self.dns.clone(), cetp: self.cetp.clone() }
+    }
+
+    /// The gateway's own addresses on all ports.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
+    }
+
+    /// The gateway's own addresses with their links.
+    pub fn links(&self) -> Vec<Ipv4Net> {
+        self.port.iter().flat_map(|port| &port.addresses).copied().collect()
+    }
+
+    /// Takes over from the configuration that runs what only a restart changes: devices, cores, memory. The sections where
+    /// that hides a difference.
+    ///
+    /// Every section and every key of a port is named here, those that change while the gateway runs as well: a new one does
+    /// not compile before somebody has said which it is.
+    pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
+        fn keep<T: Clone + PartialEq>(new: &mut T, running: &T) -> bool {
+            let differs = new != running;
+            new.clone_from(running);
+            differs
+        }
+        let Self {
+            port,
+            worker,
+            control,
+            memory,
+            capacity,
+            state,
+            // These change while the gateway runs.
+            route: _,
+            realm: _,
+            dns: _,
+            dns_tcp: _,
+            cetp: _,
+            tls: _,
+            registry: _,
+            punt: _,
+            admin: _,
+            metrics: _,
+            log: _,
+        } = self;
+        let mut port_differs = port.len() != running.port.len();
+        if port_differs {
+            port.clone_from(&running.port);
+        }
+        for (new, running) in port.iter_mut().zip(&running.port) {
+            let PortSection {
+                name,
+                device,
+                side,
+                vlan,
+                mtu,
+                tap,
+                rx_descriptors,
+                tx_descriptors,
+                // These change while the gateway runs.
+                addresses: _,
+                networks: _,
+                tcp: _,
+            } = new;
+            port_differs |= keep(name, &running.name)
+                | keep(device, &running.device)
+                | keep(side, &running.side)
+                | keep(vlan, &running.vlan)
+                | keep(mtu, &running.mtu)
+                | keep(tap, &running.tap)
+                | keep(rx_descriptors, &running.rx_descriptors)
+                | keep(tx_descriptors, &running.tx_descriptors);
+        }
+        [
+            ("[[port]]", port_differs),
+            ("[worker]", keep(worker, &running.worker)),
+            ("[control]", keep(control, &running.control)),
+            ("[memory]", keep(memory, &running.memory)),
+            ("[capacity]", keep(capacity, &running.capacity)),
+            ("[state]", keep(state, &running.state)),
+        ]
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(section, _)| section)
+        .collect()
+    }
+}
