@@ -52,8 +52,11 @@ impl Gateway {
             }
             cetp::Output::Refused { ces_id, source, destination, why } => {
                 self.core.counters.negotiation(outcome(why));
+                let is_claimed = !self.core.may_speak_for(&ces_id, &source);
+                self.core.counters.claims_refused += u64::from(is_claimed);
+                let reason = if is_claimed { "the peer may not speak for this name" } else { why.label() };
                 let line = Entry::new(Level::Info, "session refused");
-                self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(why.label()));
+                self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(reason));
             }
             cetp::Output::PeerUp { ces_id, role } => {
                 self.remember_peer(&ces_id);

@@ -6,6 +6,7 @@ use crate::Nanos;
 use crate::counters::Counters;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
+use crate::names::is_within;
 use crate::output::{AdminToken, Output};
 use crate::paths::Paths;
 use crate::platform::Platform;
@@ -191,9 +192,16 @@ impl Core {
             .is_some_and(|host| self.sessions.host_blocked_until(&host.name, self.now).is_some())
     }
 
+    /// Whether a peer may say that its host has this name (C17): no name of ours, and of its own zones where we know them.
+    pub(crate) fn may_speak_for(&self, peer: &str, name: &str) -> bool {
+        let ours = || self.settings.realm.zones.iter().any(|zone| is_within(name, zone.as_str()));
+        peer == &*self.ces_id || !ours() && self.settings.cetp.may_speak_for(peer, name)
+    }
+
     /// Whether policy, and the administrator, let a local name deal with a remote one.
     pub(crate) fn is_allowed(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> bool {
         self.hosts.named(local).is_some_and(|id| !self.is_blocked(id))
+            && (direction == Direction::Outbound || self.may_speak_for(peer, remote))
             && self.policies.choose(local, direction, remote, peer).is_some()
     }
 

@@ -68,6 +68,8 @@ pub struct Counters {
     pub joined: u64,
     /// Bindings that ended, by [`EndReason`].
     pub ended: [u64; EndReason::COUNT],
+    /// Sessions refused because the peer may not speak for the name that it gave its host.
+    pub claims_refused: u64,
     /// Bindings that a worker refused to insert.
     pub insert_failed: u64,
     /// Events from the data plane about handles that are not ours any more.
@@ -112,6 +114,7 @@ impl Serialize for Counters {
         map.serialize_entry("joined", &self.joined)?;
         let ended = |i: usize| (EndReason::ALL[i].label(), self.ended[i]);
         map.serialize_entry("ended", &Labelled(EndReason::COUNT, ended))?;
+        map.serialize_entry("claims_refused", &self.claims_refused)?;
         map.serialize_entry("insert_failed", &self.insert_failed)?;
         map.serialize_entry("stale_events", &self.stale_events)?;
         map.serialize_entry("naptr", &self.naptr.iter().collect::<std::collections::BTreeMap<_, _>>())?;

@@ -11,6 +11,7 @@ use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Longest TTL of an answer with a proxy address that is allowed, in seconds: a proxy address is not used again before
@@ -184,6 +185,9 @@ pub struct Cetp {
     /// CES ids of the peers that may negotiate; empty = any that the transport authenticates.
     #[serde(default)]
     pub trusted: Vec<Name>,
+    /// The zones in which peers' hosts have their names, by CES id.
+    #[serde(default)]
+    pub peer_zones: BTreeMap<Name, Vec<Name>>,
     /// Idle lifetime of a binding where neither policy names one, in seconds.
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
@@ -194,6 +198,17 @@ pub struct Cetp {
     /// The protocol engine's limits.
     #[serde(default)]
     pub limits: ces_cetp::Limits,
+}
+
+impl Cetp {
+    /// Whether a peer's word is enough for a host's name: one of the peer's zones where they are known, and of nobody else's.
+    pub fn may_speak_for(&self, peer: &str, name: &str) -> bool {
+        let has = |zones: &[Name]| zones.iter().any(|zone| is_within(name, zone.as_str()));
+        match self.peer_zones.iter().find(|(listed, _)| listed.as_str() == peer) {
+            Some((_, zones)) => has(zones),
+            None => !self.peer_zones.values().any(|zones| has(zones)),
+        }
+    }
 }
 
 /// A place where peers connect.
@@ -558,6 +573,17 @@ impl Settings {
         for (i, peer) in cetp.trusted.iter().enumerate() {
             if *peer == self.realm.ces_id {
                 found.add(format!("cetp.trusted[{i}]"), format!("{peer} is our own CES id"));
+            }
+        }
+        for (peer, zones) in &cetp.peer_zones {
+            let key = || "cetp.peer_zones".to_owned();
+            if *peer == self.realm.ces_id {
+                found.add(key(), format!("{peer} is our own CES id"));
+            }
+            let ours =
+                |zone: &&Name| self.realm.zones.iter().any(|own| is_within(zone.as_str(), own.as_str()));
+            for zone in zones.iter().filter(ours) {
+                found.add(key(), format!("{zone} is a zone of our own, and none of {peer}"));
             }
         }
     }

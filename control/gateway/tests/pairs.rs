@@ -5,6 +5,7 @@ mod lab;
 use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertError, Patience};
 use ces_dns::outcome::QueryOutcome;
 use ces_gateway::counters::NegotiationOutcome;
+use ces_gateway::names::Name;
 use ces_gateway::snapshot::Role;
 use ces_gateway::{Platform, PolicySet, Registry};
 use hickory_proto::op::ResponseCode;
@@ -162,6 +163,54 @@ fn p15_without_room_for_limits_there_is_no_session() {
         // What is not restricted needs no such room.
         assert!(lab.address(0, H1, "h1.b.demo").is_some());
     }
+}
+
+/// A peer is believed about the names of its own zones, where they are known, and about nobody else's, ours least of all.
+#[test]
+fn c17_a_peer_speaks_for_its_own_names_alone() {
+    let name = |text: &str| Name::parse(text).unwrap();
+    for (zones, is_believed) in [
+        (vec![], true),
+        (vec![("cesa.demo.", vec!["a.demo."])], true),
+        (vec![("cesa.demo.", vec!["c.demo.", "a.demo."]), ("cesc.demo.", vec!["d.demo."])], true),
+        (vec![("cesc.demo.", vec!["d.demo."])], true),
+        (vec![("cesa.demo.", vec!["c.demo."])], false),
+        (vec![("cesa.demo.", vec!["h2.a.demo."])], false),
+        (vec![("cesa.demo.", vec![])], false),
+        (vec![("cesc.demo.", vec!["a.demo."])], false),
+        (vec![("cesc.demo.", vec!["h1.a.demo."])], false),
+    ] {
+        let at_b = |settings: &mut ces_gateway::Settings| {
+            if settings.realm.ces_id.as_str() == "cesb.demo." {
+                settings.cetp.peer_zones = zones
+                    .iter()
+                    .map(|(peer, zones)| (name(peer), zones.iter().map(|zone| name(zone)).collect()))
+                    .collect();
+            }
+        };
+        let mut lab = Lab::with(at_b, &realm("a.demo"), &realm("b.demo"));
+        let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+        assert_eq!(reply.address.is_some(), is_believed, "{zones:?}");
+        let refused = lab.nodes[1].gateway.counters().claims_refused;
+        assert_eq!(refused, u64::from(!is_believed), "{zones:?}");
+        assert_eq!(lab.logged(1, "session refused", "may not speak for"), !is_believed);
+        assert_eq!(lab.nodes[1].gateway.bindings(lab.now).len(), usize::from(is_believed));
+    }
+}
+
+#[test]
+fn c17_nobody_speaks_for_our_names() {
+    // The realm behind a says that its hosts are b's, and b's policy lets b's own hosts in.
+    let theirs = realm("a.demo");
+    let ours = realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
+    let change = |settings: &mut ces_gateway::Settings| {
+        if settings.realm.ces_id.as_str() == "cesb.demo." {
+            settings.realm.zones.push(Name::parse("a.demo.").unwrap());
+        }
+    };
+    let mut lab = Lab::with(change, &theirs, &ours);
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).address, None);
+    assert_eq!(lab.nodes[1].gateway.counters().claims_refused, 1);
 }
 
 #[test]

@@ -234,6 +234,11 @@ fn names(house: &House, families: &mut Families, now: u64) {
     for (reason, count) in counters.naptr.iter() {
         naptr.count(&[("reason", reason)], count);
     }
+    families.counter(
+        "ces_claims_refused_total",
+        "Sessions refused because the peer may not speak for the name that it gave its host.",
+        counters.claims_refused,
+    );
     let dns = house.gateway.dns(now);
     families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);
     families.counter(
