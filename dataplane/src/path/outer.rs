@@ -2,7 +2,7 @@
 //!
 //! Anybody can send them, so they are believed only as far as they quote what we really send: a tunnel of ours, our range
 //! of source ports, the right id if the quote reaches it. "Fragmentation needed" lowers the tunnel's MTU (RFC 1191), no
-//! lower than a floor; the next packet that is too large is then answered or fragmented here. Other errors are told to
+//! lower than a floor, which is higher for who cannot tell the id; the next packet that is too large is then answered or fragmented here. Other errors are told to
 //! the host as "host unreachable" from its proxy (RFC 2003 §4), if the quote reaches the session tags.
 
 use super::ground::Ground;
@@ -20,6 +20,9 @@ use crate::wire::{Pair, Wire, checksum, ethernet, geneve, icmp, ipv4, read16, re
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
 const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
+/// As far as a quote narrows a tunnel that proves nothing, since it ends before the tunnel's id, which only the two ends and
+/// the path know: what every path of IPv6 carries (RFC 8200 §5), so that a tunnel is hardly narrower anywhere.
+const UNPROVEN: u16 = 1280;
 /// Our outer source ports begin here.
 const PORT_FIRST: u16 = 49152;
 
@@ -71,7 +74,8 @@ pub(super) fn outer_error<F: Frame>(
         let sent = quoted.total_length;
         let mtu =
             if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
-        ground.ways.narrow(tunnel, mtu, ground.events);
+        let least = if quotes_id { 0 } else { UNPROVEN };
+        ground.ways.narrow(tunnel, mtu.max(least), ground.events);
         return Some(Verdict::Absorb);
     }
     let inner = header + 8 + ethernet::LENGTH;

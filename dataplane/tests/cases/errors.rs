@@ -125,6 +125,22 @@ fn a_narrow_path_outside_lowers_the_tunnels_mtu() {
     assert_eq!(g.events(), vec![Event::TunnelMtu(TunnelId(0), 1006)]);
 }
 
+/// Who quotes no more than 64 bits of a UDP tunnel may be anybody: addresses and ports can be guessed, the id cannot.
+#[test]
+fn p12_a_quote_that_proves_nothing_narrows_a_tunnel_little() {
+    use ces_dataplane::msg::Event;
+    for encapsulation in [Encapsulation::Vxlan, Encapsulation::Geneve] {
+        let sent = outer(encapsulation, LOCAL, REMOTE, ID_OUT, &host_udp().bytes(), 0).bytes();
+        for (said, length, narrowed) in
+            [(68, 28, 1280), (0, 28, 1280), (1300, 28, 1300), (68, 35, 1280), (68, 36, 576), (1000, 36, 1000)]
+        {
+            let mut g = Gateway::new(settings(), encapsulation, binding());
+            g.one(OUTSIDE, &outer_error(3, 4, said, &sent[..length]));
+            assert_eq!(g.events(), [Event::TunnelMtu(TunnelId(0), narrowed)], "{said} by {length} octets");
+        }
+    }
+}
+
 #[test]
 fn other_errors_outside_reach_the_host_as_from_its_proxy() {
     let g = gateway();
