@@ -14,11 +14,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Flag: the rest is a stream as it is.
-pub(crate) const RAW: u8 = 0x01;
+pub const RAW: u8 = 0x01;
 /// Flag: it is we who ask; otherwise the peer connects to us.
-pub(crate) const ASK: u8 = 0x02;
+pub const ASK: u8 = 0x02;
 /// Flag: the policies ask for more, so that a second round is needed.
-pub(crate) const STRICT: u8 = 0x04;
+pub const STRICT: u8 = 0x04;
 
 const MILLISECOND_NS: u64 = 1_000_000;
 const OURS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 48001);
@@ -218,7 +218,7 @@ impl World {
 }
 
 /// The property: no panic, no endless output, no reservation lost, no session that outlives the end.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((&flags, bytes)) = data.split_first() else { return };
     let mut world = World::new(flags & STRICT != 0);
     if flags & ASK != 0 {

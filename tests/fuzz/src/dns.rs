@@ -12,11 +12,11 @@ use ces_dns::{Name, RecordType, answer};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Flag: the message comes over TCP.
-pub(crate) const TCP: u8 = 0x01;
+pub const TCP: u8 = 0x01;
 /// Flag: it is a response of an upstream server.
-pub(crate) const RESPONSE: u8 = 0x02;
+pub const RESPONSE: u8 = 0x02;
 /// Flag: the response gets the id and the question that are expected.
-pub(crate) const ANSWERS: u8 = 0x04;
+pub const ANSWERS: u8 = 0x04;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
@@ -58,7 +58,7 @@ fn zones() -> Zones {
 }
 
 /// The property: no panic, answers within the asker's limit and with its id, and nothing said to who must hear nothing.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((&flags, bytes)) = data.split_first() else { return };
     if flags & RESPONSE != 0 {
         response(flags, bytes);

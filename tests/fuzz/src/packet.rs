@@ -15,13 +15,13 @@ use ces_dataplane::verdict::Verdict;
 use std::net::Ipv4Addr;
 
 /// Flag: the frame arrives on the outside port.
-pub(crate) const OUTSIDE: u8 = 0x01;
+pub const OUTSIDE: u8 = 0x01;
 /// Flag: the first IPv4 header gets its right checksum, and the ICMP message behind it.
-pub(crate) const FIX_OUTER: u8 = 0x02;
+pub const FIX_OUTER: u8 = 0x02;
 /// Flag: the frame is in one burst with the next one, whose port counts.
-pub(crate) const JOIN: u8 = 0x08;
+pub const JOIN: u8 = 0x08;
 /// Flag: so does the IPv4 header inside of a tunnel.
-pub(crate) const FIX_INNER: u8 = 0x04;
+pub const FIX_INNER: u8 = 0x04;
 
 const INSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
@@ -44,7 +44,7 @@ impl Buffers<MemoryFrame> for Spare {
 
 /// A worker with three tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
 /// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other.
-pub(crate) fn state() -> State {
+pub fn state() -> State {
     let port = |side, mac, address: [u8; 4], prefix, networks: &[([u8; 4], u8)]| PortSettings {
         side,
         mac,
@@ -124,7 +124,7 @@ pub(crate) fn state() -> State {
 }
 
 /// What the first frame of an input becomes, if it is sent on.
-pub(crate) fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
+pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
     let mut frame = MemoryFrame::new(data.get(4..)?);
     fix_ipv4(frame.data_mut(), 14);
     let mut spare = Spare(Vec::new());
@@ -133,7 +133,7 @@ pub(crate) fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The property: no panic, a verdict for every frame, and nothing sent that no port could carry.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let mut state = state();
     let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
     let mut now = SECOND_NS;
