@@ -34,12 +34,18 @@ impl Engine {
         if message.dst == 0 {
             return self.h2h_request(realm, peer, conn, message, now);
         }
+        let terminate = message.info(Item::ControlTerminate).is_some();
         if let Some(id) = self.table.waiting_for(message.dst)
             && self.negotiations.get(&id.0).is_some_and(|entry| entry.pair.peer == peer)
         {
+            // cetp.md: who refuses keeps no state and answers with SST 0. An end with a tag is a session's that had our tag
+            // before, in an earlier life of ours.
+            if terminate && message.sst != 0 {
+                self.counters.unknown_session += 1;
+                return;
+            }
             return self.h2h_reply(realm, id, conn, message, now);
         }
-        let terminate = message.info(Item::ControlTerminate).is_some();
         match self.table.get(message.dst) {
             Some(entry) if entry.peer == peer && entry.session.remote_tag == message.sst => {
                 if terminate {
