@@ -2,8 +2,9 @@
 //!
 //! Anybody can send them, so they are believed only as far as they quote what we really send: a tunnel of ours, our range
 //! of source ports, the right id if the quote reaches it. "Fragmentation needed" lowers the tunnel's MTU (RFC 1191), no
-//! lower than a floor, which is higher for who cannot tell the id; the next packet that is too large is then answered or fragmented here. Other errors are told to
-//! the host as "host unreachable" from its proxy (RFC 2003 §4), if the quote reaches the session tags.
+//! lower than a floor, which is higher for who cannot tell the id; the next packet that is too large is then answered or
+//! fragmented here. Other errors are told to the host as "host unreachable" from its proxy (RFC 2003 §4), if the quote
+//! reaches the session tags.
 
 use super::ground::Ground;
 use super::icmp::{Error, translate_quoted, write_error};
