@@ -92,8 +92,7 @@ impl Gateway {
     }
 
     /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
-    pub fn read_binding(&mut self, tag: u32, token: AdminToken, now: Nanos) {
-        self.core.now = now;
+    pub fn read_binding(&mut self, tag: u32, token: AdminToken) {
         let handle = self.core.sessions().handle(tag);
         match self.core.sessions().get(handle).map(Session::phase) {
             Some(Phase::Up) => {
@@ -110,8 +109,13 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn snapshot(&self, handle: Handle, stats: Option<BindingStats>) -> Option<BindingSnapshot> {
-        self.core.sessions().get(handle).and_then(|session| self.describe(session, stats, self.core.now))
+    pub(crate) fn snapshot(
+        &self,
+        handle: Handle,
+        stats: Option<BindingStats>,
+        now: Nanos,
+    ) -> Option<BindingSnapshot> {
+        self.core.sessions().get(handle).and_then(|session| self.describe(session, stats, now))
     }
 
     /// `None` for what is only reserved.
@@ -216,20 +220,19 @@ impl Gateway {
 
     /// Ends a session (for a local pair both its bindings) and tells the peer. False if there is none.
     pub fn terminate_session(&mut self, tag: u32, now: Nanos) -> bool {
-        self.core.now = now;
-        let ended = self.terminate(self.core.sessions().handle(tag));
-        self.settle();
+        let ended = self.terminate(self.core.sessions().handle(tag), now);
+        self.settle(now);
         ended
     }
 
     /// Ends a session that stands, for a local pair both its bindings.
-    pub(crate) fn terminate(&mut self, handle: Handle) -> bool {
+    pub(crate) fn terminate(&mut self, handle: Handle, now: Nanos) -> bool {
         let Some(session) = self.core.sessions().get(handle) else { return false };
         let tag = session.tag();
         match (session.phase(), session.partner()) {
             (Phase::Up | Phase::Dormant, Some(partner)) => {
-                self.core.remove(handle);
-                self.core.remove(self.core.sessions().handle(partner));
+                self.core.remove(handle, now);
+                self.core.remove(self.core.sessions().handle(partner), now);
                 true
             }
             (Phase::Up, _) => self.engine.terminate_session(tag),
@@ -239,28 +242,25 @@ impl Gateway {
 
     /// Ends all sessions with a peer; how many there were.
     pub fn terminate_sessions(&mut self, ces_id: &str, now: Nanos) -> usize {
-        self.core.now = now;
         let count = self.engine.terminate_sessions(ces_id);
-        self.settle();
+        self.settle(now);
         count
     }
 
     /// Ends C2C with a peer, and with it all sessions. False if it is not up.
     pub fn terminate_peer(&mut self, ces_id: &str, now: Nanos) -> bool {
-        self.core.now = now;
-        let ended = self.engine.terminate_peer(&mut self.core, ces_id, now);
-        self.settle();
+        let ended = self.engine.terminate_peer(&mut self.core.at(now), ces_id, now);
+        self.settle(now);
         ended
     }
 
     /// Refuses a host, in and out, for so many seconds, and ends its sessions. False if there is no such host.
     pub fn block_host(&mut self, name: &str, for_s: u64, now: Nanos) -> bool {
-        self.core.now = now;
         let Some(id) = self.host_id(name) else { return false };
         let Some(host) = self.core.hosts.get(id) else { return false };
         let (name, address) = (Arc::clone(&host.name), host.address);
         let until = now.saturating_add(for_s.saturating_mul(crate::SECOND));
-        let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) });
+        let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) }, now);
         let line = Entry::new(Level::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
         self.core.log(line);
         let sessions: Vec<Handle> = self
@@ -271,19 +271,18 @@ impl Gateway {
             .map(Session::handle)
             .collect();
         for handle in sessions {
-            self.terminate(handle);
+            self.terminate(handle, now);
         }
-        self.settle();
+        self.settle(now);
         true
     }
 
     /// Lets a blocked host act again. False if it was not blocked.
     pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
-        self.core.now = now;
-        let Some(id) = self.host_id(name).filter(|id| self.core.is_blocked(*id)) else { return false };
+        let Some(id) = self.host_id(name).filter(|id| self.core.is_blocked(*id, now)) else { return false };
         let Some(name) = self.core.hosts.get(id).map(|host| Arc::clone(&host.name)) else { return false };
         self.core.log(Entry::new(Level::Info, "host unblocked").host(&name));
-        self.core.change(Change::HostBlocked { name, until: None }).is_ok()
+        self.core.change(Change::HostBlocked { name, until: None }, now).is_ok()
     }
 
     fn host_id(&self, name: &str) -> Option<HostId> {
@@ -293,31 +292,27 @@ impl Gateway {
 
     /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. False if the peer is not up.
     pub fn filter_at_peer(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> bool {
-        self.core.now = now;
         let is_asked = self.engine.filter_at_peer(ces_id, filter, now).is_some();
-        self.settle();
+        self.settle(now);
         is_asked
     }
 
     /// Tells a peer about misbehaviour in a session. False if there is none, or its peer is not up.
     pub fn report(&mut self, tag: u32, misbehavior: &str, now: Nanos) -> bool {
-        self.core.now = now;
         let is_told = self.engine.report(tag, misbehavior, now).is_some();
-        self.settle();
+        self.settle(now);
         is_told
     }
 
     /// Refuses a CETP sender's address for so many seconds.
     pub fn block_address(&mut self, address: IpAddr, for_s: u64, now: Nanos) {
-        self.core.now = now;
-        self.engine.block(&mut self.core, address, for_s.saturating_mul(crate::SECOND), now);
-        self.settle();
+        self.engine.block(&mut self.core.at(now), address, for_s.saturating_mul(crate::SECOND), now);
+        self.settle(now);
     }
 
     /// Lets a blocked address in again. False if it was not blocked.
     pub fn unblock_address(&mut self, address: IpAddr, now: Nanos) -> bool {
-        self.core.now = now;
-        let _ = self.core.change(Change::AddressBlocked { address, until: None });
+        let _ = self.core.change(Change::AddressBlocked { address, until: None }, now);
         self.engine.unblock(address)
     }
 
@@ -329,13 +324,12 @@ impl Gateway {
     /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop. Sessions end, unless
     /// they are kept for the next process: then the peers see nothing but closed connections.
     pub fn shutdown(&mut self, keep_sessions: bool, now: Nanos) {
-        self.core.now = now;
         if keep_sessions {
-            self.engine.leave(&mut self.core, now);
+            self.engine.leave(&mut self.core.at(now), now);
         } else {
-            self.engine.shutdown(&mut self.core, now);
+            self.engine.shutdown(&mut self.core.at(now), now);
         }
-        self.settle();
+        self.settle(now);
         // An ask that ends may leave ordinary queries behind.
         let next = |waiting: &Waiting| {
             let whoever = |(_, pending): &(u64, &Pending)| !matches!(pending, Pending::Ordinary { .. });
@@ -345,7 +339,7 @@ impl Gateway {
             if let Some(waiter) = self.waiting.forwarded(id) {
                 self.serv_fail(waiter.token, &waiter.query, QueryOutcome::UpstreamFailed);
             } else {
-                self.fail(id, Failed::Negotiation, "the gateway stops");
+                self.fail(id, Failed::Negotiation, "the gateway stops", now);
             }
         }
     }

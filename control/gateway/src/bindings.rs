@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 impl Gateway {
     /// The engine wants something done.
-    pub(crate) fn negotiated(&mut self, output: cetp::Output) {
+    pub(crate) fn negotiated(&mut self, output: cetp::Output, now: Nanos) {
         match output {
             cetp::Output::Connect { conn, endpoint, ces_id } => {
                 self.core.outputs.push_back(Output::CetpConnect { conn, endpoint, ces_id });
@@ -27,9 +27,9 @@ impl Gateway {
             cetp::Output::Close { conn } => {
                 self.core.outputs.push_back(Output::CetpClose { conn });
             }
-            cetp::Output::H2hUp { session } => self.session_up(&session),
+            cetp::Output::H2hUp { session } => self.session_up(&session, now),
             cetp::Output::NegotiationDone { source, destination, result, .. } => {
-                self.negotiation_done(&source, &destination, result);
+                self.negotiation_done(&source, &destination, result, now);
             }
             cetp::Output::H2hDown { local_tag, why } => {
                 let handle = self.core.sessions().handle(local_tag);
@@ -48,7 +48,7 @@ impl Gateway {
                         .reason(why);
                     self.core.log(line);
                 }
-                self.core.remove(handle);
+                self.core.remove(handle, now);
             }
             cetp::Output::Refused { ces_id, source, destination, why } => {
                 self.core.counters.negotiation(outcome(why));
@@ -59,7 +59,7 @@ impl Gateway {
                 self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(reason));
             }
             cetp::Output::PeerUp { ces_id, role } => {
-                self.remember_peer(&ces_id);
+                self.remember_peer(&ces_id, now);
                 let line = Entry::new(Level::Info, "peer up").peer(&ces_id);
                 self.core.log(line.reason(match role {
                     cetp::Role::Initiator => "we asked",
@@ -84,13 +84,13 @@ impl Gateway {
                 self.core.log(Entry::new(Level::Info, "peer down").peer(&ces_id).reason(why));
             }
             cetp::Output::Blocked { addr, why, for_ns } => {
-                let until = Some((why, self.core.now.saturating_add(for_ns)));
-                let _ = self.core.change(Change::AddressBlocked { address: addr, until });
+                let until = Some((why, now.saturating_add(for_ns)));
+                let _ = self.core.change(Change::AddressBlocked { address: addr, until }, now);
                 let reason = format!("{}, for {} s", why.label(), for_ns / crate::SECOND);
                 self.core.log(Entry::new(Level::Warn, "sender blocked").address(addr).reason(reason));
             }
             cetp::Output::Filtered { name, local, ces_id, until } => {
-                let _ = self.core.change(Change::Filtered { name, local, ces_id, until });
+                let _ = self.core.change(Change::Filtered { name, local, ces_id, until }, now);
             }
             cetp::Output::Filtering { ces_id, filter, for_ns } => {
                 let line = Entry::new(Level::Info, "filter set").peer(&ces_id);
@@ -118,7 +118,7 @@ impl Gateway {
         }
     }
 
-    fn session_up(&mut self, agreed: &H2hSession) {
+    fn session_up(&mut self, agreed: &H2hSession, now: Nanos) {
         let line = |level, event| {
             Entry::new(level, event)
                 .host(&agreed.local_fqdn)
@@ -126,7 +126,7 @@ impl Gateway {
                 .peer(&agreed.ces_id)
                 .tag(agreed.local_tag)
         };
-        match self.core.session_up(agreed) {
+        match self.core.session_up(agreed, now) {
             Ok(_) => {
                 self.core.counters.negotiation(match agreed.role {
                     cetp::Role::Initiator => NegotiationOutcome::Initiated,
@@ -143,34 +143,41 @@ impl Gateway {
                 self.core.log(line(Level::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
                 if !self.engine.terminate_session(agreed.local_tag) {
-                    self.core.remove(self.core.sessions().handle(agreed.local_tag));
+                    self.core.remove(self.core.sessions().handle(agreed.local_tag), now);
                 }
             }
         }
     }
 
-    fn negotiation_done(&mut self, source: &str, destination: &str, result: Result<(u32, IpAddr), Failure>) {
+    fn negotiation_done(
+        &mut self,
+        source: &str,
+        destination: &str,
+        result: Result<(u32, IpAddr), Failure>,
+        now: Nanos,
+    ) {
         if let Err(why) = &result {
             self.core.counters.negotiation(outcome(*why));
         }
         let host = self.core.hosts.named(source);
-        let pending = match host.and_then(|id| self.core.link(id, destination)) {
+        let pending = match host.and_then(|id| self.core.link(id, destination, now)) {
             Some(Link::Asking(pending)) => Some(pending),
             _ => None,
         };
         match (result, pending) {
-            (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.sessions().handle(tag)),
+            (Ok((tag, _)), Some(pending)) => self.connected(pending, self.core.sessions().handle(tag), now),
             // Nobody waits any more; the next query finds it.
             (Ok(_), None) => {}
-            (Err(why @ Failure::Cancelled), Some(pending)) => self.fail(pending, failed(why), why.label()),
-            (Err(why), Some(pending)) => self.not_agreed(pending, failed(why), why.label()),
+            (Err(why @ Failure::Cancelled), Some(pending)) => {
+                self.fail(pending, failed(why), why.label(), now)
+            }
+            (Err(why), Some(pending)) => self.not_agreed(pending, failed(why), why.label(), now),
             (Err(_), None) => {}
         }
     }
 
     /// A worker said something.
     pub fn handle_event(&mut self, worker: u32, event: Event, now: Nanos) {
-        self.core.now = now;
         let handle = match event {
             Event::InsertFailed(handle, _)
             | Event::BindingEnded(handle, ..)
@@ -182,18 +189,18 @@ impl Gateway {
             return;
         }
         match event {
-            Event::InsertFailed(handle, why) => self.insert_failed(handle, why),
-            Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats),
-            Event::BindingStats(handle, stats) => self.binding_stats(handle, stats),
+            Event::InsertFailed(handle, why) => self.insert_failed(handle, why, now),
+            Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats, now),
+            Event::BindingStats(handle, stats) => self.binding_stats(handle, stats, now),
             Event::HopWanted(neighbour) => {
                 self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
             }
-            Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu),
+            Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu, now),
         }
-        self.settle();
+        self.settle(now);
     }
 
-    fn insert_failed(&mut self, handle: Handle, why: InsertError) {
+    fn insert_failed(&mut self, handle: Handle, why: InsertError, now: Nanos) {
         let Some(session) = self.core.sessions().get(handle) else {
             self.core.counters.stale_events += 1;
             return;
@@ -211,16 +218,16 @@ impl Gateway {
         let (tag, partner) = (session.tag(), session.partner());
         self.core.counters.insert_failed += 1;
         self.core.log(line);
-        self.core.release_binding(handle);
+        self.core.release_binding(handle, now);
         match partner {
-            Some(partner) => self.core.remove(self.core.sessions().handle(partner)),
+            Some(partner) => self.core.remove(self.core.sessions().handle(partner), now),
             None => {
                 self.engine.terminate_session(tag);
             }
         }
     }
 
-    fn binding_ended(&mut self, handle: Handle, reason: EndReason, stats: BindingStats) {
+    fn binding_ended(&mut self, handle: Handle, reason: EndReason, stats: BindingStats, now: Nanos) {
         let session = self.core.sessions().get(handle).filter(|session| session.phase() != Phase::Reserved);
         let Some(session) = session else {
             self.core.counters.stale_events += 1;
@@ -235,7 +242,7 @@ impl Gateway {
         {
             // Each half counts only what its own host sends: a flow in one direction leaves the other half idle.
             // The pair is idle when both are.
-            let _ = self.core.change(Change::Slept { tag });
+            let _ = self.core.change(Change::Slept { tag }, now);
             let worker = self.core.sessions().worker(partner);
             self.core.outputs.push_back(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
             return;
@@ -254,12 +261,12 @@ impl Gateway {
             ));
         self.core.counters.ended[reason as usize] += 1;
         self.core.log(line);
-        self.core.release_binding(handle);
+        self.core.release_binding(handle, now);
         match partner {
-            Some(partner) => self.core.remove(partner),
+            Some(partner) => self.core.remove(partner, now),
             // cetp.md: both lifetimes expire at each side by itself, without a message.
             _ if phase == Phase::Up && reason != EndReason::Removed => {
-                self.engine.session_ended(tag, self.core.now);
+                self.engine.session_ended(tag, now);
             }
             _ if phase == Phase::Up => {
                 self.engine.terminate_session(tag);
@@ -268,10 +275,10 @@ impl Gateway {
         }
     }
 
-    fn binding_stats(&mut self, handle: Handle, stats: Option<BindingStats>) {
+    fn binding_stats(&mut self, handle: Handle, stats: Option<BindingStats>, now: Nanos) {
         if let Some(tokens) = self.core.reads.remove(&handle) {
             for token in tokens {
-                let binding = stats.and_then(|stats| self.snapshot(handle, Some(stats)));
+                let binding = stats.and_then(|stats| self.snapshot(handle, Some(stats), now));
                 self.core.outputs.push_back(Output::Binding { token, binding });
             }
         }
@@ -285,11 +292,11 @@ impl Gateway {
         }
         if stats.is_some_and(|stats| stats.idle_s < idle_s) {
             // This half is in use: the other one comes back, in the slot that it had.
-            self.core.wake(partner);
+            self.core.wake(partner, now);
         } else {
             self.core.counters.ended[EndReason::Idle as usize] += 1;
-            self.core.remove(partner);
-            self.core.remove(handle);
+            self.core.remove(partner, now);
+            self.core.remove(handle, now);
         }
     }
 }

@@ -53,8 +53,6 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Administrators who wait for a binding's counters.
     pub(crate) reads: FxHashMap<Handle, Vec<AdminToken>>,
-    /// The time of the call that is being handled: what the engine's questions do not carry.
-    pub(crate) now: Nanos,
 }
 
 impl Core {
@@ -64,7 +62,6 @@ impl Core {
         policies: PolicySet,
         platform: &Platform,
         hash_seed: u64,
-        now: Nanos,
     ) -> Self {
         let mut core = Self {
             ces_id: settings.realm.ces_id.shared(),
@@ -79,7 +76,6 @@ impl Core {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             reads: FxHashMap::default(),
-            now,
             settings,
         };
         for host in registry.hosts() {
@@ -115,21 +111,21 @@ impl Core {
     }
 
     /// Goes on after another process: so far beyond what is known of it.
-    pub(crate) fn restart(&mut self, beyond: u32, generations: u32) {
+    pub(crate) fn restart(&mut self, beyond: u32, generations: u32, now: Nanos) {
         let careful_s = self.settings.realm.proxy_rest_s.max(self.settings.dns.connected_ttl_s);
-        let careful_until = self.now + u64::from(careful_s) * crate::SECOND;
-        let _ = self.change(Change::Restarted { careful_until, beyond, generations });
+        let careful_until = now + u64::from(careful_s) * crate::SECOND;
+        let _ = self.change(Change::Restarted { careful_until, beyond, generations }, now);
     }
 
     /// Ends a session that no worker knows yet.
-    pub(crate) fn drop_session(&mut self, tag: u32) {
-        let rest_until = self.now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
-        let _ = self.change(Change::Ending { tag });
-        let _ = self.change(Change::Ended { tag, rest_until });
+    pub(crate) fn drop_session(&mut self, tag: u32, now: Nanos) {
+        let rest_until = now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
+        let _ = self.change(Change::Ending { tag }, now);
+        let _ = self.change(Change::Ended { tag, rest_until }, now);
     }
 
     /// Tells the workers of all tunnels and sessions; those for which there is no next hop left come back.
-    pub(crate) fn tell_all(&mut self) -> Vec<u32> {
+    pub(crate) fn tell_all(&mut self, now: Nanos) -> Vec<u32> {
         let mut failed = Vec::new();
         let tunnels: Vec<_> =
             self.sessions.tunnels().iter().map(|(id, entry)| (id, entry.key.remote)).collect();
@@ -143,7 +139,7 @@ impl Core {
         for (handle, tag, inside) in sessions {
             match self.neighbours.acquire(inside, &mut self.outputs) {
                 // Nobody knows which connections it carries.
-                Some(_) => self.insert_as(handle, Patience::Now),
+                Some(_) => self.insert_as(handle, Patience::Now, now),
                 None => failed.push(tag),
             }
         }
@@ -156,10 +152,10 @@ impl Core {
     }
 
     /// Makes a change and tells it. One that does not fit what is there is a bug, which the log tells and which changes nothing.
-    pub(crate) fn change(&mut self, change: Change) -> Result<Applied, Inconsistent> {
-        let applied = self.sessions.apply(&change, self.now);
+    pub(crate) fn change(&mut self, change: Change, now: Nanos) -> Result<Applied, Inconsistent> {
+        let applied = self.sessions.apply(&change, now);
         match &applied {
-            Ok(_) => self.outputs.push_back(Output::Changed { at: self.now, change: Box::new(change) }),
+            Ok(_) => self.outputs.push_back(Output::Changed { at: now, change: Box::new(change) }),
             Err(why) => {
                 let line = Entry::new(Level::Warn, "change that does not fit");
                 self.log(line.reason(format!("{change:?}: {why}")));
@@ -169,27 +165,25 @@ impl Core {
     }
 
     /// A host, and how it stands to a far name.
-    pub(crate) fn link(&self, id: HostId, name: &str) -> Option<Link> {
+    pub(crate) fn link(&self, id: HostId, name: &str, now: Nanos) -> Option<Link> {
         let host = self.hosts.get(id)?;
         let asking = host.asking.get(name).map(|pending| Link::Asking(*pending));
         let up = || self.sessions.towards(host.address, name).map(Session::handle);
-        asking.or_else(|| up().or_else(|| self.counterpart(id, name)).map(Link::Up))
+        asking.or_else(|| up().or_else(|| self.counterpart(id, name, now)).map(Link::Up))
     }
 
     /// The session of the pair that the far end asked for: it answers for our end as well, as far as that may ask. The far
     /// gateway may know one session for a pair and refuse another one.
-    fn counterpart(&self, id: HostId, name: &str) -> Option<Handle> {
+    fn counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
         let host = self.hosts.get(id)?;
         let session = self.sessions.asked_by(host.address, &host.name, name)?;
-        let may_ask = self.is_allowed(&host.name, Direction::Outbound, name, session.peer());
+        let may_ask = self.is_allowed(&host.name, Direction::Outbound, name, session.peer(), now);
         may_ask.then(|| session.handle())
     }
 
     /// Whether the administrator refuses a host.
-    pub(crate) fn is_blocked(&self, id: HostId) -> bool {
-        self.hosts
-            .get(id)
-            .is_some_and(|host| self.sessions.host_blocked_until(&host.name, self.now).is_some())
+    pub(crate) fn is_blocked(&self, id: HostId, now: Nanos) -> bool {
+        self.hosts.get(id).is_some_and(|host| self.sessions.host_blocked_until(&host.name, now).is_some())
     }
 
     /// Whether a peer may say that its host has this name (C17): no name of ours, and of its own zones where we know them.
@@ -199,8 +193,15 @@ impl Core {
     }
 
     /// Whether policy, and the administrator, let a local name deal with a remote one.
-    pub(crate) fn is_allowed(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> bool {
-        self.hosts.named(local).is_some_and(|id| !self.is_blocked(id))
+    pub(crate) fn is_allowed(
+        &self,
+        local: &str,
+        direction: Direction,
+        remote: &str,
+        peer: &str,
+        now: Nanos,
+    ) -> bool {
+        self.hosts.named(local).is_some_and(|id| !self.is_blocked(id, now))
             && (direction == Direction::Outbound || self.may_speak_for(peer, remote))
             && self.policies.choose(local, direction, remote, peer).is_some()
     }
@@ -212,25 +213,26 @@ impl Core {
         local: Arc<str>,
         remote: Arc<str>,
         peer: Arc<str>,
+        now: Nanos,
     ) -> Result<Handle, ReserveError> {
         let host = self.hosts.get(id).ok_or(ReserveError::UnknownHost)?;
         let names = Names { local, remote, peer };
-        let change = self.sessions.reservation(host.address, host.worker, names, self.now)?;
+        let change = self.sessions.reservation(host.address, host.worker, names, now)?;
         let Change::Reserved { tag, .. } = change else { return Err(ReserveError::TableFull) };
-        self.change(change).map_err(|_| ReserveError::TableFull)?;
+        self.change(change, now).map_err(|_| ReserveError::TableFull)?;
         Ok(self.sessions.handle(tag))
     }
 
     /// Gives a reservation back: nobody heard of its proxy address.
-    pub(crate) fn unreserve(&mut self, handle: Handle) {
+    pub(crate) fn unreserve(&mut self, handle: Handle, now: Nanos) {
         let session = self.sessions.get(handle).filter(|session| session.phase() == Phase::Reserved);
         if let Some(tag) = session.map(Session::tag) {
-            let _ = self.change(Change::Released { tag });
+            let _ = self.change(Change::Released { tag }, now);
         }
     }
 
     /// Makes a reserved session a binding. The error says what was missing; the session is then still reserved.
-    pub(crate) fn session_up(&mut self, agreed: &H2hSession) -> Result<Handle, GivenUp> {
+    pub(crate) fn session_up(&mut self, agreed: &H2hSession, now: Nanos) -> Result<Handle, GivenUp> {
         let handle = self.sessions.handle(agreed.local_tag);
         let session = self.sessions.get(handle).filter(|session| session.phase() == Phase::Reserved);
         let address = session.map(Session::host).ok_or(GivenUp::Exhausted("no reservation"))?;
@@ -238,7 +240,7 @@ impl Core {
             self.hosts.is_registered(*id) && self.hosts.get(*id).is_some_and(|host| host.address == address)
         });
         let id = id.ok_or(GivenUp::Refused("the host is no longer registered"))?;
-        if self.is_blocked(id) {
+        if self.is_blocked(id, now) {
             return Err(GivenUp::Refused("the host is blocked"));
         }
         let direction = match agreed.role {
@@ -273,12 +275,12 @@ impl Core {
             hard_s: limits.hard_ttl_s.unwrap_or(0),
             carries: carries(limits, role == Role::Responder),
         };
-        self.establish(handle, terms)?;
+        self.establish(handle, terms, now)?;
         Ok(handle)
     }
 
     /// Makes a session of a reservation that is agreed on, and a binding of it.
-    pub(crate) fn establish(&mut self, handle: Handle, terms: Terms) -> Result<(), GivenUp> {
+    pub(crate) fn establish(&mut self, handle: Handle, terms: Terms, now: Nanos) -> Result<(), GivenUp> {
         let session = self.sessions.get(handle).ok_or(GivenUp::Exhausted("no reservation"))?;
         let (tag, host) = (session.tag(), session.host());
         let (inside, peer) = match &terms.reach {
@@ -299,7 +301,7 @@ impl Core {
             outer.flatten().into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
             return Err(GivenUp::Exhausted("no slot for a next hop left"));
         };
-        let applied = self.change(Change::Established { tag, terms: Box::new(terms) });
+        let applied = self.change(Change::Established { tag, terms: Box::new(terms) }, now);
         if applied.is_err() {
             outer.into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
             return Err(GivenUp::Exhausted("no reservation"));
@@ -312,24 +314,24 @@ impl Core {
             // The tunnel holds its next hop once, however many share it.
             (_, outer) => outer.into_iter().for_each(|id| self.neighbours.release(id)),
         }
-        self.insert(handle);
+        self.insert(handle, now);
         Ok(())
     }
 
     /// Tells the worker of a session that stands.
-    pub(crate) fn insert(&mut self, handle: Handle) {
-        self.insert_as(handle, Patience::WithTcp);
+    pub(crate) fn insert(&mut self, handle: Handle, now: Nanos) {
+        self.insert_as(handle, Patience::WithTcp, now);
     }
 
     /// The same with this patience, if the session has any.
-    fn insert_as(&mut self, handle: Handle, patience: Patience) {
-        let binding = self.sessions.get(handle).and_then(|session| self.binding(session, patience));
+    fn insert_as(&mut self, handle: Handle, patience: Patience, now: Nanos) {
+        let binding = self.sessions.get(handle).and_then(|session| self.binding(session, patience, now));
         let Some(binding) = binding else { return };
         self.command(self.sessions.worker(handle), Command::InsertBinding(handle, binding));
     }
 
     /// A session as its worker is told; `None` while it is only reserved.
-    fn binding(&self, session: &Session, patience: Patience) -> Option<Binding> {
+    fn binding(&self, session: &Session, patience: Patience, now: Nanos) -> Option<Binding> {
         let terms = session.terms()?;
         let far = match &terms.reach {
             Reach::Tunnel { tunnel, remote_tag, .. } => {
@@ -346,44 +348,44 @@ impl Core {
             neighbour: self.neighbours.id(session.next_inside())?,
             idle_s: terms.idle_s,
             patience: if terms.is_patient { patience } else { Patience::None },
-            hard_s: session.hard_left_s(self.now).unwrap_or(0),
+            hard_s: session.hard_left_s(now).unwrap_or(0),
             limits: terms.carries.limits(),
         })
     }
 
     /// A half of a local pair that the worker let fall comes back, in the slot that it had.
-    pub(crate) fn wake(&mut self, handle: Handle) {
+    pub(crate) fn wake(&mut self, handle: Handle, now: Nanos) {
         let Some(tag) = self.sessions.get(handle).map(Session::tag) else { return };
-        if self.change(Change::Woke { tag }).is_ok() {
-            self.insert(handle);
+        if self.change(Change::Woke { tag }, now).is_ok() {
+            self.insert(handle, now);
         }
     }
 
     /// Takes a session out of use: nobody finds it by name or proxy address, and the worker removes its binding. Its slot
     /// and its proxy address come back when the worker has said so.
-    pub(crate) fn remove(&mut self, handle: Handle) {
+    pub(crate) fn remove(&mut self, handle: Handle, now: Nanos) {
         let Some((tag, phase)) = self.sessions.get(handle).map(|session| (session.tag(), session.phase()))
         else {
             return;
         };
         match phase {
-            Phase::Reserved => self.unreserve(handle),
+            Phase::Reserved => self.unreserve(handle, now),
             Phase::Up => {
-                let _ = self.change(Change::Ending { tag });
+                let _ = self.change(Change::Ending { tag }, now);
                 self.command(self.sessions.worker(handle), Command::RemoveBinding(handle));
             }
             // The worker has ended it already.
-            Phase::Dormant => self.release_binding(handle),
+            Phase::Dormant => self.release_binding(handle, now),
             Phase::Ending => {}
         }
     }
 
     /// A binding is gone at the worker: what it held comes back.
-    pub(crate) fn release_binding(&mut self, handle: Handle) {
+    pub(crate) fn release_binding(&mut self, handle: Handle, now: Nanos) {
         let Some(session) = self.sessions.get(handle) else { return };
         let (tag, inside) = (session.tag(), session.next_inside());
-        let rest_until = self.now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
-        let Ok(applied) = self.change(Change::Ended { tag, rest_until }) else { return };
+        let rest_until = now + u64::from(self.settings.realm.proxy_rest_s) * crate::SECOND;
+        let Ok(applied) = self.change(Change::Ended { tag, rest_until }, now) else { return };
         if let Some(id) = self.neighbours.id(inside) {
             self.neighbours.release(id);
         }
@@ -406,8 +408,8 @@ impl Core {
     }
 
     /// The path to a peer is narrower than thought.
-    pub(crate) fn tunnel_mtu(&mut self, id: TunnelId, mtu: u16) {
-        if !self.paths.narrow(id, mtu, self.now) {
+    pub(crate) fn tunnel_mtu(&mut self, id: TunnelId, mtu: u16, now: Nanos) {
+        if !self.paths.narrow(id, mtu, now) {
             return;
         }
         self.tell_tunnel(id);
@@ -418,8 +420,8 @@ impl Core {
     }
 
     /// Paths that were narrow long enough are tried at full width again.
-    pub(crate) fn widen_tunnels(&mut self) {
-        for id in self.paths.widen(self.now) {
+    pub(crate) fn widen_tunnels(&mut self, now: Nanos) {
+        for id in self.paths.widen(now) {
             self.tell_tunnel(id);
         }
     }
@@ -430,7 +432,19 @@ impl Core {
     }
 }
 
-impl Realm for Core {
+/// The gateway's hosts at a moment: the engine's questions are about now, and do not say when that is.
+pub(crate) struct At<'a> {
+    core: &'a mut Core,
+    now: Nanos,
+}
+
+impl Core {
+    pub(crate) fn at(&mut self, now: Nanos) -> At<'_> {
+        At { core: self, now }
+    }
+}
+
+impl Realm for At<'_> {
     fn host_policy(
         &self,
         local: &str,
@@ -438,25 +452,25 @@ impl Realm for Core {
         remote: &str,
         remote_ces: &str,
     ) -> Option<Arc<ces_cetp::Policy>> {
-        if !self.is_allowed(local, direction, remote, remote_ces) {
+        if !self.core.is_allowed(local, direction, remote, remote_ces, self.now) {
             return None;
         }
-        self.policies.choose(local, direction, remote, remote_ces).map(|rule| Arc::clone(&rule.policy))
+        self.core.policies.choose(local, direction, remote, remote_ces).map(|rule| Arc::clone(&rule.policy))
     }
 
     fn is_service(&self, fqdn: &str) -> bool {
-        self.hosts.named(fqdn).is_some()
+        self.core.hosts.named(fqdn).is_some()
     }
 
     fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<Reservation, ReserveError> {
-        let id = self.hosts.named(local).ok_or(ReserveError::UnknownHost)?;
-        let handle = self.reserve_for(id, local.into(), remote.into(), remote_ces.into())?;
-        let session = self.sessions.get(handle).ok_or(ReserveError::TableFull)?;
+        let id = self.core.hosts.named(local).ok_or(ReserveError::UnknownHost)?;
+        let handle = self.core.reserve_for(id, local.into(), remote.into(), remote_ces.into(), self.now)?;
+        let session = self.core.sessions.get(handle).ok_or(ReserveError::TableFull)?;
         Ok(Reservation { tag: session.tag(), proxy: IpAddr::V4(session.proxy()) })
     }
 
     fn release(&mut self, tag: u32) {
-        self.unreserve(self.sessions.handle(tag));
+        self.core.unreserve(self.core.sessions.handle(tag), self.now);
     }
 }
 

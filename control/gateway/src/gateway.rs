@@ -79,7 +79,7 @@ impl Gateway {
         let zones = network::zones(&settings)?;
         let outside_limit = outside_limit(&settings, rng.random());
         let known = Known::new(rng.random());
-        let core = Core::new(settings, registry, policies, &platform, rng.random(), now);
+        let core = Core::new(settings, registry, policies, &platform, rng.random());
         Ok(Self {
             core,
             engine,
@@ -106,7 +106,6 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        self.core.now = now;
         if side == Side::Outside
             && let Some(limit) = &mut self.outside_limit
             && limit.admit(client.ip(), now).is_err()
@@ -126,11 +125,11 @@ impl Gateway {
         let is_host_name = host_name(&query, &mut text);
         let name = is_host_name.then_some(text.as_str());
         match side {
-            Side::Inside => self.inside(client.ip(), name, query, token),
-            Side::Outside => self.outside(client.ip(), name, &query, token),
+            Side::Inside => self.inside(client.ip(), name, query, token, now),
+            Side::Outside => self.outside(client.ip(), name, &query, token, now),
         }
         self.text = text;
-        self.settle();
+        self.settle(now);
     }
 
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
@@ -142,16 +141,14 @@ impl Gateway {
 
     /// A message came from a resolver.
     pub fn handle_upstream(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8], now: Nanos) {
-        self.core.now = now;
         self.resolver.handle_response(server, socket, bytes, now);
-        self.settle();
+        self.settle(now);
     }
 
     /// A resolver cannot be reached by that socket (ICMP, or a TCP connection refused or closed).
     pub fn handle_upstream_unreachable(&mut self, server: SocketAddr, socket: SocketKey, now: Nanos) {
-        self.core.now = now;
         self.resolver.handle_unreachable(server, socket, now);
-        self.settle();
+        self.settle(now);
     }
 
     /// A connection of ours ([`Output::CetpConnect`]) is up.
@@ -163,9 +160,8 @@ impl Gateway {
         remote: SocketAddr,
         now: Nanos,
     ) {
-        self.core.now = now;
-        self.engine.handle_connected(&mut self.core, conn, identity, local, remote, now);
-        self.settle();
+        self.engine.handle_connected(&mut self.core.at(now), conn, identity, local, remote, now);
+        self.settle(now);
     }
 
     /// A peer connected to us. An error means: close it, it has no id.
@@ -176,45 +172,39 @@ impl Gateway {
         remote: SocketAddr,
         now: Nanos,
     ) -> Result<ConnId, AcceptError> {
-        self.core.now = now;
         let accepted = self.engine.handle_accepted(identity, local, remote, now);
-        self.settle();
+        self.settle(now);
         accepted
     }
 
     /// Bytes came on a CETP connection; any cut of the stream will do.
     pub fn handle_cetp_received(&mut self, conn: ConnId, bytes: &[u8], now: Nanos) {
-        self.core.now = now;
-        self.engine.handle_received(&mut self.core, conn, bytes, now);
-        self.settle();
+        self.engine.handle_received(&mut self.core.at(now), conn, bytes, now);
+        self.settle(now);
     }
 
     /// A CETP connection is gone, or one of ours could not be opened.
     pub fn handle_cetp_closed(&mut self, conn: ConnId, now: Nanos) {
-        self.core.now = now;
-        self.engine.handle_closed(&mut self.core, conn, now);
-        self.settle();
+        self.engine.handle_closed(&mut self.core.at(now), conn, now);
+        self.settle(now);
     }
 
     /// The routes changed: this is the whole table. Of several routes to one network the first is used.
-    pub fn set_routes(&mut self, routes: &[Route], now: Nanos) {
-        self.core.now = now;
+    pub fn set_routes(&mut self, routes: &[Route]) {
         self.core.neighbours.set_routes(routes, &mut self.core.outputs);
     }
 
     /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.
-    pub fn set_neighbour(&mut self, port: PortId, address: Ipv4Addr, mac: Option<[u8; 6]>, now: Nanos) {
-        self.core.now = now;
+    pub fn set_neighbour(&mut self, port: PortId, address: Ipv4Addr, mac: Option<[u8; 6]>) {
         self.core.neighbours.set_mac((port, address), mac, &mut self.core.outputs);
     }
 
     /// Time has come for what [`Gateway::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, now: Nanos) {
-        self.core.now = now;
-        self.core.widen_tunnels();
+        self.core.widen_tunnels(now);
         self.resolver.handle_timeout(now);
-        self.engine.handle_timeout(&mut self.core, now);
-        self.settle();
+        self.engine.handle_timeout(&mut self.core.at(now), now);
+        self.settle(now);
     }
 
     /// When [`Gateway::handle_timeout`] is due next.
@@ -230,12 +220,12 @@ impl Gateway {
     }
 
     /// Carries on until neither engine has anything to say.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self, now: Nanos) {
         loop {
             if let Some((token, resolution)) = self.resolver.poll_done() {
-                self.resolved(token, resolution);
+                self.resolved(token, resolution, now);
             } else if let Some(output) = self.engine.poll_output() {
-                self.negotiated(output);
+                self.negotiated(output, now);
             } else {
                 break;
             }

@@ -30,13 +30,19 @@ use std::sync::Arc;
 const AGAIN_NS: Nanos = 900 * MILLISECOND;
 
 impl Gateway {
-    pub(crate) fn inside(&mut self, client: IpAddr, name: Option<&str>, query: Query, token: QueryToken) {
-        let now = self.core.now;
+    pub(crate) fn inside(
+        &mut self,
+        client: IpAddr,
+        name: Option<&str>,
+        query: Query,
+        token: QueryToken,
+        now: Nanos,
+    ) {
         let id = match client.to_canonical() {
             IpAddr::V4(address) => self.core.hosts.at(address),
             IpAddr::V6(_) => None,
         };
-        let is_blocked = id.is_some_and(|id| self.core.is_blocked(id));
+        let is_blocked = id.is_some_and(|id| self.core.is_blocked(id, now));
         let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
             self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
@@ -47,12 +53,12 @@ impl Gateway {
         if !host.queries.take(Rate::per_second(self.core.settings.dns.host_rate), now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
-        if self.reverse(id, &query, token) {
+        if self.reverse(id, &query, token, now) {
             return;
         }
         // RFC 4035 §3.1.4.1: DS of a zone stands at its parent, which is asked like any other name.
         if self.zones.contains(&query.name) && !self.zones.is_for_parent(&query.name, query.qtype) {
-            return self.own_name(id, name, &query, token);
+            return self.own_name(id, name, &query, token, now);
         }
         if self.served_here(&query, token) {
             return;
@@ -63,27 +69,26 @@ impl Gateway {
         }
         match name {
             // Names of addresses have no CES records of their own.
-            Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token),
-            _ => self.forward(query, token),
+            Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token, now),
+            _ => self.forward(query, token, now),
         }
     }
 
     /// A name that is not ours, whatever is asked about it: what it is decides about all types.
-    fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
-        match self.core.link(id, name) {
+    fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken, now: Nanos) {
+        match self.core.link(id, name, now) {
             // A peer without connection may have restarted and lost its side: it is asked again. If it has not, or cannot
             // be reached, the engine answers with the session that stands.
             Some(Link::Up(handle)) if !is_for_address(&query) || !self.is_away(handle) => {
-                self.answer_met(handle, false, query, token);
+                self.answer_met(handle, false, query, token, now);
             }
-            Some(Link::Asking(pending)) => self.join(pending, query, token),
-            Some(Link::Up(_)) | None => self.begin(id, name, query, token),
+            Some(Link::Asking(pending)) => self.join(pending, query, token, now),
+            Some(Link::Up(_)) | None => self.begin(id, name, query, token, now),
         }
     }
 
     /// Asks for the CES records of a name, and beside them for what it answers as an ordinary one.
-    fn begin(&mut self, id: HostId, name: &str, query: Query, token: QueryToken) {
-        let now = self.core.now;
+    fn begin(&mut self, id: HostId, name: &str, query: Query, token: QueryToken, now: Nanos) {
         if self.waiting.queries() >= self.core.settings.dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
@@ -95,13 +100,12 @@ impl Gateway {
         }
         let patience = self.core.settings.dns.naptr_timeout_ms;
         self.resolver.query(naptr, patience, pending, now);
-        self.ask_beside(pending, ordinary);
+        self.ask_beside(pending, ordinary, now);
     }
 
     /// Asks what a name answers as an ordinary one while its CES records are being asked for. Of a name that is known to
     /// have some nobody wants to know; asking might make the far side set an address aside.
-    fn ask_beside(&mut self, pending: u64, question: Question) {
-        let now = self.core.now;
+    fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_early =
             matches!(ask.stage, Stage::Discovery) && !self.known.is(&ask.remote, Standing::Ces, now);
@@ -119,8 +123,7 @@ impl Gateway {
     }
 
     /// One more who asks for what is being asked already.
-    fn join(&mut self, pending: u64, query: Query, token: QueryToken) {
-        let now = self.core.now;
+    fn join(&mut self, pending: u64, query: Query, token: QueryToken, now: Nanos) {
         let dns = &self.core.settings.dns;
         let (most, all) = (dns.waiting_per_name as usize, dns.waiting);
         let question = Question::of(&query);
@@ -136,54 +139,53 @@ impl Gateway {
         }
         self.core.counters.joined += 1;
         self.waiting.join(pending, Waiter { token, query });
-        self.ask_beside(pending, question);
-        self.hurry(pending);
+        self.ask_beside(pending, question, now);
+        self.hurry(pending, now);
     }
 
     /// Gives a query to the resolver as it is.
-    fn forward(&mut self, query: Query, token: QueryToken) {
+    fn forward(&mut self, query: Query, token: QueryToken, now: Nanos) {
         let question = Question::of(&query);
         // The path of every repeated query to the Internet: nothing to wait for.
-        if let Some(resolution) = self.resolver.cached(&question, self.core.now) {
-            let bytes = resolution.reply(&query, self.core.now);
+        if let Some(resolution) = self.resolver.cached(&question, now) {
+            let bytes = resolution.reply(&query, now);
             return self.answer(Side::Inside, token, bytes, resolution.outcome());
         }
         if self.waiting.queries() >= self.core.settings.dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
         let pending = self.waiting.forward(Waiter { token, query });
-        self.resolver.query(question, 0, pending, self.core.now);
+        self.resolver.query(question, 0, pending, now);
     }
 
     /// The resolver has come to an end with something.
-    pub(crate) fn resolved(&mut self, pending: u64, resolution: Resolution) {
+    pub(crate) fn resolved(&mut self, pending: u64, resolution: Resolution, now: Nanos) {
         match self.waiting.get(pending) {
             Some(Pending::Forward(_)) => {
                 if let Some(Waiter { token, query }) = self.waiting.forwarded(pending) {
-                    self.answer_ordinary(&resolution, &query, token);
+                    self.answer_ordinary(&resolution, &query, token, now);
                 }
             }
             Some(Pending::Ordinary { .. }) => {
                 if let Some(ask) = self.waiting.answered(pending, resolution) {
-                    self.hurry(ask);
+                    self.hurry(ask, now);
                 }
             }
             Some(Pending::Ask(ask)) if matches!(ask.stage, Stage::Discovery) => {
-                self.discovered(pending, &resolution);
+                self.discovered(pending, &resolution, now);
             }
             _ => {}
         }
     }
 
-    fn answer_ordinary(&mut self, resolution: &Resolution, query: &Query, token: QueryToken) {
-        let bytes = resolution.reply(query, self.core.now);
+    fn answer_ordinary(&mut self, resolution: &Resolution, query: &Query, token: QueryToken, now: Nanos) {
+        let bytes = resolution.reply(query, now);
         self.answer(Side::Inside, token, bytes, resolution.outcome());
     }
 
     /// Ends the wait for CES records of which nothing is heard, where those who ask cannot wait longer, or the name's
     /// server is known to say nothing, and what the name answers otherwise is there.
-    fn hurry(&mut self, pending: u64) {
-        let now = self.core.now;
+    fn hurry(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_known = |standing| self.known.is(&ask.remote, standing, now);
         let is_over = matches!(ask.stage, Stage::Discovery)
@@ -191,14 +193,13 @@ impl Gateway {
             && (ask.is_hurried || is_known(Standing::Silent));
         let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
         if is_over && has_all() {
-            self.silent(pending);
+            self.silent(pending, now);
         }
     }
 
     /// Nothing was heard of a name's CES records. If it answers otherwise, its server knows no NAPTR (RFC 8906 §3.1.2), and
     /// the next query does not wait for that.
-    fn silent(&mut self, pending: u64) {
-        let now = self.core.now;
+    fn silent(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_alive = ask.waiters().iter().any(|waiter| {
             let answer = ask.ordinary(&Question::of(&waiter.query));
@@ -208,35 +209,33 @@ impl Gateway {
             let remote = Arc::clone(&ask.remote);
             self.known.learn(&remote, Standing::Silent, now);
         }
-        self.forward_ask(pending);
+        self.forward_ask(pending, now);
     }
 
-    fn discovered(&mut self, pending: u64, resolution: &Resolution) {
-        let now = self.core.now;
+    fn discovered(&mut self, pending: u64, resolution: &Resolution, now: Nanos) {
         let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(&ask.remote)) else { return };
         let has_had = self.known.is(&remote, Standing::Ces, now);
         // RFC 4074 §4, RFC 8906 §3.1.2: many servers know no NAPTR and say so by any error, or by nothing. That means that
         // there is no CES, unless there has been: then it means nothing, and the ordinary address must not stand in for it.
         let why = match resolution {
-            Resolution::Answer(received) => return self.read_records(pending, &remote, received),
+            Resolution::Answer(received) => return self.read_records(pending, &remote, received, now),
             Resolution::NoData(_) | Resolution::NxDomain(_) => {
                 self.known.forget(&remote);
-                return self.forward_ask(pending);
+                return self.forward_ask(pending, now);
             }
             Resolution::ServFail => "the resolver fails to find its NAPTR, and it has had CES records",
             Resolution::Refused => "the resolver refuses to tell its NAPTR, and it has had CES records",
             Resolution::Timeout => "nobody answers the question for its NAPTR, and it has had CES records",
         };
         match resolution {
-            _ if has_had => self.fail(pending, Failed::Discovery, why),
-            Resolution::Timeout => self.silent(pending),
-            _ => self.forward_ask(pending),
+            _ if has_had => self.fail(pending, Failed::Discovery, why, now),
+            Resolution::Timeout => self.silent(pending, now),
+            _ => self.forward_ask(pending, now),
         }
     }
 
     /// The NAPTR records of a name are there.
-    fn read_records(&mut self, pending: u64, remote: &Arc<str>, received: &Received) {
-        let now = self.core.now;
+    fn read_records(&mut self, pending: u64, remote: &Arc<str>, received: &Received, now: Nanos) {
         let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
         let records = received.packet.answers();
         let owner = records.iter().find(|record| record.record_type() == RecordType::NAPTR);
@@ -249,63 +248,62 @@ impl Gateway {
         if discovery.services.is_empty() {
             if discovery.mistake().is_some() && self.known.is(remote, Standing::Ces, now) {
                 let why = "none of its CES records can be read, and it has had others";
-                return self.fail(pending, Failed::Discovery, why);
+                return self.fail(pending, Failed::Discovery, why, now);
             }
             self.known.forget(remote);
-            return self.forward_ask(pending);
+            return self.forward_ask(pending, now);
         }
         self.known.learn(remote, Standing::Ces, now);
         let owner = owner.map(|record| record.name.clone());
-        if self.follow_alias(pending, owner.as_ref()) {
-            self.reach(pending, discovery.services.into());
+        if self.follow_alias(pending, owner.as_ref(), now) {
+            self.reach(pending, discovery.services.into(), now);
         }
     }
 
     /// Gateways answer for the name. Who asks for its address is led to one of them; who asks for anything else is told
     /// what the name has, if he may know that it is there (RFC 8020 §2: a name exists for all types or for none).
-    fn reach(&mut self, pending: u64, services: VecDeque<Service>) {
-        let now = self.core.now;
+    fn reach(&mut self, pending: u64, services: VecDeque<Service>, now: Nanos) {
         let Some(ask) = self.waiting.ask_mut(pending) else { return };
         let (id, remote) = (ask.host, Arc::clone(&ask.remote));
         let is_for_others =
             !ask.waiters().is_empty() && !ask.waiters().iter().any(|waiter| is_for_address(&waiter.query));
         if !is_for_others {
             ask.stage = Stage::Negotiation(services);
-            return self.next_service(pending);
+            return self.next_service(pending, now);
         }
         self.known.learn(&remote, Standing::Ces, now);
-        if !self.may_reach(id, &remote, &services) {
-            return self.fail(pending, Failed::Policy, "no outbound policy allows it");
+        if !self.may_reach(id, &remote, &services, now) {
+            return self.fail(pending, Failed::Policy, "no outbound policy allows it", now);
         }
         if self.known.is_refused(id.0, &remote, now) {
-            return self.fail(pending, Failed::Policy, "refused a moment ago");
+            return self.fail(pending, Failed::Policy, "refused a moment ago", now);
         }
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         for Waiter { token, query } in waiters {
-            self.answer_beside(query, token);
+            self.answer_beside(query, token, now);
         }
     }
 
     /// Whether policy lets a host ask one of these gateways for a name.
-    fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<Service>) -> bool {
+    fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<Service>, now: Nanos) -> bool {
         let Some(host) = self.core.hosts.get(id) else { return false };
         services.iter().filter_map(|service| Name::parse(&service.ces_id).ok()).any(|ces_id| {
             *ces_id.as_str() != *self.core.ces_id
-                && self.core.is_allowed(&host.name, Direction::Outbound, remote, ces_id.as_str())
+                && self.core.is_allowed(&host.name, Direction::Outbound, remote, ces_id.as_str(), now)
         })
     }
 
     /// The records may stand at another name than the one that was asked for (CNAME): the far gateway knows only that
     /// one, so it is what the ask is about from here on. False if the ask has come to its end by that.
-    fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>) -> bool {
+    fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>, now: Nanos) -> bool {
         let Some(ask) = self.waiting.ask(pending) else { return false };
         let id = ask.host;
         let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != *ask.remote) else {
             return true;
         };
         let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
-        let link = self.core.link(id, &owner);
+        let link = self.core.link(id, &owner, now);
         if link.is_none() && !is_ours {
             let Some(ask) = self.waiting.ask_mut(pending) else { return false };
             let alias = std::mem::replace(&mut ask.remote, owner.into());
@@ -320,51 +318,57 @@ impl Gateway {
         self.unlink(&ask, pending);
         for Waiter { token, query } in waiters {
             match link {
-                Some(Link::Up(handle)) => self.answer_met(handle, false, query, token),
-                Some(Link::Asking(other)) => self.join(other, query, token),
-                None => self.own_name(id, Some(&owner), &query, token),
+                Some(Link::Up(handle)) => self.answer_met(handle, false, query, token, now),
+                Some(Link::Asking(other)) => self.join(other, query, token, now),
+                None => self.own_name(id, Some(&owner), &query, token, now),
             }
         }
         false
     }
 
     /// No CES answers for the name: its queries are ordinary ones.
-    fn forward_ask(&mut self, pending: u64) {
+    fn forward_ask(&mut self, pending: u64, now: Nanos) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         for waiter in waiters {
             let question = Question::of(&waiter.query);
             if let Some(resolution) = ask.ordinary(&question) {
-                self.answer_ordinary(resolution, &waiter.query, waiter.token);
+                self.answer_ordinary(resolution, &waiter.query, waiter.token, now);
             } else {
                 let id = self.waiting.forward(waiter);
-                self.resolver.query(question, 0, id, self.core.now);
+                self.resolver.query(question, 0, id, now);
             }
         }
     }
 
     /// Negotiates with the next gateway that answers for the name; without one the ask ends as the worst of those that
     /// were tried would have it.
-    pub(crate) fn next_service(&mut self, pending: u64) {
+    pub(crate) fn next_service(&mut self, pending: u64, now: Nanos) {
         loop {
             let Some(ask) = self.waiting.ask_mut(pending) else { return };
             let Stage::Negotiation(services) = &mut ask.stage else { return };
             let Some(service) = services.pop_front() else {
                 let none = || (Failed::Negotiation, "no gateway that answers for it can be reached".into());
                 let (failed, why) = ask.worst.take().unwrap_or_else(none);
-                return self.fail(pending, failed, why);
+                return self.fail(pending, failed, why, now);
             };
-            match self.ask_gateway(pending, &service) {
+            match self.ask_gateway(pending, &service, now) {
                 Ok(()) => return,
-                Err((failed @ (Failed::Rate | Failed::Host), why)) => return self.fail(pending, failed, why),
+                Err((failed @ (Failed::Rate | Failed::Host), why)) => {
+                    return self.fail(pending, failed, why, now);
+                }
                 Err((failed, why)) => self.blame(pending, failed, why),
             }
         }
     }
 
     /// Begins to negotiate with a gateway, or says why not.
-    fn ask_gateway(&mut self, pending: u64, service: &Service) -> Result<(), (Failed, &'static str)> {
-        let now = self.core.now;
+    fn ask_gateway(
+        &mut self,
+        pending: u64,
+        service: &Service,
+        now: Nanos,
+    ) -> Result<(), (Failed, &'static str)> {
         let gone = (Failed::Host, "the host is no longer registered");
         let Some(ask) = self.waiting.ask(pending) else { return Ok(()) };
         let (id, destination) = (ask.host, Arc::clone(&ask.remote));
@@ -379,7 +383,7 @@ impl Gateway {
             return Err((Failed::Policy, "its NAPTR names this gateway, which does not serve it"));
         }
         // Before anything is sent: who may not ask leaves no trace at the peer.
-        if !self.core.is_allowed(&source, Direction::Outbound, &destination, &ces_id) {
+        if !self.core.is_allowed(&source, Direction::Outbound, &destination, &ces_id, now) {
             self.core.counters.negotiation(crate::counters::NegotiationOutcome::OutboundDenied);
             return Err((Failed::Policy, "no outbound policy allows it"));
         }
@@ -393,8 +397,10 @@ impl Gateway {
         }
         let endpoints = service.endpoints.iter().map(network::endpoint).collect();
         let request = H2hRequest { source, destination, ces_id, endpoints };
-        if let Asked::Connected { local_tag, .. } = self.engine.negotiate(&mut self.core, request, now) {
-            self.connected(pending, self.core.sessions().handle(local_tag));
+        if let Asked::Connected { local_tag, .. } =
+            self.engine.negotiate(&mut self.core.at(now), request, now)
+        {
+            self.connected(pending, self.core.sessions().handle(local_tag), now);
         }
         Ok(())
     }
@@ -407,31 +413,37 @@ impl Gateway {
 
     /// A gateway that answers for the name has not agreed. Another may: what one of them is, or wants, says nothing of the
     /// next.
-    pub(crate) fn not_agreed(&mut self, pending: u64, failed: Failed, why: &'static str) {
+    pub(crate) fn not_agreed(&mut self, pending: u64, failed: Failed, why: &'static str, now: Nanos) {
         self.blame(pending, failed, why);
-        self.next_service(pending);
+        self.next_service(pending, now);
     }
 
     /// The binding stands: everybody who waits gets its proxy address.
-    pub(crate) fn connected(&mut self, pending: u64, handle: Handle) {
+    pub(crate) fn connected(&mut self, pending: u64, handle: Handle, now: Nanos) {
         if !self.core.sessions().get(handle).is_some_and(|session| session.phase() == Phase::Up) {
-            return self.fail(pending, Failed::Exhausted, "agreed, but the binding could not be made");
+            return self.fail(pending, Failed::Exhausted, "agreed, but the binding could not be made", now);
         }
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         self.known.reached(ask.host.0, &ask.remote);
-        self.core.counters.negotiation_time.record(self.core.now.saturating_sub(ask.since));
+        self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
         for Waiter { token, query } in waiters {
-            self.answer_met(handle, true, query, token);
+            self.answer_met(handle, true, query, token, now);
         }
     }
 
     /// No binding comes of it: everybody who waits is told so, and the log says why.
-    pub(crate) fn fail(&mut self, pending: u64, failed: Failed, why: impl Into<Cow<'static, str>>) {
+    pub(crate) fn fail(
+        &mut self,
+        pending: u64,
+        failed: Failed,
+        why: impl Into<Cow<'static, str>>,
+        now: Nanos,
+    ) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         if matches!(ask.stage, Stage::Negotiation(_)) {
-            self.core.counters.negotiation_time.record(self.core.now.saturating_sub(ask.since));
+            self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
         }
         let mut line = match failed {
             Failed::Policy => Entry::new(Level::Info, "name refused"),
@@ -442,7 +454,7 @@ impl Gateway {
         }
         self.core.log(line.remote(&ask.remote).reason(why));
         if failed == Failed::Policy {
-            self.known.refused(ask.host.0, &ask.remote, self.core.now);
+            self.known.refused(ask.host.0, &ask.remote, now);
         }
         for Waiter { token, query } in waiters {
             let outcome = match failed {
@@ -457,7 +469,7 @@ impl Gateway {
                     continue;
                 }
                 _ if !is_for_address(&query) => {
-                    self.answer_beside(query, token);
+                    self.answer_beside(query, token, now);
                     continue;
                 }
                 Failed::Discovery => QueryOutcome::UpstreamFailed,
@@ -478,22 +490,22 @@ impl Gateway {
     }
 
     /// Answers a query about a name that a binding leads to.
-    fn answer_met(&mut self, handle: Handle, is_new: bool, query: Query, token: QueryToken) {
+    fn answer_met(&mut self, handle: Handle, is_new: bool, query: Query, token: QueryToken, now: Nanos) {
         if is_for_address(&query) {
-            self.answer_connected(handle, is_new, &query, token);
+            self.answer_connected(handle, is_new, &query, token, now);
         } else {
-            self.answer_beside(query, token);
+            self.answer_beside(query, token, now);
         }
     }
 
     /// What a name with CES service has beside addresses. RFC 9460 §7.3: SVCB and HTTPS would lead elsewhere than its
     /// address does, by their hints and by the name of another target.
-    fn answer_beside(&mut self, query: Query, token: QueryToken) {
+    fn answer_beside(&mut self, query: Query, token: QueryToken, now: Nanos) {
         if matches!(query.qtype, RecordType::SVCB | RecordType::HTTPS) {
             let bytes = Answer::no_data(Voice::Recursive, None).emit(&query);
             return self.answer(Side::Inside, token, bytes, QueryOutcome::NoData);
         }
-        self.forward(query, token);
+        self.forward(query, token, now);
     }
 
     /// Answers with the proxy address of a binding; AAAA with nothing, since the far host is reached over IPv4 here.
@@ -503,13 +515,14 @@ impl Gateway {
         is_new: bool,
         query: &Query,
         token: QueryToken,
+        now: Nanos,
     ) {
         let Some(session) = self.core.sessions().get(handle) else {
             return self.serv_fail(token, query, QueryOutcome::Exhausted);
         };
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
-        let ttl = session.answer_ttl(wanted, self.core.now);
+        let ttl = session.answer_ttl(wanted, now);
         let bytes = answer::addresses(query, Voice::Recursive, ttl, &[IpAddr::V4(session.proxy())]);
         let outcome = match query.qtype {
             RecordType::A if is_new => QueryOutcome::Negotiated,

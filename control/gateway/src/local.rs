@@ -3,6 +3,7 @@
 //! A pair is two bindings, one for each host, each with a proxy address of its own: neither host sees the other's
 //! address. They live and end together.
 
+use crate::Nanos;
 use crate::core::{GivenUp, carries};
 use crate::counters::NegotiationOutcome;
 use crate::gateway::Gateway;
@@ -36,14 +37,21 @@ pub(crate) enum Apart {
 
 impl Gateway {
     /// A name in one of our zones, asked for by a host.
-    pub(crate) fn own_name(&mut self, id: HostId, name: Option<&str>, query: &Query, token: QueryToken) {
+    pub(crate) fn own_name(
+        &mut self,
+        id: HostId,
+        name: Option<&str>,
+        query: &Query,
+        token: QueryToken,
+        now: Nanos,
+    ) {
         let target = name.and_then(|name| self.core.hosts.named(name).map(|target| (name, target)));
         let Some((name, target)) = target else {
             return self.zone_answer(name, query, token);
         };
         if !matches!(query.qtype, RecordType::A | RecordType::AAAA) {
             // RFC 8020 §2: a name that policy refuses is not there, for no type.
-            if target != id && !self.may_meet(id, name) {
+            if target != id && !self.may_meet(id, name, now) {
                 let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
                 return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
             }
@@ -56,9 +64,9 @@ impl Gateway {
             let (address, ttl) = (IpAddr::V4(host.address), self.core.settings.dns.connected_ttl_s);
             return self.answer_local(address, ttl, query, token);
         }
-        let (handle, is_new) = match self.core.link(id, name) {
+        let (handle, is_new) = match self.core.link(id, name, now) {
             Some(Link::Up(handle)) => (handle, false),
-            _ => match self.connect(id, target, name) {
+            _ => match self.connect(id, target, name, now) {
                 Ok(handle) => (handle, true),
                 Err(apart) => return self.refuse_local(id, name, apart, query, token),
             },
@@ -66,14 +74,14 @@ impl Gateway {
         let Some(session) = self.core.sessions().get(handle) else { return };
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
-        let (proxy, ttl) = (IpAddr::V4(session.proxy()), session.answer_ttl(wanted, self.core.now));
+        let (proxy, ttl) = (IpAddr::V4(session.proxy()), session.answer_ttl(wanted, now));
         self.answer_local(proxy, ttl, query, token);
     }
 
     /// Whether a host meets a name of ours, or may.
-    fn may_meet(&self, id: HostId, name: &str) -> bool {
-        matches!(self.core.link(id, name), Some(Link::Up(_)))
-            || self.core.hosts.get(id).is_some_and(|host| self.agree(&host.name, name).is_ok())
+    fn may_meet(&self, id: HostId, name: &str, now: Nanos) -> bool {
+        matches!(self.core.link(id, name, now), Some(Link::Up(_)))
+            || self.core.hosts.get(id).is_some_and(|host| self.agree(&host.name, name, now).is_ok())
     }
 
     fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
@@ -127,10 +135,15 @@ impl Gateway {
     }
 
     /// What both policies agree on for these two hosts, if they do.
-    pub(crate) fn agree(&self, source: &str, destination: &str) -> Result<RuleLimits, Cow<'static, str>> {
+    pub(crate) fn agree(
+        &self,
+        source: &str,
+        destination: &str,
+        now: Nanos,
+    ) -> Result<RuleLimits, Cow<'static, str>> {
         let core = &self.core;
         let peer = &core.ces_id;
-        let is_blocked = |name: &str| core.hosts.named(name).is_none_or(|id| core.is_blocked(id));
+        let is_blocked = |name: &str| core.hosts.named(name).is_none_or(|id| core.is_blocked(id, now));
         if is_blocked(destination) {
             return Err("the host is blocked".into());
         }
@@ -147,13 +160,13 @@ impl Gateway {
         asks.limits.and(serves.limits).ok_or_else(|| "the limits of both policies exclude each other".into())
     }
 
-    fn connect(&mut self, id: HostId, target: HostId, name: &str) -> Result<Handle, Apart> {
+    fn connect(&mut self, id: HostId, target: HostId, name: &str, now: Nanos) -> Result<Handle, Apart> {
         let core = &mut self.core;
         let (Some(host), Some(far)) = (core.hosts.get(id), core.hosts.get(target)) else {
             return Err(Apart::Policy("the host is no longer registered".into()));
         };
         let (source, address, far_address) = (Arc::clone(&host.name), host.address, far.address);
-        let limits = self.agree(&source, name).map_err(Apart::Policy)?;
+        let limits = self.agree(&source, name, now).map_err(Apart::Policy)?;
         let core = &mut self.core;
         let destination: Arc<str> = name.into();
         let peer = Arc::clone(&core.ces_id);
@@ -163,12 +176,12 @@ impl Gateway {
             ReserveError::UnknownHost => Apart::Policy("the host is no longer registered".into()),
         };
         let near = core
-            .reserve_for(id, Arc::clone(&source), Arc::clone(&destination), Arc::clone(&peer))
+            .reserve_for(id, Arc::clone(&source), Arc::clone(&destination), Arc::clone(&peer), now)
             .map_err(exhausted)?;
-        let other = match core.reserve_for(target, destination, source, peer) {
+        let other = match core.reserve_for(target, destination, source, peer, now) {
             Ok(other) => other,
             Err(e) => {
-                core.unreserve(near);
+                core.unreserve(near, now);
                 return Err(exhausted(e));
             }
         };
@@ -194,9 +207,9 @@ impl Gateway {
                 hard_s,
                 carries: carries(limits, !asked),
             };
-            if let Err(GivenUp::Refused(why) | GivenUp::Exhausted(why)) = core.establish(half.0, terms) {
-                core.remove(near);
-                core.remove(other);
+            if let Err(GivenUp::Refused(why) | GivenUp::Exhausted(why)) = core.establish(half.0, terms, now) {
+                core.remove(near, now);
+                core.remove(other, now);
                 return Err(Apart::Exhausted(why));
             }
         }

@@ -1,5 +1,6 @@
 //! What the world may ask: our zones, and nothing else. No recursion, no answer that helps a flood.
 
+use crate::Nanos;
 use crate::gateway::Gateway;
 use crate::output::QueryToken;
 use ces_dns::answer;
@@ -23,22 +24,29 @@ impl Names for Known {
 const REFUSALS: u32 = 10;
 
 impl Gateway {
-    pub(crate) fn outside(&mut self, client: IpAddr, name: Option<&str>, query: &Query, token: QueryToken) {
+    pub(crate) fn outside(
+        &mut self,
+        client: IpAddr,
+        name: Option<&str>,
+        query: &Query,
+        token: QueryToken,
+        now: Nanos,
+    ) {
         let mut known = Known(self.standing(name));
         match self.zones.lookup(query, client, &mut known) {
             Lookup::Answer(answer, outcome) => {
                 self.answer(Side::Outside, token, answer.emit(query), outcome);
             }
-            Lookup::OutOfZone => self.refuse_outside(query, token),
+            Lookup::OutOfZone => self.refuse_outside(query, token, now),
         }
     }
 
     /// RFC 8906 §3.1: REFUSED, not silence, which costs who asks by mistake his time. It is never larger than its query, and
     /// over UDP, where the sender may be a lie, there are so few a second that nobody can be flooded through us.
-    fn refuse_outside(&mut self, query: &Query, token: QueryToken) {
+    fn refuse_outside(&mut self, query: &Query, token: QueryToken, now: Nanos) {
         let all = self.core.settings.dns.outside_rate;
         let rate = Rate::per_second(if all == 0 { 0 } else { (all / REFUSALS).max(1) });
-        if query.transport == Transport::Udp && !self.refusals.take(rate, self.core.now) {
+        if query.transport == Transport::Udp && !self.refusals.take(rate, now) {
             return self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone);
         }
         let bytes = answer::error(query, ResponseCode::Refused);

@@ -45,7 +45,6 @@ impl Gateway {
         policies: PolicySet,
         now: Nanos,
     ) -> Result<Reloaded, String> {
-        self.core.now = now;
         self.needs_no_restart(&settings)?;
         let engine_settings = network::engine_settings(&settings, &policies)?;
         let zones = network::zones(&settings)?;
@@ -58,14 +57,14 @@ impl Gateway {
             self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
         }
         let (mut reloaded, gone) = self.reload_hosts(registry);
-        reloaded.sessions_terminated = self.end_what_is_not_allowed();
+        reloaded.sessions_terminated = self.end_what_is_not_allowed(now);
         for id in gone {
             self.core.hosts.remove(id);
         }
         if before.dns != self.core.settings.dns {
-            self.restart_resolver();
+            self.restart_resolver(now);
         }
-        self.settle();
+        self.settle(now);
         Ok(reloaded)
     }
 
@@ -134,12 +133,12 @@ impl Gateway {
         (reloaded, gone)
     }
 
-    fn end_what_is_not_allowed(&mut self) -> usize {
+    fn end_what_is_not_allowed(&mut self, now: Nanos) -> usize {
         let trusted = &self.core.settings.cetp.trusted;
         let is_trusted = |peer: &str| trusted.is_empty() || trusted.iter().any(|name| name.as_str() == peer);
         let untrusted: Vec<Arc<str>> = self
             .engine
-            .peers(self.core.now)
+            .peers(now)
             .into_iter()
             .map(|peer| peer.ces_id)
             .filter(|peer| !is_trusted(peer))
@@ -148,12 +147,11 @@ impl Gateway {
             .core
             .sessions()
             .iter()
-            .filter(|session| session.stands() && !self.is_still_allowed(session))
+            .filter(|session| session.stands() && !self.is_still_allowed(session, now))
             .map(|session| (session.handle(), session.tag(), session.partner()))
             .collect();
-        let now = self.core.now;
         for peer in untrusted {
-            self.engine.terminate_peer(&mut self.core, &peer, now);
+            self.engine.terminate_peer(&mut self.core.at(now), &peer, now);
         }
         for (handle, tag, partner) in &ended {
             if let Some(session) = self.core.sessions().get(*handle) {
@@ -165,8 +163,8 @@ impl Gateway {
             }
             match partner {
                 Some(partner) => {
-                    self.core.remove(*handle);
-                    self.core.remove(self.core.sessions().handle(*partner));
+                    self.core.remove(*handle, now);
+                    self.core.remove(self.core.sessions().handle(*partner), now);
                 }
                 None => {
                     self.engine.terminate_session(*tag);
@@ -183,13 +181,13 @@ impl Gateway {
             .map(|(id, _)| id)
             .collect();
         for id in orphans {
-            self.fail(id, Failed::Host, "the host is no longer registered");
+            self.fail(id, Failed::Host, "the host is no longer registered", now);
         }
         ended.len()
     }
 
     /// Whether policy, and who the hosts are, still let a session be.
-    pub(crate) fn is_still_allowed(&self, session: &Session) -> bool {
+    pub(crate) fn is_still_allowed(&self, session: &Session, now: Nanos) -> bool {
         let core = &self.core;
         let owner = core.hosts.named(session.local()).and_then(|id| core.hosts.get(id));
         if owner.is_none_or(|host| host.address != session.host()) {
@@ -199,8 +197,8 @@ impl Gateway {
         let (local, remote) = (session.local(), session.remote());
         let direction = match (terms.role, &terms.reach) {
             // Both halves of a local pair stand or fall with what its initiator may do.
-            (_, Reach::Local { asked: true, .. }) => return self.agree(local, remote).is_ok(),
-            (_, Reach::Local { .. }) => return self.agree(remote, local).is_ok(),
+            (_, Reach::Local { asked: true, .. }) => return self.agree(local, remote, now).is_ok(),
+            (_, Reach::Local { .. }) => return self.agree(remote, local, now).is_ok(),
             (Role::Responder, _) => Direction::Inbound,
             _ => Direction::Outbound,
         };
@@ -212,15 +210,14 @@ impl Gateway {
     /// Other addresses of our own on the ports: what upstream answers may not name them, and they have our name.
     pub fn set_addresses(&mut self, addresses: Vec<Ipv4Addr>, now: Nanos) {
         if self.platform.addresses != addresses {
-            self.core.now = now;
             self.platform.addresses = addresses;
-            self.restart_resolver();
-            self.settle();
+            self.restart_resolver(now);
+            self.settle(now);
         }
     }
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
-    fn restart_resolver(&mut self) {
+    fn restart_resolver(&mut self, now: Nanos) {
         let Platform { upstream_sockets, addresses, .. } = &self.platform;
         let settings = network::resolver_settings(&self.core.settings, *upstream_sockets, addresses);
         for socket in self.resolver.sockets() {
@@ -229,7 +226,7 @@ impl Gateway {
         self.resolver = Resolver::new(settings, self.rng.random());
         let patience = self.core.settings.dns.naptr_timeout_ms;
         for (id, question, is_discovery) in self.waiting.owed() {
-            self.resolver.query(question, if is_discovery { patience } else { 0 }, id, self.core.now);
+            self.resolver.query(question, if is_discovery { patience } else { 0 }, id, now);
         }
     }
 }

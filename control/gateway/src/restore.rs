@@ -28,10 +28,9 @@ pub struct Restored {
 impl Gateway {
     /// Goes on with what a replay made. Call it once, before anything else.
     pub fn restore(&mut self, sessions: Sessions, now: Nanos) -> Restored {
-        self.core.now = now;
         self.core.adopt(sessions);
         // What the last process decided in its last moments may not be written down: some decisions of each host.
-        self.core.restart(1, 1);
+        self.core.restart(1, 1, now);
         let memories: Vec<PeerMemory> = self
             .core
             .sessions()
@@ -46,44 +45,47 @@ impl Gateway {
             self.engine.adopt_peer(memory);
         }
         let mut restored = Restored::default();
-        let all: Vec<(u32, bool)> =
-            self.core.sessions().iter().map(|session| (session.tag(), self.still_stands(session))).collect();
+        let all: Vec<(u32, bool)> = self
+            .core
+            .sessions()
+            .iter()
+            .map(|session| (session.tag(), self.still_stands(session, now)))
+            .collect();
         for (tag, stands) in all {
-            if !stands || !self.adopt(tag) {
-                restored.ended += self.give_up(tag);
+            if !stands || !self.adopt(tag, now) {
+                restored.ended += self.give_up(tag, now);
             }
         }
-        for tag in self.core.tell_all() {
+        for tag in self.core.tell_all(now) {
             let handle = self.core.sessions().handle(tag);
             restored.ended += 1;
-            self.terminate(handle);
+            self.terminate(handle, now);
         }
-        self.adopt_refusals();
+        self.adopt_refusals(now);
         restored.kept = self.core.sessions().iter().count();
         if restored != Restored::default() {
             let line = Entry::new(Level::Info, "sessions taken up again");
             self.core.log(line.reason(format!("{} bindings stand, {} ended", restored.kept, restored.ended)));
         }
-        self.settle();
+        self.settle(now);
         restored
     }
 
     /// Begins with nothing after a process whose sessions are lost: no address and no tag that it may have given out is given
     /// out again while somebody may remember it. Call it once, before anything else.
     pub fn begin_anew(&mut self, now: Nanos) {
-        self.core.now = now;
         let words = (1u64 << (32 - self.core.settings.realm.proxy_pool.prefix_len())) / 64;
         let beyond = self.rng.random_range(words / 4..=words / 2) as u32;
-        self.core.restart(beyond, self.rng.random());
-        self.settle();
+        self.core.restart(beyond, self.rng.random(), now);
+        self.settle(now);
     }
 
     /// Whether a session of the last process can go on under this one's configuration.
-    fn still_stands(&self, session: &Session) -> bool {
+    fn still_stands(&self, session: &Session, now: Nanos) -> bool {
         let core = &self.core;
         let worker = worker_of(session.host().into(), core.workers);
         let is_over = session.terms().is_none_or(|terms| {
-            terms.hard_s > 0 && session.since() + u64::from(terms.hard_s) * crate::SECOND <= core.now
+            terms.hard_s > 0 && session.since() + u64::from(terms.hard_s) * crate::SECOND <= now
         });
         let cetp = &core.settings.cetp;
         let is_trusted =
@@ -101,22 +103,22 @@ impl Gateway {
         !is_over
             && can_reach
             && worker == core.sessions().worker(session.handle())
-            && self.is_still_allowed(session)
+            && self.is_still_allowed(session, now)
     }
 
     /// Has the CETP engine go on with a session. False if it cannot.
-    fn adopt(&mut self, tag: u32) -> bool {
+    fn adopt(&mut self, tag: u32, now: Nanos) -> bool {
         let handle = self.core.sessions().handle(tag);
         // It may have gone with its other half.
         let Some(session) = self.core.sessions().get(handle) else { return true };
         match agreed(session) {
-            Some(agreed) => self.engine.adopt(agreed, self.core.now),
+            Some(agreed) => self.engine.adopt(agreed, now),
             None => true,
         }
     }
 
     /// Ends a session of which no worker knows yet, with its other half; how many bindings that were.
-    fn give_up(&mut self, tag: u32) -> usize {
+    fn give_up(&mut self, tag: u32, now: Nanos) -> usize {
         let handle = self.core.sessions().handle(tag);
         let Some(session) = self.core.sessions().get(handle) else { return 0 };
         let line = Entry::new(Level::Info, "session not taken up again")
@@ -129,12 +131,11 @@ impl Gateway {
         if let Some((peer, remote_tag)) = told {
             self.engine.tell_ended(&peer, (tag, remote_tag));
         }
-        self.core.drop_session(tag);
-        1 + partner.map_or(0, |partner| self.give_up(partner))
+        self.core.drop_session(tag, now);
+        1 + partner.map_or(0, |partner| self.give_up(partner, now))
     }
 
-    fn adopt_refusals(&mut self) {
-        let now = self.core.now;
+    fn adopt_refusals(&mut self, now: Nanos) {
         for (address, why, until) in self.core.sessions().blocked_addresses() {
             self.engine.adopt_block(address, why, until, now);
         }
@@ -144,7 +145,7 @@ impl Gateway {
     }
 
     /// Keeps what is worth keeping of a peer that is up.
-    pub(crate) fn remember_peer(&mut self, ces_id: &str) {
+    pub(crate) fn remember_peer(&mut self, ces_id: &str, now: Nanos) {
         let Some(PeerMemory { ces_id, tunnel_ids, endpoints }) = self.engine.peer_memory(ces_id) else {
             return;
         };
@@ -155,7 +156,7 @@ impl Gateway {
             .peers()
             .any(|(id, peer)| *id == ces_id && peer.0 == tunnel_ids && peer.1 == endpoints);
         if !known {
-            let _ = self.core.change(Change::Peer { ces_id, tunnel_ids, endpoints });
+            let _ = self.core.change(Change::Peer { ces_id, tunnel_ids, endpoints }, now);
         }
     }
 }

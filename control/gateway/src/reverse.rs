@@ -1,6 +1,7 @@
 //! Names that are answered here whoever asks: those of addresses of this side, and the zones that every resolver serves
 //! for itself.
 
+use crate::Nanos;
 use crate::gateway::Gateway;
 use crate::hosts::HostId;
 use crate::output::QueryToken;
@@ -14,15 +15,15 @@ use std::sync::Arc;
 
 impl Gateway {
     /// Proxy addresses, hosts and the gateway itself have names here; false if the question is about no such address.
-    pub(crate) fn reverse(&mut self, id: HostId, query: &Query, token: QueryToken) -> bool {
+    pub(crate) fn reverse(&mut self, id: HostId, query: &Query, token: QueryToken, now: Nanos) -> bool {
         let Some(IpAddr::V4(address)) = reverse::address(&query.name) else { return false };
         let wants_name = matches!(query.qtype, RecordType::PTR | RecordType::ANY);
         let Some(apex) = self.reverse_zone(&query.name, address) else {
             // An address of ours in the Internet: the name is ours to tell, the rest is its provider's.
             let is_ours = wants_name && self.platform.addresses.contains(&address);
-            return is_ours && self.answer_reverse(None, self.name_behind(id, address), query, token);
+            return is_ours && self.answer_reverse(None, self.name_behind(id, address, now), query, token);
         };
-        self.answer_reverse(Some(&apex), self.name_behind(id, address), query, token)
+        self.answer_reverse(Some(&apex), self.name_behind(id, address, now), query, token)
     }
 
     fn answer_reverse(
@@ -49,14 +50,11 @@ impl Gateway {
     }
 
     /// What stands behind an address, as that host sees it, and for how long that may be remembered.
-    fn name_behind(&self, id: HostId, address: Ipv4Addr) -> Option<(Arc<str>, u32)> {
+    fn name_behind(&self, id: HostId, address: Ipv4Addr, now: Nanos) -> Option<(Arc<str>, u32)> {
         let dns = &self.core.settings.dns;
         if self.core.settings.realm.proxy_pool.contains(&address) {
             let session = self.core.behind(id, address)?;
-            return Some((
-                Arc::clone(session.remote()),
-                session.answer_ttl(dns.connected_ttl_s, self.core.now),
-            ));
+            return Some((Arc::clone(session.remote()), session.answer_ttl(dns.connected_ttl_s, now)));
         }
         let host = self.core.hosts.at(address).and_then(|id| self.core.hosts.get(id));
         let name = match host {

@@ -288,7 +288,7 @@ fn the_operator_sees_and_ends_sessions_and_blocks_hosts() {
     assert_eq!((&*near.local, &*near.remote, near.age_s), ("h1.a.demo.", "h2.a.demo.", 3));
     assert!(serde_json::to_string(near).unwrap().contains("\"role\":\"local\""));
     lab.nodes[0].stats = BindingStats { out_packets: 7, ..BindingStats::default() };
-    lab.nodes[0].gateway.read_binding(near.tag, ces_gateway::AdminToken(1), now);
+    lab.nodes[0].gateway.read_binding(near.tag, ces_gateway::AdminToken(1));
     lab.settle();
     assert!(lab.nodes[0].other.iter().any(|output| matches!(output,
         Output::Binding { binding: Some(b), .. } if b.stats.unwrap().out_packets == 7)));

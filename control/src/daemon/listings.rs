@@ -130,7 +130,7 @@ impl Listing {
                 *next += 1;
                 for (place, binding) in rows.iter().enumerate() {
                     let token = AdminToken(number << PLACE_BITS | place as u64);
-                    house.gateway.read_binding(binding.tag, token, now);
+                    house.gateway.read_binding(binding.tag, token);
                 }
                 let outstanding = rows.len();
                 self.counting = Some(Counting { number, rows, outstanding, deadline: now + READ_NS });

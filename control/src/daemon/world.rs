@@ -85,11 +85,11 @@ impl Asker for World<'_> {
 }
 
 impl Listener for World<'_> {
-    fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, now: u64) {
-        self.core.gateway.set_neighbour(hop.port, hop.address, mac, now);
+    fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, _: u64) {
+        self.core.gateway.set_neighbour(hop.port, hop.address, mac);
     }
 
-    fn routes(&mut self, table: &Table, now: u64) {
+    fn routes(&mut self, table: &Table, _: u64) {
         let routes: Vec<Route> = table
             .routes()
             .filter_map(|(route, port)| {
@@ -97,7 +97,7 @@ impl Listener for World<'_> {
                 Some(Route { network, via: route.gateway, port })
             })
             .collect();
-        self.core.gateway.set_routes(&routes, now);
+        self.core.gateway.set_routes(&routes);
     }
 }
 

@@ -65,7 +65,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>
         Route { network: network("192.168.0.0/16")?, via: None, port: 0 },
         Route { network: network("0.0.0.0/0")?, via: Some(ROUTER), port: 1 },
     ];
-    gateway.set_routes(&routes, now);
+    gateway.set_routes(&routes);
     Ok((Box::new(gateway), platform))
 }
 
@@ -160,7 +160,7 @@ impl Node {
             Output::CetpClose { conn } => self.cetp.push_back(Cetp::Close(conn)),
             Output::ResolveNeighbour { port, address } => {
                 let [a, b, c, d] = address.octets();
-                self.gateway.set_neighbour(port, address, Some([6, 0, a, b, c, d]), now);
+                self.gateway.set_neighbour(port, address, Some([6, 0, a, b, c, d]));
             }
             Output::Binding { .. } | Output::Changed { .. } | Output::UpstreamClose(_) => {}
             Output::Log(entry) => self.note(&entry),

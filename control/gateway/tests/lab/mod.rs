@@ -170,7 +170,7 @@ pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platfor
         Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
         Route { network: "0.0.0.0/0".parse().unwrap(), via: Some(Ipv4Addr::new(192, 0, 2, 254)), port: 1 },
     ];
-    gateway.set_routes(&routes, now);
+    gateway.set_routes(&routes);
     gateway
 }
 
@@ -486,7 +486,7 @@ impl Lab {
             Output::ResolveNeighbour { port, address } if !self.nodes[i].workers.is_empty() => {
                 // The kernel answers at once: hosts have a MAC address of their number, the other gateway its port's.
                 let mac = if port == 0 { host_mac(address) } else { port_mac(1 - i as u8, 1) };
-                self.nodes[i].gateway.set_neighbour(port, address, Some(mac), now);
+                self.nodes[i].gateway.set_neighbour(port, address, Some(mac));
             }
             other => self.nodes[i].other.push(other),
         }
