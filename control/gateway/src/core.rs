@@ -3,6 +3,7 @@
 //! It is a value of its own so that the CETP engine can ask it (as its [`Realm`]) while it is driven.
 
 use crate::Nanos;
+use crate::address::{ProxyAddress, TunnelEnd};
 use crate::counters::Counters;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
@@ -24,7 +25,6 @@ use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Patience, TunnelI
 use ces_dataplane::tag::{Handle, worker_of};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Why an agreed session does not become a binding.
@@ -86,7 +86,7 @@ impl Core {
     }
 
     pub(crate) fn add_host(&mut self, host: &crate::registry::HostEntry) -> HostId {
-        let worker = worker_of(host.address.into(), self.workers);
+        let worker = worker_of(host.address.v4().into(), self.workers);
         let services = host.services.iter().map(crate::names::Name::shared).collect();
         self.hosts.insert(host.name.shared(), services, host.address, worker)
     }
@@ -338,12 +338,12 @@ impl Core {
                 Far::Tunnel { tunnel: self.sessions.tunnel_id(tunnel)?, remote_tag: *remote_tag }
             }
             Reach::Local { source, destination, .. } => {
-                Far::Local { source: *source, destination: *destination }
+                Far::Local { source: source.v4(), destination: destination.v4() }
             }
         };
         Some(Binding {
-            host: session.host(),
-            proxy: session.proxy(),
+            host: session.host().v4(),
+            proxy: session.proxy().v4(),
             far,
             neighbour: self.neighbours.id(session.next_inside())?,
             idle_s: terms.idle_s,
@@ -427,7 +427,7 @@ impl Core {
     }
 
     /// What stands behind a proxy address of a host.
-    pub(crate) fn behind(&self, id: HostId, proxy: Ipv4Addr) -> Option<&Session> {
+    pub(crate) fn behind(&self, id: HostId, proxy: ProxyAddress) -> Option<&Session> {
         self.sessions.behind(self.hosts.get(id)?.address, proxy)
     }
 }
@@ -466,7 +466,7 @@ impl Realm for At<'_> {
         let id = self.core.hosts.named(local).ok_or(ReserveError::UnknownHost)?;
         let handle = self.core.reserve_for(id, local.into(), remote.into(), remote_ces.into(), self.now)?;
         let session = self.core.sessions.get(handle).ok_or(ReserveError::TableFull)?;
-        Ok(Reservation { tag: session.tag(), proxy: IpAddr::V4(session.proxy()) })
+        Ok(Reservation { tag: session.tag(), proxy: session.proxy().ip() })
     }
 
     fn release(&mut self, tag: u32) {
@@ -493,13 +493,14 @@ pub(crate) fn carries(limits: RuleLimits, is_served_here: bool) -> Carries {
 }
 
 fn tunnel_key(agreed: &H2hSession, settings: &Settings) -> Result<TunnelKey, GivenUp> {
-    let ipv4 = |address| match address {
-        LocatorAddress::Ip(IpAddr::V4(address)) => Ok(address),
-        _ => Err(GivenUp::Refused("only IPv4 locators are carried")),
+    let end = |address| match address {
+        LocatorAddress::Ip(address) => TunnelEnd::of(address),
+        LocatorAddress::Mac(_) => None,
     };
     let choice = &agreed.tunnel;
-    let (local, remote) = (ipv4(choice.local)?, ipv4(choice.remote)?);
-    if !settings.may_be_a_peers(remote) {
+    let ends = end(choice.local).zip(end(choice.remote));
+    let (local, remote) = ends.ok_or(GivenUp::Refused("only IPv4 locators are carried"))?;
+    if !settings.may_be_a_peers(remote.v4()) {
         return Err(GivenUp::Refused("the peer's locator is ours, our hosts', or nobody's"));
     }
     Ok(TunnelKey {

@@ -4,6 +4,7 @@
 //! life of a name is in `inside`, `outside` and `local`, the life of a binding in `core` and `bindings`.
 
 use crate::Nanos;
+use crate::address::HopAddress;
 use crate::asking::Waiting;
 use crate::core::Core;
 use crate::known::Known;
@@ -26,7 +27,7 @@ use ces_dns::zone::Zones;
 use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The gateway's core.
 pub struct Gateway {
@@ -195,7 +196,7 @@ impl Gateway {
     }
 
     /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.
-    pub fn set_neighbour(&mut self, port: PortId, address: Ipv4Addr, mac: Option<[u8; 6]>) {
+    pub fn set_neighbour(&mut self, port: PortId, address: HopAddress, mac: Option<[u8; 6]>) {
         self.core.neighbours.set_mac((port, address), mac, &mut self.core.outputs);
     }
 

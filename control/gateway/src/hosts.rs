@@ -1,11 +1,11 @@
 //! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
 
+use crate::address::HostAddress;
 use crate::shares::Started;
 use ces_dataplane::tag::Handle;
 use ces_meter::Level;
 use rustc_hash::FxSeededState;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Names an inside host as long as it is registered.
@@ -28,7 +28,7 @@ pub(crate) type Seeded<K, V> = HashMap<K, V, FxSeededState>;
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
     pub(crate) services: Vec<Arc<str>>,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: HostAddress,
     pub(crate) worker: u32,
     /// How much of what it may ask is left.
     pub(crate) queries: Level,
@@ -43,7 +43,7 @@ pub(crate) struct Hosts {
     seed: usize,
     slots: Vec<Option<Host>>,
     free: Vec<u32>,
-    by_address: Seeded<Ipv4Addr, HostId>,
+    by_address: Seeded<HostAddress, HostId>,
     by_name: Seeded<Arc<str>, HostId>,
 }
 
@@ -63,7 +63,7 @@ impl Hosts {
         &mut self,
         name: Arc<str>,
         services: Vec<Arc<str>>,
-        address: Ipv4Addr,
+        address: HostAddress,
         worker: u32,
     ) -> HostId {
         let host = Host {
@@ -136,7 +136,7 @@ impl Hosts {
         self.slots.get_mut(id.0 as usize)?.as_mut()
     }
 
-    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<HostId> {
+    pub(crate) fn at(&self, address: HostAddress) -> Option<HostId> {
         self.by_address.get(&address).copied()
     }
 
@@ -167,13 +167,13 @@ mod tests {
     #[test]
     fn a_hidden_host_is_found_by_its_id_alone() {
         let mut hosts = Hosts::new(1);
-        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], Ipv4Addr::new(10, 0, 0, 1), 0);
+        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], [10, 0, 0, 1].into(), 0);
         assert_eq!(hosts.named("www.a."), Some(id));
         hosts.hide(id);
         assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
         assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
         hosts.remove(id);
         assert!(hosts.get(id).is_none());
-        assert_eq!(hosts.insert("h2.a.".into(), vec![], Ipv4Addr::new(10, 0, 0, 2), 0), id);
+        assert_eq!(hosts.insert("h2.a.".into(), vec![], [10, 0, 0, 2].into(), 0), id);
     }
 }

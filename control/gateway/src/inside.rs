@@ -1,6 +1,7 @@
 //! The life of a name that an inside host asks for, from its query to the answer.
 
 use crate::Nanos;
+use crate::address::HostAddress;
 use crate::asking::{Ask, Failed, Pending, Stage, Waiter};
 use crate::gateway::Gateway;
 use crate::hosts::{HostId, Link};
@@ -38,10 +39,7 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        let id = match client.to_canonical() {
-            IpAddr::V4(address) => self.core.hosts.at(address),
-            IpAddr::V6(_) => None,
-        };
+        let id = HostAddress::of(client).and_then(|address| self.core.hosts.at(address));
         let is_blocked = id.is_some_and(|id| self.core.is_blocked(id, now));
         let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
             self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
@@ -523,7 +521,7 @@ impl Gateway {
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
         let ttl = session.answer_ttl(wanted, now);
-        let bytes = answer::addresses(query, Voice::Recursive, ttl, &[IpAddr::V4(session.proxy())]);
+        let bytes = answer::addresses(query, Voice::Recursive, ttl, &[session.proxy().ip()]);
         let outcome = match query.qtype {
             RecordType::A if is_new => QueryOutcome::Negotiated,
             RecordType::A => QueryOutcome::Connected,

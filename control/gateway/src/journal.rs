@@ -229,7 +229,7 @@ mod tests {
         let mut ends = vec![(bytes.len(), sessions.clone())];
         for number in 0..4u32 {
             let names = Names { local: format!("h{number}.").into(), remote: "b.".into(), peer: "c.".into() };
-            let host = Ipv4Addr::from(0xc0a8_0000 + number);
+            let host = Ipv4Addr::from(0xc0a8_0000 + number).into();
             let reserved = sessions.reservation(host, 0, names, 7).unwrap();
             let Change::Reserved { tag, .. } = reserved else { panic!() };
             for change in [reserved, Change::Released { tag }].into_iter().take(1 + number as usize % 2) {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 mod admin;
 mod asking;
 mod bindings;

@@ -61,7 +61,7 @@ impl Gateway {
         }
         if target == id {
             let Some(host) = self.core.hosts.get(id) else { return };
-            let (address, ttl) = (IpAddr::V4(host.address), self.core.settings.dns.connected_ttl_s);
+            let (address, ttl) = (host.address.ip(), self.core.settings.dns.connected_ttl_s);
             return self.answer_local(address, ttl, query, token);
         }
         let (handle, is_new) = match self.core.link(id, name, now) {
@@ -74,7 +74,7 @@ impl Gateway {
         let Some(session) = self.core.sessions().get(handle) else { return };
         let dns = &self.core.settings.dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
-        let (proxy, ttl) = (IpAddr::V4(session.proxy()), session.answer_ttl(wanted, now));
+        let (proxy, ttl) = (session.proxy().ip(), session.answer_ttl(wanted, now));
         self.answer_local(proxy, ttl, query, token);
     }
 

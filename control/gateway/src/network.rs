@@ -1,6 +1,7 @@
 //! What the settings mean to the protocol engines: the CETP engine's own settings, the network policy where no file
 //! names one, the zones and the CES records that are published.
 
+use crate::address::OwnAddress;
 use crate::registry::PolicySet;
 use crate::settings::{Cetp, Dns, Settings};
 use ces_cetp::Policy;
@@ -10,7 +11,7 @@ use ces_dns::guard::{Guard, Network};
 use ces_dns::{naptr, resolver, zone};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The port where the tutorial's form of a NAPTR record names none.
@@ -136,7 +137,7 @@ pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
 }
 
 /// How the resolver asks.
-pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[Ipv4Addr]) -> resolver::Settings {
+pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[OwnAddress]) -> resolver::Settings {
     let dns = &settings.dns;
     let mut resolver = resolver::Settings::default();
     resolver.servers = dns.upstreams.iter().map(|upstream| upstream.socket()).collect();
@@ -152,11 +153,11 @@ pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[Ipv4Ad
 }
 
 /// What no answer from upstream may say: addresses of this side.
-fn guard(settings: &Settings, own: &[Ipv4Addr]) -> Guard {
+fn guard(settings: &Settings, own: &[OwnAddress]) -> Guard {
     let network = |net: &Ipv4Net| Network { address: net.network(), prefix: net.prefix_len() };
     let realm = &settings.realm;
     let networks = realm.networks.iter().chain([&realm.proxy_pool]).map(network);
-    let alone = own.iter().map(|&address| Network { address, prefix: 32 });
+    let alone = own.iter().map(|&address| Network { address: address.v4(), prefix: 32 });
     Guard {
         own: networks.chain(alone).collect(),
         private: settings.dns.filter_private,

@@ -4,12 +4,12 @@
 //! makes somebody use it.
 
 use crate::Nanos;
+use crate::address::HopAddress;
 use crate::log::Entry;
 use crate::sessions::Change;
 use crate::snapshot::BindingSnapshot;
 use ces_cetp::engine::{ConnId, Endpoint};
 use ces_dataplane::msg::{Command, PortId};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Names a DNS query between the driver and the gateway. Every token given to `handle_dns` comes back exactly once, in
@@ -73,7 +73,7 @@ pub enum Output {
         /// The port that it is behind.
         port: PortId,
         /// The next hop.
-        address: Ipv4Addr,
+        address: HopAddress,
     },
     /// The answer to [`crate::Gateway::read_binding`].
     Binding {

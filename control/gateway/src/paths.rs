@@ -44,8 +44,8 @@ impl Paths {
     pub(crate) fn tunnel(&self, id: TunnelId, key: &TunnelKey) -> Option<Tunnel> {
         self.paths.get(&id).map(|path| Tunnel {
             encapsulation: key.encapsulation,
-            local: key.local,
-            remote: key.remote,
+            local: key.local.v4(),
+            remote: key.remote.v4(),
             id_in: key.id_in,
             id_out: key.id_out,
             neighbour: path.neighbour,

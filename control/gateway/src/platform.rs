@@ -1,7 +1,7 @@
 //! The machinery around the gateway, as far as its decisions depend on it.
 
+use crate::address::OwnAddress;
 use ces_dataplane::tag::Layout;
-use std::net::Ipv4Addr;
 
 /// What the gateway must know about the machinery around it. The same figures go to the workers.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Platform {
     /// Slots for next hops of each worker.
     pub neighbours: u32,
     /// Our own addresses on all ports.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<OwnAddress>,
     /// The MTU of the outer path where nothing better is known, in bytes.
     pub outer_mtu: u16,
     /// UDP sockets towards the resolvers that the driver may hold open at a time.

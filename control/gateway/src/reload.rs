@@ -2,6 +2,7 @@
 //! would not be allowed any more.
 
 use crate::Nanos;
+use crate::address::OwnAddress;
 use crate::asking::{Failed, Pending};
 use crate::gateway::{Gateway, outside_limit};
 use crate::hosts::HostId;
@@ -19,7 +20,6 @@ use ces_cetp::engine::Direction;
 use ces_dns::resolver::Resolver;
 use rand::RngExt;
 use serde::Serialize;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What a reload changed.
@@ -208,7 +208,7 @@ impl Gateway {
     }
 
     /// Other addresses of our own on the ports: what upstream answers may not name them, and they have our name.
-    pub fn set_addresses(&mut self, addresses: Vec<Ipv4Addr>, now: Nanos) {
+    pub fn set_addresses(&mut self, addresses: Vec<OwnAddress>, now: Nanos) {
         if self.platform.addresses != addresses {
             self.platform.addresses = addresses;
             self.restart_resolver(now);

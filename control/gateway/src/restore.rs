@@ -13,7 +13,6 @@ use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::tag::worker_of;
 use rand::RngExt;
 use serde::Serialize;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What was taken up again.
@@ -83,7 +82,7 @@ impl Gateway {
     /// Whether a session of the last process can go on under this one's configuration.
     fn still_stands(&self, session: &Session, now: Nanos) -> bool {
         let core = &self.core;
-        let worker = worker_of(session.host().into(), core.workers);
+        let worker = worker_of(session.host().v4().into(), core.workers);
         let is_over = session.terms().is_none_or(|terms| {
             terms.hard_s > 0 && session.since() + u64::from(terms.hard_s) * crate::SECOND <= now
         });
@@ -93,7 +92,7 @@ impl Gateway {
         let can_reach = match session.reach() {
             None => false,
             Some(Reach::Tunnel { tunnel, .. }) => {
-                is_trusted && cetp.locators.iter().any(|locator| locator.address == tunnel.local)
+                is_trusted && cetp.locators.iter().any(|locator| tunnel.local == locator.address)
             }
             Some(Reach::Local { partner, destination, .. }) => core
                 .sessions()
@@ -171,15 +170,15 @@ fn agreed(session: &Session) -> Option<H2hSession> {
         local_fqdn: Arc::clone(session.local()),
         remote_fqdn: Arc::clone(session.remote()),
         ces_id: Arc::clone(session.peer()),
-        proxy: IpAddr::V4(session.proxy()),
+        proxy: session.proxy().ip(),
         tunnel: TunnelChoice {
             encapsulation: match tunnel.encapsulation {
                 Encapsulation::Vxlan => cetp::Encapsulation::Vxlan,
                 Encapsulation::Gre => cetp::Encapsulation::Gre,
                 Encapsulation::Geneve => cetp::Encapsulation::Geneve,
             },
-            local: LocatorAddress::Ip(IpAddr::V4(tunnel.local)),
-            remote: LocatorAddress::Ip(IpAddr::V4(tunnel.remote)),
+            local: LocatorAddress::Ip(tunnel.local.ip()),
+            remote: LocatorAddress::Ip(tunnel.remote.ip()),
             id_in: tunnel.id_in,
             id_out: tunnel.id_out,
         },

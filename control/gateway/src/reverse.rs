@@ -20,7 +20,7 @@ impl Gateway {
         let wants_name = matches!(query.qtype, RecordType::PTR | RecordType::ANY);
         let Some(apex) = self.reverse_zone(&query.name, address) else {
             // An address of ours in the Internet: the name is ours to tell, the rest is its provider's.
-            let is_ours = wants_name && self.platform.addresses.contains(&address);
+            let is_ours = wants_name && self.platform.addresses.contains(&address.into());
             return is_ours && self.answer_reverse(None, self.name_behind(id, address, now), query, token);
         };
         self.answer_reverse(Some(&apex), self.name_behind(id, address, now), query, token)
@@ -53,13 +53,13 @@ impl Gateway {
     fn name_behind(&self, id: HostId, address: Ipv4Addr, now: Nanos) -> Option<(Arc<str>, u32)> {
         let dns = &self.core.settings.dns;
         if self.core.settings.realm.proxy_pool.contains(&address) {
-            let session = self.core.behind(id, address)?;
+            let session = self.core.behind(id, address.into())?;
             return Some((Arc::clone(session.remote()), session.answer_ttl(dns.connected_ttl_s, now)));
         }
-        let host = self.core.hosts.at(address).and_then(|id| self.core.hosts.get(id));
+        let host = self.core.hosts.at(address.into()).and_then(|id| self.core.hosts.get(id));
         let name = match host {
             Some(host) => Arc::clone(&host.name),
-            None if self.platform.addresses.contains(&address) => dns.name_server.shared(),
+            None if self.platform.addresses.contains(&address.into()) => dns.name_server.shared(),
             None => return None,
         };
         Some((name, dns.connected_ttl_s))
@@ -78,7 +78,7 @@ impl Gateway {
     /// Networks whose addresses have names here.
     fn own_networks(&self) -> impl Iterator<Item = Ipv4Net> {
         let realm = &self.core.settings.realm;
-        let alone = self.platform.addresses.iter().map(|&address| Ipv4Net::from(address));
+        let alone = self.platform.addresses.iter().map(|&address| Ipv4Net::from(address.v4()));
         realm.networks.iter().copied().chain([realm.proxy_pool]).chain(alone)
     }
 

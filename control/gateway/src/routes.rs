@@ -4,12 +4,12 @@
 //! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
 //! touched when a route moves: one command per destination says it.
 
+use crate::address::{Destination, HopAddress};
 use crate::output::Output;
 use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
 use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 
 /// One route, as the driver learns it from the kernel or the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub struct Route {
     /// Where it leads.
     pub network: Ipv4Net,
     /// The next hop; `None` = the network is on the link.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<HopAddress>,
     /// The port that it leaves by.
     pub port: PortId,
 }
 
 /// A next hop: port and address.
-type Hop = (PortId, Ipv4Addr);
+type Hop = (PortId, HopAddress);
 
 /// The routes, longest prefix first: one map for each prefix length in use, so a look-up costs at most 33 probes
 /// however many routes there are.
@@ -33,7 +33,7 @@ struct Table {
 }
 
 /// The networks of one prefix length: where each leads.
-type Networks = FxHashMap<u32, (Option<Ipv4Addr>, PortId)>;
+type Networks = FxHashMap<u32, (Option<HopAddress>, PortId)>;
 
 impl Table {
     fn new(routes: &[Route]) -> Self {
@@ -51,20 +51,20 @@ impl Table {
         Self { lengths }
     }
 
-    fn next_hop(&self, address: Ipv4Addr) -> Option<Hop> {
-        let bits = u32::from(address);
+    fn next_hop(&self, address: Destination) -> Option<Hop> {
+        let bits = u32::from(address.v4());
         for (length, routes) in &self.lengths {
             let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
             if let Some((via, port)) = routes.get(&(bits & mask)) {
-                return Some((*port, via.unwrap_or(address)));
+                return Some((*port, via.unwrap_or(address.on_link())));
             }
         }
         None
     }
 }
 
-struct Destination {
-    address: Ipv4Addr,
+struct Entry {
+    address: Destination,
     users: u32,
     hop: Option<Hop>,
 }
@@ -74,9 +74,9 @@ pub(crate) struct Neighbours {
     max: u32,
     workers: u32,
     table: Table,
-    destinations: Vec<Option<Destination>>,
+    destinations: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_address: FxHashMap<Ipv4Addr, u32>,
+    by_address: FxHashMap<Destination, u32>,
     /// MAC addresses as far as they are known.
     macs: FxHashMap<Hop, [u8; 6]>,
     /// Destinations behind each next hop.
@@ -99,7 +99,12 @@ impl Neighbours {
 
     /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
     /// workers, and its next hop is resolved ahead of the first packet.
-    pub(crate) fn acquire(&mut self, address: Ipv4Addr, outputs: &mut VecDeque<Output>) -> Option<HopId> {
+    pub(crate) fn acquire(
+        &mut self,
+        address: impl Into<Destination>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Option<HopId> {
+        let address = address.into();
         if let Some(id) = self.by_address.get(&address) {
             self.destinations[*id as usize].as_mut()?.users += 1;
             return Some(HopId(*id));
@@ -113,7 +118,7 @@ impl Neighbours {
             None => return None,
         };
         let hop = self.table.next_hop(address);
-        self.destinations[id as usize] = Some(Destination { address, users: 1, hop });
+        self.destinations[id as usize] = Some(Entry { address, users: 1, hop });
         self.by_address.insert(address, id);
         if let Some(hop) = hop {
             self.behind.entry(hop).or_default().push(id);
@@ -124,8 +129,8 @@ impl Neighbours {
     }
 
     /// The id of a destination in use.
-    pub(crate) fn id(&self, address: Ipv4Addr) -> Option<HopId> {
-        self.by_address.get(&address).map(|id| HopId(*id))
+    pub(crate) fn id(&self, address: impl Into<Destination>) -> Option<HopId> {
+        self.by_address.get(&address.into()).map(|id| HopId(*id))
     }
 
     /// One user less; the id is free when there is none left.
@@ -222,9 +227,10 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::HostAddress;
 
     fn route(network: &str, via: Option<[u8; 4]>, port: PortId) -> Route {
-        Route { network: network.parse().unwrap(), via: via.map(Ipv4Addr::from), port }
+        Route { network: network.parse().unwrap(), via: via.map(HopAddress::from), port }
     }
 
     fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
@@ -245,12 +251,12 @@ mod tests {
             route("192.168.0.0/16", Some([192, 168, 0, 1]), 0),
             route("192.168.7.0/24", None, 0),
         ]);
-        let hop = |a: [u8; 4]| table.next_hop(a.into()).unwrap();
+        let hop = |a: [u8; 4]| table.next_hop(HostAddress::from(a).into()).unwrap();
         assert_eq!(hop([8, 8, 8, 8]), (1, [192, 0, 2, 254].into()));
         assert_eq!(hop([192, 0, 2, 9]), (1, [192, 0, 2, 9].into()));
         assert_eq!(hop([192, 168, 7, 9]), (0, [192, 168, 7, 9].into()));
         assert_eq!(hop([192, 168, 8, 9]), (0, [192, 168, 0, 1].into()));
-        assert_eq!(Table::default().next_hop([1, 1, 1, 1].into()), None);
+        assert_eq!(Table::default().next_hop(HostAddress::from([1, 1, 1, 1]).into()), None);
     }
 
     #[test]
@@ -258,13 +264,13 @@ mod tests {
         let mut outputs = VecDeque::new();
         let mut neighbours = Neighbours::new(8, 2);
         neighbours.set_routes(&[route("192.168.0.0/24", None, 0)], &mut outputs);
-        let id = neighbours.acquire([192, 168, 0, 10].into(), &mut outputs).unwrap();
+        let id = neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs).unwrap();
         assert!(matches!(outputs.back(), Some(Output::ResolveNeighbour { port: 0, address })
-            if *address == Ipv4Addr::new(192, 168, 0, 10)));
+            if *address == HopAddress::from([192, 168, 0, 10])));
         assert_eq!(told(&mut outputs), [(0, 0, None), (0, 0, None)]);
         neighbours.set_mac((0, [192, 168, 0, 10].into()), Some([7; 6]), &mut outputs);
         assert_eq!(told(&mut outputs), [(0, 0, Some(7)), (0, 0, Some(7))]);
-        assert_eq!(neighbours.acquire([192, 168, 0, 10].into(), &mut outputs), Some(id));
+        assert_eq!(neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs), Some(id));
         assert!(outputs.is_empty());
     }
 
@@ -274,8 +280,8 @@ mod tests {
         let mut neighbours = Neighbours::new(8, 1);
         neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 1]), 1)], &mut outputs);
         neighbours.set_mac((1, [192, 0, 2, 2].into()), Some([2; 6]), &mut outputs);
-        neighbours.acquire([198, 51, 100, 1].into(), &mut outputs).unwrap();
-        neighbours.acquire([198, 51, 100, 2].into(), &mut outputs).unwrap();
+        neighbours.acquire(HostAddress::from([198, 51, 100, 1]), &mut outputs).unwrap();
+        neighbours.acquire(HostAddress::from([198, 51, 100, 2]), &mut outputs).unwrap();
         outputs.clear();
         neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 2]), 1)], &mut outputs);
         assert_eq!(told(&mut outputs), [(0, 1, Some(2)), (1, 1, Some(2))]);
@@ -287,12 +293,12 @@ mod tests {
     fn an_id_is_free_when_its_last_user_is_gone_and_a_full_table_says_so() {
         let mut outputs = VecDeque::new();
         let mut neighbours = Neighbours::new(1, 1);
-        let id = neighbours.acquire([10, 0, 0, 1].into(), &mut outputs).unwrap();
-        neighbours.acquire([10, 0, 0, 1].into(), &mut outputs).unwrap();
-        assert_eq!(neighbours.acquire([10, 0, 0, 2].into(), &mut outputs), None);
+        let id = neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
+        neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
+        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), None);
         neighbours.release(id);
         assert_eq!(neighbours.used(), 1);
         neighbours.release(id);
-        assert_eq!(neighbours.acquire([10, 0, 0, 2].into(), &mut outputs), Some(id));
+        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), Some(id));
     }
 }

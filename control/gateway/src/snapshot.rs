@@ -1,10 +1,11 @@
 //! What an administrator sees: plain data, serialised as it stands.
 
+use crate::address::{HostAddress, ProxyAddress, TunnelEnd};
 use crate::counters::Counters;
 use ces_dataplane::msg::{BindingStats, Encapsulation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A part of a list that is too long for one look.
@@ -22,7 +23,7 @@ pub struct HostSnapshot {
     /// Its own name.
     pub name: Arc<str>,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: HostAddress,
     /// The names of its services.
     pub services: Vec<Arc<str>>,
     /// Bindings that it has now.
@@ -55,9 +56,9 @@ pub struct TunnelSnapshot {
     /// Its encapsulation.
     pub encapsulation: Encapsulation,
     /// Our locator.
-    pub local: Ipv4Addr,
+    pub local: TunnelEnd,
     /// The peer's locator.
-    pub remote: Ipv4Addr,
+    pub remote: TunnelEnd,
     /// The tunnel id on what arrives.
     pub id_in: u32,
     /// The tunnel id on what we send.
@@ -82,9 +83,9 @@ pub struct BindingSnapshot {
     /// The far host's name.
     pub remote: Arc<str>,
     /// The host's address.
-    pub host: Ipv4Addr,
+    pub host: HostAddress,
     /// The address that stands for the far host.
-    pub proxy: Ipv4Addr,
+    pub proxy: ProxyAddress,
     /// The peer's CES id; none for a local binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Arc<str>>,

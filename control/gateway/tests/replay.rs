@@ -28,7 +28,7 @@ fn eventful() -> Lab {
     lab.address(0, H1, "www.h1.b.demo").unwrap();
     // A half of the local pair falls idle, and comes back.
     let local = lab.nodes[0].gateway.bindings(lab.now).into_iter().find(|b| b.peer.is_none()).unwrap();
-    let (half, _) = lab.binding(0, local.host, local.proxy).unwrap();
+    let (half, _) = lab.binding(0, local.host.v4(), local.proxy.v4()).unwrap();
     lab.nodes[0].stats.idle_s = 0;
     lab.end(0, half, EndReason::Idle);
     let now = lab.now;
@@ -92,7 +92,8 @@ fn a_snapshot_makes_the_same_sessions_and_the_same_snapshot() {
         // What comes next is the same, too: the same slot, the same address.
         let names = it.gateway.sessions().iter().next().unwrap().names().clone();
         for host in [H1, H2] {
-            let next = |sessions: &Sessions| sessions.reservation(host, 0, names.clone(), lab.now).unwrap();
+            let next =
+                |sessions: &Sessions| sessions.reservation(host.into(), 0, names.clone(), lab.now).unwrap();
             assert_eq!(next(&again), next(it.gateway.sessions()));
         }
     }

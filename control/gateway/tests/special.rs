@@ -114,7 +114,7 @@ fn n13_an_address_that_a_port_gets_later_has_its_name_too() {
     let mut lab = Lab::new();
     let other = std::net::Ipv4Addr::new(192, 168, 0, 2);
     let now = lab.now;
-    lab.nodes[0].gateway.set_addresses(vec![other], now);
+    lab.nodes[0].gateway.set_addresses(vec![other.into()], now);
     lab.settle();
     assert_eq!(lab.ask(0, H1, "2.0.168.192.in-addr.arpa", PTR).target.as_deref(), Some("ns.a.demo."));
     assert_eq!(lab.ask(0, H1, "1.0.168.192.in-addr.arpa", PTR).code, NXDomain);

@@ -130,7 +130,9 @@ impl House {
                 }
                 Output::CetpSend { conn, bytes } => peering.send(conn, &bytes, &mut core, now),
                 Output::CetpClose { conn } => peering.close(conn, now),
-                Output::ResolveNeighbour { port, address } => kernel.resolve(NextHop { port, address }),
+                Output::ResolveNeighbour { port, address } => {
+                    kernel.resolve(NextHop { port, address: address.v4() })
+                }
                 Output::Binding { token, binding } => self.told.push((token, binding)),
                 Output::Changed { at, change } => {
                     if let Some(journal) = &mut self.journal {

@@ -133,7 +133,7 @@ fn apply(
         .gateway
         .reload(config.settings(), loaded.registry, loaded.policies, now)
         .map_err(|error| one(&error))?;
-    house.gateway.set_addresses(config.addresses(), now);
+    house.gateway.set_addresses(config.addresses().into_iter().map(Into::into).collect(), now);
     let (socket, connections) = (&config.admin.socket, config.admin.connections as usize);
     sources.admin.move_to(socket, connections).map_err(|error| one(&error))?;
     // What comes is there before what goes is gone: first the kernel, then the workers, then who listens.

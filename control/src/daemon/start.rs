@@ -193,7 +193,7 @@ pub fn start(
         tunnel_key: random.random(),
         tunnels: config.capacity.tunnels,
         neighbours: config.capacity.neighbours,
-        addresses: config.addresses(),
+        addresses: config.addresses().into_iter().map(Into::into).collect(),
         outer_mtu: outer_mtu(&config),
         upstream_sockets: SOCKETS,
         seed: random.random(),

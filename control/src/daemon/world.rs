@@ -86,7 +86,7 @@ impl Asker for World<'_> {
 
 impl Listener for World<'_> {
     fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, _: u64) {
-        self.core.gateway.set_neighbour(hop.port, hop.address, mac);
+        self.core.gateway.set_neighbour(hop.port, hop.address.into(), mac);
     }
 
     fn routes(&mut self, table: &Table, _: u64) {
@@ -94,7 +94,7 @@ impl Listener for World<'_> {
             .routes()
             .filter_map(|(route, port)| {
                 let network = Ipv4Net::new(route.network, route.prefix).ok()?;
-                Some(Route { network, via: route.gateway, port })
+                Some(Route { network, via: route.gateway.map(Into::into), port })
             })
             .collect();
         self.core.gateway.set_routes(&routes);

@@ -441,7 +441,7 @@ pub(super) mod tests {
     /// The next reservation of a host, applied.
     pub(in crate::state) fn reserve(sessions: &mut Sessions, number: u32) -> Change {
         let names = Names { local: "a.".into(), remote: format!("h{number}.").into(), peer: "c.".into() };
-        let change = sessions.reservation(Ipv4Addr::from(0xc0a8_0001), 0, names, 1).unwrap();
+        let change = sessions.reservation(Ipv4Addr::from(0xc0a8_0001).into(), 0, names, 1).unwrap();
         sessions.apply(&change, 1).unwrap();
         change
     }

@@ -54,7 +54,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>
         tunnel_key: [u64::from(seed), 5],
         tunnels: 1024,
         neighbours: 16_384,
-        addresses: vec![side.locator(), side.endpoint()],
+        addresses: [side.locator(), side.endpoint()].map(Into::into).to_vec(),
         outer_mtu: 1500,
         upstream_sockets: 4,
         seed: [seed; 32],
@@ -63,7 +63,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>
     let network = |text: &str| text.parse().map_err(|error| format!("{text}: {error}"));
     let routes = [
         Route { network: network("192.168.0.0/16")?, via: None, port: 0 },
-        Route { network: network("0.0.0.0/0")?, via: Some(ROUTER), port: 1 },
+        Route { network: network("0.0.0.0/0")?, via: Some(ROUTER.into()), port: 1 },
     ];
     gateway.set_routes(&routes);
     Ok((Box::new(gateway), platform))
@@ -159,7 +159,7 @@ impl Node {
             Output::CetpSend { conn, bytes } => self.cetp.push_back(Cetp::Send(conn, bytes)),
             Output::CetpClose { conn } => self.cetp.push_back(Cetp::Close(conn)),
             Output::ResolveNeighbour { port, address } => {
-                let [a, b, c, d] = address.octets();
+                let [a, b, c, d] = address.v4().octets();
                 self.gateway.set_neighbour(port, address, Some([6, 0, a, b, c, d]));
             }
             Output::Binding { .. } | Output::Changed { .. } | Output::UpstreamClose(_) => {}

@@ -1,8 +1,8 @@
 //! Who the hosts are: addresses, names, services.
 
+use crate::address::HostAddress;
 use crate::names::Name;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A host of the realm.
@@ -11,7 +11,7 @@ pub struct HostEntry {
     /// Its own name: the source of what it asks for.
     pub name: Name,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: HostAddress,
     /// Other names under which it is reached.
     pub services: Vec<Name>,
 }

@@ -2,9 +2,10 @@
 
 use super::session::{Names, Terms};
 use crate::Nanos;
+use crate::address::{HostAddress, ProxyAddress};
 use ces_cetp::engine::{BlockReason, Proto};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A slot that is free, and the generation that it comes back in.
@@ -34,9 +35,9 @@ pub enum Change {
         /// Our session tag: the slot, in its generation.
         tag: u32,
         /// The inside host.
-        host: Ipv4Addr,
+        host: HostAddress,
         /// The address that will stand for the far host.
-        proxy: Ipv4Addr,
+        proxy: ProxyAddress,
         /// Who talks to whom.
         names: Names,
     },
@@ -132,8 +133,8 @@ pub enum Change {
     /// Of a snapshot: proxy addresses of a host that rest, the first that comes back first.
     Resting {
         /// The host.
-        host: Ipv4Addr,
+        host: HostAddress,
         /// Until when each rests.
-        proxies: Vec<(Nanos, Ipv4Addr)>,
+        proxies: Vec<(Nanos, ProxyAddress)>,
     },
 }

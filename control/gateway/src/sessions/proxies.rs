@@ -4,6 +4,7 @@
 //! still uses an old answer then reaches nobody, rather than somebody else.
 
 use crate::Nanos;
+use crate::address::ProxyAddress;
 use ipnet::Ipv4Net;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -36,13 +37,13 @@ impl ProxyLimits {
         Self { network: pool.network().into(), last, per_host }
     }
 
-    fn offset(&self, address: Ipv4Addr) -> Option<u32> {
-        let offset = u32::from(address).checked_sub(self.network)?;
+    fn offset(&self, address: ProxyAddress) -> Option<u32> {
+        let offset = u32::from(address.v4()).checked_sub(self.network)?;
         (1..=self.last).contains(&offset).then_some(offset)
     }
 
-    fn address(&self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from(self.network + offset)
+    fn address(&self, offset: u32) -> ProxyAddress {
+        Ipv4Addr::from(self.network + offset).into()
     }
 }
 
@@ -58,7 +59,7 @@ impl ProxyPool {
     }
 
     /// The lowest free address; `None` if the pool is empty or the host has all that it may have.
-    pub(super) fn next(&self, limits: &ProxyLimits, is_careful: bool, now: Nanos) -> Option<Ipv4Addr> {
+    pub(super) fn next(&self, limits: &ProxyLimits, is_careful: bool, now: Nanos) -> Option<ProxyAddress> {
         if self.in_use >= limits.per_host {
             return None;
         }
@@ -80,7 +81,7 @@ impl ProxyPool {
     }
 
     /// Takes an address. False if it is not of the pool, or taken.
-    pub(super) fn take(&mut self, limits: &ProxyLimits, address: Ipv4Addr, now: Nanos) -> bool {
+    pub(super) fn take(&mut self, limits: &ProxyLimits, address: ProxyAddress, now: Nanos) -> bool {
         let Some(offset) = limits.offset(address) else { return false };
         while let Some(&(until, rested)) = self.resting.front()
             && until <= now
@@ -104,21 +105,21 @@ impl ProxyPool {
     }
 
     /// An address whose binding is gone: it rests before it is given out again.
-    pub(super) fn release(&mut self, limits: &ProxyLimits, address: Ipv4Addr, until: Nanos) {
+    pub(super) fn release(&mut self, limits: &ProxyLimits, address: ProxyAddress, until: Nanos) {
         let Some(offset) = limits.offset(address) else { return };
         self.in_use -= 1;
         self.resting.push_back((until, offset));
     }
 
     /// An address that nobody heard of: it is free at once.
-    pub(super) fn unallocate(&mut self, limits: &ProxyLimits, address: Ipv4Addr) {
+    pub(super) fn unallocate(&mut self, limits: &ProxyLimits, address: ProxyAddress) {
         let Some(offset) = limits.offset(address) else { return };
         self.in_use -= 1;
         self.free(offset);
     }
 
     /// An address that rests already, as a snapshot tells it. False if it is not of the pool, or taken.
-    pub(super) fn rest(&mut self, limits: &ProxyLimits, address: Ipv4Addr, until: Nanos) -> bool {
+    pub(super) fn rest(&mut self, limits: &ProxyLimits, address: ProxyAddress, until: Nanos) -> bool {
         let is_taken = self.take(limits, address, 0);
         if is_taken {
             self.release(limits, address, until);
@@ -143,7 +144,7 @@ impl ProxyPool {
     }
 
     /// What rests, and until when.
-    pub(super) fn resting(&self, limits: &ProxyLimits) -> Vec<(Nanos, Ipv4Addr)> {
+    pub(super) fn resting(&self, limits: &ProxyLimits) -> Vec<(Nanos, ProxyAddress)> {
         self.resting.iter().map(|(until, offset)| (*until, limits.address(*offset))).collect()
     }
 }
@@ -163,7 +164,7 @@ mod tests {
         ProxyLimits::new(pool.parse().unwrap(), per_host)
     }
 
-    fn allocate(pool: &mut ProxyPool, limits: &ProxyLimits, now: Nanos) -> Option<Ipv4Addr> {
+    fn allocate(pool: &mut ProxyPool, limits: &ProxyLimits, now: Nanos) -> Option<ProxyAddress> {
         let address = pool.next(limits, false, now)?;
         assert!(pool.take(limits, address, now));
         Some(address)
@@ -174,9 +175,11 @@ mod tests {
         let limits = limits("10.64.0.0/29", 100);
         let mut pool = ProxyPool::default();
         let all: Vec<_> = std::iter::from_fn(|| allocate(&mut pool, &limits, 0)).collect();
-        let expected: Vec<Ipv4Addr> = (1..=6).map(|n| Ipv4Addr::new(10, 64, 0, n)).collect();
+        let expected: Vec<ProxyAddress> = (1..=6).map(|n| [10, 64, 0, n].into()).collect();
         assert_eq!(all, expected);
-        assert!(!pool.take(&limits, Ipv4Addr::new(10, 64, 0, 7), 0) && !pool.take(&limits, expected[0], 0));
+        assert!(
+            !pool.take(&limits, ProxyAddress::from([10, 64, 0, 7]), 0) && !pool.take(&limits, expected[0], 0)
+        );
     }
 
     #[test]
@@ -185,7 +188,7 @@ mod tests {
         let mut pool = ProxyPool::default();
         let first = allocate(&mut pool, &limits, 0).unwrap();
         pool.release(&limits, first, 130);
-        assert_eq!(allocate(&mut pool, &limits, 129).unwrap(), Ipv4Addr::new(10, 64, 0, 2));
+        assert_eq!(allocate(&mut pool, &limits, 129).unwrap(), ProxyAddress::from([10, 64, 0, 2]));
         assert_eq!(allocate(&mut pool, &limits, 130).unwrap(), first);
         assert_eq!(pool.occupied(), 2);
     }
@@ -209,17 +212,23 @@ mod tests {
         pool.release(&limits, first, 100);
         pool.restart(1);
         let careful = pool.next(&limits, true, 200).unwrap();
-        assert_eq!(careful, Ipv4Addr::new(10, 64, 0, 128));
+        assert_eq!(careful, ProxyAddress::from([10, 64, 0, 128]));
         assert!(pool.take(&limits, careful, 200));
-        assert_eq!(pool.next(&limits, true, 200).unwrap(), Ipv4Addr::new(10, 64, 0, 129));
+        assert_eq!(pool.next(&limits, true, 200).unwrap(), ProxyAddress::from([10, 64, 0, 129]));
         assert_eq!(pool.next(&limits, false, 200).unwrap(), first);
-        assert_eq!(ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 64));
+        assert_eq!(
+            ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(),
+            ProxyAddress::from([10, 64, 0, 64])
+        );
     }
 
     #[test]
     fn a_pool_that_is_too_small_for_care_still_gives_what_it_has() {
         let limits = limits("10.64.0.0/29", 100);
-        assert_eq!(ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(), Ipv4Addr::new(10, 64, 0, 1));
+        assert_eq!(
+            ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(),
+            ProxyAddress::from([10, 64, 0, 1])
+        );
     }
 
     proptest! {
@@ -232,13 +241,13 @@ mod tests {
             for (take, which) in operations {
                 if take || taken.is_empty() {
                     let expected = free.pop_first();
-                    let got = allocate(&mut pool, &limits, 0).map(|a| u32::from(a) & 0xff);
+                    let got = allocate(&mut pool, &limits, 0).map(|a| u32::from(a.v4()) & 0xff);
                     prop_assert_eq!(got, expected);
                     taken.extend(expected);
                 } else {
                     let offset = taken.swap_remove(which.index(taken.len()));
                     free.insert(offset);
-                    pool.unallocate(&limits, Ipv4Addr::from(0x0a00_0000 + offset));
+                    pool.unallocate(&limits, Ipv4Addr::from(0x0a00_0000 + offset).into());
                 }
                 prop_assert_eq!(pool.in_use() as usize, taken.len());
             }

@@ -1,11 +1,11 @@
 //! One session as the control thread knows it: plain data that means the same on every node and after every restart.
 
 use crate::Nanos;
+use crate::address::{HostAddress, ProxyAddress, TunnelEnd};
 use crate::snapshot::Role;
 use ces_dataplane::msg::{Encapsulation, Limits};
 use ces_dataplane::tag::Handle;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// How far a session's life has come. Its slot and its proxy address are taken in all of them.
@@ -41,9 +41,9 @@ pub struct TunnelKey {
     /// The header in use.
     pub encapsulation: Encapsulation,
     /// Our locator.
-    pub local: Ipv4Addr,
+    pub local: TunnelEnd,
     /// The peer's locator.
-    pub remote: Ipv4Addr,
+    pub remote: TunnelEnd,
     /// The id on what arrives.
     pub id_in: u32,
     /// The id on what we send.
@@ -66,9 +66,9 @@ pub enum Reach {
     /// To another inside host, whose half of the pair is `partner`.
     Local {
         /// The proxy address under which the destination knows this host.
-        source: Ipv4Addr,
+        source: ProxyAddress,
         /// The destination host.
-        destination: Ipv4Addr,
+        destination: HostAddress,
         /// The other half's tag.
         partner: u32,
         /// Whether this half's host asked.
@@ -130,8 +130,8 @@ pub struct Session {
     handle: Handle,
     tag: u32,
     phase: Phase,
-    host: Ipv4Addr,
-    proxy: Ipv4Addr,
+    host: HostAddress,
+    proxy: ProxyAddress,
     names: Names,
     since: Nanos,
     terms: Option<Terms>,
@@ -142,8 +142,8 @@ impl Session {
     pub(super) fn reserved(
         handle: Handle,
         tag: u32,
-        host: Ipv4Addr,
-        proxy: Ipv4Addr,
+        host: HostAddress,
+        proxy: ProxyAddress,
         names: Names,
         now: Nanos,
     ) -> Self {
@@ -191,12 +191,12 @@ impl Session {
     }
 
     /// The inside host.
-    pub fn host(&self) -> Ipv4Addr {
+    pub fn host(&self) -> HostAddress {
         self.host
     }
 
     /// The address that stands for the far host.
-    pub fn proxy(&self) -> Ipv4Addr {
+    pub fn proxy(&self) -> ProxyAddress {
         self.proxy
     }
 
@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// The inside host that its packets go to when they leave into the realm.
-    pub(crate) fn next_inside(&self) -> Ipv4Addr {
+    pub(crate) fn next_inside(&self) -> HostAddress {
         match self.reach() {
             Some(Reach::Local { destination, .. }) => *destination,
             _ => self.host,
@@ -301,11 +301,12 @@ mod tests {
     #[test]
     fn an_answer_never_outlives_the_binding() {
         let names = Names { local: "a.".into(), remote: "b.".into(), peer: "c.".into() };
-        let mut session = Session::reserved(Handle(0), 1, Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, names, 0);
+        let mut session =
+            Session::reserved(Handle(0), 1, [10, 0, 0, 1].into(), [10, 64, 0, 1].into(), names, 0);
         assert_eq!(session.answer_ttl(120, 0), 120);
         let reach = Reach::Local {
-            source: Ipv4Addr::LOCALHOST,
-            destination: Ipv4Addr::LOCALHOST,
+            source: [10, 64, 0, 2].into(),
+            destination: [10, 0, 0, 2].into(),
             partner: 2,
             asked: true,
         };

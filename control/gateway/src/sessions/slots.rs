@@ -206,7 +206,6 @@ mod tests {
     use super::super::session::Names;
     use super::*;
     use std::collections::HashSet;
-    use std::net::Ipv4Addr;
 
     fn slots(workers: u32, per_worker: u32) -> Slots {
         Slots::new(Layout::new(workers, per_worker), TagCipher::new([1, 2, 3, 4]), workers, per_worker)
@@ -215,8 +214,8 @@ mod tests {
     fn allocate(slots: &mut Slots, worker: u32) -> Option<Handle> {
         let handle = slots.next(worker)?;
         let names = Names { local: "".into(), remote: "".into(), peer: "".into() };
-        let (nobody, tag) = (Ipv4Addr::LOCALHOST, slots.tag(handle));
-        assert!(slots.take(Session::reserved(handle, tag, nobody, nobody, names, 0)));
+        let (nobody, tag) = ([10, 0, 0, 1], slots.tag(handle));
+        assert!(slots.take(Session::reserved(handle, tag, nobody.into(), nobody.into(), names, 0)));
         Some(handle)
     }
 

@@ -6,13 +6,14 @@ use super::session::{Names, Phase, Reach, Session, Terms, TunnelKey};
 use super::slots::Slots;
 use super::tunnels::{Entry, Tunnels};
 use crate::Nanos;
+use crate::address::{HostAddress, ProxyAddress};
 use ces_cetp::engine::{BlockReason, ReserveError};
 use ces_dataplane::msg::TunnelId;
 use ces_dataplane::tag::{Handle, Layout, TagCipher};
 use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Refusals and peers of a kind that are kept, at most: what ended goes first, then nothing more is kept.
@@ -71,7 +72,7 @@ pub enum Applied {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Host {
     proxies: ProxyPool,
-    by_proxy: FxHashMap<Ipv4Addr, Handle>,
+    by_proxy: FxHashMap<ProxyAddress, Handle>,
     /// Far names come from outside: no hash that a stranger can make collide.
     by_name: BTreeMap<Arc<str>, Handle>,
     /// Sessions that far hosts of these names asked for, and that serve both.
@@ -92,7 +93,7 @@ pub struct Sessions {
     limits: ProxyLimits,
     /// By worker.
     limited: Vec<u32>,
-    hosts: FxHashMap<Ipv4Addr, Host>,
+    hosts: FxHashMap<HostAddress, Host>,
     careful_until: Nanos,
     /// Where a host that is new begins meanwhile, in words of its pool.
     careful_floor: usize,
@@ -151,7 +152,7 @@ impl Sessions {
     /// The reservation that a host of this worker would get now: nothing is taken until it is applied.
     pub fn reservation(
         &self,
-        host: Ipv4Addr,
+        host: HostAddress,
         worker: u32,
         names: Names,
         now: Nanos,
@@ -211,8 +212,8 @@ impl Sessions {
     fn reserve(
         &mut self,
         tag: u32,
-        address: Ipv4Addr,
-        proxy: Ipv4Addr,
+        address: HostAddress,
+        proxy: ProxyAddress,
         names: &Names,
         now: Nanos,
     ) -> Result<(), Inconsistent> {
@@ -355,17 +356,17 @@ impl Sessions {
     }
 
     /// What stands behind a proxy address of a host.
-    pub fn behind(&self, host: Ipv4Addr, proxy: Ipv4Addr) -> Option<&Session> {
+    pub fn behind(&self, host: HostAddress, proxy: ProxyAddress) -> Option<&Session> {
         self.hosts.get(&host)?.by_proxy.get(&proxy).and_then(|handle| self.get(*handle))
     }
 
     /// The session that answers when a host asks for a far name.
-    pub fn towards(&self, host: Ipv4Addr, remote: &str) -> Option<&Session> {
+    pub fn towards(&self, host: HostAddress, remote: &str) -> Option<&Session> {
         self.hosts.get(&host)?.by_name.get(remote).and_then(|handle| self.get(*handle))
     }
 
     /// The session that a far host of that name asked for, under this name of the host's, if it serves both.
-    pub fn asked_by(&self, host: Ipv4Addr, local: &str, remote: &str) -> Option<&Session> {
+    pub fn asked_by(&self, host: HostAddress, local: &str, remote: &str) -> Option<&Session> {
         let handle = self.hosts.get(&host)?.by_asker.get(remote)?;
         self.get(*handle).filter(|session| session.phase() == Phase::Up && **session.local() == *local)
     }
@@ -376,7 +377,7 @@ impl Sessions {
     }
 
     /// Proxy addresses of a host: of living sessions, and with those that rest.
-    pub fn proxies_used(&self, host: Ipv4Addr) -> (u32, u32) {
+    pub fn proxies_used(&self, host: HostAddress) -> (u32, u32) {
         self.hosts.get(&host).map_or((0, 0), |host| (host.proxies.in_use(), host.proxies.occupied()))
     }
 

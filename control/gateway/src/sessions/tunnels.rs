@@ -89,14 +89,13 @@ impl Tunnels {
 mod tests {
     use super::*;
     use ces_dataplane::msg::Encapsulation;
-    use std::net::Ipv4Addr;
 
     fn key(peer: &str, id_out: u32) -> TunnelKey {
         TunnelKey {
             peer: peer.into(),
             encapsulation: Encapsulation::Vxlan,
-            local: Ipv4Addr::new(192, 0, 2, 1),
-            remote: Ipv4Addr::new(192, 0, 2, 2),
+            local: [192, 0, 2, 1].into(),
+            remote: [192, 0, 2, 2].into(),
             id_in: 1,
             id_out,
         }

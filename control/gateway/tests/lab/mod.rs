@@ -152,7 +152,7 @@ pub(crate) fn platform(seed: u8, workers: u32) -> Platform {
         tunnel_key: [u64::from(seed), 5],
         tunnels: 64,
         neighbours: 1024,
-        addresses: vec![GATEWAY],
+        addresses: vec![GATEWAY.into()],
         outer_mtu: 1500,
         upstream_sockets: 4,
         seed: [seed; 32],
@@ -168,7 +168,7 @@ pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platfor
     let mut gateway = Gateway::new(settings.clone(), registry, policies, platform, now).unwrap();
     let routes = [
         Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
-        Route { network: "0.0.0.0/0".parse().unwrap(), via: Some(Ipv4Addr::new(192, 0, 2, 254)), port: 1 },
+        Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 },
     ];
     gateway.set_routes(&routes);
     gateway
@@ -485,7 +485,7 @@ impl Lab {
             Output::Changed { at, change } => self.nodes[i].changes.push((at, *change)),
             Output::ResolveNeighbour { port, address } if !self.nodes[i].workers.is_empty() => {
                 // The kernel answers at once: hosts have a MAC address of their number, the other gateway its port's.
-                let mac = if port == 0 { host_mac(address) } else { port_mac(1 - i as u8, 1) };
+                let mac = if port == 0 { host_mac(address.v4()) } else { port_mac(1 - i as u8, 1) };
                 self.nodes[i].gateway.set_neighbour(port, address, Some(mac));
             }
             other => self.nodes[i].other.push(other),
