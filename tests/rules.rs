@@ -230,22 +230,6 @@ fn engines_touch_no_socket_file_or_clock() {
     );
 }
 
-/// Circles that stand still: none of them may grow.
-const CIRCLES: &[&str] = &[
-    "ces_cetp: c2c, engine, engine::after, engine::attempts, engine::conns, engine::hosts, engine::peers, \
-     engine::revival, engine::sessions, h2h",
-];
-
-/// Whether it is one of those that stand, or a part of one.
-fn stands(circle: &str) -> bool {
-    let parts = |circle: &str| -> (String, BTreeSet<String>) {
-        let (name, files) = circle.split_once(": ").expect("a crate and its files");
-        (name.to_owned(), files.split(", ").map(|file| file.trim().to_owned()).collect())
-    };
-    let (name, files) = parts(circle);
-    CIRCLES.iter().map(|known| parts(known)).any(|(known, all)| known == name && files.is_subset(&all))
-}
-
 #[test]
 fn no_files_of_a_crate_use_one_another_in_a_circle() {
     let metadata = metadata();
@@ -257,7 +241,6 @@ fn no_files_of_a_crate_use_one_another_in_a_circle() {
             }
         }
     }
-    wrong.retain(|circle| !stands(circle));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

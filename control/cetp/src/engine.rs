@@ -5,101 +5,56 @@
 //! come in any case, with or without the trailing dot; inside and in what comes out they are in lower case with it.
 
 mod acceptor;
+mod actions;
 mod adopt;
 mod after;
 pub(crate) mod api;
-mod attempts;
+mod asking;
+mod attempt;
 mod conns;
 mod counters;
+mod ends;
+mod evidence;
+mod filters;
+mod ground;
 mod hosts;
 mod inbound;
+mod initiator;
+mod links;
+mod peer;
 mod peers;
 mod reason;
-mod renewal;
+mod refused;
 mod revival;
 mod sessions;
-mod table;
+mod streams;
+mod timers;
 
 pub use adopt::PeerMemory;
 pub use api::*;
 pub use counters::{Counters, Outcomes};
 pub use reason::{BlockReason, DownReason, Failure, PeerDownReason};
 
-use crate::block::Expiring;
-use crate::keyed::{Keyed, Secrets};
-use crate::limits::S;
+use crate::message::Message;
 use crate::policy::canonical_name;
 use crate::tlv::Layer;
-use after::{Action, FilterKey};
-use conns::Conn;
-use hosts::Negotiation;
-use peers::{Peer, PeerId};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use rustc_hash::FxHashMap;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use actions::Actions;
+use ground::Ground;
+use hosts::Hosts;
+use links::{Links, News};
+use refused::FilterKey;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use table::Table;
-
-/// What a timer is about. Timers are not taken back; one that is no longer meant is passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Conn(u64),
-    Frame(u64),
-    Negotiation(u64),
-    C2c(PeerId),
-    Action(u64),
-    Revival(PeerId),
-    Renewal(PeerId),
-}
+use timers::Timer;
 
 /// The CETP engine of one gateway.
 #[derive(Debug)]
 pub struct Engine {
-    settings: Arc<Settings>,
-    rng: StdRng,
-    secrets: Secrets,
-    /// Makes tunnel ids and fingerprints.
-    tunnel_key: Keyed,
-    counters: Counters,
-    outputs: VecDeque<Output>,
-    timers: BinaryHeap<Reverse<(Nanos, Timer)>>,
-    conns: FxHashMap<u64, Conn>,
-    next_conn: u64,
-    /// Connections too many, to be closed.
-    surplus: Vec<ConnId>,
-    /// Accepted connections of which nobody knows whose they are, by address.
-    unidentified: HashMap<IpAddr, u16, Keyed>,
-    peers: FxHashMap<PeerId, Peer>,
-    peer_ids: HashMap<Arc<str>, PeerId, Keyed>,
-    next_peer: PeerId,
-    negotiations: FxHashMap<u64, Negotiation>,
-    next_negotiation: u64,
-    table: Table,
-    actions: FxHashMap<u64, Action>,
-    next_action: u64,
-    blocked: Expiring<IpAddr, BlockReason>,
-    unreachable: Expiring<(IpAddr, u16), ()>,
-    filters: Expiring<FilterKey, ()>,
-}
-
-fn check(settings: &Settings) -> Result<(), String> {
-    settings.limits.check()?;
-    settings.network_policy.check_layer(Layer::C2c).map_err(|error| error.to_string())?;
-    if settings.ces_id.is_empty() || settings.ces_id.len() > 255 {
-        return Err("the CES id: expected 1 to 255 characters".into());
-    }
-    if let Some(bad) = settings.locators.iter().find(|locator| !crate::c2c::usable_locator(locator.address)) {
-        return Err(format!("locator {}: expected a unicast address", bad.address));
-    }
-    Ok(())
-}
-
-fn canonical(mut settings: Settings) -> Arc<Settings> {
-    settings.ces_id = canonical_name(&settings.ces_id).into();
-    Arc::new(settings)
+    /// Gateways: connections, C2C.
+    links: Links,
+    /// Hosts: H2H.
+    hosts: Hosts,
+    actions: Actions,
 }
 
 impl Engine {
@@ -107,51 +62,20 @@ impl Engine {
     /// after each start: peers see by the new tunnel ids that what they had with the old engine is gone. An engine that goes
     /// on where another one ended draws the same ids as that one ([`Engine::draw_tunnel_ids_by`]).
     pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
-        check(&settings)?;
-        let mut rng = StdRng::from_seed(seed);
-        let secrets = Secrets::new(&mut rng, now);
-        let mut key = || Keyed::draw(&mut rng);
-        let limits = &settings.limits;
-        Ok(Self {
-            secrets,
-            tunnel_key: key(),
-            counters: Counters::default(),
-            outputs: VecDeque::new(),
-            timers: BinaryHeap::new(),
-            conns: FxHashMap::default(),
-            next_conn: 0,
-            surplus: Vec::new(),
-            unidentified: HashMap::with_hasher(key()),
-            peers: FxHashMap::default(),
-            peer_ids: HashMap::with_hasher(key()),
-            next_peer: 0,
-            negotiations: FxHashMap::default(),
-            next_negotiation: 0,
-            table: Table::new(key()),
-            actions: FxHashMap::default(),
-            next_action: 0,
-            blocked: Expiring::new(limits.blocked as usize, key()),
-            unreachable: Expiring::new(limits.unreachable as usize, key()),
-            filters: Expiring::new(limits.filters as usize, key()),
-            settings: canonical(settings),
-            rng,
-        })
+        let mut ground = Ground::new(settings, seed, now)?;
+        let hosts = Hosts::new(ground.draw_key());
+        Ok(Self { links: Links::new(ground), hosts, actions: Actions::default() })
     }
 
     /// Takes new settings for what is negotiated from now on; sessions and peers stay.
     pub fn configure(&mut self, settings: Settings) -> Result<(), String> {
-        check(&settings)?;
-        self.blocked.resize(settings.limits.blocked as usize);
-        self.unreachable.resize(settings.limits.unreachable as usize);
-        self.filters.resize(settings.limits.filters as usize);
-        self.settings = canonical(settings);
-        Ok(())
+        self.links.ground.configure(settings)
     }
 
     /// A local host wants to reach a remote name. Joins what is under way.
     pub fn negotiate(&mut self, realm: &mut dyn Realm, request: H2hRequest, now: Nanos) -> Asked {
         self.refresh(now);
-        let asked = self.ask(realm, request, now);
+        let asked = asking::ask(&mut self.hosts, &mut self.links, realm, request, now);
         self.settle(realm, now);
         asked
     }
@@ -162,12 +86,12 @@ impl Engine {
         realm: &mut dyn Realm,
         conn: ConnId,
         identity: PeerIdentity,
-        local: SocketAddr,
+        _local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) {
         self.refresh(now);
-        self.connected(realm, conn, identity, local, remote, now);
+        initiator::connected(&mut self.links, conn, identity, remote, now);
         self.settle(realm, now);
     }
 
@@ -175,12 +99,12 @@ impl Engine {
     pub fn handle_accepted(
         &mut self,
         identity: PeerIdentity,
-        local: SocketAddr,
+        _local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) -> Result<ConnId, AcceptError> {
-        let accepted = self.accept(identity, local, remote, now);
-        self.counters.accepts_refused += u64::from(accepted.is_err());
+        let accepted = acceptor::accept(&mut self.links, identity, remote, now);
+        self.links.ground.counters.accepts_refused += u64::from(accepted.is_err());
         accepted
     }
 
@@ -191,140 +115,250 @@ impl Engine {
         self.settle(realm, now);
     }
 
+    fn received(&mut self, realm: &mut dyn Realm, conn: ConnId, bytes: &[u8], now: Nanos) {
+        let Some(mut stream) = self.links.conns.take_stream(conn) else { return };
+        let (mut input, mut ended_one) = (bytes, false);
+        loop {
+            match stream.next(&mut input) {
+                Ok(Some(payload)) => {
+                    ended_one = true;
+                    if let Some(message) = streams::read(&mut self.links, conn, payload, now) {
+                        self.message(realm, conn, &message, now);
+                    }
+                    self.spread(realm, now);
+                    if self.links.conns.get(conn).is_none() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return streams::garbage(&mut self.links, conn, now),
+            }
+        }
+        streams::rest(&mut self.links, conn, stream, ended_one, now);
+    }
+
+    fn message(&mut self, realm: &mut dyn Realm, conn: ConnId, message: &Message<'_>, now: Nanos) {
+        let (hosts, links) = (&mut self.hosts, &mut self.links);
+        if message.layer() == Some(Layer::H2h) {
+            return inbound::message(hosts, links, realm, conn, message, now);
+        }
+        let within = acceptor::message(links, |peer| hosts.use_peer(peer), conn, message, now);
+        if let Some(peer) = within {
+            after::message(hosts, links, &mut self.actions, (peer, conn), message, now);
+        }
+    }
+
     /// A connection is gone, or one of ours could not be opened.
     pub fn handle_closed(&mut self, realm: &mut dyn Realm, conn: ConnId, now: Nanos) {
         self.refresh(now);
-        let is_up = self.conns.get(&conn.0).is_some_and(|entry| entry.up);
-        self.forget_conn(realm, conn, if is_up { Failure::Lost } else { Failure::Unreachable }, now);
+        let is_up = self.links.conns.get(conn).is_some_and(|entry| entry.up);
+        self.links.forget(conn, if is_up { Failure::Lost } else { Failure::Unreachable }, now);
         self.settle(realm, now);
     }
 
     /// Time has come for what [`Engine::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, realm: &mut dyn Realm, now: Nanos) {
         self.refresh(now);
-        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop();
-            if !self.is_due(at, timer) {
-                continue;
-            }
-            match timer {
-                Timer::Conn(id) => self.conn_timeout(realm, ConnId(id), now),
-                Timer::Frame(id) => self.abuse(realm, ConnId(id), BlockReason::Slow, now),
-                Timer::Negotiation(id) => self.finish(realm, NegotiationId(id), Err(Failure::Silent), now),
-                Timer::C2c(peer) => self.peer_down(realm, peer, PeerDownReason::Expired, now),
-                Timer::Action(id) => self.action_done(id, ActionResult::Silent),
-                Timer::Revival(peer) => self.revive(peer, now),
-                Timer::Renewal(peer) => self.renew(realm, peer, now),
+        while let Some((at, timer)) = self.links.ground.timers.first().filter(|(at, _)| *at <= now) {
+            self.links.ground.timers.drop_first();
+            if self.is_due(at, timer) {
+                self.timeout(realm, timer, now);
+                self.spread(realm, now);
             }
         }
         self.settle(realm, now);
     }
 
+    fn timeout(&mut self, realm: &mut dyn Realm, timer: Timer, now: Nanos) {
+        let (hosts, links) = (&mut self.hosts, &mut self.links);
+        match timer {
+            Timer::Conn(conn) => initiator::conn_timeout(links, conn, now),
+            Timer::Frame(conn) => links.abuse(conn, BlockReason::Slow, now),
+            Timer::Negotiation(id) => asking::finish(hosts, links, realm, id, Err(Failure::Silent), now),
+            Timer::C2c(peer) => links.peer_down(peer, PeerDownReason::Expired, now),
+            Timer::Action(id) => self.actions.done(links, id, ActionResult::Silent),
+            Timer::Revival(peer) => initiator::revive(links, peer, hosts.count_of(peer) > 0, now),
+            Timer::Renewal(peer) => initiator::renew(links, peer, now),
+        }
+    }
+
+    fn is_due(&self, at: Nanos, timer: Timer) -> bool {
+        let peer = |peer| self.links.peers.get(peer);
+        match timer {
+            Timer::Conn(conn) => self.links.conns.is_due(conn, at),
+            Timer::Frame(conn) => self.links.conns.is_frame_due(conn, at),
+            Timer::Negotiation(id) => self.hosts.is_due(id, at),
+            Timer::C2c(id) => peer(id).is_some_and(|entry| entry.is_c2c_due(at)),
+            Timer::Action(id) => self.actions.is_due(id, at),
+            Timer::Revival(id) => peer(id).is_some_and(|entry| entry.is_revival_due(at)),
+            Timer::Renewal(id) => peer(id).is_some_and(|entry| entry.is_renewal_due(at)),
+        }
+    }
+
     /// When `handle_timeout` is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.links.ground.timers.first().map(|(at, _)| at)
     }
 
     /// The next thing for the owner to do; ask until `None` after every call that may have caused any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.links.ground.next_output()
     }
+
+    /// Before anything is challenged or verified: a secret grows old by time, not by use.
+    fn refresh(&mut self, now: Nanos) {
+        self.links.ground.refresh(now);
+    }
+
+    /// Has the hosts hear what happened to their gateways.
+    fn spread(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        let (hosts, links) = (&mut self.hosts, &mut self.links);
+        while let Some(news) = links.next_news() {
+            match news {
+                News::Up(peer) => asking::flush(hosts, links, realm, peer, now),
+                News::Restarted(peer) => sessions::end_lost(hosts, links, peer),
+                News::Failed(peer, why) => {
+                    asking::fail_waiting(hosts, links, realm, peer, why, now);
+                    initiator::plan_revival(links, peer, hosts.count_of(peer) > 0, now);
+                }
+                News::LostOne(peer, conn) => asking::resume(hosts, links, realm, peer, Some(conn), now),
+                News::Down { peer, is_sought } => {
+                    self.actions.fail(links, peer);
+                    asking::resume(hosts, links, realm, peer, None, now);
+                    let has_sessions = hosts.count_of(peer) > 0;
+                    initiator::plan_revival(links, peer, has_sessions && is_sought, now);
+                }
+            }
+        }
+    }
+
+    /// After each call: what is too many is closed, and timers that are no longer meant do not wake the owner.
+    fn settle(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        self.spread(realm, now);
+        while self.links.close_surplus(now) {
+            self.spread(realm, now);
+        }
+        while let Some((at, timer)) = self.links.ground.timers.first()
+            && !self.is_due(at, timer)
+        {
+            self.links.ground.timers.drop_first();
+        }
+    }
+
+    // --- ends
 
     /// The owner says that a session's binding ended by itself (idle or hard lifetime); nothing comes out of it.
     pub fn session_ended(&mut self, local_tag: u32, now: Nanos) {
-        self.binding_ended(local_tag, now);
+        sessions::binding_ended(&mut self.hosts, &mut self.links, local_tag, now);
     }
 
     /// Terminates a session: the peer is told, [`Output::H2hDown`] follows. False if there is none.
     pub fn terminate_session(&mut self, local_tag: u32) -> bool {
-        self.end_session(local_tag, DownReason::ByUs)
+        sessions::end(&mut self.hosts, &mut self.links, local_tag, DownReason::ByUs)
     }
 
     /// Terminates all sessions with a peer in one message (`ces.terminate`, `{"sessions": "*"}`); how many there were.
     pub fn terminate_sessions(&mut self, ces_id: &str) -> usize {
-        self.end_sessions(ces_id)
+        ends::all_sessions(&mut self.hosts, &mut self.links, ces_id)
     }
 
     /// Ends C2C with a peer and with it all sessions. False if there is no such peer up.
     pub fn terminate_peer(&mut self, realm: &mut dyn Realm, ces_id: &str, now: Nanos) -> bool {
-        let Some(peer) = self.peer_ids.get(canonical_name(ces_id).as_str()).copied() else { return false };
-        let was_up = self.end_peer(realm, peer, now);
+        let Some(peer) = self.links.peers.find(&canonical_name(ces_id)) else { return false };
+        let was_up = ends::peer(&mut self.hosts, &mut self.links, peer, now);
         self.settle(realm, now);
         was_up
     }
 
+    /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.
+    pub fn shutdown(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        asking::cancel_all(&mut self.hosts, &mut self.links, realm, now);
+        for peer in self.links.peers.all() {
+            ends::peer(&mut self.hosts, &mut self.links, peer, now);
+        }
+        self.spread(realm, now);
+        let mut tags = self.hosts.tags();
+        tags.sort_unstable();
+        for tag in tags {
+            sessions::down(&mut self.hosts, &mut self.links, tag, DownReason::ByUs);
+        }
+        self.close_all(realm, now);
+    }
+
+    /// Closes everything without ending a session: another engine goes on with them.
+    pub fn leave(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        asking::cancel_all(&mut self.hosts, &mut self.links, realm, now);
+        // Nobody is sought any more.
+        for peer in self.links.peers.all() {
+            if let Some(entry) = self.links.peers.get_mut(peer) {
+                entry.set_endpoints(Vec::new());
+            }
+        }
+        self.close_all(realm, now);
+    }
+
+    fn close_all(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        for conn in self.links.conns.all() {
+            self.links.close(conn, Failure::Cancelled, now);
+        }
+        self.settle(realm, now);
+    }
+
+    // --- what is refused
+
     /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. `None` if the peer is not up.
     pub fn filter_at_peer(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> Option<ActionId> {
-        self.ask_to_filter(ces_id, filter, now)
+        filters::ask(&mut self.hosts, &mut self.links, &mut self.actions, ces_id, &filter, now)
     }
 
     /// Tells a peer about misbehaviour in a session. `None` if there is no such session or its peer is not up.
     pub fn report(&mut self, local_tag: u32, misbehavior: &str, now: Nanos) -> Option<ActionId> {
-        self.complain(local_tag, misbehavior, now)
+        evidence::send(&self.hosts, &mut self.links, &mut self.actions, local_tag, misbehavior, now)
     }
 
     /// Refuses a name, local or remote, in new negotiations for a while and ends its sessions. False: no room.
     pub fn filter_here(&mut self, name: Arc<str>, local: bool, for_ns: u64, now: Nanos) -> bool {
-        self.put_filter(canonical_name(&name).into(), local, None, for_ns, now)
+        let key = FilterKey { name: canonical_name(&name).into(), local, ces_id: None };
+        filters::put(&mut self.hosts, &mut self.links, key, for_ns, now)
     }
 
     /// Refuses an address for a while and closes its connections.
     pub fn block(&mut self, realm: &mut dyn Realm, addr: IpAddr, for_ns: u64, now: Nanos) {
-        self.put_block(addr, BlockReason::Operator, for_ns, now);
-        let hit = self.conns.iter().filter(|(_, conn)| conn.remote.ip() == addr).map(|(id, _)| *id);
-        let mut hit: Vec<u64> = hit.collect();
-        hit.sort_unstable();
-        for id in hit {
-            self.close(realm, ConnId(id), Failure::Blocked, now);
+        self.links.ground.block(addr, BlockReason::Operator, for_ns, now);
+        for conn in self.links.conns.with(addr) {
+            self.links.close(conn, Failure::Blocked, now);
         }
         self.settle(realm, now);
     }
 
     /// Lets an address in again. False if it was not blocked.
     pub fn unblock(&mut self, addr: IpAddr) -> bool {
-        self.blocked.remove(&addr).is_some()
+        self.links.ground.refused.unblock(addr)
     }
 
-    /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.
-    pub fn shutdown(&mut self, realm: &mut dyn Realm, now: Nanos) {
-        let mut ids: Vec<u64> = self.negotiations.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            self.finish(realm, NegotiationId(id), Err(Failure::Cancelled), now);
-        }
-        let mut peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        peers.sort_unstable();
-        for peer in peers {
-            self.end_peer(realm, peer, now);
-        }
-        let mut tags = self.table.tags();
-        tags.sort_unstable();
-        for tag in tags {
-            self.session_down(tag, DownReason::ByUs);
-        }
-        self.close_all(realm, now);
-        self.settle(realm, now);
+    /// The blocked addresses.
+    pub fn blocks(&self, now: Nanos) -> Vec<BlockSnapshot> {
+        self.links.ground.refused.blocks(now)
     }
 
-    fn close_all(&mut self, realm: &mut dyn Realm, now: Nanos) {
-        let mut conns: Vec<u64> = self.conns.keys().copied().collect();
-        conns.sort_unstable();
-        for id in conns {
-            self.close(realm, ConnId(id), Failure::Cancelled, now);
-        }
+    /// The filters.
+    pub fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
+        self.links.ground.refused.filters(now)
     }
+
+    // --- what there is
 
     /// The counters.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.links.ground.counters
     }
 
     /// All peers, for the operator.
     pub fn peers(&self, now: Nanos) -> Vec<PeerSnapshot> {
-        let mut peers: Vec<_> = self.peers.values().map(|peer| self.peer_snapshot(peer, now)).collect();
+        let snapshot = |(peer, _)| {
+            self.links.snapshot(peer, self.hosts.count_of(peer), self.hosts.pending_of(peer), now)
+        };
+        let mut peers: Vec<_> = self.links.peers.iter().filter_map(snapshot).collect();
         peers.sort_by(|a, b| a.ces_id.cmp(&b.ces_id));
         peers
     }
@@ -332,70 +366,70 @@ impl Engine {
     /// Whether C2C with a peer stands. While it does not, the peer may have lost what was agreed: ask again
     /// ([`Engine::negotiate`]) instead of relying on a session with it.
     pub fn is_connected(&self, ces_id: &str) -> bool {
-        self.peer_ids.get(ces_id).is_some_and(|peer| self.is_up(*peer))
+        self.links.peers.find(ces_id).is_some_and(|peer| self.links.is_up(peer))
     }
 
     /// A session by its local tag.
     pub fn session(&self, local_tag: u32) -> Option<&H2hSession> {
-        self.table.get(local_tag).map(|entry| &entry.session)
+        self.hosts.get(local_tag).map(|entry| &entry.session)
     }
 
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &H2hSession> {
-        self.table.iter().map(|entry| &entry.session)
+        self.hosts.iter().map(|entry| &entry.session)
     }
 
     /// Negotiations of ours under way.
     pub fn pending(&self) -> usize {
-        self.negotiations.len()
+        self.hosts.pending()
     }
 
-    /// The blocked addresses.
-    pub fn blocks(&self, now: Nanos) -> Vec<BlockSnapshot> {
-        let snapshot = |(addr, why, until): (&IpAddr, &BlockReason, Nanos)| BlockSnapshot {
-            addr: *addr,
-            why: *why,
-            left_s: until.saturating_sub(now).div_ceil(S),
-        };
-        let mut blocks: Vec<_> = self.blocked.iter(now).map(snapshot).collect();
-        blocks.sort_by_key(|block| block.addr);
-        blocks
+    // --- what another engine leaves
+
+    /// Draws the tunnel ids that another engine under this key drew: for one that goes on where that one ended.
+    pub fn draw_tunnel_ids_by(&mut self, key: [u64; 2]) {
+        self.links.ground.draw_tunnel_ids_by(key);
     }
 
-    /// The filters.
-    pub fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
-        self.filter_snapshots(now)
+    /// What is worth keeping of a peer.
+    pub fn peer_memory(&self, ces_id: &str) -> Option<PeerMemory> {
+        adopt::memory(&self.links, ces_id)
     }
 
-    /// Before anything is challenged or verified: a secret grows old by time, not by use.
-    fn refresh(&mut self, now: Nanos) {
-        let limits = &self.settings.limits;
-        self.secrets.refresh(&mut self.rng, limits.secret_s, limits.secret_grace_s, now);
+    /// Knows a peer again. False if there is no room.
+    pub fn adopt_peer(&mut self, memory: PeerMemory) -> bool {
+        adopt::peer(&self.hosts, &mut self.links, memory)
     }
 
-    fn timer(&mut self, at: Nanos, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
+    /// Takes a session over. False if there is no room, or one for the same names or of the same tag.
+    pub fn adopt(&mut self, session: H2hSession, now: Nanos) -> bool {
+        adopt::session(&mut self.hosts, &mut self.links, session, now)
     }
 
-    fn is_due(&self, at: Nanos, timer: Timer) -> bool {
-        match timer {
-            Timer::Conn(id) => self.conn_due(id, at),
-            Timer::Frame(id) => self.frame_due(id, at),
-            Timer::Negotiation(id) => self.negotiation_due(id, at),
-            Timer::C2c(peer) => self.c2c_due(peer, at),
-            Timer::Action(id) => self.action_due(id, at),
-            Timer::Revival(peer) => self.revival_due(peer, at),
-            Timer::Renewal(peer) => self.renewal_due(peer, at),
+    /// Tells a peer, when it is up, that a session with these tags, ours first, is no more.
+    pub fn tell_ended(&mut self, ces_id: &Arc<str>, tags: (u32, u32)) {
+        let hosts = &self.hosts;
+        if let Some(peer) = self.links.peer(ces_id, |peer| hosts.use_peer(peer)) {
+            sessions::owe_end(&mut self.links, peer, tags);
         }
     }
 
-    /// After each call: what is too many is closed, and timers that are no longer meant do not wake the owner.
-    fn settle(&mut self, realm: &mut dyn Realm, now: Nanos) {
-        self.close_surplus(realm, now);
-        while let Some(Reverse((at, timer))) = self.timers.peek().copied()
-            && !self.is_due(at, timer)
-        {
-            self.timers.pop();
-        }
+    /// Refuses an address as the last engine did.
+    pub fn adopt_block(&mut self, addr: IpAddr, why: BlockReason, until: Nanos, now: Nanos) {
+        self.links.ground.refused.block(addr, why, until, now);
+    }
+
+    /// Refuses a name as the last engine did.
+    pub fn adopt_filter(
+        &mut self,
+        name: &str,
+        local: bool,
+        ces_id: Option<Arc<str>>,
+        until: Nanos,
+        now: Nanos,
+    ) {
+        let key = FilterKey { name: canonical_name(name).into(), local, ces_id };
+        // Without room it is not kept: the same bound as for new ones.
+        self.links.ground.refused.filter(key, until, now);
     }
 }

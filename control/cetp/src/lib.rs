@@ -3,6 +3,19 @@
 //! From the wire up: [`frame`] cuts the stream, [`message`] parses and writes what is in a frame ([`value`], [`tlv`]),
 //! [`policy`] says what is asked and told, [`pow`] makes strangers pay, and [`engine`] negotiates: C2C once per peer
 //! gateway, H2H once per pair of hosts. Everything that a peer can make grow is bounded by [`limits`].
+//!
+//! `engine.rs` is the front: each call goes to the part that it is about. The parts, each of which uses those before it alone:
+//!
+//! 1. `engine/api.rs`, `reason.rs`, `counters.rs`: what crosses the border; `timers.rs`, `refused.rs`, `ground.rs`: settings,
+//!    chance, clocks, what is refused, what goes out.
+//! 2. Gateways. `conns.rs` owns connections and whose they are; `peer.rs` (with `attempt.rs`, `revival.rs`) is one peer, `peers.rs`
+//!    owns them all; `links.rs` is both together, sends, and says what becomes of C2C when a connection ends. `streams.rs`,
+//!    `initiator.rs` and `acceptor.rs` are C2C as it is read, started and answered. None of them knows of hosts: what those have
+//!    to hear of is `News`.
+//! 3. Hosts. `hosts.rs` owns pairs of names, tags, sessions and negotiations; `sessions.rs` is a session's beginning and end,
+//!    `asking.rs` and `inbound.rs` are H2H as it is started and answered.
+//! 4. What rests on both: `actions.rs`, `filters.rs`, `evidence.rs`, `ends.rs`, `after.rs` (messages in C2C that stands), and
+//!    `adopt.rs` (what another engine leaves).
 
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,12 @@
-//! What an engine takes over from one that ended: sessions that stand, what is known of their peers, what is refused.
+//! What an engine takes over from one that ended: sessions that stand, and what is known of their peers.
 //!
 //! Nothing is negotiated for it. A peer sees the tunnel ids that it knows, so what it has with us stands on its side as well;
 //! C2C with it is sought at once, since nobody may ask for a name for hours.
 
-use super::after::FilterKey;
-use super::peers::PeerId;
-use super::table::Session;
-use super::{BlockReason, Encapsulation, Endpoint, Engine, Failure, H2hSession, Nanos, NegotiationId, Realm};
-use crate::keyed::Keyed;
-use crate::policy::canonical_name;
-use std::net::IpAddr;
+use super::api::{Encapsulation, Endpoint, H2hSession, Nanos};
+use super::hosts::{Hosts, Session};
+use super::initiator;
+use super::links::Links;
 use std::sync::Arc;
 
 /// What is worth keeping of a peer.
@@ -23,84 +20,34 @@ pub struct PeerMemory {
     pub endpoints: Vec<Endpoint>,
 }
 
-impl Engine {
-    /// Draws the tunnel ids that another engine under this key drew: for one that goes on where that one ended.
-    pub fn draw_tunnel_ids_by(&mut self, key: [u64; 2]) {
-        self.tunnel_key = Keyed::of(key);
-    }
+/// What is worth keeping of a peer.
+pub(super) fn memory(links: &Links, ces_id: &str) -> Option<PeerMemory> {
+    let peer = links.peers.get(links.peers.find(ces_id)?)?;
+    let (tunnel_ids, endpoints) = (peer.tunnel_ids(), peer.endpoints().to_vec());
+    Some(PeerMemory { ces_id: Arc::clone(peer.ces_id()), tunnel_ids, endpoints })
+}
 
-    /// What is worth keeping of a peer.
-    pub fn peer_memory(&self, ces_id: &str) -> Option<PeerMemory> {
-        let peer = self.peers.get(self.peer_ids.get(ces_id)?)?;
-        let (tunnel_ids, endpoints) = (peer.tunnel_ids, peer.endpoints.clone());
-        Some(PeerMemory { ces_id: Arc::clone(&peer.ces_id), tunnel_ids, endpoints })
+/// Knows a peer again. False if there is no room.
+pub(super) fn peer(hosts: &Hosts, links: &mut Links, memory: PeerMemory) -> bool {
+    let Some(peer) = links.peer(&memory.ces_id, |peer| hosts.use_peer(peer)) else { return false };
+    if let Some(entry) = links.peers.get_mut(peer) {
+        entry.remember_tunnel_ids(memory.tunnel_ids);
+        entry.set_endpoints(memory.endpoints);
     }
+    true
+}
 
-    /// Knows a peer again. False if there is no room.
-    pub fn adopt_peer(&mut self, memory: PeerMemory) -> bool {
-        let Some(peer) = self.peer(&memory.ces_id) else { return false };
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.tunnel_ids = memory.tunnel_ids;
-            entry.endpoints = memory.endpoints;
-        }
-        true
+/// Takes a session over. False if there is no room, or one for the same names or of the same tag.
+pub(super) fn session(hosts: &mut Hosts, links: &mut Links, session: H2hSession, now: Nanos) -> bool {
+    let has_room = hosts.len() < links.ground.limits().sessions as usize;
+    let peer = links.peer(&session.ces_id, |peer| hosts.use_peer(peer)).filter(|_| has_room);
+    let Some(peer) = peer else { return false };
+    let tag = session.local_tag;
+    let adopted = Session { session, peer, epoch: 0 };
+    if hosts.is_taken(tag) || hosts.of(&adopted.pair()).is_some() {
+        return false;
     }
-
-    /// Takes a session over. False if there is no room, or one for the same names or of the same tag.
-    pub fn adopt(&mut self, session: H2hSession, now: Nanos) -> bool {
-        let has_room = self.table.len() < self.settings.limits.sessions as usize;
-        let Some(peer) = self.peer(&session.ces_id).filter(|_| has_room) else { return false };
-        let tag = session.local_tag;
-        let adopted = Session { session, peer, epoch: 0 };
-        if self.table.is_taken(tag) || self.table.of(&adopted.pair()).is_some() {
-            return false;
-        }
-        self.table.insert(adopted);
-        self.plan_revival(peer, now);
-        true
-    }
-
-    /// Tells a peer, when it is up, that a session with these tags, ours first, is no more.
-    pub fn tell_ended(&mut self, ces_id: &Arc<str>, tags: (u32, u32)) {
-        if let Some(peer) = self.peer(ces_id) {
-            self.owe_end(peer, tags);
-        }
-    }
-
-    /// Refuses an address as the last engine did.
-    pub fn adopt_block(&mut self, addr: IpAddr, why: BlockReason, until: Nanos, now: Nanos) {
-        self.blocked.insert(addr, why, until, now);
-    }
-
-    /// Refuses a name as the last engine did.
-    pub fn adopt_filter(
-        &mut self,
-        name: &str,
-        local: bool,
-        ces_id: Option<Arc<str>>,
-        until: Nanos,
-        now: Nanos,
-    ) {
-        let key = FilterKey { name: canonical_name(name).into(), local, ces_id };
-        self.filters.insert(key, (), until, now);
-    }
-
-    /// Closes everything without ending a session: another engine goes on with them.
-    pub fn leave(&mut self, realm: &mut dyn Realm, now: Nanos) {
-        let mut ids: Vec<u64> = self.negotiations.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            self.finish(realm, NegotiationId(id), Err(Failure::Cancelled), now);
-        }
-        let mut peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        peers.sort_unstable();
-        for peer in peers {
-            // Nobody is sought any more.
-            if let Some(entry) = self.peers.get_mut(&peer) {
-                entry.endpoints.clear();
-            }
-        }
-        self.close_all(realm, now);
-        self.settle(realm, now);
-    }
+    hosts.insert(adopted);
+    initiator::plan_revival(links, peer, true, now);
+    true
 }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// Nanoseconds since an arbitrary start.
 pub type Nanos = u64;
 
+/// A peer's number; never used again.
+pub(crate) type PeerId = u32;
+
 /// One transport connection; the engine names those that it opens and those that it accepts. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);

@@ -1,16 +1,16 @@
-//! Connections: from bytes to messages, and what a connection may do before its peer is known.
+//! Connections, and whose they are: from the wish to open one, or its arrival, to its end.
+//!
+//! A connection belongs to nobody, is being opened for a peer, or is one of its peer's for everything, C2C being done. The
+//! lists of each peer and the count of strangers by address agree with that, since nobody else writes them.
 
-use super::peers::PeerId;
-use super::{
-    AcceptError, BlockReason, ConnId, Endpoint, Engine, Failure, Nanos, Output, PeerDownReason, PeerIdentity,
-    Proto, Realm, Timer,
-};
+use super::api::{ConnId, Endpoint, Nanos, PeerId};
+use super::timers::{Timer, Timers};
 use crate::frame::Deframer;
-use crate::limits::{MS, S};
-use crate::message::Message;
-use crate::policy::{canonical_name, same_name};
-use crate::tlv::Layer;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use crate::keyed::Keyed;
+use crate::limits::{Limits, MS, S};
+use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// How long malformed messages of a peer are held against it: a rate is abuse, a sum over months is not.
@@ -30,7 +30,6 @@ pub(super) enum Origin {
 pub(super) struct Conn {
     pub(super) origin: Origin,
     pub(super) up: bool,
-    pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     /// What the transport knows about the peer.
     pub(super) identity: Option<Arc<str>>,
@@ -40,11 +39,11 @@ pub(super) struct Conn {
     pub(super) established: bool,
     pub(super) opened: Nanos,
     /// When it has to be up, or C2C done.
-    pub(super) deadline: Option<Nanos>,
+    deadline: Option<Nanos>,
     frame_deadline: Option<Nanos>,
     deframer: Deframer,
     /// Messages of C2C negotiation since the last that succeeded.
-    pub(super) c2c_messages: u8,
+    c2c_messages: u8,
     /// Malformed messages since the first one of this while.
     malformed: u16,
     malformed_since: Nanos,
@@ -54,7 +53,27 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn is_ours(&self) -> bool {
+    fn new(origin: Origin, remote: SocketAddr, limits: &Limits, now: Nanos) -> Self {
+        Self {
+            origin,
+            up: false,
+            remote,
+            identity: None,
+            peer: None,
+            established: false,
+            opened: now,
+            deadline: None,
+            frame_deadline: None,
+            deframer: Deframer::new(limits.message_bytes as usize),
+            c2c_messages: 0,
+            malformed: 0,
+            malformed_since: now,
+            tokens: limits.messages_per_s,
+            filled: now,
+        }
+    }
+
+    pub(super) const fn is_ours(&self) -> bool {
         matches!(self.origin, Origin::Ours(_))
     }
 
@@ -73,160 +92,173 @@ impl Conn {
     }
 }
 
-impl Engine {
-    fn draw_conn(&mut self) -> ConnId {
-        self.next_conn += 1;
-        ConnId(self.next_conn)
+/// The connections of one peer.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Those for everything.
+    ready: Vec<ConnId>,
+    /// Those that we open, or on which C2C of ours is not done.
+    opening: Vec<ConnId>,
+    turn: usize,
+}
+
+/// A connection that was taken out.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) conn: Conn,
+    /// Whether its peer had it for everything until now.
+    pub(super) was_ready: bool,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Conns {
+    conns: FxHashMap<ConnId, Conn>,
+    last: u64,
+    lines: FxHashMap<PeerId, Lines>,
+    /// Accepted connections of which nobody knows whose they are, by address.
+    unidentified: HashMap<IpAddr, u16, Keyed>,
+}
+
+impl Conns {
+    pub(super) fn new(key: Keyed) -> Self {
+        Self {
+            conns: FxHashMap::default(),
+            last: 0,
+            lines: FxHashMap::default(),
+            unidentified: HashMap::with_hasher(key),
+        }
     }
 
-    fn insert_conn(&mut self, origin: Origin, remote: SocketAddr, now: Nanos) -> ConnId {
-        let id = self.draw_conn();
-        let limits = &self.settings.limits;
-        let conn = Conn {
-            origin,
-            up: false,
-            local: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-            remote,
-            identity: None,
-            peer: None,
-            established: false,
-            opened: now,
-            deadline: None,
-            frame_deadline: None,
-            deframer: Deframer::new(limits.message_bytes as usize),
-            c2c_messages: 0,
-            malformed: 0,
-            malformed_since: now,
-            tokens: limits.messages_per_s,
-            filled: now,
-        };
-        self.conns.insert(id.0, conn);
+    // --- what there is
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn find(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        let mut ids: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| wanted(conn)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// All, in the order in which they came.
+    pub(super) fn all(&self) -> Vec<ConnId> {
+        self.find(|_| true)
+    }
+
+    /// Those with that address.
+    pub(super) fn with(&self, addr: IpAddr) -> Vec<ConnId> {
+        self.find(|conn| conn.remote.ip() == addr)
+    }
+
+    /// Those that a peer opened before C2C was done, and that its transport names.
+    pub(super) fn named(&self, ces_id: &str) -> Vec<ConnId> {
+        self.find(|conn| {
+            !conn.is_ours() && !conn.established && conn.up && conn.identity.as_deref() == Some(ces_id)
+        })
+    }
+
+    /// A peer's connections for everything, the oldest first.
+    pub(super) fn of(&self, peer: PeerId) -> &[ConnId] {
+        self.lines.get(&peer).map_or(&[], |lines| &lines.ready)
+    }
+
+    /// Those that are being opened for a peer, in the order of its endpoints.
+    pub(super) fn opening(&self, peer: PeerId) -> &[ConnId] {
+        self.lines.get(&peer).map_or(&[], |lines| &lines.opening)
+    }
+
+    pub(super) fn has_any(&self, peer: PeerId) -> bool {
+        !self.of(peer).is_empty()
+    }
+
+    /// Accepted connections from an address of which nobody knows whose they are.
+    pub(super) fn strangers(&self, addr: IpAddr) -> u16 {
+        self.unidentified.get(&addr).copied().unwrap_or(0)
+    }
+
+    /// A connection of the peer's to send on: each in its turn.
+    pub(super) fn pick(&mut self, peer: PeerId) -> Option<ConnId> {
+        let lines = self.lines.get_mut(&peer).filter(|lines| !lines.ready.is_empty())?;
+        lines.turn = (lines.turn + 1) % lines.ready.len();
+        Some(lines.ready[lines.turn])
+    }
+
+    // --- beginnings
+
+    fn insert(&mut self, conn: Conn) -> ConnId {
+        self.last += 1;
+        let id = ConnId(self.last);
+        self.conns.insert(id, conn);
         id
     }
 
-    pub(super) fn set_deadline(&mut self, conn: ConnId, deadline: Option<Nanos>) {
-        if let Some(entry) = self.conns.get_mut(&conn.0) {
-            entry.deadline = deadline;
-            if let Some(at) = deadline {
-                self.timer(at, Timer::Conn(conn.0));
-            }
-        }
-    }
-
-    /// Opens a connection to a peer's endpoint.
-    pub(super) fn open(&mut self, peer: PeerId, ces_id: Arc<str>, endpoint: Endpoint, now: Nanos) -> ConnId {
+    /// One that we open to a peer's endpoint.
+    pub(super) fn open(&mut self, peer: PeerId, endpoint: Endpoint, limits: &Limits, now: Nanos) -> ConnId {
         let remote = SocketAddr::new(endpoint.addr, endpoint.port);
-        let conn = self.insert_conn(Origin::Ours(endpoint.clone()), remote, now);
-        if let Some(entry) = self.conns.get_mut(&conn.0) {
-            entry.peer = Some(peer);
-        }
-        self.set_deadline(conn, Some(now + u64::from(self.settings.limits.connect_ms) * MS));
-        self.outputs.push_back(Output::Connect { conn, endpoint, ces_id });
-        conn
+        let mut conn = Conn::new(Origin::Ours(endpoint), remote, limits, now);
+        conn.peer = Some(peer);
+        let id = self.insert(conn);
+        self.lines.entry(peer).or_default().opening.push(id);
+        id
     }
 
-    pub(super) fn connected(
-        &mut self,
-        realm: &mut dyn Realm,
-        conn: ConnId,
-        identity: PeerIdentity,
-        local: SocketAddr,
-        remote: SocketAddr,
-        now: Nanos,
-    ) {
-        let Some(entry) = self.conns.get_mut(&conn.0).filter(|entry| !entry.up) else { return };
-        entry.up = true;
-        entry.local = local;
-        entry.remote = remote;
-        entry.opened = now;
-        entry.identity = identity.ces_id;
-        let Some(peer) = entry.peer else { return };
-        let is_tls = matches!(&entry.origin, Origin::Ours(endpoint) if endpoint.proto == Proto::Tls);
-        let identity = entry.identity.clone();
-        self.set_deadline(conn, None);
-        let Some(name) = self.peers.get(&peer).map(|peer| peer.ces_id.clone()) else {
-            return self.close(realm, conn, Failure::Cancelled, now);
-        };
-        let is_it = match identity {
-            Some(identity) => same_name(&identity, &name),
-            None => !is_tls && self.settings.believe_unauthenticated,
-        };
-        if is_it {
-            self.conn_ready(realm, peer, conn, now);
-        } else {
-            self.close(realm, conn, Failure::Identity, now);
-        }
-    }
-
+    /// One that somebody opened to us.
     pub(super) fn accept(
         &mut self,
-        identity: PeerIdentity,
-        local: SocketAddr,
+        identity: Option<Arc<str>>,
+        remote: SocketAddr,
+        limits: &Limits,
+        now: Nanos,
+    ) -> ConnId {
+        let mut conn = Conn::new(Origin::Accepted, remote, limits, now);
+        conn.up = true;
+        conn.identity = identity;
+        *self.unidentified.entry(remote.ip()).or_default() += 1;
+        self.insert(conn)
+    }
+
+    /// One of ours is up.
+    pub(super) fn connected(
+        &mut self,
+        id: ConnId,
+        identity: Option<Arc<str>>,
         remote: SocketAddr,
         now: Nanos,
-    ) -> Result<ConnId, AcceptError> {
-        let settings = self.settings.clone();
-        let limits = &settings.limits;
-        if self.blocked.contains(&remote.ip(), now) {
-            return Err(AcceptError::Blocked);
-        }
-        let identity = identity.ces_id.map(|id| Arc::<str>::from(canonical_name(&id)));
-        match &identity {
-            None if !settings.believe_unauthenticated => return Err(AcceptError::Identity),
-            Some(id) if same_name(id, &settings.ces_id) || !self.is_trusted(id) => {
-                return Err(AcceptError::Identity);
-            }
-            _ => {}
-        }
-        let waiting = self.unidentified.get(&remote.ip()).copied().unwrap_or(0);
-        if self.conns.len() >= limits.connections as usize || waiting >= limits.unidentified_per_address {
-            return Err(AcceptError::Overload);
-        }
-        let conn = self.insert_conn(Origin::Accepted, remote, now);
-        *self.unidentified.entry(remote.ip()).or_default() += 1;
-        if let Some(entry) = self.conns.get_mut(&conn.0) {
-            entry.up = true;
-            entry.local = local;
-            entry.identity.clone_from(&identity);
-        }
-        // A further connection of a peer that is up belongs to it at once.
-        let known = identity.and_then(|id| self.peer_ids.get(&id).copied());
-        match known.filter(|peer| self.is_up(*peer)) {
-            Some(peer) => self.attach(peer, conn),
-            None => self.set_deadline(conn, Some(now + u64::from(limits.c2c_setup_ms) * MS)),
-        }
-        Ok(conn)
+    ) -> Option<&Conn> {
+        let conn = self.conns.get_mut(&id).filter(|conn| !conn.up)?;
+        conn.up = true;
+        conn.remote = remote;
+        conn.opened = now;
+        conn.identity = identity;
+        conn.deadline = None;
+        Some(conn)
     }
 
-    pub(super) fn is_trusted(&self, ces_id: &str) -> bool {
-        let trusted = &self.settings.trusted;
-        trusted.is_empty() || trusted.iter().any(|id| same_name(id, ces_id))
-    }
-
-    /// Makes a connection one of its peer's for everything.
-    pub(super) fn attach(&mut self, peer: PeerId, conn: ConnId) {
-        let Some(entry) = self.conns.get_mut(&conn.0) else { return };
-        entry.deadline = None;
-        entry.c2c_messages = 0;
-        if entry.established {
-            return;
+    /// Makes a connection one of its peer's for everything. False if it is that already.
+    pub(super) fn attach(&mut self, peer: PeerId, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        conn.deadline = None;
+        conn.c2c_messages = 0;
+        if conn.established {
+            return false;
         }
-        entry.established = true;
-        entry.peer = Some(peer);
-        let (remote, is_ours) = (entry.remote.ip(), entry.is_ours());
+        conn.established = true;
+        conn.peer = Some(peer);
+        let (is_ours, addr) = (conn.is_ours(), conn.remote.ip());
         if !is_ours {
-            self.identified(remote);
+            self.identified(addr);
         }
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        entry.conns.push(conn);
-        // Both ends may have opened as many; beyond that the oldest that the peer opened is most likely dead.
-        if entry.conns.len() > 2 * usize::from(self.settings.limits.connections_per_peer) {
-            let surplus =
-                entry.conns.iter().find(|id| self.conns.get(&id.0).is_some_and(|conn| !conn.is_ours()));
-            if let Some(surplus) = surplus.copied().filter(|surplus| *surplus != conn) {
-                self.surplus.push(surplus);
-            }
-        }
+        let lines = self.lines.entry(peer).or_default();
+        lines.opening.retain(|other| *other != id);
+        lines.ready.push(id);
+        true
     }
 
     /// One connection fewer from this address of which nobody knows whose it is.
@@ -239,149 +271,126 @@ impl Engine {
         }
     }
 
-    pub(super) fn received(&mut self, realm: &mut dyn Realm, conn: ConnId, bytes: &[u8], now: Nanos) {
-        let Some(entry) = self.conns.get_mut(&conn.0).filter(|entry| entry.up) else { return };
-        let mut deframer = std::mem::take(&mut entry.deframer);
-        let mut input = bytes;
-        let mut ended_one = false;
-        loop {
-            match deframer.next(&mut input) {
-                Ok(Some(payload)) => {
-                    ended_one = true;
-                    self.payload(realm, conn, payload, now);
-                    if !self.conns.contains_key(&conn.0) {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    self.counters.malformed += 1;
-                    return self.abuse(realm, conn, BlockReason::Garbage, now);
-                }
-            }
-        }
-        let frame_ns = u64::from(self.settings.limits.frame_ms) * MS;
-        let Some(entry) = self.conns.get_mut(&conn.0) else { return };
-        let old = entry.frame_deadline.filter(|_| !ended_one);
-        entry.frame_deadline = deframer.is_partial().then(|| old.unwrap_or(now + frame_ns));
-        entry.deframer = deframer;
-        if let Some(at) = entry.frame_deadline.filter(|at| old != Some(*at)) {
-            self.timer(at, Timer::Frame(conn.0));
-        }
+    // --- ends
+
+    /// A peer's connections for everything, which are its no longer.
+    pub(super) fn detach(&mut self, peer: PeerId) -> Vec<ConnId> {
+        self.lines.get_mut(&peer).map(|lines| std::mem::take(&mut lines.ready)).unwrap_or_default()
     }
 
-    fn payload(&mut self, realm: &mut dyn Realm, conn: ConnId, payload: &[u8], now: Nanos) {
-        self.counters.messages_in += 1;
-        let limits = &self.settings.limits;
-        let (per_s, max_malformed, max_tlvs) =
-            (limits.messages_per_s, limits.malformed, usize::from(limits.tlvs));
-        let Some(entry) = self.conns.get_mut(&conn.0) else { return };
-        if !entry.meter(per_s, now) {
-            return self.abuse(realm, conn, BlockReason::Flood, now);
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Gone> {
+        let conn = self.conns.remove(&id)?;
+        if !conn.is_ours() && !conn.established {
+            self.identified(conn.remote.ip());
         }
-        let message = match Message::parse(payload, max_tlvs) {
-            Ok(message) if message.layer().is_some() => message,
-            _ => {
-                self.counters.malformed += 1;
-                if now.saturating_sub(entry.malformed_since) > MALFORMED_NS {
-                    (entry.malformed, entry.malformed_since) = (0, now);
-                }
-                entry.malformed = entry.malformed.saturating_add(1);
-                if !entry.established || entry.malformed > max_malformed {
-                    self.abuse(realm, conn, BlockReason::Garbage, now);
-                }
-                return;
-            }
-        };
-        self.counters.unknown_tlvs += message.tlvs.iter().filter(|tlv| tlv.item().is_none()).count() as u64;
-        match message.layer() {
-            Some(Layer::C2c) => self.c2c_message(realm, conn, &message, now),
-            _ => self.h2h_message(realm, conn, &message, now),
-        }
-    }
-
-    pub(super) fn frame_due(&self, conn: u64, at: Nanos) -> bool {
-        self.conns.get(&conn).is_some_and(|entry| entry.frame_deadline == Some(at))
-    }
-
-    pub(super) fn conn_due(&self, conn: u64, at: Nanos) -> bool {
-        self.conns.get(&conn).is_some_and(|entry| entry.deadline == Some(at))
-    }
-
-    /// A connection of ours is not up in time, or C2C is not done in time.
-    pub(super) fn conn_timeout(&mut self, realm: &mut dyn Realm, conn: ConnId, now: Nanos) {
-        let Some(entry) = self.conns.get(&conn.0) else { return };
-        match (entry.is_ours(), entry.up) {
-            (true, false) => self.close(realm, conn, Failure::Unreachable, now),
-            (true, true) => self.c2c_silent(realm, conn, now),
-            (false, _) => self.abuse(realm, conn, BlockReason::C2cSilent, now),
-        }
-    }
-
-    /// Closes a connection whose peer breaks the rules and refuses its address for a while. A peer that was up is
-    /// down with all its connections.
-    pub(super) fn abuse(&mut self, realm: &mut dyn Realm, conn: ConnId, why: BlockReason, now: Nanos) {
-        let Some(entry) = self.conns.get(&conn.0) else { return };
-        let (addr, peer) = (entry.remote.ip(), entry.peer.filter(|_| entry.established));
-        self.put_block(addr, why, u64::from(self.settings.limits.block_s) * S, now);
-        if let Some(peer) = peer {
-            self.peer_down(realm, peer, PeerDownReason::Abuse, now);
-        }
-        self.close(realm, conn, Failure::Lost, now);
-    }
-
-    pub(super) fn put_block(&mut self, addr: IpAddr, why: BlockReason, for_ns: u64, now: Nanos) {
-        if for_ns == 0 {
-            return;
-        }
-        self.counters.blocks[why as usize] += 1;
-        self.blocked.insert(addr, why, now + for_ns, now);
-        self.outputs.push_back(Output::Blocked { addr, why, for_ns });
-    }
-
-    /// Closes a connection from our side.
-    pub(super) fn close(&mut self, realm: &mut dyn Realm, conn: ConnId, why: Failure, now: Nanos) {
-        if self.conns.contains_key(&conn.0) {
-            self.outputs.push_back(Output::Close { conn });
-            self.forget_conn(realm, conn, why, now);
-        }
-    }
-
-    /// A connection is gone; `why` is what a C2C that ran on it failed with.
-    pub(super) fn forget_conn(&mut self, realm: &mut dyn Realm, conn: ConnId, why: Failure, now: Nanos) {
-        let Some(entry) = self.conns.remove(&conn.0) else { return };
-        if !entry.is_ours() && !entry.established {
-            self.identified(entry.remote.ip());
-        }
-        if let Origin::Ours(endpoint) = &entry.origin
-            && !entry.established
-            && matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Identity)
-            && !entry.peer.is_some_and(|peer| self.is_only_revival(peer))
+        let mut was_ready = false;
+        if let Some(peer) = conn.peer
+            && let Some(lines) = self.lines.get_mut(&peer)
         {
-            let until = now + u64::from(self.settings.limits.unreachable_s) * S;
-            self.unreachable.insert((endpoint.addr, endpoint.port), (), until, now);
-        }
-        if let Some(peer) = entry.peer {
-            self.peer_lost_conn(realm, peer, conn, why, now);
-        }
-    }
-
-    /// Sends one message.
-    pub(super) fn send(&mut self, conn: ConnId, frame: Result<Vec<u8>, crate::frame::FrameError>) -> bool {
-        match frame {
-            Ok(bytes) if self.conns.get(&conn.0).is_some_and(|entry| entry.up) => {
-                self.counters.messages_out += 1;
-                self.outputs.push_back(Output::Send { conn, bytes });
-                true
+            was_ready = lines.ready.contains(&id);
+            lines.ready.retain(|other| *other != id);
+            lines.opening.retain(|other| *other != id);
+            if lines.ready.is_empty() && lines.opening.is_empty() {
+                self.lines.remove(&peer);
             }
-            _ => false,
+        }
+        Some(Gone { conn, was_ready })
+    }
+
+    // --- clocks
+
+    pub(super) fn set_deadline(&mut self, id: ConnId, at: Nanos, timers: &mut Timers) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.deadline = Some(at);
+            timers.set(at, Timer::Conn(id));
         }
     }
 
-    /// Closes what `attach` found to be too many.
-    pub(super) fn close_surplus(&mut self, realm: &mut dyn Realm, now: Nanos) {
-        while let Some(conn) = self.surplus.pop() {
-            self.close(realm, conn, Failure::Overload, now);
+    pub(super) fn is_due(&self, id: ConnId, at: Nanos) -> bool {
+        self.get(id).is_some_and(|conn| conn.deadline == Some(at))
+    }
+
+    pub(super) fn is_frame_due(&self, id: ConnId, at: Nanos) -> bool {
+        self.get(id).is_some_and(|conn| conn.frame_deadline == Some(at))
+    }
+
+    // --- what arrives
+
+    /// The stream of a connection, for the time in which it is cut into frames.
+    pub(super) fn take_stream(&mut self, id: ConnId) -> Option<Deframer> {
+        let conn = self.conns.get_mut(&id).filter(|conn| conn.up)?;
+        Some(std::mem::take(&mut conn.deframer))
+    }
+
+    /// Gives it back. A frame that has begun has a while to end.
+    pub(super) fn put_stream(
+        &mut self,
+        id: ConnId,
+        deframer: Deframer,
+        ended_one: bool,
+        frame_ms: u32,
+        now: Nanos,
+        timers: &mut Timers,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let old = conn.frame_deadline.filter(|_| !ended_one);
+        let frame_ns = u64::from(frame_ms) * MS;
+        conn.frame_deadline = deframer.is_partial().then(|| old.unwrap_or(now + frame_ns));
+        conn.deframer = deframer;
+        if let Some(at) = conn.frame_deadline.filter(|at| old != Some(*at)) {
+            timers.set(at, Timer::Frame(id));
         }
+    }
+
+    /// Whether one message more is within what may come in a second.
+    pub(super) fn meter(&mut self, id: ConnId, per_s: u32, now: Nanos) -> bool {
+        self.conns.get_mut(&id).is_some_and(|conn| conn.meter(per_s, now))
+    }
+
+    /// Counts a message of C2C negotiation; how many there are since the last that succeeded.
+    pub(super) fn count_c2c(&mut self, id: ConnId) -> u8 {
+        let Some(conn) = self.conns.get_mut(&id) else { return 0 };
+        conn.c2c_messages = conn.c2c_messages.saturating_add(1);
+        conn.c2c_messages
+    }
+
+    /// Counts a malformed message; how many there are in this while.
+    pub(super) fn count_malformed(&mut self, id: ConnId, now: Nanos) -> u16 {
+        let Some(conn) = self.conns.get_mut(&id) else { return 0 };
+        if now.saturating_sub(conn.malformed_since) > MALFORMED_NS {
+            (conn.malformed, conn.malformed_since) = (0, now);
+        }
+        conn.malformed = conn.malformed.saturating_add(1);
+        conn.malformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::Proto;
+    use super::*;
+    use rand::SeedableRng;
+
+    fn conns() -> Conns {
+        Conns::new(Keyed::draw(&mut rand::rngs::StdRng::from_seed([0; 32])))
+    }
+
+    #[test]
+    fn a_connection_is_in_one_list_at_a_time() {
+        let (mut conns, limits) = (conns(), Limits::default());
+        let addr = [192, 0, 2, 1].into();
+        let (port, order, preference) = (1, 0, 0);
+        let endpoint = Endpoint { addr, port, proto: Proto::Tls, order, preference, alias: None };
+        let ours = conns.open(7, endpoint, &limits, 0);
+        let theirs = conns.accept(Some("gwb.".into()), SocketAddr::new(addr, 9), &limits, 0);
+        assert_eq!((conns.opening(7), conns.of(7), conns.strangers(addr)), (&[ours][..], &[][..], 1));
+        assert_eq!(conns.named("gwb."), [theirs]);
+        assert!(conns.attach(7, theirs) && conns.attach(7, ours) && !conns.attach(7, ours));
+        assert_eq!((conns.opening(7), conns.of(7), conns.strangers(addr)), (&[][..], &[theirs, ours][..], 0));
+        assert!(conns.named("gwb.").is_empty());
+        assert!(conns.remove(theirs).unwrap().was_ready);
+        assert_eq!(conns.detach(7), [ours]);
+        assert!(!conns.remove(ours).unwrap().was_ready, "it was its peer's no longer");
+        assert!(conns.remove(ours).is_none() && conns.lines.is_empty() && conns.unidentified.is_empty());
     }
 }

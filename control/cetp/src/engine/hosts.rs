@@ -1,370 +1,435 @@
-//! H2H negotiations of ours, from the wish to the session.
+//! Which pairs of names have what: a session, a negotiation of ours, a tag that is set aside for one.
+//!
+//! Pairs, tags, sessions, negotiations and what belongs to each peer must agree; they do because nobody else writes them.
 
-use super::peers::PeerId;
-use super::table::{Pair, PairRef};
-use super::{
-    Asked, ConnId, Direction, Engine, Failure, H2hRequest, Nanos, NegotiationId, Output, Realm, Reservation,
-    Role, Timer,
-};
-use crate::h2h::H2hSide;
-use crate::limits::MS;
-use crate::message::{Message, Tlv, Writer};
-use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
-use crate::policy::{Policy, canonical_name, same_name};
-use crate::tlv::{Item, Layer};
-use crate::value::Value;
-use std::net::IpAddr;
+use super::api::{ConnId, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
+use crate::keyed::Keyed;
+use crate::policy::Policy;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+/// What a session or negotiation is found by: the peer, which end we are, and both names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) peer: PeerId,
+    pub(super) role: Role,
+    pub(super) source: Arc<str>,
+    pub(super) destination: Arc<str>,
+}
+
+/// The same by reference, so that a lookup makes no copy of the names.
+pub(super) trait PairRef {
+    fn parts(&self) -> (PeerId, Role, &str, &str);
+}
+
+impl PairRef for Pair {
+    fn parts(&self) -> (PeerId, Role, &str, &str) {
+        (self.peer, self.role, &self.source, &self.destination)
+    }
+}
+
+impl PairRef for (PeerId, Role, &str, &str) {
+    fn parts(&self) -> (PeerId, Role, &str, &str) {
+        *self
+    }
+}
+
+impl Hash for dyn PairRef + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn PairRef + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn PairRef + '_ {}
+
+impl Hash for Pair {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl<'a> Borrow<dyn PairRef + 'a> for Pair {
+    fn borrow(&self) -> &(dyn PairRef + 'a) {
+        self
+    }
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) session: H2hSession,
+    pub(super) peer: PeerId,
+    /// The C2C that it was made under: see `Peer::epoch`.
+    pub(super) epoch: u32,
+}
+
+impl Session {
+    pub(super) fn pair(&self) -> Pair {
+        let session = &self.session;
+        let (source, destination) = match session.role {
+            Role::Initiator => (&session.local_fqdn, &session.remote_fqdn),
+            Role::Responder => (&session.remote_fqdn, &session.local_fqdn),
+        };
+        Pair { peer: self.peer, role: session.role, source: source.clone(), destination: destination.clone() }
+    }
+}
 
 /// A negotiation of ours.
 #[derive(Debug)]
 pub(super) struct Negotiation {
     pub(super) pair: Pair,
     pub(super) policy: Arc<Policy>,
-    /// Set aside when the first message is sent.
+    /// Set aside when the first message is sent. Until then it waits for C2C.
     pub(super) reservation: Option<Reservation>,
     /// Where it runs.
     pub(super) conn: Option<ConnId>,
     pub(super) round: u8,
-    pub(super) deadline: Nanos,
     pub(super) asked: Nanos,
+    deadline: Nanos,
     /// Whether it has been through the loss of all connections.
-    pub(super) resumed: bool,
+    resumed: bool,
 }
 
-/// The one form of a name, without a copy where it has that already.
-fn canonical(name: &Arc<str>) -> Arc<str> {
-    if name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        name.clone()
-    } else {
-        canonical_name(name).into()
-    }
+/// What a pair has; never nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// A session, by our tag.
+    session: Option<u32>,
+    /// A negotiation of ours; beside a session only when that one has to be made anew.
+    negotiation: Option<NegotiationId>,
 }
 
-impl Engine {
-    pub(super) fn ask(&mut self, realm: &mut dyn Realm, request: H2hRequest, now: Nanos) -> Asked {
-        let source = canonical(&request.source);
-        let destination = canonical(&request.destination);
-        let ces_id = canonical(&request.ces_id);
-        let Some(peer) = self.peer(&ces_id) else {
-            return self.refuse_ask(source, destination, Failure::Overload);
-        };
-        let key: &dyn PairRef = &(peer, Role::Initiator, &*source, &*destination);
-        if let Some(id) = self.table.negotiation(key) {
-            self.counters.joined += 1;
-            return Asked::Pending(id);
+/// What belongs to a peer; never nothing.
+#[derive(Debug, Default)]
+struct Share {
+    /// Sessions, by our tag.
+    sessions: FxHashSet<u32>,
+    negotiations: FxHashSet<NegotiationId>,
+}
+
+/// All pairs, tags, sessions and negotiations.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    pairs: HashMap<Pair, State, Keyed>,
+    sessions: FxHashMap<u32, Session>,
+    negotiations: FxHashMap<NegotiationId, Negotiation>,
+    last: u64,
+    of_peer: FxHashMap<PeerId, Share>,
+    /// Negotiations by the tag that was set aside for them.
+    aside: FxHashMap<u32, NegotiationId>,
+}
+
+impl Hosts {
+    pub(super) fn new(key: Keyed) -> Self {
+        Self {
+            pairs: HashMap::with_hasher(key),
+            sessions: FxHashMap::default(),
+            negotiations: FxHashMap::default(),
+            last: 0,
+            of_peer: FxHashMap::default(),
+            aside: FxHashMap::default(),
         }
-        if let Some(session) = self.table.of(key)
-            && self.is_up(peer)
-        {
-            self.counters.connected += 1;
-            let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
-            return Asked::Connected { local_tag, proxy };
-        }
-        let Some(policy) = realm.host_policy(&source, Direction::Outbound, &destination, &ces_id) else {
-            return self.refuse_ask(source, destination, Failure::Denied);
-        };
-        let limits = &self.settings.limits;
-        let pending = self.peers.get(&peer).map_or(0, |peer| peer.pending);
-        let why = if same_name(&ces_id, &self.settings.ces_id) || !self.is_trusted(&ces_id) {
-            Some(Failure::Identity)
-        } else if self.is_filtered(&source, &destination, &ces_id, now) {
-            Some(Failure::Filtered)
-        } else if self.negotiations.len() >= limits.pending as usize || pending >= limits.pending_per_peer {
-            Some(Failure::Overload)
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            return self.refuse_ask(source, destination, why);
-        }
-        let id = self.draw_negotiation();
-        let pair = Pair { peer, role: Role::Initiator, source, destination };
-        self.table.begin(pair.clone(), id);
-        self.negotiations.insert(
-            id.0,
-            Negotiation {
-                pair,
-                policy,
-                reservation: None,
-                conn: None,
-                round: 1,
-                deadline: u64::MAX,
-                asked: now,
-                resumed: false,
-            },
-        );
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.pending += 1;
-            entry.endpoints = request.endpoints;
-        }
-        self.start_or_wait(realm, id, now);
-        Asked::Pending(id)
     }
 
-    pub(super) fn draw_negotiation(&mut self) -> NegotiationId {
-        self.next_negotiation += 1;
-        NegotiationId(self.next_negotiation)
+    // --- of a peer
+
+    /// How many sessions a peer has.
+    pub(super) fn count_of(&self, peer: PeerId) -> usize {
+        self.of_peer.get(&peer).map_or(0, |share| share.sessions.len())
     }
 
-    pub(super) fn refuse_ask(&mut self, source: Arc<str>, destination: Arc<str>, why: Failure) -> Asked {
-        let id = self.draw_negotiation();
-        self.counters.h2h_initiated.count(Err(why));
-        self.outputs.push_back(Output::NegotiationDone {
-            id,
-            source,
-            destination,
-            result: Err(why),
-            took_ns: 0,
+    /// How many negotiations with a peer are under way.
+    pub(super) fn pending_of(&self, peer: PeerId) -> usize {
+        self.of_peer.get(&peer).map_or(0, |share| share.negotiations.len())
+    }
+
+    /// Whether a peer has a session or a negotiation.
+    pub(super) fn use_peer(&self, peer: PeerId) -> bool {
+        self.of_peer.contains_key(&peer)
+    }
+
+    /// Our tags of a peer's sessions.
+    pub(super) fn tags_of(&self, peer: PeerId) -> Vec<u32> {
+        self.of_peer.get(&peer).into_iter().flat_map(|share| &share.sessions).copied().collect()
+    }
+
+    /// The negotiations with a peer that are so, the first one first.
+    fn negotiations_of(&self, peer: PeerId, wanted: impl Fn(&Negotiation) -> bool) -> Vec<NegotiationId> {
+        let all = self.of_peer.get(&peer).into_iter().flat_map(|share| &share.negotiations).copied();
+        let mut found: Vec<_> =
+            all.filter(|id| self.negotiations.get(id).is_some_and(|entry| wanted(entry))).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Negotiations that wait for C2C with a peer.
+    pub(super) fn waiting_of(&self, peer: PeerId) -> Vec<NegotiationId> {
+        self.negotiations_of(peer, |entry| entry.reservation.is_none())
+    }
+
+    /// Negotiations that run on a connection of a peer's, or on any.
+    pub(super) fn running_of(&self, peer: PeerId, conn: Option<ConnId>) -> Vec<NegotiationId> {
+        self.negotiations_of(peer, |entry| {
+            entry.reservation.is_some() && (conn.is_none() || entry.conn == conn)
+        })
+    }
+
+    fn share(&mut self, peer: PeerId, change: impl FnOnce(&mut Share)) {
+        let share = self.of_peer.entry(peer).or_default();
+        change(share);
+        if share.sessions.is_empty() && share.negotiations.is_empty() {
+            self.of_peer.remove(&peer);
+        }
+    }
+
+    // --- sessions
+
+    /// A session by our tag.
+    pub(super) fn get(&self, tag: u32) -> Option<&Session> {
+        self.sessions.get(&tag)
+    }
+
+    /// The session of a pair.
+    pub(super) fn of<'p>(&self, pair: &(dyn PairRef + 'p)) -> Option<&Session> {
+        self.sessions.get(&self.pairs.get(pair)?.session?)
+    }
+
+    /// What stands for a pair: its session, whether or not C2C with the peer does.
+    pub(super) fn kept(&self, pair: &Pair) -> Option<Reservation> {
+        let session = &self.of(pair)?.session;
+        Some(Reservation { tag: session.local_tag, proxy: session.proxy })
+    }
+
+    /// All sessions.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Our tags of all sessions.
+    pub(super) fn tags(&self) -> Vec<u32> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Whether a tag names a session, or is set aside for one.
+    pub(super) fn is_taken(&self, tag: u32) -> bool {
+        self.sessions.contains_key(&tag) || self.aside.contains_key(&tag)
+    }
+
+    /// Puts a session in, the only one of its pair from here on. The one that was there before has to be taken out first.
+    pub(super) fn insert(&mut self, session: Session) {
+        let tag = session.session.local_tag;
+        let state = self.pairs.entry(session.pair()).or_default();
+        debug_assert!(state.session.is_none(), "one session for each pair");
+        state.session = Some(tag);
+        self.share(session.peer, |share| {
+            share.sessions.insert(tag);
         });
-        Asked::Pending(id)
+        self.sessions.insert(tag, session);
     }
 
-    pub(super) fn start_or_wait(&mut self, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
-        let Some(peer) = self.negotiations.get(&id.0).map(|entry| entry.pair.peer) else { return };
-        if self.is_up(peer) {
-            return self.start_h2h(realm, id, now);
-        }
-        match self.start_attempt(peer, now) {
-            Ok(()) => {
-                if let Some(entry) = self.peers.get_mut(&peer) {
-                    entry.waiting.push(id);
-                }
-            }
-            Err(why) => self.finish(realm, id, Err(why), now),
-        }
+    /// Takes a session out.
+    pub(super) fn remove(&mut self, tag: u32) -> Option<Session> {
+        let session = self.sessions.remove(&tag)?;
+        self.share(session.peer, |share| {
+            share.sessions.remove(&tag);
+        });
+        self.change(&session.pair(), |state| state.session = None);
+        Some(session)
     }
 
-    /// Sends the first message, the peer being up.
-    pub(super) fn start_h2h(&mut self, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
-        let Some(entry) = self.negotiations.get(&id.0) else { return };
-        let pair = entry.pair.clone();
-        if let Some(kept) = self.session_of(&pair) {
-            // The peer was away and has not lost its state: what there was still stands.
-            return self.finish(realm, id, Ok(kept), now);
-        }
-        if !self.has_session_room(pair.peer) {
-            return self.finish(realm, id, Err(Failure::SessionLimit), now);
-        }
-        let Some(ces_id) = self.peers.get(&pair.peer).map(|peer| peer.ces_id.clone()) else { return };
-        let Ok(reservation) = realm.reserve(&pair.source, &pair.destination, &ces_id) else {
-            return self.finish(realm, id, Err(Failure::Exhausted), now);
+    // --- negotiations of ours
+
+    pub(super) fn negotiation(&self, id: NegotiationId) -> Option<&Negotiation> {
+        self.negotiations.get(&id)
+    }
+
+    /// The negotiation of a pair.
+    pub(super) fn negotiation_of<'p>(&self, pair: &(dyn PairRef + 'p)) -> Option<NegotiationId> {
+        self.pairs.get(pair)?.negotiation
+    }
+
+    /// The negotiation that a tag is set aside for.
+    pub(super) fn waiting_for(&self, tag: u32) -> Option<NegotiationId> {
+        self.aside.get(&tag).copied()
+    }
+
+    /// How many are under way.
+    pub(super) fn pending(&self) -> usize {
+        self.negotiations.len()
+    }
+
+    /// All, the first one first.
+    pub(super) fn all_pending(&self) -> Vec<NegotiationId> {
+        let mut ids: Vec<NegotiationId> = self.negotiations.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A number for a negotiation; never used again.
+    pub(super) const fn draw(&mut self) -> NegotiationId {
+        self.last += 1;
+        NegotiationId(self.last)
+    }
+
+    /// A pair is negotiated.
+    pub(super) fn begin(&mut self, pair: Pair, policy: Arc<Policy>, now: Nanos) -> NegotiationId {
+        let id = self.draw();
+        self.pairs.entry(pair.clone()).or_default().negotiation = Some(id);
+        self.share(pair.peer, |share| {
+            share.negotiations.insert(id);
+        });
+        let negotiation = Negotiation {
+            pair,
+            policy,
+            reservation: None,
+            conn: None,
+            round: 1,
+            asked: now,
+            deadline: Nanos::MAX,
+            resumed: false,
         };
-        // The owner's tags are not 0 and unique; anything else would mix two sessions up.
-        if reservation.tag == 0 || self.table.is_taken(reservation.tag) {
-            realm.release(reservation.tag);
-            return self.finish(realm, id, Err(Failure::Exhausted), now);
-        }
-        let deadline = now + u64::from(self.settings.limits.h2h_setup_ms) * MS;
-        if let Some(entry) = self.negotiations.get_mut(&id.0) {
-            entry.reservation = Some(reservation);
-            entry.deadline = deadline;
-        }
-        self.table.set_aside(reservation.tag, id);
-        self.timer(deadline, Timer::Negotiation(id.0));
-        self.send_first(realm, id, now);
+        self.negotiations.insert(id, negotiation);
+        id
     }
 
-    pub(super) fn send_first(&mut self, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
-        let Some(peer) = self.negotiations.get(&id.0).map(|entry| entry.pair.peer) else { return };
-        let Some(conn) = self.pick_conn(peer) else { return };
-        let key = self.secrets.current();
-        let Some(entry) = self.negotiations.get_mut(&id.0) else { return };
-        let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
-        entry.conn = Some(conn);
-        entry.round = 1;
-        let side = Self::our_side(entry, key.digest(("ours", id.0)) as u32);
-        let mut out = Writer::new(tag, 0);
-        side.write_offers(&mut out);
-        write_queries(&side, &mut out);
-        if !self.send(conn, out.finish()) {
-            self.finish(realm, id, Err(Failure::Malformed), now);
+    /// Sets a tag aside for a negotiation, which is to be over by then.
+    pub(super) fn set_aside(&mut self, id: NegotiationId, reservation: Reservation, deadline: Nanos) {
+        let Some(entry) = self.negotiations.get_mut(&id) else { return };
+        (entry.reservation, entry.deadline) = (Some(reservation), deadline);
+        self.aside.insert(reservation.tag, id);
+    }
+
+    /// Gives back what was set aside for a negotiation: it waits for C2C again.
+    pub(super) fn give_back(&mut self, id: NegotiationId) -> Option<Reservation> {
+        let entry = self.negotiations.get_mut(&id)?;
+        (entry.conn, entry.deadline) = (None, Nanos::MAX);
+        let reservation = entry.reservation.take()?;
+        self.aside.remove(&reservation.tag);
+        Some(reservation)
+    }
+
+    /// A negotiation goes on on a connection.
+    pub(super) fn run_on(&mut self, id: NegotiationId, conn: ConnId, round: u8) {
+        if let Some(entry) = self.negotiations.get_mut(&id) {
+            (entry.conn, entry.round) = (Some(conn), round);
         }
     }
 
-    pub(super) fn our_side(entry: &Negotiation, ack: u32) -> H2hSide<'_> {
-        let Pair { source, destination, .. } = &entry.pair;
-        H2hSide { policy: &entry.policy, name: source, peer_name: destination, ack, ack_before: None }
+    /// A negotiation goes through the loss of all connections; whether it has been through one before.
+    pub(super) fn has_resumed(&mut self, id: NegotiationId) -> bool {
+        self.negotiations.get_mut(&id).is_some_and(|entry| std::mem::replace(&mut entry.resumed, true))
     }
 
-    /// The answer to a message of ours.
-    pub(super) fn h2h_reply(
-        &mut self,
-        realm: &mut dyn Realm,
-        id: NegotiationId,
-        conn: ConnId,
-        message: &Message<'_>,
-        now: Nanos,
-    ) {
-        let Some(entry) = self.negotiations.get(&id.0) else { return };
-        let Some(reservation) = entry.reservation else { return };
-        if let Some(info) = message.info(Item::ControlTerminate) {
-            return self.h2h_terminated(realm, id, info, now);
-        }
-        let (ack, ack_before) = self.secrets.acks(("ours", id.0), now);
-        let side = H2hSide { ack_before, ..Self::our_side(entry, ack) };
-        let limits = &self.settings.limits;
-        let outcome = if message.queries().next().is_some() {
-            if message.sst != 0 {
-                Err((Failure::Malformed, None))
-            } else if entry.round >= limits.rounds {
-                Err((Failure::Rounds, None))
-            } else if let Some(query) = unanswerable(&side, message) {
-                Err((Failure::Unavailable, Some(query)))
-            } else {
-                let mut out = Writer::new(reservation.tag, 0);
-                if message.query(Item::IdFqdn).is_none() {
-                    out.text(Item::IdFqdn, side.name);
-                }
-                write_answers(&side, message, &mut out);
-                write_queries(&side, &mut out);
-                out.text(Item::ControlDstep, side.peer_name);
-                Ok(Err(out))
-            }
-        } else {
-            let other_name = message.info(Item::IdFqdn).filter(|info| {
-                !info
-                    .value
-                    .as_ref()
-                    .and_then(Value::as_str)
-                    .is_some_and(|name| same_name(name, side.peer_name))
-            });
-            match (other_name, verify(&side, message), side.terms(message, limits)) {
-                (Some(info), ..) => Err((Failure::Name, Some(info))),
-                (_, Err(info), _) | (_, _, Err(info)) => Err((Failure::Unmet, Some(info))),
-                (_, Ok(met), _) if !met.mandatory => Err((Failure::Unmet, None)),
-                _ if message.sst == 0 => Err((Failure::Malformed, None)),
-                (_, _, Ok(terms)) => Ok(Ok(terms)),
-            }
-        };
-        match outcome {
-            Err((why, offending)) => {
-                if message.sst != 0 {
-                    let mut out = Writer::new(reservation.tag, message.sst);
-                    out.terminate(Layer::H2h, offending);
-                    self.send(conn, out.finish());
-                }
-                self.finish(realm, id, Err(why), now);
-            }
-            Ok(Err(out)) => {
-                self.counters.second_rounds += 1;
-                if let Some(entry) = self.negotiations.get_mut(&id.0) {
-                    entry.round += 1;
-                    entry.conn = Some(conn);
-                }
-                if !self.send(conn, out.finish()) {
-                    self.finish(realm, id, Err(Failure::Malformed), now);
-                }
-            }
-            Ok(Ok(terms)) => {
-                let pair = entry.pair.clone();
-                // C2C may be down by now while the answer was on its way; then there is no tunnel.
-                if self.session_up(&pair, reservation, message.sst, &terms, now) {
-                    self.finish(realm, id, Ok(reservation), now);
-                } else {
-                    self.finish(realm, id, Err(Failure::Lost), now);
-                }
-            }
-        }
-    }
-
-    /// The peer refuses. Where we only asked because we took it for restarted, an empty refusal says that it still has
-    /// the session.
-    pub(super) fn h2h_terminated(
-        &mut self,
-        realm: &mut dyn Realm,
-        id: NegotiationId,
-        info: &Tlv<'_>,
-        now: Nanos,
-    ) {
-        let is_empty = info.value.as_ref().is_none_or(Value::is_empty);
-        let Some(pair) = self.negotiations.get(&id.0).map(|entry| &entry.pair) else { return };
-        let old = self.table.of(pair).filter(|_| is_empty);
-        match old {
-            Some(old) => {
-                let kept = Reservation { tag: old.session.local_tag, proxy: old.session.proxy };
-                self.unreserve(realm, id);
-                self.finish(realm, id, Ok(kept), now);
-            }
-            None => self.finish(realm, id, Err(Failure::Refused), now),
-        }
-    }
-
-    /// Gives the reservation of a negotiation back.
-    pub(super) fn unreserve(&mut self, realm: &mut dyn Realm, id: NegotiationId) {
-        let taken = self.negotiations.get_mut(&id.0).and_then(|entry| entry.reservation.take());
-        if let Some(reservation) = taken {
-            self.table.give_back(reservation.tag);
-            realm.release(reservation.tag);
-        }
-    }
-
-    /// A negotiation of ours is over. A session that came of it stands already.
-    pub(super) fn finish(
-        &mut self,
-        realm: &mut dyn Realm,
-        id: NegotiationId,
-        result: Result<Reservation, Failure>,
-        now: Nanos,
-    ) {
-        let mut result = result;
-        if let Err(why) = result {
-            self.unreserve(realm, id);
-            // A peer that cannot be asked may still carry what there was: sessions outlive the control connections.
-            let is_away =
-                matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Blocked);
-            let kept = self
-                .negotiations
-                .get(&id.0)
-                .filter(|_| is_away)
-                .and_then(|entry| self.session_of(&entry.pair));
-            result = kept.ok_or(why);
-        }
-        let Some(entry) = self.negotiations.remove(&id.0) else { return };
-        if let Some(reservation) = entry.reservation {
-            self.table.give_back(reservation.tag);
-        }
-        if let Some(peer) = self.peers.get_mut(&entry.pair.peer) {
-            peer.pending -= 1;
-        }
-        self.table.end(&entry.pair);
-        self.counters.h2h_initiated.count(result.map(|_| ()));
-        let result: Result<(u32, IpAddr), Failure> = result.map(|kept| (kept.tag, kept.proxy));
-        let Pair { source, destination, .. } = entry.pair;
-        let took_ns = now.saturating_sub(entry.asked);
-        self.outputs.push_back(Output::NegotiationDone { id, source, destination, result, took_ns });
-    }
-
-    pub(super) fn negotiation_due(&self, id: u64, at: Nanos) -> bool {
+    pub(super) fn is_due(&self, id: NegotiationId, at: Nanos) -> bool {
         self.negotiations.get(&id).is_some_and(|entry| entry.deadline == at)
     }
 
-    /// After a loss: negotiations that ran on that connection, or on any (`None`), start anew on another, or once wait
-    /// for the peer to come back.
-    pub(super) fn resume(&mut self, realm: &mut dyn Realm, peer: PeerId, lost: Option<ConnId>, now: Nanos) {
-        if self.peers.get(&peer).is_none_or(|entry| entry.pending == 0) {
-            return;
+    /// A negotiation is over. What was set aside for it has become a session's, or was given back before.
+    pub(super) fn end(&mut self, id: NegotiationId) -> Option<Negotiation> {
+        let entry = self.negotiations.remove(&id)?;
+        if let Some(reservation) = entry.reservation {
+            self.aside.remove(&reservation.tag);
         }
-        let is_hit = |entry: &Negotiation| {
-            entry.pair.peer == peer && entry.reservation.is_some() && (lost.is_none() || entry.conn == lost)
+        self.share(entry.pair.peer, |share| {
+            share.negotiations.remove(&id);
+        });
+        self.change(&entry.pair, |state| state.negotiation = None);
+        Some(entry)
+    }
+
+    /// Changes what a pair has; one that has nothing is forgotten.
+    fn change(&mut self, pair: &Pair, change: impl FnOnce(&mut State)) {
+        let Some(state) = self.pairs.get_mut(pair as &dyn PairRef) else { return };
+        change(state);
+        if state.session.is_none() && state.negotiation.is_none() {
+            self.pairs.remove(pair as &dyn PairRef);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::{Carry, Encapsulation, LocatorAddress, TunnelChoice};
+    use super::*;
+    use rand::SeedableRng;
+
+    fn hosts() -> Hosts {
+        Hosts::new(Keyed::draw(&mut rand::rngs::StdRng::from_seed([0; 32])))
+    }
+
+    fn session(tag: u32, peer: PeerId, role: Role) -> Session {
+        let here = LocatorAddress::Mac([2; 6]);
+        let tunnel = TunnelChoice {
+            encapsulation: Encapsulation::Vxlan,
+            local: here,
+            remote: here,
+            id_in: 1,
+            id_out: 2,
         };
-        let mut hit: Vec<u64> =
-            self.negotiations.iter().filter(|(_, entry)| is_hit(entry)).map(|(id, _)| *id).collect();
-        hit.sort_unstable();
-        for id in hit.into_iter().map(NegotiationId) {
-            if self.is_up(peer) {
-                self.send_first(realm, id, now);
-                continue;
-            }
-            self.unreserve(realm, id);
-            let Some(entry) = self.negotiations.get_mut(&id.0) else { continue };
-            entry.conn = None;
-            entry.deadline = u64::MAX;
-            if std::mem::replace(&mut entry.resumed, true) {
-                self.finish(realm, id, Err(Failure::Lost), now);
-            } else {
-                self.start_or_wait(realm, id, now);
-            }
-        }
+        let session = H2hSession {
+            local_tag: tag,
+            remote_tag: 9,
+            local_fqdn: "a.".into(),
+            remote_fqdn: "b.".into(),
+            ces_id: "c.".into(),
+            proxy: [10, 64, 0, 1].into(),
+            tunnel,
+            hard_ttl_s: 1,
+            idle_ttl_s: None,
+            carry: Carry::default(),
+            role,
+            peer_until: 0,
+        };
+        Session { session, peer, epoch: 0 }
+    }
+
+    #[test]
+    fn the_two_directions_of_two_names_are_two_pairs() {
+        let mut hosts = hosts();
+        hosts.insert(session(1, 7, Role::Initiator));
+        hosts.insert(session(2, 7, Role::Responder));
+        let tag = |role, source, destination| {
+            let key: &dyn PairRef = &(7, role, source, destination);
+            hosts.of(key).map(|session| session.session.local_tag)
+        };
+        assert_eq!(tag(Role::Initiator, "a.", "b."), Some(1));
+        assert_eq!(tag(Role::Responder, "b.", "a."), Some(2));
+        assert_eq!(tag(Role::Initiator, "b.", "a."), None);
+        assert_eq!((hosts.count_of(7), hosts.count_of(8), hosts.len()), (2, 0, 2));
+    }
+
+    #[test]
+    fn what_a_pair_no_longer_has_is_forgotten_everywhere() {
+        let mut hosts = hosts();
+        let pair = session(1, 7, Role::Initiator).pair();
+        let id = hosts.begin(pair.clone(), Arc::default(), 0);
+        assert_eq!((hosts.waiting_of(7), hosts.running_of(7, None)), (vec![id], vec![]));
+        let reservation = Reservation { tag: 1, proxy: [10, 64, 0, 1].into() };
+        hosts.set_aside(id, reservation, 5);
+        assert!(hosts.is_taken(1) && hosts.waiting_for(1) == Some(id) && hosts.is_due(id, 5));
+        assert_eq!(hosts.give_back(id), Some(reservation));
+        assert!(!hosts.is_taken(1) && hosts.give_back(id).is_none() && !hosts.is_due(id, 5));
+        hosts.set_aside(id, reservation, 6);
+        assert_eq!((hosts.waiting_of(7), hosts.running_of(7, None)), (vec![], vec![id]));
+        hosts.insert(session(1, 7, Role::Initiator));
+        assert!(hosts.end(id).is_some() && hosts.end(id).is_none());
+        assert!(hosts.negotiation_of(&pair).is_none() && hosts.of(&pair).is_some() && hosts.is_taken(1));
+        assert_eq!(hosts.remove(1).unwrap().pair(), pair);
+        assert!(hosts.remove(1).is_none() && !hosts.is_taken(1) && !hosts.use_peer(7));
+        assert!(hosts.pairs.is_empty() && hosts.of_peer.is_empty() && hosts.aside.is_empty());
     }
 }

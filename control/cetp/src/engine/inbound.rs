@@ -1,8 +1,10 @@
 //! H2H messages as they come in: to whom they go, and the negotiations that peers start.
 
-use super::peers::PeerId;
-use super::table::{Pair, PairRef};
-use super::{BlockReason, ConnId, Direction, DownReason, Engine, Failure, Nanos, Output, Realm, Role};
+use super::api::{ConnId, Direction, Nanos, NegotiationId, Output, PeerId, Realm, Role};
+use super::hosts::{Hosts, Pair, PairRef};
+use super::links::Links;
+use super::reason::{BlockReason, DownReason, Failure};
+use super::{asking, sessions};
 use crate::h2h::{H2hSide, name_of};
 use crate::message::{Message, Tlv, Writer};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
@@ -10,185 +12,171 @@ use crate::policy::canonical_name;
 use crate::tlv::{Item, Layer};
 use std::sync::Arc;
 
-impl Engine {
-    /// A message of a group of H2H.
-    pub(super) fn h2h_message(
-        &mut self,
-        realm: &mut dyn Realm,
-        conn: ConnId,
-        message: &Message<'_>,
-        now: Nanos,
-    ) {
-        let allowed = self.settings.limits.c2c_messages;
-        let Some(entry) = self.conns.get(&conn.0) else { return };
-        let Some(peer) = entry.peer.filter(|_| entry.established) else {
-            self.counters.unknown_session += 1;
-            let Some(entry) = self.conns.get_mut(&conn.0) else { return };
-            // On a connection of ours the peer may think C2C done that is not: its answer was lost with another.
-            entry.c2c_messages = entry.c2c_messages.saturating_add(1);
-            if entry.c2c_messages > allowed && !entry.is_ours() {
-                self.abuse(realm, conn, BlockReason::C2cRounds, now);
-            }
-            return;
-        };
-        if message.dst == 0 {
-            return self.h2h_request(realm, peer, conn, message, now);
-        }
-        let terminate = message.info(Item::ControlTerminate).is_some();
-        if let Some(id) = self.table.waiting_for(message.dst)
-            && self.negotiations.get(&id.0).is_some_and(|entry| entry.pair.peer == peer)
-        {
-            // cetp.md: who refuses keeps no state and answers with SST 0. An end with a tag is a session's that had our tag
-            // before, in an earlier life of ours.
-            if terminate && message.sst != 0 {
-                self.counters.unknown_session += 1;
-                return;
-            }
-            return self.h2h_reply(realm, id, conn, message, now);
-        }
-        match self.table.get(message.dst) {
-            Some(entry) if entry.peer == peer && entry.session.remote_tag == message.sst => {
-                if terminate {
-                    self.session_down(message.dst, DownReason::ByPeer);
-                }
-            }
-            _ => {
-                self.counters.unknown_session += 1;
-                if !terminate && message.sst != 0 && message.info(Item::IdFqdn).is_some() {
-                    // An answer that comes too late: the peer keeps state for a session that will not be.
-                    let mut out = Writer::new(message.dst, message.sst);
-                    out.terminate(Layer::H2h, None);
-                    self.send(conn, out.finish());
-                }
-            }
-        }
+/// A message of a group of H2H.
+pub(super) fn message(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    conn: ConnId,
+    message: &Message<'_>,
+    now: Nanos,
+) {
+    let Some(entry) = links.conns.get(conn) else { return };
+    let Some(peer) = entry.peer.filter(|_| entry.established) else {
+        return too_early(links, conn, now);
+    };
+    if message.dst == 0 {
+        return request(hosts, links, realm, (peer, conn), message, now);
     }
-
-    /// A peer's host wants to reach a name here. Nothing is kept until all requirements hold.
-    pub(super) fn h2h_request(
-        &mut self,
-        realm: &mut dyn Realm,
-        peer: PeerId,
-        conn: ConnId,
-        message: &Message<'_>,
-        now: Nanos,
-    ) {
-        let names = name_of(message, Item::IdFqdn).zip(name_of(message, Item::ControlDstep));
-        let Some((source, destination)) = names.filter(|_| message.sst != 0) else {
-            // Nobody to refuse by name; silence is what the reference does, too.
-            self.counters.h2h_received.count(Err(Failure::Malformed));
+    let is_end = message.info(Item::ControlTerminate).is_some();
+    if let Some(id) = negotiation(hosts, peer, message.dst) {
+        // cetp.md: who refuses keeps no state and answers with SST 0. An end with a tag is a session's that had our tag
+        // before, in an earlier life of ours.
+        if is_end && message.sst != 0 {
+            links.ground.counters.unknown_session += 1;
             return;
-        };
-        let (source, destination) = (canonical_name(source), canonical_name(destination));
-        let Some(ces_id) = self.peers.get(&peer).map(|peer| peer.ces_id.clone()) else { return };
-        let offending = |item| message.info(item);
-        let refusal = if !realm.is_service(&destination) {
-            Some((Failure::NotServed, offending(Item::ControlDstep)))
-        } else if self.is_filtered(&destination, &source, &ces_id, now) {
-            Some((Failure::Filtered, None))
-        } else {
-            None
-        };
-        if let Some((why, offending)) = refusal {
-            return self.refuse_h2h(conn, message, offending, (&source, &destination, &ces_id), why);
         }
-        let Some(policy) = realm.host_policy(&destination, Direction::Inbound, &source, &ces_id) else {
-            let offending = offending(Item::IdFqdn);
-            return self.refuse_h2h(
-                conn,
-                message,
-                offending,
-                (&source, &destination, &ces_id),
-                Failure::Denied,
-            );
-        };
-        let about = (peer, source.as_str(), destination.as_str(), message.sst);
-        let (ack, ack_before) = self.secrets.acks(about, now);
-        let side = H2hSide { policy: &policy, name: &destination, peer_name: &source, ack, ack_before };
-        let key: &dyn PairRef = &(peer, Role::Responder, &*source, &*destination);
-        let old = self.table.of(key);
-        let epoch = self.peers.get(&peer).map_or(0, |peer| peer.epoch);
-        let old = old.map(|old| (old.session.local_tag, old.session.remote_tag, old.epoch == epoch));
-        if let Some((local_tag, remote_tag, is_current)) = old {
-            if remote_tag == message.sst {
-                // The same message again: the answer was lost with its connection.
-                let mut out = Writer::new(local_tag, message.sst);
-                write_answers(&side, message, &mut out);
-                self.send(conn, out.finish());
-                return;
-            }
-            if is_current {
-                // One session per pair of names: the reference answers with an empty terminate, too.
-                let names = (&*source, &*destination, &ces_id);
-                return self.refuse_h2h(conn, message, None, names, Failure::Duplicate);
-            }
-        }
-        let names = (&*source, &*destination, &ces_id);
-        if let Some(query) = unanswerable(&side, message) {
-            return self.refuse_h2h(conn, message, Some(query), names, Failure::Unavailable);
-        }
-        match verify(&side, message) {
-            Err(info) => return self.refuse_h2h(conn, message, Some(info), names, Failure::Unmet),
-            Ok(met) if !met.all => {
-                let mut out = Writer::new(0, message.sst);
-                write_queries(&side, &mut out);
-                self.counters.asked += 1;
-                self.send(conn, out.finish());
-                return;
-            }
-            Ok(_) => {}
-        }
-        let terms = match side.terms(message, &self.settings.limits) {
-            Ok(terms) => terms,
-            Err(info) => return self.refuse_h2h(conn, message, Some(info), names, Failure::Unmet),
-        };
-        if old.is_none() && !self.has_session_room(peer) {
-            return self.refuse_h2h(conn, message, None, names, Failure::SessionLimit);
-        }
-        let Ok(reservation) = realm.reserve(&destination, &source, &ces_id) else {
-            return self.refuse_h2h(conn, message, None, names, Failure::Exhausted);
-        };
-        let is_sound = reservation.tag != 0 && !self.table.is_taken(reservation.tag);
-        let mut out = Writer::new(reservation.tag, message.sst);
-        write_answers(&side, message, &mut out);
-        let frame = out.finish();
-        if !is_sound || frame.is_err() {
-            realm.release(reservation.tag);
-            return self.refuse_h2h(conn, message, None, names, Failure::Exhausted);
-        }
-        let pair = Pair {
-            peer,
-            role: Role::Responder,
-            source: source.as_str().into(),
-            destination: destination.as_str().into(),
-        };
-        // The binding stands before the answer leaves.
-        if self.session_up(&pair, reservation, message.sst, &terms, now) {
-            self.counters.h2h_received.count(Ok(()));
-            self.send(conn, frame);
-        } else {
-            realm.release(reservation.tag);
-            self.refuse_h2h(conn, message, None, names, Failure::NoTunnel);
-        }
+        return asking::reply(hosts, links, realm, id, conn, message, now);
     }
+    let known = hosts.get(message.dst);
+    if known.is_some_and(|known| known.peer == peer && known.session.remote_tag == message.sst) {
+        if is_end {
+            sessions::down(hosts, links, message.dst, DownReason::ByPeer);
+        }
+        return;
+    }
+    links.ground.counters.unknown_session += 1;
+    if !is_end && message.sst != 0 && message.info(Item::IdFqdn).is_some() {
+        // An answer that comes too late: the peer keeps state for a session that will not be.
+        let mut out = Writer::new(message.dst, message.sst);
+        out.terminate(Layer::H2h, None);
+        links.send(conn, out.finish());
+    }
+}
 
-    pub(super) fn refuse_h2h(
-        &mut self,
-        conn: ConnId,
-        message: &Message<'_>,
-        offending: Option<&Tlv<'_>>,
-        (source, destination, ces_id): (&str, &str, &Arc<str>),
-        why: Failure,
-    ) {
-        self.counters.h2h_received.count(Err(why));
+/// The negotiation of ours with that peer that a tag is set aside for.
+fn negotiation(hosts: &Hosts, peer: PeerId, tag: u32) -> Option<NegotiationId> {
+    let id = hosts.waiting_for(tag)?;
+    hosts.negotiation(id).filter(|entry| entry.pair.peer == peer).map(|_| id)
+}
+
+/// H2H before C2C is done.
+fn too_early(links: &mut Links, conn: ConnId, now: Nanos) {
+    links.ground.counters.unknown_session += 1;
+    let is_beyond = links.conns.count_c2c(conn) > links.ground.limits().c2c_messages;
+    // On a connection of ours the peer may think C2C done that is not: its answer was lost with another.
+    if is_beyond && links.conns.get(conn).is_some_and(|entry| !entry.is_ours()) {
+        links.abuse(conn, BlockReason::C2cRounds, now);
+    }
+}
+
+/// Who asks for whom, from where.
+struct Names {
+    source: String,
+    destination: String,
+    ces_id: Arc<str>,
+}
+
+type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);
+
+/// A peer's host wants to reach a name here. Nothing is kept until all requirements hold.
+fn request(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    (peer, conn): (PeerId, ConnId),
+    message: &Message<'_>,
+    now: Nanos,
+) {
+    let names = name_of(message, Item::IdFqdn).zip(name_of(message, Item::ControlDstep));
+    let Some((source, destination)) = names.filter(|_| message.sst != 0) else {
+        // Nobody to refuse by name; silence is what the reference does, too.
+        links.ground.counters.h2h_received.count(Err(Failure::Malformed));
+        return;
+    };
+    let (source, destination) = (canonical_name(source), canonical_name(destination));
+    let Some(ces_id) = links.peers.name(peer) else { return };
+    let names = Names { source, destination, ces_id };
+    if let Err((why, offending)) = try_request(hosts, links, realm, (peer, conn), &names, message, now) {
+        links.ground.counters.h2h_received.count(Err(why));
         let mut out = Writer::new(0, message.sst);
         out.terminate(Layer::H2h, offending);
-        self.send(conn, out.finish());
-        self.outputs.push_back(Output::Refused {
-            ces_id: ces_id.clone(),
-            source: source.into(),
-            destination: destination.into(),
-            why,
-        });
+        links.send(conn, out.finish());
+        let Names { source, destination, ces_id } = names;
+        let (source, destination) = (source.into(), destination.into());
+        links.ground.emit(Output::Refused { ces_id, source, destination, why });
     }
+}
+
+fn try_request<'m, 'a>(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    (peer, conn): (PeerId, ConnId),
+    Names { source, destination, ces_id }: &Names,
+    message: &'m Message<'a>,
+    now: Nanos,
+) -> Result<(), Offence<'m, 'a>> {
+    if !realm.is_service(destination) {
+        return Err((Failure::NotServed, message.info(Item::ControlDstep)));
+    }
+    if links.ground.refused.is_filtered(destination, source, ces_id, now) {
+        return Err((Failure::Filtered, None));
+    }
+    let policy = realm.host_policy(destination, Direction::Inbound, source, ces_id);
+    let policy = policy.ok_or_else(|| (Failure::Denied, message.info(Item::IdFqdn)))?;
+    let about = (peer, source.as_str(), destination.as_str(), message.sst);
+    let (ack, ack_before) = links.ground.secrets().acks(about, now);
+    let side = H2hSide { policy: &policy, name: destination, peer_name: source, ack, ack_before };
+    let key: &dyn PairRef = &(peer, Role::Responder, &**source, &**destination);
+    let epoch = links.peers.get(peer).map_or(0, |peer| peer.epoch());
+    let old = hosts.of(key);
+    if let Some(old) = old {
+        if old.session.remote_tag == message.sst {
+            // The same message again: the answer was lost with its connection.
+            let mut out = Writer::new(old.session.local_tag, message.sst);
+            write_answers(&side, message, &mut out);
+            links.send(conn, out.finish());
+            return Ok(());
+        }
+        if old.epoch == epoch {
+            // One session per pair of names: the reference answers with an empty terminate, too.
+            return Err((Failure::Duplicate, None));
+        }
+    }
+    if let Some(query) = unanswerable(&side, message) {
+        return Err((Failure::Unavailable, Some(query)));
+    }
+    let unmet = |info| (Failure::Unmet, Some(info));
+    if !verify(&side, message).map_err(unmet)?.all {
+        let mut out = Writer::new(0, message.sst);
+        write_queries(&side, &mut out);
+        links.ground.counters.asked += 1;
+        links.send(conn, out.finish());
+        return Ok(());
+    }
+    let terms = side.terms(message, links.ground.limits()).map_err(unmet)?;
+    if old.is_none() && !sessions::has_room(hosts, links, peer) {
+        return Err((Failure::SessionLimit, None));
+    }
+    let reserved = realm.reserve(destination, source, ces_id);
+    let reservation = reserved.map_err(|_| (Failure::Exhausted, None))?;
+    let is_sound = reservation.tag != 0 && !hosts.is_taken(reservation.tag);
+    let mut out = Writer::new(reservation.tag, message.sst);
+    write_answers(&side, message, &mut out);
+    let frame = out.finish();
+    if !is_sound || frame.is_err() {
+        realm.release(reservation.tag);
+        return Err((Failure::Exhausted, None));
+    }
+    let (source, destination) = (source.as_str().into(), destination.as_str().into());
+    let pair = Pair { peer, role: Role::Responder, source, destination };
+    // The binding stands before the answer leaves.
+    if !sessions::up(hosts, links, &pair, reservation, message.sst, &terms, now) {
+        realm.release(reservation.tag);
+        return Err((Failure::NoTunnel, None));
+    }
+    links.ground.counters.h2h_received.count(Ok(()));
+    links.send(conn, frame);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! All policies of a gateway, and which one applies.
 
 use super::{Policy, PolicyError, canonical_name, same_name};
-use crate::engine::{Direction, Proto};
+use crate::engine::api::{Direction, Proto};
 use crate::tlv::Layer;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

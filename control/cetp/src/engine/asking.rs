@@ -1,0 +1,370 @@
+//! H2H negotiations of ours, from the wish to the session.
+
+use super::api::{
+    Asked, ConnId, Direction, H2hRequest, Nanos, NegotiationId, Output, PeerId, Realm, Reservation, Role,
+};
+use super::attempt::Purpose;
+use super::hosts::{Hosts, Negotiation, Pair, PairRef};
+use super::links::Links;
+use super::reason::Failure;
+use super::timers::Timer;
+use super::{initiator, sessions};
+use crate::h2h::{H2hSide, Terms};
+use crate::limits::{Limits, MS};
+use crate::message::{Message, Tlv, Writer};
+use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
+use crate::policy::{canonical_name, same_name};
+use crate::tlv::{Item, Layer};
+use crate::value::Value;
+use std::sync::Arc;
+
+/// The one form of a name, without a copy where it has that already.
+fn canonical(name: &Arc<str>) -> Arc<str> {
+    if name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.clone()
+    } else {
+        canonical_name(name).into()
+    }
+}
+
+/// What a host's wish is checked with before anything is begun.
+struct Wish {
+    source: Arc<str>,
+    destination: Arc<str>,
+    ces_id: Arc<str>,
+}
+
+/// A local host wants to reach a remote name. Joins what is under way.
+pub(super) fn ask(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    request: H2hRequest,
+    now: Nanos,
+) -> Asked {
+    let wish = Wish {
+        source: canonical(&request.source),
+        destination: canonical(&request.destination),
+        ces_id: canonical(&request.ces_id),
+    };
+    let Some(peer) = links.peer(&wish.ces_id, |peer| hosts.use_peer(peer)) else {
+        return refuse(hosts, links, wish, Failure::Overload);
+    };
+    let key: &dyn PairRef = &(peer, Role::Initiator, &*wish.source, &*wish.destination);
+    if let Some(id) = hosts.negotiation_of(key) {
+        links.ground.counters.joined += 1;
+        return Asked::Pending(id);
+    }
+    if let Some(session) = hosts.of(key)
+        && links.is_up(peer)
+    {
+        links.ground.counters.connected += 1;
+        let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
+        return Asked::Connected { local_tag, proxy };
+    }
+    let policy = realm.host_policy(&wish.source, Direction::Outbound, &wish.destination, &wish.ces_id);
+    let Some(policy) = policy else {
+        return refuse(hosts, links, wish, Failure::Denied);
+    };
+    if let Some(why) = obstacle(hosts, links, peer, &wish, now) {
+        return refuse(hosts, links, wish, why);
+    }
+    let Wish { source, destination, .. } = wish;
+    let id = hosts.begin(Pair { peer, role: Role::Initiator, source, destination }, policy, now);
+    if let Some(entry) = links.peers.get_mut(peer) {
+        entry.set_endpoints(request.endpoints);
+    }
+    start_or_wait(hosts, links, realm, id, now);
+    Asked::Pending(id)
+}
+
+/// Why a wish that policy allows is not begun.
+fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, wish: &Wish, now: Nanos) -> Option<Failure> {
+    let (ground, limits) = (&links.ground, links.ground.limits());
+    if ground.is_us(&wish.ces_id) || !ground.is_trusted(&wish.ces_id) {
+        Some(Failure::Identity)
+    } else if ground.refused.is_filtered(&wish.source, &wish.destination, &wish.ces_id, now) {
+        Some(Failure::Filtered)
+    } else if hosts.pending() >= limits.pending as usize
+        || hosts.pending_of(peer) >= limits.pending_per_peer as usize
+    {
+        Some(Failure::Overload)
+    } else {
+        None
+    }
+}
+
+fn refuse(hosts: &mut Hosts, links: &mut Links, wish: Wish, why: Failure) -> Asked {
+    let id = hosts.draw();
+    links.ground.counters.h2h_initiated.count(Err(why));
+    let Wish { source, destination, .. } = wish;
+    let result = Err(why);
+    links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns: 0 });
+    Asked::Pending(id)
+}
+
+fn start_or_wait(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+    let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
+    if links.is_up(peer) {
+        start(hosts, links, realm, id, now);
+    } else if let Err(why) = initiator::start(links, peer, Purpose::Name, now) {
+        finish(hosts, links, realm, id, Err(why), now);
+    }
+}
+
+/// C2C stands: tells the peer what it has yet to be told, and starts the negotiations that waited.
+pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, peer: PeerId, now: Nanos) {
+    if links.is_up(peer) {
+        sessions::tell_owed(links, peer);
+    }
+    for id in hosts.waiting_of(peer) {
+        start_or_wait(hosts, links, realm, id, now);
+    }
+}
+
+/// C2C of ours failed: so does what waits for it, unless the peer's own made it or another try is under way.
+pub(super) fn fail_waiting(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    peer: PeerId,
+    why: Failure,
+    now: Nanos,
+) {
+    if links.is_up(peer) || links.peers.get(peer).is_some_and(|entry| entry.attempt().is_some()) {
+        return;
+    }
+    for id in hosts.waiting_of(peer) {
+        finish(hosts, links, realm, id, Err(why), now);
+    }
+}
+
+/// Sends the first message, the peer being up.
+fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+    let Some(entry) = hosts.negotiation(id) else { return };
+    let pair = entry.pair.clone();
+    if let Some(kept) = hosts.kept(&pair) {
+        // The peer was away and has not lost its state: what there was still stands.
+        return finish(hosts, links, realm, id, Ok(kept), now);
+    }
+    if !sessions::has_room(hosts, links, pair.peer) {
+        return finish(hosts, links, realm, id, Err(Failure::SessionLimit), now);
+    }
+    let Some(ces_id) = links.peers.name(pair.peer) else { return };
+    let Ok(reservation) = realm.reserve(&pair.source, &pair.destination, &ces_id) else {
+        return finish(hosts, links, realm, id, Err(Failure::Exhausted), now);
+    };
+    // The owner's tags are not 0 and unique; anything else would mix two sessions up.
+    if reservation.tag == 0 || hosts.is_taken(reservation.tag) {
+        realm.release(reservation.tag);
+        return finish(hosts, links, realm, id, Err(Failure::Exhausted), now);
+    }
+    let deadline = now + u64::from(links.ground.limits().h2h_setup_ms) * MS;
+    hosts.set_aside(id, reservation, deadline);
+    links.ground.timers.set(deadline, Timer::Negotiation(id));
+    send_first(hosts, links, realm, id, now);
+}
+
+fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+    let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
+    let Some(conn) = links.conns.pick(peer) else { return };
+    hosts.run_on(id, conn, 1);
+    let Some(entry) = hosts.negotiation(id) else { return };
+    let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
+    let side = side(entry, links.ground.secrets().current().digest(("ours", id.0)) as u32);
+    let mut out = Writer::new(tag, 0);
+    side.write_offers(&mut out);
+    write_queries(&side, &mut out);
+    if !links.send(conn, out.finish()) {
+        finish(hosts, links, realm, id, Err(Failure::Malformed), now);
+    }
+}
+
+fn side(entry: &Negotiation, ack: u32) -> H2hSide<'_> {
+    let Pair { source, destination, .. } = &entry.pair;
+    H2hSide { policy: &entry.policy, name: source, peer_name: destination, ack, ack_before: None }
+}
+
+type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);
+
+/// The answer to a message of ours.
+pub(super) fn reply(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    id: NegotiationId,
+    conn: ConnId,
+    message: &Message<'_>,
+    now: Nanos,
+) {
+    let Some(entry) = hosts.negotiation(id) else { return };
+    let Some(reservation) = entry.reservation else { return };
+    if let Some(info) = message.info(Item::ControlTerminate) {
+        return terminated(hosts, links, realm, id, info, now);
+    }
+    let (ack, ack_before) = links.ground.secrets().acks(("ours", id.0), now);
+    let side = H2hSide { ack_before, ..side(entry, ack) };
+    let outcome = if message.queries().next().is_some() {
+        asked(&side, entry.round, reservation.tag, message, links.ground.limits()).map(Err)
+    } else {
+        told(&side, message, links.ground.limits()).map(Ok)
+    };
+    match outcome {
+        Err((why, offending)) => {
+            if message.sst != 0 {
+                let mut out = Writer::new(reservation.tag, message.sst);
+                out.terminate(Layer::H2h, offending);
+                links.send(conn, out.finish());
+            }
+            finish(hosts, links, realm, id, Err(why), now);
+        }
+        Ok(Err(out)) => {
+            links.ground.counters.second_rounds += 1;
+            let round = entry.round + 1;
+            hosts.run_on(id, conn, round);
+            if !links.send(conn, out.finish()) {
+                finish(hosts, links, realm, id, Err(Failure::Malformed), now);
+            }
+        }
+        Ok(Ok(terms)) => {
+            let pair = entry.pair.clone();
+            // C2C may be down by now while the answer was on its way; then there is no tunnel.
+            let is_up = sessions::up(hosts, links, &pair, reservation, message.sst, &terms, now);
+            let result = if is_up { Ok(reservation) } else { Err(Failure::Lost) };
+            finish(hosts, links, realm, id, result, now);
+        }
+    }
+}
+
+/// The peer asks back: all of it is answered, and our own queries are repeated.
+fn asked<'m, 'a>(
+    side: &H2hSide<'_>,
+    round: u8,
+    tag: u32,
+    message: &'m Message<'a>,
+    limits: &Limits,
+) -> Result<Writer, Offence<'m, 'a>> {
+    if message.sst != 0 {
+        return Err((Failure::Malformed, None));
+    }
+    if round >= limits.rounds {
+        return Err((Failure::Rounds, None));
+    }
+    if let Some(query) = unanswerable(side, message) {
+        return Err((Failure::Unavailable, Some(query)));
+    }
+    let mut out = Writer::new(tag, 0);
+    if message.query(Item::IdFqdn).is_none() {
+        out.text(Item::IdFqdn, side.name);
+    }
+    write_answers(side, message, &mut out);
+    write_queries(side, &mut out);
+    out.text(Item::ControlDstep, side.peer_name);
+    Ok(out)
+}
+
+/// The peer has only told: that has to be enough.
+fn told<'m, 'a>(
+    side: &H2hSide<'_>,
+    message: &'m Message<'a>,
+    limits: &Limits,
+) -> Result<Terms, Offence<'m, 'a>> {
+    let is_other = |info: &&Tlv<'_>| {
+        !info.value.as_ref().and_then(Value::as_str).is_some_and(|name| same_name(name, side.peer_name))
+    };
+    if let Some(info) = message.info(Item::IdFqdn).filter(is_other) {
+        return Err((Failure::Name, Some(info)));
+    }
+    let unmet = |info| (Failure::Unmet, Some(info));
+    let met = verify(side, message).map_err(unmet)?;
+    let terms = side.terms(message, limits).map_err(unmet)?;
+    match met.mandatory {
+        false => Err((Failure::Unmet, None)),
+        _ if message.sst == 0 => Err((Failure::Malformed, None)),
+        true => Ok(terms),
+    }
+}
+
+/// The peer refuses. Where we only asked because we took it for restarted, an empty refusal says that it still has the
+/// session.
+fn terminated(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    id: NegotiationId,
+    info: &Tlv<'_>,
+    now: Nanos,
+) {
+    let is_empty = info.value.as_ref().is_none_or(Value::is_empty);
+    let Some(entry) = hosts.negotiation(id) else { return };
+    match hosts.kept(&entry.pair).filter(|_| is_empty) {
+        Some(kept) => {
+            unreserve(hosts, realm, id);
+            finish(hosts, links, realm, id, Ok(kept), now);
+        }
+        None => finish(hosts, links, realm, id, Err(Failure::Refused), now),
+    }
+}
+
+/// Gives the reservation of a negotiation back.
+fn unreserve(hosts: &mut Hosts, realm: &mut dyn Realm, id: NegotiationId) {
+    if let Some(reservation) = hosts.give_back(id) {
+        realm.release(reservation.tag);
+    }
+}
+
+/// A negotiation of ours is over. A session that came of it stands already.
+pub(super) fn finish(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    id: NegotiationId,
+    mut result: Result<Reservation, Failure>,
+    now: Nanos,
+) {
+    if let Err(why) = result {
+        unreserve(hosts, realm, id);
+        // A peer that cannot be asked may still carry what there was: sessions outlive the control connections.
+        let is_away =
+            matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Blocked);
+        let entry = hosts.negotiation(id).filter(|_| is_away);
+        result = entry.and_then(|entry| hosts.kept(&entry.pair)).ok_or(why);
+    }
+    let Some(entry) = hosts.end(id) else { return };
+    links.ground.counters.h2h_initiated.count(result.map(|_| ()));
+    let Pair { source, destination, .. } = entry.pair;
+    let result = result.map(|kept| (kept.tag, kept.proxy));
+    let took_ns = now.saturating_sub(entry.asked);
+    links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns });
+}
+
+/// Gives all negotiations up.
+pub(super) fn cancel_all(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, now: Nanos) {
+    for id in hosts.all_pending() {
+        finish(hosts, links, realm, id, Err(Failure::Cancelled), now);
+    }
+}
+
+/// After a loss: negotiations that ran on that connection, or on any (`None`), start anew on another, or once wait for the
+/// peer to come back.
+pub(super) fn resume(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    peer: PeerId,
+    lost: Option<ConnId>,
+    now: Nanos,
+) {
+    for id in hosts.running_of(peer, lost) {
+        if links.is_up(peer) {
+            send_first(hosts, links, realm, id, now);
+            continue;
+        }
+        unreserve(hosts, realm, id);
+        if hosts.has_resumed(id) {
+            finish(hosts, links, realm, id, Err(Failure::Lost), now);
+        } else {
+            start_or_wait(hosts, links, realm, id, now);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! C2C as we start it: connections to a peer's endpoints, the negotiation on the first that is up, its renewal.
+//!
+//! C2C is renewed before its time is over, on a connection that stands, so that nothing rests on an agreement that ends. What
+//! is agreed anew holds for sessions made from then on; a session keeps the tunnel ids that it was made under. If the peer
+//! does not answer, it is asked again until the end.
+
+use super::api::{ConnId, Endpoint, Nanos, Output, PeerId, PeerIdentity, Proto, Role};
+use super::attempt::{Attempt, Purpose};
+use super::conns::Origin;
+use super::links::Links;
+use super::peer::C2c;
+use super::reason::{BlockReason, Failure};
+use super::timers::Timer;
+use crate::c2c::{C2cSide, PeerTerms};
+use crate::limits::MS;
+use crate::message::{Message, Tlv, Writer};
+use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
+use crate::policy::same_name;
+use crate::tlv::{Item, Layer};
+use crate::value::Value;
+use rustc_hash::FxHashSet;
+use std::net::SocketAddr;
+
+// --- connections
+
+/// Opens connections to a peer, for C2C on the first that is up. One under way is joined. If the peer was lost, endpoints that
+/// did not answer are tried as well.
+pub(super) fn start(links: &mut Links, peer: PeerId, purpose: Purpose, now: Nanos) -> Result<(), Failure> {
+    let Some(entry) = links.peers.get_mut(peer) else { return Err(Failure::Cancelled) };
+    if let Some(attempt) = entry.attempt_mut() {
+        if purpose == Purpose::Name {
+            attempt.purpose = purpose;
+        }
+        return Ok(());
+    }
+    let ces_id = entry.ces_id().clone();
+    let endpoints = endpoints(links, peer, purpose, now)?;
+    let attempt = Attempt::opening(links.draw_c2c_tag(), purpose);
+    for endpoint in endpoints {
+        let limits = links.ground.limits();
+        let until = now + u64::from(limits.connect_ms) * MS;
+        let conn = links.conns.open(peer, endpoint.clone(), limits, now);
+        links.conns.set_deadline(conn, until, &mut links.ground.timers);
+        links.ground.emit(Output::Connect { conn, endpoint, ces_id: ces_id.clone() });
+    }
+    if let Some(entry) = links.peers.get_mut(peer) {
+        entry.begin(attempt);
+    }
+    Ok(())
+}
+
+/// The endpoints of a peer that are to be tried now, or why there are none.
+fn endpoints(links: &Links, peer: PeerId, purpose: Purpose, now: Nanos) -> Result<Vec<Endpoint>, Failure> {
+    let Some(entry) = links.peers.get(peer) else { return Err(Failure::Cancelled) };
+    let (limits, refused) = (links.ground.limits(), &links.ground.refused);
+    // Who once proved its name is not believed less.
+    let believe = links.ground.settings().believe_unauthenticated && !entry.is_authenticated();
+    let usable = |endpoint: &&Endpoint| endpoint.port != 0 && (endpoint.proto == Proto::Tls || believe);
+    // Order, then preference; lower is better (RFC 3403 §4.1).
+    let mut endpoints: Vec<_> = entry.endpoints().iter().filter(usable).cloned().collect();
+    endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));
+    let mut seen = FxHashSet::default();
+    endpoints.retain(|endpoint| seen.insert((endpoint.addr, endpoint.port)));
+    endpoints.retain(|endpoint| {
+        purpose == Purpose::Revival || !refused.is_unreachable((endpoint.addr, endpoint.port), now)
+    });
+    if endpoints.is_empty() {
+        return Err(Failure::Unreachable);
+    }
+    endpoints.retain(|endpoint| !refused.is_blocked(endpoint.addr, now));
+    if endpoints.is_empty() {
+        return Err(Failure::Blocked);
+    }
+    let room = (limits.connections as usize).saturating_sub(links.conns.len());
+    endpoints.truncate(usize::from(limits.connections_per_peer).min(room));
+    if endpoints.is_empty() {
+        return Err(Failure::Overload);
+    }
+    Ok(endpoints)
+}
+
+/// A connection of ours is up. Its end must be who it should be.
+pub(super) fn connected(
+    links: &mut Links,
+    conn: ConnId,
+    identity: PeerIdentity,
+    remote: SocketAddr,
+    now: Nanos,
+) {
+    let Some(entry) = links.conns.connected(conn, identity.ces_id, remote, now) else { return };
+    let Some(peer) = entry.peer else { return };
+    let Some(known) = links.peers.get(peer) else {
+        return links.close(conn, Failure::Cancelled, now);
+    };
+    let is_tls = matches!(&entry.origin, Origin::Ours(endpoint) if endpoint.proto == Proto::Tls);
+    let is_it = match &entry.identity {
+        Some(identity) => same_name(identity, known.ces_id()),
+        None => !is_tls && links.ground.settings().believe_unauthenticated,
+    };
+    if is_it {
+        ready(links, peer, conn, now);
+    } else {
+        links.close(conn, Failure::Identity, now);
+    }
+}
+
+/// A connection of ours is up and its end is who it should be.
+fn ready(links: &mut Links, peer: PeerId, conn: ConnId, now: Nanos) {
+    if links.is_up(peer) {
+        return join(links, peer, conn);
+    }
+    match links.peers.get(peer).and_then(|entry| entry.attempt()) {
+        // Where C2C runs on another already, this one waits for it.
+        Some(attempt) if attempt.conn.is_some() => {}
+        Some(_) => links.run(peer, conn, now),
+        None => links.close(conn, Failure::Cancelled, now),
+    }
+}
+
+/// Makes a connection of ours one of the peer's. Without TLS the peer has to be told whose it is.
+fn join(links: &mut Links, peer: PeerId, conn: ConnId) {
+    links.attach(peer, conn);
+    let is_last = links.conns.opening(peer).is_empty();
+    let Some(entry) = links.peers.get_mut(peer) else { return };
+    if is_last && entry.attempt().is_some_and(|attempt| attempt.conn.is_none()) {
+        // The peer was faster; nothing was sent, and nothing waits.
+        entry.take_attempt();
+    }
+    let is_anonymous = links.conns.get(conn).is_some_and(|line| line.identity.is_none());
+    if is_anonymous && let Some((local, remote)) = entry.c2c().map(C2c::tags) {
+        let mut out = Writer::new(local, remote);
+        out.text(Item::CesCesid, &links.ground.settings().ces_id);
+        links.send(conn, out.finish());
+    }
+}
+
+// --- negotiation
+
+/// What becomes of an answer.
+enum Next {
+    Fail(Failure),
+    /// A second round, with this message.
+    Again(Writer),
+    Agreed(PeerTerms, C2c),
+}
+
+/// The answer to a message of ours.
+pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Message<'_>, now: Nanos) {
+    if message.info(Item::CesTerminate).is_some() {
+        return links.fail(peer, Failure::Refused, now);
+    }
+    let (Some(entry), Some(line)) = (links.peers.get(peer), links.conns.get(conn)) else { return };
+    let Some(attempt) = entry.attempt() else { return };
+    let tag = attempt.tag;
+    let side = links.ground.side(entry.ces_id(), line.remote, now);
+    let next = if message.queries().next().is_some() {
+        asked(&side, attempt, message).map(Next::Again)
+    } else {
+        told(&side, message).and_then(|(terms, tunnels)| {
+            let (limits, tags) = (links.ground.limits(), (tag, message.sst));
+            let c2c = C2c::agreed(limits, tags, Role::Initiator, conn, &terms, tunnels, now);
+            Ok(Next::Agreed(terms, c2c))
+        })
+    };
+    let next = next.unwrap_or_else(|(why, offending)| {
+        if message.sst != 0 {
+            // It keeps state already: tell it to drop that.
+            let mut out = Writer::new(tag, message.sst);
+            out.terminate(Layer::C2c, offending);
+            links.send(conn, out.finish());
+        }
+        Next::Fail(why)
+    });
+    match next {
+        Next::Fail(why) => links.fail(peer, why, now),
+        Next::Again(out) => {
+            links.ground.counters.second_rounds += 1;
+            if let Some(attempt) = links.peers.get_mut(peer).and_then(|entry| entry.attempt_mut()) {
+                attempt.round += 1;
+            }
+            if !links.send(conn, out.finish()) {
+                links.fail(peer, Failure::Malformed, now);
+            }
+        }
+        Next::Agreed(terms, c2c) => agreed(links, peer, c2c, &terms, now),
+    }
+}
+
+type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);
+
+/// The peer asks back: all of it is answered, and our own queries are repeated.
+fn asked<'m, 'a>(
+    side: &C2cSide<'_>,
+    attempt: &Attempt,
+    message: &'m Message<'a>,
+) -> Result<Writer, Offence<'m, 'a>> {
+    if message.sst != 0 {
+        return Err((Failure::Malformed, None));
+    }
+    if attempt.round >= side.settings.limits.rounds {
+        return Err((Failure::Rounds, None));
+    }
+    if let Some(query) = unanswerable(side, message) {
+        let too_hard = query.item() == Some(Item::CesPow);
+        return Err((if too_hard { Failure::ProofOfWork } else { Failure::Unavailable }, Some(query)));
+    }
+    let mut out = Writer::new(attempt.tag, 0);
+    if message.query(Item::CesCesid).is_none() {
+        out.text(Item::CesCesid, &side.settings.ces_id);
+    }
+    write_answers(side, message, &mut out);
+    write_queries(side, &mut out);
+    Ok(out)
+}
+
+/// The peer has only told: that has to be enough.
+fn told<'m, 'a>(
+    side: &C2cSide<'_>,
+    message: &'m Message<'a>,
+) -> Result<(PeerTerms, Tunnels), Offence<'m, 'a>> {
+    let claim = message.info(Item::CesCesid);
+    let is_other = |info: &&Tlv<'_>| {
+        !info.value.as_ref().and_then(Value::as_str).is_some_and(|id| same_name(id, side.peer))
+    };
+    if let Some(info) = claim.filter(is_other) {
+        return Err((Failure::Identity, Some(info)));
+    }
+    match verify(side, message) {
+        Err(info) if info.item() == Some(Item::CesPow) => Err((Failure::ProofOfWork, Some(info))),
+        Err(info) => Err((Failure::Unmet, Some(info))),
+        Ok(met) if !met.mandatory => Err((Failure::Unmet, None)),
+        _ if message.sst == 0 => Err((Failure::Malformed, None)),
+        _ => {
+            let terms = side.terms(message);
+            side.choose(&terms).map(|tunnels| (terms, tunnels)).ok_or((Failure::NoTunnel, None))
+        }
+    }
+}
+
+type Tunnels = (super::api::TunnelChoice, super::api::TunnelChoice);
+
+fn agreed(links: &mut Links, peer: PeerId, c2c: C2c, terms: &PeerTerms, now: Nanos) {
+    links.ground.counters.c2c_initiated.count(Ok(()));
+    if let Some(entry) = links.peers.get_mut(peer) {
+        entry.take_attempt();
+    }
+    links.install(peer, c2c, terms, now);
+    // What of it is not up yet joins the peer when it is.
+    let is_up = |id: &ConnId| links.conns.get(*id).is_some_and(|conn| conn.up);
+    let ready: Vec<ConnId> = links.conns.opening(peer).iter().copied().filter(is_up).collect();
+    for conn in ready {
+        join(links, peer, conn);
+    }
+    links.announce(peer);
+}
+
+/// A connection is not up in time, or C2C is not done in time.
+pub(super) fn conn_timeout(links: &mut Links, conn: ConnId, now: Nanos) {
+    let Some(entry) = links.conns.get(conn) else { return };
+    match (entry.is_ours(), entry.up) {
+        (true, false) => links.close(conn, Failure::Unreachable, now),
+        (true, true) => silent(links, conn, now),
+        (false, _) => links.abuse(conn, BlockReason::C2cSilent, now),
+    }
+}
+
+/// No answer to a message of C2C.
+fn silent(links: &mut Links, conn: ConnId, now: Nanos) {
+    let Some(entry) = links.conns.get(conn) else { return };
+    let Some(peer) = entry.peer else { return };
+    if let Origin::Ours(endpoint) = &entry.origin
+        && links.peers.get(peer).is_some_and(|entry| !entry.is_only_revival())
+    {
+        links.ground.leave_alone(endpoint, now);
+    }
+    links.fail(peer, Failure::Silent, now);
+}
+
+// --- what nobody asks for
+
+/// Plans the next try to find a peer that was lost, if it has sessions.
+pub(super) fn plan_revival(links: &mut Links, peer: PeerId, has_sessions: bool, now: Nanos) {
+    let Some(entry) = links.peers.get_mut(peer).filter(|_| has_sessions) else { return };
+    let settings = links.ground.settings().clone();
+    if let Some(at) = entry.plan_revival(&settings.limits, links.ground.rng(), now) {
+        links.ground.timers.set(at, Timer::Revival(peer));
+    }
+}
+
+/// The time for such a try has come.
+pub(super) fn revive(links: &mut Links, peer: PeerId, has_sessions: bool, now: Nanos) {
+    let Some(entry) = links.peers.get_mut(peer) else { return };
+    if entry.begin_revival(has_sessions) && start(links, peer, Purpose::Revival, now).is_err() {
+        plan_revival(links, peer, has_sessions, now);
+    }
+}
+
+/// The time for a renewal has come, or for the next try.
+pub(super) fn renew(links: &mut Links, peer: PeerId, now: Nanos) {
+    let Some(entry) = links.peers.get(peer).filter(|entry| entry.c2c().is_some()) else { return };
+    match entry.attempt().map(|attempt| attempt.purpose) {
+        // The last try was not answered.
+        Some(Purpose::Renewal) => links.fail(peer, Failure::Silent, now),
+        Some(_) => return,
+        None => {}
+    }
+    let Some(conn) = links.conns.pick(peer) else { return };
+    let tag = links.draw_c2c_tag();
+    let Some(entry) = links.peers.get_mut(peer) else { return };
+    entry.begin(Attempt::renewal(tag, conn));
+    if let Some(next) = entry.plan_next_renewal(now) {
+        links.ground.timers.set(next, Timer::Renewal(peer));
+    }
+    links.run(peer, conn, now);
+}

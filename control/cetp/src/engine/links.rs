@@ -1,0 +1,318 @@
+//! Gateways and the connections to them: what is sent, and what becomes of C2C when connections end.
+//!
+//! Nothing here knows of hosts. What they have to hear of is [`News`], which whoever knows both takes from here.
+
+use super::api::{ConnId, Nanos, Output, PeerId, PeerSnapshot, Role};
+use super::attempt::Purpose;
+use super::conns::{Conns, Gone, Origin};
+use super::ground::Ground;
+use super::peer::{C2c, Circumstances};
+use super::peers::Peers;
+use super::reason::{BlockReason, Failure, PeerDownReason};
+use super::timers::Timer;
+use crate::c2c::PeerTerms;
+use crate::frame::FrameError;
+use crate::limits::{MS, S};
+use crate::message::Writer;
+use crate::negotiate::write_queries;
+use rand::Rng;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What happened to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// C2C stands: what waits for it can go on.
+    Up(PeerId),
+    /// It has restarted: its side of every session is gone.
+    Restarted(PeerId),
+    /// C2C of ours failed, and with it what waits for it.
+    Failed(PeerId, Failure),
+    /// It lost a connection and has others.
+    LostOne(PeerId, ConnId),
+    /// It lost its last connection, or C2C has ended. Who broke the rules is not to be sought again.
+    Down { peer: PeerId, is_sought: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) ground: Ground,
+    pub(super) conns: Conns,
+    pub(super) peers: Peers,
+    /// Connections too many, to be closed.
+    surplus: Vec<ConnId>,
+    news: VecDeque<News>,
+}
+
+impl Links {
+    pub(super) fn new(mut ground: Ground) -> Self {
+        let (conns, peers) = (Conns::new(ground.draw_key()), Peers::new(ground.draw_key()));
+        Self { ground, conns, peers, surplus: Vec::new(), news: VecDeque::new() }
+    }
+
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    // --- peers
+
+    pub(super) fn is_up(&self, peer: PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|entry| entry.c2c().is_some()) && self.conns.has_any(peer)
+    }
+
+    /// The peer of that name, made if there is room or one that has neither C2C nor, as `is_used` says, hosts.
+    pub(super) fn peer(&mut self, ces_id: &Arc<str>, is_used: impl Fn(PeerId) -> bool) -> Option<PeerId> {
+        let conns = &self.conns;
+        let limit = self.ground.limits().peers;
+        self.peers.make(ces_id, limit, |id, peer| {
+            !conns.has_any(id) && peer.attempt().is_none() && peer.c2c().is_none() && !is_used(id)
+        })
+    }
+
+    pub(super) fn draw_c2c_tag(&mut self) -> u32 {
+        loop {
+            let tag = self.ground.rng().next_u32();
+            if tag != 0 && !self.peers.iter().any(|(_, peer)| peer.uses_tag(tag)) {
+                return tag;
+            }
+        }
+    }
+
+    /// A peer as the operator sees it; its sessions and negotiations are told by who knows them.
+    pub(super) fn snapshot(
+        &self,
+        id: PeerId,
+        sessions: usize,
+        pending: usize,
+        now: Nanos,
+    ) -> Option<PeerSnapshot> {
+        let peer = self.peers.get(id)?;
+        let c2c = peer.c2c();
+        let remotes = self.conns.of(id).iter().filter_map(|id| Some(self.conns.get(*id)?.remote));
+        Some(PeerSnapshot {
+            ces_id: peer.ces_id().clone(),
+            up: c2c.is_some(),
+            role: c2c.map(|c2c| c2c.role),
+            tags: c2c.map(C2c::tags),
+            connections: remotes.collect(),
+            sessions,
+            session_limit: c2c.map_or(0, |c2c| c2c.session_limit),
+            pending,
+            ttl_left_s: c2c.map_or(0, |c2c| c2c.until.saturating_sub(now) / S),
+            tunnel_out: c2c.map(|c2c| c2c.tunnel_out.clone()),
+            tunnel_in: c2c.map(|c2c| c2c.tunnel_in.clone()),
+        })
+    }
+
+    // --- messages
+
+    /// Sends one message.
+    pub(super) fn send(&mut self, conn: ConnId, frame: Result<Vec<u8>, FrameError>) -> bool {
+        match frame {
+            Ok(bytes) if self.conns.get(conn).is_some_and(|entry| entry.up) => {
+                self.ground.counters.messages_out += 1;
+                self.ground.emit(Output::Send { conn, bytes });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends the first message of C2C of ours.
+    pub(super) fn run(&mut self, peer: PeerId, conn: ConnId, now: Nanos) {
+        // A connection that stands goes on whatever comes of a renewal.
+        if self.conns.get(conn).is_some_and(|entry| !entry.established) {
+            let setup = u64::from(self.ground.limits().c2c_setup_ms) * MS;
+            self.conns.set_deadline(conn, now + setup, &mut self.ground.timers);
+        }
+        let (Some(entry), Some(line)) = (self.peers.get_mut(peer), self.conns.get(conn)) else { return };
+        let ces_id = entry.ces_id().clone();
+        let Some(attempt) = entry.attempt_mut() else { return };
+        attempt.run_on(conn);
+        let mut out = Writer::new(attempt.tag, 0);
+        let side = self.ground.side(&ces_id, line.remote, now);
+        side.write_offers(&mut out);
+        write_queries(&side, &mut out);
+        if !self.send(conn, out.finish()) {
+            self.fail(peer, Failure::Malformed, now);
+        }
+    }
+
+    // --- C2C stands
+
+    /// Makes a connection one of its peer's for everything.
+    pub(super) fn attach(&mut self, peer: PeerId, conn: ConnId) {
+        if !self.conns.attach(peer, conn) {
+            return;
+        }
+        // Both ends may have opened as many; beyond that the oldest that the peer opened is most likely dead.
+        let all = self.conns.of(peer);
+        if all.len() > 2 * usize::from(self.ground.limits().connections_per_peer) {
+            let is_theirs = |id: &&ConnId| self.conns.get(**id).is_some_and(|conn| !conn.is_ours());
+            let surplus = all.iter().find(is_theirs).copied();
+            self.surplus.extend(surplus.filter(|surplus| *surplus != conn));
+        }
+    }
+
+    /// Closes what [`Links::attach`] found to be too many; whether there was any.
+    pub(super) fn close_surplus(&mut self, now: Nanos) -> bool {
+        let surplus = self.surplus.pop();
+        if let Some(conn) = surplus {
+            self.close(conn, Failure::Overload, now);
+        }
+        surplus.is_some()
+    }
+
+    /// C2C is agreed.
+    pub(super) fn install(&mut self, peer: PeerId, new: C2c, terms: &PeerTerms, now: Nanos) {
+        let overlap = u64::from(self.ground.limits().c2c_setup_ms) * MS;
+        let (conn, until, role) = (new.conn, new.until, new.role);
+        let line = self.conns.get(conn);
+        let opened = line.map_or(now, |line| line.opened);
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        let ces_id = entry.ces_id().clone();
+        let how = Circumstances {
+            is_renewal: line.is_some_and(|line| line.established && line.opened + overlap < now),
+            has_identity: line.is_some_and(|line| line.identity.is_some()),
+            own_first: *self.ground.settings().ces_id < *ces_id,
+            overlap,
+        };
+        let meaning = entry.agree(new, terms, how, now);
+        self.ground.timers.set(until, Timer::C2c(peer));
+        if let Some(at) = entry.plan_renewal(now) {
+            self.ground.timers.set(at, Timer::Renewal(peer));
+        }
+        self.attach(peer, conn);
+        for id in self.conns.named(&ces_id) {
+            self.attach(peer, id);
+        }
+        self.ground.emit(Output::PeerUp { ces_id, role });
+        if meaning.has_restarted {
+            self.news.push_back(News::Restarted(peer));
+        }
+        if meaning.begins_anew {
+            self.close_older(peer, opened, now);
+        }
+    }
+
+    /// Closes what was open long before: it leads nowhere, and the transport may take minutes to notice.
+    fn close_older(&mut self, peer: PeerId, opened: Nanos, now: Nanos) {
+        let margin = u64::from(self.ground.limits().connect_ms) * MS;
+        let is_old = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.opened + margin < opened);
+        let old: Vec<ConnId> = self.conns.of(peer).iter().copied().filter(is_old).collect();
+        for id in old {
+            self.close(id, Failure::Lost, now);
+        }
+    }
+
+    /// Says that C2C stands, once everything of it has been sent.
+    pub(super) fn announce(&mut self, peer: PeerId) {
+        self.news.push_back(News::Up(peer));
+    }
+
+    // --- what ends
+
+    /// Closes a connection from our side.
+    pub(super) fn close(&mut self, conn: ConnId, why: Failure, now: Nanos) {
+        if self.conns.get(conn).is_some() {
+            self.ground.emit(Output::Close { conn });
+            self.forget(conn, why, now);
+        }
+    }
+
+    /// A connection is gone; `why` is what a C2C that ran on it failed with.
+    pub(super) fn forget(&mut self, conn: ConnId, why: Failure, now: Nanos) {
+        let Some(Gone { conn: gone, was_ready }) = self.conns.remove(conn) else { return };
+        let is_only_revival = |peer| self.peers.get(peer).is_some_and(|entry| entry.is_only_revival());
+        if let Origin::Ours(endpoint) = &gone.origin
+            && !gone.established
+            && matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Identity)
+            && !gone.peer.is_some_and(is_only_revival)
+        {
+            self.ground.leave_alone(endpoint, now);
+        }
+        let Some(peer) = gone.peer else { return };
+        self.lose_for_attempt(peer, conn, why, now);
+        if was_ready {
+            self.lose(peer, conn);
+        }
+    }
+
+    /// What a lost connection means for C2C of ours that is negotiated.
+    fn lose_for_attempt(&mut self, peer: PeerId, conn: ConnId, why: Failure, now: Nanos) {
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        entry.prefer_living(|id| self.conns.of(peer).contains(&id));
+        let Some(attempt) = entry.attempt_mut() else { return };
+        let ran_here = attempt.lose(conn, why);
+        let last = attempt.last;
+        if self.conns.opening(peer).is_empty() {
+            self.fail(peer, last, now);
+        } else if ran_here {
+            // C2C starts anew on another connection that is up.
+            let is_up = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.up);
+            if let Some(next) = self.conns.opening(peer).iter().copied().find(is_up) {
+                self.run(peer, next, now);
+            }
+        }
+    }
+
+    /// What was under way on a lost connection goes on another; with the last one the peer is down.
+    fn lose(&mut self, peer: PeerId, conn: ConnId) {
+        if self.conns.has_any(peer) {
+            return self.news.push_back(News::LostOne(peer, conn));
+        }
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        if entry.end_c2c() {
+            let ces_id = entry.ces_id().clone();
+            self.ground.emit(Output::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
+        }
+        self.news.push_back(News::Down { peer, is_sought: true });
+    }
+
+    /// C2C of ours is not to be. What waits for it fails, unless the peer's own made it.
+    pub(super) fn fail(&mut self, peer: PeerId, why: Failure, now: Nanos) {
+        let Some(attempt) = self.peers.get_mut(peer).and_then(|entry| entry.take_attempt()) else { return };
+        for conn in self.conns.opening(peer).to_vec() {
+            self.close(conn, Failure::Cancelled, now);
+        }
+        self.ground.counters.c2c_initiated.count(Err(why));
+        if self.is_up(peer) {
+            return self.announce(peer);
+        }
+        if attempt.purpose == Purpose::Renewal {
+            return;
+        }
+        let ces_id = self.peers.name(peer);
+        self.ground.emit(Output::PeerFailed { ces_id, role: Role::Initiator, why });
+        self.news.push_back(News::Failed(peer, why));
+    }
+
+    /// C2C with a peer ends: its connections are closed. Sessions outlive it; where they are to end, both sides say so.
+    pub(super) fn peer_down(&mut self, peer: PeerId, why: PeerDownReason, now: Nanos) {
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        let conns = self.conns.detach(peer);
+        if !conns.is_empty() {
+            entry.was_alive_at(why);
+        }
+        if entry.end_c2c() {
+            let ces_id = entry.ces_id().clone();
+            self.ground.emit(Output::PeerDown { ces_id, why });
+        }
+        for conn in conns {
+            self.close(conn, Failure::Lost, now);
+        }
+        self.news.push_back(News::Down { peer, is_sought: why != PeerDownReason::Abuse });
+    }
+
+    /// Closes a connection whose peer breaks the rules and refuses its address for a while. A peer that was up is
+    /// down with all its connections.
+    pub(super) fn abuse(&mut self, conn: ConnId, why: BlockReason, now: Nanos) {
+        let Some(entry) = self.conns.get(conn) else { return };
+        let (addr, peer) = (entry.remote.ip(), entry.peer.filter(|_| entry.established));
+        self.ground.block_for_abuse(addr, why, now);
+        if let Some(peer) = peer {
+            self.peer_down(peer, PeerDownReason::Abuse, now);
+        }
+        self.close(conn, Failure::Lost, now);
+    }
+}

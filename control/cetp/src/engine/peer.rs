@@ -1,0 +1,342 @@
+//! One peer gateway: what is known of it, C2C with it while it is up, and what is planned for it.
+
+use super::api::{ConnId, Endpoint, Nanos, Role, TunnelChoice};
+use super::attempt::{Attempt, Purpose};
+use super::reason::PeerDownReason;
+use super::revival::Revival;
+use crate::c2c::PeerTerms;
+use crate::limits::{Limits, S};
+use rand::Rng;
+use std::sync::Arc;
+
+/// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
+const MAX_OWED: usize = 1_024;
+
+/// The earliest and the latest that C2C is renewed before its end.
+const LEAD: std::ops::RangeInclusive<Nanos> = 4 * S..=120 * S;
+
+/// A C2C session.
+#[derive(Clone, Debug)]
+pub(super) struct C2c {
+    pub(super) local_tag: u32,
+    pub(super) remote_tag: u32,
+    pub(super) role: Role,
+    /// Where it was negotiated.
+    pub(super) conn: ConnId,
+    pub(super) since: Nanos,
+    pub(super) until: Nanos,
+    pub(super) session_limit: u32,
+    /// For sessions that we start.
+    pub(super) tunnel_out: TunnelChoice,
+    /// For sessions that the peer starts.
+    pub(super) tunnel_in: TunnelChoice,
+}
+
+impl C2c {
+    pub(super) fn agreed(
+        limits: &Limits,
+        (local_tag, remote_tag): (u32, u32),
+        role: Role,
+        conn: ConnId,
+        terms: &PeerTerms,
+        (tunnel_out, tunnel_in): (TunnelChoice, TunnelChoice),
+        now: Nanos,
+    ) -> Self {
+        let session_limit = terms.session_limit.unwrap_or(limits.sessions_per_peer);
+        Self {
+            local_tag,
+            remote_tag,
+            role,
+            conn,
+            since: now,
+            until: now + u64::from(terms.ttl_s) * S,
+            session_limit: session_limit.min(limits.sessions_per_peer_max),
+            tunnel_out,
+            tunnel_in,
+        }
+    }
+
+    /// Our tag, and the peer's.
+    pub(super) const fn tags(&self) -> (u32, u32) {
+        (self.local_tag, self.remote_tag)
+    }
+}
+
+/// What other tunnel ids than before say about a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Draws {
+    /// That it has restarted, as far as we know.
+    #[default]
+    Once,
+    /// Nothing this time: it was there until our side ended C2C because its time was over.
+    WasAlive,
+    /// Nothing ever: it has drawn others while its connections were alive.
+    ForEachC2c,
+}
+
+/// How C2C came about that is agreed now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// On a connection that has been the peer's for longer than C2C may take: it is the same peer, whatever it draws.
+    pub(super) is_renewal: bool,
+    /// Whether the transport proved who it is.
+    pub(super) has_identity: bool,
+    /// Whether our CES id is the smaller one.
+    pub(super) own_first: bool,
+    /// How long C2C of the one side may be agreed after that of the other when both started at once.
+    pub(super) overlap: Nanos,
+}
+
+/// What C2C that is agreed says about the peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meaning {
+    /// It knows nothing of before.
+    pub(super) has_restarted: bool,
+    /// It begins anew elsewhere: old connections lead nowhere.
+    pub(super) begins_anew: bool,
+}
+
+/// A peer gateway.
+#[derive(Debug)]
+pub(super) struct Peer {
+    ces_id: Arc<str>,
+    /// Whether its transport proved who it is; then nothing less will do.
+    authenticated: bool,
+    /// C2C, while the peer is up.
+    c2c: Option<C2c>,
+    /// The other one, when both sides started at once: its tags are understood, too.
+    other: Option<C2c>,
+    attempt: Option<Attempt>,
+    endpoints: Vec<Endpoint>,
+    /// Tags, ours first, of sessions that ended here while the peer was away: it has yet to be told.
+    owed: Vec<(u32, u32)>,
+    /// Rises with each C2C: a session of an older one may be asked for again.
+    epoch: u32,
+    /// The tunnel ids that it last told, by encapsulation.
+    tunnel_ids: [Option<u32>; 3],
+    /// What is planned if it was lost.
+    revival: Revival,
+    /// When C2C is renewed next.
+    renewal: Option<Nanos>,
+    /// How its tunnel ids are to be read.
+    draws: Draws,
+}
+
+impl Peer {
+    pub(super) fn new(ces_id: Arc<str>) -> Self {
+        Self {
+            ces_id,
+            authenticated: false,
+            c2c: None,
+            other: None,
+            attempt: None,
+            endpoints: Vec::new(),
+            owed: Vec::new(),
+            epoch: 0,
+            tunnel_ids: [None; 3],
+            revival: Revival::default(),
+            renewal: None,
+            draws: Draws::default(),
+        }
+    }
+
+    // --- what is known of it
+
+    pub(super) const fn ces_id(&self) -> &Arc<str> {
+        &self.ces_id
+    }
+
+    pub(super) const fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    pub(super) fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) {
+        self.endpoints = endpoints;
+    }
+
+    pub(super) const fn tunnel_ids(&self) -> [Option<u32>; 3] {
+        self.tunnel_ids
+    }
+
+    pub(super) const fn remember_tunnel_ids(&mut self, ids: [Option<u32>; 3]) {
+        self.tunnel_ids = ids;
+    }
+
+    /// Remembers to tell it of a session that ended.
+    pub(super) fn owe(&mut self, tags: (u32, u32)) {
+        if self.owed.len() < MAX_OWED {
+            self.owed.push(tags);
+        }
+    }
+
+    pub(super) fn take_owed(&mut self) -> Vec<(u32, u32)> {
+        std::mem::take(&mut self.owed)
+    }
+
+    // --- C2C
+
+    pub(super) const fn c2c(&self) -> Option<&C2c> {
+        self.c2c.as_ref()
+    }
+
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn all_c2c(&self) -> impl Iterator<Item = &C2c> {
+        [&self.c2c, &self.other].into_iter().flatten()
+    }
+
+    /// Whether these are the tags, ours first, of C2C with it.
+    pub(super) fn has_tags(&self, tags: (u32, u32)) -> bool {
+        self.all_c2c().any(|c2c| c2c.tags() == tags)
+    }
+
+    /// Whether C2C with it has this tag of ours, agreed or not.
+    pub(super) fn uses_tag(&self, tag: u32) -> bool {
+        self.all_c2c().any(|c2c| c2c.local_tag == tag)
+            || self.attempt.as_ref().is_some_and(|attempt| attempt.tag == tag)
+    }
+
+    /// Takes C2C that is agreed. When both sides started at once there are two: the one that the smaller CES id started is
+    /// used, and the tags of the other are understood as well. Otherwise the new one takes the old one's place.
+    pub(super) fn agree(&mut self, new: C2c, terms: &PeerTerms, how: Circumstances, now: Nanos) -> Meaning {
+        self.authenticated |= how.has_identity;
+        if !how.is_renewal {
+            self.epoch = self.epoch.wrapping_add(1);
+        }
+        self.revival = Revival::default();
+        let has_restarted = self.read_tunnel_ids(terms, how.is_renewal);
+        let was_up = self.c2c.is_some();
+        let role = new.role;
+        match self.c2c.take() {
+            Some(old)
+                if !has_restarted && old.role != role && now.saturating_sub(old.since) <= how.overlap =>
+            {
+                let initiator_wins = if how.own_first { Role::Initiator } else { Role::Responder };
+                let (used, other) = if role == initiator_wins { (new, old) } else { (old, new) };
+                (self.c2c, self.other) = (Some(used), Some(other));
+            }
+            _ => (self.c2c, self.other) = (Some(new), None),
+        }
+        let is_glare = self.other.is_some();
+        Meaning { has_restarted, begins_anew: has_restarted || (was_up && !how.is_renewal && !is_glare) }
+    }
+
+    /// Reads the tunnel ids that it told. Whether they say that it has restarted.
+    fn read_tunnel_ids(&mut self, terms: &PeerTerms, is_renewal: bool) -> bool {
+        let has_changed = terms.changes(&self.tunnel_ids);
+        let has_restarted = has_changed && !is_renewal && self.draws == Draws::Once;
+        if is_renewal && has_changed {
+            self.draws = Draws::ForEachC2c;
+        } else if self.draws == Draws::WasAlive {
+            self.draws = Draws::Once;
+        }
+        for (encapsulation, id) in terms.tunnel_ids() {
+            self.tunnel_ids[encapsulation as usize] = Some(id);
+        }
+        has_restarted
+    }
+
+    /// Of two C2C the one whose connection lives is the better guess of what the peer still knows.
+    pub(super) fn prefer_living(&mut self, is_alive: impl Fn(ConnId) -> bool) {
+        if let (Some(used), Some(other)) = (&self.c2c, &self.other)
+            && !is_alive(used.conn)
+            && is_alive(other.conn)
+        {
+            std::mem::swap(&mut self.c2c, &mut self.other);
+        }
+    }
+
+    /// C2C is over; whether there was any. Nothing of it is kept: the peer may come back as another, and H2H does not say
+    /// which C2C it rests on.
+    pub(super) fn end_c2c(&mut self) -> bool {
+        let was_up = self.c2c.take().is_some();
+        (self.other, self.renewal) = (None, None);
+        was_up
+    }
+
+    /// Who was there until its time was over has not restarted.
+    pub(super) fn was_alive_at(&mut self, why: PeerDownReason) {
+        if why == PeerDownReason::Expired && self.draws == Draws::Once {
+            self.draws = Draws::WasAlive;
+        }
+    }
+
+    pub(super) fn is_c2c_due(&self, at: Nanos) -> bool {
+        self.c2c.as_ref().is_some_and(|c2c| c2c.until == at)
+    }
+
+    // --- C2C of ours while it is negotiated
+
+    pub(super) const fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
+    }
+
+    pub(super) const fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        self.attempt.as_mut()
+    }
+
+    pub(super) fn begin(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
+    }
+
+    pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
+        self.attempt.take()
+    }
+
+    /// Whether nobody but ourselves waits for C2C. Then that an endpoint did not answer is no reason to keep a name from being
+    /// asked for there: it may be back before the next try.
+    pub(super) fn is_only_revival(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.purpose == Purpose::Revival)
+    }
+
+    // --- what is planned
+
+    /// Plans the next try to find it again, if it is away, can be sought, and none is under way; when that is.
+    pub(super) fn plan_revival(&mut self, limits: &Limits, rng: &mut impl Rng, now: Nanos) -> Option<Nanos> {
+        let is_sought = self.c2c.is_none() && self.attempt.is_none() && !self.endpoints.is_empty();
+        is_sought.then(|| self.revival.plan(limits, rng, now)).flatten()
+    }
+
+    pub(super) fn is_revival_due(&self, at: Nanos) -> bool {
+        self.revival.is_due(at)
+    }
+
+    /// The time for a try has come; whether there is still a reason for one.
+    pub(super) fn begin_revival(&mut self, has_sessions: bool) -> bool {
+        self.revival.begin();
+        let is_sought = has_sessions && self.c2c.is_none();
+        if !is_sought {
+            self.revival = Revival::default();
+        }
+        is_sought
+    }
+
+    /// Plans the renewal of C2C that was agreed just now: the end that started C2C renews it, the other one need not.
+    pub(super) fn plan_renewal(&mut self, now: Nanos) -> Option<Nanos> {
+        let ours = self.c2c.as_ref().filter(|c2c| c2c.role == Role::Initiator);
+        self.renewal = ours.and_then(|c2c| {
+            let lead = ((c2c.until - now) / 10).clamp(*LEAD.start(), *LEAD.end());
+            c2c.until.checked_sub(lead).filter(|at| *at > now)
+        });
+        self.renewal
+    }
+
+    pub(super) fn is_renewal_due(&self, at: Nanos) -> bool {
+        self.renewal == Some(at)
+    }
+
+    /// Plans the next try of a renewal, if there is time for one: at half of what is left, but not more often than once a
+    /// second.
+    pub(super) fn plan_next_renewal(&mut self, now: Nanos) -> Option<Nanos> {
+        let until = self.c2c.as_ref()?.until;
+        let next = now + (until.saturating_sub(now) / 2).max(S);
+        self.renewal = (next < until).then_some(next);
+        self.renewal
+    }
+}

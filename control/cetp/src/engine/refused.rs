@@ -1,0 +1,114 @@
+//! What is refused for a while: addresses that broke the rules, endpoints that did not answer, names that are filtered.
+
+use super::api::{BlockSnapshot, FilterSnapshot, Nanos};
+use super::reason::BlockReason;
+use crate::block::Expiring;
+use crate::keyed::Keyed;
+use crate::limits::{Limits, S};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a filter holds for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FilterKey {
+    pub(super) name: Arc<str>,
+    /// Which end of a session the name is.
+    pub(super) local: bool,
+    /// Only with this peer.
+    pub(super) ces_id: Option<Arc<str>>,
+}
+
+/// All that is refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    blocked: Expiring<IpAddr, BlockReason>,
+    unreachable: Expiring<(IpAddr, u16), ()>,
+    filters: Expiring<FilterKey, ()>,
+}
+
+impl Refused {
+    pub(super) fn new(limits: &Limits, mut key: impl FnMut() -> Keyed) -> Self {
+        Self {
+            blocked: Expiring::new(limits.blocked as usize, key()),
+            unreachable: Expiring::new(limits.unreachable as usize, key()),
+            filters: Expiring::new(limits.filters as usize, key()),
+        }
+    }
+
+    pub(super) fn resize(&mut self, limits: &Limits) {
+        self.blocked.resize(limits.blocked as usize);
+        self.unreachable.resize(limits.unreachable as usize);
+        self.filters.resize(limits.filters as usize);
+    }
+
+    // --- addresses
+
+    pub(super) fn is_blocked(&self, addr: IpAddr, now: Nanos) -> bool {
+        self.blocked.contains(&addr, now)
+    }
+
+    pub(super) fn block(&mut self, addr: IpAddr, why: BlockReason, until: Nanos, now: Nanos) {
+        self.blocked.insert(addr, why, until, now);
+    }
+
+    /// Lets an address in again. False if it was not blocked.
+    pub(super) fn unblock(&mut self, addr: IpAddr) -> bool {
+        self.blocked.remove(&addr).is_some()
+    }
+
+    pub(super) fn blocks(&self, now: Nanos) -> Vec<BlockSnapshot> {
+        let snapshot = |(addr, why, until): (&IpAddr, &BlockReason, Nanos)| BlockSnapshot {
+            addr: *addr,
+            why: *why,
+            left_s: until.saturating_sub(now).div_ceil(S),
+        };
+        let mut blocks: Vec<_> = self.blocked.iter(now).map(snapshot).collect();
+        blocks.sort_by_key(|block| block.addr);
+        blocks
+    }
+
+    // --- endpoints
+
+    pub(super) fn is_unreachable(&self, endpoint: (IpAddr, u16), now: Nanos) -> bool {
+        self.unreachable.contains(&endpoint, now)
+    }
+
+    pub(super) fn leave_alone(&mut self, endpoint: (IpAddr, u16), until: Nanos, now: Nanos) {
+        self.unreachable.insert(endpoint, (), until, now);
+    }
+
+    // --- names
+
+    /// Whether a filter stops new sessions of these two.
+    pub(super) fn is_filtered(&self, local: &str, remote: &str, ces_id: &Arc<str>, now: Nanos) -> bool {
+        if self.filters.is_empty() {
+            return false;
+        }
+        let ends = [(local, true), (remote, false)];
+        ends.into_iter().any(|(name, local)| {
+            let mut key = FilterKey { name: name.into(), local, ces_id: None };
+            let everywhere = self.filters.contains(&key, now);
+            key.ces_id = Some(ces_id.clone());
+            everywhere || self.filters.contains(&key, now)
+        })
+    }
+
+    /// Puts a filter up, or prolongs it; false if there is no room.
+    pub(super) fn filter(&mut self, key: FilterKey, until: Nanos, now: Nanos) -> bool {
+        let has_room = self.filters.contains(&key, now) || self.filters.has_room(now);
+        if has_room {
+            self.filters.insert(key, (), until, now);
+        }
+        has_room
+    }
+
+    pub(super) fn filters(&self, now: Nanos) -> Vec<FilterSnapshot> {
+        let snapshot = |(key, (), until): (&FilterKey, &(), Nanos)| FilterSnapshot {
+            name: key.name.clone(),
+            local: key.local,
+            ces_id: key.ces_id.clone(),
+            left_s: until.saturating_sub(now).div_ceil(S),
+        };
+        self.filters.iter(now).map(snapshot).collect()
+    }
+}
