@@ -8,7 +8,7 @@
 //!
 //! 1. `engine/api.rs`, `reason.rs`, `counters.rs`: what crosses the border; `timers.rs`, `refused.rs`, `ground.rs`: settings,
 //!    chance, clocks, what is refused, what goes out.
-//! 2. Gateways. `conns.rs` owns connections and whose they are; `peer.rs` (with `attempt.rs`, `revival.rs`) is one peer, `peers.rs`
+//! 2. Gateways. `conns.rs` owns connections and whose they are; `peer.rs` (with `attempt.rs`, `revival.rs`) is one, `peers.rs`
 //!    owns them all; `links.rs` is both together, sends, and says what becomes of C2C when a connection ends. `streams.rs`,
 //!    `initiator.rs` and `acceptor.rs` are C2C as it is read, started and answered. None of them knows of hosts: what those have
 //!    to hear of is `News`.
