@@ -127,12 +127,13 @@ impl Gateway {
                 .tag(agreed.local_tag)
         };
         match self.core.session_up(agreed, now) {
-            Ok(_) => {
+            Ok(handle) => {
+                let proxy = self.core.sessions().get(handle).map(|session| session.proxy().ip());
                 self.core.counters.negotiation(match agreed.role {
                     cetp::Role::Initiator => NegotiationOutcome::Initiated,
                     cetp::Role::Responder => NegotiationOutcome::Accepted,
                 });
-                self.core.log(line(Level::Info, "session up").address(agreed.proxy));
+                self.core.log(line(Level::Info, "session up").address(proxy.unwrap_or(agreed.proxy)));
             }
             Err(given_up) => {
                 let (outcome, why) = match given_up {

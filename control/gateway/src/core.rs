@@ -301,7 +301,8 @@ impl Core {
             outer.flatten().into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
             return Err(GivenUp::Exhausted("no slot for a next hop left"));
         };
-        let applied = self.change(Change::Established { tag, terms: Box::new(terms) }, now);
+        let proxy = self.sessions.get(handle).and_then(|session| self.earlier_proxy(session, now));
+        let applied = self.change(Change::Established { tag, terms: Box::new(terms), proxy }, now);
         if applied.is_err() {
             outer.into_iter().chain(inner).for_each(|id| self.neighbours.release(id));
             return Err(GivenUp::Exhausted("no reservation"));
@@ -316,6 +317,16 @@ impl Core {
         }
         self.insert(handle, now);
         Ok(())
+    }
+
+    /// The address that the far name of a reservation had before, if it is free for it: what the host remembers is true again.
+    fn earlier_proxy(&self, session: &Session, now: Nanos) -> Option<ProxyAddress> {
+        self.sessions.earlier(session.host(), session.remote(), now)
+    }
+
+    /// The proxy address that a reservation will have when it stands.
+    pub(crate) fn proxy_to_be(&self, session: &Session, now: Nanos) -> ProxyAddress {
+        self.earlier_proxy(session, now).unwrap_or(session.proxy())
     }
 
     /// Tells the worker of a session that stands.

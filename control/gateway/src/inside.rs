@@ -26,6 +26,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// TTL of an answer with the proxy address of a session whose peer cannot be asked, in seconds.
+const UNSURE_TTL_S: u32 = 1;
 /// How long after the first query the same one is a second try, not the second of two programs: no stub resolver waits
 /// less than a second.
 const AGAIN_NS: Nanos = 900 * MILLISECOND;
@@ -519,7 +521,12 @@ impl Gateway {
             return self.serv_fail(token, query, QueryOutcome::Exhausted);
         };
         let dns = &self.core.settings.dns;
-        let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
+        let wanted = match is_new {
+            // Nobody knows whether the peer's side still stands.
+            _ if self.is_away(handle) => UNSURE_TTL_S,
+            true => dns.new_ttl_s,
+            false => dns.connected_ttl_s,
+        };
         let ttl = session.answer_ttl(wanted, now);
         let bytes = answer::addresses(query, Voice::Recursive, ttl, &[session.proxy().ip()]);
         let outcome = match query.qtype {

@@ -186,7 +186,8 @@ impl Gateway {
             }
         };
         let halves = [near, other].map(|handle| {
-            core.sessions().get(handle).map(|session| (handle, session.tag(), session.proxy()))
+            let session = core.sessions().get(handle);
+            session.map(|session| (handle, session.tag(), core.proxy_to_be(session, now)))
         });
         let [Some(near_half), Some(other_half)] = halves else {
             return Err(Apart::Exhausted("no binding left"));

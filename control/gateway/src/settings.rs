@@ -53,7 +53,7 @@ pub struct Realm {
     /// Most bindings that one host may have at a time; the size of the pool bounds it, too.
     #[serde(default = "default_host_bindings")]
     pub host_bindings: u32,
-    /// How long a proxy address rests after its binding ended before another binding of that host gets it, in
+    /// How long a proxy address rests after its binding ended before another name of that host's gets it, in
     /// seconds. At least the longest answer TTL, or a resolver's cache may lead a host to the wrong far host.
     #[serde(default = "default_proxy_rest")]
     pub proxy_rest_s: u32,

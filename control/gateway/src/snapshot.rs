@@ -129,9 +129,9 @@ pub struct PoolSnapshot {
     pub neighbours_used: u32,
     /// The most next hops.
     pub neighbours_max: u32,
-    /// Proxy addresses in use or resting, of all hosts.
+    /// Proxy addresses in use, resting, or kept for the names that had them, of all hosts.
     pub proxies_used: u64,
-    /// Proxy addresses in use or resting, of the host that has most.
+    /// The same, of the host that has most.
     pub proxies_used_max: u32,
     /// Bindings that one host may have.
     pub proxies_per_host: u32,

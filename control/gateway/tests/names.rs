@@ -217,8 +217,9 @@ fn a_local_pair_lives_as_long_as_one_half_is_used() {
     lab.end(0, far, EndReason::Idle);
     assert!(lab.nodes[0].bindings.is_empty());
     assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
-    // The address rests: the next pair gets another one.
-    assert_eq!(lab.address(0, H1, "h2.a.demo"), Some(Ipv4Addr::new(10, 64, 0, 2)));
+    // The address rests for others, and is the same pair's again.
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(Ipv4Addr::new(10, 64, 0, 2)));
+    assert_eq!(lab.address(0, H1, "h2.a.demo"), Some(proxy));
     lab.advance(121 * S);
     lab.nodes[0].gateway.block_host("h2.a.demo", 0, lab.now);
     lab.settle();

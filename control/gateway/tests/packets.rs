@@ -119,8 +119,25 @@ fn what_was_terminated_carries_nothing_any_more() {
     assert_eq!(lab.nodes[0].gateway.pools().slots_used, [0]);
     // The next session of the same hosts carries again, and the old packet still does not.
     let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
-    cross(&mut lab, 0, H1, proxy, (Ipv4Addr::new(10, 64, 0, 2), H1));
+    cross(&mut lab, 0, H1, proxy, (Ipv4Addr::new(10, 64, 0, 1), H1));
     assert!(matches!(lab.frame(1, OUTSIDE, 0, &between).0, Verdict::Drop(_)));
+}
+
+#[test]
+fn p3_who_sends_to_what_has_ended_is_told() {
+    let mut lab = Lab::with_workers(1);
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    let tag = lab.nodes[0].gateway.bindings(lab.now)[0].tag;
+    let now = lab.now;
+    // The far end ends it, as a peer does that has restarted.
+    let far = lab.nodes[1].gateway.bindings(now)[0].tag;
+    assert!(lab.nodes[1].gateway.terminate_session(far, now));
+    lab.settle();
+    assert!(lab.nodes[0].gateway.binding(tag, now).is_none());
+    let (verdict, told) = lab.frame(0, INSIDE, 0, &udp(0, H1, proxy, b"x"));
+    assert_eq!(verdict, Verdict::Reply(Egress::by(INSIDE), DropReason::NoBinding));
+    // RFC 1812 §5.2.7.1: ICMP to the host, destination unreachable, host unreachable.
+    assert_eq!((told[23], &told[30..34], told[34], told[35]), (1, &H1.octets()[..], 3, 1));
 }
 
 #[test]

@@ -279,9 +279,9 @@ fn c3_a_lifetime_that_is_over_leaves_nothing_at_either_end() {
     }
     let reverse = "1.0.64.10.in-addr.arpa";
     assert_eq!(lab.ask(0, H1, reverse, RecordType::PTR).code, ResponseCode::NXDomain);
-    // The next query negotiates anew, and gets another address while the first one rests.
+    // The next query negotiates anew, and gets the address that it had (P1).
     let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
-    assert_eq!((reply.address, reply.ttl), (Some(Ipv4Addr::new(10, 64, 0, 2)), Some(30)));
+    assert_eq!((reply.address, reply.ttl), (Some(FIRST), Some(30)));
 }
 
 #[test]
@@ -475,6 +475,99 @@ fn the_name_of_a_restarted_peer_is_negotiated_anew() {
     // What else there was with the peer of before has ended.
     let left = lab.nodes[0].gateway.bindings(now);
     assert!(!left.iter().any(|binding| &*binding.remote == "h2.b.demo."), "{left:?}");
+}
+
+/// What a host remembers of a name is true again as soon as it asks for it, whatever happened meanwhile.
+#[test]
+fn p1_the_same_pair_gets_the_same_address_as_long_as_it_is_free() {
+    let mut lab = Lab::new();
+    let www = lab.address(0, H1, "www.h1.b.demo").unwrap();
+    let (handle, _) = lab.binding(0, H1, www).unwrap();
+    lab.end(0, handle, EndReason::Idle);
+    let other = lab.address(0, H1, "h1.b.demo").unwrap();
+    assert_ne!(other, www, "it rests for another name");
+    assert_eq!(lab.address(0, H1, "www.h1.b.demo"), Some(www));
+    // Long after its rest, and in the next process, for the far host's names here too.
+    let (handle, _) = lab.binding(0, H1, www).unwrap();
+    lab.end(0, handle, EndReason::Hard);
+    lab.advance(1000 * S);
+    lab.kill(0);
+    lab.resume(0, &realm("a.demo"));
+    assert_eq!(lab.address(0, H1, "www.h1.b.demo"), Some(www));
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(other));
+    let at_b = |lab: &Lab| -> Vec<_> {
+        lab.nodes[1]
+            .gateway
+            .bindings(lab.now)
+            .iter()
+            .map(|binding| (binding.local.clone(), binding.proxy))
+            .collect()
+    };
+    let before = at_b(&lab);
+    let tag = lab.nodes[0].gateway.bindings(lab.now)[0].tag;
+    let now = lab.now;
+    assert!(lab.nodes[0].gateway.terminate_session(tag, now));
+    lab.settle();
+    assert_eq!(at_b(&lab).len(), 1);
+    lab.address(0, H1, "www.h1.b.demo").unwrap();
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let proxies =
+        |list: &[(_, _)]| list.iter().map(|(_, proxy)| *proxy).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(proxies(&at_b(&lab)), proxies(&before));
+}
+
+#[test]
+fn p3_no_answer_outlives_a_peer_that_has_restarted() {
+    let mut lab = Lab::new();
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    let local = lab.address(0, H1, "h2.a.demo").unwrap();
+    let (_, before) = lab.binding(0, H1, proxy).unwrap();
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).ttl, Some(120));
+    lab.kill(1);
+    // Nobody knows whether it has lost its side: the answer is believed for a moment.
+    lab.unreachable = true;
+    let unsure = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+    assert_eq!((unsure.address, unsure.ttl), (Some(proxy), Some(1)));
+    assert_eq!(lab.ask(0, H1, "h2.a.demo", RecordType::A).ttl, Some(120), "a local pair has no peer");
+    lab.unreachable = false;
+    lab.restart(1, &realm("b.demo"));
+    lab.advance(60 * S);
+    // What all earlier answers said leads to the same name again.
+    let anew = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+    assert_eq!(anew.address, Some(proxy));
+    let (_, after) = lab.binding(0, H1, proxy).unwrap();
+    assert!(after.far != before.far && lab.binding(0, H1, local).is_some());
+    assert_eq!(lab.nodes[0].gateway.bindings(lab.now).len(), 3);
+}
+
+/// The peer comes back while the old session still stands here: the new one takes its address over, worker and all.
+#[test]
+fn p3_the_address_goes_from_the_old_session_to_the_new_one() {
+    let mut lab = Lab::new();
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    lab.kill(1);
+    lab.restart(1, &realm("b.demo"));
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(proxy));
+    assert_eq!(lab.nodes[0].bindings.len(), 1);
+    let usage = |lab: &Lab| {
+        (lab.nodes[0].gateway.pools().slots_used, lab.nodes[0].gateway.hosts(lab.now)[0].bindings)
+    };
+    assert_eq!(usage(&lab), (vec![1], 1));
+    // The same while the worker has yet to let go of the old one.
+    lab.kill(1);
+    lab.restart(1, &realm("b.demo"));
+    lab.nodes[0].workers_stuck = true;
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(proxy));
+    let figures = ces_gateway::figures(&lab.nodes[0].settings, &lab::platform(1, 1));
+    let mut again = ces_gateway::Sessions::new(&figures);
+    lab.nodes[0].gateway.sessions().write_down(|at, change| {
+        again.apply(&change, at).unwrap_or_else(|why| panic!("{change:?}: {why}"));
+    });
+    let names = lab.nodes[0].gateway.sessions().iter().next().unwrap().names().clone();
+    let next = |sessions: &ces_gateway::Sessions| {
+        sessions.reservation(H1.into(), 0, names.clone(), lab.now).unwrap()
+    };
+    assert_eq!(next(&again), next(lab.nodes[0].gateway.sessions()));
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub enum Change {
         tag: u32,
         /// What was agreed.
         terms: Box<Terms>,
+        /// The address that the far name had before, in place of the one that was set aside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proxy: Option<ProxyAddress>,
     },
     /// A half of a local pair fell idle at the worker.
     Slept {
@@ -136,5 +139,8 @@ pub enum Change {
         host: HostAddress,
         /// Until when each rests.
         proxies: Vec<(Nanos, ProxyAddress)>,
+        /// The name that each stood for.
+        #[serde(default)]
+        names: Vec<Arc<str>>,
     },
 }

@@ -1,13 +1,20 @@
 //! The proxy addresses of one host: the whole pool for itself, lowest address first.
 //!
 //! An address rests after its binding ended, until no answer that named it can be in a cache any more: a host that
-//! still uses an old answer then reaches nobody, rather than somebody else.
+//! still uses an old answer then reaches nobody, rather than somebody else. It is kept for the name that it stood for, as long
+//! as others are left: when the host asks for that name again, what it remembers is true again.
 
 use crate::Nanos;
 use crate::address::ProxyAddress;
 use ipnet::Ipv4Net;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Addresses that a host's names keep though they have rested: some 100 octets each.
+const KEPT: usize = 128;
+/// Addresses that the last process may have taken from their names in its last moments: the oldest of those kept.
+const CAREFUL: usize = KEPT / 2;
 
 /// One bit for each address, grown as far as it is used: a host with few bindings costs one word, one that used a
 /// whole /16 costs 8 KiB.
@@ -17,10 +24,16 @@ pub(crate) struct ProxyPool {
     /// No word before this one has a free bit.
     hint: usize,
     in_use: u32,
-    resting: VecDeque<(Nanos, u32)>,
+    /// By the end of their rest, and the names that they stood for.
+    resting: BTreeMap<Rest, Arc<str>>,
+    /// The address that each of these names had last.
+    names: BTreeMap<Arc<str>, Rest>,
     /// The first word beyond all that were used before the last restart.
     floor: usize,
 }
+
+/// Until when an address rests, and its offset.
+type Rest = (Nanos, u32);
 
 /// Figures that all hosts' pools share.
 #[derive(Clone, Copy, Debug)]
@@ -58,35 +71,53 @@ impl ProxyPool {
         self.floor = self.words.len() + beyond;
     }
 
-    /// The lowest free address; `None` if the pool is empty or the host has all that it may have.
+    /// The lowest free address, or else the one that has rested longest; `None` if there is none, or the host has all that it
+    /// may have.
     pub(super) fn next(&self, limits: &ProxyLimits, is_careful: bool, now: Nanos) -> Option<ProxyAddress> {
         if self.in_use >= limits.per_host {
             return None;
         }
-        let beyond = is_careful.then(|| self.lowest(limits, self.floor, now)).flatten();
-        beyond.or_else(|| self.lowest(limits, 0, now)).map(|offset| limits.address(offset))
+        let beyond = is_careful.then(|| self.lowest(limits, self.floor)).flatten();
+        let free = beyond.or_else(|| self.lowest(limits, 0));
+        free.or_else(|| self.rested(now)).map(|offset| limits.address(offset))
     }
 
-    /// The lowest free offset, or one that has rested enough, from this word on.
-    fn lowest(&self, limits: &ProxyLimits, from: usize, now: Nanos) -> Option<u32> {
+    /// The lowest free offset from this word on.
+    fn lowest(&self, limits: &ProxyLimits, from: usize) -> Option<u32> {
         let from = from.max(self.hint);
         let word = (from..self.words.len()).find(|word| self.words[*word] != u64::MAX);
         let word = word.unwrap_or_else(|| self.words.len().max(from));
         let bits = self.words.get(word).copied().unwrap_or_else(|| first_word(word));
         let free = (word as u32).saturating_mul(64).saturating_add(bits.trailing_ones());
-        let rested = self.resting.iter().take_while(|(until, _)| *until <= now).map(|(_, offset)| *offset);
-        let rested = rested.filter(|offset| *offset as usize / 64 >= from).min();
-        let lowest = rested.map_or(free, |rested| rested.min(free));
-        (lowest <= limits.last).then_some(lowest)
+        (free <= limits.last).then_some(free)
     }
 
-    /// Takes an address. False if it is not of the pool, or taken.
+    /// The offset that has rested longest, if that was long enough.
+    fn rested(&self, now: Nanos) -> Option<u32> {
+        self.resting.first_key_value().filter(|((until, _), _)| *until <= now).map(|((_, offset), _)| *offset)
+    }
+
+    /// The address that this name had last, if nobody else has it and, while one has to be careful, nobody else can have had
+    /// it.
+    pub(super) fn had(
+        &self,
+        limits: &ProxyLimits,
+        name: &str,
+        is_careful: bool,
+        now: Nanos,
+    ) -> Option<ProxyAddress> {
+        let rest = self.names.get(name)?;
+        let is_sure = || rest.0 > now || self.resting.range(rest..).count() <= CAREFUL;
+        (!is_careful || is_sure()).then(|| limits.address(rest.1))
+    }
+
+    /// Takes an address that is free, or has rested longest. False if it is not of the pool, or taken.
     pub(super) fn take(&mut self, limits: &ProxyLimits, address: ProxyAddress, now: Nanos) -> bool {
         let Some(offset) = limits.offset(address) else { return false };
-        while let Some(&(until, rested)) = self.resting.front()
-            && until <= now
+        while self.resting.len() > KEPT
+            && let Some(rested) = self.rested(now)
         {
-            self.resting.pop_front();
+            self.forget_first();
             self.free(rested);
         }
         let (word, bit) = ((offset / 64) as usize, 1u64 << (offset % 64));
@@ -94,21 +125,57 @@ impl ProxyPool {
             self.words.push(first_word(new));
         }
         let is_free = self.words[word] & bit == 0;
+        let is_rested = self.rested(now) == Some(offset);
         if is_free {
             self.words[word] |= bit;
-            self.in_use += 1;
             while self.words.get(self.hint).is_some_and(|word| *word == u64::MAX) {
                 self.hint += 1;
             }
+        } else if is_rested {
+            self.forget_first();
         }
-        is_free
+        self.in_use += u32::from(is_free || is_rested);
+        is_free || is_rested
     }
 
-    /// An address whose binding is gone: it rests before it is given out again.
-    pub(super) fn release(&mut self, limits: &ProxyLimits, address: ProxyAddress, until: Nanos) {
+    /// Takes the address that this name had last, which [`ProxyPool::had`] has told.
+    pub(super) fn take_back(&mut self, limits: &ProxyLimits, address: ProxyAddress, name: &str) {
+        let rest = self.names.get(name).filter(|rest| limits.offset(address) == Some(rest.1)).copied();
+        if let Some(rest) = rest {
+            self.forget(rest);
+            self.in_use += 1;
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((rest, _)) = self.resting.first_key_value() {
+            self.forget(*rest);
+        }
+    }
+
+    /// An address rests no more.
+    fn forget(&mut self, rest: Rest) {
+        let Some(name) = self.resting.remove(&rest) else { return };
+        if self.names.get(&name) == Some(&rest) {
+            self.names.remove(&name);
+        }
+    }
+
+    /// An address whose binding is gone: it rests before another name than the one that it stood for may have it.
+    pub(super) fn release(
+        &mut self,
+        limits: &ProxyLimits,
+        address: ProxyAddress,
+        name: &Arc<str>,
+        until: Nanos,
+    ) {
         let Some(offset) = limits.offset(address) else { return };
         self.in_use -= 1;
-        self.resting.push_back((until, offset));
+        self.resting.insert((until, offset), Arc::clone(name));
+        // What was written down by an older version has no name.
+        if !name.is_empty() {
+            self.names.insert(Arc::clone(name), (until, offset));
+        }
     }
 
     /// An address that nobody heard of: it is free at once.
@@ -119,10 +186,16 @@ impl ProxyPool {
     }
 
     /// An address that rests already, as a snapshot tells it. False if it is not of the pool, or taken.
-    pub(super) fn rest(&mut self, limits: &ProxyLimits, address: ProxyAddress, until: Nanos) -> bool {
+    pub(super) fn rest(
+        &mut self,
+        limits: &ProxyLimits,
+        address: ProxyAddress,
+        name: &Arc<str>,
+        until: Nanos,
+    ) -> bool {
         let is_taken = self.take(limits, address, 0);
         if is_taken {
-            self.release(limits, address, until);
+            self.release(limits, address, name, until);
         }
         is_taken
     }
@@ -138,14 +211,15 @@ impl ProxyPool {
         self.in_use
     }
 
-    /// Addresses that cannot be given out: in use or resting.
+    /// Addresses that are in use, rest, or are kept for their names.
     pub(crate) fn occupied(&self) -> u32 {
         self.in_use + self.resting.len() as u32
     }
 
-    /// What rests, and until when.
-    pub(super) fn resting(&self, limits: &ProxyLimits) -> Vec<(Nanos, ProxyAddress)> {
-        self.resting.iter().map(|(until, offset)| (*until, limits.address(*offset))).collect()
+    /// What rests, until when, and the names that it stood for.
+    pub(super) fn resting(&self, limits: &ProxyLimits) -> Vec<(Nanos, ProxyAddress, &Arc<str>)> {
+        let entry = |((until, offset), name): (&Rest, _)| (*until, limits.address(*offset), name);
+        self.resting.iter().map(entry).collect()
     }
 }
 
@@ -183,14 +257,45 @@ mod tests {
     }
 
     #[test]
-    fn a_released_address_rests_and_then_is_the_lowest_again() {
-        let limits = limits("10.64.0.0/16", 100);
+    fn p1_a_released_address_is_its_names_again_and_anothers_at_the_very_last() {
+        let limits = limits("10.64.0.0/30", 100);
+        let (www, ftp): (Arc<str>, Arc<str>) = ("www.b.".into(), "ftp.b.".into());
         let mut pool = ProxyPool::default();
         let first = allocate(&mut pool, &limits, 0).unwrap();
-        pool.release(&limits, first, 130);
-        assert_eq!(allocate(&mut pool, &limits, 129).unwrap(), ProxyAddress::from([10, 64, 0, 2]));
-        assert_eq!(allocate(&mut pool, &limits, 130).unwrap(), first);
-        assert_eq!(pool.occupied(), 2);
+        pool.release(&limits, first, &www, 130);
+        assert_eq!(pool.had(&limits, &ftp, false, 5), None);
+        assert_eq!(pool.had(&limits, &www, true, 5), Some(first));
+        pool.take_back(&limits, first, &www);
+        assert_eq!((pool.in_use(), pool.occupied(), pool.had(&limits, &www, false, 5)), (1, 1, None));
+        pool.release(&limits, first, &www, 130);
+        // As long as others are left, it is kept though it has rested.
+        let second = allocate(&mut pool, &limits, 500).unwrap();
+        assert_ne!(second, first);
+        assert_eq!(pool.had(&limits, &www, false, 500), Some(first));
+        assert_eq!(allocate(&mut pool, &limits, 129), None);
+        assert_eq!(allocate(&mut pool, &limits, 130), Some(first));
+        assert_eq!((pool.had(&limits, &www, false, 500), pool.occupied()), (None, 2));
+    }
+
+    #[test]
+    fn p1_as_many_names_keep_their_addresses_as_there_is_room_for() {
+        let limits = limits("10.64.0.0/16", 1000);
+        let mut pool = ProxyPool::default();
+        let name = |n: usize| Arc::<str>::from(format!("n{n}.b."));
+        let all: Vec<_> = (0..KEPT + 10).map(|_| allocate(&mut pool, &limits, 0).unwrap()).collect();
+        for (n, address) in all.iter().enumerate() {
+            pool.release(&limits, *address, &name(n), 100 + n as Nanos);
+        }
+        pool.restart(1);
+        // After a restart those that no other name can have got meanwhile.
+        assert!(pool.had(&limits, &name(KEPT + 9), true, 1000).is_some());
+        assert!(
+            pool.had(&limits, &name(9), true, 1000).is_none()
+                && pool.had(&limits, &name(9), true, 10).is_some()
+        );
+        allocate(&mut pool, &limits, 1000).unwrap();
+        let kept = (0..KEPT + 10).filter(|n| pool.had(&limits, &name(*n), false, 1000).is_some());
+        assert!(kept.eq(10..KEPT + 10));
     }
 
     #[test]
@@ -209,13 +314,13 @@ mod tests {
         let limits = limits("10.64.0.0/16", 1000);
         let mut pool = ProxyPool::default();
         let first = allocate(&mut pool, &limits, 0).unwrap();
-        pool.release(&limits, first, 100);
+        pool.release(&limits, first, &"www.b.".into(), 100);
         pool.restart(1);
         let careful = pool.next(&limits, true, 200).unwrap();
         assert_eq!(careful, ProxyAddress::from([10, 64, 0, 128]));
         assert!(pool.take(&limits, careful, 200));
         assert_eq!(pool.next(&limits, true, 200).unwrap(), ProxyAddress::from([10, 64, 0, 129]));
-        assert_eq!(pool.next(&limits, false, 200).unwrap(), first);
+        assert_eq!(pool.next(&limits, false, 200).unwrap(), ProxyAddress::from([10, 64, 0, 2]));
         assert_eq!(
             ProxyPool::beginning_at(1).next(&limits, true, 0).unwrap(),
             ProxyAddress::from([10, 64, 0, 64])

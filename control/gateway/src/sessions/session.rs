@@ -132,6 +132,8 @@ pub struct Session {
     phase: Phase,
     host: HostAddress,
     proxy: ProxyAddress,
+    /// Whether another session for the same name has its proxy address already, while the worker has yet to let go of it.
+    is_succeeded: bool,
     names: Names,
     since: Nanos,
     terms: Option<Terms>,
@@ -147,7 +149,8 @@ impl Session {
         names: Names,
         now: Nanos,
     ) -> Self {
-        Self { handle, tag, phase: Phase::Reserved, host, proxy, names, since: now, terms: None }
+        let phase = Phase::Reserved;
+        Self { handle, tag, phase, host, proxy, is_succeeded: false, names, since: now, terms: None }
     }
 
     /// Both sides have agreed. False if it was not merely reserved.
@@ -168,6 +171,21 @@ impl Session {
             self.phase = phase;
         }
         may
+    }
+
+    /// Takes this address in place of the one that was set aside.
+    pub(super) fn move_to(&mut self, proxy: ProxyAddress) {
+        self.proxy = proxy;
+    }
+
+    /// Its proxy address is another session's from here on.
+    pub(super) fn succeed(&mut self) {
+        self.is_succeeded = true;
+    }
+
+    /// Whether it is.
+    pub(super) fn is_succeeded(&self) -> bool {
+        self.is_succeeded
     }
 
     /// Its slot.

@@ -77,6 +77,8 @@ struct Host {
     by_name: BTreeMap<Arc<str>, Handle>,
     /// Sessions that far hosts of these names asked for, and that serve both.
     by_asker: BTreeMap<Arc<str>, Handle>,
+    /// Sessions that the worker has yet to let go of: their proxy addresses are free for the far names that had them.
+    leaving: BTreeMap<(Arc<str>, ProxyAddress), Handle>,
 }
 
 /// What a filter holds for: a name, whether it is the local one, and the peer if it is about one alone.
@@ -172,12 +174,14 @@ impl Sessions {
         match change {
             Change::Reserved { tag, host, proxy, names } => self.reserve(*tag, *host, *proxy, names, now)?,
             Change::Released { tag } => self.unreserve(*tag)?,
-            Change::Established { tag, terms } => return self.establish(*tag, terms, now),
+            Change::Established { tag, terms, proxy } => return self.establish(*tag, terms, *proxy, now),
             Change::Slept { tag } => self.enter(*tag, Phase::Dormant, &[Phase::Up])?,
             Change::Woke { tag } => self.enter(*tag, Phase::Up, &[Phase::Dormant])?,
             Change::Ending { tag } => {
                 self.enter(*tag, Phase::Ending, &[Phase::Up, Phase::Dormant])?;
-                self.unlink(self.slots.handle(*tag));
+                let handle = self.slots.handle(*tag);
+                self.unlink(handle);
+                self.leave(handle);
             }
             Change::Ended { tag, rest_until } => return self.end(*tag, *rest_until),
             Change::Restarted { careful_until, beyond, generations } => {
@@ -200,9 +204,14 @@ impl Sessions {
                 let fits = self.slots.set(*worker, *fresh, *first_generation, free);
                 fits.then_some(()).ok_or(Inconsistent::Slot)?;
             }
-            Change::Resting { host, proxies } => {
+            Change::Resting { host, proxies, names } => {
                 let pool = &mut self.hosts.entry(*host).or_default().proxies;
-                let fits = proxies.iter().all(|(until, proxy)| pool.rest(&self.limits, *proxy, *until));
+                let nobody: Arc<str> = "".into();
+                let names = names.iter().chain(std::iter::repeat(&nobody));
+                let fits = proxies
+                    .iter()
+                    .zip(names)
+                    .all(|((until, proxy), name)| pool.rest(&self.limits, *proxy, name, *until));
                 fits.then_some(()).ok_or(Inconsistent::Proxy)?;
             }
         }
@@ -219,11 +228,18 @@ impl Sessions {
     ) -> Result<(), Inconsistent> {
         let floor = if now < self.careful_until { self.careful_floor } else { 0 };
         let new = || Host { proxies: ProxyPool::beginning_at(floor), ..Host::default() };
+        let handle = self.slots.handle(tag);
+        if let Some(old) = self.leaving(address, &names.remote, proxy) {
+            if !self.slots.take(Session::reserved(handle, tag, address, proxy, names.clone(), now)) {
+                return Err(Inconsistent::Slot);
+            }
+            self.succeed(old);
+            return Ok(());
+        }
         let pool = &mut self.hosts.entry(address).or_insert_with(new).proxies;
         if !pool.take(&self.limits, proxy, now) {
             return Err(Inconsistent::Proxy);
         }
-        let handle = self.slots.handle(tag);
         if self.slots.take(Session::reserved(handle, tag, address, proxy, names.clone(), now)) {
             return Ok(());
         }
@@ -242,11 +258,19 @@ impl Sessions {
         Ok(())
     }
 
-    fn establish(&mut self, tag: u32, terms: &Terms, now: Nanos) -> Result<Applied, Inconsistent> {
+    fn establish(
+        &mut self,
+        tag: u32,
+        terms: &Terms,
+        proxy: Option<ProxyAddress>,
+        now: Nanos,
+    ) -> Result<Applied, Inconsistent> {
         let handle = self.slots.handle(tag);
-        let is_reserved = self.get(handle).is_some_and(|session| session.phase() == Phase::Reserved);
-        if !is_reserved {
-            return Err(Inconsistent::Session);
+        let reserved = self.get(handle).filter(|session| session.phase() == Phase::Reserved);
+        let session = reserved.ok_or(Inconsistent::Session)?;
+        let is_its = |proxy| self.is_earlier(session.host(), session.remote(), proxy);
+        if proxy.is_some_and(|proxy| !is_its(proxy)) {
+            return Err(Inconsistent::Proxy);
         }
         let applied = match &terms.reach {
             Reach::Tunnel { tunnel, .. } => match self.tunnels.share(tunnel) {
@@ -256,6 +280,9 @@ impl Sessions {
             },
             Reach::Local { .. } => Applied::Plain,
         };
+        if let Some(proxy) = proxy {
+            self.move_to(handle, proxy);
+        }
         if let Some(session) = self.slots.get_mut(handle) {
             session.establish(terms.clone(), now);
         }
@@ -278,7 +305,10 @@ impl Sessions {
         let session = self.slots.release(handle).ok_or(Inconsistent::Session)?;
         self.count_limited(handle, session.terms(), |count| *count -= 1);
         if let Some(host) = self.hosts.get_mut(&session.host()) {
-            host.proxies.release(&self.limits, session.proxy(), rest_until);
+            if !session.is_succeeded() {
+                host.leaving.remove(&(Arc::clone(session.remote()), session.proxy()));
+                host.proxies.release(&self.limits, session.proxy(), session.remote(), rest_until);
+            }
         }
         let gone = session.tunnel().and_then(|(tunnel, _)| self.tunnels.release(tunnel));
         Ok(gone.map_or(Applied::Plain, Applied::TunnelGone))
@@ -328,7 +358,59 @@ impl Sessions {
         }
     }
 
+    /// The proxy address of a session that is on its way out is free for the far name that it stands for.
+    fn leave(&mut self, handle: Handle) {
+        let Some(session) = self.slots.get(handle) else { return };
+        let host = self.hosts.entry(session.host()).or_default();
+        host.leaving.insert((Arc::clone(session.remote()), session.proxy()), handle);
+    }
+
+    /// The session of a host for a far name that is on its way out, and whose proxy address nobody else has.
+    fn leaving(&self, host: HostAddress, remote: &Arc<str>, proxy: ProxyAddress) -> Option<Handle> {
+        self.hosts.get(&host)?.leaving.get(&(Arc::clone(remote), proxy)).copied()
+    }
+
+    fn succeed(&mut self, old: Handle) {
+        let Some(session) = self.slots.get_mut(old) else { return };
+        session.succeed();
+        let (address, key) = (session.host(), (Arc::clone(session.remote()), session.proxy()));
+        if let Some(host) = self.hosts.get_mut(&address) {
+            host.leaving.remove(&key);
+        }
+    }
+
+    /// Gives a reservation the address that its far name had before.
+    fn move_to(&mut self, handle: Handle, proxy: ProxyAddress) {
+        let Some(session) = self.slots.get_mut(handle) else { return };
+        let (address, remote, own) = (session.host(), Arc::clone(session.remote()), session.proxy());
+        session.move_to(proxy);
+        let old = self.leaving(address, &remote, proxy);
+        let Some(host) = self.hosts.get_mut(&address) else { return };
+        host.proxies.unallocate(&self.limits, own);
+        match old {
+            Some(old) => self.succeed(old),
+            None => host.proxies.take_back(&self.limits, proxy, &remote),
+        }
+    }
+
     // --- what is asked
+
+    /// The proxy address that a far name had before, if it is free for that name.
+    pub(crate) fn earlier(&self, host: HostAddress, remote: &Arc<str>, now: Nanos) -> Option<ProxyAddress> {
+        let host = self.hosts.get(&host)?;
+        let from = (Arc::clone(remote), ProxyAddress::from([0; 4]));
+        let leaving = host.leaving.range(from..).next().filter(|((name, _), _)| name == remote);
+        let is_careful = now < self.careful_until;
+        let resting = || host.proxies.had(&self.limits, remote, is_careful, now);
+        leaving.map(|((_, proxy), _)| *proxy).or_else(resting)
+    }
+
+    /// Whether a far name had this address, and it is free for that name.
+    fn is_earlier(&self, host: HostAddress, remote: &Arc<str>, proxy: ProxyAddress) -> bool {
+        let pool = self.hosts.get(&host).map(|host| &host.proxies);
+        self.leaving(host, remote, proxy).is_some()
+            || pool.and_then(|pool| pool.had(&self.limits, remote, false, 0)) == Some(proxy)
+    }
 
     /// A session by its handle.
     pub fn get(&self, handle: Handle) -> Option<&Session> {
@@ -418,12 +500,15 @@ impl Sessions {
 
     /// Tells the changes that make all this again in an empty table, with their times where those matter.
     pub fn write_down(&self, mut each: impl FnMut(Nanos, Change)) {
-        for session in self.iter() {
+        // What is on its way out first: another session may have its proxy address by now.
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.iter().partition(|session| session.phase() != Phase::Ending);
+        for session in first.into_iter().chain(last) {
             let (tag, since) = (session.tag(), session.since());
             let (host, proxy, names) = (session.host(), session.proxy(), session.names().clone());
             each(since, Change::Reserved { tag, host, proxy, names });
             if let Some(terms) = session.terms() {
-                each(since, Change::Established { tag, terms: Box::new(terms.clone()) });
+                each(since, Change::Established { tag, terms: Box::new(terms.clone()), proxy: None });
             }
             match session.phase() {
                 Phase::Reserved | Phase::Up => {}
@@ -434,8 +519,10 @@ impl Sessions {
         let mut hosts: Vec<_> = self.hosts.iter().collect();
         hosts.sort_unstable_by_key(|(address, _)| **address);
         for (host, entry) in hosts {
-            for proxies in entry.proxies.resting(&self.limits).chunks(LIST) {
-                each(0, Change::Resting { host: *host, proxies: proxies.to_vec() });
+            for part in entry.proxies.resting(&self.limits).chunks(LIST) {
+                let proxies = part.iter().map(|(until, proxy, _)| (*until, *proxy)).collect();
+                let names = part.iter().map(|(.., name)| Arc::clone(name)).collect();
+                each(0, Change::Resting { host: *host, proxies, names });
             }
         }
         for (worker, fresh, first_generation, free) in self.slots.frees() {
