@@ -95,8 +95,8 @@ class Run:
     def __init__(self, directory):
         self.name = os.path.basename(os.path.normpath(directory))
         at = lambda name: os.path.join(directory, name)
-        if not os.path.exists(at("bench.jsonl")):
-            raise Unreadable(f"{at('bench.jsonl')} is not there: is {directory} a run?")
+        if not os.path.exists(at("commit")) and not os.path.exists(at("bench.jsonl")):
+            raise Unreadable(f"{at('commit')} is not there: is {directory} a run?")
         self.commit = read(at("commit")).strip()
         self.machine = json.loads(read(at("machine.json")) or "{}")
         self.cases = [USUAL | {"handed_over": 0.0} | report for report in lines(directory, "bench.jsonl")]

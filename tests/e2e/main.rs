@@ -4,6 +4,7 @@
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
 mod hostile;
+mod journal;
 mod lifecycle;
 mod load;
 mod names;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 8] = [
+    let groups: [(&str, &[Case]); 9] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),
         ("lifecycle", lifecycle::CASES),
+        ("journal", journal::CASES),
         ("load", load::CASES),
     ];
     let mut trials = Vec::new();

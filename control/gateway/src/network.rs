@@ -145,7 +145,8 @@ pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[OwnAdd
     resolver.deadline_ms = dns.forward_timeout_ms;
     resolver.attempt_ms = resolver.attempt_ms.min(dns.forward_timeout_ms);
     resolver.in_flight = resolver.in_flight.max(dns.waiting);
-    resolver.waiting = resolver.waiting.max(dns.waiting_per_name);
+    // After a restart a crowd asks for the same few names: a fourth of all who may wait.
+    resolver.waiting = resolver.waiting.max(dns.waiting_per_name).max(dns.waiting / 4);
     resolver.cache.entries = dns.cache_entries;
     resolver.randomise_case = dns.randomise_case;
     resolver.guard = guard(settings, own);

@@ -6,10 +6,11 @@ use ces_dataplane::msg::{BindingStats, EndReason, Far, InsertError};
 use ces_dns::message::Transport;
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_gateway::counters::NegotiationOutcome;
+use ces_gateway::settings::Settings;
 use ces_gateway::{Output, QueryToken};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use lab::{A_OUTER, H1, H2, H3, Lab, S, Upstream};
+use lab::{A_OUTER, H1, H2, H3, Lab, S, Upstream, realm};
 use std::net::Ipv4Addr;
 
 #[test]
@@ -66,6 +67,23 @@ fn repeated_queries_join_and_no_more_than_allowed() {
     assert_eq!(lab.upstream_queries.len(), 2, "NAPTR, and A beside it");
     lab.advance(5 * S);
     assert!(tokens.iter().all(|t| lab.reply(0, *t).unwrap().code == ResponseCode::ServFail));
+}
+
+#[test]
+fn r1_a_crowd_that_asks_for_one_name_waits_together() {
+    let crowd: Vec<Ipv4Addr> = (1..=200).map(|host| Ipv4Addr::new(192, 168, 1, host)).collect();
+    let host = |(number, address): (usize, &Ipv4Addr)| {
+        format!("[[host]]\nname = \"c{number}.a.demo\"\naddress = \"{address}\"\npolicy = \"office\"\n")
+    };
+    let hosts: String = crowd.iter().enumerate().map(host).collect();
+    let everywhere =
+        |settings: &mut Settings| settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
+    let mut lab = Lab::with(everywhere, &(realm("a.demo") + &hosts), &realm("b.demo"));
+    lab.upstream = Upstream::Silent;
+    let tokens: Vec<u64> =
+        crowd.iter().map(|host| lab.query(0, *host, "slow.example", RecordType::A)).collect();
+    assert!(tokens.iter().all(|token| lab.reply(0, *token).is_none()), "nobody is sent away");
+    assert_eq!(lab.upstream_queries.len(), 2, "NAPTR, and A beside it, for all of them");
 }
 
 #[test]

@@ -70,8 +70,11 @@ impl Shared {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// What was lost stays lost: from an overrun nothing leads back, whatever else comes to an end meanwhile.
     fn set(&self, health: Health) {
-        self.health.store(health as u8, Ordering::Relaxed);
+        let _ = self.health.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+            (old != Health::Overrun as u8).then_some(health as u8)
+        });
     }
 
     fn health(&self) -> Health {
@@ -155,10 +158,13 @@ impl Journal {
             buffer: Vec::new(),
             shared: Arc::clone(&shared),
         };
-        // What cannot be done now is told now; later it is told in the log.
-        match appended {
-            Some((pen, length)) => writer.append(pen, length as u64)?,
-            None => writer.snapshot()?,
+        let begun = match appended {
+            Some((pen, length)) => writer.append(pen, length as u64),
+            None => writer.snapshot(),
+        };
+        // A gateway without a disk is better than none.
+        if let Err(error) = begun {
+            writer.failed(&error);
         }
         let thread =
             std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&changes))?;
@@ -392,7 +398,8 @@ impl Writer {
 
     fn failed(&mut self, error: &io::Error) {
         Shared::add(&self.shared.failures, 1);
-        if self.file.is_some() {
+        // Told once, not at each try.
+        if self.shared.health() == Health::Whole {
             tracing::error!(
                 "{}: {error}; until it can be written, sessions do not outlive this process",
                 self.path.display()
@@ -405,10 +412,10 @@ impl Writer {
 
     /// A journal that lacks something must not be read.
     fn remove(&mut self) {
-        if self.file.take().is_some() {
-            let _ = std::fs::remove_file(&self.path);
+        self.file = None;
+        for path in [self.path.clone(), self.path.with_extension("new")] {
+            let _ = std::fs::remove_file(path);
         }
-        let _ = std::fs::remove_file(self.path.with_extension("new"));
         self.unsynced = None;
         self.shared.size.store(0, Ordering::Relaxed);
     }
@@ -499,6 +506,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn r1_a_disk_that_is_full_at_the_start_is_told_and_tried_again() {
+        let path = directory("full-start");
+        std::fs::create_dir(path.join("journal.new")).unwrap();
+        let (header, sessions) = (Header::new(&own(), [1, 2]), Sessions::new(&own()));
+        let journal = Journal::start(path.clone(), lock(&path), header, sessions, None).unwrap();
+        assert_eq!((journal.view().health, journal.view().failures, read(&path)), ("failing", 1, None));
+        std::fs::remove_dir(path.join("journal.new")).unwrap();
+        // At its end at the latest.
+        drop(journal);
+        assert!(read(&path).is_some());
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
     fn a_journal_that_has_grown_is_compacted() {
         let path = directory("compact");
         let mut writer = writer(&path);
@@ -530,6 +551,8 @@ pub(super) mod tests {
         assert!(journal.is_whole());
         // The same as a queue that is full: what is lost is never made up for.
         journal.shared.set(Health::Overrun);
+        // A snapshot that was being written meanwhile lacks it, too.
+        journal.shared.set(Health::Whole);
         journal.record(1, Box::new(Change::Released { tag: 1 }));
         assert_eq!((journal.is_whole(), journal.view().lost), (false, 1));
         drop(journal);
