@@ -122,7 +122,9 @@ impl Engine {
             match stream.next(&mut input) {
                 Ok(Some(payload)) => {
                     ended_one = true;
-                    if let Some(message) = streams::read(&mut self.links, conn, payload, now) {
+                    if let Some(message) = streams::read(&mut self.links, conn, payload, now)
+                        && !streams::keep(&mut self.links, conn, payload, &message)
+                    {
                         self.message(realm, conn, &message, now);
                     }
                     self.spread(realm, now);
@@ -175,6 +177,7 @@ impl Engine {
             Timer::Conn(conn) => initiator::conn_timeout(links, conn, now),
             Timer::Frame(conn) => links.abuse(conn, BlockReason::Slow, now),
             Timer::Negotiation(id) => asking::finish(hosts, links, realm, id, Err(Failure::Silent), now),
+            Timer::Attempt(peer) => initiator::silent(links, peer, now),
             Timer::C2c(peer) => links.peer_down(peer, PeerDownReason::Expired, now),
             Timer::Action(id) => self.actions.done(links, id, ActionResult::Silent),
             Timer::Revival(peer) => initiator::revive(links, peer, hosts.count_of(peer) > 0, now),
@@ -188,6 +191,7 @@ impl Engine {
             Timer::Conn(conn) => self.links.conns.is_due(conn, at),
             Timer::Frame(conn) => self.links.conns.is_frame_due(conn, at),
             Timer::Negotiation(id) => self.hosts.is_due(id, at),
+            Timer::Attempt(id) => peer(id).is_some_and(|entry| entry.is_attempt_due(at)),
             Timer::C2c(id) => peer(id).is_some_and(|entry| entry.is_c2c_due(at)),
             Timer::Action(id) => self.actions.is_due(id, at),
             Timer::Revival(id) => peer(id).is_some_and(|entry| entry.is_revival_due(at)),
@@ -215,7 +219,14 @@ impl Engine {
         let (hosts, links) = (&mut self.hosts, &mut self.links);
         while let Some(news) = links.next_news() {
             match news {
-                News::Up(peer) => asking::flush(hosts, links, realm, peer, now),
+                News::Up(peer) => {
+                    for (conn, payload) in links.conns.take_early(peer) {
+                        if let Some(message) = streams::again(links, &payload) {
+                            inbound::message(hosts, links, realm, conn, &message, now);
+                        }
+                    }
+                    asking::flush(hosts, links, realm, peer, now);
+                }
                 News::Restarted(peer) => sessions::end_lost(hosts, links, peer),
                 News::Failed(peer, why) => {
                     asking::fail_waiting(hosts, links, realm, peer, why, now);

@@ -216,6 +216,66 @@ fn c8_who_asks_for_what_we_lack_is_refused_and_not_blocked() {
     assert!(outputs.iter().any(|o| matches!(o, Output::PeerUp { .. })), "{outputs:?}");
 }
 
+/// The victim seeks the peer itself.
+fn seek(victim: &mut Victim) -> Vec<Output> {
+    let (addr, port, proto) = (at("192.0.2.66:0").ip(), 49_001, Proto::Tls);
+    let endpoint = Endpoint { addr, port, proto, order: 10, preference: 10, alias: None };
+    let request = H2hRequest {
+        source: "h0.gwb.demo.".into(),
+        destination: "h.gwx.demo.".into(),
+        ces_id: "gwx.demo.".into(),
+        endpoints: vec![endpoint],
+    };
+    victim.engine.negotiate(&mut victim.owner, request, 0);
+    victim.outputs()
+}
+
+#[test]
+fn c7_a_peer_that_begins_at_once_with_us_is_not_blocked_for_what_goes_wrong() {
+    let no_tags = c2c(0, "0.1");
+    let end =
+        r#"{"VER":2,"SST":5,"DST":0,"TLV":[{"ope":"info","group":"ces","code":"terminate","value":""}]}"#;
+    let early = h2h(1, "h.x.", "h0.gwb.demo.");
+    let wrong = c2c(9, "7");
+    let empty = end.replace("\"SST\":5", "\"SST\":0");
+    let cases: [&[&str]; 10] = [
+        &[],
+        &[&no_tags],
+        &[end],
+        &[&no_tags, end, &no_tags],
+        &[&early, &early, &early, &early],
+        &[&early, end, &no_tags],
+        &[&empty],
+        &[&empty, &early, &empty],
+        &[&wrong],
+        &[POOR, POOR, POOR],
+    ];
+    for (index, says) in cases.iter().enumerate() {
+        let mut victim = victim(|_| {});
+        assert!(matches!(seek(&mut victim)[..], [Output::Connect { .. }]));
+        let conn = victim.accept("192.0.2.66:1", 0).unwrap();
+        let mut outputs = Vec::new();
+        for say in *says {
+            outputs.extend(victim.say(conn, say, MS));
+        }
+        outputs.extend(victim.time(2 * S));
+        outputs.extend(victim.time(10 * S));
+        assert!(!outputs.iter().any(|o| matches!(o, Output::Blocked { .. })), "case {index}: {outputs:?}");
+        let again = victim.accept("192.0.2.66:2", 10 * S).unwrap();
+        let outputs = victim.say(again, &c2c(10, "0.1"), 10 * S);
+        assert!(outputs.iter().any(|o| matches!(o, Output::PeerUp { .. })), "case {index}: {outputs:?}");
+    }
+}
+
+#[test]
+fn c7_a_first_message_without_tags_is_passed_over() {
+    let mut victim = victim(|_| {});
+    let conn = victim.accept("192.0.2.66:1", 0).unwrap();
+    assert!(victim.say(conn, &c2c(0, "0.1"), MS).is_empty());
+    let outputs = victim.say(conn, &c2c(9, "0.1"), MS);
+    assert!(matches!(outputs[0], Output::PeerUp { .. }), "{outputs:?}");
+}
+
 #[test]
 fn a_flood() {
     let mut victim = victim(|settings| settings.limits.messages_per_s = 100);

@@ -68,6 +68,7 @@ pub(super) fn message(
             return None;
         }
         if established && known.has_tags((message.dst, message.sst)) {
+            links.hear(peer);
             return Some(peer);
         }
     }
@@ -81,13 +82,19 @@ pub(super) fn message(
     }
     if links.conns.count_c2c(conn) > links.ground.limits().c2c_messages {
         refused(links, conn, Failure::Rounds);
-        links.abuse(conn, BlockReason::C2cRounds, now);
-    } else if message.dst != 0 {
+        links.blame(conn, BlockReason::C2cRounds, now);
+    } else if message.dst != 0 || is_end(links, conn, message) {
         links.ground.counters.unknown_session += 1;
     } else {
         request(links, is_used, conn, message, now);
     }
     None
+}
+
+/// Whether a message of a peer that its transport names is no request: the end of what has no tag here.
+fn is_end(links: &Links, conn: ConnId, message: &Message<'_>) -> bool {
+    let is_known = links.conns.get(conn).is_some_and(|entry| entry.identity.is_some());
+    is_known && message.info(Item::CesTerminate).is_some()
 }
 
 fn is_reply(attempt: &super::attempt::Attempt, conn: ConnId, message: &Message<'_>) -> bool {
@@ -131,7 +138,8 @@ fn refuse(
     refused(links, conn, why);
     // Our trouble, not its fault: no room, or what it asks for is not here.
     let is_ours = matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel);
-    if let Some(entry) = links.conns.get(conn).filter(|_| !is_ours) {
+    let is_blameless = is_ours || links.is_mutual(conn, now);
+    if let Some(entry) = links.conns.get(conn).filter(|_| !is_blameless) {
         links.ground.block_for_abuse(entry.remote.ip(), BlockReason::C2cFailed, now);
     }
     links.close(conn, why, now);

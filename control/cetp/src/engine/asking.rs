@@ -167,7 +167,7 @@ fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: Negoti
 
 fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
     let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
-    let Some(conn) = links.conns.pick(peer) else { return };
+    let Some(conn) = links.pick(peer) else { return };
     hosts.run_on(id, conn, 1);
     let Some(entry) = hosts.negotiation(id) else { return };
     let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };

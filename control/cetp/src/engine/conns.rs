@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// How long malformed messages of a peer are held against it: a rate is abuse, a sum over months is not.
 const MALFORMED_NS: Nanos = 60 * S;
 
+/// Messages of H2H that are kept on one connection until C2C is done.
+const MAX_EARLY: usize = 16;
+
 /// Where a connection came from.
 #[derive(Debug)]
 pub(super) enum Origin {
@@ -50,6 +53,8 @@ pub(super) struct Conn {
     /// Messages that may still come now, and when that was so.
     tokens: u32,
     filled: Nanos,
+    /// Messages of H2H that came before C2C was done here, though it was at the other end.
+    early: Vec<Vec<u8>>,
 }
 
 impl Conn {
@@ -70,6 +75,7 @@ impl Conn {
             malformed_since: now,
             tokens: limits.messages_per_s,
             filled: now,
+            early: Vec::new(),
         }
     }
 
@@ -352,6 +358,22 @@ impl Conns {
         let Some(conn) = self.conns.get_mut(&id) else { return 0 };
         conn.c2c_messages = conn.c2c_messages.saturating_add(1);
         conn.c2c_messages
+    }
+
+    /// Keeps a message until C2C is done. False if there are too many.
+    pub(super) fn keep_early(&mut self, id: ConnId, payload: &[u8]) -> bool {
+        let conn = self.conns.get_mut(&id).filter(|conn| conn.early.len() < MAX_EARLY);
+        conn.map(|conn| conn.early.push(payload.to_vec())).is_some()
+    }
+
+    /// What came on a peer's connections before C2C was done.
+    pub(super) fn take_early(&mut self, peer: PeerId) -> Vec<(ConnId, Vec<u8>)> {
+        let ready = self.of(peer).to_vec();
+        let early = ready.into_iter().filter_map(|id| {
+            let conn = self.conns.get_mut(&id).filter(|conn| !conn.early.is_empty())?;
+            Some((id, std::mem::take(&mut conn.early)))
+        });
+        early.flat_map(|(id, all)| all.into_iter().map(move |payload| (id, payload))).collect()
     }
 
     /// Counts a malformed message; how many there are in this while.

@@ -25,6 +25,7 @@ pub(super) fn message(
     let Some(peer) = entry.peer.filter(|_| entry.established) else {
         return too_early(links, conn, now);
     };
+    links.hear(peer);
     if message.dst == 0 {
         return request(hosts, links, realm, (peer, conn), message, now);
     }
@@ -66,7 +67,7 @@ fn too_early(links: &mut Links, conn: ConnId, now: Nanos) {
     let is_beyond = links.conns.count_c2c(conn) > links.ground.limits().c2c_messages;
     // On a connection of ours the peer may think C2C done that is not: its answer was lost with another.
     if is_beyond && links.conns.get(conn).is_some_and(|entry| !entry.is_ours()) {
-        links.abuse(conn, BlockReason::C2cRounds, now);
+        links.blame(conn, BlockReason::C2cRounds, now);
     }
 }
 

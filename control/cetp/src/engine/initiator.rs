@@ -44,7 +44,7 @@ pub(super) fn start(links: &mut Links, peer: PeerId, purpose: Purpose, now: Nano
         links.ground.emit(Output::Connect { conn, endpoint, ces_id: ces_id.clone() });
     }
     if let Some(entry) = links.peers.get_mut(peer) {
-        entry.begin(attempt);
+        entry.begin(attempt, now);
     }
     Ok(())
 }
@@ -107,30 +107,13 @@ pub(super) fn connected(
 /// A connection of ours is up and its end is who it should be.
 fn ready(links: &mut Links, peer: PeerId, conn: ConnId, now: Nanos) {
     if links.is_up(peer) {
-        return join(links, peer, conn);
+        return links.join(peer, conn);
     }
     match links.peers.get(peer).and_then(|entry| entry.attempt()) {
         // Where C2C runs on another already, this one waits for it.
         Some(attempt) if attempt.conn.is_some() => {}
         Some(_) => links.run(peer, conn, now),
         None => links.close(conn, Failure::Cancelled, now),
-    }
-}
-
-/// Makes a connection of ours one of the peer's. Without TLS the peer has to be told whose it is.
-fn join(links: &mut Links, peer: PeerId, conn: ConnId) {
-    links.attach(peer, conn);
-    let is_last = links.conns.opening(peer).is_empty();
-    let Some(entry) = links.peers.get_mut(peer) else { return };
-    if is_last && entry.attempt().is_some_and(|attempt| attempt.conn.is_none()) {
-        // The peer was faster; nothing was sent, and nothing waits.
-        entry.take_attempt();
-    }
-    let is_anonymous = links.conns.get(conn).is_some_and(|line| line.identity.is_none());
-    if is_anonymous && let Some((local, remote)) = entry.c2c().map(C2c::tags) {
-        let mut out = Writer::new(local, remote);
-        out.text(Item::CesCesid, &links.ground.settings().ces_id);
-        links.send(conn, out.finish());
     }
 }
 
@@ -241,39 +224,32 @@ type Tunnels = (super::api::TunnelChoice, super::api::TunnelChoice);
 
 fn agreed(links: &mut Links, peer: PeerId, c2c: C2c, terms: &PeerTerms, now: Nanos) {
     links.ground.counters.c2c_initiated.count(Ok(()));
+    // What of it is not up yet joins the peer when it is.
     if let Some(entry) = links.peers.get_mut(peer) {
         entry.take_attempt();
     }
     links.install(peer, c2c, terms, now);
-    // What of it is not up yet joins the peer when it is.
-    let is_up = |id: &ConnId| links.conns.get(*id).is_some_and(|conn| conn.up);
-    let ready: Vec<ConnId> = links.conns.opening(peer).iter().copied().filter(is_up).collect();
-    for conn in ready {
-        join(links, peer, conn);
-    }
     links.announce(peer);
 }
 
-/// A connection is not up in time, or C2C is not done in time.
+/// A connection of ours is not up in time, or the peer's own has brought no C2C in time.
 pub(super) fn conn_timeout(links: &mut Links, conn: ConnId, now: Nanos) {
     let Some(entry) = links.conns.get(conn) else { return };
-    match (entry.is_ours(), entry.up) {
-        (true, false) => links.close(conn, Failure::Unreachable, now),
-        (true, true) => silent(links, conn, now),
-        (false, _) => links.abuse(conn, BlockReason::C2cSilent, now),
+    if entry.is_ours() {
+        links.close(conn, Failure::Unreachable, now);
+    } else {
+        links.blame(conn, BlockReason::C2cSilent, now);
     }
 }
 
-/// No answer to a message of C2C.
-fn silent(links: &mut Links, conn: ConnId, now: Nanos) {
-    let Some(entry) = links.conns.get(conn) else { return };
-    let Some(peer) = entry.peer else { return };
-    if let Origin::Ours(endpoint) = &entry.origin
-        && links.peers.get(peer).is_some_and(|entry| !entry.is_only_revival())
-    {
-        links.ground.leave_alone(endpoint, now);
+/// No answer to a message of C2C. Another connection that is up may be better; if the peer's own C2C stands meanwhile, this one
+/// is for everything already and stays.
+pub(super) fn silent(links: &mut Links, peer: PeerId, now: Nanos) {
+    let Some(attempt) = links.peers.get(peer).and_then(|entry| entry.attempt()) else { return };
+    match attempt.conn.filter(|conn| links.conns.get(*conn).is_some_and(|entry| !entry.established)) {
+        Some(conn) => links.close(conn, Failure::Silent, now),
+        None => links.fail(peer, Failure::Silent, now),
     }
-    links.fail(peer, Failure::Silent, now);
 }
 
 // --- what nobody asks for
@@ -304,10 +280,10 @@ pub(super) fn renew(links: &mut Links, peer: PeerId, now: Nanos) {
         Some(_) => return,
         None => {}
     }
-    let Some(conn) = links.conns.pick(peer) else { return };
+    let Some(conn) = links.pick(peer) else { return };
     let tag = links.draw_c2c_tag();
     let Some(entry) = links.peers.get_mut(peer) else { return };
-    entry.begin(Attempt::renewal(tag, conn));
+    entry.begin(Attempt::renewal(tag, conn), now);
     if let Some(next) = entry.plan_next_renewal(now) {
         links.ground.timers.set(next, Timer::Renewal(peer));
     }

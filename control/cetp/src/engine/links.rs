@@ -15,6 +15,7 @@ use crate::frame::FrameError;
 use crate::limits::{MS, S};
 use crate::message::Writer;
 use crate::negotiate::write_queries;
+use crate::tlv::Item;
 use rand::Rng;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -104,7 +105,38 @@ impl Links {
         })
     }
 
+    /// The peer at the other end of a connection, where its transport proves that.
+    pub(super) fn proven(&self, conn: ConnId) -> Option<PeerId> {
+        let entry = self.conns.get(conn)?;
+        let identity = entry.identity.as_ref()?;
+        entry.peer.or_else(|| self.peers.find(identity))
+    }
+
+    /// Whether a connection is from a peer, known by its transport, that we seek or sought a moment ago as well. When both
+    /// begin at once, what one of them sees is not what the other did: nobody is to blame.
+    pub(super) fn is_mutual(&self, conn: ConnId, now: Nanos) -> bool {
+        let limits = self.ground.limits();
+        let within = (u64::from(limits.connect_ms) + 2 * u64::from(limits.c2c_setup_ms)) * MS;
+        self.proven(conn).is_some_and(|peer| {
+            self.is_up(peer) || self.peers.get(peer).is_some_and(|entry| entry.is_sought(within, now))
+        })
+    }
+
     // --- messages
+
+    /// A peer that is up has said something: it knows of C2C.
+    pub(super) fn hear(&mut self, peer: PeerId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.hear();
+        }
+    }
+
+    /// A connection to send to a peer on.
+    pub(super) fn pick(&mut self, peer: PeerId) -> Option<ConnId> {
+        let only = self.peers.get(peer).and_then(|entry| entry.only_conn());
+        let only = only.filter(|conn| self.conns.of(peer).contains(conn));
+        only.or_else(|| self.conns.pick(peer))
+    }
 
     /// Sends one message.
     pub(super) fn send(&mut self, conn: ConnId, frame: Result<Vec<u8>, FrameError>) -> bool {
@@ -120,15 +152,13 @@ impl Links {
 
     /// Sends the first message of C2C of ours.
     pub(super) fn run(&mut self, peer: PeerId, conn: ConnId, now: Nanos) {
-        // A connection that stands goes on whatever comes of a renewal.
-        if self.conns.get(conn).is_some_and(|entry| !entry.established) {
-            let setup = u64::from(self.ground.limits().c2c_setup_ms) * MS;
-            self.conns.set_deadline(conn, now + setup, &mut self.ground.timers);
-        }
+        let setup = u64::from(self.ground.limits().c2c_setup_ms) * MS;
         let (Some(entry), Some(line)) = (self.peers.get_mut(peer), self.conns.get(conn)) else { return };
         let ces_id = entry.ces_id().clone();
         let Some(attempt) = entry.attempt_mut() else { return };
-        attempt.run_on(conn);
+        if let Some(at) = attempt.run_on(conn, setup, now) {
+            self.ground.timers.set(at, Timer::Attempt(peer));
+        }
         let mut out = Writer::new(attempt.tag, 0);
         let side = self.ground.side(&ces_id, line.remote, now);
         side.write_offers(&mut out);
@@ -151,6 +181,23 @@ impl Links {
             let is_theirs = |id: &&ConnId| self.conns.get(**id).is_some_and(|conn| !conn.is_ours());
             let surplus = all.iter().find(is_theirs).copied();
             self.surplus.extend(surplus.filter(|surplus| *surplus != conn));
+        }
+    }
+
+    /// Makes a connection of ours one of the peer's. Without TLS the peer has to be told whose it is.
+    pub(super) fn join(&mut self, peer: PeerId, conn: ConnId) {
+        self.attach(peer, conn);
+        let is_last = self.conns.opening(peer).is_empty();
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        if is_last && entry.attempt().is_some_and(|attempt| attempt.conn.is_none()) {
+            // The peer was faster; nothing was sent, and nothing waits.
+            entry.take_attempt();
+        }
+        let is_anonymous = self.conns.get(conn).is_some_and(|line| line.identity.is_none());
+        if is_anonymous && let Some((local, remote)) = entry.c2c().map(C2c::tags) {
+            let mut out = Writer::new(local, remote);
+            out.text(Item::CesCesid, &self.ground.settings().ces_id);
+            self.send(conn, out.finish());
         }
     }
 
@@ -185,6 +232,12 @@ impl Links {
         self.attach(peer, conn);
         for id in self.conns.named(&ces_id) {
             self.attach(peer, id);
+        }
+        // Ours, too, and even the one on which C2C of ours still runs: the peer may use any of them from now on.
+        let is_up = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.up);
+        let ready: Vec<ConnId> = self.conns.opening(peer).iter().copied().filter(is_up).collect();
+        for id in ready {
+            self.join(peer, id);
         }
         self.ground.emit(Output::PeerUp { ces_id, role });
         if meaning.has_restarted {
@@ -245,7 +298,7 @@ impl Links {
         let Some(attempt) = entry.attempt_mut() else { return };
         let ran_here = attempt.lose(conn, why);
         let last = attempt.last;
-        if self.conns.opening(peer).is_empty() {
+        if self.conns.opening(peer).is_empty() && (ran_here || attempt.conn.is_none()) {
             self.fail(peer, last, now);
         } else if ran_here {
             // C2C starts anew on another connection that is up.
@@ -302,6 +355,15 @@ impl Links {
             self.close(conn, Failure::Lost, now);
         }
         self.news.push_back(News::Down { peer, is_sought: why != PeerDownReason::Abuse });
+    }
+
+    /// Closes a connection on which C2C goes wrong, and refuses its address for a while unless both of us began at once.
+    pub(super) fn blame(&mut self, conn: ConnId, why: BlockReason, now: Nanos) {
+        if self.is_mutual(conn, now) {
+            self.close(conn, Failure::Lost, now);
+        } else {
+            self.abuse(conn, why, now);
+        }
     }
 
     /// Closes a connection whose peer breaks the rules and refuses its address for a while. A peer that was up is

@@ -120,6 +120,10 @@ pub(super) struct Peer {
     renewal: Option<Nanos>,
     /// How its tunnel ids are to be read.
     draws: Draws,
+    /// Whether it has shown that it knows of C2C, since that was agreed.
+    heard: bool,
+    /// When we last began to seek it.
+    sought: Option<Nanos>,
 }
 
 impl Peer {
@@ -137,6 +141,8 @@ impl Peer {
             revival: Revival::default(),
             renewal: None,
             draws: Draws::default(),
+            heard: false,
+            sought: None,
         }
     }
 
@@ -213,6 +219,8 @@ impl Peer {
         let has_restarted = self.read_tunnel_ids(terms, how.is_renewal);
         let was_up = self.c2c.is_some();
         let role = new.role;
+        // Who answers us has C2C before we have.
+        self.heard = role == Role::Initiator || (how.is_renewal && self.heard);
         match self.c2c.take() {
             Some(old)
                 if !has_restarted && old.role != role && now.saturating_sub(old.since) <= how.overlap =>
@@ -240,6 +248,17 @@ impl Peer {
             self.tunnel_ids[encapsulation as usize] = Some(id);
         }
         has_restarted
+    }
+
+    pub(super) const fn hear(&mut self) {
+        self.heard = true;
+    }
+
+    /// The connection that has to carry all until the peer has shown that it knows of C2C: on another, what we send could be
+    /// there before our answer is.
+    pub(super) fn only_conn(&self) -> Option<ConnId> {
+        let is_known = self.heard || self.all_c2c().any(|c2c| c2c.role == Role::Initiator);
+        self.c2c.as_ref().filter(|_| !is_known).map(|c2c| c2c.conn)
     }
 
     /// Of two C2C the one whose connection lives is the better guess of what the peer still knows.
@@ -281,8 +300,17 @@ impl Peer {
         self.attempt.as_mut()
     }
 
-    pub(super) fn begin(&mut self, attempt: Attempt) {
-        self.attempt = Some(attempt);
+    pub(super) fn begin(&mut self, attempt: Attempt, now: Nanos) {
+        (self.attempt, self.sought) = (Some(attempt), Some(now));
+    }
+
+    pub(super) fn is_attempt_due(&self, at: Nanos) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.is_due(at))
+    }
+
+    /// Whether we sought it that short a time ago, or do now.
+    pub(super) fn is_sought(&self, within: Nanos, now: Nanos) -> bool {
+        self.attempt.is_some() || self.sought.is_some_and(|at| now.saturating_sub(at) <= within)
     }
 
     pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
@@ -319,7 +347,7 @@ impl Peer {
 
     /// Plans the renewal of C2C that was agreed just now: the end that started C2C renews it, the other one need not.
     pub(super) fn plan_renewal(&mut self, now: Nanos) -> Option<Nanos> {
-        let ours = self.c2c.as_ref().filter(|c2c| c2c.role == Role::Initiator);
+        let ours = self.all_c2c().find(|c2c| c2c.role == Role::Initiator);
         self.renewal = ours.and_then(|c2c| {
             let lead = ((c2c.until - now) / 10).clamp(*LEAD.start(), *LEAD.end());
             c2c.until.checked_sub(lead).filter(|at| *at > now)

@@ -11,6 +11,7 @@ pub(super) enum Timer {
     Frame(ConnId),
     Negotiation(NegotiationId),
     C2c(PeerId),
+    Attempt(PeerId),
     Action(ActionId),
     Revival(PeerId),
     Renewal(PeerId),

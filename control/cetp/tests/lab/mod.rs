@@ -123,6 +123,11 @@ pub(crate) struct Lab {
     by_conn: HashMap<(usize, u64, ConnId), (usize, usize)>,
     /// Cuts what arrives into pieces of this size, if set.
     pub chunk: Option<usize>,
+    /// How long each thing that crosses the network takes, in the order in which they set out, if not all [`DELAY`]. What is on
+    /// one way of one connection stays in its order.
+    pub delays: Option<Box<dyn FnMut() -> Nanos>>,
+    /// When the last thing arrives on each way of each connection.
+    last: HashMap<(usize, usize), Nanos>,
 }
 
 pub(crate) fn locator(address: &str, preference: u32) -> Locator {
@@ -197,6 +202,8 @@ impl Lab {
             protos: Vec::new(),
             by_conn: HashMap::new(),
             chunk: None,
+            delays: None,
+            last: HashMap::new(),
         }
     }
 
@@ -292,8 +299,18 @@ impl Lab {
         result
     }
 
-    fn schedule(&mut self, at: Nanos, event: Event) {
+    fn schedule(&mut self, mut at: Nanos, event: Event) {
         self.next_event += 1;
+        if let Some(delay) = &mut self.delays {
+            let way = match event {
+                Event::Arrive { link } => (link, 1),
+                Event::Connected { link } => (link, 0),
+                Event::Data { link, to, .. } | Event::Closed { link, to } => (link, to),
+            };
+            let last = self.last.entry(way).or_default();
+            at = (self.now + delay()).max(*last);
+            *last = at;
+        }
         self.events.insert((at, self.next_event), event);
     }
 
