@@ -67,6 +67,8 @@ reasons! {
     SourceInvalid = "source_invalid",
     /// A source address that does not belong to this port's networks.
     SourceSpoofed = "source_spoofed",
+    /// A host's address as source, from another MAC address than the host's.
+    SourceMac = "source_mac",
     /// A multicast destination; the gateway forwards none.
     Multicast = "multicast",
     /// A broadcast destination; the gateway forwards none.

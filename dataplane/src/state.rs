@@ -71,6 +71,7 @@ impl State {
                     self.events.push(Event::InsertFailed(handle, error));
                 }
             },
+            Command::PinBinding(handle, mac) => self.bindings.pin(handle, mac),
             Command::RemoveBinding(handle) => self.bindings.remove(handle, &mut self.events, now),
             Command::ReadBinding(handle) => {
                 let stats = self.bindings.stats(handle, now);

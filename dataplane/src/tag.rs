@@ -9,7 +9,7 @@
 //! the permutation only has to hide the slot's number.
 
 /// Where a binding lives: the worker that owns it and its slot in that worker's slab, with the slot's generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle(pub u32);
 
 /// A session tag of ours, as it stands on the wire.

@@ -67,6 +67,7 @@ fn many(hops: u8) -> Lab {
             proxy: PROXY,
             far,
             neighbour: hop,
+            mac: None,
             idle_s: 0,
             patience: Patience::None,
             hard_s: 0,

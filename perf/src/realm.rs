@@ -18,6 +18,8 @@ pub const INSIDE: PortId = 0;
 pub const OUTSIDE: PortId = 1;
 
 const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Where all packets of hosts come from.
+const HOST_MAC: [u8; 6] = [6, 0, 10, 1, 0, 0];
 const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 /// The router outside through which all peers are reached.
 pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
@@ -73,6 +75,8 @@ pub struct Plan {
     pub encapsulation: Encapsulation,
     /// How many of the bindings are restricted: to UDP, to the packets' port, to a rate that they do not reach.
     pub limited: u16,
+    /// Whether the hosts' MAC addresses are known, so that their packets must come from them.
+    pub pinned: bool,
     /// Workers that share the hosts among them.
     pub workers: u32,
     /// Whether the peers' tags are unicast addresses. A gateway takes any 32 bits; others would not forward them all.
@@ -91,6 +95,7 @@ impl Plan {
             tunnels: 1000,
             encapsulation: Encapsulation::Vxlan,
             limited: 0,
+            pinned: false,
             workers: 1,
             unicast: false,
         }
@@ -233,6 +238,7 @@ impl Plan {
             proxy: Ipv4Addr::from_bits(self.proxy(entry)),
             far,
             neighbour: HopId(1 + at - HOSTS),
+            mac: self.pinned.then_some(HOST_MAC),
             idle_s: 0,
             patience: Patience::None,
             hard_s: 0,
@@ -268,7 +274,7 @@ impl Plan {
     /// The packets' template.
     pub fn template(&self) -> Template {
         match self.way {
-            Way::Egress | Way::Local => Template::plain([6, 0, 10, 1, 0, 0], INSIDE_MAC),
+            Way::Egress | Way::Local => Template::plain(HOST_MAC, INSIDE_MAC),
             Way::Ingress => {
                 Template::tunnelled(ROUTER_MAC, OUTSIDE_MAC, LOCATOR.to_bits(), self.encapsulation)
             }

@@ -50,6 +50,8 @@ pub struct Variant {
     pub tunnels: u16,
     /// Restricted bindings.
     pub limited: u16,
+    /// Hosts whose MAC addresses are known.
+    pub pinned: bool,
     /// Workers that share the bindings.
     pub workers: u32,
     /// Each worker on a core of its own, instead of in turn on one.
@@ -68,6 +70,7 @@ impl Default for Variant {
             encapsulation: "vxlan".to_owned(),
             tunnels: 1000,
             limited: 0,
+            pinned: false,
             workers: 1,
             threads: false,
             mixed: false,
@@ -90,6 +93,9 @@ impl Variant {
         }
         if self.limited != 0 {
             words.push(format!("{} restricted", self.limited));
+        }
+        if self.pinned {
+            words.push("pinned".to_owned());
         }
         if self.threads {
             words.push(format!("{} core{}", self.workers, if self.workers == 1 { "" } else { "s" }));

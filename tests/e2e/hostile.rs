@@ -13,6 +13,8 @@ pub(crate) const CASES: &[Case] = &[
     ("tunnel_packet_cut_short", tunnel_packet_cut_short),
     ("tunnel_packet_replayed_from_another_address", tunnel_packet_replayed_from_another_address),
     ("host_with_a_stolen_address", host_with_a_stolen_address),
+    ("p10_an_address_is_its_hosts", p10_an_address_is_its_hosts),
+    ("p10_an_address_moves_when_its_host_is_gone", p10_an_address_moves_when_its_host_is_gone),
     ("proxy_address_without_a_binding", proxy_address_without_a_binding),
     ("cetp_from_a_stranger", cetp_from_a_stranger),
     ("cetp_garbage", cetp_garbage),
@@ -146,6 +148,52 @@ fn host_with_a_stolen_address(lab: &Lab) {
         )
         .expect();
     });
+}
+
+/// How often that became of the MAC addresses of hosts.
+fn macs(lab: &Lab, event: &str) -> f64 {
+    lab.metrics(Realm::A).sum("ces_host_macs_total", &[("event", event)])
+}
+
+/// a2 asks who the gateway is, and sends, with the address of a1.
+const AS_A1: &str = "ip neigh flush all; ping -n -c 2 -i 0.2 -W 1 -I 192.168.10.11 192.168.10.1";
+
+fn p10_an_address_is_its_hosts(lab: &Lab) {
+    lab.gateways(&[]);
+    let proxy = lab.dig("a1", "www.b.demo");
+    lab.reach("a1", "www.b.demo");
+    let sent = |port: u16, to: &str| {
+        let what = format!("udp --source 192.168.10.11 --destination {to} --port {port} --count 3");
+        lab.tool("a2", "datagram.py", &what).expect();
+    };
+    lab.drops_more(Realm::A, "source_mac", 3, || sent(80, &proxy));
+    let queries = || lab.metrics(Realm::A).sum("ces_dns_queries_total", &[("side", "inside")]);
+    let (before, refused) = (queries(), macs(lab, "refused"));
+    sent(53, "192.168.10.1");
+    assert!(eventually(|| macs(lab, "refused") >= refused + 3.0));
+    assert!(queries() <= before, "a forged query is not read");
+    lab.run("a2", "ip address add 192.168.10.11/32 dev eth0").expect();
+    lab.run("a2", &format!("sh -c '{AS_A1}'")).says("100% packet loss");
+    lab.run("a2", "sh -c 'sleep 2; ping -n -c 1 -W 1 -I 192.168.10.11 192.168.10.1'")
+        .says("100% packet loss");
+    lab.run("a2", "ip address del 192.168.10.11/32 dev eth0").expect();
+    lab.reach("a1", "www.b.demo");
+    assert_eq!(macs(lab, "moved"), 0.0, "its owner answers");
+    lab.ctl(Realm::A, "show hosts").says("arp");
+}
+
+fn p10_an_address_moves_when_its_host_is_gone(lab: &Lab) {
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    lab.run("a1", "ip link set eth0 down").expect();
+    lab.run("a2", "ip address add 192.168.10.11/32 dev eth0").expect();
+    let moved = eventually(|| lab.run("a2", &format!("sh -c '{AS_A1}'")).stdout.contains(" 0% packet loss"));
+    lab.run("a2", "ip address del 192.168.10.11/32 dev eth0").expect();
+    lab.run("a1", "ip link set eth0 up").expect();
+    lab.run("a1", "ip route replace default via 192.168.10.1").expect();
+    assert!(moved && macs(lab, "moved") >= 1.0);
+    // And back, since a2 has it no longer.
+    assert!(eventually(|| lab.run("a1", "ping -n -c 1 -W 1 www.b.demo").stdout.contains(" 0% packet loss")));
 }
 
 fn proxy_address_without_a_binding(lab: &Lab) {

@@ -1,6 +1,5 @@
 //! What the operator sees and does.
 
-use crate::Nanos;
 use crate::asking::{Failed, Pending, Waiting};
 use crate::counters::Counters;
 use crate::gateway::Gateway;
@@ -11,6 +10,7 @@ use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
+use crate::{Nanos, mac_text};
 use ces_cetp::engine::{BlockSnapshot, Filter, FilterSnapshot, PeerSnapshot};
 use ces_dataplane::msg::{BindingStats, Command, TunnelId};
 use ces_dataplane::tag::Handle;
@@ -57,6 +57,10 @@ impl Gateway {
                 .host_blocked_until(&host.name, now)
                 .map(|until| (until - now).div_ceil(crate::SECOND)),
             worker: host.worker,
+            mac: host.pin.mac().map(mac_text),
+            mac_known_by: host.pin.known_by(),
+            mac_other: host.pin.others().0.map(mac_text),
+            mac_others: host.pin.others().1,
         };
         let (hosts, next) = self.core.hosts.page(from, most);
         Page { rows: hosts.into_iter().map(describe).collect(), next }

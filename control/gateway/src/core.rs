@@ -10,9 +10,10 @@ use crate::log::{Entry, Level};
 use crate::names::is_within;
 use crate::output::{AdminToken, Output};
 use crate::paths::Paths;
+use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry, RuleLimits};
-use crate::routes::Neighbours;
+use crate::routes::{Neighbours, Route};
 use crate::sessions::{
     Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
 };
@@ -48,6 +49,10 @@ pub(crate) struct Core {
     limited_per_worker: u32,
     pub(crate) paths: Paths,
     pub(crate) neighbours: Neighbours,
+    /// Routes to the realm's networks.
+    pub(crate) near: Vec<Route>,
+    /// Hosts that are asked whether they still have their address, and until when they may answer.
+    pub(crate) asked: VecDeque<(Nanos, HostId)>,
     pub(crate) workers: u32,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -72,6 +77,8 @@ impl Core {
             limited_per_worker: platform.limited_per_worker,
             paths: Paths::new(platform.outer_mtu),
             neighbours: Neighbours::new(platform.neighbours, platform.workers),
+            near: Vec::new(),
+            asked: VecDeque::new(),
             workers: platform.workers,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -88,14 +95,18 @@ impl Core {
     pub(crate) fn add_host(&mut self, host: &crate::registry::HostEntry) -> HostId {
         let worker = worker_of(host.address.v4().into(), self.workers);
         let services = host.services.iter().map(crate::names::Name::shared).collect();
-        self.hosts.insert(host.name.shared(), services, host.address, worker)
+        let id = self.hosts.insert(host.name.shared(), services, host.address, worker);
+        if let Some(added) = self.hosts.get_mut(id) {
+            added.pin = Pin::new(host.mac);
+        }
+        id
     }
 
     pub(crate) fn log(&mut self, entry: Entry) {
         self.outputs.push_back(Output::Log(entry));
     }
 
-    fn command(&mut self, worker: u32, command: Command) {
+    pub(crate) fn command(&mut self, worker: u32, command: Command) {
         self.outputs.push_back(Output::Dataplane { worker, command });
     }
 
@@ -357,6 +368,7 @@ impl Core {
             proxy: session.proxy().v4(),
             far,
             neighbour: self.neighbours.id(session.next_inside())?,
+            mac: self.pinned(session.host()),
             idle_s: terms.idle_s,
             patience: if terms.is_patient { patience } else { Patience::None },
             hard_s: session.hard_left_s(now).unwrap_or(0),

@@ -30,6 +30,20 @@ labelled! {
     }
 }
 
+labelled! {
+    /// What became of the MAC addresses that hosts' addresses were seen with.
+    MacEvent {
+        /// A host was seen for the first time.
+        Pinned = "pinned",
+        /// Another station has the address now: its owner is gone, or the policy is to tell only.
+        Moved = "moved",
+        /// Another station used a host's address; its frame was refused.
+        Refused = "refused",
+        /// Another station used a host's address; the policy is to tell only.
+        Told = "told",
+    }
+}
+
 /// Upper bounds of the time histogram's buckets, in microseconds; one more bucket takes what is slower.
 pub const TIME_BOUNDS_US: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
@@ -70,6 +84,8 @@ pub struct Counters {
     pub ended: [u64; EndReason::COUNT],
     /// Sessions refused because the peer may not speak for the name that it gave its host.
     pub claims_refused: u64,
+    /// What became of the MAC addresses that hosts' addresses were seen with, by [`MacEvent`].
+    pub macs: [u64; MacEvent::COUNT],
     /// Bindings that a worker refused to insert.
     pub insert_failed: u64,
     /// Events from the data plane about handles that are not ours any more.
@@ -115,6 +131,8 @@ impl Serialize for Counters {
         let ended = |i: usize| (EndReason::ALL[i].label(), self.ended[i]);
         map.serialize_entry("ended", &Labelled(EndReason::COUNT, ended))?;
         map.serialize_entry("claims_refused", &self.claims_refused)?;
+        let macs = |i: usize| (MacEvent::ALL[i].label(), self.macs[i]);
+        map.serialize_entry("macs", &Labelled(MacEvent::COUNT, macs))?;
         map.serialize_entry("insert_failed", &self.insert_failed)?;
         map.serialize_entry("stale_events", &self.stale_events)?;
         map.serialize_entry("naptr", &self.naptr.iter().collect::<std::collections::BTreeMap<_, _>>())?;

@@ -192,17 +192,18 @@ impl Gateway {
 
     /// The routes changed: this is the whole table. Of several routes to one network the first is used.
     pub fn set_routes(&mut self, routes: &[Route]) {
-        self.core.neighbours.set_routes(routes, &mut self.core.outputs);
+        self.core.set_routes(routes);
     }
 
     /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.
     pub fn set_neighbour(&mut self, port: PortId, address: HopAddress, mac: Option<[u8; 6]>) {
-        self.core.neighbours.set_mac((port, address), mac, &mut self.core.outputs);
+        self.core.set_neighbour(port, address, mac);
     }
 
     /// Time has come for what [`Gateway::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, now: Nanos) {
         self.core.widen_tunnels(now);
+        self.core.silent_owners(now);
         self.resolver.handle_timeout(now);
         self.engine.handle_timeout(&mut self.core.at(now), now);
         self.settle(now);
@@ -210,8 +211,12 @@ impl Gateway {
 
     /// When [`Gateway::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        let timers =
-            [self.resolver.poll_timeout(), self.engine.poll_timeout(), self.core.paths.next_widening()];
+        let timers = [
+            self.resolver.poll_timeout(),
+            self.engine.poll_timeout(),
+            self.core.paths.next_widening(),
+            self.core.next_silence(),
+        ];
         timers.into_iter().flatten().min()
     }
 

@@ -1,6 +1,7 @@
 //! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
 
 use crate::address::HostAddress;
+use crate::pins::Pin;
 use crate::shares::Started;
 use ces_dataplane::tag::Handle;
 use ces_meter::Level;
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) services: Vec<Arc<str>>,
     pub(crate) address: HostAddress,
     pub(crate) worker: u32,
+    /// What is known of its MAC address.
+    pub(crate) pin: Pin,
     /// How much of what it may ask is left.
     pub(crate) queries: Level,
     /// Negotiations that its queries started.
@@ -71,6 +74,7 @@ impl Hosts {
             services: services.clone(),
             address,
             worker,
+            pin: Pin::default(),
             queries: Level::default(),
             started: Started::default(),
             asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),

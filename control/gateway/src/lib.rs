@@ -14,6 +14,7 @@ mod core;
 pub mod counters;
 pub mod gateway;
 mod hosts;
+mod identity;
 mod inside;
 pub mod journal;
 mod known;
@@ -24,6 +25,7 @@ mod network;
 pub mod output;
 mod outside;
 mod paths;
+mod pins;
 mod platform;
 pub mod registry;
 mod reload;
@@ -40,6 +42,7 @@ pub use core::figures;
 pub use gateway::Gateway;
 pub use log::{Entry, Level};
 pub use output::{AdminToken, Output, QueryToken};
+pub use pins::Evidence;
 pub use platform::Platform;
 pub use registry::{PolicySet, Registry};
 pub use reload::Reloaded;
@@ -47,6 +50,14 @@ pub use restore::Restored;
 pub use routes::Route;
 pub use sessions::{Change, Sessions};
 pub use settings::Settings;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// A MAC address as people read it.
+pub fn mac_text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
 
 /// Nanoseconds since an arbitrary start.
 pub type Nanos = u64;

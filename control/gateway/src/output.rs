@@ -3,11 +3,11 @@
 //! The order matters in one place: a binding's command always comes before the DNS answer or the CETP message that
 //! makes somebody use it.
 
-use crate::Nanos;
-use crate::address::HopAddress;
+use crate::address::{HopAddress, HostAddress};
 use crate::log::Entry;
 use crate::sessions::Change;
 use crate::snapshot::BindingSnapshot;
+use crate::{Mac, Nanos};
 use ces_cetp::engine::{ConnId, Endpoint};
 use ces_dataplane::msg::{Command, PortId};
 use std::sync::Arc;
@@ -74,6 +74,15 @@ pub enum Output {
         port: PortId,
         /// The next hop.
         address: HopAddress,
+    },
+    /// Ask this station by ARP whether it still has a host's address.
+    AskOwner {
+        /// The port that it is behind.
+        port: PortId,
+        /// The host's address.
+        address: HostAddress,
+        /// The station.
+        mac: Mac,
     },
     /// The answer to [`crate::Gateway::read_binding`].
     Binding {

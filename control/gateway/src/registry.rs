@@ -10,9 +10,11 @@ mod file;
 mod hosts;
 mod json;
 mod load;
+mod mac;
 mod policy;
 mod value;
 
 pub use hosts::{HostEntry, Registry};
 pub use load::{load, load_behind};
+pub use mac::MacEntry;
 pub use policy::{PolicySet, Rule, RuleLimits};

@@ -29,7 +29,7 @@ pub struct Reloaded {
     pub hosts_added: usize,
     /// Hosts that are gone.
     pub hosts_removed: usize,
-    /// Hosts with another address or other services.
+    /// Hosts with another address, MAC address or other services.
     pub hosts_changed: usize,
     /// Sessions that are no longer allowed and were terminated.
     pub sessions_terminated: usize,
@@ -57,6 +57,9 @@ impl Gateway {
             self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
         }
         let (mut reloaded, gone) = self.reload_hosts(registry);
+        if before.realm.mac_policy != self.core.settings.realm.mac_policy {
+            self.core.tell_pins();
+        }
         reloaded.sessions_terminated = self.end_what_is_not_allowed(now);
         for id in gone {
             self.core.hosts.remove(id);
@@ -90,7 +93,7 @@ impl Gateway {
         let old: Vec<(HostId, Arc<str>)> =
             core.hosts.iter().map(|(id, host)| (id, Arc::clone(&host.name))).collect();
         let mut gone = Vec::new();
-        let mut other_services = Vec::new();
+        let (mut other_services, mut other_macs) = (Vec::new(), Vec::new());
         for (id, name) in old {
             let entry = registry.host(&name).filter(|entry| *entry.name.as_str() == *name);
             let Some(host) = core.hosts.get(id) else { continue };
@@ -105,12 +108,19 @@ impl Gateway {
                     gone.push(id);
                 }
                 Some(entry) => {
+                    other_macs.push((id, entry.mac));
                     let services: Vec<Arc<str>> = entry.services.iter().map(Name::shared).collect();
                     if services != host.services {
                         reloaded.hosts_changed += 1;
                         other_services.push((id, services));
                     }
                 }
+            }
+        }
+        for (id, mac) in other_macs {
+            if core.hosts.get_mut(id).is_some_and(|host| host.pin.give(mac)) {
+                reloaded.hosts_changed += 1;
+                core.tell_pin(id);
             }
         }
         // First all names go that go, then all come that come: a service may move from host to host.

@@ -4,7 +4,7 @@
 //! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
 //! touched when a route moves: one command per destination says it.
 
-use crate::address::{Destination, HopAddress};
+use crate::address::{Destination, HopAddress, HostAddress};
 use crate::output::Output;
 use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
 use ipnet::Ipv4Net;
@@ -133,6 +133,12 @@ impl Neighbours {
         self.by_address.get(&address.into()).map(|id| HopId(*id))
     }
 
+    /// The port on whose link an address is; `None` if a router leads there, or nothing.
+    pub(crate) fn link_of(&self, host: HostAddress) -> Option<PortId> {
+        let to = Destination::from(host);
+        self.table.next_hop(to).filter(|(_, via)| *via == to.on_link()).map(|(port, _)| port)
+    }
+
     /// One user less; the id is free when there is none left.
     pub(crate) fn release(&mut self, id: HopId) {
         let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };
@@ -227,7 +233,6 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::HostAddress;
 
     fn route(network: &str, via: Option<[u8; 4]>, port: PortId) -> Route {
         Route { network: network.parse().unwrap(), via: via.map(HopAddress::from), port }

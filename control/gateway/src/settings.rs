@@ -57,6 +57,24 @@ pub struct Realm {
     /// seconds. At least the longest answer TTL, or a resolver's cache may lead a host to the wrong far host.
     #[serde(default = "default_proxy_rest")]
     pub proxy_rest_s: u32,
+    /// What is done where a host's address comes from another MAC address than the host's.
+    #[serde(default)]
+    pub mac_policy: MacPolicy,
+}
+
+/// What is done where a host's address comes from another MAC address than the host's, which is what the registry says, or the
+/// first that was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacPolicy {
+    /// It is refused as long as the host's own answers; then the address has moved, which is told. What the registry says
+    /// does not move.
+    #[default]
+    Pin,
+    /// It is told, and carried.
+    Alarm,
+    /// Nothing.
+    Off,
 }
 
 /// The gateway as a name server.

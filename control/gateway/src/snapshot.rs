@@ -34,6 +34,14 @@ pub struct HostSnapshot {
     pub blocked_s: Option<u64>,
     /// The worker that owns it.
     pub worker: u32,
+    /// Its MAC address, as far as it is known.
+    pub mac: Option<String>,
+    /// By what: `registry`, `arp`, `packet`; or that it may be `any`.
+    pub mac_known_by: Option<&'static str>,
+    /// The other station that used its address last.
+    pub mac_other: Option<String>,
+    /// How many frames of others used it.
+    pub mac_others: u64,
 }
 
 /// How a session came about.

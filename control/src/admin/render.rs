@@ -279,11 +279,25 @@ fn counters(heading: &str, map: &Value) -> String {
 }
 
 fn hosts(answer: &Value) -> String {
-    let mut table = Table::new(&["HOST", "ADDRESS", "SERVICES", "BINDINGS", "OF", "WORKER", "BLOCKED FOR"]);
+    let mut table = Table::new(&[
+        "HOST",
+        "ADDRESS",
+        "MAC",
+        "KNOWN BY",
+        "ALSO USED BY",
+        "SERVICES",
+        "BINDINGS",
+        "OF",
+        "WORKER",
+        "BLOCKED FOR",
+    ]);
     for host in list(answer) {
         table.row(vec![
             text(host, "name"),
             text(host, "address"),
+            text(host, "mac"),
+            text(host, "mac_known_by"),
+            text(host, "mac_other"),
             texts(host, "services"),
             count(number(host, "bindings")),
             count(number(host, "bindings_max")),

@@ -13,11 +13,12 @@ use crate::datagram;
 use crate::fleet::Fleet;
 use crate::inward::{Blocked, Core};
 use crate::log::Log;
+use crate::sender;
 use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::state::Journal;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::{Settings, Side};
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
@@ -82,6 +83,13 @@ impl House {
             let port = slot.port;
             let length = usize::from(slot.length).min(SLOT_BYTES);
             let frame = &mut slot.data[..length];
+            let is_inside = ports.get(usize::from(port)).is_some_and(|port| port.side == Side::Inside);
+            if is_inside
+                && let Some((address, mac, by)) = sender::of(frame)
+                && !gateway.handle_sender(address.into(), mac, by, now)
+            {
+                return;
+            }
             if slot.class == PuntClass::Udp
                 && !datagram::parse(frame).is_ok_and(|(path, _)| upstream.expects(path.local.port()))
             {
@@ -132,6 +140,11 @@ impl House {
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => {
                     kernel.resolve(NextHop { port, address: address.v4() })
+                }
+                Output::AskOwner { port, address, mac } => {
+                    if let Some(settings) = self.settings.ports.get(usize::from(port)) {
+                        self.fleet.inject(0, port, |frame| sender::ask(settings, address.v4(), mac, frame));
+                    }
                 }
                 Output::Binding { token, binding } => self.told.push((token, binding)),
                 Output::Changed { at, change } => {

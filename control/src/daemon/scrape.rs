@@ -10,7 +10,7 @@ use ces_dataplane::counters::{Counters, FAMILIES};
 use ces_dataplane::msg::{EndReason, PuntClass};
 use ces_dataplane::reason::DropReason;
 use ces_dns::outcome::{QueryOutcome, Side};
-use ces_gateway::counters::{NegotiationOutcome, TIME_BOUNDS_US};
+use ces_gateway::counters::{MacEvent, NegotiationOutcome, TIME_BOUNDS_US};
 
 /// Upper bounds of the burst histogram's buckets, in packets: those of `Counters::bursts`.
 const BURST_BOUNDS: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
@@ -233,6 +233,13 @@ fn names(house: &House, families: &mut Families, now: u64) {
     );
     for (reason, count) in counters.naptr.iter() {
         naptr.count(&[("reason", reason)], count);
+    }
+    let mut macs = families.counters(
+        "ces_host_macs_total",
+        "What became of the MAC addresses that hosts' addresses were seen with: refused is another station's.",
+    );
+    for &event in MacEvent::ALL.iter() {
+        macs.count(&[("event", event.label())], counters.macs[event as usize]);
     }
     families.counter(
         "ces_claims_refused_total",

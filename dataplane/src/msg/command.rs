@@ -101,6 +101,8 @@ pub struct Binding {
     pub far: Far,
     /// The next hop for packets that leave into the realm: the host's for a tunnel, the destination's for a local binding.
     pub neighbour: HopId,
+    /// The MAC address that the host's packets must come from; `None` = from any.
+    pub mac: Option<[u8; 6]>,
     /// Ends after so many seconds without a packet; 0 = never.
     pub idle_s: u16,
     /// Whether TCP makes that longer.
@@ -122,6 +124,8 @@ pub enum Command {
     SetHop(HopId, Neighbour),
     /// Inserts a binding in the slot of `handle`. Answered by `Event::InsertFailed` only if it fails.
     InsertBinding(Handle, Binding),
+    /// From now on the packets of a binding's host must come from this MAC address; `None` = from any.
+    PinBinding(Handle, Option<[u8; 6]>),
     /// Removes a binding; always answered by `Event::BindingEnded` (`Removed`), unless it ended by itself before.
     RemoveBinding(Handle),
     /// Asks for the counters of a binding: `Event::BindingStats`.

@@ -165,8 +165,9 @@ fn plain<F: Frame>(
 ) -> Option<Egress> {
     let entry = bindings.entry_mut(packet.slot)?;
     if entry.near() != packet.key
-        || !entry.is_plain_tunnel()
         || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0
+        // What must come from its host's MAC address is the second case, so that the first pays nothing for it.
+        || !(entry.is_plain_tunnel() || (entry.is_pinned_tunnel() && entry.is_from_host(frame.data())))
     {
         return None;
     }
@@ -188,7 +189,10 @@ fn near_plain<F: Frame>(
     now: Fine,
 ) -> Option<Egress> {
     let (entry, annexes) = bindings.entry_and_annexes(packet.slot)?;
-    if entry.near() != packet.key || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0 {
+    if entry.near() != packet.key
+        || packet.flags & (SPECIAL | FRAGMENT | SETTLED) != 0
+        || (entry.is_pinned() && !entry.is_from_host(frame.data()))
+    {
         return None;
     }
     let egress = match entry.annex() {
@@ -224,6 +228,10 @@ fn any<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
 ) -> Settled<Verdict> {
     let (slot, entry) = find(ground, frame, packet)?;
+    // An ICMP error about the host's packets may come from a router behind.
+    if entry.is_pinned() && packet.source() == entry.host() && !entry.is_from_host(frame.data()) {
+        return Err(Verdict::Drop(DropReason::SourceMac));
+    }
     if packet.flags & SPECIAL != 0 || entry.annex().is_some() {
         special(ground, frame, packet, &entry)?;
     }
@@ -236,8 +244,8 @@ fn any<F: Frame, B: Buffers<F>>(
     };
     if let Some(entry) = ground.bindings.entry_mut(slot) {
         entry.count_out(packet.total, seconds(ground.arrival.now));
-        entry.opened(packet);
     }
+    ground.bindings.opened(slot, packet);
     Ok(verdict)
 }
 

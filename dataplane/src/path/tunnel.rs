@@ -84,8 +84,8 @@ pub(super) fn any<F: Frame, B: Buffers<F>>(
     };
     if let Some(entry) = ground.bindings.entry_mut(packet.slot) {
         entry.count_in(packet.total, seconds(ground.arrival.now));
-        entry.opened(packet);
     }
+    ground.bindings.opened(packet.slot, packet);
     Ok(verdict)
 }
 

@@ -7,10 +7,12 @@
 use super::annex::Annexes;
 use super::entry::{Entry, Life};
 use super::index::{Hasher, Index};
+use super::term::Term;
 use crate::Nanos;
 use crate::events::Events;
 use crate::meter::{SECOND, seconds};
-use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError};
+use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError, Patience};
+use crate::packet::Packet;
 use crate::settings::{Settings, SettingsError};
 use crate::tag::{Handle, Share};
 use crate::way::Way;
@@ -26,8 +28,8 @@ const SWEEP_MOST: usize = 64;
 #[derive(Debug)]
 pub struct Bindings {
     entries: HugeSlice<Entry>,
-    /// The handle of each slot that is not free.
-    handles: HugeSlice<Handle>,
+    /// The handle of each slot that is not free, and how long it lasts.
+    terms: HugeSlice<Term>,
     index: Index,
     hasher: Hasher,
     annexes: Annexes,
@@ -48,7 +50,7 @@ impl Bindings {
         let memory = |_| SettingsError::Memory("bindings");
         Ok(Self {
             entries: HugeSlice::new(settings.bindings as usize).map_err(memory)?,
-            handles: HugeSlice::from_fn(settings.bindings as usize, |_| Handle(0)).map_err(memory)?,
+            terms: HugeSlice::new(settings.bindings as usize).map_err(memory)?,
             index: Index::new(settings.bindings)?,
             hasher,
             annexes: Annexes::new(settings.limited, settings.rate_burst_ms)?,
@@ -84,11 +86,16 @@ impl Bindings {
                 (Pair::new(source.to_bits(), destination.to_bits()), Way::Realm(binding.neighbour.0))
             }
         };
-        self.entries[slot as usize] = Entry::new(near, far, way, binding.neighbour.0)
-            .lasting(binding.idle_s, binding.hard_s, seconds(now))
-            .patient(binding.patience)
-            .with_annex(annex);
-        self.handles[slot as usize] = handle;
+        let now_s = seconds(now);
+        let mut entry = Entry::new(near, far, way, binding.neighbour.0).seen(now_s).with_annex(annex);
+        if binding.patience != Patience::None {
+            entry = entry.patient();
+        }
+        if binding.mac.is_some() {
+            entry.pin(binding.mac);
+        }
+        self.entries[slot as usize] = entry;
+        self.terms[slot as usize] = Term::new(handle, binding, now_s);
         self.used = self.used.max(slot as usize + 1);
         self.live += 1;
         Ok(())
@@ -98,6 +105,24 @@ impl Bindings {
     pub fn remove(&mut self, handle: Handle, events: &mut Events, now: Nanos) {
         if let Some(slot) = self.live_slot(handle) {
             self.end(slot, EndReason::Removed, events, now);
+        }
+    }
+
+    /// From now on the packets of a live binding's host must come from this MAC address; `None` = from any.
+    pub fn pin(&mut self, handle: Handle, mac: Option<[u8; 6]>) {
+        if let Some(slot) = self.live_slot(handle) {
+            self.entries[slot].pin(mac);
+        }
+    }
+
+    /// Notes a packet of the binding in this slot that may open a TCP connection.
+    #[inline]
+    pub fn opened(&mut self, slot: u32, packet: &Packet) {
+        if packet.tcp_flags != 0
+            && let (Some(entry), Some(term)) =
+                (self.entries.get(slot as usize), self.terms.get_mut(slot as usize))
+        {
+            term.opened(entry, packet);
         }
     }
 
@@ -114,7 +139,7 @@ impl Bindings {
     /// The handle of a slot that is live.
     pub fn handle(&self, slot: u32) -> Option<Handle> {
         let live = self.entry(slot)?.is_live();
-        live.then(|| self.handles[slot as usize])
+        live.then(|| self.terms[slot as usize].handle)
     }
 
     /// The slot of a handle that is live.
@@ -141,7 +166,7 @@ impl Bindings {
         if let Life::Ending(reason) = entry.life()
             && events.ready()
         {
-            events.push(Event::BindingEnded(self.handles[slot], reason, entry.stats(seconds(now))));
+            events.push(Event::BindingEnded(self.terms[slot].handle, reason, entry.stats(seconds(now))));
             self.entries[slot] = Entry::default();
             self.ending -= 1;
         }
@@ -166,7 +191,7 @@ impl Bindings {
             self.next = if slot + 1 >= self.used { 0 } else { slot + 1 };
             let entry = &self.entries[slot];
             if entry.is_live() {
-                if let Some(reason) = entry.over(now_s) {
+                if let Some(reason) = self.terms[slot].over(entry.last_seen_s(), now_s) {
                     self.end(slot, reason, events, now);
                 }
             } else if self.ending > 0 {
@@ -237,9 +262,7 @@ impl Bindings {
 
     /// Bytes of memory of the entries and what leads to them.
     pub fn bytes(&self) -> usize {
-        self.entries.len() * size_of::<Entry>()
-            + self.handles.len() * size_of::<Handle>()
-            + self.index.bytes()
+        self.entries.len() * size_of::<Entry>() + self.terms.len() * size_of::<Term>() + self.index.bytes()
     }
 
     /// The page size of the entries' memory in bytes.
@@ -272,6 +295,7 @@ mod tests {
             proxy: 0x0a80_0001.into(),
             far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: 77 },
             neighbour: HopId(1),
+            mac: None,
             idle_s,
             patience: Patience::None,
             hard_s: 0,

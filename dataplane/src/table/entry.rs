@@ -3,12 +3,11 @@
 //! What many bindings share stands elsewhere once: the outer header in the table of tunnels, the MAC address in that of next
 //! hops, what there is to say of some alone in that of annexes.
 
-use crate::msg::{BindingStats, EndReason, Patience, TCP_IDLE_S};
+use crate::msg::{BindingStats, EndReason};
 use crate::narrow::{Count48, Count56, Pair24};
-use crate::packet::Packet;
 use crate::way::Way;
-use crate::wire::Pair;
 use crate::wire::checksum::{Change, Sum};
+use crate::wire::{Pair, ethernet};
 
 /// Where a slot stands in its life: free, live, ending, and free again.
 ///
@@ -51,14 +50,16 @@ impl Life {
 const TUNNEL: u8 = 1;
 /// The way leads back into the realm.
 const REALM: u8 = 2;
+/// What its host sends must come from the host's MAC address.
+const PINNED: u8 = 4;
 /// There is more to say of the binding: it has an annex.
 const ANNEX: u8 = 0x80;
 
 /// Beside the life of a binding that a TCP connection will make last longer.
 const PATIENT: u8 = 0x80;
 
-/// One slot. Times are in whole seconds of the worker's clock. What stands beside the counters is in the bits that they
-/// leave.
+/// One slot: what packets need. When it ends is in its term ([`super::term`]). What stands beside the counters is in the bits
+/// that they leave.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 pub struct Entry {
@@ -69,18 +70,18 @@ pub struct Entry {
     /// remote tag, or the other host.
     far: Pair,
     /// Bytes from the host; beside them what kind of way they leave by: [`TUNNEL`] or [`REALM`], 0 in a slot that is not
-    /// live; and [`ANNEX`].
+    /// live; and [`PINNED`] and [`ANNEX`].
     out_bytes: Count56,
     /// Bytes to the host; beside them its [`Life`].
     in_bytes: Count56,
     /// Packets from the host; beside them the tunnel.
     out_packets: Count48,
-    /// Packets to the host; beside them after how many seconds without a packet it ends; 0 = never.
+    /// Packets to the host; beside them the first two bytes of the host's MAC address.
     in_packets: Count48,
-    /// When the last packet passed.
+    /// When the last packet passed, in whole seconds of the worker's clock.
     last_seen_s: u32,
-    /// When it ends at the latest; 0 = never.
-    deadline_s: u32,
+    /// The last four bytes of the host's MAC address, as they are loaded from a frame.
+    mac: u32,
     /// The next hop of packets that leave into the realm; the place of its annex, plus 1, 0 = it has none; and
     /// beside them what the new addresses do to the checksums of what the host sends, and back, to those of what it gets.
     more: Pair24,
@@ -109,43 +110,47 @@ impl Entry {
         }
     }
 
-    /// The same with a life that ends by itself: so many seconds after the last packet, 0 = never; so many after `now_s`, 0 =
-    /// never.
+    /// The same, last seen then.
     #[inline(always)]
-    pub(super) fn lasting(mut self, idle_s: u16, hard_s: u32, now_s: u32) -> Self {
-        self.in_packets = Count48::new(idle_s);
+    pub(super) fn seen(mut self, now_s: u32) -> Self {
         self.last_seen_s = now_s;
-        // 0 means never, so a deadline is at least 1.
-        self.deadline_s = if hard_s == 0 { 0 } else { now_s.saturating_add(hard_s).max(1) };
         self
     }
 
-    /// The same that lasts longer for TCP, or not.
+    /// The same, which a TCP connection makes last longer.
     #[inline(always)]
-    pub(super) fn patient(mut self, patience: Patience) -> Self {
-        if patience != Patience::None {
-            self.in_bytes.set_beside(self.in_bytes.beside() | PATIENT);
-        }
-        if patience == Patience::Now {
-            self.outlast_tcp();
-        }
+    pub(super) fn patient(mut self) -> Self {
+        self.in_bytes.set_beside(self.in_bytes.beside() | PATIENT);
         self
     }
 
-    fn outlast_tcp(&mut self) {
-        let idle_s = self.in_packets.beside();
-        if self.in_bytes.beside() & PATIENT != 0 && idle_s != 0 {
-            self.in_packets.set_beside(idle_s.max(TCP_IDLE_S));
-        }
+    /// Whether a TCP connection makes it last longer.
+    pub const fn is_patient(&self) -> bool {
+        self.in_bytes.beside() & PATIENT != 0
     }
 
-    /// Notes a packet that opens a TCP connection: the answer to the first one; within the realm the first one, too, since each
-    /// half of a pair sees what its own host sends alone.
-    #[inline]
-    pub fn opened(&mut self, packet: &Packet) {
-        if packet.opens_tcp(!self.is_tunnel()) {
-            self.outlast_tcp();
-        }
+    /// From now on its host's packets must come from this MAC address; `None` = from any. Nothing changes where it is not live.
+    #[inline(always)]
+    pub(super) fn pin(&mut self, mac: Option<[u8; 6]>) {
+        let kind = self.out_bytes.beside() & !PINNED;
+        let [a, b, rest @ ..] = mac.unwrap_or_default();
+        self.in_packets.set_beside(u16::from_le_bytes([a, b]));
+        self.mac = u32::from_le_bytes(rest);
+        self.out_bytes.set_beside(if mac.is_some() && kind != 0 { kind | PINNED } else { kind });
+    }
+
+    /// Whether a frame comes from the MAC address that its host's packets must come from, if it is [pinned](Entry::pin).
+    #[inline(always)]
+    pub fn is_from_host(&self, frame: &[u8]) -> bool {
+        let Some(begin) = frame.first_chunk::<{ ethernet::TYPE }>() else { return false };
+        let [a, b, c, d, e, f] = begin[ethernet::SOURCE..] else { return false };
+        u32::from_le_bytes([c, d, e, f]) == self.mac && u16::from_le_bytes([a, b]) == self.in_packets.beside()
+    }
+
+    /// Whether what its host sends must come from the host's MAC address.
+    #[inline(always)]
+    pub const fn is_pinned(&self) -> bool {
+        self.out_bytes.beside() & PINNED != 0
     }
 
     /// The same with an annex, which may be none.
@@ -231,6 +236,12 @@ impl Entry {
         self.out_bytes.beside() == TUNNEL
     }
 
+    /// The same, but that what its host sends must come from the host's MAC address.
+    #[inline(always)]
+    pub const fn is_pinned_tunnel(&self) -> bool {
+        self.out_bytes.beside() == TUNNEL | PINNED
+    }
+
     /// Whether it is a live binding through a tunnel.
     #[inline(always)]
     pub const fn is_tunnel(&self) -> bool {
@@ -287,17 +298,10 @@ impl Entry {
         }
     }
 
-    /// Why it is over by now, if it is.
+    /// When the last packet passed.
     #[inline]
-    pub fn over(&self, now_s: u32) -> Option<EndReason> {
-        let idle_s = u32::from(self.in_packets.beside());
-        if self.deadline_s != 0 && now_s >= self.deadline_s {
-            Some(EndReason::Hard)
-        } else if idle_s != 0 && now_s.saturating_sub(self.last_seen_s) >= idle_s {
-            Some(EndReason::Idle)
-        } else {
-            None
-        }
+    pub(super) const fn last_seen_s(&self) -> u32 {
+        self.last_seen_s
     }
 
     /// Notes a packet from the host.
@@ -322,45 +326,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_come_before_idleness_and_zero_is_never() {
-        let entry = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(3), 4);
-        assert_eq!(entry.lasting(0, 0, 10).over(1_000_000), None);
-        let idle = entry.lasting(5, 0, 10);
-        assert_eq!((idle.over(14), idle.over(15)), (None, Some(EndReason::Idle)));
-        assert_eq!(entry.lasting(5, 5, 10).over(15), Some(EndReason::Hard));
-        assert_eq!(entry.lasting(0, 1, u32::MAX).over(u32::MAX), Some(EndReason::Hard));
-    }
-
-    #[test]
-    fn p1_an_established_connection_makes_a_binding_last() {
-        use crate::wire::tcp;
-        let opening = Packet { tcp_flags: tcp::SYN, ..Packet::NOTHING };
-        let answer = Packet { tcp_flags: tcp::SYN | tcp::ACK, ..Packet::NOTHING };
-        for (way, patience, packet, idle_s) in [
-            (Way::Tunnel(1), Patience::WithTcp, answer, TCP_IDLE_S),
-            (Way::Tunnel(1), Patience::WithTcp, opening, 300),
-            (Way::Realm(1), Patience::WithTcp, opening, TCP_IDLE_S),
-            (Way::Tunnel(1), Patience::None, answer, 300),
-            (Way::Tunnel(1), Patience::Now, Packet::NOTHING, TCP_IDLE_S),
-            (Way::Tunnel(1), Patience::WithTcp, Packet::NOTHING, 300),
-        ] {
-            let mut entry =
-                Entry::new(Pair::of(1), Pair::of(2), way, 1).lasting(300, 0, 10).patient(patience);
-            assert!(entry.is_live() && entry.life() == Life::Live);
-            entry.opened(&packet);
-            let end = 10 + u32::from(idle_s);
-            assert_eq!(
-                (entry.over(end - 1), entry.over(end)),
-                (None, Some(EndReason::Idle)),
-                "{way:?} {patience:?}"
-            );
-            entry.end(EndReason::Idle);
-            assert_eq!(entry.life(), Life::Ending(EndReason::Idle));
+    fn p10_a_pinned_binding_knows_all_48_bits_of_its_hosts_mac() {
+        let mac = [2, 0x11, 0x22, 0x33, 0x44, 0x55];
+        let mut entry = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(3), 4);
+        assert!(!entry.is_pinned() && entry.is_plain_tunnel());
+        entry.pin(Some(mac));
+        assert!(
+            entry.is_pinned() && entry.is_pinned_tunnel() && !entry.is_plain_tunnel() && entry.is_tunnel()
+        );
+        let frame = |mac: [u8; 6]| [[9; 6].as_slice(), &mac, &[8, 0, 0x45]].concat();
+        entry.count_in(7, 1);
+        assert!(entry.is_from_host(&frame(mac)) && !entry.is_from_host(&frame(mac)[..13]));
+        for bit in 0..48 {
+            let mut other = mac;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!entry.is_from_host(&frame(other)), "bit {bit}");
         }
-        let mut never =
-            Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(1), 1).lasting(0, 0, 10).patient(Patience::Now);
-        never.opened(&answer);
-        assert_eq!(never.over(u32::MAX), None);
+        entry.pin(None);
+        assert!(!entry.is_pinned() && entry.is_plain_tunnel() && entry.stats(1).in_packets == 1);
+        entry.end(EndReason::Idle);
+        entry.pin(Some(mac));
+        assert!(!entry.is_pinned() && !entry.is_tunnel(), "what is over stays over");
     }
 
     #[test]

@@ -10,4 +10,5 @@ mod fragments;
 pub mod hops;
 pub mod index;
 pub mod limits;
+mod term;
 pub mod tunnels;

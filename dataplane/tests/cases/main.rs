@@ -13,6 +13,7 @@ mod held;
 mod limits;
 mod refused;
 mod sizes;
+mod source;
 mod told;
 mod translation;
 

@@ -449,6 +449,7 @@ pub(crate) fn binding() -> Binding {
         proxy: address(PROXY),
         far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: REMOTE_TAG },
         neighbour: HOP_HOST,
+        mac: None,
         idle_s: 0,
         patience: Patience::None,
         hard_s: 0,

@@ -94,6 +94,7 @@ impl Gateway {
             proxy: PROXY,
             far: Far::Tunnel { tunnel: TunnelId(0), remote_tag: self.other().tag() },
             neighbour: HopId(0),
+            mac: None,
             idle_s: 0,
             patience: Patience::None,
             hard_s: 0,

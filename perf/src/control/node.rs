@@ -162,7 +162,10 @@ impl Node {
                 let [a, b, c, d] = address.v4().octets();
                 self.gateway.set_neighbour(port, address, Some([6, 0, a, b, c, d]));
             }
-            Output::Binding { .. } | Output::Changed { .. } | Output::UpstreamClose(_) => {}
+            Output::Binding { .. }
+            | Output::AskOwner { .. }
+            | Output::Changed { .. }
+            | Output::UpstreamClose(_) => {}
             Output::Log(entry) => self.note(&entry),
         }
     }

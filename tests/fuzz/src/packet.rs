@@ -109,6 +109,7 @@ pub fn state() -> State {
             proxy,
             far,
             neighbour: HopId(neighbour),
+            mac: None,
             idle_s: 60,
             patience: Patience::WithTcp,
             hard_s: 0,

@@ -4,6 +4,7 @@
 //! [[host]]
 //! name = "h1.a.demo"
 //! address = "192.168.0.10"
+//! mac = "02:00:00:00:00:0a"              # its packets come from there alone; without it, from where it was first seen
 //! policy = "office"                      # or a list: the first rule that fits decides
 //! services = ["www.h1.a.demo", { name = "db.h1.a.demo", policy = "database" }]
 //!
@@ -20,6 +21,7 @@
 //! ```
 
 use super::complaints::Complaints;
+use super::mac::MacEntry;
 use super::value::{BitsPerSecond, Pattern, Protocol, Seconds, Several};
 use crate::names::Name;
 use ces_settings::{FileError, SourceFile};
@@ -45,6 +47,7 @@ pub(super) struct File {
 pub(super) struct Host {
     pub(super) name: Spanned<Name>,
     pub(super) address: Spanned<Ipv4Addr>,
+    pub(super) mac: Option<MacEntry>,
     #[serde(default)]
     pub(super) services: Vec<Spanned<Service>>,
     pub(super) policy: Option<Spanned<Several<String>>>,

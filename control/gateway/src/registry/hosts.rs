@@ -1,5 +1,6 @@
 //! Who the hosts are: addresses, names, services.
 
+use super::mac::MacEntry;
 use crate::address::HostAddress;
 use crate::names::Name;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -12,6 +13,8 @@ pub struct HostEntry {
     pub name: Name,
     /// Its address.
     pub address: HostAddress,
+    /// What is said of its MAC address.
+    pub mac: Option<MacEntry>,
     /// Other names under which it is reached.
     pub services: Vec<Name>,
 }

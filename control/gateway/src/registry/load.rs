@@ -126,7 +126,7 @@ pub fn load_behind(
                 }
             }
         }
-        entries.push(HostEntry { name, address: address.into(), services });
+        entries.push(HostEntry { name, address: address.into(), mac: host.mac, services });
     }
     if complaints.len() == 0 {
         for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {

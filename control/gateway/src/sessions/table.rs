@@ -442,6 +442,12 @@ impl Sessions {
         self.hosts.get(&host)?.by_proxy.get(&proxy).and_then(|handle| self.get(*handle))
     }
 
+    /// The sessions of a host.
+    pub fn of(&self, host: HostAddress) -> impl Iterator<Item = &Session> {
+        let handles = self.hosts.get(&host).into_iter().flat_map(|host| host.by_proxy.values());
+        handles.filter_map(|handle| self.get(*handle))
+    }
+
     /// The session that answers when a host asks for a far name.
     pub fn towards(&self, host: HostAddress, remote: &str) -> Option<&Session> {
         self.hosts.get(&host)?.by_name.get(remote).and_then(|handle| self.get(*handle))

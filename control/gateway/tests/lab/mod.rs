@@ -554,6 +554,10 @@ impl Lab {
                 node.pairs.remove(&(binding.host, binding.proxy));
                 Event::BindingEnded(handle, EndReason::Removed, BindingStats::default())
             }),
+            Command::PinBinding(handle, mac) => {
+                node.bindings.entry(handle).and_modify(|binding| binding.mac = mac);
+                None
+            }
             Command::ReadBinding(handle) => {
                 Some(Event::BindingStats(handle, node.bindings.get(&handle).map(|_| node.stats)))
             }

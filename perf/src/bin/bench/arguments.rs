@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Restricted bindings: one protocol, one port, a rate.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(LIMITED_MOST)))]
     pub limited: u16,
+    /// The hosts' MAC addresses are known, and their packets must come from them.
+    #[arg(long)]
+    pub pinned: bool,
     /// The header between gateways.
     #[arg(long, default_value = "vxlan", value_parser = PossibleValuesParser::new(["vxlan", "gre", "geneve"]))]
     pub encapsulation: String,
@@ -102,7 +105,7 @@ pub(crate) enum Kind {
 pub(crate) type Named = (&'static str, Kind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 22] = [
+pub(crate) const CASES: [Named; 23] = [
     ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
     ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
@@ -113,6 +116,7 @@ pub(crate) const CASES: [Named; 22] = [
         "Egress in whole turns: receive, path, send, events, expiry",
     ),
     ("ces-ingress-worker", Kind::Worker(Way::Ingress), "Ingress in whole turns of the worker"),
+    ("ces-egress-pinned", Kind::Path(Way::Egress), "Egress of hosts whose MAC addresses are known"),
     ("ces-egress-limited", Kind::Path(Way::Egress), "Egress of restricted bindings alone"),
     ("ces-ingress-limited", Kind::Path(Way::Ingress), "Ingress of restricted bindings alone"),
     ("ces-local-limited", Kind::Path(Way::Local), "Restricted bindings between hosts of the same realm"),
@@ -146,6 +150,7 @@ impl Arguments {
         if name.ends_with("-limited") {
             self.limited = self.entries.min(LIMITED_MOST) as u16;
         }
+        self.pinned |= name.ends_with("-pinned");
         if name.ends_with("-mixed-worker") {
             (self.workers, self.mixed) = (4, true);
         }
@@ -183,6 +188,7 @@ impl Arguments {
                 _ => Encapsulation::Vxlan,
             },
             limited: self.limited,
+            pinned: self.pinned,
             workers: self.workers,
             ..Plan::new(way, self.entries)
         }
@@ -199,6 +205,7 @@ impl Arguments {
             encapsulation: self.encapsulation.clone(),
             tunnels: self.tunnels,
             limited: self.limited,
+            pinned: self.pinned,
             workers: self.workers,
             threads: self.threads,
             mixed: self.mixed,

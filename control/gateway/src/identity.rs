@@ -1,0 +1,181 @@
+//! What a host's address is worth (P10): a frame with it as its sender is the host's if it comes from the host's MAC address.
+//!
+//! The workers check it for what goes through bindings; here it is checked for what they punt, and here is decided which MAC
+//! address that is ([`crate::pins`]). A host behind a router has none that could be seen, so nothing is checked there but what
+//! the registry gives: then it is the router's.
+
+use crate::address::{HopAddress, HostAddress};
+use crate::core::Core;
+use crate::counters::MacEvent;
+use crate::gateway::Gateway;
+use crate::hosts::HostId;
+use crate::log::{Entry, Level};
+use crate::output::Output;
+use crate::pins::{Claim, Evidence, PATIENCE_NS};
+use crate::routes::Route;
+use crate::sessions::Phase;
+use crate::settings::MacPolicy;
+use crate::{Mac, Nanos, mac_text};
+use ces_dataplane::msg::{Command, PortId};
+
+impl Gateway {
+    /// A frame came in by an inside port and says that it comes from this address. False: it does not come from whom it says,
+    /// and is to be dropped, unread.
+    pub fn handle_sender(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
+        let core = &mut self.core;
+        let Some(id) = core.hosts.at(sender).filter(|_| core.settings.realm.mac_policy != MacPolicy::Off)
+        else {
+            return true;
+        };
+        if !core.has_mac(id) {
+            return true;
+        }
+        let policy = core.settings.realm.mac_policy;
+        let Some(claim) = core.hosts.get_mut(id).map(|host| host.pin.claim(mac, by, policy, now)) else {
+            return true;
+        };
+        core.claimed(id, claim, mac, by, now)
+    }
+}
+
+impl Core {
+    /// Whether a host has a MAC address that can be seen here: it is on a link, or the registry names one.
+    fn has_mac(&self, id: HostId) -> bool {
+        let is_near = |address| self.neighbours.link_of(address).is_some();
+        self.hosts.get(id).is_some_and(|host| host.pin.is_given() || is_near(host.address))
+    }
+
+    /// The MAC address that packets of the host with this address must come from.
+    pub(crate) fn pinned(&self, address: HostAddress) -> Option<Mac> {
+        let id = self.hosts.at(address).filter(|_| self.settings.realm.mac_policy == MacPolicy::Pin)?;
+        self.hosts.get(id).filter(|_| self.has_mac(id))?.pin.mac()
+    }
+
+    /// Does what a claim asks for; false if the frame is refused.
+    fn claimed(&mut self, id: HostId, claim: Claim, mac: Mac, by: Evidence, now: Nanos) -> bool {
+        match claim {
+            Claim::Owner => return true,
+            Claim::First => {
+                self.counters.macs[MacEvent::Pinned as usize] += 1;
+                if by == Evidence::Packet {
+                    self.seek(id);
+                }
+                self.tell_pin(id);
+            }
+            Claim::Moved => self.moved(id, mac),
+            Claim::Told => {
+                self.counters.macs[MacEvent::Told as usize] += 1;
+                self.log_mac(Level::Warn, "host's address from another mac", id, mac);
+            }
+            Claim::Ask(owner) => {
+                self.ask(id, owner, now);
+                return self.refused(id, mac);
+            }
+            Claim::Refused => return self.refused(id, mac),
+        }
+        true
+    }
+
+    fn refused(&mut self, id: HostId, mac: Mac) -> bool {
+        self.counters.macs[MacEvent::Refused as usize] += 1;
+        self.log_mac(Level::Warn, "host's address from another mac refused", id, mac);
+        false
+    }
+
+    fn moved(&mut self, id: HostId, mac: Mac) {
+        self.counters.macs[MacEvent::Moved as usize] += 1;
+        self.log_mac(Level::Warn, "host's mac moved", id, mac);
+        if let Some(address) = self.hosts.get(id).map(|host| host.address)
+            && let Some(port) = self.neighbours.link_of(address)
+        {
+            self.neighbours.set_mac((port, HopAddress::from(address.v4())), Some(mac), &mut self.outputs);
+        }
+        self.tell_pin(id);
+    }
+
+    fn log_mac(&mut self, level: Level, event: &'static str, id: HostId, mac: Mac) {
+        if let Some(host) = self.hosts.get(id) {
+            let line = Entry::new(level, event).host(&host.name).address(host.address.ip());
+            self.log(line.reason(mac_text(mac)));
+        }
+    }
+
+    /// Has the kernel ask who has a host's address.
+    fn seek(&mut self, id: HostId) {
+        if let Some(address) = self.hosts.get(id).map(|host| host.address)
+            && let Some(port) = self.neighbours.link_of(address)
+        {
+            self.outputs.push_back(Output::ResolveNeighbour { port, address: address.v4().into() });
+        }
+    }
+
+    /// Asks the owner of an address whether it is still there.
+    fn ask(&mut self, id: HostId, owner: Mac, now: Nanos) {
+        if let Some(address) = self.hosts.get(id).map(|host| host.address)
+            && let Some(port) = self.neighbours.link_of(address)
+        {
+            self.outputs.push_back(Output::AskOwner { port, address, mac: owner });
+        }
+        self.asked.push_back((now + PATIENCE_NS, id));
+    }
+
+    /// When the next owner's time to answer is over.
+    pub(crate) fn next_silence(&self) -> Option<Nanos> {
+        self.asked.front().map(|(at, _)| *at)
+    }
+
+    /// Owners that have not answered in time are asked again, or have lost their address.
+    pub(crate) fn silent_owners(&mut self, now: Nanos) {
+        while let Some((_, id)) = self.asked.pop_front_if(|(at, _)| *at <= now) {
+            let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin.silent()) else { continue };
+            match (claim, self.hosts.get(id).and_then(|host| host.pin.mac())) {
+                (Claim::Ask(owner), _) => self.ask(id, owner, now),
+                (Claim::Moved, Some(mac)) => self.moved(id, mac),
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells the worker of a host's bindings where its packets must come from.
+    pub(crate) fn tell_pin(&mut self, id: HostId) {
+        let Some(address) = self.hosts.get(id).map(|host| host.address) else { return };
+        let mac = self.pinned(address);
+        let sessions = self.sessions();
+        let commands: Vec<_> = sessions
+            .of(address)
+            .filter(|session| session.phase() == Phase::Up)
+            .map(|session| (sessions.worker(session.handle()), Command::PinBinding(session.handle(), mac)))
+            .collect();
+        for (worker, command) in commands {
+            self.command(worker, command);
+        }
+    }
+
+    /// The same for all hosts that have a MAC address: what it depends on has changed.
+    pub(crate) fn tell_pins(&mut self) {
+        let hosts: Vec<_> = self.hosts.iter().filter(|(_, host)| host.pin.mac().is_some()).collect();
+        let ids: Vec<_> = hosts.into_iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.tell_pin(id));
+    }
+
+    /// Other routes: a host may be on a link that was behind a router, or the other way round.
+    pub(crate) fn set_routes(&mut self, routes: &[Route]) {
+        self.neighbours.set_routes(routes, &mut self.outputs);
+        let networks = &self.settings.realm.networks;
+        let is_near = |route: &&Route| {
+            networks.iter().any(|net| net.contains(&route.network) || route.network.contains(net))
+        };
+        let near: Vec<Route> = routes.iter().filter(is_near).copied().collect();
+        if near != self.near {
+            self.near = near;
+            self.tell_pins();
+        }
+    }
+
+    /// What the kernel knows about a next hop. Of a host that is pinned it may know less than we do: it still asks for the
+    /// station that had the address before.
+    pub(crate) fn set_neighbour(&mut self, port: PortId, address: HopAddress, mac: Option<Mac>) {
+        let mac = mac.map(|said| self.pinned(address.v4().into()).unwrap_or(said));
+        self.neighbours.set_mac((port, address), mac, &mut self.outputs);
+    }
+}
