@@ -139,10 +139,10 @@ impl Core {
     pub(crate) fn tell_all(&mut self, now: Nanos) -> Vec<u32> {
         let mut failed = Vec::new();
         let tunnels: Vec<_> =
-            self.sessions.tunnels().iter().map(|(id, entry)| (id, entry.key.remote)).collect();
-        for (id, remote) in tunnels {
+            self.sessions.tunnels().iter().map(|(id, entry)| (id, entry.key.clone())).collect();
+        for (id, TunnelKey { remote, peer, .. }) in tunnels {
             if let Some(neighbour) = self.neighbours.acquire(remote, &mut self.outputs) {
-                self.paths.insert(id, neighbour);
+                self.paths.insert(id, neighbour, self.settings.cetp.mtu_to(&peer));
                 self.tell_tunnel(id);
             }
         }
@@ -320,7 +320,8 @@ impl Core {
         }
         match (applied, outer) {
             (Ok(Applied::TunnelMade(id)), Some(outer)) => {
-                self.paths.insert(id, outer);
+                let said = peer.and_then(|tunnel| self.settings.cetp.mtu_to(&tunnel.peer));
+                self.paths.insert(id, outer, said);
                 self.tell_tunnel(id);
             }
             // The tunnel holds its next hop once, however many share it.
@@ -439,6 +440,18 @@ impl Core {
         if let Some(entry) = self.sessions.tunnel(id) {
             let line = Entry::new(Level::Info, "tunnel mtu").peer(&entry.key.peer).address(entry.key.remote);
             self.log(line.reason(format!("{mtu} bytes")));
+        }
+    }
+
+    /// A person may have said something else of the paths to peers.
+    pub(crate) fn say_mtus(&mut self) {
+        let said = |peer: &str| self.settings.cetp.mtu_to(peer);
+        let tunnels: Vec<_> =
+            self.sessions.tunnels().iter().map(|(id, entry)| (id, said(&entry.key.peer))).collect();
+        for (id, said) in tunnels {
+            if self.paths.say(id, said) {
+                self.tell_tunnel(id);
+            }
         }
     }
 

@@ -13,6 +13,8 @@ const NARROW_NS: Nanos = 600 * crate::SECOND;
 #[derive(Clone, Copy, Debug)]
 struct Path {
     neighbour: HopId,
+    /// Its MTU where nothing better is known, in bytes.
+    full: u16,
     mtu: u16,
     /// Until when a narrower path is believed in.
     narrow_until: Option<Nanos>,
@@ -20,7 +22,7 @@ struct Path {
 
 /// The ways of all tunnels in use.
 pub(crate) struct Paths {
-    /// The MTU where nothing better is known, in bytes.
+    /// The MTU of our own port, in bytes.
     full: u16,
     paths: BTreeMap<TunnelId, Path>,
 }
@@ -30,9 +32,22 @@ impl Paths {
         Self { full, paths: BTreeMap::new() }
     }
 
-    /// A tunnel comes into use.
-    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: HopId) {
-        self.paths.insert(id, Path { neighbour, mtu: self.full, narrow_until: None });
+    /// A tunnel comes into use. `said` is what a person has said of its MTU.
+    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: HopId, said: Option<u16>) {
+        let full = self.full_of(said);
+        self.paths.insert(id, Path { neighbour, full, mtu: full, narrow_until: None });
+    }
+
+    /// A person says something else of a tunnel's MTU; true if that is new.
+    pub(crate) fn say(&mut self, id: TunnelId, said: Option<u16>) -> bool {
+        let full = self.full_of(said);
+        let Some(path) = self.paths.get_mut(&id).filter(|path| path.full != full) else { return false };
+        (path.full, path.mtu, path.narrow_until) = (full, full, None);
+        true
+    }
+
+    fn full_of(&self, said: Option<u16>) -> u16 {
+        said.map_or(self.full, |said| said.min(self.full))
     }
 
     /// A tunnel goes out of use; the next hop that it held.
@@ -77,7 +92,7 @@ impl Paths {
         for (id, path) in &mut self.paths {
             if path.narrow_until.is_some_and(|until| until <= now) {
                 path.narrow_until = None;
-                path.mtu = self.full;
+                path.mtu = path.full;
                 widened.push(*id);
             }
         }
@@ -93,12 +108,24 @@ mod tests {
     fn a_narrow_path_is_tried_at_full_width_after_ten_minutes() {
         let mut paths = Paths::new(1500);
         let id = TunnelId(3);
-        paths.insert(id, HopId(1));
+        paths.insert(id, HopId(1), None);
         assert!(paths.narrow(id, 1400, 0) && !paths.narrow(id, 1450, 0));
         assert_eq!((paths.mtu(id), paths.next_widening()), (1400, Some(NARROW_NS)));
         assert_eq!(paths.widen(NARROW_NS - 1), []);
         assert_eq!(paths.widen(NARROW_NS), [id]);
         assert_eq!((paths.mtu(id), paths.next_widening()), (1500, None));
         assert_eq!((paths.remove(id), paths.remove(id)), (Some(HopId(1)), None));
+    }
+
+    #[test]
+    fn p12_what_a_person_says_is_full_and_no_wider_than_our_port() {
+        let mut paths = Paths::new(1500);
+        let id = TunnelId(3);
+        paths.insert(id, HopId(1), Some(1400));
+        assert!(!paths.narrow(id, 1450, 0) && paths.narrow(id, 1300, 0));
+        paths.widen(NARROW_NS);
+        assert_eq!((paths.mtu(id), paths.say(id, Some(1400))), (1400, false));
+        assert_eq!((paths.say(id, Some(9000)), paths.mtu(id), paths.say(id, None)), (true, 1500, false));
+        assert_eq!((paths.say(id, Some(1280)), paths.mtu(id)), (true, 1280));
     }
 }

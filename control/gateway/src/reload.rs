@@ -57,6 +57,9 @@ impl Gateway {
             self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
         }
         let (mut reloaded, gone) = self.reload_hosts(registry);
+        if before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu {
+            self.core.say_mtus();
+        }
         if before.realm.mac_policy != self.core.settings.realm.mac_policy {
             self.core.tell_pins();
         }

@@ -6,6 +6,7 @@
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
 use ces_dataplane::msg::Encapsulation;
+use ces_dataplane::table::tunnels::MTU_FLOOR;
 use ces_dns::naptr::Forms;
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
@@ -206,6 +207,9 @@ pub struct Cetp {
     /// The zones in which peers' hosts have their names, by CES id.
     #[serde(default)]
     pub peer_zones: BTreeMap<Name, Vec<Name>>,
+    /// The MTU of the path to peers, by CES id, in bytes of the outer packet, where it is known to be narrower than our port.
+    #[serde(default)]
+    pub peer_mtu: BTreeMap<Name, u16>,
     /// Idle lifetime of a binding where neither policy names one, in seconds.
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
@@ -226,6 +230,11 @@ impl Cetp {
             Some((_, zones)) => has(zones),
             None => !self.peer_zones.values().any(|zones| has(zones)),
         }
+    }
+
+    /// The MTU of the path to a peer, where a person has said it.
+    pub fn mtu_to(&self, peer: &str) -> Option<u16> {
+        self.peer_mtu.iter().find(|(listed, _)| listed.as_str() == peer).map(|(_, mtu)| *mtu)
     }
 }
 
@@ -592,6 +601,10 @@ impl Settings {
             if *peer == self.realm.ces_id {
                 found.add(format!("cetp.trusted[{i}]"), format!("{peer} is our own CES id"));
             }
+        }
+        for (peer, mtu) in cetp.peer_mtu.iter().filter(|(_, mtu)| **mtu < MTU_FLOOR) {
+            let why = format!("{peer}: {mtu} bytes are fewer than every host takes ({MTU_FLOOR}, RFC 791)");
+            found.add("cetp.peer_mtu".to_owned(), why);
         }
         for (peer, zones) in &cetp.peer_zones {
             let key = || "cetp.peer_zones".to_owned();

@@ -4,6 +4,7 @@ mod lab;
 
 use ces_cetp::engine::Direction;
 use ces_cetp::tlv::Item;
+use ces_gateway::names::Name;
 use ces_gateway::registry::{RuleLimits, load};
 use ces_gateway::{Settings, SourceFile};
 use lab::{A_OUTER, hosts, realm, settings};
@@ -250,6 +251,10 @@ fn settings_that_do_not_fit_together_name_the_key() {
         (
             &|s| s.realm.proxy_pool = "10.64.1.0/16".parse().unwrap(),
             "realm.proxy_pool: 10.64.1.0/16 has host bits set; write 10.64.0.0/16",
+        ),
+        (
+            &|s| s.cetp.peer_mtu = [(Name::parse("gwb.demo.").unwrap(), 575)].into(),
+            "cetp.peer_mtu: gwb.demo.: 575 bytes are fewer than every host takes (576, RFC 791)",
         ),
         (
             &|s| s.realm.proxy_rest_s = 60,

@@ -726,3 +726,31 @@ fn a_host_that_is_blocked_while_it_negotiates_gets_no_binding() {
         assert_eq!(node.gateway.pools().slots_used, [0]);
     }
 }
+
+#[test]
+fn p12_a_peers_mtu_is_what_a_person_says_and_follows_a_reload() {
+    let said = |mtu: u16| {
+        move |settings: &mut ces_gateway::Settings| {
+            settings.cetp.peer_mtu = [(ces_gateway::names::Name::parse("cesb.demo.").unwrap(), mtu)].into();
+        }
+    };
+    let mut lab = Lab::with(said(1400), &realm("a.demo"), &realm("b.demo"));
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let mtus = |lab: &Lab| {
+        [0, 1].map(|node| lab.nodes[node].gateway.bindings(lab.now)[0].tunnel.as_ref().unwrap().mtu)
+    };
+    assert_eq!(mtus(&lab), [1400, 1500], "to that peer alone");
+    let mut settings = lab.nodes[0].settings.clone();
+    said(1300)(&mut settings);
+    let (registry, policies) = ces_gateway::registry::load(&hosts(&realm("a.demo")), &settings).unwrap();
+    let now = lab.now;
+    lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+    lab.settle();
+    assert_eq!(mtus(&lab), [1300, 1500]);
+    assert!(
+        lab.nodes[0]
+            .commands
+            .iter()
+            .any(|(_, command)| matches!(command, Command::SetTunnel(_, t) if t.mtu == 1300))
+    );
+}

@@ -13,7 +13,7 @@ use crate::msg::Encapsulation;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::table::tunnels;
+use crate::table::tunnels::{self, Proof};
 use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
 use crate::way::Front;
@@ -21,9 +21,6 @@ use crate::wire::{Pair, Wire, checksum, ethernet, geneve, icmp, ipv4, read16, re
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
 const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
-/// As far as a quote narrows a tunnel that proves nothing, since it ends before the tunnel's id, which only the two ends and
-/// the path know: what every path of IPv6 carries (RFC 8200 §5), so that a tunnel is hardly narrower anywhere.
-const UNPROVEN: u16 = 1280;
 /// Our outer source ports begin here.
 const PORT_FIRST: u16 = 49152;
 
@@ -75,8 +72,9 @@ pub(super) fn outer_error<F: Frame>(
         let sent = quoted.total_length;
         let mtu =
             if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
-        let least = if quotes_id { 0 } else { UNPROVEN };
-        ground.ways.narrow(tunnel, mtu.max(least), ground.events);
+        // A quote that ends before the tunnel's id proves nothing.
+        let proof = if quotes_id { Proof::Id } else { Proof::None };
+        ground.ways.narrow(tunnel, mtu, proof, ground.events);
         return Some(Verdict::Absorb);
     }
     let inner = header + 8 + ethernet::LENGTH;

@@ -17,6 +17,27 @@ pub const HEADER_PLAIN: usize = 64;
 /// The smallest path MTU that is believed (RFC 791: every host takes 576 bytes). Below, an attacker could make the
 /// tunnel useless by forged ICMP.
 pub const MTU_FLOOR: u16 = 576;
+/// The same of who proves nothing: what every path of IPv6 carries (RFC 8200 §5), so that a tunnel is hardly narrower anywhere.
+const MTU_FLOOR_UNPROVEN: u16 = 1280;
+
+/// What who says that a path is narrow has shown to know of the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing that could not be guessed.
+    None,
+    /// The tunnel's id, which only its two ends and the path know.
+    Id,
+}
+
+impl Proof {
+    /// The smallest path MTU that is believed.
+    const fn floor(self) -> u16 {
+        match self {
+            Self::None => MTU_FLOOR_UNPROVEN,
+            Self::Id => MTU_FLOOR,
+        }
+    }
+}
 
 /// A tunnel.
 #[derive(Clone, Copy, Debug)]
@@ -173,10 +194,10 @@ impl Tunnels {
         }
     }
 
-    /// Lowers the path MTU; the new one, if that changed anything.
-    pub fn narrow(&mut self, id: TunnelId, mtu: u16) -> Option<u16> {
+    /// Lowers the path MTU as far as who says so is believed; the new one, if that changed anything.
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Proof) -> Option<u16> {
         let entry = self.entries.get_mut(usize::from(id.0))?;
-        let mtu = mtu.max(MTU_FLOOR);
+        let mtu = mtu.max(proof.floor());
         // A tunnel without next hop learns nothing: it sends nothing.
         let narrower = entry.inner_mtu != 0 && mtu < entry.mtu;
         if narrower {

@@ -15,7 +15,7 @@ use crate::reason::DropReason;
 use crate::settings::{Settings, SettingsError};
 use crate::table::hops::Hops;
 use crate::table::index::Hasher;
-use crate::table::tunnels::Tunnels;
+use crate::table::tunnels::{Proof, Tunnels};
 use crate::verdict::{Attempt, Verdict};
 use crate::wire::Pair;
 use crate::wire::checksum::Change;
@@ -77,9 +77,9 @@ impl Ways {
 
     /// The path to a peer is narrower than thought. Its MTU changes only together with the event, so that the control thread
     /// always knows it.
-    pub fn narrow(&mut self, id: TunnelId, mtu: u16, events: &mut Events) {
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Proof, events: &mut Events) {
         if let Some(before) = self.tunnels.at(id.0).map(|entry| entry.mtu)
-            && let Some(mtu) = self.tunnels.narrow(id, mtu)
+            && let Some(mtu) = self.tunnels.narrow(id, mtu, proof)
             && !events.offer(Event::TunnelMtu(id, mtu))
         {
             self.tunnels.widen(id, before);
