@@ -187,6 +187,30 @@ counters! {
             /// Bindings that could not be inserted.
             insert_failed,
         }
+        "ces_nat_sessions", "Sessions of NAT44 that stand.", gauge all {
+            /// Sessions now.
+            sessions_live,
+        }
+        "ces_nat_mappings", "Mappings of NAT44 that stand.", gauge all {
+            /// Mappings now.
+            mappings_live,
+        }
+        "ces_nat_hosts", "Inside hosts that have sessions of NAT44.", gauge all {
+            /// Hosts with sessions now.
+            nat_hosts,
+        }
+        "ces_nat_ports", "External ports that are taken, or rest before they are given out again.", gauge all {
+            /// External ports taken or at rest now.
+            nat_ports,
+        }
+        "ces_nat_sessions_opened_total", "Sessions of NAT44 that were opened.", counter all {
+            /// Sessions opened.
+            sessions_opened,
+        }
+        "ces_nat_sessions_ended_total", "Sessions of NAT44 whose time was over.", counter all {
+            /// Sessions whose time was over.
+            sessions_ended,
+        }
         "ces_worker_turns_total", "Turns of a worker's loop, busy and idle.", counter worker "state" {
             /// Turns of the loop in which there was something to do.
             busy_turns = "busy",

@@ -16,6 +16,7 @@ pub mod frame;
 pub mod io;
 pub mod msg;
 pub mod narrow;
+pub mod nat;
 pub mod packet;
 pub mod path;
 pub mod port;

@@ -97,6 +97,34 @@ impl Count48 {
     }
 }
 
+/// A count of 40 bits, and a number of 24 bits below it: 10¹² packets, 30 hours at 10 million a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count40(u64);
+
+impl Count40 {
+    /// Counts one.
+    #[inline(always)]
+    pub const fn increment(&mut self) {
+        self.0 = self.0.wrapping_add(1 << 24);
+    }
+
+    /// The count.
+    pub const fn count(self) -> u64 {
+        self.0 >> 24
+    }
+
+    /// The number beside it.
+    #[inline(always)]
+    pub const fn beside(self) -> u32 {
+        self.0 as u32 & 0x00ff_ffff
+    }
+
+    /// Puts another number beside it; what is beyond any table stays beyond it.
+    pub const fn set_beside(&mut self, beside: u32) {
+        self.0 = self.0 & !0x00ff_ffff | Number24::new(beside).number() as u64;
+    }
+}
+
 /// A count of 56 bits, and 8 bits of something else below it: 7.2 · 10¹⁶ bytes, 66 days at 100 Gbit/s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count56(u64);

@@ -25,6 +25,8 @@ pub const FRAGMENT: u16 = 16;
 pub const LATER: u16 = 32;
 /// It was decided on in phase 1.
 pub const SETTLED: u16 = 64;
+/// It is looked up among the sessions, not among the bindings.
+pub const ROUTED: u16 = 128;
 /// What takes more than the common steps.
 pub const SPECIAL: u16 = SYN | ERROR | EXPIRED;
 
@@ -59,7 +61,7 @@ pub struct Packet {
     pub total: u16,
     /// Where the layer 4 checksum stands that covers the addresses; 0 = there is none.
     pub check: u16,
-    /// Bits from [`SYN`] to [`SETTLED`].
+    /// Bits from [`SYN`] to [`ROUTED`].
     pub flags: u16,
     /// The identification of a fragment.
     pub id: u16,

@@ -6,9 +6,12 @@
 use crate::Nanos;
 use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
+use crate::nat::Nat;
 use crate::port::Port;
 use crate::settings::{Settings, Side};
+use crate::table::fib::Fib;
 use crate::wire::ipv4;
+use std::sync::Arc;
 
 /// What is configured of the gateway itself.
 #[derive(Clone, Debug)]
@@ -26,6 +29,10 @@ pub struct Premises {
     icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
     resolvers: Vec<(u32, u16)>,
+    /// NAT44.
+    pub nat: Nat,
+    /// Where addresses lead.
+    fib: Arc<Fib>,
 }
 
 impl Premises {
@@ -51,7 +58,20 @@ impl Premises {
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
+            nat: settings.nat.clone(),
+            fib: Arc::default(),
         }
+    }
+
+    /// The same with these routes.
+    pub fn with_routes(self, fib: Arc<Fib>) -> Self {
+        Self { fib, ..self }
+    }
+
+    /// Where addresses lead.
+    #[inline(always)]
+    pub fn fib(&self) -> &Fib {
+        &self.fib
     }
 
     /// A port, if there is one with this number.

@@ -83,6 +83,18 @@ reasons! {
     NoRoute = "no_route",
     /// No binding for this host and this proxy address.
     NoBinding = "no_binding",
+    /// A packet of a connection or an exchange of which there is no session: it opens none.
+    NatNoSession = "nat_no_session",
+    /// The host has as many sessions or external ports as one may have.
+    NatHostLimit = "nat_host_limit",
+    /// The external ports of the host's address are all taken.
+    NatPortsFull = "nat_ports_full",
+    /// The table of sessions, of mappings or of their hosts is full.
+    NatFull = "nat_full",
+    /// There is no external address to be given to the host.
+    NatNoAddress = "nat_no_address",
+    /// Another host speaks with the same one in a protocol without ports.
+    NatTaken = "nat_taken",
     /// A packet that nobody asked for, to the gateway itself or past it.
     Unasked = "unasked",
     /// A tunnel packet whose outer pair of addresses belongs to no peer.

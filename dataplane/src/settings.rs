@@ -4,6 +4,7 @@
 use crate::counters::PORTS;
 use crate::msg::{PuntClass, PuntRates};
 use crate::narrow::Number24;
+use crate::nat::Nat;
 use crate::tag::Layout;
 use std::net::Ipv4Addr;
 
@@ -40,6 +41,19 @@ pub struct PortSettings {
     pub mtu: u16,
 }
 
+/// What a worker has room for of NAT44.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatRoom {
+    /// Sessions; 0 = no NAT44.
+    pub sessions: u32,
+    /// Mappings.
+    pub mappings: u32,
+    /// Hosts that have sessions.
+    pub hosts: u32,
+    /// External addresses.
+    pub addresses: u16,
+}
+
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -53,6 +67,10 @@ pub struct Settings {
     pub neighbours: u32,
     /// Slots for bindings with limits: fewer than [`Number24::MOST`].
     pub limited: u32,
+    /// What there is room for of NAT44.
+    pub nat_room: NatRoom,
+    /// NAT44.
+    pub nat: Nat,
     /// How long a binding with a rate may send as fast as it can after a pause: what a rate's bucket holds, in milliseconds
     /// at the rate.
     pub rate_burst_ms: u32,
@@ -88,6 +106,8 @@ impl Settings {
             tunnels: 1024,
             neighbours: 16_384,
             limited: 4096,
+            nat_room: NatRoom::default(),
+            nat: Nat::default(),
             rate_burst_ms: RATE_BURST_MS,
             tag_key: [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             hash_seed: [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89],
@@ -113,6 +133,10 @@ impl Settings {
         }
         if self.bindings == 0 || self.bindings > 1 << self.layout.slot_bits {
             return Err(SettingsError::Bindings(self.bindings));
+        }
+        let (first, last) = self.nat.ports;
+        if first == 0 || first > last {
+            return Err(SettingsError::NatPorts);
         }
         if self.neighbours > Number24::MOST {
             return Err(SettingsError::Neighbours(self.neighbours));
@@ -161,6 +185,8 @@ pub enum SettingsError {
     Prefix(usize),
     /// A prefix length above 32 in the proxy networks.
     ProxyPrefix,
+    /// A range of external ports without any, or with port 0.
+    NatPorts,
     /// A VLAN outside 1 to 4094 on this port.
     Vlan(usize),
     /// An MTU below 68 on this port.
@@ -185,6 +211,7 @@ impl std::fmt::Display for SettingsError {
                 write!(f, "{count} workers: more than a handle can name, or fewer than this one's number")
             }
             Self::Prefix(port) => write!(f, "port {port}: a prefix length is 0 to 32"),
+            Self::NatPorts => write!(f, "external ports: from 1 to 65535, the first before the last"),
             Self::ProxyPrefix => write!(f, "proxy networks: a prefix length is 0 to 32"),
             Self::Vlan(port) => write!(f, "port {port}: a VLAN is 1 to 4094"),
             Self::Mtu(port) => write!(f, "port {port}: an MTU is at least 68 (RFC 791)"),

@@ -12,6 +12,7 @@ use crate::premises::{Meters, Premises};
 use crate::settings::{Settings, SettingsError};
 use crate::table::bindings::Bindings;
 use crate::table::index::Hasher;
+use crate::table::sessions::Sessions;
 use crate::tag::Share;
 use crate::trace::Trace;
 use crate::way::Ways;
@@ -24,6 +25,7 @@ pub struct State {
     pub(crate) meters: Meters,
     pub(crate) share: Share,
     pub(crate) bindings: Bindings,
+    pub(crate) sessions: Sessions,
     pub(crate) ways: Ways,
     pub(crate) events: Events,
     pub(crate) trace: Box<Trace>,
@@ -43,6 +45,7 @@ impl State {
             meters: Meters::default(),
             share,
             bindings: Bindings::new(settings, hasher, share)?,
+            sessions: Sessions::new(settings, hasher)?,
             ways: Ways::new(settings, hasher)?,
             events: Events::default(),
             trace: Box::default(),
@@ -64,6 +67,8 @@ impl State {
             Command::SetHop(id, ref neighbour) => {
                 self.ways.set_hop(id, neighbour, &self.premises);
             }
+            Command::Reach(address, id) => self.ways.reach(address, id),
+            Command::Unreach(address) => self.ways.unreach(address),
             Command::InsertBinding(handle, ref binding) => match self.bindings.insert(handle, binding, now) {
                 Ok(()) => self.counters.bindings_inserted += 1,
                 Err(error) => {
@@ -88,6 +93,8 @@ impl State {
     /// itself, so that the path reaches them in one step less than through a pointer.
     pub fn move_in(&mut self, premises: &mut Premises) {
         std::mem::swap(&mut self.premises, premises);
+        let Self { premises, sessions, .. } = self;
+        sessions.offer(&premises.nat.addresses);
     }
 
     /// Periodic work: ends bindings whose time is over. Called once a turn, takes a bounded time.
@@ -95,6 +102,14 @@ impl State {
         self.counters.events_waiting = self.events.len() as u64;
         if self.bindings.expire(&mut self.events, now) {
             self.counters.bindings_live = self.bindings.live();
+        }
+        if self.sessions.has_room() {
+            self.counters.sessions_ended += self.sessions.expire(&self.premises.nat, now);
+            let usage = self.sessions.usage();
+            self.counters.sessions_live = usage.sessions;
+            self.counters.mappings_live = usage.mappings;
+            self.counters.nat_hosts = usage.hosts;
+            self.counters.nat_ports = usage.ports;
         }
     }
 

@@ -78,6 +78,15 @@ pub const fn worker_of(host: u32, workers: u32) -> u32 {
     (((mixed ^ mixed >> 15) as u64 * workers as u64) >> 32) as u32
 }
 
+/// Bits of the number of external ports next to one another that belong to one worker: an even one and the odd one behind it do.
+const PORT_BLOCK: u32 = 6;
+
+/// The worker that owns an external port of NAT44, of so many.
+#[inline(always)]
+pub const fn worker_of_port(port: u16, workers: u32) -> u32 {
+    worker_of(port as u32 >> PORT_BLOCK, workers)
+}
+
 /// What a worker's share is of all hosts and handles.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
@@ -125,6 +134,18 @@ impl Share {
     pub const fn owner_elsewhere(&self, handle: Handle) -> Option<u8> {
         let worker = self.layout.worker(handle);
         if worker != self.worker && worker < self.workers { Some(worker as u8) } else { None }
+    }
+
+    /// How many workers there are.
+    #[inline(always)]
+    pub const fn workers(&self) -> u32 {
+        self.workers
+    }
+
+    /// This worker, if it is another one.
+    #[inline(always)]
+    pub const fn elsewhere(&self, worker: u32) -> Option<u8> {
+        if worker == self.worker { None } else { Some(worker as u8) }
     }
 
     /// The other worker that owns the host, if it is another.

@@ -21,12 +21,13 @@ use crate::Nanos;
 use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::io::{Pool, Port};
-use crate::msg::{Command, HopId, PortId, PuntClass, SLOT_BYTES};
+use crate::msg::{Command, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::{Arrival, Attempt, Verdict};
+use crate::way::UNNAMED;
 use held::{Held, HeldFrame};
 use machine::Clock;
 use outbound::Outbound;
@@ -223,7 +224,11 @@ where
             if let Command::SetHop(id, neighbour) = command
                 && neighbour.mac.is_some()
             {
-                self.release(id, now);
+                self.release(id.0, Attempt::Last, now);
+            }
+            if let Command::Reach(..) = command {
+                // They have a number to wait for now.
+                self.release(UNNAMED.number(), Attempt::First, now);
             }
         }
         COMMANDS_A_TURN
@@ -374,26 +379,27 @@ where
 
     /// Decides anew on what waited for a next hop whose MAC address is known now, in the order of arrival.
     #[cold]
-    fn release(&mut self, id: HopId, now: Nanos) {
+    fn release(&mut self, neighbour: u32, attempt: Attempt, now: Nanos) {
         let mut place = 0;
-        while let Some(held) = self.held.take_for(id.0, &mut place) {
-            self.process_held(held, now);
+        for _ in 0..self.held.len() {
+            let Some(held) = self.held.take_for(neighbour, &mut place) else { return };
+            self.process_held(held, attempt, now);
         }
     }
 
     /// Decides for the last time on what has waited too long: it is dropped, unless another way has opened for it.
     fn let_go(&mut self, now: Nanos) {
         while let Some(held) = self.held.take_older(now) {
-            self.process_held(held, now);
+            self.process_held(held, Attempt::Last, now);
             self.send_all();
         }
     }
 
-    /// Sends a frame that was held through the path once more. It is not held again.
+    /// Sends a frame that was held through the path once more. At the last attempt it is not held again.
     #[cold]
-    fn process_held(&mut self, held: HeldFrame<P::Frame>, now: Nanos) {
+    fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) {
         self.burst.push(held.frame);
-        self.process(held.port, Attempt::Last, now);
+        self.process(held.port, attempt, now);
         self.state.counters.held_sent += u64::from(matches!(self.verdicts[0], Verdict::Forward(_)));
     }
 

@@ -80,7 +80,7 @@ impl Tables {
             Entry::new(near(plan, entry as u32), Pair::NONE, way::Way::Tunnel(0), 0)
         })
         .map_err(|error| error.to_string())?;
-        let mut hops = Hops::new(settings.neighbours).map_err(error)?;
+        let mut hops = Hops::new(settings.neighbours, hasher).map_err(error)?;
         let mut tunnels = Tunnels::new(settings.tunnels, hasher).map_err(error)?;
         let (mut hop_count, mut tunnel_count) = (0, 0);
         for command in plan.surroundings() {

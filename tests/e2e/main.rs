@@ -8,6 +8,7 @@ mod journal;
 mod lifecycle;
 mod load;
 mod names;
+mod nat;
 mod odd;
 mod operator;
 mod traffic;
@@ -25,10 +26,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 9] = [
+    let groups: [(&str, &[Case]); 10] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
+        ("nat", nat::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),

@@ -90,7 +90,18 @@ impl From<TunnelEnd> for Destination {
     }
 }
 
+impl From<HopAddress> for Destination {
+    fn from(hop: HopAddress) -> Self {
+        Self(hop.0)
+    }
+}
+
 impl Destination {
+    /// Whoever has this address on the link of a port: a worker has a packet for it.
+    pub(crate) fn on_a_link(address: Carrier) -> Self {
+        Self(address)
+    }
+
     /// As a table of routes looks it up.
     pub(crate) fn v4(self) -> Ipv4Addr {
         self.0

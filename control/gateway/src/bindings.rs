@@ -2,7 +2,7 @@
 
 use crate::Nanos;
 use crate::asking::Failed;
-use crate::core::GivenUp;
+use crate::core::{Core, GivenUp};
 use crate::counters::NegotiationOutcome;
 use crate::gateway::Gateway;
 use crate::hosts::Link;
@@ -195,6 +195,12 @@ impl Gateway {
             Event::BindingStats(handle, stats) => self.binding_stats(handle, stats, now),
             Event::HopWanted(neighbour) => {
                 self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
+            }
+            Event::Wanted(address) => {
+                let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
+                if let Some(forwarding) = forwarding {
+                    forwarding.wanted(address, neighbours, outputs, now);
+                }
             }
             Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu, now),
         }

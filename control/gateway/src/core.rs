@@ -5,6 +5,7 @@
 use crate::Nanos;
 use crate::address::{ProxyAddress, TunnelEnd};
 use crate::counters::Counters;
+use crate::forwarding::Forwarding;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
 use crate::names::is_within;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) near: Vec<Route>,
     /// Hosts that are asked whether they still have their address, and until when they may answer.
     pub(crate) asked: VecDeque<(Nanos, HostId)>,
+    /// `None`: the workers forward by names alone.
+    pub(crate) forwarding: Option<Forwarding>,
     pub(crate) workers: u32,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -79,6 +82,7 @@ impl Core {
             neighbours: Neighbours::new(platform.neighbours, platform.workers),
             near: Vec::new(),
             asked: VecDeque::new(),
+            forwarding: platform.forwards.then(|| Forwarding::new(platform.neighbours, platform.workers)),
             workers: platform.workers,
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -15,6 +15,7 @@ use crate::registry::{PolicySet, Registry};
 use crate::routes::Route;
 use crate::settings::Settings;
 use crate::shares::Negotiations;
+use crate::strangers::Strangers;
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
@@ -39,6 +40,7 @@ pub struct Gateway {
     pub(crate) rng: StdRng,
     pub(crate) waiting: Waiting,
     pub(crate) known: Known,
+    pub(crate) strangers: Strangers,
     pub(crate) negotiations: Negotiations,
     /// Refusals towards the outside.
     pub(crate) refusals: Level,
@@ -81,6 +83,7 @@ impl Gateway {
         let outside_limit = outside_limit(&settings, rng.random());
         let known = Known::new(rng.random());
         let core = Core::new(settings, registry, policies, &platform, rng.random());
+        let strangers = Strangers::new(rng.random());
         Ok(Self {
             core,
             engine,
@@ -90,6 +93,7 @@ impl Gateway {
             rng,
             waiting: Waiting::default(),
             known,
+            strangers,
             negotiations: Negotiations::default(),
             refusals: Level::default(),
             outside_limit,
@@ -191,8 +195,12 @@ impl Gateway {
     }
 
     /// The routes changed: this is the whole table. Of several routes to one network the first is used.
-    pub fn set_routes(&mut self, routes: &[Route]) {
+    pub fn set_routes(&mut self, routes: &[Route], now: Nanos) {
         self.core.set_routes(routes);
+        let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
+        if let Some(forwarding) = forwarding {
+            forwarding.set_routes(routes, neighbours, outputs, now);
+        }
     }
 
     /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.

@@ -44,8 +44,7 @@ impl Gateway {
         let id = HostAddress::of(client).and_then(|address| self.core.hosts.at(address));
         let is_blocked = id.is_some_and(|id| self.core.is_blocked(id, now));
         let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
-            self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
-            return self.refuse(token, &query, QueryOutcome::HostUnknown);
+            return self.from_stranger(client, query, token, now);
         };
         if is_blocked {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
@@ -72,6 +71,28 @@ impl Gateway {
             Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token, now),
             _ => self.forward(query, token, now),
         }
+    }
+
+    /// A host that no file names: where hosts go out without a name, it gets ordinary names, and nothing of ours.
+    fn from_stranger(&mut self, client: IpAddr, query: Query, token: QueryToken, now: Nanos) {
+        let realm = &self.core.settings.realm.networks;
+        let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
+        let goes_out = self.core.forwarding.is_some();
+        let Some(host) = host.filter(|_| goes_out && !self.zones.contains(&query.name)) else {
+            self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
+            return self.refuse(token, &query, QueryOutcome::HostUnknown);
+        };
+        let rate = Rate::per_second(self.core.settings.dns.host_rate);
+        if !self.strangers.admit(host, rate, now) {
+            return self.refuse(token, &query, QueryOutcome::RateClient);
+        }
+        if self.served_here(&query, token) {
+            return;
+        }
+        if query.qtype == RecordType::ANY {
+            return self.answer(Side::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
+        }
+        self.forward(query, token, now);
     }
 
     /// A name that is not ours, whatever is asked about it: what it is decides about all types.

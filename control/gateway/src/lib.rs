@@ -12,6 +12,7 @@ mod asking;
 mod bindings;
 mod core;
 pub mod counters;
+mod forwarding;
 pub mod gateway;
 mod hosts;
 mod identity;
@@ -36,6 +37,7 @@ pub mod sessions;
 pub mod settings;
 mod shares;
 pub mod snapshot;
+mod strangers;
 
 pub use ces_settings::SourceFile;
 pub use core::figures;

@@ -10,6 +10,7 @@ use crate::snapshot::BindingSnapshot;
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{ConnId, Endpoint};
 use ces_dataplane::msg::{Command, PortId};
+use ces_dataplane::table::fib::Fib;
 use std::sync::Arc;
 
 /// Names a DNS query between the driver and the gateway. Every token given to `handle_dns` comes back exactly once, in
@@ -43,6 +44,8 @@ pub enum Output {
         /// The command.
         command: Command,
     },
+    /// Have the workers forward by these routes.
+    Routes(Arc<Fib>),
     /// Send this to a resolver.
     Upstream(ces_dns::resolver::Transmit),
     /// Close this socket towards the resolvers: nothing is waited for on it, and its port is not to be used again.

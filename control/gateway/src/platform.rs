@@ -22,6 +22,8 @@ pub struct Platform {
     pub tunnels: u16,
     /// Slots for next hops of each worker.
     pub neighbours: u32,
+    /// Whether the workers forward by routes, for NAT44; what goes to names alone needs none.
+    pub forwards: bool,
     /// Our own addresses on all ports.
     pub addresses: Vec<OwnAddress>,
     /// The MTU of the outer path where nothing better is known, in bytes.

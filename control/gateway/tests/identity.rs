@@ -141,7 +141,7 @@ fn p10_behind_a_router_there_is_no_mac_to_be_seen() {
     let outside =
         Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 };
     for (routes, pinned) in [(vec![behind, link, outside], None), (vec![link, outside], Some(host_mac(H1)))] {
-        lab.nodes[0].gateway.set_routes(&routes);
+        lab.nodes[0].gateway.set_routes(&routes, 0);
         lab.settle();
         assert_eq!(lab.met().mac, pinned);
         assert_eq!(lab.from(H1, OTHER, Evidence::Packet), pinned.is_none());

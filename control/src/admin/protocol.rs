@@ -33,6 +33,8 @@ pub enum Topic {
     Tunnels,
     /// Next hops and routes, as the kernel tells them
     Neighbours,
+    /// NAT44: external addresses, sessions, mappings, external ports
+    Nat,
     /// How full the pools are
     Pools,
     /// The control thread: its longest pieces of work, by cause
@@ -126,6 +128,7 @@ impl Request {
                 Topic::Drops => "show drops",
                 Topic::Tunnels => "show tunnels",
                 Topic::Neighbours => "show neighbours",
+                Topic::Nat => "show nat",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Journal => "show journal",

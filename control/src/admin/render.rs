@@ -39,6 +39,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Drops => drops(answer),
         Topic::Tunnels => tunnels(answer),
         Topic::Neighbours => neighbours(answer),
+        Topic::Nat => nat(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
         Topic::Journal => journal(answer),
@@ -409,6 +410,34 @@ fn pools(answer: &Value) -> String {
     );
     row("waiting queries".to_owned(), number(answer, "waiting"), number(answer, "waiting_max"));
     table.text()
+}
+
+fn nat(answer: &Value) -> String {
+    let mut shown = format!(
+        "external addresses {}, ports {} to {}, filtering {}\n",
+        texts(answer, "addresses"),
+        answer["ports"][0],
+        answer["ports"][1],
+        text(answer, "filtering")
+    );
+    let mut table = Table::new(&["WORKER", "SESSIONS", "MAPPINGS", "HOSTS", "PORTS", "OPENED", "ENDED"]);
+    for (number_of, worker) in list(&answer["workers"]).iter().enumerate() {
+        let of = |key: &str| {
+            let pair: Vec<_> = list(&worker[key]).iter().filter_map(Value::as_u64).map(count).collect();
+            pair.join(" of ")
+        };
+        table.row(vec![
+            number_of.to_string(),
+            of("sessions"),
+            of("mappings"),
+            of("hosts"),
+            count(number(worker, "ports")),
+            count(number(worker, "opened")),
+            count(number(worker, "ended")),
+        ]);
+    }
+    shown += &table.text();
+    shown
 }
 
 fn control(answer: &Value) -> String {

@@ -2,6 +2,7 @@
 
 use crate::sources::tap::TapCounters;
 use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
+use ces_dataplane::nat::Filtering;
 use ces_dataplane::settings::Side;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -118,6 +119,36 @@ pub struct DropView {
     pub packets: u64,
     /// What it means.
     pub text: &'static str,
+}
+
+/// NAT44.
+#[derive(Clone, Debug, Serialize)]
+pub struct NatView {
+    /// The addresses under which hosts are seen.
+    pub addresses: Vec<Ipv4Addr>,
+    /// First and last of their ports that hosts may have.
+    pub ports: (u16, u16),
+    /// Who may send to them.
+    pub filtering: Filtering,
+    /// By worker.
+    pub workers: Vec<NatWorkerView>,
+}
+
+/// NAT44 of one worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct NatWorkerView {
+    /// Sessions now, and at most.
+    pub sessions: (u64, u32),
+    /// Mappings now, and at most.
+    pub mappings: (u64, u32),
+    /// Hosts with sessions now, and at most.
+    pub hosts: (u64, u32),
+    /// External ports that are taken or rest.
+    pub ports: u64,
+    /// Sessions opened since the start.
+    pub opened: u64,
+    /// Sessions whose time was over.
+    pub ended: u64,
 }
 
 /// Other gateways and what is held against them.

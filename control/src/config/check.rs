@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const MTU_MIN: u16 = 576;
 /// The largest MTU: a frame with Ethernet header and VLAN tag must fit into a punt slot.
 pub const MTU_MAX: u16 = (SLOT_BYTES - 18) as u16;
+/// The kernel opens connections from ports beginning with this one (`net.ipv4.ip_local_port_range` as it is delivered).
+const KERNEL_PORTS: u16 = 32_768;
 /// The most workers.
 const WORKERS: usize = 64;
 /// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
@@ -31,6 +33,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     routes(config, &mut found);
     signalling(config, &mut found);
     limits(config, &mut found);
+    nat(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
     all
@@ -314,6 +317,67 @@ fn signalling(config: &Config, found: &mut Problems) {
     if config.registry.files.is_empty() {
         found.add("registry.files", "names no file; without hosts and policies nobody reaches anybody");
     }
+}
+
+/// NAT44: addresses that the world can answer, and ports that are not the gateway's own.
+fn nat(config: &Config, found: &mut Problems) {
+    let Some(nat) = &config.nat else { return };
+    let capacity = &config.capacity;
+    found.within("nat.addresses", nat.addresses.len() as u64, 1, u64::from(capacity.nat_addresses));
+    let [first, last] = nat.ports;
+    if first == 0 || first > last {
+        found.add("nat.ports", "two ports from 1 to 65535 were expected, the first not behind the last");
+    }
+    for (i, address) in nat.addresses.iter().enumerate() {
+        let key = format!("nat.addresses[{i}]");
+        let realm = config.realm.networks.iter().chain([&config.realm.proxy_pool]);
+        if nat.addresses[..i].contains(address) {
+            found.add(key, format!("{address} is named twice"));
+        } else if special(*address).is_some() {
+            found.add(key, format!("{address} is no host's address"));
+        } else if realm.clone().any(|net| net.contains(address)) {
+            found.add(key, format!("{address} is inside; nobody in the world would answer it"));
+        } else if side_of(config, (*address).into()) == Some(Side::Inside) {
+            found.add(key, format!("{address} is an address of an inside port"));
+        } else if let Some(port) =
+            listening(config, *address).into_iter().find(|port| (first..=last).contains(port))
+        {
+            found.add(
+                "nat.ports",
+                format!("{port} is among them, where the gateway itself listens on {address}"),
+            );
+        } else if config.addresses().contains(address) && last >= KERNEL_PORTS {
+            let whose =
+                format!("the kernel opens the gateway's own connections from {KERNEL_PORTS} and above");
+            found.add("nat.ports", format!("{last}: {address} is the gateway's own, and {whose}"));
+        }
+    }
+    let timeouts = &nat.timeouts;
+    for (name, value, least) in [
+        ("tcp_established_s", timeouts.tcp_established_s, 7440),
+        ("tcp_transitory_s", timeouts.tcp_transitory_s, 240),
+        ("udp_s", timeouts.udp_s, 120),
+        ("udp_unanswered_s", timeouts.udp_unanswered_s, 120),
+        ("icmp_s", timeouts.icmp_s, 60),
+        ("other_s", timeouts.other_s, 60),
+    ] {
+        // RFC 5382 §5, REQ-5; RFC 4787 §4.3, REQ-5; RFC 5508 §3.2, REQ-2. The wheel of sessions has 8,192 seconds.
+        found.within(format!("nat.timeouts.{name}"), u64::from(value), least, 8000);
+    }
+    found.within("nat.host_sessions", u64::from(nat.host_sessions), 1, u64::from(capacity.sessions));
+    found.within("nat.host_ports", u64::from(nat.host_ports), 1, u64::from(capacity.mappings));
+    found.within("capacity.sessions", u64::from(capacity.sessions), 64, 1 << 24);
+    found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
+    found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
+    found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
+}
+
+/// Ports of one of our addresses on which the gateway itself listens.
+fn listening(config: &Config, address: Ipv4Addr) -> Vec<u16> {
+    let own = |port: &&PortSection| port.addresses.iter().any(|net| net.addr() == address);
+    let tcp = config.port.iter().filter(own).flat_map(|port| port.tcp.iter().copied());
+    let cetp = config.cetp.endpoints.iter().filter(|endpoint| endpoint.address == address);
+    tcp.chain(cetp.map(|endpoint| endpoint.port)).collect()
 }
 
 fn limits(config: &Config, found: &mut Problems) {

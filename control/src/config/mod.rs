@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use model::{
-    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Log, Memory, Metrics, PortSection, RegistryFiles,
-    State, StaticRoute, Tls, Worker,
+    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Log, Memory, Metrics, Nat, PortSection,
+    RegistryFiles, State, StaticRoute, Tls, Worker,
 };
 
 /// Everything that was read, checked together.

@@ -2,6 +2,7 @@
 
 use crate::log::{Format, Level};
 use ces_dataplane::msg::PuntRates;
+use ces_dataplane::nat::{Filtering, Timeouts};
 use ces_dataplane::settings::Side;
 use ces_gateway::Settings;
 use ipnet::Ipv4Net;
@@ -35,6 +36,9 @@ pub struct Config {
     pub dns_tcp: DnsTcp,
     /// Signalling.
     pub cetp: ces_gateway::settings::Cetp,
+    /// NAT44.
+    #[serde(default)]
+    pub nat: Option<Nat>,
     /// Certificates for CETP over TLS.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -174,6 +178,43 @@ impl Default for DnsTcp {
     }
 }
 
+/// NAT44: under which addresses hosts go out into the world.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nat {
+    /// The addresses: of outside ports, or others that the world's routes lead here for.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The first and the last of their ports that hosts may have.
+    #[serde(default = "default_nat_ports")]
+    pub ports: [u16; 2],
+    /// Who may send to a host's external port.
+    #[serde(default)]
+    pub filtering: Filtering,
+    /// Sessions that a host may have.
+    #[serde(default = "default_host_sessions")]
+    pub host_sessions: u32,
+    /// External ports that a host may have.
+    #[serde(default = "default_host_ports")]
+    pub host_ports: u32,
+    /// How long sessions last without a packet.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+impl Nat {
+    /// As the workers know it.
+    pub fn settings(&self) -> ces_dataplane::nat::Nat {
+        ces_dataplane::nat::Nat {
+            addresses: self.addresses.clone(),
+            ports: (self.ports[0], self.ports[1]),
+            filtering: self.filtering,
+            timeouts: self.timeouts,
+            host_sessions: self.host_sessions,
+            host_ports: self.host_ports,
+        }
+    }
+}
+
 /// Certificates for CETP over TLS, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,12 +257,30 @@ pub struct Capacity {
     pub limited: u32,
     /// What a binding with a rate may send at once after a pause, in milliseconds of its rate.
     pub rate_burst_ms: u32,
+    /// Sessions of NAT44 of each worker.
+    pub sessions: u32,
+    /// Their mappings.
+    pub mappings: u32,
+    /// Hosts that have sessions, of each worker.
+    pub nat_hosts: u32,
+    /// Addresses of NAT44.
+    pub nat_addresses: u16,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
         let rate_burst_ms = ces_dataplane::settings::RATE_BURST_MS;
-        Self { bindings: 65_536, tunnels: 1024, neighbours: 16_384, limited: 4096, rate_burst_ms }
+        Self {
+            bindings: 65_536,
+            tunnels: 1024,
+            neighbours: 16_384,
+            limited: 4096,
+            rate_burst_ms,
+            sessions: 65_536,
+            mappings: 65_536,
+            nat_hosts: 4096,
+            nat_addresses: 16,
+        }
     }
 }
 
@@ -265,6 +324,15 @@ pub struct Log {
     pub format: Format,
 }
 
+const fn default_nat_ports() -> [u16; 2] {
+    [1024, 32_767]
+}
+const fn default_host_sessions() -> u32 {
+    16_384
+}
+const fn default_host_ports() -> u32 {
+    4096
+}
 const fn default_mtu() -> u16 {
     1500
 }
@@ -318,6 +386,7 @@ impl Config {
             memory,
             capacity,
             state,
+            nat,
             // These change while the gateway runs.
             route: _,
             realm: _,
@@ -366,6 +435,8 @@ impl Config {
             ("[memory]", keep(memory, &running.memory)),
             ("[capacity]", keep(capacity, &running.capacity)),
             ("[state]", keep(state, &running.state)),
+            // Its tables are there from the start, or not at all.
+            ("[nat]", nat.is_some() != running.nat.is_some() && keep(nat, &running.nat)),
         ]
         .into_iter()
         .filter(|(_, differs)| *differs)

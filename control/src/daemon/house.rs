@@ -18,12 +18,15 @@ use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::state::Journal;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
+use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{Settings, Side};
+use ces_dataplane::table::fib::Fib;
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
 use ces_gateway::{Gateway, Level};
 use mio::Token;
+use std::sync::Arc;
 
 /// The owners. They are dropped in this order: first the workers, which hold queues, then ports and TAPs.
 pub(super) struct House {
@@ -36,6 +39,8 @@ pub(super) struct House {
     pub(super) config: Config,
     /// What the workers were told last.
     pub(super) settings: Settings,
+    /// And what they forward by.
+    pub(super) fib: Arc<Fib>,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.
@@ -124,6 +129,10 @@ impl House {
                 Output::Answer { token, bytes } => self.answer(token, Some(&bytes), now),
                 Output::NoAnswer { token } => self.answer(token, None, now),
                 Output::Dataplane { worker, command } => self.fleet.command(worker as usize, command),
+                Output::Routes(fib) => {
+                    self.fib = fib;
+                    self.fleet.publish(&Premises::new(&self.settings).with_routes(Arc::clone(&self.fib)));
+                }
                 Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
                 Output::UpstreamClose(socket) => upstream.close_socket(socket),
                 Output::CetpConnect { conn, endpoint, ces_id } => {

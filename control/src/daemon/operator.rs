@@ -118,6 +118,10 @@ impl Operator {
             Topic::Dns => ok(&house.gateway.dns(now)),
             Topic::Drops => ok(&views::drops(house)),
             Topic::Tunnels => ok(&house.gateway.tunnels()),
+            Topic::Nat => match views::nat(house) {
+                Some(view) => ok(&view),
+                None => Response::Error("there is no NAT44: there is no section [nat]".to_owned()),
+            },
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
             Topic::Journal => match &house.journal {

@@ -141,7 +141,7 @@ fn apply(
         after.lay(&mut requests).map_err(|error| one(&error))?;
     }
     if settings != house.settings {
-        house.fleet.publish(&Premises::new(&settings));
+        house.fleet.publish(&Premises::new(&settings).with_routes(Arc::clone(&house.fib)));
         house.settings = settings;
     }
     places

@@ -1,7 +1,7 @@
 //! What the workers are told of the configuration.
 
-use crate::config::{Config, PortSection};
-use ces_dataplane::settings::{PortSettings, Settings, SettingsError, Side};
+use crate::config::{Capacity, Config, Nat, PortSection};
+use ces_dataplane::settings::{NatRoom, PortSettings, Settings, SettingsError, Side};
 use ces_dataplane::tag::Layout;
 use ces_gateway::settings::Upstream;
 use ipnet::Ipv4Net;
@@ -52,6 +52,8 @@ pub(super) fn settings(
         tunnels: config.capacity.tunnels,
         neighbours: config.capacity.neighbours,
         limited: config.capacity.limited,
+        nat_room: room(config),
+        nat: config.nat.as_ref().map(Nat::settings).unwrap_or_default(),
         rate_burst_ms: config.capacity.rate_burst_ms,
         tag_key,
         hash_seed,
@@ -64,6 +66,12 @@ pub(super) fn settings(
         punt_rates: punt.by_class(),
         icmp_error_rate: punt.icmp_errors,
     }
+}
+
+/// Room for NAT44 only where there is any.
+fn room(config: &Config) -> NatRoom {
+    let Capacity { sessions, mappings, nat_hosts: hosts, nat_addresses: addresses, .. } = config.capacity;
+    config.nat.as_ref().map(|_| NatRoom { sessions, mappings, hosts, addresses }).unwrap_or_default()
 }
 
 /// What they are told later: their premises. Sizes, keys and layouts stay what they were.

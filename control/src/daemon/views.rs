@@ -1,7 +1,9 @@
 //! What `cesctl show` and the metrics page see of the whole house.
 
 use super::house::House;
-use crate::admin::view::{DropView, NeighbourView, PeersView, PortView, RingView, RouteView, WorkerView};
+use crate::admin::view::{
+    DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView, WorkerView,
+};
 use crate::sources::netlink::message::Route;
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
@@ -110,6 +112,28 @@ pub(super) fn drops(house: &House) -> Vec<DropView> {
         text: reason.text().trim(),
     };
     DropReason::ALL.iter().map(view).collect()
+}
+
+pub(super) fn nat(house: &House) -> Option<NatView> {
+    let nat = house.config.nat.as_ref()?;
+    let room = &house.settings.nat_room;
+    let worker = |worker: usize| {
+        let counters = house.fleet.snapshot(worker);
+        NatWorkerView {
+            sessions: (counters.sessions_live, room.sessions),
+            mappings: (counters.mappings_live, room.mappings),
+            hosts: (counters.nat_hosts, room.hosts),
+            ports: counters.nat_ports,
+            opened: counters.sessions_opened,
+            ended: counters.sessions_ended,
+        }
+    };
+    Some(NatView {
+        addresses: nat.addresses.clone(),
+        ports: (nat.ports[0], nat.ports[1]),
+        filtering: nat.filtering,
+        workers: (0..house.fleet.len()).map(worker).collect(),
+    })
 }
 
 pub(super) fn peers(house: &House, now: u64) -> PeersView {

@@ -89,7 +89,7 @@ impl Listener for World<'_> {
         self.core.gateway.set_neighbour(hop.port, hop.address.into(), mac);
     }
 
-    fn routes(&mut self, table: &Table, _: u64) {
+    fn routes(&mut self, table: &Table, now: u64) {
         let routes: Vec<Route> = table
             .routes()
             .filter_map(|(route, port)| {
@@ -97,7 +97,7 @@ impl Listener for World<'_> {
                 Some(Route { network, via: route.gateway.map(Into::into), port })
             })
             .collect();
-        self.core.gateway.set_routes(&routes);
+        self.core.gateway.set_routes(&routes, now);
     }
 }
 

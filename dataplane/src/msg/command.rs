@@ -122,6 +122,10 @@ pub enum Command {
     RemoveTunnel(TunnelId),
     /// Creates or replaces a next hop.
     SetHop(HopId, Neighbour),
+    /// An address on a link is a destination with this next hop.
+    Reach(Ipv4Addr, HopId),
+    /// It no longer is.
+    Unreach(Ipv4Addr),
     /// Inserts a binding in the slot of `handle`. Answered by `Event::InsertFailed` only if it fails.
     InsertBinding(Handle, Binding),
     /// From now on the packets of a binding's host must come from this MAC address; `None` = from any.

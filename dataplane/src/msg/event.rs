@@ -2,6 +2,7 @@
 
 use super::command::{HopId, TunnelId};
 use crate::tag::Handle;
+use std::net::Ipv4Addr;
 
 macro_rules! end_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal, $text:literal;)+) => {
@@ -76,6 +77,8 @@ pub enum Event {
     BindingStats(Handle, Option<BindingStats>),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
     HopWanted(HopId),
+    /// A packet is for this address on a link, and the worker knows no next hop for it; said at most once a second for each.
+    Wanted(Ipv4Addr),
     /// The path to the peer is narrower than thought (an ICMP "fragmentation needed" about our outer packet).
     TunnelMtu(TunnelId, u16),
 }

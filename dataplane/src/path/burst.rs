@@ -80,7 +80,7 @@ fn decide<F: Frame, B: Buffers<F>>(
     verdicts: &mut [Verdict],
     buffers: &mut B,
 ) {
-    let State { counters, premises, meters, share, bindings, ways, events, packets, .. } = state;
+    let State { counters, premises, meters, share, bindings, sessions, ways, events, packets, .. } = state;
     let Some(port) = premises.port(arrival.port) else {
         for verdict in &mut verdicts[..frames.len()] {
             *verdict = settle(counters, Verdict::Drop(DropReason::PortDown));
@@ -89,19 +89,28 @@ fn decide<F: Frame, B: Buffers<F>>(
     };
     let (side, gate, several) = (port.side, port.gate, share.is_part());
     let desk = Desk { premises, meters, counters };
-    let ground = Ground { desk, bindings, ways, events, arrival };
-    match (side, several) {
-        (Side::Inside, false) => {
-            stagger(Inside::<false>::new(ground, share, &gate), frames, packets, verdicts, buffers);
-        }
-        (Side::Inside, true) => {
-            stagger(Inside::<true>::new(ground, share, &gate), frames, packets, verdicts, buffers);
-        }
-        (Side::Outside, false) => {
-            stagger(Outside::<false>::new(ground, share, &gate), frames, packets, verdicts, buffers);
-        }
-        (Side::Outside, true) => {
-            stagger(Outside::<true>::new(ground, share, &gate), frames, packets, verdicts, buffers);
-        }
+    let translates = sessions.has_room();
+    let ground = Ground { desk, bindings, sessions, ways, events, arrival };
+    // A copy of the loop for each, in which what is not there costs nothing.
+    macro_rules! through {
+        ($side:ident, $several:literal, $translates:literal) => {
+            stagger(
+                $side::<$several, $translates>::new(ground, share, &gate),
+                frames,
+                packets,
+                verdicts,
+                buffers,
+            )
+        };
+    }
+    match (side, several, translates) {
+        (Side::Inside, false, false) => through!(Inside, false, false),
+        (Side::Inside, false, true) => through!(Inside, false, true),
+        (Side::Inside, true, false) => through!(Inside, true, false),
+        (Side::Inside, true, true) => through!(Inside, true, true),
+        (Side::Outside, false, false) => through!(Outside, false, false),
+        (Side::Outside, false, true) => through!(Outside, false, true),
+        (Side::Outside, true, false) => through!(Outside, true, false),
+        (Side::Outside, true, true) => through!(Outside, true, true),
     }
 }

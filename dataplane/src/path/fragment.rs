@@ -4,23 +4,19 @@ use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
 use crate::packet::Packet;
 use crate::reason::DropReason;
-use crate::way::{Front, Way, Ways, write};
-use crate::wire::checksum::Change;
-use crate::wire::{Pair, Wire, ipv4};
+use crate::way::{Front, Way, Ways};
+use crate::wire::{Wire, ipv4};
 
-/// Translates a packet that is too large for its way and sends it in fragments. The first stays in `frame`, and where that
-/// leaves is returned, with the number of others; each of those is sent in a fresh frame.
+/// Sends a packet that is too large for its way, and translated already, in fragments. The first stays in `frame`, and where
+/// that leaves is returned, with the number of others; each of those is sent in a fresh frame.
 pub(super) fn send<F: Frame, B: Buffers<F>>(
     ways: &mut Ways,
     way: Way,
     frame: &mut F,
     packet: &Packet,
-    addresses: Pair,
-    change: Change,
     buffers: &mut B,
 ) -> Result<(Egress, u64), DropReason> {
     let l3 = usize::from(packet.l3);
-    write::translate(&mut frame.data_mut()[l3..], packet, addresses, change);
     let mtu = ways.mtu(way);
     // Fragments share their flow's entropy without ports, as those that the host makes.
     let entropy = Packet { ports: 0, ..*packet }.entropy();

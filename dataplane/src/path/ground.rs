@@ -3,6 +3,7 @@
 use super::own::Desk;
 use crate::events::Events;
 use crate::table::bindings::Bindings;
+use crate::table::sessions::Sessions;
 use crate::verdict::Arrival;
 use crate::way::Ways;
 
@@ -10,6 +11,7 @@ use crate::way::Ways;
 pub(super) struct Ground<'s> {
     pub(super) desk: Desk<'s>,
     pub(super) bindings: &'s mut Bindings,
+    pub(super) sessions: &'s mut Sessions,
     pub(super) ways: &'s mut Ways,
     pub(super) events: &'s mut Events,
     pub(super) arrival: Arrival,
@@ -23,6 +25,7 @@ impl Ground<'_> {
         Ground {
             desk: self.desk.again(),
             bindings: self.bindings,
+            sessions: self.sessions,
             ways: self.ways,
             events: self.events,
             arrival: self.arrival,

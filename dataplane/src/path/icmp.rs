@@ -3,9 +3,10 @@
 
 use crate::frame::Frame;
 use crate::packet::Packet;
+use crate::table::session::Flow;
 use crate::way::write::set_front;
 use crate::wire::checksum::{self, Sum};
-use crate::wire::{Wire, icmp, ipv4, read16, tcp, udp, write16, write32};
+use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32, tcp, udp, write16, write32};
 
 /// The most that is quoted: the error is at most 576 bytes long (RFC 1812 §4.3.2.3).
 const QUOTED: usize = 576 - ipv4::LENGTH - icmp::LENGTH;
@@ -16,37 +17,72 @@ pub(super) const ERROR_TOS: u8 = 0xc0;
 ///
 /// `ip` begins with the error's IPv4 header. `false` if nothing that could be changed is quoted.
 pub(super) fn translate_quoted(ip: &mut [u8], packet: &Packet, source: u32, destination: u32) -> bool {
+    translate(ip, packet, Pair::new(source, destination), None)
+}
+
+/// The same with ports, or the identifier of a query.
+pub(super) fn translate_quoted_flow(ip: &mut [u8], packet: &Packet, flow: Flow) -> bool {
+    translate(ip, packet, flow.addresses, Some(flow.ports))
+}
+
+fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, ports: Option<u32>) -> bool {
     let Some((at, quoted)) = packet.quoted(ip) else {
         return false;
     };
-    let addresses =
-        Sum::default().replace_words(quoted.source, source).replace_words(quoted.destination, destination);
-    let mut whole = addresses;
-    write32(ip, at + 12, source);
-    write32(ip, at + 16, destination);
-    let header_check = read16(ip, at + 10);
-    let header_check_new = addresses.adjust(header_check);
-    write16(ip, at + 10, header_check_new);
+    let before = Pair::new(quoted.source, quoted.destination);
+    // What the error's own checksum covers of all that changes.
+    let mut whole = Sum::default().replace_pair(before, addresses);
+    let mut covered = whole;
+    write32(ip, at + ipv4::SOURCE, addresses.source());
+    write32(ip, at + ipv4::DESTINATION, addresses.destination());
+    let header_check = read16(ip, at + ipv4::CHECKSUM);
+    let header_check_new = whole.adjust(header_check);
+    write16(ip, at + ipv4::CHECKSUM, header_check_new);
     whole = whole.replace(header_check, header_check_new);
+    let l4 = at + quoted.length();
+    let has_header = quoted.fragment_offset == 0;
+    if let (Some(ports), true) = (ports, has_header) {
+        let changed = turn_ports(ip, l4, quoted.protocol, ports);
+        whole = Sum(whole.0 + changed.0);
+        covered = if quoted.protocol == ipv4::ICMP { changed } else { Sum(covered.0 + changed.0) };
+    }
     let field = match quoted.protocol {
-        _ if quoted.fragment_offset != 0 => None,
+        _ if !has_header => None,
         ipv4::TCP => Some(tcp::CHECKSUM),
         ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => Some(udp::CHECKSUM),
+        ipv4::ICMP if ports.is_some() => Some(icmp::CHECKSUM),
         _ => None,
     };
-    if let Some(field) = field.map(|field| at + quoted.length() + field)
+    if let Some(field) = field.map(|field| l4 + field)
         && field + 2 <= usize::from(packet.total)
     {
         let old = read16(ip, field);
-        let new =
-            if quoted.protocol == ipv4::UDP { addresses.adjust_udp(old) } else { addresses.adjust(old) };
+        let new = if quoted.protocol == ipv4::UDP { covered.adjust_udp(old) } else { covered.adjust(old) };
         write16(ip, field, new);
         whole = whole.replace(old, new);
     }
-    let own = usize::from(packet.l4) + 2;
+    let own = usize::from(packet.l4) + icmp::CHECKSUM;
     let sum = whole.adjust(read16(ip, own));
     write16(ip, own, sum);
     true
+}
+
+/// Gives what stands at `l4` other ports, or another identifier; what that does to checksums.
+fn turn_ports(ip: &mut [u8], l4: usize, protocol: u8, ports: u32) -> Sum {
+    match protocol {
+        ipv4::TCP | ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => {
+            let change = Sum::default().replace_words(read32(ip, l4), ports);
+            write32(ip, l4, ports);
+            change
+        }
+        ipv4::ICMP => {
+            let id = (ports | ports >> 16) as u16;
+            let change = Sum::default().replace(read16(ip, l4 + icmp::REST), id);
+            write16(ip, l4 + icmp::REST, id);
+            change
+        }
+        _ => Sum::default(),
+    }
 }
 
 /// What an error that the gateway makes says.

@@ -1,8 +1,10 @@
 //! What comes from the realm: it goes where its binding leads, to a far host through a tunnel or to another inside host.
 
+use super::answer::{answer, refuse};
 use super::fragment;
 use super::ground::Ground;
-use super::icmp::{Error, translate_quoted, write_error};
+use super::icmp::translate_quoted;
+use super::nat;
 use super::own::{Desk, settle};
 use super::segment::clamp_segment;
 use super::stagger::Phases;
@@ -11,21 +13,23 @@ use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
 use crate::narrow::NONE;
-use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, SETTLED, SPECIAL, SYN};
+use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, ROUTED, SETTLED, SPECIAL, SYN};
 use crate::port::{Gate, Link, martian};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::bindings::Bindings;
 use crate::table::entry::Entry;
 use crate::table::limits::Direction;
+use crate::table::session::{Flow, Heading};
 use crate::tag::Share;
 use crate::verdict::{Arrival, Settled, Verdict};
-use crate::way::{Way, Ways};
+use crate::way::{Way, Ways, write};
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Pair, Wire, icmp, ipv4, read32};
+use crate::wire::{Pair, icmp, ipv4, read32};
 
-/// The phases. `SEVERAL`: there are other workers, to whom a packet may belong.
-pub(super) struct Inside<'s, const SEVERAL: bool> {
+/// The phases. `SEVERAL`: there are other workers, to whom a packet may belong. `NAT`: what is for no proxy address may be one of
+/// a session.
+pub(super) struct Inside<'s, const SEVERAL: bool, const NAT: bool> {
     ground: Ground<'s>,
     share: &'s Share,
     gate: &'s Gate,
@@ -33,14 +37,16 @@ pub(super) struct Inside<'s, const SEVERAL: bool> {
     fine: Fine,
 }
 
-impl<'s, const SEVERAL: bool> Inside<'s, SEVERAL> {
+impl<'s, const SEVERAL: bool, const NAT: bool> Inside<'s, SEVERAL, NAT> {
     pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
 }
 
-impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, SEVERAL> {
+impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
+    for Inside<'_, SEVERAL, NAT>
+{
     const LOOKS_UP: bool = true;
 
     /// A packet with the hash of its key, or what became of it.
@@ -57,24 +63,42 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
         if !plain {
             parse_any(&mut ground.desk.again(), share, frame, packet, ground.arrival)?;
         }
-        packet.hash = ground.bindings.hash(packet.key);
+        if NAT && !ground.desk.premises.is_proxy(packet.key.destination()) {
+            packet.flags |= ROUTED;
+            packet.hash = ground.sessions.hash(Flow::of(packet));
+        } else {
+            packet.hash = ground.bindings.hash(packet.key);
+        }
         Ok(())
     }
 
-    /// The bucket of its key, in the table that its destination belongs to. Today that is the one of bindings for all.
+    /// The bucket of its key, in the table that its destination belongs to.
     #[inline(always)]
     fn fetch(&self, packet: &Packet) {
-        self.ground.bindings.prefetch_candidate(packet.hash);
+        if NAT && packet.flags & ROUTED != 0 {
+            self.ground.sessions.prefetch_candidate(Heading::Out, packet.hash);
+        } else {
+            self.ground.bindings.prefetch_candidate(packet.hash);
+        }
     }
 
     #[inline(always)]
     fn look_up(&self, packet: &mut Packet) {
+        if NAT && packet.flags & ROUTED != 0 {
+            packet.slot = self.ground.sessions.candidate(Heading::Out, packet.hash);
+            self.ground.sessions.prefetch(packet.slot);
+            return;
+        }
         packet.slot = self.ground.bindings.candidate(packet.hash);
         self.ground.bindings.prefetch(packet.slot);
     }
 
     #[inline(always)]
     fn fetch_more(&self, packet: &Packet, frame: &F) {
+        if NAT && packet.flags & ROUTED != 0 {
+            nat::fetch_hop(&self.ground, Heading::Out, packet);
+            return;
+        }
         if let Some(entry) = self.ground.bindings.entry(packet.slot) {
             if let Some(annex) = entry.annex() {
                 self.ground.bindings.annexes().prefetch(annex);
@@ -87,7 +111,15 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Inside<'_, S
     #[inline(always)]
     fn act(&mut self, frame: &mut F, packet: &Packet, verdict: &mut Verdict, buffers: &mut B) {
         let Self { ground, now_s, fine, .. } = self;
-        if let Some(egress) = plain(ground.bindings, ground.ways, frame, packet, *now_s) {
+        if NAT && packet.flags & ROUTED != 0 {
+            *verdict = match nat::plain(ground, Heading::Out, frame, packet, *now_s) {
+                Some(egress) => Verdict::Forward(egress),
+                None => match nat::outward(&mut ground.again(), frame, packet, buffers) {
+                    Ok(verdict) => verdict,
+                    Err(verdict) => settle(ground.desk.counters, verdict),
+                },
+            };
+        } else if let Some(egress) = plain(ground.bindings, ground.ways, frame, packet, *now_s) {
             *verdict = Verdict::Forward(egress);
         } else if let Some(egress) = near_plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
             *verdict = Verdict::Forward(egress);
@@ -329,65 +361,11 @@ fn blocked<F: Frame, B: Buffers<F>>(
         let source = Some(packet.destination());
         return Err(answer(desk, frame, packet, source, what, DropReason::TooBig, *arrival));
     }
-    let change = change_to(packet, entry.far());
-    let (egress, made) = fragment::send(ways, way, frame, packet, entry.far(), change, buffers)?;
+    let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
+    write::translate(ip, packet, entry.far(), change_to(packet, entry.far()));
+    let (egress, made) = fragment::send(ways, way, frame, packet, buffers)?;
     desk.counters.fragments_made += made;
     Ok(Verdict::Forward(egress))
-}
-
-/// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
-/// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first.
-#[cold]
-fn refuse<F: Frame>(
-    desk: &mut Desk<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    reason: DropReason,
-    arrival: Arrival,
-) -> Verdict {
-    let code = match reason {
-        DropReason::NoRoute => icmp::NET_UNREACHABLE,
-        DropReason::NoBinding => icmp::HOST_UNREACHABLE,
-        DropReason::PolicyProtocol => icmp::PROHIBITED,
-        _ => return Verdict::Drop(reason),
-    };
-    let (what, reason) = if packet.flags & EXPIRED != 0 {
-        ((icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0), DropReason::TtlExceeded)
-    } else {
-        ((icmp::UNREACHABLE, code, 0), reason)
-    };
-    let source = desk.port(arrival).ok().and_then(|port| desk.premises.own_address(port));
-    answer(desk, frame, packet, source, what, reason, arrival)
-}
-
-/// Drops a packet from inside, and turns its frame into an ICMP error to its sender where that is allowed. `what` is
-/// type, code and second word.
-fn answer<F: Frame>(
-    desk: &mut Desk<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    source: Option<u32>,
-    what: (u8, u8, u32),
-    reason: DropReason,
-    arrival: Arrival,
-) -> Verdict {
-    let sender = frame.data().get(6..12).and_then(|mac| mac.first_chunk().copied());
-    let (Some(source), Some(sender)) = (source, sender) else {
-        return Verdict::Drop(reason);
-    };
-    if !desk.may_answer(packet, arrival) {
-        return Verdict::Drop(reason);
-    }
-    let Ok(port) = desk.port(arrival) else { return Verdict::Drop(reason) };
-    let (kind, code, rest) = what;
-    let error = Error { kind, code, rest, source, destination: packet.source() };
-    let header = port.header_to(sender);
-    let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
-    if write_error(frame, l3, quoted, header.length(), &error).is_none() {
-        return Verdict::Drop(reason);
-    }
-    header.emit(frame.data_mut());
-    Verdict::Reply(Egress::by(arrival.port), reason)
 }
 
 /// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the

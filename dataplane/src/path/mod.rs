@@ -21,11 +21,13 @@
 //! straight line for a cold function and mostly comes back to it, so that there is one place that translates
 //! (`crate::way::write`).
 
+mod answer;
 mod burst;
 mod fragment;
 mod ground;
 mod icmp;
 mod inside;
+mod nat;
 mod outer;
 mod outside;
 mod own;

@@ -2,6 +2,7 @@
 //! what does not; the one is unwrapped, the other parsed as it is, each once.
 
 use super::ground::Ground;
+use super::nat;
 use super::outer::outer_error;
 use super::own::settle;
 use super::stagger::Phases;
@@ -9,16 +10,17 @@ use super::tunnel;
 use super::unwrap::{Looks, look, tag_of, unwrap, unwrap_plain, unwrap_plain_other};
 use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
-use crate::packet::{ERROR, Packet, SETTLED};
+use crate::packet::{ERROR, Packet, ROUTED, SETTLED};
 use crate::port::{Gate, Link};
 use crate::reason::DropReason;
 use crate::settings::Side;
+use crate::table::session::{Flow, Heading};
 use crate::tag::{Share, Tag};
 use crate::verdict::{Settled, Verdict};
 
-/// The phases. There is no phase 2: a session tag leads to the binding itself (`tag.rs`). `SEVERAL`: there are other
-/// workers, to whom a packet may belong.
-pub(super) struct Outside<'s, const SEVERAL: bool> {
+/// The phases. There is no phase 2 for tunnels: a session tag leads to the binding itself (`tag.rs`). `SEVERAL`: there are other
+/// workers, to whom a packet may belong. `NAT`: what comes through no tunnel may be one of a session.
+pub(super) struct Outside<'s, const SEVERAL: bool, const NAT: bool> {
     ground: Ground<'s>,
     share: &'s Share,
     gate: &'s Gate,
@@ -26,15 +28,17 @@ pub(super) struct Outside<'s, const SEVERAL: bool> {
     fine: Fine,
 }
 
-impl<'s, const SEVERAL: bool> Outside<'s, SEVERAL> {
+impl<'s, const SEVERAL: bool, const NAT: bool> Outside<'s, SEVERAL, NAT> {
     pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
 }
 
-impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, SEVERAL> {
-    const LOOKS_UP: bool = false;
+impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
+    for Outside<'_, SEVERAL, NAT>
+{
+    const LOOKS_UP: bool = NAT;
 
     /// The inner packet with the slot that its tag names, or what became of it.
     #[inline(always)]
@@ -54,7 +58,22 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
             unwrap_plain(ip, l3, packet) || (look(ip) == Looks::Tunnel && unwrap_plain_other(ip, l3, packet))
         });
         if !unwrapped {
-            parse_other(&mut ground.again(), share, gate, frame, packet)?;
+            if NAT {
+                if known.is_none_or(|(l3, ip)| look(ip) == Looks::Tunnel || !packet.parse_plain(ip, l3)) {
+                    parse_any(&mut ground.again(), share, frame, packet, true)?;
+                } else {
+                    packet.flags |= ROUTED;
+                }
+                if packet.flags & ROUTED != 0 {
+                    packet.hash = ground.sessions.hash(Flow::of(packet));
+                    return match nat::owner(ground, share, packet) {
+                        Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
+                        _ => Ok(()),
+                    };
+                }
+            } else {
+                parse_other(&mut ground.again(), share, gate, frame, packet)?;
+            }
         }
         if let Some(handle) = steered {
             packet.slot = share.slot(handle);
@@ -68,17 +87,30 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
         }
     }
 
-    /// The binding.
+    /// The binding, or the bucket of its flow.
     #[inline(always)]
     fn fetch(&self, packet: &Packet) {
-        self.ground.bindings.prefetch(packet.slot);
+        if NAT && packet.flags & ROUTED != 0 {
+            self.ground.sessions.prefetch_candidate(Heading::In, packet.hash);
+        } else {
+            self.ground.bindings.prefetch(packet.slot);
+        }
     }
 
     #[inline(always)]
-    fn look_up(&self, _: &mut Packet) {}
+    fn look_up(&self, packet: &mut Packet) {
+        if NAT && packet.flags & ROUTED != 0 {
+            packet.slot = self.ground.sessions.candidate(Heading::In, packet.hash);
+            self.ground.sessions.prefetch(packet.slot);
+        }
+    }
 
     #[inline(always)]
     fn fetch_more(&self, packet: &Packet, _: &F) {
+        if NAT && packet.flags & ROUTED != 0 {
+            nat::fetch_hop(&self.ground, Heading::In, packet);
+            return;
+        }
         let Ground { bindings, ways, .. } = &self.ground;
         if let Some(entry) = bindings.entry(packet.slot) {
             if let Some(annex) = entry.annex() {
@@ -91,8 +123,21 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Outside<'_, 
 
     #[inline(always)]
     fn act(&mut self, frame: &mut F, packet: &Packet, verdict: &mut Verdict, buffers: &mut B) {
-        let Self { ground, now_s, fine, .. } = self;
-        if let Some(egress) = tunnel::plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine) {
+        let Self { ground, share, now_s, fine, .. } = self;
+        if NAT && packet.flags & ROUTED != 0 {
+            *verdict = match nat::plain(ground, Heading::In, frame, packet, *now_s) {
+                Some(egress) => Verdict::Forward(egress),
+                None => match nat::inward(&mut ground.again(), frame, packet, buffers) {
+                    Ok(Some(verdict)) => verdict,
+                    Ok(None) => {
+                        let verdict = no_tunnel(&mut ground.again(), share, frame, packet);
+                        settle(ground.desk.counters, verdict)
+                    }
+                    Err(verdict) => settle(ground.desk.counters, verdict),
+                },
+            };
+        } else if let Some(egress) = tunnel::plain(ground.bindings, ground.ways, frame, packet, *now_s, *fine)
+        {
             *verdict = Verdict::Forward(egress);
         } else if packet.flags & SETTLED == 0 {
             *verdict = match tunnel::any(&mut ground.again(), frame, packet, buffers) {
@@ -123,10 +168,10 @@ fn parse_other<F: Frame>(
     {
         return Err(no_tunnel(ground, share, frame, packet));
     }
-    parse_any(ground, share, frame, packet)
+    parse_any(ground, share, frame, packet, false)
 }
 
-/// The long way to parse.
+/// The long way to parse. What came through no tunnel is settled, or, where it `may_pass`, said to be [`ROUTED`].
 #[cold]
 #[inline(never)]
 fn parse_any<F: Frame>(
@@ -134,14 +179,24 @@ fn parse_any<F: Frame>(
     share: &Share,
     frame: &mut F,
     packet: &mut Packet,
+    may_pass: bool,
 ) -> Settled<()> {
     let data = frame.data();
     let l3 = match ground.desk.port(ground.arrival)?.accept(data)? {
         Link::Ipv4(l3) => l3,
         Link::Arp(l3) => return Err(ground.desk.arp(data, l3, ground.arrival)),
     };
+    if may_pass && nat::is_passing(ground, data.get(l3..).unwrap_or_default()) {
+        packet.parse(data, l3)?;
+        packet.flags |= ROUTED;
+        return Ok(());
+    }
     let Some(unwrapped) = unwrap(data, l3)? else {
         packet.parse(data, l3)?;
+        if may_pass {
+            packet.flags |= ROUTED;
+            return Ok(());
+        }
         return Err(no_tunnel(ground, share, frame, packet));
     };
     // What follows the outer packet in the frame is padding, and no part of the inner one.

@@ -105,6 +105,11 @@ impl<'s> Desk<'s> {
         })
     }
 
+    /// Whether a packet from outside has addresses that it may have.
+    pub(super) fn outside_sound(&self, packet: &Packet, arrival: Arrival) -> bool {
+        self.unbound(packet, arrival).is_none()
+    }
+
     /// Sources and destinations that no packet may have here.
     fn unbound(&self, packet: &Packet, arrival: Arrival) -> Option<DropReason> {
         let port = match self.port(arrival) {

@@ -181,8 +181,9 @@ fn blocked<F: Frame, B: Buffers<F>>(
         let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
         return Err(answer(ground, frame, packet, entry, what, DropReason::TooBig));
     }
-    let (addresses, change) = (entry.near_reversed(), entry.change().reversed());
-    let (egress, made) = fragment::send(ground.ways, way, frame, packet, addresses, change, buffers)?;
+    let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
+    write::translate(ip, packet, entry.near_reversed(), entry.change().reversed());
+    let (egress, made) = fragment::send(ground.ways, way, frame, packet, buffers)?;
     ground.desk.counters.fragments_made += made;
     Ok(Verdict::Forward(egress))
 }

@@ -336,7 +336,7 @@ mod tests {
         );
         let frame = |mac: [u8; 6]| [[9; 6].as_slice(), &mac, &[8, 0, 0x45]].concat();
         entry.count_in(7, 1);
-        assert!(entry.is_from_host(&frame(mac)) && !entry.is_from_host(&frame(mac)[..13]));
+        assert!(entry.is_from_host(&frame(mac)) && !entry.is_from_host(&frame(mac)[..11]));
         for bit in 0..48 {
             let mut other = mac;
             other[bit / 8] ^= 1 << (bit % 8);

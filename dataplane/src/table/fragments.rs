@@ -1,4 +1,4 @@
-//! The first fragments that were carried, so that later ones are known, which have no port.
+//! The first fragments that were carried, and their ports, so that later ones are known, which have none.
 //!
 //! A later fragment that overtook its first one is not known (RFC 1858 and 3128 are the price of looking at ports).
 
@@ -19,6 +19,7 @@ const FRAGMENT_NS: Nanos = 30 * SECOND;
 struct Fragmented {
     addresses: Pair,
     id: u32,
+    ports: u32,
     until: Nanos,
 }
 
@@ -35,19 +36,21 @@ impl Default for Fragments {
 }
 
 impl Fragments {
-    /// Whether the first fragment of this packet was carried.
-    pub(super) fn recall(&self, packet: &Packet, now: Nanos) -> bool {
+    /// The ports of the first fragment of this packet, if that was carried.
+    pub(super) fn recall(&self, packet: &Packet, now: Nanos) -> Option<u32> {
         let (id, set) = identity(packet);
-        self.sets[set]
+        let known = self.sets[set]
             .iter()
-            .any(|known| (known.addresses, known.id) == (packet.addresses, id) && now < known.until)
+            .find(|known| (known.addresses, known.id) == (packet.addresses, id) && now < known.until)?;
+        Some(known.ports)
     }
 
     /// This first fragment is carried.
     pub(super) fn remember(&mut self, packet: &Packet, now: Nanos) {
         let (id, set) = identity(packet);
         if let Some(oldest) = self.sets[set].iter_mut().min_by_key(|known| known.until) {
-            *oldest = Fragmented { addresses: packet.addresses, id, until: now + FRAGMENT_NS };
+            *oldest =
+                Fragmented { addresses: packet.addresses, id, ports: packet.ports, until: now + FRAGMENT_NS };
         }
     }
 }
@@ -65,15 +68,16 @@ mod tests {
     #[test]
     fn what_was_carried_is_known_for_a_while() {
         let mut fragments = Fragments::default();
-        let packet = Packet { addresses: Pair::of(7), id: 9, ..Packet::NOTHING };
-        assert!(!fragments.recall(&packet, 0));
+        let packet = Packet { addresses: Pair::of(7), id: 9, ports: 3, ..Packet::NOTHING };
+        assert_eq!(fragments.recall(&packet, 0), None);
         fragments.remember(&packet, 5);
-        assert!(
-            fragments.recall(&packet, 5 + FRAGMENT_NS - 1) && !fragments.recall(&packet, 5 + FRAGMENT_NS)
-        );
-        assert!(
-            !fragments.recall(&Packet { id: 8, ..packet }, 5)
-                && !fragments.recall(&Packet { addresses: Pair::of(8), ..packet }, 5)
-        );
+        assert_eq!(fragments.recall(&packet, 5 + FRAGMENT_NS - 1), Some(3));
+        for (other, now) in [
+            (packet, 5 + FRAGMENT_NS),
+            (Packet { id: 8, ..packet }, 5),
+            (Packet { addresses: Pair::of(8), ..packet }, 5),
+        ] {
+            assert_eq!(fragments.recall(&other, now), None);
+        }
     }
 }

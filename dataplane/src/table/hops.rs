@@ -3,6 +3,7 @@
 use crate::msg::{HopId, Neighbour, PortId};
 use crate::port::Port;
 use crate::settings::SettingsError;
+use crate::table::index::{Hasher, Index};
 use crate::wire::{Wire, ethernet};
 use machine::table::HugeSlice;
 
@@ -24,6 +25,9 @@ pub struct Hop {
     pub known: bool,
 }
 
+/// Places for addresses that were asked for of late.
+const ASKED: usize = 256;
+
 /// What cannot be sent to.
 static NOWHERE: Hop =
     Hop { header: [0; ethernet::LENGTH_TAGGED], length: 0, port: 0, mtu: 0, wanted_s: 0, known: false };
@@ -32,13 +36,63 @@ static NOWHERE: Hop =
 #[derive(Debug)]
 pub struct Hops {
     hops: HugeSlice<Hop>,
+    /// The destination that each next hop was named for, where that is on a link.
+    addresses: HugeSlice<u32>,
+    by_address: Index,
+    hasher: Hasher,
+    /// Addresses that were asked for of late, by a part of their hash, and when.
+    asked: Vec<(u32, u32)>,
 }
 
 impl Hops {
     /// A table of unknown next hops.
-    pub fn new(count: u32) -> Result<Self, SettingsError> {
-        let hops = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("next hops"))?;
-        Ok(Self { hops })
+    pub fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+        let memory = |_| SettingsError::Memory("next hops");
+        Ok(Self {
+            hops: HugeSlice::new(count as usize).map_err(memory)?,
+            addresses: HugeSlice::new(count as usize).map_err(memory)?,
+            by_address: Index::new(count)?,
+            hasher,
+            asked: vec![(0, 0); ASKED],
+        })
+    }
+
+    fn hash(&self, address: u32) -> u64 {
+        self.hasher.hash(u64::from(address))
+    }
+
+    /// The next hop of an address on a link.
+    pub fn of(&self, address: u32) -> Option<u32> {
+        self.by_address.find(self.hash(address), |id| self.addresses[id as usize] == address)
+    }
+
+    /// An address on a link is the destination of this next hop.
+    pub fn reach(&mut self, address: u32, id: HopId) {
+        self.unreach(address);
+        if let Some(&before) = self.addresses.get(id.0 as usize) {
+            if self.of(before) == Some(id.0) {
+                self.unreach(before);
+            }
+            if self.by_address.insert(self.hash(address), id.0) {
+                self.addresses[id.0 as usize] = address;
+            }
+        }
+    }
+
+    /// It no longer is.
+    pub fn unreach(&mut self, address: u32) {
+        if let Some(id) = self.of(address) {
+            self.by_address.remove(self.hash(address), id);
+            self.addresses[id as usize] = 0;
+        }
+    }
+
+    /// Whether the control thread should be asked for this address now: at most once a second. Then it counts as asked.
+    pub fn asks(&mut self, address: u32, now_s: u32) -> bool {
+        let place = self.hash(address) as usize % ASKED;
+        let asks = self.asked[place] != (address, now_s);
+        self.asked[place] = (address, now_s);
+        asks
     }
 
     /// A next hop; one that cannot be sent to, if there is none.

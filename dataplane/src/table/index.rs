@@ -258,6 +258,13 @@ impl Hasher {
         let x = fold(key ^ self.seed[0], self.seed[1]);
         fold(x, 0x9e37_79b9_7f4a_7c15)
     }
+
+    /// The hash of a key of two words, such as a flow.
+    #[inline(always)]
+    pub const fn flow(self, key: u64, more: u64) -> u64 {
+        let x = fold(key ^ self.seed[0], self.seed[1]);
+        fold(x ^ more, 0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 /// The upper and lower half of the product, one upon the other.

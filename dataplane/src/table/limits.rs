@@ -105,7 +105,7 @@ impl Limit {
         }
         if self.mask & PORTS != 0 {
             if packet.is_later_fragment() {
-                if !fragments.recall(packet, now) {
+                if fragments.recall(packet, now).is_none() {
                     return Err(DropReason::FragmentUnmatched);
                 }
             } else {

@@ -6,9 +6,16 @@
 pub mod annex;
 pub mod bindings;
 pub mod entry;
+pub mod fib;
 mod fragments;
 pub mod hops;
 pub mod index;
 pub mod limits;
+mod mappings;
+mod ports;
+pub mod session;
+pub mod sessions;
+mod subscribers;
 mod term;
 pub mod tunnels;
+mod wheel;

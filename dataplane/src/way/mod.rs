@@ -9,4 +9,4 @@ mod ways;
 pub mod write;
 
 pub use kind::Way;
-pub use ways::{Front, Ways};
+pub use ways::{Front, UNNAMED, Ways};

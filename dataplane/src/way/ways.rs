@@ -7,18 +7,20 @@ use crate::egress::Egress;
 use crate::events::Events;
 use crate::frame::Frame;
 use crate::meter::seconds;
-use crate::msg::{Event, HopId, Neighbour, Tunnel, TunnelId};
+use crate::msg::{Event, HopId, Neighbour, PortId, Tunnel, TunnelId};
 use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::premises::Premises;
 use crate::reason::DropReason;
 use crate::settings::{Settings, SettingsError};
+use crate::table::fib::{Fib, Next};
 use crate::table::hops::Hops;
 use crate::table::index::Hasher;
 use crate::table::tunnels::{Proof, Tunnels};
 use crate::verdict::{Attempt, Verdict};
 use crate::wire::Pair;
 use crate::wire::checksum::Change;
+use std::net::Ipv4Addr;
 
 /// A packet in its frame, as [`Ways::head`] finds it.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,9 @@ pub struct Front {
     /// Its DSCP and ECN.
     pub tos: u8,
 }
+
+/// What a packet waits for whose next hop has no number yet.
+pub const UNNAMED: Number24 = Number24::new(Number24::MOST);
 
 /// Tunnels and next hops. The headers of tunnels follow those of their next hops.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ impl Ways {
     pub fn new(settings: &Settings, hasher: Hasher) -> Result<Self, SettingsError> {
         Ok(Self {
             tunnels: Tunnels::new(settings.tunnels, hasher)?,
-            hops: Hops::new(settings.neighbours)?,
+            hops: Hops::new(settings.neighbours, hasher)?,
             outer_id: 0,
         })
     }
@@ -67,6 +72,51 @@ impl Ways {
             self.hops.set(id, neighbour, port);
             self.tunnels.hop_changed(id.0, &self.hops);
         }
+    }
+
+    /// An address on a link is the destination of this next hop.
+    pub fn reach(&mut self, address: Ipv4Addr, id: HopId) {
+        self.hops.reach(address.to_bits(), id);
+    }
+
+    /// It no longer is.
+    pub fn unreach(&mut self, address: Ipv4Addr) {
+        self.hops.unreach(address.to_bits());
+    }
+
+    /// The next hop to an address, or what becomes of a packet to it meanwhile: it is kept until the control thread has named
+    /// one.
+    #[cold]
+    pub fn lookup(
+        &mut self,
+        fib: &Fib,
+        address: u32,
+        attempt: Attempt,
+        events: &mut Events,
+        now: Nanos,
+    ) -> Result<u32, Verdict> {
+        match fib.find(address).ok_or(DropReason::NoRoute)? {
+            Next::Via(id) => Ok(id.0),
+            Next::OnLink(_) => match self.hops.of(address) {
+                Some(id) => Ok(id),
+                None => {
+                    if self.hops.asks(address, seconds(now)) {
+                        events.offer(Event::Wanted(Ipv4Addr::from_bits(address)));
+                    }
+                    let kept = attempt == Attempt::First;
+                    Err(if kept {
+                        Verdict::Hold(UNNAMED)
+                    } else {
+                        Verdict::Drop(DropReason::NeighbourUnresolved)
+                    })
+                }
+            },
+        }
+    }
+
+    /// The port that a next hop is behind.
+    pub fn port_of(&self, hop: u32) -> PortId {
+        self.hops.at(hop).port
     }
 
     /// The tunnels: what arrives must be of one of them.

@@ -1,11 +1,12 @@
 //! The only place that writes headers of packets that are forwarded.
 
 use crate::frame::Frame;
-use crate::packet::Packet;
+use crate::packet::{LATER, Packet};
 use crate::table::hops::Hop;
+use crate::table::session::Turn;
 use crate::table::tunnels;
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Pair, ethernet, ipv4, read16, udp, write16};
+use crate::wire::{Pair, ethernet, icmp, ipv4, read16, udp, write16};
 
 /// The first of the dynamic ports (RFC 6335), from which the outer source port is taken (RFC 7348 §5).
 const PORT_FIRST: u16 = 49152;
@@ -19,11 +20,23 @@ const ONE_HOP: Change = Sum(!0x0100u16 as u64).change();
 /// the old ones, which is the same for all packets of a binding.
 #[inline(always)]
 pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Change) {
+    readdress(ip, addresses, change);
+    cover(ip, packet, change);
+}
+
+/// New addresses, and a hop less.
+#[inline(always)]
+fn readdress(ip: &mut [u8], addresses: Pair, change: Change) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[8] = header[8].wrapping_sub(1);
         [header[10], header[11]] = change.and(ONE_HOP).apply([header[10], header[11]]);
         header[ipv4::SOURCE..].copy_from_slice(&addresses.to_bytes());
     }
+}
+
+/// The checksum of layer 4 after a change of what it covers.
+#[inline(always)]
+fn cover(ip: &mut [u8], packet: &Packet, change: Change) {
     let at = usize::from(packet.check);
     if at != 0
         && let Some(field) = ip.get_mut(at..at + 2).and_then(<[u8]>::first_chunk_mut)
@@ -31,6 +44,34 @@ pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Change
         let sum = change.apply(*field);
         // RFC 768: a computed 0 is sent as all ones; 0 would mean that there is none.
         *field = if u16::from_ne_bytes(sum) == 0 { zero(packet.protocol) } else { sum };
+    }
+}
+
+/// Gives a packet that is no ICMP its new addresses and ports, counts its time to live down, and lets the checksums follow. As
+/// [`translate`], with ports.
+#[inline(always)]
+pub fn turn(ip: &mut [u8], packet: &Packet, turn: &Turn) {
+    readdress(ip, turn.addresses, turn.header);
+    if packet.flags & LATER == 0
+        && packet.ports != 0
+        && let Some(ports) = ip.get_mut(usize::from(packet.l4)..).and_then(<[u8]>::first_chunk_mut)
+    {
+        *ports = turn.ports.to_be_bytes();
+    }
+    cover(ip, packet, turn.change);
+}
+
+/// The same for an ICMP query: its identifier (RFC 5508 §3.1).
+pub fn turn_query(ip: &mut [u8], packet: &Packet, turn: &Turn) {
+    readdress(ip, turn.addresses, turn.header);
+    let l4 = usize::from(packet.l4);
+    if packet.flags & LATER == 0 {
+        // It stands for the port inside or outside, whichever that is; the other one is 0.
+        write16(ip, l4 + icmp::REST, (turn.ports | turn.ports >> 16) as u16);
+        let sum = ip.get_mut(l4 + icmp::CHECKSUM..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(field) = sum {
+            *field = turn.change.apply(*field);
+        }
     }
 }
 

@@ -54,6 +54,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>
         tunnel_key: [u64::from(seed), 5],
         tunnels: 1024,
         neighbours: 16_384,
+        forwards: false,
         addresses: [side.locator(), side.endpoint()].map(Into::into).to_vec(),
         outer_mtu: 1500,
         upstream_sockets: 4,
@@ -65,7 +66,7 @@ fn gateway(side: Side, shape: Shape, seed: u8, now: u64) -> Result<(Box<Gateway>
         Route { network: network("192.168.0.0/16")?, via: None, port: 0 },
         Route { network: network("0.0.0.0/0")?, via: Some(ROUTER.into()), port: 1 },
     ];
-    gateway.set_routes(&routes);
+    gateway.set_routes(&routes, 0);
     Ok((Box::new(gateway), platform))
 }
 
@@ -148,6 +149,8 @@ impl Node {
                 }
                 self.state.command(command, now);
             }
+            // What goes to names needs no routes.
+            Output::Routes(_) => {}
             Output::Upstream(transmit) => {
                 if let Some(bytes) = self.world.as_mut().and_then(|world| ask(world, &transmit.bytes, now)) {
                     self.gateway.handle_upstream(transmit.server, transmit.socket, &bytes, now);

@@ -152,6 +152,7 @@ pub(crate) fn platform(seed: u8, workers: u32) -> Platform {
         tunnel_key: [u64::from(seed), 5],
         tunnels: 64,
         neighbours: 1024,
+        forwards: false,
         addresses: vec![GATEWAY.into()],
         outer_mtu: 1500,
         upstream_sockets: 4,
@@ -170,7 +171,7 @@ pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platfor
         Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
         Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 },
     ];
-    gateway.set_routes(&routes);
+    gateway.set_routes(&routes, 0);
     gateway
 }
 

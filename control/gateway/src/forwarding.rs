@@ -1,0 +1,189 @@
+//! What the workers forward by: the routes with their next hops, and the addresses on links that packets are for.
+//!
+//! The workers look up where an address leads; routers have numbers as every next hop has ([`Neighbours`]), and an address on a
+//! link gets one when the first packet is for it. A number means the same until every worker has another forwarding table.
+
+use crate::Nanos;
+use crate::address::{Destination, HopAddress};
+use crate::output::Output;
+use crate::routes::{Neighbours, Route};
+use ces_dataplane::msg::{Command, HopId};
+use ces_dataplane::table::fib::{self, Fib, Next};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// How long the numbers of addresses that were forgotten are not used for others: packets are not under way so long.
+const REST_NS: Nanos = 5_000_000_000;
+
+/// What is forwarded by.
+pub(crate) struct Forwarding {
+    workers: u32,
+    /// The most addresses on links that have numbers.
+    most: usize,
+    routes: Vec<Route>,
+    routers: FxHashMap<HopAddress, HopId>,
+    on_link: FxHashMap<Ipv4Addr, HopId>,
+    generation: u16,
+    /// Numbers that rest, and since when.
+    resting: Vec<HopId>,
+    rested: Nanos,
+}
+
+impl Forwarding {
+    /// Without routes. Half of the numbers of next hops may be those of addresses on links.
+    pub(crate) fn new(neighbours: u32, workers: u32) -> Self {
+        Self {
+            workers,
+            most: (neighbours / 2).max(1) as usize,
+            routes: Vec::new(),
+            routers: FxHashMap::default(),
+            on_link: FxHashMap::default(),
+            generation: 0,
+            resting: Vec::new(),
+            rested: 0,
+        }
+    }
+
+    /// Other routes.
+    pub(crate) fn set_routes(
+        &mut self,
+        routes: &[Route],
+        neighbours: &mut Neighbours,
+        outputs: &mut VecDeque<Output>,
+        now: Nanos,
+    ) {
+        if routes == self.routes {
+            return;
+        }
+        self.routes = routes.to_vec();
+        let before = std::mem::take(&mut self.routers);
+        for via in routes.iter().filter_map(|route| route.via) {
+            if !self.routers.contains_key(&via)
+                && let Some(id) = neighbours.acquire(via, outputs)
+            {
+                self.routers.insert(via, id);
+            }
+        }
+        self.rest(before.into_values(), neighbours, now);
+        self.publish(outputs);
+    }
+
+    fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+        // 0 is that of a worker which has none yet.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let routes = self.routes.iter().filter_map(|route| {
+            let next = match route.via {
+                Some(via) => Next::Via(*self.routers.get(&via)?),
+                None => Next::OnLink(route.port),
+            };
+            let (network, prefix) = (route.network.network().to_bits(), route.network.prefix_len());
+            Some(fib::Route { network, prefix, next })
+        });
+        outputs.push_back(Output::Routes(Arc::new(Fib::new(routes.collect(), self.generation))));
+    }
+
+    /// A worker has a packet for an address on a link.
+    pub(crate) fn wanted(
+        &mut self,
+        address: Ipv4Addr,
+        neighbours: &mut Neighbours,
+        outputs: &mut VecDeque<Output>,
+        now: Nanos,
+    ) {
+        if !self.on_link.contains_key(&address) {
+            if self.on_link.len() >= self.most {
+                self.forget(neighbours, outputs, now);
+            }
+            let Some(id) = neighbours.acquire(Destination::on_a_link(address), outputs) else { return };
+            self.on_link.insert(address, id);
+        }
+        let id = self.on_link[&address];
+        self.tell(Command::Reach(address, id), outputs);
+    }
+
+    /// There is no room: whoever is still in use is asked for again.
+    fn forget(&mut self, neighbours: &mut Neighbours, outputs: &mut VecDeque<Output>, now: Nanos) {
+        let forgotten = std::mem::take(&mut self.on_link);
+        for address in forgotten.keys() {
+            self.tell(Command::Unreach(*address), outputs);
+        }
+        self.rest(forgotten.into_values(), neighbours, now);
+        self.publish(outputs);
+    }
+
+    /// These numbers are free, when those before them have rested.
+    fn rest(&mut self, ids: impl Iterator<Item = HopId>, neighbours: &mut Neighbours, now: Nanos) {
+        if now.saturating_sub(self.rested) >= REST_NS {
+            self.resting.drain(..).for_each(|id| neighbours.release(id));
+        }
+        self.rested = now;
+        self.resting.extend(ids);
+    }
+
+    fn tell(&self, command: Command, outputs: &mut VecDeque<Output>) {
+        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(network: &str, via: Option<[u8; 4]>, port: u8) -> Route {
+        Route { network: network.parse().unwrap(), via: via.map(Into::into), port }
+    }
+
+    fn published(outputs: &mut VecDeque<Output>) -> Option<Arc<Fib>> {
+        let fibs = outputs.drain(..).filter_map(|output| match output {
+            Output::Routes(fib) => Some(fib),
+            _ => None,
+        });
+        fibs.last()
+    }
+
+    #[test]
+    fn routers_have_numbers_and_links_are_links() {
+        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 2));
+        let mut forwarding = Forwarding::new(8, 2);
+        let routes = [route("0.0.0.0/0", Some([192, 0, 2, 1]), 1), route("192.0.2.0/30", None, 1)];
+        forwarding.set_routes(&routes, &mut neighbours, &mut outputs, 0);
+        let fib = published(&mut outputs).unwrap();
+        assert_eq!(fib.find(0x0808_0808), Some(Next::Via(HopId(0))));
+        assert_eq!((fib.find(0xc000_0202), fib.generation()), (Some(Next::OnLink(1)), 1));
+        forwarding.set_routes(&routes, &mut neighbours, &mut outputs, 0);
+        assert!(outputs.is_empty(), "nothing has changed");
+        forwarding.set_routes(&routes[1..], &mut neighbours, &mut outputs, 0);
+        let fib = published(&mut outputs).unwrap();
+        assert_eq!((fib.find(0x0808_0808), fib.generation()), (None, 2));
+        assert_eq!(neighbours.used(), 1, "its number rests");
+        forwarding.set_routes(&[], &mut neighbours, &mut outputs, REST_NS);
+        assert_eq!(neighbours.used(), 0);
+    }
+
+    #[test]
+    fn what_is_on_a_link_has_a_number_as_long_as_there_is_room() {
+        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
+        let mut forwarding = Forwarding::new(8, 1);
+        for host in 1..=4 {
+            forwarding.wanted([192, 0, 2, host].into(), &mut neighbours, &mut outputs, 0);
+        }
+        let reached = |outputs: &mut VecDeque<Output>| {
+            outputs
+                .drain(..)
+                .filter(|output| matches!(output, Output::Dataplane { command: Command::Reach(..), .. }))
+                .count()
+        };
+        assert_eq!((reached(&mut outputs), neighbours.used()), (4, 4));
+        forwarding.wanted([192, 0, 2, 1].into(), &mut neighbours, &mut outputs, 0);
+        assert_eq!((reached(&mut outputs), neighbours.used()), (1, 4), "a worker may have missed it");
+        forwarding.wanted([192, 0, 2, 5].into(), &mut neighbours, &mut outputs, 0);
+        let unreached = outputs
+            .iter()
+            .filter(|output| matches!(output, Output::Dataplane { command: Command::Unreach(_), .. }))
+            .count();
+        assert_eq!((unreached, neighbours.used()), (4, 5), "the others' numbers rest");
+        assert!(published(&mut outputs).is_some(), "sessions look again");
+    }
+}

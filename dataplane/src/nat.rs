@@ -1,0 +1,105 @@
+//! What is configured of NAT44: under which addresses and ports hosts are seen outside, who may answer them, and how long a
+//! session lasts.
+
+use crate::wire::ipv4;
+use std::net::Ipv4Addr;
+
+/// Who may send to a host's external port (RFC 4787 §5). Mapping is endpoint-independent always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// Anybody.
+    EndpointIndependent,
+    /// Any port of an address that the host sends to from there.
+    AddressDependent,
+    /// Only the address and port that the host sends to from there.
+    #[default]
+    AddressAndPortDependent,
+}
+
+/// After how many seconds without a packet a session ends, by what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// An established TCP connection: at least 2 h 4 min (RFC 5382 §5, REQ-5).
+    pub tcp_established_s: u16,
+    /// A TCP connection that opens or closes: at least 4 min (RFC 5382 §5, REQ-5).
+    pub tcp_transitory_s: u16,
+    /// UDP that was answered: 5 min (RFC 4787 §4.3, REQ-5).
+    pub udp_s: u16,
+    /// UDP that was not: at least 2 min (RFC 4787 §4.3, REQ-5).
+    pub udp_unanswered_s: u16,
+    /// An ICMP query: at least 60 s (RFC 5508 §3.2, REQ-2).
+    pub icmp_s: u16,
+    /// Other protocols.
+    pub other_s: u16,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_established_s: 7440,
+            tcp_transitory_s: 240,
+            udp_s: 300,
+            udp_unanswered_s: 120,
+            icmp_s: 60,
+            other_s: 300,
+        }
+    }
+}
+
+/// The NAT of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// The addresses under which hosts are seen outside. None: hosts go out by name alone.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The first and the last of their ports that hosts may have; the others are the gateway's own.
+    pub ports: (u16, u16),
+    /// Who may send to them.
+    pub filtering: Filtering,
+    /// How long sessions last.
+    pub timeouts: Timeouts,
+    /// Sessions that one host may have.
+    pub host_sessions: u32,
+    /// External ports that one host may have.
+    pub host_ports: u32,
+}
+
+impl Default for Nat {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            ports: (1024, 32_767),
+            filtering: Filtering::default(),
+            timeouts: Timeouts::default(),
+            host_sessions: 16_384,
+            host_ports: 4096,
+        }
+    }
+}
+
+/// The kinds of ports that an address has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Of TCP.
+    Tcp,
+    /// Of UDP, and of what has ports like it: DCCP and UDP-Lite.
+    Udp,
+    /// Identifiers of ICMP queries (RFC 5508 §3.1).
+    Icmp,
+}
+
+impl Space {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// The ports of a protocol; `None`: it has none.
+    pub const fn of(protocol: u8) -> Option<Self> {
+        match protocol {
+            ipv4::TCP => Some(Self::Tcp),
+            ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => Some(Self::Udp),
+            ipv4::ICMP => Some(Self::Icmp),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A packet whose session is known goes on.
+
+use super::lead;
+use crate::frame::{Buffers, Frame};
+use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
+use crate::path::answer::answer;
+use crate::path::fragment;
+use crate::path::ground::Ground;
+use crate::reason::DropReason;
+use crate::table::session::{Flow, Heading, Turn};
+use crate::verdict::{Settled, Verdict};
+use crate::way::{Front, Way, write};
+use crate::wire::{icmp, ipv4};
+
+/// Sends a packet on as its session says; one to another host's external port turns back inside (RFC 4787 §6, REQ-9).
+pub(super) fn carry<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (slot, flow): (u32, Flow),
+    heading: Heading,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    if packet.is_fragment() && packet.flags & LATER == 0 {
+        let ports = flow.ports;
+        ground.sessions.remember(&Packet { ports, ..*packet }, ground.arrival.now);
+    }
+    let turn = ground.sessions.get(slot).map(|session| session.turn(heading));
+    let turn = turn.ok_or(DropReason::NatNoSession)?;
+    let to_another = heading == Heading::Out && ground.sessions.is_external(turn.addresses.destination());
+    let other = if to_another { Some(other_half(ground, flow.protocol, &turn)?) } else { None };
+    if packet.flags & EXPIRED != 0 {
+        // RFC 1812 §5.3.1
+        return Err(tell(
+            ground,
+            frame,
+            packet,
+            (icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0),
+            DropReason::TtlExceeded,
+        ));
+    }
+    let verdict = match other {
+        None => send(ground, frame, packet, (slot, heading), &turn, buffers)?,
+        Some((other, back)) => {
+            let verdict = send(ground, frame, packet, (other, Heading::In), &turn.and(back), buffers)?;
+            follow(ground, other, Heading::In, packet);
+            verdict
+        }
+    };
+    follow(ground, slot, heading, packet);
+    Ok(verdict)
+}
+
+fn follow(ground: &mut Ground<'_>, slot: u32, heading: Heading, packet: &Packet) {
+    let Ground { desk, sessions, arrival, .. } = ground;
+    sessions.follow(slot, heading, packet, &desk.premises.nat, arrival.now);
+}
+
+/// The session of the other inside host, which sees the first one as everybody outside does.
+fn other_half(ground: &mut Ground<'_>, protocol: u8, turn: &Turn) -> Settled<(u32, Turn)> {
+    let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol };
+    let Ground { desk, sessions, arrival, .. } = ground;
+    let slot = match sessions.find(Heading::In, flow) {
+        Some(slot) => slot,
+        None => {
+            let slot = sessions.open_in(flow, &desk.premises.nat, arrival.now)?.ok_or(DropReason::Unasked)?;
+            desk.counters.sessions_opened += 1;
+            slot
+        }
+    };
+    let session = sessions.get(slot).ok_or(DropReason::NatNoSession)?;
+    Ok((slot, session.turn(Heading::In)))
+}
+
+/// Sends a packet to the next hop of a session, turned.
+fn send<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (slot, heading): (u32, Heading),
+    turn: &Turn,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    let way = Way::Realm(lead(ground, slot, heading)?);
+    let mtu = ground.ways.mtu(way);
+    let l3 = usize::from(packet.l3);
+    if mtu == 0 {
+        let Ground { ways, events, arrival, .. } = ground;
+        Err(ways.hold(way, arrival.attempt, events, arrival.now))
+    } else if packet.total <= mtu {
+        let front = Front { l3, total: packet.total, tos: packet.tos };
+        let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
+        apply(ip, packet, turn);
+        Ok(Verdict::Forward(egress))
+    } else if packet.flags & DONT_FRAGMENT != 0 {
+        // RFC 1191 §4
+        let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
+        Err(tell(ground, frame, packet, what, DropReason::TooBig))
+    } else {
+        apply(&mut frame.data_mut()[l3..], packet, turn);
+        let (egress, made) = fragment::send(ground.ways, way, frame, packet, buffers)?;
+        ground.desk.counters.fragments_made += made;
+        Ok(Verdict::Forward(egress))
+    }
+}
+
+fn apply(ip: &mut [u8], packet: &Packet, turn: &Turn) {
+    if packet.protocol == ipv4::ICMP {
+        write::turn_query(ip, packet, turn);
+    } else {
+        write::turn(ip, packet, turn);
+    }
+}
+
+/// Drops a packet and tells its sender, whichever side that is on.
+#[cold]
+fn tell<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    what: (u8, u8, u32),
+    reason: DropReason,
+) -> Verdict {
+    let arrival = ground.arrival;
+    let port = ground.desk.port(arrival).ok();
+    let source = port.and_then(|port| ground.desk.premises.own_address(port));
+    answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
+}

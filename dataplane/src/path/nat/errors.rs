@@ -1,0 +1,102 @@
+//! ICMP errors about what a session carried (RFC 5508 §4): they belong to the packet that they quote, whoever sends them.
+
+use super::{lead, query};
+use crate::frame::Frame;
+use crate::nat::Space;
+use crate::packet::{EXPIRED, Packet};
+use crate::path::ground::Ground;
+use crate::path::icmp::translate_quoted_flow;
+use crate::reason::DropReason;
+use crate::table::session::{Flow, Heading};
+use crate::verdict::{Settled, Verdict};
+use crate::way::{Front, Way, write};
+use crate::wire::checksum::Sum;
+use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32};
+
+/// An error of an inside host or router, about what a host was sent.
+#[cold]
+pub(super) fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<Verdict> {
+    let arrival = ground.arrival;
+    let found = quoted(frame, packet, Heading::Out)
+        .and_then(|quoted| ground.sessions.find(Heading::Out, quoted.reversed()));
+    let Some(session) = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?))) else {
+        return Err(ground.desk.inside_unbound(frame, packet, arrival));
+    };
+    let (slot, session) = session;
+    let turn = session.turn(Heading::Out);
+    // RFC 5508 §4.2, REQ-5: whoever inside sends it, outside it comes from the host's external address.
+    let addresses = Pair::new(turn.addresses.source(), packet.destination());
+    let now_quoted = Flow { addresses: turn.addresses, ports: turn.ports, protocol: session.protocol() };
+    pass(ground, frame, packet, (slot, Heading::Out), addresses, now_quoted.reversed())
+}
+
+/// An error from outside, about what a host sent. `None`: no host did.
+#[cold]
+pub(super) fn inward<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+) -> Settled<Option<Verdict>> {
+    let sound = ground.desk.outside_sound(packet, ground.arrival);
+    let found = quoted(frame, packet, Heading::In)
+        .filter(|quoted| sound && quoted.addresses.source() == packet.destination())
+        .and_then(|quoted| ground.sessions.find(Heading::In, quoted.reversed()));
+    let Some(session) = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?))) else {
+        return Ok(None);
+    };
+    let (slot, session) = session;
+    // RFC 5508 §4.1, REQ-4: the source stays, be it the other host or a router.
+    let addresses = Pair::new(packet.source(), session.host().0);
+    pass(ground, frame, packet, (slot, Heading::In), addresses, session.near()).map(Some)
+}
+
+/// The flow of the packet that an error quotes: of one that went the other way than the error.
+fn quoted<F: Frame>(frame: &F, packet: &Packet, heading: Heading) -> Option<Flow> {
+    let ip = frame.data().get(usize::from(packet.l3)..)?;
+    let (at, header) = packet.quoted(ip)?;
+    // RFC 1122 §3.2.2: nothing is said about a later fragment.
+    if header.fragment_offset != 0 {
+        return None;
+    }
+    let l4 = at + header.length();
+    let ports = match (header.protocol, Space::of(header.protocol)) {
+        (ipv4::ICMP, _) => query(read16(ip, l4 + icmp::REST), heading).rotate_left(16),
+        (_, Some(_)) => read32(ip, l4),
+        (_, None) => 0,
+    };
+    Some(Flow { addresses: Pair::new(header.source, header.destination), ports, protocol: header.protocol })
+}
+
+/// Sends an error on, between these addresses, about this flow.
+fn pass<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (slot, heading): (u32, Heading),
+    addresses: Pair,
+    about: Flow,
+) -> Settled<Verdict> {
+    if packet.flags & EXPIRED != 0 {
+        return Err(DropReason::TtlExceeded.into());
+    }
+    let way = Way::Realm(lead(ground, slot, heading)?);
+    let Ground { ways, events, arrival, .. } = ground;
+    // It must not be translated twice: not before its next hop is known.
+    match ways.mtu(way) {
+        0 => return Err(ways.hold(way, arrival.attempt, events, arrival.now)),
+        mtu if packet.total > mtu => return Err(DropReason::TooBig.into()),
+        _ => {}
+    }
+    if !translate_quoted_flow(&mut frame.data_mut()[usize::from(packet.l3)..], packet, about) {
+        return Err(DropReason::IcmpErrorUnmatched.into());
+    }
+    let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
+    let (egress, ip) = ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
+    write::translate(
+        ip,
+        packet,
+        addresses,
+        Sum::default().replace_pair(packet.addresses, addresses).change(),
+    );
+    Ok(Verdict::Forward(egress))
+}

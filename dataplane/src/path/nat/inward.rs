@@ -1,0 +1,39 @@
+//! What comes from the world to an inside host.
+
+use super::carry::carry;
+use super::{errors, flow_of};
+use crate::frame::{Buffers, Frame};
+use crate::packet::{ERROR, LATER, Packet};
+use crate::path::ground::Ground;
+use crate::table::session::Heading;
+use crate::verdict::{Settled, Verdict};
+
+/// Phase 3 with everything that can be unusual. `None`: it is no host's.
+#[inline(never)]
+pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    buffers: &mut B,
+) -> Settled<Option<Verdict>> {
+    if packet.flags & ERROR != 0 {
+        return errors::inward(ground, frame, packet);
+    }
+    let Ok(flow) = flow_of(ground, frame, packet, Heading::In) else {
+        return Ok(None);
+    };
+    let slot = match ground.sessions.find(Heading::In, flow) {
+        Some(slot) => Some(slot),
+        None if packet.flags & LATER == 0 && ground.desk.outside_sound(packet, ground.arrival) => {
+            let slot = ground.sessions.open_in(flow, &ground.desk.premises.nat, ground.arrival.now)?;
+            ground.desk.counters.sessions_opened += u64::from(slot.is_some());
+            slot
+        }
+        // RFC 5382 §5, REQ-4: a SYN that nobody asked for is not answered for 6 s. Here it never is.
+        None => None,
+    };
+    match slot {
+        Some(slot) => carry(ground, frame, packet, (slot, flow), Heading::In, buffers).map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,107 @@
+//! What an inside host sends into the world.
+
+use super::carry::carry;
+use super::{errors, flow_of};
+use crate::frame::{Buffers, Frame};
+use crate::nat::Space;
+use crate::packet::{ERROR, EXPIRED, LATER, Packet};
+use crate::path::answer::refuse;
+use crate::path::ground::Ground;
+use crate::path::own::Desk;
+use crate::reason::DropReason;
+use crate::settings::Side;
+use crate::table::session::{Flow, Heading};
+use crate::verdict::{Settled, Verdict};
+use crate::wire::{icmp, ipv4, tcp};
+
+/// Phase 3 with everything that can be unusual.
+#[inline(never)]
+pub(in crate::path) fn outward<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    if packet.flags & ERROR != 0 {
+        return errors::outward(ground, frame, packet);
+    }
+    let found = match flow_of(ground, frame, packet, Heading::Out) {
+        Ok(flow) => match ground.sessions.find(Heading::Out, flow) {
+            Some(slot) => (slot, flow),
+            None => (open(ground, frame, packet, flow)?, flow),
+        },
+        // It may be for the gateway itself, which needs no ports.
+        Err(unmatched) => {
+            ours_or_onward(ground, frame, packet)?;
+            return Err(unmatched);
+        }
+    };
+    carry(ground, frame, packet, found, Heading::Out, buffers)
+}
+
+/// What is not for the world: for the gateway itself, or from or to where no packet may be.
+fn ours_or_onward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<()> {
+    let arrival = ground.arrival;
+    match ground.desk.inside_unbound(frame, packet, arrival) {
+        Verdict::Drop(DropReason::NoRoute) => Ok(()),
+        Verdict::Drop(reason) => Err(refuse(&mut ground.desk, frame, packet, reason, arrival)),
+        verdict => Err(verdict),
+    }
+}
+
+/// A session for the first packet of a flow.
+#[cold]
+fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow: Flow) -> Settled<u32> {
+    ours_or_onward(ground, frame, packet)?;
+    let opened = may_open(ground.sessions.is_part(), frame, packet)
+        .and_then(|()| leads_out(ground, packet.destination()))
+        .and_then(|()| {
+            let Desk { premises, counters, .. } = ground.desk.again();
+            let slot = ground.sessions.open_out(flow, &premises.nat, ground.arrival.now)?;
+            counters.sessions_opened += 1;
+            Ok(slot)
+        });
+    opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))
+}
+
+/// Whether a packet may be the first one of a session.
+fn may_open<F: Frame>(several: bool, frame: &F, packet: &Packet) -> Result<(), DropReason> {
+    if packet.flags & EXPIRED != 0 {
+        return Err(DropReason::TtlExceeded);
+    }
+    let kind = || frame.data().get(usize::from(packet.l3) + usize::from(packet.l4)).copied();
+    let opens = match packet.protocol {
+        // RFC 7857 §2: a session begins with a SYN.
+        ipv4::TCP => packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN,
+        ipv4::ICMP => packet.flags & LATER == 0 && matches!(kind(), Some(icmp::ECHO | icmp::TIMESTAMP)),
+        _ => true,
+    };
+    let ports = (packet.ports >> 16, packet.ports & 0xffff);
+    if !opens {
+        Err(DropReason::NatNoSession)
+    } else if matches!(packet.protocol, ipv4::TCP | ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE)
+        && (ports.0 == 0 || ports.1 == 0)
+    {
+        // RFC 768, RFC 9293 §3.1: port 0 is nobody's.
+        Err(DropReason::L4Malformed)
+    } else if several && Space::of(packet.protocol).is_none() {
+        // Nothing in what comes back would say to which worker.
+        Err(DropReason::NatNoSession)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether an address is in the world: a route leads there by an outside port, or hosts are seen under it.
+fn leads_out(ground: &mut Ground<'_>, address: u32) -> Result<(), DropReason> {
+    if ground.sessions.is_external(address) {
+        return Ok(());
+    }
+    let premises = ground.desk.premises;
+    let port = match premises.fib().find(address).ok_or(DropReason::NoRoute)? {
+        crate::table::fib::Next::OnLink(port) => port,
+        crate::table::fib::Next::Via(hop) => ground.ways.port_of(hop.0),
+    };
+    let outside = premises.port(port).is_some_and(|port| port.side == Side::Outside);
+    if outside { Ok(()) } else { Err(DropReason::NoRoute) }
+}

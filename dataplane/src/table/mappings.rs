@@ -1,0 +1,154 @@
+//! Mappings: which external port stands for which port of a host. Endpoint-independent (RFC 4787 §4.1, REQ-1): one for all
+//! that the host does from there. A mapping lasts as long as a session uses it.
+
+use super::index::{Hasher, Index};
+use super::ports::Place;
+use crate::narrow::NONE;
+use crate::nat::Space;
+use crate::settings::SettingsError;
+use crate::wire::Pair;
+use machine::table::HugeSlice;
+
+/// One mapping.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mapping {
+    host: u32,
+    /// How many sessions use it; in a free line, the next one.
+    sessions: u32,
+    host_port: u16,
+    port: u16,
+    pool: u16,
+    protocol: u8,
+}
+
+const _: () = assert!(size_of::<Mapping>() == 16);
+
+/// An inside host's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inside {
+    pub(super) host: u32,
+    pub(super) port: u16,
+    pub(super) protocol: u8,
+}
+
+impl Inside {
+    const fn key(self) -> Pair {
+        Pair::new(self.host, (self.port as u32) << 16 | 1 << 8 | self.protocol as u32)
+    }
+}
+
+/// What it is outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outside {
+    pub(super) pool: u16,
+    pub(super) port: u16,
+    pub(super) protocol: u8,
+}
+
+impl Outside {
+    const fn key(self) -> Pair {
+        Pair::new(self.pool as u32, (self.port as u32) << 16 | 2 << 8 | self.protocol as u32)
+    }
+
+    /// The port that it takes, if its protocol has ports.
+    pub(super) fn place(self) -> Option<Place> {
+        Some(Place { pool: self.pool, space: Space::of(self.protocol)?, port: self.port })
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Mappings {
+    lines: HugeSlice<Mapping>,
+    by_inside: Index,
+    by_outside: Index,
+    hasher: Hasher,
+    free: u32,
+}
+
+impl Mappings {
+    /// Room for so many.
+    pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+        let next = |line: usize| if line as u32 + 1 == count { NONE } else { line as u32 + 1 };
+        let lines =
+            HugeSlice::from_fn(count as usize, |line| Mapping { sessions: next(line), ..Mapping::default() })
+                .map_err(|_| SettingsError::Memory("mappings"))?;
+        let free = if count == 0 { NONE } else { 0 };
+        Ok(Self { lines, by_inside: Index::new(count)?, by_outside: Index::new(count)?, hasher, free })
+    }
+
+    fn hash(&self, key: Pair) -> u64 {
+        self.hasher.hash(key.bits())
+    }
+
+    fn inside(&self, line: u32) -> Inside {
+        let Mapping { host, host_port, protocol, .. } = self.lines[line as usize];
+        Inside { host, port: host_port, protocol }
+    }
+
+    /// What a mapping is outside.
+    pub(super) fn outside(&self, line: u32) -> Outside {
+        let Mapping { pool, port, protocol, .. } = self.lines[line as usize];
+        Outside { pool, port, protocol }
+    }
+
+    /// The mapping of a host's port, if there is one.
+    pub(super) fn of(&self, inside: Inside) -> Option<u32> {
+        self.by_inside.find(self.hash(inside.key()), |line| self.inside(line) == inside)
+    }
+
+    /// Whose port that is outside, if it is anybody's.
+    pub(super) fn whose(&self, outside: Outside) -> Option<Inside> {
+        let line = self.by_outside.find(self.hash(outside.key()), |line| self.outside(line) == outside)?;
+        Some(self.inside(line))
+    }
+
+    /// Adds a mapping without sessions; `None`, with nothing changed, if there is no room.
+    pub(super) fn add(&mut self, inside: Inside, outside: Outside) -> Option<u32> {
+        let line = self.free;
+        let next = self.lines.get(line as usize)?.sessions;
+        if !self.by_inside.insert(self.hash(inside.key()), line) {
+            return None;
+        }
+        if !self.by_outside.insert(self.hash(outside.key()), line) {
+            self.by_inside.remove(self.hash(inside.key()), line);
+            return None;
+        }
+        self.free = next;
+        let Inside { host, port: host_port, protocol } = inside;
+        let Outside { pool, port, .. } = outside;
+        self.lines[line as usize] = Mapping { host, sessions: 0, host_port, port, pool, protocol };
+        Some(line)
+    }
+
+    /// One session more uses it.
+    pub(super) fn join(&mut self, line: u32) {
+        self.lines[line as usize].sessions += 1;
+    }
+
+    /// One session less uses it. If it was the last one, it is gone, and what it was outside is returned.
+    pub(super) fn leave(&mut self, inside: Inside) -> Option<Outside> {
+        let line = self.of(inside)?;
+        self.lines[line as usize].sessions -= 1;
+        (self.lines[line as usize].sessions == 0).then(|| self.remove(line))
+    }
+
+    fn remove(&mut self, line: u32) -> Outside {
+        let (inside, outside) = (self.inside(line), self.outside(line));
+        self.by_inside.remove(self.hash(inside.key()), line);
+        self.by_outside.remove(self.hash(outside.key()), line);
+        self.lines[line as usize] = Mapping { sessions: self.free, ..Mapping::default() };
+        self.free = line;
+        outside
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_inside.len()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Mapping>() + self.by_inside.bytes() + self.by_outside.bytes()
+    }
+}

@@ -1,0 +1,311 @@
+//! External addresses and which of their ports are taken.
+//!
+//! A port that was given back rests before somebody else gets it (RFC 6888 §3, REQ-8), unless there is no other: then the one
+//! that has rested longest is taken. Each worker has its share of all ports, so that a port says whose it is.
+
+use crate::nat::Space;
+use crate::settings::SettingsError;
+use crate::tag::worker_of_port;
+use machine::table::HugeSlice;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+/// Ports of a space, in words of 64.
+const WORDS: usize = 1 << 10;
+/// How long a port rests: RFC 6888 §3, REQ-8.
+const REST_S: u32 = 120;
+/// An address.
+#[derive(Debug)]
+struct Pool {
+    address: u32,
+    /// Whether it is given to hosts that have none yet.
+    offered: bool,
+    /// Ports that are taken or rest, and those of other workers: a bit each.
+    taken: HugeSlice<u64>,
+    used: u32,
+}
+
+/// A port that rests.
+#[derive(Clone, Copy, Debug)]
+struct Resting {
+    until_s: u32,
+    place: Place,
+}
+
+/// A port of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) pool: u16,
+    pub(super) space: Space,
+    pub(super) port: u16,
+}
+
+/// The addresses.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pools: Vec<Pool>,
+    most: usize,
+    worker: u32,
+    workers: u32,
+    resting: VecDeque<Resting>,
+    random: u64,
+}
+
+/// Of the ports that a host asks for: its own, or one as even or odd (RFC 4787 §4.2.2, REQ-4).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) pool: u16,
+    pub(super) space: Space,
+    pub(super) port: u16,
+    /// First and last that may be given.
+    pub(super) range: (u16, u16),
+}
+
+impl Ports {
+    /// Room for so many addresses, and so many ports that rest.
+    pub(super) fn new(addresses: u16, resting: u32, seed: u64, worker: u32, workers: u32) -> Self {
+        Self {
+            pools: Vec::with_capacity(addresses.into()),
+            most: addresses.into(),
+            worker,
+            workers,
+            resting: VecDeque::with_capacity(resting as usize),
+            random: seed | 1,
+        }
+    }
+
+    /// Whether there are other workers.
+    pub(super) fn is_part(&self) -> bool {
+        self.workers > 1
+    }
+
+    /// Room for this address, whose ports are all free; not for more than was asked for at first. It is not offered yet.
+    fn add(&mut self, address: u32) -> Result<(), SettingsError> {
+        if self.pools.len() == self.most {
+            return Ok(());
+        }
+        let taken = |word: usize| {
+            let mine = |port: usize| worker_of_port(port as u16, self.workers) == self.worker;
+            if mine(word % WORDS * 64) { 0 } else { u64::MAX }
+        };
+        let taken =
+            HugeSlice::from_fn(Space::COUNT * WORDS, taken).map_err(|_| SettingsError::Memory("ports"))?;
+        self.pools.push(Pool { address, offered: false, taken, used: 0 });
+        Ok(())
+    }
+
+    /// Fills the room with addresses that are none yet, so that nothing is allocated later.
+    pub(super) fn fill(&mut self) -> Result<(), SettingsError> {
+        while self.pools.len() < self.most {
+            self.add(0)?;
+        }
+        Ok(())
+    }
+
+    /// From now on these addresses are offered, as far as there is room, and no others; those in use stay until they no longer
+    /// are. Returns how many found no room.
+    pub(super) fn offer(&mut self, addresses: &[Ipv4Addr]) -> usize {
+        for pool in &mut self.pools {
+            pool.offered = addresses.contains(&Ipv4Addr::from_bits(pool.address));
+        }
+        let mut missing = 0;
+        for address in addresses.iter().map(|address| address.to_bits()) {
+            if self.pools.iter().any(|pool| pool.address == address) {
+                continue;
+            }
+            match self.pools.iter_mut().find(|pool| !pool.offered && pool.used == 0) {
+                Some(pool) => (pool.address, pool.offered) = (address, true),
+                None => missing += 1,
+            }
+        }
+        missing
+    }
+
+    /// The address for a host, by a hash of it: a host has one address for all that it does (RFC 4787 §4.1, REQ-2).
+    pub(super) fn pair(&self, hash: u64) -> Option<u16> {
+        let count = self.pools.iter().filter(|pool| pool.offered).count() as u64;
+        let place = ((u128::from(hash) * u128::from(count)) >> 64) as usize;
+        let mut offered = self.pools.iter().enumerate().filter(|(_, pool)| pool.offered);
+        offered.nth(place).map(|(pool, _)| pool as u16)
+    }
+
+    /// Whether hosts that have none yet may get it.
+    pub(super) fn is_offered(&self, pool: u16) -> bool {
+        self.pools.get(usize::from(pool)).is_some_and(|pool| pool.offered)
+    }
+
+    /// The address of a pool.
+    pub(super) fn address(&self, pool: u16) -> u32 {
+        self.pools.get(usize::from(pool)).map_or(0, |pool| pool.address)
+    }
+
+    /// The pool of an address that hosts have or may have.
+    pub(super) fn pool_of(&self, address: u32) -> Option<u16> {
+        let place =
+            self.pools.iter().position(|pool| pool.address == address && (pool.offered || pool.used > 0));
+        place.map(|place| place as u16)
+    }
+
+    /// Takes a port: the one that the host has inside, where it is free.
+    pub(super) fn take(&mut self, wish: Wish, now_s: u32) -> Option<u16> {
+        self.wake(now_s);
+        let port = self.choose(wish).or_else(|| self.longest_resting(wish))?;
+        let pool = self.pools.get_mut(usize::from(wish.pool))?;
+        let (word, bit) = bit(wish.space, port);
+        pool.taken[word] |= bit;
+        pool.used += 1;
+        Some(port)
+    }
+
+    fn choose(&mut self, wish: Wish) -> Option<u16> {
+        let (first, last) = wish.range;
+        let pool = self.pools.get(usize::from(wish.pool))?;
+        let (word, bit) = bit(wish.space, wish.port);
+        if (first..=last).contains(&wish.port) && pool.taken[word] & bit == 0 {
+            return Some(wish.port);
+        }
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let alike = if wish.port.is_multiple_of(2) { 0x5555_5555_5555_5555 } else { 0xaaaa_aaaa_aaaa_aaaa };
+        let from = self.random as usize;
+        [alike, u64::MAX].into_iter().find_map(|mask| {
+            let (low, high) = (usize::from(first) / 64, usize::from(last) / 64);
+            (0..=high - low).find_map(|step| {
+                let word = low + (from + step) % (high - low + 1);
+                let free = !pool.taken[wish.space as usize * WORDS + word] & mask & within(word, wish.range);
+                // Not always the lowest, or it would be the one that was given back last.
+                let turned = free.rotate_right(from as u32 >> 16 & 63);
+                let found = turned.trailing_zeros() + (from as u32 >> 16 & 63);
+                (free != 0).then(|| (word * 64) as u16 + (found % 64) as u16)
+            })
+        })
+    }
+
+    /// There is no other: the port of this pool that has rested longest.
+    fn longest_resting(&mut self, wish: Wish) -> Option<u16> {
+        let fits = |resting: &Resting| {
+            let Place { pool, space, port } = resting.place;
+            pool == wish.pool && space == wish.space && (wish.range.0..=wish.range.1).contains(&port)
+        };
+        let at = self.resting.iter().take(64).position(fits)?;
+        let resting = self.resting.remove(at)?;
+        self.free(resting.place);
+        Some(resting.place.port)
+    }
+
+    /// Frees what has rested.
+    fn wake(&mut self, now_s: u32) {
+        while let Some(resting) = self.resting.pop_front_if(|resting| resting.until_s <= now_s) {
+            self.free(resting.place);
+        }
+    }
+
+    fn free(&mut self, place: Place) {
+        if let Some(pool) = self.pools.get_mut(usize::from(place.pool)) {
+            let (word, bit) = bit(place.space, place.port);
+            pool.taken[word] &= !bit;
+            pool.used -= 1;
+        }
+    }
+
+    /// Gives a port back: it rests.
+    pub(super) fn give_back(&mut self, place: Place, now_s: u32) {
+        if self.resting.len() == self.resting.capacity()
+            && let Some(oldest) = self.resting.pop_front()
+        {
+            self.free(oldest.place);
+        }
+        self.resting.push_back(Resting { until_s: now_s.saturating_add(REST_S), place });
+    }
+
+    /// Addresses, with their ports that are taken or rest.
+    pub(super) fn used(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.pools.iter().filter(|pool| pool.offered || pool.used > 0).map(|pool| (pool.address, pool.used))
+    }
+}
+
+/// Where a port's bit is.
+const fn bit(space: Space, port: u16) -> (usize, u64) {
+    (space as usize * WORDS + port as usize / 64, 1 << (port % 64))
+}
+
+/// The ports of a word that lie in a range.
+fn within(word: usize, (first, last): (u16, u16)) -> u64 {
+    let base = word * 64;
+    let from = usize::from(first).saturating_sub(base);
+    let to = usize::from(last).saturating_sub(base).min(63);
+    (u64::MAX << from.min(63)) & (u64::MAX >> (63 - to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn ports(worker: u32, workers: u32) -> Ports {
+        let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers);
+        ports.fill().unwrap();
+        assert_eq!(ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits)), 1, "no room for the third");
+        ports
+    }
+
+    fn wish(port: u16) -> Wish {
+        Wish { pool: 0, space: Space::Udp, port, range: (1024, 2047) }
+    }
+
+    #[test]
+    fn a_port_is_kept_where_it_is_free_and_its_parity_otherwise() {
+        let mut ports = ports(0, 1);
+        assert_eq!(ports.take(wish(1500), 0), Some(1500));
+        let other = ports.take(wish(1500), 0).unwrap();
+        assert!(other != 1500 && other.is_multiple_of(2) && (1024..2048).contains(&other));
+        let odd = ports.take(wish(40_001), 0).unwrap();
+        assert!(!odd.is_multiple_of(2) && (1024..2048).contains(&odd));
+        assert_eq!(
+            ports.take(Wish { space: Space::Tcp, ..wish(1500) }, 0),
+            Some(1500),
+            "each space by itself"
+        );
+        assert_eq!(ports.take(Wish { pool: 1, ..wish(1500) }, 0), Some(1500), "each address by itself");
+    }
+
+    #[test]
+    fn every_port_is_given_once_and_rests() {
+        let mut ports = ports(0, 1);
+        let all: BTreeSet<u16> = (0..1024).map(|_| ports.take(wish(1024), 0).unwrap()).collect();
+        assert_eq!(all, (1024..2048).collect());
+        assert_eq!(ports.take(wish(1024), 0), None);
+        let place = |port| Place { pool: 0, space: Space::Udp, port };
+        ports.give_back(place(1300), 10);
+        ports.give_back(place(1200), 20);
+        assert_eq!(ports.take(wish(1200), 30), Some(1300), "there is none that has rested: the longest");
+        assert_eq!(ports.take(wish(1200), 20 + REST_S), Some(1200));
+        assert_eq!(ports.used().collect::<Vec<_>>(), [(7, 1024), (8, 0)]);
+    }
+
+    #[test]
+    fn workers_share_all_ports() {
+        let mut given = BTreeSet::new();
+        for worker in 0..3 {
+            let mut ports = ports(worker, 3);
+            while let Some(port) = ports.take(wish(1024), 0) {
+                assert_eq!(worker_of_port(port, 3), worker);
+                assert!(given.insert(port));
+            }
+        }
+        assert_eq!(given.len(), 1024);
+    }
+
+    #[test]
+    fn an_address_in_use_stays_until_it_no_longer_is() {
+        let mut ports = ports(0, 1);
+        ports.take(wish(1024), 0).unwrap();
+        assert_eq!(ports.offer(&[Ipv4Addr::from_bits(9)]), 0);
+        assert_eq!((ports.pool_of(7), ports.pool_of(8), ports.pool_of(9)), (Some(0), None, Some(1)));
+        assert!(!ports.is_offered(0) && ports.pair(u64::MAX) == Some(1));
+        ports.give_back(Place { pool: 0, space: Space::Udp, port: 1024 }, 0);
+        ports.wake(REST_S);
+        assert_eq!(ports.pool_of(7), None);
+    }
+}

@@ -1,0 +1,424 @@
+//! A session's line: a flow between an inside host and a host outside, as each of them sees it. One cache line, counters
+//! included.
+
+use crate::narrow::{Count40, Count56, Number24};
+use crate::nat::Timeouts;
+use crate::packet::Packet;
+use crate::wire::checksum::{Change, Sum};
+use crate::wire::{Pair, ipv4, tcp};
+
+/// A packet's flow: addresses, ports, protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Source and destination address.
+    pub addresses: Pair,
+    /// Source and destination port; the identifier of an ICMP query stands for the port inside; 0 where there are none.
+    pub ports: u32,
+    /// The protocol.
+    pub protocol: u8,
+}
+
+impl Flow {
+    /// That of a packet.
+    #[inline(always)]
+    pub const fn of(packet: &Packet) -> Self {
+        Self { addresses: packet.addresses, ports: packet.ports, protocol: packet.protocol }
+    }
+
+    /// The same the other way.
+    pub const fn reversed(self) -> Self {
+        Self { addresses: self.addresses.reversed(), ports: self.ports.rotate_left(16), ..self }
+    }
+}
+
+/// What becomes of a packet that is one of a flow's: other addresses, and other ports where it has any.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// The new addresses.
+    pub addresses: Pair,
+    /// The new ports, as in [`Flow`].
+    pub ports: u32,
+    /// What the addresses do to the checksum of the IPv4 header.
+    pub header: Change,
+    /// What addresses and ports do to that of layer 4.
+    pub change: Change,
+}
+
+impl Turn {
+    /// This, and then another one.
+    pub const fn and(self, then: Self) -> Self {
+        let Self { addresses, ports, .. } = then;
+        Self { addresses, ports, header: self.header.and(then.header), change: self.change.and(then.change) }
+    }
+}
+
+/// The two ways that a packet of a session goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heading {
+    /// From the inside host.
+    Out,
+    /// To it.
+    In,
+}
+
+/// Where a session stands: RFC 7857 §2 with the state machine of RFC 6146 §3.5.2.2 for TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// None: the line is free.
+    #[default]
+    Free,
+    /// A protocol without anything to follow.
+    Other,
+    /// An ICMP query.
+    Query,
+    /// UDP that the other side has not answered.
+    Unanswered,
+    /// UDP of both.
+    Answered,
+    /// TCP whose SYN the host has sent.
+    OpeningOut,
+    /// TCP whose SYN came from outside.
+    OpeningIn,
+    /// TCP with a SYN of both.
+    Established,
+    /// TCP with a FIN of the host.
+    FinOut,
+    /// TCP with a FIN from outside.
+    FinIn,
+    /// TCP with a FIN of both.
+    Closing,
+    /// TCP after a reset: what comes then shows that it was not a true one.
+    Reset,
+}
+
+impl Stage {
+    /// The stage in which a session of this protocol begins.
+    pub const fn first(protocol: u8, heading: Heading) -> Self {
+        match (protocol, heading) {
+            (ipv4::TCP, Heading::Out) => Self::OpeningOut,
+            (ipv4::TCP, Heading::In) => Self::OpeningIn,
+            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::Out) => Self::Unanswered,
+            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::In) => Self::Answered,
+            (ipv4::ICMP, _) => Self::Query,
+            _ => Self::Other,
+        }
+    }
+
+    /// Seconds that it lasts without a packet.
+    pub const fn lasts_s(self, timeouts: &Timeouts) -> u16 {
+        match self {
+            Self::Free => 0,
+            Self::Other => timeouts.other_s,
+            Self::Query => timeouts.icmp_s,
+            Self::Unanswered => timeouts.udp_unanswered_s,
+            Self::Answered => timeouts.udp_s,
+            Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset => timeouts.tcp_transitory_s,
+            Self::Established | Self::FinOut | Self::FinIn => timeouts.tcp_established_s,
+        }
+    }
+
+    /// Whether it gives way to others when there is no room: nothing that two sides have agreed on.
+    pub const fn gives_way(self) -> bool {
+        matches!(
+            self,
+            Self::Query | Self::Unanswered | Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset
+        )
+    }
+
+    /// Whether a packet without any flag of TCP's SYN, FIN and RST leaves it as it is.
+    #[inline(always)]
+    const fn is_steady(self, heading: Heading) -> bool {
+        match self {
+            Self::Other | Self::Query | Self::Answered => true,
+            Self::Established | Self::FinOut | Self::FinIn | Self::Closing => true,
+            Self::Unanswered => matches!(heading, Heading::Out),
+            Self::Free | Self::OpeningOut | Self::OpeningIn | Self::Reset => false,
+        }
+    }
+
+    /// The stage after a packet.
+    const fn after(self, heading: Heading, flags: u8) -> Self {
+        let (syn, fin, reset) = (flags & tcp::SYN != 0, flags & tcp::FIN != 0, flags & tcp::RST != 0);
+        let out = matches!(heading, Heading::Out);
+        match self {
+            Self::Free | Self::Other | Self::Query | Self::Answered => self,
+            Self::Unanswered => {
+                if out {
+                    self
+                } else {
+                    Self::Answered
+                }
+            }
+            // A reset while it opens is an answer, too: it waits out its time.
+            Self::OpeningOut => {
+                if syn && !out {
+                    Self::Established
+                } else {
+                    self
+                }
+            }
+            Self::OpeningIn => {
+                if syn && out {
+                    Self::Established
+                } else {
+                    self
+                }
+            }
+            _ if reset => Self::Reset,
+            // RFC 6191: a SYN opens anew what was closing.
+            Self::Closing | Self::Reset if syn => {
+                if out {
+                    Self::OpeningOut
+                } else {
+                    Self::OpeningIn
+                }
+            }
+            // RFC 7857 §2.1: whatever goes on was not reset.
+            Self::Reset => Self::Established,
+            Self::Established if fin => {
+                if out {
+                    Self::FinOut
+                } else {
+                    Self::FinIn
+                }
+            }
+            Self::FinOut if fin && !out => Self::Closing,
+            Self::FinIn if fin && out => Self::Closing,
+            _ => self,
+        }
+    }
+}
+
+/// The flags of TCP that may change a session's [`Stage`].
+const TURNING: u8 = tcp::SYN | tcp::FIN | tcp::RST;
+
+/// One line. Times are in whole seconds of the worker's clock.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub struct Session {
+    /// The inside host.
+    host: u32,
+    /// The host outside.
+    remote: u32,
+    /// The address under which the one is seen by the other.
+    external: u32,
+    host_port: u16,
+    remote_port: u16,
+    external_port: u16,
+    /// What the new addresses do to the checksum of the IPv4 header of what the host sends.
+    header_change: u16,
+    /// What addresses and ports do to that of layer 4.
+    change: u16,
+    protocol: u8,
+    stage: Stage,
+    /// Bytes from the host; nothing stands beside them yet.
+    out_bytes: Count56,
+    /// Bytes to the host; nothing stands beside them yet.
+    in_bytes: Count56,
+    /// Packets from the host; beside them their next hop.
+    out_packets: Count40,
+    /// Packets to the host; beside them their next hop.
+    in_packets: Count40,
+    last_seen_s: u32,
+    /// The forwarding table by which the next hops were found.
+    generation: u16,
+    /// The low bits of the second at which it hangs on the wheel.
+    hangs: u16,
+}
+
+const _: () = assert!(size_of::<Session>() == 64);
+
+/// The change of addresses and ports.
+fn changes(near: Flow, far: Flow) -> (Change, Change) {
+    let header = Sum::default().replace_pair(near.addresses, far.addresses);
+    let ports = Sum::default().replace_words(near.ports, far.ports);
+    let change = match near.protocol {
+        // No pseudo header, and the identifier is one word.
+        ipv4::ICMP => Sum::default().replace((near.ports >> 16) as u16, (far.ports >> 16) as u16).change(),
+        _ => header.change().and(ports.change()),
+    };
+    (header.change(), change)
+}
+
+impl Session {
+    /// A session whose host sends `near`, which becomes `far` outside: only the source differs.
+    pub(super) fn new(near: Flow, far: Flow, heading: Heading, now_s: u32) -> Self {
+        let (header, change) = changes(near, far);
+        let mut unled = Count40::default();
+        unled.set_beside(Number24::MOST);
+        Self {
+            out_packets: unled,
+            in_packets: unled,
+            host: near.addresses.source(),
+            remote: near.addresses.destination(),
+            external: far.addresses.source(),
+            host_port: (near.ports >> 16) as u16,
+            remote_port: near.ports as u16,
+            external_port: (far.ports >> 16) as u16,
+            header_change: header.bits(),
+            change: change.bits(),
+            protocol: near.protocol,
+            stage: Stage::first(near.protocol, heading),
+            last_seen_s: now_s,
+            ..Self::default()
+        }
+    }
+
+    /// What the host sends.
+    #[inline(always)]
+    pub const fn near(&self) -> Flow {
+        Flow {
+            addresses: Pair::new(self.host, self.remote),
+            ports: (self.host_port as u32) << 16 | self.remote_port as u32,
+            protocol: self.protocol,
+        }
+    }
+
+    /// What comes to it from outside.
+    #[inline(always)]
+    pub const fn arriving(&self) -> Flow {
+        Flow {
+            addresses: Pair::new(self.remote, self.external),
+            ports: (self.remote_port as u32) << 16 | self.external_port as u32,
+            protocol: self.protocol,
+        }
+    }
+
+    /// What becomes of its packets.
+    #[inline(always)]
+    pub const fn turn(&self, heading: Heading) -> Turn {
+        let (header, change) = (Change::of_bits(self.header_change), Change::of_bits(self.change));
+        match heading {
+            Heading::Out => {
+                let ports = (self.external_port as u32) << 16 | self.remote_port as u32;
+                Turn { addresses: Pair::new(self.external, self.remote), ports, header, change }
+            }
+            Heading::In => {
+                let ports = (self.remote_port as u32) << 16 | self.host_port as u32;
+                let (header, change) = (header.reversed(), change.reversed());
+                Turn { addresses: Pair::new(self.remote, self.host), ports, header, change }
+            }
+        }
+    }
+
+    /// The inside host and its port.
+    pub const fn host(&self) -> (u32, u16) {
+        (self.host, self.host_port)
+    }
+
+    /// The host outside and its port.
+    pub const fn remote(&self) -> (u32, u16) {
+        (self.remote, self.remote_port)
+    }
+
+    /// The address and port under which the host is seen outside.
+    pub const fn external(&self) -> (u32, u16) {
+        (self.external, self.external_port)
+    }
+
+    /// The protocol.
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Where it stands.
+    pub const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether it is there.
+    pub const fn is_live(&self) -> bool {
+        !matches!(self.stage, Stage::Free)
+    }
+
+    /// The next hop of a packet, if it was found by this forwarding table.
+    #[inline(always)]
+    pub const fn hop(&self, heading: Heading) -> u32 {
+        match heading {
+            Heading::Out => self.out_packets.beside(),
+            Heading::In => self.in_packets.beside(),
+        }
+    }
+
+    /// The forwarding table by which its next hops were found.
+    #[inline(always)]
+    pub const fn generation(&self) -> u16 {
+        self.generation
+    }
+
+    /// Whether the next hop of a packet was found.
+    pub const fn is_led(&self, heading: Heading) -> bool {
+        self.hop(heading) != Number24::MOST
+    }
+
+    /// The next hop with this heading, by this forwarding table. What another table said of the other heading is forgotten.
+    pub fn lead(&mut self, heading: Heading, hop: u32, generation: u16) {
+        if self.generation != generation {
+            self.out_packets.set_beside(Number24::MOST);
+            self.in_packets.set_beside(Number24::MOST);
+            self.generation = generation;
+        }
+        match heading {
+            Heading::Out => self.out_packets.set_beside(hop),
+            Heading::In => self.in_packets.set_beside(hop),
+        }
+    }
+
+    /// Whether a packet changes nothing of it but its counters.
+    #[inline(always)]
+    pub const fn is_steady(&self, heading: Heading, packet: &Packet) -> bool {
+        packet.tcp_flags & TURNING == 0 && self.stage.is_steady(heading)
+    }
+
+    /// Notes what a packet does to its stage; whether it lasts otherwise now.
+    pub(super) fn follow(&mut self, heading: Heading, packet: &Packet, timeouts: &Timeouts) -> bool {
+        let before = self.stage.lasts_s(timeouts);
+        self.stage = self.stage.after(heading, packet.tcp_flags);
+        self.stage.lasts_s(timeouts) != before
+    }
+
+    /// Notes a packet: either way it refreshes (RFC 4787 §4.3, REQ-6). One that only tries again to open does not make it
+    /// last longer: who never gets an answer has to begin anew some time.
+    #[inline(always)]
+    pub fn count(&mut self, heading: Heading, bytes: u16, now_s: u32) {
+        match heading {
+            Heading::Out => {
+                self.out_packets.increment();
+                self.out_bytes.add(bytes);
+            }
+            Heading::In => {
+                self.in_packets.increment();
+                self.in_bytes.add(bytes);
+            }
+        }
+        if !matches!(self.stage, Stage::OpeningOut | Stage::OpeningIn) {
+            self.last_seen_s = now_s;
+        }
+    }
+
+    /// When it is over if no packet comes.
+    pub(super) fn due_s(&self, timeouts: &Timeouts) -> u32 {
+        self.last_seen_s.saturating_add(u32::from(self.stage.lasts_s(timeouts)))
+    }
+
+    /// Where it hangs.
+    pub(super) const fn hangs(&self) -> u32 {
+        self.hangs as u32
+    }
+
+    /// It hangs there.
+    pub(super) fn hang(&mut self, second: u32) {
+        self.hangs = (second % (1 << 16)) as u16;
+    }
+
+    /// Packets and bytes from the host, and to it.
+    pub const fn counted(&self) -> [u64; 4] {
+        [self.out_packets.count(), self.out_bytes.count(), self.in_packets.count(), self.in_bytes.count()]
+    }
+
+    /// Seconds since its last packet.
+    pub const fn idle_s(&self, now_s: u32) -> u32 {
+        now_s.saturating_sub(self.last_seen_s)
+    }
+}

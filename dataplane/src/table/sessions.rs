@@ -1,0 +1,433 @@
+//! The sessions of NAT44: flows between inside hosts and the world, found from both sides, and what must agree with them:
+//! mappings, external ports, what each host has, and when each is over.
+//!
+//! A session is one line ([`super::session`]) with two indexes that lead to it. What a first packet decides (address, port,
+//! next hops) stands in it; the packets after it pay for none of that.
+
+use super::fragments::Fragments;
+use super::index::{Hasher, Index};
+use super::mappings::{Inside, Mappings, Outside};
+use super::ports::{Ports, Wish};
+use super::session::{Flow, Heading, Session, Stage};
+use super::subscribers::Subscribers;
+use super::wheel::Wheel;
+use crate::Nanos;
+use crate::meter::seconds;
+use crate::nat::{Filtering, Nat, Space};
+use crate::packet::Packet;
+use crate::reason::DropReason;
+use crate::settings::{Settings, SettingsError};
+use crate::wire::{Pair, ipv4};
+use machine::table::HugeSlice;
+use std::net::Ipv4Addr;
+
+/// The most sessions that one turn looks at to see whether they are over.
+const DUE_MOST: usize = 64;
+/// Seconds of the wheel in which one is sought that gives way to another.
+const GIVING_WAY_S: u32 = 256;
+
+/// The table.
+#[derive(Debug)]
+pub struct Sessions {
+    lines: HugeSlice<Session>,
+    outward: Index,
+    inward: Index,
+    hasher: Hasher,
+    wheel: Wheel,
+    mappings: Mappings,
+    subscribers: Subscribers,
+    ports: Ports,
+    fragments: Fragments,
+    /// Addresses of which there was no room for so many.
+    missing: usize,
+}
+
+/// What there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Sessions.
+    pub sessions: u64,
+    /// Mappings.
+    pub mappings: u64,
+    /// Hosts with sessions.
+    pub hosts: u64,
+    /// External ports in use or at rest.
+    pub ports: u64,
+}
+
+impl Sessions {
+    /// A table without sessions.
+    pub fn new(settings: &Settings, hasher: Hasher) -> Result<Self, SettingsError> {
+        let room = &settings.nat_room;
+        let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers);
+        ports.fill()?;
+        let missing = ports.offer(&settings.nat.addresses);
+        Ok(Self {
+            lines: HugeSlice::new(room.sessions as usize).map_err(|_| SettingsError::Memory("sessions"))?,
+            outward: Index::new(room.sessions)?,
+            inward: Index::new(room.sessions)?,
+            hasher,
+            wheel: Wheel::new(room.sessions)?,
+            mappings: Mappings::new(room.mappings, hasher)?,
+            subscribers: Subscribers::new(room.hosts, hasher)?,
+            ports,
+            fragments: Fragments::default(),
+            missing,
+        })
+    }
+
+    /// Whether there is room for any: without, there is no NAT44.
+    #[inline(always)]
+    pub fn has_room(&self) -> bool {
+        self.lines.len() != 0
+    }
+
+    /// Whether there are other workers.
+    pub fn is_part(&self) -> bool {
+        self.ports.is_part()
+    }
+
+    /// From now on hosts that have none yet get one of these addresses.
+    pub fn offer(&mut self, addresses: &[Ipv4Addr]) {
+        self.missing = self.ports.offer(addresses);
+    }
+
+    /// The hash of a flow.
+    #[inline(always)]
+    pub const fn hash(&self, flow: Flow) -> u64 {
+        self.hasher.flow(flow.addresses.bits(), (flow.protocol as u64) << 32 | flow.ports as u64)
+    }
+
+    #[inline(always)]
+    const fn index(&self, heading: Heading) -> &Index {
+        match heading {
+            Heading::Out => &self.outward,
+            Heading::In => &self.inward,
+        }
+    }
+
+    /// Starts to fetch the line that [`Sessions::candidate`] will read.
+    #[inline(always)]
+    pub fn prefetch_candidate(&self, heading: Heading, hash: u64) {
+        self.index(heading).prefetch(hash);
+    }
+
+    /// The slot that most likely holds the session, or [`crate::narrow::NONE`] if it is certain that none does.
+    #[inline(always)]
+    pub fn candidate(&self, heading: Heading, hash: u64) -> u32 {
+        self.index(heading).candidate(hash)
+    }
+
+    /// Starts to fetch a slot.
+    #[inline(always)]
+    pub fn prefetch(&self, slot: u32) {
+        if let Some(line) = self.lines.get(slot as usize) {
+            machine::prefetch_write(line);
+        }
+    }
+
+    /// A slot, whatever stands there.
+    #[inline(always)]
+    pub fn get(&self, slot: u32) -> Option<&Session> {
+        self.lines.get(slot as usize)
+    }
+
+    /// A slot, to count what passes.
+    #[inline(always)]
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.lines.get_mut(slot as usize)
+    }
+
+    /// The session of what comes with this heading.
+    pub fn find(&self, heading: Heading, flow: Flow) -> Option<u32> {
+        let is = |slot: u32| match (heading, &self.lines[slot as usize]) {
+            (Heading::Out, line) => line.near() == flow,
+            (Heading::In, line) => line.arriving() == flow,
+        };
+        self.index(heading).find(self.hash(flow), is)
+    }
+
+    /// Whether hosts are seen under this address.
+    pub fn is_external(&self, address: u32) -> bool {
+        self.ports.pool_of(address).is_some()
+    }
+
+    /// Opens a session for what an inside host sends: its own external port, if it has one already for where it sends from.
+    pub fn open_out(&mut self, near: Flow, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
+        let now_s = seconds(now);
+        let host = near.addresses.source();
+        let subscriber = self.subscriber(host)?;
+        let line = self.subscribers.get(subscriber);
+        // RFC 6888 §3, REQ-4
+        let opened = if line.sessions >= nat.host_sessions {
+            Err(DropReason::NatHostLimit)
+        } else {
+            let inside = Inside { host, port: (near.ports >> 16) as u16, protocol: near.protocol };
+            self.map(subscriber, inside, nat, now_s)
+                .and_then(|outside| self.add(near, outside, Heading::Out, nat, now_s))
+        };
+        if opened.is_err()
+            && let Some(line) = self.subscribers.find(host)
+        {
+            self.subscribers.let_go(line);
+        }
+        opened
+    }
+
+    /// Opens a session for what comes from outside to a host's external port, if that host takes it from everybody.
+    pub fn open_in(&mut self, arriving: Flow, nat: &Nat, now: Nanos) -> Result<Option<u32>, DropReason> {
+        let (external, port) = (arriving.addresses.destination(), arriving.ports as u16);
+        let Some(pool) = self.ports.pool_of(external) else { return Ok(None) };
+        let outside = Outside { pool, port, protocol: arriving.protocol };
+        let Some(inside) = self.mappings.whose(outside) else { return Ok(None) };
+        if nat.filtering != Filtering::EndpointIndependent || arriving.protocol == ipv4::ICMP {
+            return Ok(None);
+        }
+        let full = self
+            .subscribers
+            .find(inside.host)
+            .is_none_or(|line| self.subscribers.get(line).sessions >= nat.host_sessions);
+        if full {
+            return Err(DropReason::NatHostLimit);
+        }
+        let remote = arriving.addresses.source();
+        let near = Flow {
+            addresses: Pair::new(inside.host, remote),
+            ports: u32::from(inside.port) << 16 | arriving.ports >> 16,
+            protocol: arriving.protocol,
+        };
+        self.add(near, outside, Heading::In, nat, seconds(now)).map(Some)
+    }
+
+    fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {
+        if let Some(line) = self.subscribers.find(host) {
+            let at = self.subscribers.get(line);
+            // It has nothing there any more that would bind it to an address that is not offered.
+            if !self.ports.is_offered(at.pool) {
+                let pool = self.ports.pair(self.subscribers.hash(host)).ok_or(DropReason::NatNoAddress)?;
+                self.subscribers.get_mut(line).pool = pool;
+            }
+            return Ok(line);
+        }
+        let pool = self.ports.pair(self.subscribers.hash(host)).ok_or(DropReason::NatNoAddress)?;
+        self.subscribers.add(host, pool).ok_or(DropReason::NatFull)
+    }
+
+    /// What a host's port is outside; a new mapping has no session yet.
+    fn map(&mut self, subscriber: u32, inside: Inside, nat: &Nat, now_s: u32) -> Result<Outside, DropReason> {
+        let line = self.subscribers.get(subscriber);
+        let Some(space) = Space::of(inside.protocol) else {
+            // By the pair of addresses alone.
+            return Ok(Outside { pool: line.pool, port: 0, protocol: inside.protocol });
+        };
+        if let Some(mapping) = self.mappings.of(inside) {
+            return Ok(self.mappings.outside(mapping));
+        }
+        if line.ports >= nat.host_ports {
+            return Err(DropReason::NatHostLimit);
+        }
+        let wish = Wish { pool: line.pool, space, port: inside.port, range: nat.ports };
+        let port = self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?;
+        let outside = Outside { pool: line.pool, port, protocol: inside.protocol };
+        if self.mappings.add(inside, outside).is_none() {
+            self.rest(outside, now_s);
+            return Err(DropReason::NatFull);
+        }
+        self.subscribers.get_mut(subscriber).ports += 1;
+        Ok(outside)
+    }
+
+    /// Adds a session of a mapping. Without room the mapping goes, too, if nobody else uses it.
+    fn add(
+        &mut self,
+        near: Flow,
+        outside: Outside,
+        heading: Heading,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<u32, DropReason> {
+        let external = self.ports.address(outside.pool);
+        let remote_port = near.ports & 0xffff;
+        let far = Flow {
+            addresses: Pair::new(external, near.addresses.destination()),
+            ports: u32::from(outside.port) << 16 | remote_port,
+            protocol: near.protocol,
+        };
+        let inside = Inside {
+            host: near.addresses.source(),
+            port: (near.ports >> 16) as u16,
+            protocol: near.protocol,
+        };
+        // Before anything gives way to it, which may be the last session of this mapping.
+        self.join(inside);
+        let added = self.place(near, far, heading, nat, now_s);
+        if added.is_err() {
+            self.leave(inside, now_s);
+        }
+        added
+    }
+
+    fn place(
+        &mut self,
+        near: Flow,
+        far: Flow,
+        heading: Heading,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<u32, DropReason> {
+        // Without ports, two hosts cannot speak with the same one outside.
+        if self.find(Heading::In, far.reversed()).is_some() {
+            return Err(DropReason::NatTaken);
+        }
+        let mut session = Session::new(near, far, heading, now_s);
+        let due_s = self.wheel.fits(session.due_s(&nat.timeouts));
+        let slot = match self.wheel.take(due_s) {
+            Some(slot) => slot,
+            None => {
+                self.give_way(now_s)?;
+                self.wheel.take(due_s).ok_or(DropReason::NatFull)?
+            }
+        };
+        let (out, inward) = (self.hash(near), self.hash(session.arriving()));
+        if !self.outward.insert(out, slot) {
+            self.wheel.free(slot, due_s);
+            return Err(DropReason::NatFull);
+        }
+        if !self.inward.insert(inward, slot) {
+            self.outward.remove(out, slot);
+            self.wheel.free(slot, due_s);
+            return Err(DropReason::NatFull);
+        }
+        session.hang(due_s);
+        self.lines[slot as usize] = session;
+        Ok(slot)
+    }
+
+    /// A session more of a host's port.
+    fn join(&mut self, inside: Inside) {
+        if let Some(line) = self.subscribers.find(inside.host) {
+            self.subscribers.get_mut(line).sessions += 1;
+        }
+        if let Some(mapping) = self.mappings.of(inside) {
+            self.mappings.join(mapping);
+        }
+    }
+
+    /// A session less of a host's port; with the last one the port is given back.
+    fn leave(&mut self, inside: Inside, now_s: u32) {
+        let gone = self.mappings.leave(inside);
+        if let Some(outside) = gone {
+            self.rest(outside, now_s);
+        }
+        if let Some(line) = self.subscribers.find(inside.host) {
+            let subscriber = self.subscribers.get_mut(line);
+            subscriber.sessions -= 1;
+            subscriber.ports -= u32::from(gone.is_some());
+            self.subscribers.let_go(line);
+        }
+    }
+
+    fn rest(&mut self, outside: Outside, now_s: u32) {
+        if let Some(place) = outside.place() {
+            self.ports.give_back(place, now_s);
+        }
+    }
+
+    /// Ends the session that is over soonest among those that give way.
+    #[cold]
+    fn give_way(&mut self, now_s: u32) -> Result<(), DropReason> {
+        let gives = |slot: u32| self.lines[slot as usize].stage().gives_way();
+        let victim = self.wheel.coming(GIVING_WAY_S).find(|&(slot, _)| gives(slot));
+        let (slot, _) = victim.ok_or(DropReason::NatFull)?;
+        self.end(slot, now_s);
+        Ok(())
+    }
+
+    /// Ends a session.
+    pub fn end(&mut self, slot: u32, now_s: u32) {
+        let session = self.lines[slot as usize];
+        if !session.is_live() {
+            return;
+        }
+        self.outward.remove(self.hash(session.near()), slot);
+        self.inward.remove(self.hash(session.arriving()), slot);
+        self.wheel.free(slot, session.hangs());
+        self.lines[slot as usize] = Session::default();
+        let (host, port) = session.host();
+        self.leave(Inside { host, port, protocol: session.protocol() }, now_s);
+    }
+
+    /// Notes what a packet does to its session.
+    pub fn follow(&mut self, slot: u32, heading: Heading, packet: &Packet, nat: &Nat, now: Nanos) {
+        let Some(session) = self.lines.get_mut(slot as usize) else { return };
+        let changed = session.follow(heading, packet, &nat.timeouts);
+        session.count(heading, packet.total, seconds(now));
+        if changed {
+            let hangs = self.wheel.rehang(slot, session.hangs(), session.due_s(&nat.timeouts));
+            session.hang(hangs);
+        }
+    }
+
+    /// Ends sessions whose time is over. Called once a turn, takes a bounded time. Returns how many ended.
+    #[inline]
+    pub fn expire(&mut self, nat: &Nat, now: Nanos) -> u64 {
+        let now_s = seconds(now);
+        let mut ended = 0;
+        for _ in 0..DUE_MOST {
+            let Some((slot, second)) = self.wheel.due(now_s) else { break };
+            let session = &mut self.lines[slot as usize];
+            let due_s = session.due_s(&nat.timeouts);
+            if due_s > now_s {
+                let hangs = self.wheel.rehang(slot, second, due_s);
+                session.hang(hangs);
+            } else {
+                self.end(slot, now_s);
+                ended += 1;
+            }
+        }
+        ended
+    }
+
+    /// Notes the ports of a first fragment, for those that come after it and have none.
+    pub fn remember(&mut self, packet: &Packet, now: Nanos) {
+        self.fragments.remember(packet, now);
+    }
+
+    /// The ports of the first fragment of the packet that this is a later one of.
+    pub fn recall(&self, packet: &Packet, now: Nanos) -> Option<u32> {
+        self.fragments.recall(packet, now)
+    }
+
+    /// How much there is of everything.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            sessions: self.outward.len() as u64,
+            mappings: self.mappings.len() as u64,
+            hosts: self.subscribers.len() as u64,
+            ports: self.ports.used().map(|(_, used)| u64::from(used)).sum(),
+        }
+    }
+
+    /// Addresses that found no room.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Live sessions from a slot on, with where each stands: for a list.
+    pub fn from(&self, slot: u32) -> impl Iterator<Item = (u32, &Session)> {
+        let lines = self.lines.iter().enumerate().skip(slot as usize);
+        lines
+            .filter(|(_, session)| session.stage() != Stage::Free)
+            .map(|(slot, session)| (slot as u32, session))
+    }
+
+    /// Bytes of memory of sessions and all that leads to them.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * (size_of::<Session>() + Wheel::BYTES)
+            + self.outward.bytes()
+            + self.inward.bytes()
+            + self.mappings.bytes()
+            + self.subscribers.bytes()
+    }
+}

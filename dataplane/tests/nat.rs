@@ -1,0 +1,506 @@
+//! NAT44, case by case: inside hosts and the world, packets in, packets out. No NIC.
+#![allow(missing_docs)]
+
+mod common;
+
+use ces_dataplane::msg::{Command, Event, HopId};
+use ces_dataplane::nat::Filtering;
+use ces_dataplane::premises::Premises;
+use ces_dataplane::reason::DropReason as Why;
+use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::verdict::Verdict;
+use common::*;
+use std::sync::Arc;
+
+/// A server in the world, another one, and a router on the way.
+const SERVER: u32 = 0x0808_0808;
+const SERVER_2: u32 = 0x0909_0909;
+const WAYPOINT: u32 = 0x0505_0505;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
+
+fn nat_settings() -> Settings {
+    let mut settings = settings();
+    settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
+    settings.nat.addresses = vec![address(LOCAL)];
+    settings
+}
+
+fn routes(generation: u16) -> Arc<Fib> {
+    let route = |network, prefix, next| Route { network, prefix, next };
+    Arc::new(Fib::new(
+        vec![
+            route(0, 0, Next::Via(ROUTER)),
+            route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
+            route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),
+        ],
+        generation,
+    ))
+}
+
+fn gateway_with(settings: Settings) -> Gateway {
+    let mut premises = Premises::new(&settings).with_routes(routes(1));
+    let mut gateway = Gateway::bare(settings);
+    gateway.state.move_in(&mut premises);
+    gateway.command(Command::Reach(address(HOST), HOP_HOST));
+    gateway.command(Command::Reach(address(OTHER), HOP_OTHER));
+    gateway
+}
+
+fn gateway() -> Gateway {
+    gateway_with(nat_settings())
+}
+
+fn from_other(packet: &Ip) -> Vec<u8> {
+    ethernet(MAC_IN, MAC_OTHER, 0x0800, &packet.bytes())
+}
+
+fn from_world(packet: &Ip) -> Vec<u8> {
+    ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &packet.bytes())
+}
+
+/// The packet in the one frame that a packet becomes.
+fn sent(gateway: &mut Gateway, port: u8, frame: &[u8]) -> (u8, Vec<u8>) {
+    let (verdict, mut out) = gateway.one(port, frame);
+    assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+    assert_eq!(out.len(), 1);
+    let (port, frame) = out.remove(0);
+    assert_sound(&frame);
+    (port, frame)
+}
+
+fn dropped(gateway: &mut Gateway, port: u8, frame: &[u8]) -> Why {
+    match gateway.one(port, frame).0 {
+        Verdict::Drop(why) | Verdict::Reply(_, why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn word(frame: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(frame[14 + at..14 + at + 4].try_into().unwrap())
+}
+
+/// Source and destination with ports.
+fn flow(frame: &[u8]) -> (u32, u16, u32, u16) {
+    let ports = word(frame, 20);
+    (word(frame, 12), (ports >> 16) as u16, word(frame, 16), ports as u16)
+}
+
+/// The external port of what the host sends by UDP from this port to the server.
+fn external(gateway: &mut Gateway, host: u32, port: u16) -> u16 {
+    let packet = Ip::new(host, SERVER, 17, udp(port, 53, b"q"));
+    let frame = if host == HOST { from_host(&packet) } else { from_other(&packet) };
+    flow(&sent(gateway, INSIDE, &frame).1).1
+}
+
+#[test]
+fn udp_goes_out_and_comes_back() {
+    let mut gateway = gateway();
+    let packet = Ip::new(HOST, SERVER, 17, udp(5000, 53, b"question"));
+    let (port, frame) = sent(&mut gateway, INSIDE, &from_host(&packet));
+    let outside = Ip::new(LOCAL, SERVER, 17, udp(5000, 53, b"question")).ttl(63);
+    assert_eq!((port, frame), (OUTSIDE, ethernet(MAC_ROUTER, MAC_OUT, 0x0800, &outside.bytes())));
+    let answer = Ip::new(SERVER, LOCAL, 17, udp(53, 5000, b"answer"));
+    let (port, frame) = sent(&mut gateway, OUTSIDE, &from_world(&answer));
+    let inside = Ip::new(SERVER, HOST, 17, udp(53, 5000, b"answer")).ttl(63);
+    assert_eq!((port, frame), (INSIDE, to_host(&inside)));
+    // And once more by the straight line, without a checksum (RFC 768).
+    let mut bare = udp(5000, 53, b"again");
+    bare[6..8].fill(0);
+    let (_, frame) = sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, SERVER, 17, bare)));
+    assert_eq!((flow(&frame), &frame[40..42]), ((LOCAL, 5000, SERVER, 53), &[0, 0][..]));
+}
+
+/// RFC 4787 §4.1, REQ-1; §4.2.1: two hosts with one port; §4.2.2, REQ-4.
+#[test]
+fn a_port_of_a_host_has_one_port_outside() {
+    let mut gateway = gateway();
+    assert_eq!(external(&mut gateway, HOST, 5000), 5000);
+    let other = external(&mut gateway, OTHER, 5000);
+    assert!(other != 5000 && other.is_multiple_of(2));
+    let packet = Ip::new(OTHER, SERVER_2, 17, udp(5000, 99, b""));
+    assert_eq!(flow(&sent(&mut gateway, INSIDE, &from_other(&packet)).1), (LOCAL, other, SERVER_2, 99));
+    let tcp = Ip::new(OTHER, SERVER, 6, tcp(5000, 80, SYN, &[], &[]));
+    assert_eq!(flow(&sent(&mut gateway, INSIDE, &from_other(&tcp)).1), (LOCAL, 5000, SERVER, 80));
+    let high = external(&mut gateway, HOST, 50_001);
+    assert!((1024..32_768).contains(&high) && !high.is_multiple_of(2), "no port of the gateway's own");
+}
+
+/// RFC 4787 §5, REQ-8.
+#[test]
+fn who_may_answer_is_who_was_asked_or_anybody() {
+    for filtering in [Filtering::AddressAndPortDependent, Filtering::EndpointIndependent] {
+        let mut settings = nat_settings();
+        settings.nat.filtering = filtering;
+        let mut gateway = gateway_with(settings);
+        external(&mut gateway, HOST, 5000);
+        for (source, port) in [(SERVER, 54), (SERVER_2, 53)] {
+            let stranger = from_world(&Ip::new(source, LOCAL, 17, udp(port, 5000, b"x")));
+            if filtering == Filtering::EndpointIndependent {
+                assert_eq!(flow(&sent(&mut gateway, OUTSIDE, &stranger).1), (source, port, HOST, 5000));
+            } else {
+                assert_eq!(dropped(&mut gateway, OUTSIDE, &stranger), Why::Unasked);
+            }
+        }
+        let nobody = from_world(&Ip::new(SERVER, LOCAL, 17, udp(53, 5001, b"x")));
+        assert_eq!(dropped(&mut gateway, OUTSIDE, &nobody), Why::Unasked);
+        let inside = from_world(&Ip::new(OTHER, LOCAL, 17, udp(53, 5000, b"x")));
+        assert_eq!(dropped(&mut gateway, OUTSIDE, &inside), Why::SourceSpoofed);
+    }
+}
+
+fn segment(gateway: &mut Gateway, out: bool, flags: u8) -> Option<Vec<u8>> {
+    let (port, frame) = if out {
+        (INSIDE, from_host(&Ip::new(HOST, SERVER, 6, tcp(4000, 80, flags, &[], b"x"))))
+    } else {
+        (OUTSIDE, from_world(&Ip::new(SERVER, LOCAL, 6, tcp(80, 4000, flags, &[], b"x"))))
+    };
+    let (verdict, mut out) = gateway.one(port, &frame);
+    matches!(verdict, Verdict::Forward(_)).then(|| {
+        assert_sound(&out[0].1);
+        out.remove(0).1
+    })
+}
+
+fn wait(gateway: &mut Gateway, seconds: u64) {
+    for _ in 0..seconds {
+        gateway.now += SECOND;
+        gateway.state.tick(gateway.now);
+    }
+}
+
+/// RFC 5382 §5, REQ-5; RFC 7857 §2.
+#[test]
+fn tcp_lasts_as_long_as_its_state_says() {
+    type Steps<'a> = &'a [(bool, u8)];
+    let cases: [(&str, Steps<'_>, u64); 6] = [
+        ("opening", &[(true, SYN)], 240),
+        ("open", &[(true, SYN), (false, SYN | ACK), (true, ACK)], 7440),
+        ("half closed", &[(true, SYN), (false, SYN | ACK), (true, FIN | ACK)], 7440),
+        (
+            "closed",
+            &[(true, SYN), (false, SYN | ACK), (true, FIN | ACK), (false, FIN | ACK), (true, ACK)],
+            240,
+        ),
+        ("reset", &[(true, SYN), (false, SYN | ACK), (false, RST)], 240),
+        ("not truly reset", &[(true, SYN), (false, SYN | ACK), (false, RST), (true, ACK)], 7440),
+    ];
+    for (name, steps, lasts) in cases {
+        let mut gateway = gateway();
+        for &(out, flags) in steps {
+            assert!(segment(&mut gateway, out, flags).is_some(), "{name}");
+        }
+        wait(&mut gateway, lasts - 2);
+        assert_eq!(gateway.state.counters.sessions_live, 1, "{name}");
+        wait(&mut gateway, 4);
+        assert_eq!(gateway.state.counters.sessions_live, 0, "{name}");
+        assert!(segment(&mut gateway, false, ACK).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_syn_reopens_what_was_closing_and_nothing_else_opens() {
+    let mut gateway = gateway();
+    for flags in [ACK, FIN | ACK, RST, SYN | ACK, 0] {
+        let packet = Ip::new(HOST, SERVER, 6, tcp(4000, 80, flags, &[], b""));
+        assert_eq!(dropped(&mut gateway, INSIDE, &from_host(&packet)), Why::NatNoSession, "{flags:#x}");
+    }
+    for (out, flags) in [(true, SYN), (false, SYN | ACK), (true, FIN | ACK), (false, FIN | ACK), (true, SYN)]
+    {
+        assert!(segment(&mut gateway, out, flags).is_some());
+    }
+    assert!(segment(&mut gateway, false, SYN | ACK).is_some());
+    wait(&mut gateway, 1000);
+    assert!(segment(&mut gateway, true, ACK).is_some(), "open again");
+}
+
+/// A SYN to where nobody answers, sent again and again, keeps nothing for ever.
+#[test]
+fn a_repeated_syn_does_not_keep_a_session() {
+    let mut gateway = gateway();
+    for _ in 0..4 {
+        segment(&mut gateway, true, SYN);
+        wait(&mut gateway, 59);
+    }
+    wait(&mut gateway, 5);
+    assert_eq!(gateway.state.counters.sessions_live, 0);
+}
+
+/// RFC 5508 §3.1, REQ-1.
+#[test]
+fn pings_are_told_apart_by_their_identifiers() {
+    let mut gateway = gateway();
+    let mut ids = Vec::new();
+    for host in [HOST, OTHER] {
+        let ping = Ip::new(host, SERVER, 1, icmp(8, 0, 0x2a2a_0001, b"payload"));
+        let frame = if host == HOST { from_host(&ping) } else { from_other(&ping) };
+        let (_, frame) = sent(&mut gateway, INSIDE, &frame);
+        assert_eq!(word(&frame, 12), LOCAL);
+        ids.push((word(&frame, 24) >> 16, host));
+    }
+    assert_ne!(ids[0].0, ids[1].0);
+    for (id, host) in ids {
+        let pong = Ip::new(SERVER, LOCAL, 1, icmp(0, 0, id << 16 | 1, b"payload"));
+        let (_, frame) = sent(&mut gateway, OUTSIDE, &from_world(&pong));
+        assert_eq!((word(&frame, 16), word(&frame, 24)), (host, 0x2a2a_0001));
+    }
+    let unasked = Ip::new(HOST, SERVER, 1, icmp(0, 0, 0x2b2b_0001, b""));
+    assert_eq!(dropped(&mut gateway, INSIDE, &from_host(&unasked)), Why::NatNoSession);
+}
+
+/// RFC 5508 §4: from the other host and from routers, with as little as 8 bytes of TCP.
+#[test]
+fn errors_are_translated_with_what_they_quote() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    let other = external(&mut gateway, OTHER, 5000);
+    segment(&mut gateway, true, SYN);
+    let quoted = |protocol, payload: Vec<u8>| Ip::new(LOCAL, SERVER, protocol, payload).ttl(1).bytes();
+    for (sender, quoted, host, port) in [
+        (SERVER, quoted(17, udp(5000, 53, b"q")), HOST, 5000u32),
+        (WAYPOINT, quoted(17, udp(5000, 53, b"q")), HOST, 5000),
+        (WAYPOINT, quoted(17, udp(other, 53, b"q")), OTHER, 5000),
+        (WAYPOINT, quoted(6, tcp(4000, 80, SYN, &[], b"x"))[..28].to_vec(), HOST, 4000),
+    ] {
+        let error = Ip::new(sender, LOCAL, 1, icmp(11, 0, 0, &quoted));
+        let (_, frame) = sent(&mut gateway, OUTSIDE, &from_world(&error));
+        assert_eq!((word(&frame, 12), word(&frame, 16)), (sender, host));
+        assert_eq!((word(&frame, 28 + 12), word(&frame, 28 + 16)), (host, SERVER));
+        assert_eq!(word(&frame, 28 + 20) >> 16, port);
+        assert_eq!(checksum(&frame[42..62]), 0, "the quoted header");
+        if frame.len() > 70 {
+            let segment = &frame[62..];
+            assert_eq!(l4_checksum(host, SERVER, 17, segment), 0, "what is quoted of UDP");
+        }
+    }
+    let about_nothing = quoted(17, udp(5999, 53, b"q"));
+    let error = Ip::new(WAYPOINT, LOCAL, 1, icmp(11, 0, 0, &about_nothing));
+    let (verdict, _) = gateway.one(OUTSIDE, &from_world(&error));
+    assert!(!matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+}
+
+/// RFC 5508 §4.2, REQ-5: of the host, and of an inside router that is not the session's host.
+#[test]
+fn errors_from_inside_come_from_the_external_address() {
+    let mut gateway = gateway();
+    external(&mut gateway, OTHER, 5000);
+    let mapped = external(&mut gateway, HOST, 5000);
+    let quoted = Ip::new(SERVER, HOST, 17, udp(53, 5000, b"answer")).bytes();
+    for sender in [HOST, 0x0a00_0077] {
+        let error = Ip::new(sender, SERVER, 1, icmp(3, 3, 0, &quoted));
+        let (port, frame) = sent(&mut gateway, INSIDE, &from_host(&error));
+        assert_eq!((port, word(&frame, 12), word(&frame, 16)), (OUTSIDE, LOCAL, SERVER));
+        assert_eq!((word(&frame, 28 + 12), word(&frame, 28 + 16)), (SERVER, LOCAL));
+        assert_eq!(word(&frame, 28 + 20) & 0xffff, u32::from(mapped));
+        assert_eq!((checksum(&frame[42..62]), l4_checksum(SERVER, LOCAL, 17, &frame[62..])), (0, 0));
+    }
+}
+
+/// RFC 4787 §11, REQ-14.
+#[test]
+fn fragments_follow_their_first_one_both_ways() {
+    let mut gateway = gateway();
+    external(&mut gateway, OTHER, 5000);
+    let whole = Ip::new(HOST, SERVER, 17, udp(5000, 53, &[7; 64]));
+    let bytes = whole.bytes()[20..].to_vec();
+    let part = |from: usize, to: usize, fragment| {
+        let mut part = Ip::new(HOST, SERVER, 17, bytes[from..to].to_vec()).fragment(fragment).raw();
+        part.id = 77;
+        part
+    };
+    let (_, first) = sent(&mut gateway, INSIDE, &from_host(&part(0, 40, 0x2000)));
+    let (_, second) = sent(&mut gateway, INSIDE, &from_host(&part(40, 72, 5)));
+    let mapped = (word(&first, 20) >> 16) as u16;
+    assert!(mapped != 5000 && word(&second, 12) == LOCAL);
+    let datagram = [&first[34..], &second[34..]].concat();
+    assert_eq!(l4_checksum(LOCAL, SERVER, 17, &datagram), 0);
+
+    let answer = Ip::new(SERVER, LOCAL, 17, udp(53, mapped, &[8; 64])).bytes()[20..].to_vec();
+    let part = |from: usize, to: usize, fragment| {
+        let mut part = Ip::new(SERVER, LOCAL, 17, answer[from..to].to_vec()).fragment(fragment).raw();
+        part.id = 78;
+        from_world(&part)
+    };
+    let (_, first) = sent(&mut gateway, OUTSIDE, &part(0, 40, 0x2000));
+    let (_, second) = sent(&mut gateway, OUTSIDE, &part(40, 72, 5));
+    assert_eq!((word(&first, 16), word(&second, 16), word(&first, 20) as u16), (HOST, HOST, 5000));
+    assert_eq!(l4_checksum(SERVER, HOST, 17, &[&first[34..], &second[34..]].concat()), 0);
+    let mut alone = Ip::new(SERVER, LOCAL, 17, vec![0; 16]).fragment(5).raw();
+    alone.id = 79;
+    assert!(matches!(gateway.one(OUTSIDE, &from_world(&alone)).0, Verdict::Drop(_)));
+}
+
+/// RFC 4787 §6, REQ-9: hosts meet at their external addresses, and see one another there.
+#[test]
+fn what_is_for_a_hosts_external_port_turns_back() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    let other = external(&mut gateway, OTHER, 5000);
+    let to_other = Ip::new(HOST, LOCAL, 17, udp(5000, other, b"hello"));
+    assert_eq!(
+        dropped(&mut gateway, INSIDE, &from_host(&to_other)),
+        Why::Unasked,
+        "nobody there asked for it"
+    );
+    let to_host_ = Ip::new(OTHER, LOCAL, 17, udp(5000, 5000, b"hello"));
+    let (port, frame) = sent(&mut gateway, INSIDE, &from_other(&to_host_));
+    assert_eq!((port, flow(&frame)), (INSIDE, (LOCAL, other, HOST, 5000)));
+    assert_eq!((&frame[..6], frame[22]), (&MAC_HOST[..], 63));
+    let (port, frame) = sent(&mut gateway, INSIDE, &from_host(&to_other));
+    assert_eq!((port, flow(&frame)), (INSIDE, (LOCAL, 5000, OTHER, 5000)));
+    assert_eq!(&frame[..6], &MAC_OTHER);
+}
+
+/// Two hosts with tunnels of their own; two with the same other end cannot be told apart.
+#[test]
+fn protocols_without_ports_go_by_their_addresses() {
+    let mut gateway = gateway();
+    // What the tests look into where it is GRE is a tunnel's.
+    let mut translated = |port, frame: &[u8]| {
+        let (verdict, out) = gateway.one(port, frame);
+        match verdict {
+            Verdict::Forward(_) => Ok((word(&out[0].1, 12), word(&out[0].1, 16))),
+            Verdict::Reply(_, why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    };
+    for protocol in [47u8, 50, 132] {
+        let out = from_host(&Ip::new(HOST, SERVER, protocol, vec![1; 24]));
+        assert_eq!(translated(INSIDE, &out), Ok((LOCAL, SERVER)));
+        let back = from_world(&Ip::new(SERVER, LOCAL, protocol, vec![2; 24]));
+        assert_eq!(translated(OUTSIDE, &back), Ok((SERVER, HOST)));
+        let second = from_other(&Ip::new(OTHER, SERVER, protocol, vec![1; 24]));
+        assert_eq!(translated(INSIDE, &second), Err(Why::NatTaken));
+        let elsewhere = from_other(&Ip::new(OTHER, SERVER_2, protocol, vec![1; 24]));
+        assert_eq!(translated(INSIDE, &elsewhere), Ok((LOCAL, SERVER_2)));
+    }
+}
+
+#[test]
+fn hops_count_and_packets_fit() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    let late = Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")).ttl(1);
+    let (verdict, out) = gateway.one(INSIDE, &from_host(&late));
+    assert!(matches!(verdict, Verdict::Reply(_, Why::TtlExceeded)), "{verdict:?}");
+    assert_eq!((out[0].0, out[0].1[34]), (INSIDE, 11));
+    let first = Ip::new(OTHER, SERVER, 17, udp(5000, 53, b"q")).ttl(1);
+    let (verdict, _) = gateway.one(INSIDE, &from_other(&first));
+    assert!(matches!(verdict, Verdict::Reply(_, Why::TtlExceeded)), "{verdict:?}: and no session");
+    gateway.state.tick(gateway.now);
+    assert_eq!(gateway.state.counters.sessions_live, 1);
+    let large = Ip::new(HOST, SERVER, 17, udp(5000, 53, &[0; 1600]));
+    let (verdict, out) = gateway.one(INSIDE, &from_host(&large));
+    assert!(matches!(verdict, Verdict::Reply(_, Why::TooBig)), "{verdict:?}");
+    assert_eq!(word(&out[0].1, 24) & 0xffff, 1500);
+    let (verdict, out) = gateway.one(INSIDE, &from_host(&large.fragment(0)));
+    assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+    assert_eq!(out.len(), 2);
+    let mut parts: Vec<_> = out.into_iter().map(|(_, frame)| frame).collect();
+    parts.sort_by_key(|frame| word(frame, 4) & 0x1fff);
+    let datagram: Vec<u8> = parts.iter().flat_map(|frame| frame[34..].to_vec()).collect();
+    assert_eq!(l4_checksum(LOCAL, SERVER, 17, &datagram), 0);
+}
+
+#[test]
+fn options_come_out_as_they_went_in() {
+    let mut gateway = gateway();
+    let packet = Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")).options(&[0x94, 4, 0, 0]);
+    for _ in 0..2 {
+        let (_, frame) = sent(&mut gateway, INSIDE, &from_host(&packet));
+        let out = Ip::new(LOCAL, SERVER, 17, udp(5000, 53, b"q")).options(&[0x94, 4, 0, 0]).ttl(63);
+        assert_eq!(&frame[14..], &out.bytes()[..]);
+    }
+}
+
+/// RFC 6888 §3, REQ-4: limits by host. Who wants more is told.
+#[test]
+fn one_host_cannot_take_everything() {
+    let mut settings = nat_settings();
+    (settings.nat.host_sessions, settings.nat.host_ports) = (5, 3);
+    let mut gateway = gateway_with(settings);
+    for port in 5000..5003 {
+        external(&mut gateway, HOST, port);
+    }
+    let fourth = from_host(&Ip::new(HOST, SERVER, 17, udp(5003, 53, b"q")));
+    let (verdict, out) = gateway.one(INSIDE, &fourth);
+    assert!(matches!(verdict, Verdict::Reply(_, Why::NatHostLimit)), "{verdict:?}");
+    assert_eq!(out[0].1[34..36], [3, 13]);
+    for (port, fits) in [(54, true), (55, true), (56, false)] {
+        let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5000, port, b"q")));
+        let (verdict, _) = gateway.one(INSIDE, &packet);
+        assert_eq!(matches!(verdict, Verdict::Forward(_)), fits, "{verdict:?}");
+    }
+    external(&mut gateway, OTHER, 6000);
+}
+
+#[test]
+fn full_ports_and_full_tables_are_told_and_what_stands_goes_on() {
+    let mut settings = nat_settings();
+    settings.nat.ports = (5000, 5007);
+    let mut gateway = gateway_with(settings);
+    for port in 0..8 {
+        external(&mut gateway, HOST, 5000 + port);
+    }
+    let more = from_other(&Ip::new(OTHER, SERVER, 17, udp(5000, 53, b"q")));
+    assert_eq!(dropped(&mut gateway, INSIDE, &more), Why::NatPortsFull);
+    assert_eq!(external(&mut gateway, HOST, 5003), 5003);
+
+    // Established connections stay; what only opens gives way, the one that is over soonest first.
+    let mut gateway = gateway_with(nat_settings());
+    assert!(segment(&mut gateway, true, SYN).is_some() && segment(&mut gateway, false, SYN | ACK).is_some());
+    for port in 0..100 {
+        let packet = Ip::new(OTHER, SERVER, 6, tcp(7000, 100 + port, SYN, &[], b""));
+        sent(&mut gateway, INSIDE, &from_other(&packet));
+        gateway.now += SECOND / 2;
+        gateway.state.tick(gateway.now);
+    }
+    assert_eq!(gateway.state.counters.sessions_live, 64);
+    assert!(segment(&mut gateway, true, ACK).is_some(), "the oldest of all, and the only one established");
+}
+
+#[test]
+fn a_port_rests_before_another_host_gets_it() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    wait(&mut gateway, 125);
+    assert_eq!(gateway.state.counters.sessions_live, 0);
+    assert_ne!(external(&mut gateway, OTHER, 5000), 5000, "RFC 6888 §3, REQ-8");
+    wait(&mut gateway, 121);
+    assert_eq!(external(&mut gateway, HOST, 5000), 5000);
+}
+
+#[test]
+fn what_is_on_a_link_is_asked_for_and_routes_move() {
+    let mut gateway = gateway();
+    let near = LOCAL + 7;
+    let packet = from_host(&Ip::new(HOST, near, 17, udp(5000, 53, b"q")));
+    assert!(matches!(gateway.one(INSIDE, &packet).0, Verdict::Hold(_)));
+    assert_eq!(gateway.events(), [Event::Wanted(address(near))]);
+    gateway.command(Command::Reach(address(near), ROUTER));
+    sent(&mut gateway, INSIDE, &packet);
+    external(&mut gateway, HOST, 5001);
+    // The default route goes: nobody is sent along it any more.
+    let fib = Fib::new(vec![Route { network: 0x0a00_0000, prefix: 24, next: Next::OnLink(INSIDE) }], 2);
+    let mut premises = Premises::new(&nat_settings()).with_routes(Arc::new(fib));
+    gateway.state.move_in(&mut premises);
+    let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5001, 53, b"q")));
+    assert_eq!(dropped(&mut gateway, INSIDE, &packet), Why::NoRoute);
+    // And comes back by another router.
+    let fib = Fib::new(vec![Route { network: 0, prefix: 0, next: Next::Via(HopId(2)) }], 3);
+    let mut premises = Premises::new(&nat_settings()).with_routes(Arc::new(fib));
+    gateway.state.move_in(&mut premises);
+    assert_eq!(&sent(&mut gateway, INSIDE, &packet).1[..6], &MAC_OTHER);
+}
+
+#[test]
+fn without_an_address_nobody_goes_out() {
+    let mut settings = nat_settings();
+    settings.nat.addresses.clear();
+    let mut gateway = gateway_with(settings);
+    let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")));
+    assert_eq!(dropped(&mut gateway, INSIDE, &packet), Why::NatNoAddress);
+}

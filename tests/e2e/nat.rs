@@ -1,0 +1,130 @@
+//! What hosts send into the world goes through NAT44, beside what goes to other realms by name.
+
+use crate::Case;
+use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
+
+pub(crate) const CASES: &[Case] = &[
+    ("hosts_reach_the_world_and_other_realms_at_once", hosts_reach_the_world_and_other_realms_at_once),
+    ("tcp_and_udp_flow_both_ways", tcp_and_udp_flow_both_ways),
+    ("routers_on_the_way_are_seen", routers_on_the_way_are_seen),
+    ("nothing_unasked_comes_in", nothing_unasked_comes_in),
+    ("a_host_that_no_file_names_goes_out", a_host_that_no_file_names_goes_out),
+    ("fragments_and_large_packets_go_out", fragments_and_large_packets_go_out),
+    ("hosts_meet_at_their_external_addresses", hosts_meet_at_their_external_addresses),
+    ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
+];
+
+const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
+
+/// A web server in the world.
+fn web(lab: &Lab) -> Background {
+    let line = format!(
+        "python3 -m http.server --bind 203.0.113.80 --directory {}/www 80",
+        lab.directory().display()
+    );
+    let server = lab.background("net", &line);
+    assert!(eventually(|| lab.run("net", "curl -sf -o /dev/null http://203.0.113.80/").ok()), "it is up");
+    server
+}
+
+fn hosts_reach_the_world_and_other_realms_at_once(lab: &Lab) {
+    lab.gateways(NAT);
+    let server = web(lab);
+    for host in ["a1", "a2"] {
+        lab.run(host, "ping -n -c 3 -i 0.2 -W 5 203.0.113.9").says(" 0% packet loss");
+        lab.run(host, "curl -sS -m 20 http://203.0.113.80/").says("Hello from b1");
+        lab.run(host, "curl -sS -m 20 http://www.b.demo/").says("Hello from b1");
+        assert!(lab.run(host, "dig +short @203.0.113.53 demo. SOA").expect().contains("demo"));
+    }
+    let metrics = lab.metrics(Realm::A);
+    assert!(metrics.sum("ces_nat_sessions", &[]) >= 4.0);
+    lab.ctl(Realm::A, "show nat").says("external addresses 192.0.2.2");
+    server.end();
+}
+
+fn tcp_and_udp_flow_both_ways(lab: &Lab) {
+    lab.gateways(NAT);
+    let server = lab.background("net", "iperf3 -s -B 203.0.113.9");
+    assert!(eventually(|| lab.run("net", "ss -Hltn sport = 5201").expect().contains("5201")));
+    for way in ["", "-R"] {
+        let outcome = lab.run("a1", &format!("iperf3 -J -c 203.0.113.9 -n 20M {way}"));
+        let report: serde_json::Value = serde_json::from_str(outcome.expect()).expect("iperf3 speaks JSON");
+        let received = report["end"]["sum_received"]["bytes"].as_f64().unwrap_or_default();
+        assert!(received >= 15e6, "{received} bytes {way}");
+        let outcome = lab.run("a1", &format!("iperf3 -J -u -b 2M -l 1200 -n 500K -c 203.0.113.9 {way}"));
+        let report: serde_json::Value = serde_json::from_str(outcome.expect()).expect("iperf3 speaks JSON");
+        let (packets, lost) = (&report["end"]["sum"]["packets"], &report["end"]["sum"]["lost_packets"]);
+        assert!(
+            lost.as_f64().unwrap_or(1e9) <= packets.as_f64().unwrap_or(0.0) / 10.0,
+            "{lost} of {packets} {way}"
+        );
+    }
+    server.end();
+}
+
+fn routers_on_the_way_are_seen(lab: &Lab) {
+    lab.gateways(NAT);
+    for how in ["", "-I", "-T -p 80"] {
+        let outcome = lab.run("a1", &format!("traceroute -n -q 1 -w 3 -m 4 {how} 203.0.113.9"));
+        for router in ["192.168.10.1", "203.0.113.9"] {
+            outcome.says(router);
+        }
+    }
+}
+
+fn nothing_unasked_comes_in(lab: &Lab) {
+    lab.gateways(NAT);
+    lab.run("a1", "ping -n -c 1 -W 5 203.0.113.9").says(" 0% packet loss");
+    let before = lab.drops(Realm::A, "unasked");
+    let line = "for port in 1024 5000 20000 32767; do echo x >/dev/udp/192.0.2.2/$port; done";
+    lab.run("net", &format!("bash -c '{line}'"));
+    assert!(eventually(|| lab.drops(Realm::A, "unasked") >= before + 4));
+    assert!(!lab.run("net", "curl -sS -m 2 http://192.0.2.2:5000/").ok());
+}
+
+fn a_host_that_no_file_names_goes_out(lab: &Lab) {
+    lab.gateways(NAT);
+    lab.run("a1", "ip address add 192.168.10.77/24 dev eth0").expect();
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 -I 192.168.10.77 203.0.113.9").says(" 0% packet loss");
+    let status = lab.dig_status("a1", "-b 192.168.10.77 demo. SOA");
+    assert_eq!(status, "NOERROR");
+    // It negotiates with nobody.
+    assert_ne!(lab.dig("a1", "-b 192.168.10.77 www.b.demo").split('.').next(), Some("10"));
+    lab.run("a1", "ip address del 192.168.10.77/24 dev eth0").expect();
+}
+
+fn fragments_and_large_packets_go_out(lab: &Lab) {
+    lab.gateways(NAT);
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 -s 4000 203.0.113.9").says(" 0% packet loss");
+    // The path narrows behind the gateway's router: the error comes back to the host that sent.
+    lab.run("net", "ip route add 203.0.113.99/32 dev lo mtu lock 1300").expect();
+    lab.run("a1", "ping -n -c 2 -i 0.2 -W 5 -M do -s 1400 203.0.113.9").says(" 0% packet loss");
+    lab.run("net", "ip route del 203.0.113.99/32 dev lo").expect();
+}
+
+/// RFC 4787 §6, REQ-9: two hosts behind one gateway, by UDP hole punching over what each is seen as outside.
+fn hosts_meet_at_their_external_addresses(lab: &Lab) {
+    lab.gateways(NAT);
+    let punch = |own: u16, other: u16| {
+        format!(
+            "python3 -c \"import socket,time
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',{own})); s.settimeout(0.3)
+got=b''
+for i in range(40):
+    s.sendto(b'from {own}',('192.0.2.2',{other}))
+    try: got,who=s.recvfrom(100)
+    except OSError: continue
+    if i > 5: break
+print(got.decode(), who[0], who[1])\""
+        )
+    };
+    let first = lab.background("a1", &punch(4001, 4002));
+    let second = lab.run("a2", &punch(4002, 4001));
+    second.says("from 4001 192.0.2.2 4001");
+    first.wait().says("from 4002 192.0.2.2 4002");
+}
+
+fn a_neighbour_on_the_outside_link_is_reached(lab: &Lab) {
+    lab.gateways(NAT);
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 192.0.2.1").says(" 0% packet loss");
+}
