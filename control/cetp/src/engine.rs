@@ -11,8 +11,10 @@ mod after;
 pub(crate) mod api;
 mod asking;
 mod attempt;
+mod claims;
 mod conns;
 mod counters;
+mod ended;
 mod ends;
 mod evidence;
 mod filters;
@@ -21,6 +23,7 @@ mod hosts;
 mod inbound;
 mod initiator;
 mod links;
+mod pair;
 mod peer;
 mod peers;
 mod reason;
@@ -39,6 +42,7 @@ use crate::message::Message;
 use crate::policy::canonical_name;
 use crate::tlv::Layer;
 use actions::Actions;
+use claims::Claims;
 use ground::Ground;
 use hosts::Hosts;
 use links::{Links, News};
@@ -55,6 +59,7 @@ pub struct Engine {
     /// Hosts: H2H.
     hosts: Hosts,
     actions: Actions,
+    claims: Claims,
 }
 
 impl Engine {
@@ -64,7 +69,7 @@ impl Engine {
     pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         let mut ground = Ground::new(settings, seed, now)?;
         let hosts = Hosts::new(ground.draw_key());
-        Ok(Self { links: Links::new(ground), hosts, actions: Actions::default() })
+        Ok(Self { links: Links::new(ground), hosts, actions: Actions::default(), claims: Claims::default() })
     }
 
     /// Takes new settings for what is negotiated from now on; sessions and peers stay.
@@ -124,6 +129,7 @@ impl Engine {
                     ended_one = true;
                     if let Some(message) = streams::read(&mut self.links, conn, payload, now)
                         && !streams::keep(&mut self.links, conn, payload, &message)
+                        && !self.claims.keep(&mut self.links, realm, conn, (&message, payload), now)
                     {
                         self.message(realm, conn, &message, now);
                     }
@@ -148,6 +154,18 @@ impl Engine {
         if let Some(peer) = within {
             after::message(hosts, links, &mut self.actions, (peer, conn), message, now);
         }
+    }
+
+    /// The owner knows what a peer's word for a name is worth ([`Output::Claimed`]): what waited for that is read.
+    pub fn claim_settled(&mut self, realm: &mut dyn Realm, ces_id: &str, name: &str, now: Nanos) {
+        self.refresh(now);
+        for (conn, payload) in self.claims.take(ces_id, name, now) {
+            if let Some(message) = streams::again(&self.links, &payload) {
+                self.message(realm, conn, &message, now);
+                self.spread(realm, now);
+            }
+        }
+        self.settle(realm, now);
     }
 
     /// A connection is gone, or one of ours could not be opened.
@@ -221,7 +239,9 @@ impl Engine {
             match news {
                 News::Up(peer) => {
                     for (conn, payload) in links.conns.take_early(peer) {
-                        if let Some(message) = streams::again(links, &payload) {
+                        if let Some(message) = streams::again(links, &payload)
+                            && !self.claims.keep(links, realm, conn, (&message, &payload), now)
+                        {
                             inbound::message(hosts, links, realm, conn, &message, now);
                         }
                     }

@@ -12,9 +12,11 @@
 //!    owns them all; `links.rs` is both together, sends, and says what becomes of C2C when a connection ends. `streams.rs`,
 //!    `initiator.rs` and `acceptor.rs` are C2C as it is read, started and answered. None of them knows of hosts: what those have
 //!    to hear of is `News`.
-//! 3. Hosts. `hosts.rs` owns pairs of names, tags, sessions and negotiations; `sessions.rs` is a session's beginning and end,
-//!    `asking.rs` and `inbound.rs` are H2H as it is started and answered.
-//! 4. What rests on both: `actions.rs`, `filters.rs`, `evidence.rs`, `ends.rs`, `after.rs` (messages in C2C that stands), and
+//! 3. Hosts. `hosts.rs` owns pairs of names (`pair.rs`), tags, sessions and negotiations, with `ended.rs`, the tags of sessions
+//!    that were; `sessions.rs` is a session's beginning and end, `asking.rs` and `inbound.rs` are H2H as it is started and
+//!    answered.
+//! 4. What rests on both: `claims.rs` (messages that wait until a peer's word can be believed), `actions.rs`, `filters.rs`,
+//!    `evidence.rs`, `ends.rs`, `after.rs` (messages in C2C that stands), and
 //!    `adopt.rs` (what another engine leaves).
 
 #![forbid(unsafe_code)]

@@ -539,6 +539,83 @@ fn a_second_session_for_the_same_names_is_refused_and_the_same_message_is_answer
     assert_eq!(sent(&outputs)[0]["TLV"], refusal);
     assert!(matches!(outputs[1], Output::Refused { why: Failure::Duplicate, .. }));
     assert_eq!(gwb.engine.sessions().count(), 1);
+    // C2: who asks once more has lost its side.
+    let outputs = gwb.hear(&other);
+    assert!(matches!(outputs[0], Output::H2hDown { why: DownReason::Replaced, .. }), "{outputs:?}");
+    assert!(matches!(outputs[1], Output::H2hUp { .. }));
+    assert_eq!(gwb.engine.sessions().count(), 1);
+}
+
+/// As gwa, with C2C of trace 01 up: our first message of H2H.
+fn asking() -> (Side, Value) {
+    let trace = messages("01_c2c_2rtt_h2h_1rtt.json");
+    let mut gwa = gwa(|_| {});
+    let outputs = gwa.connect("hosta1.gwa.demo.", "srv1.hostb1.gwb.demo.", "gwb.demo.");
+    let tag = sent(&outputs)[0]["SST"].clone();
+    let mut last = Vec::new();
+    for recorded in [&trace[1].1, &trace[3].1] {
+        let mut message = recorded.clone();
+        message["DST"] = tag.clone();
+        last = sent(&gwa.hear(&message));
+    }
+    (gwa, last.remove(0))
+}
+
+/// What the reference says to a pair of which it still has a session: `control.terminate`, empty.
+fn duplicate(tag: &Value) -> Value {
+    json!({"VER":2,"SST":0,"DST":tag,"TLV":[{"ope":"info","group":"control","code":"terminate","value":""}]})
+}
+
+/// C2: a peer that still has a session which ended here is told by its tags, where they are remembered, and asked again.
+#[test]
+fn c2_a_session_that_the_peer_still_has_is_ended_and_the_pair_agreed_anew() {
+    let trace = messages("01_c2c_2rtt_h2h_1rtt.json");
+    let (mut gwa, first) = asking();
+    let mut answer = trace[5].1.clone();
+    answer["DST"] = first["SST"].clone();
+    let theirs = answer["SST"].clone();
+    gwa.hear(&answer);
+    // Its end is told, and lost.
+    assert!(gwa.engine.terminate_session(first["SST"].as_u64().unwrap() as u32));
+    gwa.outputs();
+    let outputs = gwa.connect("hosta1.gwa.demo.", "srv1.hostb1.gwb.demo.", "gwb.demo.");
+    let again = sent(&outputs).remove(0);
+    let said_now = sent(&gwa.hear(&duplicate(&again["SST"])));
+    assert_eq!((&said_now[0]["SST"], &said_now[0]["DST"]), (&first["SST"], &theirs));
+    assert_eq!(said_now[0]["TLV"][0]["code"], json!("terminate"));
+    assert_eq!((&said_now[1], said_now.len()), (&again, 2));
+    answer["DST"] = again["SST"].clone();
+    assert!(matches!(gwa.hear(&answer)[0], Output::H2hUp { .. }));
+}
+
+/// C2: where nothing is remembered and nothing stands with the peer, all that it still has is over.
+#[test]
+fn c2_a_peer_that_has_what_nobody_here_remembers_is_told_that_all_is_over() {
+    let trace = messages("01_c2c_2rtt_h2h_1rtt.json");
+    let (mut gwa, first) = asking();
+    let said_now = sent(&gwa.hear(&duplicate(&first["SST"])));
+    let tlv = &said_now[0]["TLV"][0];
+    assert_eq!(
+        (&tlv["group"], &tlv["code"], &tlv["value"]),
+        (&json!("ces"), &json!("terminate"), &json!({"sessions":"*"}))
+    );
+    assert_eq!((&said_now[1], said_now.len()), (&first, 2));
+    // It is asked twice, not for ever.
+    let outputs = gwa.hear(&duplicate(&first["SST"]));
+    assert!(
+        matches!(outputs[0], Output::NegotiationDone { result: Err(Failure::Refused), .. }),
+        "{outputs:?}"
+    );
+
+    // With another session, that one is not ended for it.
+    let (mut gwa, first) = asking();
+    let mut answer = trace[5].1.clone();
+    answer["DST"] = first["SST"].clone();
+    gwa.hear(&answer);
+    let outputs = gwa.connect("hosta1.gwa.demo.", "srv2.hostb1.gwb.demo.", "gwb.demo.");
+    let other = sent(&outputs).remove(0);
+    assert_eq!(sent(&gwa.hear(&duplicate(&other["SST"]))), [other]);
+    assert_eq!(gwa.engine.sessions().count(), 1);
 }
 
 #[test]

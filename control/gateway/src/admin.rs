@@ -336,7 +336,8 @@ impl Gateway {
         self.settle(now);
         // An ask that ends may leave ordinary queries behind.
         let next = |waiting: &Waiting| {
-            let whoever = |(_, pending): &(u64, &Pending)| !matches!(pending, Pending::Ordinary { .. });
+            let whoever =
+                |(_, pending): &(u64, &Pending)| matches!(pending, Pending::Ask(_) | Pending::Forward(_));
             waiting.iter().filter(whoever).map(|(id, _)| id).min()
         };
         while let Some(id) = next(&self.waiting) {

@@ -72,6 +72,11 @@ pub(crate) enum Pending {
     Ask(Ask),
     /// An ordinary query, given to the resolver as it is.
     Forward(Waiter),
+    /// The CES records of a name, which say what a peer's word for it is worth.
+    Claim {
+        ces_id: Arc<str>,
+        name: Arc<str>,
+    },
     /// The answer to one of the questions of an ask, by its place there.
     Ordinary {
         ask: u64,
@@ -206,6 +211,22 @@ impl Waiting {
         Some(ask)
     }
 
+    /// A peer's word for a name waits for the resolver.
+    pub(crate) fn claim(&mut self, ces_id: Arc<str>, name: Arc<str>) -> u64 {
+        self.insert(Pending::Claim { ces_id, name })
+    }
+
+    /// The word that was looked up: it waits no longer.
+    pub(crate) fn claimed(&mut self, id: u64) -> Option<(Arc<str>, Arc<str>)> {
+        match self.entries.remove(&id)? {
+            Pending::Claim { ces_id, name } => Some((ces_id, name)),
+            other => {
+                self.entries.insert(id, other);
+                None
+            }
+        }
+    }
+
     /// Takes an ask out: those who waited for it do so no longer.
     pub(crate) fn end(&mut self, id: u64) -> Option<(Ask, Vec<Waiter>)> {
         self.ask(id)?;
@@ -234,6 +255,9 @@ impl Waiting {
                 Some((id, Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
             }
             Pending::Ask(_) => None,
+            Pending::Claim { name, .. } => {
+                Some((id, Question::new(ces_dns::name(name)?, RecordType::NAPTR), true))
+            }
             Pending::Forward(waiter) => Some((id, Question::of(&waiter.query), false)),
             Pending::Ordinary { ask, at } => Some((id, self.ask(*ask)?.ordinary.get(*at)?.0.clone(), false)),
         };

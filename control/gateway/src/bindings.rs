@@ -9,6 +9,7 @@ use crate::hosts::Link;
 use crate::log::{Entry, Level};
 use crate::output::Output;
 use crate::sessions::{Change, Phase};
+use crate::word;
 use ces_cetp::engine::{self as cetp, Failure, H2hSession};
 use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, InsertError};
 use ces_dataplane::tag::Handle;
@@ -50,9 +51,14 @@ impl Gateway {
                 }
                 self.core.remove(handle, now);
             }
+            cetp::Output::Claimed { ces_id, name } => {
+                let asked = (&mut self.waiting, &mut self.resolver);
+                word::look_up(&mut self.core, &mut self.engine, asked, (ces_id, name), now);
+            }
             cetp::Output::Refused { ces_id, source, destination, why } => {
                 self.core.counters.negotiation(outcome(why));
-                let is_claimed = !self.core.may_speak_for(&ces_id, &source);
+                let is_claimed =
+                    why == Failure::Denied && self.core.may_speak_for(&ces_id, &source, now) == Some(false);
                 self.core.counters.claims_refused += u64::from(is_claimed);
                 let reason = if is_claimed { "the peer may not speak for this name" } else { why.label() };
                 let line = Entry::new(Level::Info, "session refused");

@@ -4,6 +4,7 @@
 
 use crate::Nanos;
 use crate::address::{ProxyAddress, TunnelEnd};
+use crate::claims::{self, Claims};
 use crate::counters::Counters;
 use crate::forwarding::Forwarding;
 use crate::hosts::{HostId, Hosts, Link};
@@ -18,10 +19,10 @@ use crate::routes::{Neighbours, Route};
 use crate::sessions::{
     Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
 };
-use crate::settings::Settings;
+use crate::settings::{Settings, Word};
 use crate::snapshot::Role;
 use ces_cetp::engine::{
-    self as cetp, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
+    self as cetp, Claim, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
 };
 use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Patience, TunnelId};
 use ces_dataplane::tag::{Handle, worker_of};
@@ -38,12 +39,17 @@ pub(crate) enum GivenUp {
     Exhausted(&'static str),
 }
 
+/// For how long a name is believed to have CES records: a day covers an outage.
+const RECORDS_NS: Nanos = 86_400 * crate::SECOND;
+
 pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) ces_id: Arc<str>,
     pub(crate) registry: Registry,
     pub(crate) policies: PolicySet,
     pub(crate) hosts: Hosts,
+    /// What peers' words for their hosts' names are worth.
+    pub(crate) claims: Claims,
     /// Changed by [`Core::change`] alone.
     sessions: Sessions,
     /// Sessions of a worker that may have limits.
@@ -76,6 +82,7 @@ impl Core {
             registry: Registry::default(),
             policies,
             hosts: Hosts::new(hash_seed),
+            claims: Claims::new(hash_seed.rotate_left(32)),
             sessions: Sessions::new(&figures(&settings, platform)),
             limited_per_worker: platform.limited_per_worker,
             paths: Paths::new(platform.outer_mtu),
@@ -196,15 +203,46 @@ impl Core {
         may_ask.then(|| session.handle())
     }
 
+    /// Whether a far name has had CES records of late, so that the ordinary address must not stand in for it because a packet
+    /// was lost (N1); whoever lists a peer's zones says so of all names in them.
+    pub(crate) fn has_records(&self, name: &str, now: Nanos) -> bool {
+        self.sessions.has_records_until(name, now).is_some() || self.settings.cetp.is_a_peers(name)
+    }
+
+    /// A far name has CES records, or has none. It is written down when half of the time is over that it is believed for.
+    pub(crate) fn learn_records(&mut self, name: &Arc<str>, has_some: bool, now: Nanos) {
+        let known = self.sessions.has_records_until(name, now);
+        let until = has_some.then_some(now + RECORDS_NS);
+        let is_news = match (known, until) {
+            (Some(known), Some(until)) => until - known >= RECORDS_NS / 2,
+            (known, until) => known.is_some() != until.is_some(),
+        };
+        if is_news {
+            let _ = self.change(Change::Far { name: Arc::clone(name), until }, now);
+        }
+    }
+
     /// Whether the administrator refuses a host.
     pub(crate) fn is_blocked(&self, id: HostId, now: Nanos) -> bool {
         self.hosts.get(id).is_some_and(|host| self.sessions.host_blocked_until(&host.name, now).is_some())
     }
 
-    /// Whether a peer may say that its host has this name (C17): no name of ours, and of its own zones where we know them.
-    pub(crate) fn may_speak_for(&self, peer: &str, name: &str) -> bool {
-        let ours = || self.settings.realm.zones.iter().any(|zone| is_within(name, zone.as_str()));
-        peer == &*self.ces_id || !ours() && self.settings.cetp.may_speak_for(peer, name)
+    /// What becomes of a peer's word for the name of its host (C17): no name of ours, and of its own zones where we know them.
+    fn word(&self, peer: &str, name: &str) -> Word {
+        if peer == &*self.ces_id {
+            return Word::Taken;
+        }
+        let is_ours = self.settings.realm.zones.iter().any(|zone| is_within(name, zone.as_str()));
+        if is_ours { Word::Refused } else { self.settings.cetp.word(peer, name) }
+    }
+
+    /// Whether a peer may say that its host has this name; `None` if that has yet to be looked up.
+    pub(crate) fn may_speak_for(&self, peer: &str, name: &str, now: Nanos) -> Option<bool> {
+        match self.word(peer, name) {
+            Word::Taken => Some(true),
+            Word::Refused => Some(false),
+            Word::LookedUp => self.claims.known(peer, name, now).map(|word| word == claims::Word::True),
+        }
     }
 
     /// Whether policy, and the administrator, let a local name deal with a remote one.
@@ -217,7 +255,7 @@ impl Core {
         now: Nanos,
     ) -> bool {
         self.hosts.named(local).is_some_and(|id| !self.is_blocked(id, now))
-            && (direction == Direction::Outbound || self.may_speak_for(peer, remote))
+            && (direction == Direction::Outbound || self.may_speak_for(peer, remote, now) == Some(true))
             && self.policies.choose(local, direction, remote, peer).is_some()
     }
 
@@ -496,6 +534,16 @@ impl Realm for At<'_> {
             return None;
         }
         self.core.policies.choose(local, direction, remote, remote_ces).map(|rule| Arc::clone(&rule.policy))
+    }
+
+    fn claim(&self, local: &str, remote: &str, remote_ces: &str) -> Claim {
+        let core = &self.core;
+        // Where policy refuses anyway, nobody has to be asked.
+        let would_allow = || core.policies.choose(local, Direction::Inbound, remote, remote_ces).is_some();
+        let is_unknown = core.hosts.named(local).is_some()
+            && core.may_speak_for(remote_ces, remote, self.now).is_none()
+            && would_allow();
+        if is_unknown { Claim::Unknown } else { Claim::Settled }
     }
 
     fn is_service(&self, fqdn: &str) -> bool {

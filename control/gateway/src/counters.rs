@@ -86,6 +86,8 @@ pub struct Counters {
     pub claims_refused: u64,
     /// What became of the MAC addresses that hosts' addresses were seen with, by [`MacEvent`].
     pub macs: [u64; MacEvent::COUNT],
+    /// Names of peers' hosts that were looked up.
+    pub claims_looked_up: u64,
     /// Bindings that a worker refused to insert.
     pub insert_failed: u64,
     /// Events from the data plane about handles that are not ours any more.
@@ -133,6 +135,7 @@ impl Serialize for Counters {
         map.serialize_entry("claims_refused", &self.claims_refused)?;
         let macs = |i: usize| (MacEvent::ALL[i].label(), self.macs[i]);
         map.serialize_entry("macs", &Labelled(MacEvent::COUNT, macs))?;
+        map.serialize_entry("claims_looked_up", &self.claims_looked_up)?;
         map.serialize_entry("insert_failed", &self.insert_failed)?;
         map.serialize_entry("stale_events", &self.stale_events)?;
         map.serialize_entry("naptr", &self.naptr.iter().collect::<std::collections::BTreeMap<_, _>>())?;

@@ -5,12 +5,12 @@ use crate::address::HostAddress;
 use crate::asking::{Ask, Failed, Pending, Stage, Waiter};
 use crate::gateway::Gateway;
 use crate::hosts::{HostId, Link};
-use crate::known::Standing;
 use crate::log::{Entry, Level};
 use crate::names::{Name, is_within};
 use crate::network;
 use crate::output::QueryToken;
 use crate::sessions::Phase;
+use crate::word;
 use ces_cetp::engine::{Asked, Direction, H2hRequest};
 use ces_dataplane::tag::Handle;
 use ces_dns::answer::{self, Answer, Voice};
@@ -128,8 +128,7 @@ impl Gateway {
     /// have some nobody wants to know; asking might make the far side set an address aside.
     fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_early =
-            matches!(ask.stage, Stage::Discovery) && !self.known.is(&ask.remote, Standing::Ces, now);
+        let is_early = matches!(ask.stage, Stage::Discovery) && !self.core.has_records(&ask.remote, now);
         if is_early && let Some(id) = self.waiting.beside(pending, &question) {
             self.resolver.query(question, 0, id, now);
         }
@@ -187,6 +186,12 @@ impl Gateway {
                     self.answer_ordinary(&resolution, &query, token, now);
                 }
             }
+            Some(Pending::Claim { .. }) => {
+                if let Some((ces_id, name)) = self.waiting.claimed(pending) {
+                    let claim = (&ces_id, &name);
+                    word::looked_up(&mut self.core, &mut self.engine, claim, &resolution, now);
+                }
+            }
             Some(Pending::Ordinary { .. }) => {
                 if let Some(ask) = self.waiting.answered(pending, resolution) {
                     self.hurry(ask, now);
@@ -208,10 +213,9 @@ impl Gateway {
     /// server is known to say nothing, and what the name answers otherwise is there.
     fn hurry(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_known = |standing| self.known.is(&ask.remote, standing, now);
         let is_over = matches!(ask.stage, Stage::Discovery)
-            && !is_known(Standing::Ces)
-            && (ask.is_hurried || is_known(Standing::Silent));
+            && !self.core.has_records(&ask.remote, now)
+            && (ask.is_hurried || self.known.is_silent(&ask.remote, now));
         let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
         if is_over && has_all() {
             self.silent(pending, now);
@@ -228,20 +232,21 @@ impl Gateway {
         });
         if is_alive {
             let remote = Arc::clone(&ask.remote);
-            self.known.learn(&remote, Standing::Silent, now);
+            self.known.silent(&remote, now);
         }
         self.forward_ask(pending, now);
     }
 
     fn discovered(&mut self, pending: u64, resolution: &Resolution, now: Nanos) {
         let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(&ask.remote)) else { return };
-        let has_had = self.known.is(&remote, Standing::Ces, now);
+        let has_had = self.core.has_records(&remote, now);
         // RFC 4074 §4, RFC 8906 §3.1.2: many servers know no NAPTR and say so by any error, or by nothing. That means that
         // there is no CES, unless there has been: then it means nothing, and the ordinary address must not stand in for it.
         let why = match resolution {
             Resolution::Answer(received) => return self.read_records(pending, &remote, received, now),
             Resolution::NoData(_) | Resolution::NxDomain(_) => {
-                self.known.forget(&remote);
+                self.known.heard(&remote);
+                self.core.learn_records(&remote, false, now);
                 return self.forward_ask(pending, now);
             }
             Resolution::ServFail => "the resolver fails to find its NAPTR, and it has had CES records",
@@ -267,14 +272,15 @@ impl Gateway {
             self.core.log(line.reason(mistake.label()));
         }
         if discovery.services.is_empty() {
-            if discovery.mistake().is_some() && self.known.is(remote, Standing::Ces, now) {
+            if discovery.mistake().is_some() && self.core.has_records(remote, now) {
                 let why = "none of its CES records can be read, and it has had others";
                 return self.fail(pending, Failed::Discovery, why, now);
             }
-            self.known.forget(remote);
+            self.known.heard(remote);
+            self.core.learn_records(remote, false, now);
             return self.forward_ask(pending, now);
         }
-        self.known.learn(remote, Standing::Ces, now);
+        self.known.heard(remote);
         let owner = owner.map(|record| record.name.clone());
         if self.follow_alias(pending, owner.as_ref(), now) {
             self.reach(pending, discovery.services.into(), now);
@@ -292,7 +298,7 @@ impl Gateway {
             ask.stage = Stage::Negotiation(services);
             return self.next_service(pending, now);
         }
-        self.known.learn(&remote, Standing::Ces, now);
+        self.core.learn_records(&remote, true, now);
         if !self.may_reach(id, &remote, &services, now) {
             return self.fail(pending, Failed::Policy, "no outbound policy allows it", now);
         }
@@ -329,6 +335,7 @@ impl Gateway {
             let Some(ask) = self.waiting.ask_mut(pending) else { return false };
             let alias = std::mem::replace(&mut ask.remote, owner.into());
             let canonical = Arc::clone(&ask.remote);
+            self.core.learn_records(&alias, true, now);
             if let Some(host) = self.core.hosts.get_mut(id) {
                 host.asking.remove(&alias);
                 host.asking.insert(canonical, pending);
@@ -447,6 +454,7 @@ impl Gateway {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         self.known.reached(ask.host.0, &ask.remote);
+        self.core.learn_records(&ask.remote, true, now);
         self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
         for Waiter { token, query } in waiters {
             self.answer_met(handle, true, query, token, now);
@@ -464,6 +472,7 @@ impl Gateway {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         self.unlink(&ask, pending);
         if matches!(ask.stage, Stage::Negotiation(_)) {
+            self.core.learn_records(&ask.remote, true, now);
             self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
         }
         let mut line = match failed {

@@ -10,6 +10,7 @@ pub mod address;
 mod admin;
 mod asking;
 mod bindings;
+mod claims;
 mod core;
 pub mod counters;
 mod forwarding;
@@ -38,6 +39,7 @@ pub mod settings;
 mod shares;
 pub mod snapshot;
 mod strangers;
+mod word;
 
 pub use ces_settings::SourceFile;
 pub use core::figures;

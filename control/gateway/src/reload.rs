@@ -51,6 +51,7 @@ impl Gateway {
         self.engine.configure(engine_settings)?;
         self.zones = zones;
         self.known.forget_refusals();
+        self.core.claims.forget();
         let before = std::mem::replace(&mut self.core.settings, settings);
         self.core.policies = policies;
         if before.dns.outside_rate != self.core.settings.dns.outside_rate {

@@ -210,6 +210,10 @@ pub struct Cetp {
     /// The MTU of the path to peers, by CES id, in bytes of the outer packet, where it is known to be narrower than our port.
     #[serde(default)]
     pub peer_mtu: BTreeMap<Name, u16>,
+    /// Whether the word of a peer whose zones are not listed is looked up: its host has a name if the name's own CES records
+    /// lead to that peer.
+    #[serde(default = "yes")]
+    pub look_up_names: bool,
     /// Idle lifetime of a binding where neither policy names one, in seconds.
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
@@ -223,12 +227,24 @@ pub struct Cetp {
 }
 
 impl Cetp {
-    /// Whether a peer's word is enough for a host's name: one of the peer's zones where they are known, and of nobody else's.
-    pub fn may_speak_for(&self, peer: &str, name: &str) -> bool {
+    /// Whether a name lies in a zone that is listed as some peer's.
+    pub fn is_a_peers(&self, name: &str) -> bool {
+        self.peer_zones.values().flatten().any(|zone| is_within(name, zone.as_str()))
+    }
+
+    /// What the lists say of a peer's word for a host's name: one of the peer's zones where they are known, and of nobody else's.
+    pub fn word(&self, peer: &str, name: &str) -> Word {
         let has = |zones: &[Name]| zones.iter().any(|zone| is_within(name, zone.as_str()));
         match self.peer_zones.iter().find(|(listed, _)| listed.as_str() == peer) {
-            Some((_, zones)) => has(zones),
-            None => !self.peer_zones.values().any(|zones| has(zones)),
+            Some((_, zones)) if has(zones) => Word::Taken,
+            None if !self.peer_zones.values().any(|zones| has(zones)) => {
+                if self.look_up_names {
+                    Word::LookedUp
+                } else {
+                    Word::Taken
+                }
+            }
+            _ => Word::Refused,
         }
     }
 
@@ -236,6 +252,17 @@ impl Cetp {
     pub fn mtu_to(&self, peer: &str) -> Option<u16> {
         self.peer_mtu.iter().find(|(listed, _)| listed.as_str() == peer).map(|(_, mtu)| *mtu)
     }
+}
+
+/// What becomes of a peer's word for the name of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It is believed.
+    Taken,
+    /// It is not.
+    Refused,
+    /// It is believed if the name's CES records say the same.
+    LookedUp,
 }
 
 /// A place where peers connect.

@@ -37,6 +37,89 @@ fn record(regexp: &str) -> RData {
     RData::NAPTR(rdata::NAPTR::new(10, 10, flags, service, regexp.as_bytes().into(), root))
 }
 
+/// A peer's word for the name of its host counts if the name's own CES records say the same: what upstream says of the name,
+/// whether the session comes about, and what that costs the peer.
+#[test]
+fn c17_a_claimed_name_is_looked_up() {
+    let here = || gateway("cesb.demo.", B_OUTER, 10);
+    let theirs = || gateway("cesa.demo.", A_OUTER, 10);
+    let both =
+        || gateway("cesc.demo.", B_OUTER, 10).into_iter().chain(gateway("CESA.demo.", A_OUTER, 20)).collect();
+    for (title, naptr, is_believed) in [
+        ("as it is", Odd::Asks, true),
+        ("it leads there", Odd::Says(theirs()), true),
+        ("there among others", Odd::Says(both()), true),
+        ("slowly", Odd::After(1_200 * MS, Box::new(Odd::Says(theirs()))), true),
+        ("it leads elsewhere", Odd::Says(gateway("cesc.demo.", A_OUTER, 10)), false),
+        ("it leads here", Odd::Says(here()), false),
+        ("records that say nothing", Odd::Says(vec![record("!^.*$!nothing!")]), false),
+        ("no records", Odd::Says(vec![]), false),
+        ("no name", Odd::Code(NXDomain), false),
+        ("SERVFAIL", Odd::Code(ServFail), false),
+        ("REFUSED", Odd::Code(Refused), false),
+        ("silence", Odd::Silent, false),
+    ] {
+        let mut lab = Lab::new();
+        lab.odd("h1.a.demo", NAPTR, naptr);
+        let token = lab.query(0, H1, "h1.b.demo", A);
+        // Nothing is kept for who asks as long as nobody knows.
+        if lab.reply(0, token).is_none() {
+            assert_eq!(lab.nodes[1].gateway.pools().slots_used, [0], "{title}");
+        }
+        assert_eq!(lab.wait(0, token).address.is_some(), is_believed, "{title}");
+        let counters = lab.nodes[1].gateway.counters();
+        assert_eq!(
+            (counters.claims_looked_up, counters.claims_refused),
+            (1, u64::from(!is_believed)),
+            "{title}"
+        );
+        assert_eq!(lab.logged(1, "session refused", "may not speak for"), !is_believed, "{title}");
+        // What is known is not asked again, for another name of ours either; nobody is blocked for it.
+        lab.upstream_queries.clear();
+        assert_eq!(lab.ask(0, H1, "www.h1.b.demo", A).address.is_some(), is_believed, "{title}");
+        assert!(!lab.upstream_queries.contains(&("h1.a.demo.".into(), NAPTR)), "{title}");
+        assert!(lab.nodes[1].gateway.blocks(lab.now).is_empty());
+    }
+}
+
+#[test]
+fn c17_what_could_not_be_looked_up_is_asked_again_soon() {
+    let mut lab = Lab::new();
+    lab.odd("h1.a.demo", NAPTR, Odd::Code(ServFail));
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", A).code, NXDomain);
+    lab.odd("h1.a.demo", NAPTR, Odd::Asks);
+    lab.advance(31 * S);
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", A).address, Some(PROXY));
+}
+
+#[test]
+fn c17_nobody_is_asked_where_the_answer_is_known() {
+    let name = |text: &str| Name::parse(text).unwrap();
+    let listed = |settings: &mut Settings| {
+        settings.cetp.peer_zones = [(name("cesa.demo."), vec![name("a.demo.")])].into_iter().collect();
+    };
+    let off = |settings: &mut Settings| settings.cetp.look_up_names = false;
+    for change in [&listed as &dyn Fn(&mut Settings), &off] {
+        let mut lab = Lab::with(
+            |settings| {
+                if settings.realm.ces_id.as_str() == "cesb.demo." {
+                    change(settings);
+                }
+            },
+            &lab::realm("a.demo"),
+            &lab::realm("b.demo"),
+        );
+        lab.odd("h1.a.demo", NAPTR, Odd::Code(NXDomain));
+        assert_eq!(lab.ask(0, H1, "h1.b.demo", A).address, Some(PROXY));
+        // Nor on behalf of whom policy refuses anyway.
+        assert_eq!(lab.ask(0, H1, "h3.b.demo", A).code, NXDomain);
+        assert_eq!(lab.nodes[1].gateway.counters().claims_looked_up, 0);
+    }
+    let mut lab = Lab::new();
+    assert_eq!(lab.ask(0, H2, "h1.b.demo", A).code, NXDomain);
+    assert_eq!(lab.nodes[1].gateway.counters().claims_looked_up, 0);
+}
+
 /// RFC 4074 §4, RFC 8906 §3.1.2: an ordinary name whose server knows no NAPTR, in every way that there is.
 #[test]
 fn n1_a_server_that_knows_no_naptr_costs_no_name_its_address() {
@@ -147,6 +230,15 @@ fn n1_a_name_once_known_as_one_of_ces_does_not_fall_back() {
         assert_eq!((reply.code, reply.address), (code, None), "{title}");
         assert!(lab.logged(0, "name failed", "it has had"), "{title}: told by its right name");
     }
+    // A name in a zone that is listed as a peer's is one of CES before anybody has asked for it.
+    let listed = |settings: &mut Settings| {
+        let name = |text: &str| Name::parse(text).unwrap();
+        settings.cetp.peer_zones = [(name("cesb.demo."), vec![name("b.demo.")])].into_iter().collect();
+    };
+    let mut lab = Lab::with(listed, &lab::realm("a.demo"), "");
+    lab.odd("h1.b.demo", A, address(LEGACY));
+    lab.odd("h1.b.demo", NAPTR, Odd::Silent);
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", A).code, ServFail);
     // Where its server says that there is none, there is none any more.
     let mut lab = Lab::new();
     lab.odd("h1.b.demo", A, address(LEGACY));

@@ -319,6 +319,30 @@ fn c2_whoever_ends_a_peer_ends_its_sessions_at_both_ends() {
     }
 }
 
+/// The end of a session is lost on its way: the peer still has it, and refuses the pair as a duplicate.
+#[test]
+fn c2_a_pair_that_the_peer_still_has_works_at_the_first_ask() {
+    for others in [false, true] {
+        let mut lab = Lab::new();
+        lab.address(0, H1, "h1.b.demo").unwrap();
+        if others {
+            lab.address(0, H1, "www.h1.b.demo").unwrap();
+        }
+        let find = |lab: &Lab| {
+            lab.nodes[0].gateway.bindings(lab.now).iter().find(|b| &*b.remote == "h1.b.demo.").unwrap().tag
+        };
+        let (tag, now) = (find(&lab), lab.now);
+        lab.mute = true;
+        assert!(lab.nodes[0].gateway.terminate_session(tag, now));
+        lab.settle();
+        lab.mute = false;
+        assert!(lab.address(0, H1, "h1.b.demo").is_some());
+        for node in &lab.nodes {
+            assert_eq!(node.gateway.bindings(lab.now).len(), 1 + usize::from(others));
+        }
+    }
+}
+
 #[test]
 fn c4_the_session_of_a_pair_answers_in_both_directions() {
     let mut lab = Lab::new();

@@ -6,8 +6,9 @@ use ces_dataplane::msg::{Binding, EndReason, Patience};
 use ces_dataplane::tag::Handle;
 use ces_gateway::sessions::Figures;
 use ces_gateway::{Change, Sessions};
-use hickory_proto::rr::RecordType;
-use lab::{H1, H2, Lab, S, hosts, platform, realm};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{RData, RecordType, rdata};
+use lab::{H1, H2, Lab, Odd, S, hosts, platform, realm};
 
 fn figures(lab: &Lab, node: usize) -> Figures {
     ces_gateway::figures(&lab.nodes[node].settings, &platform(node as u8 + 1, 1))
@@ -199,6 +200,30 @@ fn n5_an_address_of_before_never_stands_for_another_host() {
     let other = lab.address(0, H1, "h2.a.demo").unwrap();
     let again = lab.address(0, H1, "www.h1.b.demo").unwrap();
     assert!(other != lost && again != lost && again != first, "{first} {lost} {other} {again}");
+}
+
+#[test]
+fn n1_a_name_that_has_had_ces_records_does_not_fall_back_after_a_restart_either() {
+    let mut lab = Lab::new();
+    let legacy = Odd::Says(vec![RData::A(rdata::A::new(203, 0, 113, 80))]);
+    lab.odd("h1.b.demo", RecordType::A, legacy);
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let learnt = |lab: &Lab| {
+        lab.nodes[0].changes.iter().filter(|(_, change)| matches!(change, Change::Far { .. })).count()
+    };
+    lab.advance(600 * S);
+    lab.address(0, H2, "h1.b.demo");
+    assert_eq!(learnt(&lab), 1, "it is written down once in half a day");
+    lab.kill(0);
+    lab.resume(0, &realm("a.demo"));
+    lab.odd("h1.b.demo", RecordType::NAPTR, Odd::Silent);
+    let reply = lab.ask(0, H2, "h1.b.demo", RecordType::A);
+    assert_eq!((reply.code, reply.address), (ResponseCode::ServFail, None));
+    lab.advance(60 * S);
+    // An answer that there are none is believed at once.
+    lab.odd("h1.b.demo", RecordType::NAPTR, Odd::Says(vec![]));
+    assert!(lab.address(0, H2, "h1.b.demo").is_some());
+    assert_eq!(learnt(&lab), 2);
 }
 
 #[test]

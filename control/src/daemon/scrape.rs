@@ -246,6 +246,11 @@ fn names(house: &House, families: &mut Families, now: u64) {
         "Sessions refused because the peer may not speak for the name that it gave its host.",
         counters.claims_refused,
     );
+    families.counter(
+        "ces_claims_looked_up_total",
+        "Names of peers' hosts that were looked up because the peer's zones are not listed.",
+        counters.claims_looked_up,
+    );
     let dns = house.gateway.dns(now);
     families.gauge("ces_dns_cache_entries", "Entries of the resolver's cache.", dns.cache_entries as f64);
     families.counter(

@@ -96,6 +96,7 @@ pub fn settings(side: Side, shape: &Shape) -> Result<Settings, String> {
         [cetp]
         endpoints = [{{ address = "{endpoint}", port = {port}, proto = "{proto}" }}]
         locators = [{{ address = "{locator}" }}]
+        look_up_names = false
         [cetp.limits]
         sessions_per_peer = {SESSIONS}
         sessions_per_peer_max = {SESSIONS}

@@ -218,6 +218,15 @@ pub enum ReserveError {
     UnknownHost,
 }
 
+/// What is known of a peer's word for the name of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// What it is worth: [`Realm::host_policy`] heeds it.
+    Settled,
+    /// Nothing yet. The engine tells by [`Output::Claimed`] when it wants to know.
+    Unknown,
+}
+
 /// What the engine asks of its owner; every call is answered at once.
 ///
 /// Each successful [`Realm::reserve`] ends in exactly one of: [`Realm::release`] (the negotiation failed), or an
@@ -232,6 +241,11 @@ pub trait Realm {
         remote: &str,
         remote_ces: &str,
     ) -> Option<Arc<Policy>>;
+    /// Whether it is known what a peer's word for the name of its host is worth, as far as the policy of a local name hangs
+    /// on that.
+    fn claim(&self, _local: &str, _remote: &str, _remote_ces: &str) -> Claim {
+        Claim::Settled
+    }
     /// Whether a name may be asked for from outside.
     fn is_service(&self, fqdn: &str) -> bool;
     /// Sets a tag and a proxy address aside.
@@ -366,6 +380,14 @@ pub enum Output {
         local_tag: u32,
         /// Why.
         why: DownReason,
+    },
+    /// A peer says that its host has this name. What it asks on its behalf waits for
+    /// [`Engine::claim_settled`](super::Engine::claim_settled).
+    Claimed {
+        /// The peer.
+        ces_id: Arc<str>,
+        /// The name.
+        name: Arc<str>,
     },
     /// A negotiation of a peer's was refused.
     Refused {

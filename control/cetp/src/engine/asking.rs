@@ -4,11 +4,12 @@ use super::api::{
     Asked, ConnId, Direction, H2hRequest, Nanos, NegotiationId, Output, PeerId, Realm, Reservation, Role,
 };
 use super::attempt::Purpose;
-use super::hosts::{Hosts, Negotiation, Pair, PairRef};
+use super::hosts::{Hosts, Negotiation};
 use super::links::Links;
+use super::pair::{Pair, PairRef};
 use super::reason::Failure;
 use super::timers::Timer;
-use super::{initiator, sessions};
+use super::{ends, initiator, sessions};
 use crate::h2h::{H2hSide, Terms};
 use crate::limits::{Limits, MS};
 use crate::message::{Message, Tlv, Writer};
@@ -168,6 +169,17 @@ fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: Negoti
 fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
     let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
     let Some(conn) = links.pick(peer) else { return };
+    send_first_on(hosts, links, realm, id, conn, now);
+}
+
+fn send_first_on(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    id: NegotiationId,
+    conn: ConnId,
+    now: Nanos,
+) {
     hosts.run_on(id, conn, 1);
     let Some(entry) = hosts.negotiation(id) else { return };
     let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
@@ -200,7 +212,7 @@ pub(super) fn reply(
     let Some(entry) = hosts.negotiation(id) else { return };
     let Some(reservation) = entry.reservation else { return };
     if let Some(info) = message.info(Item::ControlTerminate) {
-        return terminated(hosts, links, realm, id, info, now);
+        return terminated(hosts, links, realm, id, conn, info, now);
     }
     let (ack, ack_before) = links.ground.secrets().acks(("ours", id.0), now);
     let side = H2hSide { ack_before, ..side(entry, ack) };
@@ -286,12 +298,13 @@ fn told<'m, 'a>(
 }
 
 /// The peer refuses. Where we only asked because we took it for restarted, an empty refusal says that it still has the
-/// session.
+/// session; where we have none, that it may have one that has ended here.
 fn terminated(
     hosts: &mut Hosts,
     links: &mut Links,
     realm: &mut dyn Realm,
     id: NegotiationId,
+    conn: ConnId,
     info: &Tlv<'_>,
     now: Nanos,
 ) {
@@ -302,7 +315,25 @@ fn terminated(
             unreserve(hosts, realm, id);
             finish(hosts, links, realm, id, Ok(kept), now);
         }
+        None if is_empty && !hosts.has_repeated(id) => {
+            end_stale(hosts, links, id, conn);
+            send_first_on(hosts, links, realm, id, conn, now);
+        }
         None => finish(hosts, links, realm, id, Err(Failure::Refused), now),
+    }
+}
+
+/// Tells a peer that a pair's session is over, as far as that can be said: by its tags where they are remembered; else, if
+/// nothing stands or is under way with that peer, that all sessions are.
+fn end_stale(hosts: &mut Hosts, links: &mut Links, id: NegotiationId, conn: ConnId) {
+    let Some(pair) = hosts.negotiation(id).map(|entry| entry.pair.clone()) else { return };
+    let ended = hosts.take_ended(&pair);
+    let is_alone = hosts.count_of(pair.peer) == 0 && hosts.pending_of(pair.peer) == 1;
+    if ended.is_empty() && is_alone {
+        ends::tell_all(links, pair.peer, conn);
+    }
+    for tags in ended {
+        sessions::tell_end_on(links, conn, tags);
     }
 }
 

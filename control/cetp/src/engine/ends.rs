@@ -1,6 +1,6 @@
 //! The ends of many sessions at once: all with a peer, C2C itself, by us or by the peer.
 
-use super::api::{Nanos, PeerId};
+use super::api::{ConnId, Nanos, PeerId};
 use super::hosts::Hosts;
 use super::links::Links;
 use super::peer::C2c;
@@ -66,11 +66,22 @@ pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -
     for tag in tags {
         sessions::down(hosts, links, tag, DownReason::ByUs);
     }
+    send_all(links, conn, (local, remote));
+    count
+}
+
+/// Tells a peer that none of its sessions with us stands.
+pub(super) fn tell_all(links: &mut Links, peer: PeerId, conn: ConnId) {
+    if let Some(tags) = links.peers.get(peer).and_then(|entry| entry.c2c()).map(C2c::tags) {
+        send_all(links, conn, tags);
+    }
+}
+
+fn send_all(links: &mut Links, conn: ConnId, (local, remote): (u32, u32)) {
     let all = Value::Map(vec![(Cow::Borrowed("sessions"), Value::Text(Cow::Borrowed("*")))]);
     let mut out = Writer::new(local, remote);
     out.item(Ope::Info, Cmp::Mandatory, Item::CesTerminate, all);
     links.send(conn, out.finish());
-    count
 }
 
 /// Ends C2C with a peer, and all sessions: each is told, since they would outlive C2C at the other end.

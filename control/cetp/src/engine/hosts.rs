@@ -3,65 +3,13 @@
 //! Pairs, tags, sessions, negotiations and what belongs to each peer must agree; they do because nobody else writes them.
 
 use super::api::{ConnId, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
+use super::ended::Ended;
+use super::pair::{Pair, PairRef};
 use crate::keyed::Keyed;
 use crate::policy::Policy;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-
-/// What a session or negotiation is found by: the peer, which end we are, and both names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
-    pub(super) peer: PeerId,
-    pub(super) role: Role,
-    pub(super) source: Arc<str>,
-    pub(super) destination: Arc<str>,
-}
-
-/// The same by reference, so that a lookup makes no copy of the names.
-pub(super) trait PairRef {
-    fn parts(&self) -> (PeerId, Role, &str, &str);
-}
-
-impl PairRef for Pair {
-    fn parts(&self) -> (PeerId, Role, &str, &str) {
-        (self.peer, self.role, &self.source, &self.destination)
-    }
-}
-
-impl PairRef for (PeerId, Role, &str, &str) {
-    fn parts(&self) -> (PeerId, Role, &str, &str) {
-        *self
-    }
-}
-
-impl Hash for dyn PairRef + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn PairRef + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn PairRef + '_ {}
-
-impl Hash for Pair {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl<'a> Borrow<dyn PairRef + 'a> for Pair {
-    fn borrow(&self) -> &(dyn PairRef + 'a) {
-        self
-    }
-}
 
 /// A session.
 #[derive(Debug)]
@@ -97,6 +45,8 @@ pub(super) struct Negotiation {
     deadline: Nanos,
     /// Whether it has been through the loss of all connections.
     resumed: bool,
+    /// Whether it has been asked again after a refusal.
+    repeated: bool,
 }
 
 /// What a pair has; never nothing.
@@ -126,11 +76,13 @@ pub(super) struct Hosts {
     of_peer: FxHashMap<PeerId, Share>,
     /// Negotiations by the tag that was set aside for them.
     aside: FxHashMap<u32, NegotiationId>,
+    ended: Ended,
 }
 
 impl Hosts {
     pub(super) fn new(key: Keyed) -> Self {
         Self {
+            ended: Ended::new(key),
             pairs: HashMap::with_hasher(key),
             sessions: FxHashMap::default(),
             negotiations: FxHashMap::default(),
@@ -248,7 +200,28 @@ impl Hosts {
             share.sessions.remove(&tag);
         });
         self.change(&session.pair(), |state| state.session = None);
+        self.ended.keep(session.pair(), (tag, session.session.remote_tag));
         Some(session)
+    }
+
+    /// Tags of sessions of two names that have ended here and that the peer may still have: each is told once.
+    pub(super) fn take_ended(&mut self, pair: &Pair) -> Vec<(u32, u32)> {
+        // cetp.md: one session for a pair of names, whoever asked for it.
+        let Pair { peer, source, destination, .. } = pair;
+        let (source, destination) = (destination.clone(), source.clone());
+        let role = match pair.role {
+            Role::Initiator => Role::Responder,
+            Role::Responder => Role::Initiator,
+        };
+        let other = Pair { peer: *peer, role, source, destination };
+        [self.ended.take(pair), self.ended.take(&other)].into_iter().flatten().collect()
+    }
+
+    /// The peer asks for a pair anew that has a session: if it does so again, that one is not current any more.
+    pub(super) fn doubt(&mut self, tag: u32) {
+        if let Some(session) = self.sessions.get_mut(&tag) {
+            session.epoch = session.epoch.wrapping_sub(1);
+        }
     }
 
     // --- negotiations of ours
@@ -301,6 +274,7 @@ impl Hosts {
             asked: now,
             deadline: Nanos::MAX,
             resumed: false,
+            repeated: false,
         };
         self.negotiations.insert(id, negotiation);
         id
@@ -332,6 +306,11 @@ impl Hosts {
     /// A negotiation goes through the loss of all connections; whether it has been through one before.
     pub(super) fn has_resumed(&mut self, id: NegotiationId) -> bool {
         self.negotiations.get_mut(&id).is_some_and(|entry| std::mem::replace(&mut entry.resumed, true))
+    }
+
+    /// A negotiation is asked again after a refusal; whether it has been before.
+    pub(super) fn has_repeated(&mut self, id: NegotiationId) -> bool {
+        self.negotiations.get_mut(&id).is_some_and(|entry| std::mem::replace(&mut entry.repeated, true))
     }
 
     pub(super) fn is_due(&self, id: NegotiationId, at: Nanos) -> bool {

@@ -1,8 +1,9 @@
 //! H2H messages as they come in: to whom they go, and the negotiations that peers start.
 
 use super::api::{ConnId, Direction, Nanos, NegotiationId, Output, PeerId, Realm, Role};
-use super::hosts::{Hosts, Pair, PairRef};
+use super::hosts::Hosts;
 use super::links::Links;
+use super::pair::{Pair, PairRef};
 use super::reason::{BlockReason, DownReason, Failure};
 use super::{asking, sessions};
 use crate::h2h::{H2hSide, name_of};
@@ -118,11 +119,13 @@ fn try_request<'m, 'a>(
     message: &'m Message<'a>,
     now: Nanos,
 ) -> Result<(), Offence<'m, 'a>> {
+    // A refusal that says nothing is one of a duplicate: every other one says what it is about.
+    let destined = || message.info(Item::ControlDstep);
     if !realm.is_service(destination) {
-        return Err((Failure::NotServed, message.info(Item::ControlDstep)));
+        return Err((Failure::NotServed, destined()));
     }
     if links.ground.refused.is_filtered(destination, source, ces_id, now) {
-        return Err((Failure::Filtered, None));
+        return Err((Failure::Filtered, destined()));
     }
     let policy = realm.host_policy(destination, Direction::Inbound, source, ces_id);
     let policy = policy.ok_or_else(|| (Failure::Denied, message.info(Item::IdFqdn)))?;
@@ -141,7 +144,9 @@ fn try_request<'m, 'a>(
             return Ok(());
         }
         if old.epoch == epoch {
-            // One session per pair of names: the reference answers with an empty terminate, too.
+            // One session per pair of names: the reference answers with an empty terminate, too. But who asks twice has none.
+            let tag = old.session.local_tag;
+            hosts.doubt(tag);
             return Err((Failure::Duplicate, None));
         }
     }
@@ -158,24 +163,24 @@ fn try_request<'m, 'a>(
     }
     let terms = side.terms(message, links.ground.limits()).map_err(unmet)?;
     if old.is_none() && !sessions::has_room(hosts, links, peer) {
-        return Err((Failure::SessionLimit, None));
+        return Err((Failure::SessionLimit, destined()));
     }
     let reserved = realm.reserve(destination, source, ces_id);
-    let reservation = reserved.map_err(|_| (Failure::Exhausted, None))?;
+    let reservation = reserved.map_err(|_| (Failure::Exhausted, destined()))?;
     let is_sound = reservation.tag != 0 && !hosts.is_taken(reservation.tag);
     let mut out = Writer::new(reservation.tag, message.sst);
     write_answers(&side, message, &mut out);
     let frame = out.finish();
     if !is_sound || frame.is_err() {
         realm.release(reservation.tag);
-        return Err((Failure::Exhausted, None));
+        return Err((Failure::Exhausted, destined()));
     }
     let (source, destination) = (source.as_str().into(), destination.as_str().into());
     let pair = Pair { peer, role: Role::Responder, source, destination };
     // The binding stands before the answer leaves.
     if !sessions::up(hosts, links, &pair, reservation, message.sst, &terms, now) {
         realm.release(reservation.tag);
-        return Err((Failure::NoTunnel, None));
+        return Err((Failure::NoTunnel, destined()));
     }
     links.ground.counters.h2h_received.count(Ok(()));
     links.send(conn, frame);

@@ -1,8 +1,9 @@
 //! Sessions of two hosts, from both sides' agreement to their end.
 
-use super::api::{H2hSession, Nanos, Output, PeerId, Reservation, Role};
-use super::hosts::{Hosts, Pair, Session};
+use super::api::{ConnId, H2hSession, Nanos, Output, PeerId, Reservation, Role};
+use super::hosts::{Hosts, Session};
 use super::links::Links;
+use super::pair::Pair;
 use super::reason::DownReason;
 use crate::h2h::Terms;
 use crate::limits::S;
@@ -77,6 +78,11 @@ fn tell_end(links: &mut Links, peer: PeerId, (local_tag, remote_tag): (u32, u32)
     let Some(conn) = links.pick(peer) else {
         return owe_end(links, peer, (local_tag, remote_tag));
     };
+    tell_end_on(links, conn, (local_tag, remote_tag));
+}
+
+/// Terminates a session at the peer by a message on this connection.
+pub(super) fn tell_end_on(links: &mut Links, conn: ConnId, (local_tag, remote_tag): (u32, u32)) {
     let mut out = Writer::new(local_tag, remote_tag);
     out.terminate(Layer::H2h, None);
     links.send(conn, out.finish());

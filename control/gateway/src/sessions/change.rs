@@ -122,6 +122,13 @@ pub enum Change {
         /// Its endpoints.
         endpoints: Vec<Endpoint>,
     },
+    /// A far name has CES records; `None` = it has none.
+    Far {
+        /// The name.
+        name: Arc<str>,
+        /// Until when that is believed.
+        until: Option<Nanos>,
+    },
     /// Of a snapshot: slots of a worker.
     Slots {
         /// The worker.

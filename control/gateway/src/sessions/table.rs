@@ -103,6 +103,8 @@ pub struct Sessions {
     blocked_addresses: BTreeMap<IpAddr, (BlockReason, Nanos)>,
     filters: BTreeMap<FilterKey, Nanos>,
     peers: BTreeMap<Arc<str>, Peer>,
+    /// Far names with CES records, and until when that is believed.
+    far_names: BTreeMap<Arc<str>, Nanos>,
 }
 
 impl PartialEq for Sessions {
@@ -113,6 +115,7 @@ impl PartialEq for Sessions {
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
             && (&self.filters, &self.peers) == (&other.filters, &other.peers)
+            && self.far_names == other.far_names
     }
 }
 
@@ -132,6 +135,7 @@ impl Sessions {
             blocked_addresses: BTreeMap::new(),
             filters: BTreeMap::new(),
             peers: BTreeMap::new(),
+            far_names: BTreeMap::new(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Sessions {
             Change::Peer { ces_id, tunnel_ids, endpoints } => {
                 keep(&mut self.peers, ces_id, Some((*tunnel_ids, endpoints.clone())), |_| true);
             }
+            Change::Far { name, until } => keep(&mut self.far_names, name, *until, |until| *until > now),
             Change::Slots { worker, fresh, first_generation, free } => {
                 let fits = self.slots.set(*worker, *fresh, *first_generation, free);
                 fits.then_some(()).ok_or(Inconsistent::Slot)?;
@@ -499,6 +504,11 @@ impl Sessions {
         self.filters.iter().map(|(key, until)| (key, *until))
     }
 
+    /// Until when a far name is believed to have CES records.
+    pub fn has_records_until(&self, name: &str, now: Nanos) -> Option<Nanos> {
+        self.far_names.get(name).copied().filter(|until| *until > now)
+    }
+
     /// What is known of peers.
     pub fn peers(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
         self.peers.iter()
@@ -552,6 +562,9 @@ impl Sessions {
         for (ces_id, (tunnel_ids, endpoints)) in &self.peers {
             let (ces_id, endpoints) = (Arc::clone(ces_id), endpoints.clone());
             each(0, Change::Peer { ces_id, tunnel_ids: *tunnel_ids, endpoints });
+        }
+        for (name, until) in &self.far_names {
+            each(0, Change::Far { name: Arc::clone(name), until: Some(*until) });
         }
     }
 }

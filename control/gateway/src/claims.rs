@@ -1,0 +1,127 @@
+//! What peers' words for the names of their hosts are worth (C17): a name is its gateway's if its own CES records say so.
+
+use crate::Nanos;
+use ces_meter::{Level, Rate};
+use rustc_hash::{FxHashSet, FxSeededState};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Words that are remembered, some 200 octets each.
+const KEPT: usize = 16_384;
+/// Names that are looked up at a time, in all and for one peer.
+const ASKED: usize = 256;
+const ASKED_OF_PEER: usize = 32;
+/// Look-ups a second.
+const RATE: u32 = 200;
+
+/// What a look-up told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The name leads to that peer.
+    True,
+    /// It leads elsewhere, or nowhere.
+    False,
+    /// Nobody could say.
+    Unheard,
+}
+
+impl Word {
+    /// For how long it is remembered: what failed is asked again soon.
+    const fn lasts(self) -> Nanos {
+        match self {
+            Self::True => 300 * crate::SECOND,
+            Self::False => 30 * crate::SECOND,
+            Self::Unheard => 5 * crate::SECOND,
+        }
+    }
+}
+
+/// A peer, and the name of a host that it says is behind it.
+type Key = (Arc<str>, Arc<str>);
+
+/// All words, and those that are being looked up.
+pub(crate) struct Claims {
+    known: HashMap<Key, (Word, Nanos), FxSeededState>,
+    asked: FxHashSet<Key>,
+    rate: Level,
+}
+
+impl Claims {
+    pub(crate) fn new(seed: u64) -> Self {
+        let known = HashMap::with_hasher(FxSeededState::with_seed(seed as usize));
+        Self { known, asked: FxHashSet::default(), rate: Level::default() }
+    }
+
+    /// What is known of a peer's word.
+    pub(crate) fn known(&self, peer: &str, name: &str, now: Nanos) -> Option<Word> {
+        let key = (Arc::from(peer), Arc::from(name));
+        self.known.get(&key).filter(|(_, until)| *until > now).map(|(word, _)| *word)
+    }
+
+    /// Whether a word is to be looked up from here on. If it is not, it is being looked up, or nothing is known of it for a
+    /// while.
+    pub(crate) fn ask(&mut self, peer: &Arc<str>, name: &Arc<str>, now: Nanos) -> bool {
+        let key = (Arc::clone(peer), Arc::clone(name));
+        if self.asked.contains(&key) {
+            return false;
+        }
+        let of_peer = self.asked.iter().filter(|(other, _)| other == peer).count();
+        let may = self.asked.len() < ASKED && of_peer < ASKED_OF_PEER;
+        let may = may && self.rate.take(Rate::per_second(RATE), now);
+        if may {
+            self.asked.insert(key);
+        } else {
+            self.learn(peer, name, Word::Unheard, now);
+        }
+        may
+    }
+
+    /// Whether a word is being looked up.
+    pub(crate) fn is_asked(&self, peer: &Arc<str>, name: &Arc<str>) -> bool {
+        self.asked.contains(&(Arc::clone(peer), Arc::clone(name)))
+    }
+
+    /// A look-up has ended.
+    pub(crate) fn learn(&mut self, peer: &Arc<str>, name: &Arc<str>, word: Word, now: Nanos) {
+        let key = (Arc::clone(peer), Arc::clone(name));
+        self.asked.remove(&key);
+        if self.known.len() >= KEPT && !self.known.contains_key(&key) {
+            self.known.retain(|_, (_, until)| *until > now);
+            if self.known.len() >= KEPT
+                && let Some(other) = self.known.keys().next().cloned()
+            {
+                self.known.remove(&other);
+            }
+        }
+        self.known.insert(key, (word, now + word.lasts()));
+    }
+
+    /// Zones and peers may be others.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c17_what_is_looked_up_and_what_is_known_is_bounded() {
+        let mut claims = Claims::new(3);
+        let (one, other): (Arc<str>, Arc<str>) = ("gwa.".into(), "gwb.".into());
+        let name = |n: usize| Arc::<str>::from(format!("h{n}.a."));
+        assert!(claims.ask(&one, &name(0), 5) && !claims.ask(&one, &name(0), 5));
+        assert_eq!((1..100).filter(|n| claims.ask(&one, &name(*n), 5)).count(), ASKED_OF_PEER - 1);
+        assert!(claims.ask(&other, &name(0), 5));
+        assert_eq!(claims.known(&one, &name(99), 6), Some(Word::Unheard));
+        claims.learn(&one, &name(0), Word::True, 5);
+        assert_eq!(claims.known(&one, &name(0), 6), Some(Word::True));
+        assert_eq!((claims.known(&other, &name(0), 6), claims.is_asked(&one, &name(0))), (None, false));
+        assert_eq!(claims.known(&one, &name(0), 6 + Word::True.lasts()), None);
+        for n in 0..KEPT + 100 {
+            claims.learn(&one, &name(n), Word::False, 5);
+        }
+        assert_eq!(claims.known.len(), KEPT);
+    }
+}
