@@ -100,8 +100,7 @@ class Run:
         self.commit = read(at("commit")).strip()
         self.machine = json.loads(read(at("machine.json")) or "{}")
         self.cases = [USUAL | {"handed_over": 0.0} | report for report in lines(directory, "bench.jsonl")]
-        self.negotiations = lines(directory, "negotiate.jsonl")
-        self.asked = lines(directory, "control.jsonl")
+        self.asked = lines(directory, "negotiate.jsonl") + lines(directory, "control.jsonl")
         self.instructions = instructions(at("callgrind.txt"))
         self.footprint = lines(directory, "footprint.jsonl")
         self.beside = json.loads(read(at("beside.json")) or "{}").get("rows", [])
@@ -111,15 +110,20 @@ class Run:
         return next((report for report in self.cases if key(report) == wanted), None)
 
 
-def negotiation_words(one):
-    trips = f"{one['round_trips']} round trip{'' if one['round_trips'] == 1 else 's'}"
-    return {"h2h": f"H2H over {one['transport'].upper()}, {trips}, {one['outstanding']} outstanding",
-            "engine": f"H2H engines alone, {one['round_trips']} round trips"}.get(one["mode"], "answers for connected pairs")
-
-
 def per_core_second(one):
-    """What a whole core would do, at the slower side."""
-    return min(side["per_core_second"] for side in (one["initiator"], one.get("responder")) if side)
+    """What a whole core would do, at the slower side; of what `names` measured, and of what runs before it have of a program in
+    process."""
+    if "mode" in one:
+        return min(side["per_core_second"] for side in (one["initiator"], one.get("responder")) if side)
+    spent = [us for us in one.get("control_us", {}).values() if us]
+    return 1e6 / max(spent) if spent else None
+
+
+def names_words(one):
+    """What was asked, and how."""
+    if "mode" not in one:
+        return f"lab: {one['case']}"
+    return f"in process: {one['mode']}, {one.get('transport', '')} {one['round_trips']} round trips, {one['outstanding']} outstanding"
 
 
 # --- two runs
@@ -156,11 +160,11 @@ def compare(first, second):
             cells = (title(a), ends(a), ends(b), f"{ra['median']:.3f}", f"{rb['median']:.3f}",
                      f"{rb['median'] / ra['median']:.3f}")
             text.append(f"{row.format(*cells)} {outcome(ra, rb) if alike else 'packets not alike *'}")
-    for a in first.negotiations:
-        b = next((b for b in second.negotiations if negotiation_words(b) == negotiation_words(a)), None)
-        if b:
-            one, two = per_core_second(a), per_core_second(b)
-            cells = (negotiation_words(a), f"{one:.0f}", f"{two:.0f}", "", "", f"{two / one:.3f}")
+    for a in first.asked:
+        b = next((b for b in second.asked if names_words(b) == names_words(a)), {})
+        one, two = per_core_second(a), per_core_second(b)
+        if one and two:
+            cells = (names_words(a), f"{one:.0f}", f"{two:.0f}", "", "", f"{two / one:.3f}")
             text.append(f"{row.format(*cells)} names per core and second")
     for case, a in sorted(first.instructions.items()):
         if b := second.instructions.get(case):
@@ -180,8 +184,8 @@ def compare(first, second):
 
 # In cycles per packet, smallest and median, by bindings; of egress and ingress over VXLAN, path and worker.
 GOALS = {10_000: (70.0, 100.0), 1_000_000: (110.0, 170.0)}
-# In names a second for one control thread, by mode.
-CONTROL_GOALS = {"h2h": 20_000.0, "connected": 150_000.0}
+# In names a second for one control thread.
+CONTROL_GOALS = {"names-64": 20_000.0, "dnsperf-connected": 150_000.0}
 
 
 def spread(values, digits):
@@ -204,20 +208,13 @@ def case_row(run, report):
             "" if count is None else f"{count:.0f}", goal(report)]
 
 
-def negotiation_row(one):
-    answer, size = one.get("answer_us"), one.get("bytes_per_session")
-    value = f"{per_core_second(one):.0f}/s a core, {one['per_second']:.0f}/s by the clock"
-    value += f", p50 {answer['p50']:.0f} µs, p99 {answer['p99']:.0f} µs" if answer else ""
-    value += f", {size:.0f} bytes a session" if size is not None else ""
-    most = CONTROL_GOALS.get(one["mode"]) if one["mode"] == "connected" or one["outstanding"] > 1 else None
-    held = "held" if most and per_core_second(one) >= most else "missed"
-    return [negotiation_words(one), value, "", "", f"{most:.0f}/s: {held}" if most else ""]
-
-
 def asked_row(one):
     times = lambda name, at: ", {} p50 {p50:.0f} µs, p99 {p99:.0f} µs".format(name, **one[at]) if one.get(at) else ""
-    value = f"{one['per_second']:.0f}/s by the clock{times('answer', 'answer_us')}{times('first packet', 'across_us')}"
-    return [f"lab: {one['case']}", value, "", "", ""]
+    core, most = per_core_second(one), CONTROL_GOALS.get(one.get("case"))
+    value = f"{core:.0f}/s a core, " if core else ""
+    value += f"{one['per_second']:.0f}/s by the clock{times('answer', 'answer_us')}{times('first packet', 'across_us')}"
+    held = f"{most:.0f}/s a core: {'held' if core >= most else 'missed'}" if most and core else ""
+    return [names_words(one), value, "", "", held]
 
 
 def table(run):
@@ -229,7 +226,7 @@ def table(run):
                 around = worker["cycles_per_packet"]["median"] - path["cycles_per_packet"]["median"]
                 what = f"{around:.1f} cycles: receive, send, count, look around"
                 rows.append([f"{title(worker)} less {way}", what, "", "", ""])
-    rows += [negotiation_row(one) for one in run.negotiations] + [asked_row(one) for one in run.asked]
+    rows += [asked_row(one) for one in run.asked]
     for row in run.beside:
         value = f"{spread(row['value'], 2)} {row['unit']}" if row.get("value") else "not measured"
         ratio = spread(row["ratio"], 2) if row.get("ratio") else ""

@@ -16,7 +16,7 @@ OLD = '{"case":"ces-egress","entries":10000,"burst":64,"page_size":4096,"cycles_
 def run(name, *cases):
     made = results.Run.__new__(results.Run)
     made.name, made.commit, made.machine, made.instructions = name, "", {}, {}
-    made.cases, made.negotiations, made.asked, made.footprint, made.beside = list(cases), [], [], [], []
+    made.cases, made.asked, made.footprint, made.beside = list(cases), [], [], []
     return made
 
 
@@ -75,9 +75,13 @@ class Runs(unittest.TestCase):
         self.assertIn("min missed by 3.4", row("| ces-egress-worker 10,000 |"))
         self.assertIn("70 / 100: held", row("| ces-egress 10,000 |"))
         self.assertIn("| 9.8 cycles", row("| ces-egress-worker 10,000 less ces-egress"))
-        self.assertIn("20000/s: held", row("| H2H over TLS, 1 round trip, 64"))
-        self.assertIn("150000/s: held", row("| answers for connected pairs"))
+        self.assertIn("84042/s a core", row("| in process: h2h, tls 1 round trips, 64"))
         self.assertTrue(all(line.count(" | ") == 4 for line in text if line.startswith("| ")))
+
+    def test_names_are_held_against_their_goals(self):
+        text = results.table(results.kept("2026-11-21-epyc-2core")).splitlines()
+        self.assertTrue(any("names-64 | 51813/s a core" in line and "20000/s a core: held" in line for line in text))
+        self.assertTrue(any("dnsperf-connected |" in line and "150000/s a core: held" in line for line in text))
 
 
 class Model(unittest.TestCase):

@@ -46,7 +46,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         ],
     ),
     ("ces-load", &["ces-dataplane", "ces-perf", "ces-settings", "dpdk", "machine"]),
-    ("ces-perf", &["ces-cetp", "ces-dns", "ces-gateway", "ces-control", "ces-dataplane", "dpdk", "machine"]),
+    ("ces-perf", &["ces-dataplane", "dpdk", "machine"]),
     ("ces-beside", &["ces-control", "ces-perf", "ces-dataplane", "dpdk", "machine"]),
     ("ces-tests", &[]),
 ];

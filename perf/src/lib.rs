@@ -1,12 +1,10 @@
 //! Measuring: what the benchmarks have in common.
 //!
-//! `bench` measures the packet path, `negotiate` the control plane. README.md says how to run them and what each
-//! number means; `runs/` holds what came out, `JOURNAL.md` what was tried.
+//! `bench` measures the packet path. README.md says how to run it and what each number means; `runs/` holds what came out,
+//! `JOURNAL.md` what was tried.
 #![forbid(unsafe_code)]
 
 pub mod calibration;
-#[cfg(feature = "control")]
-pub mod control;
 pub mod fleet;
 pub mod footprint;
 pub mod idle;

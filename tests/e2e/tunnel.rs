@@ -73,7 +73,7 @@ fn no_encapsulation_in_common_is_refused(lab: &Lab) {
     lab.gateways(&[]);
 }
 
-/// What perf/profiles makes of exported bindings for TRex and Pktgen, sent through the gateways: host's packets arrive at
+/// What `cesload frames` makes of exported bindings for TRex and Pktgen, sent through the gateways: host's packets arrive at
 /// the far host by way of both, tunnel packets by way of the one that they are made for.
 fn frames_for_other_generators_are_carried(lab: &Lab) {
     lab.gateways(&[]);
@@ -81,18 +81,19 @@ fn frames_for_other_generators_are_carried(lab: &Lab) {
     let directory = lab.directory().display();
     let tools = lab.root().display();
     let cases = [
-        (Realm::A, "egress", "a1", "192.168.10.11"),
-        (Realm::B, "ingress --sizes imix-simple", "net", "192.0.2.2"),
+        (Realm::A, "egress-64", "a1", "192.168.10.11"),
+        (Realm::B, "ingress-imix", "net", "192.0.2.2"),
     ];
-    for (realm, direction, node, source) in cases {
+    for (realm, profile, node, source) in cases {
         let bindings = lab.ctl(realm, "--json show bindings");
         std::fs::write(lab.directory().join("bindings.json"), bindings.expect())
             .expect("the lab's directory");
         let made = format!(
-            "python3 -B {tools}/perf/profiles/ces_frames.py --bindings {directory}/bindings.json \
-             --direction {direction} --frames 12 --pcap {directory}/frames.pcap"
+            "cp {tools}/perf/profiles/{profile}.toml {directory}/ && \
+             {}/cesload frames {directory}/{profile}.toml --count 12 --pcap {directory}/frames.pcap",
+            lab.binaries().display()
         );
-        lab.run(node, &made).says("12 frames");
+        lab.run(node, &made).expect();
         let sending = lab.background(
             node,
             &format!(
@@ -104,8 +105,8 @@ fn frames_for_other_generators_are_carried(lab: &Lab) {
         let seen = lab
             .run("b1", "timeout 20 tcpdump -vv -nni eth0 -c 12 'udp dst port 9 and dst host 192.168.10.11'");
         sending.end();
-        assert!(seen.stderr.contains("12 packets captured"), "{direction}: {seen}");
-        assert!(!seen.stdout.contains("bad"), "{direction}: {seen}");
-        assert!(seen.stdout.contains("udp sum ok"), "{direction}: {seen}");
+        assert!(seen.stderr.contains("12 packets captured"), "{profile}: {seen}");
+        assert!(!seen.stdout.contains("bad"), "{profile}: {seen}");
+        assert!(seen.stdout.contains("udp sum ok"), "{profile}: {seen}");
     }
 }

@@ -51,7 +51,7 @@ impl Gateway {
             name: Arc::clone(&host.name),
             address: host.address,
             services: host.services.clone(),
-            bindings: sessions.proxies_used(host.address).0,
+            bindings: sessions.proxies_used(host.address),
             bindings_max: self.core.settings.realm.host_bindings,
             blocked_s: sessions
                 .host_blocked_until(&host.name, now)
@@ -206,7 +206,7 @@ impl Gateway {
         let core = &self.core;
         let sessions = core.sessions();
         let (slots_used, slots_per_worker) = sessions.slots_used();
-        let occupied = || core.hosts.iter().map(|(_, host)| sessions.proxies_used(host.address).1);
+        let (proxies_used, proxies_used_max) = sessions.proxies_occupied();
         PoolSnapshot {
             slots_used,
             slots_per_worker,
@@ -214,8 +214,8 @@ impl Gateway {
             tunnels_max: sessions.tunnels().max(),
             neighbours_used: core.neighbours.used(),
             neighbours_max: core.neighbours.max(),
-            proxies_used: occupied().map(u64::from).sum(),
-            proxies_used_max: occupied().max().unwrap_or(0),
+            proxies_used,
+            proxies_used_max,
             proxies_per_host: core.settings.realm.host_bindings,
             waiting: self.waiting.queries(),
             waiting_max: core.settings.dns.waiting,

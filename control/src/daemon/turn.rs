@@ -17,10 +17,9 @@ use crate::state::Journal;
 use mio::Events;
 use std::time::Duration;
 
-/// Punted frames taken from one worker in a turn.
-const PUNTS_A_TURN: usize = 256;
-/// Events taken from one worker in a turn.
-const EVENTS_A_TURN: usize = 1024;
+/// How long one worker's frames, events or records are taken in a turn, in nanoseconds. One of them may cost as much as a
+/// negotiation with all that is written for it.
+const TAKING_NS: u64 = 1_000_000;
 /// How often timeouts of connections are looked at, in nanoseconds.
 const SWEEP_NS: u64 = 100_000_000;
 /// How long the loop stays awake after work, in nanoseconds: answers of resolvers and peers on the same link come within.
@@ -136,11 +135,12 @@ impl Daemon {
     fn work(&mut self) -> bool {
         let mut work = false;
         for worker in 0..self.house.fleet.len() {
-            work |= self.piece("events", |daemon, now| daemon.take_events(worker, now));
-            work |= self.piece("traces", |daemon, now| daemon.take_traces(worker, now));
-            work |= self.piece("punts", |daemon, now| {
-                (0..PUNTS_A_TURN).take_while(|_| daemon.house.take_punt(worker, now)).count() > 0
-            });
+            work |=
+                self.piece("events", |daemon, now| daemon.take(now, |daemon| daemon.take_event(worker, now)));
+            work |=
+                self.piece("traces", |daemon, now| daemon.take(now, |daemon| daemon.take_trace(worker, now)));
+            work |= self
+                .piece("punts", |daemon, now| daemon.take(now, |daemon| daemon.house.take_punt(worker, now)));
         }
         if self.house.sources.have_unread() {
             self.house.handle_unread(&self.clock);
@@ -161,23 +161,28 @@ impl Daemon {
         work
     }
 
-    /// Takes the events of a worker. True if there were any.
-    fn take_events(&mut self, worker: usize, now: u64) -> bool {
-        for taken in 0..EVENTS_A_TURN {
-            let Some(event) = self.house.fleet.event(worker) else { return taken > 0 };
-            self.house.gateway.handle_event(worker as u32, event, now);
-            // A binding's end frees its slot: what follows must see it.
-            self.house.pump(now);
+    /// Takes one after the other, as long as there is another and time for it. True if there was anything.
+    fn take(&mut self, began: u64, mut one: impl FnMut(&mut Self) -> bool) -> bool {
+        if !one(self) {
+            return false;
         }
+        while self.clock.now().saturating_sub(began) < TAKING_NS && one(self) {}
         true
     }
 
-    /// Takes what the traces of a worker recorded. True if there was anything.
-    fn take_traces(&mut self, worker: usize, now: u64) -> bool {
-        for taken in 0..EVENTS_A_TURN {
-            let Some(record) = self.house.fleet.traced(worker) else { return taken > 0 };
-            self.operator.traced(&mut self.house, worker, &record, now);
-        }
+    /// Takes an event of a worker. False if there is none.
+    fn take_event(&mut self, worker: usize, now: u64) -> bool {
+        let Some(event) = self.house.fleet.event(worker) else { return false };
+        self.house.gateway.handle_event(worker as u32, event, now);
+        // A binding's end frees its slot: what follows must see it.
+        self.house.pump(now);
+        true
+    }
+
+    /// Takes what the traces of a worker recorded of a packet. False if there is nothing.
+    fn take_trace(&mut self, worker: usize, now: u64) -> bool {
+        let Some(record) = self.house.fleet.traced(worker) else { return false };
+        self.operator.traced(&mut self.house, worker, &record, now);
         true
     }
 

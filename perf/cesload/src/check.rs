@@ -1,9 +1,15 @@
-//! What `cesload check` and `cesload sizes` print.
+//! What `cesload check` and `cesload sizes` print, and `cesload frames` writes.
 
+use crate::cli::FramesArgs;
+use crate::failed::Failed;
+use crate::measure;
 use ces_load::profile::Profile;
 use ces_load::profile::size::{FCS, IMIX};
 use ces_load::session::table::Slot;
+use ces_load::stream::export;
 use ces_load::words::{grouped, percent};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 
 /// Bytes of the Ethernet header and the FCS around an IP packet.
 const ETHERNET: f64 = 14.0 + FCS as f64;
@@ -46,6 +52,17 @@ pub(crate) fn told(profile: &Profile) -> String {
     }
     lines.push("the profile is good; nothing was started".to_owned());
     lines.join("\n") + "\n"
+}
+
+/// The first packets of a profile, as a capture.
+pub(crate) fn frames(args: &FramesArgs) -> Result<(), Failed> {
+    let profile = measure::profile(&args.profile)?;
+    if profile.traffic.is_empty() {
+        return Err(Failed::Usage(vec!["the profile has no streams".to_owned()]));
+    }
+    File::create(&args.pcap)
+        .and_then(|file| export::write(&profile, args.count, BufWriter::new(file))?.flush())
+        .map_err(|error| Failed::Broken(format!("{}: {error}", args.pcap.display())))
 }
 
 /// The mixes that have names.

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     },
     /// Print the mixes of sizes that have names.
     Sizes,
+    /// Write the first packets of a profile's streams to a capture, for other generators; nothing is started.
+    Frames(FramesArgs),
     /// Offer one rate for a while.
     Rate(RateArgs),
     /// Search the largest rate without loss, and beside it the one with at most 0.5 %.
@@ -88,6 +90,20 @@ pub(crate) struct Common {
     /// The reports.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// `frames`.
+#[derive(Debug, Args)]
+pub(crate) struct FramesArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Where they go.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: PathBuf,
+    /// How many.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub count: usize,
 }
 
 /// `rate`.

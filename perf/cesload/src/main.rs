@@ -38,6 +38,7 @@ fn run(command: Command) -> Result<u8, Failed> {
     match command {
         Command::Check { profile } => print(&check::told(&measure::profile(&profile)?)).map(|()| 0),
         Command::Sizes => print(&check::sizes()).map(|()| 0),
+        Command::Frames(args) => check::frames(&args).map(|()| 0),
         Command::Wire(args) => measure::wire(&args),
         Command::Rate(args) => run::rate(&args),
         Command::Ndr(args) => run::ndr(&args),

@@ -2,7 +2,9 @@
 
 use ces_dataplane::io::pcap;
 use ces_dataplane::wire::{Wire, ipv4};
+use ces_load::frame::ends::Ends;
 use ces_load::profile;
+use ces_load::stream::export;
 use std::path::{Path, PathBuf};
 
 /// What `dut --export` or `cesctl --json show bindings` would have put beside the profiles.
@@ -21,6 +23,30 @@ fn capture() -> Vec<u8> {
     let mut writer = pcap::Writer::new(Vec::new()).unwrap();
     writer.write(0, &frame).unwrap();
     writer.finish().unwrap()
+}
+
+/// For other generators: the same packets as cesload's own, tunnel and all.
+#[test]
+fn frames_are_those_of_the_bindings() {
+    let scratch = std::env::temp_dir().join(format!("cesload-frames-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    std::fs::write(scratch.join("bindings.json"), BINDINGS).unwrap();
+    let made = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        let profile = profile::parse(name, &text, &scratch, &[]).unwrap();
+        pcap::read(&export::write(&profile, 12, Vec::new()).unwrap()).unwrap()
+    };
+    let egress = made("egress-64.toml");
+    assert!(egress.len() == 12 && egress.iter().all(|packet| packet.data.len() == 60));
+    let ends = Ends::of(&egress[0].data).unwrap();
+    assert_eq!((ends.source, ends.destination, ends.destination_port), (0xc0a8_0a0a, 0xac10_0001, 9));
+    let ingress = made("ingress-imix.toml");
+    let mut lengths: Vec<usize> = ingress.iter().map(|packet| packet.data.len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [[110; 7].as_slice(), &[640; 4], &[1564]].concat(), "50 bytes around each, no FCS");
+    assert_eq!(Ends::of(&ingress[0].data).map(|ends| ends.destination), Some(0xc633_6401), "the tunnel's");
+    std::fs::remove_dir_all(&scratch).unwrap();
 }
 
 #[test]

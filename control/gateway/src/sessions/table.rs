@@ -469,9 +469,15 @@ impl Sessions {
         (self.slots.used(), self.slots.per_worker())
     }
 
-    /// Proxy addresses of a host: of living sessions, and with those that rest.
-    pub fn proxies_used(&self, host: HostAddress) -> (u32, u32) {
-        self.hosts.get(&host).map_or((0, 0), |host| (host.proxies.in_use(), host.proxies.occupied()))
+    /// Proxy addresses of a host's living sessions.
+    pub fn proxies_used(&self, host: HostAddress) -> u32 {
+        self.hosts.get(&host).map_or(0, |host| host.proxies.in_use())
+    }
+
+    /// Proxy addresses in use or resting, of all hosts and of the one that has most.
+    pub(crate) fn proxies_occupied(&self) -> (u64, u32) {
+        let each = self.hosts.values().map(|host| host.proxies.occupied());
+        each.fold((0, 0), |(all, most), one| (all + u64::from(one), most.max(one)))
     }
 
     /// The tunnels in use.

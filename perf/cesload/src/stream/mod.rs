@@ -3,6 +3,7 @@
 //! One thread for each core runs a [`lane::Lane`]; the thread that called watches them, and the ports' links.
 
 pub mod dpdk;
+pub mod export;
 pub mod lane;
 pub mod receiver;
 pub mod schedule;

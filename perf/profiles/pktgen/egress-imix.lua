@@ -1,8 +1,0 @@
--- As cesload's egress-imix.toml. The frames come from a capture:
---
---   perf/profiles/ces_frames.py --bindings FILE --direction egress --sizes imix-simple --pcap egress-imix.pcap --destination-mac GATEWAY
---   pktgen -l 0-2 -- -P -m "1.0,2.1" -s 0:egress-imix.pcap -f perf/profiles/pktgen/egress-imix.lua
-package.path = package.path .. ";perf/profiles/pktgen/?.lua;?.lua"
-require "ces_capture"
-
-capture_trial { name = "egress-imix", send = "0", receive = "1", percent = 100, seconds = 10 }
