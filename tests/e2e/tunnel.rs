@@ -80,10 +80,8 @@ fn frames_for_other_generators_are_carried(lab: &Lab) {
     lab.reach("a1", "www.b.demo");
     let directory = lab.directory().display();
     let tools = lab.root().display();
-    let cases = [
-        (Realm::A, "egress-64", "a1", "192.168.10.11"),
-        (Realm::B, "ingress-imix", "net", "192.0.2.2"),
-    ];
+    let cases =
+        [(Realm::A, "egress-64", "a1", "192.168.10.11"), (Realm::B, "ingress-imix", "net", "192.0.2.2")];
     for (realm, profile, node, source) in cases {
         let bindings = lab.ctl(realm, "--json show bindings");
         std::fs::write(lab.directory().join("bindings.json"), bindings.expect())
