@@ -171,6 +171,14 @@ counters! {
             /// Those of them that were sent.
             held_sent = "sent",
         }
+        "ces_held_fragments_total",
+        "Fragments kept until the first one of their packet came, and those of them that were sent.",
+        counter worker "event" {
+            /// Later fragments kept until the first one of their packet came.
+            later_held = "held",
+            /// Those of them that were sent.
+            later_sent = "sent",
+        }
         "ces_held_packets", "Packets that are kept so now.", gauge worker {
             /// Packets that are kept until the MAC address of their next hop is known, now.
             held_now,

@@ -109,6 +109,10 @@ reasons! {
     OuterFragment = "outer_fragment",
     /// A later fragment whose first fragment has not been seen.
     FragmentUnmatched = "fragment_unmatched",
+    /// A later fragment, kept for its first one until others of the same two hosts took its place.
+    FragmentReplaced = "fragment_replaced",
+    /// A later fragment, kept for its first one the longest of all when there was no more room.
+    FragmentFull = "fragment_full",
     /// A first fragment too short for its layer 4 header (RFC 1858), or overlapping offsets.
     FragmentTiny = "fragment_tiny",
     /// Larger than the path and not to be fragmented (answered with ICMP fragmentation needed).

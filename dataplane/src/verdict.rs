@@ -26,6 +26,9 @@ pub enum Verdict {
     /// Keep it: it goes through the path anew when the MAC address of this next hop is known. No address of it has been
     /// changed and nothing counted.
     Hold(Number24),
+    /// Keep it: a later fragment that overtook its first. It goes through the path anew when the first one has been carried;
+    /// the number says which that is, and above its middle whose. Nothing has been changed or counted.
+    HoldLater(Number24),
     /// Free it.
     Drop(DropReason),
 }
@@ -44,12 +47,14 @@ pub struct Arrival {
     pub now: Nanos,
 }
 
-/// Whether a packet may be kept for its next hop.
+/// Whether a packet may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// It may.
     First,
-    /// It was kept before, and is not kept again.
+    /// It was kept for its first fragment, and may be kept for its next hop.
+    Joined,
+    /// It is not kept again.
     Last,
 }
 
@@ -68,6 +73,7 @@ impl From<Verdict> for Fate {
             Verdict::HandOff(worker) => Fate::HandOff(worker),
             Verdict::Absorb => Fate::Absorb,
             Verdict::Hold(_) => Fate::Hold,
+            Verdict::HoldLater(_) => Fate::HoldLater,
             Verdict::Drop(reason) => Fate::Drop(reason),
         }
     }

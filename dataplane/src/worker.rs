@@ -28,7 +28,7 @@ use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::{Arrival, Attempt, Verdict};
 use crate::way::UNNAMED;
-use held::{Held, HeldFrame};
+use held::{FOR_FIRST, FOR_HOP, Held, HeldFrame};
 use machine::Clock;
 use outbound::Outbound;
 use shares::Shares;
@@ -90,6 +90,8 @@ pub struct Worker<P: Port, M> {
     taken_over: Vec<Vec<P::Frame>>,
     /// What waits for the MAC addresses of next hops.
     held: Held<P::Frame>,
+    /// Later fragments that wait for the first one of their packet.
+    later: Held<P::Frame>,
     /// Who has how many places in the punt ring.
     shares: Shares,
     /// When the counters were last published.
@@ -123,7 +125,8 @@ where
             verdicts: vec![Verdict::Absorb; burst.capacity()],
             burst,
             taken_over,
-            held: Held::new(),
+            held: Held::new(FOR_HOP),
+            later: Held::new(FOR_FIRST),
             shares,
             published: 0,
             news: false,
@@ -156,6 +159,9 @@ where
         while self.held.take_first().is_some() {
             self.state.counters.drop(DropReason::NeighbourUnresolved);
         }
+        while self.later.take_first().is_some() {
+            self.state.counters.drop(DropReason::FragmentUnmatched);
+        }
         self.publish();
     }
 
@@ -166,6 +172,7 @@ where
             work += self.receive(port, now);
         }
         work += self.take_over(now);
+        self.join(now);
         self.send_all();
         work += self.tell_events();
         self.state.tick(now);
@@ -204,7 +211,7 @@ where
 
     fn publish(&mut self) {
         let counters = &mut self.state.counters;
-        counters.held_now = self.held.len() as u64;
+        counters.held_now = (self.held.len() + self.later.len()) as u64;
         counters.command_depth = self.control.commands.len() as u64;
         counters.inject_depth = self.control.inject.len() as u64;
         counters.punt_depth = self.control.punt.len() as u64;
@@ -363,8 +370,16 @@ where
                 },
                 Verdict::Hold(neighbour) => {
                     counters.held += 1;
-                    let held = HeldFrame { neighbour: neighbour.number(), port, since: now, frame };
+                    let held = HeldFrame { awaited: neighbour.number(), port, since: now, frame };
                     if let Some((frame, reason)) = self.held.hold(held) {
+                        counters.drop(reason);
+                        self.outbound.spend(frame);
+                    }
+                }
+                Verdict::HoldLater(number) => {
+                    counters.later_held += 1;
+                    let held = HeldFrame { awaited: number.number(), port, since: now, frame };
+                    if let Some((frame, reason)) = self.later.hold(held) {
                         counters.drop(reason);
                         self.outbound.spend(frame);
                     }
@@ -383,24 +398,38 @@ where
         let mut place = 0;
         for _ in 0..self.held.len() {
             let Some(held) = self.held.take_for(neighbour, &mut place) else { return };
-            self.process_held(held, attempt, now);
+            self.state.counters.held_sent += self.process_held(held, attempt, now);
+        }
+    }
+
+    /// Decides anew on the later fragments of packets whose first one has come, in the order of arrival.
+    fn join(&mut self, now: Nanos) {
+        while let Some(number) = self.state.take_came() {
+            let mut place = 0;
+            while let Some(held) = self.later.take_for(number, &mut place) {
+                self.state.counters.later_sent += self.process_held(held, Attempt::Joined, now);
+            }
         }
     }
 
     /// Decides for the last time on what has waited too long: it is dropped, unless another way has opened for it.
     fn let_go(&mut self, now: Nanos) {
         while let Some(held) = self.held.take_older(now) {
-            self.process_held(held, Attempt::Last, now);
+            self.state.counters.held_sent += self.process_held(held, Attempt::Last, now);
+            self.send_all();
+        }
+        while let Some(held) = self.later.take_older(now) {
+            self.state.counters.later_sent += self.process_held(held, Attempt::Joined, now);
             self.send_all();
         }
     }
 
-    /// Sends a frame that was held through the path once more. At the last attempt it is not held again.
+    /// Sends a frame that was held through the path once more; 1 if it was sent. At the last attempt it is not held again.
     #[cold]
-    fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) {
+    fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) -> u64 {
         self.burst.push(held.frame);
         self.process(held.port, attempt, now);
-        self.state.counters.held_sent += u64::from(matches!(self.verdicts[0], Verdict::Forward(_)));
+        u64::from(matches!(self.verdicts[0], Verdict::Forward(_)))
     }
 
     /// Sends what is more than a burst, so that another burst finds room, with its fragments.

@@ -349,7 +349,10 @@ proptest! {
             let counters = &gateway.state.counters;
             let dropped = counters.dropped() - before.dropped();
             let absorbed = counters.absorbed - before.absorbed;
-            let elsewhere = matches!(verdict, Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_));
+            let elsewhere = matches!(
+                verdict,
+                Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::HoldLater(_)
+            );
             prop_assert_eq!(dropped + absorbed + u64::from(elsewhere), 1, "{:?}", verdict);
             prop_assert_eq!(out.is_empty(), !matches!(verdict, Verdict::Forward(_) | Verdict::Reply(..)));
             for (port, frame) in out {
@@ -376,7 +379,8 @@ proptest! {
         }
         let counted: u64 =
             gateways.iter().map(|gateway| gateway.state.counters.dropped() + gateway.state.counters.absorbed).sum();
-        prop_assert_eq!(counted + u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Punt(_))), 1);
+        let held = matches!(verdict, Verdict::HoldLater(_));
+        prop_assert_eq!(counted + u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Punt(_)) || held), 1);
     }
 
     /// A burst decides as packet by packet.

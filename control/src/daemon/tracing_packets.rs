@@ -99,6 +99,7 @@ fn item(house: &House, cipher: &TagCipher, worker: usize, record: &TraceRecord, 
         Fate::HandOff(other) => (format!("hand over to worker {other}"), None, None),
         Fate::Absorb => ("taken in: about one of the gateway's tunnels".to_owned(), None, None),
         Fate::Hold => ("keep until the next hop's MAC address is known".to_owned(), None, None),
+        Fate::HoldLater => ("keep until the first fragment has come".to_owned(), None, None),
         Fate::Drop(why) => ("drop".to_owned(), Some(why.label()), Some(why.text())),
     };
     let fate = match record.fate {
@@ -108,6 +109,7 @@ fn item(house: &House, cipher: &TagCipher, worker: usize, record: &TraceRecord, 
         Fate::HandOff(_) => "hand_off",
         Fate::Absorb => "absorb",
         Fate::Hold => "hold",
+        Fate::HoldLater => "hold_later",
         Fate::Drop(_) => "drop",
     };
     let mut item = json!({

@@ -34,6 +34,8 @@ pub enum Fate {
     Absorb,
     /// Kept until the MAC address of its next hop is known. What then becomes of it is a record of its own.
     Hold,
+    /// Keep it until its first fragment has come.
+    HoldLater,
     /// Dropped.
     Drop(DropReason),
 }

@@ -5,7 +5,7 @@ use super::fragment;
 use super::ground::Ground;
 use super::icmp::translate_quoted;
 use super::nat;
-use super::own::{Desk, settle};
+use super::own::{Desk, refused, settle};
 use super::segment::clamp_segment;
 use super::stagger::Phases;
 
@@ -316,7 +316,10 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
         && let Some(annex) = entry.annex()
     {
         let checked = bindings.annexes_mut().check(annex, Direction::Out, packet, now);
-        checked.map_err(|reason| refuse(desk, frame, packet, reason, *arrival))?;
+        checked.map_err(|reason| match refused(packet, reason, *arrival) {
+            Verdict::Drop(reason) => refuse(desk, frame, packet, reason, *arrival),
+            kept => kept,
+        })?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if packet.flags & ERROR != 0 {

@@ -9,7 +9,8 @@ use crate::port::{Port, martian};
 use crate::premises::{Meters, Premises};
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::verdict::{Arrival, Verdict};
+use crate::table::fragments;
+use crate::verdict::{Arrival, Attempt, Verdict};
 use crate::wire::{Wire, arp, icmp, ipv4, tcp};
 
 /// The port of DNS.
@@ -23,9 +24,20 @@ pub(super) fn settle(counters: &mut Counters, verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Drop(reason) | Verdict::Reply(_, reason) => counters.drop(reason),
         Verdict::Absorb => counters.absorbed += 1,
-        Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::Hold(_) => {}
+        Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+        Verdict::Hold(_) | Verdict::HoldLater(_) => {}
     }
     verdict
+}
+
+/// What becomes of a packet that its binding's limits refuse: a later fragment that overtook its first may be kept for it
+/// (RFC 4787 §11, REQ-14).
+#[cold]
+pub(super) fn refused(packet: &Packet, reason: DropReason, arrival: Arrival) -> Verdict {
+    match (reason, arrival.attempt) {
+        (DropReason::FragmentUnmatched, Attempt::First) => Verdict::HoldLater(fragments::number(packet)),
+        _ => Verdict::Drop(reason),
+    }
 }
 
 /// What the gateway says for itself needs: what is its own, how much it may say, and the counts.

@@ -3,6 +3,7 @@
 use super::fragment;
 use super::ground::Ground;
 use super::icmp::{ERROR_TOS, Error, translate_quoted, write_error};
+use super::own::refused;
 use super::segment::clamp_segment;
 use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
@@ -135,7 +136,8 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     if packet.flags & ERROR == 0
         && let Some(annex) = entry.annex()
     {
-        bindings.annexes_mut().check(annex, Direction::In, packet, arrival.now)?;
+        let checked = bindings.annexes_mut().check(annex, Direction::In, packet, arrival.now);
+        checked.map_err(|reason| refused(packet, reason, *arrival))?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if (packet.tos ^ packet.outer_tos) & ECN != 0 {

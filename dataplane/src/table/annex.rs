@@ -95,6 +95,11 @@ impl Annexes {
         line.map_or(Ok(()), |line| line.limit.check(direction, packet, fragments, now))
     }
 
+    /// The [number](super::fragments::number) of a first fragment that came since this was asked last.
+    pub fn take_came(&mut self) -> Option<u32> {
+        self.fragments.take_came()
+    }
+
     /// Undoes what [`Annexes::admit`] or [`Annexes::check`] took from the rate for a packet that will be checked once more.
     #[cold]
     pub fn give_back(&mut self, annex: u32, direction: Direction, packet: &Packet) {

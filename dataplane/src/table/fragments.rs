@@ -1,10 +1,14 @@
 //! The first fragments that were carried, and their ports, so that later ones are known, which have none.
 //!
-//! A later fragment that overtook its first one is not known (RFC 1858 and 3128 are the price of looking at ports).
+//! A later fragment that overtook its first one is not known yet: the worker keeps it for a while ([`Verdict::HoldLater`]), and
+//! is told which first ones came meanwhile.
+//!
+//! [`Verdict::HoldLater`]: crate::verdict::Verdict::HoldLater
 
 use crate::Nanos;
 use crate::meter::SECOND;
-use crate::packet::Packet;
+use crate::narrow::Number24;
+use crate::packet::{BURST, Packet};
 use crate::wire::Pair;
 
 /// Sets of the table.
@@ -27,11 +31,30 @@ struct Fragmented {
 #[derive(Debug)]
 pub(super) struct Fragments {
     sets: Box<[[Fragmented; WAYS]]>,
+    /// Numbers of first fragments that came and the worker has not heard of yet. What finds no room is heard of when the time of
+    /// what waits for it is over.
+    came: Vec<u32>,
+}
+
+/// Bits of a fragmented packet's number that say which it is of its pair of addresses; those above say which pair.
+pub const NUMBER_BITS: u32 = 12;
+
+/// A number that all fragments of a packet have, and hardly another one at the time.
+pub fn number(packet: &Packet) -> Number24 {
+    let whose = mix(packet.source() ^ packet.destination().rotate_left(16));
+    let which = mix(u32::from(packet.id) << 8 | u32::from(packet.protocol));
+    let bits = |mixed: u32| mixed >> (u32::BITS - NUMBER_BITS);
+    Number24::new(bits(whose) << NUMBER_BITS | bits(which))
+}
+
+const fn mix(word: u32) -> u32 {
+    word.wrapping_mul(0x9e37_79b1)
 }
 
 impl Default for Fragments {
     fn default() -> Self {
-        Self { sets: vec![[Fragmented::default(); WAYS]; SETS].into_boxed_slice() }
+        let sets = vec![[Fragmented::default(); WAYS]; SETS].into_boxed_slice();
+        Self { sets, came: Vec::with_capacity(BURST) }
     }
 }
 
@@ -52,6 +75,14 @@ impl Fragments {
             *oldest =
                 Fragmented { addresses: packet.addresses, id, ports: packet.ports, until: now + FRAGMENT_NS };
         }
+        if self.came.len() < self.came.capacity() {
+            self.came.push(number(packet).number());
+        }
+    }
+
+    /// The number of a first fragment that came since this was asked last.
+    pub(super) fn take_came(&mut self) -> Option<u32> {
+        self.came.pop()
     }
 }
 

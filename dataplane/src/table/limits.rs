@@ -4,7 +4,7 @@
 //! The short way asks a comparison under a mask and what the packet costs of the rate.
 //!
 //! A later fragment has no port. It is carried if its first fragment was, which [`Fragments`] remembers; one that overtook
-//! its first is dropped and counted.
+//! its first is not known, and may be kept until it is.
 
 use super::fragments::Fragments;
 use crate::Nanos;

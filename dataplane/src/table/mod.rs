@@ -7,7 +7,7 @@ pub mod annex;
 pub mod bindings;
 pub mod entry;
 pub mod fib;
-mod fragments;
+pub mod fragments;
 pub mod hops;
 pub mod index;
 pub mod limits;

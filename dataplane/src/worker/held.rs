@@ -1,4 +1,4 @@
-//! Frames that wait until the MAC address of their next hop is known.
+//! Frames that wait: until the MAC address of their next hop is known, or until the first fragment of their packet has come.
 //!
 //! RFC 1122 §2.3.2.2: the link layer SHOULD save at least the latest packet to an unresolved address and send it when the
 //! address is resolved; RFC 1812 §3.3.2: a router SHOULD queue a small number of datagrams meanwhile. Without it the first
@@ -15,6 +15,7 @@ use crate::Nanos;
 use crate::meter::SECOND;
 use crate::msg::PortId;
 use crate::reason::DropReason;
+use crate::table::fragments::NUMBER_BITS;
 use std::collections::VecDeque;
 
 /// Frames that a worker holds at most. At 20,000 new sessions a second, each to a next hop of its own that is resolved within
@@ -28,11 +29,48 @@ pub(super) const HELD_EACH: usize = 16;
 /// again (RFC 6298 §2: a second), and anything older would only be a duplicate.
 pub(super) const HELD_NS: Nanos = SECOND + SECOND / 10;
 
+/// How much is held, and why what gives way is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Frames at most.
+    most: usize,
+    /// Frames of one kind at most.
+    each: usize,
+    /// Bits of what a frame waits for that do not say of which kind it is.
+    beside: u32,
+    /// How long.
+    time: Nanos,
+    replaced: DropReason,
+    full: DropReason,
+}
+
+/// What waits for the MAC address of its next hop.
+pub(super) const FOR_HOP: Bounds = Bounds {
+    most: HELD_MOST,
+    each: HELD_EACH,
+    beside: 0,
+    time: HELD_NS,
+    replaced: DropReason::NeighbourReplaced,
+    full: DropReason::NeighbourFull,
+};
+
+/// Later fragments that wait for the first one of their packet (RFC 4787 §11, REQ-14; its a) asks for bounds): of two hosts as
+/// many as the largest packet has over an MTU of 1,500, so that one sent backwards comes through; of all, those of five pairs.
+/// On today's paths fragments overtake one another by milliseconds; after half a second, the rest of them are lost.
+pub(super) const FOR_FIRST: Bounds = Bounds {
+    most: 256,
+    each: 48,
+    beside: NUMBER_BITS,
+    time: SECOND / 2,
+    replaced: DropReason::FragmentReplaced,
+    full: DropReason::FragmentFull,
+};
+
 /// A frame that waits.
 #[derive(Debug)]
 pub(super) struct HeldFrame<F> {
-    /// The next hop that it waits for.
-    pub(super) neighbour: u32,
+    /// What it waits for: the number of a next hop, or of a fragmented packet.
+    pub(super) awaited: u32,
     /// Where it arrived.
     pub(super) port: PortId,
     /// Since when.
@@ -48,12 +86,13 @@ pub(super) struct HeldFrame<F> {
 #[derive(Debug)]
 pub(super) struct Held<F> {
     frames: VecDeque<HeldFrame<F>>,
+    bounds: Bounds,
 }
 
 impl<F> Held<F> {
     /// None, with room for all.
-    pub(super) fn new() -> Self {
-        Self { frames: VecDeque::with_capacity(HELD_MOST) }
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { frames: VecDeque::with_capacity(bounds.most), bounds }
     }
 
     /// How many there are.
@@ -63,12 +102,14 @@ impl<F> Held<F> {
 
     /// Holds a frame; returned is the one that had to make room for it, and why.
     pub(super) fn hold(&mut self, held: HeldFrame<F>) -> Option<(F, DropReason)> {
-        let mut same = self.frames.iter().enumerate().filter(|(_, other)| other.neighbour == held.neighbour);
+        let Bounds { most, each, beside, replaced, full, .. } = self.bounds;
+        let kind = held.awaited >> beside;
+        let mut same = self.frames.iter().enumerate().filter(|(_, other)| other.awaited >> beside == kind);
         let oldest = same.next().map(|(place, _)| place);
-        let replaced = if 1 + same.count() >= HELD_EACH {
-            oldest.and_then(|place| self.frames.remove(place)).map(|old| (old, DropReason::NeighbourReplaced))
-        } else if self.frames.len() >= HELD_MOST {
-            self.frames.pop_front().map(|old| (old, DropReason::NeighbourFull))
+        let replaced = if 1 + same.count() >= each {
+            oldest.and_then(|place| self.frames.remove(place)).map(|old| (old, replaced))
+        } else if self.frames.len() >= most {
+            self.frames.pop_front().map(|old| (old, full))
         } else {
             None
         };
@@ -76,9 +117,9 @@ impl<F> Held<F> {
         replaced.map(|(old, reason)| (old.frame, reason))
     }
 
-    /// The next frame for a next hop, from `place` on, which is where the one after it will be looked for.
-    pub(super) fn take_for(&mut self, neighbour: u32, place: &mut usize) -> Option<HeldFrame<F>> {
-        while self.frames.get(*place)?.neighbour != neighbour {
+    /// The next frame that waits for this, from `place` on, which is where the one after it will be looked for.
+    pub(super) fn take_for(&mut self, awaited: u32, place: &mut usize) -> Option<HeldFrame<F>> {
+        while self.frames.get(*place)?.awaited != awaited {
             *place += 1;
         }
         self.frames.remove(*place)
@@ -86,7 +127,7 @@ impl<F> Held<F> {
 
     /// The oldest frame, if its time is over.
     pub(super) fn take_older(&mut self, now: Nanos) -> Option<HeldFrame<F>> {
-        let over = now.saturating_sub(self.frames.front()?.since) >= HELD_NS;
+        let over = now.saturating_sub(self.frames.front()?.since) >= self.bounds.time;
         if over { self.frames.pop_front() } else { None }
     }
 

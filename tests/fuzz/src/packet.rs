@@ -162,7 +162,8 @@ pub fn run(data: &[u8]) {
                 Verdict::Forward(egress) | Verdict::Reply(egress, _) => {
                     assert!(egress.port < 2 && frame.data().len() >= 34, "{egress:?} {frame:?}");
                 }
-                Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb | Verdict::Hold(_) => {}
+                Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
+                Verdict::Hold(_) | Verdict::HoldLater(_) => {}
                 Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
             }
         }
