@@ -252,6 +252,7 @@ impl Engine {
                     asking::fail_waiting(hosts, links, realm, peer, why, now);
                     initiator::plan_revival(links, peer, hosts.count_of(peer) > 0, now);
                 }
+                News::Missed(peer, why) => asking::fail_missed(hosts, links, realm, peer, why, now),
                 News::LostOne(peer, conn) => asking::resume(hosts, links, realm, peer, Some(conn), now),
                 News::Down { peer, is_sought } => {
                     self.actions.fail(links, peer);
@@ -322,7 +323,7 @@ impl Engine {
         // Nobody is sought any more.
         for peer in self.links.peers.all() {
             if let Some(entry) = self.links.peers.get_mut(peer) {
-                entry.set_endpoints(Vec::new());
+                entry.set_known(Vec::new());
             }
         }
         self.close_all(realm, now);

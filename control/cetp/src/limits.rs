@@ -24,7 +24,7 @@ pub struct Limits {
     pub action_ms: u32,
     /// How long an abusive sender's address is refused.
     pub block_s: u32,
-    /// How long an endpoint that could not be reached is passed over.
+    /// How long after the begin of a try an endpoint that could not be reached is not tried again for a name.
     pub unreachable_s: u32,
     /// How long after a peer is lost, with sessions standing, it is sought again; twice as long after each try that
     /// fails. 0 = only when a name is asked for.
@@ -93,7 +93,7 @@ impl Default for Limits {
             frame_ms: 2_000,
             action_ms: 10_000,
             block_s: 60,
-            unreachable_s: 30,
+            unreachable_s: 1,
             revive_ms: 1_000,
             revive_max_s: 60,
             filter_s: 30,

@@ -82,3 +82,39 @@ fn c7_so_does_every_order_with_several_connections() {
         }
     }
 }
+/// Both ask, and some things take longer than anybody waits.
+fn slow_glare(case: usize) {
+    let mut lab = Lab::pair(1);
+    let mut left = case.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    lab.delays = Some(Box::new(move || {
+        let delay = [MS, 30 * MS, 400 * MS, 2_500 * MS][left % 4];
+        left /= 4;
+        delay
+    }));
+    lab.ask(0, 0, 1, 0);
+    lab.ask(1, 0, 0, 0);
+    lab.run_for(6 * S);
+    for (from, to) in [(0, 1), (1, 0)] {
+        if result(&lab, from, to) != Some(Ok(())) {
+            lab.ask(from, 0, to, 0);
+        }
+    }
+    lab.delays = None;
+    lab.run_for(6 * S);
+    for (from, to) in [(0, 1), (1, 0)] {
+        if result(&lab, from, to) != Some(Ok(())) {
+            lab.ask(from, 0, to, 0);
+            lab.run_for(3 * S);
+        }
+        assert_eq!(result(&lab, from, to), Some(Ok(())), "case {case}: {from} to {to}");
+        assert_eq!(lab.nodes[from].engine.counters().blocks, [0; 7], "case {case}");
+    }
+    lab.check_ledger();
+}
+
+#[test]
+fn c7_what_comes_too_late_blocks_nobody_and_a_further_ask_works() {
+    for case in 0..4_000 {
+        slow_glare(case);
+    }
+}

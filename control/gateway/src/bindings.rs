@@ -140,6 +140,8 @@ impl Gateway {
                     cetp::Role::Responder => NegotiationOutcome::Accepted,
                 });
                 self.core.log(line(Level::Info, "session up").address(proxy.unwrap_or(agreed.proxy)));
+                // A peer that serves a name is where the name says.
+                self.remember_peer(&agreed.ces_id, now);
             }
             Err(given_up) => {
                 let (outcome, why) = match given_up {

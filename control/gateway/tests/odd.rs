@@ -7,13 +7,14 @@ use ces_dns::naptr::{Announcement, Endpoint, Forms, NaptrFault, Proto};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_gateway::Settings;
 use ces_gateway::names::Name;
+use ces_gateway::sessions::Change;
 use hickory_proto::op::ResponseCode::{FormErr, NXDomain, NoError, NotImp, Refused, ServFail};
 use hickory_proto::rr::RData;
 use hickory_proto::rr::RecordType::{self, A, AAAA, HTTPS, MX, NAPTR, SRV, SVCB, TXT};
 use hickory_proto::rr::rdata::svcb::{IpHint, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{self, SVCB as Service};
 use lab::{A_OUTER, B_OUTER, H1, H2, Lab, MS, Odd, S};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const LEGACY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 const PROXY: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
@@ -363,6 +364,34 @@ fn n6_the_next_gateway_of_a_name_is_tried_whatever_is_wrong_with_the_first() {
             };
             assert_eq!(reply.code, code, "{title}, followed by a good one: {second}");
         }
+    }
+}
+
+#[test]
+fn c5_where_a_strangers_name_says_that_a_gateway_is_matters_to_that_name_alone() {
+    let tarpit = Ipv4Addr::new(203, 0, 113, 66);
+    for is_up in [false, true] {
+        let mut lab = Lab::new();
+        lab.tarpits.insert(tarpit.into());
+        lab.odd("evil.example", NAPTR, Odd::Says(gateway("cesb.demo.", tarpit, 10)));
+        if is_up {
+            assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(PROXY));
+        }
+        let lured = lab.query(0, H1, "evil.example", A);
+        lab.advance(100 * MS);
+        assert!(lab.address(0, H1, "h2.b.demo").is_some(), "up {is_up}");
+        assert_eq!(lab.wait(0, lured).address, None);
+        // Nor does anybody look for the gateway there when it is lost.
+        lab.kill(1);
+        lab.restart(1, &lab::realm("b.demo"));
+        lab.advance(3 * S);
+        let remembered = |change: &Change| match change {
+            Change::Peer { endpoints, .. } => endpoints.iter().map(|endpoint| endpoint.address).collect(),
+            _ => Vec::new(),
+        };
+        let all: Vec<_> = lab.nodes[0].changes.iter().flat_map(|(_, change)| remembered(change)).collect();
+        assert!(!all.is_empty() && all.iter().all(|address| *address == IpAddr::V4(B_OUTER)), "{all:?}");
+        assert!(lab.nodes[0].gateway.peers(lab.now).iter().any(|peer| peer.up), "up {is_up}");
     }
 }
 

@@ -239,6 +239,28 @@ fn a_peer_that_cannot_be_reached_is_servfail() {
 }
 
 #[test]
+fn c11_names_work_within_3_s_of_the_peers_return_though_they_were_asked_for_meanwhile() {
+    for with_session in [false, true] {
+        for seconds in [2, 20, 90] {
+            let mut lab = Lab::new();
+            if with_session {
+                lab.address(0, H1, "h1.b.demo").unwrap();
+                lab.kill(1);
+                lab.restart(1, &lab::realm("b.demo"));
+            }
+            lab.unreachable = true;
+            for _ in 0..2 * seconds {
+                lab.advance(500 * MS);
+                assert_eq!(lab.ask(0, H1, "h2.b.demo", RecordType::A).code, ResponseCode::ServFail);
+            }
+            lab.unreachable = false;
+            lab.advance(3 * S - MS);
+            assert!(lab.address(0, H1, "h2.b.demo").is_some(), "{seconds} s, session {with_session}");
+        }
+    }
+}
+
+#[test]
 fn a_peer_that_dies_mid_negotiation_is_servfail() {
     let mut lab = Lab::new();
     lab.address(0, H1, "h1.b.demo").unwrap();

@@ -23,7 +23,7 @@ pub struct PeerMemory {
 /// What is worth keeping of a peer.
 pub(super) fn memory(links: &Links, ces_id: &str) -> Option<PeerMemory> {
     let peer = links.peers.get(links.peers.find(ces_id)?)?;
-    let (tunnel_ids, endpoints) = (peer.tunnel_ids(), peer.endpoints().to_vec());
+    let (tunnel_ids, endpoints) = (peer.tunnel_ids(), peer.known().to_vec());
     Some(PeerMemory { ces_id: Arc::clone(peer.ces_id()), tunnel_ids, endpoints })
 }
 
@@ -32,7 +32,7 @@ pub(super) fn peer(hosts: &Hosts, links: &mut Links, memory: PeerMemory) -> bool
     let Some(peer) = links.peer(&memory.ces_id, |peer| hosts.use_peer(peer)) else { return false };
     if let Some(entry) = links.peers.get_mut(peer) {
         entry.remember_tunnel_ids(memory.tunnel_ids);
-        entry.set_endpoints(memory.endpoints);
+        entry.set_known(memory.endpoints);
     }
     true
 }

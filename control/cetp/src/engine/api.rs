@@ -52,6 +52,13 @@ pub struct Endpoint {
     pub alias: Option<Arc<str>>,
 }
 
+impl Endpoint {
+    /// Whether both are the same place.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.addr, self.port) == (other.addr, other.port)
+    }
+}
+
 /// A wish of a local host to reach a remote name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H2hRequest {

@@ -3,7 +3,7 @@
 use super::api::{
     Asked, ConnId, Direction, H2hRequest, Nanos, NegotiationId, Output, PeerId, Realm, Reservation, Role,
 };
-use super::attempt::Purpose;
+use super::conns::Wish;
 use super::hosts::{Hosts, Negotiation};
 use super::links::Links;
 use super::pair::{Pair, PairRef};
@@ -28,8 +28,8 @@ fn canonical(name: &Arc<str>) -> Arc<str> {
     }
 }
 
-/// What a host's wish is checked with before anything is begun.
-struct Wish {
+/// Who wants to reach whom, and through which gateway.
+struct Names {
     source: Arc<str>,
     destination: Arc<str>,
     ces_id: Arc<str>,
@@ -43,15 +43,15 @@ pub(super) fn ask(
     request: H2hRequest,
     now: Nanos,
 ) -> Asked {
-    let wish = Wish {
+    let names = Names {
         source: canonical(&request.source),
         destination: canonical(&request.destination),
         ces_id: canonical(&request.ces_id),
     };
-    let Some(peer) = links.peer(&wish.ces_id, |peer| hosts.use_peer(peer)) else {
-        return refuse(hosts, links, wish, Failure::Overload);
+    let Some(peer) = links.peer(&names.ces_id, |peer| hosts.use_peer(peer)) else {
+        return refuse(hosts, links, names, Failure::Overload);
     };
-    let key: &dyn PairRef = &(peer, Role::Initiator, &*wish.source, &*wish.destination);
+    let key: &dyn PairRef = &(peer, Role::Initiator, &*names.source, &*names.destination);
     if let Some(id) = hosts.negotiation_of(key) {
         links.ground.counters.joined += 1;
         return Asked::Pending(id);
@@ -63,28 +63,26 @@ pub(super) fn ask(
         let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
         return Asked::Connected { local_tag, proxy };
     }
-    let policy = realm.host_policy(&wish.source, Direction::Outbound, &wish.destination, &wish.ces_id);
+    let policy = realm.host_policy(&names.source, Direction::Outbound, &names.destination, &names.ces_id);
     let Some(policy) = policy else {
-        return refuse(hosts, links, wish, Failure::Denied);
+        return refuse(hosts, links, names, Failure::Denied);
     };
-    if let Some(why) = obstacle(hosts, links, peer, &wish, now) {
-        return refuse(hosts, links, wish, why);
+    if let Some(why) = obstacle(hosts, links, peer, &names, now) {
+        return refuse(hosts, links, names, why);
     }
-    let Wish { source, destination, .. } = wish;
-    let id = hosts.begin(Pair { peer, role: Role::Initiator, source, destination }, policy, now);
-    if let Some(entry) = links.peers.get_mut(peer) {
-        entry.set_endpoints(request.endpoints);
-    }
+    let Names { source, destination, .. } = names;
+    let pair = Pair { peer, role: Role::Initiator, source, destination };
+    let id = hosts.begin(pair, policy, request.endpoints, now);
     start_or_wait(hosts, links, realm, id, now);
     Asked::Pending(id)
 }
 
 /// Why a wish that policy allows is not begun.
-fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, wish: &Wish, now: Nanos) -> Option<Failure> {
+fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, names: &Names, now: Nanos) -> Option<Failure> {
     let (ground, limits) = (&links.ground, links.ground.limits());
-    if ground.is_us(&wish.ces_id) || !ground.is_trusted(&wish.ces_id) {
+    if ground.is_us(&names.ces_id) || !ground.is_trusted(&names.ces_id) {
         Some(Failure::Identity)
-    } else if ground.refused.is_filtered(&wish.source, &wish.destination, &wish.ces_id, now) {
+    } else if ground.refused.is_filtered(&names.source, &names.destination, &names.ces_id, now) {
         Some(Failure::Filtered)
     } else if hosts.pending() >= limits.pending as usize
         || hosts.pending_of(peer) >= limits.pending_per_peer as usize
@@ -95,21 +93,30 @@ fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, wish: &Wish, now: Nanos)
     }
 }
 
-fn refuse(hosts: &mut Hosts, links: &mut Links, wish: Wish, why: Failure) -> Asked {
+fn refuse(hosts: &mut Hosts, links: &mut Links, names: Names, why: Failure) -> Asked {
     let id = hosts.draw();
     links.ground.counters.h2h_initiated.count(Err(why));
-    let Wish { source, destination, .. } = wish;
+    let Names { source, destination, .. } = names;
     let result = Err(why);
     links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns: 0 });
     Asked::Pending(id)
 }
 
 fn start_or_wait(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
-    let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
+    let Some(entry) = hosts.negotiation(id) else { return };
+    let peer = entry.pair.peer;
     if links.is_up(peer) {
-        start(hosts, links, realm, id, now);
-    } else if let Err(why) = initiator::start(links, peer, Purpose::Name, now) {
-        finish(hosts, links, realm, id, Err(why), now);
+        return start(hosts, links, realm, id, now);
+    }
+    let wish = Wish { asker: entry.pair.source.clone(), name: entry.pair.destination.clone() };
+    match initiator::start(links, peer, &wish, &entry.endpoints, now) {
+        Ok(()) => {
+            let limits = links.ground.limits();
+            let deadline = now + (u64::from(limits.connect_ms) + u64::from(limits.c2c_setup_ms)) * MS;
+            hosts.wait(id, deadline);
+            links.ground.timers.set(deadline, Timer::Negotiation(id));
+        }
+        Err(why) => finish(hosts, links, realm, id, Err(why), now),
     }
 }
 
@@ -137,6 +144,27 @@ pub(super) fn fail_waiting(
     }
     for id in hosts.waiting_of(peer) {
         finish(hosts, links, realm, id, Err(why), now);
+    }
+}
+
+/// An endpoint is not the peer's: what has no other one to hope for fails, unless C2C runs already.
+pub(super) fn fail_missed(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    peer: PeerId,
+    why: Failure,
+    now: Nanos,
+) {
+    let attempt = links.peers.get(peer).and_then(|entry| entry.attempt());
+    if links.is_up(peer) || attempt.is_none_or(|attempt| attempt.conn.is_some()) {
+        return;
+    }
+    for id in hosts.waiting_of(peer) {
+        let Some(entry) = hosts.negotiation(id) else { continue };
+        if !entry.endpoints.iter().any(|endpoint| links.conns.opening_to(peer, endpoint).is_some()) {
+            finish(hosts, links, realm, id, Err(why), now);
+        }
     }
 }
 
@@ -242,9 +270,21 @@ pub(super) fn reply(
             let pair = entry.pair.clone();
             // C2C may be down by now while the answer was on its way; then there is no tunnel.
             let is_up = sessions::up(hosts, links, &pair, reservation, message.sst, &terms, now);
+            if is_up {
+                learn(hosts, links, id);
+            }
             let result = if is_up { Ok(reservation) } else { Err(Failure::Lost) };
             finish(hosts, links, realm, id, result, now);
         }
+    }
+}
+
+/// The peer serves a name: it is where the name says.
+fn learn(hosts: &Hosts, links: &mut Links, id: NegotiationId) {
+    if let Some(entry) = hosts.negotiation(id)
+        && let Some(peer) = links.peers.get_mut(entry.pair.peer)
+    {
+        peer.said_at(&entry.endpoints);
     }
 }
 

@@ -1,7 +1,14 @@
 //! C2C of ours while it is negotiated.
 
 use super::api::{ConnId, Nanos};
+use super::conns::Wish;
 use super::reason::Failure;
+
+/// Turns that are remembered.
+const MAX_TRIED: usize = 64;
+
+/// C2C has this part of its time on one connection while another one is up.
+const PATIENCE: Nanos = 4;
 
 /// A C2C negotiation of ours.
 #[derive(Debug)]
@@ -10,8 +17,11 @@ pub(super) struct Attempt {
     pub(super) round: u8,
     /// Where it runs, once one of the connections opened for it is up.
     pub(super) conn: Option<ConnId>,
-    /// When it has to be agreed on that connection. A renewal has until C2C ends.
+    /// For whom those were opened where it ran so far.
+    tried: Vec<Wish>,
+    /// When it has to be agreed on that connection if there are others, and at the latest. A renewal has until C2C ends.
     deadline: Nanos,
+    latest: Nanos,
     /// What the last connection that failed failed with.
     pub(super) last: Failure,
     /// What it is for.
@@ -32,22 +42,52 @@ pub(super) enum Purpose {
 impl Attempt {
     /// On connections that are being opened.
     pub(super) const fn opening(tag: u32, purpose: Purpose) -> Self {
-        Self { tag, round: 1, conn: None, deadline: Nanos::MAX, last: Failure::Unreachable, purpose }
+        let (deadline, latest) = (Nanos::MAX, Nanos::MAX);
+        Self {
+            tag,
+            round: 1,
+            conn: None,
+            tried: Vec::new(),
+            deadline,
+            latest,
+            last: Failure::Unreachable,
+            purpose,
+        }
     }
 
     /// On a connection that stands.
-    pub(super) const fn renewal(tag: u32, conn: ConnId) -> Self {
+    pub(super) fn renewal(tag: u32, conn: ConnId) -> Self {
         Self { conn: Some(conn), last: Failure::Silent, ..Self::opening(tag, Purpose::Renewal) }
     }
 
-    /// It begins anew on a connection, and has that long; until when, unless it is a renewal.
-    pub(super) fn run_on(&mut self, conn: ConnId, setup: Nanos, now: Nanos) -> Option<Nanos> {
+    /// It begins anew on a connection that was opened for somebody, and has that long; until when, unless it is a renewal.
+    pub(super) fn run_on(
+        &mut self,
+        conn: ConnId,
+        wish: Option<&Wish>,
+        setup: Nanos,
+        now: Nanos,
+    ) -> Option<Nanos> {
         (self.conn, self.round) = (Some(conn), 1);
+        self.tried.extend(wish.filter(|_| self.tried.len() < MAX_TRIED).cloned());
         if self.purpose == Purpose::Renewal {
             return None;
         }
-        self.deadline = now + setup;
+        (self.deadline, self.latest) = (now + setup / PATIENCE, now + setup);
         Some(self.deadline)
+    }
+
+    /// How often it has run for that host of ours, and for that name.
+    pub(super) fn turns(&self, wish: &Wish) -> (usize, usize) {
+        let count =
+            |is_it: fn(&Wish, &Wish) -> bool| self.tried.iter().filter(|one| is_it(one, wish)).count();
+        (count(|one, wish| one.asker == wish.asker), count(|one, wish| one.name == wish.name))
+    }
+
+    /// There is no other connection: it has until the latest; until when, unless that is now.
+    pub(super) fn prolong(&mut self, now: Nanos) -> Option<Nanos> {
+        self.deadline = self.latest;
+        (self.latest > now).then_some(self.latest)
     }
 
     pub(super) const fn is_due(&self, at: Nanos) -> bool {
@@ -61,7 +101,7 @@ impl Attempt {
         }
         let ran_here = self.conn == Some(conn);
         if ran_here {
-            (self.conn, self.deadline) = (None, Nanos::MAX);
+            (self.conn, self.deadline, self.latest) = (None, Nanos::MAX, Nanos::MAX);
         }
         ran_here
     }

@@ -28,6 +28,13 @@ pub(super) enum Origin {
     Accepted,
 }
 
+/// Whom a connection is opened for: a host of ours that asked, and the name that says that its gateway is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) asker: Arc<str>,
+    pub(super) name: Arc<str>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -38,6 +45,8 @@ pub(super) struct Conn {
     pub(super) identity: Option<Arc<str>>,
     /// The peer that it belongs to, once that is known; for one of ours from the beginning.
     pub(super) peer: Option<PeerId>,
+    /// For whom we open it.
+    pub(super) wish: Option<Wish>,
     /// Whether it is one of its peer's connections for everything, C2C being done.
     pub(super) established: bool,
     pub(super) opened: Nanos,
@@ -65,6 +74,7 @@ impl Conn {
             remote,
             identity: None,
             peer: None,
+            wish: None,
             established: false,
             opened: now,
             deadline: None,
@@ -81,6 +91,11 @@ impl Conn {
 
     pub(super) const fn is_ours(&self) -> bool {
         matches!(self.origin, Origin::Ours(_))
+    }
+
+    /// The name that says that its peer is there.
+    pub(super) fn said_by(&self) -> Option<&Arc<str>> {
+        self.wish.as_ref().map(|wish| &wish.name)
     }
 
     /// Takes one message from the allowance.
@@ -180,6 +195,25 @@ impl Conns {
         self.lines.get(&peer).map_or(&[], |lines| &lines.opening)
     }
 
+    /// The one of those that goes to an endpoint.
+    pub(super) fn opening_to(&self, peer: PeerId, endpoint: &Endpoint) -> Option<ConnId> {
+        let is_there = |conn: &Conn| matches!(&conn.origin, Origin::Ours(at) if at.is_at(endpoint));
+        self.opening(peer).iter().copied().find(|id| self.get(*id).is_some_and(is_there))
+    }
+
+    /// Those of them that a host asked for last, the oldest first.
+    pub(super) fn opening_for(&self, peer: PeerId, asker: &str) -> Vec<ConnId> {
+        let is_its = |conn: &Conn| conn.wish.as_ref().is_some_and(|wish| *wish.asker == *asker);
+        self.opening(peer).iter().copied().filter(|id| self.get(*id).is_some_and(is_its)).collect()
+    }
+
+    /// Another wish is for one as well: it is that one's from now on, lest the first gives it up for something else.
+    pub(super) fn wish_for(&mut self, id: ConnId, wish: &Wish) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.wish = Some(wish.clone());
+        }
+    }
+
     pub(super) fn has_any(&self, peer: PeerId) -> bool {
         !self.of(peer).is_empty()
     }
@@ -205,11 +239,18 @@ impl Conns {
         id
     }
 
-    /// One that we open to a peer's endpoint.
-    pub(super) fn open(&mut self, peer: PeerId, endpoint: Endpoint, limits: &Limits, now: Nanos) -> ConnId {
+    /// One that we open to a peer's endpoint, for a name or of our own accord.
+    pub(super) fn open(
+        &mut self,
+        peer: PeerId,
+        endpoint: Endpoint,
+        wish: Option<&Wish>,
+        limits: &Limits,
+        now: Nanos,
+    ) -> ConnId {
         let remote = SocketAddr::new(endpoint.addr, endpoint.port);
         let mut conn = Conn::new(Origin::Ours(endpoint), remote, limits, now);
-        conn.peer = Some(peer);
+        (conn.peer, conn.wish) = (Some(peer), wish.cloned());
         let id = self.insert(conn);
         self.lines.entry(peer).or_default().opening.push(id);
         id
@@ -403,7 +444,7 @@ mod tests {
         let addr = [192, 0, 2, 1].into();
         let (port, order, preference) = (1, 0, 0);
         let endpoint = Endpoint { addr, port, proto: Proto::Tls, order, preference, alias: None };
-        let ours = conns.open(7, endpoint, &limits, 0);
+        let ours = conns.open(7, endpoint, None, &limits, 0);
         let theirs = conns.accept(Some("gwb.".into()), SocketAddr::new(addr, 9), &limits, 0);
         assert_eq!((conns.opening(7), conns.of(7), conns.strangers(addr)), (&[ours][..], &[][..], 1));
         assert_eq!(conns.named("gwb."), [theirs]);

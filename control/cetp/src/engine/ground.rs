@@ -1,6 +1,6 @@
 //! What every part of the engine stands on: settings, chance, counters, what is refused, what has its time, and what goes out.
 
-use super::api::{Encapsulation, Endpoint, Nanos, Output, Settings};
+use super::api::{Encapsulation, Nanos, Output, Settings};
 use super::counters::Counters;
 use super::reason::BlockReason;
 use super::refused::Refused;
@@ -158,11 +158,5 @@ impl Ground {
     /// The same for as long as the limits say.
     pub(super) fn block_for_abuse(&mut self, addr: IpAddr, why: BlockReason, now: Nanos) {
         self.block(addr, why, u64::from(self.limits().block_s) * S, now);
-    }
-
-    /// An endpoint did not answer.
-    pub(super) fn leave_alone(&mut self, endpoint: &Endpoint, now: Nanos) {
-        let until = now + u64::from(self.limits().unreachable_s) * S;
-        self.refused.leave_alone((endpoint.addr, endpoint.port), until, now);
     }
 }

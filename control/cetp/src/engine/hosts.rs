@@ -2,7 +2,7 @@
 //!
 //! Pairs, tags, sessions, negotiations and what belongs to each peer must agree; they do because nobody else writes them.
 
-use super::api::{ConnId, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
+use super::api::{ConnId, Endpoint, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
 use super::ended::Ended;
 use super::pair::{Pair, PairRef};
 use crate::keyed::Keyed;
@@ -36,6 +36,8 @@ impl Session {
 pub(super) struct Negotiation {
     pub(super) pair: Pair,
     pub(super) policy: Arc<Policy>,
+    /// Where the name says that its gateway is.
+    pub(super) endpoints: Vec<Endpoint>,
     /// Set aside when the first message is sent. Until then it waits for C2C.
     pub(super) reservation: Option<Reservation>,
     /// Where it runs.
@@ -259,7 +261,13 @@ impl Hosts {
     }
 
     /// A pair is negotiated.
-    pub(super) fn begin(&mut self, pair: Pair, policy: Arc<Policy>, now: Nanos) -> NegotiationId {
+    pub(super) fn begin(
+        &mut self,
+        pair: Pair,
+        policy: Arc<Policy>,
+        endpoints: Vec<Endpoint>,
+        now: Nanos,
+    ) -> NegotiationId {
         let id = self.draw();
         self.pairs.entry(pair.clone()).or_default().negotiation = Some(id);
         self.share(pair.peer, |share| {
@@ -268,6 +276,7 @@ impl Hosts {
         let negotiation = Negotiation {
             pair,
             policy,
+            endpoints,
             reservation: None,
             conn: None,
             round: 1,
@@ -278,6 +287,13 @@ impl Hosts {
         };
         self.negotiations.insert(id, negotiation);
         id
+    }
+
+    /// A negotiation waits for C2C, and not for longer than that.
+    pub(super) fn wait(&mut self, id: NegotiationId, deadline: Nanos) {
+        if let Some(entry) = self.negotiations.get_mut(&id) {
+            entry.deadline = deadline;
+        }
     }
 
     /// Sets a tag aside for a negotiation, which is to be over by then.
@@ -395,7 +411,7 @@ mod tests {
     fn what_a_pair_no_longer_has_is_forgotten_everywhere() {
         let mut hosts = hosts();
         let pair = session(1, 7, Role::Initiator).pair();
-        let id = hosts.begin(pair.clone(), Arc::default(), 0);
+        let id = hosts.begin(pair.clone(), Arc::default(), Vec::new(), 0);
         assert_eq!((hosts.waiting_of(7), hosts.running_of(7, None)), (vec![id], vec![]));
         let reservation = Reservation { tag: 1, proxy: [10, 64, 0, 1].into() };
         hosts.set_aside(id, reservation, 5);

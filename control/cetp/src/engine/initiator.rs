@@ -6,7 +6,7 @@
 
 use super::api::{ConnId, Endpoint, Nanos, Output, PeerId, PeerIdentity, Proto, Role};
 use super::attempt::{Attempt, Purpose};
-use super::conns::Origin;
+use super::conns::{Origin, Wish};
 use super::links::Links;
 use super::peer::C2c;
 use super::reason::{BlockReason, Failure};
@@ -23,60 +23,112 @@ use std::net::SocketAddr;
 
 // --- connections
 
-/// Opens connections to a peer, for C2C on the first that is up. One under way is joined. If the peer was lost, endpoints that
-/// did not answer are tried as well.
-pub(super) fn start(links: &mut Links, peer: PeerId, purpose: Purpose, now: Nanos) -> Result<(), Failure> {
-    let Some(entry) = links.peers.get_mut(peer) else { return Err(Failure::Cancelled) };
-    if let Some(attempt) = entry.attempt_mut() {
-        if purpose == Purpose::Name {
-            attempt.purpose = purpose;
+/// Connections that are opened to one peer for one host of ours at once, in times of those for one name.
+const ASKER_SHARE: usize = 8;
+
+/// Opens connections to where a name says that a peer is, for C2C on the first that is up, beside those that others have opened:
+/// what one name says keeps nobody from what another says. Those under way are joined.
+pub(super) fn start(
+    links: &mut Links,
+    peer: PeerId,
+    wish: &Wish,
+    endpoints: &[Endpoint],
+    now: Nanos,
+) -> Result<(), Failure> {
+    let usable = usable(links, peer, endpoints)?;
+    let mut fresh = Vec::new();
+    let mut joined = 0;
+    for endpoint in usable {
+        if let Some(conn) = links.conns.opening_to(peer, &endpoint) {
+            links.conns.wish_for(conn, wish);
+            joined += 1;
+        } else {
+            fresh.push(endpoint);
         }
-        return Ok(());
     }
-    let ces_id = entry.ces_id().clone();
-    let endpoints = endpoints(links, peer, purpose, now)?;
-    let attempt = Attempt::opening(links.draw_c2c_tag(), purpose);
-    for endpoint in endpoints {
-        let limits = links.ground.limits();
-        let until = now + u64::from(limits.connect_ms) * MS;
-        let conn = links.conns.open(peer, endpoint.clone(), limits, now);
-        links.conns.set_deadline(conn, until, &mut links.ground.timers);
-        links.ground.emit(Output::Connect { conn, endpoint, ces_id: ces_id.clone() });
+    let why = narrow(links, peer, &mut fresh, now);
+    let limits = links.ground.limits();
+    let each = usize::from(limits.connections_per_peer);
+    let room = (limits.connections as usize).saturating_sub(links.conns.len());
+    fresh.truncate(each.saturating_sub(joined).min(room));
+    let is_running =
+        links.peers.get(peer).and_then(|entry| entry.attempt()).is_some_and(|attempt| attempt.conn.is_some());
+    if fresh.is_empty() && joined == 0 && !is_running {
+        return Err(why.unwrap_or(Failure::Overload));
     }
-    if let Some(entry) = links.peers.get_mut(peer) {
-        entry.begin(attempt, now);
+    if let Some(attempt) = links.peers.get_mut(peer).and_then(|entry| entry.attempt_mut())
+        && attempt.purpose == Purpose::Revival
+    {
+        attempt.purpose = Purpose::Name;
     }
+    open(links, peer, Some(wish), fresh, Purpose::Name, now);
+    give_up(links, peer, &wish.asker, ASKER_SHARE * each, now);
     Ok(())
 }
 
-/// The endpoints of a peer that are to be tried now, or why there are none.
-fn endpoints(links: &Links, peer: PeerId, purpose: Purpose, now: Nanos) -> Result<Vec<Endpoint>, Failure> {
+/// Who asks for much gives up its own first: the oldest, but for those to where the peer was found and the one on which C2C runs.
+fn give_up(links: &mut Links, peer: PeerId, asker: &str, share: usize, now: Nanos) {
+    let mut own = links.conns.opening_for(peer, asker);
+    let beyond = own.len().saturating_sub(share);
+    let Some(entry) = links.peers.get(peer) else { return };
+    let running = entry.attempt().and_then(|attempt| attempt.conn);
+    own.retain(|id| {
+        let origin = links.conns.get(*id).map(|conn| &conn.origin);
+        Some(*id) != running && !matches!(origin, Some(Origin::Ours(at)) if entry.is_known(at))
+    });
+    for conn in own.into_iter().take(beyond) {
+        links.close(conn, Failure::Overload, now);
+    }
+}
+
+/// Opens connections, and begins C2C of ours if there is none.
+fn open(
+    links: &mut Links,
+    peer: PeerId,
+    wish: Option<&Wish>,
+    endpoints: Vec<Endpoint>,
+    purpose: Purpose,
+    now: Nanos,
+) {
+    let Some(ces_id) = links.peers.name(peer) else { return };
+    for endpoint in endpoints {
+        let limits = links.ground.limits();
+        let until = now + u64::from(limits.connect_ms) * MS;
+        let conn = links.conns.open(peer, endpoint.clone(), wish, limits, now);
+        links.conns.set_deadline(conn, until, &mut links.ground.timers);
+        links.ground.emit(Output::Connect { conn, endpoint, ces_id: ces_id.clone() });
+    }
+    if links.peers.get(peer).is_some_and(|entry| entry.attempt().is_none()) {
+        let attempt = Attempt::opening(links.draw_c2c_tag(), purpose);
+        if let Some(entry) = links.peers.get_mut(peer) {
+            entry.begin(attempt, now);
+        }
+    }
+}
+
+/// Endpoints that can be those of a peer, each once, the first first.
+fn usable(links: &Links, peer: PeerId, endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, Failure> {
     let Some(entry) = links.peers.get(peer) else { return Err(Failure::Cancelled) };
-    let (limits, refused) = (links.ground.limits(), &links.ground.refused);
     // Who once proved its name is not believed less.
     let believe = links.ground.settings().believe_unauthenticated && !entry.is_authenticated();
     let usable = |endpoint: &&Endpoint| endpoint.port != 0 && (endpoint.proto == Proto::Tls || believe);
+    let mut endpoints: Vec<_> = endpoints.iter().filter(usable).cloned().collect();
     // Order, then preference; lower is better (RFC 3403 §4.1).
-    let mut endpoints: Vec<_> = entry.endpoints().iter().filter(usable).cloned().collect();
     endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));
     let mut seen = FxHashSet::default();
     endpoints.retain(|endpoint| seen.insert((endpoint.addr, endpoint.port)));
-    endpoints.retain(|endpoint| {
-        purpose == Purpose::Revival || !refused.is_unreachable((endpoint.addr, endpoint.port), now)
-    });
+    if endpoints.is_empty() { Err(Failure::Unreachable) } else { Ok(endpoints) }
+}
+
+/// Leaves those out that are not to be tried now; why, if none is left.
+fn narrow(links: &Links, peer: PeerId, endpoints: &mut Vec<Endpoint>, now: Nanos) -> Option<Failure> {
+    let refused = &links.ground.refused;
+    endpoints.retain(|endpoint| !refused.is_unreachable(peer, endpoint, now));
     if endpoints.is_empty() {
-        return Err(Failure::Unreachable);
+        return Some(Failure::Unreachable);
     }
     endpoints.retain(|endpoint| !refused.is_blocked(endpoint.addr, now));
-    if endpoints.is_empty() {
-        return Err(Failure::Blocked);
-    }
-    let room = (limits.connections as usize).saturating_sub(links.conns.len());
-    endpoints.truncate(usize::from(limits.connections_per_peer).min(room));
-    if endpoints.is_empty() {
-        return Err(Failure::Overload);
-    }
-    Ok(endpoints)
+    endpoints.is_empty().then_some(Failure::Blocked)
 }
 
 /// A connection of ours is up. Its end must be who it should be.
@@ -107,6 +159,9 @@ pub(super) fn connected(
 /// A connection of ours is up and its end is who it should be.
 fn ready(links: &mut Links, peer: PeerId, conn: ConnId, now: Nanos) {
     if links.is_up(peer) {
+        if !links.is_worth(peer, conn) {
+            return links.close(conn, Failure::Cancelled, now);
+        }
         return links.join(peer, conn);
     }
     match links.peers.get(peer).and_then(|entry| entry.attempt()) {
@@ -245,7 +300,12 @@ pub(super) fn conn_timeout(links: &mut Links, conn: ConnId, now: Nanos) {
 /// No answer to a message of C2C. Another connection that is up may be better; if the peer's own C2C stands meanwhile, this one
 /// is for everything already and stays.
 pub(super) fn silent(links: &mut Links, peer: PeerId, now: Nanos) {
-    let Some(attempt) = links.peers.get(peer).and_then(|entry| entry.attempt()) else { return };
+    let has_other = links.next_up(peer).is_some();
+    let Some(entry) = links.peers.get_mut(peer) else { return };
+    let Some(attempt) = entry.attempt_mut() else { return };
+    if !has_other && let Some(at) = attempt.prolong(now) {
+        return links.ground.timers.set(at, Timer::Attempt(peer));
+    }
     match attempt.conn.filter(|conn| links.conns.get(*conn).is_some_and(|entry| !entry.established)) {
         Some(conn) => links.close(conn, Failure::Silent, now),
         None => links.fail(peer, Failure::Silent, now),
@@ -266,8 +326,20 @@ pub(super) fn plan_revival(links: &mut Links, peer: PeerId, has_sessions: bool, 
 /// The time for such a try has come.
 pub(super) fn revive(links: &mut Links, peer: PeerId, has_sessions: bool, now: Nanos) {
     let Some(entry) = links.peers.get_mut(peer) else { return };
-    if entry.begin_revival(has_sessions) && start(links, peer, Purpose::Revival, now).is_err() {
+    if !entry.begin_revival(has_sessions) || entry.attempt().is_some() {
+        return;
+    }
+    let count = usize::from(links.ground.limits().connections_per_peer);
+    let known = entry.sought_at(count);
+    let refused = &links.ground.refused;
+    let mut endpoints = usable(links, peer, &known).unwrap_or_default();
+    endpoints.retain(|endpoint| !refused.is_blocked(endpoint.addr, now));
+    let room = (links.ground.limits().connections as usize).saturating_sub(links.conns.len());
+    endpoints.truncate(room);
+    if endpoints.is_empty() {
         plan_revival(links, peer, has_sessions, now);
+    } else {
+        open(links, peer, None, endpoints, Purpose::Revival, now);
     }
 }
 

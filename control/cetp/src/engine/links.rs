@@ -4,7 +4,7 @@
 
 use super::api::{ConnId, Nanos, Output, PeerId, PeerSnapshot, Role};
 use super::attempt::Purpose;
-use super::conns::{Conns, Gone, Origin};
+use super::conns::{Conn, Conns, Gone, Origin};
 use super::ground::Ground;
 use super::peer::{C2c, Circumstances};
 use super::peers::Peers;
@@ -17,6 +17,7 @@ use crate::message::Writer;
 use crate::negotiate::write_queries;
 use crate::tlv::Item;
 use rand::Rng;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(super) enum News {
     Restarted(PeerId),
     /// C2C of ours failed, and with it what waits for it.
     Failed(PeerId, Failure),
+    /// One of several endpoints is not it.
+    Missed(PeerId, Failure),
     /// It lost a connection and has others.
     LostOne(PeerId, ConnId),
     /// It lost its last connection, or C2C has ended. Who broke the rules is not to be sought again.
@@ -156,7 +159,7 @@ impl Links {
         let (Some(entry), Some(line)) = (self.peers.get_mut(peer), self.conns.get(conn)) else { return };
         let ces_id = entry.ces_id().clone();
         let Some(attempt) = entry.attempt_mut() else { return };
-        if let Some(at) = attempt.run_on(conn, setup, now) {
+        if let Some(at) = attempt.run_on(conn, line.wish.as_ref(), setup, now) {
             self.ground.timers.set(at, Timer::Attempt(peer));
         }
         let mut out = Writer::new(attempt.tag, 0);
@@ -233,12 +236,7 @@ impl Links {
         for id in self.conns.named(&ces_id) {
             self.attach(peer, id);
         }
-        // Ours, too, and even the one on which C2C of ours still runs: the peer may use any of them from now on.
-        let is_up = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.up);
-        let ready: Vec<ConnId> = self.conns.opening(peer).iter().copied().filter(is_up).collect();
-        for id in ready {
-            self.join(peer, id);
-        }
+        self.sift(peer, conn, now);
         self.ground.emit(Output::PeerUp { ces_id, role });
         if meaning.has_restarted {
             self.news.push_back(News::Restarted(peer));
@@ -246,6 +244,33 @@ impl Links {
         if meaning.begins_anew {
             self.close_older(peer, opened, now);
         }
+    }
+
+    /// Has the connections that are being opened for a peer join it, even the one on which C2C of ours still runs: the peer may
+    /// use any of them from now on. Those to where other names say that it is are closed.
+    fn sift(&mut self, peer: PeerId, agreed_on: ConnId, now: Nanos) {
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        let running = entry.attempt().and_then(|attempt| attempt.conn);
+        let found = self.conns.get(agreed_on).filter(|conn| conn.is_ours());
+        if let Some(Origin::Ours(endpoint)) = found.map(|conn| &conn.origin) {
+            entry.found_at(endpoint);
+        }
+        let right = found.or_else(|| self.conns.get(running?)).and_then(Conn::said_by);
+        entry.was_right(right.cloned());
+        for id in self.conns.opening(peer).to_vec() {
+            let is_up = self.conns.get(id).is_some_and(|conn| conn.up);
+            if !self.is_worth(peer, id) {
+                self.close(id, Failure::Cancelled, now);
+            } else if is_up {
+                self.join(peer, id);
+            }
+        }
+    }
+
+    /// Whether a connection that is opened for a peer is worth having while others stand.
+    pub(super) fn is_worth(&self, peer: PeerId, conn: ConnId) -> bool {
+        let Some((entry, line)) = self.peers.get(peer).zip(self.conns.get(conn)) else { return false };
+        matches!(&line.origin, Origin::Ours(endpoint) if entry.is_worth(endpoint, line.said_by()))
     }
 
     /// Closes what was open long before: it leads nowhere, and the transport may take minutes to notice.
@@ -277,14 +302,16 @@ impl Links {
     pub(super) fn forget(&mut self, conn: ConnId, why: Failure, now: Nanos) {
         let Some(Gone { conn: gone, was_ready }) = self.conns.remove(conn) else { return };
         let is_only_revival = |peer| self.peers.get(peer).is_some_and(|entry| entry.is_only_revival());
+        let Some(peer) = gone.peer else { return };
         if let Origin::Ours(endpoint) = &gone.origin
             && !gone.established
-            && matches!(why, Failure::Unreachable | Failure::Silent | Failure::Lost | Failure::Identity)
-            && !gone.peer.is_some_and(is_only_revival)
         {
-            self.ground.leave_alone(endpoint, now);
+            if why.is_missed() && !is_only_revival(peer) {
+                let until = gone.opened + u64::from(self.ground.limits().unreachable_s) * S;
+                self.ground.refused.leave_alone(peer, endpoint, until, now);
+            }
+            self.news.push_back(News::Missed(peer, why));
         }
-        let Some(peer) = gone.peer else { return };
         self.lose_for_attempt(peer, conn, why, now);
         if was_ready {
             self.lose(peer, conn);
@@ -302,11 +329,23 @@ impl Links {
             self.fail(peer, last, now);
         } else if ran_here {
             // C2C starts anew on another connection that is up.
-            let is_up = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.up);
-            if let Some(next) = self.conns.opening(peer).iter().copied().find(is_up) {
+            if let Some(next) = self.next_up(peer) {
                 self.run(peer, next, now);
             }
         }
+    }
+
+    /// A connection that is being opened for a peer, is up, and not the one on which C2C runs. What stands there may be a relay
+    /// that stalls: so to where the peer was found before, if there is one, or for each host and each name in its turn.
+    pub(super) fn next_up(&self, peer: PeerId) -> Option<ConnId> {
+        let entry = self.peers.get(peer)?;
+        let attempt = entry.attempt()?;
+        let running = attempt.conn;
+        let up = |id: &ConnId| self.conns.get(*id).filter(|conn| conn.up && Some(*id) != running);
+        let all = self.conns.opening(peer).iter().copied().filter_map(|id| Some((id, up(&id)?)));
+        let turns = |conn: &Conn| conn.wish.as_ref().map(|wish| attempt.turns(wish));
+        let is_known = |conn: &Conn| matches!(&conn.origin, Origin::Ours(at) if entry.is_known(at));
+        all.max_by_key(|(id, conn)| (is_known(conn), Reverse(turns(conn)), Reverse(*id))).map(|(id, _)| id)
     }
 
     /// What was under way on a lost connection goes on another; with the last one the peer is down.

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
 const MAX_OWED: usize = 1_024;
 
+/// Endpoints of a peer that are kept.
+const MAX_KNOWN: usize = 8;
+
 /// The earliest and the latest that C2C is renewed before its end.
 const LEAD: std::ops::RangeInclusive<Nanos> = 4 * S..=120 * S;
 
@@ -107,7 +110,10 @@ pub(super) struct Peer {
     /// The other one, when both sides started at once: its tags are understood, too.
     other: Option<C2c>,
     attempt: Option<Attempt>,
-    endpoints: Vec<Endpoint>,
+    /// Where it was found, or is said to be by names that it serves: the freshest first.
+    known: Vec<Endpoint>,
+    /// The name whose word of where it is turned out right last.
+    right: Option<Arc<str>>,
     /// Tags, ours first, of sessions that ended here while the peer was away: it has yet to be told.
     owed: Vec<(u32, u32)>,
     /// Rises with each C2C: a session of an older one may be asked for again.
@@ -134,7 +140,8 @@ impl Peer {
             c2c: None,
             other: None,
             attempt: None,
-            endpoints: Vec::new(),
+            known: Vec::new(),
+            right: None,
             owed: Vec::new(),
             epoch: 0,
             tunnel_ids: [None; 3],
@@ -156,12 +163,43 @@ impl Peer {
         self.authenticated
     }
 
-    pub(super) fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
+    pub(super) fn known(&self) -> &[Endpoint] {
+        &self.known
     }
 
-    pub(super) fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) {
-        self.endpoints = endpoints;
+    pub(super) fn is_known(&self, endpoint: &Endpoint) -> bool {
+        self.known.iter().any(|known| known.is_at(endpoint))
+    }
+
+    /// The endpoints that another engine knew, or none for a peer that is not to be sought.
+    pub(super) fn set_known(&mut self, endpoints: Vec<Endpoint>) {
+        self.known = endpoints;
+    }
+
+    pub(super) fn was_right(&mut self, name: Option<Arc<str>>) {
+        self.right = name;
+    }
+
+    /// Whether a connection to where a name says that it is, is worth having beside others: what another name says of it is
+    /// not, until that is served by it.
+    pub(super) fn is_worth(&self, endpoint: &Endpoint, said_by: Option<&Arc<str>>) -> bool {
+        self.is_known(endpoint) || (said_by.is_some() && said_by == self.right.as_ref())
+    }
+
+    /// It was found there. What it was found at before, and what names that it serves say, weighs more.
+    pub(super) fn found_at(&mut self, endpoint: &Endpoint) {
+        if !self.is_known(endpoint) && self.known.len() < MAX_KNOWN {
+            self.known.push(endpoint.clone());
+        }
+    }
+
+    /// A name that it serves says that it is there.
+    pub(super) fn said_at(&mut self, endpoints: &[Endpoint]) {
+        let mut known: Vec<Endpoint> = endpoints.iter().take(MAX_KNOWN).cloned().collect();
+        self.known.retain(|old| !known.iter().any(|new| new.is_at(old)));
+        known.append(&mut self.known);
+        known.truncate(MAX_KNOWN);
+        self.known = known;
     }
 
     pub(super) const fn tunnel_ids(&self) -> [Option<u32>; 3] {
@@ -327,8 +365,15 @@ impl Peer {
 
     /// Plans the next try to find it again, if it is away, can be sought, and none is under way; when that is.
     pub(super) fn plan_revival(&mut self, limits: &Limits, rng: &mut impl Rng, now: Nanos) -> Option<Nanos> {
-        let is_sought = self.c2c.is_none() && self.attempt.is_none() && !self.endpoints.is_empty();
+        let is_sought = self.c2c.is_none() && self.attempt.is_none() && !self.known.is_empty();
         is_sought.then(|| self.revival.plan(limits, rng, now)).flatten()
+    }
+
+    /// The endpoints for a try to find it: so many, others at each try.
+    pub(super) fn sought_at(&self, count: usize) -> Vec<Endpoint> {
+        let first = self.revival.tries() as usize * count;
+        let order = (0..self.known.len()).map(|index| (first + index) % self.known.len());
+        order.take(count).map(|index| self.known[index].clone()).collect()
     }
 
     pub(super) fn is_revival_due(&self, at: Nanos) -> bool {

@@ -52,6 +52,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether who should be at an endpoint was not there.
+    pub(crate) const fn is_missed(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Silent | Self::Lost | Self::Identity)
+    }
+
     /// All of them, in counter order.
     pub const ALL: [Self; 21] = [
         Self::Denied,

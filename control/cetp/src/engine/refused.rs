@@ -1,6 +1,6 @@
 //! What is refused for a while: addresses that broke the rules, endpoints that did not answer, names that are filtered.
 
-use super::api::{BlockSnapshot, FilterSnapshot, Nanos};
+use super::api::{BlockSnapshot, Endpoint, FilterSnapshot, Nanos, PeerId};
 use super::reason::BlockReason;
 use crate::block::Expiring;
 use crate::keyed::Keyed;
@@ -22,7 +22,8 @@ pub(super) struct FilterKey {
 #[derive(Debug)]
 pub(super) struct Refused {
     blocked: Expiring<IpAddr, BlockReason>,
-    unreachable: Expiring<(IpAddr, u16), ()>,
+    /// Of each peer its own: what is at an endpoint for the one says nothing of what is there for the other.
+    unreachable: Expiring<(PeerId, IpAddr, u16), ()>,
     filters: Expiring<FilterKey, ()>,
 }
 
@@ -69,12 +70,14 @@ impl Refused {
 
     // --- endpoints
 
-    pub(super) fn is_unreachable(&self, endpoint: (IpAddr, u16), now: Nanos) -> bool {
-        self.unreachable.contains(&endpoint, now)
+    pub(super) fn is_unreachable(&self, peer: PeerId, endpoint: &Endpoint, now: Nanos) -> bool {
+        self.unreachable.contains(&(peer, endpoint.addr, endpoint.port), now)
     }
 
-    pub(super) fn leave_alone(&mut self, endpoint: (IpAddr, u16), until: Nanos, now: Nanos) {
-        self.unreachable.insert(endpoint, (), until, now);
+    pub(super) fn leave_alone(&mut self, peer: PeerId, endpoint: &Endpoint, until: Nanos, now: Nanos) {
+        if until > now {
+            self.unreachable.insert((peer, endpoint.addr, endpoint.port), (), until, now);
+        }
     }
 
     // --- names

@@ -31,6 +31,11 @@ impl Revival {
         self.at
     }
 
+    /// Tries before the one under way.
+    pub(super) const fn tries(&self) -> u32 {
+        self.tries.saturating_sub(1)
+    }
+
     pub(super) fn is_due(&self, at: Nanos) -> bool {
         self.at == Some(at)
     }

@@ -126,6 +126,10 @@ pub(crate) struct Lab {
     /// How long each thing that crosses the network takes, in the order in which they set out, if not all [`DELAY`]. What is on
     /// one way of one connection stays in its order.
     pub delays: Option<Box<dyn FnMut() -> Nanos>>,
+    /// Every wish to connect: when, who, and where to.
+    pub dials: Vec<(Nanos, usize, SocketAddr)>,
+    /// Behind these ports is a relay that has all said on it fall to the ground.
+    pub relays: BTreeSet<u16>,
     /// When the last thing arrives on each way of each connection.
     last: HashMap<(usize, usize), Nanos>,
 }
@@ -203,6 +207,8 @@ impl Lab {
             by_conn: HashMap::new(),
             chunk: None,
             delays: None,
+            dials: Vec::new(),
+            relays: BTreeSet::new(),
             last: HashMap::new(),
         }
     }
@@ -322,13 +328,17 @@ impl Lab {
                 let generation = self.nodes[index].generation;
                 match output {
                     Output::Connect { conn, endpoint, .. } => {
+                        let there = SocketAddr::new(endpoint.addr, endpoint.port);
+                        self.dials.push((self.now, index, there));
                         let target = self.nodes.iter().position(|node| node.addr == endpoint.addr);
                         let link = self.links.len();
                         let ours = End { node: index, generation, conn: Some(conn), is_open: true };
                         let there = target.unwrap_or(usize::MAX);
                         let theirs = End { node: there, generation: 0, conn: None, is_open: false };
                         self.links.push([ours, theirs]);
-                        let local = SocketAddr::new(self.nodes[index].addr, 20_000 + (link % 40_000) as u16);
+                        let relay = self.relays.contains(&endpoint.port);
+                        let near = if relay { [203, 0, 113, 99].into() } else { self.nodes[index].addr };
+                        let local = SocketAddr::new(near, 20_000 + (link % 40_000) as u16);
                         self.protos.push((
                             endpoint.proto,
                             local,
@@ -405,6 +415,9 @@ impl Lab {
             }
             Event::Data { link, to, bytes } => {
                 let end = self.links[link][to];
+                if self.relays.contains(&self.protos[link].2.port()) {
+                    return;
+                }
                 let is_gone =
                     |node: &Node| (node.generation != end.generation || !end.is_open) && !node.is_dead;
                 let forgotten = self.nodes.get(end.node).is_some_and(is_gone);
@@ -483,6 +496,11 @@ impl Lab {
         (0..self.links.len())
             .filter(|link| self.live(*link, 0).is_some() && self.live(*link, 1).is_some())
             .collect()
+    }
+
+    /// How many connections a gateway has, those that it is opening included.
+    pub(crate) fn connections(&self, node: usize) -> usize {
+        self.links.iter().flatten().filter(|end| end.node == node && end.is_open).count()
     }
 
     /// Cuts a connection: both ends hear of it, what is on the way is lost.

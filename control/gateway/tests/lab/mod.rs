@@ -99,6 +99,8 @@ pub(crate) struct Lab {
     pub mute: bool,
     /// Connections cannot be opened.
     pub unreachable: bool,
+    /// Where connections neither come up nor fail.
+    pub tarpits: HashSet<IpAddr>,
     /// A name that stands for another one.
     pub alias: Option<(String, String)>,
     /// Questions that upstream treats in a way of their own.
@@ -269,6 +271,7 @@ impl Lab {
             upstream: Upstream::Answers,
             mute: false,
             unreachable: false,
+            tarpits: HashSet::new(),
             alias: None,
             odd: HashMap::new(),
             upstream_queries: Vec::new(),
@@ -443,6 +446,7 @@ impl Lab {
                     self.nodes[i].gateway.handle_upstream(transmit.server, transmit.socket, &bytes, now);
                 }
             }
+            Output::CetpConnect { endpoint, .. } if self.tarpits.contains(&endpoint.addr) => {}
             Output::CetpConnect { conn, endpoint, ces_id } => {
                 let far = self.nodes.iter().position(|n| n.alive && IpAddr::V4(n.outer) == endpoint.addr);
                 let Some(far) = far.filter(|_| !self.unreachable) else {
