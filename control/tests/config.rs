@@ -21,6 +21,21 @@ fn the_example_is_good() {
     parse("example", EXAMPLE).unwrap();
 }
 
+/// The configuration of docs/aalto.md, and the hosts in it.
+#[test]
+fn c12_the_example_beside_the_aalto_nodes_is_good() {
+    const PAGE: &str = include_str!("../../docs/aalto.md");
+    let blocks: Vec<&str> =
+        PAGE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [config, hosts] = blocks[..] else { panic!("two files: {}", blocks.len()) };
+    let config = parse("cesd.toml", config).unwrap();
+    assert!(!config.cetp.caces.is_empty() && !config.cetp.caep.is_empty());
+    assert_eq!(config.cetp.locators[0].alias, "wan0");
+    let files = [ces_gateway::SourceFile { path: "hosts.toml".into(), text: hosts.into() }];
+    let (registry, policies) = ces_gateway::registry::load(&files, &config.settings()).unwrap();
+    assert_eq!((registry.hosts().len(), policies.warnings().len()), (1, 0));
+}
+
 #[test]
 fn the_example_shows_the_defaults() {
     // Not defaults but examples, since they have none: a VLAN, a core, a mailbox.

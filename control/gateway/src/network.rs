@@ -80,7 +80,9 @@ fn default_policy(settings: &Settings) -> Result<Policy, String> {
             tlv("ces", "session_limit", Some(json!(sessions))),
             tlv("ces", "evidence_format", Some(json!("IETF-IOC1"))),
         ];
-        own.into_iter().chain(candidates())
+        let caces = &settings.cetp.caces;
+        let caces = (!caces.is_empty()).then(|| tlv("ces", "caces", Some(json!(caces))));
+        own.into_iter().chain(caces).chain(candidates())
     };
     let trusted = &settings.cetp.trusted;
     let trusted = (!trusted.is_empty())

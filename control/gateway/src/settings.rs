@@ -214,6 +214,13 @@ pub struct Cetp {
     /// lead to that peer.
     #[serde(default = "yes")]
     pub look_up_names: bool,
+    /// What we say when a peer's network policy asks for the address of our certificate authority (`ces.caces`); empty:
+    /// we have none.
+    #[serde(default)]
+    pub caces: String,
+    /// The same of our hosts (`control.caep`), in every policy of the short form.
+    #[serde(default)]
+    pub caep: String,
     /// Idle lifetime of a binding where neither policy names one, in seconds.
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
@@ -617,6 +624,11 @@ impl Settings {
         }
         if cetp.payloads.iter().next().is_none() {
             found.add("cetp.payloads", "names no encapsulation; vxlan, gre or geneve was expected");
+        }
+        for (key, said) in [("cetp.caces", &cetp.caces), ("cetp.caep", &cetp.caep)] {
+            if said.len() > 255 || said.chars().any(char::is_control) {
+                found.add(key, "255 characters at most were expected: an address or a name");
+            }
         }
         if cetp.idle_ttl_s == 0 {
             found.add("cetp.idle_ttl_s", "1 to 65535 seconds was expected; a binding must not stay for ever");

@@ -18,10 +18,10 @@ pub(super) struct Compiled {
     pub(super) inbound: Vec<Arc<Rule>>,
 }
 
-/// Compiles a policy; the error says in which direction.
-pub(super) fn compile(policy: &PolicyEntry) -> Result<Compiled, String> {
+/// Compiles a policy, of hosts whose certificate authority has that address, if any; the error says in which direction.
+pub(super) fn compile(policy: &PolicyEntry, caep: &str) -> Result<Compiled, String> {
     let rules = |entries: &[RuleEntry], direction, label| {
-        let rules = entries.iter().map(|entry| rule(entry, direction)).collect::<Result<Vec<_>, _>>();
+        let rules = entries.iter().map(|entry| rule(entry, direction, caep)).collect::<Result<Vec<_>, _>>();
         rules.map_err(|e| format!("{label}: {e}"))
     };
     Ok(Compiled {
@@ -30,8 +30,8 @@ pub(super) fn compile(policy: &PolicyEntry) -> Result<Compiled, String> {
     })
 }
 
-fn rule(entry: &RuleEntry, direction: Direction) -> Result<Arc<Rule>, String> {
-    let policy: Policy = serde_json::from_value(expand(entry, direction)).map_err(|e| e.to_string())?;
+fn rule(entry: &RuleEntry, direction: Direction, caep: &str) -> Result<Arc<Rule>, String> {
+    let policy: Policy = serde_json::from_value(expand(entry, direction, caep)).map_err(|e| e.to_string())?;
     policy.check_layer(Layer::H2h).map_err(|e| e.to_string())?;
     let names = match direction {
         Direction::Outbound => &entry.to,
@@ -41,7 +41,7 @@ fn rule(entry: &RuleEntry, direction: Direction) -> Result<Arc<Rule>, String> {
     Ok(Arc::new(Rule::new(names, entry.peers.0.clone(), Arc::new(policy))))
 }
 
-fn expand(entry: &RuleEntry, direction: Direction) -> Value {
+fn expand(entry: &RuleEntry, direction: Direction, caep: &str) -> Value {
     let numbers = [
         ("hard_ttl", entry.hard_ttl.map(|t| u64::from(t.0))),
         ("idle_ttl", entry.idle_ttl.map(|t| u64::from(t.0))),
@@ -62,6 +62,9 @@ fn expand(entry: &RuleEntry, direction: Direction) -> Value {
     for list in [&mut offer, &mut available] {
         // Without value: the engine fills in the name that the session is about.
         list.add("info", "id", "fqdn", false, None);
+        if !caep.is_empty() {
+            list.add("info", "control", "caep", false, Some(json!(caep)));
+        }
         for (code, value) in numbers {
             if let Some(value) = value {
                 list.add("info", "control", code, false, Some(json!(value)));

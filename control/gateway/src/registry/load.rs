@@ -60,7 +60,7 @@ pub fn load_behind(
         }
         let before = complaints.len();
         file::check_policy(source, &policy, &mut complaints);
-        let body = match compile::compile(&policy) {
+        let body = match compile::compile(&policy, &settings.cetp.caep) {
             Ok(body) => Some(body),
             Err(message) => {
                 if complaints.len() == before {
