@@ -4,7 +4,7 @@
 //! machines. Do not improve it.
 
 use crate::measure::{Burst, Case};
-use crate::packets::{Flow, Template};
+use crate::packets::{Flow, SERVICE, Template};
 use crate::rotation::{Rotation, Slot};
 use std::hint::black_box;
 
@@ -18,8 +18,14 @@ pub struct Calibration<F> {
 
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const HOST: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const FLOW: Flow =
-    Flow { source: 0x0a01_0203, destination: 0x0a02_0304, source_port: 4321, outer_source: 0, id: 0 };
+const FLOW: Flow = Flow {
+    source: 0x0a01_0203,
+    destination: 0x0a02_0304,
+    source_port: 4321,
+    destination_port: SERVICE,
+    outer_source: 0,
+    id: 0,
+};
 /// The Ethernet header of everything that is forwarded.
 const NEW_HEADER: [u8; 14] = [2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0];
 

@@ -21,3 +21,4 @@ pub mod sequence;
 pub mod stage;
 pub mod threads;
 pub mod turn;
+pub mod world;

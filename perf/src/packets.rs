@@ -24,6 +24,8 @@ pub struct Flow {
     pub destination: u32,
     /// UDP source port of the inner (or only) packet.
     pub source_port: u16,
+    /// UDP destination port of the inner (or only) packet: mostly [`SERVICE`].
+    pub destination_port: u16,
     /// Outer source, in a tunnel.
     pub outer_source: u32,
     /// Tunnel id, in a tunnel.
@@ -70,8 +72,7 @@ impl Template {
         let datagram = (udp::LENGTH + PAYLOAD) as u16;
         let header = ipv4::Header::new(ipv4::UDP, 0, 0, ipv4::LENGTH as u16 + datagram);
         let ip_sum = header.emit_open(&mut bytes[IP..UDP]).0;
-        let udp =
-            udp::Header { source_port: 0, destination_port: SERVICE, datagram_length: datagram, checksum: 0 };
+        let udp = udp::Header { source_port: 0, destination_port: 0, datagram_length: datagram, checksum: 0 };
         udp.emit(&mut bytes[UDP..]);
         for (index, byte) in bytes[UDP + udp::LENGTH..PLAIN].iter_mut().enumerate() {
             *byte = index as u8;
@@ -148,7 +149,9 @@ impl Template {
         bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE]
             .copy_from_slice(&addresses(self.ip_sum).checksum().to_be_bytes());
         bytes[UDP..UDP + 2].copy_from_slice(&flow.source_port.to_be_bytes());
-        let sum = addresses(self.udp_sum).word(flow.source_port).checksum_udp();
+        bytes[UDP + 2..UDP + 4].copy_from_slice(&flow.destination_port.to_be_bytes());
+        let ports = addresses(self.udp_sum).word(flow.source_port).word(flow.destination_port);
+        let sum = ports.checksum_udp();
         bytes[UDP + udp::CHECKSUM..UDP + udp::LENGTH].copy_from_slice(&sum.to_be_bytes());
         &self.bytes[..self.length]
     }
@@ -163,6 +166,7 @@ mod tests {
         source: 0x0a01_0203,
         destination: 0xac10_0405,
         source_port: 4321,
+        destination_port: SERVICE,
         outer_source: 0xc633_6401,
         id: 0x00ab_cdef,
     };

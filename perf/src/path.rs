@@ -6,6 +6,7 @@ use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
 use crate::sequence::Sequence;
 use crate::turn::drops;
+use crate::world::World;
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame};
 use ces_dataplane::msg::PortId;
@@ -33,7 +34,8 @@ impl<F: Frame> Buffers<F> for NoBuffers {
 
 /// A realm and packets for it.
 pub struct Path<F> {
-    plan: Plan,
+    arrival: PortId,
+    departure: PortId,
     state: State,
     rotation: Rotation<F>,
     template: Template,
@@ -48,15 +50,36 @@ pub struct Path<F> {
 
 impl<F: Slot> Path<F> {
     /// A realm after `plan`, over this packet memory, in bursts of `burst`.
-    pub fn new(plan: Plan, mut rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+    pub fn new(plan: Plan, rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
         let clock = machine::Clock::new();
         let settings = plan.settings();
         let handles = plan.handles(&settings);
         let state = plan.state(&settings, &handles, clock.now())?;
-        let (mut template, mut sequence) = (plan.template(), Sequence::new(&plan, &settings, &handles, None));
+        let sequence = Sequence::new(&plan, &settings, &handles, None);
+        let ports = (plan.arrival(), plan.departure());
+        Ok(Self::over(state, ports, (plan.template(), sequence), rotation, burst, clock))
+    }
+
+    /// The same with sessions of NAT44.
+    pub fn into_the_world(world: World, rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+        let clock = machine::Clock::new();
+        let state = world.state(clock.now())?;
+        let packets = (world.template(), world.sequence());
+        Ok(Self::over(state, world.ports(), packets, rotation, burst, clock))
+    }
+
+    fn over(
+        state: State,
+        (arrival, departure): (PortId, PortId),
+        (mut template, mut sequence): (Template, Sequence),
+        mut rotation: Rotation<F>,
+        burst: usize,
+        clock: machine::Clock,
+    ) -> Self {
         rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
-        Ok(Self {
-            plan,
+        Self {
+            arrival,
+            departure,
             state,
             rotation,
             template,
@@ -67,7 +90,7 @@ impl<F: Slot> Path<F> {
             packets: 0,
             strays: 0,
             allocations: 0,
-        })
+        }
     }
 }
 
@@ -76,11 +99,11 @@ impl<F: Slot> Case for Path<F> {
         let Self { template, sequence, .. } = self;
         let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
         let packets = frames.len() as u64;
-        let (port, now) = (self.plan.arrival(), self.clock.now());
+        let (port, now) = (self.arrival, self.clock.now());
         let allocations = machine::allocations::on_this_thread();
         let cycles = measured(&mut self.state, port, frames, &mut self.verdicts, &mut self.buffers, now);
         self.allocations += machine::allocations::on_this_thread() - allocations;
-        let right = Verdict::Forward(Egress::by(self.plan.departure()));
+        let right = Verdict::Forward(Egress::by(self.departure));
         self.strays += self.verdicts.iter().filter(|verdict| **verdict != right).count() as u64;
         self.packets += packets;
         while self.state.peek_event().is_some() {
@@ -126,6 +149,7 @@ fn measured<F: Slot>(
 mod tests {
     use super::*;
     use crate::realm::Way;
+    use crate::world::Heading;
 
     #[test]
     fn every_packet_is_forwarded() {
@@ -133,6 +157,20 @@ mod tests {
             for entries in [1, 1000] {
                 let plan = Plan { tunnels: 20, limited: 100, ..Plan::new(way, entries) };
                 let mut path = Path::new(plan, Rotation::in_memory(1000, 64), 64).unwrap();
+                for _ in 0..100 {
+                    assert_eq!(path.burst().packets, 64);
+                }
+                path.check().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_session_is_of_the_world() {
+        for heading in [Heading::Out, Heading::In] {
+            for sessions in [1, 1000] {
+                let world = World::new(heading, sessions);
+                let mut path = Path::into_the_world(world, Rotation::in_memory(1000, 64), 64).unwrap();
                 for _ in 0..100 {
                     assert_eq!(path.burst().packets, 64);
                 }

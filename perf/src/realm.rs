@@ -20,11 +20,11 @@ pub const OUTSIDE: PortId = 1;
 const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Where all packets of hosts come from.
 const HOST_MAC: [u8; 6] = [6, 0, 10, 1, 0, 0];
-const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+pub(crate) const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 /// The router outside through which all peers are reached.
 pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 const INSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const LOCATOR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(crate) const LOCATOR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// Hosts count from here: 10.1.0.0.
 const HOSTS: u32 = 0x0a01_0000;
 /// Each host's proxy addresses count from here: 172.16.0.1.
@@ -101,7 +101,7 @@ impl Plan {
         }
     }
 
-    fn hosts(self) -> u32 {
+    pub(crate) fn hosts(self) -> u32 {
         self.entries.div_ceil(BINDINGS_PER_HOST).clamp(1, HOSTS_MAX)
     }
 
@@ -170,7 +170,7 @@ impl Plan {
         (0..self.entries).map(handle).collect()
     }
 
-    fn host(self, entry: u32) -> u32 {
+    pub(crate) fn host(self, entry: u32) -> u32 {
         HOSTS + entry % self.hosts()
     }
 
@@ -289,12 +289,14 @@ impl Plan {
                 source: self.host(entry),
                 destination: self.proxy(entry),
                 source_port,
+                destination_port: SERVICE,
                 ..Flow::default()
             },
             Way::Ingress => Flow {
                 source: self.remote_tag(entry),
                 destination: TagCipher::new(settings.tag_key).tag(handle).0,
                 source_port,
+                destination_port: SERVICE,
                 outer_source: PEERS + self.tunnel(entry),
                 id: 0x10_0000 + self.tunnel(entry),
             },

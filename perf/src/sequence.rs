@@ -24,14 +24,18 @@ impl Sequence {
                 owner.is_none_or(|owner| settings.layout.worker(handles[entry as usize]) == owner)
             })
             .collect();
-        let rounds = LEAST.div_ceil(entries.len().max(1));
-        let mut flows = Vec::with_capacity(rounds * entries.len());
+        Self::of(entries.len() as u32, |place| {
+            let entry = entries[place as usize];
+            plan.flow(settings, entry, handles[entry as usize])
+        })
+    }
+
+    /// Of so many entries, each with its flow.
+    pub fn of(entries: u32, flow: impl Fn(u32) -> Flow) -> Self {
+        let rounds = LEAST.div_ceil(entries.max(1) as usize);
+        let mut flows = Vec::with_capacity(rounds * entries as usize);
         for seed in 0..rounds {
-            let order = shuffled(entries.len() as u32, 100 + seed as u64).into_iter();
-            flows.extend(order.map(|place| {
-                let entry = entries[place as usize];
-                plan.flow(settings, entry, handles[entry as usize])
-            }));
+            flows.extend(shuffled(entries, 100 + seed as u64).into_iter().map(&flow));
         }
         Self { flows: flows.into(), next: 0 }
     }

@@ -7,6 +7,7 @@ use ces_perf::realm::{ENTRIES, Plan, Way};
 use ces_perf::report::Variant;
 use ces_perf::rotation::COLD;
 use ces_perf::stage::Stage;
+use ces_perf::world::Heading;
 use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -91,6 +92,8 @@ pub(crate) enum Kind {
     Calibration,
     /// `process_burst`.
     Path(Way),
+    /// The same with sessions of NAT44.
+    World(Heading),
     /// Whole workers.
     Worker(Way),
     /// Commands.
@@ -105,11 +108,13 @@ pub(crate) enum Kind {
 pub(crate) type Named = (&'static str, Kind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 23] = [
+pub(crate) const CASES: [Named; 25] = [
     ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
     ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
     ("ces-local", Kind::Path(Way::Local), "From a host to a host of the same realm"),
+    ("nat-out", Kind::World(Heading::Out), "From a host into the world, by a session of NAT44"),
+    ("nat-in", Kind::World(Heading::In), "From the world to a host, by a session of NAT44"),
     (
         "ces-egress-worker",
         Kind::Worker(Way::Egress),

@@ -20,6 +20,7 @@ use ces_perf::realm::Plan;
 use ces_perf::report::{Context, Facts, Report};
 use ces_perf::stage::Alone;
 use ces_perf::threads;
+use ces_perf::world::World;
 use clap::Parser;
 use dpdk::Mbuf;
 use packets::{InMemory, Memory, Packets};
@@ -68,6 +69,10 @@ fn make<S: Memory>(arguments: &Arguments, kind: Kind, memory: &S) -> Result<Box<
         Kind::Calibration => Box::new(Calibration::new(memory.whole()?)),
         Kind::Insert => Box::new(Insertion::new(plan, burst)?),
         Kind::Path(_) => Box::new(Path::new(plan, memory.whole()?, burst)?),
+        Kind::World(heading) => {
+            let world = World::new(heading, plan.entries);
+            Box::new(Path::into_the_world(world, memory.whole()?, burst)?)
+        }
         Kind::Worker(_) => {
             let rotations = (0..plan.workers).map(|_| memory.circle()).collect::<Result<_, _>>()?;
             let spare = memory.spare(1)?.pop().unwrap_or_default();
@@ -137,7 +142,7 @@ fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(
     let mut calibration = Calibration::new(packets.whole()?);
     let (bytes_per_entry, page_size) = match kind {
         Kind::Insert | Kind::Path(_) | Kind::Worker(_) => tables(plan)?,
-        Kind::Calibration | Kind::Idle | Kind::Stage(_) => (0.0, 4096),
+        Kind::Calibration | Kind::World(_) | Kind::Idle | Kind::Stage(_) => (0.0, 4096),
     };
     let mut case = make(arguments, kind, packets)?;
     let measured = measure::compare(case.as_mut(), &mut calibration, arguments.seconds);

@@ -1,0 +1,131 @@
+//! Hosts that speak with the world through NAT44: sessions that stand, and the packets of each.
+
+use crate::packets::{Flow, SERVICE, Template};
+use crate::path::NoBuffers;
+use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, Plan, ROUTER_MAC, Way, shuffled};
+use crate::sequence::Sequence;
+use ces_dataplane::frame::MemoryFrame;
+use ces_dataplane::msg::{Command, HopId, PortId};
+use ces_dataplane::path::process;
+use ces_dataplane::premises::Premises;
+use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::state::State;
+use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::verdict::Verdict;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heading {
+    /// From hosts.
+    Out,
+    /// To hosts.
+    In,
+}
+
+/// Servers in the world count from here: 20.0.0.1.
+const SERVERS: u32 = 0x1400_0001;
+/// The first port of a host.
+const PORTS: u16 = 1024;
+
+/// So many sessions, of as many hosts as the realm has, each from one port of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct World {
+    plan: Plan,
+    heading: Heading,
+}
+
+impl World {
+    /// A world with so many sessions.
+    pub const fn new(heading: Heading, sessions: u32) -> Self {
+        Self { plan: Plan::new(Way::Egress, sessions), heading }
+    }
+
+    /// Where packets come from, and where they must go.
+    pub const fn ports(self) -> (PortId, PortId) {
+        match self.heading {
+            Heading::Out => (INSIDE, OUTSIDE),
+            Heading::In => (OUTSIDE, INSIDE),
+        }
+    }
+
+    /// The packets' template.
+    pub fn template(self) -> Template {
+        match self.heading {
+            Heading::Out => self.plan.template(),
+            Heading::In => Template::plain(ROUTER_MAC, OUTSIDE_MAC),
+        }
+    }
+
+    fn settings(self) -> Settings {
+        let (sessions, hosts) = (self.plan.entries, self.plan.hosts());
+        let mut settings = Settings { bindings: 2, ..self.plan.settings() };
+        settings.nat_room = NatRoom { sessions, mappings: hosts, hosts, addresses: 1 };
+        settings.nat.addresses = vec![LOCATOR];
+        settings.nat.ports = (PORTS, u16::MAX);
+        settings.nat.host_sessions = u32::MAX;
+        // Longer than anything here takes.
+        (settings.nat.timeouts.udp_s, settings.nat.timeouts.udp_unanswered_s) = (8000, 8000);
+        settings
+    }
+
+    /// What a host sends in session number `entry`, or gets.
+    fn flow(self, entry: u32, heading: Heading) -> Flow {
+        let hosts = self.plan.hosts();
+        // No two hosts have the same port, so each has it outside as well.
+        let own = PORTS + (entry % hosts) as u16;
+        let (host, server) = (self.plan.host(entry), SERVERS + entry / hosts);
+        match heading {
+            Heading::Out => Flow {
+                source: host,
+                destination: server,
+                source_port: own,
+                destination_port: SERVICE,
+                ..Flow::default()
+            },
+            Heading::In => Flow {
+                source: server,
+                destination: LOCATOR.to_bits(),
+                source_port: SERVICE,
+                destination_port: own,
+                ..Flow::default()
+            },
+        }
+    }
+
+    /// The flows of all sessions in random order, again and again.
+    pub fn sequence(self) -> Sequence {
+        Sequence::of(self.plan.entries, |entry| self.flow(entry, self.heading))
+    }
+
+    /// The state of a worker with all sessions open.
+    pub fn state(self, now: u64) -> Result<State, String> {
+        let settings = self.settings();
+        let mut state = State::new(&settings).map_err(|error| format!("no state: {error}"))?;
+        let routes = vec![
+            Route { network: 0, prefix: 0, next: Next::Via(HopId(0)) },
+            Route { network: 0x0a00_0000, prefix: 8, next: Next::OnLink(INSIDE) },
+        ];
+        state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::new(routes, 1))));
+        for command in self.plan.surroundings() {
+            state.command(command, now);
+        }
+        for host in 0..self.plan.hosts() {
+            state.command(Command::Reach(Ipv4Addr::from_bits(self.plan.host(host)), HopId(1 + host)), now);
+        }
+        let both = [Heading::Out, Heading::In].map(|heading| World { heading, ..self });
+        let mut frame = MemoryFrame::empty();
+        for entry in shuffled(self.plan.entries, 1) {
+            for world in both {
+                frame.reset(world.template().packet(&self.flow(entry, world.heading)));
+                let verdict =
+                    process(&mut state, world.ports().0, &mut frame, &mut NoBuffers::default(), now);
+                if !matches!(verdict, Verdict::Forward(_)) {
+                    return Err(format!("session {entry} did not open: {verdict:?}"));
+                }
+            }
+        }
+        Ok(state)
+    }
+}
