@@ -115,7 +115,7 @@ impl State {
 
     /// The number of a first fragment that came since this was asked last: later ones may wait for it.
     pub fn take_came(&mut self) -> Option<u32> {
-        self.bindings.annexes_mut().take_came()
+        self.bindings.annexes_mut().take_came().or_else(|| self.sessions.take_came())
     }
 
     /// The next event for the control thread, if any: see [`Events::peek`].

@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, Event, HopId};
+use ces_dataplane::msg::{Command, Event, HopId, Neighbour};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -328,9 +328,28 @@ fn fragments_follow_their_first_one_both_ways() {
     let (_, second) = sent(&mut gateway, OUTSIDE, &part(40, 72, 5));
     assert_eq!((word(&first, 16), word(&second, 16), word(&first, 20) as u16), (HOST, HOST, 5000));
     assert_eq!(l4_checksum(SERVER, HOST, 17, &[&first[34..], &second[34..]].concat()), 0);
-    let mut alone = Ip::new(SERVER, LOCAL, 17, vec![0; 16]).fragment(5).raw();
-    alone.id = 79;
-    assert!(matches!(gateway.one(OUTSIDE, &from_world(&alone)).0, Verdict::Drop(_)));
+}
+
+#[test]
+fn fragments_ahead_of_their_first_one_wait_for_it() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    let whole = Ip::new(SERVER, LOCAL, 17, udp(53, 5000, &[8; 64])).bytes()[20..].to_vec();
+    let part = |source, destination, from: usize, to: usize, fragment| {
+        let mut part = Ip::new(source, destination, 17, whole[from..to].to_vec()).fragment(fragment).raw();
+        part.id = 79;
+        part
+    };
+    let later = from_world(&part(SERVER, LOCAL, 40, 72, 5));
+    assert!(matches!(gateway.one(OUTSIDE, &later).0, Verdict::HoldLater(_)));
+    assert_eq!(gateway.state.take_came(), None);
+    sent(&mut gateway, OUTSIDE, &from_world(&part(SERVER, LOCAL, 0, 40, 0x2000)));
+    assert!(gateway.state.take_came().is_some(), "what waits goes on");
+    assert_eq!(word(&sent(&mut gateway, OUTSIDE, &later).1, 16), HOST);
+    let outward = from_host(&part(HOST, SERVER, 40, 72, 5));
+    assert!(matches!(gateway.one(INSIDE, &outward).0, Verdict::HoldLater(_)));
+    let elsewhere = from_world(&part(SERVER, LOCAL + 1, 40, 72, 5));
+    assert!(matches!(gateway.one(OUTSIDE, &elsewhere).0, Verdict::Drop(_)), "no host's address");
 }
 
 /// RFC 4787 §6, REQ-9: hosts meet at their external addresses, and see one another there.
@@ -503,4 +522,176 @@ fn without_an_address_nobody_goes_out() {
     let mut gateway = gateway_with(settings);
     let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")));
     assert_eq!(dropped(&mut gateway, INSIDE, &packet), Why::NatNoAddress);
+}
+
+/// A host's port is one of its worker's, so whatever comes back is handed to that worker; errors, too.
+#[test]
+fn answers_find_the_worker_of_their_host() {
+    let mut workers = [0, 1, 2].map(|worker| {
+        let mut settings = nat_settings();
+        (settings.worker, settings.workers) = (worker, 3);
+        settings.layout = ces_dataplane::tag::Layout::new(3, 64);
+        gateway_with(settings)
+    });
+    // Whatever worker it arrives at.
+    let mut carried = |first: usize, port: u8, frame: &[u8]| {
+        let (mut verdict, mut out) = workers[first].one(port, frame);
+        let mut owner = first;
+        if let Verdict::HandOff(worker) = verdict {
+            owner = worker.into();
+            (verdict, out) = workers[owner].one(port, frame);
+        }
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        assert_sound(&out[0].1);
+        (owner, out.remove(0).1)
+    };
+    for first in 0..3 {
+        for (host, from) in [(HOST, from_host as fn(&Ip) -> Vec<u8>), (OTHER, from_other)] {
+            let port = 5000 + first as u16;
+            let out = from(&Ip::new(host, SERVER, 17, udp(port, 53, b"q")));
+            let (owner, frame) = carried(first, INSIDE, &out);
+            let mapped = flow(&frame).1;
+            assert_eq!(ces_dataplane::tag::worker_of_port(mapped, 3) as usize, owner);
+            let back = from_world(&Ip::new(SERVER, LOCAL, 17, udp(53, mapped, b"a")));
+            let quoted = Ip::new(LOCAL, SERVER, 17, udp(mapped, 53, b"q")).bytes();
+            let error = from_world(&Ip::new(WAYPOINT, LOCAL, 1, icmp(3, 1, 0, &quoted)));
+            let ping = from(&Ip::new(host, SERVER, 1, icmp(8, 0, 0x2a2a_0001, b"ping")));
+            let id = word(&carried(first, INSIDE, &ping).1, 24) >> 16;
+            let pong = from_world(&Ip::new(SERVER, LOCAL, 1, icmp(0, 0, id << 16 | 1, b"ping")));
+            for answer in [&back, &error, &pong] {
+                for arrival in 0..3 {
+                    let (worker, frame) = carried(arrival, OUTSIDE, answer);
+                    assert_eq!((worker, word(&frame, 16)), (owner, host));
+                }
+            }
+        }
+    }
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        /// A packet of a host: which, from which port, to which server and port.
+        Out {
+            host: u32,
+            port: u16,
+            server: u32,
+            to: u16,
+            tcp: bool,
+        },
+        /// An answer to the flow that went out as the so-manieth.
+        Back {
+            which: usize,
+        },
+        /// From a stranger to a port.
+        Strange {
+            port: u16,
+            tcp: bool,
+        },
+        Wait {
+            seconds: u64,
+        },
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            6 => (0u32..6, 5000u16..5004, 0u32..3, 80u16..82, any::<bool>()).prop_map(
+                |(host, port, server, to, tcp)| Operation::Out { host, port, server, to, tcp }
+            ),
+            4 => any::<prop::sample::Index>().prop_map(|index| Operation::Back { which: index.index(1 << 16) }),
+            1 => (1024u16..1100, any::<bool>()).prop_map(|(port, tcp)| Operation::Strange { port, tcp }),
+            1 => (1u64..200).prop_map(|seconds| Operation::Wait { seconds }),
+        ]
+    }
+
+    /// A host's port, by protocol.
+    type Inside = (u32, u16, bool);
+
+    proptest! {
+        /// In a NAT whose tables, ports and quotas are too small for all: what a host's port is outside belongs to it alone,
+        /// and is the same for everybody as long as it is used; what comes back reaches who sent, as it was sent; a stranger
+        /// reaches nobody; every packet has one fate.
+        #[test]
+        fn ports_have_one_owner_and_answers_find_it(
+            operations in proptest::collection::vec(operation(), 1..200),
+        ) {
+            let mut settings = nat_settings();
+            settings.nat_room = NatRoom { sessions: 24, mappings: 12, hosts: 5, addresses: 1 };
+            settings.nat.ports = (1024, 1039);
+            (settings.nat.host_sessions, settings.nat.host_ports) = (9, 4);
+            settings.neighbours = 16;
+            let mut gateway = gateway_with(settings);
+            for host in 0..6 {
+                let hop = HopId(4 + host);
+                gateway.command(Command::SetHop(hop, Neighbour { port: INSIDE, mac: Some(MAC_HOST) }));
+                gateway.command(Command::Reach(address(HOST + host), hop));
+            }
+            let segment = |from, to, tcp_: bool, flags| {
+                if tcp_ { (6, tcp(from, to, flags, &[], b"x")) } else { (17, udp(from, to, b"x")) }
+            };
+            // What went out last of each port, and all flows that did: inside, and as seen outside.
+            let mut owners: BTreeMap<(u16, bool), Inside> = BTreeMap::new();
+            let mut flows: Vec<(Inside, (u32, u16), u16)> = Vec::new();
+            let (mut packets, mut forwarded) = (0, 0);
+            for operation in operations {
+                match operation {
+                    Operation::Out { host, port, server, to, tcp } => {
+                        let (protocol, payload) = segment(port, to, tcp, SYN);
+                        let (source, server) = (HOST + host, SERVER + server);
+                        packets += 1;
+                        let (verdict, out) =
+                            gateway.one(INSIDE, &from_host(&Ip::new(source, server, protocol, payload)));
+                        let Verdict::Forward(_) = verdict else { continue };
+                        forwarded += 1;
+                        assert_sound(&out[0].1);
+                        let (external, mapped, remote, remote_port) = flow(&out[0].1);
+                        prop_assert_eq!((external, remote, remote_port), (LOCAL, server, to));
+                        prop_assert!((1024..1040).contains(&mapped));
+                        let inside = (source, port, tcp);
+                        // Others may have had it, when their sessions were over.
+                        flows.retain(|(other, _, theirs)| {
+                            (*theirs, other.2) != (mapped, tcp) || *other == inside
+                        });
+                        flows.retain(|(other, _, theirs)| *other != inside || *theirs == mapped);
+                        owners.insert((mapped, tcp), inside);
+                        flows.push((inside, (server, to), mapped));
+                    }
+                    Operation::Back { which } => {
+                        let Some(&(inside, (server, from), mapped)) = flows.get(which % flows.len().max(1)) else {
+                            continue;
+                        };
+                        let (protocol, payload) = segment(from, mapped, inside.2, SYN | ACK);
+                        packets += 1;
+                        let (verdict, out) =
+                            gateway.one(OUTSIDE, &from_world(&Ip::new(server, LOCAL, protocol, payload)));
+                        forwarded += u64::from(matches!(verdict, Verdict::Forward(_) | Verdict::Punt(_)));
+                        // It may be over; then it may belong to a connection of the gateway's own.
+                        let Verdict::Forward(_) = verdict else { continue };
+                        assert_sound(&out[0].1);
+                        prop_assert_eq!(flow(&out[0].1), (server, from, inside.0, inside.1));
+                        prop_assert_eq!(owners[&(mapped, inside.2)], inside);
+                    }
+                    Operation::Strange { port, tcp } => {
+                        let (protocol, payload) = segment(999, port, tcp, SYN);
+                        packets += 1;
+                        let stranger = from_world(&Ip::new(0x0b0b_0b0b, LOCAL, protocol, payload));
+                        prop_assert_eq!(gateway.one(OUTSIDE, &stranger).0, Verdict::Drop(Why::Unasked));
+                    }
+                    Operation::Wait { seconds } => wait(&mut gateway, seconds),
+                }
+                gateway.state.tick(gateway.now);
+                let counters = &gateway.state.counters;
+                prop_assert!(counters.sessions_live <= 24 && counters.mappings_live <= 12 && counters.nat_hosts <= 5);
+                prop_assert!(counters.mappings_live <= counters.sessions_live);
+            }
+            prop_assert_eq!(gateway.state.counters.dropped() + forwarded, packets);
+            wait(&mut gateway, 8000);
+            let counters = &gateway.state.counters;
+            prop_assert_eq!((counters.sessions_live, counters.mappings_live, counters.nat_hosts), (0, 0, 0));
+        }
+    }
 }

@@ -3,34 +3,15 @@
 use crate::measure::{Burst, Case};
 use crate::packets::Template;
 use crate::realm::Plan;
-use crate::rotation::{Rotation, Slot};
+use crate::rotation::{NoBuffers, Rotation, Slot};
 use crate::sequence::Sequence;
 use crate::turn::drops;
 use crate::world::World;
 use ces_dataplane::egress::Egress;
-use ces_dataplane::frame::{Buffers, Frame};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::path::process_burst;
 use ces_dataplane::state::State;
 use ces_dataplane::verdict::Verdict;
-
-/// Gives no frames: none of the cases needs one.
-#[derive(Debug, Default)]
-pub struct NoBuffers {
-    /// How often one was wanted.
-    pub wanted: u64,
-}
-
-impl<F: Frame> Buffers<F> for NoBuffers {
-    fn allocate(&mut self) -> Option<F> {
-        self.wanted += 1;
-        None
-    }
-
-    fn send(&mut self, _egress: Egress, _frame: F) {
-        self.wanted += 1;
-    }
-}
 
 /// A realm and packets for it.
 pub struct Path<F> {

@@ -4,7 +4,8 @@
 //! else in the circle has passed through the cache. Just before its turn its metadata is touched, as a driver does
 //! that turns receive descriptors into mbufs, but not its data.
 
-use ces_dataplane::frame::{Frame, MemoryFrame};
+use ces_dataplane::egress::Egress;
+use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use dpdk::{Mbuf, Mempool};
 
 /// Frames in a circle of cold packet memory. Between writing a frame and its turn, half of the circle is written and half
@@ -110,6 +111,24 @@ impl<F: Slot> Rotation<F> {
     /// The burst that [`Rotation::advance`] gave last, where its frames, or as many others, are put back.
     pub fn last(&mut self) -> &mut Vec<F> {
         &mut self.bursts[self.last]
+    }
+}
+
+/// Gives no frames: none of the cases needs one.
+#[derive(Debug, Default)]
+pub struct NoBuffers {
+    /// How often one was wanted.
+    pub wanted: u64,
+}
+
+impl<F: Frame> Buffers<F> for NoBuffers {
+    fn allocate(&mut self) -> Option<F> {
+        self.wanted += 1;
+        None
+    }
+
+    fn send(&mut self, _egress: Egress, _frame: F) {
+        self.wanted += 1;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Hosts that speak with the world through NAT44: sessions that stand, and the packets of each.
 
 use crate::packets::{Flow, SERVICE, Template};
-use crate::path::NoBuffers;
 use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, Plan, ROUTER_MAC, Way, shuffled};
+use crate::rotation::NoBuffers;
 use crate::sequence::Sequence;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::{Command, HopId, PortId};

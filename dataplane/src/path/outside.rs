@@ -66,7 +66,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
                 }
                 if packet.flags & ROUTED != 0 {
                     packet.hash = ground.sessions.hash(Flow::of(packet));
-                    return match nat::owner(ground, share, packet) {
+                    return match nat::owner(ground, share, frame, packet) {
                         Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
                         _ => Ok(()),
                     };

@@ -399,6 +399,11 @@ impl Sessions {
         self.fragments.recall(packet, now)
     }
 
+    /// The [number](super::fragments::number) of a first fragment that came since this was asked last.
+    pub fn take_came(&mut self) -> Option<u32> {
+        self.fragments.take_came()
+    }
+
     /// How much there is of everything.
     pub fn usage(&self) -> Usage {
         Usage {

@@ -1,6 +1,5 @@
 //! A packet whose session is known goes on.
 
-use super::lead;
 use crate::frame::{Buffers, Frame};
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
 use crate::path::answer::answer;
@@ -125,4 +124,21 @@ fn tell<F: Frame>(
     let port = ground.desk.port(arrival).ok();
     let source = port.and_then(|port| ground.desk.premises.own_address(port));
     answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
+}
+
+/// The next hops of a session, by today's routes.
+pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Settled<u32> {
+    let Ground { desk, sessions, ways, events, arrival, .. } = ground;
+    let fib = desk.premises.fib();
+    let Some(session) = sessions.get_mut(slot) else { return Err(Verdict::Drop(DropReason::NatFull)) };
+    if session.generation() == fib.generation() && session.is_led(heading) {
+        return Ok(session.hop(heading));
+    }
+    let to = match heading {
+        Heading::Out => session.remote().0,
+        Heading::In => session.host().0,
+    };
+    let hop = ways.lookup(fib, to, arrival.attempt, events, arrival.now)?;
+    session.lead(heading, hop, fib.generation());
+    Ok(hop)
 }

@@ -1,8 +1,8 @@
 //! ICMP errors about what a session carried (RFC 5508 §4): they belong to the packet that they quote, whoever sends them.
 
-use super::{lead, query};
+use super::carry::lead;
+use super::flows::quoted;
 use crate::frame::Frame;
-use crate::nat::Space;
 use crate::packet::{EXPIRED, Packet};
 use crate::path::ground::Ground;
 use crate::path::icmp::translate_quoted_flow;
@@ -10,8 +10,8 @@ use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
 use crate::way::{Front, Way, write};
+use crate::wire::Pair;
 use crate::wire::checksum::Sum;
-use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32};
 
 /// An error of an inside host or router, about what a host was sent.
 #[cold]
@@ -48,23 +48,6 @@ pub(super) fn inward<F: Frame>(
     // RFC 5508 §4.1, REQ-4: the source stays, be it the other host or a router.
     let addresses = Pair::new(packet.source(), session.host().0);
     pass(ground, frame, packet, (slot, Heading::In), addresses, session.near()).map(Some)
-}
-
-/// The flow of the packet that an error quotes: of one that went the other way than the error.
-fn quoted<F: Frame>(frame: &F, packet: &Packet, heading: Heading) -> Option<Flow> {
-    let ip = frame.data().get(usize::from(packet.l3)..)?;
-    let (at, header) = packet.quoted(ip)?;
-    // RFC 1122 §3.2.2: nothing is said about a later fragment.
-    if header.fragment_offset != 0 {
-        return None;
-    }
-    let l4 = at + header.length();
-    let ports = match (header.protocol, Space::of(header.protocol)) {
-        (ipv4::ICMP, _) => query(read16(ip, l4 + icmp::REST), heading).rotate_left(16),
-        (_, Some(_)) => read32(ip, l4),
-        (_, None) => 0,
-    };
-    Some(Flow { addresses: Pair::new(header.source, header.destination), ports, protocol: header.protocol })
 }
 
 /// Sends an error on, between these addresses, about this flow.

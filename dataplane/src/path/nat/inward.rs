@@ -1,12 +1,14 @@
 //! What comes from the world to an inside host.
 
 use super::carry::carry;
-use super::{errors, flow_of};
+use super::errors;
+use super::flows::flow_of;
 use crate::frame::{Buffers, Frame};
 use crate::packet::{ERROR, LATER, Packet};
 use crate::path::ground::Ground;
 use crate::table::session::Heading;
 use crate::verdict::{Settled, Verdict};
+use crate::wire::ipv4;
 
 /// Phase 3 with everything that can be unusual. `None`: it is no host's.
 #[inline(never)]
@@ -19,8 +21,15 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
     if packet.flags & ERROR != 0 {
         return errors::inward(ground, frame, packet);
     }
-    let Ok(flow) = flow_of(ground, frame, packet, Heading::In) else {
-        return Ok(None);
+    let flow = match flow_of(ground, frame, packet, Heading::In) {
+        Ok(flow) => flow,
+        // Of ICMP it may be the gateway's, whose kernel puts it together; of nothing else.
+        Err(kept @ Verdict::HoldLater(_))
+            if packet.protocol != ipv4::ICMP && ground.sessions.is_external(packet.destination()) =>
+        {
+            return Err(kept);
+        }
+        Err(_) => return Ok(None),
     };
     let slot = match ground.sessions.find(Heading::In, flow) {
         Some(slot) => Some(slot),

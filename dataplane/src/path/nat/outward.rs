@@ -1,7 +1,8 @@
 //! What an inside host sends into the world.
 
 use super::carry::carry;
-use super::{errors, flow_of};
+use super::errors;
+use super::flows::flow_of;
 use crate::frame::{Buffers, Frame};
 use crate::nat::Space;
 use crate::packet::{ERROR, EXPIRED, LATER, Packet};

@@ -1,0 +1,97 @@
+//! Which flow a packet is of: what it is found by.
+
+use crate::frame::Frame;
+use crate::nat::Space;
+use crate::packet::{ERROR, LATER, Packet};
+use crate::path::ground::Ground;
+use crate::path::own::refused;
+use crate::reason::DropReason;
+use crate::table::session::{Flow, Heading};
+use crate::tag::{Share, worker_of_port};
+use crate::verdict::Settled;
+use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32};
+
+/// The other worker that owns what comes from outside, if that can be told by its port: hosts' external ports say whose they are.
+#[inline(always)]
+pub(in crate::path) fn owner<F: Frame>(
+    ground: &Ground<'_>,
+    share: &Share,
+    frame: &F,
+    packet: &Packet,
+) -> Option<u8> {
+    let port = if packet.protocol == ipv4::ICMP { of_message(frame, packet) } else { packet.ports as u16 };
+    let told = port != 0 && ground.sessions.is_external(packet.destination());
+    if told { share.elsewhere(worker_of_port(port, share.workers())) } else { None }
+}
+
+/// The external port, or the identifier that stands for it, which an ICMP message is about; 0 = none.
+#[cold]
+fn of_message<F: Frame>(frame: &F, packet: &Packet) -> u16 {
+    let flow = match packet.flags & (ERROR | LATER) {
+        0 => Some(u32::from(identifier(frame, packet))),
+        ERROR => quoted(frame, packet, Heading::In).map(|flow| flow.ports >> 16),
+        _ => None,
+    };
+    flow.unwrap_or(0) as u16
+}
+
+/// The identifier of an ICMP query.
+fn identifier<F: Frame>(frame: &F, packet: &Packet) -> u16 {
+    read16(frame.data(), usize::from(packet.l3) + usize::from(packet.l4) + icmp::REST)
+}
+
+/// Whether it is GRE that a host exchanges with the world, and no tunnel of ours.
+#[cold]
+pub(in crate::path) fn is_passing(ground: &Ground<'_>, ip: &[u8]) -> bool {
+    ipv4::Header::parse(ip).is_ok_and(|header| {
+        let addresses = Pair::new(header.source, header.destination);
+        let flow = Flow { addresses, ports: 0, protocol: header.protocol };
+        header.protocol == ipv4::GRE && ground.sessions.find(Heading::In, flow).is_some()
+    })
+}
+
+/// The flow of a packet: with the identifier of an ICMP query, and with the ports of the first fragment for a later one.
+pub(super) fn flow_of<F: Frame>(
+    ground: &Ground<'_>,
+    frame: &F,
+    packet: &Packet,
+    heading: Heading,
+) -> Settled<Flow> {
+    let mut flow = Flow::of(packet);
+    if packet.flags & LATER != 0 {
+        // A protocol without ports has none in its first fragment either.
+        if Space::of(packet.protocol).is_some() {
+            let recalled = ground.sessions.recall(packet, ground.arrival.now);
+            let unmatched = || refused(packet, DropReason::FragmentUnmatched, ground.arrival);
+            flow.ports = recalled.ok_or_else(unmatched)?;
+        }
+    } else if packet.protocol == ipv4::ICMP {
+        flow.ports = query(identifier(frame, packet), heading);
+    }
+    Ok(flow)
+}
+
+/// The identifier of an ICMP query stands for the port of the inside host (RFC 5508 §3.1).
+const fn query(id: u16, heading: Heading) -> u32 {
+    match heading {
+        Heading::Out => (id as u32) << 16,
+        Heading::In => id as u32,
+    }
+}
+
+/// The flow of the packet that an error quotes: of one that went the other way than the error.
+pub(super) fn quoted<F: Frame>(frame: &F, packet: &Packet, heading: Heading) -> Option<Flow> {
+    let ip = frame.data().get(usize::from(packet.l3)..)?;
+    let (at, header) = packet.quoted(ip)?;
+    // RFC 1122 §3.2.2: nothing is said about a later fragment.
+    if header.fragment_offset != 0 {
+        return None;
+    }
+    let l4 = at + header.length();
+    let ports = match (header.protocol, Space::of(header.protocol)) {
+        (ipv4::ICMP, _) => query(read16(ip, l4 + icmp::REST), heading).rotate_left(16),
+        (_, Some(_)) => read32(ip, l4),
+        (_, None) => 0,
+    };
+    Some(Flow { addresses: Pair::new(header.source, header.destination), ports, protocol: header.protocol })
+}
