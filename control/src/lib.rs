@@ -3,7 +3,7 @@
 //! Read in this order: [`config`] (what can be said), [`source`] (what the loop waits for) and [`sources`] (each of them:
 //! other gateways, questions, resolvers, the kernel, the operator), [`interfaces`] (what the kernel has to do with
 //! ports) and [`fleet`] (the workers seen from here), [`state`] (what outlives the process), [`daemon`] (how
-//! all of it starts, its loop). [`datagram`], [`sender`] and [`tls`] are formats, [`admin`], [`families`],
+//! all of it starts, its loop). [`datagram`], [`echo`], [`sender`] and [`tls`] are formats, [`admin`], [`families`],
 //! [`trace`] and [`log`] what is shown. What they share is small: [`inward`], [`listeners`], [`stream`], [`slots`].
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod datagram;
+pub mod echo;
 pub mod families;
 pub mod fleet;
 pub mod interfaces;

@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("too_large_for_the_tunnel_is_answered", too_large_for_the_tunnel_is_answered),
     ("segments_fit_the_tunnel", segments_fit_the_tunnel),
     ("narrow_path_is_found", narrow_path_is_found),
+    ("p12_a_path_that_is_silently_narrow", p12_a_path_that_is_silently_narrow),
     ("two_hosts_of_one_realm", two_hosts_of_one_realm),
     ("restricted_service_carries_its_port_alone", restricted_service_carries_its_port_alone),
     ("slow_service_is_slow", slow_service_is_slow),
@@ -134,6 +135,26 @@ fn traceroute_shows_the_gateway_then_the_proxy(lab: &Lab) {
             "{trace}"
         );
     }
+}
+
+/// The path swallows what is longer than 1,400 bytes, and says nothing.
+fn p12_a_path_that_is_silently_narrow(lab: &Lab) {
+    let swallow = "add table ip narrow; add chain ip narrow through { type filter hook forward priority 0; }; \
+                   add rule ip narrow through meta length > 1400 drop";
+    lab.run("net", &format!("nft '{swallow}'")).expect();
+    lab.gateways(&[]);
+    lab.reach("a1", "www.b.demo");
+    let narrow = || told_mtu(lab, "a1", "www.b.demo", 1500).is_some_and(|mtu| (1330..=1350).contains(&mtu));
+    let found = eventually(narrow);
+    let there = lab.run(
+        "a1",
+        "head -c 2000000 /dev/zero | curl -sS -m 60 -o /dev/null -w '%{size_upload}' -T - http://www.b.demo/",
+    );
+    lab.run("net", "nft 'delete table ip narrow'").expect();
+    lab.run("a1", "ip route flush cache");
+    lab.stop(Realm::A);
+    assert!(found, "the path MTU is found and told to the host");
+    assert!(there.ok() || there.stdout.starts_with("2000000"), "{there}");
 }
 
 /// The MTU that a host is told when it sends a ping of that many bytes which may not be fragmented.

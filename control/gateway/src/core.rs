@@ -153,7 +153,7 @@ impl Core {
             self.sessions.tunnels().iter().map(|(id, entry)| (id, entry.key.clone())).collect();
         for (id, TunnelKey { remote, peer, .. }) in tunnels {
             if let Some(neighbour) = self.neighbours.acquire(remote, &mut self.outputs) {
-                self.paths.insert(id, neighbour, self.settings.cetp.mtu_to(&peer));
+                self.paths.insert(id, neighbour, self.settings.cetp.mtu_to(&peer), now);
                 self.tell_tunnel(id);
             }
         }
@@ -363,7 +363,7 @@ impl Core {
         match (applied, outer) {
             (Ok(Applied::TunnelMade(id)), Some(outer)) => {
                 let said = peer.and_then(|tunnel| self.settings.cetp.mtu_to(&tunnel.peer));
-                self.paths.insert(id, outer, said);
+                self.paths.insert(id, outer, said, now);
                 self.tell_tunnel(id);
             }
             // The tunnel holds its next hop once, however many share it.
@@ -466,7 +466,7 @@ impl Core {
         }
     }
 
-    fn tell_tunnel(&mut self, id: TunnelId) {
+    pub(crate) fn tell_tunnel(&mut self, id: TunnelId) {
         let entry = self.sessions.tunnel(id);
         if let Some(tunnel) = entry.and_then(|entry| self.paths.tunnel(id, &entry.key)) {
             self.command_all(Command::SetTunnel(id, tunnel));
@@ -479,19 +479,23 @@ impl Core {
             return;
         }
         self.tell_tunnel(id);
+        self.log_mtu(id);
+    }
+
+    pub(crate) fn log_mtu(&mut self, id: TunnelId) {
         if let Some(entry) = self.sessions.tunnel(id) {
             let line = Entry::new(Level::Info, "tunnel mtu").peer(&entry.key.peer).address(entry.key.remote);
-            self.log(line.reason(format!("{mtu} bytes")));
+            self.log(line.reason(format!("{} bytes", self.paths.mtu(id))));
         }
     }
 
     /// A person may have said something else of the paths to peers.
-    pub(crate) fn say_mtus(&mut self) {
+    pub(crate) fn say_mtus(&mut self, now: Nanos) {
         let said = |peer: &str| self.settings.cetp.mtu_to(peer);
         let tunnels: Vec<_> =
             self.sessions.tunnels().iter().map(|(id, entry)| (id, said(&entry.key.peer))).collect();
         for (id, said) in tunnels {
-            if self.paths.say(id, said) {
+            if self.paths.say(id, said, now) {
                 self.tell_tunnel(id);
             }
         }

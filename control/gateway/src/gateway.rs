@@ -212,6 +212,7 @@ impl Gateway {
     pub fn handle_timeout(&mut self, now: Nanos) {
         self.core.widen_tunnels(now);
         self.core.silent_owners(now);
+        self.probe_paths(now);
         self.resolver.handle_timeout(now);
         self.engine.handle_timeout(&mut self.core.at(now), now);
         self.settle(now);
@@ -224,6 +225,7 @@ impl Gateway {
             self.engine.poll_timeout(),
             self.core.paths.next_widening(),
             self.core.next_silence(),
+            self.core.paths.next_probe(),
         ];
         timers.into_iter().flatten().min()
     }

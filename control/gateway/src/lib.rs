@@ -29,6 +29,8 @@ mod outside;
 mod paths;
 mod pins;
 mod platform;
+mod probes;
+mod probing;
 pub mod registry;
 mod reload;
 mod restore;

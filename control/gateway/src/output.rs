@@ -3,7 +3,7 @@
 //! The order matters in one place: a binding's command always comes before the DNS answer or the CETP message that
 //! makes somebody use it.
 
-use crate::address::{HopAddress, HostAddress};
+use crate::address::{HopAddress, HostAddress, TunnelEnd};
 use crate::log::Entry;
 use crate::sessions::Change;
 use crate::snapshot::BindingSnapshot;
@@ -86,6 +86,21 @@ pub enum Output {
         address: HostAddress,
         /// The station.
         mac: Mac,
+    },
+    /// Send an ICMP echo request that must not be fragmented; tell `handle_echo` when it is answered.
+    Echo {
+        /// The port that it leaves by.
+        port: PortId,
+        /// The next hop's MAC address.
+        mac: Mac,
+        /// Our locator.
+        from: TunnelEnd,
+        /// The peer's.
+        to: TunnelEnd,
+        /// Bytes of the IPv4 packet.
+        size: u16,
+        /// Its identifier and sequence number in one.
+        token: u32,
     },
     /// The answer to [`crate::Gateway::read_binding`].
     Binding {

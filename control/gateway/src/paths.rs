@@ -2,6 +2,7 @@
 //! agreed on. It is learnt anew by each process.
 
 use crate::Nanos;
+use crate::probes::Probes;
 use crate::sessions::TunnelKey;
 use ces_dataplane::msg::{HopId, Tunnel, TunnelId};
 use std::collections::BTreeMap;
@@ -18,6 +19,15 @@ struct Path {
     mtu: u16,
     /// Until when a narrower path is believed in.
     narrow_until: Option<Nanos>,
+    /// As much as probes have shown it to carry, where that is less.
+    shown: Option<u16>,
+}
+
+impl Path {
+    /// Path MTU of the outer packet, in bytes.
+    fn width(&self) -> u16 {
+        self.shown.map_or(self.mtu, |shown| shown.min(self.mtu))
+    }
 }
 
 /// The ways of all tunnels in use.
@@ -25,24 +35,27 @@ pub(crate) struct Paths {
     /// The MTU of our own port, in bytes.
     full: u16,
     paths: BTreeMap<TunnelId, Path>,
+    probes: Probes,
 }
 
 impl Paths {
     pub(crate) fn new(full: u16) -> Self {
-        Self { full, paths: BTreeMap::new() }
+        Self { full, paths: BTreeMap::new(), probes: Probes::default() }
     }
 
     /// A tunnel comes into use. `said` is what a person has said of its MTU.
-    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: HopId, said: Option<u16>) {
+    pub(crate) fn insert(&mut self, id: TunnelId, neighbour: HopId, said: Option<u16>, now: Nanos) {
         let full = self.full_of(said);
-        self.paths.insert(id, Path { neighbour, full, mtu: full, narrow_until: None });
+        self.paths.insert(id, Path { neighbour, full, mtu: full, narrow_until: None, shown: None });
+        self.probes.start(id, now);
     }
 
     /// A person says something else of a tunnel's MTU; true if that is new.
-    pub(crate) fn say(&mut self, id: TunnelId, said: Option<u16>) -> bool {
+    pub(crate) fn say(&mut self, id: TunnelId, said: Option<u16>, now: Nanos) -> bool {
         let full = self.full_of(said);
         let Some(path) = self.paths.get_mut(&id).filter(|path| path.full != full) else { return false };
-        (path.full, path.mtu, path.narrow_until) = (full, full, None);
+        (path.full, path.mtu, path.narrow_until, path.shown) = (full, full, None, None);
+        self.probes.start(id, now);
         true
     }
 
@@ -52,6 +65,7 @@ impl Paths {
 
     /// A tunnel goes out of use; the next hop that it held.
     pub(crate) fn remove(&mut self, id: TunnelId) -> Option<HopId> {
+        self.probes.stop(id);
         self.paths.remove(&id).map(|path| path.neighbour)
     }
 
@@ -64,13 +78,13 @@ impl Paths {
             id_in: key.id_in,
             id_out: key.id_out,
             neighbour: path.neighbour,
-            mtu: path.mtu,
+            mtu: path.width(),
         })
     }
 
     /// Path MTU of a tunnel's outer packet, in bytes.
     pub(crate) fn mtu(&self, id: TunnelId) -> u16 {
-        self.paths.get(&id).map_or(self.full, |path| path.mtu)
+        self.paths.get(&id).map_or(self.full, |path| path.width())
     }
 
     /// A path is narrower than thought; false if that was known.
@@ -79,6 +93,31 @@ impl Paths {
         path.mtu = mtu;
         path.narrow_until = Some(now + NARROW_NS);
         true
+    }
+
+    /// A tunnel whose path is to be probed.
+    pub(crate) fn take_due(&mut self, now: Nanos) -> Option<TunnelId> {
+        self.probes.take_due(now)
+    }
+
+    /// The next probe of its path: see [`Probes::probe`].
+    pub(crate) fn probe(&mut self, id: TunnelId, fresh: u32, now: Nanos) -> Option<(u16, u32)> {
+        let width = self.paths.get(&id)?.mtu;
+        self.probes.probe(id, width, fresh, now)
+    }
+
+    /// A probe was answered; false if it was none of this tunnel's.
+    pub(crate) fn answered(&mut self, id: TunnelId, token: u32, now: Nanos) -> bool {
+        let Some(shown) = self.probes.answered(id, token, now) else { return false };
+        if let Some(path) = self.paths.get_mut(&id) {
+            path.shown = shown;
+        }
+        true
+    }
+
+    /// When the first path is to be probed.
+    pub(crate) fn next_probe(&self) -> Option<Nanos> {
+        self.probes.next()
     }
 
     /// When the first narrow path is to be tried at full width again.
@@ -108,7 +147,7 @@ mod tests {
     fn a_narrow_path_is_tried_at_full_width_after_ten_minutes() {
         let mut paths = Paths::new(1500);
         let id = TunnelId(3);
-        paths.insert(id, HopId(1), None);
+        paths.insert(id, HopId(1), None, 0);
         assert!(paths.narrow(id, 1400, 0) && !paths.narrow(id, 1450, 0));
         assert_eq!((paths.mtu(id), paths.next_widening()), (1400, Some(NARROW_NS)));
         assert_eq!(paths.widen(NARROW_NS - 1), []);
@@ -121,11 +160,39 @@ mod tests {
     fn p12_what_a_person_says_is_full_and_no_wider_than_our_port() {
         let mut paths = Paths::new(1500);
         let id = TunnelId(3);
-        paths.insert(id, HopId(1), Some(1400));
+        paths.insert(id, HopId(1), Some(1400), 0);
         assert!(!paths.narrow(id, 1450, 0) && paths.narrow(id, 1300, 0));
         paths.widen(NARROW_NS);
-        assert_eq!((paths.mtu(id), paths.say(id, Some(1400))), (1400, false));
-        assert_eq!((paths.say(id, Some(9000)), paths.mtu(id), paths.say(id, None)), (true, 1500, false));
-        assert_eq!((paths.say(id, Some(1280)), paths.mtu(id)), (true, 1280));
+        assert_eq!((paths.mtu(id), paths.say(id, Some(1400), 0)), (1400, false));
+        assert_eq!(
+            (paths.say(id, Some(9000), 0), paths.mtu(id), paths.say(id, None, 0)),
+            (true, 1500, false)
+        );
+        assert_eq!((paths.say(id, Some(1280), 0), paths.mtu(id)), (true, 1280));
+    }
+
+    #[test]
+    fn p12_what_probes_show_limits_a_path_and_is_no_full_width() {
+        let mut paths = Paths::new(1500);
+        let id = TunnelId(3);
+        paths.insert(id, HopId(1), None, 0);
+        let mut now = 0;
+        // A path of 1,400 that says nothing.
+        while let Some(at) = paths.next_probe().filter(|at| *at < NARROW_NS) {
+            now = at;
+            while paths.take_due(now).is_some() {
+                let Some((size, token)) = paths.probe(id, size_token(now), now) else { continue };
+                assert!(size > 1400 || paths.answered(id, token, now));
+            }
+        }
+        assert!((1393..=1400).contains(&paths.mtu(id)) && !paths.answered(id, 0, now));
+        assert!(paths.narrow(id, 1300, now) && paths.mtu(id) == 1300);
+        paths.widen(now + NARROW_NS);
+        assert!(paths.mtu(id) > 1300 && paths.mtu(id) <= 1400, "what probes have shown stays");
+        assert!(paths.say(id, Some(1350), now) && paths.mtu(id) == 1350, "a person knows better");
+    }
+
+    fn size_token(now: Nanos) -> u32 {
+        1 + (now / 1_000_000) as u32
     }
 }

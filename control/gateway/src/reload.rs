@@ -59,7 +59,7 @@ impl Gateway {
         }
         let (mut reloaded, gone) = self.reload_hosts(registry);
         if before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu {
-            self.core.say_mtus();
+            self.core.say_mtus(now);
         }
         if before.realm.mac_policy != self.core.settings.realm.mac_policy {
             self.core.tell_pins();

@@ -4,6 +4,7 @@
 //! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
 //! touched when a route moves: one command per destination says it.
 
+use crate::Mac;
 use crate::address::{Destination, HopAddress, HostAddress};
 use crate::output::Output;
 use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
@@ -131,6 +132,12 @@ impl Neighbours {
     /// The id of a destination in use.
     pub(crate) fn id(&self, address: impl Into<Destination>) -> Option<HopId> {
         self.by_address.get(&address.into()).map(|id| HopId(*id))
+    }
+
+    /// By which port and to which MAC address packets go there, if that is known.
+    pub(crate) fn station(&self, to: impl Into<Destination>) -> Option<(PortId, Mac)> {
+        let hop = self.table.next_hop(to.into())?;
+        Some((hop.0, *self.macs.get(&hop)?))
     }
 
     /// The port on whose link an address is; `None` if a router leads there, or nothing.

@@ -207,6 +207,9 @@ pub struct Cetp {
     /// The zones in which peers' hosts have their names, by CES id.
     #[serde(default)]
     pub peer_zones: BTreeMap<Name, Vec<Name>>,
+    /// Whether the paths to peers are probed for how wide they are, by ICMP echo requests to their locators.
+    #[serde(default = "yes")]
+    pub probe_mtu: bool,
     /// The MTU of the path to peers, by CES id, in bytes of the outer packet, where it is known to be narrower than our port.
     #[serde(default)]
     pub peer_mtu: BTreeMap<Name, u16>,

@@ -13,10 +13,10 @@ use crate::datagram;
 use crate::fleet::Fleet;
 use crate::inward::{Blocked, Core};
 use crate::log::Log;
-use crate::sender;
 use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::state::Journal;
+use crate::{echo, sender};
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{Settings, Side};
@@ -100,6 +100,13 @@ impl House {
             {
                 return;
             }
+            if !is_inside
+                && slot.class == PuntClass::Icmp
+                && let Some((from, token)) = echo::answer(frame)
+                && gateway.handle_echo(from.into(), token, now)
+            {
+                return;
+            }
             if slot.class != PuntClass::Dns {
                 taps.write(port, frame, now);
                 return;
@@ -149,6 +156,13 @@ impl House {
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => {
                     kernel.resolve(NextHop { port, address: address.v4() })
+                }
+                Output::Echo { port, mac, from, to, size, token } => {
+                    if let Some(settings) = self.settings.ports.get(usize::from(port)) {
+                        let ends = (from.v4(), to.v4());
+                        self.fleet
+                            .inject(0, port, |frame| echo::request(settings, mac, ends, size, token, frame));
+                    }
                 }
                 Output::AskOwner { port, address, mac } => {
                     if let Some(settings) = self.settings.ports.get(usize::from(port)) {
