@@ -1,6 +1,6 @@
 //! Writes the handmade seeds of the target `packet`: cargo run --example packet_seeds -- seeds/packet
 
-use ces_fuzz::packet::{FIX_INNER, FIX_OUTER, OUTSIDE};
+use ces_fuzz::packet::{FIX_INNER, FIX_OUTER, NAT, OUTSIDE};
 
 const HOST: [u8; 4] = [192, 168, 10, 11];
 const SECOND: [u8; 4] = [192, 168, 10, 12];
@@ -234,6 +234,32 @@ fn main() {
             outside(PLAIN.packet(PEER, GATEWAY, 6, &syn(48_001))),
             outside(PLAIN.packet(PEER, GATEWAY, 6, &syn(22))),
             outside(PLAIN.packet([203, 0, 113, 53], GATEWAY, 17, &udp(53, 40_000, &[0; 30]))),
+        ],
+    ));
+    let server = [8, 8, 8, 8];
+    let world = |frame: Vec<u8>| record(OUTSIDE | FIX_OUTER, 0, &ethernet(true, 0x0800, &frame));
+    let begin = |packet: Vec<u8>| record(NAT | FIX_OUTER, 0, &ethernet(false, 0x0800, &packet));
+    let quoted = PLAIN.packet(GATEWAY, server, 17, &udp(4000, 53, &[0; 8]));
+    let mut unreachable = vec![3, 1, 0, 0, 0, 0, 0, 0];
+    unreachable.extend(&quoted);
+    let reply = vec![0, 0, 0x1a, 0x2b, 0x12, 0x34, 0, 1, 1, 2, 3, 4];
+    let answer = [0, 80, 0x9c, 0x40, 0, 0, 0, 9, 0, 0, 0, 2, 0x50, 0x12, 0xff, 0xff, 0, 0, 0, 0];
+    seeds.push((
+        "into-the-world-and-back",
+        vec![
+            begin(PLAIN.packet(HOST, server, 17, &udp(4000, 53, &[0; 8]))),
+            world(PLAIN.packet(server, GATEWAY, 17, &udp(53, 4000, &[0; 8]))),
+            world(PLAIN.packet([5, 5, 5, 5], GATEWAY, 1, &unreachable)),
+            host(PLAIN.packet(SECOND, server, 17, &udp(4000, 53, &[0; 8]))),
+            host(PLAIN.packet(SECOND, GATEWAY, 17, &udp(4000, 4000, &[0; 8]))),
+            host(PLAIN.packet(HOST, server, 6, &syn(80))),
+            world(PLAIN.packet(server, GATEWAY, 6, &answer)),
+            host(PLAIN.packet(HOST, server, 1, &echo())),
+            world(PLAIN.packet(server, GATEWAY, 1, &reply)),
+            host(PLAIN.packet(HOST, server, 50, &[0; 16])),
+            world(PLAIN.packet(server, GATEWAY, 50, &[0; 16])),
+            host(Ip { flags: 0x2000, ..PLAIN }.packet(HOST, server, 17, &udp(4001, 53, &[0; 16]))),
+            host(Ip { flags: 3, ..PLAIN }.packet(HOST, server, 17, &[0; 16])),
         ],
     ));
     let arp =

@@ -9,10 +9,13 @@ use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Patience, Tunnel, TunnelId,
 };
 use ces_dataplane::path::{BURST, process, process_burst};
-use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::premises::Premises;
+use ces_dataplane::settings::{NatRoom, PortSettings, Settings, Side};
 use ces_dataplane::state::State;
+use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Flag: the frame arrives on the outside port.
 pub const OUTSIDE: u8 = 0x01;
@@ -22,6 +25,8 @@ pub const FIX_OUTER: u8 = 0x02;
 pub const JOIN: u8 = 0x08;
 /// Flag: so does the IPv4 header inside of a tunnel.
 pub const FIX_INNER: u8 = 0x04;
+/// Flag of the first frame: there is NAT44.
+pub const NAT: u8 = 0x10;
 
 const INSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
@@ -43,8 +48,9 @@ impl Buffers<MemoryFrame> for Spare {
 }
 
 /// A worker with three tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
-/// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other.
-pub fn state() -> State {
+/// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other. With `nat`, what hosts
+/// send to other addresses goes out under the gateway's own.
+pub fn state(nat: bool) -> State {
     let port = |side, mac, address: [u8; 4], prefix, networks: &[([u8; 4], u8)]| PortSettings {
         side,
         mac,
@@ -65,14 +71,25 @@ pub fn state() -> State {
     settings.limited = 4;
     settings.tcp_listen = vec![(Side::Outside, 48001), (Side::Inside, 53)];
     settings.proxy_networks = vec![(Ipv4Addr::new(10, 0, 0, 0), 8)];
+    if nat {
+        settings.nat_room = NatRoom { sessions: 16, mappings: 8, hosts: 4, addresses: 1 };
+        settings.nat.addresses = vec![GATEWAY];
+    }
     let layout = settings.layout;
     let mut state = State::new(&settings).expect("small tables");
+    let routes = vec![
+        Route { network: 0, prefix: 0, next: Next::Via(HopId(0)) },
+        Route { network: 0xc0a8_0a00, prefix: 24, next: Next::OnLink(0) },
+    ];
+    state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::new(routes, 1))));
 
     let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]) };
     let mut commands = vec![
         Command::SetHop(HopId(0), neighbour(1, 1)),
         Command::SetHop(HopId(1), neighbour(0, 11)),
         Command::SetHop(HopId(2), neighbour(0, 12)),
+        Command::Reach(Ipv4Addr::new(192, 168, 10, 11), HopId(1)),
+        Command::Reach(Ipv4Addr::new(192, 168, 10, 12), HopId(2)),
     ];
     let encapsulations = [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve];
     for (index, encapsulation) in encapsulations.into_iter().enumerate() {
@@ -129,13 +146,13 @@ pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
     let mut frame = MemoryFrame::new(data.get(4..)?);
     fix_ipv4(frame.data_mut(), 14);
     let mut spare = Spare(Vec::new());
-    let verdict = process(&mut state(), data[0] & OUTSIDE, &mut frame, &mut spare, SECOND_NS);
+    let verdict = process(&mut state(false), data[0] & OUTSIDE, &mut frame, &mut spare, SECOND_NS);
     matches!(verdict, Verdict::Forward(_)).then(|| frame.data().to_vec())
 }
 
 /// The property: no panic, a verdict for every frame, and nothing sent that no port could carry.
 pub fn run(data: &[u8]) {
-    let mut state = state();
+    let mut state = state(data.first().is_some_and(|flags| flags & NAT != 0));
     let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
     let mut now = SECOND_NS;
     let mut burst: Vec<MemoryFrame> = Vec::new();
