@@ -194,7 +194,7 @@ impl Engine {
         match timer {
             Timer::Conn(conn) => initiator::conn_timeout(links, conn, now),
             Timer::Frame(conn) => links.abuse(conn, BlockReason::Slow, now),
-            Timer::Negotiation(id) => asking::finish(hosts, links, realm, id, Err(Failure::Silent), now),
+            Timer::Negotiation(id) => asking::silent(hosts, links, realm, id, now),
             Timer::Attempt(peer) => initiator::silent(links, peer, now),
             Timer::C2c(peer) => links.peer_down(peer, PeerDownReason::Expired, now),
             Timer::Action(id) => self.actions.done(links, id, ActionResult::Silent),

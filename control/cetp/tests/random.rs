@@ -9,7 +9,11 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { from: usize, a: usize, b: usize },
+    Ask {
+        from: usize,
+        a: usize,
+        b: usize,
+    },
     Wait(u64),
     Cut(usize),
     Restart(usize),
@@ -21,6 +25,14 @@ enum Step {
     BindingEnds(usize, usize),
     Starve(usize, bool),
     Garbage(usize),
+    /// A host asks for a stranger's name, which says that the gateway is elsewhere.
+    Lure {
+        from: usize,
+        a: usize,
+        name: usize,
+    },
+    /// What crosses the network takes up to that long from now on, each thing another time.
+    Delays(u64, u64),
 }
 
 const GATEWAYS: usize = 3;
@@ -40,7 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => node.clone().prop_map(Step::TerminatePeer),
         2 => (node.clone(), 0usize..10).prop_map(|(node, nth)| Step::BindingEnds(node, nth)),
         1 => (node.clone(), any::<bool>()).prop_map(|(node, starved)| Step::Starve(node, starved)),
-        1 => node.prop_map(Step::Garbage),
+        1 => node.clone().prop_map(Step::Garbage),
+        2 => (node, 0..HOSTS, 0usize..9).prop_map(|(from, a, name)| Step::Lure { from, a, name }),
+        1 => (0..700 * MS, any::<u64>()).prop_map(|(longest, seed)| Step::Delays(longest, seed)),
     ]
 }
 
@@ -51,10 +65,16 @@ fn gateways() -> Lab {
         settings.payloads[index % 2].preference = 90;
         lab.add(settings, lab::host_policies(name, HOSTS, &[1]));
     }
+    lab.relays = (1..100).collect();
     lab
 }
 
 fn apply(lab: &mut Lab, step: Step) {
+    if matches!(step, Step::Restart(_) | Step::PowerLoss(_)) {
+        // What a life sent does not arrive after what the next one sends.
+        lab.delays = None;
+        lab.run_for(S);
+    }
     let now = lab.now;
     match step {
         Step::Ask { from, a, b } => {
@@ -92,8 +112,33 @@ fn apply(lab: &mut Lab, step: Step) {
         }
         Step::Starve(node, starved) => lab.nodes[node].owner.capacity = if starved { 2 } else { usize::MAX },
         Step::Garbage(node) => lab.inject(node, b"\0\x05hello"),
+        Step::Lure { from, a, name } => lure(lab, from, a, name),
+        Step::Delays(longest, seed) => {
+            let mut state = seed | 1;
+            lab.delays = Some(Box::new(move || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) % (longest + 1)
+            }));
+        }
     }
     lab.check_ledger();
+}
+
+/// The stranger's names say that a gateway is where nobody answers, where another one is, or behind a relay that stalls.
+fn lure(lab: &mut Lab, from: usize, a: usize, name: usize) {
+    let to = (from + 1) % GATEWAYS;
+    let other = lab.nodes[(from + 2) % GATEWAYS].addr;
+    let (addr, port) = match name % 3 {
+        0 => ([203, 0, 113, name as u8].into(), 49_001),
+        1 => (other, 49_001),
+        _ => (lab.nodes[to].addr, name as u16),
+    };
+    let source = format!("h{a}.{}", lab.nodes[from].settings.ces_id);
+    let mut request = lab.request(from, &source, to, &format!("n{name}.stranger."), 2);
+    for (index, endpoint) in request.endpoints.iter_mut().enumerate() {
+        (endpoint.addr, endpoint.port) = (addr, port + 10 * index as u16);
+    }
+    lab.negotiate(from, request);
 }
 
 proptest! {
@@ -105,12 +150,13 @@ proptest! {
         let mut asked = [0_u64; GATEWAYS];
         for step in steps {
             match &step {
-                Step::Ask { from, .. } => asked[*from] += 1,
+                Step::Ask { from, .. } | Step::Lure { from, .. } => asked[*from] += 1,
                 Step::Restart(node) | Step::PowerLoss(node) => asked[*node] = 0,
                 _ => {}
             }
             apply(&mut lab, step);
         }
+        lab.delays = None;
         for node in 0..GATEWAYS {
             lab.set_dead(node, false);
             lab.nodes[node].owner.capacity = usize::MAX;

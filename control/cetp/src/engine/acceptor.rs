@@ -68,7 +68,6 @@ pub(super) fn message(
             return None;
         }
         if established && known.has_tags((message.dst, message.sst)) {
-            links.hear(peer);
             return Some(peer);
         }
     }

@@ -44,7 +44,7 @@ impl Actions {
         }
         let (local, remote) = links.peers.get(peer)?.c2c().map(C2c::tags)?;
         let mut out = Writer::new(local, remote);
-        let conn = links.pick(peer)?;
+        let conn = links.conns.pick(peer)?;
         let ack = links.ground.rng().next_u32();
         out.item(Ope::Query, Cmp::Mandatory, item, value);
         out.item(Ope::Query, Cmp::Mandatory, Item::CesAck, Value::Number(ack.into()));

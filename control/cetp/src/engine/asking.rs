@@ -196,7 +196,7 @@ fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: Negoti
 
 fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
     let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
-    let Some(conn) = links.pick(peer) else { return };
+    let Some(conn) = links.conns.pick(peer) else { return };
     send_first_on(hosts, links, realm, id, conn, now);
 }
 
@@ -407,6 +407,21 @@ pub(super) fn finish(
     let result = result.map(|kept| (kept.tag, kept.proxy));
     let took_ns = now.saturating_sub(entry.asked);
     links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns });
+}
+
+/// No answer in time: the peer may refuse by silence, but a connection on which it has never said anything may lead nowhere.
+pub(super) fn silent(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    realm: &mut dyn Realm,
+    id: NegotiationId,
+    now: Nanos,
+) {
+    let conn = hosts.negotiation(id).and_then(|entry| entry.conn);
+    finish(hosts, links, realm, id, Err(Failure::Silent), now);
+    if let Some(conn) = conn.filter(|conn| links.conns.get(*conn).is_some_and(|conn| !conn.sound)) {
+        links.close(conn, Failure::Silent, now);
+    }
 }
 
 /// Gives all negotiations up.

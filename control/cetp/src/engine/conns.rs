@@ -49,6 +49,9 @@ pub(super) struct Conn {
     pub(super) wish: Option<Wish>,
     /// Whether it is one of its peer's connections for everything, C2C being done.
     pub(super) established: bool,
+    /// Whether what is sent on it gets there and is understood, as far as can be known: the peer has said something on it, or
+    /// it leads where the peer was found.
+    pub(super) sound: bool,
     pub(super) opened: Nanos,
     /// When it has to be up, or C2C done.
     deadline: Option<Nanos>,
@@ -76,6 +79,7 @@ impl Conn {
             peer: None,
             wish: None,
             established: false,
+            sound: false,
             opened: now,
             deadline: None,
             frame_deadline: None,
@@ -223,11 +227,21 @@ impl Conns {
         self.unidentified.get(&addr).copied().unwrap_or(0)
     }
 
-    /// A connection of the peer's to send on: each in its turn.
+    /// A connection of the peer's to send on: each that is sound in its turn, or each if none is.
     pub(super) fn pick(&mut self, peer: PeerId) -> Option<ConnId> {
         let lines = self.lines.get_mut(&peer).filter(|lines| !lines.ready.is_empty())?;
-        lines.turn = (lines.turn + 1) % lines.ready.len();
+        let count = lines.ready.len();
+        let mut turns = (1..=count).map(|step| (lines.turn + step) % count);
+        let is_sound = |turn: &usize| self.conns.get(&lines.ready[*turn]).is_some_and(|conn| conn.sound);
+        lines.turn = turns.find(is_sound).unwrap_or((lines.turn + 1) % count);
         Some(lines.ready[lines.turn])
+    }
+
+    /// Something was said on a connection, or it leads where the peer was found.
+    pub(super) fn vouch(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.sound = true;
+        }
     }
 
     // --- beginnings

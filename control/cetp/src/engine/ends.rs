@@ -57,7 +57,7 @@ pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -
     let tags = hosts.tags_of(peer);
     let c2c = links.peers.get(peer).and_then(|entry| entry.c2c()).map(C2c::tags);
     let count = tags.len();
-    let Some(((local, remote), conn)) = c2c.zip(links.pick(peer)) else {
+    let Some(((local, remote), conn)) = c2c.zip(links.conns.pick(peer)) else {
         for tag in tags {
             sessions::end(hosts, links, tag, DownReason::ByUs);
         }
@@ -91,7 +91,7 @@ pub(super) fn peer(hosts: &mut Hosts, links: &mut Links, peer: PeerId, now: Nano
     for tag in hosts.tags_of(peer) {
         sessions::end(hosts, links, tag, DownReason::ByUs);
     }
-    if let Some(conn) = links.pick(peer) {
+    if let Some(conn) = links.conns.pick(peer) {
         let mut out = Writer::new(local, remote);
         out.terminate(Layer::C2c, None);
         links.send(conn, out.finish());

@@ -26,7 +26,6 @@ pub(super) fn message(
     let Some(peer) = entry.peer.filter(|_| entry.established) else {
         return too_early(links, conn, now);
     };
-    links.hear(peer);
     if message.dst == 0 {
         return request(hosts, links, realm, (peer, conn), message, now);
     }

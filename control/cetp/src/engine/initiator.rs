@@ -352,7 +352,7 @@ pub(super) fn renew(links: &mut Links, peer: PeerId, now: Nanos) {
         Some(_) => return,
         None => {}
     }
-    let Some(conn) = links.pick(peer) else { return };
+    let Some(conn) = links.conns.pick(peer) else { return };
     let tag = links.draw_c2c_tag();
     let Some(entry) = links.peers.get_mut(peer) else { return };
     entry.begin(Attempt::renewal(tag, conn), now);

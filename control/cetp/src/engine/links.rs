@@ -127,20 +127,6 @@ impl Links {
 
     // --- messages
 
-    /// A peer that is up has said something: it knows of C2C.
-    pub(super) fn hear(&mut self, peer: PeerId) {
-        if let Some(entry) = self.peers.get_mut(peer) {
-            entry.hear();
-        }
-    }
-
-    /// A connection to send to a peer on.
-    pub(super) fn pick(&mut self, peer: PeerId) -> Option<ConnId> {
-        let only = self.peers.get(peer).and_then(|entry| entry.only_conn());
-        let only = only.filter(|conn| self.conns.of(peer).contains(conn));
-        only.or_else(|| self.conns.pick(peer))
-    }
-
     /// Sends one message.
     pub(super) fn send(&mut self, conn: ConnId, frame: Result<Vec<u8>, FrameError>) -> bool {
         match frame {
@@ -190,6 +176,9 @@ impl Links {
     /// Makes a connection of ours one of the peer's. Without TLS the peer has to be told whose it is.
     pub(super) fn join(&mut self, peer: PeerId, conn: ConnId) {
         self.attach(peer, conn);
+        if self.is_right(peer, conn) {
+            self.conns.vouch(conn);
+        }
         let is_last = self.conns.opening(peer).is_empty();
         let Some(entry) = self.peers.get_mut(peer) else { return };
         if is_last && entry.attempt().is_some_and(|attempt| attempt.conn.is_none()) {
@@ -255,8 +244,8 @@ impl Links {
         if let Some(Origin::Ours(endpoint)) = found.map(|conn| &conn.origin) {
             entry.found_at(endpoint);
         }
-        let right = found.or_else(|| self.conns.get(running?)).and_then(Conn::said_by);
-        entry.was_right(right.cloned());
+        entry.was_right(found.and_then(Conn::said_by).cloned());
+        entry.may_be_right(running.and_then(|id| self.conns.get(id)?.said_by()).cloned());
         for id in self.conns.opening(peer).to_vec() {
             let is_up = self.conns.get(id).is_some_and(|conn| conn.up);
             if !self.is_worth(peer, id) {
@@ -270,7 +259,13 @@ impl Links {
     /// Whether a connection that is opened for a peer is worth having while others stand.
     pub(super) fn is_worth(&self, peer: PeerId, conn: ConnId) -> bool {
         let Some((entry, line)) = self.peers.get(peer).zip(self.conns.get(conn)) else { return false };
-        matches!(&line.origin, Origin::Ours(endpoint) if entry.is_worth(endpoint, line.said_by()))
+        self.is_right(peer, conn) || entry.is_perhaps(line.said_by())
+    }
+
+    /// Whether one leads where the peer was found.
+    fn is_right(&self, peer: PeerId, conn: ConnId) -> bool {
+        let Some((entry, line)) = self.peers.get(peer).zip(self.conns.get(conn)) else { return false };
+        matches!(&line.origin, Origin::Ours(endpoint) if entry.is_right(endpoint, line.said_by()))
     }
 
     /// Closes what was open long before: it leads nowhere, and the transport may take minutes to notice.

@@ -114,6 +114,8 @@ pub(super) struct Peer {
     known: Vec<Endpoint>,
     /// The name whose word of where it is turned out right last.
     right: Option<Arc<str>>,
+    /// The one by whose word C2C of ours ran when the peer's own was agreed.
+    perhaps: Option<Arc<str>>,
     /// Tags, ours first, of sessions that ended here while the peer was away: it has yet to be told.
     owed: Vec<(u32, u32)>,
     /// Rises with each C2C: a session of an older one may be asked for again.
@@ -126,8 +128,6 @@ pub(super) struct Peer {
     renewal: Option<Nanos>,
     /// How its tunnel ids are to be read.
     draws: Draws,
-    /// Whether it has shown that it knows of C2C, since that was agreed.
-    heard: bool,
     /// When we last began to seek it.
     sought: Option<Nanos>,
 }
@@ -142,13 +142,13 @@ impl Peer {
             attempt: None,
             known: Vec::new(),
             right: None,
+            perhaps: None,
             owed: Vec::new(),
             epoch: 0,
             tunnel_ids: [None; 3],
             revival: Revival::default(),
             renewal: None,
             draws: Draws::default(),
-            heard: false,
             sought: None,
         }
     }
@@ -180,10 +180,18 @@ impl Peer {
         self.right = name;
     }
 
-    /// Whether a connection to where a name says that it is, is worth having beside others: what another name says of it is
-    /// not, until that is served by it.
-    pub(super) fn is_worth(&self, endpoint: &Endpoint, said_by: Option<&Arc<str>>) -> bool {
+    pub(super) fn may_be_right(&mut self, name: Option<Arc<str>>) {
+        self.perhaps = name;
+    }
+
+    /// Whether it is at an endpoint that a name says: what another name says of it is worth nothing until it serves that.
+    pub(super) fn is_right(&self, endpoint: &Endpoint, said_by: Option<&Arc<str>>) -> bool {
         self.is_known(endpoint) || (said_by.is_some() && said_by == self.right.as_ref())
+    }
+
+    /// Whether it may turn out to be where that name says.
+    pub(super) fn is_perhaps(&self, said_by: Option<&Arc<str>>) -> bool {
+        said_by.is_some() && said_by == self.perhaps.as_ref()
     }
 
     /// It was found there. What it was found at before, and what names that it serves say, weighs more.
@@ -250,15 +258,13 @@ impl Peer {
     /// used, and the tags of the other are understood as well. Otherwise the new one takes the old one's place.
     pub(super) fn agree(&mut self, new: C2c, terms: &PeerTerms, how: Circumstances, now: Nanos) -> Meaning {
         self.authenticated |= how.has_identity;
+        self.revival = Revival::default();
         if !how.is_renewal {
             self.epoch = self.epoch.wrapping_add(1);
         }
-        self.revival = Revival::default();
         let has_restarted = self.read_tunnel_ids(terms, how.is_renewal);
         let was_up = self.c2c.is_some();
         let role = new.role;
-        // Who answers us has C2C before we have.
-        self.heard = role == Role::Initiator || (how.is_renewal && self.heard);
         match self.c2c.take() {
             Some(old)
                 if !has_restarted && old.role != role && now.saturating_sub(old.since) <= how.overlap =>
@@ -286,17 +292,6 @@ impl Peer {
             self.tunnel_ids[encapsulation as usize] = Some(id);
         }
         has_restarted
-    }
-
-    pub(super) const fn hear(&mut self) {
-        self.heard = true;
-    }
-
-    /// The connection that has to carry all until the peer has shown that it knows of C2C: on another, what we send could be
-    /// there before our answer is.
-    pub(super) fn only_conn(&self) -> Option<ConnId> {
-        let is_known = self.heard || self.all_c2c().any(|c2c| c2c.role == Role::Initiator);
-        self.c2c.as_ref().filter(|_| !is_known).map(|c2c| c2c.conn)
     }
 
     /// Of two C2C the one whose connection lives is the better guess of what the peer still knows.

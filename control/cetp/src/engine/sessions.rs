@@ -75,7 +75,7 @@ pub(super) fn end(hosts: &mut Hosts, links: &mut Links, tag: u32, why: DownReaso
 
 /// Terminates a session at the peer, now or when it is up again.
 fn tell_end(links: &mut Links, peer: PeerId, (local_tag, remote_tag): (u32, u32)) {
-    let Some(conn) = links.pick(peer) else {
+    let Some(conn) = links.conns.pick(peer) else {
         return owe_end(links, peer, (local_tag, remote_tag));
     };
     tell_end_on(links, conn, (local_tag, remote_tag));

@@ -25,6 +25,7 @@ pub(super) fn read<'p>(
         Ok(message) if message.layer().is_some() => {
             let unknown = message.tlvs.iter().filter(|tlv| tlv.item().is_none()).count();
             links.ground.counters.unknown_tlvs += unknown as u64;
+            links.conns.vouch(conn);
             Some(message)
         }
         other => {
