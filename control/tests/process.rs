@@ -502,6 +502,8 @@ fn r2_long_lists_and_large_reloads_are_many_pieces() {
         found.map_or(0, |pieces| pieces["count"].as_u64().unwrap())
     };
     assert!(count("lists") >= (HOSTS_MANY / 128) as u64 && count("reload") == 1, "{pieces}");
+    // In force in one moment, prepared 500 hosts at a time.
+    assert!(count("reload_prepare") >= (HOSTS_MANY / 500) as u64 && count("reload_settle") >= 1, "{pieces}");
     running.stop("-TERM");
 }
 

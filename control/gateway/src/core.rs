@@ -97,16 +97,18 @@ impl Core {
             settings,
         };
         for host in registry.hosts() {
-            core.add_host(host);
+            let id = core.prepare_host(host);
+            core.hosts.publish(id);
         }
         core.registry = registry;
         core
     }
 
-    pub(crate) fn add_host(&mut self, host: &crate::registry::HostEntry) -> HostId {
+    /// A host of a registry, which nobody finds yet.
+    pub(crate) fn prepare_host(&mut self, host: &crate::registry::HostEntry) -> HostId {
         let worker = worker_of(host.address.v4().into(), self.workers);
         let services = host.services.iter().map(crate::names::Name::shared).collect();
-        let id = self.hosts.insert(host.name.shared(), services, host.address, worker);
+        let id = self.hosts.prepare(host.name.shared(), services, host.address, worker);
         if let Some(added) = self.hosts.get_mut(id) {
             added.pin = Pin::new(host.mac);
         }

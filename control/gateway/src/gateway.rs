@@ -12,6 +12,7 @@ use crate::network;
 use crate::output::{Output, QueryToken};
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
+use crate::reloading::{Discarded, Reload};
 use crate::routes::Route;
 use crate::settings::Settings;
 use crate::shares::Negotiations;
@@ -45,6 +46,8 @@ pub struct Gateway {
     /// Refusals towards the outside.
     pub(crate) refusals: Level,
     pub(crate) outside_limit: Option<RateLimit>,
+    pub(crate) reload: Option<Reload>,
+    pub(crate) discarded: Option<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
     pub(crate) text: String,
 }
@@ -97,6 +100,8 @@ impl Gateway {
             negotiations: Negotiations::default(),
             refusals: Level::default(),
             outside_limit,
+            reload: None,
+            discarded: None,
             text: String::new(),
         })
     }

@@ -41,111 +41,132 @@ pub(crate) struct Host {
     pub(crate) asking: Seeded<Arc<str>, u64>,
 }
 
+/// Which host is found by which name and address. It changes as a whole: another one is made beside it, a part at a time.
+pub(crate) struct Directory {
+    by_address: Seeded<HostAddress, HostId>,
+    by_name: Seeded<Arc<str>, HostId>,
+}
+
+impl Directory {
+    /// One without hosts that has room for so many hosts and names.
+    fn with_room(hosts: usize, names: usize, seed: usize) -> Self {
+        let hasher = || FxSeededState::with_seed(seed);
+        Self {
+            by_address: HashMap::with_capacity_and_hasher(hosts, hasher()),
+            by_name: HashMap::with_capacity_and_hasher(names, hasher()),
+        }
+    }
+
+    /// A host is found by its address and by these names.
+    pub(crate) fn add(&mut self, id: HostId, address: HostAddress, names: impl Iterator<Item = Arc<str>>) {
+        self.by_address.insert(address, id);
+        for name in names {
+            self.by_name.insert(name, id);
+        }
+    }
+
+    /// The host of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<HostId> {
+        self.by_name.get(name).copied()
+    }
+}
+
 /// All hosts.
 pub(crate) struct Hosts {
     seed: usize,
-    slots: Vec<Option<Host>>,
+    slots: Vec<Option<Box<Host>>>,
     free: Vec<u32>,
-    by_address: Seeded<HostAddress, HostId>,
-    by_name: Seeded<Arc<str>, HostId>,
+    directory: Directory,
 }
 
 impl Hosts {
     pub(crate) fn new(seed: u64) -> Self {
         let seed = seed as usize;
-        Self {
-            seed,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_address: HashMap::with_hasher(FxSeededState::with_seed(seed)),
-            by_name: HashMap::with_hasher(FxSeededState::with_seed(seed)),
-        }
+        Self { seed, slots: Vec::new(), free: Vec::new(), directory: Directory::with_room(0, 0, seed) }
     }
 
-    pub(crate) fn insert(
+    /// A host that nobody finds yet.
+    pub(crate) fn prepare(
         &mut self,
         name: Arc<str>,
         services: Vec<Arc<str>>,
         address: HostAddress,
         worker: u32,
     ) -> HostId {
-        let host = Host {
-            name: Arc::clone(&name),
-            services: services.clone(),
+        let host = Box::new(Host {
+            name,
+            services,
             address,
             worker,
             pin: Pin::default(),
             queries: Level::default(),
             started: Started::default(),
             asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
-        };
-        let id = if let Some(id) = self.free.pop() {
+        });
+        if let Some(id) = self.free.pop() {
             self.slots[id as usize] = Some(host);
-            HostId(id)
-        } else {
-            self.slots.push(Some(host));
-            HostId((self.slots.len() - 1) as u32)
-        };
-        self.by_address.insert(address, id);
-        for name in std::iter::once(name).chain(services) {
-            self.by_name.insert(name, id);
+            return HostId(id);
         }
-        id
+        self.slots.push(Some(host));
+        HostId((self.slots.len() - 1) as u32)
     }
 
-    /// Takes a host's names and address away; nobody finds it any more. Who waits on its behalf still does, by id.
-    pub(crate) fn hide(&mut self, id: HostId) {
-        let Some(host) = self.slots.get(id.0 as usize).and_then(Option::as_ref) else { return };
-        if self.by_address.get(&host.address) == Some(&id) {
-            self.by_address.remove(&host.address);
-        }
-        for name in std::iter::once(&host.name).chain(&host.services) {
-            if self.by_name.get(name) == Some(&id) {
-                self.by_name.remove(name);
-            }
-        }
+    /// Lets a prepared host be found.
+    pub(crate) fn publish(&mut self, id: HostId) {
+        let Some(host) = self.slots.get(id.0 as usize).and_then(Option::as_deref) else { return };
+        let names = std::iter::once(&host.name).chain(&host.services).cloned();
+        self.directory.add(id, host.address, names);
     }
 
-    /// Other services for a host.
+    /// Another directory in the making.
+    pub(crate) fn draft(&self, hosts: usize, names: usize) -> Directory {
+        Directory::with_room(hosts, names, self.seed)
+    }
+
+    /// From here on hosts are found by this one; the one before it. Who waits on behalf of a host that is in it no more still
+    /// finds that by id.
+    pub(crate) fn exchange(&mut self, directory: Directory) -> Directory {
+        std::mem::replace(&mut self.directory, directory)
+    }
+
+    /// Other services for a host, as they are listed.
     pub(crate) fn set_services(&mut self, id: HostId, services: Vec<Arc<str>>) {
-        let Some(host) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
-        let before = std::mem::replace(&mut host.services, services.clone());
-        for name in before {
-            if self.by_name.get(&name) == Some(&id) {
-                self.by_name.remove(&name);
-            }
-        }
-        for name in services {
-            self.by_name.insert(name, id);
+        if let Some(host) = self.get_mut(id) {
+            host.services = services;
         }
     }
 
-    /// Forgets a hidden host.
+    /// Forgets a host that is not found any more.
     pub(crate) fn remove(&mut self, id: HostId) {
         if self.slots.get_mut(id.0 as usize).and_then(Option::take).is_some() {
             self.free.push(id.0);
         }
     }
 
-    /// Whether the host can still be found by its name: neither hidden nor gone.
+    /// Whether the host can still be found by its name.
     pub(crate) fn is_registered(&self, id: HostId) -> bool {
-        self.get(id).is_some_and(|host| self.by_name.get(&host.name) == Some(&id))
+        self.get(id).is_some_and(|host| self.named(&host.name) == Some(id))
+    }
+
+    /// Slots, taken or free.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     pub(crate) fn get(&self, id: HostId) -> Option<&Host> {
-        self.slots.get(id.0 as usize)?.as_ref()
+        self.slots.get(id.0 as usize)?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, id: HostId) -> Option<&mut Host> {
-        self.slots.get_mut(id.0 as usize)?.as_mut()
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
     pub(crate) fn at(&self, address: HostAddress) -> Option<HostId> {
-        self.by_address.get(&address).copied()
+        self.directory.by_address.get(&address).copied()
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<HostId> {
-        self.by_name.get(name).copied()
+        self.directory.named(name)
     }
 
     /// The hosts from this place on, as many as that, and where the rest begins.
@@ -153,14 +174,14 @@ impl Hosts {
         let from = (from as usize).min(self.slots.len());
         let end = from.saturating_add(most).min(self.slots.len());
         let next = (end < self.slots.len()).then_some(end as u64);
-        (self.slots[from..end].iter().filter_map(Option::as_ref).collect(), next)
+        let ids = (from as u32..end as u32).map(HostId);
+        (ids.filter(|id| self.is_registered(*id)).filter_map(|id| self.get(id)).collect(), next)
     }
 
     /// All hosts that are registered.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Host)> {
-        let ids = (0u32..).map(HostId).zip(&self.slots);
-        ids.filter_map(|(id, slot)| slot.as_ref().map(|host| (id, host)))
-            .filter(|(id, host)| self.by_name.get(&host.name) == Some(id))
+        let ids = (0..self.slots.len() as u32).map(HostId);
+        ids.filter(|id| self.is_registered(*id)).filter_map(|id| Some((id, self.get(id)?)))
     }
 }
 
@@ -169,15 +190,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hidden_host_is_found_by_its_id_alone() {
+    fn a_host_of_another_directory_is_found_by_its_id_alone() {
         let mut hosts = Hosts::new(1);
-        let id = hosts.insert("h1.a.".into(), vec!["www.a.".into()], [10, 0, 0, 1].into(), 0);
-        assert_eq!(hosts.named("www.a."), Some(id));
-        hosts.hide(id);
+        let id = hosts.prepare("h1.a.".into(), vec!["www.a.".into()], [10, 0, 0, 1].into(), 0);
+        assert_eq!((hosts.named("www.a."), hosts.iter().count()), (None, 0));
+        hosts.publish(id);
+        assert_eq!((hosts.named("www.a."), hosts.iter().count()), (Some(id), 1));
+        let next = hosts.draft(1, 1);
+        hosts.exchange(next);
         assert_eq!((hosts.named("www.a."), hosts.named("h1.a."), hosts.iter().count()), (None, None, 0));
         assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
         hosts.remove(id);
         assert!(hosts.get(id).is_none());
-        assert_eq!(hosts.insert("h2.a.".into(), vec![], [10, 0, 0, 2].into(), 0), id);
+        assert_eq!(hosts.prepare("h2.a.".into(), vec![], [10, 0, 0, 2].into(), 0), id);
     }
 }

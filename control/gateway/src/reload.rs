@@ -5,38 +5,23 @@ use crate::Nanos;
 use crate::address::OwnAddress;
 use crate::asking::{Failed, Pending};
 use crate::gateway::{Gateway, outside_limit};
-use crate::hosts::HostId;
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
-use crate::names::Name;
 use crate::network;
 use crate::output::Output;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
+use crate::reloading::{Discarded, PIECE, Reload, Reloaded, Stage};
 use crate::sessions::{Reach, Session};
 use crate::settings::Settings;
 use crate::snapshot::Role;
 use ces_cetp::engine::Direction;
 use ces_dns::resolver::Resolver;
 use rand::RngExt;
-use serde::Serialize;
 use std::sync::Arc;
 
-/// What a reload changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Reloaded {
-    /// Hosts that are new.
-    pub hosts_added: usize,
-    /// Hosts that are gone.
-    pub hosts_removed: usize,
-    /// Hosts with another address, MAC address or other services.
-    pub hosts_changed: usize,
-    /// Sessions that are no longer allowed and were terminated.
-    pub sessions_terminated: usize,
-}
-
 impl Gateway {
-    /// Takes new settings, hosts and policies. Sessions that are still allowed go on; the others are terminated. An
+    /// Takes new settings, hosts and policies, all at once. Sessions that are still allowed go on; the others are terminated. An
     /// error (a change that needs a restart, such as another proxy pool or CES id) leaves everything as it was.
     pub fn reload(
         &mut self,
@@ -45,34 +30,131 @@ impl Gateway {
         policies: PolicySet,
         now: Nanos,
     ) -> Result<Reloaded, String> {
+        self.begin_reload(settings, registry, policies)?;
+        while !self.prepare_reload() {}
+        self.apply_reload(now)?;
+        loop {
+            if let Some(reloaded) = self.settle_reload(now) {
+                return Ok(reloaded);
+            }
+        }
+    }
+
+    /// Begins to take new settings, hosts and policies, in pieces: [`Gateway::prepare_reload`] until it says so, then
+    /// [`Gateway::apply_reload`], then [`Gateway::settle_reload`] until it tells what came of it.
+    pub fn begin_reload(
+        &mut self,
+        settings: Settings,
+        registry: Registry,
+        policies: PolicySet,
+    ) -> Result<(), String> {
+        if self.reload.is_some() {
+            return Err("another reload is under way".to_owned());
+        }
         self.needs_no_restart(&settings)?;
-        let engine_settings = network::engine_settings(&settings, &policies)?;
-        let zones = network::zones(&settings)?;
-        self.engine.configure(engine_settings)?;
-        self.zones = zones;
+        let directory = self.core.hosts.draft(registry.hosts().len(), registry.names());
+        self.reload = Some(Reload::new(settings, registry, policies, directory));
+        Ok(())
+    }
+
+    /// Does a piece of what can be done before anybody sees it. True when all of it is done.
+    pub fn prepare_reload(&mut self) -> bool {
+        let Some(reload) = &mut self.reload else { return true };
+        reload.prepare(&mut self.core)
+    }
+
+    /// Whether all of that is done.
+    pub fn is_reload_prepared(&self) -> bool {
+        self.reload.as_ref().is_none_or(Reload::is_prepared)
+    }
+
+    /// What was prepared comes into force, in one moment. An error leaves everything as it was.
+    pub fn apply_reload(&mut self, now: Nanos) -> Result<(), String> {
+        let Some(reload) = &self.reload else { return Err("no reload is under way".to_owned()) };
+        let prepared = network::engine_settings(&reload.settings, &reload.policies)
+            .and_then(|engine| Ok((engine, network::zones(&reload.settings)?)))
+            .and_then(|(engine, zones)| self.engine.configure(engine).map(|()| zones));
+        self.zones = match prepared {
+            Ok(zones) => zones,
+            Err(error) => {
+                self.cancel_reload();
+                return Err(error);
+            }
+        };
         self.known.forget_refusals();
         self.core.claims.forget();
-        let before = std::mem::replace(&mut self.core.settings, settings);
-        self.core.policies = policies;
-        if before.dns.outside_rate != self.core.settings.dns.outside_rate {
+        let Some(reload) = &mut self.reload else { return Ok(()) };
+        std::mem::swap(&mut self.core.settings, &mut reload.settings);
+        std::mem::swap(&mut self.core.registry, &mut reload.registry);
+        std::mem::swap(&mut self.core.policies, &mut reload.policies);
+        let directory = self.core.hosts.draft(0, 0);
+        let directory = std::mem::replace(&mut reload.directory, directory);
+        reload.directory = self.core.hosts.exchange(directory);
+        reload.stage = Stage::Hosts;
+        let before = &reload.settings;
+        let (is_other_rate, is_other_mtu, is_other_pinning, is_other_dns) = (
+            before.dns.outside_rate != self.core.settings.dns.outside_rate,
+            before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu,
+            before.realm.mac_policy != self.core.settings.realm.mac_policy,
+            before.dns != self.core.settings.dns,
+        );
+        if is_other_rate {
             self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
         }
-        let (mut reloaded, gone) = self.reload_hosts(registry);
-        if before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu {
+        if is_other_mtu {
             self.core.say_mtus(now);
         }
-        if before.realm.mac_policy != self.core.settings.realm.mac_policy {
+        if is_other_pinning {
             self.core.tell_pins();
         }
-        reloaded.sessions_terminated = self.end_what_is_not_allowed(now);
-        for id in gone {
-            self.core.hosts.remove(id);
-        }
-        if before.dns != self.core.settings.dns {
+        self.end_what_is_not_trusted(now);
+        self.fail_orphans(now);
+        if is_other_dns {
             self.restart_resolver(now);
         }
         self.settle(now);
-        Ok(reloaded)
+        Ok(())
+    }
+
+    /// Gives up a reload that is not in force. False if it is.
+    pub fn cancel_reload(&mut self) -> bool {
+        let is_in_force = self.reload.as_ref().is_some_and(Reload::is_in_force);
+        if !is_in_force && let Some(reload) = self.reload.take() {
+            reload.cancel(&mut self.core);
+        }
+        !is_in_force
+    }
+
+    /// Does a piece of what follows from what was applied. What the reload came to, when all of it is done.
+    pub fn settle_reload(&mut self, now: Nanos) -> Option<Reloaded> {
+        let reload = self.reload.as_mut()?;
+        match reload.stage {
+            Stage::Hosts => reload.stage = reload.tell(&mut self.core),
+            Stage::Sessions(from) => {
+                let (ended, next) = self.end_what_is_not_allowed(from, now);
+                if let Some(reload) = &mut self.reload {
+                    reload.reloaded.sessions_terminated += ended;
+                    reload.stage = next.map_or(Stage::Forget, Stage::Sessions);
+                }
+                self.settle(now);
+            }
+            Stage::Forget => {
+                if !reload.forget(&mut self.core) {
+                    return None;
+                }
+                let reload = self.reload.take()?;
+                let reloaded = reload.reloaded;
+                self.discarded = Some(reload.discard());
+                return Some(reloaded);
+            }
+            Stage::Compare(_) | Stage::Add(_) | Stage::Ready => {}
+        }
+        None
+    }
+
+    /// What the last reload has put out of use.
+    pub fn take_discarded(&mut self) -> Option<Discarded> {
+        self.discarded.take()
     }
 
     /// What the workers or the peers were told at the start cannot change under them.
@@ -90,83 +172,37 @@ impl Gateway {
         }
     }
 
-    /// What changed, and the hosts that are to be forgotten once nobody waits on their behalf.
-    fn reload_hosts(&mut self, registry: Registry) -> (Reloaded, Vec<HostId>) {
-        let mut reloaded = Reloaded::default();
-        let core = &mut self.core;
-        let old: Vec<(HostId, Arc<str>)> =
-            core.hosts.iter().map(|(id, host)| (id, Arc::clone(&host.name))).collect();
-        let mut gone = Vec::new();
-        let (mut other_services, mut other_macs) = (Vec::new(), Vec::new());
-        for (id, name) in old {
-            let entry = registry.host(&name).filter(|entry| *entry.name.as_str() == *name);
-            let Some(host) = core.hosts.get(id) else { continue };
-            match entry {
-                None => {
-                    reloaded.hosts_removed += 1;
-                    gone.push(id);
-                }
-                // To the workers a host is its address: with another one it is another host.
-                Some(entry) if entry.address != host.address => {
-                    reloaded.hosts_changed += 1;
-                    gone.push(id);
-                }
-                Some(entry) => {
-                    other_macs.push((id, entry.mac));
-                    let services: Vec<Arc<str>> = entry.services.iter().map(Name::shared).collect();
-                    if services != host.services {
-                        reloaded.hosts_changed += 1;
-                        other_services.push((id, services));
-                    }
-                }
-            }
-        }
-        for (id, mac) in other_macs {
-            if core.hosts.get_mut(id).is_some_and(|host| host.pin.give(mac)) {
-                reloaded.hosts_changed += 1;
-                core.tell_pin(id);
-            }
-        }
-        // First all names go that go, then all come that come: a service may move from host to host.
-        for id in &gone {
-            core.hosts.hide(*id);
-        }
-        for (id, _) in &other_services {
-            core.hosts.set_services(*id, Vec::new());
-        }
-        for (id, services) in other_services {
-            core.hosts.set_services(id, services);
-        }
-        for entry in registry.hosts() {
-            if core.hosts.named(entry.name.as_str()).is_none() {
-                core.add_host(entry);
-                reloaded.hosts_added += usize::from(core.registry.host(entry.name.as_str()).is_none());
-            }
-        }
-        core.registry = registry;
-        (reloaded, gone)
-    }
-
-    fn end_what_is_not_allowed(&mut self, now: Nanos) -> usize {
+    /// Ends C2C with peers that are not trusted any more.
+    fn end_what_is_not_trusted(&mut self, now: Nanos) {
         let trusted = &self.core.settings.cetp.trusted;
         let is_trusted = |peer: &str| trusted.is_empty() || trusted.iter().any(|name| name.as_str() == peer);
-        let untrusted: Vec<Arc<str>> = self
-            .engine
-            .peers(now)
-            .into_iter()
-            .map(|peer| peer.ces_id)
-            .filter(|peer| !is_trusted(peer))
-            .collect();
-        let ended: Vec<_> = self
-            .core
-            .sessions()
-            .iter()
-            .filter(|session| session.stands() && !self.is_still_allowed(session, now))
-            .map(|session| (session.handle(), session.tag(), session.partner()))
-            .collect();
+        let peers = self.engine.peers(now).into_iter().map(|peer| peer.ces_id);
+        let untrusted: Vec<Arc<str>> = peers.filter(|peer| !is_trusted(peer)).collect();
         for peer in untrusted {
             self.engine.terminate_peer(&mut self.core.at(now), &peer, now);
         }
+    }
+
+    /// Who still waits on behalf of a host that is gone is told so.
+    fn fail_orphans(&mut self, now: Nanos) {
+        let hosts = &self.core.hosts;
+        let is_orphan =
+            |pending: &Pending| matches!(pending, Pending::Ask(ask) if !hosts.is_registered(ask.host));
+        let all = self.waiting.iter().filter(|(_, pending)| is_orphan(pending));
+        let orphans: Vec<u64> = all.map(|(id, _)| id).collect();
+        for id in orphans {
+            self.fail(id, Failed::Host, "the host is no longer registered", now);
+        }
+    }
+
+    /// Of some sessions, ends those that are not allowed any more; how many, and where the rest begins.
+    fn end_what_is_not_allowed(&mut self, from: u64, now: Nanos) -> (usize, Option<u64>) {
+        let (sessions, next) = self.core.sessions().page(from, PIECE, 8 * PIECE);
+        let ended: Vec<_> = sessions
+            .into_iter()
+            .filter(|session| session.stands() && !self.is_still_allowed(session, now))
+            .map(|session| (session.handle(), session.tag(), session.partner()))
+            .collect();
         for (handle, tag, partner) in &ended {
             if let Some(session) = self.core.sessions().get(*handle) {
                 let line = Entry::new(Level::Info, "session no longer allowed")
@@ -185,19 +221,7 @@ impl Gateway {
                 }
             }
         }
-        // Who still waits on behalf of a host that is gone is told so.
-        let orphans: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(
-                |(_, pending)| matches!(pending, Pending::Ask(ask) if !self.core.hosts.is_registered(ask.host)),
-            )
-            .map(|(id, _)| id)
-            .collect();
-        for id in orphans {
-            self.fail(id, Failed::Host, "the host is no longer registered", now);
-        }
-        ended.len()
+        (ended.len(), next)
     }
 
     /// Whether policy, and who the hosts are, still let a session be.

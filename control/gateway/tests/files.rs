@@ -17,6 +17,59 @@ fn errors(text: &str) -> Vec<String> {
     load(&hosts(text), &a()).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
+/// R2: a reload is prepared and followed up in pieces; it is in force as a whole or not at all.
+#[test]
+fn r2_a_reload_comes_in_pieces_and_into_force_at_once() {
+    use ces_gateway::PIECE;
+    use hickory_proto::rr::RecordType;
+    use lab::{H1, Lab, hosts, realm};
+    let many = |from: usize, until: usize| -> String {
+        let host = |n: usize| {
+            let (b, c) = (n / 256 % 256, n % 256);
+            format!("[[host]]\nname = \"n{n}.a.demo\"\naddress = \"10.7.{b}.{c}\"\npolicy = \"office\"\n")
+        };
+        (from..until).map(host).collect()
+    };
+    let wide =
+        |settings: &mut ces_gateway::Settings| settings.realm.networks.push("10.0.0.0/8".parse().unwrap());
+    let mut lab = Lab::with(wide, &(realm("a.demo") + &many(1, 2_000)), &realm("b.demo"));
+    lab.address(0, H1, "n7.a.demo");
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    let settings = lab.nodes[0].settings.clone();
+    let text = realm("a.demo").replace("h3.", "h4.") + &many(1_000, 3_000);
+    let (registry, policies) = ces_gateway::registry::load(&hosts(&text), &settings).unwrap();
+    lab.nodes[0].gateway.begin_reload(settings.clone(), registry, policies).unwrap();
+    assert!(lab.nodes[0].gateway.begin_reload(settings, Default::default(), Default::default()).is_err());
+    let names = |lab: &mut Lab| {
+        ["n7.a.demo", "n2999.a.demo", "h4.a.demo"]
+            .map(|name| lab.ask(0, H1, name, RecordType::MX).code == hickory_proto::op::ResponseCode::NoError)
+    };
+    let before = names(&mut lab);
+    let mut pieces = 0;
+    while !lab.nodes[0].gateway.prepare_reload() {
+        pieces += 1;
+        if pieces == 3 {
+            assert_eq!(names(&mut lab), before, "nothing of it is seen");
+        }
+    }
+    assert_eq!(pieces, 2_002_usize.div_ceil(PIECE) + 2_003_usize.div_ceil(PIECE));
+    let now = lab.now;
+    lab.nodes[0].gateway.apply_reload(now).unwrap();
+    assert!(!lab.nodes[0].gateway.cancel_reload(), "it is in force");
+    let listed = lab.nodes[0].gateway.hosts(now);
+    assert!(listed.len() == 2_003 && listed.iter().all(|host| &*host.name != "n7.a.demo."));
+    assert_ne!(names(&mut lab), before);
+    let (reloaded, pieces) = (1..)
+        .find_map(|piece| lab.nodes[0].gateway.settle_reload(now).map(|reloaded| (reloaded, piece)))
+        .unwrap();
+    lab.settle();
+    assert!(pieces > 1_003 / PIECE, "{pieces}");
+    assert_eq!((reloaded.hosts_added, reloaded.hosts_removed, reloaded.hosts_changed), (1_001, 1_000, 0));
+    assert!(lab.nodes[0].gateway.take_discarded().is_some());
+    assert_eq!(lab.nodes[0].gateway.pools().slots_used, [1], "the pair with a host that is gone has ended");
+    assert!(lab.address(0, H1, "h1.b.demo").is_some());
+}
+
 #[test]
 fn the_short_form_says_who_how_long_and_what() {
     let (registry, policies) = load(&hosts(&realm("a.demo")), &a()).unwrap();

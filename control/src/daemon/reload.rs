@@ -4,14 +4,14 @@ use super::files;
 use super::ground::Ground;
 use super::house::House;
 use super::places::Places;
-use super::told;
 use crate::admin::protocol::Response;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::slots::Key;
 use crate::sources::netlink::Requests;
 use crate::sources::tap::Tap;
 use crate::tls::Credentials;
 use ces_dataplane::premises::Premises;
+use ces_gateway::Reloaded;
 use ces_settings::FileError;
 use mio::Waker;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub(super) struct Reloader {
     /// Ends the control thread's sleep.
     waker: Arc<Waker>,
     reading: Option<Receiver<Read>>,
+    /// What is being applied, a piece at a time.
+    applying: Option<Applying>,
     /// Who waits for what is being read, and who asked after that began.
     waiting: Vec<Key>,
     late: Option<Vec<Key>>,
@@ -36,13 +38,13 @@ pub(super) struct Reloader {
 impl Reloader {
     /// For the configuration in that file.
     pub(super) fn new(path: PathBuf, waker: Arc<Waker>) -> Self {
-        Self { path, waker, reading: None, waiting: Vec::new(), late: None }
+        Self { path, waker, reading: None, applying: None, waiting: Vec::new(), late: None }
     }
 
     /// Begins; a client that asks is answered at the end. Who asks while files are being read has them read once more, as
     /// they may have changed since.
     pub(super) fn ask(&mut self, client: Option<Key>) {
-        if self.reading.is_some() {
+        if self.reading.is_some() || self.applying.is_some() {
             self.late.get_or_insert_default().extend(client);
             return;
         }
@@ -71,11 +73,36 @@ impl Reloader {
         Some(read)
     }
 
-    /// Applies what was read, and answers who waits for it.
-    pub(super) fn apply(&mut self, house: &mut House, read: Read, now: u64) {
+    /// Begins to apply what was read.
+    pub(super) fn begin(&mut self, house: &mut House, read: Read, now: u64) {
         let said = |errors: Vec<FileError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let result =
-            read.map_err(said).and_then(|(loaded, credentials)| apply(house, loaded, credentials, now));
+        match read.map_err(said).and_then(|(loaded, credentials)| begin(house, loaded, credentials)) {
+            Ok(applying) => self.applying = Some(applying),
+            Err(lines) => self.end(house, Err(lines), now),
+        }
+    }
+
+    /// What the next piece of what is being applied is, in a word.
+    pub(super) fn next_piece(&self, house: &House) -> Option<&'static str> {
+        self.applying.as_ref().map(|applying| match applying {
+            Applying::Prepared(..) if !house.gateway.is_reload_prepared() => "reload_prepare",
+            Applying::Prepared(..) => "reload",
+            Applying::InForce(..) => "reload_settle",
+        })
+    }
+
+    /// Goes on with that, for a piece.
+    pub(super) fn go_on(&mut self, house: &mut House, now: u64) {
+        let Some(applying) = self.applying.take() else { return };
+        match applying.go_on(house, now) {
+            Step::On(applying) => self.applying = Some(applying),
+            Step::Over(result) => self.end(house, result, now),
+        }
+        house.pump(now);
+    }
+
+    /// It has come to an end: who waits for it is answered.
+    fn end(&mut self, house: &mut House, result: Result<Vec<String>, Vec<String>>, now: u64) {
         let response = match result {
             Ok(lines) => {
                 for line in &lines {
@@ -90,6 +117,11 @@ impl Reloader {
                 Response::Error(lines.join("\n"))
             }
         };
+        house.pump(now);
+        // Dropping what a hundred thousand hosts were takes a while, too. Without a thread it is dropped here.
+        if let Some(discarded) = house.gateway.take_discarded() {
+            let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
+        }
         for client in std::mem::take(&mut self.waiting) {
             house.sources.admin.respond(client, &response);
         }
@@ -100,28 +132,85 @@ impl Reloader {
     }
 }
 
-fn apply(
+/// A configuration that is being applied, and what is new in it and only a restart changes.
+enum Applying {
+    /// Nothing of it is in force yet.
+    Prepared(Box<Config>, Option<Credentials>, String),
+    /// All of it is, unless there is an error; what follows from that is under way.
+    InForce(Result<(), Vec<String>>, String),
+}
+
+/// What comes of a piece.
+enum Step {
+    On(Applying),
+    Over(Result<Vec<String>, Vec<String>>),
+}
+
+fn one(error: &dyn std::fmt::Display) -> Vec<String> {
+    vec![error.to_string()]
+}
+
+fn begin(
     house: &mut House,
     mut loaded: Loaded,
     credentials: Option<Credentials>,
-    now: u64,
-) -> Result<Vec<String>, Vec<String>> {
-    let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
-    let fixed = loaded.config.keep_fixed(&house.config);
+) -> Result<Applying, Vec<String>> {
+    let fixed = loaded.config.keep_fixed(&house.config).join(", ");
     if !fixed.is_empty() {
         // What stays and what is new have not been looked at together.
         let problems = crate::config::problems(&loaded.config);
         if !problems.is_empty() {
-            let of = format!("with what only a restart changes ({})", fixed.join(", "));
+            let of = format!("with what only a restart changes ({fixed})");
             return Err(problems.iter().map(|problem| format!("{of}: {problem}")).collect());
         }
     }
     for warning in loaded.policies.warnings() {
         tracing::warn!("{warning}");
     }
+    let Loaded { config, registry, policies } = loaded;
+    house.gateway.begin_reload(config.settings(), registry, policies).map_err(|error| one(&error))?;
+    Ok(Applying::Prepared(Box::new(config), credentials, fixed))
+}
+
+impl Applying {
+    fn go_on(self, house: &mut House, now: u64) -> Step {
+        match self {
+            Self::Prepared(config, credentials, fixed) if !house.gateway.is_reload_prepared() => {
+                house.gateway.prepare_reload();
+                Step::On(Self::Prepared(config, credentials, fixed))
+            }
+            Self::Prepared(config, credentials, fixed) => match apply(house, *config, credentials, now) {
+                Err(lines) if house.gateway.cancel_reload() => Step::Over(Err(lines)),
+                result => Step::On(Self::InForce(result, fixed)),
+            },
+            Self::InForce(result, fixed) => match house.gateway.settle_reload(now) {
+                None => Step::On(Self::InForce(result, fixed)),
+                Some(reloaded) => Step::Over(result.map(|()| told(reloaded, &fixed))),
+            },
+        }
+    }
+}
+
+fn told(reloaded: Reloaded, fixed: &str) -> Vec<String> {
+    let mut lines = vec![format!(
+        "reloaded: {} hosts added, {} removed, {} changed, {} sessions terminated",
+        reloaded.hosts_added, reloaded.hosts_removed, reloaded.hosts_changed, reloaded.sessions_terminated
+    )];
+    if !fixed.is_empty() {
+        lines.push(format!("changed, but only a restart applies it: {fixed}"));
+    }
+    lines
+}
+
+/// Puts a configuration into force.
+fn apply(
+    house: &mut House,
+    config: Config,
+    credentials: Option<Credentials>,
+    now: u64,
+) -> Result<(), Vec<String>> {
     // First everything that can fail: nothing has changed before that.
-    let config = loaded.config;
-    let settings = told::premises(&config, &house.settings).map_err(|error| one(&error))?;
+    let settings = super::told::premises(&config, &house.settings).map_err(|error| one(&error))?;
     let sources = &mut house.sources;
     let Some(metrics) = &mut sources.metrics else { return Err(one(&"the metrics page is being made")) };
     let places =
@@ -129,10 +218,7 @@ fn apply(
     let indices: Vec<_> = sources.taps.all().iter().map(Tap::index).collect();
     let (before, after) = (Ground::of(&house.config, &indices), Ground::of(&config, &indices));
     let mut requests = Requests::open().map_err(|error| one(&error))?;
-    let reloaded = house
-        .gateway
-        .reload(config.settings(), loaded.registry, loaded.policies, now)
-        .map_err(|error| one(&error))?;
+    house.gateway.apply_reload(now).map_err(|error| one(&error))?;
     house.gateway.set_addresses(config.addresses().into_iter().map(Into::into).collect(), now);
     let (socket, connections) = (&config.admin.socket, config.admin.connections as usize);
     sources.admin.move_to(socket, connections).map_err(|error| one(&error))?;
@@ -154,12 +240,5 @@ fn apply(
     house.log.set(config.log.level, config.log.format);
     house.config = config;
     house.pump(now);
-    let mut lines = vec![format!(
-        "reloaded: {} hosts added, {} removed, {} changed, {} sessions terminated",
-        reloaded.hosts_added, reloaded.hosts_removed, reloaded.hosts_changed, reloaded.sessions_terminated
-    )];
-    if !fixed.is_empty() {
-        lines.push(format!("changed, but only a restart applies it: {}", fixed.join(", ")));
-    }
-    Ok(lines)
+    Ok(())
 }

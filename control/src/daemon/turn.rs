@@ -152,7 +152,11 @@ impl Daemon {
         }
         self.piece("peering", |daemon, now| daemon.house.settle(now));
         if let Some(read) = self.reloader.take_read() {
-            self.piece("reload", |daemon, now| daemon.reloader.apply(&mut daemon.house, read, now));
+            self.piece("reload_prepare", |daemon, now| daemon.reloader.begin(&mut daemon.house, read, now));
+            work = true;
+        }
+        if let Some(by) = self.reloader.next_piece(&self.house) {
+            self.piece(by, |daemon, now| daemon.reloader.go_on(&mut daemon.house, now));
             work = true;
         }
         if self.operator.is_listing() {

@@ -47,6 +47,11 @@ impl Registry {
         Self { hosts, by_name, above }
     }
 
+    /// Names of hosts and of their services.
+    pub fn names(&self) -> usize {
+        self.by_name.len()
+    }
+
     /// All hosts, in the order of the files.
     pub fn hosts(&self) -> &[HostEntry] {
         &self.hosts
