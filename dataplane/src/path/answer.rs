@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::packet::{EXPIRED, Packet};
 use crate::reason::DropReason;
 use crate::verdict::{Arrival, Verdict};
-use crate::wire::{Wire, icmp};
+use crate::wire::{Wire, ethernet, icmp};
 
 /// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
 /// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first.
@@ -52,7 +52,8 @@ pub(super) fn answer<F: Frame>(
     reason: DropReason,
     arrival: Arrival,
 ) -> Verdict {
-    let sender = frame.data().get(6..12).and_then(|mac| mac.first_chunk().copied());
+    let sender =
+        frame.data().get(ethernet::SOURCE..ethernet::TYPE).and_then(|mac| mac.first_chunk().copied());
     let (Some(source), Some(sender)) = (source, sender) else {
         return Verdict::Drop(reason);
     };

@@ -143,8 +143,8 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
 #[inline(always)]
 fn steer(share: &Share, desk: &Desk<'_>, gate: &Gate, ip: &[u8]) -> Option<u8> {
     let header: &[u8; ipv4::LENGTH] = ip.first_chunk()?;
-    let (source, destination) = (read32(header, 12), read32(header, 16));
-    if header[9] == ipv4::ICMP || !gate.takes_from(source) {
+    let (source, destination) = (read32(header, ipv4::SOURCE), read32(header, ipv4::DESTINATION));
+    if header[ipv4::PROTOCOL] == ipv4::ICMP || !gate.takes_from(source) {
         return None;
     }
     not_ours(share, desk, source, destination)

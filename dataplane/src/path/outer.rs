@@ -17,12 +17,11 @@ use crate::table::tunnels::{self, Proof};
 use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
 use crate::way::Front;
-use crate::wire::{Pair, Wire, checksum, ethernet, geneve, icmp, ipv4, read16, read32, udp, vxlan};
+use crate::wire::outer::SOURCE_PORTS;
+use crate::wire::{Pair, Wire, checksum, ethernet, geneve, gre, icmp, ipv4, read16, read32, udp, vxlan};
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
 const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
-/// Our outer source ports begin here.
-const PORT_FIRST: u16 = 49152;
 
 /// An ICMP error to one of our outside addresses. `None`: it is not about a tunnel.
 pub(super) fn outer_error<F: Frame>(
@@ -39,7 +38,7 @@ pub(super) fn outer_error<F: Frame>(
         return None;
     }
     let l4 = at + quoted.length();
-    let (encapsulation, header) = match (quoted.protocol, read16(ip, l4 + 2)) {
+    let (encapsulation, header) = match (quoted.protocol, read16(ip, l4 + udp::DESTINATION_PORT)) {
         (ipv4::GRE, _) => (Encapsulation::Gre, l4),
         (ipv4::UDP, vxlan::PORT) => (Encapsulation::Vxlan, l4 + udp::LENGTH),
         (ipv4::UDP, geneve::PORT) => (Encapsulation::Geneve, l4 + udp::LENGTH),
@@ -49,16 +48,16 @@ pub(super) fn outer_error<F: Frame>(
     if !checksum::valid(message) {
         return Some(Verdict::Drop(DropReason::L4Malformed));
     }
-    if quoted.protocol == ipv4::UDP && read16(ip, l4) < PORT_FIRST {
+    if quoted.protocol == ipv4::UDP && read16(ip, l4 + udp::SOURCE_PORT) < SOURCE_PORTS {
         return unmatched;
     }
     // The id stands in the second word of each of the three headers; in GRE it fills the word. A quote of 64 bits
     // (RFC 792) reaches it in GRE alone.
-    let quotes_id = ip.len() >= header + 8;
+    let quotes_id = ip.len() >= header + vxlan::LENGTH;
     let id = if encapsulation == Encapsulation::Gre {
-        read32(ip, header + 4)
+        read32(ip, header + gre::KEY)
     } else {
-        read32(ip, header + 4) >> 8
+        read32(ip, header + vxlan::ID) >> 8
     };
     let of = |tunnel: &tunnels::Entry| {
         tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
@@ -68,7 +67,7 @@ pub(super) fn outer_error<F: Frame>(
     };
     let (kind, code) = (message[0], message[1]);
     if (kind, code) == (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
-        let said = read16(message, 6);
+        let said = read16(message, icmp::NEXT_HOP_MTU);
         let sent = quoted.total_length;
         let mtu =
             if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
@@ -77,7 +76,7 @@ pub(super) fn outer_error<F: Frame>(
         ground.ways.narrow(tunnel, mtu, proof, ground.events);
         return Some(Verdict::Absorb);
     }
-    let inner = header + 8 + ethernet::LENGTH;
+    let inner = header + vxlan::LENGTH + ethernet::LENGTH;
     Some(tell_host(ground, share, frame, packet, inner, tunnel.0))
 }
 

@@ -23,6 +23,8 @@ pub struct Unwrapped {
     pub tos: u8,
 }
 
+/// Bytes of the inner Ethernet type, right ahead of the inner IPv4 header.
+const TYPE: usize = ethernet::LENGTH - ethernet::TYPE;
 /// Bytes from the outer IPv4 header to the inner one in VXLAN, and in GENEVE without options.
 const PLAIN: usize = ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH + ethernet::LENGTH;
 /// The same in GRE.
@@ -55,7 +57,7 @@ pub(super) enum Looks {
 #[inline(always)]
 pub(super) fn look(ip: &[u8]) -> Looks {
     let Some(begin) = ip.first_chunk::<{ ipv4::LENGTH + 4 }>() else { return Looks::Other };
-    match (begin[9], read16(begin, ipv4::LENGTH + 2)) {
+    match (begin[ipv4::PROTOCOL], read16(begin, ipv4::LENGTH + udp::DESTINATION_PORT)) {
         (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT) => Looks::Tunnel,
         _ => Looks::Other,
     }
@@ -68,13 +70,13 @@ pub(super) fn look(ip: &[u8]) -> Looks {
 pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
     let Some(headers) = ip.first_chunk::<{ PLAIN + PLAIN_LEAST }>() else { return false };
     let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
-    let (l4, id) = (le64(headers, 20), le64(headers, 28));
+    let (l4, id) = (le64(headers, ipv4::LENGTH), le64(headers, ipv4::LENGTH + udp::LENGTH));
     if outer.protocol != ipv4::UDP
         || (l4 ^ port_word(vxlan::PORT)) & PORT_MASK != 0
         || !fits(&outer, l4)
         // RFC 7348 §5: the flag I.
-        || id & 0x08 == 0
-        || headers[48..50] != ethernet::IPV4.to_be_bytes()
+        || id & u64::from(vxlan::HAS_ID) == 0
+        || headers[PLAIN - TYPE..PLAIN] != ethernet::IPV4.to_be_bytes()
     {
         return false;
     }
@@ -87,11 +89,11 @@ pub fn unwrap_plain(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
 pub(super) fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> bool {
     let Some(headers) = ip.first_chunk::<{ PLAIN_GRE + PLAIN_LEAST }>() else { return false };
     let Some(outer) = headers.first_chunk().and_then(ipv4::Plain::parse) else { return false };
-    let (l4, word) = (le64(headers, 20), le64(headers, 28));
+    let (l4, word) = (le64(headers, ipv4::LENGTH), le64(headers, ipv4::LENGTH + udp::LENGTH));
     if outer.protocol == ipv4::GRE {
         let key = ((l4 >> 32) as u32).swap_bytes();
         return l4 & 0xffff_ffff == GRE
-            && headers[40..42] == ethernet::IPV4.to_be_bytes()
+            && headers[PLAIN_GRE - TYPE..PLAIN_GRE] == ethernet::IPV4.to_be_bytes()
             && parse_inner::<PLAIN_GRE>(ip, l3, packet, &outer, tunnels::inbound(Encapsulation::Gre, key));
     }
     let id = ((word >> 32) as u32).swap_bytes() >> 8;
@@ -99,7 +101,7 @@ pub(super) fn unwrap_plain_other(ip: &[u8], l3: usize, packet: &mut Packet) -> b
         && (l4 ^ port_word(geneve::PORT)) & PORT_MASK == 0
         && (word ^ GENEVE) & GENEVE_MASK == 0
         && fits(&outer, l4)
-        && headers[48..50] == ethernet::IPV4.to_be_bytes()
+        && headers[PLAIN - TYPE..PLAIN] == ethernet::IPV4.to_be_bytes()
         && parse_inner::<PLAIN>(ip, l3, packet, &outer, tunnels::inbound(Encapsulation::Geneve, id))
 }
 
@@ -131,17 +133,24 @@ fn parse_inner<const AT: usize>(
 #[inline(always)]
 pub(super) fn tag_of(ip: &[u8]) -> Option<Tag> {
     let outer: &[u8; ipv4::LENGTH + udp::LENGTH + 4] = ip.first_chunk()?;
-    let (port, geneve_options) = (read16(outer, ipv4::LENGTH + 2), outer[ipv4::LENGTH + udp::LENGTH] & 0x3f);
-    let inner = match (outer[9], port) {
+    let (port, geneve_options) = (
+        read16(outer, ipv4::LENGTH + udp::DESTINATION_PORT),
+        outer[ipv4::LENGTH + udp::LENGTH] & geneve::OPTIONS_MASK,
+    );
+    let inner = match (outer[ipv4::PROTOCOL], port) {
         // No header options, no fragment.
-        _ if outer[0] != 0x45 || read16(outer, 6) & 0x3fff != 0 => return None,
+        _ if outer[0] != 0x45
+            || read16(outer, ipv4::FRAGMENT) & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK) != 0 =>
+        {
+            return None;
+        }
         (ipv4::UDP, vxlan::PORT) => PLAIN,
         (ipv4::UDP, geneve::PORT) if geneve_options == 0 => PLAIN,
         (ipv4::GRE, _) if read16(outer, ipv4::LENGTH) == gre::HAS_KEY => PLAIN_GRE,
         _ => return None,
     };
     let addresses = ip.get(inner..)?.first_chunk::<{ ipv4::LENGTH }>()?;
-    Some(Tag(read32(addresses, 16)))
+    Some(Tag(read32(addresses, ipv4::DESTINATION)))
 }
 
 /// Looks through the outer headers of the packet at `l3`; `None` if it is no tunnel packet.
@@ -153,7 +162,7 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
     let l4 = outer.length();
     let (inbound, inner) = match outer.protocol {
         ipv4::UDP => {
-            let port = read16(data, l4 + 2);
+            let port = read16(data, l4 + udp::DESTINATION_PORT);
             if port != vxlan::PORT && port != geneve::PORT || outer.fragment_offset != 0 {
                 return Ok(None);
             }
@@ -190,7 +199,7 @@ pub fn unwrap(data: &[u8], l3: usize) -> Result<Option<Unwrapped>, DropReason> {
         return Err(DropReason::Truncated);
     }
     // RFC 7348 §6.1: an inner VLAN tag is not carried; addresses carry nothing here.
-    if read16(data, inner + 12) != ethernet::IPV4 {
+    if read16(data, inner + ethernet::TYPE) != ethernet::IPV4 {
         return Err(DropReason::TunnelMalformed);
     }
     Ok(Some(Unwrapped {

@@ -6,10 +6,8 @@ use crate::table::hops::Hop;
 use crate::table::session::Turn;
 use crate::table::tunnels;
 use crate::wire::checksum::{Change, Sum};
+use crate::wire::outer::SOURCE_PORTS;
 use crate::wire::{Pair, ethernet, icmp, ipv4, read16, udp, write16};
-
-/// The first of the dynamic ports (RFC 6335), from which the outer source port is taken (RFC 7348 §5).
-const PORT_FIRST: u16 = 49152;
 
 /// What the time to live, one less, does to the checksum: its word fell by 0x0100, and adding ~0x0100 subtracts that.
 const ONE_HOP: Change = Sum(!0x0100u16 as u64).change();
@@ -28,8 +26,10 @@ pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Change
 #[inline(always)]
 fn readdress(ip: &mut [u8], addresses: Pair, change: Change) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
-        header[8] = header[8].wrapping_sub(1);
-        [header[10], header[11]] = change.and(ONE_HOP).apply([header[10], header[11]]);
+        header[ipv4::TTL] = header[ipv4::TTL].wrapping_sub(1);
+        if let Some(sum) = header[ipv4::CHECKSUM..ipv4::SOURCE].first_chunk_mut() {
+            *sum = change.and(ONE_HOP).apply(*sum);
+        }
         header[ipv4::SOURCE..].copy_from_slice(&addresses.to_bytes());
     }
 }
@@ -140,13 +140,17 @@ impl Differing {
             return;
         };
         let sum = sum.and_word(outer).and_word(id).and_word(u16::from(tos));
-        ip[1] = tos;
-        ip[2..4].copy_from_slice(&outer.to_be_bytes());
-        ip[4..6].copy_from_slice(&id.to_be_bytes());
-        ip[10..12].copy_from_slice(&sum.checksum());
+        ip[ipv4::TOS] = tos;
+        ip[ipv4::TOTAL_LENGTH..ipv4::ID].copy_from_slice(&outer.to_be_bytes());
+        ip[ipv4::ID..ipv4::FRAGMENT].copy_from_slice(&id.to_be_bytes());
+        ip[ipv4::CHECKSUM..ipv4::SOURCE].copy_from_slice(&sum.checksum());
         if udp {
-            ip[20..22].copy_from_slice(&(PORT_FIRST | (entropy >> 18) as u16).to_be_bytes());
-            ip[24..26].copy_from_slice(&(outer - ipv4::LENGTH as u16).to_be_bytes());
+            // RFC 7348 §5: a source port by the hash of the inner headers.
+            let udp = &mut ip[ipv4::LENGTH..];
+            udp[..udp::DESTINATION_PORT]
+                .copy_from_slice(&(SOURCE_PORTS | (entropy >> 18) as u16).to_be_bytes());
+            udp[udp::DATAGRAM_LENGTH..udp::CHECKSUM]
+                .copy_from_slice(&(outer - ipv4::LENGTH as u16).to_be_bytes());
         }
     }
 }
@@ -171,10 +175,10 @@ pub fn deliver<'f, F: Frame>(frame: &'f mut F, l3: usize, total: u16, hop: &Hop)
 /// Replaces the TOS of an IPv4 header.
 pub fn set_tos(ip: &mut [u8], tos: u8) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
-        let change = Sum::default().replace(u16::from(header[1]), u16::from(tos));
-        let sum = change.adjust(u16::from_be_bytes([header[10], header[11]]));
-        header[1] = tos;
-        [header[10], header[11]] = sum.to_be_bytes();
+        let change = Sum::default().replace(u16::from(header[ipv4::TOS]), u16::from(tos));
+        let sum = change.adjust(read16(header, ipv4::CHECKSUM));
+        header[ipv4::TOS] = tos;
+        write16(header, ipv4::CHECKSUM, sum);
     }
 }
 
