@@ -82,6 +82,7 @@ impl State {
                 let stats = self.bindings.stats(handle, now);
                 self.events.push(Event::BindingStats(handle, stats));
             }
+            Command::ReadSessions(number, from) => self.sessions.read(number, from, &mut self.events, now),
             Command::Trace(filter, count) => self.trace.arm(filter, count),
             // What it is about does not go by value: see [`State::move_in`].
             Command::MoveIn => {}

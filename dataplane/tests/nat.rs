@@ -524,6 +524,40 @@ fn without_an_address_nobody_goes_out() {
     assert_eq!(dropped(&mut gateway, INSIDE, &packet), Why::NatNoAddress);
 }
 
+#[test]
+fn sessions_are_told_in_pages() {
+    let mut settings = nat_settings();
+    settings.nat_room = NatRoom { sessions: 3000, mappings: 3000, hosts: 8, addresses: 1 };
+    let mut gateway = gateway_with(settings);
+    for port in 5000..5200 {
+        external(&mut gateway, HOST, port);
+    }
+    let (mut from, mut ports) = (Some(0), Vec::new());
+    while let Some(slot) = from {
+        gateway.command(Command::ReadSessions(7, slot));
+        let events = gateway.events();
+        assert!(events.len() <= 65);
+        for event in events {
+            match event {
+                Event::Session(7, session) => {
+                    assert_eq!((session.host.0, session.remote), (address(HOST), (address(SERVER), 53)));
+                    assert_eq!(
+                        (session.external, session.packets),
+                        ((address(LOCAL), session.host.1), [1, 0])
+                    );
+                    ports.push(session.host.1);
+                }
+                Event::SessionsRead(7, next) => from = next,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    ports.sort_unstable();
+    assert_eq!(ports, (5000..5200).collect::<Vec<_>>());
+    gateway.command(Command::ReadSessions(8, 99_999));
+    assert_eq!(gateway.events(), [Event::SessionsRead(8, None)]);
+}
+
 /// A host's port is one of its worker's, so whatever comes back is handed to that worker; errors, too.
 #[test]
 fn answers_find_the_worker_of_their_host() {

@@ -39,6 +39,14 @@ fn hosts_reach_the_world_and_other_realms_at_once(lab: &Lab) {
     let metrics = lab.metrics(Realm::A);
     assert!(metrics.sum("ces_nat_sessions", &[]) >= 4.0);
     lab.ctl(Realm::A, "show nat").says("external addresses 192.0.2.2");
+    let sessions = lab.json(Realm::A, "show sessions");
+    let tcp = sessions.as_array().expect("rows").iter().find(|row| {
+        row["stage"] == "half closed" || row["stage"] == "closing" || row["stage"] == "established"
+    });
+    assert!(
+        tcp.is_some_and(|row| row["remote"] == "203.0.113.80:80" && row["in_bytes"].as_u64() > Some(100))
+    );
+    lab.ctl(Realm::A, "show sessions").says("203.0.113.80:80");
     server.end();
 }
 

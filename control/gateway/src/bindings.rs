@@ -210,6 +210,8 @@ impl Gateway {
                     forwarding.wanted(address, neighbours, outputs, now);
                 }
             }
+            // For whoever makes lists.
+            Event::Session(..) | Event::SessionsRead(..) => {}
             Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu, now),
         }
         self.settle(now);

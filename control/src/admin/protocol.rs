@@ -35,6 +35,8 @@ pub enum Topic {
     Neighbours,
     /// NAT44: external addresses, sessions, mappings, external ports
     Nat,
+    /// Sessions of NAT44, with their counters
+    Sessions,
     /// How full the pools are
     Pools,
     /// The control thread: its longest pieces of work, by cause
@@ -129,6 +131,7 @@ impl Request {
                 Topic::Tunnels => "show tunnels",
                 Topic::Neighbours => "show neighbours",
                 Topic::Nat => "show nat",
+                Topic::Sessions => "show sessions",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Journal => "show journal",

@@ -40,6 +40,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Tunnels => tunnels(answer),
         Topic::Neighbours => neighbours(answer),
         Topic::Nat => nat(answer),
+        Topic::Sessions => sessions(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
         Topic::Journal => journal(answer),
@@ -410,6 +411,36 @@ fn pools(answer: &Value) -> String {
     );
     row("waiting queries".to_owned(), number(answer, "waiting"), number(answer, "waiting_max"));
     table.text()
+}
+
+fn sessions(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "PROTOCOL",
+        "STATE",
+        "HOST",
+        "SEEN AS",
+        "REMOTE",
+        "OUT PACKETS",
+        "OUT BYTES",
+        "IN PACKETS",
+        "IN BYTES",
+        "IDLE",
+    ]);
+    for session in list(answer) {
+        table.row(vec![
+            protocol_name(number(session, "protocol") as u8),
+            text(session, "stage"),
+            text(session, "host"),
+            text(session, "external"),
+            text(session, "remote"),
+            count(number(session, "out_packets")),
+            bytes(number(session, "out_bytes")),
+            count(number(session, "in_packets")),
+            bytes(number(session, "in_bytes")),
+            duration(number(session, "idle_s")),
+        ]);
+    }
+    or_none(&table, "no sessions")
 }
 
 fn nat(answer: &Value) -> String {

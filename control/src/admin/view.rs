@@ -6,7 +6,7 @@ use ces_dataplane::nat::Filtering;
 use ces_dataplane::settings::Side;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// A port.
 #[derive(Clone, Debug, Serialize)]
@@ -132,6 +132,31 @@ pub struct NatView {
     pub filtering: Filtering,
     /// By worker.
     pub workers: Vec<NatWorkerView>,
+}
+
+/// A session of NAT44. Addresses are with ports, or identifiers of queries.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionRow {
+    /// The protocol.
+    pub protocol: u8,
+    /// Where it stands.
+    pub stage: &'static str,
+    /// The inside host.
+    pub host: SocketAddrV4,
+    /// As what it is seen outside.
+    pub external: SocketAddrV4,
+    /// The host outside.
+    pub remote: SocketAddrV4,
+    /// Packets from the host, modulo 2³².
+    pub out_packets: u32,
+    /// Bytes from it.
+    pub out_bytes: u64,
+    /// Packets to it, modulo 2³².
+    pub in_packets: u32,
+    /// Bytes to it.
+    pub in_bytes: u64,
+    /// Seconds since the last packet.
+    pub idle_s: u32,
 }
 
 /// NAT44 of one worker.

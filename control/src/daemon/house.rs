@@ -17,7 +17,7 @@ use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::state::Journal;
 use crate::{echo, sender};
-use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
+use ces_dataplane::msg::{Event, PuntClass, SLOT_BYTES};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{Settings, Side};
 use ces_dataplane::table::fib::Fib;
@@ -47,6 +47,8 @@ pub(super) struct House {
     pub(super) journal: Option<Journal>,
     /// Counters of bindings that the workers told, for who asked.
     pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
+    /// Sessions of NAT44 that the workers told, for who asked.
+    pub(super) sessions_told: Vec<Event>,
 }
 
 impl House {

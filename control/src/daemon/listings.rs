@@ -4,8 +4,10 @@
 use super::house::House;
 use super::views;
 use crate::admin::protocol::{Response, Topic};
+use crate::admin::view::SessionRow;
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
+use ces_dataplane::msg::{Command, Event};
 use ces_gateway::AdminToken;
 use ces_gateway::snapshot::{BindingSnapshot, Page};
 use serde::Serialize;
@@ -25,6 +27,8 @@ enum Rest {
     Bindings(u64),
     Hosts(u64),
     Neighbours(std::vec::IntoIter<(NextHop, [u8; 6])>),
+    /// Sessions of NAT44: of this worker, from this slot on.
+    Sessions(usize, u32),
     Routes(usize),
     Nothing,
 }
@@ -37,10 +41,20 @@ struct Counting {
     deadline: u64,
 }
 
+/// A page of sessions that a worker is asked for.
+struct Reading {
+    number: u16,
+    rows: Vec<SessionRow>,
+    /// Where to go on, once the worker has said so.
+    next: Option<Option<u32>>,
+    deadline: u64,
+}
+
 struct Listing {
     client: Key,
     rest: Rest,
     counting: Option<Counting>,
+    reading: Option<Reading>,
 }
 
 /// The lists that are being made.
@@ -61,9 +75,10 @@ impl Listings {
                 hops.sort_unstable_by_key(|(hop, _)| hop.address);
                 Rest::Neighbours(hops.into_iter())
             }
+            Topic::Sessions => Rest::Sessions(0, 0),
             _ => return false,
         };
-        self.all.push(Listing { client, rest, counting: None });
+        self.all.push(Listing { client, rest, counting: None, reading: None });
         true
     }
 
@@ -79,6 +94,18 @@ impl Listings {
         page.outstanding = page.outstanding.saturating_sub(1);
         if let (Some(read), Some(own)) = (binding, page.rows.get_mut(place)) {
             own.stats = read.stats;
+        }
+    }
+
+    /// A worker told of a session, or that it has told of all it was asked for.
+    pub(super) fn told_session(&mut self, event: &Event) {
+        let (Event::Session(number, _) | Event::SessionsRead(number, _)) = *event else { return };
+        let waiting = self.all.iter_mut().filter_map(|listing| listing.reading.as_mut());
+        let Some(page) = waiting.into_iter().find(|page| page.number == number) else { return };
+        match *event {
+            Event::Session(_, session) => page.rows.push(views::session(&session)),
+            Event::SessionsRead(_, next) => page.next = Some(next),
+            _ => {}
         }
     }
 
@@ -122,7 +149,29 @@ impl Listing {
         if let Some(page) = self.counting.take() {
             return Some(Response::Item(rows(&page.rows)));
         }
+        if let Some(page) = &self.reading
+            && (page.next.is_none() && now < page.deadline)
+        {
+            return None;
+        }
+        if let (Some(page), Rest::Sessions(worker, _)) = (self.reading.take(), &self.rest) {
+            let after = worker + 1;
+            self.rest = match page.next.flatten() {
+                Some(from) => Rest::Sessions(*worker, from),
+                None if after < house.fleet.len() => Rest::Sessions(after, 0),
+                None => Rest::Nothing,
+            };
+            return Some(Response::Item(rows(&page.rows)));
+        }
         match &mut self.rest {
+            Rest::Sessions(worker, from) => {
+                let number = *next as u16;
+                *next += 1;
+                house.fleet.command(*worker, Command::ReadSessions(number, *from));
+                self.reading =
+                    Some(Reading { number, rows: Vec::new(), next: None, deadline: now + READ_NS });
+                None
+            }
             Rest::Bindings(from) => {
                 let Page { rows, next: after } = house.gateway.bindings_page(*from, ROWS, now);
                 self.rest = after.map_or(Rest::Nothing, Rest::Bindings);

@@ -129,7 +129,7 @@ impl Operator {
                 None => Response::Error("no journal is kept: there is no section [state]".to_owned()),
             },
             // In pages, by the caller.
-            Topic::Bindings | Topic::Hosts | Topic::Neighbours => Response::Ok(Value::Null),
+            Topic::Bindings | Topic::Hosts | Topic::Neighbours | Topic::Sessions => Response::Ok(Value::Null),
         }
     }
 
@@ -147,6 +147,9 @@ impl Operator {
     pub(super) fn list(&mut self, house: &mut House, now: u64) -> bool {
         for (token, binding) in std::mem::take(&mut house.told) {
             self.listings.told(token, binding);
+        }
+        for event in std::mem::take(&mut house.sessions_told) {
+            self.listings.told_session(&event);
         }
         self.listings.step(house, now)
     }

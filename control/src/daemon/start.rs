@@ -247,6 +247,7 @@ pub fn start(
         log,
         journal,
         told: Vec::new(),
+        sessions_told: Vec::new(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
     Ok(Daemon::new(house, operator, scrape, poll, reloader, wall, eal))

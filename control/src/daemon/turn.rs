@@ -14,6 +14,7 @@ use crate::clock::WallClock;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Asked;
 use crate::state::Journal;
+use ces_dataplane::msg::Event;
 use mio::Events;
 use std::time::Duration;
 
@@ -177,6 +178,10 @@ impl Daemon {
     /// Takes an event of a worker. False if there is none.
     fn take_event(&mut self, worker: usize, now: u64) -> bool {
         let Some(event) = self.house.fleet.event(worker) else { return false };
+        if matches!(event, Event::Session(..) | Event::SessionsRead(..)) {
+            self.house.sessions_told.push(event);
+            return true;
+        }
         self.house.gateway.handle_event(worker as u32, event, now);
         // A binding's end frees its slot: what follows must see it.
         self.house.pump(now);

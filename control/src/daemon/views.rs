@@ -2,14 +2,17 @@
 
 use super::house::House;
 use crate::admin::view::{
-    DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView, WorkerView,
+    DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView, SessionRow,
+    WorkerView,
 };
 use crate::sources::netlink::message::Route;
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::counters::Counters;
+use ces_dataplane::msg::SessionView;
 use ces_dataplane::msg::{PortId, PuntClass};
 use ces_dataplane::reason::DropReason;
+use std::net::SocketAddrV4;
 
 /// The counters of all workers together.
 pub(super) fn totals(house: &House) -> Counters {
@@ -134,6 +137,22 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
         filtering: nat.filtering,
         workers: (0..house.fleet.len()).map(worker).collect(),
     })
+}
+
+pub(super) fn session(session: &SessionView) -> SessionRow {
+    let address = |(address, port)| SocketAddrV4::new(address, port);
+    SessionRow {
+        protocol: session.protocol,
+        stage: session.stage.label(),
+        host: address(session.host),
+        external: address(session.external),
+        remote: address(session.remote),
+        out_packets: session.packets[0],
+        out_bytes: session.bytes[0],
+        in_packets: session.packets[1],
+        in_bytes: session.bytes[1],
+        idle_s: session.idle_s,
+    }
 }
 
 pub(super) fn peers(house: &House, now: u64) -> PeersView {

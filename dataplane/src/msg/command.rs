@@ -134,6 +134,9 @@ pub enum Command {
     RemoveBinding(Handle),
     /// Asks for the counters of a binding: `Event::BindingStats`.
     ReadBinding(Handle),
+    /// Asks for sessions of NAT44 from this slot on: an `Event::Session` each, and `Event::SessionsRead`, which come with the
+    /// same number.
+    ReadSessions(u16, u32),
     /// Records the next `count` matching packets as `TraceRecord`s; 0 stops.
     Trace(TraceFilter, u32),
     /// Moves into the premises that wait beside the commands (`worker::ControlSide::premises`). What comes after it is meant

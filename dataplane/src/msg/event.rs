@@ -1,6 +1,7 @@
 //! What a worker tells the control thread.
 
 use super::command::{HopId, TunnelId};
+use crate::table::stage::Stage;
 use crate::tag::Handle;
 use std::net::Ipv4Addr;
 
@@ -66,6 +67,27 @@ pub enum InsertError {
     LimitsFull,
 }
 
+/// A session of NAT44. Packets are those of the last 2³².
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// The inside host and its port, or the identifier of its query.
+    pub host: (Ipv4Addr, u16),
+    /// The address and port under which it is seen outside.
+    pub external: (Ipv4Addr, u16),
+    /// The host outside and its port.
+    pub remote: (Ipv4Addr, u16),
+    /// The protocol.
+    pub protocol: u8,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Packets from the host, and to it.
+    pub packets: [u32; 2],
+    /// Bytes from the host, and to it.
+    pub bytes: [u64; 2],
+    /// Seconds since its last packet.
+    pub idle_s: u32,
+}
+
 /// Worker to control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -75,6 +97,10 @@ pub enum Event {
     BindingEnded(Handle, EndReason, BindingStats),
     /// Answer to `Command::ReadBinding`; `None` if there is no such binding.
     BindingStats(Handle, Option<BindingStats>),
+    /// A session of NAT44, asked for with this number.
+    Session(u16, SessionView),
+    /// Those were all that were read for that number; where to go on, if there may be more.
+    SessionsRead(u16, Option<u32>),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
     HopWanted(HopId),
     /// A packet is for this address on a link, and the worker knows no next hop for it; said at most once a second for each.

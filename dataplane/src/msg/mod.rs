@@ -11,7 +11,7 @@ pub mod trace;
 
 pub use crate::wire::Encapsulation;
 pub use command::{Binding, Command, Far, HopId, Limits, Neighbour, Patience, TCP_IDLE_S, Tunnel, TunnelId};
-pub use event::{BindingStats, EndReason, Event, InsertError};
+pub use event::{BindingStats, EndReason, Event, InsertError, SessionView};
 pub use punt::{FrameSlot, PuntClass, PuntRates, RING_PARTS, SLOT_BYTES};
 pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};
 

@@ -15,6 +15,7 @@ mod mappings;
 mod ports;
 pub mod session;
 pub mod sessions;
+pub mod stage;
 mod subscribers;
 mod term;
 pub mod tunnels;

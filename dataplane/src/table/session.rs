@@ -1,11 +1,15 @@
 //! A session's line: a flow between an inside host and a host outside, as each of them sees it. One cache line, counters
 //! included.
 
+pub use super::stage::{Heading, Stage};
 use crate::narrow::{Count40, Count56, Number24};
+
+use crate::msg::SessionView;
 use crate::nat::Timeouts;
 use crate::packet::Packet;
 use crate::wire::checksum::{Change, Sum};
-use crate::wire::{Pair, ipv4, tcp};
+use crate::wire::{Pair, ipv4};
+use std::net::Ipv4Addr;
 
 /// A packet's flow: addresses, ports, protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,147 +55,6 @@ impl Turn {
         Self { addresses, ports, header: self.header.and(then.header), change: self.change.and(then.change) }
     }
 }
-
-/// The two ways that a packet of a session goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heading {
-    /// From the inside host.
-    Out,
-    /// To it.
-    In,
-}
-
-/// Where a session stands: RFC 7857 §2 with the state machine of RFC 6146 §3.5.2.2 for TCP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
-    /// None: the line is free.
-    #[default]
-    Free,
-    /// A protocol without anything to follow.
-    Other,
-    /// An ICMP query.
-    Query,
-    /// UDP that the other side has not answered.
-    Unanswered,
-    /// UDP of both.
-    Answered,
-    /// TCP whose SYN the host has sent.
-    OpeningOut,
-    /// TCP whose SYN came from outside.
-    OpeningIn,
-    /// TCP with a SYN of both.
-    Established,
-    /// TCP with a FIN of the host.
-    FinOut,
-    /// TCP with a FIN from outside.
-    FinIn,
-    /// TCP with a FIN of both.
-    Closing,
-    /// TCP after a reset: what comes then shows that it was not a true one.
-    Reset,
-}
-
-impl Stage {
-    /// The stage in which a session of this protocol begins.
-    pub const fn first(protocol: u8, heading: Heading) -> Self {
-        match (protocol, heading) {
-            (ipv4::TCP, Heading::Out) => Self::OpeningOut,
-            (ipv4::TCP, Heading::In) => Self::OpeningIn,
-            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::Out) => Self::Unanswered,
-            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::In) => Self::Answered,
-            (ipv4::ICMP, _) => Self::Query,
-            _ => Self::Other,
-        }
-    }
-
-    /// Seconds that it lasts without a packet.
-    pub const fn lasts_s(self, timeouts: &Timeouts) -> u16 {
-        match self {
-            Self::Free => 0,
-            Self::Other => timeouts.other_s,
-            Self::Query => timeouts.icmp_s,
-            Self::Unanswered => timeouts.udp_unanswered_s,
-            Self::Answered => timeouts.udp_s,
-            Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset => timeouts.tcp_transitory_s,
-            Self::Established | Self::FinOut | Self::FinIn => timeouts.tcp_established_s,
-        }
-    }
-
-    /// Whether it gives way to others when there is no room: nothing that two sides have agreed on.
-    pub const fn gives_way(self) -> bool {
-        matches!(
-            self,
-            Self::Query | Self::Unanswered | Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset
-        )
-    }
-
-    /// Whether a packet without any flag of TCP's SYN, FIN and RST leaves it as it is.
-    #[inline(always)]
-    const fn is_steady(self, heading: Heading) -> bool {
-        match self {
-            Self::Other | Self::Query | Self::Answered => true,
-            Self::Established | Self::FinOut | Self::FinIn | Self::Closing => true,
-            Self::Unanswered => matches!(heading, Heading::Out),
-            Self::Free | Self::OpeningOut | Self::OpeningIn | Self::Reset => false,
-        }
-    }
-
-    /// The stage after a packet.
-    const fn after(self, heading: Heading, flags: u8) -> Self {
-        let (syn, fin, reset) = (flags & tcp::SYN != 0, flags & tcp::FIN != 0, flags & tcp::RST != 0);
-        let out = matches!(heading, Heading::Out);
-        match self {
-            Self::Free | Self::Other | Self::Query | Self::Answered => self,
-            Self::Unanswered => {
-                if out {
-                    self
-                } else {
-                    Self::Answered
-                }
-            }
-            // A reset while it opens is an answer, too: it waits out its time.
-            Self::OpeningOut => {
-                if syn && !out {
-                    Self::Established
-                } else {
-                    self
-                }
-            }
-            Self::OpeningIn => {
-                if syn && out {
-                    Self::Established
-                } else {
-                    self
-                }
-            }
-            _ if reset => Self::Reset,
-            // RFC 6191: a SYN opens anew what was closing.
-            Self::Closing | Self::Reset if syn => {
-                if out {
-                    Self::OpeningOut
-                } else {
-                    Self::OpeningIn
-                }
-            }
-            // RFC 7857 §2.1: whatever goes on was not reset.
-            Self::Reset => Self::Established,
-            Self::Established if fin => {
-                if out {
-                    Self::FinOut
-                } else {
-                    Self::FinIn
-                }
-            }
-            Self::FinOut if fin && !out => Self::Closing,
-            Self::FinIn if fin && out => Self::Closing,
-            _ => self,
-        }
-    }
-}
-
-/// The flags of TCP that may change a session's [`Stage`].
-const TURNING: u8 = tcp::SYN | tcp::FIN | tcp::RST;
 
 /// One line. Times are in whole seconds of the worker's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -312,11 +175,6 @@ impl Session {
         (self.remote, self.remote_port)
     }
 
-    /// The address and port under which the host is seen outside.
-    pub const fn external(&self) -> (u32, u16) {
-        (self.external, self.external_port)
-    }
-
     /// The protocol.
     pub const fn protocol(&self) -> u8 {
         self.protocol
@@ -368,7 +226,7 @@ impl Session {
     /// Whether a packet changes nothing of it but its counters.
     #[inline(always)]
     pub const fn is_steady(&self, heading: Heading, packet: &Packet) -> bool {
-        packet.tcp_flags & TURNING == 0 && self.stage.is_steady(heading)
+        self.stage.stays(heading, packet.tcp_flags)
     }
 
     /// Notes what a packet does to its stage; whether it lasts otherwise now.
@@ -412,13 +270,17 @@ impl Session {
         self.hangs = (second % (1 << 16)) as u16;
     }
 
-    /// Packets and bytes from the host, and to it.
-    pub const fn counted(&self) -> [u64; 4] {
-        [self.out_packets.count(), self.out_bytes.count(), self.in_packets.count(), self.in_bytes.count()]
-    }
-
-    /// Seconds since its last packet.
-    pub const fn idle_s(&self, now_s: u32) -> u32 {
-        now_s.saturating_sub(self.last_seen_s)
+    /// As a list shows it.
+    pub fn view(&self, now_s: u32) -> SessionView {
+        SessionView {
+            host: (Ipv4Addr::from_bits(self.host), self.host_port),
+            external: (Ipv4Addr::from_bits(self.external), self.external_port),
+            remote: (Ipv4Addr::from_bits(self.remote), self.remote_port),
+            protocol: self.protocol,
+            stage: self.stage,
+            packets: [self.out_packets.count() as u32, self.in_packets.count() as u32],
+            bytes: [self.out_bytes.count(), self.in_bytes.count()],
+            idle_s: now_s.saturating_sub(self.last_seen_s),
+        }
     }
 }

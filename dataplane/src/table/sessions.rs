@@ -8,11 +8,13 @@ use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
 use super::ports::{Ports, Wish};
-use super::session::{Flow, Heading, Session, Stage};
+use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
 use super::wheel::Wheel;
 use crate::Nanos;
+use crate::events::Events;
 use crate::meter::seconds;
+use crate::msg::Event;
 use crate::nat::{Filtering, Nat, Space};
 use crate::packet::Packet;
 use crate::reason::DropReason;
@@ -25,6 +27,10 @@ use std::net::Ipv4Addr;
 const DUE_MOST: usize = 64;
 /// Seconds of the wheel in which one is sought that gives way to another.
 const GIVING_WAY_S: u32 = 256;
+
+/// The most sessions that are told at once, and the most slots that are looked at for them: some microseconds' work.
+const READ_MOST: usize = 64;
+const READ_SLOTS: usize = 1024;
 
 /// The table.
 #[derive(Debug)]
@@ -419,12 +425,23 @@ impl Sessions {
         self.missing
     }
 
-    /// Live sessions from a slot on, with where each stands: for a list.
-    pub fn from(&self, slot: u32) -> impl Iterator<Item = (u32, &Session)> {
-        let lines = self.lines.iter().enumerate().skip(slot as usize);
-        lines
-            .filter(|(_, session)| session.stage() != Stage::Free)
-            .map(|(slot, session)| (slot as u32, session))
+    /// Tells of sessions from a slot on, of a bounded number of slots, and where to go on.
+    pub fn read(&self, number: u16, from: u32, events: &mut Events, now: Nanos) {
+        let end = (from as usize).saturating_add(READ_SLOTS).min(self.lines.len());
+        let slots = self.lines.get(from as usize..end).unwrap_or_default();
+        let mut next = from;
+        let mut told = 0;
+        for session in slots {
+            if session.is_live() {
+                if told == READ_MOST || !events.offer(Event::Session(number, session.view(seconds(now)))) {
+                    break;
+                }
+                told += 1;
+            }
+            next += 1;
+        }
+        let more = (next as usize) < self.lines.len();
+        events.push(Event::SessionsRead(number, more.then_some(next)));
     }
 
     /// Bytes of memory of sessions and all that leads to them.

@@ -1,0 +1,166 @@
+//! Where a session stands, and what packets make of that.
+
+use crate::nat::Timeouts;
+use crate::wire::{ipv4, tcp};
+
+/// The flags of TCP that may change a session's stage.
+const TURNING: u8 = tcp::SYN | tcp::FIN | tcp::RST;
+
+/// The two ways that a packet of a session goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heading {
+    /// From the inside host.
+    Out,
+    /// To it.
+    In,
+}
+
+/// Where a session stands: RFC 7857 §2 with the state machine of RFC 6146 §3.5.2.2 for TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// None: the line is free.
+    #[default]
+    Free,
+    /// A protocol without anything to follow.
+    Other,
+    /// An ICMP query.
+    Query,
+    /// UDP that the other side has not answered.
+    Unanswered,
+    /// UDP of both.
+    Answered,
+    /// TCP whose SYN the host has sent.
+    OpeningOut,
+    /// TCP whose SYN came from outside.
+    OpeningIn,
+    /// TCP with a SYN of both.
+    Established,
+    /// TCP with a FIN of the host.
+    FinOut,
+    /// TCP with a FIN from outside.
+    FinIn,
+    /// TCP with a FIN of both.
+    Closing,
+    /// TCP after a reset: what comes then shows that it was not a true one.
+    Reset,
+}
+
+impl Stage {
+    /// The stage in which a session of this protocol begins.
+    pub const fn first(protocol: u8, heading: Heading) -> Self {
+        match (protocol, heading) {
+            (ipv4::TCP, Heading::Out) => Self::OpeningOut,
+            (ipv4::TCP, Heading::In) => Self::OpeningIn,
+            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::Out) => Self::Unanswered,
+            (ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE, Heading::In) => Self::Answered,
+            (ipv4::ICMP, _) => Self::Query,
+            _ => Self::Other,
+        }
+    }
+
+    /// Seconds that it lasts without a packet.
+    pub const fn lasts_s(self, timeouts: &Timeouts) -> u16 {
+        match self {
+            Self::Free => 0,
+            Self::Other => timeouts.other_s,
+            Self::Query => timeouts.icmp_s,
+            Self::Unanswered => timeouts.udp_unanswered_s,
+            Self::Answered => timeouts.udp_s,
+            Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset => timeouts.tcp_transitory_s,
+            Self::Established | Self::FinOut | Self::FinIn => timeouts.tcp_established_s,
+        }
+    }
+
+    /// For a person.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Other => "open",
+            Self::Query => "query",
+            Self::Unanswered => "unanswered",
+            Self::Answered => "answered",
+            Self::OpeningOut | Self::OpeningIn => "opening",
+            Self::Established => "established",
+            Self::FinOut | Self::FinIn => "half closed",
+            Self::Closing => "closing",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// Whether it gives way to others when there is no room: nothing that two sides have agreed on.
+    pub const fn gives_way(self) -> bool {
+        matches!(
+            self,
+            Self::Query | Self::Unanswered | Self::OpeningOut | Self::OpeningIn | Self::Closing | Self::Reset
+        )
+    }
+
+    /// Whether a packet with these flags of TCP, 0 where it is none, leaves it as it is.
+    #[inline(always)]
+    pub const fn stays(self, heading: Heading, flags: u8) -> bool {
+        flags & TURNING == 0 && self.is_steady(heading)
+    }
+
+    #[inline(always)]
+    const fn is_steady(self, heading: Heading) -> bool {
+        match self {
+            Self::Other | Self::Query | Self::Answered => true,
+            Self::Established | Self::FinOut | Self::FinIn | Self::Closing => true,
+            Self::Unanswered => matches!(heading, Heading::Out),
+            Self::Free | Self::OpeningOut | Self::OpeningIn | Self::Reset => false,
+        }
+    }
+
+    /// The stage after a packet.
+    pub(super) const fn after(self, heading: Heading, flags: u8) -> Self {
+        let (syn, fin, reset) = (flags & tcp::SYN != 0, flags & tcp::FIN != 0, flags & tcp::RST != 0);
+        let out = matches!(heading, Heading::Out);
+        match self {
+            Self::Free | Self::Other | Self::Query | Self::Answered => self,
+            Self::Unanswered => {
+                if out {
+                    self
+                } else {
+                    Self::Answered
+                }
+            }
+            // A reset while it opens is an answer, too: it waits out its time.
+            Self::OpeningOut => {
+                if syn && !out {
+                    Self::Established
+                } else {
+                    self
+                }
+            }
+            Self::OpeningIn => {
+                if syn && out {
+                    Self::Established
+                } else {
+                    self
+                }
+            }
+            _ if reset => Self::Reset,
+            // RFC 6191: a SYN opens anew what was closing.
+            Self::Closing | Self::Reset if syn => {
+                if out {
+                    Self::OpeningOut
+                } else {
+                    Self::OpeningIn
+                }
+            }
+            // RFC 7857 §2.1: whatever goes on was not reset.
+            Self::Reset => Self::Established,
+            Self::Established if fin => {
+                if out {
+                    Self::FinOut
+                } else {
+                    Self::FinIn
+                }
+            }
+            Self::FinOut if fin && !out => Self::Closing,
+            Self::FinIn if fin && out => Self::Closing,
+            _ => self,
+        }
+    }
+}
