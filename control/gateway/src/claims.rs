@@ -2,17 +2,17 @@
 
 use crate::Nanos;
 use ces_meter::{Level, Rate};
-use rustc_hash::{FxHashSet, FxSeededState};
+use rustc_hash::{FxHashMap, FxHashSet, FxSeededState};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Words that are remembered, some 200 octets each.
 const KEPT: usize = 16_384;
-/// Names that are looked up at a time, in all and for one peer.
-const ASKED: usize = 256;
-const ASKED_OF_PEER: usize = 32;
-/// Look-ups a second.
-const RATE: u32 = 200;
+/// Names that are looked up at a time, in all and for one peer: a realm whose hosts all begin at once must not be refused.
+const ASKED: usize = 8192;
+const ASKED_OF_PEER: usize = 2048;
+/// Look-ups a second: as many as new sessions, and more than a resolver near by minds.
+const RATE: u32 = 4000;
 
 /// What a look-up told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,17 @@ type Key = (Arc<str>, Arc<str>);
 /// All words, and those that are being looked up.
 pub(crate) struct Claims {
     known: HashMap<Key, (Word, Nanos), FxSeededState>,
-    asked: FxHashSet<Key>,
+    /// By peer.
+    asked: FxHashMap<Arc<str>, FxHashSet<Arc<str>>>,
+    /// How many that are.
+    under_way: usize,
     rate: Level,
 }
 
 impl Claims {
     pub(crate) fn new(seed: u64) -> Self {
         let known = HashMap::with_hasher(FxSeededState::with_seed(seed as usize));
-        Self { known, asked: FxHashSet::default(), rate: Level::default() }
+        Self { known, asked: FxHashMap::default(), under_way: 0, rate: Level::default() }
     }
 
     /// What is known of a peer's word.
@@ -61,15 +64,15 @@ impl Claims {
     /// Whether a word is to be looked up from here on. If it is not, it is being looked up, or nothing is known of it for a
     /// while.
     pub(crate) fn ask(&mut self, peer: &Arc<str>, name: &Arc<str>, now: Nanos) -> bool {
-        let key = (Arc::clone(peer), Arc::clone(name));
-        if self.asked.contains(&key) {
+        if self.is_asked(peer, name) {
             return false;
         }
-        let of_peer = self.asked.iter().filter(|(other, _)| other == peer).count();
-        let may = self.asked.len() < ASKED && of_peer < ASKED_OF_PEER;
+        let of_peer = self.asked.get(peer).map_or(0, FxHashSet::len);
+        let may = self.under_way < ASKED && of_peer < ASKED_OF_PEER;
         let may = may && self.rate.take(Rate::per_second(RATE), now);
         if may {
-            self.asked.insert(key);
+            self.asked.entry(Arc::clone(peer)).or_default().insert(Arc::clone(name));
+            self.under_way += 1;
         } else {
             self.learn(peer, name, Word::Unheard, now);
         }
@@ -78,13 +81,18 @@ impl Claims {
 
     /// Whether a word is being looked up.
     pub(crate) fn is_asked(&self, peer: &Arc<str>, name: &Arc<str>) -> bool {
-        self.asked.contains(&(Arc::clone(peer), Arc::clone(name)))
+        self.asked.get(peer).is_some_and(|names| names.contains(name))
     }
 
     /// A look-up has ended.
     pub(crate) fn learn(&mut self, peer: &Arc<str>, name: &Arc<str>, word: Word, now: Nanos) {
         let key = (Arc::clone(peer), Arc::clone(name));
-        self.asked.remove(&key);
+        if let Some(names) = self.asked.get_mut(peer) {
+            self.under_way -= usize::from(names.remove(name));
+            if names.is_empty() {
+                self.asked.remove(peer);
+            }
+        }
         if self.known.len() >= KEPT && !self.known.contains_key(&key) {
             self.known.retain(|_, (_, until)| *until > now);
             if self.known.len() >= KEPT
@@ -112,9 +120,9 @@ mod tests {
         let (one, other): (Arc<str>, Arc<str>) = ("gwa.".into(), "gwb.".into());
         let name = |n: usize| Arc::<str>::from(format!("h{n}.a."));
         assert!(claims.ask(&one, &name(0), 5) && !claims.ask(&one, &name(0), 5));
-        assert_eq!((1..100).filter(|n| claims.ask(&one, &name(*n), 5)).count(), ASKED_OF_PEER - 1);
+        assert_eq!((1..3000).filter(|n| claims.ask(&one, &name(*n), 5)).count(), ASKED_OF_PEER - 1);
         assert!(claims.ask(&other, &name(0), 5));
-        assert_eq!(claims.known(&one, &name(99), 6), Some(Word::Unheard));
+        assert_eq!(claims.known(&one, &name(2999), 6), Some(Word::Unheard));
         claims.learn(&one, &name(0), Word::True, 5);
         assert_eq!(claims.known(&one, &name(0), 6), Some(Word::True));
         assert_eq!((claims.known(&other, &name(0), 6), claims.is_asked(&one, &name(0))), (None, false));
