@@ -172,7 +172,9 @@ where
             work += self.receive(port, now);
         }
         work += self.take_over(now);
-        self.join(now);
+        if self.later.len() != 0 {
+            self.join(now);
+        }
         self.send_all();
         work += self.tell_events();
         self.state.tick(now);

@@ -80,6 +80,23 @@ fn decide<F: Frame, B: Buffers<F>>(
     verdicts: &mut [Verdict],
     buffers: &mut B,
 ) {
+    // A copy of the loops for each, in which what is not there costs nothing.
+    if state.sessions.has_room() {
+        decide_with::<F, B, true>(state, arrival, frames, verdicts, buffers);
+    } else {
+        decide_with::<F, B, false>(state, arrival, frames, verdicts, buffers);
+    }
+}
+
+/// `NAT`: there may be sessions.
+#[inline(never)]
+fn decide_with<F: Frame, B: Buffers<F>, const NAT: bool>(
+    state: &mut State,
+    arrival: Arrival,
+    frames: &mut [F],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+) {
     let State { counters, premises, meters, share, bindings, sessions, ways, events, packets, .. } = state;
     let Some(port) = premises.port(arrival.port) else {
         for verdict in &mut verdicts[..frames.len()] {
@@ -89,28 +106,19 @@ fn decide<F: Frame, B: Buffers<F>>(
     };
     let (side, gate, several) = (port.side, port.gate, share.is_part());
     let desk = Desk { premises, meters, counters };
-    let translates = sessions.has_room();
     let ground = Ground { desk, bindings, sessions, ways, events, arrival };
-    // A copy of the loop for each, in which what is not there costs nothing.
-    macro_rules! through {
-        ($side:ident, $several:literal, $translates:literal) => {
-            stagger(
-                $side::<$several, $translates>::new(ground, share, &gate),
-                frames,
-                packets,
-                verdicts,
-                buffers,
-            )
-        };
-    }
-    match (side, several, translates) {
-        (Side::Inside, false, false) => through!(Inside, false, false),
-        (Side::Inside, false, true) => through!(Inside, false, true),
-        (Side::Inside, true, false) => through!(Inside, true, false),
-        (Side::Inside, true, true) => through!(Inside, true, true),
-        (Side::Outside, false, false) => through!(Outside, false, false),
-        (Side::Outside, false, true) => through!(Outside, false, true),
-        (Side::Outside, true, false) => through!(Outside, true, false),
-        (Side::Outside, true, true) => through!(Outside, true, true),
+    match (side, several) {
+        (Side::Inside, false) => {
+            stagger(Inside::<false, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Inside, true) => {
+            stagger(Inside::<true, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Outside, false) => {
+            stagger(Outside::<false, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Outside, true) => {
+            stagger(Outside::<true, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
     }
 }

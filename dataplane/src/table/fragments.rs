@@ -31,8 +31,7 @@ struct Fragmented {
 #[derive(Debug)]
 pub(super) struct Fragments {
     sets: Box<[[Fragmented; WAYS]]>,
-    /// Numbers of first fragments that came and the worker has not heard of yet. What finds no room is heard of when the time of
-    /// what waits for it is over.
+    /// Numbers of first fragments that came of late, which the worker asks for while anything waits.
     came: Vec<u32>,
 }
 
@@ -75,9 +74,11 @@ impl Fragments {
             *oldest =
                 Fragmented { addresses: packet.addresses, id, ports: packet.ports, until: now + FRAGMENT_NS };
         }
-        if self.came.len() < self.came.capacity() {
-            self.came.push(number(packet).number());
+        // Nobody has waited for those before.
+        if self.came.len() == self.came.capacity() {
+            self.came.clear();
         }
+        self.came.push(number(packet).number());
     }
 
     /// The number of a first fragment that came since this was asked last.

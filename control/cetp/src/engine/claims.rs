@@ -8,27 +8,54 @@ use crate::limits::MS;
 use crate::message::Message;
 use crate::policy::canonical_name;
 use crate::tlv::{Item, Layer};
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Messages that wait, in all: of 64 KiB each at the most, and some 500 octets as a rule.
-const MOST: usize = 256;
-/// The same of one peer.
-const MOST_OF_PEER: usize = 32;
+/// Octets of messages that wait, in all and of one peer: some 500 a message as a rule, so that the hosts of a realm may begin
+/// at once.
+const MOST: usize = 8 << 20;
+const MOST_OF_PEER: usize = 2 << 20;
 
 #[derive(Debug)]
 struct Waiting {
     conn: ConnId,
-    ces_id: Arc<str>,
-    source: String,
     payload: Vec<u8>,
     until: Nanos,
+}
+
+impl Waiting {
+    /// Octets that it takes.
+    fn size(&self) -> usize {
+        self.payload.len() + size_of::<Self>()
+    }
+}
+
+/// What waits of a peer, by the name that it is about.
+#[derive(Debug, Default)]
+struct OfPeer {
+    size: usize,
+    by_source: FxHashMap<String, Vec<Waiting>>,
+}
+
+impl OfPeer {
+    /// Forgets what waits for nothing any more.
+    fn purge(&mut self, now: Nanos) {
+        self.by_source.retain(|_, waiting| {
+            waiting.retain(|one| one.until > now);
+            !waiting.is_empty()
+        });
+        self.size = self.by_source.values().flatten().map(Waiting::size).sum();
+    }
 }
 
 /// All that wait.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    waiting: VecDeque<Waiting>,
+    peers: FxHashMap<Arc<str>, OfPeer>,
+    /// Octets of all.
+    size: usize,
+    /// When it was last looked for what nobody waits for any more.
+    purged: Nanos,
 }
 
 impl Claims {
@@ -50,26 +77,73 @@ impl Claims {
         if realm.claim(&destination, &source, &ces_id) == Claim::Settled {
             return false;
         }
-        self.waiting.retain(|waiting| waiting.until > now);
-        let of_peer = self.waiting.iter().filter(|waiting| waiting.ces_id == ces_id).count();
-        let has_room = self.waiting.len() < MOST && of_peer < MOST_OF_PEER;
-        if has_room {
-            // Who asked waits no longer than that.
-            let until = now + u64::from(links.ground.limits().h2h_setup_ms) * MS;
-            let payload = payload.to_vec();
-            links.ground.emit(Output::Claimed { ces_id: Arc::clone(&ces_id), name: source.as_str().into() });
-            self.waiting.push_back(Waiting { conn, ces_id, source, payload, until });
+        // Who asked waits no longer than that.
+        let until = now + u64::from(links.ground.limits().h2h_setup_ms) * MS;
+        let waiting = Waiting { conn, payload: payload.to_vec(), until };
+        if !self.has_room(&ces_id, waiting.size(), now) {
+            return false;
         }
-        has_room
+        links.ground.emit(Output::Claimed { ces_id: Arc::clone(&ces_id), name: source.as_str().into() });
+        let of_peer = self.peers.entry(ces_id).or_default();
+        (self.size, of_peer.size) = (self.size + waiting.size(), of_peer.size + waiting.size());
+        of_peer.by_source.entry(source).or_default().push(waiting);
+        true
+    }
+
+    /// Whether there is room for so much more, where nobody waits any more for what takes it.
+    fn has_room(&mut self, ces_id: &str, size: usize, now: Nanos) -> bool {
+        let has = |claims: &Self| {
+            let of_peer = claims.peers.get(ces_id).map_or(0, |of_peer| of_peer.size);
+            claims.size + size <= MOST && of_peer + size <= MOST_OF_PEER
+        };
+        if !has(self) && now.saturating_sub(self.purged) >= 100 * MS {
+            self.purged = now;
+            self.peers.retain(|_, of_peer| {
+                of_peer.purge(now);
+                of_peer.size > 0
+            });
+            self.size = self.peers.values().map(|of_peer| of_peer.size).sum();
+        }
+        has(self)
     }
 
     /// What waited for this, and for what somebody may still wait.
     pub(super) fn take(&mut self, ces_id: &str, source: &str, now: Nanos) -> Vec<(ConnId, Vec<u8>)> {
-        let (told, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
+        let Some(of_peer) = self.peers.get_mut(ces_id) else { return Vec::new() };
+        let told = of_peer.by_source.remove(source).unwrap_or_default();
+        let size: usize = told.iter().map(Waiting::size).sum();
+        (self.size, of_peer.size) = (self.size - size, of_peer.size - size);
+        if of_peer.size == 0 {
+            self.peers.remove(ces_id);
+        }
+        told.into_iter()
             .filter(|waiting| waiting.until > now)
-            .partition(|waiting| &*waiting.ces_id == ces_id && waiting.source == source);
-        self.waiting = rest;
-        told.into_iter().map(|waiting| (waiting.conn, waiting.payload)).collect()
+            .map(|waiting| (waiting.conn, waiting.payload))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c17_what_waits_is_bounded_by_peer_and_in_all_and_is_forgotten_in_time() {
+        let mut claims = Claims::default();
+        let waiting = |until| Waiting { conn: ConnId(1), payload: vec![0; 4000], until };
+        let mut kept = 0;
+        while claims.has_room("gwa.", waiting(10).size(), 5) {
+            let of_peer = claims.peers.entry("gwa.".into()).or_default();
+            of_peer.by_source.entry(format!("h{kept}.a.")).or_default().push(waiting(10));
+            (of_peer.size, kept) = (of_peer.size + waiting(10).size(), kept + 1);
+            claims.size += waiting(10).size();
+        }
+        assert_eq!(kept, MOST_OF_PEER / waiting(10).size());
+        assert!(claims.has_room("gwb.", waiting(10).size(), 5), "another peer has its own");
+        assert_eq!(claims.take("gwa.", "h7.a.", 5).len(), 1);
+        assert_eq!(claims.take("gwa.", "h8.a.", 10).len(), 0, "nobody waits any more");
+        assert!(
+            claims.has_room("gwa.", MOST_OF_PEER, 100 * MS) && claims.size == 0 && claims.peers.is_empty()
+        );
     }
 }
