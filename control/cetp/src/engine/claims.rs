@@ -9,6 +9,7 @@ use crate::message::Message;
 use crate::policy::canonical_name;
 use crate::tlv::{Item, Layer};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Octets of messages that wait, in all and of one peer: some 500 a message as a rule, so that the hosts of a realm may begin
@@ -34,7 +35,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 struct OfPeer {
     size: usize,
-    by_source: FxHashMap<String, Vec<Waiting>>,
+    by_source: BTreeMap<String, Vec<Waiting>>,
 }
 
 impl OfPeer {
