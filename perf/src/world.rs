@@ -26,8 +26,8 @@ pub enum Heading {
 
 /// Servers in the world count from here: 20.0.0.1.
 const SERVERS: u32 = 0x1400_0001;
-/// The first port of a host.
-const PORTS: u16 = 1024;
+/// The first port of a host, above those of tunnels.
+const PORTS: u16 = 8192;
 
 /// So many sessions, of as many hosts as the realm has, each from one port of its own.
 #[derive(Clone, Copy, Debug)]

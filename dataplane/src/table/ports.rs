@@ -6,6 +6,7 @@
 use crate::nat::Space;
 use crate::settings::SettingsError;
 use crate::tag::worker_of_port;
+use crate::wire::{geneve, vxlan};
 use machine::table::HugeSlice;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -86,7 +87,7 @@ impl Ports {
         }
         let taken = |word: usize| {
             let mine = |port: usize| worker_of_port(port as u16, self.workers) == self.worker;
-            if mine(word % WORDS * 64) { 0 } else { u64::MAX }
+            if mine(word % WORDS * 64) { reserved(word) } else { u64::MAX }
         };
         let taken =
             HugeSlice::from_fn(Space::COUNT * WORDS, taken).map_err(|_| SettingsError::Memory("ports"))?;
@@ -225,6 +226,12 @@ impl Ports {
     }
 }
 
+/// The ports of a word that no host gets: those of tunnels, since what comes to them is taken for one of ours.
+fn reserved(word: usize) -> u64 {
+    let of = |port: u16| bit(Space::Udp, port);
+    [vxlan::PORT, geneve::PORT].map(of).into_iter().filter(|(at, _)| *at == word).map(|(_, bit)| bit).sum()
+}
+
 /// Where a port's bit is.
 const fn bit(space: Space, port: u16) -> (usize, u64) {
     (space as usize * WORDS + port as usize / 64, 1 << (port % 64))
@@ -282,6 +289,16 @@ mod tests {
         assert_eq!(ports.take(wish(1200), 30), Some(1300), "there is none that has rested: the longest");
         assert_eq!(ports.take(wish(1200), 20 + REST_S), Some(1200));
         assert_eq!(ports.used().collect::<Vec<_>>(), [(7, 1024), (8, 0)]);
+    }
+
+    #[test]
+    fn nobody_gets_the_port_of_a_tunnel() {
+        let mut ports = ports(0, 1);
+        for port in [vxlan::PORT, geneve::PORT] {
+            let wish = |space| Wish { pool: 0, space, port, range: (1024, 32_767) };
+            assert!(ports.take(wish(Space::Udp), 0).is_some_and(|given| given != port));
+            assert_eq!(ports.take(wish(Space::Tcp), 0), Some(port));
+        }
     }
 
     #[test]
