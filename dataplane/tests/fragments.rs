@@ -71,7 +71,7 @@ fn parts(id: u16, count: usize) -> Vec<Vec<u8>> {
         let more = u16::from(at + 1 < count) << 13;
         frame[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&36u16.to_be_bytes());
         frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&id.to_be_bytes());
-        frame[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&(more | 2 * at as u16).to_be_bytes());
+        frame[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&(more | (2 * at as u16)).to_be_bytes());
         sealed(frame)
     };
     (0..count).map(part).collect()

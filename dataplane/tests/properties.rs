@@ -178,10 +178,14 @@ proptest! {
         let tiny = fragmented == 0 && !matches!(packet.protocol, 6 | 17 | 136 | 1 | 50);
         prop_assume!(!tiny);
         let free = Limits::default();
-        let by_tunnel = |limits| Gateway::new(settings(), encapsulation, Binding { limits, ..binding() });
+        let by_tunnel = |limits| Box::new(Gateway::new(settings(), encapsulation, Binding { limits, ..binding() }));
         let by_realm = |limits| {
             let far = Far::Local { source: address(PROXY_HOST), destination: address(OTHER) };
-            Gateway::new(settings(), encapsulation, Binding { limits, far, neighbour: HOP_OTHER, ..binding() })
+            Box::new(Gateway::new(
+                settings(),
+                encapsulation,
+                Binding { limits, far, neighbour: HOP_OTHER, ..binding() },
+            ))
         };
         let tag = by_tunnel(free).tag(0);
         let arriving = from_peer(encapsulation, &packet.readdressed(REMOTE_TAG, tag, 0));

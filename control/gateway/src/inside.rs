@@ -44,7 +44,7 @@ impl Gateway {
         let id = HostAddress::of(client).and_then(|address| self.core.hosts.at(address));
         let is_blocked = id.is_some_and(|id| self.core.is_blocked(id, now));
         let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
-            return self.from_stranger(client, query, token, now);
+            return self.answer_stranger(client, query, token, now);
         };
         if is_blocked {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
@@ -74,7 +74,7 @@ impl Gateway {
     }
 
     /// A host that no file names: where hosts go out without a name, it gets ordinary names, and nothing of ours.
-    fn from_stranger(&mut self, client: IpAddr, query: Query, token: QueryToken, now: Nanos) {
+    fn answer_stranger(&mut self, client: IpAddr, query: Query, token: QueryToken, now: Nanos) {
         let realm = &self.core.settings.realm.networks;
         let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
         let goes_out = self.core.forwarding.is_some();

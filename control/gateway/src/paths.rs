@@ -84,7 +84,7 @@ impl Paths {
 
     /// Path MTU of a tunnel's outer packet, in bytes.
     pub(crate) fn mtu(&self, id: TunnelId) -> u16 {
-        self.paths.get(&id).map_or(self.full, |path| path.width())
+        self.paths.get(&id).map_or(self.full, Path::width)
     }
 
     /// A path is narrower than thought; false if that was known.

@@ -10,6 +10,9 @@ use crate::{Nanos, SECOND};
 use ces_dataplane::msg::TunnelId;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The widest packet that a path carries, where that is less than its link does.
+type Limit = Option<u16>;
+
 /// What every path carries that is of use: RFC 8899 §5.1.2 has 1,200 octets and what is around them; RFC 8200 §5 has this.
 const BASE: u16 = 1280;
 /// The longest probe: what fits a frame that the control thread sends. A wider path is not looked at beyond.
@@ -136,7 +139,7 @@ impl Probes {
     }
 
     /// A probe was answered. What is known now of the tunnel's width: nothing that limits it, or as much as was answered.
-    pub(crate) fn answered(&mut self, id: TunnelId, token: u32, now: Nanos) -> Option<Option<u16>> {
+    pub(crate) fn answered(&mut self, id: TunnelId, token: u32, now: Nanos) -> Option<Limit> {
         let probe = self.probes.get_mut(&id).filter(|probe| probe.tries > 0 && probe.token == token)?;
         let size = probe.size;
         let (rest, known) = match probe.stage {
@@ -163,12 +166,7 @@ mod tests {
 
     /// Runs probes until `until` over a path of this width that answers (`None`: nothing); what is known at the end, and how
     /// many probes it took.
-    fn run(
-        probes: &mut Probes,
-        width: Option<u16>,
-        thought: u16,
-        until: Nanos,
-    ) -> (Option<Option<u16>>, usize) {
+    fn run(probes: &mut Probes, width: Option<u16>, thought: u16, until: Nanos) -> (Option<Limit>, usize) {
         let (mut known, mut sent, mut token) = (None, 0, 0);
         while let Some(at) = probes.next().filter(|at| *at <= until) {
             while probes.take_due(at).is_some() {

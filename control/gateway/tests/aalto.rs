@@ -39,7 +39,7 @@ fn theirs(lab: &mut Lab) {
         file("hosts.json", format!("[{hosts}]")),
     ];
     let mut settings = lab.nodes[1].settings.clone();
-    settings.cetp.locators[0].alias = "wan0".to_owned();
+    "wan0".clone_into(&mut settings.cetp.locators[0].alias);
     let (registry, policies) = ces_gateway::registry::load(&files, &settings).unwrap();
     let now = lab.now;
     lab.nodes[1].gateway.reload(settings, registry, policies, now).unwrap();
@@ -49,9 +49,9 @@ fn theirs(lab: &mut Lab) {
 fn beside_theirs(change: impl Fn(&mut Settings)) -> Lab {
     let ours = |settings: &mut Settings| {
         if settings.realm.ces_id.as_str() == "cesa.demo." {
-            settings.cetp.caces = CA.to_owned();
-            settings.cetp.caep = CA.to_owned();
-            settings.cetp.locators[0].alias = "wan0".to_owned();
+            CA.clone_into(&mut settings.cetp.caces);
+            CA.clone_into(&mut settings.cetp.caep);
+            "wan0".clone_into(&mut settings.cetp.locators[0].alias);
             change(settings);
         }
     };

@@ -39,7 +39,12 @@ fn r2_a_reload_comes_in_pieces_and_into_force_at_once() {
     let text = realm("a.demo").replace("h3.", "h4.") + &many(1_000, 3_000);
     let (registry, policies) = ces_gateway::registry::load(&hosts(&text), &settings).unwrap();
     lab.nodes[0].gateway.begin_reload(settings.clone(), registry, policies).unwrap();
-    assert!(lab.nodes[0].gateway.begin_reload(settings, Default::default(), Default::default()).is_err());
+    assert!(
+        lab.nodes[0]
+            .gateway
+            .begin_reload(settings, ces_gateway::Registry::default(), ces_gateway::PolicySet::default())
+            .is_err()
+    );
     let names = |lab: &mut Lab| {
         ["n7.a.demo", "n2999.a.demo", "h4.a.demo"]
             .map(|name| lab.ask(0, H1, name, RecordType::MX).code == hickory_proto::op::ResponseCode::NoError)

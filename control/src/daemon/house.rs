@@ -157,7 +157,7 @@ impl House {
                 Output::CetpSend { conn, bytes } => peering.send(conn, &bytes, &mut core, now),
                 Output::CetpClose { conn } => peering.close(conn, now),
                 Output::ResolveNeighbour { port, address } => {
-                    kernel.resolve(NextHop { port, address: address.v4() })
+                    kernel.resolve(NextHop { port, address: address.v4() });
                 }
                 Output::Echo { port, mac, from, to, size, token } => {
                     if let Some(settings) = self.settings.ports.get(usize::from(port)) {

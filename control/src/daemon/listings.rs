@@ -45,8 +45,9 @@ struct Counting {
 struct Reading {
     number: u16,
     rows: Vec<SessionRow>,
-    /// Where to go on, once the worker has said so.
-    next: Option<Option<u32>>,
+    /// Whether the worker has told of all, and where to go on.
+    is_whole: bool,
+    next: Option<u32>,
     deadline: u64,
 }
 
@@ -104,7 +105,7 @@ impl Listings {
         let Some(page) = waiting.into_iter().find(|page| page.number == number) else { return };
         match *event {
             Event::Session(_, session) => page.rows.push(views::session(&session)),
-            Event::SessionsRead(_, next) => page.next = Some(next),
+            Event::SessionsRead(_, next) => (page.is_whole, page.next) = (true, next),
             _ => {}
         }
     }
@@ -150,13 +151,13 @@ impl Listing {
             return Some(Response::Item(rows(&page.rows)));
         }
         if let Some(page) = &self.reading
-            && (page.next.is_none() && now < page.deadline)
+            && (!page.is_whole && now < page.deadline)
         {
             return None;
         }
         if let (Some(page), Rest::Sessions(worker, _)) = (self.reading.take(), &self.rest) {
             let after = worker + 1;
-            self.rest = match page.next.flatten() {
+            self.rest = match page.next {
                 Some(from) => Rest::Sessions(*worker, from),
                 None if after < house.fleet.len() => Rest::Sessions(after, 0),
                 None => Rest::Nothing,
@@ -168,8 +169,13 @@ impl Listing {
                 let number = *next as u16;
                 *next += 1;
                 house.fleet.command(*worker, Command::ReadSessions(number, *from));
-                self.reading =
-                    Some(Reading { number, rows: Vec::new(), next: None, deadline: now + READ_NS });
+                self.reading = Some(Reading {
+                    number,
+                    rows: Vec::new(),
+                    is_whole: false,
+                    next: None,
+                    deadline: now + READ_NS,
+                });
                 None
             }
             Rest::Bindings(from) => {

@@ -238,7 +238,7 @@ fn names(house: &House, families: &mut Families, now: u64) {
         "ces_host_macs_total",
         "What became of the MAC addresses that hosts' addresses were seen with: refused is another station's.",
     );
-    for &event in MacEvent::ALL.iter() {
+    for &event in MacEvent::ALL {
         macs.count(&[("event", event.label())], counters.macs[event as usize]);
     }
     families.counter(

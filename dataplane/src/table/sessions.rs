@@ -86,7 +86,7 @@ impl Sessions {
     /// Whether there is room for any: without, there is no NAT44.
     #[inline(always)]
     pub fn has_room(&self) -> bool {
-        self.lines.len() != 0
+        !self.lines.is_empty()
     }
 
     /// Whether there are other workers.
@@ -288,12 +288,11 @@ impl Sessions {
         }
         let mut session = Session::new(near, far, heading, now_s);
         let due_s = self.wheel.fits(session.due_s(&nat.timeouts));
-        let slot = match self.wheel.take(due_s) {
-            Some(slot) => slot,
-            None => {
-                self.give_way(now_s)?;
-                self.wheel.take(due_s).ok_or(DropReason::NatFull)?
-            }
+        let slot = if let Some(slot) = self.wheel.take(due_s) {
+            slot
+        } else {
+            self.give_way(now_s)?;
+            self.wheel.take(due_s).ok_or(DropReason::NatFull)?
         };
         let (out, inward) = (self.hash(near), self.hash(session.arriving()));
         if !self.outward.insert(out, slot) {

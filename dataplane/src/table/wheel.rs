@@ -155,10 +155,7 @@ mod tests {
                 match what {
                     0 => {
                         let due = wheel.fits(now_s + wait);
-                        match wheel.take(now_s + wait) {
-                            Some(slot) => prop_assert!(model.insert(slot, due).is_none()),
-                            None => prop_assert_eq!(model.len(), 6),
-                        }
+                        if let Some(slot) = wheel.take(now_s + wait) { prop_assert!(model.insert(slot, due).is_none()) } else { prop_assert_eq!(model.len(), 6) }
                     }
                     1 => {
                         if let Some(due) = model.remove(&slot) {

@@ -97,9 +97,10 @@ impl Ways {
     ) -> Result<u32, Verdict> {
         match fib.find(address).ok_or(DropReason::NoRoute)? {
             Next::Via(id) => Ok(id.0),
-            Next::OnLink(_) => match self.hops.of(address) {
-                Some(id) => Ok(id),
-                None => {
+            Next::OnLink(_) => {
+                if let Some(id) = self.hops.of(address) {
+                    Ok(id)
+                } else {
                     if self.hops.asks(address, seconds(now)) {
                         events.offer(Event::Wanted(Ipv4Addr::from_bits(address)));
                     }
@@ -110,7 +111,7 @@ impl Ways {
                         Verdict::Drop(DropReason::NeighbourUnresolved)
                     })
                 }
-            },
+            }
         }
     }
 

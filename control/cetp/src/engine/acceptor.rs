@@ -63,7 +63,7 @@ pub(super) fn message(
         && let Some(known) = links.peers.get(peer)
     {
         let is_it = |attempt: &&_| is_reply(attempt, conn, message);
-        if known.attempt().filter(is_it).is_some() {
+        if known.attempt().as_ref().is_some_and(is_it) {
             initiator::reply(links, peer, conn, message, now);
             return None;
         }
@@ -154,9 +154,8 @@ fn request(
     message: &Message<'_>,
     now: Nanos,
 ) {
-    match try_request(links, is_used, conn, message, now) {
-        Err(offence) => refuse(links, conn, message, offence, now),
-        Ok(()) => {}
+    if let Err(offence) = try_request(links, is_used, conn, message, now) {
+        refuse(links, conn, message, offence, now);
     }
 }
 
@@ -216,7 +215,7 @@ fn identify<'m, 'a>(
     let is_proven = identity.is_some();
     let expected = identity.or_else(|| links.peers.name(line?.peer?));
     let known = links.peers.find(&ces_id).and_then(|peer| links.peers.get(peer));
-    let takes_a_proven_name = !is_proven && known.is_some_and(|peer| peer.is_authenticated());
+    let takes_a_proven_name = !is_proven && known.is_some_and(super::peer::Peer::is_authenticated);
     if expected.is_some_and(|expected| !same_name(&expected, &ces_id))
         || takes_a_proven_name
         || links.ground.is_us(&ces_id)

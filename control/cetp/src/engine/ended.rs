@@ -48,7 +48,7 @@ mod tests {
     fn c2_what_is_remembered_is_bounded_and_told_once() {
         let mut ended = Ended::new(Keyed::draw(&mut rand::rngs::StdRng::from_seed([0; 32])));
         let pair = |peer| Pair { peer, role: Role::Initiator, source: "a.".into(), destination: "b.".into() };
-        for peer in 0..MOST as u32 + 1 {
+        for peer in 0..=(MOST as u32) {
             ended.keep(pair(peer), (peer, 7));
         }
         assert_eq!((ended.tags.len(), ended.order.len()), (MOST, MOST));

@@ -119,8 +119,7 @@ impl Hosts {
     /// The negotiations with a peer that are so, the first one first.
     fn negotiations_of(&self, peer: PeerId, wanted: impl Fn(&Negotiation) -> bool) -> Vec<NegotiationId> {
         let all = self.of_peer.get(&peer).into_iter().flat_map(|share| &share.negotiations).copied();
-        let mut found: Vec<_> =
-            all.filter(|id| self.negotiations.get(id).is_some_and(|entry| wanted(entry))).collect();
+        let mut found: Vec<_> = all.filter(|id| self.negotiations.get(id).is_some_and(&wanted)).collect();
         found.sort_unstable();
         found
     }

@@ -132,7 +132,7 @@ fn try_request<'m, 'a>(
     let (ack, ack_before) = links.ground.secrets().acks(about, now);
     let side = H2hSide { policy: &policy, name: destination, peer_name: source, ack, ack_before };
     let key: &dyn PairRef = &(peer, Role::Responder, &**source, &**destination);
-    let epoch = links.peers.get(peer).map_or(0, |peer| peer.epoch());
+    let epoch = links.peers.get(peer).map_or(0, super::peer::Peer::epoch);
     let old = hosts.of(key);
     if let Some(old) = old {
         if old.session.remote_tag == message.sst {

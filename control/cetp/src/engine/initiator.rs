@@ -194,10 +194,10 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
     let next = if message.queries().next().is_some() {
         asked(&side, attempt, message).map(Next::Again)
     } else {
-        told(&side, message).and_then(|(terms, tunnels)| {
+        told(&side, message).map(|(terms, tunnels)| {
             let (limits, tags) = (links.ground.limits(), (tag, message.sst));
             let c2c = C2c::agreed(limits, tags, Role::Initiator, conn, &terms, tunnels, now);
-            Ok(Next::Agreed(terms, c2c))
+            Next::Agreed(terms, c2c)
         })
     };
     let next = next.unwrap_or_else(|(why, offending)| {

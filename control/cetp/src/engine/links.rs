@@ -296,7 +296,7 @@ impl Links {
     /// A connection is gone; `why` is what a C2C that ran on it failed with.
     pub(super) fn forget(&mut self, conn: ConnId, why: Failure, now: Nanos) {
         let Some(Gone { conn: gone, was_ready }) = self.conns.remove(conn) else { return };
-        let is_only_revival = |peer| self.peers.get(peer).is_some_and(|entry| entry.is_only_revival());
+        let is_only_revival = |peer| self.peers.get(peer).is_some_and(super::peer::Peer::is_only_revival);
         let Some(peer) = gone.peer else { return };
         if let Origin::Ours(endpoint) = &gone.origin
             && !gone.established
@@ -358,7 +358,9 @@ impl Links {
 
     /// C2C of ours is not to be. What waits for it fails, unless the peer's own made it.
     pub(super) fn fail(&mut self, peer: PeerId, why: Failure, now: Nanos) {
-        let Some(attempt) = self.peers.get_mut(peer).and_then(|entry| entry.take_attempt()) else { return };
+        let Some(attempt) = self.peers.get_mut(peer).and_then(super::peer::Peer::take_attempt) else {
+            return;
+        };
         for conn in self.conns.opening(peer).to_vec() {
             self.close(conn, Failure::Cancelled, now);
         }

@@ -97,7 +97,7 @@ pub(super) fn owe_end(links: &mut Links, peer: PeerId, tags: (u32, u32)) {
 
 /// Tells a peer that is up what it has yet to be told.
 pub(super) fn tell_owed(links: &mut Links, peer: PeerId) {
-    let owed = links.peers.get_mut(peer).map(|entry| entry.take_owed()).unwrap_or_default();
+    let owed = links.peers.get_mut(peer).map(super::peer::Peer::take_owed).unwrap_or_default();
     for tags in owed {
         tell_end(links, peer, tags);
     }

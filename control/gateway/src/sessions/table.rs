@@ -309,11 +309,11 @@ impl Sessions {
         self.unlink(handle);
         let session = self.slots.release(handle).ok_or(Inconsistent::Session)?;
         self.count_limited(handle, session.terms(), |count| *count -= 1);
-        if let Some(host) = self.hosts.get_mut(&session.host()) {
-            if !session.is_succeeded() {
-                host.leaving.remove(&(Arc::clone(session.remote()), session.proxy()));
-                host.proxies.release(&self.limits, session.proxy(), session.remote(), rest_until);
-            }
+        if let Some(host) = self.hosts.get_mut(&session.host())
+            && !session.is_succeeded()
+        {
+            host.leaving.remove(&(Arc::clone(session.remote()), session.proxy()));
+            host.proxies.release(&self.limits, session.proxy(), session.remote(), rest_until);
         }
         let gone = session.tunnel().and_then(|(tunnel, _)| self.tunnels.release(tunnel));
         Ok(gone.map_or(Applied::Plain, Applied::TunnelGone))

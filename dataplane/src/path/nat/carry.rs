@@ -59,13 +59,12 @@ fn follow(ground: &mut Ground<'_>, slot: u32, heading: Heading, packet: &Packet)
 fn other_half(ground: &mut Ground<'_>, protocol: u8, turn: &Turn) -> Settled<(u32, Turn)> {
     let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol };
     let Ground { desk, sessions, arrival, .. } = ground;
-    let slot = match sessions.find(Heading::In, flow) {
-        Some(slot) => slot,
-        None => {
-            let slot = sessions.open_in(flow, &desk.premises.nat, arrival.now)?.ok_or(DropReason::Unasked)?;
-            desk.counters.sessions_opened += 1;
-            slot
-        }
+    let slot = if let Some(slot) = sessions.find(Heading::In, flow) {
+        slot
+    } else {
+        let slot = sessions.open_in(flow, &desk.premises.nat, arrival.now)?.ok_or(DropReason::Unasked)?;
+        desk.counters.sessions_opened += 1;
+        slot
     };
     let session = sessions.get(slot).ok_or(DropReason::NatNoSession)?;
     Ok((slot, session.turn(Heading::In)))
