@@ -155,7 +155,11 @@ mod tests {
                 match what {
                     0 => {
                         let due = wheel.fits(now_s + wait);
-                        if let Some(slot) = wheel.take(now_s + wait) { prop_assert!(model.insert(slot, due).is_none()) } else { prop_assert_eq!(model.len(), 6) }
+                        if let Some(slot) = wheel.take(now_s + wait) {
+                            prop_assert!(model.insert(slot, due).is_none());
+                        } else {
+                            prop_assert_eq!(model.len(), 6);
+                        }
                     }
                     1 => {
                         if let Some(due) = model.remove(&slot) {
