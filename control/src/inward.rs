@@ -46,17 +46,12 @@ impl Upper for Core<'_> {
         self.blocked.addresses.contains(&address)
     }
 
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
-        self.gateway.handle_cetp_connected(conn, identity, local, remote, self.now);
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, remote: SocketAddr) {
+        self.gateway.handle_cetp_connected(conn, identity, remote, self.now);
     }
 
-    fn accepted(
-        &mut self,
-        identity: PeerIdentity,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<ConnId, AcceptError> {
-        self.gateway.handle_cetp_accepted(identity, local, remote, self.now)
+    fn accepted(&mut self, identity: PeerIdentity, remote: SocketAddr) -> Result<ConnId, AcceptError> {
+        self.gateway.handle_cetp_accepted(identity, remote, self.now)
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8]) {

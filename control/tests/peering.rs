@@ -26,16 +26,11 @@ impl Upper for Engine {
         self.blocked
     }
 
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, _: SocketAddr, _: SocketAddr) {
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, _: SocketAddr) {
         self.told.push(format!("connected {} {:?}", conn.0, identity.ces_id.as_deref()));
     }
 
-    fn accepted(
-        &mut self,
-        identity: PeerIdentity,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> Result<ConnId, AcceptError> {
+    fn accepted(&mut self, identity: PeerIdentity, _: SocketAddr) -> Result<ConnId, AcceptError> {
         self.told.push(format!("accepted {:?}", identity.ces_id.as_deref()));
         self.next += 1;
         if self.refuses { Err(AcceptError::Identity) } else { Ok(ConnId(1000 + self.next)) }

@@ -93,10 +93,10 @@ fn carry(a: &mut (Engine, Owner), b: &mut (Engine, Owner), link: &mut (ConnId, C
             match output {
                 Output::Connect { conn, .. } => {
                     let identity = PeerIdentity { ces_id: Some("gwa.".into()) };
-                    let accepted = b.0.handle_accepted(identity, addr(2, 1), addr(1, 9), now);
+                    let accepted = b.0.handle_accepted(identity, addr(1, 9), now);
                     *link = (conn, accepted.unwrap_or(ConnId(0)));
                     let identity = PeerIdentity { ces_id: Some("gwb.".into()) };
-                    a.0.handle_connected(&mut a.1, conn, identity, addr(1, 9), addr(2, 1), now);
+                    a.0.handle_connected(&mut a.1, conn, identity, addr(2, 1), now);
                 }
                 Output::Send { bytes, .. } => b.0.handle_received(&mut b.1, link.1, &bytes, now),
                 Output::NegotiationDone { result: Ok(_), .. } => done += 1,

@@ -91,7 +91,6 @@ impl Engine {
         realm: &mut dyn Realm,
         conn: ConnId,
         identity: PeerIdentity,
-        _local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) {
@@ -104,7 +103,6 @@ impl Engine {
     pub fn handle_accepted(
         &mut self,
         identity: PeerIdentity,
-        _local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) -> Result<ConnId, AcceptError> {

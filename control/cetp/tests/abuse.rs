@@ -28,7 +28,7 @@ fn victim(change: impl Fn(&mut Settings)) -> Victim {
 impl Victim {
     fn accept(&mut self, remote: &str, now: Nanos) -> Result<ConnId, AcceptError> {
         let identity = PeerIdentity { ces_id: Some("gwx.demo.".into()) };
-        self.engine.handle_accepted(identity, at("192.0.2.2:49001"), at(remote), now)
+        self.engine.handle_accepted(identity, at(remote), now)
     }
 
     fn hear(&mut self, conn: ConnId, bytes: &[u8], now: Nanos) -> Vec<Output> {
@@ -326,7 +326,7 @@ fn another_s_name_or_ours() {
     }
     let mut victim = victim(|_| {});
     let own = PeerIdentity { ces_id: Some("GWB.demo".into()) };
-    let accepted = victim.engine.handle_accepted(own, at("192.0.2.2:1"), at("192.0.2.66:1"), 0);
+    let accepted = victim.engine.handle_accepted(own, at("192.0.2.66:1"), 0);
     assert_eq!(accepted, Err(AcceptError::Identity));
 }
 
@@ -335,7 +335,7 @@ fn without_proof_a_claim_does_not_take_a_proven_name() {
     let mut victim = victim(|_| {});
     up(&mut victim);
     let anonymous = PeerIdentity::default();
-    let conn = victim.engine.handle_accepted(anonymous, at("192.0.2.2:1"), at("192.0.2.99:1"), 0).unwrap();
+    let conn = victim.engine.handle_accepted(anonymous, at("192.0.2.99:1"), 0).unwrap();
     let outputs = victim.say(conn, &c2c(10, "0.1"), MS);
     assert!(outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Identity, .. })));
     assert_eq!(victim.engine.peers(0)[0].tags.unwrap().1, 9, "the true peer's C2C stands");
@@ -382,7 +382,7 @@ fn another_peer_s_session_cannot_be_ended() {
     let outputs = victim.say(conn, &h2h(50, "h.x.", "h0.gwb.demo."), MS);
     let Output::H2hUp { session } = &outputs[0] else { panic!("{outputs:?}") };
     let identity = PeerIdentity { ces_id: Some("gwy.demo.".into()) };
-    let other = victim.engine.handle_accepted(identity, at("192.0.2.2:1"), at("192.0.2.77:1"), 0).unwrap();
+    let other = victim.engine.handle_accepted(identity, at("192.0.2.77:1"), 0).unwrap();
     let _ = victim.say(other, &c2c(10, "0.1").replace("gwx.demo.", "gwy.demo."), MS);
     let tag = session.local_tag;
     let terminate = format!(

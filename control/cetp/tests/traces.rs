@@ -151,9 +151,9 @@ fn gwb(change: impl Fn(&mut Value)) -> Side {
 impl Side {
     /// The reference connects to us.
     fn accept(&mut self, peer: &str) {
-        let (local, remote) = ("127.0.2.130:49001".parse().unwrap(), "127.0.1.130:40000".parse().unwrap());
+        let remote = "127.0.1.130:40000".parse().unwrap();
         let identity = PeerIdentity { ces_id: Some(peer.into()) };
-        self.conn = Some(self.engine.handle_accepted(identity, local, remote, 0).unwrap());
+        self.conn = Some(self.engine.handle_accepted(identity, remote, 0).unwrap());
     }
 
     /// We connect to the reference, for this pair of names.
@@ -180,10 +180,9 @@ impl Side {
         });
         if let Some(conn) = connect {
             self.conn = Some(conn);
-            let (local, remote) =
-                ("127.0.1.130:40000".parse().unwrap(), "127.0.2.130:49001".parse().unwrap());
+            let remote = "127.0.2.130:49001".parse().unwrap();
             let identity = PeerIdentity { ces_id: Some(peer.into()) };
-            self.engine.handle_connected(&mut self.owner, conn, identity, local, remote, 0);
+            self.engine.handle_connected(&mut self.owner, conn, identity, remote, 0);
             outputs.extend(self.outputs());
         }
         outputs
@@ -455,13 +454,10 @@ fn a_wrong_version_is_refused_as_in_trace_22() {
         outputs.iter().any(|output| matches!(output, Output::Blocked { why: BlockReason::C2cFailed, .. }))
     );
     assert!(matches!(outputs.last(), Some(Output::Close { .. })));
-    let (local, remote) = ("127.0.2.130:49001".parse().unwrap(), "127.0.1.130:40001".parse().unwrap());
+    let remote = "127.0.1.130:40001".parse().unwrap();
     let identity = PeerIdentity { ces_id: Some("gwa.demo.".into()) };
-    assert_eq!(
-        gwb.engine.handle_accepted(identity.clone(), local, remote, 59 * S),
-        Err(AcceptError::Blocked)
-    );
-    assert!(gwb.engine.handle_accepted(identity, local, remote, 61 * S).is_ok());
+    assert_eq!(gwb.engine.handle_accepted(identity.clone(), remote, 59 * S), Err(AcceptError::Blocked));
+    assert!(gwb.engine.handle_accepted(identity, remote, 61 * S).is_ok());
 
     // As gwa with the wrong version: the refusal is understood.
     let mut gwa = gwa(|policy| {

@@ -166,11 +166,10 @@ impl Gateway {
         &mut self,
         conn: ConnId,
         identity: PeerIdentity,
-        local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) {
-        self.engine.handle_connected(&mut self.core.at(now), conn, identity, local, remote, now);
+        self.engine.handle_connected(&mut self.core.at(now), conn, identity, remote, now);
         self.settle(now);
     }
 
@@ -178,11 +177,10 @@ impl Gateway {
     pub fn handle_cetp_accepted(
         &mut self,
         identity: PeerIdentity,
-        local: SocketAddr,
         remote: SocketAddr,
         now: Nanos,
     ) -> Result<ConnId, AcceptError> {
-        let accepted = self.engine.handle_accepted(identity, local, remote, now);
+        let accepted = self.engine.handle_accepted(identity, remote, now);
         self.settle(now);
         accepted
     }

@@ -38,17 +38,12 @@ impl Upper for World<'_> {
         self.core.is_blocked(address)
     }
 
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr) {
-        self.core.connected(conn, identity, local, remote);
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, remote: SocketAddr) {
+        self.core.connected(conn, identity, remote);
     }
 
-    fn accepted(
-        &mut self,
-        identity: PeerIdentity,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<ConnId, AcceptError> {
-        self.core.accepted(identity, local, remote)
+    fn accepted(&mut self, identity: PeerIdentity, remote: SocketAddr) -> Result<ConnId, AcceptError> {
+        self.core.accepted(identity, remote)
     }
 
     fn received(&mut self, conn: ConnId, bytes: &[u8]) {

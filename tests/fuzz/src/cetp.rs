@@ -159,7 +159,7 @@ impl World {
             match output {
                 Output::Connect { conn, .. } => {
                     self.connection = Some(conn);
-                    self.engine.handle_connected(&mut self.hosts, conn, Self::peer(), OURS, PEERS, self.now);
+                    self.engine.handle_connected(&mut self.hosts, conn, Self::peer(), PEERS, self.now);
                 }
                 Output::Send { bytes, .. } => {
                     let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
@@ -191,7 +191,7 @@ impl World {
     fn receive(&mut self, bytes: &[u8]) {
         self.now += 10 * MILLISECOND_NS;
         if self.connection.is_none() {
-            self.connection = self.engine.handle_accepted(Self::peer(), OURS, PEERS, self.now).ok();
+            self.connection = self.engine.handle_accepted(Self::peer(), PEERS, self.now).ok();
         }
         if let Some(connection) = self.connection {
             self.engine.handle_received(&mut self.hosts, connection, bytes, self.now);

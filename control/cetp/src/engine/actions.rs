@@ -2,7 +2,6 @@
 
 use super::api::{ActionId, ActionResult, Nanos, Output, PeerId};
 use super::links::Links;
-use super::peer::C2c;
 use super::timers::Timer;
 use crate::limits::MS;
 use crate::message::{Cmp, Ope, Writer};
@@ -42,7 +41,7 @@ impl Actions {
         if self.actions.len() >= MAX_ACTIONS {
             return None;
         }
-        let (local, remote) = links.peers.get(peer)?.c2c().map(C2c::tags)?;
+        let (local, remote) = links.tags(peer)?;
         let mut out = Writer::new(local, remote);
         let conn = links.conns.pick(peer)?;
         let ack = links.ground.rng().next_u32();

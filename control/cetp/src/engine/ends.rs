@@ -3,7 +3,6 @@
 use super::api::{ConnId, Nanos, PeerId};
 use super::hosts::Hosts;
 use super::links::Links;
-use super::peer::C2c;
 use super::reason::{DownReason, PeerDownReason};
 use super::sessions;
 use crate::message::{Cmp, Ope, Writer};
@@ -55,9 +54,8 @@ fn end_named(hosts: &mut Hosts, links: &mut Links, peer: PeerId, theirs: u32, ou
 pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -> usize {
     let Some(peer) = links.peers.find(&canonical_name(ces_id)) else { return 0 };
     let tags = hosts.tags_of(peer);
-    let c2c = links.peers.get(peer).and_then(|entry| entry.c2c()).map(C2c::tags);
     let count = tags.len();
-    let Some(((local, remote), conn)) = c2c.zip(links.conns.pick(peer)) else {
+    let Some(((local, remote), conn)) = links.tags(peer).zip(links.conns.pick(peer)) else {
         for tag in tags {
             sessions::end(hosts, links, tag, DownReason::ByUs);
         }
@@ -72,7 +70,7 @@ pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -
 
 /// Tells a peer that none of its sessions with us stands.
 pub(super) fn tell_all(links: &mut Links, peer: PeerId, conn: ConnId) {
-    if let Some(tags) = links.peers.get(peer).and_then(|entry| entry.c2c()).map(C2c::tags) {
+    if let Some(tags) = links.tags(peer) {
         send_all(links, conn, tags);
     }
 }
@@ -86,8 +84,7 @@ fn send_all(links: &mut Links, conn: ConnId, (local, remote): (u32, u32)) {
 
 /// Ends C2C with a peer, and all sessions: each is told, since they would outlive C2C at the other end.
 pub(super) fn peer(hosts: &mut Hosts, links: &mut Links, peer: PeerId, now: Nanos) -> bool {
-    let c2c = links.peers.get(peer).and_then(|entry| entry.c2c()).map(C2c::tags);
-    let Some((local, remote)) = c2c else { return false };
+    let Some((local, remote)) = links.tags(peer) else { return false };
     for tag in hosts.tags_of(peer) {
         sessions::end(hosts, links, tag, DownReason::ByUs);
     }

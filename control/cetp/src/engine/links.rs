@@ -64,6 +64,11 @@ impl Links {
         self.peers.get(peer).is_some_and(|entry| entry.c2c().is_some()) && self.conns.has_any(peer)
     }
 
+    /// The tags, ours first, of C2C with a peer.
+    pub(super) fn tags(&self, peer: PeerId) -> Option<(u32, u32)> {
+        self.peers.get(peer)?.c2c().map(C2c::tags)
+    }
+
     /// The peer of that name, made if there is room or one that has neither C2C nor, as `is_used` says, hosts.
     pub(super) fn peer(&mut self, ces_id: &Arc<str>, is_used: impl Fn(PeerId) -> bool) -> Option<PeerId> {
         let conns = &self.conns;

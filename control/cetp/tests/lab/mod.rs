@@ -379,7 +379,7 @@ impl Lab {
         match event {
             Event::Arrive { link } => {
                 let [ours, theirs] = self.links[link];
-                let (proto, local, remote) = self.protos[link];
+                let (proto, local, _) = self.protos[link];
                 let Some(node) = self.nodes.get(theirs.node) else { return };
                 if node.is_dead {
                     return;
@@ -391,7 +391,7 @@ impl Lab {
                     None
                 } else {
                     let node = &mut self.nodes[theirs.node];
-                    node.engine.handle_accepted(PeerIdentity { ces_id }, remote, local, now).ok()
+                    node.engine.handle_accepted(PeerIdentity { ces_id }, local, now).ok()
                 };
                 match accepted {
                     Some(conn) => {
@@ -406,11 +406,11 @@ impl Lab {
             }
             Event::Connected { link } => {
                 if let Some((node, conn)) = self.live(link, 0) {
-                    let (proto, local, remote) = self.protos[link];
+                    let (proto, _, remote) = self.protos[link];
                     let there = self.links[link][1].node;
                     let ces_id = (proto == Proto::Tls).then(|| self.nodes[there].settings.ces_id.clone());
                     let Node { engine, owner, .. } = &mut self.nodes[node];
-                    engine.handle_connected(owner, conn, PeerIdentity { ces_id }, local, remote, now);
+                    engine.handle_connected(owner, conn, PeerIdentity { ces_id }, remote, now);
                 }
             }
             Event::Data { link, to, bytes } => {

@@ -457,12 +457,12 @@ impl Lab {
                 let there = SocketAddr::new(self.nodes[far].outer.into(), endpoint.port);
                 assert_eq!(*ces_id, *self.nodes[far].ces_id);
                 let me = identity(&self.nodes[i].ces_id);
-                match self.nodes[far].gateway.handle_cetp_accepted(me, there, near, now) {
+                match self.nodes[far].gateway.handle_cetp_accepted(me, near, now) {
                     Ok(accepted) => {
                         self.wires.insert((i, conn), (far, accepted));
                         self.wires.insert((far, accepted), (i, conn));
                         let it = identity(&self.nodes[far].ces_id);
-                        self.nodes[i].gateway.handle_cetp_connected(conn, it, near, there, now);
+                        self.nodes[i].gateway.handle_cetp_connected(conn, it, there, now);
                     }
                     Err(_) => self.nodes[i].gateway.handle_cetp_closed(conn, now),
                 }

@@ -45,14 +45,9 @@ pub trait Upper {
     /// Whether an address gets no connection at all.
     fn is_blocked(&mut self, address: IpAddr) -> bool;
     /// A connection of ours is up.
-    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, local: SocketAddr, remote: SocketAddr);
+    fn connected(&mut self, conn: ConnId, identity: PeerIdentity, remote: SocketAddr);
     /// A peer connected. An error: close it, and why.
-    fn accepted(
-        &mut self,
-        identity: PeerIdentity,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<ConnId, AcceptError>;
+    fn accepted(&mut self, identity: PeerIdentity, remote: SocketAddr) -> Result<ConnId, AcceptError>;
     /// Bytes came.
     fn received(&mut self, conn: ConnId, bytes: &[u8]);
     /// A connection is gone, or one of ours could not be opened.
@@ -316,22 +311,17 @@ impl Peering {
             self.drop_connection(key, upper);
             return false;
         }
-        let Ok(local) = connection.stream.socket.local_addr() else {
-            self.counters.lost += 1;
-            self.drop_connection(key, upper);
-            return false;
-        };
         connection.stage = Stage::Up;
         connection.deadline = None;
         connection.identity.clone_from(&identity.ces_id);
         if let Some(conn) = connection.conn {
             self.counters.connected += 1;
             self.room.know(remote.ip());
-            upper.connected(conn, identity, local, remote);
+            upper.connected(conn, identity, remote);
             return true;
         }
         let name = identity.ces_id.clone();
-        let conn = match upper.accepted(identity, local, remote) {
+        let conn = match upper.accepted(identity, remote) {
             Ok(conn) => conn,
             Err(why) => {
                 self.counters.refused_engine += 1;
