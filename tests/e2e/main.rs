@@ -4,6 +4,7 @@
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
 mod hostile;
+mod http3;
 mod journal;
 mod lifecycle;
 mod load;
@@ -11,6 +12,7 @@ mod names;
 mod nat;
 mod odd;
 mod operator;
+mod programs;
 mod traffic;
 mod tunnel;
 
@@ -23,14 +25,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub type Case = (&'static str, fn(&Lab));
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(done) = http3::main(&words) {
+        return done.map_or_else(
+            |error| {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 10] = [
+    let groups: [(&str, &[Case]); 11] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("nat", nat::CASES),
+        ("programs", programs::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),

@@ -2,6 +2,7 @@
 
 use crate::metrics::Metrics;
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -311,6 +312,17 @@ pub struct Background {
 }
 
 impl Background {
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let output = self.child.as_mut().and_then(|child| child.stdout.as_mut()).expect("it is piped");
+        // A byte at a time, so that what comes after the line stays for `wait`.
+        let (mut bytes, mut byte) = (Vec::new(), [0]);
+        while matches!(output.read(&mut byte), Ok(1)) && byte != *b"\n" {
+            bytes.extend(byte);
+        }
+        String::from_utf8(bytes).expect("it prints text")
+    }
+
     /// Waits for its end and says what it left.
     pub fn wait(mut self) -> Outcome {
         let child = self.child.take().expect("it is taken once");
