@@ -10,6 +10,7 @@ pub mod allocations;
 mod clock;
 mod cores;
 pub mod gate;
+mod kept;
 mod lanes;
 mod prefetch;
 pub mod ring;
@@ -17,5 +18,6 @@ pub mod table;
 
 pub use clock::{Clock, cycles, cycles_per_second};
 pub use cores::{pin_to_core, usable_cores};
+pub use kept::Kept;
 pub use lanes::matching_lanes;
 pub use prefetch::{prefetch, prefetch_write};

@@ -5,16 +5,19 @@
 //! memory that the kernel is asked to back with huge pages, and ordinary memory. Which it became is told by
 //! [`HugeSlice::pages`], because it is the first question when a benchmark disappoints.
 
+use crate::kept::Kept;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The size of a huge page in bytes, on x86-64 and on arm64 with 4 KiB pages.
 pub const HUGE_PAGE: usize = 2 << 20;
 /// The size of an ordinary page in bytes.
-const BASE_PAGE: usize = 4096;
+pub(crate) const BASE_PAGE: usize = 4096;
 
 /// What backs a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,19 +86,51 @@ impl<T> HugeSlice<T> {
             }
             return Ok(Self { data: NonNull::dangling(), len, mapping: None });
         }
-        let mapping = Mapping::new(bytes)?;
+        Ok(Self::fill(Mapping::new(bytes)?, len, |index, _| make(index)))
+    }
+
+    /// Writes each element, made from its index and where it will stand.
+    fn fill(mapping: Mapping, len: usize, mut make: impl FnMut(usize, NonNull<T>) -> T) -> Self {
         let data = mapping.aligned.cast::<T>();
         // If `make` panics, the elements made so far are leaked, not dropped: `len` grows with them only at the end.
         let mut slice = Self { data, len: 0, mapping: Some(mapping) };
         for index in 0..len {
             // SAFETY: the mapping holds at least `len * size_of::<T>()` writable bytes from `data` on, page-aligned, which
-            // satisfies `align_of::<T>()` by the assertion above; `index < len`.
-            unsafe { data.add(index).write(make(index)) };
+            // satisfies `align_of::<T>()` by the assertion of the callers; `index < len`.
+            unsafe {
+                let place = data.add(index);
+                place.write(make(index, place));
+            }
         }
         slice.len = len;
-        Ok(slice)
+        slice
     }
+}
 
+impl<T: Copy> HugeSlice<T> {
+    /// `len` elements in a file, each made from its index and the bytes that stood at its place: zeroes where nothing did. What
+    /// stands there is whatever the last process wrote, torn in the middle of an element or not; what it means is `read`'s to
+    /// judge.
+    ///
+    /// # Errors
+    /// If the file is shorter, or cannot be mapped.
+    pub fn kept(kept: Kept, len: usize, mut read: impl FnMut(usize, &[u8]) -> T) -> io::Result<Self> {
+        const { assert!(align_of::<T>() <= BASE_PAGE && size_of::<T>() > 0) };
+        if len.checked_mul(size_of::<T>()).is_none_or(|bytes| bytes > kept.length) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than the table"));
+        }
+        let mapping = Mapping::of_file(kept)?;
+        let mut before = vec![0u8; size_of::<T>()];
+        Ok(Self::fill(mapping, len, |index, place| {
+            // SAFETY: `place` is the start of `size_of::<T>()` mapped bytes, which are initialised because they are a file's, and
+            // to which no reference exists yet; the file is locked, so that no other process of ours writes there.
+            unsafe { place.cast::<u8>().as_ptr().copy_to_nonoverlapping(before.as_mut_ptr(), before.len()) };
+            read(index, &before)
+        }))
+    }
+}
+
+impl<T> HugeSlice<T> {
     /// What backs the table.
     pub fn pages(&self) -> Pages {
         self.mapping.as_ref().map_or(Pages::Base, |mapping| mapping.pages)
@@ -149,20 +184,34 @@ struct Mapping {
     /// Where the usable part begins.
     aligned: NonNull<u8>,
     pages: Pages,
+    /// The file that it is of, locked as long as it is mapped.
+    _file: Option<File>,
 }
 
 impl Mapping {
+    fn of_file(Kept { file, length, page }: Kept) -> io::Result<Self> {
+        let start = map_of(length, libc::MAP_SHARED, file.as_raw_fd())?;
+        let pages = if page == HUGE_PAGE {
+            Pages::Huge
+        } else {
+            // SAFETY: the range is the mapping just made; this advice changes how it is backed, not what it holds.
+            unsafe { libc::madvise(start.as_ptr().cast(), length, libc::MADV_HUGEPAGE) };
+            Pages::Base
+        };
+        Ok(Self { start, length, aligned: start, pages, _file: Some(file) })
+    }
+
     fn new(bytes: usize) -> io::Result<Self> {
         if bytes < HUGE_PAGE {
             let length = bytes.next_multiple_of(BASE_PAGE);
             let start = map(length, 0)?;
-            return Ok(Self { start, length, aligned: start, pages: Pages::Base });
+            return Ok(Self { start, length, aligned: start, pages: Pages::Base, _file: None });
         }
         let length = bytes.next_multiple_of(HUGE_PAGE);
         // The kernel reserves huge pages when it maps, so a table that was mapped can be touched.
         let huge = HUGE.load(Ordering::Relaxed);
         if huge && let Ok(start) = map(length, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
-            return Ok(Self { start, length, aligned: start, pages: Pages::Huge });
+            return Ok(Self { start, length, aligned: start, pages: Pages::Huge, _file: None });
         }
         // Ordinary memory is not reserved: what is too much would be found out by the OOM killer, hence the question.
         if let Some(available) = memory_available()
@@ -177,7 +226,7 @@ impl Mapping {
         }
         if !huge {
             let start = map(length, 0)?;
-            return Ok(Self { start, length, aligned: start, pages: Pages::Base });
+            return Ok(Self { start, length, aligned: start, pages: Pages::Base, _file: None });
         }
         let padded = length + HUGE_PAGE;
         let start = map(padded, 0)?;
@@ -187,7 +236,7 @@ impl Mapping {
         // SAFETY: the range lies within our own mapping; this advice changes how it is backed, not what it holds.
         let advised = unsafe { libc::madvise(aligned.as_ptr().cast(), length, libc::MADV_HUGEPAGE) } == 0;
         let pages = if advised && transparent_enabled() { Pages::Transparent } else { Pages::Base };
-        Ok(Self { start, length: padded, aligned, pages })
+        Ok(Self { start, length: padded, aligned, pages, _file: None })
     }
 }
 
@@ -199,17 +248,13 @@ impl Drop for Mapping {
 }
 
 fn map(length: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that is in use.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
-            -1,
-            0,
-        )
-    };
+    map_of(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags, -1)
+}
+
+fn map_of(length: usize, flags: libc::c_int, file: RawFd) -> io::Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, file, 0) };
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -271,5 +316,42 @@ mod tests {
         assert!(HugeSlice::<u64>::new(usize::MAX / 2).is_err());
         let error = HugeSlice::<u64>::new(1 << 43).unwrap_err();
         assert!(error.to_string().contains("MiB"), "{error}");
+    }
+
+    /// A directory in memory.
+    fn path(name: &str) -> std::path::PathBuf {
+        std::path::Path::new("/dev/shm").join(format!("ces-machine-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again() {
+        let path = path("again");
+        let word = |_: usize, bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
+        let mut table = HugeSlice::kept(Kept::open(&path, 8000).unwrap(), 1000, word).unwrap();
+        assert!(table.iter().all(|&word| word == 0));
+        for (index, word) in table.iter_mut().enumerate() {
+            *word = index as u64;
+        }
+        let error = Kept::open(&path, 80).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "it is in use");
+        drop(table);
+        let table = HugeSlice::kept(Kept::open(&path, 24_000).unwrap(), 3000, word).unwrap();
+        assert!(
+            table
+                .iter()
+                .enumerate()
+                .all(|(index, &word)| word == if index < 1000 { index as u64 } else { 0 })
+        );
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn only_memory_of_our_own_is_taken() {
+        let path = std::env::current_dir().unwrap().join(format!("kept-{}", std::process::id()));
+        assert_eq!(Kept::open(&path, 80).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "anybody's").unwrap();
+        assert_eq!(Kept::open(&path, 80).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        std::fs::remove_file(&path).unwrap();
     }
 }
