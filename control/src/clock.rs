@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct WallClock {
     began: u64,
     clock: Clock,
+    /// When this one was made, by the even one.
+    made: u64,
 }
 
 impl WallClock {
@@ -15,7 +17,8 @@ impl WallClock {
     pub fn new(clock: Clock) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = u64::try_from(since.as_nanos()).unwrap_or(0);
-        Self { began: wall.saturating_sub(clock.now()), clock }
+        let made = clock.now();
+        Self { began: wall.saturating_sub(made), clock, made }
     }
 
     /// Nanoseconds since 1970.
@@ -23,9 +26,9 @@ impl WallClock {
         self.began + self.clock.now()
     }
 
-    /// Nanoseconds since the even clock was made.
+    /// Nanoseconds since it was made.
     pub fn age(&self) -> u64 {
-        self.clock.now()
+        self.clock.now() - self.made
     }
 }
 

@@ -12,7 +12,7 @@ use ces_dataplane::settings::{Settings, SettingsError};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
 use dpdk::{Eal, RegisteredThread};
-use machine::Clock;
+use machine::{Clock, Kept};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,12 +95,14 @@ pub fn check_cores(cores: &[usize]) -> Result<Vec<usize>, FleetError> {
 }
 
 impl Fleet {
-    /// Starts a worker on each core, with these settings but for its number. Returns when all of them run.
+    /// Starts a worker on each core, with these settings but for its number, and with its file of sessions where there is one.
+    /// Returns when all of them run.
     pub fn start(
         eal: &Eal,
         config: &config::Worker,
         settings: &Settings,
         shares: Vec<WorkerIo>,
+        kept: Vec<Option<Kept>>,
         clock: Clock,
         bell: Bell,
     ) -> Result<Self, FleetError> {
@@ -125,7 +127,9 @@ impl Fleet {
         };
         let meshes = Mesh::new(fleet.cores.len(), HANDOFF_FRAMES);
         let (ready, started) = mpsc::channel();
+        let mut kept = kept.into_iter();
         for (number, (share, mesh)) in shares.into_iter().zip(meshes).enumerate() {
+            let kept = kept.next().flatten();
             let core = fleet.cores[number];
             let settings = Settings { worker: number as u32, ..settings.clone() };
             let (control, side) = link(sizes, Arc::clone(&fleet.bell));
@@ -148,9 +152,11 @@ impl Fleet {
                     })
                     // The tables are allocated here, on the memory next to the worker's core.
                     .and_then(|registered| {
-                        let state =
-                            State::new(&settings).map_err(|error| FleetError::Settings(number, error))?;
-                        Ok((registered, state))
+                        let state = match kept {
+                            Some(kept) => State::resumed(&settings, kept, clock.now()),
+                            None => State::new(&settings),
+                        };
+                        Ok((registered, state.map_err(|error| FleetError::Settings(number, error))?))
                     });
                 let (registered, state) = match made {
                     Ok(made) => made,

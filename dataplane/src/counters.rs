@@ -219,6 +219,12 @@ counters! {
             /// Sessions whose time was over.
             sessions_ended,
         }
+        "ces_nat_sessions_kept", "Sessions of NAT44 of the process before, by what became of them.", gauge all "fate" {
+            /// Sessions of the process before that go on.
+            sessions_adopted = "adopted",
+            /// Sessions of the process before that do not fit any more.
+            sessions_forgotten = "forgotten",
+        }
         "ces_worker_turns_total", "Turns of a worker's loop, busy and idle.", counter worker "state" {
             /// Turns of the loop in which there was something to do.
             busy_turns = "busy",

@@ -102,6 +102,11 @@ impl Count48 {
 pub struct Count40(u64);
 
 impl Count40 {
+    /// So much counted, and no number beside it.
+    pub const fn of(count: u64) -> Self {
+        Self(count << 24 | Number24::MOST as u64)
+    }
+
     /// Counts one.
     #[inline(always)]
     pub const fn increment(&mut self) {
@@ -130,6 +135,11 @@ impl Count40 {
 pub struct Count56(u64);
 
 impl Count56 {
+    /// So much counted, and nothing beside it.
+    pub const fn of(count: u64) -> Self {
+        Self(count << 8)
+    }
+
     /// Nothing counted, beside `beside`.
     pub const fn new(beside: u8) -> Self {
         Self(beside as u64)

@@ -12,10 +12,11 @@ use crate::premises::{Meters, Premises};
 use crate::settings::{Settings, SettingsError};
 use crate::table::bindings::Bindings;
 use crate::table::index::Hasher;
-use crate::table::sessions::Sessions;
+use crate::table::sessions::{Adopted, Sessions};
 use crate::tag::Share;
 use crate::trace::Trace;
 use crate::way::Ways;
+use machine::Kept;
 
 /// Everything that one worker owns.
 pub struct State {
@@ -36,6 +37,19 @@ pub struct State {
 impl State {
     /// Allocates every table.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        Self::with(settings, None)
+    }
+
+    /// The same, where sessions of NAT44 go on that stand in this file: see [`Sessions::adopt`].
+    pub fn resumed(settings: &Settings, kept: Kept, now: Nanos) -> Result<Self, SettingsError> {
+        let mut state = Self::with(settings, Some(kept))?;
+        let Adopted { adopted, forgotten } = state.sessions.adopt(&state.share, &settings.nat, now);
+        state.counters.sessions_adopted = adopted;
+        state.counters.sessions_forgotten = forgotten;
+        Ok(state)
+    }
+
+    fn with(settings: &Settings, kept: Option<Kept>) -> Result<Self, SettingsError> {
         settings.check()?;
         let hasher = Hasher::new(settings.hash_seed);
         let share = Share::new(settings.tag_key, settings.layout, settings.worker, settings.workers);
@@ -45,7 +59,7 @@ impl State {
             meters: Meters::default(),
             share,
             bindings: Bindings::new(settings, hasher, share)?,
-            sessions: Sessions::new(settings, hasher)?,
+            sessions: Sessions::new(settings, hasher, kept)?,
             ways: Ways::new(settings, hasher)?,
             events: Events::default(),
             trace: Box::default(),

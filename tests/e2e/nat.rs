@@ -12,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     ("fragments_and_large_packets_go_out", fragments_and_large_packets_go_out),
     ("hosts_meet_at_their_external_addresses", hosts_meet_at_their_external_addresses),
     ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
+    ("connections_outlive_a_killed_gateway", connections_outlive_a_killed_gateway),
+    ("connections_outlive_a_clean_restart", connections_outlive_a_clean_restart),
 ];
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
@@ -135,4 +137,56 @@ print(got.decode(), who[0], who[1])\""
 fn a_neighbour_on_the_outside_link_is_reached(lab: &Lab) {
     lab.gateways(NAT);
     lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 192.0.2.1").says(" 0% packet loss");
+}
+
+/// Ends and starts the gateway three times while TCP runs both ways through it. What goes on is the same flow: the server sees no
+/// other port.
+fn restarts_under_traffic(lab: &Lab, end: fn(&Lab)) {
+    lab.gateways(&[
+        NAT[0],
+        (Realm::A, "[registry]", "[state]\ndirectory = \"nat-state\"\nmemory = \"../memory\"\n\n[registry]"),
+    ]);
+    let server = lab.background("net", "iperf3 -s -B 203.0.113.9");
+    assert!(eventually(|| lab.run("net", "ss -Hltn sport = 5201").expect().contains("5201")));
+    let transfer = lab.background("a1", "iperf3 -J -c 203.0.113.9 --bidir -b 1M -t 12 -i 1");
+    let flows = || lab.run("net", "ss -Htn state established '( sport = 5201 )'").expect().to_owned();
+    assert!(eventually(|| flows().lines().count() == 3), "it runs");
+    let peers = |flows: &str| {
+        let mut peers: Vec<_> =
+            flows.lines().filter_map(|line| line.split_whitespace().last().map(str::to_owned)).collect();
+        peers.sort();
+        peers
+    };
+    let before = peers(&flows());
+    for _ in 0..3 {
+        end(lab);
+        lab.start(Realm::A);
+        // Data, from both ends, since the start.
+        let both = |row: &serde_json::Value| {
+            row["remote"] == "203.0.113.9:5201" && row["stage"] == "established" && row["idle_s"] == 0
+        };
+        let run = || {
+            let sessions = lab.json(Realm::A, "show sessions");
+            sessions.as_array().expect("rows").iter().filter(|row| both(row)).count() >= 2
+        };
+        assert!(eventually(run), "{}", lab.ctl(Realm::A, "show sessions"));
+        assert_eq!(peers(&flows()), before);
+        assert!(lab.metrics(Realm::A).sum("ces_nat_sessions_kept", &[("fate", "adopted")]) >= 3.0);
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(transfer.wait().expect()).expect("iperf3 speaks JSON");
+    for way in ["sum_received", "sum_received_bidir_reverse"] {
+        let received = report["end"][way]["bytes"].as_f64().unwrap_or(0.0);
+        assert!(received > 0.9 * 12.0 * 1e6 / 8.0, "all of it arrived: {received} octets {way}");
+    }
+    lab.ctl(Realm::A, "show nat").says(", 0 forgotten");
+    server.end();
+}
+
+fn connections_outlive_a_killed_gateway(lab: &Lab) {
+    restarts_under_traffic(lab, |lab| lab.kill(Realm::A));
+}
+
+fn connections_outlive_a_clean_restart(lab: &Lab) {
+    restarts_under_traffic(lab, |lab| drop(lab.stop(Realm::A)));
 }

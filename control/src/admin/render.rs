@@ -451,7 +451,8 @@ fn nat(answer: &Value) -> String {
         answer["ports"][1],
         text(answer, "filtering")
     );
-    let mut table = Table::new(&["WORKER", "SESSIONS", "MAPPINGS", "HOSTS", "PORTS", "OPENED", "ENDED"]);
+    let mut table =
+        Table::new(&["WORKER", "SESSIONS", "MAPPINGS", "HOSTS", "PORTS", "OPENED", "ENDED", "OF BEFORE"]);
     for (number_of, worker) in list(&answer["workers"]).iter().enumerate() {
         let of = |key: &str| {
             let pair: Vec<_> = list(&worker[key]).iter().filter_map(Value::as_u64).map(count).collect();
@@ -465,6 +466,7 @@ fn nat(answer: &Value) -> String {
             count(number(worker, "ports")),
             count(number(worker, "opened")),
             count(number(worker, "ended")),
+            format!("{}, {} forgotten", worker["before"][0], worker["before"][1]),
         ]);
     }
     shown += &table.text();

@@ -174,6 +174,8 @@ pub struct NatWorkerView {
     pub opened: u64,
     /// Sessions whose time was over.
     pub ended: u64,
+    /// Sessions of the process before that go on, and that do not fit any more.
+    pub before: (u64, u64),
 }
 
 /// Other gateways and what is held against them.

@@ -46,7 +46,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let resolve = |file: &mut PathBuf| *file = directory.join(&*file);
     config.registry.files.iter_mut().for_each(resolve);
     if let Some(state) = &mut config.state {
-        resolve(&mut state.directory);
+        [&mut state.directory, &mut state.memory].into_iter().for_each(resolve);
     }
     if let Some(tls) = &mut config.tls {
         [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(resolve);

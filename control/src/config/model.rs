@@ -233,6 +233,13 @@ pub struct Tls {
 pub struct State {
     /// A directory for this gateway alone.
     pub directory: PathBuf,
+    /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44.
+    #[serde(default = "shared_memory")]
+    pub memory: PathBuf,
+}
+
+fn shared_memory() -> PathBuf {
+    PathBuf::from("/dev/shm")
 }
 
 /// Where hosts and policies stand.

@@ -29,7 +29,7 @@ use crate::sources::peering::Peering;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
-use crate::state::{Directory, Journal, Keys, Past, StateError, Taken};
+use crate::state::{Directory, Journal, Keys, Past, StateError, Taken, kept};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
@@ -135,7 +135,7 @@ pub fn start(
     for warning in policies.warnings() {
         tracing::warn!("{warning}");
     }
-    let clock = Clock::new();
+    let clock = Clock::since_boot();
     let poll = Poll::new().map_err(system("epoll"))?;
     let sockets = |number: Number| Sockets::new(&poll, number as u8).map_err(system("epoll"));
 
@@ -217,7 +217,11 @@ pub fn start(
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
     });
-    let fleet = Fleet::start(&eal, &config.worker, &settings, shares, clock, bell)?;
+    let kept = match &config.state {
+        Some(state) => kept(&state.memory, &keys, u32::from(workers), settings.nat_room.sessions),
+        None => Vec::new(),
+    };
+    let fleet = Fleet::start(&eal, &config.worker, &settings, shares, kept, clock, bell)?;
     if let Some(core) = control_core
         && let Err(error) = machine::pin_to_core(core)
     {

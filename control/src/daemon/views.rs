@@ -129,6 +129,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
             ports: counters.nat_ports,
             opened: counters.sessions_opened,
             ended: counters.sessions_ended,
+            before: (counters.sessions_adopted, counters.sessions_forgotten),
         }
     };
     Some(NatView {

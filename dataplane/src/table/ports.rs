@@ -158,6 +158,18 @@ impl Ports {
         Some(port)
     }
 
+    /// Takes this port, if it is free.
+    pub(super) fn claim(&mut self, place: Place) -> bool {
+        let Some(pool) = self.pools.get_mut(usize::from(place.pool)) else { return false };
+        let (word, bit) = bit(place.space, place.port);
+        let free = pool.taken[word] & bit == 0;
+        if free {
+            pool.taken[word] |= bit;
+            pool.used += 1;
+        }
+        free
+    }
+
     fn choose(&mut self, wish: Wish) -> Option<u16> {
         let (first, last) = wish.range;
         let pool = self.pools.get(usize::from(wish.pool))?;

@@ -9,6 +9,7 @@ use crate::nat::Timeouts;
 use crate::packet::Packet;
 use crate::wire::checksum::{Change, Sum};
 use crate::wire::{Pair, ipv4};
+use std::mem::offset_of;
 use std::net::Ipv4Addr;
 
 /// A packet's flow: addresses, ports, protocol.
@@ -55,6 +56,9 @@ impl Turn {
         Self { addresses, ports, header: self.header.and(then.header), change: self.change.and(then.change) }
     }
 }
+
+/// The number of the layout of a line: another one where the next process must not read what this one wrote.
+pub const LAYOUT: u32 = 1;
 
 /// One line. Times are in whole seconds of the worker's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,15 +108,18 @@ fn changes(near: Flow, far: Flow) -> (Change, Change) {
     (header.change(), change)
 }
 
+/// So many bytes from there on.
+fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    bytes.get(at..)?.first_chunk()
+}
+
 impl Session {
     /// A session whose host sends `near`, which becomes `far` outside: only the source differs.
     pub(super) fn new(near: Flow, far: Flow, heading: Heading, now_s: u32) -> Self {
         let (header, change) = changes(near, far);
-        let mut unled = Count40::default();
-        unled.set_beside(Number24::MOST);
         Self {
-            out_packets: unled,
-            in_packets: unled,
+            out_packets: Count40::of(0),
+            in_packets: Count40::of(0),
             host: near.addresses.source(),
             remote: near.addresses.destination(),
             external: far.addresses.source(),
@@ -126,6 +133,38 @@ impl Session {
             last_seen_s: now_s,
             ..Self::default()
         }
+    }
+
+    /// The line of which these are the bytes, as another process left them at any moment, without what was known of next hops.
+    /// A free one unless all of it fits together: the changes of checksums are those of the addresses and ports.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        Self::whole(bytes).unwrap_or_default()
+    }
+
+    fn whole(bytes: &[u8]) -> Option<Self> {
+        let (&[protocol], &[stage]) =
+            (part(bytes, offset_of!(Self, protocol))?, part(bytes, offset_of!(Self, stage))?);
+        let short = |at| part(bytes, at).copied().map(u16::from_ne_bytes);
+        let word = |at| part(bytes, at).copied().map(u32::from_ne_bytes);
+        let long = |at| part(bytes, at).copied().map(u64::from_ne_bytes);
+        let (host, remote) = (word(offset_of!(Self, host))?, word(offset_of!(Self, remote))?);
+        let ports =
+            |near| Some(u32::from(short(near)?) << 16 | u32::from(short(offset_of!(Self, remote_port))?));
+        let flow = |source, ports| Flow { addresses: Pair::new(source, remote), ports, protocol };
+        let near = flow(host, ports(offset_of!(Self, host_port))?);
+        let far = flow(word(offset_of!(Self, external))?, ports(offset_of!(Self, external_port))?);
+        let line = Self::new(near, far, Heading::Out, word(offset_of!(Self, last_seen_s))?);
+        let fits = line.header_change == short(offset_of!(Self, header_change))?
+            && line.change == short(offset_of!(Self, change))?;
+        let stage = Stage::of(stage, protocol).filter(|_| fits)?;
+        Some(Self {
+            stage,
+            out_bytes: Count56::of(long(offset_of!(Self, out_bytes))? >> 8),
+            in_bytes: Count56::of(long(offset_of!(Self, in_bytes))? >> 8),
+            out_packets: Count40::of(long(offset_of!(Self, out_packets))? >> 24),
+            in_packets: Count40::of(long(offset_of!(Self, in_packets))? >> 24),
+            ..line
+        })
     }
 
     /// What the host sends.
@@ -253,6 +292,11 @@ impl Session {
         if !matches!(self.stage, Stage::OpeningOut | Stage::OpeningIn) {
             self.last_seen_s = now_s;
         }
+    }
+
+    /// No packet was seen later than that.
+    pub(super) fn not_after(&mut self, now_s: u32) {
+        self.last_seen_s = self.last_seen_s.min(now_s);
     }
 
     /// When it is over if no packet comes.

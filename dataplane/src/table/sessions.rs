@@ -4,6 +4,11 @@
 //! A session is one line ([`super::session`]) with two indexes that lead to it. What a first packet decides (address, port,
 //! next hops) stands in it; the packets after it pay for none of that.
 
+mod adopt;
+
+pub use super::session::LAYOUT;
+pub use adopt::Adopted;
+
 use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
@@ -20,6 +25,7 @@ use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::{Settings, SettingsError};
 use crate::wire::{Pair, ipv4};
+use machine::Kept;
 use machine::table::HugeSlice;
 use std::net::Ipv4Addr;
 
@@ -62,15 +68,19 @@ pub struct Usage {
 }
 
 impl Sessions {
-    /// A table without sessions.
-    pub fn new(settings: &Settings, hasher: Hasher) -> Result<Self, SettingsError> {
+    /// A table: with the sessions that stand in what was kept, if that is given, which it then stands in itself.
+    pub fn new(settings: &Settings, hasher: Hasher, kept: Option<Kept>) -> Result<Self, SettingsError> {
         let room = &settings.nat_room;
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers);
         ports.fill()?;
         let missing = ports.offer(&settings.nat.addresses);
         Ok(Self {
-            lines: HugeSlice::new(room.sessions as usize).map_err(|_| SettingsError::Memory("sessions"))?,
+            lines: match kept {
+                Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
+                None => HugeSlice::new(room.sessions as usize),
+            }
+            .map_err(|_| SettingsError::Memory("sessions"))?,
             outward: Index::new(room.sessions)?,
             inward: Index::new(room.sessions)?,
             hasher,
@@ -81,6 +91,11 @@ impl Sessions {
             fragments: Fragments::default(),
             missing,
         })
+    }
+
+    /// Bytes of a file in which the sessions of a worker with so many stand.
+    pub const fn kept_bytes(sessions: u32) -> usize {
+        sessions as usize * size_of::<Session>()
     }
 
     /// Whether there is room for any: without, there is no NAT44.
@@ -286,7 +301,7 @@ impl Sessions {
         if self.find(Heading::In, far.reversed()).is_some() {
             return Err(DropReason::NatTaken);
         }
-        let mut session = Session::new(near, far, heading, now_s);
+        let session = Session::new(near, far, heading, now_s);
         let due_s = self.wheel.fits(session.due_s(&nat.timeouts));
         let slot = if let Some(slot) = self.wheel.take(due_s) {
             slot
@@ -294,7 +309,12 @@ impl Sessions {
             self.give_way(now_s)?;
             self.wheel.take(due_s).ok_or(DropReason::NatFull)?
         };
-        let (out, inward) = (self.hash(near), self.hash(session.arriving()));
+        self.enter(slot, session, due_s)
+    }
+
+    /// Puts a session into a slot that hangs there. Without room in an index, the slot is free again.
+    fn enter(&mut self, slot: u32, mut session: Session, due_s: u32) -> Result<u32, DropReason> {
+        let (out, inward) = (self.hash(session.near()), self.hash(session.arriving()));
         if !self.outward.insert(out, slot) {
             self.wheel.free(slot, due_s);
             return Err(DropReason::NatFull);

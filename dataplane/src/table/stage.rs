@@ -47,6 +47,33 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; 12] = [
+        Self::Free,
+        Self::Other,
+        Self::Query,
+        Self::Unanswered,
+        Self::Answered,
+        Self::OpeningOut,
+        Self::OpeningIn,
+        Self::Established,
+        Self::FinOut,
+        Self::FinIn,
+        Self::Closing,
+        Self::Reset,
+    ];
+
+    /// The stage of this number, if a session of this protocol can stand there.
+    pub(super) fn of(number: u8, protocol: u8) -> Option<Self> {
+        let stage = *Self::ALL.get(usize::from(number))?;
+        let fits = match Self::first(protocol, Heading::Out) {
+            Self::OpeningOut => number >= Self::OpeningOut as u8,
+            Self::Unanswered => matches!(stage, Self::Unanswered | Self::Answered),
+            only => stage == only,
+        };
+        fits.then_some(stage)
+    }
+
     /// The stage in which a session of this protocol begins.
     pub const fn first(protocol: u8, heading: Heading) -> Self {
         match (protocol, heading) {

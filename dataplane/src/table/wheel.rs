@@ -79,9 +79,14 @@ impl Wheel {
         if slot == NONE {
             return None;
         }
-        self.unhang(slot, FREE);
-        self.hang(slot, due_s);
+        self.take_this(slot, due_s);
         Some(slot)
+    }
+
+    /// Hangs up this slot, which is free, until `due_s`; returns where.
+    pub(super) fn take_this(&mut self, slot: u32, due_s: u32) -> u32 {
+        self.unhang(slot, FREE);
+        self.hang(slot, due_s)
     }
 
     /// Frees a slot that hangs at `due_s`.

@@ -37,10 +37,12 @@ pub fn cycles_per_second() -> u64 {
     })
 }
 
-/// Nanoseconds since the clock was made. A copy tells the same time on every thread.
+/// Nanoseconds since the clock was made, or since the machine was started. A copy tells the same time on every thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: u64,
+    /// The time at `start`.
+    began: u64,
     /// Nanoseconds per cycle, with [`Clock::SHIFT`] bits after the point.
     scale: u64,
 }
@@ -51,7 +53,17 @@ impl Clock {
     /// A clock that starts at 0 now.
     pub fn new() -> Self {
         let scale = ((1_000_000_000u128 << Self::SHIFT) / u128::from(cycles_per_second())) as u64;
-        Self { start: cycles(), scale }
+        Self { start: cycles(), began: 0, scale }
+    }
+
+    /// A clock that tells the time since the machine was started, so that it means the same to the next process, too.
+    pub fn since_boot() -> Self {
+        let clock = Self::new();
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is there to be written; where the call fails, which this clock never does, it is 0.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+        let began = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+        Self { start: cycles(), began, ..clock }
     }
 
     /// Nanoseconds since [`Clock::new`].
@@ -60,10 +72,11 @@ impl Clock {
         self.at(cycles())
     }
 
-    /// The time at which the counter stood at `cycles`; 0 for what was before the clock was made.
+    /// The time at which the counter stood at `cycles`; for what was before the clock was made, when that was.
     #[inline(always)]
     pub fn at(&self, cycles: u64) -> u64 {
-        ((u128::from(cycles.saturating_sub(self.start)) * u128::from(self.scale)) >> Self::SHIFT) as u64
+        let since = (u128::from(cycles.saturating_sub(self.start)) * u128::from(self.scale)) >> Self::SHIFT;
+        self.began + since as u64
     }
 }
 
@@ -89,5 +102,7 @@ mod tests {
     fn clock_does_not_go_below_zero() {
         let clock = Clock::new();
         assert_eq!(clock.at(0), 0);
+        let (first, second) = (Clock::since_boot(), Clock::since_boot());
+        assert!(first.at(0) > 0 && second.at(0) >= first.at(0), "two clocks, one time");
     }
 }

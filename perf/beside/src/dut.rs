@@ -59,8 +59,9 @@ impl Dut {
             ring: rings.commands as u32,
             frames: rings.punt as u32,
         };
-        let fleet = Fleet::start(&eal, &worker, &realm.settings, shares, Clock::new(), Bell::silent())
-            .map_err(|error| error.to_string())?;
+        let fleet =
+            Fleet::start(&eal, &worker, &realm.settings, shares, Vec::new(), Clock::new(), Bell::silent())
+                .map_err(|error| error.to_string())?;
         let mut dut = Self { fleet, _ports: ports };
         for command in realm.commands() {
             dut.fleet.command(0, command);

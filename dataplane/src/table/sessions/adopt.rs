@@ -1,0 +1,92 @@
+//! Sessions of the last process: their lines were kept, and what leads to them is made anew.
+
+use super::{Inside, Outside, Session, Sessions};
+use crate::Nanos;
+use crate::meter::seconds;
+use crate::nat::Nat;
+use crate::table::session::Heading;
+use crate::tag::Share;
+
+/// What became of the lines that were kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Sessions that go on.
+    pub adopted: u64,
+    /// Those that no longer fit: their external address is none any more, say.
+    pub forgotten: u64,
+}
+
+impl Sessions {
+    /// Takes up the sessions whose lines were kept. Once, before the first packet.
+    pub fn adopt(&mut self, share: &Share, nat: &Nat, now: Nanos) -> Adopted {
+        let now_s = seconds(now);
+        let mut adopted = Adopted::default();
+        // The wheel stands at this second, and nothing hangs on it.
+        let _ = self.wheel.due(now_s);
+        for slot in 0..self.lines.len() as u32 {
+            let mut session = std::mem::take(&mut self.lines[slot as usize]);
+            if !session.is_live() {
+                continue;
+            }
+            session.not_after(now_s);
+            if share.host_elsewhere(session.host().0).is_none() && self.readmit(slot, session, nat, now_s) {
+                adopted.adopted += 1;
+            } else {
+                adopted.forgotten += 1;
+            }
+        }
+        adopted
+    }
+
+    fn readmit(&mut self, slot: u32, session: Session, nat: &Nat, now_s: u32) -> bool {
+        let near = session.near();
+        if self.find(Heading::Out, near).is_some() || self.find(Heading::In, session.arriving()).is_some() {
+            return false;
+        }
+        let Some((inside, outside)) = self.ends(&session) else { return false };
+        let is_mapped = self.remap(inside, outside, now_s);
+        if is_mapped {
+            self.join(inside);
+            let due_s = self.wheel.take_this(slot, session.due_s(&nat.timeouts));
+            if self.enter(slot, session, due_s).is_ok() {
+                return true;
+            }
+            self.leave(inside, now_s);
+        } else if let Some(line) = self.subscribers.find(inside.host) {
+            self.subscribers.let_go(line);
+        }
+        false
+    }
+
+    /// The host's port and the external one, if the address is one of ours still.
+    fn ends(&self, session: &Session) -> Option<(Inside, Outside)> {
+        let (arriving, protocol) = (session.arriving(), session.protocol());
+        let (host, port) = session.host();
+        let pool = self.ports.pool_of(arriving.addresses.destination())?;
+        Some((Inside { host, port, protocol }, Outside { pool, port: arriving.ports as u16, protocol }))
+    }
+
+    /// Gives the host its address, and its port the external one, as they were. Whether nothing stands against it.
+    fn remap(&mut self, inside: Inside, outside: Outside, now_s: u32) -> bool {
+        let line = match self.subscribers.find(inside.host) {
+            Some(line) => Some(line),
+            None => self.subscribers.add(inside.host, outside.pool),
+        };
+        let Some(line) = line.filter(|&line| self.subscribers.get(line).pool == outside.pool) else {
+            return false;
+        };
+        let Some(place) = outside.place() else { return true };
+        if let Some(mapping) = self.mappings.of(inside) {
+            return self.mappings.outside(mapping) == outside;
+        }
+        if !self.ports.claim(place) {
+            return false;
+        }
+        if self.mappings.add(inside, outside).is_none() {
+            self.ports.give_back(place, now_s);
+            return false;
+        }
+        self.subscribers.get_mut(line).ports += 1;
+        true
+    }
+}
