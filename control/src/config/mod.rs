@@ -8,6 +8,7 @@ mod model;
 
 use ces_gateway::{PolicySet, Registry, SourceFile};
 use ces_settings::FileError;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
@@ -46,7 +47,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let resolve = |file: &mut PathBuf| *file = directory.join(&*file);
     config.registry.files.iter_mut().for_each(resolve);
     if let Some(state) = &mut config.state {
-        [&mut state.directory, &mut state.memory].into_iter().for_each(resolve);
+        iter::once(&mut state.directory).chain(&mut state.memory).for_each(resolve);
     }
     if let Some(tls) = &mut config.tls {
         [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(resolve);

@@ -233,13 +233,8 @@ pub struct Tls {
 pub struct State {
     /// A directory for this gateway alone.
     pub directory: PathBuf,
-    /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44.
-    #[serde(default = "shared_memory")]
-    pub memory: PathBuf,
-}
-
-fn shared_memory() -> PathBuf {
-    PathBuf::from("/dev/shm")
+    /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44. Without it, what Debian has: see [`Config::memories`].
+    pub memory: Option<PathBuf>,
 }
 
 /// Where hosts and policies stand.
@@ -360,6 +355,15 @@ const fn default_scrapers() -> u32 {
 }
 
 impl Config {
+    /// Directories in memory for the sessions of NAT44, the best first: huge pages where the tables are on such.
+    pub fn memories(&self) -> Vec<PathBuf> {
+        let huge = self.memory.huge_pages.then_some("/dev/hugepages");
+        let some = || huge.into_iter().chain(["/dev/shm"]).map(PathBuf::from).collect();
+        self.state
+            .as_ref()
+            .map_or_else(Vec::new, |state| state.memory.clone().map_or_else(some, |memory| vec![memory]))
+    }
+
     /// What concerns the gateway's core.
     pub fn settings(&self) -> Settings {
         Settings { realm: self.realm.clone(), dns: self.dns.clone(), cetp: self.cetp.clone() }

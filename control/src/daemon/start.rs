@@ -217,10 +217,7 @@ pub fn start(
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
     });
-    let kept = match &config.state {
-        Some(state) => kept(&state.memory, &keys, u32::from(workers), settings.nat_room.sessions),
-        None => Vec::new(),
-    };
+    let kept = kept(&config.memories(), &keys, u32::from(workers), settings.nat_room.sessions);
     let fleet = Fleet::start(&eal, &config.worker, &settings, shares, kept, clock, bell)?;
     if let Some(core) = control_core
         && let Err(error) = machine::pin_to_core(core)
