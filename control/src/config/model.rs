@@ -233,7 +233,7 @@ pub struct Tls {
 pub struct State {
     /// A directory for this gateway alone.
     pub directory: PathBuf,
-    /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44. Without it, what Debian has: see [`Config::memories`].
+    /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44. Without it: [`Config::memories`].
     pub memory: Option<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
 //! Files in memory (tmpfs, or hugetlbfs) in which a table outlives its process: the next one finds what the last one wrote,
 //! however that ended. They do not outlive the machine.
 
-use crate::table::{BASE_PAGE, HUGE_PAGE};
+use crate::pages::{BASE_PAGE, HUGE_PAGE};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd as _;

@@ -12,6 +12,7 @@ mod cores;
 pub mod gate;
 mod kept;
 mod lanes;
+mod pages;
 mod prefetch;
 pub mod ring;
 pub mod table;

@@ -6,6 +6,8 @@
 //! [`HugeSlice::pages`], because it is the first question when a benchmark disappoints.
 
 use crate::kept::Kept;
+use crate::pages::BASE_PAGE;
+pub use crate::pages::HUGE_PAGE;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -13,11 +15,6 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The size of a huge page in bytes, on x86-64 and on arm64 with 4 KiB pages.
-pub const HUGE_PAGE: usize = 2 << 20;
-/// The size of an ordinary page in bytes.
-pub(crate) const BASE_PAGE: usize = 4096;
 
 /// What backs a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
