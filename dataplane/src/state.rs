@@ -112,14 +112,20 @@ impl State {
         sessions.offer(&premises.nat.addresses);
     }
 
-    /// Periodic work: ends bindings whose time is over. Called once a turn, takes a bounded time.
+    /// Periodic work: ends bindings and sessions whose time is over. Called once a turn, takes a bounded time.
     pub fn tick(&mut self, now: Nanos) {
-        self.counters.events_waiting = self.events.len() as u64;
         if self.bindings.expire(&mut self.events, now) {
             self.counters.bindings_live = self.bindings.live();
         }
         if self.sessions.has_room() {
             self.counters.sessions_ended += self.sessions.expire(&self.premises.nat, now);
+        }
+    }
+
+    /// Counts what there is of everything, for whoever reads the counters.
+    pub fn take_stock(&mut self) {
+        self.counters.events_waiting = self.events.len() as u64;
+        if self.sessions.has_room() {
             let usage = self.sessions.usage();
             self.counters.sessions_live = usage.sessions;
             self.counters.mappings_live = usage.mappings;

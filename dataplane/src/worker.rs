@@ -212,6 +212,7 @@ where
     }
 
     fn publish(&mut self) {
+        self.state.take_stock();
         let counters = &mut self.state.counters;
         counters.held_now = (self.held.len() + self.later.len()) as u64;
         counters.command_depth = self.control.commands.len() as u64;

@@ -190,7 +190,7 @@ fn what_the_configuration_no_longer_has_room_for_is_forgotten() {
     let mut gateway = resumed(&memory, settings, 4 * SECOND);
     let counters = gateway.state.counters.clone();
     assert_eq!((counters.sessions_adopted, counters.sessions_forgotten), (2, 2), "a mapping, and GRE");
-    gateway.state.tick(gateway.now);
+    gateway.state.take_stock();
     assert_eq!(gateway.state.counters.mappings_live, 1);
 }
 
@@ -248,6 +248,7 @@ mod properties {
             for _ in 0..10_000 {
                 gateway.state.tick(gateway.now);
             }
+            gateway.state.take_stock();
             let counters = &gateway.state.counters;
             prop_assert_eq!((counters.sessions_live, counters.mappings_live, counters.nat_hosts), (0, 0, 0));
         }

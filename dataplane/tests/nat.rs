@@ -170,6 +170,7 @@ fn wait(gateway: &mut Gateway, seconds: u64) {
         gateway.now += SECOND;
         gateway.state.tick(gateway.now);
     }
+    gateway.state.take_stock();
 }
 
 /// RFC 5382 §5, REQ-5; RFC 7857 §2.
@@ -409,7 +410,7 @@ fn hops_count_and_packets_fit() {
     let first = Ip::new(OTHER, SERVER, 17, udp(5000, 53, b"q")).ttl(1);
     let (verdict, _) = gateway.one(INSIDE, &from_other(&first));
     assert!(matches!(verdict, Verdict::Reply(_, Why::TtlExceeded)), "{verdict:?}: and no session");
-    gateway.state.tick(gateway.now);
+    gateway.state.take_stock();
     assert_eq!(gateway.state.counters.sessions_live, 1);
     let large = Ip::new(HOST, SERVER, 17, udp(5000, 53, &[0; 1600]));
     let (verdict, out) = gateway.one(INSIDE, &from_host(&large));
@@ -477,6 +478,7 @@ fn full_ports_and_full_tables_are_told_and_what_stands_goes_on() {
         gateway.now += SECOND / 2;
         gateway.state.tick(gateway.now);
     }
+    gateway.state.take_stock();
     assert_eq!(gateway.state.counters.sessions_live, 64);
     assert!(segment(&mut gateway, true, ACK).is_some(), "the oldest of all, and the only one established");
 }
@@ -718,6 +720,7 @@ mod properties {
                     Operation::Wait { seconds } => wait(&mut gateway, seconds),
                 }
                 gateway.state.tick(gateway.now);
+                gateway.state.take_stock();
                 let counters = &gateway.state.counters;
                 prop_assert!(counters.sessions_live <= 24 && counters.mappings_live <= 12 && counters.nat_hosts <= 5);
                 prop_assert!(counters.mappings_live <= counters.sessions_live);

@@ -146,9 +146,4 @@ impl Mappings {
     pub(super) fn len(&self) -> usize {
         self.by_inside.len()
     }
-
-    /// Bytes of memory.
-    pub(super) fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Mapping>() + self.by_inside.bytes() + self.by_outside.bytes()
-    }
 }

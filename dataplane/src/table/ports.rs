@@ -104,22 +104,19 @@ impl Ports {
     }
 
     /// From now on these addresses are offered, as far as there is room, and no others; those in use stay until they no longer
-    /// are. Returns how many found no room.
-    pub(super) fn offer(&mut self, addresses: &[Ipv4Addr]) -> usize {
+    /// are.
+    pub(super) fn offer(&mut self, addresses: &[Ipv4Addr]) {
         for pool in &mut self.pools {
             pool.offered = addresses.contains(&Ipv4Addr::from_bits(pool.address));
         }
-        let mut missing = 0;
         for address in addresses.iter().map(|address| address.to_bits()) {
             if self.pools.iter().any(|pool| pool.address == address) {
                 continue;
             }
-            match self.pools.iter_mut().find(|pool| !pool.offered && pool.used == 0) {
-                Some(pool) => (pool.address, pool.offered) = (address, true),
-                None => missing += 1,
+            if let Some(pool) = self.pools.iter_mut().find(|pool| !pool.offered && pool.used == 0) {
+                (pool.address, pool.offered) = (address, true);
             }
         }
-        missing
     }
 
     /// The address for a host, by a hash of it: a host has one address for all that it does (RFC 4787 §4.1, REQ-2).
@@ -265,7 +262,8 @@ mod tests {
     fn ports(worker: u32, workers: u32) -> Ports {
         let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers);
         ports.fill().unwrap();
-        assert_eq!(ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits)), 1, "no room for the third");
+        ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits));
+        assert_eq!(ports.pool_of(9), None, "no room for the third");
         ports
     }
 
@@ -330,7 +328,7 @@ mod tests {
     fn an_address_in_use_stays_until_it_no_longer_is() {
         let mut ports = ports(0, 1);
         ports.take(wish(1024), 0).unwrap();
-        assert_eq!(ports.offer(&[Ipv4Addr::from_bits(9)]), 0);
+        ports.offer(&[Ipv4Addr::from_bits(9)]);
         assert_eq!((ports.pool_of(7), ports.pool_of(8), ports.pool_of(9)), (Some(0), None, Some(1)));
         assert!(!ports.is_offered(0) && ports.pair(u64::MAX) == Some(1));
         ports.give_back(Place { pool: 0, space: Space::Udp, port: 1024 }, 0);

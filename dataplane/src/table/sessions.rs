@@ -50,8 +50,6 @@ pub struct Sessions {
     subscribers: Subscribers,
     ports: Ports,
     fragments: Fragments,
-    /// Addresses of which there was no room for so many.
-    missing: usize,
 }
 
 /// What there is of everything.
@@ -74,7 +72,7 @@ impl Sessions {
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers);
         ports.fill()?;
-        let missing = ports.offer(&settings.nat.addresses);
+        ports.offer(&settings.nat.addresses);
         Ok(Self {
             lines: match kept {
                 Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
@@ -89,7 +87,6 @@ impl Sessions {
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
             fragments: Fragments::default(),
-            missing,
         })
     }
 
@@ -111,7 +108,7 @@ impl Sessions {
 
     /// From now on hosts that have none yet get one of these addresses.
     pub fn offer(&mut self, addresses: &[Ipv4Addr]) {
-        self.missing = self.ports.offer(addresses);
+        self.ports.offer(addresses);
     }
 
     /// The hash of a flow.
@@ -439,11 +436,6 @@ impl Sessions {
         }
     }
 
-    /// Addresses that found no room.
-    pub fn missing(&self) -> usize {
-        self.missing
-    }
-
     /// Tells of sessions from a slot on, of a bounded number of slots, and where to go on.
     pub fn read(&self, number: u16, from: u32, events: &mut Events, now: Nanos) {
         let end = (from as usize).saturating_add(READ_SLOTS).min(self.lines.len());
@@ -461,14 +453,5 @@ impl Sessions {
         }
         let more = (next as usize) < self.lines.len();
         events.push(Event::SessionsRead(number, more.then_some(next)));
-    }
-
-    /// Bytes of memory of sessions and all that leads to them.
-    pub fn bytes(&self) -> usize {
-        self.lines.len() * (size_of::<Session>() + Wheel::BYTES)
-            + self.outward.bytes()
-            + self.inward.bytes()
-            + self.mappings.bytes()
-            + self.subscribers.bytes()
     }
 }

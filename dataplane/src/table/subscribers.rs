@@ -84,9 +84,4 @@ impl Subscribers {
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
-
-    /// Bytes of memory.
-    pub(super) fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Subscriber>() + self.index.bytes()
-    }
 }

@@ -41,9 +41,6 @@ const fn place(second: u32) -> usize {
 }
 
 impl Wheel {
-    /// Bytes that a slot takes.
-    pub(super) const BYTES: usize = size_of::<Link>();
-
     /// A wheel for so many slots, all of them free.
     pub(super) fn new(slots: u32) -> Result<Self, SettingsError> {
         let links = HugeSlice::new(slots as usize).map_err(|_| SettingsError::Memory("timers"))?;
