@@ -3,11 +3,10 @@
 
 use super::index::{Hasher, Index};
 use super::ports::Place;
-use crate::narrow::NONE;
+use super::slab::{Line, Slab};
 use crate::nat::Space;
 use crate::settings::SettingsError;
 use crate::wire::Pair;
-use machine::table::HugeSlice;
 
 /// One mapping.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +21,16 @@ struct Mapping {
 }
 
 const _: () = assert!(size_of::<Mapping>() == 16);
+
+impl Line for Mapping {
+    fn free(next: u32) -> Self {
+        Self { sessions: next, ..Self::default() }
+    }
+
+    fn next(&self) -> u32 {
+        self.sessions
+    }
+}
 
 /// An inside host's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,22 +68,21 @@ impl Outside {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Mappings {
-    lines: HugeSlice<Mapping>,
+    lines: Slab<Mapping>,
     by_inside: Index,
     by_outside: Index,
     hasher: Hasher,
-    free: u32,
 }
 
 impl Mappings {
     /// Room for so many.
     pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
-        let next = |line: usize| if line as u32 + 1 == count { NONE } else { line as u32 + 1 };
-        let lines =
-            HugeSlice::from_fn(count as usize, |line| Mapping { sessions: next(line), ..Mapping::default() })
-                .map_err(|_| SettingsError::Memory("mappings"))?;
-        let free = if count == 0 { NONE } else { 0 };
-        Ok(Self { lines, by_inside: Index::new(count)?, by_outside: Index::new(count)?, hasher, free })
+        Ok(Self {
+            lines: Slab::new(count, "mappings")?,
+            by_inside: Index::new(count)?,
+            by_outside: Index::new(count)?,
+            hasher,
+        })
     }
 
     fn hash(&self, key: Pair) -> u64 {
@@ -82,13 +90,13 @@ impl Mappings {
     }
 
     fn inside(&self, line: u32) -> Inside {
-        let Mapping { host, host_port, protocol, .. } = self.lines[line as usize];
+        let Mapping { host, host_port, protocol, .. } = self.lines[line];
         Inside { host, port: host_port, protocol }
     }
 
     /// What a mapping is outside.
     pub(super) fn outside(&self, line: u32) -> Outside {
-        let Mapping { pool, port, protocol, .. } = self.lines[line as usize];
+        let Mapping { pool, port, protocol, .. } = self.lines[line];
         Outside { pool, port, protocol }
     }
 
@@ -105,40 +113,38 @@ impl Mappings {
 
     /// Adds a mapping without sessions; `None`, with nothing changed, if there is no room.
     pub(super) fn add(&mut self, inside: Inside, outside: Outside) -> Option<u32> {
-        let line = self.free;
-        let next = self.lines.get(line as usize)?.sessions;
+        let Inside { host, port: host_port, protocol } = inside;
+        let Outside { pool, port, .. } = outside;
+        let line = self.lines.take(Mapping { host, sessions: 0, host_port, port, pool, protocol })?;
         if !self.by_inside.insert(self.hash(inside.key()), line) {
+            self.lines.give_back(line);
             return None;
         }
         if !self.by_outside.insert(self.hash(outside.key()), line) {
             self.by_inside.remove(self.hash(inside.key()), line);
+            self.lines.give_back(line);
             return None;
         }
-        self.free = next;
-        let Inside { host, port: host_port, protocol } = inside;
-        let Outside { pool, port, .. } = outside;
-        self.lines[line as usize] = Mapping { host, sessions: 0, host_port, port, pool, protocol };
         Some(line)
     }
 
     /// One session more uses it.
     pub(super) fn join(&mut self, line: u32) {
-        self.lines[line as usize].sessions += 1;
+        self.lines[line].sessions += 1;
     }
 
     /// One session less uses it. If it was the last one, it is gone, and what it was outside is returned.
     pub(super) fn leave(&mut self, inside: Inside) -> Option<Outside> {
         let line = self.of(inside)?;
-        self.lines[line as usize].sessions -= 1;
-        (self.lines[line as usize].sessions == 0).then(|| self.remove(line))
+        self.lines[line].sessions -= 1;
+        (self.lines[line].sessions == 0).then(|| self.remove(line))
     }
 
     fn remove(&mut self, line: u32) -> Outside {
         let (inside, outside) = (self.inside(line), self.outside(line));
         self.by_inside.remove(self.hash(inside.key()), line);
         self.by_outside.remove(self.hash(outside.key()), line);
-        self.lines[line as usize] = Mapping { sessions: self.free, ..Mapping::default() };
-        self.free = line;
+        self.lines.give_back(line);
         outside
     }
 

@@ -15,6 +15,7 @@ mod mappings;
 mod ports;
 pub mod session;
 pub mod sessions;
+mod slab;
 pub mod stage;
 mod subscribers;
 mod term;

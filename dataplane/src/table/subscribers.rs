@@ -1,9 +1,8 @@
 //! Inside hosts that have sessions: the address under which each is seen, and how much of everything each has.
 
 use super::index::{Hasher, Index};
-use crate::narrow::NONE;
+use super::slab::{Line, Slab};
 use crate::settings::SettingsError;
-use machine::table::HugeSlice;
 
 /// A host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,25 +16,28 @@ pub(super) struct Subscriber {
     pub(super) pool: u16,
 }
 
+impl Line for Subscriber {
+    fn free(next: u32) -> Self {
+        Self { sessions: next, ..Self::default() }
+    }
+
+    fn next(&self) -> u32 {
+        self.sessions
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub(super) struct Subscribers {
-    lines: HugeSlice<Subscriber>,
+    lines: Slab<Subscriber>,
     index: Index,
     hasher: Hasher,
-    free: u32,
 }
 
 impl Subscribers {
     /// Room for so many hosts.
     pub(super) fn new(hosts: u32, hasher: Hasher) -> Result<Self, SettingsError> {
-        let next = |line: usize| if line as u32 + 1 == hosts { NONE } else { line as u32 + 1 };
-        let lines = HugeSlice::from_fn(hosts as usize, |line| Subscriber {
-            sessions: next(line),
-            ..Subscriber::default()
-        })
-        .map_err(|_| SettingsError::Memory("subscribers"))?;
-        Ok(Self { lines, index: Index::new(hosts)?, hasher, free: if hosts == 0 { NONE } else { 0 } })
+        Ok(Self { lines: Slab::new(hosts, "subscribers")?, index: Index::new(hosts)?, hasher })
     }
 
     /// The hash of a host.
@@ -45,28 +47,26 @@ impl Subscribers {
 
     /// The line of a host.
     pub(super) fn find(&self, host: u32) -> Option<u32> {
-        self.index.find(self.hash(host), |line| self.lines[line as usize].host == host)
+        self.index.find(self.hash(host), |line| self.lines[line].host == host)
     }
 
     /// A line.
     pub(super) fn get(&self, line: u32) -> Subscriber {
-        self.lines[line as usize]
+        self.lines[line]
     }
 
     /// A line.
     pub(super) fn get_mut(&mut self, line: u32) -> &mut Subscriber {
-        &mut self.lines[line as usize]
+        &mut self.lines[line]
     }
 
     /// A line for a host that has none; `None` if there is no room.
     pub(super) fn add(&mut self, host: u32, pool: u16) -> Option<u32> {
-        let line = self.free;
-        let next = self.lines.get(line as usize)?.sessions;
+        let line = self.lines.take(Subscriber { host, sessions: 0, ports: 0, pool })?;
         if !self.index.insert(self.hash(host), line) {
+            self.lines.give_back(line);
             return None;
         }
-        self.free = next;
-        self.lines[line as usize] = Subscriber { host, sessions: 0, ports: 0, pool };
         Some(line)
     }
 
@@ -75,8 +75,7 @@ impl Subscribers {
         let Subscriber { host, sessions, ports, .. } = self.get(line);
         if sessions == 0 && ports == 0 {
             self.index.remove(self.hash(host), line);
-            self.lines[line as usize] = Subscriber { sessions: self.free, ..Subscriber::default() };
-            self.free = line;
+            self.lines.give_back(line);
         }
     }
 
