@@ -45,8 +45,6 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Ports {
     pools: Vec<Pool>,
-    most: usize,
-    worker: u32,
     workers: u32,
     resting: VecDeque<Resting>,
     random: u64,
@@ -63,44 +61,34 @@ pub(super) struct Wish {
 }
 
 impl Ports {
-    /// Room for so many addresses, and so many ports that rest.
-    pub(super) fn new(addresses: u16, resting: u32, seed: u64, worker: u32, workers: u32) -> Self {
-        Self {
-            pools: Vec::with_capacity(addresses.into()),
-            most: addresses.into(),
-            worker,
+    /// Room for so many addresses, which are none yet, and so many ports that rest: nothing is allocated later.
+    pub(super) fn new(
+        addresses: u16,
+        resting: u32,
+        seed: u64,
+        worker: u32,
+        workers: u32,
+    ) -> Result<Self, SettingsError> {
+        let taken = |word: usize| {
+            let mine = worker_of_port((word % WORDS * 64) as u16, workers) == worker;
+            if mine { reserved(word) } else { u64::MAX }
+        };
+        let pool = |_| {
+            let taken = HugeSlice::from_fn(Space::COUNT * WORDS, taken)?;
+            Ok::<_, std::io::Error>(Pool { address: 0, offered: false, taken, used: 0 })
+        };
+        let pools: Result<_, _> = (0..addresses).map(pool).collect();
+        Ok(Self {
+            pools: pools.map_err(|_| SettingsError::Memory("ports"))?,
             workers,
             resting: VecDeque::with_capacity(resting as usize),
             random: seed | 1,
-        }
+        })
     }
 
     /// Whether there are other workers.
     pub(super) fn is_part(&self) -> bool {
         self.workers > 1
-    }
-
-    /// Room for this address, whose ports are all free; not for more than was asked for at first. It is not offered yet.
-    fn add(&mut self, address: u32) -> Result<(), SettingsError> {
-        if self.pools.len() == self.most {
-            return Ok(());
-        }
-        let taken = |word: usize| {
-            let mine = |port: usize| worker_of_port(port as u16, self.workers) == self.worker;
-            if mine(word % WORDS * 64) { reserved(word) } else { u64::MAX }
-        };
-        let taken =
-            HugeSlice::from_fn(Space::COUNT * WORDS, taken).map_err(|_| SettingsError::Memory("ports"))?;
-        self.pools.push(Pool { address, offered: false, taken, used: 0 });
-        Ok(())
-    }
-
-    /// Fills the room with addresses that are none yet, so that nothing is allocated later.
-    pub(super) fn fill(&mut self) -> Result<(), SettingsError> {
-        while self.pools.len() < self.most {
-            self.add(0)?;
-        }
-        Ok(())
     }
 
     /// From now on these addresses are offered, as far as there is room, and no others; those in use stay until they no longer
@@ -260,8 +248,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn ports(worker: u32, workers: u32) -> Ports {
-        let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers);
-        ports.fill().unwrap();
+        let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers).unwrap();
         ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits));
         assert_eq!(ports.pool_of(9), None, "no room for the third");
         ports

@@ -70,8 +70,7 @@ impl Sessions {
     pub fn new(settings: &Settings, hasher: Hasher, kept: Option<Kept>) -> Result<Self, SettingsError> {
         let room = &settings.nat_room;
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers);
-        ports.fill()?;
+        let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers)?;
         ports.offer(&settings.nat.addresses);
         Ok(Self {
             lines: match kept {
