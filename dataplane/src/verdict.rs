@@ -58,6 +58,13 @@ pub enum Attempt {
     Last,
 }
 
+impl Attempt {
+    /// Whether it may be kept for its next hop.
+    pub const fn may_wait(self) -> bool {
+        !matches!(self, Self::Last)
+    }
+}
+
 impl From<DropReason> for Verdict {
     fn from(reason: DropReason) -> Self {
         Verdict::Drop(reason)

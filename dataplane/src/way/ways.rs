@@ -104,8 +104,7 @@ impl Ways {
                     if self.hops.asks(address, seconds(now)) {
                         events.offer(Event::Wanted(Ipv4Addr::from_bits(address)));
                     }
-                    let kept = attempt == Attempt::First;
-                    Err(if kept {
+                    Err(if attempt.may_wait() {
                         Verdict::Hold(UNNAMED)
                     } else {
                         Verdict::Drop(DropReason::NeighbourUnresolved)
@@ -224,7 +223,7 @@ impl Ways {
             Way::Tunnel(id) => self.tunnels.at(id).map_or(Number24::MOST, |tunnel| tunnel.neighbour),
             Way::Realm(hop) => hop,
         };
-        if attempt == Attempt::Last || !self.hops.at(neighbour).known {
+        if !attempt.may_wait() || !self.hops.at(neighbour).known {
             return Verdict::Drop(DropReason::NeighbourUnresolved);
         }
         let now_s = seconds(now);
