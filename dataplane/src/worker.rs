@@ -371,18 +371,14 @@ where
                         self.outbound.spend(frame);
                     }
                 },
-                Verdict::Hold(neighbour) => {
-                    counters.held += 1;
-                    let held = HeldFrame { awaited: neighbour.number(), port, since: now, frame };
-                    if let Some((frame, reason)) = self.held.hold(held) {
-                        counters.drop(reason);
-                        self.outbound.spend(frame);
-                    }
-                }
-                Verdict::HoldLater(number) => {
-                    counters.later_held += 1;
+                Verdict::Hold(number) | Verdict::HoldLater(number) => {
+                    let (waiting, count) = match verdict {
+                        Verdict::Hold(_) => (&mut self.held, &mut counters.held),
+                        _ => (&mut self.later, &mut counters.later_held),
+                    };
+                    *count += 1;
                     let held = HeldFrame { awaited: number.number(), port, since: now, frame };
-                    if let Some((frame, reason)) = self.later.hold(held) {
+                    if let Some((frame, reason)) = waiting.hold(held) {
                         counters.drop(reason);
                         self.outbound.spend(frame);
                     }
