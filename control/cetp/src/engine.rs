@@ -11,6 +11,7 @@ mod after;
 pub(crate) mod api;
 mod asking;
 mod attempt;
+mod batches;
 mod claims;
 mod conns;
 mod counters;
@@ -26,6 +27,7 @@ mod links;
 mod pair;
 mod peer;
 mod peers;
+mod piece;
 mod reason;
 mod refused;
 mod revival;
@@ -60,6 +62,7 @@ pub struct Engine {
     hosts: Hosts,
     actions: Actions,
     claims: Claims,
+    pace: piece::Pace,
 }
 
 impl Engine {
@@ -69,7 +72,13 @@ impl Engine {
     pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         let mut ground = Ground::new(settings, seed, now)?;
         let hosts = Hosts::new(ground.draw_key());
-        Ok(Self { links: Links::new(ground), hosts, actions: Actions::default(), claims: Claims::default() })
+        Ok(Self {
+            links: Links::new(ground),
+            hosts,
+            actions: Actions::default(),
+            claims: Claims::default(),
+            pace: piece::Pace::default(),
+        })
     }
 
     /// Takes new settings for what is negotiated from now on; sessions and peers stay.
@@ -245,7 +254,7 @@ impl Engine {
                     }
                     asking::flush(hosts, links, realm, peer, now);
                 }
-                News::Restarted(peer) => sessions::end_lost(hosts, links, peer),
+                News::Restarted(peer) => ends::lost(hosts, links, peer),
                 News::Failed(peer, why) => {
                     asking::fail_waiting(hosts, links, realm, peer, why, now);
                     initiator::plan_revival(links, peer, hosts.count_of(peer) > 0, now);
@@ -262,9 +271,14 @@ impl Engine {
         }
     }
 
-    /// After each call: what is too many is closed, and timers that are no longer meant do not wake the owner.
+    /// After each call: the first of what is to end has ended, what is too many is closed, and timers that are no longer meant
+    /// do not wake the owner.
     fn settle(&mut self, realm: &mut dyn Realm, now: Nanos) {
         self.spread(realm, now);
+        if self.hosts.take_begun() {
+            piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
+            self.spread(realm, now);
+        }
         while self.links.close_surplus(now) {
             self.spread(realm, now);
         }
@@ -288,24 +302,44 @@ impl Engine {
     }
 
     /// Terminates all sessions with a peer in one message (`ces.terminate`, `{"sessions": "*"}`); how many there were.
-    pub fn terminate_sessions(&mut self, ces_id: &str) -> usize {
-        ends::all_sessions(&mut self.hosts, &mut self.links, ces_id)
+    pub fn terminate_sessions(&mut self, realm: &mut dyn Realm, ces_id: &str, now: Nanos) -> usize {
+        let count = ends::all_sessions(&mut self.hosts, &mut self.links, ces_id);
+        self.settle(realm, now);
+        count
     }
 
     /// Ends C2C with a peer and with it all sessions. False if there is no such peer up.
     pub fn terminate_peer(&mut self, realm: &mut dyn Realm, ces_id: &str, now: Nanos) -> bool {
         let Some(peer) = self.links.peers.find(&canonical_name(ces_id)) else { return false };
-        let was_up = ends::peer(&mut self.hosts, &mut self.links, peer, now);
+        let was_up = ends::peer(&mut self.hosts, &mut self.links, peer);
         self.settle(realm, now);
         was_up
+    }
+
+    /// Whether of many sessions that are to end some are left: [`Engine::end_some`] until there are none.
+    pub fn has_ends(&self) -> bool {
+        self.hosts.is_ending() || self.hosts.has_looks()
+    }
+
+    /// Ends some of them: a piece at each moment.
+    pub fn end_some(&mut self, realm: &mut dyn Realm, now: Nanos) {
+        self.refresh(now);
+        piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
+        self.settle(realm, now);
+    }
+
+    /// Whether a session is to end. It answers for its names no more: ask anew ([`Engine::negotiate`]).
+    pub fn is_to_end(&self, local_tag: u32) -> bool {
+        self.hosts.is_ending() && self.hosts.ending(local_tag).is_some()
     }
 
     /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.
     pub fn shutdown(&mut self, realm: &mut dyn Realm, now: Nanos) {
         asking::cancel_all(&mut self.hosts, &mut self.links, realm, now);
         for peer in self.links.peers.all() {
-            ends::peer(&mut self.hosts, &mut self.links, peer, now);
+            ends::peer(&mut self.hosts, &mut self.links, peer);
         }
+        piece::finish(&mut self.hosts, &mut self.links, realm, now);
         self.spread(realm, now);
         let mut tags = self.hosts.tags();
         tags.sort_unstable();

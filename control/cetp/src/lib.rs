@@ -30,6 +30,7 @@ mod keyed;
 pub mod limits;
 pub mod message;
 mod negotiate;
+mod parts;
 pub mod policy;
 pub mod pow;
 pub mod tlv;

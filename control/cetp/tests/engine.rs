@@ -401,7 +401,8 @@ fn sessions_end_at_both_ends() {
     lab.run_for(S);
     assert_eq!(lab.nodes[1].owner.up.len(), 5);
     finish(&lab);
-    lab.with(1, |engine, _| assert_eq!(engine.terminate_sessions("gwa.demo"), 5));
+    let now = lab.now;
+    lab.with(1, |engine, owner| assert_eq!(engine.terminate_sessions(owner, "gwa.demo", now), 5));
     lab.run_for(S);
     assert!(lab.nodes[0].owner.up.is_empty() && lab.nodes[1].owner.up.is_empty());
     assert!(lab.nodes[0].engine.peers(lab.now)[0].up, "C2C stays");

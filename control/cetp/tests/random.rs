@@ -97,7 +97,7 @@ fn apply(lab: &mut Lab, step: Step) {
             }
         }
         Step::TerminateAll(node) => {
-            lab.with(node, |engine, _| engine.terminate_sessions("gwb.demo."));
+            lab.with(node, |engine, owner| engine.terminate_sessions(owner, "gwb.demo.", now));
         }
         Step::TerminatePeer(node) => {
             lab.with(node, |engine, owner| engine.terminate_peer(owner, "gwa.demo.", now));

@@ -125,11 +125,11 @@ impl Cache {
         Usage { entries: self.slots.len(), bytes: self.bytes, evicted: self.evicted }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.index.clear();
-        self.slots.clear();
+    /// Forgets everything. What it was is for the caller to drop, which takes a while.
+    pub fn clear(&mut self) -> impl Send + use<> {
+        let index = HashMap::with_hasher(*self.index.hasher());
         (self.hand, self.bytes) = (0, 0);
+        (std::mem::replace(&mut self.index, index), std::mem::take(&mut self.slots))
     }
 
     pub(crate) fn lookup(&mut self, key: &Key, now: Nanos) -> Option<(Entry, Nanos)> {

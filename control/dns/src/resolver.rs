@@ -368,8 +368,8 @@ impl Resolver {
     }
 
     /// Forgets every cached answer.
-    pub fn clear_cache(&mut self) {
-        self.cache.clear();
+    pub fn clear_cache(&mut self) -> impl Send + use<> {
+        self.cache.clear()
     }
 
     /// The servers, for the operator.

@@ -6,6 +6,7 @@ use crate::gateway::Gateway;
 use crate::hosts::{Host, HostId};
 use crate::log::{Entry, Level};
 use crate::output::{AdminToken, Output};
+use crate::reloading::Discarded;
 use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
@@ -246,7 +247,7 @@ impl Gateway {
 
     /// Ends all sessions with a peer; how many there were.
     pub fn terminate_sessions(&mut self, ces_id: &str, now: Nanos) -> usize {
-        let count = self.engine.terminate_sessions(ces_id);
+        let count = self.engine.terminate_sessions(&mut self.core.at(now), ces_id, now);
         self.settle(now);
         count
     }
@@ -267,13 +268,7 @@ impl Gateway {
         let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) }, now);
         let line = Entry::new(Level::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
         self.core.log(line);
-        let sessions: Vec<Handle> = self
-            .core
-            .sessions()
-            .iter()
-            .filter(|session| session.host() == address)
-            .map(Session::handle)
-            .collect();
+        let sessions: Vec<Handle> = self.core.sessions().of(address).map(Session::handle).collect();
         for handle in sessions {
             self.terminate(handle, now);
         }
@@ -322,7 +317,8 @@ impl Gateway {
 
     /// Forgets what the resolver's cache knows.
     pub fn flush_cache(&mut self) {
-        self.resolver.clear_cache();
+        let before = self.resolver.clear_cache();
+        self.discarded.push(Discarded::new(before));
     }
 
     /// Says goodbye to all peers and answers what still waits. Poll the outputs once more, then stop. Sessions end, unless

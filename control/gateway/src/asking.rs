@@ -248,20 +248,19 @@ impl Waiting {
         Some(waiter)
     }
 
-    /// What the resolver owes: for each entry that waits for it the question, and whether it is one for CES records.
-    pub(crate) fn owed(&self) -> Vec<(u64, Question, bool)> {
-        let owed = |(&id, pending): (&u64, &Pending)| match pending {
+    /// What the resolver owes an entry that waits for it: the question, and whether it is one for CES records.
+    pub(crate) fn owed(&self, id: u64) -> Option<(Question, bool)> {
+        match self.entries.get(&id)? {
             Pending::Ask(ask) if matches!(ask.stage, Stage::Discovery) => {
-                Some((id, Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
+                Some((Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
             }
             Pending::Ask(_) => None,
             Pending::Claim { name, .. } => {
-                Some((id, Question::new(ces_dns::name(name)?, RecordType::NAPTR), true))
+                Some((Question::new(ces_dns::name(name)?, RecordType::NAPTR), true))
             }
-            Pending::Forward(waiter) => Some((id, Question::of(&waiter.query), false)),
-            Pending::Ordinary { ask, at } => Some((id, self.ask(*ask)?.ordinary.get(*at)?.0.clone(), false)),
-        };
-        self.entries.iter().filter_map(owed).collect()
+            Pending::Forward(waiter) => Some((Question::of(&waiter.query), false)),
+            Pending::Ordinary { ask, at } => Some((self.ask(*ask)?.ordinary.get(*at)?.0.clone(), false)),
+        }
     }
 
     /// The client of a query over TCP went away. False if it does not wait. What was begun for it goes on: others may wait

@@ -4,6 +4,7 @@
 
 use crate::Nanos;
 use crate::address::{ProxyAddress, TunnelEnd};
+use crate::chores::Chores;
 use crate::claims::{self, Claims};
 use crate::counters::Counters;
 use crate::forwarding::Forwarding;
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) near: Vec<Route>,
     /// Hosts that are asked whether they still have their address, and until when they may answer.
     pub(crate) asked: VecDeque<(Nanos, HostId)>,
+    pub(crate) chores: Chores,
     /// `None`: the workers forward by names alone.
     pub(crate) forwarding: Option<Forwarding>,
     pub(crate) workers: u32,
@@ -89,6 +91,7 @@ impl Core {
             neighbours: Neighbours::new(platform.neighbours, platform.workers),
             near: Vec::new(),
             asked: VecDeque::new(),
+            chores: Chores::default(),
             forwarding: platform.forwards.then(|| Forwarding::new(platform.neighbours, platform.workers)),
             workers: platform.workers,
             outputs: VecDeque::new(),

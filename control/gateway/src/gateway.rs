@@ -47,7 +47,7 @@ pub struct Gateway {
     pub(crate) refusals: Level,
     pub(crate) outside_limit: Option<RateLimit>,
     pub(crate) reload: Option<Reload>,
-    pub(crate) discarded: Option<Discarded>,
+    pub(crate) discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
     pub(crate) text: String,
 }
@@ -101,7 +101,7 @@ impl Gateway {
             refusals: Level::default(),
             outside_limit,
             reload: None,
-            discarded: None,
+            discarded: Vec::new(),
             text: String::new(),
         })
     }

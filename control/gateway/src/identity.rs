@@ -136,9 +136,9 @@ impl Core {
         }
     }
 
-    /// Tells the worker of a host's bindings where its packets must come from.
-    pub(crate) fn tell_pin(&mut self, id: HostId) {
-        let Some(address) = self.hosts.get(id).map(|host| host.address) else { return };
+    /// Tells the worker of a host's bindings where its packets must come from; how many there are.
+    pub(crate) fn tell_pin(&mut self, id: HostId) -> usize {
+        let Some(address) = self.hosts.get(id).map(|host| host.address) else { return 0 };
         let mac = self.pinned(address);
         let sessions = self.sessions();
         let commands: Vec<_> = sessions
@@ -146,18 +146,16 @@ impl Core {
             .filter(|session| session.phase() == Phase::Up)
             .map(|session| (sessions.worker(session.handle()), Command::PinBinding(session.handle(), mac)))
             .collect();
+        let count = commands.len();
         for (worker, command) in commands {
             self.command(worker, command);
         }
+        count
     }
 
-    /// The same for all hosts that have a MAC address: what it depends on has changed.
+    /// What the workers know of pins depends on something that has changed.
     pub(crate) fn tell_pins(&mut self) {
-        let hosts: Vec<_> = self.hosts.iter().filter(|(_, host)| host.pin.mac().is_some()).collect();
-        let ids: Vec<_> = hosts.into_iter().map(|(id, _)| id).collect();
-        for id in ids {
-            self.tell_pin(id);
-        }
+        self.chores.tell_pins(self.hosts.slots());
     }
 
     /// Other routes: a host may be on a link that was behind a router, or the other way round.

@@ -134,12 +134,12 @@ impl Gateway {
         }
     }
 
-    /// Whether a binding's peer has lost all its connections.
+    /// Whether a binding's peer has lost all its connections, or it is to end.
     fn is_away(&self, handle: Handle) -> bool {
-        self.core
-            .sessions()
-            .get(handle)
-            .is_some_and(|session| session.tunnel().is_some() && !self.engine.is_connected(session.peer()))
+        self.core.sessions().get(handle).is_some_and(|session| {
+            session.tunnel().is_some()
+                && (!self.engine.is_connected(session.peer()) || self.engine.is_to_end(session.tag()))
+        })
     }
 
     /// One more who asks for what is being asked already.
@@ -331,6 +331,7 @@ impl Gateway {
         };
         let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
         let link = self.core.link(id, &owner, now);
+        let link = link.filter(|link| !matches!(link, Link::Up(handle) if self.is_away(*handle)));
         if link.is_none() && !is_ours {
             let Some(ask) = self.waiting.ask_mut(pending) else { return false };
             let alias = std::mem::replace(&mut ask.remote, owner.into());

@@ -3,7 +3,7 @@
 
 use crate::Nanos;
 use crate::address::OwnAddress;
-use crate::asking::{Failed, Pending};
+use crate::asking::Failed;
 use crate::gateway::{Gateway, outside_limit};
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
@@ -90,7 +90,7 @@ impl Gateway {
         let directory = self.core.hosts.draft(0, 0);
         let directory = std::mem::replace(&mut reload.directory, directory);
         reload.directory = self.core.hosts.exchange(directory);
-        reload.stage = Stage::Hosts;
+        reload.stage = Stage::Asks;
         let before = &reload.settings;
         let (is_other_rate, is_other_mtu, is_other_pinning, is_other_dns) = (
             before.dns.outside_rate != self.core.settings.dns.outside_rate,
@@ -107,10 +107,10 @@ impl Gateway {
         if is_other_pinning {
             self.core.tell_pins();
         }
+        reload.asks = self.waiting.iter().map(|(id, _)| id).collect();
         self.end_what_is_not_trusted(now);
-        self.fail_orphans(now);
         if is_other_dns {
-            self.restart_resolver(now);
+            self.restart_resolver();
         }
         self.settle(now);
         Ok(())
@@ -129,6 +129,7 @@ impl Gateway {
     pub fn settle_reload(&mut self, now: Nanos) -> Option<Reloaded> {
         let reload = self.reload.as_mut()?;
         match reload.stage {
+            Stage::Asks => self.fail_orphans(now),
             Stage::Hosts => reload.stage = reload.tell(&mut self.core),
             Stage::Sessions(from) => {
                 let (ended, next) = self.end_what_is_not_allowed(from, now);
@@ -144,7 +145,7 @@ impl Gateway {
                 }
                 let reload = self.reload.take()?;
                 let reloaded = reload.reloaded;
-                self.discarded = Some(reload.discard());
+                self.discarded.push(reload.discard());
                 return Some(reloaded);
             }
             Stage::Compare(_) | Stage::Add(_) | Stage::Ready => {}
@@ -152,9 +153,9 @@ impl Gateway {
         None
     }
 
-    /// What the last reload has put out of use.
-    pub fn take_discarded(&mut self) -> Option<Discarded> {
-        self.discarded.take()
+    /// What has been put out of use since this was asked last.
+    pub fn take_discarded(&mut self) -> Vec<Discarded> {
+        std::mem::take(&mut self.discarded)
     }
 
     /// What the workers or the peers were told at the start cannot change under them.
@@ -183,16 +184,20 @@ impl Gateway {
         }
     }
 
-    /// Who still waits on behalf of a host that is gone is told so.
+    /// Some of those who still wait on behalf of a host that is gone are told so.
     fn fail_orphans(&mut self, now: Nanos) {
-        let hosts = &self.core.hosts;
-        let is_orphan =
-            |pending: &Pending| matches!(pending, Pending::Ask(ask) if !hosts.is_registered(ask.host));
-        let all = self.waiting.iter().filter(|(_, pending)| is_orphan(pending));
-        let orphans: Vec<u64> = all.map(|(id, _)| id).collect();
-        for id in orphans {
-            self.fail(id, Failed::Host, "the host is no longer registered", now);
+        let Some(reload) = &mut self.reload else { return };
+        let rest = reload.asks.len().saturating_sub(PIECE);
+        let asks = reload.asks.split_off(rest);
+        if rest == 0 {
+            reload.stage = Stage::Hosts;
         }
+        for id in asks {
+            if self.waiting.ask(id).is_some_and(|ask| !self.core.hosts.is_registered(ask.host)) {
+                self.fail(id, Failed::Host, "the host is no longer registered", now);
+            }
+        }
+        self.settle(now);
     }
 
     /// Of some sessions, ends those that are not allowed any more; how many, and where the rest begins.
@@ -249,22 +254,21 @@ impl Gateway {
     pub fn set_addresses(&mut self, addresses: Vec<OwnAddress>, now: Nanos) {
         if self.platform.addresses != addresses {
             self.platform.addresses = addresses;
-            self.restart_resolver(now);
+            self.restart_resolver();
             self.settle(now);
         }
     }
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
-    fn restart_resolver(&mut self, now: Nanos) {
+    fn restart_resolver(&mut self) {
         let Platform { upstream_sockets, addresses, .. } = &self.platform;
         let settings = network::resolver_settings(&self.core.settings, *upstream_sockets, addresses);
         for socket in self.resolver.sockets() {
             self.core.outputs.push_back(Output::UpstreamClose(socket));
         }
-        self.resolver = Resolver::new(settings, self.rng.random());
-        let patience = self.core.settings.dns.naptr_timeout_ms;
-        for (id, question, is_discovery) in self.waiting.owed() {
-            self.resolver.query(question, if is_discovery { patience } else { 0 }, id, now);
-        }
+        let resolver = Resolver::new(settings, self.rng.random());
+        let before = std::mem::replace(&mut self.resolver, resolver);
+        self.discarded.push(Discarded::new(before));
+        self.core.chores.owe(self.waiting.iter().map(|(id, _)| id).collect());
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Reload {
     gone: Vec<HostId>,
     services: Vec<(HostId, Vec<Arc<str>>)>,
     macs: Vec<(HostId, Option<MacEntry>)>,
+    /// Who waited when it was applied.
+    pub(crate) asks: Vec<u64>,
 }
 
 /// How far a reload has come. Until it is applied nobody sees anything of it; then all see all of it at once.
@@ -50,7 +52,9 @@ pub(crate) enum Stage {
     Add(usize),
     /// Everything is prepared.
     Ready,
-    /// It is applied: what is known of hosts that stay is changed.
+    /// It is applied: those who wait on behalf of hosts that are gone are told so.
+    Asks,
+    /// What is known of hosts that stay is changed.
     Hosts,
     /// Sessions, from this place on, are ended where they are not allowed any more.
     Sessions(u64),
@@ -58,12 +62,14 @@ pub(crate) enum Stage {
     Forget,
 }
 
-/// What a reload has put out of use: to be dropped where that takes nobody's time.
-pub struct Discarded(
-    #[allow(dead_code)] Directory,
-    #[allow(dead_code)] Registry,
-    #[allow(dead_code)] PolicySet,
-);
+/// What is out of use: to be dropped where that takes nobody's time.
+pub struct Discarded(#[allow(dead_code)] Box<dyn Send>);
+
+impl Discarded {
+    pub(crate) fn new(what: impl Send + 'static) -> Self {
+        Self(Box::new(what))
+    }
+}
 
 impl Reload {
     pub(crate) fn new(
@@ -83,6 +89,7 @@ impl Reload {
             gone: Vec::new(),
             services: Vec::new(),
             macs: Vec::new(),
+            asks: Vec::new(),
         }
     }
 
@@ -103,7 +110,7 @@ impl Reload {
 
     /// Whether it has been applied.
     pub(crate) fn is_in_force(&self) -> bool {
-        matches!(self.stage, Stage::Hosts | Stage::Sessions(_) | Stage::Forget)
+        matches!(self.stage, Stage::Asks | Stage::Hosts | Stage::Sessions(_) | Stage::Forget)
     }
 
     /// Takes back what was prepared.
@@ -120,7 +127,7 @@ impl Reload {
 
     /// What is out of use from here on.
     pub(crate) fn discard(self) -> Discarded {
-        Discarded(self.directory, self.registry, self.policies)
+        Discarded::new((self.directory, self.registry, self.policies))
     }
 
     /// Looks for some of the hosts that there are in the new registry.

@@ -118,10 +118,6 @@ impl Reloader {
             }
         };
         house.pump(now);
-        // Dropping what a hundred thousand hosts were takes a while, too. Without a thread it is dropped here.
-        if let Some(discarded) = house.gateway.take_discarded() {
-            let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
-        }
         for client in std::mem::take(&mut self.waiting) {
             house.sources.admin.respond(client, &response);
         }

@@ -160,10 +160,23 @@ impl Daemon {
             self.piece(by, |daemon, now| daemon.reloader.go_on(&mut daemon.house, now));
             work = true;
         }
+        if self.may_do_chores() {
+            self.piece("chores", |daemon, now| {
+                daemon.house.gateway.do_chores(now);
+                daemon.house.settle(now);
+            });
+            work = true;
+        }
         if self.operator.is_listing() {
             work |= self.piece("lists", |daemon, now| daemon.operator.list(&mut daemon.house, now));
         }
         work
+    }
+
+    /// Whether there is something to be gone on with, and the workers have taken what came of it before: what others want of
+    /// them meanwhile, the peers' TCP among it, waits for nothing else.
+    fn may_do_chores(&mut self) -> bool {
+        self.house.gateway.has_chores() && self.house.fleet.drain()
     }
 
     /// Takes one after the other, as long as there is another and time for it. True if there was anything.
@@ -250,8 +263,9 @@ impl Daemon {
 
     /// How long the loop may sleep.
     fn timeout(&mut self, now: u64) -> Duration {
+        let may_go_on = self.may_do_chores();
         let house = &mut self.house;
-        if house.sources.have_unread() || now.saturating_sub(self.round.last_work) < LINGER_NS {
+        if may_go_on || house.sources.have_unread() || now.saturating_sub(self.round.last_work) < LINGER_NS {
             return Duration::ZERO;
         }
         let mut until = self.round.last_sweep + SWEEP_NS;
@@ -275,6 +289,11 @@ impl Daemon {
             tracing::debug!(kind = "dpdk", "{}", line.trim());
         }
         self.house.settle(now);
+        // Dropping what a hundred thousand hosts were takes a while. Without a thread it is dropped here.
+        let discarded = self.house.gateway.take_discarded();
+        if !discarded.is_empty() {
+            let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
+        }
         if now.saturating_sub(self.round.last_report) >= crate::log::REPORT_EVERY.as_nanos() as u64 {
             self.round.last_report = now;
             self.house.log.report();

@@ -43,7 +43,7 @@ pub(super) fn session(hosts: &mut Hosts, links: &mut Links, session: H2hSession,
     let peer = links.peer(&session.ces_id, |peer| hosts.use_peer(peer)).filter(|_| has_room);
     let Some(peer) = peer else { return false };
     let tag = session.local_tag;
-    let adopted = Session { session, peer, epoch: 0 };
+    let adopted = Session::new(session, peer, 0);
     if hosts.is_taken(tag) || hosts.of(&adopted.pair()).is_some() {
         return false;
     }

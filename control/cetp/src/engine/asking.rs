@@ -51,6 +51,7 @@ pub(super) fn ask(
     let Some(peer) = links.peer(&names.ces_id, |peer| hosts.use_peer(peer)) else {
         return refuse(hosts, links, names, Failure::Overload);
     };
+    ends::make_way(hosts, links, peer, Role::Initiator, (&names.source, &names.destination));
     let key: &dyn PairRef = &(peer, Role::Initiator, &*names.source, &*names.destination);
     if let Some(id) = hosts.negotiation_of(key) {
         links.ground.counters.joined += 1;
@@ -105,19 +106,25 @@ fn refuse(hosts: &mut Hosts, links: &mut Links, names: Names, why: Failure) -> A
 fn start_or_wait(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
     let Some(entry) = hosts.negotiation(id) else { return };
     let peer = entry.pair.peer;
+    if links.is_leaving(peer) {
+        return wait(hosts, links, id, now);
+    }
     if links.is_up(peer) {
         return start(hosts, links, realm, id, now);
     }
     let wish = Wish { asker: entry.pair.source.clone(), name: entry.pair.destination.clone() };
     match initiator::start(links, peer, &wish, &entry.endpoints, now) {
-        Ok(()) => {
-            let limits = links.ground.limits();
-            let deadline = now + (u64::from(limits.connect_ms) + u64::from(limits.c2c_setup_ms)) * MS;
-            hosts.wait(id, deadline);
-            links.ground.timers.set(deadline, Timer::Negotiation(id));
-        }
+        Ok(()) => wait(hosts, links, id, now),
         Err(why) => finish(hosts, links, realm, id, Err(why), now),
     }
+}
+
+/// A negotiation waits for C2C.
+fn wait(hosts: &mut Hosts, links: &mut Links, id: NegotiationId, now: Nanos) {
+    let limits = links.ground.limits();
+    let deadline = now + (u64::from(limits.connect_ms) + u64::from(limits.c2c_setup_ms)) * MS;
+    hosts.wait(id, deadline);
+    links.ground.timers.set(deadline, Timer::Negotiation(id));
 }
 
 /// C2C stands: tells the peer what it has yet to be told, and starts the negotiations that waited.
@@ -172,6 +179,7 @@ pub(super) fn fail_missed(
 fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
     let Some(entry) = hosts.negotiation(id) else { return };
     let pair = entry.pair.clone();
+    ends::make_way(hosts, links, pair.peer, pair.role, (&pair.source, &pair.destination));
     if let Some(kept) = hosts.kept(&pair) {
         // The peer was away and has not lost its state: what there was still stands.
         return finish(hosts, links, realm, id, Ok(kept), now);

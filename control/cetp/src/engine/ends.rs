@@ -1,15 +1,46 @@
 //! The ends of many sessions at once: all with a peer, C2C itself, by us or by the peer.
+//!
+//! They are worked off a piece at a time, so that nobody waits for a hundred thousand of them. What the peer is told of all comes
+//! first, what it is told of each with each; from the first moment no session that is to end answers for its names
+//! ([`make_way`]), and one that is made meanwhile stands.
 
-use super::api::{ConnId, Nanos, PeerId};
+use super::api::{ConnId, Nanos, PeerId, Role};
+use super::batches::Cause;
 use super::hosts::Hosts;
 use super::links::Links;
+use super::pair::PairRef;
+use super::peer::MAX_OWED;
 use super::reason::{DownReason, PeerDownReason};
 use super::sessions;
 use crate::message::{Cmp, Ope, Writer};
 use crate::policy::canonical_name;
-use crate::tlv::{Item, Layer};
+use crate::tlv::Item;
 use crate::value::Value;
 use std::borrow::Cow;
+
+/// Before two names are negotiated: a session of theirs that is to end is ended now, whoever asked for it, and the peer hears of
+/// that before it hears of the next one.
+pub(super) fn make_way(
+    hosts: &mut Hosts,
+    links: &mut Links,
+    peer: PeerId,
+    role: Role,
+    (source, destination): (&str, &str),
+) {
+    if !hosts.is_ending() {
+        return;
+    }
+    let other = if role == Role::Initiator { Role::Responder } else { Role::Initiator };
+    let pairs: [&dyn PairRef; 2] = [&(peer, role, source, destination), &(peer, other, destination, source)];
+    for pair in pairs {
+        let Some(tag) = hosts.of(pair).map(|session| session.session.local_tag) else { continue };
+        match hosts.ending(tag) {
+            None => {}
+            Some(cause @ (Cause::Told | Cause::ByPeer)) => _ = sessions::down(hosts, links, tag, cause.why()),
+            Some(cause) => _ = sessions::end(hosts, links, tag, cause.why()),
+        }
+    }
+}
 
 /// A peer ends sessions, or everything.
 pub(super) fn by_peer(
@@ -21,11 +52,7 @@ pub(super) fn by_peer(
 ) {
     let sessions = value.filter(|value| !value.is_empty()).and_then(|value| value.field("sessions"));
     match sessions {
-        Some(Value::Text(all)) if all == "*" => {
-            for tag in hosts.tags_of(peer) {
-                sessions::down(hosts, links, tag, DownReason::ByPeer);
-            }
-        }
+        Some(Value::Text(all)) if all == "*" => begin(hosts, peer, Cause::ByPeer),
         Some(Value::List(pairs)) => {
             for pair in pairs {
                 let Value::List(tags) = pair else { continue };
@@ -50,22 +77,35 @@ fn end_named(hosts: &mut Hosts, links: &mut Links, peer: PeerId, theirs: u32, ou
     }
 }
 
+/// All of a peer's sessions are to end.
+fn begin(hosts: &mut Hosts, peer: PeerId, cause: Cause) {
+    if hosts.count_of(peer) > 0 {
+        hosts.end_all(peer, cause);
+    }
+}
+
 /// Ends all sessions with a peer by one message; how many there were.
 pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -> usize {
     let Some(peer) = links.peers.find(&canonical_name(ces_id)) else { return 0 };
-    let tags = hosts.tags_of(peer);
-    let count = tags.len();
-    let Some(((local, remote), conn)) = links.tags(peer).zip(links.conns.pick(peer)) else {
-        for tag in tags {
-            sessions::end(hosts, links, tag, DownReason::ByUs);
-        }
-        return count;
-    };
-    for tag in tags {
-        sessions::down(hosts, links, tag, DownReason::ByUs);
+    let count = hosts.count_of(peer);
+    if let Some((tags, conn)) = links.tags(peer).zip(links.conns.pick(peer)) {
+        send_all(links, conn, tags);
+        begin(hosts, peer, Cause::Told);
+    } else {
+        begin(hosts, peer, Cause::Each);
     }
-    send_all(links, conn, (local, remote));
     count
+}
+
+/// The peer has restarted: its side of every session is gone, and what our hosts send into them is lost. Some are told to the
+/// peer all the same, in case it only drew other tunnel ids and would refuse the same pairs as duplicates.
+pub(super) fn lost(hosts: &mut Hosts, links: &mut Links, peer: PeerId) {
+    for tag in hosts.tags_of(peer).into_iter().take(MAX_OWED) {
+        if let Some(session) = hosts.get(tag) {
+            sessions::owe_end(links, peer, (tag, session.session.remote_tag));
+        }
+    }
+    begin(hosts, peer, Cause::Lost);
 }
 
 /// Tells a peer that none of its sessions with us stands.
@@ -82,17 +122,12 @@ fn send_all(links: &mut Links, conn: ConnId, (local, remote): (u32, u32)) {
     links.send(conn, out.finish());
 }
 
-/// Ends C2C with a peer, and all sessions: each is told, since they would outlive C2C at the other end.
-pub(super) fn peer(hosts: &mut Hosts, links: &mut Links, peer: PeerId, now: Nanos) -> bool {
-    let Some((local, remote)) = links.tags(peer) else { return false };
-    for tag in hosts.tags_of(peer) {
-        sessions::end(hosts, links, tag, DownReason::ByUs);
+/// Ends C2C with a peer, and all sessions: each is told, since they would outlive C2C at the other end. Nothing is negotiated
+/// with it meanwhile. False if it is not up.
+pub(super) fn peer(hosts: &mut Hosts, links: &mut Links, peer: PeerId) -> bool {
+    let Some(entry) = links.peers.get_mut(peer).filter(|entry| entry.c2c().is_some()) else { return false };
+    if entry.begin_to_leave() {
+        hosts.end_all(peer, Cause::Leaving);
     }
-    if let Some(conn) = links.conns.pick(peer) {
-        let mut out = Writer::new(local, remote);
-        out.terminate(Layer::C2c, None);
-        links.send(conn, out.finish());
-    }
-    links.peer_down(peer, PeerDownReason::ByUs, now);
     true
 }

@@ -19,22 +19,27 @@ pub(super) fn put(hosts: &mut Hosts, links: &mut Links, key: FilterKey, for_ns: 
     if !links.ground.refused.filter(key.clone(), now + for_ns, now) {
         return false;
     }
-    let tags: Vec<u32> = match key.ces_id.as_ref().map(|id| links.peers.find(id)) {
-        None => hosts.tags(),
-        Some(peer) => peer.map(|peer| hosts.tags_of(peer)).unwrap_or_default(),
-    };
-    let FilterKey { name, local, ces_id } = key;
-    links.ground.emit(Output::Filtered { name: name.clone(), local, ces_id, until: now + for_ns });
-    for tag in tags {
-        let is_hit = hosts.get(tag).is_some_and(|entry| {
-            let session = &entry.session;
-            name == *if local { &session.local_fqdn } else { &session.remote_fqdn }
-        });
-        if is_hit {
-            sessions::end(hosts, links, tag, DownReason::Filtered);
-        }
+    match key.ces_id.as_ref().map(|id| links.peers.find(id)) {
+        None => hosts.peers().into_iter().for_each(|peer| hosts.look_through(peer)),
+        Some(peer) => peer.into_iter().for_each(|peer| hosts.look_through(peer)),
     }
+    let FilterKey { name, local, ces_id } = key;
+    links.ground.emit(Output::Filtered { name, local, ces_id, until: now + for_ns });
     true
+}
+
+/// Looks at one more session of those that a filter may stop; whether it ends by that. `None` if none is left.
+pub(super) fn go_on(hosts: &mut Hosts, links: &mut Links, now: Nanos) -> Option<bool> {
+    let tag = hosts.next_look()?;
+    let is_hit = hosts.get(tag).is_some_and(|entry| {
+        let session = &entry.session;
+        let (local, remote, ces_id) = (&session.local_fqdn, &session.remote_fqdn, &session.ces_id);
+        links.ground.refused.is_filtered(local, remote, ces_id, now)
+    });
+    if is_hit {
+        sessions::end(hosts, links, tag, DownReason::Filtered);
+    }
+    Some(is_hit)
 }
 
 fn name_in(value: &Value<'_>, key: &str) -> Option<Arc<str>> {

@@ -3,12 +3,15 @@
 //! Pairs, tags, sessions, negotiations and what belongs to each peer must agree; they do because nobody else writes them.
 
 use super::api::{ConnId, Endpoint, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
+use super::batches::{Batches, Cause, Step};
 use super::ended::Ended;
 use super::pair::{Pair, PairRef};
 use crate::keyed::Keyed;
+use crate::parts::Parts;
 use crate::policy::Policy;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::HashMap;
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use std::collections::{VecDeque, hash_set};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 /// A session.
@@ -18,9 +21,15 @@ pub(super) struct Session {
     pub(super) peer: PeerId,
     /// The C2C that it was made under: see `Peer::epoch`.
     pub(super) epoch: u32,
+    /// With which of the peer's it ends.
+    batch: u32,
 }
 
 impl Session {
+    pub(super) const fn new(session: H2hSession, peer: PeerId, epoch: u32) -> Self {
+        Self { session, peer, epoch, batch: 0 }
+    }
+
     pub(super) fn pair(&self) -> Pair {
         let session = &self.session;
         let (source, destination) = match session.role {
@@ -63,21 +72,28 @@ struct State {
 /// What belongs to a peer; never nothing.
 #[derive(Debug, Default)]
 struct Share {
-    /// Sessions, by our tag.
+    /// Sessions, by our tag; without those that are to end.
     sessions: FxHashSet<u32>,
+    batches: Batches,
     negotiations: FxHashSet<NegotiationId>,
 }
 
 /// All pairs, tags, sessions and negotiations.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    pairs: HashMap<Pair, State, Keyed>,
-    sessions: FxHashMap<u32, Session>,
+    pairs: Parts<Pair, State, Keyed>,
+    sessions: Parts<u32, Session, BuildHasherDefault<FxHasher>>,
     negotiations: FxHashMap<NegotiationId, Negotiation>,
     last: u64,
     of_peer: FxHashMap<PeerId, Share>,
     /// Negotiations by the tag that was set aside for them.
     aside: FxHashMap<u32, NegotiationId>,
+    /// Peers with sessions that are to end.
+    ending: VecDeque<PeerId>,
+    /// Peers whose sessions are to be looked at, and what is left of one's.
+    looked_through: VecDeque<PeerId>,
+    looks: hash_set::IntoIter<u32>,
+    has_begun: bool,
     ended: Ended,
 }
 
@@ -85,18 +101,22 @@ impl Hosts {
     pub(super) fn new(key: Keyed) -> Self {
         Self {
             ended: Ended::new(key),
-            pairs: HashMap::with_hasher(key),
-            sessions: FxHashMap::default(),
+            pairs: Parts::new(&key),
+            sessions: Parts::new(&BuildHasherDefault::default()),
             negotiations: FxHashMap::default(),
             last: 0,
             of_peer: FxHashMap::default(),
             aside: FxHashMap::default(),
+            ending: VecDeque::new(),
+            looked_through: VecDeque::new(),
+            looks: FxHashSet::default().into_iter(),
+            has_begun: false,
         }
     }
 
     // --- of a peer
 
-    /// How many sessions a peer has.
+    /// How many sessions a peer has that are not to end.
     pub(super) fn count_of(&self, peer: PeerId) -> usize {
         self.of_peer.get(&peer).map_or(0, |share| share.sessions.len())
     }
@@ -111,9 +131,14 @@ impl Hosts {
         self.of_peer.contains_key(&peer)
     }
 
-    /// Our tags of a peer's sessions.
-    pub(super) fn tags_of(&self, peer: PeerId) -> Vec<u32> {
-        self.of_peer.get(&peer).into_iter().flat_map(|share| &share.sessions).copied().collect()
+    /// Our tags of a peer's sessions, without those that are to end.
+    pub(super) fn tags_of(&self, peer: PeerId) -> FxHashSet<u32> {
+        self.of_peer.get(&peer).map(|share| share.sessions.clone()).unwrap_or_default()
+    }
+
+    /// All peers with sessions or negotiations.
+    pub(super) fn peers(&self) -> Vec<PeerId> {
+        self.of_peer.keys().copied().collect()
     }
 
     /// The negotiations with a peer that are so, the first one first.
@@ -139,9 +164,84 @@ impl Hosts {
     fn share(&mut self, peer: PeerId, change: impl FnOnce(&mut Share)) {
         let share = self.of_peer.entry(peer).or_default();
         change(share);
-        if share.sessions.is_empty() && share.negotiations.is_empty() {
+        if share.sessions.is_empty() && share.negotiations.is_empty() && share.batches.is_empty() {
             self.of_peer.remove(&peer);
         }
+    }
+
+    // --- what is to end
+
+    /// All sessions that a peer has are to end; how many there are.
+    pub(super) fn end_all(&mut self, peer: PeerId, cause: Cause) -> usize {
+        let share = self.of_peer.entry(peer).or_default();
+        let tags = std::mem::take(&mut share.sessions);
+        let count = tags.len();
+        if share.batches.is_empty() {
+            self.ending.push_back(peer);
+        }
+        share.batches.end(cause, tags);
+        self.has_begun = true;
+        count
+    }
+
+    /// Whether anything is to end, or to be looked at, since this was asked last.
+    pub(super) const fn take_begun(&mut self) -> bool {
+        std::mem::replace(&mut self.has_begun, false)
+    }
+
+    /// Whether anything is to end.
+    pub(super) fn is_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// All sessions that a peer has now are to be looked at.
+    pub(super) fn look_through(&mut self, peer: PeerId) {
+        if !self.looked_through.contains(&peer) {
+            self.looked_through.push_back(peer);
+            self.has_begun = true;
+        }
+    }
+
+    /// Whether any is.
+    pub(super) fn has_looks(&self) -> bool {
+        self.looks.len() > 0 || !self.looked_through.is_empty()
+    }
+
+    /// The next one to look at.
+    pub(super) fn next_look(&mut self) -> Option<u32> {
+        loop {
+            if let Some(tag) = self.looks.next() {
+                return Some(tag);
+            }
+            let peer = self.looked_through.pop_front()?;
+            self.looks = self.tags_of(peer).into_iter();
+        }
+    }
+
+    /// What is to be done next about what is to end, and with which peer.
+    pub(super) fn next_end(&mut self) -> Option<(PeerId, Step)> {
+        let peer = *self.ending.front()?;
+        let mut next = None;
+        let mut is_over = true;
+        self.share(peer, |share| {
+            next = share.batches.next();
+            is_over = share.batches.is_empty();
+        });
+        if is_over {
+            self.ending.pop_front();
+        }
+        next.map(|step| (peer, step))
+    }
+
+    /// Whether a tag is still that of a session of a batch: it may have ended by itself, and its tag be another's.
+    pub(super) fn is_of(&self, tag: u32, peer: PeerId, batch: u32) -> bool {
+        self.sessions.get(&tag).is_some_and(|entry| (entry.peer, entry.batch) == (peer, batch))
+    }
+
+    /// How a session is to end; `None` if it is not to.
+    pub(super) fn ending(&self, tag: u32) -> Option<Cause> {
+        let session = self.sessions.get(&tag)?;
+        self.of_peer.get(&session.peer)?.batches.cause(session.batch)
     }
 
     // --- sessions
@@ -151,7 +251,7 @@ impl Hosts {
         self.sessions.get(&tag)
     }
 
-    /// The session of a pair.
+    /// The session of a pair, whether or not it is to end.
     pub(super) fn of<'p>(&self, pair: &(dyn PairRef + 'p)) -> Option<&Session> {
         self.sessions.get(&self.pairs.get(pair)?.session?)
     }
@@ -159,12 +259,15 @@ impl Hosts {
     /// What stands for a pair: its session, whether or not C2C with the peer does.
     pub(super) fn kept(&self, pair: &Pair) -> Option<Reservation> {
         let session = &self.of(pair)?.session;
+        if self.ending(session.local_tag).is_some() {
+            return None;
+        }
         Some(Reservation { tag: session.local_tag, proxy: session.proxy })
     }
 
     /// All sessions.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.values()
+        self.sessions.iter().map(|(_, session)| session)
     }
 
     /// How many there are.
@@ -174,22 +277,23 @@ impl Hosts {
 
     /// Our tags of all sessions.
     pub(super) fn tags(&self) -> Vec<u32> {
-        self.sessions.keys().copied().collect()
+        self.sessions.iter().map(|(tag, _)| *tag).collect()
     }
 
     /// Whether a tag names a session, or is set aside for one.
     pub(super) fn is_taken(&self, tag: u32) -> bool {
-        self.sessions.contains_key(&tag) || self.aside.contains_key(&tag)
+        self.sessions.get(&tag).is_some() || self.aside.contains_key(&tag)
     }
 
     /// Puts a session in, the only one of its pair from here on. The one that was there before has to be taken out first.
-    pub(super) fn insert(&mut self, session: Session) {
+    pub(super) fn insert(&mut self, mut session: Session) {
         let tag = session.session.local_tag;
-        let state = self.pairs.entry(session.pair()).or_default();
+        let state = self.pairs.or_default(session.pair());
         debug_assert!(state.session.is_none(), "one session for each pair");
         state.session = Some(tag);
         self.share(session.peer, |share| {
             share.sessions.insert(tag);
+            session.batch = share.batches.living();
         });
         self.sessions.insert(tag, session);
     }
@@ -268,7 +372,7 @@ impl Hosts {
         now: Nanos,
     ) -> NegotiationId {
         let id = self.draw();
-        self.pairs.entry(pair.clone()).or_default().negotiation = Some(id);
+        self.pairs.or_default(pair.clone()).negotiation = Some(id);
         self.share(pair.peer, |share| {
             share.negotiations.insert(id);
         });
@@ -388,7 +492,7 @@ mod tests {
             role,
             peer_until: 0,
         };
-        Session { session, peer, epoch: 0 }
+        Session::new(session, peer, 0)
     }
 
     #[test]
@@ -424,6 +528,6 @@ mod tests {
         assert!(hosts.negotiation_of(&pair).is_none() && hosts.of(&pair).is_some() && hosts.is_taken(1));
         assert_eq!(hosts.remove(1).unwrap().pair(), pair);
         assert!(hosts.remove(1).is_none() && !hosts.is_taken(1) && !hosts.use_peer(7));
-        assert!(hosts.pairs.is_empty() && hosts.of_peer.is_empty() && hosts.aside.is_empty());
+        assert!(hosts.pairs.len() == 0 && hosts.of_peer.is_empty() && hosts.aside.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use super::hosts::Hosts;
 use super::links::Links;
 use super::pair::{Pair, PairRef};
 use super::reason::{BlockReason, DownReason, Failure};
-use super::{asking, sessions};
+use super::{asking, ends, sessions};
 use crate::h2h::{H2hSide, name_of};
 use crate::message::{Message, Tlv, Writer};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
@@ -95,6 +95,11 @@ fn request(
         links.ground.counters.h2h_received.count(Err(Failure::Malformed));
         return;
     };
+    if links.is_leaving(peer) {
+        // C2C ends in a moment, and with it what the peer waits for: it asks anew.
+        links.ground.counters.h2h_received.count(Err(Failure::Cancelled));
+        return;
+    }
     let (source, destination) = (canonical_name(source), canonical_name(destination));
     let Some(ces_id) = links.peers.name(peer) else { return };
     let names = Names { source, destination, ces_id };
@@ -131,6 +136,7 @@ fn try_request<'m, 'a>(
     let about = (peer, source.as_str(), destination.as_str(), message.sst);
     let (ack, ack_before) = links.ground.secrets().acks(about, now);
     let side = H2hSide { policy: &policy, name: destination, peer_name: source, ack, ack_before };
+    ends::make_way(hosts, links, peer, Role::Responder, (source, destination));
     let key: &dyn PairRef = &(peer, Role::Responder, &**source, &**destination);
     let epoch = links.peers.get(peer).map_or(0, super::peer::Peer::epoch);
     let old = hosts.of(key);

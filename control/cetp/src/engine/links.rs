@@ -64,6 +64,11 @@ impl Links {
         self.peers.get(peer).is_some_and(|entry| entry.c2c().is_some()) && self.conns.has_any(peer)
     }
 
+    /// Whether C2C with a peer is to end as soon as its sessions have.
+    pub(super) fn is_leaving(&self, peer: PeerId) -> bool {
+        self.peers.get(peer).is_some_and(super::peer::Peer::is_leaving)
+    }
+
     /// The tags, ours first, of C2C with a peer.
     pub(super) fn tags(&self, peer: PeerId) -> Option<(u32, u32)> {
         self.peers.get(peer)?.c2c().map(C2c::tags)

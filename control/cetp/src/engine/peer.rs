@@ -10,7 +10,7 @@ use rand::Rng;
 use std::sync::Arc;
 
 /// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
-const MAX_OWED: usize = 1_024;
+pub(super) const MAX_OWED: usize = 1_024;
 
 /// Endpoints of a peer that are kept.
 const MAX_KNOWN: usize = 8;
@@ -130,6 +130,8 @@ pub(super) struct Peer {
     draws: Draws,
     /// When we last began to seek it.
     sought: Option<Nanos>,
+    /// C2C ends as soon as its sessions are ended.
+    is_leaving: bool,
 }
 
 impl Peer {
@@ -150,6 +152,7 @@ impl Peer {
             renewal: None,
             draws: Draws::default(),
             sought: None,
+            is_leaving: false,
         }
     }
 
@@ -310,6 +313,20 @@ impl Peer {
         let was_up = self.c2c.take().is_some();
         (self.other, self.renewal) = (None, None);
         was_up
+    }
+
+    /// C2C is to end. False if it is already.
+    pub(super) const fn begin_to_leave(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_leaving, true)
+    }
+
+    pub(super) const fn has_left(&mut self) {
+        self.is_leaving = false;
+    }
+
+    /// Whether C2C is to end: nothing is negotiated meanwhile.
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.is_leaving
     }
 
     /// Who was there until its time was over has not restarted.

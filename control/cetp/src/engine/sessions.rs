@@ -1,6 +1,7 @@
 //! Sessions of two hosts, from both sides' agreement to their end.
 
 use super::api::{ConnId, H2hSession, Nanos, Output, PeerId, Reservation, Role};
+use super::batches::Cause;
 use super::hosts::{Hosts, Session};
 use super::links::Links;
 use super::pair::Pair;
@@ -50,11 +51,11 @@ pub(super) fn up(
         peer_until: now + u64::from(lifetime) * S,
     };
     let epoch = peer.epoch();
-    if let Some(old) = hosts.kept(pair) {
-        down(hosts, links, old.tag, DownReason::Replaced);
+    if let Some(old) = hosts.of(pair).map(|old| old.session.local_tag) {
+        down(hosts, links, old, DownReason::Replaced);
     }
     links.ground.emit(Output::H2hUp { session: session.clone() });
-    hosts.insert(Session { session, peer: pair.peer, epoch });
+    hosts.insert(Session::new(session, pair.peer, epoch));
     true
 }
 
@@ -103,22 +104,13 @@ pub(super) fn tell_owed(links: &mut Links, peer: PeerId) {
     }
 }
 
-/// The peer has restarted: its side of every session is gone, and what our hosts send into them is lost. They are told to the
-/// peer all the same, in case it only drew other tunnel ids and would refuse the same pairs as duplicates.
-pub(super) fn end_lost(hosts: &mut Hosts, links: &mut Links, peer: PeerId) {
-    for tag in hosts.tags_of(peer) {
-        if let Some(session) = down(hosts, links, tag, DownReason::Replaced) {
-            owe_end(links, peer, (tag, session.session.remote_tag));
-        }
-    }
-}
-
 /// The owner's binding ended by itself. If the peer's may live on, it is told: its host would send into nothing, and the same
 /// pair would be refused as a duplicate.
 pub(super) fn binding_ended(hosts: &mut Hosts, links: &mut Links, tag: u32, now: Nanos) {
+    let is_known = hosts.ending(tag).is_some_and(|cause| matches!(cause, Cause::Told | Cause::ByPeer));
     let Some(session) = hosts.remove(tag) else { return };
     links.ground.counters.sessions_ended += 1;
-    if now < session.session.peer_until {
+    if !is_known && now < session.session.peer_until {
         tell_end(links, session.peer, (tag, session.session.remote_tag));
     }
 }

@@ -15,6 +15,9 @@ pub(crate) const S: Nanos = 1_000_000_000;
 /// One way over the network.
 pub(crate) const DELAY: Nanos = 5 * MS;
 
+/// From one piece of what is to end to the next.
+const PIECE_NS: Nanos = MS / 10;
+
 /// The owner's part: policies, tags, proxies, and a ledger of every reservation.
 pub(crate) struct Owner {
     pub book: Book,
@@ -467,11 +470,18 @@ impl Lab {
             let dead = |node: &Node| node.is_dead;
             let timer = self.nodes.iter().filter(|n| !dead(n)).filter_map(|n| n.engine.poll_timeout()).min();
             let expiry = self.nodes.iter().flat_map(|node| node.owner.ends.values()).min().copied();
-            let next = event.into_iter().chain(timer).chain(expiry).min();
+            let has_ends = self.nodes.iter().any(|node| !node.is_dead && node.engine.has_ends());
+            let more = has_ends.then_some(self.now + PIECE_NS);
+            let next = event.into_iter().chain(timer).chain(expiry).chain(more).min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             self.expire();
-            if event == Some(at) {
+            if more == Some(at) {
+                let now = self.now;
+                for node in self.nodes.iter_mut().filter(|node| !node.is_dead && node.engine.has_ends()) {
+                    node.engine.end_some(&mut node.owner, now);
+                }
+            } else if event == Some(at) {
                 let ((_, _), event) = self.events.pop_first().unwrap();
                 self.step(event);
             } else {

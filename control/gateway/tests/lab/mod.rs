@@ -417,13 +417,25 @@ impl Lab {
                     work.push_back((i, output));
                 }
             }
-            if work.is_empty() {
+            if work.is_empty() && !self.do_chores() {
                 return;
             }
             for (i, output) in work {
                 self.carry(i, output);
             }
         }
+    }
+
+    /// Has who is at something go on with it; false if nobody is.
+    fn do_chores(&mut self) -> bool {
+        let mut any = false;
+        for node in self.nodes.iter_mut().filter(|node| node.alive && node.gateway.has_chores()) {
+            // A piece at each moment.
+            self.now += 1;
+            node.gateway.do_chores(self.now);
+            any = true;
+        }
+        any
     }
 
     fn carry(&mut self, i: usize, output: Output) {

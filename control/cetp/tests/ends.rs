@@ -1,0 +1,154 @@
+//! Many sessions that end at once end a piece at a time; what is asked for meanwhile is right.
+
+mod lab;
+
+use ces_cetp::engine::*;
+use lab::{Lab, MS, S};
+
+/// Hosts of each end; each of the one has a session with each of the other.
+const HOSTS: usize = 40;
+const SESSIONS: usize = HOSTS * HOSTS;
+/// More than one piece ends.
+const MOST: u64 = 500;
+
+fn crowd() -> Lab {
+    let mut lab = Lab::new();
+    for (ces_id, address) in [("gwa.demo.", "192.0.2.1"), ("gwb.demo.", "192.0.2.2")] {
+        let mut settings = lab::settings(ces_id, address);
+        settings.limits.sessions_per_peer = 10_000;
+        settings.limits.sessions_per_peer_max = 10_000;
+        lab.add(settings, lab::host_policies(ces_id, HOSTS, &[]));
+    }
+    for a in 0..HOSTS {
+        for b in 0..HOSTS {
+            lab.ask(0, a, 1, b);
+        }
+    }
+    lab.run_for(S);
+    assert_eq!(lab.nodes[0].owner.up.len(), SESSIONS);
+    finish(&lab);
+    lab
+}
+
+fn finish(lab: &Lab) {
+    lab.check_ledger();
+    lab.assert_mirrored(0, 1);
+}
+
+/// A pair with a session that is to end and has not ended yet.
+fn one_left(lab: &Lab, node: usize) -> (usize, usize) {
+    let number = |name: &str| name[1..].split('.').next().unwrap().parse().unwrap();
+    let left =
+        lab.nodes[node].owner.up.values().find(|session| lab.nodes[node].engine.is_to_end(session.local_tag));
+    let session = left.expect("one that is left");
+    (number(&session.local_fqdn), number(&session.remote_fqdn))
+}
+
+fn down(lab: &Lab, node: usize, why: DownReason) -> usize {
+    let is_it = |output: &&Output| matches!(output, Output::H2hDown { why: said, .. } if *said == why);
+    lab.nodes[node].log.iter().filter(is_it).count()
+}
+
+#[test]
+fn r2_all_sessions_end_in_pieces_and_a_new_one_between_them_stands() {
+    let mut lab = crowd();
+    let now = lab.now;
+    let count = lab.with(0, |engine, owner| engine.terminate_sessions(owner, "gwb.demo.", now));
+    assert_eq!((count, lab.nodes[0].owner.downs), (SESSIONS, MOST));
+    lab.with(0, |engine, owner| engine.end_some(owner, now));
+    assert_eq!(lab.nodes[0].owner.downs, MOST, "one piece at a moment");
+    assert_eq!(
+        lab.with(0, |engine, owner| engine.terminate_sessions(owner, "gwb.demo.", now)),
+        0,
+        "they are ending"
+    );
+    let (a, b) = one_left(&lab, 0);
+    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)), "not the one that is to end");
+    let mut seen = lab.nodes[0].owner.downs;
+    while lab.nodes[0].engine.has_ends() || lab.nodes[1].engine.has_ends() {
+        lab.run_for(MS / 10);
+        let downs = lab.nodes[0].owner.downs;
+        assert!(downs - seen <= MOST);
+        seen = downs;
+    }
+    lab.run_for(S);
+    finish(&lab);
+    assert_eq!(lab.nodes[0].owner.up.len(), 1);
+    assert_eq!((down(&lab, 0, DownReason::ByUs), down(&lab, 1, DownReason::ByPeer)), (SESSIONS, SESSIONS));
+    assert!(matches!(lab.ask(0, a, 1, b), Asked::Connected { .. }));
+}
+
+#[test]
+fn r2_what_the_far_end_asks_for_while_its_sessions_end_is_new() {
+    let mut lab = crowd();
+    let now = lab.now;
+    lab.with(0, |engine, owner| engine.terminate_sessions(owner, "gwb.demo.", now));
+    while lab.nodes[1].owner.downs == 0 {
+        lab.run_for(MS / 10);
+    }
+    assert!(lab.nodes[1].owner.downs <= MOST && lab.nodes[1].engine.has_ends());
+    let (b, a) = one_left(&lab, 1);
+    assert!(matches!(lab.ask(1, b, 0, a), Asked::Pending(_)));
+    lab.run_for(S);
+    finish(&lab);
+    assert_eq!(lab.nodes[1].owner.up.len(), 1);
+}
+
+#[test]
+fn r2_a_peer_leaves_when_all_its_sessions_are_told_and_who_waits_asks_anew() {
+    let mut lab = crowd();
+    let now = lab.now;
+    assert!(lab.with(0, |engine, owner| engine.terminate_peer(owner, "gwb.demo.", now)));
+    assert!(lab.with(0, |engine, owner| engine.terminate_peer(owner, "gwb.demo.", now)), "it is still up");
+    assert_eq!(lab.nodes[0].owner.downs, MOST);
+    let (a, b) = one_left(&lab, 0);
+    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)));
+    lab.run_for(S);
+    finish(&lab);
+    assert_eq!(lab.nodes[0].owner.up.len(), 1);
+    assert_eq!(down(&lab, 1, DownReason::ByPeer), SESSIONS, "each was told");
+    let log = &lab.nodes[1].log;
+    let left = log.iter().position(|output| matches!(output, Output::PeerDown { .. })).unwrap();
+    let last = log.iter().rposition(|output| matches!(output, Output::H2hDown { .. })).unwrap();
+    assert!(last < left, "C2C ends last");
+}
+
+#[test]
+fn r2_what_a_restarted_peer_has_lost_ends_in_pieces() {
+    let mut lab = crowd();
+    lab.restart(1);
+    lab.run_for(100 * MS);
+    lab.ask(0, 0, 1, 0);
+    while lab.nodes[0].owner.downs == 0 {
+        lab.run_for(MS / 10);
+    }
+    assert!(lab.nodes[0].owner.downs <= MOST + 1 && lab.nodes[0].engine.has_ends());
+    let (a, b) = one_left(&lab, 0);
+    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)), "not what the peer has lost");
+    lab.run_for(S);
+    finish(&lab);
+    assert_eq!(lab.nodes[0].owner.up.len(), 2);
+    let gone = down(&lab, 0, DownReason::Replaced);
+    assert_eq!(gone, SESSIONS, "each once");
+}
+
+#[test]
+fn r2_a_filter_looks_at_sessions_in_pieces() {
+    let mut lab = crowd();
+    let now = lab.now;
+    lab.with(0, |engine, _| assert!(engine.filter_here("h0.gwa.demo.".into(), true, 60 * S, now)));
+    assert!(lab.nodes[0].engine.has_ends() && lab.nodes[0].owner.downs == 0);
+    lab.run_for(S);
+    assert_eq!(down(&lab, 0, DownReason::Filtered), HOSTS);
+    finish(&lab);
+}
+
+#[test]
+fn r2_a_gateway_that_stops_ends_everything_at_once() {
+    let mut lab = crowd();
+    let now = lab.now;
+    lab.with(0, |engine, owner| engine.shutdown(owner, now));
+    assert!(lab.nodes[0].owner.up.is_empty() && !lab.nodes[0].engine.has_ends());
+    lab.run_for(S);
+    finish(&lab);
+}
