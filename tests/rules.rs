@@ -24,18 +24,21 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys", "machine"]),
     ("machine", &[]),
+    ("ces-filter", &[]),
     ("ces-meter", &[]),
     ("ces-wire", &[]),
-    ("ces-dataplane", &["ces-meter", "ces-wire", "machine", "dpdk"]),
+    ("ces-dataplane", &["ces-filter", "ces-meter", "ces-wire", "machine", "dpdk"]),
     ("ces-cetp", &[]),
     ("ces-dns", &["ces-meter"]),
     ("ces-settings", &[]),
+    ("ces-rules", &["ces-filter", "ces-settings"]),
     ("ces-gateway", &["ces-cetp", "ces-dns", "ces-settings", "ces-dataplane", "ces-meter", "ces-wire"]),
     (
         "ces-control",
         &[
             "ces-cetp",
             "ces-dns",
+            "ces-rules",
             "ces-settings",
             "ces-gateway",
             "ces-dataplane",
@@ -71,7 +74,7 @@ const IO_CRATES: &[&str] = &[
 ];
 
 /// The engines without I/O or clock.
-const ENGINES: &[&str] = &["ces-cetp", "ces-dns", "ces-settings", "ces-gateway"];
+const ENGINES: &[&str] = &["ces-cetp", "ces-dns", "ces-rules", "ces-settings", "ces-gateway"];
 
 fn ours(metadata: &Metadata) -> Vec<&Package> {
     metadata.workspace_packages()

@@ -250,8 +250,8 @@ impl Fleet {
 
     /// Has all workers move into other premises, behind everything that was sent before.
     pub fn publish(&mut self, premises: &Premises) {
-        for member in &mut self.members {
-            member.next = Some(Box::new(premises.clone()));
+        for (worker, member) in self.members.iter_mut().enumerate() {
+            member.next = Some(Box::new(premises.clone().of_worker(worker)));
         }
         self.see_to_moves();
     }

@@ -215,6 +215,10 @@ counters! {
             /// Sessions opened.
             sessions_opened,
         }
+        "ces_filter_sessions_ended_total", "Sessions that ended because a rule forbids them now.", counter all {
+            /// Sessions that ended because a rule forbids them now.
+            sessions_forbidden,
+        }
         "ces_nat_sessions_ended_total", "Sessions of NAT44 whose time was over.", counter all {
             /// Sessions whose time was over.
             sessions_ended,

@@ -3,8 +3,10 @@
 //! The core is pure: packets, time and state are arguments. Only `io` knows DPDK.
 //!
 //! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`state`] (what a worker
-//! owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet on, what is
-//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`queue`] (where it waits to be
+//! owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet on, what
+//! is
+//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`queue`] (where it waits to
+//! be
 //! sent), [`worker`] (the loop around it).
 
 #![forbid(unsafe_code)]
@@ -32,6 +34,7 @@ pub mod verdict;
 pub mod way;
 pub mod worker;
 
+pub use ces_filter as filter;
 pub use ces_meter as meter;
 pub use ces_wire as wire;
 

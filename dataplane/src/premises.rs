@@ -4,6 +4,7 @@
 //! the meters' levels, and those are the worker's own: [`Meters`].
 
 use crate::Nanos;
+use crate::filter::Filter;
 use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::nat::Nat;
@@ -33,6 +34,12 @@ pub struct Premises {
     pub nat: Nat,
     /// Where addresses lead.
     fib: Arc<Fib>,
+    /// Which sessions may be opened; without rules, those that NAT44 lets.
+    filter: Option<Arc<Filter>>,
+    /// How many filters there were before this one.
+    filters: u16,
+    /// The worker whose copy this is.
+    worker: usize,
 }
 
 impl Premises {
@@ -60,12 +67,37 @@ impl Premises {
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             nat: settings.nat.clone(),
             fib: Arc::default(),
+            filter: None,
+            filters: 0,
+            worker: 0,
         }
     }
 
     /// The same with these routes.
     pub fn with_routes(self, fib: Arc<Fib>) -> Self {
         Self { fib, ..self }
+    }
+
+    /// The same with these rules, after so many others.
+    pub fn with_filter(self, filter: Option<Arc<Filter>>, filters: u16) -> Self {
+        Self { filter, filters, ..self }
+    }
+
+    /// The same for this worker, which counts in its own place.
+    pub fn of_worker(self, worker: usize) -> Self {
+        Self { worker, ..self }
+    }
+
+    /// Differs from that of all premises with other routes or rules: what a session was told by others it asks for anew.
+    #[inline(always)]
+    pub fn generation(&self) -> u16 {
+        // Both only ever grow.
+        self.fib.generation().wrapping_add(self.filters)
+    }
+
+    /// The rules, and the place where this worker counts.
+    pub fn filter(&self) -> Option<(&Filter, usize)> {
+        self.filter.as_deref().map(|filter| (filter, self.worker))
     }
 
     /// Where addresses lead.
@@ -88,6 +120,11 @@ impl Premises {
     /// An own address to speak from on a port: one of its own, or any of its side.
     pub fn own_address(&self, port: &Port) -> Option<u32> {
         port.address.or_else(|| self.own[port.side as usize].first().copied())
+    }
+
+    /// Whether the address means everybody on the link of some port.
+    pub fn is_broadcast(&self, address: u32) -> bool {
+        self.ports.iter().any(|port| port.is_broadcast(address))
     }
 
     /// Whether the address lies in a network of proxy addresses.

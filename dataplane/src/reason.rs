@@ -95,6 +95,10 @@ reasons! {
     NatNoAddress = "nat_no_address",
     /// Another host speaks with the same one in a protocol without ports.
     NatTaken = "nat_taken",
+    /// A rule of the filter lets no session be opened, or forbids the one that the packet is of.
+    FilterDenied = "filter_denied",
+    /// The same, and its sender is told so.
+    FilterRejected = "filter_rejected",
     /// A packet that nobody asked for, to the gateway itself or past it.
     Unasked = "unasked",
     /// A tunnel packet whose outer pair of addresses belongs to no peer.

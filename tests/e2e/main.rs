@@ -3,6 +3,7 @@
 //! One lab is brought up for all cases, which run one after the other and each ask for the gateways in the state that they
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
+mod filter;
 mod hostile;
 mod http3;
 mod journal;
@@ -38,12 +39,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 11] = [
+    let groups: [(&str, &[Case]); 12] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("nat", nat::CASES),
         ("programs", programs::CASES),
+        ("filter", filter::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),

@@ -37,6 +37,8 @@ pub enum Topic {
     Nat,
     /// Sessions of NAT44, with their counters
     Sessions,
+    /// The rules of the filter, and how often each has decided
+    Rules,
     /// How full the pools are
     Pools,
     /// The control thread: its longest pieces of work, by cause
@@ -71,7 +73,20 @@ pub enum Request {
         /// How many.
         count: u32,
     },
-    /// Read the configuration, hosts, policies and certificates again.
+    /// Ask which rule of the filter decides.
+    Why {
+        /// From where.
+        source: Ipv4Addr,
+        /// To where; an inside host by its own address.
+        destination: Ipv4Addr,
+        /// The protocol.
+        protocol: u8,
+        /// The source's port.
+        source_port: u16,
+        /// The destination's port, or the type of an ICMP message.
+        port: u16,
+    },
+    /// Read the configuration, hosts, policies, rules and certificates again.
     Reload,
     /// End a session by our tag.
     TerminateSession {
@@ -132,11 +147,13 @@ impl Request {
                 Topic::Neighbours => "show neighbours",
                 Topic::Nat => "show nat",
                 Topic::Sessions => "show sessions",
+                Topic::Rules => "show rules",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Journal => "show journal",
             },
             Self::Trace { .. } => "trace",
+            Self::Why { .. } => "why",
             Self::Reload => "reload",
             Self::TerminateSession { .. } | Self::TerminateSessions { .. } | Self::TerminatePeer { .. } => {
                 "terminate"

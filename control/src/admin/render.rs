@@ -41,6 +41,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Neighbours => neighbours(answer),
         Topic::Nat => nat(answer),
         Topic::Sessions => sessions(answer),
+        Topic::Rules => rules(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
         Topic::Journal => journal(answer),
@@ -441,6 +442,33 @@ fn sessions(answer: &Value) -> String {
         ]);
     }
     or_none(&table, "no sessions")
+}
+
+/// A rule's place.
+fn place(rule: &Value) -> String {
+    format!("{}:{}", text(rule, "file"), number(rule, "line"))
+}
+
+fn rules(answer: &Value) -> String {
+    let mut table = Table::new(&["LINE", "NAME", "DECIDED", "RULE"]);
+    for rule in list(answer) {
+        table.row(vec![place(rule), text(rule, "name"), count(number(rule, "decided")), text(rule, "rule")]);
+    }
+    or_none(&table, "no rules: hosts may go out, and who answers them may come in")
+}
+
+/// The answer to `why`.
+pub fn why(answer: &Value) -> String {
+    let (from, to) = (text(answer, "from"), text(answer, "to"));
+    let rule = &answer["rule"];
+    if rule.is_null() {
+        let then = match from.as_str() {
+            "inside" => "it may be opened",
+            _ => "it may be opened where NAT44 lets it",
+        };
+        return format!("from {from} to {to}: no rule decides; {then}\n");
+    }
+    format!("from {from} to {to}: {}, by {}: {}\n", text(answer, "action"), place(rule), text(rule, "rule"))
 }
 
 fn nat(answer: &Value) -> String {

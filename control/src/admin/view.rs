@@ -159,6 +159,34 @@ pub struct SessionRow {
     pub idle_s: u32,
 }
 
+/// A rule of the filter.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleRow {
+    /// Its file.
+    pub file: String,
+    /// Its line.
+    pub line: usize,
+    /// Its name.
+    pub name: Option<String>,
+    /// How often it has decided.
+    pub decided: u64,
+    /// What it says.
+    pub rule: String,
+}
+
+/// Which rule decides.
+#[derive(Clone, Debug, Serialize)]
+pub struct WhyView {
+    /// The zone of the source.
+    pub from: &'static str,
+    /// That of the destination.
+    pub to: &'static str,
+    /// What becomes of the session.
+    pub action: &'static str,
+    /// The rule; none decides: what goes out may, what comes in may where NAT44 lets it.
+    pub rule: Option<RuleRow>,
+}
+
 /// NAT44 of one worker.
 #[derive(Clone, Debug, Serialize)]
 pub struct NatWorkerView {

@@ -60,7 +60,23 @@ enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(TRACE_MAX)))]
         count: u32,
     },
-    /// Read configuration, hosts, policies and certificates again
+    /// Show which rule of the filter decides about a session
+    Why {
+        /// From where
+        source: Ipv4Addr,
+        /// To where; an inside host by its own address
+        destination: Ipv4Addr,
+        /// The protocol: icmp, tcp, udp, or a number
+        #[arg(value_parser = protocol)]
+        proto: u8,
+        /// The destination's port, or the type of an ICMP message
+        #[arg(default_value_t = 0)]
+        port: u16,
+        /// The source's port
+        #[arg(long, default_value_t = 49_152)]
+        source_port: u16,
+    },
+    /// Read configuration, hosts, policies, rules and certificates again
     Reload,
     /// End sessions
     #[command(subcommand)]
@@ -149,6 +165,13 @@ fn request(command: &Command) -> Request {
             dropped: *dropped,
             count: *count,
         },
+        Command::Why { source, destination, proto, port, source_port } => Request::Why {
+            source: *source,
+            destination: *destination,
+            protocol: *proto,
+            source_port: *source_port,
+            port: *port,
+        },
         Command::Reload => Request::Reload,
         Command::Terminate(Terminate::Session { tag }) => Request::TerminateSession { tag: *tag },
         Command::Terminate(Terminate::Sessions { peer }) => Request::TerminateSessions { peer: peer.clone() },
@@ -198,6 +221,7 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
     }
     match &arguments.command {
         Command::Show { topic } => out.write_all(render::show(*topic, answer).as_bytes())?,
+        Command::Why { .. } => out.write_all(render::why(answer).as_bytes())?,
         Command::Trace { .. } if item => out.write_all(render::traced(answer).as_bytes())?,
         _ => match answer {
             Value::Null => {}

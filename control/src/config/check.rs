@@ -34,6 +34,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     signalling(config, &mut found);
     limits(config, &mut found);
     nat(config, &mut found);
+    filter(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
     all
@@ -370,6 +371,17 @@ fn nat(config: &Config, found: &mut Problems) {
     found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
     found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
     found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
+}
+
+/// Rules of the filter need sessions to hold for.
+fn filter(config: &Config, found: &mut Problems) {
+    let files = &config.filter.files;
+    if config.nat.is_none() && !files.is_empty() {
+        found.add("filter.files", "rules hold for sessions of NAT44, and there is no section [nat]");
+    }
+    let keyed =
+        |(i, file): (usize, &std::path::PathBuf)| (format!("filter.files[{i}]"), file.display().to_string());
+    found.distinct(&files.iter().enumerate().map(keyed).collect::<Vec<_>>());
 }
 
 /// Ports of one of our addresses on which the gateway itself listens.

@@ -1,19 +1,23 @@
 //! The one TOML file of `cesd`.
 //!
-//! It is read and checked whole before anything starts or changes. serde finds wrong keys and types ([`model`]); [`check`] finds
+//! It is read and checked whole before anything starts or changes. serde finds wrong keys and types ([`model`]); [`check`]
+//! finds
 //! what does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
 mod check;
 mod model;
+mod rules;
 
 use ces_gateway::{PolicySet, Registry, SourceFile};
+use ces_rules::Book;
 use ces_settings::FileError;
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use model::{
-    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Log, Memory, Metrics, Nat, PortSection,
+    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Filter, Log, Memory, Metrics, Nat, PortSection,
     RegistryFiles, State, StaticRoute, Tls, Worker,
 };
 
@@ -26,6 +30,8 @@ pub struct Loaded {
     pub registry: Registry,
     /// The policies.
     pub policies: PolicySet,
+    /// The rules of the filter, if there are files of them.
+    pub rules: Option<Arc<Book>>,
 }
 
 /// Reads a text as the configuration in `path` and checks it, without any other file.
@@ -46,6 +52,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let resolve = |file: &mut PathBuf| *file = directory.join(&*file);
     config.registry.files.iter_mut().for_each(resolve);
+    config.filter.files.iter_mut().for_each(resolve);
     if let Some(state) = &mut config.state {
         iter::once(&mut state.directory).chain(&mut state.memory).for_each(resolve);
     }
@@ -53,18 +60,21 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
         [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().for_each(resolve);
     }
     config.admin.socket = directory.join(&config.admin.socket);
-    let mut errors = Vec::new();
-    let mut files = Vec::new();
-    for file in &config.registry.files {
-        match read(file) {
-            Ok(text) => files.push(SourceFile { path: file.display().to_string(), text }),
+    let files = read_all(&config.registry.files)?;
+    let (registry, policies) =
+        ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
+    let rules = rules::load(&read_all(&config.filter.files)?, &config.realm.networks, &registry, read)?;
+    Ok(Loaded { config, registry, policies, rules })
+}
+
+/// Reads files of which each must be there.
+fn read_all(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Vec<FileError>> {
+    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read(path) {
+            Ok(text) => files.push(SourceFile { path: path.display().to_string(), text }),
             Err(error) => errors.push(error),
         }
     }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let (registry, policies) =
-        ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
-    Ok(Loaded { config, registry, policies })
+    if errors.is_empty() { Ok(files) } else { Err(errors) }
 }

@@ -39,6 +39,9 @@ pub struct Config {
     /// NAT44.
     #[serde(default)]
     pub nat: Option<Nat>,
+    /// The rules of the filter.
+    #[serde(default)]
+    pub filter: Filter,
     /// Certificates for CETP over TLS.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -213,6 +216,14 @@ impl Nat {
             host_ports: self.host_ports,
         }
     }
+}
+
+/// The stateful filter: which sessions may be opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Files of rules, read one behind the other.
+    pub files: Vec<PathBuf>,
 }
 
 /// Certificates for CETP over TLS, in PEM.
@@ -403,6 +414,7 @@ impl Config {
             realm: _,
             dns: _,
             dns_tcp: _,
+            filter: _,
             cetp: _,
             tls: _,
             registry: _,

@@ -5,6 +5,7 @@ use super::askers::{Askers, Origin};
 use super::devices::Devices;
 use super::load::Load;
 use super::outside;
+use super::rules::Rules;
 use super::sources::Sources;
 use super::world::{World, dns_side};
 use crate::clock::WallClock;
@@ -41,6 +42,8 @@ pub(super) struct House {
     pub(super) settings: Settings,
     /// And what they forward by.
     pub(super) fib: Arc<Fib>,
+    /// And which sessions they let be opened.
+    pub(super) rules: Rules,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.
@@ -140,7 +143,7 @@ impl House {
                 Output::Dataplane { worker, command } => self.fleet.command(worker as usize, command),
                 Output::Routes(fib) => {
                     self.fib = fib;
-                    self.fleet.publish(&Premises::new(&self.settings).with_routes(Arc::clone(&self.fib)));
+                    self.publish();
                 }
                 Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
                 Output::UpstreamClose(socket) => upstream.close_socket(socket),
@@ -180,6 +183,12 @@ impl House {
                 Output::Log(entry) => log(&entry),
             }
         }
+    }
+
+    /// Tells the workers all that holds for them.
+    pub(super) fn publish(&mut self) {
+        let premises = Premises::new(&self.settings).with_routes(Arc::clone(&self.fib));
+        self.fleet.publish(&self.rules.put_into(premises));
     }
 
     /// As [`House::pump`], and then sends what the peers are to have: once for many messages.

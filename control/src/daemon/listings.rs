@@ -2,6 +2,7 @@
 //! before it has been read.
 
 use super::house::House;
+use super::rules::Snapshot;
 use super::views;
 use crate::admin::protocol::{Response, Topic};
 use crate::admin::view::SessionRow;
@@ -30,6 +31,7 @@ enum Rest {
     /// Sessions of NAT44: of this worker, from this slot on.
     Sessions(usize, u32),
     Routes(usize),
+    Rules(Snapshot, usize),
     Nothing,
 }
 
@@ -77,6 +79,7 @@ impl Listings {
                 Rest::Neighbours(hops.into_iter())
             }
             Topic::Sessions => Rest::Sessions(0, 0),
+            Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
             _ => return false,
         };
         self.all.push(Listing { client, rest, counting: None, reading: None });
@@ -204,6 +207,14 @@ impl Listing {
                     self.rest = Rest::Routes(0);
                 }
                 Some(Response::Item(json!({ "neighbours": page })))
+            }
+            Rest::Rules(rules, from) => {
+                let page = rules.rows(*from, ROWS);
+                *from += ROWS;
+                if page.len() < ROWS {
+                    self.rest = Rest::Nothing;
+                }
+                Some(Response::Item(rows(&page)))
             }
             Rest::Routes(from) => {
                 let page: Vec<_> = house.sources.kernel.table().routes().skip(*from).take(ROWS).collect();

@@ -14,6 +14,7 @@ mod operator;
 mod outside;
 mod places;
 mod reload;
+mod rules;
 mod scrape;
 mod sources;
 mod start;

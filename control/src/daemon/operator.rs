@@ -2,11 +2,13 @@
 
 use super::house::House;
 use super::listings::Listings;
+use super::rules::Question;
 use super::tracing_packets::Tracing;
 use super::views;
 use crate::admin::protocol::{Request, Response, TRACE_MAX, Topic};
 use crate::slots::Key;
 use ces_dataplane::msg::{TraceFilter, TraceRecord};
+use ces_dataplane::premises::Premises;
 use ces_dataplane::tag::TagCipher;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,6 +67,10 @@ impl Operator {
             Request::Show { topic } => self.show(house, topic, now),
             // Answered by the caller, since they take time.
             Request::Trace { .. } | Request::Reload => Response::Ok(Value::Null),
+            Request::Why { source, destination, protocol, source_port, port } => {
+                let question = Question { source, destination, protocol, source_port, port };
+                ok(&house.rules.why(&Premises::new(&house.settings), &question))
+            }
             Request::TerminateSession { tag } => done(
                 gateway.terminate_session(tag, now),
                 format!("session {tag:08x} ended"),
@@ -129,7 +135,9 @@ impl Operator {
                 None => Response::Error("no journal is kept: there is no section [state]".to_owned()),
             },
             // In pages, by the caller.
-            Topic::Bindings | Topic::Hosts | Topic::Neighbours | Topic::Sessions => Response::Ok(Value::Null),
+            Topic::Bindings | Topic::Hosts | Topic::Neighbours | Topic::Sessions | Topic::Rules => {
+                Response::Ok(Value::Null)
+            }
         }
     }
 

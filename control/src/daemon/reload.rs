@@ -12,6 +12,7 @@ use crate::sources::tap::Tap;
 use crate::tls::Credentials;
 use ces_dataplane::premises::Premises;
 use ces_gateway::Reloaded;
+use ces_rules::Book;
 use ces_settings::FileError;
 use mio::Waker;
 use std::path::PathBuf;
@@ -128,12 +129,24 @@ impl Reloader {
     }
 }
 
+/// Dropping what a hundred thousand rules were takes a while. Without a thread it is dropped here.
+fn discard(discarded: impl Send + 'static) {
+    let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
+}
+
 /// A configuration that is being applied, and what is new in it and only a restart changes.
 enum Applying {
     /// Nothing of it is in force yet.
-    Prepared(Box<Config>, Option<Credentials>, String),
+    Prepared(Box<Prepared>, String),
     /// All of it is, unless there is an error; what follows from that is under way.
     InForce(Result<(), Vec<String>>, String),
+}
+
+/// What was read and is put into force at once.
+struct Prepared {
+    config: Config,
+    credentials: Option<Credentials>,
+    rules: Option<Arc<Book>>,
 }
 
 /// What comes of a piece.
@@ -163,19 +176,19 @@ fn begin(
     for warning in loaded.policies.warnings() {
         tracing::warn!("{warning}");
     }
-    let Loaded { config, registry, policies } = loaded;
+    let Loaded { config, registry, policies, rules } = loaded;
     house.gateway.begin_reload(config.settings(), registry, policies).map_err(|error| one(&error))?;
-    Ok(Applying::Prepared(Box::new(config), credentials, fixed))
+    Ok(Applying::Prepared(Box::new(Prepared { config, credentials, rules }), fixed))
 }
 
 impl Applying {
     fn go_on(self, house: &mut House, now: u64) -> Step {
         match self {
-            Self::Prepared(config, credentials, fixed) if !house.gateway.is_reload_prepared() => {
+            Self::Prepared(prepared, fixed) if !house.gateway.is_reload_prepared() => {
                 house.gateway.prepare_reload();
-                Step::On(Self::Prepared(config, credentials, fixed))
+                Step::On(Self::Prepared(prepared, fixed))
             }
-            Self::Prepared(config, credentials, fixed) => match apply(house, *config, credentials, now) {
+            Self::Prepared(prepared, fixed) => match apply(house, *prepared, now) {
                 Err(lines) if house.gateway.cancel_reload() => Step::Over(Err(lines)),
                 result => Step::On(Self::InForce(result, fixed)),
             },
@@ -199,12 +212,8 @@ fn told(reloaded: Reloaded, fixed: &str) -> Vec<String> {
 }
 
 /// Puts a configuration into force.
-fn apply(
-    house: &mut House,
-    config: Config,
-    credentials: Option<Credentials>,
-    now: u64,
-) -> Result<(), Vec<String>> {
+fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<String>> {
+    let Prepared { config, credentials, rules } = prepared;
     // First everything that can fail: nothing has changed before that.
     let settings = super::told::premises(&config, &house.settings).map_err(|error| one(&error))?;
     let sources = &mut house.sources;
@@ -222,9 +231,12 @@ fn apply(
     if before != after {
         after.lay(&mut requests).map_err(|error| one(&error))?;
     }
-    if settings != house.settings {
-        house.fleet.publish(&Premises::new(&settings).with_routes(Arc::clone(&house.fib)));
+    let is_filtered = rules.is_some() || house.rules.is_in_force();
+    if settings != house.settings || is_filtered {
         house.settings = settings;
+        discard(house.rules.replace(rules, house.fleet.len()));
+        let premises = Premises::new(&house.settings).with_routes(Arc::clone(&house.fib));
+        house.fleet.publish(&house.rules.put_into(premises));
     }
     places
         .install(&config, &mut sources.peering, &mut sources.dns_tcp, metrics)

@@ -31,6 +31,7 @@ impl Scrape {
         pools(house, &mut families);
         names(house, &mut families, now);
         cetp(house, &mut families, now);
+        rules(house, &mut families);
         own(house, &mut families, age);
         if let Some(kept) = &house.journal {
             journal(kept, &mut families);
@@ -366,6 +367,17 @@ fn own(house: &House, families: &mut Families, age: u64) {
     families
         .gauges("ces_build_info", "Version of cesd.")
         .level(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+}
+
+/// Bounded by how many names rules may have.
+fn rules(house: &House, families: &mut Families) {
+    let mut decided = families.counters(
+        "ces_filter_decisions_total",
+        "Sessions about which a rule of the filter has decided, by the rule's name.",
+    );
+    for ((name, action), count) in house.rules.by_name() {
+        decided.count(&[("rule", name), ("action", action)], count);
+    }
 }
 
 fn journal(journal: &Journal, families: &mut Families) {

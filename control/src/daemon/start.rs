@@ -9,6 +9,7 @@ use super::load::Load;
 use super::operator::Operator;
 use super::places::{self, Places};
 use super::reload::Reloader;
+use super::rules::Rules;
 use super::scrape::Scrape;
 use super::sources::{NOBODY, Number, Sources};
 use super::told;
@@ -131,7 +132,7 @@ pub fn start(
     credentials: Option<Credentials>,
     log: Log,
 ) -> Result<Daemon, StartError> {
-    let Loaded { config, registry: hosts, policies } = loaded;
+    let Loaded { config, registry: hosts, policies, rules: book } = loaded;
     for warning in policies.warnings() {
         tracing::warn!("{warning}");
     }
@@ -234,6 +235,8 @@ pub fn start(
         dpdk::version(),
     );
     let scrape = Scrape::new()?;
+    let mut rules = Rules::default();
+    rules.replace(book, fleet.len());
     let house = House {
         fleet,
         devices,
@@ -244,6 +247,7 @@ pub fn start(
         config,
         settings,
         fib: Arc::default(),
+        rules,
         load: Load::default(),
         log,
         journal,

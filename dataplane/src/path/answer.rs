@@ -2,12 +2,13 @@
 
 use super::icmp::{Error, write_error};
 use super::own::Desk;
+use super::reset::write_reset;
 use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::packet::{EXPIRED, Packet};
 use crate::reason::DropReason;
 use crate::verdict::{Arrival, Verdict};
-use crate::wire::{Wire, ethernet, icmp};
+use crate::wire::{Wire, ethernet, icmp, ipv4, tcp};
 
 /// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
 /// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first.
@@ -41,6 +42,50 @@ pub(super) fn refuse<F: Frame>(
     answer(desk, frame, packet, source, what, reason, arrival)
 }
 
+/// Drops a packet of something that is not to be opened, and tells its sender: a connection is reset, anything else is
+/// prohibited (RFC 1812 §5.2.7.1).
+#[cold]
+pub(super) fn reject<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    reason: DropReason,
+    arrival: Arrival,
+) -> Verdict {
+    if packet.protocol == ipv4::TCP {
+        return reset(desk, frame, packet, reason, arrival);
+    }
+    let source = desk.port(arrival).ok().and_then(|port| desk.premises.own_address(port));
+    answer(desk, frame, packet, source, (icmp::UNREACHABLE, icmp::PROHIBITED, 0), reason, arrival)
+}
+
+/// Drops a segment, and turns its frame into the reset that its receiver would send.
+fn reset<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    reason: DropReason,
+    arrival: Arrival,
+) -> Verdict {
+    let Some(sender) = sender(frame) else { return Verdict::Drop(reason) };
+    // RFC 9293 §3.5.2: a reset is never answered by one.
+    if packet.tcp_flags & tcp::RST != 0 || !desk.may_answer(packet, arrival) {
+        return Verdict::Drop(reason);
+    }
+    let Ok(port) = desk.port(arrival) else { return Verdict::Drop(reason) };
+    let header = port.header_to(sender);
+    if write_reset(frame, packet, header.length()).is_none() {
+        return Verdict::Drop(reason);
+    }
+    header.emit(frame.data_mut());
+    Verdict::Reply(Egress::by(arrival.port), reason)
+}
+
+/// The MAC address that a frame comes from.
+fn sender<F: Frame>(frame: &F) -> Option<[u8; 6]> {
+    frame.data().get(ethernet::SOURCE..ethernet::TYPE).and_then(|mac| mac.first_chunk().copied())
+}
+
 /// Drops a packet, and turns its frame into an ICMP error to its sender where that is allowed. `what` is
 /// type, code and second word.
 pub(super) fn answer<F: Frame>(
@@ -52,9 +97,7 @@ pub(super) fn answer<F: Frame>(
     reason: DropReason,
     arrival: Arrival,
 ) -> Verdict {
-    let sender =
-        frame.data().get(ethernet::SOURCE..ethernet::TYPE).and_then(|mac| mac.first_chunk().copied());
-    let (Some(source), Some(sender)) = (source, sender) else {
+    let (Some(source), Some(sender)) = (source, sender(frame)) else {
         return Verdict::Drop(reason);
     };
     if !desk.may_answer(packet, arrival) {

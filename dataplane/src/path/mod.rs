@@ -31,6 +31,7 @@ mod nat;
 mod outer;
 mod outside;
 mod own;
+mod reset;
 mod segment;
 mod stagger;
 mod tunnel;

@@ -135,7 +135,7 @@ impl<'s> Desk<'s> {
             Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
             Some(DropReason::Multicast)
-        } else if port.is_broadcast(packet.destination()) {
+        } else if self.premises.is_broadcast(packet.destination()) {
             Some(DropReason::Broadcast)
         } else {
             None

@@ -79,16 +79,16 @@ pub struct Session {
     change: u16,
     protocol: u8,
     stage: Stage,
-    /// Bytes from the host; nothing stands beside them yet.
+    /// Bytes from the host; beside them whether it was opened from outside.
     out_bytes: Count56,
-    /// Bytes to the host; nothing stands beside them yet.
+    /// Bytes to the host; beside them the type of an ICMP query.
     in_bytes: Count56,
     /// Packets from the host; beside them their next hop.
     out_packets: Count40,
     /// Packets to the host; beside them their next hop.
     in_packets: Count40,
     last_seen_s: u32,
-    /// The forwarding table by which the next hops were found.
+    /// The premises whose rules let it stand, and whose forwarding table led to the next hops.
     generation: u16,
     /// The low bits of the second at which it hangs on the wheel.
     hangs: u16,
@@ -131,6 +131,7 @@ impl Session {
             protocol: near.protocol,
             stage: Stage::first(near.protocol, heading),
             last_seen_s: now_s,
+            out_bytes: Count56::new(matches!(heading, Heading::In) as u8),
             ..Self::default()
         }
     }
@@ -157,10 +158,16 @@ impl Session {
         let fits = line.header_change == short(offset_of!(Self, header_change))?
             && line.change == short(offset_of!(Self, change))?;
         let stage = Stage::of(stage, protocol).filter(|_| fits)?;
+        let bytes = |at| {
+            let kept = long(at)?;
+            let mut bytes = Count56::of(kept >> 8);
+            bytes.set_beside(kept as u8);
+            Some(bytes)
+        };
         Some(Self {
             stage,
-            out_bytes: Count56::of(long(offset_of!(Self, out_bytes))? >> 8),
-            in_bytes: Count56::of(long(offset_of!(Self, in_bytes))? >> 8),
+            out_bytes: bytes(offset_of!(Self, out_bytes))?,
+            in_bytes: bytes(offset_of!(Self, in_bytes))?,
             out_packets: Count40::of(long(offset_of!(Self, out_packets))? >> 24),
             in_packets: Count40::of(long(offset_of!(Self, in_packets))? >> 24),
             ..line
@@ -229,7 +236,7 @@ impl Session {
         !matches!(self.stage, Stage::Free)
     }
 
-    /// The next hop of a packet, if it was found by this forwarding table.
+    /// The next hop of a packet, as it was found last.
     #[inline(always)]
     pub const fn hop(&self, heading: Heading) -> u32 {
         match heading {
@@ -238,7 +245,23 @@ impl Session {
         }
     }
 
-    /// The forwarding table by which its next hops were found.
+    /// Which way the packet went that opened it.
+    pub const fn opened(&self) -> Heading {
+        if self.out_bytes.beside() == 0 { Heading::Out } else { Heading::In }
+    }
+
+    /// The type of an ICMP query.
+    pub const fn icmp_type(&self) -> u8 {
+        self.in_bytes.beside()
+    }
+
+    /// The rules of these premises let it stand, as one with this type where it is an ICMP query. It has no next hops yet.
+    pub fn admit(&mut self, icmp_type: u8, generation: u16) {
+        self.in_bytes.set_beside(icmp_type);
+        self.generation = generation;
+    }
+
+    /// The premises by which it was judged and led last.
     #[inline(always)]
     pub const fn generation(&self) -> u16 {
         self.generation
@@ -249,7 +272,7 @@ impl Session {
         self.hop(heading) != Number24::MOST
     }
 
-    /// The next hop with this heading, by this forwarding table. What another table said of the other heading is forgotten.
+    /// The next hop with this heading, by these premises. What others said of the other heading is forgotten.
     pub fn lead(&mut self, heading: Heading, hop: u32, generation: u16) {
         if self.generation != generation {
             self.out_packets.set_beside(Number24::MOST);

@@ -192,28 +192,37 @@ impl Sessions {
         opened
     }
 
+    /// The inside host behind an external port, and its own port.
+    pub fn behind(&self, external: u32, port: u16, protocol: u8) -> Option<(u32, u16)> {
+        let outside = Outside { pool: self.ports.pool_of(external)?, port, protocol };
+        self.mappings.whose(outside).map(|inside| (inside.host, inside.port))
+    }
+
+    /// What would open a session if it came from outside, as its inside host would send it; `None`: that host does not take it
+    /// from everybody.
+    pub fn takes(&self, arriving: Flow, nat: &Nat) -> Option<Flow> {
+        if nat.filtering != Filtering::EndpointIndependent || arriving.protocol == ipv4::ICMP {
+            return None;
+        }
+        let (host, port) =
+            self.behind(arriving.addresses.destination(), arriving.ports as u16, arriving.protocol)?;
+        let addresses = Pair::new(host, arriving.addresses.source());
+        Some(Flow { addresses, ports: u32::from(port) << 16 | arriving.ports >> 16, ..arriving })
+    }
+
     /// Opens a session for what comes from outside to a host's external port, if that host takes it from everybody.
     pub fn open_in(&mut self, arriving: Flow, nat: &Nat, now: Nanos) -> Result<Option<u32>, DropReason> {
         let (external, port) = (arriving.addresses.destination(), arriving.ports as u16);
         let Some(pool) = self.ports.pool_of(external) else { return Ok(None) };
         let outside = Outside { pool, port, protocol: arriving.protocol };
-        let Some(inside) = self.mappings.whose(outside) else { return Ok(None) };
-        if nat.filtering != Filtering::EndpointIndependent || arriving.protocol == ipv4::ICMP {
-            return Ok(None);
-        }
+        let Some(near) = self.takes(arriving, nat) else { return Ok(None) };
         let full = self
             .subscribers
-            .find(inside.host)
+            .find(near.addresses.source())
             .is_none_or(|line| self.subscribers.get(line).sessions >= nat.host_sessions);
         if full {
             return Err(DropReason::NatHostLimit);
         }
-        let remote = arriving.addresses.source();
-        let near = Flow {
-            addresses: Pair::new(inside.host, remote),
-            ports: u32::from(inside.port) << 16 | arriving.ports >> 16,
-            protocol: arriving.protocol,
-        };
         self.add(near, outside, Heading::In, nat, seconds(now)).map(Some)
     }
 

@@ -6,6 +6,7 @@
 //! address = "192.168.0.10"
 //! mac = "02:00:00:00:00:0a"              # its packets come from there alone; without it, from where it was first seen
 //! policy = "office"                      # or a list: the first rule that fits decides
+//! groups = ["staff"]                     # for rules of the filter
 //! services = ["www.h1.a.demo", { name = "db.h1.a.demo", policy = "database" }]
 //!
 //! [[policy]]
@@ -48,6 +49,8 @@ pub(super) struct Host {
     pub(super) name: Spanned<Name>,
     pub(super) address: Spanned<Ipv4Addr>,
     pub(super) mac: Option<MacEntry>,
+    #[serde(default)]
+    pub(super) groups: Option<Spanned<Several<String>>>,
     #[serde(default)]
     pub(super) services: Vec<Spanned<Service>>,
     pub(super) policy: Option<Spanned<Several<String>>>,

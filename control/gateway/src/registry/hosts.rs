@@ -6,6 +6,9 @@ use crate::names::Name;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
+/// The group of the hosts that no file names.
+pub const DEFAULT_GROUP: &str = "default";
+
 /// A host of the realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEntry {
@@ -17,6 +20,8 @@ pub struct HostEntry {
     pub mac: Option<MacEntry>,
     /// Other names under which it is reached.
     pub services: Vec<Name>,
+    /// The groups to which it belongs, for rules of the filter.
+    pub groups: Vec<Arc<str>>,
 }
 
 /// The hosts of the realm: addresses, names, services.
@@ -60,6 +65,11 @@ impl Registry {
     /// The host behind a name, its own or a service's.
     pub fn host(&self, name: &str) -> Option<&HostEntry> {
         self.by_name.get(name).map(|index| &self.hosts[*index as usize])
+    }
+
+    /// The hosts of a group.
+    pub fn group(&self, group: &str) -> impl Iterator<Item = &HostEntry> {
+        self.hosts.iter().filter(move |host| host.groups.iter().any(|own| **own == *group))
     }
 
     /// Whether a name has names of hosts below it.

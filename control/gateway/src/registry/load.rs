@@ -1,7 +1,7 @@
 //! From all files together to the registry and its policies.
 
 use super::complaints::Complaints;
-use super::hosts::{HostEntry, Registry};
+use super::hosts::{DEFAULT_GROUP, HostEntry, Registry};
 use super::policy::PolicySet;
 use super::{compile, file, json};
 use crate::names::{Name, is_within};
@@ -126,7 +126,16 @@ pub fn load_behind(
                 }
             }
         }
-        entries.push(HostEntry { name, address: address.into(), mac: host.mac, services });
+        let mut groups = Vec::new();
+        if let Some(listed) = &host.groups {
+            for group in &listed.get_ref().0 {
+                match check_group(group) {
+                    Ok(()) => groups.push(Arc::from(group.as_str())),
+                    Err(wrong) => add(listed.span(), format!("{name}: {wrong}")),
+                }
+            }
+        }
+        entries.push(HostEntry { name, address: address.into(), mac: host.mac, services, groups });
     }
     if complaints.len() == 0 {
         for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
@@ -138,6 +147,20 @@ pub fn load_behind(
         Ok((registry, policies))
     } else {
         Err(complaints.into_vec())
+    }
+}
+
+/// A group has a name that rules can say.
+fn check_group(group: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if group == DEFAULT_GROUP {
+        Err(format!("the group {group:?} is that of all hosts that no file names"))
+    } else if (1..=63).contains(&group.len()) && group.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{group:?} is no name of a group: 1 to 63 letters, digits, '-', '_' or '.' were expected"
+        ))
     }
 }
 

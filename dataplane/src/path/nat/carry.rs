@@ -1,6 +1,8 @@
 //! A packet whose session is known goes on.
 
+use super::rules;
 use crate::frame::{Buffers, Frame};
+use crate::meter::seconds;
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
 use crate::path::answer::answer;
 use crate::path::fragment;
@@ -27,7 +29,8 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
     let turn = ground.sessions.get(slot).map(|session| session.turn(heading));
     let turn = turn.ok_or(DropReason::NatNoSession)?;
     let to_another = heading == Heading::Out && ground.sessions.is_external(turn.addresses.destination());
-    let other = if to_another { Some(other_half(ground, flow.protocol, &turn)?) } else { None };
+    let other =
+        if to_another { Some(other_half(ground, frame, packet, flow.protocol, &turn)?) } else { None };
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1
         return Err(tell(
@@ -56,17 +59,26 @@ fn follow(ground: &mut Ground<'_>, slot: u32, heading: Heading, packet: &Packet)
 }
 
 /// The session of the other inside host, which sees the first one as everybody outside does.
-fn other_half(ground: &mut Ground<'_>, protocol: u8, turn: &Turn) -> Settled<(u32, Turn)> {
+fn other_half<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    protocol: u8,
+    turn: &Turn,
+) -> Settled<(u32, Turn)> {
     let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol };
-    let Ground { desk, sessions, arrival, .. } = ground;
-    let slot = if let Some(slot) = sessions.find(Heading::In, flow) {
+    let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
-        let slot = sessions.open_in(flow, &desk.premises.nat, arrival.now)?.ok_or(DropReason::Unasked)?;
-        desk.counters.sessions_opened += 1;
+        let nat = &ground.desk.premises.nat;
+        let near = ground.sessions.takes(flow, nat).ok_or(DropReason::Unasked)?;
+        rules::admit(ground, frame, packet, near, Heading::In)?;
+        let opened = ground.sessions.open_in(flow, nat, ground.arrival.now)?;
+        let slot = opened.ok_or(DropReason::Unasked)?;
+        rules::admitted(ground, frame, packet, slot);
         slot
     };
-    let session = sessions.get(slot).ok_or(DropReason::NatNoSession)?;
+    let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
     Ok((slot, session.turn(Heading::In)))
 }
 
@@ -125,19 +137,27 @@ fn tell<F: Frame>(
     answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
 }
 
-/// The next hops of a session, by today's routes.
+/// The next hops of a session, by today's routes. One that today's rules forbid ends.
 pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Settled<u32> {
-    let Ground { desk, sessions, ways, events, arrival, .. } = ground;
-    let fib = desk.premises.fib();
-    let Some(session) = sessions.get_mut(slot) else { return Err(Verdict::Drop(DropReason::NatFull)) };
-    if session.generation() == fib.generation() && session.is_led(heading) {
+    let generation = ground.desk.premises.generation();
+    let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
+    let is_known = session.generation() == generation;
+    if is_known && session.is_led(heading) {
         return Ok(session.hop(heading));
     }
+    if !is_known && !rules::lets_stand(ground, session) {
+        ground.sessions.end(slot, seconds(ground.arrival.now));
+        ground.desk.counters.sessions_forbidden += 1;
+        return Err(DropReason::FilterDenied.into());
+    }
+    let Ground { desk, sessions, ways, events, arrival, .. } = ground;
+    let fib = desk.premises.fib();
+    let session = sessions.get_mut(slot).ok_or(DropReason::NatNoSession)?;
     let to = match heading {
         Heading::Out => session.remote().0,
         Heading::In => session.host().0,
     };
     let hop = ways.lookup(fib, to, arrival.attempt, events, arrival.now)?;
-    session.lead(heading, hop, fib.generation());
+    session.lead(heading, hop, generation);
     Ok(hop)
 }

@@ -3,12 +3,14 @@
 use super::carry::carry;
 use super::errors;
 use super::flows::flow_of;
+use super::outward::comes_from_there;
+use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::packet::{ERROR, LATER, Packet};
 use crate::path::ground::Ground;
-use crate::table::session::Heading;
+use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
-use crate::wire::ipv4;
+use crate::wire::{ipv4, tcp};
 
 /// Phase 3 with everything that can be unusual. `None`: it is no host's.
 #[inline(never)]
@@ -34,9 +36,7 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
     let slot = match ground.sessions.find(Heading::In, flow) {
         Some(slot) => Some(slot),
         None if packet.flags & LATER == 0 && ground.desk.outside_sound(packet, ground.arrival) => {
-            let slot = ground.sessions.open_in(flow, &ground.desk.premises.nat, ground.arrival.now)?;
-            ground.desk.counters.sessions_opened += u64::from(slot.is_some());
-            slot
+            open(ground, frame, packet, flow)?
         }
         // RFC 5382 §5, REQ-4: a SYN that nobody asked for is not answered for 6 s. Here it never is.
         None => None,
@@ -45,4 +45,26 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
         Some(slot) => carry(ground, frame, packet, (slot, flow), Heading::In, buffers).map(Some),
         None => Ok(None),
     }
+}
+
+/// A session for the first packet of a flow, if its host takes it and the rules allow it.
+#[cold]
+fn open<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    flow: Flow,
+) -> Settled<Option<u32>> {
+    let nat = &ground.desk.premises.nat;
+    // RFC 7857 §2: a session begins with a SYN.
+    let opens =
+        packet.protocol != ipv4::TCP || packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN;
+    let Some(near) = ground.sessions.takes(flow, nat).filter(|_| opens) else { return Ok(None) };
+    comes_from_there(ground, packet.source())?;
+    rules::admit(ground, frame, packet, near, Heading::In)?;
+    let slot = ground.sessions.open_in(flow, nat, ground.arrival.now)?;
+    if let Some(slot) = slot {
+        rules::admitted(ground, frame, packet, slot);
+    }
+    Ok(slot)
 }

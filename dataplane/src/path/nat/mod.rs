@@ -2,13 +2,15 @@
 //!
 //! The straight line ([`plain`]) is the same for both headings: a session that the packet leaves as it is. Everything else is
 //! in the long ways: [`flows`] says which flow a packet is of, [`outward`] and [`inward`] find or open its session, [`carry`]
-//! sends it on, [`errors`] does the same for ICMP errors, which belong to the packet that they quote.
+//! sends it on, [`rules`] says whether it may stand, [`errors`] does the same for ICMP errors, which belong to the packet that
+//! they quote.
 
 mod carry;
 mod errors;
 mod flows;
 mod inward;
 mod outward;
+mod rules;
 
 pub(super) use flows::{is_passing, owner};
 pub(super) use inward::inward;
@@ -39,7 +41,7 @@ pub(super) fn plain<F: Frame>(
     packet: &Packet,
     now_s: u32,
 ) -> Option<Egress> {
-    let generation = ground.desk.premises.fib().generation();
+    let generation = ground.desk.premises.generation();
     let session = ground.sessions.get_mut(packet.slot)?;
     let flow = match heading {
         Heading::Out => session.near(),

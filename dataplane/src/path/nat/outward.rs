@@ -3,14 +3,16 @@
 use super::carry::carry;
 use super::errors;
 use super::flows::flow_of;
+use super::rules;
 use crate::frame::{Buffers, Frame};
+use crate::msg::PortId;
 use crate::nat::Space;
 use crate::packet::{ERROR, EXPIRED, LATER, Packet};
 use crate::path::answer::refuse;
 use crate::path::ground::Ground;
-use crate::path::own::Desk;
 use crate::reason::DropReason;
 use crate::settings::Side;
+use crate::table::fib::Next;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
 use crate::wire::{icmp, ipv4, tcp};
@@ -54,15 +56,29 @@ fn ours_or_onward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Pac
 #[cold]
 fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow: Flow) -> Settled<u32> {
     ours_or_onward(ground, frame, packet)?;
-    let opened = may_open(ground.sessions.is_part(), frame, packet)
+    let may = may_open(ground.sessions.is_part(), frame, packet)
         .and_then(|()| leads_out(ground, packet.destination()))
-        .and_then(|()| {
-            let Desk { premises, counters, .. } = ground.desk.again();
-            let slot = ground.sessions.open_out(flow, &premises.nat, ground.arrival.now)?;
-            counters.sessions_opened += 1;
-            Ok(slot)
-        });
-    opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))
+        .and_then(|()| comes_from_there(ground, packet.source()));
+    may.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
+    rules::admit(ground, frame, packet, flow, Heading::Out)?;
+    let opened = ground.sessions.open_out(flow, &ground.desk.premises.nat, ground.arrival.now);
+    let slot = opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
+    rules::admitted(ground, frame, packet, slot);
+    Ok(slot)
+}
+
+/// RFC 3704 §2.2, strict: a packet comes in where an answer would go out.
+pub(super) fn comes_from_there(ground: &Ground<'_>, source: u32) -> Result<(), DropReason> {
+    let there = port_towards(ground, source) == Some(ground.arrival.port);
+    if there { Ok(()) } else { Err(DropReason::SourceSpoofed) }
+}
+
+/// The port by which an address is reached.
+fn port_towards(ground: &Ground<'_>, address: u32) -> Option<PortId> {
+    Some(match ground.desk.premises.fib().find(address)? {
+        Next::OnLink(port) => port,
+        Next::Via(hop) => ground.ways.port_of(hop.0),
+    })
 }
 
 /// Whether a packet may be the first one of a session.
@@ -94,15 +110,11 @@ fn may_open<F: Frame>(several: bool, frame: &F, packet: &Packet) -> Result<(), D
 }
 
 /// Whether an address is in the world: a route leads there by an outside port, or hosts are seen under it.
-fn leads_out(ground: &mut Ground<'_>, address: u32) -> Result<(), DropReason> {
+fn leads_out(ground: &Ground<'_>, address: u32) -> Result<(), DropReason> {
     if ground.sessions.is_external(address) {
         return Ok(());
     }
-    let premises = ground.desk.premises;
-    let port = match premises.fib().find(address).ok_or(DropReason::NoRoute)? {
-        crate::table::fib::Next::OnLink(port) => port,
-        crate::table::fib::Next::Via(hop) => ground.ways.port_of(hop.0),
-    };
-    let outside = premises.port(port).is_some_and(|port| port.side == Side::Outside);
+    let port = port_towards(ground, address).ok_or(DropReason::NoRoute)?;
+    let outside = ground.desk.premises.port(port).is_some_and(|port| port.side == Side::Outside);
     if outside { Ok(()) } else { Err(DropReason::NoRoute) }
 }

@@ -1,0 +1,25 @@
+//! The rules of the stateful filter as a person writes them, one a line, and what the workers are to ask.
+//!
+//! ```text
+//! set lab = 10.0.0.0/16, 192.0.2.7
+//! set blocked file "blocked.txt"
+//!
+//! deny       from outside @blocked
+//! reject tcp from inside to outside port smtp            name no-mail
+//! allow tcp  from inside group staff to outside port 80, 443, 8000-8999
+//! allow icmp from outside @lab to inside host www.a.demo type ping
+//! deny       to inside
+//! ```
+//!
+//! The first rule that fits decides. All errors of all files are found before any is reported, each with its line. No I/O, no
+//! clock:
+//! whoever calls reads the files.
+
+#![forbid(unsafe_code)]
+
+mod book;
+mod line;
+mod members;
+mod words;
+
+pub use book::{Book, Line, Names, Sources, load};

@@ -1,0 +1,22 @@
+//! The rules of the stateful filter, compiled: which rule decides on the first packet of a session.
+//!
+//! Rules stand in an order, and the first that fits decides. They are asked once a session, so what this costs nobody pays for
+//! who
+//! is established. A [`Filter`] is built by whoever reads the rules, changes never, and is shared by all workers, each of which
+//! counts in a place of its own. No I/O, no clock.
+
+#![forbid(unsafe_code)]
+
+mod axis;
+mod classifier;
+mod filter;
+mod ranges;
+mod rule;
+mod set;
+mod tally;
+
+pub use classifier::{Classifier, TooLarge};
+pub use filter::{Filter, Rules};
+pub use ranges::Ranges;
+pub use rule::{Action, Asked, End, Protocols, Rule, Who, Zone, Zones};
+pub use set::AddressSet;

@@ -1,0 +1,302 @@
+//! The stateful filter, case by case: rules as a person writes them, packets in, packets out. No NIC.
+#![allow(missing_docs)]
+
+mod common;
+
+use ces_dataplane::filter::{Filter, Ranges};
+use ces_dataplane::msg::Command;
+use ces_dataplane::nat::Filtering;
+use ces_dataplane::premises::Premises;
+use ces_dataplane::reason::DropReason as Why;
+use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::verdict::Verdict;
+use ces_rules::{Names, Sources, load};
+use ces_settings::SourceFile;
+use common::*;
+use std::sync::Arc;
+
+const SERVER: u32 = 0x0808_0808;
+const SERVER_2: u32 = 0x0909_0909;
+/// Under which the hosts are seen: none of the gateway's own.
+const EXTERNAL: u32 = 0xc633_6442;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const RST: u8 = 0x04;
+
+/// The hosts have names.
+struct Realm;
+
+impl Names for Realm {
+    fn host(&self, name: &str) -> Option<u32> {
+        (name == "h1.a.demo").then_some(HOST)
+    }
+
+    fn group(&self, name: &str) -> Option<Ranges> {
+        (name == "staff").then(|| Ranges::new(vec![(OTHER, OTHER)]))
+    }
+}
+
+fn filter(text: &str) -> Arc<Filter> {
+    let files = [SourceFile { path: "rules".to_owned(), text: text.to_owned() }];
+    let none = |_: &str, _: &str| panic!("no other file");
+    let book = load(&Sources { files: &files, read: &none }, &Realm).expect("good rules");
+    Arc::new(Filter::new(book.rules, 1))
+}
+
+fn settings_of(filtering: Filtering) -> Settings {
+    let mut settings = settings();
+    settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
+    settings.nat.addresses = vec![address(EXTERNAL)];
+    settings.nat.filtering = filtering;
+    settings
+}
+
+/// A gateway with its filter, whose rules count.
+struct Filtered {
+    gateway: Gateway,
+    settings: Settings,
+    filter: Arc<Filter>,
+    filters: u16,
+}
+
+impl Filtered {
+    fn new(rules: &str, filtering: Filtering) -> Self {
+        let settings = settings_of(filtering);
+        let gateway = Gateway::bare(settings.clone());
+        let mut filtered = Self { gateway, settings, filter: filter(rules), filters: 0 };
+        filtered.publish(rules);
+        filtered.gateway.command(Command::Reach(address(HOST), HOP_HOST));
+        filtered.gateway.command(Command::Reach(address(OTHER), HOP_OTHER));
+        filtered
+    }
+
+    fn publish(&mut self, rules: &str) {
+        let route = |network, prefix, next| Route { network, prefix, next };
+        let routes = vec![
+            route(0, 0, Next::Via(ROUTER)),
+            route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
+            route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),
+        ];
+        self.filter = filter(rules);
+        self.filters += 1;
+        let premises = Premises::new(&self.settings).with_routes(Arc::new(Fib::new(routes, 1)));
+        self.gateway.state.move_in(&mut premises.with_filter(Some(Arc::clone(&self.filter)), self.filters));
+    }
+
+    /// What becomes of a packet.
+    fn fate(&mut self, side: u8, packet: &Ip) -> Fate {
+        let frame = match (side, packet.source) {
+            (OUTSIDE, _) => ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &packet.bytes()),
+            (_, OTHER) => ethernet(MAC_IN, MAC_OTHER, 0x0800, &packet.bytes()),
+            _ => from_host(packet),
+        };
+        match self.gateway.one(side, &frame) {
+            (Verdict::Forward(_), _) => Fate::Passes,
+            (Verdict::Drop(why), _) => Fate::Drops(why),
+            (Verdict::Reply(_, why), mut out) => {
+                let (port, answer) = out.remove(0);
+                assert_sound(&answer);
+                assert_eq!(port, side);
+                Fate::Tells(why, answer[14 + 9], answer)
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    Drops(Why),
+    /// Drops it and tells the sender, by this protocol.
+    Tells(Why, u8, Vec<u8>),
+}
+
+fn syn(from: u32, to: u32, port: u16) -> Ip {
+    Ip::new(from, to, 6, tcp(4000, port, SYN, &[], &[]))
+}
+
+/// A query or its answer.
+fn echo(kind: u8, id: u32, sequence: u32) -> Vec<u8> {
+    icmp(kind, 0, id << 16 | sequence, b"x")
+}
+
+fn datagram(from: u32, to: u32, port: u16) -> Ip {
+    Ip::new(from, to, 17, udp(5000, port, b"x"))
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_about_what_goes_out() {
+    let rules = "allow tcp from inside host h1.a.demo to outside 8.8.8.0/24 port 80\n\
+                 deny tcp to 8.8.0.0/16\n\
+                 reject tcp from any to any port smtp\n\
+                 reject udp from inside group staff\n\
+                 deny udp from inside 10.0.0.0/8 port 5000 to any port 9\n";
+    let mut gateway = Filtered::new(rules, Filtering::default());
+    let denied = Fate::Drops(Why::FilterDenied);
+    assert_eq!(gateway.fate(INSIDE, &syn(HOST, SERVER, 80)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &syn(HOST, SERVER, 81)), denied);
+    assert_eq!(gateway.fate(INSIDE, &syn(OTHER, SERVER, 80)), denied);
+    assert_eq!(
+        gateway.fate(INSIDE, &syn(OTHER, SERVER_2, 80)),
+        Fate::Passes,
+        "what no rule decides goes out"
+    );
+    assert!(matches!(gateway.fate(INSIDE, &syn(HOST, SERVER_2, 25)), Fate::Tells(Why::FilterRejected, 6, _)));
+    assert!(matches!(
+        gateway.fate(INSIDE, &datagram(OTHER, SERVER_2, 9)),
+        Fate::Tells(Why::FilterRejected, 1, _)
+    ));
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER_2, 9)), denied);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER_2, 10)), Fate::Passes);
+    assert_eq!(gateway.filter.counts(), [1, 2, 1, 1, 1]);
+    assert_eq!(gateway.gateway.state.counters.sessions_opened, 3);
+    // Once a session: what follows asks nobody.
+    for _ in 0..3 {
+        assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER_2, 10)), Fate::Passes);
+    }
+    let answer = Ip::new(SERVER, EXTERNAL, 6, tcp(80, 4000, SYN | ACK, &[], &[]));
+    assert_eq!(gateway.fate(OUTSIDE, &answer), Fate::Passes, "what was asked for comes back");
+    assert_eq!(gateway.filter.counts(), [1, 2, 1, 1, 1]);
+}
+
+/// RFC 9293 §3.5.2; RFC 1812 §5.2.7.1: code 13.
+#[test]
+fn who_is_rejected_is_told_as_his_protocol_tells() {
+    let mut gateway = Filtered::new("reject", Filtering::default());
+    let Fate::Tells(_, 6, reset) = gateway.fate(INSIDE, &syn(HOST, SERVER, 80)) else { panic!("no reset") };
+    let (ip, segment) = (&reset[14..34], &reset[34..]);
+    assert_eq!((&reset[..6], &reset[6..12]), (&MAC_HOST[..], &MAC_IN[..]));
+    assert_eq!((&ip[12..16], &ip[16..20]), (&SERVER.to_be_bytes()[..], &HOST.to_be_bytes()[..]));
+    assert_eq!(
+        (&segment[..4], segment.len()),
+        (&[0, 80, 4000u16.to_be_bytes()[0], 4000u16.to_be_bytes()[1]][..], 20)
+    );
+    let sent = syn(HOST, SERVER, 80).bytes();
+    let sequence = u32::from_be_bytes(sent[24..28].try_into().unwrap());
+    assert_eq!((&segment[4..8], &segment[8..12]), (&[0; 4][..], &sequence.wrapping_add(1).to_be_bytes()[..]));
+    assert_eq!(segment[13], RST | ACK);
+    let Fate::Tells(_, 1, error) = gateway.fate(INSIDE, &datagram(HOST, SERVER, 80)) else {
+        panic!("no error")
+    };
+    assert_eq!(&error[34..36], [3, 13], "communication administratively prohibited");
+    let ping = Ip::new(HOST, SERVER, 1, echo(8, 7000, 1));
+    assert!(matches!(gateway.fate(INSIDE, &ping), Fate::Tells(Why::FilterRejected, 1, _)));
+}
+
+#[test]
+fn types_of_icmp_are_told_apart() {
+    let mut gateway = Filtered::new("allow icmp to outside type ping\ndeny icmp", Filtering::default());
+    assert_eq!(gateway.fate(INSIDE, &Ip::new(HOST, SERVER, 1, echo(8, 7000, 1))), Fate::Passes);
+    assert_eq!(
+        gateway.fate(INSIDE, &Ip::new(HOST, SERVER, 1, echo(13, 8000, 1))),
+        Fate::Drops(Why::FilterDenied)
+    );
+    assert_eq!(
+        gateway.fate(OUTSIDE, &Ip::new(SERVER, EXTERNAL, 1, echo(0, 7000, 1))),
+        Fate::Passes,
+        "the answer"
+    );
+}
+
+#[test]
+fn what_comes_from_outside_is_asked_where_it_would_open_a_session() {
+    let rules = "allow udp from outside 9.0.0.0/8 to inside host h1.a.demo port 5000\n\
+                 reject udp from outside to inside port 5000\n";
+    let mut gateway = Filtered::new(rules, Filtering::EndpointIndependent);
+    let stranger = |from| Ip::new(from, EXTERNAL, 17, udp(99, 5000, b"x"));
+    assert_eq!(gateway.fate(OUTSIDE, &stranger(SERVER_2)), Fate::Drops(Why::Unasked), "no port is open");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, 0x0707_0707, 53)), Fate::Passes);
+    assert_eq!(
+        gateway.fate(OUTSIDE, &stranger(SERVER_2)),
+        Fate::Passes,
+        "to the host's own address and port"
+    );
+    assert!(matches!(gateway.fate(OUTSIDE, &stranger(SERVER)), Fate::Tells(Why::FilterRejected, 1, _)));
+    assert_eq!(gateway.filter.counts(), [1, 1]);
+    // A segment that opens no connection opens no session either.
+    let mut gateway = Filtered::new("", Filtering::EndpointIndependent);
+    assert_eq!(gateway.fate(INSIDE, &syn(HOST, 0x0707_0707, 80)), Fate::Passes);
+    for (flags, fate) in
+        [(ACK, Fate::Drops(Why::Unasked)), (RST, Fate::Drops(Why::Unasked)), (SYN, Fate::Passes)]
+    {
+        let segment = Ip::new(SERVER, EXTERNAL, 6, tcp(99, 4000, flags, &[], &[]));
+        assert_eq!(gateway.fate(OUTSIDE, &segment), fate);
+    }
+}
+
+/// A packet with ACK set and no session is dropped, though a stateless rule would pass it.
+#[test]
+fn an_acknowledgement_of_nothing_is_dropped() {
+    let mut gateway = Filtered::new("allow", Filtering::default());
+    let outside = Ip::new(SERVER, EXTERNAL, 6, tcp(80, 4000, ACK, &[], &[]));
+    assert_eq!(gateway.fate(OUTSIDE, &outside), Fate::Drops(Why::Unasked));
+    let inside = Ip::new(HOST, SERVER, 6, tcp(4000, 80, ACK, &[], &[]));
+    assert!(matches!(gateway.fate(INSIDE, &inside), Fate::Tells(Why::NatNoSession, 1, _)));
+    assert_eq!(gateway.filter.counts(), [0]);
+}
+
+#[test]
+fn hosts_that_meet_at_external_addresses_are_judged_once_by_their_own() {
+    let rules = "allow udp from inside group staff to inside host h1.a.demo\ndeny udp to inside\n";
+    let mut gateway = Filtered::new(rules, Filtering::EndpointIndependent);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+    let other = Ip::new(OTHER, SERVER, 17, udp(6000, 53, b"x"));
+    assert_eq!(gateway.fate(INSIDE, &other), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &Ip::new(OTHER, EXTERNAL, 17, udp(6000, 5000, b"x"))), Fate::Passes);
+    assert_eq!(gateway.filter.counts(), [1, 0]);
+    assert_eq!(
+        gateway.fate(INSIDE, &Ip::new(HOST, EXTERNAL, 17, udp(5000, 6000, b"x"))),
+        Fate::Passes,
+        "its answer"
+    );
+    gateway.publish("deny udp from inside group staff to inside");
+    let again = Ip::new(OTHER, EXTERNAL, 17, udp(6000, 5000, b"x"));
+    assert_eq!(gateway.fate(INSIDE, &again), Fate::Drops(Why::FilterDenied));
+}
+
+#[test]
+fn sessions_that_new_rules_forbid_end_and_others_go_on() {
+    let mut gateway = Filtered::new("", Filtering::default());
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER_2, 53)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &Ip::new(HOST, SERVER, 1, echo(8, 7000, 1))), Fate::Passes);
+    gateway.publish("deny udp to 8.8.8.8\nreject icmp type timestamp-request");
+    let answer = |from, port| Ip::new(from, EXTERNAL, 17, udp(53, port, b"x"));
+    assert_eq!(gateway.fate(OUTSIDE, &answer(SERVER, 5000)), Fate::Drops(Why::FilterDenied));
+    assert_eq!(gateway.fate(OUTSIDE, &answer(SERVER, 5000)), Fate::Drops(Why::Unasked), "it is gone");
+    assert_eq!(gateway.fate(OUTSIDE, &answer(SERVER_2, 5000)), Fate::Passes);
+    assert_eq!(
+        gateway.fate(OUTSIDE, &Ip::new(SERVER, EXTERNAL, 1, echo(0, 7000, 1))),
+        Fate::Passes,
+        "not of that type"
+    );
+    assert_eq!(gateway.gateway.state.counters.sessions_forbidden, 1);
+    assert_eq!(gateway.filter.counts(), [0, 0], "what was open is judged, not counted");
+    gateway.publish("");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+}
+
+/// RFC 3704 §2.2; RFC 2827; RFC 1812 §5.3.5.2.
+#[test]
+fn spoofed_sources_and_directed_broadcasts_open_nothing() {
+    let mut gateway = Filtered::new("allow", Filtering::EndpointIndependent);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, 0x0707_0707, 53)), Fate::Passes);
+    let inside_from_outside = Ip::new(OTHER, EXTERNAL, 17, udp(99, 5000, b"x"));
+    assert_eq!(gateway.fate(OUTSIDE, &inside_from_outside), Fate::Drops(Why::SourceSpoofed));
+    let outside_from_inside = datagram(SERVER, SERVER_2, 53);
+    assert_eq!(gateway.fate(INSIDE, &outside_from_inside), Fate::Drops(Why::SourceSpoofed));
+    for broadcast in [(EXTERNAL & 0xffff_ff00) | 0xff, u32::MAX] {
+        assert_eq!(gateway.fate(INSIDE, &datagram(HOST, broadcast, 53)), Fate::Drops(Why::Broadcast));
+        let ping = Ip::new(HOST, broadcast, 1, echo(8, 7000, 1));
+        assert_eq!(gateway.fate(INSIDE, &ping), Fate::Drops(Why::Broadcast));
+    }
+    // The way back leads elsewhere: by an inside port.
+    let route = |network, prefix, next| Route { network, prefix, next };
+    let routes = vec![route(0, 0, Next::Via(ROUTER)), route(0x0900_0000, 8, Next::OnLink(INSIDE))];
+    let premises = Premises::new(&gateway.settings).with_routes(Arc::new(Fib::new(routes, 9)));
+    gateway.gateway.state.move_in(&mut premises.with_filter(None, 9));
+    let elsewhere = Ip::new(SERVER_2, EXTERNAL, 17, udp(99, 5000, b"x"));
+    assert_eq!(gateway.fate(OUTSIDE, &elsewhere), Fate::Drops(Why::SourceSpoofed));
+}
