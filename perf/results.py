@@ -123,7 +123,8 @@ def names_words(one):
     """What was asked, and how."""
     if "mode" not in one:
         return f"lab: {one['case']}"
-    return f"in process: {one['mode']}, {one.get('transport', '')} {one['round_trips']} round trips, {one['outstanding']} outstanding"
+    how = f"{one['mode']}, {one.get('transport', '')} {one['round_trips']} round trips"
+    return f"in process: {how}, {one['outstanding']} outstanding"
 
 
 # --- two runs
@@ -315,8 +316,8 @@ class Model:
                 f"runs at {mhz:.0f} MHz.", "",
                 "| Workers | own packets | packets anywhere | handed over | cycles per hand-over |", "|---|---|---|---|---|"]
         for place, workers in enumerate(CORES):
-            text.append(f"| {workers} in turn | {self.own[place]:.1f} | {self.mixed[place]:.1f} | {(1 - 1 / workers) * 100:.1f} % "
-                        f"| {self.hand_over(place):.1f} |")
+            text.append(f"| {workers} in turn | {self.own[place]:.1f} | {self.mixed[place]:.1f} "
+                        f"| {(1 - 1 / workers) * 100:.1f} % | {self.hand_over(place):.1f} |")
         if self.cores:
             one, two, mixed = self.cores
             text += ["", f"On real cores: one {one:.1f}, two at once {two:.1f} (factor {self.sharing():.3f}), two with packets "
@@ -324,10 +325,11 @@ class Model:
                      f"which {self.crossing():.1f} are the lines that cross."]
         else:
             text += ["", "The machine has one core: what cores cost each other is not measured and taken as nothing."]
-        text += ["", f"From: one worker [+ (N − 1)/N × ({self.hand_over(1):.1f} + {self.crossing():.1f} crossing)]; to: (N in turn "
-                 f"[+ (N − 1)/N × {self.crossing():.1f} crossing]) × {self.sharing():.3f}^log₂N; + {PORT_CYCLES:.0f} for a driver; "
-                 f"rate = N × {mhz:.0f} MHz / cycles.", "",
-                 "| Cores | NIC brings packets to their owner: cycles | Mpps | NIC does not: cycles | Mpps |", "|---|---|---|---|---|"]
+        text += ["", f"From: one worker [+ (N − 1)/N × ({self.hand_over(1):.1f} + {self.crossing():.1f} crossing)]; to: "
+                 f"(N in turn [+ (N − 1)/N × {self.crossing():.1f} crossing]) × {self.sharing():.3f}^log₂N; "
+                 f"+ {PORT_CYCLES:.0f} for a driver; rate = N × {mhz:.0f} MHz / cycles.", "",
+                 "| Cores | NIC brings packets to their owner: cycles | Mpps | NIC does not: cycles | Mpps |",
+                 "|---|---|---|---|---|"]
         for place, workers in enumerate(CORES):
             cells = []
             for anywhere in (False, True):

@@ -38,7 +38,8 @@ wait_until() {
 # What the compiler is told to build for: the last word of those who may say it, or "default".
 target_cpu() {
     local said
-    said=$({ grep -rhoE 'target-cpu=[a-z0-9_-]+' "$ROOT/.cargo" 2>/dev/null || true; printf '%s\n' "${CARGO_ENCODED_RUSTFLAGS:-}${RUSTFLAGS:-}"; } |
+    said=$({ grep -rhoE 'target-cpu=[a-z0-9_-]+' "$ROOT/.cargo" 2>/dev/null || true
+        printf '%s\n' "${CARGO_ENCODED_RUSTFLAGS:-}${RUSTFLAGS:-}"; } |
         grep -oE 'target-cpu=[a-z0-9_-]+' | tail -n 1 || true)
     said=${said#target-cpu=}
     printf '%s\n' "${said:-default}"

@@ -172,22 +172,28 @@ fn engines_reach_no_io_crate() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Every Rust file under a directory of the repository.
-fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+/// Every file of text under a directory of the repository.
+fn files(directory: &str) -> Vec<(PathBuf, String)> {
     fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in
             std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path())
         {
             if entry.is_dir() && !entry.ends_with("target") {
                 walk(&entry, found);
-            } else if entry.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&entry).expect("a source file");
+            } else if let Ok(text) = std::fs::read_to_string(&entry) {
                 found.push((entry, text));
             }
         }
     }
     let mut found = Vec::new();
     walk(&root().join(directory), &mut found);
+    found
+}
+
+/// Every Rust file under a directory of the repository.
+fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+    let mut found = files(directory);
+    found.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));
     found
 }
 
@@ -302,15 +308,26 @@ fn nothing_is_left_unfinished() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The longest line of a source, in characters.
+/// The longest line of what people write and read as code, in characters.
 const WIDTH: usize = 130;
+
+/// Whether a file is such: a source, a script, a configuration. Seeds of fuzzers and records of runs are not.
+fn is_code(path: &Path, text: &str) -> bool {
+    let extensions = ["rs", "c", "h", "py", "sh", "toml"];
+    path.extension().map_or_else(|| text.starts_with("#!"), |e| extensions.iter().any(|code| e == *code))
+}
+
+/// Tabs are eight characters wide.
+fn width(line: &str) -> usize {
+    line.chars().fold(0, |width, c| if c == '\t' { (width / 8 + 1) * 8 } else { width + 1 })
+}
 
 #[test]
 fn no_line_is_overlong() {
     let mut wrong = Vec::new();
-    for directory in ["dpdk", "dataplane", "control", "perf", "tests"] {
-        for (path, text) in sources(directory) {
-            let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > WIDTH);
+    for directory in ["dpdk", "dataplane", "control", "perf", "tests", "scripts"] {
+        for (path, text) in files(directory).into_iter().filter(|(path, text)| is_code(path, text)) {
+            let long = text.lines().enumerate().filter(|(_, line)| width(line) > WIDTH);
             wrong.extend(long.map(|(number, _)| format!("{}:{}", path.display(), number + 1)));
         }
     }

@@ -1,6 +1,6 @@
 """Hole punching between two hosts behind gateways (RFC 5128 §3.3, §3.4), with a rendezvous server that both can reach.
 
-    punch.py server ADDRESS                    tells each of two peers under which address the other is seen; UDP and TCP port 7000
+    punch.py server ADDRESS                    tells each of two peers under which address the other is seen; UDP, TCP port 7000
     punch.py peer SERVER NAME udp|tcp          prints what the other peer said, and from where
 """
 
