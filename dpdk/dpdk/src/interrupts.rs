@@ -97,3 +97,18 @@ pub(crate) fn pass(device: &str) -> Option<Pass> {
 pub(crate) fn keep_away(device: &str) -> Option<Closed> {
     concerns(device).then(|| GATE.close())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_other_drivers_leave_the_interrupt_thread_alone() {
+        for device in ["net_null0", "net_af_packet0,iface=memif0", "net_tap_memif", "0000:03:00.0"] {
+            watch_for(device).expect("nothing to do");
+            assert!(WATCHED.get().is_none(), "{device}: libc's functions would be replaced");
+            assert!(pass(device).is_none() && keep_away(device).is_none(), "{device}: a gate for nothing");
+        }
+        assert!(concerns("net_memif0,role=client"));
+    }
+}
