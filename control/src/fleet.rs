@@ -275,11 +275,6 @@ impl Fleet {
         }
     }
 
-    /// Whether all workers are where they are to be.
-    pub fn has_moved(&self) -> bool {
-        self.members.iter().all(|member| !member.moving && member.next.is_none())
-    }
-
     /// Has a worker send a frame out of a port, behind every command that was sent before. `fill` writes it and returns
     /// its length.
     pub fn inject(&mut self, worker: usize, port: PortId, fill: impl FnOnce(&mut [u8]) -> usize) {

@@ -164,11 +164,6 @@ impl State {
         self.events.len()
     }
 
-    /// Bytes of memory of the bindings and what leads to them.
-    pub fn binding_bytes(&self) -> usize {
-        self.bindings.bytes()
-    }
-
     /// The page size of the binding table's memory in bytes.
     pub fn page_size(&self) -> usize {
         self.bindings.page_size()

@@ -14,7 +14,7 @@ const FUNCTIONS: &str = "shim_.*|rte_eal_cleanup|rte_strerror|rte_dev_probe|rte_
     |rte_thread_register|rte_thread_unregister|rte_log_set_global_level|rte_version\
     |rte_pktmbuf_pool_create|rte_pktmbuf_free_bulk|rte_mempool_avail_count|rte_mempool_in_use_count|rte_mempool_free\
     |rte_eth_dev_(get_port_by_name|info_get|configure|start|stop|close|set_mtu|get_mtu|socket_id|adjust_nb_rx_tx_desc\
-    |is_valid_port|count_avail)|rte_eth_(rx|tx)_queue_setup|rte_eth_(promiscuous|allmulticast)_(enable|disable)\
+    |is_valid_port|count_avail)|rte_eth_(rx|tx)_queue_setup|rte_eth_promiscuous_(enable|disable)\
     |rte_eth_macaddr_get|rte_eth_link_get_nowait|rte_eth_stats_(get|reset)|rte_eth_find_next";
 const TYPES: &str =
     "shim_.*|rte_mbuf|rte_mempool|rte_eth_conf|rte_eth_dev_info|rte_eth_stats|rte_eth_link|rte_ether_addr";

@@ -219,15 +219,6 @@ pub struct PeersView {
     pub transport: BTreeMap<&'static str, u64>,
 }
 
-/// What the kernel said.
-#[derive(Clone, Debug, Serialize)]
-pub struct NeighboursView {
-    /// Next hops.
-    pub neighbours: Vec<NeighbourView>,
-    /// Routes, best first.
-    pub routes: Vec<RouteView>,
-}
-
 /// A next hop.
 #[derive(Clone, Debug, Serialize)]
 pub struct NeighbourView {

@@ -260,11 +260,6 @@ impl Bindings {
         &mut self.annexes
     }
 
-    /// Bytes of memory of the entries and what leads to them.
-    pub fn bytes(&self) -> usize {
-        self.entries.len() * size_of::<Entry>() + self.terms.len() * size_of::<Term>() + self.index.bytes()
-    }
-
     /// The page size of the entries' memory in bytes.
     pub fn page_size(&self) -> usize {
         self.entries.page_size()

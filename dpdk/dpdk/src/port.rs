@@ -146,11 +146,6 @@ impl Port {
         Ok(unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned())
     }
 
-    /// The most queue pairs that it can have.
-    pub fn queues_max(&self) -> Result<u16, Error> {
-        self.info().map(|info| info.max_rx_queues.min(info.max_tx_queues))
-    }
-
     fn info(&self) -> Result<sys::rte_eth_dev_info, Error> {
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: the port is valid and the pointer is to a live structure.
@@ -270,19 +265,6 @@ impl Port {
             }
         };
         if code == -ENOTSUP { Ok(()) } else { self.running.check("change promiscuous mode", code) }
-    }
-
-    /// Whether to receive all multicast frames.
-    pub fn set_all_multicast(&self, on: bool) -> Result<(), Error> {
-        // SAFETY: the port is valid.
-        let code = unsafe {
-            if on {
-                sys::rte_eth_allmulticast_enable(self.running.id)
-            } else {
-                sys::rte_eth_allmulticast_disable(self.running.id)
-            }
-        };
-        if code == -ENOTSUP { Ok(()) } else { self.running.check("change multicast mode", code) }
     }
 
     /// The port's MAC address.
