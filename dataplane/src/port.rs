@@ -6,7 +6,7 @@ use crate::wire::{Wire, ethernet, ipv4, le64};
 
 /// One port.
 #[derive(Clone, Debug)]
-pub struct Port {
+pub struct PathPort {
     /// The side it faces.
     pub side: Side,
     /// Its MAC address.
@@ -26,7 +26,7 @@ pub struct Port {
 }
 
 /// What nearly all packets look like that a port takes: known by a few comparisons of whole words (little-endian, as they
-/// are loaded). A small copy of what [`Port::accept`] and [`Port::takes_from`] ask, for the inner loop.
+/// are loaded). A small copy of what [`PathPort::accept`] and [`PathPort::takes_from`] ask, for the inner loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// Bytes 0 to 5: the port's address.
@@ -55,7 +55,7 @@ impl Gate {
         Self { mac, kind, kind_mask, network, mask, length: header.length() as u8 }
     }
 
-    /// The IPv4 packet in a frame that the port certainly takes, and where it begins. `None`: [`Port::accept`] has to say.
+    /// The IPv4 packet in a frame that the port certainly takes, and where it begins. `None`: [`PathPort::accept`] has to say.
     #[inline(always)]
     pub fn ipv4<'f>(&self, frame: &'f [u8]) -> Option<(usize, &'f [u8])> {
         let begin: &[u8; Self::LOOKED_AT] = frame.first_chunk()?;
@@ -64,7 +64,7 @@ impl Gate {
         if differs == 0 { frame.get(at..).map(|ip| (at, ip)) } else { None }
     }
 
-    /// Whether a packet with this source may certainly come in. If not, [`Port::takes_from`] has to say.
+    /// Whether a packet with this source may certainly come in. If not, [`PathPort::takes_from`] has to say.
     #[inline(always)]
     pub const fn takes_from(&self, source: u32) -> bool {
         source & self.mask == self.network
@@ -80,7 +80,7 @@ pub enum Link {
     Arp(usize),
 }
 
-impl Port {
+impl PathPort {
     /// A port with these settings.
     pub fn new(settings: &PortSettings) -> Self {
         let network = |&(address, prefix): &(std::net::Ipv4Addr, u8)| {
@@ -162,8 +162,8 @@ pub fn martian(source: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn port(vlan: Option<u16>) -> Port {
-        Port::new(&PortSettings {
+    fn port(vlan: Option<u16>) -> PathPort {
+        PathPort::new(&PortSettings {
             side: Side::Inside,
             mac: [2, 0, 0, 0, 0, 1],
             addresses: vec![([10, 0, 0, 1].into(), 24)],

@@ -8,7 +8,7 @@ use crate::filter::Filter;
 use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::nat::Nat;
-use crate::port::Port;
+use crate::port::PathPort;
 use crate::settings::{Settings, Side};
 use crate::table::fib::Fib;
 use crate::wire::ipv4;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// What is configured of the gateway itself.
 #[derive(Clone, Debug)]
 pub struct Premises {
-    ports: Vec<Port>,
+    ports: Vec<PathPort>,
     /// The gateway's own addresses, inside and outside.
     own: [Vec<u32>; 2],
     tcp_listen: Vec<(Side, u16)>,
@@ -56,7 +56,7 @@ impl Premises {
         // Bursts of a tenth of a second.
         let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
         Self {
-            ports: settings.ports.iter().map(Port::new).collect(),
+            ports: settings.ports.iter().map(PathPort::new).collect(),
             own: [own(Side::Inside), own(Side::Outside)],
             tcp_listen: settings.tcp_listen.clone(),
             realm: inside.map(network).chain(proxy_networks.iter().copied()).collect(),
@@ -108,7 +108,7 @@ impl Premises {
 
     /// A port, if there is one with this number.
     #[inline(always)]
-    pub fn port(&self, id: PortId) -> Option<&Port> {
+    pub fn port(&self, id: PortId) -> Option<&PathPort> {
         self.ports.get(usize::from(id))
     }
 
@@ -118,7 +118,7 @@ impl Premises {
     }
 
     /// An own address to speak from on a port: one of its own, or any of its side.
-    pub fn own_address(&self, port: &Port) -> Option<u32> {
+    pub fn own_address(&self, port: &PathPort) -> Option<u32> {
         port.address.or_else(|| self.own[port.side as usize].first().copied())
     }
 

@@ -12,7 +12,7 @@ use ces_dataplane::msg::Command;
 use ces_dataplane::narrow::NONE;
 use ces_dataplane::packet::Packet;
 use ces_dataplane::path::{unwrap, unwrap_plain};
-use ces_dataplane::port::Port;
+use ces_dataplane::port::PathPort;
 use ces_dataplane::settings::Settings;
 use ces_dataplane::table::entry::Entry;
 use ces_dataplane::table::hops::Hops;
@@ -49,7 +49,7 @@ pub enum Stage {
 
 /// What the stages work on.
 struct Tables {
-    port: Port,
+    port: PathPort,
     hasher: Hasher,
     index: Index,
     entries: HugeSlice<Entry>,
@@ -65,7 +65,7 @@ struct Tables {
 impl Tables {
     /// Those that `stage` needs are full, the others small.
     fn new(stage: Stage, plan: &Plan, settings: &Settings) -> Result<Self, String> {
-        let ports: Vec<Port> = settings.ports.iter().map(Port::new).collect();
+        let ports: Vec<PathPort> = settings.ports.iter().map(PathPort::new).collect();
         let hasher = Hasher::new(settings.hash_seed);
         let indexed = matches!(stage, Stage::Index | Stage::IndexChained);
         let error = |error: ces_dataplane::settings::SettingsError| error.to_string();

@@ -2,8 +2,8 @@
 //! sockets. `cargo run --release -p ces-cetp --example rate`
 
 use ces_cetp::engine::{
-    ConnId, Direction, Encapsulation, Endpoint, Engine, H2hRequest, Locator, LocatorAddress, Nanos, Output,
-    PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError, Settings,
+    ConnId, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator, LocatorAddress,
+    Nanos, Output, PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError,
 };
 use ces_cetp::policy::{Book, PolicyFile};
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +46,7 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
         messages_per_s: u32::MAX,
         ..ces_cetp::Limits::default()
     };
-    let settings = Settings {
+    let settings = EngineSettings {
         ces_id: name.into(),
         network_policy: Arc::new(serde_json::from_str(network).unwrap_or_default()),
         locators: vec![Locator {

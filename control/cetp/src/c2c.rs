@@ -1,9 +1,9 @@
 //! C2C, gateway to gateway: identity, lifetime, limits, locators and encapsulations. Pure; the engine keeps the state.
 
-use crate::engine::api::{Encapsulation, Family, LocatorAddress, Nanos, Settings, TunnelChoice};
+use crate::engine::api::{Encapsulation, EngineSettings, Family, LocatorAddress, Nanos, TunnelChoice};
 use crate::keyed::Secrets;
 use crate::message::{Cmp, Message, Ope, Tlv, Writer};
-use crate::negotiate::Side;
+use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, same_name, smaller};
 use crate::pow;
 use crate::tlv::Item;
@@ -61,7 +61,7 @@ impl PeerTerms {
 
 /// Our side of a C2C negotiation.
 pub(crate) struct C2cSide<'e> {
-    pub(crate) settings: &'e Settings,
+    pub(crate) settings: &'e EngineSettings,
     pub(crate) secrets: &'e Secrets,
     /// Who the peer is: by the transport, or by its own word where there is no other.
     pub(crate) peer: &'e str,
@@ -274,7 +274,7 @@ fn choose(
     Some((ours.address, theirs.address, *payload_ours, *payload_theirs))
 }
 
-impl Side for C2cSide<'_> {
+impl Negotiator for C2cSide<'_> {
     fn policy(&self) -> &Policy {
         &self.settings.network_policy
     }

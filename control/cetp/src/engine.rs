@@ -69,7 +69,7 @@ impl Engine {
     /// An engine with nothing under way. `seed` feeds its generator: tags, secrets, tunnel ids. It must be another one
     /// after each start: peers see by the new tunnel ids that what they had with the old engine is gone. An engine that goes
     /// on where another one ended draws the same ids as that one ([`Engine::draw_tunnel_ids_by`]).
-    pub fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
+    pub fn new(settings: EngineSettings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         let mut ground = Ground::new(settings, seed, now)?;
         let hosts = Hosts::new(ground.draw_key());
         Ok(Self {
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// Takes new settings for what is negotiated from now on; sessions and peers stay.
-    pub fn configure(&mut self, settings: Settings) -> Result<(), String> {
+    pub fn configure(&mut self, settings: EngineSettings) -> Result<(), String> {
         self.links.ground.configure(settings)
     }
 

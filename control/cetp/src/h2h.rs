@@ -3,7 +3,7 @@
 use crate::engine::api::Carry;
 use crate::limits::Limits;
 use crate::message::{Cmp, Message, Ope, Tlv, Writer};
-use crate::negotiate::Side;
+use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, protocol, same_name, smaller};
 use crate::tlv::Item;
 use crate::value::Value;
@@ -91,7 +91,7 @@ fn agree<'m, 'a, T: PartialEq>(
     }
 }
 
-impl Side for H2hSide<'_> {
+impl Negotiator for H2hSide<'_> {
     fn policy(&self) -> &Policy {
         self.policy
     }

@@ -5,7 +5,7 @@ use crate::message::{Cmp, Message, Tlv, Writer};
 use crate::policy::{Policy, Requirement};
 
 /// One layer's knowledge, as the common part needs it.
-pub(crate) trait Side {
+pub(crate) trait Negotiator {
     /// The policy that applies.
     fn policy(&self) -> &Policy;
     /// Whether an info that is there meets a requirement.
@@ -20,7 +20,7 @@ pub(crate) trait Side {
 
 /// The first query that ends the negotiation: mandatory, known, and not available. An unknown one is answered
 /// notAvailable, and so is an optional one or a candidate.
-pub(crate) fn unanswerable<'m, 'a>(side: &impl Side, message: &'m Message<'a>) -> Option<&'m Tlv<'a>> {
+pub(crate) fn unanswerable<'m, 'a>(side: &impl Negotiator, message: &'m Message<'a>) -> Option<&'m Tlv<'a>> {
     message.queries().find(|query| {
         query.cmp != Cmp::Optional
             && query.item().is_some_and(|item| !item.is_candidate() && !side.can_answer(query))
@@ -28,7 +28,7 @@ pub(crate) fn unanswerable<'m, 'a>(side: &impl Side, message: &'m Message<'a>) -
 }
 
 /// Answers all queries.
-pub(crate) fn write_answers(side: &impl Side, message: &Message<'_>, out: &mut Writer) {
+pub(crate) fn write_answers(side: &impl Negotiator, message: &Message<'_>, out: &mut Writer) {
     for query in message.queries() {
         if query.item().is_some() && side.can_answer(query) {
             side.write_answer(query, out);
@@ -39,7 +39,7 @@ pub(crate) fn write_answers(side: &impl Side, message: &Message<'_>, out: &mut W
 }
 
 /// Asks for all that is required.
-pub(crate) fn write_queries(side: &impl Side, out: &mut Writer) {
+pub(crate) fn write_queries(side: &impl Negotiator, out: &mut Writer) {
     side.policy().request().iter().for_each(|requirement| side.write_query(requirement, out));
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Met {
 }
 
 /// Verifies the infos: how far the requirements are met, or the info that fails a mandatory one.
-pub(crate) fn verify<'m, 'a>(side: &impl Side, message: &'m Message<'a>) -> Result<Met, &'m Tlv<'a>> {
+pub(crate) fn verify<'m, 'a>(side: &impl Negotiator, message: &'m Message<'a>) -> Result<Met, &'m Tlv<'a>> {
     let requirements = side.policy().request();
     let mut met = 0_u64;
     for info in message.infos() {
@@ -80,7 +80,7 @@ mod tests {
 
     struct Plain(Policy);
 
-    impl Side for Plain {
+    impl Negotiator for Plain {
         fn policy(&self) -> &Policy {
             &self.0
         }

@@ -16,7 +16,7 @@ fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn victim(change: impl Fn(&mut Settings)) -> Victim {
+fn victim(change: impl Fn(&mut EngineSettings)) -> Victim {
     let mut settings = lab::settings("gwb.demo.", "192.0.2.2");
     change(&mut settings);
     let mut lab = lab::Lab::new();

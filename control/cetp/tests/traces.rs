@@ -84,7 +84,7 @@ fn network_policy(
     Arc::new(serde_json::from_value(policy.clone()).unwrap())
 }
 
-fn settings(ces_id: &str, address: &str, policy: Arc<ces_cetp::Policy>) -> Settings {
+fn settings(ces_id: &str, address: &str, policy: Arc<ces_cetp::Policy>) -> EngineSettings {
     let locators = [80, 60, 40].map(|order| Locator {
         address: LocatorAddress::Ip(address.parse().unwrap()),
         preference: 100,
@@ -93,7 +93,7 @@ fn settings(ces_id: &str, address: &str, policy: Arc<ces_cetp::Policy>) -> Setti
     });
     let payloads = [(Encapsulation::Vxlan, 80), (Encapsulation::Gre, 60), (Encapsulation::Geneve, 40)];
     let payloads = payloads.map(|(encapsulation, preference)| PayloadOffer { encapsulation, preference });
-    Settings {
+    EngineSettings {
         ces_id: ces_id.into(),
         network_policy: policy,
         locators: locators.to_vec(),
@@ -128,7 +128,7 @@ struct Side {
     conn: Option<ConnId>,
 }
 
-fn side(settings: Settings, hosts: &str) -> Side {
+fn side(settings: EngineSettings, hosts: &str) -> Side {
     let book = Book::new(PolicyFile::from_json(hosts).unwrap().policies).unwrap();
     let mut lab = lab::Lab::new();
     lab.add(settings, Vec::new());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::limit::{RateLimit, Rates};
 use ces_dns::message::{self, Transport};
-use ces_dns::resolver::{Question, Resolver, Settings};
+use ces_dns::resolver::{Question, Resolver, ResolverSettings};
 use ces_dns::{Name, RData, Record, RecordType};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::A;
@@ -65,7 +65,8 @@ fn main() {
     });
 
     let server = SocketAddr::from(([192, 0, 2, 1], 53));
-    let mut resolver = Resolver::new(Settings { servers: vec![server], ..Settings::default() }, 1);
+    let mut resolver =
+        Resolver::new(ResolverSettings { servers: vec![server], ..ResolverSettings::default() }, 1);
     let answer_upstream = |resolver: &mut Resolver, name: Name| {
         resolver.query(Question::new(name, RecordType::A), 0, 1, 0);
         let sent = resolver.poll_transmit().expect("sent");

@@ -17,7 +17,7 @@ use crate::{Nanos, SECOND};
 /// What the cache may hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct CacheSettings {
     /// Questions.
     pub entries: u32,
     /// Octets, keys and bookkeeping included.
@@ -32,7 +32,7 @@ pub struct Settings {
     pub failure_ttl_s: u32,
 }
 
-impl Default for Settings {
+impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             entries: 100_000,
@@ -45,7 +45,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl CacheSettings {
     /// The bounds on TTLs.
     pub fn bounds(&self) -> TtlBounds {
         TtlBounds { min_s: self.min_ttl_s, max_s: self.max_ttl_s, max_negative_s: self.max_negative_ttl_s }
@@ -95,7 +95,7 @@ pub struct Usage {
 /// Answers by question.
 #[derive(Debug)]
 pub struct Cache {
-    settings: Settings,
+    settings: CacheSettings,
     index: HashMap<Key, u32, Seeded>,
     slots: Vec<Slot>,
     hand: usize,
@@ -104,7 +104,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(settings: Settings, seed: u64) -> Self {
+    pub(crate) fn new(settings: CacheSettings, seed: u64) -> Self {
         Self {
             settings,
             index: HashMap::with_hasher(Seeded(seed)),

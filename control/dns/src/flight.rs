@@ -13,11 +13,11 @@ pub type Token = u64;
 /// The socket that a query leaves by, and that its answer must come back on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SocketKey {
-    /// One of the UDP sockets: 0 to `Settings::sockets` − 1. The driver binds it to a port that nobody can guess when
+    /// One of the UDP sockets: 0 to `ResolverSettings::sockets` − 1. The driver binds it to a port that nobody can guess when
     /// something is sent by it, and closes it when [`crate::resolver::Resolver::poll_closed`] says so.
     Udp(u16),
     /// A TCP connection of its own: one query, one answer, then closed by the driver, which also closes it after
-    /// `Settings::deadline_ms` without answer.
+    /// `ResolverSettings::deadline_ms` without answer.
     Tcp(u64),
 }
 

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 
-use crate::cache::{self, Cache, Entry};
+use crate::cache::{self, Cache, CacheSettings, Entry};
 use crate::flight::{Attempt, Flight, Manner};
 pub use crate::flight::{SocketKey, Token, Transmit};
 use crate::flights::Flights;
@@ -32,7 +32,7 @@ use crate::{MILLISECOND, Nanos};
 /// How the resolver behaves.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct ResolverSettings {
     /// Upstream servers, tried in this order; those beyond [`MAX_SERVERS`] are not used. None: every resolution fails.
     pub servers: Vec<SocketAddr>,
     /// UDP sockets that may be open at a time: beyond that, queries share them.
@@ -57,10 +57,10 @@ pub struct Settings {
     #[serde(skip)]
     pub guard: Guard,
     /// What the cache may hold.
-    pub cache: cache::Settings,
+    pub cache: CacheSettings,
 }
 
-impl Default for Settings {
+impl Default for ResolverSettings {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
@@ -74,7 +74,7 @@ impl Default for Settings {
             waiting: 64,
             randomise_case: true,
             guard: Guard::default(),
-            cache: cache::Settings::default(),
+            cache: CacheSettings::default(),
         }
     }
 }
@@ -82,7 +82,7 @@ impl Default for Settings {
 /// The upstream side.
 #[derive(Debug)]
 pub struct Resolver {
-    settings: Settings,
+    settings: ResolverSettings,
     rng: StdRng,
     servers: Servers,
     cache: Cache,
@@ -94,7 +94,7 @@ pub struct Resolver {
 
 impl Resolver {
     /// No server asked yet, nothing cached.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    pub fn new(settings: ResolverSettings, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let down_ns = Nanos::from(settings.down_ms) * MILLISECOND;
         Self {
@@ -487,7 +487,7 @@ fn has_both_cases(name: &[u8]) -> bool {
 }
 
 /// How long the first attempt may take: short enough that an impatient asker still sees a second one.
-fn step_ms(settings: &Settings, patience_ms: u32, servers: usize) -> u32 {
+fn step_ms(settings: &ResolverSettings, patience_ms: u32, servers: usize) -> u32 {
     let tries = servers.min(usize::from(settings.attempts)).max(2) as u32;
     settings.attempt_ms.min(patience_ms / tries).max(1)
 }

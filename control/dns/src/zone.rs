@@ -64,7 +64,7 @@ pub struct NameServer {
 /// One zone that the gateway is authoritative for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct ZoneSettings {
     /// Its apex.
     pub origin: String,
     /// Its name servers, the primary first.
@@ -137,7 +137,7 @@ struct Zone {
 }
 
 impl Zone {
-    fn new(settings: &Settings) -> Result<Self, ZoneError> {
+    fn new(settings: &ZoneSettings) -> Result<Self, ZoneError> {
         let parse = |text: &str| crate::name(text).ok_or_else(|| ZoneError::Name(text.to_owned()));
         let origin = parse(&settings.origin)?;
         let mut ns = Vec::new();
@@ -221,7 +221,7 @@ pub struct Zones {
 impl Zones {
     /// Zones as configured, and the CES records that every served name answers to NAPTR (see
     /// [`crate::naptr::Announcement::emit`]).
-    pub fn new(settings: &[Settings], ces: Published) -> Result<Self, ZoneError> {
+    pub fn new(settings: &[ZoneSettings], ces: Published) -> Result<Self, ZoneError> {
         // What the gateway says it must itself be able to read.
         let defaults = Defaults { port: 1, proto: Proto::Tls };
         for record in ces.all() {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use ces_dns::guard::{Guard, Network};
 use ces_dns::message::Transport;
 use ces_dns::outcome::QueryOutcome;
-use ces_dns::resolver::{Question, ResolverEvent as Event, Settings, SocketKey, Transmit};
+use ces_dns::resolver::{Question, ResolverEvent as Event, ResolverSettings, SocketKey, Transmit};
 use ces_dns::{MILLISECOND, RData, Record, RecordType, ResponseCode, SECOND};
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SvcParamKey, SvcParamValue};
@@ -39,7 +39,7 @@ fn a_question_is_sent_and_its_answer_comes_back() {
 
 #[test]
 fn id_socket_and_case_are_unpredictable() {
-    let mut lab = Lab::new(Settings { sockets: 64, ..settings(1) });
+    let mut lab = Lab::new(ResolverSettings { sockets: 64, ..settings(1) });
     let (mut ids, mut sockets, mut cases) = (HashSet::new(), HashSet::new(), HashSet::new());
     for n in 0..200 {
         lab.resolver.query(question(&format!("abcdefghijkl.{n}")), 0, n, lab.now);
@@ -189,7 +189,7 @@ fn a_server_that_fails_or_refuses_is_followed_by_the_next_at_once() {
 
 #[test]
 fn a_dead_server_is_asked_last_until_its_time_is_over() {
-    let mut lab = Lab::new(Settings { down_after: 2, down_ms: 10_000, ..settings(2) });
+    let mut lab = Lab::new(ResolverSettings { down_after: 2, down_ms: 10_000, ..settings(2) });
     for n in 0..2 {
         lab.ask(&format!("n{n}.b.demo"), n);
         assert_eq!(lab.sent().server, server(1));
@@ -265,7 +265,7 @@ fn tcp_that_fails_or_lies_ends_in_serv_fail_or_timeout() {
         }),
     ];
     for (title, act) in cases {
-        let mut lab = Lab::new(Settings { attempts: 1, ..settings(1) });
+        let mut lab = Lab::new(ResolverSettings { attempts: 1, ..settings(1) });
         lab.ask("www.b.demo", 1);
         let udp = lab.sent();
         lab.answer(&udp, |m| m.metadata.truncation = true);
@@ -292,7 +292,7 @@ fn a_server_without_edns_is_asked_without() {
 
 #[test]
 fn forged_answers_are_counted_and_the_wait_goes_on() {
-    let mut lab = Lab::new(Settings { sockets: 4, ..settings(2) });
+    let mut lab = Lab::new(ResolverSettings { sockets: 4, ..settings(2) });
     lab.ask("www.b.demo", 1);
     let sent = lab.sent();
     let good = reply(&sent, address);
@@ -435,7 +435,7 @@ fn n4_a_forger_who_has_luck_turns_nothing_off() {
 
 #[test]
 fn n4_and_c16_the_case_is_a_setting_and_without_it_names_go_out_in_lower_case() {
-    let mut lab = Lab::new(Settings { randomise_case: false, ..settings(1) });
+    let mut lab = Lab::new(ResolverSettings { randomise_case: false, ..settings(1) });
     lab.ask("SRV1.hostB1.Demo", 1);
     let sent = lab.sent();
     assert!(is_lower_case(&sent));
@@ -445,7 +445,7 @@ fn n4_and_c16_the_case_is_a_setting_and_without_it_names_go_out_in_lower_case() 
 
 #[test]
 fn n7_every_query_has_a_socket_of_its_own_that_is_closed_after_it() {
-    let mut lab = Lab::new(Settings { sockets: 256, ..settings(1) });
+    let mut lab = Lab::new(ResolverSettings { sockets: 256, ..settings(1) });
     let mut open = HashSet::new();
     for n in 0..20 {
         lab.ask(&format!("n{n}.b.demo"), n);
@@ -472,7 +472,7 @@ fn n7_every_query_has_a_socket_of_its_own_that_is_closed_after_it() {
 
 #[test]
 fn n7_more_in_flight_than_sockets_share_them() {
-    let mut lab = Lab::new(Settings { sockets: 2, ..settings(1) });
+    let mut lab = Lab::new(ResolverSettings { sockets: 2, ..settings(1) });
     let sent: Vec<_> = (0..50)
         .map(|n| {
             lab.ask(&format!("n{n}.b.demo"), n);
@@ -642,7 +642,7 @@ fn n2_and_n3_addresses_and_hints_that_lead_inside_do_not_pass() {
             "answer",
         ),
     ] {
-        let mut lab = Lab::new(Settings { guard: guard.clone(), ..settings(1) });
+        let mut lab = Lab::new(ResolverSettings { guard: guard.clone(), ..settings(1) });
         let qtype = match &records.last().unwrap().1 {
             RData::A(_) => RecordType::A,
             RData::AAAA(_) => RecordType::AAAA,
@@ -687,7 +687,7 @@ fn n2_no_addresses_come_beside_an_answer() {
 
 #[test]
 fn too_much_in_flight_fails_at_once() {
-    let mut lab = Lab::new(Settings { in_flight: 10, waiting: 3, ..settings(1) });
+    let mut lab = Lab::new(ResolverSettings { in_flight: 10, waiting: 3, ..settings(1) });
     for n in 0..12 {
         lab.ask(&format!("n{n}.b.demo"), n);
     }

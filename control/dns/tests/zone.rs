@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ces_dns::message::{self, Query, Transport};
 use ces_dns::naptr::{self, Announcement, Defaults, Endpoint, Forms, Proto, Published};
 use ces_dns::outcome::QueryOutcome;
-use ces_dns::zone::{Lookup, NameServer, Names, Settings, Standing, ZoneError, Zones};
+use ces_dns::zone::{Lookup, NameServer, Names, Standing, ZoneError, ZoneSettings, Zones};
 use ces_dns::{Name, RData, RecordType, ResponseCode};
 use hickory_proto::op::{Message, MessageType, OpCode};
 
@@ -25,8 +25,8 @@ impl Names for Registry {
     }
 }
 
-fn settings(origin: &str) -> Settings {
-    Settings {
+fn settings(origin: &str) -> ZoneSettings {
+    ZoneSettings {
         origin: origin.into(),
         nameservers: vec![
             NameServer {
@@ -189,7 +189,7 @@ fn outside_of_the_zones_there_is_no_answer() {
 #[test]
 fn what_cannot_be_served_is_refused_with_its_name() {
     let ces = || announcement().emit();
-    let bad = |change: fn(&mut Settings)| {
+    let bad = |change: fn(&mut ZoneSettings)| {
         let mut settings = settings("b.demo");
         change(&mut settings);
         Zones::new(&[settings], Published::default()).unwrap_err().to_string()

@@ -18,7 +18,10 @@ use std::sync::Arc;
 pub(crate) const DEFAULT_PORT: u16 = 48_001;
 
 /// What the engine is told.
-pub(crate) fn engine_settings(settings: &Settings, policies: &PolicySet) -> Result<cetp::Settings, String> {
+pub(crate) fn engine_settings(
+    settings: &Settings,
+    policies: &PolicySet,
+) -> Result<cetp::EngineSettings, String> {
     let cetp = &settings.cetp;
     let network_policy = match policies.network() {
         Some(policy) => Arc::clone(policy),
@@ -38,7 +41,7 @@ pub(crate) fn engine_settings(settings: &Settings, policies: &PolicySet) -> Resu
         },
         preference: u32::from(preference),
     });
-    Ok(cetp::Settings {
+    Ok(cetp::EngineSettings {
         ces_id: settings.realm.ces_id.shared(),
         network_policy,
         locators: locators.collect(),
@@ -106,7 +109,7 @@ pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
         .realm
         .zones
         .iter()
-        .map(|origin| zone::Settings {
+        .map(|origin| zone::ZoneSettings {
             origin: origin.to_string(),
             nameservers: vec![zone::NameServer {
                 name: name_server.to_string(),
@@ -139,9 +142,13 @@ pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
 }
 
 /// How the resolver asks.
-pub(crate) fn resolver_settings(settings: &Settings, sockets: u16, own: &[OwnAddress]) -> resolver::Settings {
+pub(crate) fn resolver_settings(
+    settings: &Settings,
+    sockets: u16,
+    own: &[OwnAddress],
+) -> resolver::ResolverSettings {
     let dns = &settings.dns;
-    let mut resolver = resolver::Settings::default();
+    let mut resolver = resolver::ResolverSettings::default();
     resolver.servers = dns.upstreams.iter().map(|upstream| upstream.socket()).collect();
     resolver.sockets = sockets.max(1);
     resolver.deadline_ms = dns.forward_timeout_ms;

@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::frame::Frame;
 use crate::msg::PuntClass;
 use crate::packet::{ERROR, FRAGMENT, LATER, Packet};
-use crate::port::{Port, martian};
+use crate::port::{PathPort, martian};
 use crate::premises::{Meters, Premises};
 use crate::reason::DropReason;
 use crate::settings::Side;
@@ -55,7 +55,7 @@ impl<'s> Desk<'s> {
     }
 
     /// The port of arrival.
-    pub(super) fn port(&self, arrival: Arrival) -> Result<&'s Port, DropReason> {
+    pub(super) fn port(&self, arrival: Arrival) -> Result<&'s PathPort, DropReason> {
         self.premises.port(arrival.port).ok_or(DropReason::PortDown)
     }
 

@@ -1,7 +1,7 @@
 //! Next hops: the Ethernet header of what is sent to them, prepared.
 
 use crate::msg::{HopId, Neighbour, PortId};
-use crate::port::Port;
+use crate::port::PathPort;
 use crate::settings::SettingsError;
 use crate::table::index::{Hasher, Index};
 use crate::wire::{Wire, ethernet};
@@ -110,7 +110,7 @@ impl Hops {
     }
 
     /// Creates or replaces a next hop, which is behind `port`.
-    pub fn set(&mut self, id: HopId, neighbour: &Neighbour, port: &Port) {
+    pub fn set(&mut self, id: HopId, neighbour: &Neighbour, port: &PathPort) {
         let Some(hop) = self.hops.get_mut(id.0 as usize) else {
             return; // packets for it are dropped as for any unresolved one
         };

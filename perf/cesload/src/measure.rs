@@ -11,7 +11,7 @@ use ces_load::report::{Report, file};
 use ces_load::session::engine::{Engine as SessionEngine, SessionError};
 use ces_load::stream::DpdkEngine;
 use ces_load::trial::Trials;
-use ces_load::wire::{self, Faults, Passed, Settings};
+use ces_load::wire::{self, Faults, Passed, WireSettings};
 use ces_load::words::grouped;
 use ces_perf::place::Machine;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -199,7 +199,7 @@ pub(crate) fn wire(args: &WireArgs) -> Result<u8, Failed> {
         )]));
     };
     let stop = stop_flag()?;
-    let settings = Settings {
+    let settings = WireSettings {
         devices: [first.clone(), second.clone()],
         faults: Faults {
             drop_every: args.drop_every,

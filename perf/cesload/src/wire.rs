@@ -229,7 +229,7 @@ where
 
 /// How to run a wire on DPDK's ports.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct WireSettings {
     /// Both devices, as for [`dpdk::Port::open`].
     pub devices: [String; 2],
     /// What to do to the frames.
@@ -243,7 +243,7 @@ pub struct Settings {
 }
 
 /// Runs a wire until `go_on`, which is asked now and then, says no; what became of all frames.
-pub fn run(settings: &Settings, go_on: &mut dyn FnMut() -> bool) -> Result<[Passed; 2], String> {
+pub fn run(settings: &WireSettings, go_on: &mut dyn FnMut() -> bool) -> Result<[Passed; 2], String> {
     let delayed = settings.faults.delay_ns > 0;
     let memory = if settings.huge_pages {
         Memory::HugePages

@@ -94,7 +94,7 @@ fn device(directory: &Path, faults: Faults) {
         format!("net_memif{number},role=server,id={number},socket-abstract=no,socket={}", socket.display())
     };
     let settings =
-        wire::Settings { devices: [end(0), end(1)], faults, core: None, huge_pages: false, queues: 1 };
+        wire::WireSettings { devices: [end(0), end(1)], faults, core: None, huge_pages: false, queues: 1 };
     wire::run(&settings, &mut || open.load(std::sync::atomic::Ordering::Relaxed)).expect("the wire runs");
 }
 

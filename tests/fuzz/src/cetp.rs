@@ -4,8 +4,8 @@
 //! into frames; in a line, `@` stands for the tag that the engine used last, which no fuzzer guesses.
 
 use ces_cetp::engine::{
-    Asked, Direction, Encapsulation, Endpoint, Engine, H2hRequest, Locator, LocatorAddress, Output,
-    PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError, Settings,
+    Asked, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator, LocatorAddress,
+    Output, PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError,
 };
 use ces_cetp::frame;
 use ces_cetp::{Limits, Policy};
@@ -100,7 +100,7 @@ impl World {
                 "offer":[{"group":"id","code":"fqdn","value":"a1.a.demo."}],
                 "available":[{"group":"id","code":"fqdn","value":"a1.a.demo."},{"group":"control","code":"ack"}]}"#
         };
-        let settings = Settings {
+        let settings = EngineSettings {
             ces_id: "gwa.demo.".into(),
             network_policy: policy(network),
             locators: vec![locator],

@@ -6,7 +6,7 @@
 use ces_dns::message::{Query, Transport, UDP_MAX, parse};
 use ces_dns::naptr::{Announcement, Defaults, Endpoint, Forms, Proto, discover};
 use ces_dns::packet::{Packet, TtlBounds};
-use ces_dns::resolver::{Question, Resolution, Resolver, Settings};
+use ces_dns::resolver::{Question, Resolution, Resolver, ResolverSettings};
 use ces_dns::zone::{Lookup, NameServer, Names, Standing, Zones};
 use ces_dns::{Name, RecordType, answer};
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,7 +45,7 @@ fn zones() -> Zones {
     };
     let announcement =
         Announcement { ces_id: "gwb.demo.".into(), endpoints: vec![endpoint], forms: Forms::Both };
-    let settings = ces_dns::zone::Settings {
+    let settings = ces_dns::zone::ZoneSettings {
         origin: "b.demo.".into(),
         nameservers: vec![NameServer { name: "gwb.demo.".into(), addresses: Vec::new() }],
         mailbox: None,
@@ -99,7 +99,7 @@ fn fits(query: &Query, bytes: &[u8], reply: &[u8]) {
 }
 
 fn response(flags: u8, bytes: &[u8]) {
-    let settings = Settings { servers: vec![(UPSTREAM, 53).into()], ..Settings::default() };
+    let settings = ResolverSettings { servers: vec![(UPSTREAM, 53).into()], ..ResolverSettings::default() };
     let mut resolver = Resolver::new(settings, 7);
     let name = ces_dns::name("www.b.demo.").expect("a name");
     resolver.query(Question::new(name.clone(), RecordType::NAPTR), 500, 1, SECOND_NS);

@@ -184,7 +184,7 @@ pub struct PayloadOffer {
 
 /// What the engine is told once, and again when the configuration changes.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct EngineSettings {
     /// Our CES id, with its trailing dot.
     pub ces_id: Arc<str>,
     /// The network policy (`cespolicy`), for C2C.

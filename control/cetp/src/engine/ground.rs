@@ -1,6 +1,6 @@
 //! What every part of the engine stands on: settings, chance, counters, what is refused, what has its time, and what goes out.
 
-use super::api::{Encapsulation, Nanos, Output, Settings};
+use super::api::{Encapsulation, EngineSettings, Nanos, Output};
 use super::counters::Counters;
 use super::reason::BlockReason;
 use super::refused::Refused;
@@ -21,7 +21,7 @@ pub(super) struct Ground {
     pub(super) counters: Counters,
     pub(super) timers: Timers,
     pub(super) refused: Refused,
-    settings: Arc<Settings>,
+    settings: Arc<EngineSettings>,
     rng: StdRng,
     secrets: Secrets,
     /// Makes tunnel ids.
@@ -29,7 +29,7 @@ pub(super) struct Ground {
     outputs: VecDeque<Output>,
 }
 
-fn check(settings: &Settings) -> Result<(), String> {
+fn check(settings: &EngineSettings) -> Result<(), String> {
     settings.limits.check()?;
     settings.network_policy.check_layer(Layer::C2c).map_err(|error| error.to_string())?;
     if settings.ces_id.is_empty() || settings.ces_id.len() > 255 {
@@ -41,13 +41,13 @@ fn check(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn canonical(mut settings: Settings) -> Arc<Settings> {
+fn canonical(mut settings: EngineSettings) -> Arc<EngineSettings> {
     settings.ces_id = canonical_name(&settings.ces_id).into();
     Arc::new(settings)
 }
 
 impl Ground {
-    pub(super) fn new(settings: Settings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
+    pub(super) fn new(settings: EngineSettings, seed: [u8; 32], now: Nanos) -> Result<Self, String> {
         check(&settings)?;
         let mut rng = StdRng::from_seed(seed);
         let secrets = Secrets::new(&mut rng, now);
@@ -65,7 +65,7 @@ impl Ground {
         })
     }
 
-    pub(super) fn configure(&mut self, settings: Settings) -> Result<(), String> {
+    pub(super) fn configure(&mut self, settings: EngineSettings) -> Result<(), String> {
         check(&settings)?;
         self.refused.resize(&settings.limits);
         self.settings = canonical(settings);
@@ -74,7 +74,7 @@ impl Ground {
 
     // --- settings
 
-    pub(super) const fn settings(&self) -> &Arc<Settings> {
+    pub(super) const fn settings(&self) -> &Arc<EngineSettings> {
         &self.settings
     }
 

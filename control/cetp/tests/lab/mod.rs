@@ -88,7 +88,7 @@ impl Owner {
 pub(crate) struct Node {
     pub engine: Engine,
     pub owner: Owner,
-    pub settings: Settings,
+    pub settings: EngineSettings,
     pub addr: IpAddr,
     /// All outputs but Connect, Send, Close.
     pub log: Vec<Output>,
@@ -160,8 +160,8 @@ pub(crate) fn network_policy(ces_id: &str) -> String {
     )
 }
 
-pub(crate) fn settings(ces_id: &str, address: &str) -> Settings {
-    Settings {
+pub(crate) fn settings(ces_id: &str, address: &str) -> EngineSettings {
+    EngineSettings {
         ces_id: ces_id.into(),
         network_policy: Arc::new(serde_json::from_str(&network_policy(ces_id)).unwrap()),
         locators: vec![locator(address, 100)],
@@ -224,7 +224,7 @@ impl Lab {
         lab
     }
 
-    pub(crate) fn add(&mut self, settings: Settings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
+    pub(crate) fn add(&mut self, settings: EngineSettings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
         let index = self.nodes.len();
         let addr: IpAddr = [192, 0, 2, index as u8 + 1].into();
         let book = Book::new(policies).unwrap();

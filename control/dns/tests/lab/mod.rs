@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use ces_dns::message::{self, Query, Transport};
-use ces_dns::resolver::{Question, Resolution, Resolver, ResolverEvent as Event, Settings, Token, Transmit};
+use ces_dns::resolver::{
+    Question, Resolution, Resolver, ResolverEvent as Event, ResolverSettings, Token, Transmit,
+};
 use ces_dns::{MILLISECOND, Name, Nanos, RData, Record, RecordType, ResponseCode, SECOND};
 use hickory_proto::op::{Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::{A, SOA};
@@ -12,8 +14,8 @@ pub(crate) fn server(n: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, n], 53))
 }
 
-pub(crate) fn settings(servers: u8) -> Settings {
-    Settings { servers: (1..=servers).map(server).collect(), ..Settings::default() }
+pub(crate) fn settings(servers: u8) -> ResolverSettings {
+    ResolverSettings { servers: (1..=servers).map(server).collect(), ..ResolverSettings::default() }
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -64,7 +66,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: ResolverSettings) -> Self {
         Self { resolver: Resolver::new(settings, 42), now: 1_000 * SECOND }
     }
 
