@@ -2,6 +2,11 @@
 //!
 //! `bench` measures the packet path. README.md says how to run it and what each number means; `runs/` holds what came out,
 //! `JOURNAL.md` what was tried.
+//!
+//! Read in this order: [`measure`] and [`calibration`] (what a number is, and what it is held against), [`packets`],
+//! [`rotation`] and [`sequence`] (what goes in), [`realm`] and [`world`] (the state that it meets); then the cases: [`path`] and
+//! [`stage`] of the path, [`turn`], [`fleet`], [`idle`] and [`threads`] of workers, [`insertion`] and [`footprint`] of tables;
+//! last [`memory`], [`place`] and [`report`] (what is told of the machine and the run).
 #![forbid(unsafe_code)]
 
 pub mod calibration;

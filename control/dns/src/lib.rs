@@ -7,7 +7,9 @@
 //! * [`packet`] keeps an upstream response as the bytes it came in, so that forwarding preserves every record, known
 //!   type or not: only id, flags, the case of the question, TTLs and EDNS are the client's own.
 //! * [`naptr`] reads and writes CES records, [`zone`] answers for the gateway's own zones, [`reverse`] names addresses.
-//! * [`resolver`] asks upstream through [`cache`]; [`limit`] holds the rates.
+//! * [`special`] is what is never asked upstream, [`guard`] what must not come from there.
+//! * [`resolver`] asks upstream through [`cache`], a [`question`] at a time, which ends as a [`resolution`]; what is under way
+//!   is in `flights.rs`, whom it asks in `servers.rs`; [`limit`] holds the rates.
 
 #![forbid(unsafe_code)]
 

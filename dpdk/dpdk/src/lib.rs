@@ -4,6 +4,10 @@
 //! exist only while their port runs, and each has one user. Everything holds the [`Eal`] that it needs, so that the order
 //! of dropping does not matter; the EAL is cleaned up when the last of them is gone.
 //!
+//! Read `eal.rs` first (all begins there), then `mempool.rs` and `mbuf.rs` (packet memory), `port.rs`, `running.rs` and
+//! `queue.rs` (a port, who holds it, its ends), `thread.rs`. `interrupts.rs` is for `net_memif` alone; [`kernel`] and
+//! `interface.rs` are what is asked of the kernel about a port; `log.rs` and `error.rs` are how all of it says what is wrong.
+//!
 //! Time and cycle counts are in the crate `machine`, which works without DPDK.
 
 mod eal;

@@ -4,6 +4,10 @@
 //! prefetching, the cycle counter and a clock over it, tables on huge pages, the ring between two threads, a gate that is
 //! nearly free to pass, and a thread's place on a core. Nothing here knows libdpdk, so that the pure core builds and tests
 //! without it.
+//!
+//! Read `prefetch.rs`, `lanes.rs` and `clock.rs` for what each burst needs; [`table`] with `kept.rs` (a table in a file, which
+//! the next process finds) and `pages.rs` for memory; [`ring`] and [`gate`] for what stands between threads; `cores.rs` for where
+//! they run.
 
 #[cfg(feature = "count-allocations")]
 pub mod allocations;
