@@ -14,6 +14,9 @@ const ASKED_OF_PEER: usize = 2048;
 /// Look-ups a second: as many as new sessions, and more than a resolver near by minds.
 const RATE: u32 = 4000;
 
+/// How often it is looked for words that are over, when there is no room: each look is at all of them.
+const PURGE_NS: Nanos = crate::SECOND;
+
 /// What a look-up told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -47,12 +50,14 @@ pub(crate) struct Claims {
     /// How many that are.
     under_way: usize,
     rate: Level,
+    /// When it was last looked for words that are over.
+    purged: Nanos,
 }
 
 impl Claims {
     pub(crate) fn new(seed: u64) -> Self {
         let known = HashMap::with_hasher(FxSeededState::with_seed(seed as usize));
-        Self { known, asked: FxHashMap::default(), under_way: 0, rate: Level::default() }
+        Self { known, asked: FxHashMap::default(), under_way: 0, rate: Level::default(), purged: 0 }
     }
 
     /// What is known of a peer's word.
@@ -94,7 +99,10 @@ impl Claims {
             }
         }
         if self.known.len() >= KEPT && !self.known.contains_key(&key) {
-            self.known.retain(|_, (_, until)| *until > now);
+            if now.saturating_sub(self.purged) >= PURGE_NS {
+                self.purged = now;
+                self.known.retain(|_, (_, until)| *until > now);
+            }
             if self.known.len() >= KEPT
                 && let Some(other) = self.known.keys().next().cloned()
             {

@@ -13,7 +13,7 @@ use crate::log::{Entry, Level};
 use crate::output::Output;
 use crate::pins::{Claim, Evidence, PATIENCE_NS};
 use crate::routes::Route;
-use crate::sessions::Phase;
+use crate::sessions::{Change, Phase};
 use crate::settings::MacPolicy;
 use crate::{Mac, Nanos, mac_text};
 use ces_dataplane::msg::{Command, PortId};
@@ -34,7 +34,9 @@ impl Gateway {
         let Some(claim) = core.hosts.get_mut(id).map(|host| host.pin.claim(mac, by, policy, now)) else {
             return true;
         };
-        core.claimed(id, claim, mac, by, now)
+        let is_taken = core.claimed(id, claim, mac, by, now);
+        core.keep_pin(id, now);
+        is_taken
     }
 }
 
@@ -74,6 +76,29 @@ impl Core {
             Claim::Refused => return self.refused(id, mac),
         }
         true
+    }
+
+    /// Has the next process know a host's MAC address as this one does: the first that is seen after a restart may be another's.
+    fn keep_pin(&mut self, id: HostId, now: Nanos) {
+        let Some((address, mac)) = self.hosts.get(id).map(|host| (host.address, host.pin.seen())) else {
+            return;
+        };
+        // By other policies the address is worth nothing, and may move with every frame.
+        let is_worth = mac.is_some() && self.settings.realm.mac_policy == MacPolicy::Pin;
+        if is_worth && self.sessions().pin(address) != mac {
+            let _ = self.change(Change::Pinned { host: address, mac }, now);
+        }
+    }
+
+    /// Knows the MAC addresses that the last process has seen, and forgets those of hosts that are gone.
+    pub(crate) fn recall_pins(&mut self, now: Nanos) {
+        let pins: Vec<_> = self.sessions().pins().collect();
+        for (address, mac) in pins {
+            match self.hosts.at(address).and_then(|id| self.hosts.get_mut(id)) {
+                Some(host) => host.pin.recall(mac),
+                None => _ = self.change(Change::Pinned { host: address, mac: None }, now),
+            }
+        }
     }
 
     fn refused(&mut self, id: HostId, mac: Mac) -> bool {
@@ -130,7 +155,10 @@ impl Core {
             let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin.silent()) else { continue };
             match (claim, self.hosts.get(id).and_then(|host| host.pin.mac())) {
                 (Claim::Ask(owner), _) => self.ask(id, owner, now),
-                (Claim::Moved, Some(mac)) => self.moved(id, mac),
+                (Claim::Moved, Some(mac)) => {
+                    self.moved(id, mac);
+                    self.keep_pin(id, now);
+                }
                 _ => {}
             }
         }

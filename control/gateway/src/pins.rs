@@ -88,6 +88,16 @@ impl Pin {
         }
     }
 
+    /// What was seen, and whether ARP has told it.
+    pub(crate) fn seen(&self) -> Option<(Mac, bool)> {
+        self.seen.map(|(mac, by)| (mac, by == Evidence::Arp))
+    }
+
+    /// The last process has seen it.
+    pub(crate) fn recall(&mut self, (mac, by_arp): (Mac, bool)) {
+        self.seen = Some((mac, if by_arp { Evidence::Arp } else { Evidence::Packet }));
+    }
+
     /// How it is known, in a word.
     pub(crate) fn known_by(&self) -> Option<&'static str> {
         match (self.given, self.seen) {

@@ -30,6 +30,7 @@ impl Gateway {
         self.core.adopt(sessions);
         // What the last process decided in its last moments may not be written down: some decisions of each host.
         self.core.restart(1, 1, now);
+        self.core.recall_pins(now);
         let memories: Vec<PeerMemory> = self
             .core
             .sessions()

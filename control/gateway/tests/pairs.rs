@@ -199,6 +199,33 @@ fn c17_a_peer_speaks_for_its_own_names_alone() {
 }
 
 #[test]
+fn c17_a_thousand_hosts_may_begin_at_once() {
+    let mut theirs = String::from("[[policy]]\nname = \"out\"\noutbound.to = [\"*\"]\n");
+    let host = |number: u16| Ipv4Addr::new(192, 168, 1 + (number / 250) as u8, 1 + (number % 250) as u8);
+    for number in 0..1_000 {
+        let address = host(number);
+        theirs.push_str(&format!(
+            "[[host]]\nname = \"n{number}.a.demo\"\naddress = \"{address}\"\npolicy = \"out\"\n"
+        ));
+    }
+    let ours = realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
+    let change = |settings: &mut ces_gateway::Settings| {
+        settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
+        settings.cetp.limits.sessions_per_peer = 10_000;
+        settings.cetp.limits.sessions_per_peer_max = 10_000;
+    };
+    let mut lab = Lab::with(change, &theirs, &ours);
+    lab.delay = 5 * MS;
+    let tokens: Vec<u64> =
+        (0..1_000).map(|number| lab.query(0, host(number), "h1.b.demo", RecordType::A)).collect();
+    for (number, token) in tokens.into_iter().enumerate() {
+        assert!(lab.wait(0, token).address.is_some(), "host {number}");
+    }
+    assert_eq!(lab.nodes[1].gateway.counters().claims_looked_up, 1_000);
+    assert_eq!(lab.nodes[1].gateway.bindings(lab.now).len(), 1_000);
+}
+
+#[test]
 fn c17_nobody_speaks_for_our_names() {
     // The realm behind a says that its hosts are b's, and b's policy lets b's own hosts in.
     let theirs = realm("a.demo");

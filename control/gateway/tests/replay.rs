@@ -5,10 +5,12 @@ mod lab;
 use ces_dataplane::msg::{Binding, EndReason, Patience};
 use ces_dataplane::tag::Handle;
 use ces_gateway::sessions::Figures;
-use ces_gateway::{Change, Sessions};
+use ces_gateway::settings::{MacPolicy, Settings};
+use ces_gateway::{Change, Evidence, Mac, Sessions};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType, rdata};
-use lab::{H1, H2, Lab, Odd, S, hosts, platform, realm};
+use lab::{H1, H2, Lab, Odd, S, host_mac, hosts, platform, realm};
+use std::net::Ipv4Addr;
 
 fn figures(lab: &Lab, node: usize) -> Figures {
     ces_gateway::figures(&lab.nodes[node].settings, &platform(node as u8 + 1, 1))
@@ -241,4 +243,42 @@ fn c15_a_clean_stop_ends_nothing() {
     lab.advance(5 * S);
     assert_eq!(lab.nodes[1].bindings.len(), 1);
     assert_eq!(lab.binding(0, H1, proxy).unwrap().1.far, binding.far);
+}
+
+#[test]
+fn p10_a_restart_lets_nobody_else_be_the_first_that_is_seen() {
+    let other: Mac = [2, 0, 0, 9, 9, 9];
+    let text = realm("a.demo");
+    let pin = |settings: &mut Settings| settings.realm.mac_policy = MacPolicy::Pin;
+    let mut lab = Lab::with(pin, &text, &realm("b.demo"));
+    let claims = |lab: &mut Lab, host: Ipv4Addr, mac, by| {
+        let now = lab.now;
+        let taken = lab.nodes[0].gateway.handle_sender(host.into(), mac, by, now);
+        lab.settle();
+        taken
+    };
+    assert!(claims(&mut lab, H1, host_mac(H1), Evidence::Packet));
+    assert!(claims(&mut lab, H1, host_mac(H1), Evidence::Arp), "better known from here on");
+    assert!(claims(&mut lab, H2, host_mac(H2), Evidence::Packet));
+    let written =
+        |lab: &Lab| lab.nodes[0].changes.iter().filter(|(_, c)| matches!(c, Change::Pinned { .. })).count();
+    assert_eq!(written(&lab), 3);
+    assert!(claims(&mut lab, H1, host_mac(H1), Evidence::Arp) && written(&lab) == 3, "nothing new");
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    for life in 0..2 {
+        lab.kill(0);
+        lab.resume(0, &text);
+        assert_eq!(lab.binding(0, H1, proxy).unwrap().1.mac, Some(host_mac(H1)), "life {life}");
+        assert!(!claims(&mut lab, H1, other, Evidence::Arp), "the first after a restart");
+        assert!(claims(&mut lab, H2, other, Evidence::Arp), "known by a packet alone: ARP says more");
+    }
+    // Who is silent loses it, and that is known to the next as well.
+    lab.advance(2 * S);
+    lab.kill(0);
+    lab.resume(0, &text);
+    assert!(claims(&mut lab, H1, other, Evidence::Packet));
+    // A host that is gone is forgotten.
+    lab.kill(0);
+    lab.resume(0, &text.replace("192.168.0.10", "192.168.0.77"));
+    assert_eq!(lab.nodes[0].gateway.sessions().pin(H1.into()), None);
 }

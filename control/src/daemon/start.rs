@@ -30,7 +30,7 @@ use crate::sources::peering::Peering;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
-use crate::state::{Directory, Journal, Keys, Past, StateError, Taken, kept};
+use crate::state::{Directory, Journal, Keys, Past, Reading, StateError, Taken, kept};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
@@ -159,12 +159,34 @@ pub fn start(
         .control
         .core
         .or_else(|| usable.iter().copied().find(|core| !config.worker.cores.contains(core)));
+    let workers = config.worker.cores.len() as u32;
+    let mut random = rand::rng();
+    let keys =
+        directory.as_ref().map_or_else(|| Keys::make(workers, config.capacity.bindings), Directory::keys);
+    let (layout, tag_key) = (keys.layout(), keys.tag_key);
+    let mut platform = Platform {
+        workers: workers,
+        bindings_per_worker: config.capacity.bindings,
+        limited_per_worker: config.capacity.limited,
+        layout,
+        tag_key,
+        tunnel_key: random.random(),
+        tunnels: config.capacity.tunnels,
+        neighbours: config.capacity.neighbours,
+        forwards: config.nat.is_some(),
+        addresses: config.addresses().into_iter().map(Into::into).collect(),
+        outer_mtu: outer_mtu(&config),
+        upstream_sockets: SOCKETS,
+        seed: random.random(),
+    };
+    // It is read while DPDK starts, which waits for the kernel for the most part.
+    let reading = directory.map(|directory| directory.read(figures(&config.settings(), &platform)));
     let interfaces = Interfaces::prepare(&config.port)?;
     let eal = eal(&config)?;
     let devices: Vec<_> =
         config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
-    let workers = config.worker.cores.len() as u16;
-    let (ports, shares) = start_ports(&eal, &devices, workers).map_err(|error| refused(&config, error))?;
+    let (ports, shares) =
+        start_ports(&eal, &devices, workers as u16).map_err(|error| refused(&config, error))?;
     let devices = Devices::new(ports, interfaces).map_err(|error| StartError::Dpdk(error, ""))?;
     let macs: Vec<_> = (0..devices.len()).map(|number| devices.mac(number)).collect();
 
@@ -180,30 +202,7 @@ pub fn start(
         .install(&config, &mut peering, &mut dns_tcp, &mut metrics)
         .map_err(system("listeners"))?;
     let upstream = Upstream::new(sockets(Number::upstream)?);
-    let mut random = rand::rng();
-    let keys = directory
-        .as_ref()
-        .map_or_else(|| Keys::make(u32::from(workers), config.capacity.bindings), Directory::keys);
-    let (layout, tag_key) = (keys.layout(), keys.tag_key);
-    let mut platform = Platform {
-        workers: u32::from(workers),
-        bindings_per_worker: config.capacity.bindings,
-        limited_per_worker: config.capacity.limited,
-        layout,
-        tag_key,
-        tunnel_key: random.random(),
-        tunnels: config.capacity.tunnels,
-        neighbours: config.capacity.neighbours,
-        forwards: config.nat.is_some(),
-        addresses: config.addresses().into_iter().map(Into::into).collect(),
-        outer_mtu: outer_mtu(&config),
-        upstream_sockets: SOCKETS,
-        seed: random.random(),
-    };
-    let taken = match directory {
-        Some(directory) => Some(directory.take(&figures(&config.settings(), &platform))?),
-        None => None,
-    };
+    let taken = reading.map(Reading::take).transpose()?;
     if let Some(taken) = &taken {
         platform.tunnel_key = taken.tunnel_key;
     }
@@ -218,7 +217,7 @@ pub fn start(
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
     });
-    let kept = kept(&config.memories(), &keys, u32::from(workers), settings.nat_room.sessions);
+    let kept = kept(&config.memories(), &keys, workers, settings.nat_room.sessions);
     let fleet = Fleet::start(&eal, &config.worker, &settings, shares, kept, clock, bell)?;
     if let Some(core) = control_core
         && let Err(error) = machine::pin_to_core(core)

@@ -3,12 +3,13 @@
 use super::files::{StateError, private};
 use super::journal::Journal;
 use super::keys::Keys;
-use ces_gateway::journal::{Header, Unusable, replay};
+use ces_gateway::journal::{Header, Replayed, Unusable, replay};
 use ces_gateway::sessions::{Figures, Sessions};
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// What became of the sessions of the last process.
 #[derive(Debug)]
@@ -60,14 +61,16 @@ impl Directory {
         self.keys
     }
 
-    /// Reads the journal and goes on with it; one that cannot be used is set aside.
-    pub fn take(self, figures: &Figures) -> Result<Taken, StateError> {
+    /// Begins to read the journal, while others do what else there is to do at a start. Nothing is changed by that.
+    pub fn read(self, figures: Figures) -> Reading {
+        let (path, under) = (self.path.join("journal"), figures.clone());
+        let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(move || read(&path, &under));
+        Reading { directory: self, figures, thread: thread.ok() }
+    }
+
+    fn take(self, figures: &Figures, read: Read) -> Result<Taken, StateError> {
         let path = self.path.join("journal");
-        let read = match read(&path) {
-            Ok(bytes) => Some(replay(&bytes, figures).map(|replayed| (replayed, bytes.len()))),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(StateError::File(path, error)),
-        };
+        let read = read.map_err(|error| StateError::File(path.clone(), error))?;
         let mut written = None;
         let past = match read {
             None if self.is_marked() => Past::Lost("the journal is gone".to_owned()),
@@ -122,10 +125,32 @@ impl Directory {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// What a journal says, and how long it is; `None` if there is none.
+type Read = io::Result<Option<Result<(Replayed, usize), Unusable>>>;
+
+fn read(path: &Path, figures: &Figures) -> Read {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(replay(&bytes, figures).map(|replayed| (replayed, bytes.len())))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A journal that is being read.
+pub struct Reading {
+    directory: Directory,
+    figures: Figures,
+    /// None: nobody reads it yet.
+    thread: Option<JoinHandle<Read>>,
+}
+
+impl Reading {
+    /// Goes on with the journal; one that cannot be used is set aside.
+    pub fn take(self) -> Result<Taken, StateError> {
+        let said = self.thread.and_then(|thread| thread.join().ok());
+        let said = said.unwrap_or_else(|| read(&self.directory.path.join("journal"), &self.figures));
+        self.directory.take(&self.figures, said)
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +163,7 @@ mod tests {
     fn open(path: &Path) -> Taken {
         let directory = Directory::open(path, 1, 64).unwrap();
         let figures = figures(directory.keys().tag_key, directory.keys().layout());
-        directory.take(&figures).unwrap()
+        directory.read(figures).take().unwrap()
     }
 
     fn kept(past: Past) -> Sessions {
@@ -205,7 +230,7 @@ mod tests {
         assert_ne!(directory.keys().layout(), Layout::new(1, 64));
         let figures =
             Figures { per_worker: 1000, ..figures(directory.keys().tag_key, directory.keys().layout()) };
-        assert!(matches!(directory.take(&figures).unwrap().past, Past::Lost(_)));
+        assert!(matches!(directory.read(figures).take().unwrap().past, Past::Lost(_)));
         std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! What can happen to sessions: each is a fact that was decided already, so that replaying it decides nothing anew.
 
 use super::session::{Names, Terms};
-use crate::Nanos;
 use crate::address::{HostAddress, ProxyAddress};
+use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, Proto};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -128,6 +128,13 @@ pub enum Change {
         name: Arc<str>,
         /// Until when that is believed.
         until: Option<Nanos>,
+    },
+    /// A host's MAC address as it was seen; `None` = it is not known.
+    Pinned {
+        /// The host.
+        host: HostAddress,
+        /// The address, and whether ARP has told it.
+        mac: Option<(Mac, bool)>,
     },
     /// Of a snapshot: slots of a worker.
     Slots {

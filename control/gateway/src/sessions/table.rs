@@ -5,8 +5,8 @@ use super::proxies::{ProxyLimits, ProxyPool};
 use super::session::{Names, Phase, Reach, Session, Terms, TunnelKey};
 use super::slots::Slots;
 use super::tunnels::{Entry, Tunnels};
-use crate::Nanos;
 use crate::address::{HostAddress, ProxyAddress};
+use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, ReserveError};
 use ces_dataplane::msg::TunnelId;
 use ces_dataplane::tag::{Handle, Layout, TagCipher};
@@ -105,6 +105,8 @@ pub struct Sessions {
     peers: BTreeMap<Arc<str>, Peer>,
     /// Far names with CES records, and until when that is believed.
     far_names: BTreeMap<Arc<str>, Nanos>,
+    /// MAC addresses of hosts as they were seen, and whether ARP has told them.
+    pins: BTreeMap<HostAddress, (Mac, bool)>,
 }
 
 impl PartialEq for Sessions {
@@ -115,7 +117,7 @@ impl PartialEq for Sessions {
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
             && (&self.filters, &self.peers) == (&other.filters, &other.peers)
-            && self.far_names == other.far_names
+            && (&self.far_names, &self.pins) == (&other.far_names, &other.pins)
     }
 }
 
@@ -136,6 +138,7 @@ impl Sessions {
             filters: BTreeMap::new(),
             peers: BTreeMap::new(),
             far_names: BTreeMap::new(),
+            pins: BTreeMap::new(),
         }
     }
 
@@ -205,6 +208,7 @@ impl Sessions {
                 keep(&mut self.peers, ces_id, Some((*tunnel_ids, endpoints.clone())), |_| true);
             }
             Change::Far { name, until } => keep(&mut self.far_names, name, *until, |until| *until > now),
+            Change::Pinned { host, mac } => keep(&mut self.pins, host, *mac, |_| true),
             Change::Slots { worker, fresh, first_generation, free } => {
                 let fits = self.slots.set(*worker, *fresh, *first_generation, free);
                 fits.then_some(()).ok_or(Inconsistent::Slot)?;
@@ -515,6 +519,16 @@ impl Sessions {
         self.far_names.get(name).copied().filter(|until| *until > now)
     }
 
+    /// A host's MAC address as it was seen, and whether ARP has told it.
+    pub fn pin(&self, host: HostAddress) -> Option<(Mac, bool)> {
+        self.pins.get(&host).copied()
+    }
+
+    /// The MAC addresses of hosts that were seen, and whether ARP has told them.
+    pub fn pins(&self) -> impl Iterator<Item = (HostAddress, (Mac, bool))> {
+        self.pins.iter().map(|(host, pin)| (*host, *pin))
+    }
+
     /// What is known of peers.
     pub fn peers(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
         self.peers.iter()
@@ -571,6 +585,9 @@ impl Sessions {
         }
         for (name, until) in &self.far_names {
             each(0, Change::Far { name: Arc::clone(name), until: Some(*until) });
+        }
+        for (host, mac) in &self.pins {
+            each(0, Change::Pinned { host: *host, mac: Some(*mac) });
         }
     }
 }
