@@ -19,6 +19,7 @@ pub mod interfaces;
 pub mod inward;
 pub mod listeners;
 pub mod log;
+pub mod pages;
 pub mod room;
 pub mod sender;
 pub mod slots;

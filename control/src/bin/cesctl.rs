@@ -5,12 +5,12 @@ use ces_control::admin::protocol::{Pages, Request, Response, TRACE_MAX, Topic};
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
 use ces_control::trace::protocol_number;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -89,6 +89,12 @@ enum Command {
     Unblock(Unblock),
     /// Forget what the resolver's cache knows
     Flush,
+    /// Write manual pages and completions of both programs
+    #[command(hide = true)]
+    Pages {
+        /// Where to
+        directory: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -155,8 +161,9 @@ fn tag(text: &str) -> Result<u32, String> {
         .map_err(|_| "up to eight hexadecimal digits were expected".into())
 }
 
-fn request(command: &Command) -> Request {
-    match command {
+/// What is asked of cesd; an error is no question, but where pages are to be written.
+fn request(command: &Command) -> Result<Request, &Path> {
+    Ok(match command {
         Command::Show { topic } => Request::Show { topic: *topic },
         Command::Trace { address, port, proto, dropped, count } => Request::Trace {
             address: *address,
@@ -185,7 +192,8 @@ fn request(command: &Command) -> Request {
         Command::Unblock(Unblock::Host { name }) => Request::UnblockHost { host: name.clone() },
         Command::Unblock(Unblock::Address { address }) => Request::UnblockAddress { address: *address },
         Command::Flush => Request::Flush,
-    }
+        Command::Pages { directory } => return Err(directory),
+    })
 }
 
 /// The gateway refused, or what was asked for is not there.
@@ -241,6 +249,10 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let request = match request(&arguments.command) {
+        Ok(request) => request,
+        Err(directory) => return printed(ces_control::pages::write(Arguments::command(), directory)),
+    };
     let path = arguments.socket.display();
     let unreached = |what: String| Failure::Unreached(format!("{path}: {what}"));
     let mut socket = UnixStream::connect(&arguments.socket).map_err(|error| {
@@ -256,8 +268,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let patience = (patience > 0).then(|| Duration::from_secs(patience));
     let wait = |error: io::Error| unreached(error.to_string());
     socket.set_read_timeout(patience).and_then(|()| socket.set_write_timeout(patience)).map_err(wait)?;
-    let mut line = serde_json::to_vec(&request(&arguments.command))
-        .map_err(|error| Failure::Refused(error.to_string()))?;
+    let mut line = serde_json::to_vec(&request).map_err(|error| Failure::Refused(error.to_string()))?;
     line.push(b'\n');
     // A gateway that has no room says so and closes: its words are there, whether it took ours or not.
     let asked = socket.write_all(&line);

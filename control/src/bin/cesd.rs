@@ -4,23 +4,11 @@
 use ces_control::config::Loaded;
 use ces_control::daemon;
 use ces_control::log::Log;
+use ces_control::pages::Cesd;
 use ces_control::tls::Credentials;
 use ces_settings::FileError;
-use clap::Parser;
-use std::path::PathBuf;
+use clap::Parser as _;
 use std::process::ExitCode;
-
-/// A Customer Edge Switching gateway
-#[derive(Parser)]
-#[command(name = "cesd", version)]
-struct Arguments {
-    /// The configuration
-    #[arg(long)]
-    config: PathBuf,
-    /// Only read and check the configuration and all files that it names
-    #[arg(long)]
-    check: bool,
-}
 
 /// It could not start, or had to stop.
 const FAILED: u8 = 1;
@@ -28,7 +16,7 @@ const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Cesd::parse();
     let (loaded, credentials) = match daemon::load(&arguments.config) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -52,7 +40,7 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(arguments: &Arguments, loaded: Loaded, credentials: Option<Credentials>, log: &Log) -> ExitCode {
+fn run(arguments: &Cesd, loaded: Loaded, credentials: Option<Credentials>, log: &Log) -> ExitCode {
     let daemon = match daemon::start(&arguments.config, loaded, credentials, log.clone()) {
         Ok(daemon) => daemon,
         Err(error) => {

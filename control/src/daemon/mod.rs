@@ -16,6 +16,7 @@ mod places;
 mod reload;
 mod rules;
 mod scrape;
+mod service;
 mod sources;
 mod start;
 mod told;

@@ -9,6 +9,7 @@ use super::house::House;
 use super::operator::Operator;
 use super::reload::Reloader;
 use super::scrape::Scrape;
+use super::service::Service;
 use crate::admin::protocol::Request;
 use crate::clock::WallClock;
 use crate::sources::metrics::Http;
@@ -61,6 +62,7 @@ pub struct Daemon {
     reloader: Reloader,
     clock: WallClock,
     round: Round,
+    service: Service,
     _eal: dpdk::Eal,
 }
 
@@ -74,7 +76,8 @@ impl Daemon {
         clock: WallClock,
         eal: dpdk::Eal,
     ) -> Self {
-        Self { house, operator, scrape, poll, reloader, clock, round: Round::default(), _eal: eal }
+        let service = Service::ready();
+        Self { house, operator, scrape, poll, reloader, clock, round: Round::default(), service, _eal: eal }
     }
 
     /// Runs until it is asked to stop, then stops everything. The error is the kernel's, about epoll.
@@ -87,6 +90,7 @@ impl Daemon {
             if now.saturating_sub(self.round.last_sweep) >= SWEEP_NS {
                 self.round.last_sweep = now;
                 self.sweep(now);
+                self.service.alive(now);
                 if self.house.fleet.is_broken() {
                     return Ok(End::Broken);
                 }
@@ -245,6 +249,7 @@ impl Daemon {
         // Asked twice: no goodbyes.
         if self.round.ends_at.replace(now).is_none() {
             tracing::info!("stopping");
+            Service::stopping();
             // What is written down goes on in the next process; otherwise the peers are told that it ends.
             let keep_sessions = self.house.journal.as_ref().is_some_and(Journal::is_whole);
             self.house.gateway.shutdown(keep_sessions, now);
