@@ -496,3 +496,30 @@ fn every_place_of_the_compliance_page_cites_its_standard() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// The pages whose tables answer with tests, as `path::name`.
+#[test]
+fn checklists_name_tests_that_exist() {
+    let mut wrong = Vec::new();
+    for name in ["docs/checklists.md", "docs/compliance.md"] {
+        let page = std::fs::read_to_string(root().join(name)).expect("a page");
+        for row in page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| Here |")) {
+            let tests: Vec<(&str, &str)> = row
+                .split('`')
+                .filter_map(|word| word.split_once(".rs::"))
+                .filter(|(path, _)| path.contains('/'))
+                .collect();
+            for (path, test) in &tests {
+                let text = std::fs::read_to_string(root().join(format!("{path}.rs"))).unwrap_or_default();
+                if !text.contains(&format!("fn {test}(")) {
+                    wrong.push(format!("{name}: {path}.rs::{test} is not there"));
+                }
+            }
+            let explained = ["not yet: ", "does not apply: "].iter().any(|reason| row.contains(reason));
+            if name == "docs/checklists.md" && tests.is_empty() && !explained {
+                wrong.push(format!("{name}: neither a test nor a reason: {row}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

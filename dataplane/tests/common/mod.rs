@@ -1,6 +1,8 @@
 //! A gateway without a NIC: two ports, packets made and checked byte by byte with plain arithmetic of their own.
 #![allow(dead_code, missing_docs)] // each test uses a part of it
 
+pub(crate) mod nat;
+
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{

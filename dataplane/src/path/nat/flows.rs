@@ -9,7 +9,7 @@ use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
 use crate::tag::{Share, worker_of_port};
 use crate::verdict::Settled;
-use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32};
+use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32, tcp};
 
 /// The other worker that owns what comes from outside, if that can be told by its port: hosts' external ports say whose they are.
 #[inline(always)]
@@ -77,6 +77,17 @@ const fn query(id: u16, heading: Heading) -> u32 {
         Heading::Out => (id as u32) << 16,
         Heading::In => id as u32,
     }
+}
+
+/// Whether a packet may begin a session as far as TCP is concerned: by a SYN and nothing beside it (RFC 7857 §2).
+pub(super) const fn begins(packet: &Packet) -> bool {
+    packet.protocol != ipv4::TCP || packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) == tcp::SYN
+}
+
+/// Whether a port is 0, which is nobody's (RFC 768, RFC 9293 §3.1).
+pub(super) const fn lacks_port(packet: &Packet) -> bool {
+    matches!(packet.protocol, ipv4::TCP | ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE)
+        && (packet.ports >> 16 == 0 || packet.ports & 0xffff == 0)
 }
 
 /// The flow of the packet that an error quotes: of one that went the other way than the error.

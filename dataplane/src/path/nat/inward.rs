@@ -2,7 +2,7 @@
 
 use super::carry::carry;
 use super::errors;
-use super::flows::flow_of;
+use super::flows::{begins, flow_of, lacks_port};
 use super::outward::comes_from_there;
 use super::rules;
 use crate::frame::{Buffers, Frame};
@@ -10,7 +10,7 @@ use crate::packet::{ERROR, LATER, Packet};
 use crate::path::ground::Ground;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
-use crate::wire::{ipv4, tcp};
+use crate::wire::ipv4;
 
 /// Phase 3 with everything that can be unusual. `None`: it is no host's.
 #[inline(never)]
@@ -35,7 +35,11 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
     };
     let slot = match ground.sessions.find(Heading::In, flow) {
         Some(slot) => Some(slot),
-        None if packet.flags & LATER == 0 && ground.desk.outside_sound(packet, ground.arrival) => {
+        None if packet.flags & LATER == 0
+            && begins(packet)
+            && !lacks_port(packet)
+            && ground.desk.outside_sound(packet, ground.arrival) =>
+        {
             open(ground, frame, packet, flow)?
         }
         // RFC 5382 §5, REQ-4: a SYN that nobody asked for is not answered for 6 s. Here it never is.
@@ -56,10 +60,7 @@ fn open<F: Frame>(
     flow: Flow,
 ) -> Settled<Option<u32>> {
     let nat = &ground.desk.premises.nat;
-    // RFC 7857 §2: a session begins with a SYN.
-    let opens =
-        packet.protocol != ipv4::TCP || packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN;
-    let Some(near) = ground.sessions.takes(flow, nat).filter(|_| opens) else { return Ok(None) };
+    let Some(near) = ground.sessions.takes(flow, nat) else { return Ok(None) };
     comes_from_there(ground, packet.source())?;
     rules::admit(ground, frame, packet, near, Heading::In)?;
     let slot = ground.sessions.open_in(flow, nat, ground.arrival.now)?;

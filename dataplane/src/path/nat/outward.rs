@@ -2,7 +2,7 @@
 
 use super::carry::carry;
 use super::errors;
-use super::flows::flow_of;
+use super::flows::{begins, flow_of, lacks_port};
 use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::msg::PortId;
@@ -15,7 +15,7 @@ use crate::settings::Side;
 use crate::table::fib::Next;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
-use crate::wire::{icmp, ipv4, tcp};
+use crate::wire::{icmp, ipv4};
 
 /// Phase 3 with everything that can be unusual.
 #[inline(never)]
@@ -88,18 +88,13 @@ fn may_open<F: Frame>(several: bool, frame: &F, packet: &Packet) -> Result<(), D
     }
     let kind = || frame.data().get(usize::from(packet.l3) + usize::from(packet.l4)).copied();
     let opens = match packet.protocol {
-        // RFC 7857 §2: a session begins with a SYN.
-        ipv4::TCP => packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN,
+        ipv4::TCP => begins(packet),
         ipv4::ICMP => packet.flags & LATER == 0 && matches!(kind(), Some(icmp::ECHO | icmp::TIMESTAMP)),
         _ => true,
     };
-    let ports = (packet.ports >> 16, packet.ports & 0xffff);
     if !opens {
         Err(DropReason::NatNoSession)
-    } else if matches!(packet.protocol, ipv4::TCP | ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE)
-        && (ports.0 == 0 || ports.1 == 0)
-    {
-        // RFC 768, RFC 9293 §3.1: port 0 is nobody's.
+    } else if lacks_port(packet) {
         Err(DropReason::L4Malformed)
     } else if several && Space::of(packet.protocol).is_none() {
         // Nothing in what comes back would say to which worker.
