@@ -89,7 +89,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
         // Commands are taken before packets, but only once the worker runs: what is sent waits in the port.
         send_and_receive(&mut host0, &mut host1, pool.clone(), &mut received);
         // What waits for a MAC address when the workers stop is freed as well.
-        let unknown = Neighbour { port: OUTSIDE, mac: None };
+        let unknown = Neighbour { port: OUTSIDE, mac: None, pin: None };
         controls[0].commands.push(Order::SetHop(HopId(1), unknown)).unwrap();
         while !controls[0].commands.is_empty() {
             std::thread::yield_now();

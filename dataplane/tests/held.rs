@@ -22,7 +22,7 @@ const PEER: HopId = HopId(1);
 
 impl Lab {
     fn tell(&mut self, hop: HopId, port: PortId, mac: Option<[u8; 6]>) {
-        self.control.commands.push(Command::SetHop(hop, Neighbour { port, mac })).unwrap();
+        self.control.commands.push(Command::SetHop(hop, Neighbour { port, mac, pin: None })).unwrap();
     }
 
     /// What was held so far, what of that was sent, what is held now.

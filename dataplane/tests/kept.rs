@@ -77,7 +77,7 @@ fn resumed(memory: &Memory, mut settings: Settings, now: u64) -> Gateway {
     gateway.state.move_in(&mut premises);
     let hops = [(ROUTER, OUTSIDE, MAC_ROUTER), (HOP_HOST, INSIDE, MAC_HOST), (HOP_OTHER, INSIDE, MAC_OTHER)];
     for (hop, port, mac) in hops {
-        gateway.command(Command::SetHop(hop, Neighbour { port, mac: Some(mac) }));
+        gateway.command(Command::SetHop(hop, Neighbour { port, mac: Some(mac), pin: None }));
     }
     let reach: [(u32, HopId); 2] = [(HOST, HOP_HOST), (OTHER, HOP_OTHER)];
     for (host, hop) in reach {

@@ -209,8 +209,8 @@ fn a_local_binding_says_its_handle_too() {
 fn next_hops_beyond_the_table_drop() {
     let mut g =
         Gateway::new(settings(), Encapsulation::Vxlan, Binding { neighbour: HopId(1 << 30), ..binding() });
-    g.command(Command::SetHop(HopId(1 << 30), Neighbour { port: 0, mac: Some([2; 6]) }));
-    g.command(Command::SetHop(HopId(5), Neighbour { port: 200, mac: Some([2; 6]) }));
+    g.command(Command::SetHop(HopId(1 << 30), Neighbour { port: 0, mac: Some([2; 6]), pin: None }));
+    g.command(Command::SetHop(HopId(5), Neighbour { port: 200, mac: Some([2; 6]), pin: None }));
     let back = Ip::new(REMOTE_TAG, g.tag(0), 17, udp(2, 1, b""));
     let (verdict, _) = g.one(OUTSIDE, &from_peer(Encapsulation::Vxlan, &back));
     assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourUnresolved));

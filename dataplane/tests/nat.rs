@@ -32,6 +32,87 @@ fn udp_goes_out_and_comes_back() {
     assert_eq!((flow(&frame), &frame[40..42]), ((LOCAL, 5000, SERVER, 53), &[0, 0][..]));
 }
 
+/// The next hop that the host is: what it sends must come from its MAC address.
+fn pinned(mac: Option<[u8; 6]>) -> Gateway {
+    let mut gateway = gateway();
+    gateway.command(Command::SetHop(HOP_HOST, Neighbour { port: INSIDE, mac, pin: Some(MAC_HOST) }));
+    gateway
+}
+
+#[test]
+fn p10_nobody_opens_or_uses_a_session_of_another_host() {
+    let packet = |protocol, payload| Ip::new(HOST, SERVER, protocol, payload);
+    let datagram = || packet(17, udp(5000, 53, b"question"));
+    for (title, packet) in [
+        ("UDP", datagram()),
+        ("a SYN", packet(6, tcp(5000, 80, SYN, &[], &[]))),
+        ("a ping", packet(1, icmp(8, 0, 7, b"abc"))),
+        ("a first fragment", datagram().fragment(0x2000).raw()),
+        ("options", datagram().options(&[1, 1, 1, 1])),
+        ("another protocol", packet(132, vec![0; 20])),
+        ("one that would be answered", datagram().ttl(1)),
+    ] {
+        // What nothing can be sent to yet is known by its MAC address all the same.
+        for mac in [Some(MAC_HOST), None] {
+            let mut gateway = pinned(mac);
+            let (fate, out) = gateway.one(INSIDE, &from_other(&packet));
+            assert_eq!((fate, out), (Verdict::Drop(Why::SourceMac), vec![]), "{title}");
+            assert_eq!(gateway.state.counters.sessions_opened, 0, "{title}");
+            for _ in 0..2 {
+                let (fate, _) = gateway.one(INSIDE, &from_host(&packet));
+                assert!(
+                    matches!(fate, Verdict::Forward(_) | Verdict::Reply(_, Why::TtlExceeded)),
+                    "{title}: {fate:?}"
+                );
+                assert_eq!(
+                    gateway.one(INSIDE, &from_other(&packet)).0,
+                    Verdict::Drop(Why::SourceMac),
+                    "{title}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn p10_errors_come_from_the_host_or_from_a_router_behind() {
+    let mut gateway = pinned(Some(MAC_HOST));
+    external(&mut gateway, HOST, 5000);
+    let quoted = Ip::new(SERVER, HOST, 17, udp(53, 5000, b"answer")).bytes();
+    let error = |sender| Ip::new(sender, SERVER, 1, icmp(3, 3, 0, &quoted));
+    assert_eq!(dropped(&mut gateway, INSIDE, &from_other(&error(HOST))), Why::SourceMac);
+    sent(&mut gateway, INSIDE, &from_host(&error(HOST)));
+    sent(&mut gateway, INSIDE, &from_other(&error(0x0a00_0077)));
+}
+
+#[test]
+fn p10_where_the_hosts_mac_moves_or_is_anybodys_the_next_packet_heeds_it() {
+    let mut gateway = pinned(Some(MAC_HOST));
+    external(&mut gateway, HOST, 5000);
+    let packet = Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q"));
+    for (pin, taken) in
+        [(Some(MAC_OTHER), [false, true]), (None, [true, true]), (Some(MAC_HOST), [true, false])]
+    {
+        gateway
+            .command(Command::SetHop(HOP_HOST, Neighbour { port: INSIDE, mac: pin.or(Some(MAC_HOST)), pin }));
+        let fates = [from_host(&packet), from_other(&packet)].map(|frame| gateway.one(INSIDE, &frame).0);
+        assert_eq!(fates.map(|fate| matches!(fate, Verdict::Forward(_))), taken, "{pin:?}");
+    }
+}
+
+/// A host without a number yet is asked for before it opens anything.
+#[test]
+fn p10_a_host_that_nobody_has_named_waits_until_it_is() {
+    let mut gateway = gateway();
+    gateway.command(Command::Unreach(address(HOST)));
+    let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")));
+    assert!(matches!(gateway.one(INSIDE, &packet).0, Verdict::Hold(_)));
+    assert!(gateway.events().contains(&Event::Wanted(address(HOST))));
+    assert_eq!(gateway.state.counters.sessions_opened, 0);
+    gateway.command(Command::Reach(address(HOST), HOP_HOST));
+    sent(&mut gateway, INSIDE, &packet);
+}
+
 /// RFC 4787 §4.1, REQ-1; §4.2.1: two hosts with one port; §4.2.2, REQ-4.
 #[test]
 fn a_port_of_a_host_has_one_port_outside() {
@@ -560,7 +641,7 @@ mod properties {
             let mut gateway = gateway_with(settings);
             for host in 0..6 {
                 let hop = HopId(4 + host);
-                gateway.command(Command::SetHop(hop, Neighbour { port: INSIDE, mac: Some(MAC_HOST) }));
+                gateway.command(Command::SetHop(hop, Neighbour { port: INSIDE, mac: Some(MAC_HOST), pin: None }));
                 gateway.command(Command::Reach(address(HOST + host), hop));
             }
             let segment = |from, to, tcp_: bool, flags| {

@@ -230,7 +230,7 @@ fn everything_of(worker: u32, workers: u32) -> Gateway {
     let mut gateway = Gateway::new(settings, Encapsulation::Vxlan, binding());
     gateway.command(Command::SetTunnel(TunnelId(1), Tunnel { id_in: 9, ..tunnel(Encapsulation::Gre) }));
     gateway.command(Command::SetTunnel(TunnelId(2), Tunnel { mtu: 700, ..tunnel(Encapsulation::Geneve) }));
-    gateway.command(Command::SetHop(HOP_UNKNOWN, Neighbour { port: INSIDE, mac: None }));
+    gateway.command(Command::SetHop(HOP_UNKNOWN, Neighbour { port: INSIDE, mac: None, pin: None }));
     let more = [
         Binding { proxy: address(PROXY + 16), limits, ..binding() },
         Binding {

@@ -194,9 +194,9 @@ impl Plan {
     /// The commands that make next hops and tunnels.
     pub fn surroundings(&self) -> impl Iterator<Item = Command> + use<> {
         let (plan, hosts) = (*self, self.hosts());
-        let router = Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC) });
+        let router = Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(ROUTER_MAC), pin: None });
         let hosts = (0..hosts).map(|host| {
-            let neighbour = Neighbour { port: INSIDE, mac: Some(host_mac(HOSTS + host)) };
+            let neighbour = Neighbour { port: INSIDE, mac: Some(host_mac(HOSTS + host)), pin: None };
             Command::SetHop(HopId(1 + host), neighbour)
         });
         let tunnels = (0..self.tunnels())

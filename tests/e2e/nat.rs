@@ -12,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("fragments_and_large_packets_go_out", fragments_and_large_packets_go_out),
     ("hosts_meet_at_their_external_addresses", hosts_meet_at_their_external_addresses),
     ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
+    ("p10_nobody_goes_out_in_anothers_name", p10_nobody_goes_out_in_anothers_name),
     ("connections_outlive_a_killed_gateway", connections_outlive_a_killed_gateway),
     ("connections_outlive_a_clean_restart", connections_outlive_a_clean_restart),
 ];
@@ -90,6 +91,21 @@ fn nothing_unasked_comes_in(lab: &Lab) {
     lab.run("net", &format!("bash -c '{line}'"));
     assert!(eventually(|| lab.drops(Realm::A, "unasked") >= before + 4));
     assert!(!lab.run("net", "curl -sS -m 2 http://192.0.2.2:5000/").ok());
+}
+
+fn p10_nobody_goes_out_in_anothers_name(lab: &Lab) {
+    lab.gateways(NAT);
+    lab.run("a1", "ping -n -c 1 -W 5 203.0.113.9").says(" 0% packet loss");
+    let opened = || lab.metrics(Realm::A).sum("ces_nat_sessions_opened_total", &[]);
+    let before = opened();
+    lab.drops_more(Realm::A, "source_mac", 3, || {
+        let what = "udp --source 192.168.10.11 --destination 203.0.113.9 --port 53 --count 3";
+        lab.tool("a2", "datagram.py", what).expect();
+    });
+    assert!(opened() <= before, "no session in the name of a1");
+    for host in ["a1", "a2"] {
+        lab.run(host, "ping -n -c 1 -W 5 203.0.113.9").says(" 0% packet loss");
+    }
 }
 
 fn a_host_that_no_file_names_goes_out(lab: &Lab) {

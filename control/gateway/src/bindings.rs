@@ -205,9 +205,10 @@ impl Gateway {
                 self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
             }
             Event::Wanted(address) => {
+                let pin = self.core.pinned(address.into());
                 let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
                 if let Some(forwarding) = forwarding {
-                    forwarding.wanted(address, neighbours, outputs, now);
+                    forwarding.wanted(address, pin, neighbours, outputs, now);
                 }
             }
             // For whoever makes lists.

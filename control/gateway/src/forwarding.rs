@@ -3,10 +3,10 @@
 //! The workers look up where an address leads; routers have numbers as every next hop has ([`Neighbours`]), and an address on a
 //! link gets one when the first packet is for it. A number means the same until every worker has another forwarding table.
 
-use crate::Nanos;
 use crate::address::{Destination, HopAddress};
 use crate::output::Output;
 use crate::routes::{Neighbours, Route};
+use crate::{Mac, Nanos};
 use ces_dataplane::msg::{Command, HopId};
 use ces_dataplane::table::fib::{self, Fib, Next};
 use rustc_hash::FxHashMap;
@@ -84,10 +84,11 @@ impl Forwarding {
         outputs.push_back(Output::Routes(Arc::new(Fib::new(routes.collect(), self.generation))));
     }
 
-    /// A worker has a packet for an address on a link.
+    /// A worker has a packet for an address on a link, or of a host there, whose packets must come from this MAC address.
     pub(crate) fn wanted(
         &mut self,
         address: Ipv4Addr,
+        pin: Option<Mac>,
         neighbours: &mut Neighbours,
         outputs: &mut VecDeque<Output>,
         now: Nanos,
@@ -100,6 +101,8 @@ impl Forwarding {
             self.on_link.insert(address, id);
         }
         let id = self.on_link[&address];
+        // Before anything of it goes on.
+        neighbours.pin(Destination::on_a_link(address), pin, outputs);
         self.tell(Command::Reach(address, id), outputs);
     }
 
@@ -120,6 +123,11 @@ impl Forwarding {
         }
         self.rested = now;
         self.resting.extend(ids);
+    }
+
+    /// The addresses on links that have numbers.
+    pub(crate) fn on_links(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.on_link.keys().copied()
     }
 
     fn tell(&self, command: Command, outputs: &mut VecDeque<Output>) {
@@ -167,7 +175,7 @@ mod tests {
         let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
         let mut forwarding = Forwarding::new(8, 1);
         for host in 1..=4 {
-            forwarding.wanted([192, 0, 2, host].into(), &mut neighbours, &mut outputs, 0);
+            forwarding.wanted([192, 0, 2, host].into(), None, &mut neighbours, &mut outputs, 0);
         }
         let reached = |outputs: &mut VecDeque<Output>| {
             outputs
@@ -176,14 +184,43 @@ mod tests {
                 .count()
         };
         assert_eq!((reached(&mut outputs), neighbours.used()), (4, 4));
-        forwarding.wanted([192, 0, 2, 1].into(), &mut neighbours, &mut outputs, 0);
+        forwarding.wanted([192, 0, 2, 1].into(), None, &mut neighbours, &mut outputs, 0);
         assert_eq!((reached(&mut outputs), neighbours.used()), (1, 4), "a worker may have missed it");
-        forwarding.wanted([192, 0, 2, 5].into(), &mut neighbours, &mut outputs, 0);
+        forwarding.wanted([192, 0, 2, 5].into(), None, &mut neighbours, &mut outputs, 0);
         let unreached = outputs
             .iter()
             .filter(|output| matches!(output, Output::Dataplane { command: Command::Unreach(_), .. }))
             .count();
         assert_eq!((unreached, neighbours.used()), (4, 5), "the others' numbers rest");
         assert!(published(&mut outputs).is_some(), "sessions look again");
+    }
+
+    /// The next hops that were told, each with its pin, in order with the addresses that lead to them.
+    fn pins(outputs: &mut VecDeque<Output>) -> Vec<(u32, Option<Mac>)> {
+        let told = |output| match output {
+            Output::Dataplane { command: Command::SetHop(id, neighbour), .. } => Some((id.0, neighbour.pin)),
+            Output::Dataplane { command: Command::Reach(_, id), .. } => Some((id.0 + 100, None)),
+            _ => None,
+        };
+        outputs.drain(..).filter_map(told).collect()
+    }
+
+    #[test]
+    fn p10_a_host_is_pinned_before_anything_of_it_goes_on() {
+        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
+        let mut forwarding = Forwarding::new(8, 1);
+        neighbours.set_routes(&[route("192.168.0.0/24", None, 0)], &mut outputs);
+        let host = Ipv4Addr::new(192, 168, 0, 10);
+        forwarding.wanted(host, Some([7; 6]), &mut neighbours, &mut outputs, 0);
+        assert_eq!(pins(&mut outputs), [(0, None), (0, Some([7; 6])), (100, None)]);
+        forwarding.wanted(host, Some([7; 6]), &mut neighbours, &mut outputs, 0);
+        assert_eq!(pins(&mut outputs), [(100, None)], "nothing else has changed");
+        assert_eq!(forwarding.on_links().collect::<Vec<_>>(), [host]);
+        neighbours.pin(Destination::on_a_link(host), Some([8; 6]), &mut outputs);
+        assert_eq!(pins(&mut outputs), [(0, Some([8; 6]))]);
+        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 168, 0, 1]), 0)], &mut outputs);
+        assert_eq!(pins(&mut outputs), [(0, None)], "behind a router it is the router that is seen");
+        neighbours.pin(Destination::on_a_link([192, 168, 0, 11].into()), Some([8; 6]), &mut outputs);
+        assert!(outputs.is_empty(), "nobody uses it");
     }
 }

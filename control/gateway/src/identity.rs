@@ -4,7 +4,7 @@
 //! address that is ([`crate::pins`]). A host behind a router has none that could be seen, so nothing is checked there but what
 //! the registry gives: then it is the router's.
 
-use crate::address::{HopAddress, HostAddress};
+use crate::address::{Destination, HopAddress, HostAddress};
 use crate::core::Core;
 use crate::counters::MacEvent;
 use crate::gateway::Gateway;
@@ -168,6 +168,7 @@ impl Core {
     pub(crate) fn tell_pin(&mut self, id: HostId) -> usize {
         let Some(address) = self.hosts.get(id).map(|host| host.address) else { return 0 };
         let mac = self.pinned(address);
+        self.neighbours.pin(address, mac, &mut self.outputs);
         let sessions = self.sessions();
         let commands: Vec<_> = sessions
             .of(address)
@@ -186,6 +187,15 @@ impl Core {
         self.chores.tell_pins(self.hosts.slots());
     }
 
+    /// Other hosts, or other rules for them: the next hops that are hosts are told anew.
+    pub(crate) fn tell_hops(&mut self) {
+        let hosts: Vec<_> = self.forwarding.iter().flat_map(|forwarding| forwarding.on_links()).collect();
+        for host in hosts {
+            let pin = self.pinned(host.into());
+            self.neighbours.pin(Destination::on_a_link(host), pin, &mut self.outputs);
+        }
+    }
+
     /// Other routes: a host may be on a link that was behind a router, or the other way round.
     pub(crate) fn set_routes(&mut self, routes: &[Route]) {
         self.neighbours.set_routes(routes, &mut self.outputs);
@@ -197,6 +207,7 @@ impl Core {
         if near != self.near {
             self.near = near;
             self.tell_pins();
+            self.tell_hops();
         }
     }
 

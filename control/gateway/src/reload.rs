@@ -107,6 +107,7 @@ impl Gateway {
         if is_other_pinning {
             self.core.tell_pins();
         }
+        self.core.tell_hops();
         reload.asks = self.waiting.iter().map(|(id, _)| id).collect();
         self.end_what_is_not_trusted(now);
         if is_other_dns {

@@ -68,6 +68,8 @@ struct Entry {
     address: Destination,
     users: u32,
     hop: Option<Hop>,
+    /// The MAC address that a host's packets must come from.
+    pin: Option<Mac>,
 }
 
 /// Destinations in use, and the next hops that lead to them.
@@ -119,7 +121,7 @@ impl Neighbours {
             None => return None,
         };
         let hop = self.table.next_hop(address);
-        self.destinations[id as usize] = Some(Entry { address, users: 1, hop });
+        self.destinations[id as usize] = Some(Entry { address, users: 1, hop, pin: None });
         self.by_address.insert(address, id);
         if let Some(hop) = hop {
             self.behind.entry(hop).or_default().push(id);
@@ -187,6 +189,20 @@ impl Neighbours {
         }
     }
 
+    /// The MAC address that what a destination sends must come from, if it is a host on a link and in use.
+    pub(crate) fn pin(
+        &mut self,
+        address: impl Into<Destination>,
+        pin: Option<Mac>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        let Some(&id) = self.by_address.get(&address.into()) else { return };
+        let Some(Some(destination)) = self.destinations.get_mut(id as usize) else { return };
+        if std::mem::replace(&mut destination.pin, pin) != pin {
+            self.tell(id, outputs);
+        }
+    }
+
     /// Other routes: every destination whose next hop changes is told again.
     pub(crate) fn set_routes(&mut self, routes: &[Route], outputs: &mut VecDeque<Output>) {
         self.table = Table::new(routes);
@@ -232,7 +248,11 @@ impl Neighbours {
             Some(hop) => (hop.0, self.macs.get(&hop).copied()),
             None => (0, None),
         };
-        let command = Command::SetHop(HopId(id), Neighbour { port, mac });
+        // Behind a router there is the router's.
+        let pin = destination
+            .pin
+            .filter(|_| destination.hop.is_some_and(|hop| hop.1 == destination.address.on_link()));
+        let command = Command::SetHop(HopId(id), Neighbour { port, mac, pin });
         outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
     }
 }

@@ -40,6 +40,8 @@ pub struct Neighbour {
     pub port: PortId,
     /// Its MAC address; `None` while the kernel is still asking.
     pub mac: Option<[u8; 6]>,
+    /// The MAC address that what an inside host sends must come from, if the next hop is that host; `None` = from any.
+    pub pin: Option<[u8; 6]>,
 }
 
 /// Where a binding's outgoing packets go.

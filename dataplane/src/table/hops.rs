@@ -23,14 +23,31 @@ pub struct Hop {
     wanted_s: u32,
     /// Whether the control thread has named it.
     pub known: bool,
+    /// Whether what comes from there must come from the MAC address in its header.
+    pinned: bool,
+}
+
+impl Hop {
+    /// Whether a frame comes from the MAC address that it must come from, if there is one (P10).
+    #[inline(always)]
+    pub fn may_send(&self, frame: &[u8]) -> bool {
+        !self.pinned || frame.get(ethernet::SOURCE..ethernet::TYPE) == self.header.get(..ethernet::SOURCE)
+    }
 }
 
 /// Places for addresses that were asked for of late.
 const ASKED: usize = 256;
 
 /// What cannot be sent to.
-static NOWHERE: Hop =
-    Hop { header: [0; ethernet::LENGTH_TAGGED], length: 0, port: 0, mtu: 0, wanted_s: 0, known: false };
+static NOWHERE: Hop = Hop {
+    header: [0; ethernet::LENGTH_TAGGED],
+    length: 0,
+    port: 0,
+    mtu: 0,
+    wanted_s: 0,
+    known: false,
+    pinned: false,
+};
 
 /// The table.
 #[derive(Debug)]
@@ -114,12 +131,14 @@ impl Hops {
         let Some(hop) = self.hops.get_mut(id.0 as usize) else {
             return; // packets for it are dropped as for any unresolved one
         };
-        *hop = Hop { port: neighbour.port, known: true, ..Hop::default() };
-        if let Some(mac) = neighbour.mac {
-            let header = port.header_to(mac);
+        let Neighbour { port: number, mac, pin } = *neighbour;
+        *hop = Hop { port: number, known: true, pinned: pin.is_some(), ..Hop::default() };
+        // A host that nothing can be sent to yet is known by its address all the same.
+        if let Some(address) = pin.or(mac) {
+            let header = port.header_to(address);
             header.emit(&mut hop.header);
             hop.length = header.length() as u8;
-            hop.mtu = port.mtu;
+            hop.mtu = if mac.is_some() { port.mtu } else { 0 };
         }
     }
 

@@ -114,6 +114,12 @@ impl Ways {
         }
     }
 
+    /// Whether a frame may come from whoever is at a next hop: see [`Hop::may_send`](crate::table::hops::Hop::may_send).
+    #[inline(always)]
+    pub fn may_come_from(&self, hop: u32, frame: &[u8]) -> bool {
+        self.hops.at(hop).may_send(frame)
+    }
+
     /// The port that a next hop is behind.
     pub fn port_of(&self, hop: u32) -> PortId {
         self.hops.at(hop).port

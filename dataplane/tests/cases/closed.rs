@@ -119,7 +119,7 @@ fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
 fn closed_ways_have_their_reasons() {
     let unresolved = || {
         let mut g = gateway();
-        g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: None }));
+        g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: None, pin: None }));
         g
     };
     let unknown_host =
@@ -147,6 +147,6 @@ fn closed_ways_have_their_reasons() {
     g.now += SECOND;
     g.one(INSIDE, &from_host(&host_udp()));
     assert_eq!(g.events(), vec![ces_dataplane::msg::Event::HopWanted(ROUTER); 2]);
-    g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER) }));
+    g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER), pin: None }));
     assert_eq!(g.one(INSIDE, &from_host(&host_udp())).0, OUT);
 }

@@ -11,7 +11,7 @@ const HOPS: [(HopId, PortId, [u8; 6]); 3] =
 /// Tells a gateway all MAC addresses, or takes them away.
 fn tell(gateway: &mut Gateway, known: bool) {
     for (hop, port, mac) in HOPS {
-        gateway.command(Command::SetHop(hop, Neighbour { port, mac: known.then_some(mac) }));
+        gateway.command(Command::SetHop(hop, Neighbour { port, mac: known.then_some(mac), pin: None }));
     }
 }
 

@@ -467,7 +467,7 @@ impl Gateway {
         for (hop, port, mac) in
             [(ROUTER, OUTSIDE, MAC_ROUTER), (HOP_HOST, INSIDE, MAC_HOST), (HOP_OTHER, INSIDE, MAC_OTHER)]
         {
-            gateway.command(Command::SetHop(hop, Neighbour { port, mac: Some(mac) }));
+            gateway.command(Command::SetHop(hop, Neighbour { port, mac: Some(mac), pin: None }));
         }
         gateway
     }

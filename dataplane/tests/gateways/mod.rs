@@ -100,9 +100,9 @@ impl Gateway {
             hard_s: 0,
             limits: Limits::default(),
         };
-        let to_peer = Neighbour { port: OUTSIDE, mac: Some(self.other().mac(OUTSIDE)) };
+        let to_peer = Neighbour { port: OUTSIDE, mac: Some(self.other().mac(OUTSIDE)), pin: None };
         vec![
-            Command::SetHop(HopId(0), Neighbour { port: INSIDE, mac: Some(HOST_MAC) }),
+            Command::SetHop(HopId(0), Neighbour { port: INSIDE, mac: Some(HOST_MAC), pin: None }),
             Command::SetHop(HopId(1), to_peer),
             Command::SetTunnel(TunnelId(0), tunnel),
             Command::InsertBinding(self.handle(), binding),

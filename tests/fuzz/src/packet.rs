@@ -83,7 +83,7 @@ pub fn state(nat: bool) -> State {
     ];
     state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::new(routes, 1))));
 
-    let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]) };
+    let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]), pin: None };
     let mut commands = vec![
         Command::SetHop(HopId(0), neighbour(1, 1)),
         Command::SetHop(HopId(1), neighbour(0, 11)),

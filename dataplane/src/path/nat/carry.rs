@@ -22,6 +22,10 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
     heading: Heading,
     buffers: &mut B,
 ) -> Settled<Verdict> {
+    if heading == Heading::Out {
+        let hop = lead(ground, slot, Heading::In)?;
+        comes_from(ground, frame, hop)?;
+    }
     if packet.is_fragment() && packet.flags & LATER == 0 {
         let ports = flow.ports;
         ground.sessions.remember(&Packet { ports, ..*packet }, ground.arrival.now);
@@ -135,6 +139,11 @@ fn tell<F: Frame>(
     let port = ground.desk.port(arrival).ok();
     let source = port.and_then(|port| ground.desk.premises.own_address(port));
     answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
+}
+
+/// What a host sends comes from where its answers go, from its MAC address where that is known (P10).
+pub(super) fn comes_from<F: Frame>(ground: &Ground<'_>, frame: &F, hop: u32) -> Settled<()> {
+    if ground.ways.may_come_from(hop, frame.data()) { Ok(()) } else { Err(DropReason::SourceMac.into()) }
 }
 
 /// The next hops of a session, by today's routes. One that today's rules forbid ends.

@@ -1,6 +1,6 @@
 //! ICMP errors about what a session carried (RFC 5508 §4): they belong to the packet that they quote, whoever sends them.
 
-use super::carry::lead;
+use super::carry::{comes_from, lead};
 use super::flows::quoted;
 use crate::frame::Frame;
 use crate::packet::{EXPIRED, Packet};
@@ -23,6 +23,11 @@ pub(super) fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: 
         return Err(ground.desk.inside_unbound(frame, packet, arrival));
     };
     let (slot, session) = session;
+    // Of a router behind nothing is known.
+    if packet.source() == session.host().0 {
+        let hop = lead(ground, slot, Heading::In)?;
+        comes_from(ground, frame, hop)?;
+    }
     let turn = session.turn(Heading::Out);
     // RFC 5508 §4.2, REQ-5: whoever inside sends it, outside it comes from the host's external address.
     let addresses = Pair::new(turn.addresses.source(), packet.destination());

@@ -24,11 +24,15 @@ use crate::table::session::{Flow, Heading};
 use crate::way::{Front, Way, write};
 use crate::wire::ipv4;
 
-/// Starts to fetch the next hop of what has its session's slot.
+/// Starts to fetch the next hop of what has its session's slot, and of what the host sends the hop where answers go: by that it
+/// is known whether it is the host that sends.
 #[inline(always)]
 pub(super) fn fetch_hop(ground: &Ground<'_>, heading: Heading, packet: &Packet) {
     if let Some(session) = ground.sessions.get(packet.slot) {
         ground.ways.prefetch(Way::Realm(session.hop(heading)));
+        if heading == Heading::Out {
+            ground.ways.prefetch(Way::Realm(session.hop(Heading::In)));
+        }
     }
 }
 
@@ -52,6 +56,7 @@ pub(super) fn plain<F: Frame>(
         || session.generation() != generation
         || !session.is_steady(heading, packet)
         || packet.protocol == ipv4::ICMP
+        || (heading == Heading::Out && !ground.ways.may_come_from(session.hop(Heading::In), frame.data()))
     {
         return None;
     }

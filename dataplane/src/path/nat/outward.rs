@@ -1,6 +1,6 @@
 //! What an inside host sends into the world.
 
-use super::carry::carry;
+use super::carry::{carry, comes_from};
 use super::errors;
 use super::flows::{begins, flow_of, lacks_port};
 use super::rules;
@@ -59,6 +59,9 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
     let may = may_open(ground.sessions.is_part(), frame, packet)
         .and_then(|()| leads_out(ground, packet.destination()))
         .and_then(|()| comes_from_there(ground, packet.source()));
+    if may != Err(DropReason::SourceSpoofed) {
+        is_hosts(ground, frame, packet.source())?;
+    }
     may.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
     rules::admit(ground, frame, packet, flow, Heading::Out)?;
     let opened = ground.sessions.open_out(flow, &ground.desk.premises.nat, ground.arrival.now);
@@ -79,6 +82,13 @@ fn port_towards(ground: &Ground<'_>, address: u32) -> Option<PortId> {
         Next::OnLink(port) => port,
         Next::Via(hop) => ground.ways.port_of(hop.0),
     })
+}
+
+/// Whether a packet is of the host with this address, as far as that is known (P10).
+fn is_hosts<F: Frame>(ground: &mut Ground<'_>, frame: &F, host: u32) -> Settled<()> {
+    let Ground { desk, ways, events, arrival, .. } = ground;
+    let hop = ways.lookup(desk.premises.fib(), host, arrival.attempt, events, arrival.now)?;
+    comes_from(ground, frame, hop)
 }
 
 /// Whether a packet may be the first one of a session.
