@@ -213,6 +213,8 @@ fn only_devices_cores_and_memory_wait_for_a_restart() {
         ("[control]", "[control]\ncore = 0", "[control]"),
         ("[memory]", "[memory]\nmib = 512", "[memory]"),
         ("[capacity]", "[capacity]\nbindings = 4096", "[capacity]"),
+        ("#filtering = \"address-and-port", "filtering = \"address", "nat.filtering"),
+        ("#filtering = \"address-and-port-dependent", "filtering = \"endpoint-independent", ""),
         ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.2/30\", \"192.0.2.9/29\"]", ""),
         ("side = \"outside\"", "side = \"outside\"\ntcp = [179]", ""),
         ("to = \"0.0.0.0/0\"", "to = \"198.51.100.0/24\"", ""),

@@ -131,14 +131,15 @@ fn a_port_of_a_host_has_one_port_outside() {
 /// RFC 4787 §5, REQ-8.
 #[test]
 fn who_may_answer_is_who_was_asked_or_anybody() {
-    for filtering in [Filtering::AddressAndPortDependent, Filtering::EndpointIndependent] {
+    use Filtering::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
+    for filtering in [AddressAndPortDependent, AddressDependent, EndpointIndependent] {
         let mut settings = nat_settings();
         settings.nat.filtering = filtering;
         let mut gateway = gateway_with(settings);
         external(&mut gateway, HOST, 5000);
         for (source, port) in [(SERVER, 54), (SERVER_2, 53)] {
             let stranger = from_world(&Ip::new(source, LOCAL, 17, udp(port, 5000, b"x")));
-            if filtering == Filtering::EndpointIndependent {
+            if filtering == EndpointIndependent || (filtering == AddressDependent && source == SERVER) {
                 assert_eq!(flow(&sent(&mut gateway, OUTSIDE, &stranger).1), (source, port, HOST, 5000));
             } else {
                 assert_eq!(dropped(&mut gateway, OUTSIDE, &stranger), Why::Unasked);
@@ -148,6 +149,30 @@ fn who_may_answer_is_who_was_asked_or_anybody() {
         assert_eq!(dropped(&mut gateway, OUTSIDE, &nobody), Why::Unasked);
         let inside = from_world(&Ip::new(OTHER, LOCAL, 17, udp(53, 5000, b"x")));
         assert_eq!(dropped(&mut gateway, OUTSIDE, &inside), Why::SourceSpoofed);
+    }
+}
+
+/// RFC 4787 §5: a host outside may send from any port as long as a session with it lasts, of the same port and protocol; what
+/// such sessions take is given back with them.
+#[test]
+fn an_address_may_answer_as_long_as_a_session_with_it_lasts() {
+    let mut settings = nat_settings();
+    settings.nat.filtering = Filtering::AddressDependent;
+    let mut gateway = gateway_with(settings);
+    let from = |source, port| from_world(&Ip::new(source, LOCAL, 17, udp(port, 5000, b"x")));
+    for _ in 0..100 {
+        external(&mut gateway, HOST, 5000);
+        external(&mut gateway, HOST, 6000);
+        assert_eq!(flow(&sent(&mut gateway, OUTSIDE, &from(SERVER, 99)).1), (SERVER, 99, HOST, 5000));
+        assert_eq!(dropped(&mut gateway, OUTSIDE, &from(SERVER_2, 99)), Why::Unasked);
+        let by_tcp = from_world(&Ip::new(SERVER, LOCAL, 6, tcp(99, 5000, SYN, &[], &[])));
+        assert_eq!(dropped(&mut gateway, OUTSIDE, &by_tcp), Why::Unasked, "each protocol by itself");
+        // The session that was opened from outside lasts longest, and is one with that address like any other.
+        wait(&mut gateway, 125);
+        sent(&mut gateway, OUTSIDE, &from(SERVER, 100));
+        wait(&mut gateway, 310 + 130);
+        assert_eq!(gateway.state.counters.sessions_live, 0);
+        assert_eq!(dropped(&mut gateway, OUTSIDE, &from(SERVER, 99)), Why::Unasked);
     }
 }
 

@@ -6,6 +6,7 @@ use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 pub(crate) const CASES: &[Case] = &[
     ("stun_finds_mapping_and_filtering", stun_finds_mapping_and_filtering),
     ("stun_finds_hairpinning_and_open_filtering", stun_finds_hairpinning_and_open_filtering),
+    ("stun_finds_filtering_by_address", stun_finds_filtering_by_address),
     ("turn_relays_udp_and_tcp", turn_relays_udp_and_tcp),
     ("udp_and_tcp_meet_by_hole_punching", udp_and_tcp_meet_by_hole_punching),
     ("ssh_logs_in", ssh_logs_in),
@@ -25,6 +26,12 @@ const OPEN: &[Edit] = &[(
     Realm::A,
     "[tls]\n",
     "[nat]\naddresses = [\"192.0.2.2\"]\nfiltering = \"endpoint-independent\"\n\n[tls]\n",
+)];
+
+const BY_ADDRESS: &[Edit] = &[(
+    Realm::A,
+    "[tls]\n",
+    "[nat]\naddresses = [\"192.0.2.2\"]\nfiltering = \"address-dependent\"\n\n[tls]\n",
 )];
 
 const BOTH: &[Edit] = &[NAT[0], (Realm::B, "[tls]\n", "[nat]\naddresses = [\"198.51.100.2\"]\n\n[tls]\n")];
@@ -71,6 +78,14 @@ fn stun_finds_hairpinning_and_open_filtering(lab: &Lab) {
     let server = stun_server(lab);
     discover(lab, "-f").says("NAT with Endpoint Independent Filtering!");
     discover(lab, "-H").says("successful hairpinning");
+    server.end();
+}
+
+/// RFC 5780 §4.4.
+fn stun_finds_filtering_by_address(lab: &Lab) {
+    lab.gateways(BY_ADDRESS);
+    let server = stun_server(lab);
+    discover(lab, "-f").says("NAT with Address Dependent Filtering!");
     server.end();
 }
 

@@ -205,6 +205,16 @@ pub struct Nat {
 }
 
 impl Nat {
+    /// Who may send where by address alone is known from the start, or not at all.
+    fn keep_filtering(new: &mut Option<Self>, running: &Option<Self>) -> bool {
+        let (Some(new), Some(running)) = (new, running) else { return false };
+        let differs = new.filtering == Filtering::AddressDependent && new.filtering != running.filtering;
+        if differs {
+            new.filtering = running.filtering;
+        }
+        differs
+    }
+
     /// As the workers know it.
     pub fn settings(&self) -> ces_dataplane::nat::Nat {
         ces_dataplane::nat::Nat {
@@ -460,6 +470,7 @@ impl Config {
             ("[state]", keep(state, &running.state)),
             // Its tables are there from the start, or not at all.
             ("[nat]", nat.is_some() != running.nat.is_some() && keep(nat, &running.nat)),
+            ("nat.filtering", Nat::keep_filtering(nat, &running.nat)),
         ]
         .into_iter()
         .filter(|(_, differs)| *differs)

@@ -12,6 +12,7 @@ pub mod hops;
 pub mod index;
 pub mod limits;
 mod mappings;
+mod permissions;
 mod ports;
 pub mod session;
 pub mod sessions;

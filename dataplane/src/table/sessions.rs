@@ -12,6 +12,7 @@ pub use adopt::Adopted;
 use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
+use super::permissions::Permissions;
 use super::ports::{Ports, Wish};
 use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
@@ -47,6 +48,7 @@ pub struct Sessions {
     hasher: Hasher,
     wheel: Wheel,
     mappings: Mappings,
+    permissions: Permissions,
     subscribers: Subscribers,
     ports: Ports,
     fragments: Fragments,
@@ -72,6 +74,8 @@ impl Sessions {
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers)?;
         ports.offer(&settings.nat.addresses);
+        let by_address = settings.nat.filtering == Filtering::AddressDependent;
+        let permissions = if by_address { room.sessions } else { 0 };
         Ok(Self {
             lines: match kept {
                 Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
@@ -83,6 +87,7 @@ impl Sessions {
             hasher,
             wheel: Wheel::new(room.sessions)?,
             mappings: Mappings::new(room.mappings, hasher)?,
+            permissions: Permissions::new(permissions, hasher)?,
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
             fragments: Fragments::default(),
@@ -198,10 +203,24 @@ impl Sessions {
         self.mappings.whose(outside).map(|inside| (inside.host, inside.port))
     }
 
+    /// Whether what comes from outside may open a session, as far as its sender goes (RFC 4787 §5).
+    fn lets_in(&self, arriving: Flow, nat: &Nat) -> bool {
+        let Flow { addresses, ports, protocol } = arriving;
+        match nat.filtering {
+            _ if protocol == ipv4::ICMP => false,
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.ports.pool_of(addresses.destination()).is_some_and(|pool| {
+                let outside = Outside { pool, port: ports as u16, protocol };
+                self.permissions.has(outside, addresses.source())
+            }),
+            Filtering::AddressAndPortDependent => false,
+        }
+    }
+
     /// What would open a session if it came from outside, as its inside host would send it; `None`: that host does not take it
-    /// from everybody.
+    /// from there.
     pub fn takes(&self, arriving: Flow, nat: &Nat) -> Option<Flow> {
-        if nat.filtering != Filtering::EndpointIndependent || arriving.protocol == ipv4::ICMP {
+        if !self.lets_in(arriving, nat) {
             return None;
         }
         let (host, port) =
@@ -329,9 +348,31 @@ impl Sessions {
             self.wheel.free(slot, due_s);
             return Err(DropReason::NatFull);
         }
+        if self.permissions.is_kept()
+            && let Some(outside) = self.door(&session)
+            && !self.permissions.join(outside, session.remote().0)
+        {
+            self.outward.remove(out, slot);
+            self.inward.remove(inward, slot);
+            self.wheel.free(slot, due_s);
+            return Err(DropReason::NatFull);
+        }
         session.hang(due_s);
         self.lines[slot as usize] = session;
         Ok(slot)
+    }
+
+    /// The host's port and the external one, if the address is one of ours still.
+    fn ends(&self, session: &Session) -> Option<(Inside, Outside)> {
+        let (arriving, protocol) = (session.arriving(), session.protocol());
+        let (host, port) = session.host();
+        let pool = self.ports.pool_of(arriving.addresses.destination())?;
+        Some((Inside { host, port, protocol }, Outside { pool, port: arriving.ports as u16, protocol }))
+    }
+
+    /// The external port of a session, if its protocol has any.
+    fn door(&self, session: &Session) -> Option<Outside> {
+        self.ends(session).map(|(_, outside)| outside).filter(|outside| outside.place().is_some())
     }
 
     /// A session more of a host's port.
@@ -383,6 +424,11 @@ impl Sessions {
         self.outward.remove(self.hash(session.near()), slot);
         self.inward.remove(self.hash(session.arriving()), slot);
         self.wheel.free(slot, session.hangs());
+        if self.permissions.is_kept()
+            && let Some(outside) = self.door(&session)
+        {
+            self.permissions.leave(outside, session.remote().0);
+        }
         self.lines[slot as usize] = Session::default();
         let (host, port) = session.host();
         self.leave(Inside { host, port, protocol: session.protocol() }, now_s);

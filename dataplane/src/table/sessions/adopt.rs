@@ -58,14 +58,6 @@ impl Sessions {
         false
     }
 
-    /// The host's port and the external one, if the address is one of ours still.
-    fn ends(&self, session: &Session) -> Option<(Inside, Outside)> {
-        let (arriving, protocol) = (session.arriving(), session.protocol());
-        let (host, port) = session.host();
-        let pool = self.ports.pool_of(arriving.addresses.destination())?;
-        Some((Inside { host, port, protocol }, Outside { pool, port: arriving.ports as u16, protocol }))
-    }
-
     /// Gives the host its address, and its port the external one, as they were. Whether nothing stands against it.
     fn remap(&mut self, inside: Inside, outside: Outside, now_s: u32) -> bool {
         let line = match self.subscribers.find(inside.host) {
