@@ -69,7 +69,7 @@ fn nat_settings() -> Settings {
 fn resumed(memory: &Memory, mut settings: Settings, now: u64) -> Gateway {
     settings.hash_seed = [now, now ^ 0x5555];
     let route = |network, prefix, next| Route { network, prefix, next };
-    let fib = Fib::new(vec![route(0, 0, Next::Via(ROUTER)), route(0x0a00_0000, 24, Next::OnLink(INSIDE))], 1);
+    let fib = Fib::of(&[route(0, 0, Next::Via(ROUTER)), route(0x0a00_0000, 24, Next::OnLink(INSIDE))], 1);
     let mut premises = Premises::new(&settings).with_routes(Arc::new(fib));
     let mut gateway = Gateway::bare(settings);
     gateway.state = State::resumed(&gateway.settings, memory.open(), now).unwrap();

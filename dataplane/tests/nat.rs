@@ -508,13 +508,13 @@ fn what_is_on_a_link_is_asked_for_and_routes_move() {
     sent(&mut gateway, INSIDE, &packet);
     external(&mut gateway, HOST, 5001);
     // The default route goes: nobody is sent along it any more.
-    let fib = Fib::new(vec![Route { network: 0x0a00_0000, prefix: 24, next: Next::OnLink(INSIDE) }], 2);
+    let fib = Fib::of(&[Route { network: 0x0a00_0000, prefix: 24, next: Next::OnLink(INSIDE) }], 2);
     let mut premises = Premises::new(&nat_settings()).with_routes(Arc::new(fib));
     gateway.state.move_in(&mut premises);
     let packet = from_host(&Ip::new(HOST, SERVER, 17, udp(5001, 53, b"q")));
     assert_eq!(dropped(&mut gateway, INSIDE, &packet), Why::NoRoute);
     // And comes back by another router.
-    let fib = Fib::new(vec![Route { network: 0, prefix: 0, next: Next::Via(HopId(2)) }], 3);
+    let fib = Fib::of(&[Route { network: 0, prefix: 0, next: Next::Via(HopId(2)) }], 3);
     let mut premises = Premises::new(&nat_settings()).with_routes(Arc::new(fib));
     gateway.state.move_in(&mut premises);
     assert_eq!(&sent(&mut gateway, INSIDE, &packet).1[..6], &MAC_OTHER);

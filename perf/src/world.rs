@@ -103,11 +103,11 @@ impl World {
     pub fn state(self, now: u64) -> Result<State, String> {
         let settings = self.settings();
         let mut state = State::new(&settings).map_err(|error| format!("no state: {error}"))?;
-        let routes = vec![
+        let routes = [
             Route { network: 0, prefix: 0, next: Next::Via(HopId(0)) },
             Route { network: 0x0a00_0000, prefix: 8, next: Next::OnLink(INSIDE) },
         ];
-        state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::new(routes, 1))));
+        state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::of(&routes, 1))));
         for command in self.plan.surroundings() {
             state.command(command, now);
         }

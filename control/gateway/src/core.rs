@@ -11,12 +11,13 @@ use crate::forwarding::Forwarding;
 use crate::hosts::{HostId, Hosts, Link};
 use crate::log::{Entry, Level};
 use crate::names::is_within;
+use crate::neighbours::Neighbours;
 use crate::output::{AdminToken, Output};
 use crate::paths::Paths;
 use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry, RuleLimits};
-use crate::routes::{Neighbours, Route};
+use crate::routes::Route;
 use crate::sessions::{
     Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
 };

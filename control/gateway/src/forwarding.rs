@@ -4,11 +4,12 @@
 //! link gets one when the first packet is for it. A number means the same until every worker has another forwarding table.
 
 use crate::address::{Destination, HopAddress};
+use crate::neighbours::Neighbours;
 use crate::output::Output;
-use crate::routes::{Neighbours, Route};
+use crate::routes::{Lead, Routes};
 use crate::{Mac, Nanos};
 use ces_dataplane::msg::{Command, HopId};
-use ces_dataplane::table::fib::{self, Fib, Next};
+use ces_dataplane::table::fib::{Fib, Next};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -22,13 +23,12 @@ pub(crate) struct Forwarding {
     workers: u32,
     /// The most addresses on links that have numbers.
     most: usize,
-    routes: Vec<Route>,
+    routes: Arc<Routes>,
     routers: FxHashMap<HopAddress, HopId>,
     on_link: FxHashMap<Ipv4Addr, HopId>,
     generation: u16,
-    /// Numbers that rest, and since when.
-    resting: Vec<HopId>,
-    rested: Nanos,
+    /// Numbers that rest, and since when: the longest first.
+    resting: VecDeque<(Nanos, HopId)>,
 }
 
 impl Forwarding {
@@ -37,35 +37,32 @@ impl Forwarding {
         Self {
             workers,
             most: (neighbours / 2).max(1) as usize,
-            routes: Vec::new(),
+            routes: Arc::default(),
             routers: FxHashMap::default(),
             on_link: FxHashMap::default(),
             generation: 0,
-            resting: Vec::new(),
-            rested: 0,
+            resting: VecDeque::new(),
         }
     }
 
-    /// Other routes.
+    /// Other routes. Who is a router still keeps its number.
     pub(crate) fn set_routes(
         &mut self,
-        routes: &[Route],
+        routes: Arc<Routes>,
         neighbours: &mut Neighbours,
         outputs: &mut VecDeque<Output>,
         now: Nanos,
     ) {
-        if routes == self.routes {
-            return;
-        }
-        self.routes = routes.to_vec();
-        let before = std::mem::take(&mut self.routers);
-        for via in routes.iter().filter_map(|route| route.via) {
-            if !self.routers.contains_key(&via)
-                && let Some(id) = neighbours.acquire(via, outputs)
-            {
+        let mut before = std::mem::take(&mut self.routers);
+        for via in routes.leads().iter().filter_map(|lead| (*lead)?.1) {
+            if self.routers.contains_key(&via) {
+                continue;
+            }
+            if let Some(id) = before.remove(&via).or_else(|| neighbours.acquire(via, outputs)) {
                 self.routers.insert(via, id);
             }
         }
+        self.routes = routes;
         self.rest(before.into_values(), neighbours, now);
         self.publish(outputs);
     }
@@ -73,15 +70,13 @@ impl Forwarding {
     fn publish(&mut self, outputs: &mut VecDeque<Output>) {
         // 0 is that of a worker which has none yet.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let routes = self.routes.iter().filter_map(|route| {
-            let next = match route.via {
-                Some(via) => Next::Via(*self.routers.get(&via)?),
-                None => Next::OnLink(route.port),
-            };
-            let (network, prefix) = (route.network.network().to_bits(), route.network.prefix_len());
-            Some(fib::Route { network, prefix, next })
-        });
-        outputs.push_back(Output::Routes(Arc::new(Fib::new(routes.collect(), self.generation))));
+        let next = |lead: &Option<Lead>| match (*lead)? {
+            (_, Some(via)) => Some(Next::Via(*self.routers.get(&via)?)),
+            (port, None) => Some(Next::OnLink(port)),
+        };
+        let nexts = self.routes.leads().iter().map(next).collect();
+        let fib = Fib::new(Arc::clone(self.routes.prefixes()), nexts, self.generation);
+        outputs.push_back(Output::Routes(Arc::new(fib)));
     }
 
     /// A worker has a packet for an address on a link, or of a host there, whose packets must come from this MAC address.
@@ -116,13 +111,14 @@ impl Forwarding {
         self.publish(outputs);
     }
 
-    /// These numbers are free, when those before them have rested.
+    /// These numbers rest from now on, and those are free that have rested long enough.
     fn rest(&mut self, ids: impl Iterator<Item = HopId>, neighbours: &mut Neighbours, now: Nanos) {
-        if now.saturating_sub(self.rested) >= REST_NS {
-            self.resting.drain(..).for_each(|id| neighbours.release(id));
+        while let Some((_, id)) =
+            self.resting.pop_front_if(|(since, _)| now.saturating_sub(*since) >= REST_NS)
+        {
+            neighbours.release(id);
         }
-        self.rested = now;
-        self.resting.extend(ids);
+        self.resting.extend(ids.map(|id| (now, id)));
     }
 
     /// The addresses on links that have numbers.
@@ -138,9 +134,15 @@ impl Forwarding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Route;
 
-    fn route(network: &str, via: Option<[u8; 4]>, port: u8) -> Route {
-        Route { network: network.parse().unwrap(), via: via.map(Into::into), port }
+    fn routes(routes: &[(&str, Option<[u8; 4]>, u8)]) -> Arc<Routes> {
+        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, u8)| Route {
+            network: network.parse().unwrap(),
+            via: via.map(Into::into),
+            port,
+        };
+        Arc::new(routes.iter().map(route).collect())
     }
 
     fn published(outputs: &mut VecDeque<Output>) -> Option<Arc<Fib>> {
@@ -155,18 +157,22 @@ mod tests {
     fn routers_have_numbers_and_links_are_links() {
         let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 2));
         let mut forwarding = Forwarding::new(8, 2);
-        let routes = [route("0.0.0.0/0", Some([192, 0, 2, 1]), 1), route("192.0.2.0/30", None, 1)];
-        forwarding.set_routes(&routes, &mut neighbours, &mut outputs, 0);
+        let all = [("0.0.0.0/0", Some([192, 0, 2, 1]), 1), ("192.0.2.0/30", None, 1)];
+        forwarding.set_routes(routes(&all), &mut neighbours, &mut outputs, 0);
         let fib = published(&mut outputs).unwrap();
         assert_eq!(fib.find(0x0808_0808), Some(Next::Via(HopId(0))));
         assert_eq!((fib.find(0xc000_0202), fib.generation()), (Some(Next::OnLink(1)), 1));
-        forwarding.set_routes(&routes, &mut neighbours, &mut outputs, 0);
-        assert!(outputs.is_empty(), "nothing has changed");
-        forwarding.set_routes(&routes[1..], &mut neighbours, &mut outputs, 0);
+        forwarding.set_routes(routes(&all), &mut neighbours, &mut outputs, 0);
+        assert_eq!(
+            published(&mut outputs).unwrap().find(0x0808_0808),
+            Some(Next::Via(HopId(0))),
+            "it keeps its number"
+        );
+        forwarding.set_routes(routes(&all[1..]), &mut neighbours, &mut outputs, 0);
         let fib = published(&mut outputs).unwrap();
-        assert_eq!((fib.find(0x0808_0808), fib.generation()), (None, 2));
+        assert_eq!((fib.find(0x0808_0808), fib.generation()), (None, 3));
         assert_eq!(neighbours.used(), 1, "its number rests");
-        forwarding.set_routes(&[], &mut neighbours, &mut outputs, REST_NS);
+        forwarding.set_routes(Arc::default(), &mut neighbours, &mut outputs, REST_NS);
         assert_eq!(neighbours.used(), 0);
     }
 

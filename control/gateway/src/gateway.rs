@@ -13,7 +13,7 @@ use crate::output::{Output, QueryToken};
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
 use crate::reloading::{Discarded, Reload};
-use crate::routes::Route;
+use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::shares::Negotiations;
 use crate::strangers::Strangers;
@@ -30,6 +30,7 @@ use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The gateway's core.
 pub struct Gateway {
@@ -197,9 +198,9 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// The routes changed: this is the whole table. Of several routes to one network the first is used.
-    pub fn set_routes(&mut self, routes: &[Route], now: Nanos) {
-        self.core.set_routes(routes);
+    /// The routes changed: these are all of them.
+    pub fn set_routes(&mut self, routes: Arc<Routes>, now: Nanos) {
+        self.core.set_routes(&routes);
         let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
         if let Some(forwarding) = forwarding {
             forwarding.set_routes(routes, neighbours, outputs, now);

@@ -12,11 +12,12 @@ use crate::hosts::HostId;
 use crate::log::{Entry, Level};
 use crate::output::Output;
 use crate::pins::{Claim, Evidence, PATIENCE_NS};
-use crate::routes::Route;
+use crate::routes::{Route, Routes};
 use crate::sessions::{Change, Phase};
 use crate::settings::MacPolicy;
 use crate::{Mac, Nanos, mac_text};
 use ces_dataplane::msg::{Command, PortId};
+use std::sync::Arc;
 
 impl Gateway {
     /// A frame came in by an inside port and says that it comes from this address. False: it does not come from whom it says,
@@ -197,13 +198,10 @@ impl Core {
     }
 
     /// Other routes: a host may be on a link that was behind a router, or the other way round.
-    pub(crate) fn set_routes(&mut self, routes: &[Route]) {
-        self.neighbours.set_routes(routes, &mut self.outputs);
+    pub(crate) fn set_routes(&mut self, routes: &Arc<Routes>) {
+        self.neighbours.set_routes(Arc::clone(routes), &mut self.outputs);
         let networks = &self.settings.realm.networks;
-        let is_near = |route: &&Route| {
-            networks.iter().any(|net| net.contains(&route.network) || route.network.contains(net))
-        };
-        let near: Vec<Route> = routes.iter().filter(is_near).copied().collect();
+        let near: Vec<Route> = networks.iter().flat_map(|network| routes.about(*network)).collect();
         if near != self.near {
             self.near = near;
             self.tell_pins();

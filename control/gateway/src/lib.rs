@@ -24,6 +24,7 @@ mod known;
 mod local;
 pub mod log;
 pub mod names;
+mod neighbours;
 mod network;
 pub mod output;
 mod outside;
@@ -56,7 +57,7 @@ pub use platform::Platform;
 pub use registry::{PolicySet, Registry};
 pub use reloading::{Discarded, PIECE, Reloaded};
 pub use restore::Restored;
-pub use routes::Route;
+pub use routes::{Route, Routes};
 pub use sessions::{Change, Sessions};
 pub use settings::Settings;
 

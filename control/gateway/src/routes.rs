@@ -1,18 +1,18 @@
-//! Which next hop leads to an address, and under which id the workers know it.
+//! Routes: all of them at one time, as whoever learns them hands them on.
 //!
-//! The workers know a *destination* (an inside host, a peer's locator) by a `HopId`; what stands behind the id
-//! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
-//! touched when a route moves: one command per destination says it.
+//! They are one value that never changes, so it is shared: the workers find by it where a packet goes (as the [`Prefixes`] in it),
+//! the gateway where its peers and hosts are, and an operator's list reads it a page at a time while there is another already.
 
-use crate::Mac;
-use crate::address::{Destination, HopAddress, HostAddress};
-use crate::output::Output;
-use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
+use crate::address::{Destination, HopAddress};
+use ces_dataplane::msg::PortId;
+use ces_dataplane::table::fib::{Prefixes, Row};
+use ces_dataplane::wire::ipv4;
 use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-/// One route, as the driver learns it from the kernel or the configuration.
+/// One route, as the driver learns it from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where it leads.
@@ -24,236 +24,99 @@ pub struct Route {
 }
 
 /// A next hop: port and address.
-type Hop = (PortId, HopAddress);
+pub(crate) type Hop = (PortId, HopAddress);
 
-/// The routes, longest prefix first: one map for each prefix length in use, so a look-up costs at most 33 probes
-/// however many routes there are.
-#[derive(Default)]
-struct Table {
-    lengths: Vec<(u8, Networks)>,
+/// What a route leads to: a router on a port, or whoever is on the port's link.
+pub type Lead = (PortId, Option<HopAddress>);
+
+/// All routes.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// In order of networks, the shorter prefix first. Each has the number of where it leads.
+    rows: Vec<Row>,
+    /// What the numbers stand for; some for nothing, 0 always.
+    leads: Vec<Option<Lead>>,
+    prefixes: Arc<Prefixes>,
 }
 
-/// The networks of one prefix length: where each leads.
-type Networks = FxHashMap<u32, (Option<HopAddress>, PortId)>;
+impl Routes {
+    /// Of these rows, in order of networks, the shorter prefix first, none of them twice; behind each number is what stands at
+    /// its place.
+    pub fn new(rows: Vec<Row>, leads: Vec<Option<Lead>>) -> Self {
+        let prefixes = Arc::new(Prefixes::new(&rows));
+        Self { rows, leads, prefixes }
+    }
 
-impl Table {
-    fn new(routes: &[Route]) -> Self {
-        let mut lengths: Vec<(u8, Networks)> = Vec::new();
-        for route in routes {
-            let length = route.network.prefix_len();
-            let at = lengths.iter().position(|(l, _)| *l == length).unwrap_or_else(|| {
-                lengths.push((length, Networks::default()));
-                lengths.len() - 1
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Some of them, in order of networks: as many as are there, from that one on.
+    pub fn page(&self, from: usize, most: usize) -> impl Iterator<Item = Route> + '_ {
+        self.rows.iter().skip(from).take(most).filter_map(|row| self.route(row))
+    }
+
+    /// By which port and over whom an address is reached.
+    pub fn lead(&self, address: Ipv4Addr) -> Option<(PortId, Ipv4Addr)> {
+        let (port, via) = self.leads.get(usize::from(self.prefixes.find(address.to_bits()))).copied()??;
+        Some((port, via.map_or(address, HopAddress::v4)))
+    }
+
+    pub(crate) fn next_hop(&self, to: Destination) -> Option<Hop> {
+        let (port, address) = self.lead(to.v4())?;
+        Some((port, address.into()))
+    }
+
+    /// What finds the numbers.
+    pub(crate) const fn prefixes(&self) -> &Arc<Prefixes> {
+        &self.prefixes
+    }
+
+    /// What they stand for.
+    pub(crate) fn leads(&self) -> &[Option<Lead>] {
+        &self.leads
+    }
+
+    /// Those to networks around this one, and to networks in it.
+    pub(crate) fn about(&self, network: Ipv4Net) -> impl Iterator<Item = Route> + '_ {
+        let (low, high) = (network.network().to_bits(), network.broadcast().to_bits());
+        let around = (0..network.prefix_len()).filter_map(move |prefix| {
+            let wanted = (low & ipv4::mask(prefix), prefix);
+            self.rows.binary_search_by_key(&wanted, |row| (row.network, row.prefix)).ok()
+        });
+        let from = self.rows.partition_point(|row| (row.network, row.prefix) < (low, network.prefix_len()));
+        let inside = (from..self.rows.len()).take_while(move |&place| self.rows[place].network <= high);
+        around.chain(inside).filter_map(|place| self.route(&self.rows[place]))
+    }
+
+    fn route(&self, row: &Row) -> Option<Route> {
+        let network = Ipv4Net::new(row.network.into(), row.prefix).ok()?;
+        let (port, via) = self.leads.get(usize::from(row.number)).copied()??;
+        Some(Route { network, via, port })
+    }
+}
+
+/// Of a few, in any order; of several to one network the first counts.
+impl FromIterator<Route> for Routes {
+    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
+        let (mut numbers, mut leads) = (FxHashMap::default(), vec![None]);
+        let mut rows: Vec<Row> = Vec::new();
+        for Route { network, via, port } in routes {
+            let number = *numbers.entry((port, via)).or_insert_with(|| {
+                leads.push(Some((port, via)));
+                (leads.len() - 1) as u16
             });
-            // The first of several routes to one network is the one in use: the driver sorts them by metric.
-            lengths[at].1.entry(route.network.network().into()).or_insert((route.via, route.port));
+            rows.push(Row { network: network.network().to_bits(), prefix: network.prefix_len(), number });
         }
-        lengths.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-        Self { lengths }
-    }
-
-    fn next_hop(&self, address: Destination) -> Option<Hop> {
-        let bits = u32::from(address.v4());
-        for (length, routes) in &self.lengths {
-            let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-            if let Some((via, port)) = routes.get(&(bits & mask)) {
-                return Some((*port, via.unwrap_or(address.on_link())));
-            }
-        }
-        None
-    }
-}
-
-struct Entry {
-    address: Destination,
-    users: u32,
-    hop: Option<Hop>,
-    /// The MAC address that a host's packets must come from.
-    pin: Option<Mac>,
-}
-
-/// Destinations in use, and the next hops that lead to them.
-pub(crate) struct Neighbours {
-    max: u32,
-    workers: u32,
-    table: Table,
-    destinations: Vec<Option<Entry>>,
-    free: Vec<u32>,
-    by_address: FxHashMap<Destination, u32>,
-    /// MAC addresses as far as they are known.
-    macs: FxHashMap<Hop, [u8; 6]>,
-    /// Destinations behind each next hop.
-    behind: FxHashMap<Hop, Vec<u32>>,
-}
-
-impl Neighbours {
-    pub(crate) fn new(max: u32, workers: u32) -> Self {
-        Self {
-            max,
-            workers,
-            table: Table::default(),
-            destinations: Vec::new(),
-            free: Vec::new(),
-            by_address: FxHashMap::default(),
-            macs: FxHashMap::default(),
-            behind: FxHashMap::default(),
-        }
-    }
-
-    /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
-    /// workers, and its next hop is resolved ahead of the first packet.
-    pub(crate) fn acquire(
-        &mut self,
-        address: impl Into<Destination>,
-        outputs: &mut VecDeque<Output>,
-    ) -> Option<HopId> {
-        let address = address.into();
-        if let Some(id) = self.by_address.get(&address) {
-            self.destinations[*id as usize].as_mut()?.users += 1;
-            return Some(HopId(*id));
-        }
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None if (self.destinations.len() as u64) < u64::from(self.max) => {
-                self.destinations.push(None);
-                (self.destinations.len() - 1) as u32
-            }
-            None => return None,
-        };
-        let hop = self.table.next_hop(address);
-        self.destinations[id as usize] = Some(Entry { address, users: 1, hop, pin: None });
-        self.by_address.insert(address, id);
-        if let Some(hop) = hop {
-            self.behind.entry(hop).or_default().push(id);
-        }
-        self.tell(id, outputs);
-        self.wanted(HopId(id), outputs);
-        Some(HopId(id))
-    }
-
-    /// The id of a destination in use.
-    pub(crate) fn id(&self, address: impl Into<Destination>) -> Option<HopId> {
-        self.by_address.get(&address.into()).map(|id| HopId(*id))
-    }
-
-    /// By which port and to which MAC address packets go there, if that is known.
-    pub(crate) fn station(&self, to: impl Into<Destination>) -> Option<(PortId, Mac)> {
-        let hop = self.table.next_hop(to.into())?;
-        Some((hop.0, *self.macs.get(&hop)?))
-    }
-
-    /// The port on whose link an address is; `None` if a router leads there, or nothing.
-    pub(crate) fn link_of(&self, host: HostAddress) -> Option<PortId> {
-        let to = Destination::from(host);
-        self.table.next_hop(to).filter(|(_, via)| *via == to.on_link()).map(|(port, _)| port)
-    }
-
-    /// One user less; the id is free when there is none left.
-    pub(crate) fn release(&mut self, id: HopId) {
-        let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };
-        let Some(destination) = slot.as_mut() else { return };
-        destination.users -= 1;
-        if destination.users > 0 {
-            return;
-        }
-        let Some(destination) = slot.take() else { return };
-        self.by_address.remove(&destination.address);
-        self.leave(destination.hop, id.0);
-        self.free.push(id.0);
-    }
-
-    /// Asks the driver for the MAC address of a destination's next hop, unless it is known.
-    pub(crate) fn wanted(&self, id: HopId, outputs: &mut VecDeque<Output>) {
-        let Some(Some(destination)) = self.destinations.get(id.0 as usize) else { return };
-        if let Some(hop) = destination.hop.filter(|hop| !self.macs.contains_key(hop)) {
-            outputs.push_back(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
-        }
-    }
-
-    /// What the kernel knows about a next hop.
-    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, outputs: &mut VecDeque<Output>) {
-        let before = match mac {
-            // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
-            // there are slots.
-            Some(mac) if self.behind.contains_key(&hop) || (self.macs.len() as u64) < u64::from(self.max) => {
-                self.macs.insert(hop, mac)
-            }
-            Some(_) => return,
-            None => self.macs.remove(&hop),
-        };
-        if before == mac {
-            return;
-        }
-        for id in self.behind.get(&hop).into_iter().flatten() {
-            self.tell(*id, outputs);
-        }
-    }
-
-    /// The MAC address that what a destination sends must come from, if it is a host on a link and in use.
-    pub(crate) fn pin(
-        &mut self,
-        address: impl Into<Destination>,
-        pin: Option<Mac>,
-        outputs: &mut VecDeque<Output>,
-    ) {
-        let Some(&id) = self.by_address.get(&address.into()) else { return };
-        let Some(Some(destination)) = self.destinations.get_mut(id as usize) else { return };
-        if std::mem::replace(&mut destination.pin, pin) != pin {
-            self.tell(id, outputs);
-        }
-    }
-
-    /// Other routes: every destination whose next hop changes is told again.
-    pub(crate) fn set_routes(&mut self, routes: &[Route], outputs: &mut VecDeque<Output>) {
-        self.table = Table::new(routes);
-        for id in 0..self.destinations.len() as u32 {
-            let Some(destination) = &mut self.destinations[id as usize] else { continue };
-            let hop = self.table.next_hop(destination.address);
-            let before = std::mem::replace(&mut destination.hop, hop);
-            if hop == before {
-                continue;
-            }
-            self.leave(before, id);
-            if let Some(hop) = hop {
-                self.behind.entry(hop).or_default().push(id);
-            }
-            self.tell(id, outputs);
-            self.wanted(HopId(id), outputs);
-        }
-    }
-
-    /// Destinations in use.
-    pub(crate) fn used(&self) -> u32 {
-        self.by_address.len() as u32
-    }
-
-    pub(crate) fn max(&self) -> u32 {
-        self.max
-    }
-
-    fn leave(&mut self, hop: Option<Hop>, id: u32) {
-        let Some(hop) = hop else { return };
-        if let Some(ids) = self.behind.get_mut(&hop) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.behind.remove(&hop);
-            }
-        }
-    }
-
-    fn tell(&self, id: u32, outputs: &mut VecDeque<Output>) {
-        let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
-        // Without a route the port means nothing: there is no MAC address to send to.
-        let (port, mac) = match destination.hop {
-            Some(hop) => (hop.0, self.macs.get(&hop).copied()),
-            None => (0, None),
-        };
-        // Behind a router there is the router's.
-        let pin = destination
-            .pin
-            .filter(|_| destination.hop.is_some_and(|hop| hop.1 == destination.address.on_link()));
-        let command = Command::SetHop(HopId(id), Neighbour { port, mac, pin });
-        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
+        rows.sort_by_key(|row| (row.network, row.prefix)); // stable: the first one stays ahead
+        rows.dedup_by_key(|row| (row.network, row.prefix));
+        Self::new(rows, leads)
     }
 }
 
@@ -261,76 +124,50 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    fn route(network: &str, via: Option<[u8; 4]>, port: PortId) -> Route {
-        Route { network: network.parse().unwrap(), via: via.map(HopAddress::from), port }
-    }
-
-    fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
-        let set = |output| match output {
-            Output::Dataplane { command: Command::SetHop(id, n), .. } => {
-                Some((id.0, n.port, n.mac.map(|m| m[5])))
-            }
-            _ => None,
+    fn routes() -> Routes {
+        let route = |(network, via, port): (&str, Option<[u8; 4]>, PortId)| Route {
+            network: network.parse().unwrap(),
+            via: via.map(HopAddress::from),
+            port,
         };
-        outputs.drain(..).filter_map(set).collect()
+        let all = [
+            ("192.168.7.0/24", None, 0),
+            ("192.168.0.0/16", Some([192, 168, 0, 1]), 0),
+            ("0.0.0.0/0", Some([192, 0, 2, 254]), 1),
+            ("192.0.2.0/24", None, 1),
+            ("192.0.2.0/24", Some([9, 9, 9, 9]), 0),
+        ];
+        all.into_iter().map(route).collect()
     }
 
     #[test]
     fn the_longest_prefix_decides() {
-        let table = Table::new(&[
-            route("0.0.0.0/0", Some([192, 0, 2, 254]), 1),
-            route("192.0.2.0/24", None, 1),
-            route("192.168.0.0/16", Some([192, 168, 0, 1]), 0),
-            route("192.168.7.0/24", None, 0),
-        ]);
-        let hop = |a: [u8; 4]| table.next_hop(HostAddress::from(a).into()).unwrap();
-        assert_eq!(hop([8, 8, 8, 8]), (1, [192, 0, 2, 254].into()));
-        assert_eq!(hop([192, 0, 2, 9]), (1, [192, 0, 2, 9].into()));
-        assert_eq!(hop([192, 168, 7, 9]), (0, [192, 168, 7, 9].into()));
-        assert_eq!(hop([192, 168, 8, 9]), (0, [192, 168, 0, 1].into()));
-        assert_eq!(Table::default().next_hop(HostAddress::from([1, 1, 1, 1]).into()), None);
+        let routes = routes();
+        let lead = |a: [u8; 4]| routes.lead(a.into()).unwrap();
+        assert_eq!(lead([8, 8, 8, 8]), (1, [192, 0, 2, 254].into()));
+        assert_eq!(lead([192, 0, 2, 9]), (1, [192, 0, 2, 9].into()), "the first of two counts");
+        assert_eq!(lead([192, 168, 7, 9]), (0, [192, 168, 7, 9].into()));
+        assert_eq!(lead([192, 168, 8, 9]), (0, [192, 168, 0, 1].into()));
+        assert_eq!(Routes::default().lead([1, 1, 1, 1].into()), None);
     }
 
     #[test]
-    fn a_new_destination_is_told_and_resolved_ahead() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(8, 2);
-        neighbours.set_routes(&[route("192.168.0.0/24", None, 0)], &mut outputs);
-        let id = neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs).unwrap();
-        assert!(matches!(outputs.back(), Some(Output::ResolveNeighbour { port: 0, address })
-            if *address == HopAddress::from([192, 168, 0, 10])));
-        assert_eq!(told(&mut outputs), [(0, 0, None), (0, 0, None)]);
-        neighbours.set_mac((0, [192, 168, 0, 10].into()), Some([7; 6]), &mut outputs);
-        assert_eq!(told(&mut outputs), [(0, 0, Some(7)), (0, 0, Some(7))]);
-        assert_eq!(neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs), Some(id));
-        assert!(outputs.is_empty());
+    fn what_is_about_a_network_lies_around_it_or_in_it() {
+        let about = |network: &str| {
+            let all = routes();
+            all.about(network.parse().unwrap()).map(|route| route.network.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(about("192.168.0.0/16"), ["0.0.0.0/0", "192.168.0.0/16", "192.168.7.0/24"]);
+        assert_eq!(about("192.168.7.9/32"), ["0.0.0.0/0", "192.168.0.0/16", "192.168.7.0/24"]);
+        assert_eq!(about("10.0.0.0/8"), ["0.0.0.0/0"]);
+        assert_eq!(about("0.0.0.0/0").len(), routes().len());
     }
 
     #[test]
-    fn a_moved_route_moves_all_that_is_behind_it() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(8, 1);
-        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 1]), 1)], &mut outputs);
-        neighbours.set_mac((1, [192, 0, 2, 2].into()), Some([2; 6]), &mut outputs);
-        neighbours.acquire(HostAddress::from([198, 51, 100, 1]), &mut outputs).unwrap();
-        neighbours.acquire(HostAddress::from([198, 51, 100, 2]), &mut outputs).unwrap();
-        outputs.clear();
-        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 0, 2, 2]), 1)], &mut outputs);
-        assert_eq!(told(&mut outputs), [(0, 1, Some(2)), (1, 1, Some(2))]);
-        neighbours.set_routes(&[], &mut outputs);
-        assert_eq!(told(&mut outputs), [(0, 0, None), (1, 0, None)]);
-    }
-
-    #[test]
-    fn an_id_is_free_when_its_last_user_is_gone_and_a_full_table_says_so() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(1, 1);
-        let id = neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
-        neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
-        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), None);
-        neighbours.release(id);
-        assert_eq!(neighbours.used(), 1);
-        neighbours.release(id);
-        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), Some(id));
+    fn pages_are_in_order() {
+        let routes = routes();
+        let networks: Vec<_> =
+            (0..2).flat_map(|page| routes.page(page * 2, 2)).map(|route| route.network).collect();
+        assert!(networks.is_sorted() && networks.len() == routes.len());
     }
 }

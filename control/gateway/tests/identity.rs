@@ -9,6 +9,7 @@ use ces_gateway::{Evidence, Mac, Output, Route, registry};
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, Lab, S, host_mac};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 const OTHER: Mac = [2, 0, 0, 9, 9, 9];
 
@@ -141,7 +142,7 @@ fn p10_behind_a_router_there_is_no_mac_to_be_seen() {
     let outside =
         Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 };
     for (routes, pinned) in [(vec![behind, link, outside], None), (vec![link, outside], Some(host_mac(H1)))] {
-        lab.nodes[0].gateway.set_routes(&routes, 0);
+        lab.nodes[0].gateway.set_routes(Arc::new(routes.into_iter().collect()), 0);
         lab.settle();
         assert_eq!(lab.met().mac, pinned);
         assert_eq!(lab.from(H1, OTHER, Evidence::Packet), pinned.is_none());

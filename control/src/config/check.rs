@@ -218,6 +218,7 @@ fn workers(config: &Config, found: &mut Problems) {
         );
     }
     found.within("memory.mib", u64::from(config.memory.mib), 32, 1 << 20);
+    found.within("capacity.routes", u64::from(config.capacity.routes), 1, 1 << 24);
 }
 
 fn routes(config: &Config, found: &mut Problems) {

@@ -276,6 +276,8 @@ pub struct Capacity {
     pub tunnels: u16,
     /// Next hops.
     pub neighbours: u32,
+    /// Routes that are learnt from the kernel.
+    pub routes: u32,
     /// Bindings of each worker with a protocol, port or rate limit.
     pub limited: u32,
     /// What a binding with a rate may send at once after a pause, in milliseconds of its rate.
@@ -297,6 +299,7 @@ impl Default for Capacity {
             bindings: 65_536,
             tunnels: 1024,
             neighbours: 16_384,
+            routes: 2_000_000,
             limited: 4096,
             rate_burst_ms,
             sessions: 65_536,

@@ -136,7 +136,7 @@ impl House {
     pub(super) fn pump(&mut self, now: u64) {
         while let Some(output) = self.gateway.poll_output() {
             let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
-            let Sources { kernel, peering, upstream, .. } = &mut self.sources;
+            let Sources { kernel, learnt, peering, upstream, .. } = &mut self.sources;
             match output {
                 Output::Answer { token, bytes } => self.answer(token, Some(&bytes), now),
                 Output::NoAnswer { token } => self.answer(token, None, now),
@@ -148,7 +148,7 @@ impl House {
                 Output::Upstream(transmit) => upstream.send(&transmit, &mut core, now),
                 Output::UpstreamClose(socket) => upstream.close_socket(socket),
                 Output::CetpConnect { conn, endpoint, ces_id } => {
-                    match outside::leads_there(endpoint.addr, &self.config, kernel.table()) {
+                    match outside::leads_there(endpoint.addr, &self.config, learnt.routes()) {
                         Ok(()) => peering.connect(conn, &endpoint, &ces_id, &mut core, now),
                         Err(why) => {
                             let address = endpoint.addr;

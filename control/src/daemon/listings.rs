@@ -9,10 +9,11 @@ use crate::admin::view::SessionRow;
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
 use ces_dataplane::msg::{Command, Event};
-use ces_gateway::AdminToken;
 use ces_gateway::snapshot::{BindingSnapshot, Page};
+use ces_gateway::{AdminToken, Routes};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Rows of a page: some hundred microseconds' work.
 const ROWS: usize = 128;
@@ -30,7 +31,7 @@ enum Rest {
     Neighbours(std::vec::IntoIter<(NextHop, [u8; 6])>),
     /// Sessions of NAT44: of this worker, from this slot on.
     Sessions(usize, u32),
-    Routes(usize),
+    Routes(Arc<Routes>, usize),
     Rules(Snapshot, usize),
     Nothing,
 }
@@ -204,7 +205,7 @@ impl Listing {
                 let page: Vec<_> =
                     left.take(ROWS).map(|(hop, mac)| views::neighbour(house, hop, mac)).collect();
                 if page.is_empty() {
-                    self.rest = Rest::Routes(0);
+                    self.rest = Rest::Routes(Arc::clone(house.sources.learnt.routes()), 0);
                 }
                 Some(Response::Item(json!({ "neighbours": page })))
             }
@@ -216,10 +217,9 @@ impl Listing {
                 }
                 Some(Response::Item(rows(&page)))
             }
-            Rest::Routes(from) => {
-                let page: Vec<_> = house.sources.kernel.table().routes().skip(*from).take(ROWS).collect();
+            Rest::Routes(routes, from) => {
                 let page: Vec<_> =
-                    page.into_iter().map(|(route, port)| views::route(house, route, port)).collect();
+                    routes.page(*from, ROWS).map(|route| views::route(house, &route)).collect();
                 *from += ROWS;
                 if page.is_empty() {
                     self.rest = Rest::Nothing;

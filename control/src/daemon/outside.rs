@@ -2,13 +2,13 @@
 //! hosts among it.
 
 use crate::config::Config;
-use crate::sources::netlink::table::Table;
 use ces_dataplane::settings::Side;
+use ces_gateway::Routes;
 use ces_gateway::settings::special;
 use std::net::IpAddr;
 
 /// Whether a route leads from an outside port to this address, and it is nothing of ours; if not, why.
-pub(super) fn leads_there(address: IpAddr, config: &Config, table: &Table) -> Result<(), &'static str> {
+pub(super) fn leads_there(address: IpAddr, config: &Config, routes: &Routes) -> Result<(), &'static str> {
     let IpAddr::V4(address) = address else { return Err("only IPv4 is spoken") };
     if special(address).is_some() {
         return Err("the address is no host's");
@@ -22,8 +22,8 @@ pub(super) fn leads_there(address: IpAddr, config: &Config, table: &Table) -> Re
     if config.realm.proxy_pool.contains(&address) {
         return Err("the address lies in the proxy pool");
     }
-    let hop = table.next_hop(address).ok_or("no route leads there")?;
-    match config.port.get(usize::from(hop.port)).map(|port| port.side) {
+    let (port, _) = routes.lead(address).ok_or("no route leads there")?;
+    match config.port.get(usize::from(port)).map(|port| port.side) {
         Some(Side::Outside) => Ok(()),
         _ => Err("the route there leads inside"),
     }
@@ -32,21 +32,23 @@ pub(super) fn leads_there(address: IpAddr, config: &Config, table: &Table) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::netlink::message::{Notice, Route};
+    use ces_gateway::Route;
 
     #[test]
     fn c9_peers_are_where_a_route_leads_outside_and_nowhere_else() {
         let config = crate::config::parse("example", include_str!("../../cesd.example.toml")).unwrap();
-        let mut table = Table::new(vec![10, 11]);
-        for (network, prefix, gateway, index) in [
-            ([192, 168, 10, 0], 24, None, 10),
-            ([10, 99, 0, 0], 16, Some([192, 168, 10, 9]), 10),
-            ([192, 0, 2, 0], 30, None, 11),
-            ([198, 51, 100, 0], 24, Some([192, 0, 2, 1]), 11),
-        ] {
-            let gateway = gateway.map(<[u8; 4]>::into);
-            table.hear(Notice::Route(Route { network: network.into(), prefix, gateway, index, metric: 0 }));
-        }
+        let routes: Routes = [
+            ("192.168.10.0/24", None, 0),
+            ("10.99.0.0/16", Some([192, 168, 10, 9]), 0),
+            ("192.0.2.0/30", None, 1),
+            ("198.51.100.0/24", Some([192, 0, 2, 1]), 1),
+        ]
+        .into_iter()
+        .map(|(network, via, port)| {
+            let via = via.map(<[u8; 4]>::into);
+            Route { network: network.parse().unwrap(), via, port }
+        })
+        .collect();
         for (address, expected) in [
             ("198.51.100.2", Ok(())),
             ("192.0.2.1", Ok(())),
@@ -64,7 +66,7 @@ mod tests {
             ("203.0.113.9", Err("no route leads there")),
             ("::1", Err("only IPv4 is spoken")),
         ] {
-            assert_eq!(leads_there(address.parse().unwrap(), &config, &table), expected, "{address}");
+            assert_eq!(leads_there(address.parse().unwrap(), &config, &routes), expected, "{address}");
         }
     }
 }

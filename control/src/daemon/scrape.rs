@@ -173,6 +173,7 @@ fn pools(house: &House, families: &mut Families) {
         ("bindings", slots, Some(slots_max)),
         ("tunnels", u64::from(pools.tunnels_used), Some(u64::from(pools.tunnels_max))),
         ("neighbours", u64::from(pools.neighbours_used), Some(u64::from(pools.neighbours_max))),
+        ("routes", house.sources.learnt.standing().kept, Some(u64::from(house.config.capacity.routes))),
         ("proxies", pools.proxies_used, None),
         ("proxies_fullest_host", u64::from(pools.proxies_used_max), Some(hosts_max)),
         ("waiting_queries", u64::from(pools.waiting), Some(u64::from(pools.waiting_max))),
@@ -328,14 +329,25 @@ fn cetp(house: &House, families: &mut Families, now: u64) {
 }
 
 fn own(house: &House, families: &mut Families, age: u64) {
-    let (routes, neighbours, overflows) = house.sources.kernel.table().sizes();
-    families.gauge("ces_routes", "Routes learnt from the kernel.", routes as f64);
+    let (neighbours, overflows) = house.sources.kernel.table().sizes();
+    let learnt = house.sources.learnt.standing();
+    families.gauge("ces_routes", "Routes that are forwarded by.", house.sources.learnt.routes().len() as f64);
+    families.counter("ces_route_tables_total", "Forwarding tables that were made of routes.", learnt.tables);
+    families.gauge(
+        "ces_route_table_seconds",
+        "How long the last forwarding table took to make.",
+        learnt.build_ns as f64 / 1e9,
+    );
     families.gauge("ces_neighbours", "Neighbours learnt from the kernel.", neighbours as f64);
-    families.counter("ces_netlink_overflows_total", "Routes and neighbours that found no room.", overflows);
+    families.counter(
+        "ces_netlink_overflows_total",
+        "Routes and neighbours that found no room.",
+        overflows + learnt.refused,
+    );
     families.counter(
         "ces_netlink_resyncs_total",
         "Times that the kernel's notices overflowed.",
-        house.sources.kernel.resyncs(),
+        house.sources.kernel.resyncs() + learnt.resyncs,
     );
     families.counter(
         "ces_neighbours_full_total",

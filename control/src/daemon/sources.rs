@@ -7,6 +7,7 @@ use crate::sources::dns_tcp::DnsTcp;
 use crate::sources::metrics::Http;
 use crate::sources::netlink::Kernel;
 use crate::sources::peering::Peering;
+use crate::sources::routes::Learnt;
 use crate::sources::signals::Signals;
 use crate::sources::tap::Taps;
 use crate::sources::upstream::Upstream;
@@ -35,8 +36,10 @@ macro_rules! sources {
 sources! {
     /// SIGTERM, SIGINT, SIGHUP.
     signals: Signals,
-    /// The kernel's neighbours and routes.
+    /// The kernel's neighbours.
     kernel: Kernel,
+    /// Its routes.
+    learnt: Learnt,
     /// The ports' shadows.
     taps: Taps,
     /// Other gateways.

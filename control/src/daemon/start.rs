@@ -25,8 +25,10 @@ use crate::source::Sockets;
 use crate::sources::admin::{AdminError, AdminServer};
 use crate::sources::dns_tcp::DnsTcp;
 use crate::sources::metrics::Http;
+use crate::sources::netlink::table::Shadows;
 use crate::sources::netlink::{Kernel, NetlinkError, Requests, limit};
 use crate::sources::peering::Peering;
+use crate::sources::routes::Learnt;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
@@ -192,7 +194,8 @@ pub fn start(
 
     let taps = taps(&config, &macs)?;
     limit::make_room(config.capacity.neighbours);
-    let kernel = Kernel::open(taps.iter().map(Tap::index).collect(), &sockets(Number::kernel)?)?;
+    let shadows = Shadows::new(taps.iter().map(Tap::index).collect());
+    let kernel = Kernel::open(shadows.clone(), &sockets(Number::kernel)?)?;
     let taps = Taps::new(taps, rand::rng().random(), &sockets(Number::taps)?).map_err(system("TAP"))?;
 
     let mut peering = Peering::new(credentials, places::peering_limits(&config), sockets(Number::peering)?);
@@ -224,6 +227,7 @@ pub fn start(
     {
         tracing::warn!("the control thread cannot stay on core {core}: {error}");
     }
+    let learnt = Learnt::open(shadows, config.capacity.routes, &sockets(Number::learnt)?)?;
     let signals = Signals::open(&sockets(Number::signals)?).map_err(system("signals"))?;
     tracing::info!(
         "{} runs: realm {}, {} ports, {} workers, {}",
@@ -239,7 +243,17 @@ pub fn start(
     let house = House {
         fleet,
         devices,
-        sources: Sources { signals, kernel, taps, peering, dns_tcp, upstream, admin, metrics: Some(metrics) },
+        sources: Sources {
+            signals,
+            kernel,
+            learnt,
+            taps,
+            peering,
+            dns_tcp,
+            upstream,
+            admin,
+            metrics: Some(metrics),
+        },
         gateway,
         blocked: Blocked::default(),
         askers: Askers::default(),

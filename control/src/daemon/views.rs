@@ -5,13 +5,14 @@ use crate::admin::view::{
     DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView, SessionRow,
     WorkerView,
 };
-use crate::sources::netlink::message::Route;
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::counters::Counters;
 use ces_dataplane::msg::SessionView;
 use ces_dataplane::msg::{PortId, PuntClass};
 use ces_dataplane::reason::DropReason;
+use ces_gateway::Route;
+use ces_gateway::address::HopAddress;
 use std::net::SocketAddrV4;
 
 /// The counters of all workers together.
@@ -169,10 +170,10 @@ pub(super) fn neighbour(house: &House, hop: NextHop, address: [u8; 6]) -> Neighb
     NeighbourView { port: port_name(house, hop.port).to_owned(), address: hop.address, mac: mac(&address) }
 }
 
-pub(super) fn route(house: &House, route: Route, port: PortId) -> RouteView {
+pub(super) fn route(house: &House, route: &Route) -> RouteView {
     RouteView {
-        network: format!("{}/{}", route.network, route.prefix),
-        via: route.gateway,
-        port: port_name(house, port).to_owned(),
+        network: route.network.to_string(),
+        via: route.via.map(HopAddress::v4),
+        port: port_name(house, route.port).to_owned(),
     }
 }

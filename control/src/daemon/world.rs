@@ -5,8 +5,9 @@ use crate::fleet::Fleet;
 use crate::inward::Core;
 use crate::sources::dns_tcp::{Asker, Question};
 use crate::sources::netlink::Listener;
-use crate::sources::netlink::table::{NextHop, Table};
+use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
+use crate::sources::routes::Forwarder;
 use crate::sources::tap::Carrier;
 use crate::sources::upstream::Answers;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
@@ -14,9 +15,9 @@ use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::Side;
 use ces_dns::message::Transport;
 use ces_dns::resolver::SocketKey;
-use ces_gateway::Route;
-use ipnet::Ipv4Net;
+use ces_gateway::Routes;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Everything that a source may tell.
 pub(super) struct World<'a> {
@@ -83,16 +84,11 @@ impl Listener for World<'_> {
     fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, _: u64) {
         self.core.gateway.set_neighbour(hop.port, hop.address.into(), mac);
     }
+}
 
-    fn routes(&mut self, table: &Table, now: u64) {
-        let routes: Vec<Route> = table
-            .routes()
-            .filter_map(|(route, port)| {
-                let network = Ipv4Net::new(route.network, route.prefix).ok()?;
-                Some(Route { network, via: route.gateway.map(Into::into), port })
-            })
-            .collect();
-        self.core.gateway.set_routes(&routes, now);
+impl Forwarder for World<'_> {
+    fn routes(&mut self, routes: &Arc<Routes>, now: u64) {
+        self.core.gateway.set_routes(Arc::clone(routes), now);
     }
 }
 

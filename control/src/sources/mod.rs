@@ -6,6 +6,7 @@ pub mod dns_tcp;
 pub mod metrics;
 pub mod netlink;
 pub mod peering;
+pub mod routes;
 pub mod signals;
 pub mod tap;
 pub mod upstream;

@@ -1,41 +1,23 @@
 //! Where addresses lead: the forwarding table (longest prefix match), published as a whole.
 //!
-//! Prefixes become ranges that do not overlap, in order, each with its next hop; the upper 16 bits of an address say between
-//! which two ranges to search. So it is 8 bytes a range, at most two ranges a route, and no look-up reads more than a few
-//! lines: some 15 ranges share their upper half at a million routes. Only the first packet of a session looks here.
+//! Prefixes become ranges that do not overlap, each with the number of what it leads to. The upper half of an address says
+//! between which ranges to search, and its lower half is all that has to be compared there: 4 bytes a range, at most two ranges
+//! a route beside one for each upper half. At a million routes some 20 ranges share theirs, so a look-up reads three lines or
+//! so. Only the first packet of a session looks here.
+//!
+//! What a number stands for is kept beside the ranges: they are made where routes are learnt, which knows routers by their
+//! addresses, and the numbers of next hops are given by who tells the workers.
 
 use crate::msg::{HopId, PortId};
+use std::sync::Arc;
 
 /// What a route leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Next {
     /// A router.
     Via(HopId),
     /// The link of this port: the destination itself is the next hop.
     OnLink(PortId),
-}
-
-/// As it stands in the table; 0 = nowhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Kept(u32);
-
-impl Kept {
-    const LINK: u32 = 1 << 31;
-
-    const fn new(next: Next) -> Self {
-        match next {
-            Next::Via(HopId(id)) => Self(id + 1),
-            Next::OnLink(port) => Self(Self::LINK | port as u32),
-        }
-    }
-
-    const fn get(self) -> Option<Next> {
-        match self.0 {
-            0 => None,
-            link if link & Self::LINK != 0 => Some(Next::OnLink(link as u8)),
-            via => Some(Next::Via(HopId(via - 1))),
-        }
-    }
 }
 
 /// A route.
@@ -49,7 +31,18 @@ pub struct Route {
     pub next: Next,
 }
 
-impl Route {
+/// A prefix, and the number of what it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The network; the bits behind its prefix are 0.
+    pub network: u32,
+    /// Bits of its prefix, 0 to 32.
+    pub prefix: u8,
+    /// What it leads to; 0 = nowhere.
+    pub number: u16,
+}
+
+impl Row {
     /// The last address of its network.
     const fn last(&self) -> u32 {
         self.network | crate::wire::ipv4::mask(self.prefix) ^ u32::MAX
@@ -57,103 +50,145 @@ impl Route {
 }
 
 /// Upper halves of an address.
-const HALVES: usize = 1 << 16;
+const HALVES: u32 = 1 << 16;
 
-/// The table.
-#[derive(Clone, Debug)]
-pub struct Fib {
-    /// Where each range begins; it ends where the next one begins. The first begins at 0.
-    starts: Vec<u32>,
-    /// Where it leads.
-    nexts: Vec<Kept>,
-    /// By upper half, and once more at the end: the range of its first address.
+/// Numbers by address: that of the longest prefix which the address lies in.
+#[derive(Clone, Debug, Default)]
+pub struct Prefixes {
+    /// By upper half, and once more at the end: the first of its ranges. Empty if there is no prefix at all.
     first: Vec<u32>,
-    /// Differs from that of every table before, so that who looked a hop up knows that it has to look again.
-    generation: u16,
+    /// Where each range begins, by the lower half; it ends where the next one begins. The first of an upper half begins at 0.
+    starts: Vec<u16>,
+    numbers: Vec<u16>,
 }
 
-impl Default for Fib {
-    fn default() -> Self {
-        Self::new(Vec::new(), 0)
-    }
-}
-
-impl Fib {
-    /// The table of these routes. Of several to one network the first in order counts.
-    pub fn new(mut routes: Vec<Route>, generation: u16) -> Self {
-        for route in &mut routes {
-            route.network &= crate::wire::ipv4::mask(route.prefix);
-        }
-        routes.sort_by_key(|route| (route.network, route.prefix)); // stable: the first one stays ahead
-        routes.dedup_by_key(|route| (route.network, route.prefix));
-        let mut ranges = Ranges { starts: vec![0], nexts: vec![Kept::default()] };
-        // The routes around the place where the sweep stands, the widest first.
-        let mut around: Vec<Route> = Vec::new();
-        for route in routes {
-            ranges.leave(&mut around, Some(route.network));
-            ranges.begin(route.network, Kept::new(route.next));
-            around.push(route);
+impl Prefixes {
+    /// Of these rows, in order of networks, the shorter prefix first, none of them twice.
+    pub fn new(rows: &[Row]) -> Self {
+        let mut ranges = Ranges::default();
+        // The rows around the place where the sweep stands, the widest first.
+        let mut around: Vec<Row> = Vec::new();
+        for row in rows {
+            ranges.leave(&mut around, Some(row.network));
+            ranges.begin(row.network, row.number);
+            around.push(*row);
         }
         ranges.leave(&mut around, None);
-        let Ranges { starts, nexts } = ranges;
-        let mut first = Vec::with_capacity(HALVES + 1);
-        let mut range = 0;
-        for half in 0..HALVES as u32 {
-            while starts.get(range + 1).is_some_and(|&start| start <= half << 16) {
-                range += 1;
-            }
-            first.push(range as u32);
-        }
-        first.push(starts.len() as u32 - 1);
-        Self { starts, nexts, first, generation }
+        ranges.end()
     }
 
-    /// Where an address leads.
-    pub fn find(&self, address: u32) -> Option<Next> {
-        let half = (address >> 16) as usize;
-        let (low, high) = (self.first[half] as usize, self.first[half + 1] as usize);
-        let after = self.starts[low..=high].partition_point(|&start| start <= address);
-        self.nexts[low + after - 1].get()
-    }
-
-    /// See [`Fib::new`].
+    /// The number for an address; 0 = none.
     #[inline(always)]
-    pub const fn generation(&self) -> u16 {
-        self.generation
+    pub fn find(&self, address: u32) -> u16 {
+        let half = (address >> 16) as usize;
+        let Some(&[from, to]) = self.first.get(half..half + 2) else { return 0 };
+        let after = self.starts[from as usize..to as usize].partition_point(|&start| start <= address as u16);
+        self.numbers[from as usize + after - 1]
     }
 
     /// How many ranges there are.
     pub fn ranges(&self) -> usize {
         self.starts.len()
     }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.first) + size_of_val(&*self.starts) + size_of_val(&*self.numbers)
+    }
 }
 
-/// Ranges, as a sweep over the routes in order makes them.
+/// Ranges, as a sweep over the rows in order makes them.
+#[derive(Default)]
 struct Ranges {
-    starts: Vec<u32>,
-    nexts: Vec<Kept>,
+    made: Prefixes,
+    /// Where it leads from the last beginning on.
+    number: u16,
 }
 
 impl Ranges {
     /// From here on it leads there.
-    fn begin(&mut self, start: u32, next: Kept) {
-        if self.starts.last() == Some(&start) {
-            self.starts.pop();
-            self.nexts.pop();
+    fn begin(&mut self, start: u32, number: u16) {
+        self.open(start >> 16);
+        let Prefixes { starts, numbers, .. } = &mut self.made;
+        if starts.last() == Some(&(start as u16)) {
+            if let Some(last) = numbers.last_mut() {
+                *last = number;
+            }
+        } else if self.number != number {
+            starts.push(start as u16);
+            numbers.push(number);
         }
-        if self.nexts.last() != Some(&next) {
-            self.starts.push(start);
-            self.nexts.push(next);
+        self.number = number;
+    }
+
+    /// All upper halves up to this one begin with what goes on into them.
+    fn open(&mut self, half: u32) {
+        while self.made.first.len() <= half as usize {
+            self.made.first.push(self.made.starts.len() as u32);
+            self.made.starts.push(0);
+            self.made.numbers.push(self.number);
         }
     }
 
-    /// Leaves the routes that end before an address, all of them if there is none: behind each, the one around it goes on.
-    fn leave(&mut self, around: &mut Vec<Route>, until: Option<u32>) {
-        while let Some(route) = around.pop_if(|route| until.is_none_or(|until| route.last() < until)) {
-            if let Some(start) = route.last().checked_add(1) {
-                self.begin(start, around.last().map_or(Kept::default(), |outer| Kept::new(outer.next)));
+    /// Leaves the rows that end before an address, all of them if there is none: behind each, the one around it goes on.
+    fn leave(&mut self, around: &mut Vec<Row>, until: Option<u32>) {
+        while let Some(row) = around.pop_if(|row| until.is_none_or(|until| row.last() < until)) {
+            if let Some(start) = row.last().checked_add(1) {
+                self.begin(start, around.last().map_or(0, |outer| outer.number));
             }
         }
+    }
+
+    fn end(mut self) -> Prefixes {
+        self.open(HALVES - 1);
+        self.made.first.push(self.made.starts.len() as u32);
+        self.made
+    }
+}
+
+/// The table.
+#[derive(Clone, Debug, Default)]
+pub struct Fib {
+    prefixes: Arc<Prefixes>,
+    /// What the numbers stand for.
+    nexts: Vec<Option<Next>>,
+    /// Differs from that of every table before, so that who looked a hop up knows that it has to look again.
+    generation: u16,
+}
+
+impl Fib {
+    /// The table of these prefixes; behind each number is what stands at its place.
+    pub const fn new(prefixes: Arc<Prefixes>, nexts: Vec<Option<Next>>, generation: u16) -> Self {
+        Self { prefixes, nexts, generation }
+    }
+
+    /// The table of these few routes. Of several to one network the first in order counts.
+    pub fn of(routes: &[Route], generation: u16) -> Self {
+        let mut nexts = vec![None];
+        let mut rows = Vec::with_capacity(routes.len());
+        for route in routes {
+            let next = Some(route.next);
+            let place = nexts.iter().position(|known| *known == next).unwrap_or_else(|| {
+                nexts.push(next);
+                nexts.len() - 1
+            });
+            let network = route.network & crate::wire::ipv4::mask(route.prefix);
+            rows.push(Row { network, prefix: route.prefix, number: place as u16 });
+        }
+        rows.sort_by_key(|row| (row.network, row.prefix)); // stable: the first one stays ahead
+        rows.dedup_by_key(|row| (row.network, row.prefix));
+        Self::new(Arc::new(Prefixes::new(&rows)), nexts, generation)
+    }
+
+    /// Where an address leads.
+    pub fn find(&self, address: u32) -> Option<Next> {
+        self.nexts.get(usize::from(self.prefixes.find(address))).copied().flatten()
+    }
+
+    /// See [`Fib::new`].
+    #[inline(always)]
+    pub const fn generation(&self) -> u16 {
+        self.generation
     }
 }
 
@@ -181,9 +216,10 @@ mod tests {
             routes in proptest::collection::vec(route(), 0..40),
             more in proptest::collection::vec(any::<u32>(), 20),
         ) {
-            let fib = Fib::new(routes.clone(), 7);
+            let fib = Fib::of(&routes, 7);
             let edges = routes.iter().flat_map(|route| {
-                [route.network.wrapping_sub(1), route.network, route.last(), route.last().wrapping_add(1)]
+                let last = route.network | !mask(route.prefix);
+                [route.network.wrapping_sub(1), route.network, last, last.wrapping_add(1)]
             });
             for address in edges.chain(more).chain(0x0a00_0000..0x0a00_0400) {
                 let around = routes.iter().filter(|route| within(address, route.network, route.prefix));
@@ -196,13 +232,13 @@ mod tests {
                 }
                 prop_assert_eq!(fib.find(address), best.map(|route| route.next), "{:#x}", address);
             }
-            prop_assert!(fib.ranges() <= 2 * routes.len() + 1);
+            prop_assert!(fib.prefixes.ranges() <= 2 * routes.len() + HALVES as usize);
         }
     }
 
     #[test]
     fn without_routes_nothing_leads_anywhere() {
         let fib = Fib::default();
-        assert_eq!((fib.find(0), fib.find(u32::MAX), fib.ranges()), (None, None, 1));
+        assert_eq!((fib.find(0), fib.find(u32::MAX), fib.prefixes.bytes()), (None, None, 0));
     }
 }

@@ -25,8 +25,8 @@ pub(crate) fn nat_settings() -> Settings {
 
 pub(crate) fn routes(generation: u16) -> Arc<Fib> {
     let route = |network, prefix, next| Route { network, prefix, next };
-    Arc::new(Fib::new(
-        vec![
+    Arc::new(Fib::of(
+        &[
             route(0, 0, Next::Via(ROUTER)),
             route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
             route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),

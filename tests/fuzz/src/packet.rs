@@ -77,11 +77,11 @@ pub fn state(nat: bool) -> State {
     }
     let layout = settings.layout;
     let mut state = State::new(&settings).expect("small tables");
-    let routes = vec![
+    let routes = [
         Route { network: 0, prefix: 0, next: Next::Via(HopId(0)) },
         Route { network: 0xc0a8_0a00, prefix: 24, next: Next::OnLink(0) },
     ];
-    state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::new(routes, 1))));
+    state.move_in(&mut Premises::new(&settings).with_routes(Arc::new(Fib::of(&routes, 1))));
 
     let neighbour = |port, last| Neighbour { port, mac: Some([0x02, 0, 0, 0, 1, last]), pin: None };
     let mut commands = vec![

@@ -26,6 +26,7 @@ use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{RData, Record, RecordType};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Slots for bindings of a worker.
 const SLOTS: u32 = 1 << 16;
@@ -173,7 +174,7 @@ pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platfor
         Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
         Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 },
     ];
-    gateway.set_routes(&routes, 0);
+    gateway.set_routes(Arc::new(routes.into_iter().collect()), 0);
     gateway
 }
 

@@ -1,17 +1,35 @@
-//! What the kernel knows about the shadow TAPs' neighbours and routes, kept for lookups.
+//! What the kernel knows about the shadow TAPs' neighbours, kept for lookups.
 //!
-//! The kernel may say less than happened (its queue to us overflows, `ENOBUFS`). Then everything is dumped again; what
-//! the dump did not name is gone. So every entry carries the number of the dump that last saw it.
+//! What a dump did not name is gone after it. So every entry carries the number of the dump that last saw it.
 
-use super::message::{Notice, Route};
+use super::message::Notice;
 use ces_dataplane::msg::PortId;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 
 /// Neighbours kept at most: twice the kernel's own hard limit (gc_thresh3 = 1024) for each of 16 ports.
 const NEIGHBOURS: usize = 32_768;
-/// Routes kept at most: a full IPv4 table is about a million, and the gateway is no place for it.
-const ROUTES: usize = 65_536;
+
+/// The interface indices of the ports' TAPs, in the order of the ports.
+#[derive(Clone, Debug, Default)]
+pub struct Shadows(Vec<u32>);
+
+impl Shadows {
+    /// Of these.
+    pub const fn new(indices: Vec<u32>) -> Self {
+        Self(indices)
+    }
+
+    /// The interface index of a port's TAP.
+    pub fn index(&self, port: PortId) -> Option<u32> {
+        self.0.get(usize::from(port)).copied()
+    }
+
+    /// The port whose TAP has this interface index.
+    pub fn port(&self, index: u32) -> Option<PortId> {
+        self.0.iter().position(|&own| own == index).map(|at| at as PortId)
+    }
+}
 
 /// Where packets to some address go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,14 +40,8 @@ pub struct NextHop {
     pub address: Ipv4Addr,
 }
 
-/// What a notice changed, for those who hold copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A neighbour's MAC address is known, or has changed, or is unknown again.
-    Neighbour(NextHop, Option<[u8; 6]>),
-    /// Some route is different: next hops may be.
-    Routes,
-}
+/// A neighbour's MAC address is known, or has changed, or is unknown again.
+pub type Change = (NextHop, Option<[u8; 6]>);
 
 #[derive(Clone, Copy)]
 struct Seen<T> {
@@ -37,42 +49,24 @@ struct Seen<T> {
     dump: u32,
 }
 
-/// Routes and neighbours of the ports' TAPs.
+/// Neighbours of the ports' TAPs.
 #[derive(Default)]
 pub struct Table {
-    /// Interface index of each port's TAP.
-    indices: Vec<u32>,
-    /// Longest prefix first, then lowest metric: the first match is the best.
-    routes: Vec<Seen<Route>>,
+    shadows: Shadows,
     neighbours: FxHashMap<NextHop, Seen<[u8; 6]>>,
     dump: u32,
     overflows: u64,
 }
 
-fn contains(route: &Route, address: Ipv4Addr) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(route.prefix)).unwrap_or(0);
-    u32::from(route.network) & mask == u32::from(address) & mask
-}
-
 impl Table {
-    /// A table for the TAPs with these interface indices, in the order of the ports.
-    pub fn new(indices: Vec<u32>) -> Self {
-        Self { indices, ..Self::default() }
+    /// A table for these TAPs.
+    pub fn new(shadows: Shadows) -> Self {
+        Self { shadows, ..Self::default() }
     }
 
-    /// The interface index of a port's TAP.
-    pub fn index(&self, port: PortId) -> Option<u32> {
-        self.indices.get(usize::from(port)).copied()
-    }
-
-    fn port(&self, index: u32) -> Option<PortId> {
-        self.indices.iter().position(|&own| own == index).map(|at| at as PortId)
-    }
-
-    /// The port and neighbour for packets to `destination`; `None` without a route.
-    pub fn next_hop(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        let route = &self.routes.iter().find(|route| contains(&route.value, destination))?.value;
-        Some(NextHop { port: self.port(route.index)?, address: route.gateway.unwrap_or(destination) })
+    /// The TAPs.
+    pub fn shadows(&self) -> &Shadows {
+        &self.shadows
     }
 
     /// The neighbour's MAC address, if the kernel knows it.
@@ -80,14 +74,9 @@ impl Table {
         self.neighbours.get(&hop).map(|seen| seen.value)
     }
 
-    /// How many routes and neighbours there are, and how many did not fit.
-    pub fn sizes(&self) -> (usize, usize, u64) {
-        (self.routes.len(), self.neighbours.len(), self.overflows)
-    }
-
-    /// All routes, best first.
-    pub fn routes(&self) -> impl Iterator<Item = (Route, PortId)> + '_ {
-        self.routes.iter().filter_map(|seen| Some((seen.value, self.port(seen.value.index)?)))
+    /// How many neighbours there are, and how many did not fit.
+    pub fn sizes(&self) -> (usize, u64) {
+        (self.neighbours.len(), self.overflows)
     }
 
     /// All neighbours, in no order.
@@ -99,21 +88,15 @@ impl Table {
     pub fn hear(&mut self, notice: Notice) -> (Option<Change>, Option<NextHop>) {
         match notice {
             Notice::Neighbour { index, address, mac, stale } => {
-                let Some(port) = self.port(index) else { return (None, None) };
+                let Some(port) = self.shadows.port(index) else { return (None, None) };
                 let hop = NextHop { port, address };
                 (self.set_neighbour(hop, mac), stale.then_some(hop))
             }
             Notice::NeighbourGone { index, address } => {
-                let Some(port) = self.port(index) else { return (None, None) };
+                let Some(port) = self.shadows.port(index) else { return (None, None) };
                 (self.set_neighbour(NextHop { port, address }, None), None)
             }
-            Notice::Route(route) => (self.set_route(route), None),
-            Notice::RouteGone(route) => {
-                let before = self.routes.len();
-                self.routes.retain(|kept| kept.value != route);
-                ((self.routes.len() != before).then_some(Change::Routes), None)
-            }
-            Notice::Done(_) | Notice::Answer { .. } => (None, None),
+            _ => (None, None),
         }
     }
 
@@ -128,28 +111,7 @@ impl Table {
             }
             None => self.neighbours.remove(&hop),
         };
-        (before.map(|seen| seen.value) != mac).then_some(Change::Neighbour(hop, mac))
-    }
-
-    fn set_route(&mut self, route: Route) -> Option<Change> {
-        self.port(route.index)?;
-        let key = |route: &Route| (std::cmp::Reverse(route.prefix), route.metric, u32::from(route.network));
-        let seen = Seen { value: route, dump: self.dump };
-        let found = self.routes.binary_search_by_key(&key(&route), |kept| key(&kept.value));
-        match found {
-            Ok(at) if self.routes[at].value == route => {
-                self.routes[at] = seen;
-                return None;
-            }
-            // Same network and metric: the kernel's "replace" comes as one notice.
-            Ok(at) => self.routes[at] = seen,
-            Err(_) if self.routes.len() >= ROUTES => {
-                self.overflows += 1;
-                return None;
-            }
-            Err(at) => self.routes.insert(at, seen),
-        }
-        Some(Change::Routes)
+        (before.map(|seen| seen.value) != mac).then_some((hop, mac))
     }
 
     /// A dump begins: what it does not name will be gone at [`Table::end_dump`].
@@ -164,15 +126,10 @@ impl Table {
         self.neighbours.retain(|hop, seen| {
             let keep = seen.dump == dump;
             if !keep {
-                changes.push(Change::Neighbour(*hop, None));
+                changes.push((*hop, None));
             }
             keep
         });
-        let before = self.routes.len();
-        self.routes.retain(|seen| seen.dump == dump);
-        if self.routes.len() != before {
-            changes.push(Change::Routes);
-        }
         changes
     }
 }
@@ -181,69 +138,37 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn route(to: [u8; 4], prefix: u8, via: Option<[u8; 4]>, index: u32, metric: u32) -> Notice {
-        Notice::Route(Route { network: to.into(), prefix, gateway: via.map(Into::into), index, metric })
-    }
+    const NINE: NextHop = NextHop { port: 0, address: Ipv4Addr::new(10, 0, 0, 9) };
 
     fn table() -> Table {
-        let mut table = Table::new(vec![10, 11]);
-        table.hear(route([10, 0, 0, 0], 24, None, 10, 0));
-        table.hear(route([192, 0, 2, 0], 24, None, 11, 0));
-        table.hear(route([0; 4], 0, Some([192, 0, 2, 1]), 11, 0));
-        table
+        Table::new(Shadows::new(vec![10, 11]))
     }
 
-    fn hop(port: PortId, address: [u8; 4]) -> NextHop {
-        NextHop { port, address: address.into() }
+    fn said(index: u32, mac: Option<[u8; 6]>, stale: bool) -> Notice {
+        Notice::Neighbour { index, address: NINE.address, mac, stale }
     }
 
     #[test]
-    fn the_longest_prefix_wins_then_the_lowest_metric() {
-        let mut table = table();
-        let next = |table: &Table, to: [u8; 4]| table.next_hop(to.into());
-        assert_eq!(next(&table, [10, 0, 0, 9]), Some(hop(0, [10, 0, 0, 9])));
-        assert_eq!(next(&table, [198, 51, 100, 1]), Some(hop(1, [192, 0, 2, 1])));
-        table.hear(route([198, 51, 100, 0], 24, Some([192, 0, 2, 7]), 11, 20));
-        table.hear(route([198, 51, 100, 0], 24, Some([192, 0, 2, 8]), 11, 10));
-        assert_eq!(next(&table, [198, 51, 100, 1]), Some(hop(1, [192, 0, 2, 8])));
-        assert_eq!(next(&Table::new(vec![1]), [1, 1, 1, 1]), None);
-    }
-
-    #[test]
-    fn routes_and_neighbours_of_other_interfaces_are_ignored() {
-        let mut table = table();
-        assert_eq!(table.hear(route([172, 16, 0, 0], 12, None, 99, 0)), (None, None));
-        let notice =
-            Notice::Neighbour { index: 99, address: [10, 0, 0, 9].into(), mac: Some([1; 6]), stale: false };
-        assert_eq!(table.hear(notice), (None, None));
+    fn neighbours_of_other_interfaces_are_ignored() {
+        assert_eq!(table().hear(said(99, Some([1; 6]), false)), (None, None));
     }
 
     #[test]
     fn only_a_difference_is_a_change() {
         let mut table = table();
-        let heard = |table: &mut Table, mac, stale| {
-            table.hear(Notice::Neighbour { index: 10, address: [10, 0, 0, 9].into(), mac, stale })
-        };
-        let nine = hop(0, [10, 0, 0, 9]);
-        assert_eq!(
-            heard(&mut table, Some([1; 6]), false),
-            (Some(Change::Neighbour(nine, Some([1; 6]))), None)
-        );
-        assert_eq!(heard(&mut table, Some([1; 6]), true), (None, Some(nine)));
-        assert_eq!(heard(&mut table, None, false), (Some(Change::Neighbour(nine, None)), None));
-        assert_eq!(heard(&mut table, None, false), (None, None));
+        let mut hear = |mac, stale| table.hear(said(10, mac, stale));
+        assert_eq!(hear(Some([1; 6]), false), (Some((NINE, Some([1; 6]))), None));
+        assert_eq!(hear(Some([1; 6]), true), (None, Some(NINE)));
+        assert_eq!(hear(None, false), (Some((NINE, None)), None));
+        assert_eq!(hear(None, false), (None, None));
     }
 
     #[test]
     fn what_a_dump_does_not_name_is_gone() {
         let mut table = table();
-        let nine = hop(0, [10, 0, 0, 9]);
-        table.hear(Notice::Neighbour { index: 10, address: nine.address, mac: Some([1; 6]), stale: false });
+        table.hear(said(10, Some([1; 6]), false));
         table.begin_dump();
-        table.hear(route([10, 0, 0, 0], 24, None, 10, 0));
-        let changes = table.end_dump();
-        assert_eq!(changes, vec![Change::Neighbour(nine, None), Change::Routes]);
-        assert_eq!(table.next_hop([192, 0, 2, 9].into()), None);
-        assert_eq!(table.next_hop([10, 0, 0, 9].into()), Some(nine));
+        assert_eq!(table.end_dump(), vec![(NINE, None)]);
+        assert_eq!(table.mac(NINE), None);
     }
 }

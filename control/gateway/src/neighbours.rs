@@ -1,0 +1,276 @@
+//! Which next hop leads to an address, and under which id the workers know it.
+//!
+//! The workers know a *destination* (an inside host, a peer's locator) by a `HopId`; what stands behind the id
+//! (port and MAC address of the next hop) changes when routes or neighbours do. So no binding and no tunnel has to be
+//! touched when a route moves: one command per destination says it.
+
+use crate::Mac;
+use crate::address::{Destination, HostAddress};
+use crate::output::Output;
+use crate::routes::{Hop, Routes};
+use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+struct Entry {
+    address: Destination,
+    users: u32,
+    hop: Option<Hop>,
+    /// The MAC address that a host's packets must come from.
+    pin: Option<Mac>,
+}
+
+/// Destinations in use, and the next hops that lead to them.
+pub(crate) struct Neighbours {
+    max: u32,
+    workers: u32,
+    routes: Arc<Routes>,
+    destinations: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_address: FxHashMap<Destination, u32>,
+    /// MAC addresses as far as they are known.
+    macs: FxHashMap<Hop, [u8; 6]>,
+    /// Destinations behind each next hop.
+    behind: FxHashMap<Hop, Vec<u32>>,
+}
+
+impl Neighbours {
+    pub(crate) fn new(max: u32, workers: u32) -> Self {
+        Self {
+            max,
+            workers,
+            routes: Arc::default(),
+            destinations: Vec::new(),
+            free: Vec::new(),
+            by_address: FxHashMap::default(),
+            macs: FxHashMap::default(),
+            behind: FxHashMap::default(),
+        }
+    }
+
+    /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
+    /// workers, and its next hop is resolved ahead of the first packet.
+    pub(crate) fn acquire(
+        &mut self,
+        address: impl Into<Destination>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Option<HopId> {
+        let address = address.into();
+        if let Some(id) = self.by_address.get(&address) {
+            self.destinations[*id as usize].as_mut()?.users += 1;
+            return Some(HopId(*id));
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if (self.destinations.len() as u64) < u64::from(self.max) => {
+                self.destinations.push(None);
+                (self.destinations.len() - 1) as u32
+            }
+            None => return None,
+        };
+        let hop = self.routes.next_hop(address);
+        self.destinations[id as usize] = Some(Entry { address, users: 1, hop, pin: None });
+        self.by_address.insert(address, id);
+        if let Some(hop) = hop {
+            self.behind.entry(hop).or_default().push(id);
+        }
+        self.tell(id, outputs);
+        self.wanted(HopId(id), outputs);
+        Some(HopId(id))
+    }
+
+    /// The id of a destination in use.
+    pub(crate) fn id(&self, address: impl Into<Destination>) -> Option<HopId> {
+        self.by_address.get(&address.into()).map(|id| HopId(*id))
+    }
+
+    /// By which port and to which MAC address packets go there, if that is known.
+    pub(crate) fn station(&self, to: impl Into<Destination>) -> Option<(PortId, Mac)> {
+        let hop = self.routes.next_hop(to.into())?;
+        Some((hop.0, *self.macs.get(&hop)?))
+    }
+
+    /// The port on whose link an address is; `None` if a router leads there, or nothing.
+    pub(crate) fn link_of(&self, host: HostAddress) -> Option<PortId> {
+        let to = Destination::from(host);
+        self.routes.next_hop(to).filter(|(_, via)| *via == to.on_link()).map(|(port, _)| port)
+    }
+
+    /// One user less; the id is free when there is none left.
+    pub(crate) fn release(&mut self, id: HopId) {
+        let Some(slot) = self.destinations.get_mut(id.0 as usize) else { return };
+        let Some(destination) = slot.as_mut() else { return };
+        destination.users -= 1;
+        if destination.users > 0 {
+            return;
+        }
+        let Some(destination) = slot.take() else { return };
+        self.by_address.remove(&destination.address);
+        self.leave(destination.hop, id.0);
+        self.free.push(id.0);
+    }
+
+    /// Asks the driver for the MAC address of a destination's next hop, unless it is known.
+    pub(crate) fn wanted(&self, id: HopId, outputs: &mut VecDeque<Output>) {
+        let Some(Some(destination)) = self.destinations.get(id.0 as usize) else { return };
+        if let Some(hop) = destination.hop.filter(|hop| !self.macs.contains_key(hop)) {
+            outputs.push_back(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
+        }
+    }
+
+    /// What the kernel knows about a next hop.
+    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, outputs: &mut VecDeque<Output>) {
+        let before = match mac {
+            // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
+            // there are slots.
+            Some(mac) if self.behind.contains_key(&hop) || (self.macs.len() as u64) < u64::from(self.max) => {
+                self.macs.insert(hop, mac)
+            }
+            Some(_) => return,
+            None => self.macs.remove(&hop),
+        };
+        if before == mac {
+            return;
+        }
+        for id in self.behind.get(&hop).into_iter().flatten() {
+            self.tell(*id, outputs);
+        }
+    }
+
+    /// The MAC address that what a destination sends must come from, if it is a host on a link and in use.
+    pub(crate) fn pin(
+        &mut self,
+        address: impl Into<Destination>,
+        pin: Option<Mac>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        let Some(&id) = self.by_address.get(&address.into()) else { return };
+        let Some(Some(destination)) = self.destinations.get_mut(id as usize) else { return };
+        if std::mem::replace(&mut destination.pin, pin) != pin {
+            self.tell(id, outputs);
+        }
+    }
+
+    /// Other routes: every destination whose next hop changes is told again.
+    pub(crate) fn set_routes(&mut self, routes: Arc<Routes>, outputs: &mut VecDeque<Output>) {
+        self.routes = routes;
+        for id in 0..self.destinations.len() as u32 {
+            let Some(destination) = &mut self.destinations[id as usize] else { continue };
+            let hop = self.routes.next_hop(destination.address);
+            let before = std::mem::replace(&mut destination.hop, hop);
+            if hop == before {
+                continue;
+            }
+            self.leave(before, id);
+            if let Some(hop) = hop {
+                self.behind.entry(hop).or_default().push(id);
+            }
+            self.tell(id, outputs);
+            self.wanted(HopId(id), outputs);
+        }
+    }
+
+    /// Destinations in use.
+    pub(crate) fn used(&self) -> u32 {
+        self.by_address.len() as u32
+    }
+
+    pub(crate) fn max(&self) -> u32 {
+        self.max
+    }
+
+    fn leave(&mut self, hop: Option<Hop>, id: u32) {
+        let Some(hop) = hop else { return };
+        if let Some(ids) = self.behind.get_mut(&hop) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.behind.remove(&hop);
+            }
+        }
+    }
+
+    fn tell(&self, id: u32, outputs: &mut VecDeque<Output>) {
+        let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
+        // Without a route the port means nothing: there is no MAC address to send to.
+        let (port, mac) = match destination.hop {
+            Some(hop) => (hop.0, self.macs.get(&hop).copied()),
+            None => (0, None),
+        };
+        // Behind a router there is the router's.
+        let pin = destination
+            .pin
+            .filter(|_| destination.hop.is_some_and(|hop| hop.1 == destination.address.on_link()));
+        let command = Command::SetHop(HopId(id), Neighbour { port, mac, pin });
+        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::HopAddress;
+    use crate::routes::Route;
+
+    fn routes(routes: &[(&str, Option<[u8; 4]>, PortId)]) -> Arc<Routes> {
+        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, _)| Route {
+            network: network.parse().unwrap(),
+            via: via.map(HopAddress::from),
+            port,
+        };
+        Arc::new(routes.iter().map(route).collect())
+    }
+
+    fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
+        let set = |output| match output {
+            Output::Dataplane { command: Command::SetHop(id, n), .. } => {
+                Some((id.0, n.port, n.mac.map(|m| m[5])))
+            }
+            _ => None,
+        };
+        outputs.drain(..).filter_map(set).collect()
+    }
+
+    #[test]
+    fn a_new_destination_is_told_and_resolved_ahead() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(8, 2);
+        neighbours.set_routes(routes(&[("192.168.0.0/24", None, 0)]), &mut outputs);
+        let id = neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs).unwrap();
+        assert!(matches!(outputs.back(), Some(Output::ResolveNeighbour { port: 0, address })
+            if *address == HopAddress::from([192, 168, 0, 10])));
+        assert_eq!(told(&mut outputs), [(0, 0, None), (0, 0, None)]);
+        neighbours.set_mac((0, [192, 168, 0, 10].into()), Some([7; 6]), &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 0, Some(7)), (0, 0, Some(7))]);
+        assert_eq!(neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs), Some(id));
+        assert!(outputs.is_empty());
+    }
+
+    #[test]
+    fn a_moved_route_moves_all_that_is_behind_it() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(8, 1);
+        neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 0, 2, 1]), 1)]), &mut outputs);
+        neighbours.set_mac((1, [192, 0, 2, 2].into()), Some([2; 6]), &mut outputs);
+        neighbours.acquire(HostAddress::from([198, 51, 100, 1]), &mut outputs).unwrap();
+        neighbours.acquire(HostAddress::from([198, 51, 100, 2]), &mut outputs).unwrap();
+        outputs.clear();
+        neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 0, 2, 2]), 1)]), &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 1, Some(2)), (1, 1, Some(2))]);
+        neighbours.set_routes(Arc::default(), &mut outputs);
+        assert_eq!(told(&mut outputs), [(0, 0, None), (1, 0, None)]);
+    }
+
+    #[test]
+    fn an_id_is_free_when_its_last_user_is_gone_and_a_full_table_says_so() {
+        let mut outputs = VecDeque::new();
+        let mut neighbours = Neighbours::new(1, 1);
+        let id = neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
+        neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
+        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), None);
+        neighbours.release(id);
+        assert_eq!(neighbours.used(), 1);
+        neighbours.release(id);
+        assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), Some(id));
+    }
+}
