@@ -14,6 +14,7 @@ mod nat;
 mod odd;
 mod operator;
 mod programs;
+mod routes;
 mod traffic;
 mod tunnel;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("nat", nat::CASES),
+        ("routes", routes::CASES),
         ("programs", programs::CASES),
         ("filter", filter::CASES),
         ("operator", operator::CASES),

@@ -59,7 +59,7 @@ impl Routes {
 
     /// Some of them, in order of networks: as many as are there, from that one on.
     pub fn page(&self, from: usize, most: usize) -> impl Iterator<Item = Route> + '_ {
-        self.rows.iter().skip(from).take(most).filter_map(|row| self.route(row))
+        self.rows.iter().skip(from).take(most).filter_map(|row| self.route(*row))
     }
 
     /// By which port and over whom an address is reached.
@@ -92,10 +92,10 @@ impl Routes {
         });
         let from = self.rows.partition_point(|row| (row.network, row.prefix) < (low, network.prefix_len()));
         let inside = (from..self.rows.len()).take_while(move |&place| self.rows[place].network <= high);
-        around.chain(inside).filter_map(|place| self.route(&self.rows[place]))
+        around.chain(inside).filter_map(|place| self.route(self.rows[place]))
     }
 
-    fn route(&self, row: &Row) -> Option<Route> {
+    fn route(&self, row: Row) -> Option<Route> {
         let network = Ipv4Net::new(row.network.into(), row.prefix).ok()?;
         let (port, via) = self.leads.get(usize::from(row.number)).copied()??;
         Some(Route { network, via, port })

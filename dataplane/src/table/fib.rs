@@ -44,7 +44,7 @@ pub struct Row {
 
 impl Row {
     /// The last address of its network.
-    const fn last(&self) -> u32 {
+    const fn last(self) -> u32 {
         self.network | crate::wire::ipv4::mask(self.prefix) ^ u32::MAX
     }
 }

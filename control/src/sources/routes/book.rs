@@ -194,9 +194,8 @@ impl Book {
                 after.push(route);
             }
             let old = before.next_if(|route| route.key() == key);
-            let new = group.iter().fold(old, |now, heard| match heard.gone {
-                false => Some(heard.route),
-                true => now.filter(|now| now.number != heard.route.number),
+            let new = group.iter().fold(old, |now, &Heard { route, gone }| {
+                if gone { now.filter(|now| now.number != route.number) } else { Some(route) }
             });
             self.changed |= old.map(|route| route.number) != new.map(|route| route.number);
             match new {
