@@ -73,14 +73,14 @@ impl Filtered {
 
     fn publish(&mut self, rules: &str) {
         let route = |network, prefix, next| Route { network, prefix, next };
-        let routes = vec![
+        let routes = [
             route(0, 0, Next::Via(ROUTER)),
             route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
             route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),
         ];
         self.filter = filter(rules);
         self.filters += 1;
-        let premises = Premises::new(&self.settings).with_routes(Arc::new(Fib::new(routes, 1)));
+        let premises = Premises::new(&self.settings).with_routes(Arc::new(Fib::of(&routes, 1)));
         self.gateway.state.move_in(&mut premises.with_filter(Some(Arc::clone(&self.filter)), self.filters));
     }
 
@@ -294,8 +294,8 @@ fn spoofed_sources_and_directed_broadcasts_open_nothing() {
     }
     // The way back leads elsewhere: by an inside port.
     let route = |network, prefix, next| Route { network, prefix, next };
-    let routes = vec![route(0, 0, Next::Via(ROUTER)), route(0x0900_0000, 8, Next::OnLink(INSIDE))];
-    let premises = Premises::new(&gateway.settings).with_routes(Arc::new(Fib::new(routes, 9)));
+    let routes = [route(0, 0, Next::Via(ROUTER)), route(0x0900_0000, 8, Next::OnLink(INSIDE))];
+    let premises = Premises::new(&gateway.settings).with_routes(Arc::new(Fib::of(&routes, 9)));
     gateway.gateway.state.move_in(&mut premises.with_filter(None, 9));
     let elsewhere = Ip::new(SERVER_2, EXTERNAL, 17, udp(99, 5000, b"x"));
     assert_eq!(gateway.fate(OUTSIDE, &elsewhere), Fate::Drops(Why::SourceSpoofed));
