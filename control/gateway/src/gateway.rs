@@ -11,22 +11,20 @@ use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
 use crate::platform::Platform;
+use crate::rates::QueryRates;
 use crate::registry::{PolicySet, Registry};
 use crate::reloading::{Discarded, Reload};
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::shares::Negotiations;
-use crate::strangers::Strangers;
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
 use ces_dns::answer;
-use ces_dns::limit::{RateLimit, Rates};
 use ces_dns::message::{self, Query, Transport};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::resolver::{Resolver, SocketKey};
 use ces_dns::zone::Zones;
-use ces_meter::Level;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
@@ -42,11 +40,8 @@ pub struct Gateway {
     pub(crate) rng: StdRng,
     pub(crate) waiting: Waiting,
     pub(crate) known: Known,
-    pub(crate) strangers: Strangers,
     pub(crate) negotiations: Negotiations,
-    /// Refusals towards the outside.
-    pub(crate) refusals: Level,
-    pub(crate) outside_limit: Option<RateLimit>,
+    pub(crate) rates: QueryRates,
     pub(crate) reload: Option<Reload>,
     pub(crate) discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
@@ -84,10 +79,9 @@ impl Gateway {
             network::resolver_settings(&settings, platform.upstream_sockets, &platform.addresses);
         let resolver = Resolver::new(resolver_settings, rng.random());
         let zones = network::zones(&settings)?;
-        let outside_limit = outside_limit(&settings, rng.random());
+        let rates = QueryRates::new(&settings.dns, &mut rng);
         let known = Known::new(rng.random());
         let core = Core::new(settings, registry, policies, &platform, rng.random());
-        let strangers = Strangers::new(rng.random());
         Ok(Self {
             core,
             engine,
@@ -97,10 +91,8 @@ impl Gateway {
             rng,
             waiting: Waiting::default(),
             known,
-            strangers,
             negotiations: Negotiations::default(),
-            refusals: Level::default(),
-            outside_limit,
+            rates,
             reload: None,
             discarded: Vec::new(),
             text: String::new(),
@@ -117,10 +109,7 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        if side == Side::Outside
-            && let Some(limit) = &mut self.outside_limit
-            && limit.admit(client.ip(), now).is_err()
-        {
+        if side == Side::Outside && !self.rates.outside(client.ip(), now) {
             return self.no_answer(side, token, QueryOutcome::RateTotal);
         }
         let query = match message::parse(query, transport) {
@@ -290,22 +279,4 @@ fn host_name(query: &Query, text: &mut String) -> bool {
         text.push('.');
     }
     !text.is_empty()
-}
-
-/// Clients from outside that are remembered: 48 octets each, 3 MiB.
-const OUTSIDE_CLIENTS: u32 = 65_536;
-/// The share of the rate from outside that one client may have.
-const OUTSIDE_CLIENT_SHARE: u32 = 10;
-
-pub(crate) fn outside_limit(settings: &Settings, seed: u64) -> Option<RateLimit> {
-    let total = settings.dns.outside_rate;
-    let client = (total / OUTSIDE_CLIENT_SHARE).max(1);
-    let rates = Rates {
-        client_per_second: client,
-        client_burst: client,
-        total_per_second: total,
-        total_burst: total,
-        clients: OUTSIDE_CLIENTS,
-    };
-    (total > 0).then(|| RateLimit::new(&rates, seed))
 }

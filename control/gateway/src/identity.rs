@@ -44,8 +44,13 @@ impl Gateway {
 impl Core {
     /// Whether a host has a MAC address that can be seen here: it is on a link, or the registry names one.
     fn has_mac(&self, id: HostId) -> bool {
-        let is_near = |address| self.neighbours.link_of(address).is_some();
-        self.hosts.get(id).is_some_and(|host| host.pin.is_given() || is_near(host.address))
+        self.hosts.get(id).is_some_and(|host| host.pin.is_given()) || self.station(id).is_some()
+    }
+
+    /// Where a host is seen: a port, and its address there. `None`: it is behind a router.
+    fn station(&self, id: HostId) -> Option<(PortId, HostAddress)> {
+        let address = self.hosts.get(id)?.address;
+        Some((self.neighbours.link_of(address)?, address))
     }
 
     /// The MAC address that packets of the host with this address must come from.
@@ -111,9 +116,7 @@ impl Core {
     fn moved(&mut self, id: HostId, mac: Mac) {
         self.counters.macs[MacEvent::Moved as usize] += 1;
         self.log_mac(Level::Warn, "host's mac moved", id, mac);
-        if let Some(address) = self.hosts.get(id).map(|host| host.address)
-            && let Some(port) = self.neighbours.link_of(address)
-        {
+        if let Some((port, address)) = self.station(id) {
             self.neighbours.set_mac((port, HopAddress::from(address.v4())), Some(mac), &mut self.outputs);
         }
         self.tell_pin(id);
@@ -128,18 +131,14 @@ impl Core {
 
     /// Has the kernel ask who has a host's address.
     fn seek(&mut self, id: HostId) {
-        if let Some(address) = self.hosts.get(id).map(|host| host.address)
-            && let Some(port) = self.neighbours.link_of(address)
-        {
+        if let Some((port, address)) = self.station(id) {
             self.outputs.push_back(Output::ResolveNeighbour { port, address: address.v4().into() });
         }
     }
 
     /// Asks the owner of an address whether it is still there.
     fn ask(&mut self, id: HostId, owner: Mac, now: Nanos) {
-        if let Some(address) = self.hosts.get(id).map(|host| host.address)
-            && let Some(port) = self.neighbours.link_of(address)
-        {
+        if let Some((port, address)) = self.station(id) {
             self.outputs.push_back(Output::AskOwner { port, address, mac: owner });
         }
         self.asked.push_back((now + PATIENCE_NS, id));

@@ -78,12 +78,11 @@ impl Gateway {
         let realm = &self.core.settings.realm.networks;
         let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
         let goes_out = self.core.forwarding.is_some();
-        let Some(host) = host.filter(|_| goes_out && !self.zones.contains(&query.name)) else {
+        if host.is_none() || !goes_out || self.zones.contains(&query.name) {
             self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
-        };
-        let rate = Rate::per_second(self.core.settings.dns.host_rate);
-        if !self.strangers.admit(host, rate, now) {
+        }
+        if !self.rates.nameless(client, now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
         if self.served_here(&query, token) {

@@ -34,6 +34,7 @@ mod pins;
 mod platform;
 mod probes;
 mod probing;
+mod rates;
 pub mod registry;
 mod reload;
 mod reloading;
@@ -44,7 +45,6 @@ pub mod sessions;
 pub mod settings;
 mod shares;
 pub mod snapshot;
-mod strangers;
 mod word;
 
 pub use ces_settings::SourceFile;

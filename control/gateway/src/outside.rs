@@ -8,7 +8,6 @@ use ces_dns::message::{Query, Transport};
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_dns::zone::{Lookup, Names, Standing};
 use ces_dns::{Name, ResponseCode};
-use ces_meter::Rate;
 use std::net::IpAddr;
 
 /// What the registry knows about the one name that is asked for.
@@ -19,9 +18,6 @@ impl Names for Known {
         self.0
     }
 }
-
-/// The part of what is answered to the outside that may be refusals.
-const REFUSALS: u32 = 10;
 
 impl Gateway {
     pub(crate) fn outside(
@@ -44,9 +40,7 @@ impl Gateway {
     /// RFC 8906 §3.1: REFUSED, not silence, which costs who asks by mistake his time. It is never larger than its query, and
     /// over UDP, where the sender may be a lie, there are so few a second that nobody can be flooded through us.
     fn refuse_outside(&mut self, query: &Query, token: QueryToken, now: Nanos) {
-        let all = self.core.settings.dns.outside_rate;
-        let rate = Rate::per_second(if all == 0 { 0 } else { (all / REFUSALS).max(1) });
-        if query.transport == Transport::Udp && !self.refusals.take(rate, now) {
+        if query.transport == Transport::Udp && !self.rates.refusal(now) {
             return self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone);
         }
         let bytes = answer::error(query, ResponseCode::Refused);

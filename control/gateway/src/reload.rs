@@ -4,7 +4,7 @@
 use crate::Nanos;
 use crate::address::OwnAddress;
 use crate::asking::Failed;
-use crate::gateway::{Gateway, outside_limit};
+use crate::gateway::Gateway;
 use crate::local::takes_name;
 use crate::log::{Entry, Level};
 use crate::network;
@@ -92,15 +92,12 @@ impl Gateway {
         reload.directory = self.core.hosts.exchange(directory);
         reload.stage = Stage::Asks;
         let before = &reload.settings;
-        let (is_other_rate, is_other_mtu, is_other_pinning, is_other_dns) = (
-            before.dns.outside_rate != self.core.settings.dns.outside_rate,
+        self.rates.change(&before.dns, &self.core.settings.dns, &mut self.rng);
+        let (is_other_mtu, is_other_pinning, is_other_dns) = (
             before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu,
             before.realm.mac_policy != self.core.settings.realm.mac_policy,
             before.dns != self.core.settings.dns,
         );
-        if is_other_rate {
-            self.outside_limit = outside_limit(&self.core.settings, self.rng.random());
-        }
         if is_other_mtu {
             self.core.say_mtus(now);
         }
