@@ -4,13 +4,13 @@ use super::files;
 use super::ground::Ground;
 use super::house::House;
 use super::places::Places;
+use super::sources::Sources;
 use crate::admin::protocol::Response;
 use crate::config::{Config, Loaded};
 use crate::slots::Key;
 use crate::sources::netlink::Requests;
 use crate::sources::tap::Tap;
 use crate::tls::Credentials;
-use ces_dataplane::premises::Premises;
 use ces_gateway::Reloaded;
 use ces_rules::Book;
 use ces_settings::FileError;
@@ -216,8 +216,8 @@ fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<Stri
     let Prepared { config, credentials, rules } = prepared;
     // First everything that can fail: nothing has changed before that.
     let settings = super::told::premises(&config, &house.settings).map_err(|error| one(&error))?;
-    let sources = &mut house.sources;
-    let Some(metrics) = &mut sources.metrics else { return Err(one(&"the metrics page is being made")) };
+    let sources = &house.sources;
+    let Some(metrics) = &sources.metrics else { return Err(one(&"the metrics page is being made")) };
     let places =
         Places::open(&config, &sources.peering, &sources.dns_tcp, metrics).map_err(|error| one(&error))?;
     let indices: Vec<_> = sources.taps.all().iter().map(Tap::index).collect();
@@ -226,7 +226,7 @@ fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<Stri
     house.gateway.apply_reload(now).map_err(|error| one(&error))?;
     house.gateway.set_addresses(config.addresses().into_iter().map(Into::into).collect(), now);
     let (socket, connections) = (&config.admin.socket, config.admin.connections as usize);
-    sources.admin.move_to(socket, connections).map_err(|error| one(&error))?;
+    house.sources.admin.move_to(socket, connections).map_err(|error| one(&error))?;
     // What comes is there before what goes is gone: first the kernel, then the workers, then who listens.
     if before != after {
         after.lay(&mut requests).map_err(|error| one(&error))?;
@@ -235,16 +235,16 @@ fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<Stri
     if settings != house.settings || is_filtered {
         house.settings = settings;
         discard(house.rules.replace(rules, house.fleet.len()));
-        let premises = Premises::new(&house.settings).with_routes(Arc::clone(&house.fib));
-        house.fleet.publish(&house.rules.put_into(premises));
+        house.publish();
     }
-    places
-        .install(&config, &mut sources.peering, &mut sources.dns_tcp, metrics)
-        .map_err(|error| one(&error))?;
+    let Sources { peering, dns_tcp, metrics, .. } = &mut house.sources;
+    if let Some(metrics) = metrics {
+        places.install(&config, peering, dns_tcp, metrics).map_err(|error| one(&error))?;
+    }
     if before != after {
         after.clear(&before, &mut requests).map_err(|error| one(&error))?;
     }
-    sources.peering.set_credentials(credentials);
+    house.sources.peering.set_credentials(credentials);
     house.log.set(config.log.level, config.log.format);
     house.config = config;
     house.pump(now);
