@@ -38,7 +38,7 @@ pub(super) fn refuse<F: Frame>(
     } else {
         ((icmp::UNREACHABLE, code, 0), reason)
     };
-    let source = desk.port(arrival).ok().and_then(|port| desk.premises.own_address(port));
+    let source = desk.speaks_from(arrival);
     answer(desk, frame, packet, source, what, reason, arrival)
 }
 

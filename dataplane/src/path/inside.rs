@@ -308,7 +308,7 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     let (way, now) = (entry.way_out(), arrival.now);
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
-        let source = desk.premises.own_address(desk.port(*arrival)?);
+        let source = desk.speaks_from(*arrival);
         let what = (icmp::TIME_EXCEEDED, 0, 0);
         return Err(answer(desk, frame, packet, source, what, DropReason::TtlExceeded, *arrival));
     }

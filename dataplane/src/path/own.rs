@@ -59,6 +59,11 @@ impl<'s> Desk<'s> {
         self.premises.port(arrival.port).ok_or(DropReason::PortDown)
     }
 
+    /// The address that the gateway speaks from to whom this came from.
+    pub(super) fn speaks_from(&self, arrival: Arrival) -> Option<u32> {
+        self.port(arrival).ok().and_then(|port| self.premises.own_address(port))
+    }
+
     /// An ARP message: for the control thread if it asks for us, answers us, or announces its sender.
     #[cold]
     pub(super) fn arp(&mut self, frame: &[u8], at: usize, arrival: Arrival) -> Verdict {

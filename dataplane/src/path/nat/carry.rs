@@ -136,8 +136,7 @@ fn tell<F: Frame>(
     reason: DropReason,
 ) -> Verdict {
     let arrival = ground.arrival;
-    let port = ground.desk.port(arrival).ok();
-    let source = port.and_then(|port| ground.desk.premises.own_address(port));
+    let source = ground.desk.speaks_from(arrival);
     answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
 }
 
