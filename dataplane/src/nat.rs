@@ -48,10 +48,11 @@ impl Default for Timeouts {
     }
 }
 
-/// The NAT of a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// NAT44: under which addresses hosts go out into the world.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Nat {
-    /// The addresses under which hosts are seen outside. None: hosts go out by name alone.
+    /// The addresses: of outside ports, or others that the world's routes lead here for. None: hosts go out by name alone.
     pub addresses: Vec<Ipv4Addr>,
     /// The first and the last of their ports that hosts may have; the others are the gateway's own.
     pub ports: (u16, u16),

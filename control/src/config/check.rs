@@ -326,7 +326,7 @@ fn nat(config: &Config, found: &mut Problems) {
     let Some(nat) = &config.nat else { return };
     let capacity = &config.capacity;
     found.within("nat.addresses", nat.addresses.len() as u64, 1, u64::from(capacity.nat_addresses));
-    let [first, last] = nat.ports;
+    let (first, last) = nat.ports;
     if first == 0 || first > last {
         found.add("nat.ports", "two ports from 1 to 65535 were expected, the first not behind the last");
     }

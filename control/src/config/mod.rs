@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use model::{
-    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Filter, Log, Memory, Metrics, Nat, PortSection,
+    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Filter, Log, Memory, Metrics, PortSection,
     RegistryFiles, State, StaticRoute, Tls, Worker,
 };
 

@@ -2,7 +2,7 @@
 
 use crate::log::{Format, Level};
 use ces_dataplane::msg::PuntRates;
-use ces_dataplane::nat::{Filtering, Timeouts};
+use ces_dataplane::nat::{Filtering, Nat};
 use ces_dataplane::settings::Side;
 use ces_gateway::Settings;
 use ipnet::Ipv4Net;
@@ -181,53 +181,6 @@ impl Default for DnsTcp {
     }
 }
 
-/// NAT44: under which addresses hosts go out into the world.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nat {
-    /// The addresses: of outside ports, or others that the world's routes lead here for.
-    pub addresses: Vec<Ipv4Addr>,
-    /// The first and the last of their ports that hosts may have.
-    #[serde(default = "default_nat_ports")]
-    pub ports: [u16; 2],
-    /// Who may send to a host's external port.
-    #[serde(default)]
-    pub filtering: Filtering,
-    /// Sessions that a host may have.
-    #[serde(default = "default_host_sessions")]
-    pub host_sessions: u32,
-    /// External ports that a host may have.
-    #[serde(default = "default_host_ports")]
-    pub host_ports: u32,
-    /// How long sessions last without a packet.
-    #[serde(default)]
-    pub timeouts: Timeouts,
-}
-
-impl Nat {
-    /// Who may send where by address alone is known from the start, or not at all.
-    fn keep_filtering(new: &mut Option<Self>, running: &Option<Self>) -> bool {
-        let (Some(new), Some(running)) = (new, running) else { return false };
-        let differs = new.filtering == Filtering::AddressDependent && new.filtering != running.filtering;
-        if differs {
-            new.filtering = running.filtering;
-        }
-        differs
-    }
-
-    /// As the workers know it.
-    pub fn settings(&self) -> ces_dataplane::nat::Nat {
-        ces_dataplane::nat::Nat {
-            addresses: self.addresses.clone(),
-            ports: (self.ports[0], self.ports[1]),
-            filtering: self.filtering,
-            timeouts: self.timeouts,
-            host_sessions: self.host_sessions,
-            host_ports: self.host_ports,
-        }
-    }
-}
-
 /// The stateful filter: which sessions may be opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -350,15 +303,6 @@ pub struct Log {
     pub format: Format,
 }
 
-const fn default_nat_ports() -> [u16; 2] {
-    [1024, 32_767]
-}
-const fn default_host_sessions() -> u32 {
-    16_384
-}
-const fn default_host_ports() -> u32 {
-    4096
-}
 const fn default_mtu() -> u16 {
     1500
 }
@@ -376,6 +320,16 @@ const fn default_frames() -> u32 {
 }
 const fn default_scrapers() -> u32 {
     8
+}
+
+/// Whether filtering by address alone would begin: what it needs is there from the start, or not at all.
+fn keep_filtering(new: &mut Option<Nat>, running: Option<&Nat>) -> bool {
+    let (Some(new), Some(running)) = (new, running) else { return false };
+    let differs = new.filtering == Filtering::AddressDependent && new.filtering != running.filtering;
+    if differs {
+        new.filtering = running.filtering;
+    }
+    differs
 }
 
 impl Config {
@@ -473,7 +427,7 @@ impl Config {
             ("[state]", keep(state, &running.state)),
             // Its tables are there from the start, or not at all.
             ("[nat]", nat.is_some() != running.nat.is_some() && keep(nat, &running.nat)),
-            ("nat.filtering", Nat::keep_filtering(nat, &running.nat)),
+            ("nat.filtering", keep_filtering(nat, running.nat.as_ref())),
         ]
         .into_iter()
         .filter(|(_, differs)| *differs)

@@ -1,6 +1,6 @@
 //! What the workers are told of the configuration.
 
-use crate::config::{Capacity, Config, Nat, PortSection};
+use crate::config::{Capacity, Config, PortSection};
 use ces_dataplane::settings::{NatRoom, PortSettings, Settings, SettingsError, Side};
 use ces_dataplane::tag::Layout;
 use ces_gateway::settings::Upstream;
@@ -53,7 +53,7 @@ pub(super) fn settings(
         neighbours: config.capacity.neighbours,
         limited: config.capacity.limited,
         nat_room: room(config),
-        nat: config.nat.as_ref().map(Nat::settings).unwrap_or_default(),
+        nat: config.nat.clone().unwrap_or_default(),
         rate_burst_ms: config.capacity.rate_burst_ms,
         tag_key,
         hash_seed,

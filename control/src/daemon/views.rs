@@ -135,7 +135,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
     };
     Some(NatView {
         addresses: nat.addresses.clone(),
-        ports: (nat.ports[0], nat.ports[1]),
+        ports: nat.ports,
         filtering: nat.filtering,
         workers: (0..house.fleet.len()).map(worker).collect(),
     })
