@@ -215,7 +215,7 @@ mod tests {
     fn p10_a_host_is_pinned_before_anything_of_it_goes_on() {
         let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
         let mut forwarding = Forwarding::new(8, 1);
-        neighbours.set_routes(&[route("192.168.0.0/24", None, 0)], &mut outputs);
+        neighbours.set_routes(routes(&[("192.168.0.0/24", None, 0)]), &mut outputs);
         let host = Ipv4Addr::new(192, 168, 0, 10);
         forwarding.wanted(host, Some([7; 6]), &mut neighbours, &mut outputs, 0);
         assert_eq!(pins(&mut outputs), [(0, None), (0, Some([7; 6])), (100, None)]);
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(forwarding.on_links().collect::<Vec<_>>(), [host]);
         neighbours.pin(Destination::on_a_link(host), Some([8; 6]), &mut outputs);
         assert_eq!(pins(&mut outputs), [(0, Some([8; 6]))]);
-        neighbours.set_routes(&[route("0.0.0.0/0", Some([192, 168, 0, 1]), 0)], &mut outputs);
+        neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 168, 0, 1]), 0)]), &mut outputs);
         assert_eq!(pins(&mut outputs), [(0, None)], "behind a router it is the router that is seen");
         neighbours.pin(Destination::on_a_link([192, 168, 0, 11].into()), Some([8; 6]), &mut outputs);
         assert!(outputs.is_empty(), "nobody uses it");

@@ -189,7 +189,7 @@ impl Core {
 
     /// Other hosts, or other rules for them: the next hops that are hosts are told anew.
     pub(crate) fn tell_hops(&mut self) {
-        let hosts: Vec<_> = self.forwarding.iter().flat_map(|forwarding| forwarding.on_links()).collect();
+        let hosts: Vec<_> = self.forwarding.iter().flat_map(Forwarding::on_links).collect();
         for host in hosts {
             let pin = self.pinned(host.into());
             self.neighbours.pin(Destination::on_a_link(host), pin, &mut self.outputs);

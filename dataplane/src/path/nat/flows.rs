@@ -87,7 +87,7 @@ pub(super) const fn begins(packet: &Packet) -> bool {
 /// Whether a port is 0, which is nobody's (RFC 768, RFC 9293 §3.1).
 pub(super) const fn lacks_port(packet: &Packet) -> bool {
     matches!(packet.protocol, ipv4::TCP | ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE)
-        && (packet.ports >> 16 == 0 || packet.ports & 0xffff == 0)
+        && (packet.ports >> 16 == 0 || packet.ports as u16 == 0)
 }
 
 /// The flow of the packet that an error quotes: of one that went the other way than the error.
