@@ -7,8 +7,11 @@ use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::NatRoom;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of TCP, UDP and ICMP queries, a packet of a host with this port or identifier, and the answer to the external one.
-fn flows() -> [(u8, fn(u16) -> Vec<u8>, fn(u16) -> Vec<u8>); 3] {
+/// What is in a packet with this port or identifier.
+type Payload = fn(u16) -> Vec<u8>;
+
+/// Of TCP, UDP and ICMP queries, what a host sends from its port, and what answers the external one.
+fn flows() -> [(u8, Payload, Payload); 3] {
     [
         (6, |port| tcp(port, 20, SYN, &[], b"abc"), |port| tcp(20, port, SYN | ACK, &[], b"abc")),
         (17, |port| udp(port, 20, b"abc"), |port| udp(20, port, b"abc")),
