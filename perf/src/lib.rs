@@ -22,6 +22,7 @@ pub mod place;
 pub mod realm;
 pub mod report;
 pub mod rotation;
+pub mod rules;
 pub mod sequence;
 pub mod stage;
 pub mod threads;

@@ -100,6 +100,10 @@ pub(crate) enum Kind {
     Insert,
     /// Turns without packets.
     Idle,
+    /// Which rule of the filter decides.
+    Classify,
+    /// Rules of the filter are compiled.
+    BuildRules,
     /// A stage alone.
     Stage(Stage),
 }
@@ -108,7 +112,7 @@ pub(crate) enum Kind {
 pub(crate) type Named = (&'static str, Kind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 25] = [
+pub(crate) const CASES: [Named; 27] = [
     ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
     ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
@@ -135,6 +139,12 @@ pub(crate) const CASES: [Named; 25] = [
     ),
     ("ces-insert", Kind::Insert, "Making a binding, all tables"),
     ("worker-idle", Kind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
+    ("filter-classify", Kind::Classify, "Which rule of the filter decides; \"entries\" are rules"),
+    (
+        "filter-build",
+        Kind::BuildRules,
+        "Rules of the filter are compiled; \"packets\" are rules, as entries are",
+    ),
     ("stage-parse", Kind::Stage(Stage::Parse), "Headers of a packet from a host, and the hash of its key"),
     ("stage-unwrap", Kind::Stage(Stage::Unwrap), "Headers of a tunnel packet, outer and inner, and its tag"),
     ("stage-index", Kind::Stage(Stage::Index), "A lookup in the egress index, fetched ahead"),

@@ -18,6 +18,7 @@ use ces_perf::path::Path;
 use ces_perf::place::{self, Machine};
 use ces_perf::realm::Plan;
 use ces_perf::report::{Context, Facts, Report};
+use ces_perf::rules::{Build, Classify};
 use ces_perf::stage::Alone;
 use ces_perf::threads;
 use ces_perf::world::World;
@@ -79,6 +80,8 @@ fn make<S: Memory>(arguments: &Arguments, kind: Kind, memory: &S) -> Result<Box<
             Box::new(Fleet::new(plan, arguments.steering(), rotations, spare, || memory.pool())?)
         }
         Kind::Idle => Box::new(Idle::new(plan, burst)?),
+        Kind::Classify => Box::new(Classify::new(plan.entries, burst)?),
+        Kind::BuildRules => Box::new(Build::new(plan.entries)),
         Kind::Stage(stage) => Box::new(Alone::new(stage, plan, memory.whole()?, burst)?),
     })
 }
@@ -143,6 +146,7 @@ fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(
     let (bytes_per_entry, page_size) = match kind {
         Kind::Insert | Kind::Path(_) | Kind::Worker(_) => tables(plan)?,
         Kind::Calibration | Kind::World(_) | Kind::Idle | Kind::Stage(_) => (0.0, 4096),
+        Kind::Classify | Kind::BuildRules => (0.0, 4096),
     };
     let mut case = make(arguments, kind, packets)?;
     let measured = measure::compare(case.as_mut(), &mut calibration, arguments.seconds);

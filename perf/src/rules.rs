@@ -1,0 +1,192 @@
+//! What the rules of the filter cost: to ask which one decides, and to compile them.
+//!
+//! The rules are a mixture: of the first of 16 kinds some say source, destination and port, others one or two of these. Packets fit one
+//! rule each, drawn at random, and so touch what all rules stand in.
+
+use crate::measure::{Burst, Case};
+use crate::realm::shuffled;
+use ces_dataplane::filter::{Action, Asked, End, Protocols, Ranges, Rule, Rules, Who, Zone, Zones};
+use std::hint::black_box;
+
+/// TCP and UDP.
+const PROTOCOLS: [u8; 2] = [6, 17];
+/// Packets that take turns.
+const ASKED: usize = 1 << 16;
+
+/// Numbers drawn one after the other: xorshift64* (Vigna 2016).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        ((u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)) * u128::from(most)) >> 64) as u32
+    }
+
+    /// A network with one of these prefixes, with the bits of `within` set.
+    fn network(&mut self, within: u32, prefixes: &[u32]) -> Who {
+        let bits = prefixes[self.below(prefixes.len() as u32) as usize];
+        let host = u32::MAX.checked_shr(bits).unwrap_or(0);
+        let first = (within | self.below(u32::MAX) & (u32::MAX >> within.leading_ones().max(1))) & !host;
+        Who::Among(Ranges::new(vec![(first, first | host)]))
+    }
+
+    fn ports(&mut self) -> Option<Ranges> {
+        let below = if self.below(2) == 0 { 1024 } else { 65_000 };
+        let first = 1 + self.below(below);
+        let more = if self.below(4) == 0 { self.below(100) } else { 0 };
+        Some(Ranges::new(vec![(first, first + more)]))
+    }
+}
+
+/// So many rules.
+fn rules(count: u32) -> Vec<Rule> {
+    let mut random = Random(7);
+    let rule = |_| {
+        let kind = random.below(16);
+        let (source, destination) = (kind < 6 || kind > 9, kind < 10 || kind == 12);
+        let protocol = (kind != 13).then(|| PROTOCOLS[usize::from(kind > 9)]);
+        let mut protocols = protocol.map_or(Protocols::ALL, |_| Protocols::NONE);
+        if let Some(protocol) = protocol {
+            protocols.add(protocol);
+        }
+        Rule {
+            action: Action::Allow,
+            zones: Zones::new(&[Zone::Inside], &[Zone::Outside]),
+            protocols,
+            source: End {
+                who: if source {
+                    random.network(0x0a00_0000, &[16, 20, 24, 24, 28, 32])
+                } else {
+                    Who::Anybody
+                },
+                ports: None,
+            },
+            destination: End {
+                who: if destination { random.network(0, &[16, 24, 32, 32]) } else { Who::Anybody },
+                ports: protocol.and_then(|_| random.ports()),
+            },
+        }
+    };
+    (0..count).map(rule).collect()
+}
+
+/// A packet that fits a rule.
+fn fitting(rule: &Rule, random: &mut Random) -> Asked {
+    let mut within = |ranges: Option<&Ranges>| match ranges.and_then(|ranges| ranges.iter().next()) {
+        Some((first, last)) => first + random.below((last - first).max(1)),
+        None => random.below(u32::MAX),
+    };
+    let address = |who: &Who| if let Who::Among(ranges) = who { Some(ranges.clone()) } else { None };
+    Asked {
+        from: Zone::Inside,
+        to: Zone::Outside,
+        protocol: PROTOCOLS[usize::from(!rule.protocols.has(PROTOCOLS[0]))],
+        source: within(address(&rule.source.who).as_ref()),
+        destination: within(address(&rule.destination.who).as_ref()),
+        source_port: within(None) as u16,
+        destination_port: within(rule.destination.ports.as_ref()) as u16,
+    }
+}
+
+/// Which rule decides.
+pub struct Classify {
+    rules: Rules,
+    count: u32,
+    asked: Vec<Asked>,
+    next: usize,
+    burst: usize,
+    done: u64,
+    found: u64,
+}
+
+impl Classify {
+    /// Of so many rules, asked in bursts.
+    pub fn new(count: u32, burst: usize) -> Result<Self, String> {
+        let written = rules(count);
+        let mut random = Random(11);
+        let order = shuffled(count, 5);
+        let asked = (0..ASKED.next_multiple_of(burst))
+            .map(|number| fitting(&written[order[number % order.len()] as usize], &mut random));
+        let asked = asked.collect();
+        let rules = Rules::new(&written, Vec::new()).map_err(|_| format!("{count} rules are too many"))?;
+        Ok(Self { rules, count, asked, next: 0, burst, done: 0, found: 0 })
+    }
+}
+
+impl Case for Classify {
+    fn burst(&mut self) -> Burst {
+        let asked = &self.asked[self.next..self.next + self.burst];
+        self.next = (self.next + self.burst) % self.asked.len();
+        let begin = machine::cycles();
+        let found = measured_classify(&self.rules, asked);
+        let cycles = machine::cycles() - begin;
+        self.done += asked.len() as u64;
+        self.found += found as u64;
+        Burst { cycles, packets: asked.len() as u64 }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.done == self.found {
+            return Ok(());
+        }
+        Err(format!("{} of {} packets fitted no rule", self.done - self.found, self.done))
+    }
+
+    fn table(&self) -> Option<(f64, usize)> {
+        Some((self.rules.bytes() as f64 / f64::from(self.count), 4096))
+    }
+}
+
+#[inline(never)]
+fn measured_classify(rules: &Rules, asked: &[Asked]) -> usize {
+    black_box(asked.iter().filter(|asked| rules.find(asked).is_some()).count())
+}
+
+/// Rules are compiled; "packets" are rules.
+pub struct Build {
+    written: Vec<Rule>,
+}
+
+impl Build {
+    /// So many rules.
+    pub fn new(count: u32) -> Self {
+        Self { written: rules(count) }
+    }
+}
+
+impl Case for Build {
+    fn burst(&mut self) -> Burst {
+        let begin = machine::cycles();
+        let built = measured_build(&self.written);
+        let cycles = machine::cycles() - begin;
+        black_box(built);
+        Burst { cycles, packets: self.written.len() as u64 }
+    }
+
+    /// A second.
+    fn limit_ns(&self) -> u64 {
+        1_000_000_000
+    }
+}
+
+#[inline(never)]
+fn measured_build(rules: &[Rule]) -> Option<Rules> {
+    Rules::new(rules, Vec::new()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_packet_fits_a_rule() {
+        let mut classify = Classify::new(1000, 64).unwrap();
+        for _ in 0..200 {
+            assert_eq!(classify.burst().packets, 64);
+        }
+        classify.check().unwrap();
+        assert_eq!(Build::new(100).burst().packets, 100);
+    }
+}
