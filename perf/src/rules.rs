@@ -32,11 +32,11 @@ impl Random {
         Who::Among(Ranges::new(vec![(first, first | host)]))
     }
 
-    fn ports(&mut self) -> Option<Ranges> {
+    fn ports(&mut self) -> Ranges {
         let below = if self.below(2) == 0 { 1024 } else { 65_000 };
         let first = 1 + self.below(below);
         let more = if self.below(4) == 0 { self.below(100) } else { 0 };
-        Some(Ranges::new(vec![(first, first + more)]))
+        Ranges::new(vec![(first, first + more)])
     }
 }
 
@@ -45,7 +45,7 @@ fn rules(count: u32) -> Vec<Rule> {
     let mut random = Random(7);
     let rule = |_| {
         let kind = random.below(16);
-        let (source, destination) = (kind < 6 || kind > 9, kind < 10 || kind == 12);
+        let (source, destination) = (!(6..=9).contains(&kind), kind < 10 || kind == 12);
         let protocol = (kind != 13).then(|| PROTOCOLS[usize::from(kind > 9)]);
         let mut protocols = protocol.map_or(Protocols::ALL, |_| Protocols::NONE);
         if let Some(protocol) = protocol {
@@ -65,7 +65,7 @@ fn rules(count: u32) -> Vec<Rule> {
             },
             destination: End {
                 who: if destination { random.network(0, &[16, 24, 32, 32]) } else { Who::Anybody },
-                ports: protocol.and_then(|_| random.ports()),
+                ports: protocol.map(|_| random.ports()),
             },
         }
     };

@@ -7,6 +7,7 @@
 use crate::address::{Destination, HopAddress, HostAddress};
 use crate::core::Core;
 use crate::counters::MacEvent;
+use crate::forwarding::Forwarding;
 use crate::gateway::Gateway;
 use crate::hosts::HostId;
 use crate::log::{Entry, Level};

@@ -204,9 +204,10 @@ fn c17_a_thousand_hosts_may_begin_at_once() {
     let host = |number: u16| Ipv4Addr::new(192, 168, 1 + (number / 250) as u8, 1 + (number % 250) as u8);
     for number in 0..1_000 {
         let address = host(number);
-        theirs.push_str(&format!(
-            "[[host]]\nname = \"n{number}.a.demo\"\naddress = \"{address}\"\npolicy = \"out\"\n"
-        ));
+        let host =
+            ["[[host]]\nname = \"n", &number.to_string(), ".a.demo\"\naddress = \"", &address.to_string()];
+        theirs.extend(host);
+        theirs += "\"\npolicy = \"out\"\n";
     }
     let ours = realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
     let change = |settings: &mut ces_gateway::Settings| {

@@ -167,7 +167,7 @@ pub fn start(
         directory.as_ref().map_or_else(|| Keys::make(workers, config.capacity.bindings), Directory::keys);
     let (layout, tag_key) = (keys.layout(), keys.tag_key);
     let mut platform = Platform {
-        workers: workers,
+        workers,
         bindings_per_worker: config.capacity.bindings,
         limited_per_worker: config.capacity.limited,
         layout,
