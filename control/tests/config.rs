@@ -38,10 +38,11 @@ fn c12_the_example_beside_the_aalto_nodes_is_good() {
 
 #[test]
 fn the_example_shows_the_defaults() {
-    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox.
+    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox, a directory in memory.
     let spelled = defaults_spelled_out()
         .replace("vlan = 100", "#")
         .replace("core = 0  ", "#")
+        .replace("memory = \"/dev/shm\"", "#")
         .replace("mailbox = ", "#")
         .replacen("networks = [\"192.168.10.0/24\"] # inside only", "# inside only", 1)
         .replace("tap = \"ces-inside\"", "#")
