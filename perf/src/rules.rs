@@ -1,7 +1,7 @@
 //! What the rules of the filter cost: to ask which one decides, and to compile them.
 //!
-//! The rules are a mixture: of the first of 16 kinds some say source, destination and port, others one or two of these. Packets fit
-//! one rule each, drawn at random, and so touch what all rules stand in.
+//! The rules are a mixture: of the first of 16 kinds some say source, destination and port, others one or two of these.
+//! Packets fit one rule each, drawn at random, and so touch what all rules stand in.
 
 use crate::measure::{Burst, Case};
 use crate::realm::shuffled;

@@ -1,7 +1,8 @@
 //! Routes: all of them at one time, as whoever learns them hands them on.
 //!
-//! They are one value that never changes, so it is shared: the workers find by it where a packet goes (as the [`Prefixes`] in
-//! it), the gateway where its peers and hosts are, and an operator's list reads it a page at a time while there is another already.
+//! They are one value that never changes, so it is shared: the workers find by it where a packet goes (as the [`Prefixes`]
+//! in it), the gateway where its peers and hosts are, and an operator's list reads it a page at a time while there is
+//! another already.
 
 use crate::address::{Destination, HopAddress};
 use ces_dataplane::msg::PortId;
