@@ -142,7 +142,7 @@ impl Stage {
     /// The stage after a packet.
     pub(super) const fn after(self, heading: Heading, flags: u8) -> Self {
         let (syn, fin, reset) = (flags & tcp::SYN != 0, flags & tcp::FIN != 0, flags & tcp::RST != 0);
-        let out = matches!(heading, Heading::Out);
+        let (out, acknowledges) = (matches!(heading, Heading::Out), flags & tcp::ACK != 0);
         match self {
             Self::Free | Self::Other | Self::Query | Self::Answered => self,
             Self::Unanswered => {
@@ -160,8 +160,9 @@ impl Stage {
                     self
                 }
             }
+            // Whoever the SYN came from, a host that goes on has a connection: nobody ends it by a forged RST and then a SYN.
             Self::OpeningIn => {
-                if syn && out {
+                if out && (syn || acknowledges && !reset) {
                     Self::Established
                 } else {
                     self
@@ -189,5 +190,19 @@ impl Stage {
             Self::FinIn if fin && out => Self::Closing,
             _ => self,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_reset_and_then_a_syn_do_not_end_what_goes_on() {
+        let reset = Stage::Established.after(Heading::In, tcp::RST);
+        let opening = reset.after(Heading::In, tcp::SYN);
+        assert_eq!((reset, opening), (Stage::Reset, Stage::OpeningIn));
+        assert_eq!(opening.after(Heading::Out, tcp::ACK), Stage::Established);
+        assert_eq!(opening.after(Heading::Out, tcp::RST | tcp::ACK), Stage::OpeningIn, "a refusal");
     }
 }
