@@ -227,7 +227,10 @@ pub fn start(
     {
         tracing::warn!("the control thread cannot stay on core {core}: {error}");
     }
-    let learnt = Learnt::open(shadows, config.capacity.routes, &sockets(Number::learnt)?)?;
+    let mut learnt = Learnt::open(shadows, config.capacity.routes, &sockets(Number::learnt)?)?;
+    if let Some(routes) = learnt.first() {
+        gateway.set_routes(Arc::clone(routes), wall.now());
+    }
     let signals = Signals::open(&sockets(Number::signals)?).map_err(system("signals"))?;
     tracing::info!(
         "{} runs: realm {}, {} ports, {} workers, {}",

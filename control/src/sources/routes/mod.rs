@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 const GROUP: u32 = 1 << (7 - 1);
 /// The kernel's queue towards us in bytes: some 80,000 notices.
 const QUEUE_BYTES: usize = 64 << 20;
+/// How long the start waits for the first table.
+const FIRST: Duration = Duration::from_millis(500);
 /// How long a change waits for others that come with it.
 const TOGETHER: Duration = Duration::from_millis(5);
 /// How much longer than the making of a table the next one is not made.
@@ -100,6 +102,22 @@ impl Learnt {
             }
         })?;
         Ok(Self { line, shared, routes: Arc::default() })
+    }
+
+    /// Waits for the first table, so that nobody is told that nothing leads there before it is known what does; for a moment,
+    /// since a million routes may come later as well.
+    pub fn first(&mut self) -> Option<&Arc<Routes>> {
+        let end = Instant::now() + FIRST;
+        loop {
+            if let Some(routes) = self.shared.take() {
+                self.routes = routes;
+                return Some(&self.routes);
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// All routes.
