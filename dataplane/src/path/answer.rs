@@ -38,8 +38,7 @@ pub(super) fn refuse<F: Frame>(
     } else {
         ((icmp::UNREACHABLE, code, 0), reason)
     };
-    let source = desk.speaks_from(arrival);
-    answer(desk, frame, packet, source, what, reason, arrival)
+    tell(desk, frame, packet, what, reason, arrival)
 }
 
 /// Drops a packet of something that is not to be opened, and tells its sender: a connection is reset, anything else is
@@ -55,8 +54,7 @@ pub(super) fn reject<F: Frame>(
     if packet.protocol == ipv4::TCP {
         return reset(desk, frame, packet, reason, arrival);
     }
-    let source = desk.port(arrival).ok().and_then(|port| desk.premises.own_address(port));
-    answer(desk, frame, packet, source, (icmp::UNREACHABLE, icmp::PROHIBITED, 0), reason, arrival)
+    tell(desk, frame, packet, (icmp::UNREACHABLE, icmp::PROHIBITED, 0), reason, arrival)
 }
 
 /// Drops a segment, and turns its frame into the reset that its receiver would send.
@@ -84,6 +82,20 @@ fn reset<F: Frame>(
 /// The MAC address that a frame comes from.
 fn sender<F: Frame>(frame: &F) -> Option<[u8; 6]> {
     frame.data().get(ethernet::SOURCE..ethernet::TYPE).and_then(|mac| mac.first_chunk().copied())
+}
+
+/// Drops a packet, and tells its sender in the gateway's own name, whichever side that is on: see [`answer`].
+#[cold]
+pub(super) fn tell<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    what: (u8, u8, u32),
+    reason: DropReason,
+    arrival: Arrival,
+) -> Verdict {
+    let source = desk.speaks_from(arrival);
+    answer(desk, frame, packet, source, what, reason, arrival)
 }
 
 /// Drops a packet, and turns its frame into an ICMP error to its sender where that is allowed. `what` is

@@ -1,6 +1,6 @@
 //! What comes from the realm: it goes where its binding leads, to a far host through a tunnel or to another inside host.
 
-use super::answer::{answer, refuse};
+use super::answer::{answer, refuse, tell};
 use super::fragment;
 use super::ground::Ground;
 use super::icmp::translate_quoted;
@@ -308,9 +308,8 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     let (way, now) = (entry.way_out(), arrival.now);
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1. Here the gateway shows itself, as a router does.
-        let source = desk.speaks_from(*arrival);
         let what = (icmp::TIME_EXCEEDED, 0, 0);
-        return Err(answer(desk, frame, packet, source, what, DropReason::TtlExceeded, *arrival));
+        return Err(tell(desk, frame, packet, what, DropReason::TtlExceeded, *arrival));
     }
     if packet.flags & ERROR == 0
         && let Some(annex) = entry.annex()

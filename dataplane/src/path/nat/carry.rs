@@ -4,7 +4,7 @@ use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
-use crate::path::answer::answer;
+use crate::path::answer::tell;
 use crate::path::fragment;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
@@ -37,13 +37,8 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
         if to_another { Some(other_half(ground, frame, packet, flow.protocol, &turn)?) } else { None };
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1
-        return Err(tell(
-            ground,
-            frame,
-            packet,
-            (icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0),
-            DropReason::TtlExceeded,
-        ));
+        let what = (icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0);
+        return Err(tell(&mut ground.desk, frame, packet, what, DropReason::TtlExceeded, ground.arrival));
     }
     let verdict = match other {
         None => send(ground, frame, packet, (slot, heading), &turn, buffers)?,
@@ -109,7 +104,7 @@ fn send<F: Frame, B: Buffers<F>>(
     } else if packet.flags & DONT_FRAGMENT != 0 {
         // RFC 1191 §4
         let what = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, u32::from(mtu));
-        Err(tell(ground, frame, packet, what, DropReason::TooBig))
+        Err(tell(&mut ground.desk, frame, packet, what, DropReason::TooBig, ground.arrival))
     } else {
         apply(&mut frame.data_mut()[l3..], packet, turn);
         let (egress, made) = fragment::send(ground.ways, way, frame, packet, buffers)?;
@@ -124,20 +119,6 @@ fn apply(ip: &mut [u8], packet: &Packet, turn: &Turn) {
     } else {
         write::turn(ip, packet, turn);
     }
-}
-
-/// Drops a packet and tells its sender, whichever side that is on.
-#[cold]
-fn tell<F: Frame>(
-    ground: &mut Ground<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    what: (u8, u8, u32),
-    reason: DropReason,
-) -> Verdict {
-    let arrival = ground.arrival;
-    let source = ground.desk.speaks_from(arrival);
-    answer(&mut ground.desk, frame, packet, source, what, reason, arrival)
 }
 
 /// What a host sends comes from where its answers go, from its MAC address where that is known (P10).
