@@ -54,6 +54,20 @@ pub struct Sessions {
     fragments: Fragments,
 }
 
+/// A session that may be opened from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    near: Flow,
+    outside: Outside,
+}
+
+impl Opening {
+    /// What its inside host would send.
+    pub const fn near(&self) -> Flow {
+        self.near
+    }
+}
+
 /// What there is of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -203,38 +217,26 @@ impl Sessions {
         self.mappings.whose(outside).map(|inside| (inside.host, inside.port))
     }
 
-    /// Whether what comes from outside may open a session, as far as its sender goes (RFC 4787 §5).
-    fn lets_in(&self, arriving: Flow, nat: &Nat) -> bool {
+    /// What would be opened by what comes from outside; `None`: no host takes it from there (RFC 4787 §5).
+    pub fn takes(&self, arriving: Flow, nat: &Nat) -> Option<Opening> {
         let Flow { addresses, ports, protocol } = arriving;
-        match nat.filtering {
-            _ if protocol == ipv4::ICMP => false,
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => self.ports.pool_of(addresses.destination()).is_some_and(|pool| {
-                let outside = Outside { pool, port: ports as u16, protocol };
-                self.permissions.has(outside, addresses.source())
-            }),
-            Filtering::AddressAndPortDependent => false,
-        }
-    }
-
-    /// What would open a session if it came from outside, as its inside host would send it; `None`: that host does not take it
-    /// from there.
-    pub fn takes(&self, arriving: Flow, nat: &Nat) -> Option<Flow> {
-        if !self.lets_in(arriving, nat) {
+        if protocol == ipv4::ICMP || nat.filtering == Filtering::AddressAndPortDependent {
             return None;
         }
-        let (host, port) =
-            self.behind(arriving.addresses.destination(), arriving.ports as u16, arriving.protocol)?;
-        let addresses = Pair::new(host, arriving.addresses.source());
-        Some(Flow { addresses, ports: u32::from(port) << 16 | arriving.ports >> 16, ..arriving })
+        let pool = self.ports.pool_of(addresses.destination())?;
+        let (outside, remote) = (Outside { pool, port: ports as u16, protocol }, addresses.source());
+        if nat.filtering == Filtering::AddressDependent && !self.permissions.has(outside, remote) {
+            return None;
+        }
+        let inside = self.mappings.whose(outside)?;
+        let addresses = Pair::new(inside.host, remote);
+        let near = Flow { addresses, ports: u32::from(inside.port) << 16 | ports >> 16, protocol };
+        Some(Opening { near, outside })
     }
 
-    /// Opens a session for what comes from outside to a host's external port, if that host takes it from everybody.
-    pub fn open_in(&mut self, arriving: Flow, nat: &Nat, now: Nanos) -> Result<Option<u32>, DropReason> {
-        let (external, port) = (arriving.addresses.destination(), arriving.ports as u16);
-        let Some(pool) = self.ports.pool_of(external) else { return Ok(None) };
-        let outside = Outside { pool, port, protocol: arriving.protocol };
-        let Some(near) = self.takes(arriving, nat) else { return Ok(None) };
+    /// Opens a session for what comes from outside to a host's external port.
+    pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
+        let Opening { near, outside } = opening;
         let full = self
             .subscribers
             .find(near.addresses.source())
@@ -242,7 +244,7 @@ impl Sessions {
         if full {
             return Err(DropReason::NatHostLimit);
         }
-        self.add(near, outside, Heading::In, nat, seconds(now)).map(Some)
+        self.add(near, outside, Heading::In, nat, seconds(now))
     }
 
     fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {

@@ -69,13 +69,8 @@ fn other_half<F: Frame>(
     let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
-        let nat = &ground.desk.premises.nat;
-        let near = ground.sessions.takes(flow, nat).ok_or(DropReason::Unasked)?;
-        rules::admit(ground, frame, packet, near, Heading::In)?;
-        let opened = ground.sessions.open_in(flow, nat, ground.arrival.now)?;
-        let slot = opened.ok_or(DropReason::Unasked)?;
-        rules::admitted(ground, frame, packet, slot);
-        slot
+        let opening = ground.sessions.takes(flow, &ground.desk.premises.nat).ok_or(DropReason::Unasked)?;
+        rules::open_in(ground, frame, packet, opening)?
     };
     let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
     Ok((slot, session.turn(Heading::In)))

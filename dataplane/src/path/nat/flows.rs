@@ -90,6 +90,13 @@ pub(super) const fn lacks_port(packet: &Packet) -> bool {
         && (packet.ports >> 16 == 0 || packet.ports as u16 == 0)
 }
 
+/// The type of an ICMP message; 0 where it is none, which is that of an answer and opens nothing.
+pub(super) fn icmp_type<F: Frame>(frame: &F, packet: &Packet) -> u8 {
+    let told = packet.protocol == ipv4::ICMP && packet.flags & LATER == 0;
+    let kind = told.then(|| frame.data().get(usize::from(packet.l3) + usize::from(packet.l4))).flatten();
+    kind.copied().unwrap_or(0)
+}
+
 /// The flow of the packet that an error quotes: of one that went the other way than the error.
 pub(super) fn quoted<F: Frame>(frame: &F, packet: &Packet, heading: Heading) -> Option<Flow> {
     let ip = frame.data().get(usize::from(packet.l3)..)?;

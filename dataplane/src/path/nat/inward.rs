@@ -59,13 +59,7 @@ fn open<F: Frame>(
     packet: &Packet,
     flow: Flow,
 ) -> Settled<Option<u32>> {
-    let nat = &ground.desk.premises.nat;
-    let Some(near) = ground.sessions.takes(flow, nat) else { return Ok(None) };
+    let Some(opening) = ground.sessions.takes(flow, &ground.desk.premises.nat) else { return Ok(None) };
     comes_from_there(ground, packet.source())?;
-    rules::admit(ground, frame, packet, near, Heading::In)?;
-    let slot = ground.sessions.open_in(flow, nat, ground.arrival.now)?;
-    if let Some(slot) = slot {
-        rules::admitted(ground, frame, packet, slot);
-    }
-    Ok(slot)
+    rules::open_in(ground, frame, packet, opening).map(Some)
 }

@@ -2,12 +2,12 @@
 
 use super::carry::{carry, comes_from};
 use super::errors;
-use super::flows::{begins, flow_of, lacks_port};
+use super::flows::{begins, flow_of, icmp_type, lacks_port};
 use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::msg::PortId;
 use crate::nat::Space;
-use crate::packet::{ERROR, EXPIRED, LATER, Packet};
+use crate::packet::{ERROR, EXPIRED, Packet};
 use crate::path::answer::refuse;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
@@ -59,14 +59,18 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
     let may = may_open(ground.sessions.is_part(), frame, packet)
         .and_then(|()| leads_out(ground, packet.destination()))
         .and_then(|()| comes_from_there(ground, packet.source()));
-    if may != Err(DropReason::SourceSpoofed) {
-        is_hosts(ground, frame, packet.source())?;
+    if may == Err(DropReason::SourceSpoofed) {
+        return Err(DropReason::SourceSpoofed.into());
     }
+    let hop = hop_of(ground, frame, packet.source())?;
     may.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
     rules::admit(ground, frame, packet, flow, Heading::Out)?;
     let opened = ground.sessions.open_out(flow, &ground.desk.premises.nat, ground.arrival.now);
     let slot = opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
     rules::admitted(ground, frame, packet, slot);
+    if let Some(session) = ground.sessions.get_mut(slot) {
+        session.lead(Heading::In, hop, ground.desk.premises.generation());
+    }
     Ok(slot)
 }
 
@@ -84,11 +88,12 @@ fn port_towards(ground: &Ground<'_>, address: u32) -> Option<PortId> {
     })
 }
 
-/// Whether a packet is of the host with this address, as far as that is known (P10).
-fn is_hosts<F: Frame>(ground: &mut Ground<'_>, frame: &F, host: u32) -> Settled<()> {
+/// The next hop that the host with this address is, if a packet is of it as far as that is known (P10).
+fn hop_of<F: Frame>(ground: &mut Ground<'_>, frame: &F, host: u32) -> Settled<u32> {
     let Ground { desk, ways, events, arrival, .. } = ground;
     let hop = ways.lookup(desk.premises.fib(), host, arrival.attempt, events, arrival.now)?;
-    comes_from(ground, frame, hop)
+    comes_from(ground, frame, hop)?;
+    Ok(hop)
 }
 
 /// Whether a packet may be the first one of a session.
@@ -96,10 +101,9 @@ fn may_open<F: Frame>(several: bool, frame: &F, packet: &Packet) -> Result<(), D
     if packet.flags & EXPIRED != 0 {
         return Err(DropReason::TtlExceeded);
     }
-    let kind = || frame.data().get(usize::from(packet.l3) + usize::from(packet.l4)).copied();
     let opens = match packet.protocol {
         ipv4::TCP => begins(packet),
-        ipv4::ICMP => packet.flags & LATER == 0 && matches!(kind(), Some(icmp::ECHO | icmp::TIMESTAMP)),
+        ipv4::ICMP => matches!(icmp_type(frame, packet), icmp::ECHO | icmp::TIMESTAMP),
         _ => true,
     };
     if !opens {

@@ -1,17 +1,17 @@
 //! What the rules of the filter say of a session: asked when it is opened, and again when there are other rules.
 //!
 //! They see the inside host under its own address, whichever way the first packet goes. What a host sends to the external
-//! address
-//! of another host is judged once, between the two hosts, where the session of the other one is opened.
+//! address of another host is judged once, between the two hosts, where the session of the other one is opened.
 
+use super::flows::icmp_type;
 use crate::filter::{Action, Asked, Zone};
 use crate::frame::Frame;
-use crate::packet::{LATER, Packet};
+use crate::packet::Packet;
 use crate::path::answer::reject;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading, Session};
-use crate::table::sessions::Sessions;
+use crate::table::sessions::{Opening, Sessions};
 use crate::verdict::{Settled, Verdict};
 use crate::wire::ipv4;
 
@@ -34,6 +34,19 @@ pub(super) fn admit<F: Frame>(
             Err(reject(&mut ground.desk, frame, packet, DropReason::FilterRejected, ground.arrival))
         }
     }
+}
+
+/// Opens a session by what comes from outside, if it may be opened.
+pub(super) fn open_in<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    opening: Opening,
+) -> Settled<u32> {
+    admit(ground, frame, packet, opening.near(), Heading::In)?;
+    let slot = ground.sessions.open_in(opening, &ground.desk.premises.nat, ground.arrival.now)?;
+    admitted(ground, frame, packet, slot);
+    Ok(slot)
 }
 
 /// Notes that a session was admitted, by the packet that opened it.
@@ -60,40 +73,23 @@ fn asked(sessions: &Sessions, near: Flow, heading: Heading, icmp_type: u8) -> Op
         ipv4::ICMP => (0, 0),
         _ => ((near.ports >> 16) as u16, near.ports as u16),
     };
-    let asked = match heading {
+    let inside = (Zone::Inside, host, host_port);
+    let (from, to) = match heading {
         Heading::Out if sessions.is_external(remote) => return None,
-        Heading::Out => Asked {
-            from: Zone::Inside,
-            to: Zone::Outside,
-            protocol: near.protocol,
-            source: host,
-            destination: remote,
-            source_port: host_port,
-            destination_port: remote_port,
-        },
+        Heading::Out => (inside, (Zone::Outside, remote, remote_port)),
         Heading::In => {
             let neighbour = sessions.behind(remote, near.ports as u16, near.protocol);
-            let (source, source_port) = neighbour.unwrap_or((remote, remote_port));
-            Asked {
-                from: if neighbour.is_some() { Zone::Inside } else { Zone::Outside },
-                to: Zone::Inside,
-                protocol: near.protocol,
-                source,
-                destination: host,
-                source_port,
-                destination_port: host_port,
-            }
+            let sender = neighbour.map(|(address, port)| (Zone::Inside, address, port));
+            (sender.unwrap_or((Zone::Outside, remote, remote_port)), inside)
         }
     };
-    Some(match near.protocol {
-        ipv4::ICMP => Asked { destination_port: icmp_type.into(), ..asked },
-        _ => asked,
+    Some(Asked {
+        from: from.0,
+        to: to.0,
+        protocol: near.protocol,
+        source: from.1,
+        destination: to.1,
+        source_port: from.2,
+        destination_port: if near.protocol == ipv4::ICMP { icmp_type.into() } else { to.2 },
     })
-}
-
-/// The type of an ICMP message; 0 where it is none, which is that of an answer and opens nothing.
-fn icmp_type<F: Frame>(frame: &F, packet: &Packet) -> u8 {
-    let told = packet.protocol == ipv4::ICMP && packet.flags & LATER == 0;
-    let kind = told.then(|| frame.data().get(usize::from(packet.l3) + usize::from(packet.l4))).flatten();
-    kind.copied().unwrap_or(0)
 }
