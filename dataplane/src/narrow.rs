@@ -135,9 +135,9 @@ impl Count40 {
 pub struct Count56(u64);
 
 impl Count56 {
-    /// So much counted, and nothing beside it.
-    pub const fn of(count: u64) -> Self {
-        Self(count << 8)
+    /// Of the bits of another one.
+    pub const fn of_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
     /// Nothing counted, beside `beside`.

@@ -136,11 +136,7 @@ impl Ports {
     pub(super) fn take(&mut self, wish: Wish, now_s: u32) -> Option<u16> {
         self.wake(now_s);
         let port = self.choose(wish).or_else(|| self.longest_resting(wish))?;
-        let pool = self.pools.get_mut(usize::from(wish.pool))?;
-        let (word, bit) = bit(wish.space, port);
-        pool.taken[word] |= bit;
-        pool.used += 1;
-        Some(port)
+        self.claim(Place { pool: wish.pool, space: wish.space, port }).then_some(port)
     }
 
     /// Takes this port, if it is free.

@@ -158,16 +158,10 @@ impl Session {
         let fits = line.header_change == short(offset_of!(Self, header_change))?
             && line.change == short(offset_of!(Self, change))?;
         let stage = Stage::of(stage, protocol).filter(|_| fits)?;
-        let bytes = |at| {
-            let kept = long(at)?;
-            let mut bytes = Count56::of(kept >> 8);
-            bytes.set_beside(kept as u8);
-            Some(bytes)
-        };
         Some(Self {
             stage,
-            out_bytes: bytes(offset_of!(Self, out_bytes))?,
-            in_bytes: bytes(offset_of!(Self, in_bytes))?,
+            out_bytes: Count56::of_bits(long(offset_of!(Self, out_bytes))?),
+            in_bytes: Count56::of_bits(long(offset_of!(Self, in_bytes))?),
             out_packets: Count40::of(long(offset_of!(Self, out_packets))? >> 24),
             in_packets: Count40::of(long(offset_of!(Self, in_packets))? >> 24),
             ..line

@@ -277,12 +277,18 @@ impl Sessions {
         let wish = Wish { pool: line.pool, space, port: inside.port, range: nat.ports };
         let port = self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?;
         let outside = Outside { pool: line.pool, port, protocol: inside.protocol };
-        if self.mappings.add(inside, outside).is_none() {
+        if self.assign(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
+    }
+
+    /// Gives a host's port an external one that was taken for it. Without room, that one rests.
+    fn assign(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
+        let fits = self.mappings.add(inside, outside).is_some();
+        if fits {
+            self.subscribers.get_mut(subscriber).ports += 1;
+        } else {
             self.rest(outside, now_s);
-            return Err(DropReason::NatFull);
         }
-        self.subscribers.get_mut(subscriber).ports += 1;
-        Ok(outside)
+        fits
     }
 
     /// Adds a session of a mapping. Without room the mapping goes, too, if nobody else uses it.

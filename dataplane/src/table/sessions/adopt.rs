@@ -71,14 +71,6 @@ impl Sessions {
         if let Some(mapping) = self.mappings.of(inside) {
             return self.mappings.outside(mapping) == outside;
         }
-        if !self.ports.claim(place) {
-            return false;
-        }
-        if self.mappings.add(inside, outside).is_none() {
-            self.ports.give_back(place, now_s);
-            return false;
-        }
-        self.subscribers.get_mut(line).ports += 1;
-        true
+        self.ports.claim(place) && self.assign(line, inside, outside, now_s)
     }
 }
