@@ -30,6 +30,11 @@ impl Cause {
             Self::Lost => DownReason::Replaced,
         }
     }
+
+    /// Whether the peer knows of the ends, and needs to be told of none.
+    pub(super) const fn is_known(self) -> bool {
+        matches!(self, Self::Told | Self::ByPeer)
+    }
 }
 
 /// The next step in working off what is to end.

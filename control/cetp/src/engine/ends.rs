@@ -36,7 +36,7 @@ pub(super) fn make_way(
         let Some(tag) = hosts.of(pair).map(|session| session.session.local_tag) else { continue };
         match hosts.ending(tag) {
             None => {}
-            Some(cause @ (Cause::Told | Cause::ByPeer)) => _ = sessions::down(hosts, links, tag, cause.why()),
+            Some(cause) if cause.is_known() => _ = sessions::down(hosts, links, tag, cause.why()),
             Some(cause) => _ = sessions::end(hosts, links, tag, cause.why()),
         }
     }

@@ -171,17 +171,15 @@ impl Hosts {
 
     // --- what is to end
 
-    /// All sessions that a peer has are to end; how many there are.
-    pub(super) fn end_all(&mut self, peer: PeerId, cause: Cause) -> usize {
+    /// All sessions that a peer has are to end.
+    pub(super) fn end_all(&mut self, peer: PeerId, cause: Cause) {
         let share = self.of_peer.entry(peer).or_default();
         let tags = std::mem::take(&mut share.sessions);
-        let count = tags.len();
         if share.batches.is_empty() {
             self.ending.push_back(peer);
         }
         share.batches.end(cause, tags);
         self.has_begun = true;
-        count
     }
 
     /// Whether anything is to end, or to be looked at, since this was asked last.

@@ -107,7 +107,7 @@ pub(super) fn tell_owed(links: &mut Links, peer: PeerId) {
 /// The owner's binding ended by itself. If the peer's may live on, it is told: its host would send into nothing, and the same
 /// pair would be refused as a duplicate.
 pub(super) fn binding_ended(hosts: &mut Hosts, links: &mut Links, tag: u32, now: Nanos) {
-    let is_known = hosts.ending(tag).is_some_and(|cause| matches!(cause, Cause::Told | Cause::ByPeer));
+    let is_known = hosts.ending(tag).is_some_and(Cause::is_known);
     let Some(session) = hosts.remove(tag) else { return };
     links.ground.counters.sessions_ended += 1;
     if !is_known && now < session.session.peer_until {
