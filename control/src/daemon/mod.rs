@@ -5,6 +5,7 @@
 
 mod askers;
 mod devices;
+mod discard;
 mod files;
 mod ground;
 mod house;

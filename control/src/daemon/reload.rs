@@ -1,5 +1,6 @@
 //! A look at the configuration and its files for a gateway that runs.
 
+use super::discard::discard;
 use super::files;
 use super::ground::Ground;
 use super::house::House;
@@ -127,11 +128,6 @@ impl Reloader {
             self.ask(None);
         }
     }
-}
-
-/// Dropping what a hundred thousand rules were takes a while. Without a thread it is dropped here.
-fn discard(discarded: impl Send + 'static) {
-    let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
 }
 
 /// A configuration that is being applied, and what is new in it and only a restart changes.

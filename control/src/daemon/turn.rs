@@ -5,6 +5,7 @@
 //! until a socket, a timer or the bell; so an idle gateway costs nothing, the first query of a quiet hour waits for one
 //! wake-up, and the workers make no system call for a loop that is awake.
 
+use super::discard::discard;
 use super::house::House;
 use super::operator::Operator;
 use super::reload::Reloader;
@@ -294,10 +295,9 @@ impl Daemon {
             tracing::debug!(kind = "dpdk", "{}", line.trim());
         }
         self.house.settle(now);
-        // Dropping what a hundred thousand hosts were takes a while. Without a thread it is dropped here.
         let discarded = self.house.gateway.take_discarded();
         if !discarded.is_empty() {
-            let _ = std::thread::Builder::new().name("discard".to_owned()).spawn(move || drop(discarded));
+            discard(discarded);
         }
         if now.saturating_sub(self.round.last_report) >= crate::log::REPORT_EVERY.as_nanos() as u64 {
             self.round.last_report = now;
