@@ -386,9 +386,13 @@ fn addresses_routes_and_listeners_change_while_it_runs() {
     // And back, with the socket of cesctl elsewhere: the answer still comes where it was asked.
     let back = CONFIG.replace("cesd.sock", "other.sock");
     reload(&back);
-    assert!(
-        !place.links().contains("192.0.2.66") && !known_at(&place, "other.sock").contains("198.51.100.0")
-    );
+    assert!(!place.links().contains("192.0.2.66"), "{}", place.links());
+    // Routes are learnt from the kernel, whether they come or go.
+    let end = Instant::now() + PATIENCE;
+    while known_at(&place, "other.sock").contains("198.51.100.0") {
+        assert!(Instant::now() < end, "{}", known_at(&place, "other.sock"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(known_at(&place, "other.sock").contains("0.0.0.0/0"), "what stays is not lost with what goes");
     assert!(!listening().contains("192.0.2.66:53"), "{}", listening());
     // What cannot be had changes nothing.
