@@ -115,10 +115,9 @@ fn set<'t>(words: &mut Words<'t>) -> Result<Parsed<'t>, String> {
     Ok(parsed)
 }
 
-/// A name that a person gives: letters, digits, `-`, `_` and `.`.
+/// A name that a person gives.
 fn name(word: &str) -> Result<&str, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if word.len() <= 63 && word.chars().all(fits) {
+    if ces_settings::is_name(word) {
         Ok(word)
     } else {
         Err(format!("{word:?} is no name: at most 63 letters, digits, '-', '_' or '.' were expected"))

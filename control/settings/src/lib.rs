@@ -13,6 +13,15 @@ use std::fmt;
 
 pub use locate::Lines;
 
+/// The longest name that a person gives to a group, a set or a rule.
+const NAME: usize = 63;
+
+/// Whether a text is such a name: letters, digits, `-`, `_` and `.`.
+pub fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=NAME).contains(&text.len()) && text.chars().all(fits)
+}
+
 /// A file that a person wrote, as text.
 #[derive(Clone, Debug)]
 pub struct SourceFile {

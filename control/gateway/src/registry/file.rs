@@ -49,7 +49,6 @@ pub(super) struct Host {
     pub(super) name: Spanned<Name>,
     pub(super) address: Spanned<Ipv4Addr>,
     pub(super) mac: Option<MacEntry>,
-    #[serde(default)]
     pub(super) groups: Option<Spanned<Several<String>>>,
     #[serde(default)]
     pub(super) services: Vec<Spanned<Service>>,

@@ -152,10 +152,9 @@ pub fn load_behind(
 
 /// A group has a name that rules can say.
 fn check_group(group: &str) -> Result<(), String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if group == DEFAULT_GROUP {
         Err(format!("the group {group:?} is that of all hosts that no file names"))
-    } else if (1..=63).contains(&group.len()) && group.chars().all(fits) {
+    } else if ces_settings::is_name(group) {
         Ok(())
     } else {
         Err(format!(
