@@ -134,16 +134,7 @@ impl Forwarding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::Route;
-
-    fn routes(routes: &[(&str, Option<[u8; 4]>, u8)]) -> Arc<Routes> {
-        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, u8)| Route {
-            network: network.parse().unwrap(),
-            via: via.map(Into::into),
-            port,
-        };
-        Arc::new(routes.iter().map(route).collect())
-    }
+    use crate::routes::tests::routes;
 
     fn published(outputs: &mut VecDeque<Output>) -> Option<Arc<Fib>> {
         let mut fibs = outputs.drain(..).filter_map(|output| match output {

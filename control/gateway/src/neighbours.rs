@@ -210,16 +210,7 @@ impl Neighbours {
 mod tests {
     use super::*;
     use crate::address::HopAddress;
-    use crate::routes::Route;
-
-    fn routes(routes: &[(&str, Option<[u8; 4]>, PortId)]) -> Arc<Routes> {
-        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, _)| Route {
-            network: network.parse().unwrap(),
-            via: via.map(HopAddress::from),
-            port,
-        };
-        Arc::new(routes.iter().map(route).collect())
-    }
+    use crate::routes::tests::routes;
 
     fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
         let set = |output| match output {

@@ -6,10 +6,9 @@
 
 use crate::address::{Destination, HopAddress};
 use ces_dataplane::msg::PortId;
-use ces_dataplane::table::fib::{Prefixes, Row};
+use ces_dataplane::table::fib::{Prefixes, Row, numbered};
 use ces_dataplane::wire::ipv4;
 use ipnet::Ipv4Net;
-use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -106,44 +105,40 @@ impl Routes {
 /// Of a few, in any order; of several to one network the first counts.
 impl FromIterator<Route> for Routes {
     fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
-        let (mut numbers, mut leads) = (FxHashMap::default(), vec![None]);
-        let mut rows: Vec<Row> = Vec::new();
-        for Route { network, via, port } in routes {
-            let number = *numbers.entry((port, via)).or_insert_with(|| {
-                leads.push(Some((port, via)));
-                (leads.len() - 1) as u16
-            });
-            rows.push(Row { network: network.network().to_bits(), prefix: network.prefix_len(), number });
-        }
-        rows.sort_by_key(|row| (row.network, row.prefix)); // stable: the first one stays ahead
-        rows.dedup_by_key(|row| (row.network, row.prefix));
+        let lead =
+            |Route { network, via, port }| (network.network().to_bits(), network.prefix_len(), (port, via));
+        let (rows, leads) = numbered(routes.into_iter().map(lead));
         Self::new(rows, leads)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn routes() -> Routes {
-        let route = |(network, via, port): (&str, Option<[u8; 4]>, PortId)| Route {
+    /// Routes to these networks: over whom, by which port.
+    pub(crate) fn routes(routes: &[(&str, Option<[u8; 4]>, PortId)]) -> Arc<Routes> {
+        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, PortId)| Route {
             network: network.parse().unwrap(),
             via: via.map(HopAddress::from),
             port,
         };
-        let all = [
+        Arc::new(routes.iter().map(route).collect())
+    }
+
+    fn some() -> Arc<Routes> {
+        routes(&[
             ("192.168.7.0/24", None, 0),
             ("192.168.0.0/16", Some([192, 168, 0, 1]), 0),
             ("0.0.0.0/0", Some([192, 0, 2, 254]), 1),
             ("192.0.2.0/24", None, 1),
             ("192.0.2.0/24", Some([9, 9, 9, 9]), 0),
-        ];
-        all.into_iter().map(route).collect()
+        ])
     }
 
     #[test]
     fn the_longest_prefix_decides() {
-        let routes = routes();
+        let routes = some();
         let lead = |a: [u8; 4]| routes.lead(a.into()).unwrap();
         assert_eq!(lead([8, 8, 8, 8]), (1, [192, 0, 2, 254].into()));
         assert_eq!(lead([192, 0, 2, 9]), (1, [192, 0, 2, 9].into()), "the first of two counts");
@@ -155,18 +150,18 @@ mod tests {
     #[test]
     fn what_is_about_a_network_lies_around_it_or_in_it() {
         let about = |network: &str| {
-            let all = routes();
+            let all = some();
             all.about(network.parse().unwrap()).map(|route| route.network.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(about("192.168.0.0/16"), ["0.0.0.0/0", "192.168.0.0/16", "192.168.7.0/24"]);
         assert_eq!(about("192.168.7.9/32"), ["0.0.0.0/0", "192.168.0.0/16", "192.168.7.0/24"]);
         assert_eq!(about("10.0.0.0/8"), ["0.0.0.0/0"]);
-        assert_eq!(about("0.0.0.0/0").len(), routes().len());
+        assert_eq!(about("0.0.0.0/0").len(), some().len());
     }
 
     #[test]
     fn pages_are_in_order() {
-        let routes = routes();
+        let routes = some();
         let networks: Vec<_> =
             (0..2).flat_map(|page| routes.page(page * 2, 2)).map(|route| route.network).collect();
         assert!(networks.is_sorted() && networks.len() == routes.len());

@@ -9,6 +9,8 @@
 //! addresses, and the numbers of next hops are given by who tells the workers.
 
 use crate::msg::{HopId, PortId};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// What a route leads to.
@@ -47,6 +49,25 @@ impl Row {
     const fn last(self) -> u32 {
         self.network | crate::wire::ipv4::mask(self.prefix) ^ u32::MAX
     }
+}
+
+/// Rows of what leads somewhere (network, bits of its prefix, where), and what their numbers stand for. Of several to one network
+/// the first in order counts.
+pub fn numbered<T: Copy + Eq + Hash>(
+    prefixes: impl IntoIterator<Item = (u32, u8, T)>,
+) -> (Vec<Row>, Vec<Option<T>>) {
+    let (mut numbers, mut leads) = (HashMap::new(), vec![None]);
+    let mut rows = Vec::new();
+    for (network, prefix, lead) in prefixes {
+        let number = *numbers.entry(lead).or_insert_with(|| {
+            leads.push(Some(lead));
+            (leads.len() - 1) as u16
+        });
+        rows.push(Row { network: network & crate::wire::ipv4::mask(prefix), prefix, number });
+    }
+    rows.sort_by_key(|row| (row.network, row.prefix)); // stable: the first one stays ahead
+    rows.dedup_by_key(|row| (row.network, row.prefix));
+    (rows, leads)
 }
 
 /// Upper halves of an address.
@@ -164,19 +185,7 @@ impl Fib {
 
     /// The table of these few routes. Of several to one network the first in order counts.
     pub fn of(routes: &[Route], generation: u16) -> Self {
-        let mut nexts = vec![None];
-        let mut rows = Vec::with_capacity(routes.len());
-        for route in routes {
-            let next = Some(route.next);
-            let place = nexts.iter().position(|known| *known == next).unwrap_or_else(|| {
-                nexts.push(next);
-                nexts.len() - 1
-            });
-            let network = route.network & crate::wire::ipv4::mask(route.prefix);
-            rows.push(Row { network, prefix: route.prefix, number: place as u16 });
-        }
-        rows.sort_by_key(|row| (row.network, row.prefix)); // stable: the first one stays ahead
-        rows.dedup_by_key(|row| (row.network, row.prefix));
+        let (rows, nexts) = numbered(routes.iter().map(|route| (route.network, route.prefix, route.next)));
         Self::new(Arc::new(Prefixes::new(&rows)), nexts, generation)
     }
 
