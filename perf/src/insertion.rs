@@ -1,7 +1,8 @@
 //! What it costs to make a binding: `State::command` in bursts, with all tables filled and emptied in random order.
 
 use crate::measure::{Burst, Case};
-use crate::realm::{Plan, shuffled};
+use crate::random::shuffled;
+use crate::realm::Plan;
 use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::settings::Settings;
 use ces_dataplane::state::State;

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod packets;
 pub mod path;
 pub mod place;
+pub mod random;
 pub mod realm;
 pub mod report;
 pub mod rotation;

@@ -2,6 +2,7 @@
 //! that belong to each binding.
 
 use crate::packets::{Flow, SERVICE, Template};
+use crate::random::shuffled;
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
     Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, Patience, PortId, Tunnel, TunnelId,
@@ -331,34 +332,10 @@ fn give(state: &mut State, command: Command, now: Nanos) -> Result<(), String> {
     Ok(())
 }
 
-/// All numbers below `count` in random order.
-pub fn shuffled(count: u32, seed: u64) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..count).collect();
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for last in (1..numbers.len()).rev() {
-        // xorshift64* (Vigna 2016); Fisher and Yates.
-        random ^= random >> 12;
-        random ^= random << 25;
-        random ^= random >> 27;
-        let drawn = (u128::from(random.wrapping_mul(0x2545_f491_4f6c_dd1d)) * (last as u128 + 1)) >> 64;
-        numbers.swap(last, drawn as usize);
-    }
-    numbers
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
-
-    #[test]
-    fn shuffling_keeps_every_number_once() {
-        let mut numbers = shuffled(1000, 7);
-        assert_ne!(numbers[..20], (0..20).collect::<Vec<u32>>());
-        numbers.sort_unstable();
-        assert_eq!(numbers, (0..1000).collect::<Vec<u32>>());
-        assert_eq!(shuffled(1, 7), [0]);
-    }
 
     #[test]
     fn every_binding_has_its_own_key_and_flow() {

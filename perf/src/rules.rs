@@ -4,7 +4,7 @@
 //! Packets fit one rule each, drawn at random, and so touch what all rules stand in.
 
 use crate::measure::{Burst, Case};
-use crate::realm::shuffled;
+use crate::random::{Random, shuffled};
 use ces_dataplane::filter::{Action, Asked, End, Protocols, Ranges, Rule, Rules, Who, Zone, Zones};
 use std::hint::black_box;
 
@@ -13,36 +13,24 @@ const PROTOCOLS: [u8; 2] = [6, 17];
 /// Packets that take turns.
 const ASKED: usize = 1 << 16;
 
-/// Numbers drawn one after the other: xorshift64* (Vigna 2016).
-struct Random(u64);
+/// A network with one of these prefixes, with the bits of `within` set.
+fn network(random: &mut Random, within: u32, prefixes: &[u32]) -> Who {
+    let bits = prefixes[random.below(prefixes.len() as u32) as usize];
+    let host = u32::MAX.checked_shr(bits).unwrap_or(0);
+    let first = (within | random.below(u32::MAX) & (u32::MAX >> within.leading_ones().max(1))) & !host;
+    Who::Among(Ranges::new(vec![(first, first | host)]))
+}
 
-impl Random {
-    fn below(&mut self, most: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)) * u128::from(most)) >> 64) as u32
-    }
-
-    /// A network with one of these prefixes, with the bits of `within` set.
-    fn network(&mut self, within: u32, prefixes: &[u32]) -> Who {
-        let bits = prefixes[self.below(prefixes.len() as u32) as usize];
-        let host = u32::MAX.checked_shr(bits).unwrap_or(0);
-        let first = (within | self.below(u32::MAX) & (u32::MAX >> within.leading_ones().max(1))) & !host;
-        Who::Among(Ranges::new(vec![(first, first | host)]))
-    }
-
-    fn ports(&mut self) -> Ranges {
-        let below = if self.below(2) == 0 { 1024 } else { 65_000 };
-        let first = 1 + self.below(below);
-        let more = if self.below(4) == 0 { self.below(100) } else { 0 };
-        Ranges::new(vec![(first, first + more)])
-    }
+fn ports(random: &mut Random) -> Ranges {
+    let below = if random.below(2) == 0 { 1024 } else { 65_000 };
+    let first = 1 + random.below(below);
+    let more = if random.below(4) == 0 { random.below(100) } else { 0 };
+    Ranges::new(vec![(first, first + more)])
 }
 
 /// So many rules.
 fn rules(count: u32) -> Vec<Rule> {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let rule = |_| {
         let kind = random.below(16);
         let (source, destination) = (!(6..=9).contains(&kind), kind < 10 || kind == 12);
@@ -57,15 +45,15 @@ fn rules(count: u32) -> Vec<Rule> {
             protocols,
             source: End {
                 who: if source {
-                    random.network(0x0a00_0000, &[16, 20, 24, 24, 28, 32])
+                    network(&mut random, 0x0a00_0000, &[16, 20, 24, 24, 28, 32])
                 } else {
                     Who::Anybody
                 },
                 ports: None,
             },
             destination: End {
-                who: if destination { random.network(0, &[16, 24, 32, 32]) } else { Who::Anybody },
-                ports: protocol.map(|_| random.ports()),
+                who: if destination { network(&mut random, 0, &[16, 24, 32, 32]) } else { Who::Anybody },
+                ports: protocol.map(|_| ports(&mut random)),
             },
         }
     };
@@ -105,7 +93,7 @@ impl Classify {
     /// Of so many rules, asked in bursts.
     pub fn new(count: u32, burst: usize) -> Result<Self, String> {
         let written = rules(count);
-        let mut random = Random(11);
+        let mut random = Random::new(11);
         let order = shuffled(count, 5);
         let asked = (0..ASKED.next_multiple_of(burst))
             .map(|number| fitting(&written[order[number % order.len()] as usize], &mut random));

@@ -1,7 +1,8 @@
 //! Which packet comes next: the flows of all entries in random order, again and again.
 
 use crate::packets::Flow;
-use crate::realm::{Plan, shuffled};
+use crate::random::shuffled;
+use crate::realm::Plan;
 use ces_dataplane::settings::Settings;
 use ces_dataplane::tag::Handle;
 use std::sync::Arc;

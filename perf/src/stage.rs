@@ -135,7 +135,7 @@ impl<F: Slot> Alone<F> {
         let tables = Tables::new(stage, &plan, &settings)?;
         let keyed = matches!(stage, Stage::Index | Stage::IndexChained | Stage::Entry);
         let keys = if keyed {
-            let order = crate::realm::shuffled(plan.entries, 100);
+            let order = crate::random::shuffled(plan.entries, 100);
             let rounds = (1usize << 16).div_ceil(order.len());
             (0..rounds).flat_map(|_| &order).map(|&entry| (near(&plan, entry), entry)).collect()
         } else {

@@ -1,7 +1,8 @@
 //! Hosts that speak with the world through NAT44: sessions that stand, and the packets of each.
 
 use crate::packets::{Flow, SERVICE, Template};
-use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, Plan, ROUTER_MAC, Way, shuffled};
+use crate::random::shuffled;
+use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, Plan, ROUTER_MAC, Way};
 use crate::rotation::NoBuffers;
 use crate::sequence::Sequence;
 use ces_dataplane::frame::MemoryFrame;

@@ -7,7 +7,8 @@
 use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Tunnel};
 use ces_dataplane::settings::Settings;
 use ces_dataplane::tag::{Handle, TagCipher};
-use ces_perf::realm::{Plan, Way, host_mac, shuffled};
+use ces_perf::random::shuffled;
+use ces_perf::realm::{Plan, Way, host_mac};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
