@@ -2,12 +2,10 @@
 //!
 //! The core is pure: packets, time and state are arguments. Only `io` knows DPDK.
 //!
-//! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`state`] (what a worker
-//! owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet on, what
-//! is
-//! the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`queue`] (where it waits to
-//! be
-//! sent), [`worker`] (the loop around it).
+//! Read in this order: [`frame`] (what a packet is to the core), [`verdict`] (what can become of it), [`state`] (what a
+//! worker owns and how the control thread changes it), [`table`], [`premises`] and [`way`] (the owners: what leads a packet
+//! on, what is the gateway's own, how a packet leaves), [`path`] (how a burst goes from frames to verdicts), [`queue`] (where
+//! it waits to be sent), [`worker`] (the loop around it).
 
 #![forbid(unsafe_code)]
 

@@ -12,8 +12,7 @@
 //! ```
 //!
 //! The first rule that fits decides. All errors of all files are found before any is reported, each with its line. No I/O, no
-//! clock:
-//! whoever calls reads the files.
+//! clock: whoever calls reads the files.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,7 @@
 //! The one TOML file of `cesd`.
 //!
 //! It is read and checked whole before anything starts or changes. serde finds wrong keys and types ([`model`]); [`check`]
-//! finds
-//! what does not fit together. Every complaint names the file, the line, the key, and what was expected.
+//! finds what does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
 mod check;
 mod model;

@@ -22,8 +22,7 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Other rules, asked by so many workers; those that go. A rule whose text stays keeps its count, up to what a worker
-    /// counts
-    /// until it has moved.
+    /// counts until it has moved.
     pub(super) fn replace(&mut self, book: Option<Arc<Book>>, workers: usize) -> Option<Arc<Book>> {
         self.before = match (&book, &self.book) {
             (Some(new), Some(old)) => new.carry(old, &self.counts()),

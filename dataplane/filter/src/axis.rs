@@ -1,9 +1,8 @@
 //! One thing that rules look at, such as the source address, cut into the intervals within which no rule sees a difference.
 //!
 //! An interval is found by the upper bits of a number; where many are close together, a page of 256 says more by the next 8
-//! bits,
-//! and so on. At the end stands a place in the list of all intervals, and the right one is there or among the next few: all of
-//! these are compared, without a jump that would have to be guessed.
+//! bits, and so on. At the end stands a place in the list of all intervals, and the right one is there or among the next few:
+//! all of these are compared, without a jump that would have to be guessed.
 
 /// Intervals that are compared at the end: where there are more, there is a page.
 const CLOSE: usize = 4;
@@ -27,9 +26,8 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// Numbers of so many bits, of which the top tells the upper ones and leaves `below`. `intervals` are their beginnings, the
-    /// first
-    /// of them 0, and what is said of each.
+    /// Numbers of so many bits, of which the top tells the upper ones and leaves `below`. `intervals` are their beginnings,
+    /// the first of them 0, and what is said of each.
     pub(crate) fn new(bits: u32, below: u32, intervals: Vec<[u32; 2]>) -> Self {
         let mut axis = Self { below, top: Vec::new(), pages: Vec::new(), intervals };
         let mut interval = 0;

@@ -1,18 +1,14 @@
 //! Which rule is the first that fits.
 //!
 //! A rule looks at five things: the kind (zones and protocol), source, destination, and their ports. Each of these is an
-//! [`Axis`], and
-//! for each interval of an axis there are the rules that fit it, a bit each. The rules that fit a packet are those whose bits
-//! are
-//! set on all axes.
+//! [`Axis`], and for each interval of an axis there are the rules that fit it, a bit each. The rules that fit a packet are
+//! those whose bits are set on all axes.
 //!
 //! Most rules do not look at everything, and so most bits would say nothing. Therefore the bits do not stand in the order of
-//! the
-//! rules: rules that look at the same things stand in the same blocks of 64, and among these by addresses. A block whose rules
-//! do not
-//! look at an axis is not kept there. Of an interval only those blocks are kept that are not empty, behind a summary with a bit
-//! for each block: the summaries of all axes together leave the few blocks that have to be looked at. Of the rules that
-//! are found then the first in order decides.
+//! the rules: rules that look at the same things stand in the same blocks of 64, and among these by addresses. A block whose
+//! rules do not look at an axis is not kept there. Of an interval only those blocks are kept that are not empty, behind a
+//! summary with a bit for each block: the summaries of all axes together leave the few blocks that have to be looked at. Of
+//! the rules that are found then the first in order decides.
 
 use crate::axis::Axis;
 use crate::ranges::Ranges;

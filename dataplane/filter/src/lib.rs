@@ -1,9 +1,8 @@
 //! The rules of the stateful filter, compiled: which rule decides on the first packet of a session.
 //!
-//! Rules stand in an order, and the first that fits decides. They are asked once a session, so what this costs nobody pays for
-//! who
-//! is established. A [`Filter`] is built by whoever reads the rules, changes never, and is shared by all workers, each of which
-//! counts in a place of its own. No I/O, no clock.
+//! Rules stand in an order, and the first that fits decides. They are asked once a session, so what this costs nobody pays
+//! for who is established. A [`Filter`] is built by whoever reads the rules, changes never, and is shared by all workers,
+//! each of which counts in a place of its own. No I/O, no clock.
 
 #![forbid(unsafe_code)]
 

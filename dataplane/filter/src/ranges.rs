@@ -18,11 +18,6 @@ impl Ranges {
         Self(merged)
     }
 
-    /// All numbers from 0 to `last`.
-    pub fn up_to(last: u32) -> Self {
-        Self(vec![(0, last)])
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,9 +1,8 @@
 //! A set of very many addresses, such as a list of those that are blocked.
 //!
 //! What is in it changes at the first address of each range and behind its last one. So it is enough to count how many such
-//! places
-//! there are up to an address: an odd number means that it is in. The upper half of an address says which of them are near, and
-//! of each the lower half is kept: 2 bytes a place, 4 a single address, and a look-up reads two lines.
+//! places there are up to an address: an odd number means that it is in. The upper half of an address says which of them are
+//! near, and of each the lower half is kept: 2 bytes a place, 4 a single address, and a look-up reads two lines.
 
 use crate::ranges::Ranges;
 

@@ -10,8 +10,7 @@ use crate::wire::{Wire, ipv4, tcp, write16};
 const TOTAL: usize = ipv4::LENGTH + tcp::LENGTH;
 
 /// Writes the reset that a segment's receiver would send if nobody listened, so that its IPv4 header stands behind `front`
-/// bytes.
-/// `None` without room, or without a header to answer.
+/// bytes. `None` without room, or without a header to answer.
 pub(super) fn write_reset<F: Frame>(frame: &mut F, packet: &Packet, front: usize) -> Option<()> {
     let l4 = usize::from(packet.l3) + usize::from(packet.l4);
     let segment = tcp::Header::parse(frame.data().get(l4..)?).ok()?;

@@ -175,8 +175,7 @@ where
     }
 
     /// Carries a burst each way; whether there was anything to carry. The clock is read after a burst is received: a frame's
-    /// delay
-    /// does not begin before it has come, also where the thread is interrupted in between.
+    /// delay does not begin before it has come, also where the thread is interrupted in between.
     pub fn turn(&mut self, clock: impl Fn() -> u64) -> bool {
         let mut busy = false;
         for (number, ways) in self.ways.iter_mut().enumerate() {
