@@ -7,8 +7,10 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// Of the tree that is being tested, which is not the one that this was built in where a target directory was copied.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    let tests = std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo");
+    Path::new(&tests).parent().expect("the workspace").to_owned()
 }
 
 fn metadata() -> Metadata {

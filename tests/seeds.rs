@@ -17,7 +17,9 @@ mod dns;
 mod packet;
 
 fn replay(target: &str, run: fn(&[u8])) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let directory = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo"))
+        .join("fuzz/seeds")
+        .join(target);
     let mut count = 0;
     for entry in std::fs::read_dir(&directory).expect("seeds") {
         let path = entry.expect("an entry").path();

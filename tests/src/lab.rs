@@ -89,7 +89,9 @@ pub struct Lab {
 impl Lab {
     /// Makes the namespaces, the name server, the web server and the iperf3 server; no gateway yet.
     pub fn up() -> Result<Self, String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace")?.to_owned();
+        // Of the tree that is being tested, which is not the one that this was built in where a target directory was copied.
+        let tests = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "not run by cargo")?;
+        let root = Path::new(&tests).parent().ok_or("no workspace")?.to_owned();
         let binaries = binaries(&root)?;
         let directory = std::env::temp_dir().join(format!("ces-lab.test-{}", std::process::id()));
         let lab = Self { root, binaries, directory, running: Mutex::new(None) };

@@ -1,6 +1,7 @@
 //! Queries that wait for something: for a name's CES records, for a negotiation, for a resolver.
 //!
-//! Whoever waits stands in one place, which alone knows how many that are and where those are whose client may go away.
+//! Whoever waits stands in one place, which alone knows how many that are, which host asks for which name, and where those are
+//! whose client may go away.
 
 use crate::Nanos;
 use crate::hosts::HostId;
@@ -10,9 +11,9 @@ use ces_dns::message::{Query, Transport};
 use ces_dns::naptr::Service;
 use ces_dns::question::Question;
 use ces_dns::resolver::Resolution;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxSeededState};
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A query and who asked it.
@@ -25,12 +26,12 @@ pub(crate) struct Waiter {
 /// A host's wish to reach a name, from its first query until it is known what the name is.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    pub(crate) host: HostId,
-    pub(crate) remote: Arc<str>,
+    host: HostId,
+    remote: Arc<str>,
     /// All who asked for it: A and AAAA at once, the same again, never more than allowed.
     waiters: Vec<Waiter>,
     pub(crate) stage: Stage,
-    pub(crate) since: Nanos,
+    since: Nanos,
     /// What the name answers as an ordinary one, to each question that was asked: asked beside its CES records.
     ordinary: Vec<(Question, Option<Resolution>)>,
     /// Its CES records are not waited for any longer than its ordinary ones.
@@ -40,6 +41,20 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
+    pub(crate) fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// The name that it is about.
+    pub(crate) fn remote(&self) -> &Arc<str> {
+        &self.remote
+    }
+
+    /// When the first query came.
+    pub(crate) fn since(&self) -> Nanos {
+        self.since
+    }
+
     /// Who waits for it.
     pub(crate) fn waiters(&self) -> &[Waiter] {
         &self.waiters
@@ -101,8 +116,10 @@ pub(crate) enum Failed {
     Host,
 }
 
+/// Names that a host asks for, and the entries that know how far each is. Names come from outside.
+type Asked = HashMap<Arc<str>, u64, FxSeededState>;
+
 /// All that waits.
-#[derive(Default)]
 pub(crate) struct Waiting {
     entries: FxHashMap<u64, Pending>,
     next: u64,
@@ -110,9 +127,55 @@ pub(crate) struct Waiting {
     queries: u32,
     /// Where the queries over TCP wait: their clients may go away.
     tcp: FxHashMap<QueryToken, u64>,
+    /// Each host's asks, by the names that they are about.
+    asked: FxHashMap<HostId, Asked>,
+    seed: usize,
+    /// Entries for which another resolver is to be asked again.
+    owed: Vec<u64>,
 }
 
 impl Waiting {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            entries: FxHashMap::default(),
+            next: 0,
+            queries: 0,
+            tcp: FxHashMap::default(),
+            asked: FxHashMap::default(),
+            seed: seed as usize,
+            owed: Vec::new(),
+        }
+    }
+
+    /// The ask of a host for a name, if it is asking for it.
+    pub(crate) fn asked(&self, host: HostId, name: &str) -> Option<u64> {
+        self.asked.get(&host)?.get(name).copied()
+    }
+
+    fn note(&mut self, host: HostId, name: Arc<str>, id: u64) {
+        let hasher = || FxSeededState::with_seed(self.seed);
+        self.asked.entry(host).or_insert_with(|| HashMap::with_hasher(hasher())).insert(name, id);
+    }
+
+    fn forget(&mut self, host: HostId, name: &str, id: u64) {
+        let Some(asked) = self.asked.get_mut(&host) else { return };
+        if asked.get(name) == Some(&id) {
+            asked.remove(name);
+        }
+        if asked.is_empty() {
+            self.asked.remove(&host);
+        }
+    }
+
+    /// An ask is about another name from here on; the one before.
+    pub(crate) fn rename(&mut self, id: u64, name: Arc<str>) -> Option<Arc<str>> {
+        let ask = self.ask_mut(id)?;
+        let (host, before) = (ask.host, std::mem::replace(&mut ask.remote, Arc::clone(&name)));
+        self.forget(host, &before, id);
+        self.note(host, name, id);
+        Some(before)
+    }
+
     /// Queries that wait.
     pub(crate) fn queries(&self) -> u32 {
         self.queries
@@ -120,6 +183,11 @@ impl Waiting {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Pending)> {
         self.entries.iter().map(|(id, pending)| (*id, pending))
+    }
+
+    /// All entries.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.entries.keys().copied().collect()
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<&Pending> {
@@ -163,7 +231,7 @@ impl Waiting {
     pub(crate) fn begin(&mut self, host: HostId, remote: Arc<str>, waiter: Waiter, now: Nanos) -> u64 {
         let ask = Ask {
             host,
-            remote,
+            remote: Arc::clone(&remote),
             waiters: Vec::with_capacity(1),
             stage: Stage::Discovery,
             since: now,
@@ -172,6 +240,7 @@ impl Waiting {
             worst: None,
         };
         let id = self.insert(Pending::Ask(ask));
+        self.note(host, remote, id);
         self.join(id, waiter);
         id
     }
@@ -231,6 +300,7 @@ impl Waiting {
     pub(crate) fn end(&mut self, id: u64) -> Option<(Ask, Vec<Waiter>)> {
         self.ask(id)?;
         let Some(Pending::Ask(mut ask)) = self.entries.remove(&id) else { return None };
+        self.forget(ask.host, &ask.remote, id);
         let waiters = std::mem::take(&mut ask.waiters);
         for waiter in &waiters {
             self.leave(waiter);
@@ -248,8 +318,26 @@ impl Waiting {
         Some(waiter)
     }
 
+    /// The resolver is another: it is to be asked again for all who wait for it now.
+    pub(crate) fn owe_all(&mut self) {
+        self.owed = self.ids();
+    }
+
+    /// Whether some are left for whom it is.
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// So many of them at most: the entry, its question, and whether that is one for CES records.
+    pub(crate) fn take_owed(&mut self, most: usize) -> Vec<(u64, Question, bool)> {
+        let some = self.owed.split_off(self.owed.len().saturating_sub(most));
+        some.into_iter()
+            .filter_map(|id| self.owed(id).map(|(question, is_ces)| (id, question, is_ces)))
+            .collect()
+    }
+
     /// What the resolver owes an entry that waits for it: the question, and whether it is one for CES records.
-    pub(crate) fn owed(&self, id: u64) -> Option<(Question, bool)> {
+    fn owed(&self, id: u64) -> Option<(Question, bool)> {
         match self.entries.get(&id)? {
             Pending::Ask(ask) if matches!(ask.stage, Stage::Discovery) => {
                 Some((Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
@@ -297,7 +385,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_counted_once_and_leaves_once() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(7);
         let ask = waiting.begin(HostId(0), "www.b.demo.".into(), waiter(1, Transport::Tcp), 5);
         waiting.join(ask, waiter(2, Transport::Udp));
         let other = waiting.forward(waiter(3, Transport::Tcp));
@@ -306,16 +394,37 @@ mod tests {
         assert_eq!(waiting.queries(), 2);
         assert!(waiting.gone(QueryToken(3)));
         assert!(waiting.forwarded(other).is_none());
+        assert_eq!(waiting.asked(HostId(0), "www.b.demo."), Some(ask));
+        assert_eq!(waiting.rename(ask, "b1.b.demo.".into()).as_deref(), Some("www.b.demo."));
+        assert_eq!(waiting.asked(HostId(0), "b1.b.demo."), Some(ask));
+        assert_eq!(
+            (waiting.asked(HostId(0), "www.b.demo."), waiting.asked(HostId(1), "b1.b.demo.")),
+            (None, None)
+        );
         let (_, waiters) = waiting.end(ask).unwrap();
-        assert_eq!((waiters.len(), waiting.queries()), (1, 0));
+        assert_eq!((waiters.len(), waiting.queries(), waiting.asked.len()), (1, 0, 0));
         assert!(waiting.end(ask).is_none());
         waiting.join(ask, waiter(4, Transport::Tcp));
         assert_eq!(waiting.queries(), 0, "nobody waits for what has ended");
     }
 
     #[test]
+    fn r2_what_another_resolver_owes_is_asked_a_piece_at_a_time() {
+        let mut waiting = Waiting::new(7);
+        let ids: Vec<u64> = (1..=3).map(|token| waiting.forward(waiter(token, Transport::Udp))).collect();
+        waiting.owe_all();
+        waiting.forwarded(ids[1]).unwrap();
+        let mut pieces = Vec::new();
+        while waiting.is_owed() {
+            pieces.push(waiting.take_owed(2).len());
+        }
+        assert_eq!(pieces.iter().sum::<usize>(), 2, "nothing is owed to who has left");
+        assert!(pieces.len() == 2 && waiting.take_owed(2).is_empty());
+    }
+
+    #[test]
     fn a_question_is_put_once_and_its_answer_finds_the_ask() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(7);
         let one = waiter(1, Transport::Udp);
         let question = Question::of(&one.query);
         let ask = waiting.begin(HostId(0), "www.b.demo.".into(), one, 5);

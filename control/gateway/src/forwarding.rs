@@ -5,6 +5,7 @@
 
 use crate::address::{Destination, HopAddress};
 use crate::neighbours::Neighbours;
+use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::routes::{Lead, Routes};
 use crate::{Mac, Nanos};
@@ -20,7 +21,6 @@ const REST_NS: Nanos = 5_000_000_000;
 
 /// What is forwarded by.
 pub(crate) struct Forwarding {
-    workers: u32,
     /// The most addresses on links that have numbers.
     most: usize,
     routes: Arc<Routes>,
@@ -33,9 +33,8 @@ pub(crate) struct Forwarding {
 
 impl Forwarding {
     /// Without routes. Half of the numbers of next hops may be those of addresses on links.
-    pub(crate) fn new(neighbours: u32, workers: u32) -> Self {
+    pub(crate) fn new(neighbours: u32) -> Self {
         Self {
-            workers,
             most: (neighbours / 2).max(1) as usize,
             routes: Arc::default(),
             routers: FxHashMap::default(),
@@ -50,7 +49,7 @@ impl Forwarding {
         &mut self,
         routes: Arc<Routes>,
         neighbours: &mut Neighbours,
-        outputs: &mut VecDeque<Output>,
+        out: &mut Outbox,
         now: Nanos,
     ) {
         let mut before = std::mem::take(&mut self.routers);
@@ -58,16 +57,16 @@ impl Forwarding {
             if self.routers.contains_key(&via) {
                 continue;
             }
-            if let Some(id) = before.remove(&via).or_else(|| neighbours.acquire(via, outputs)) {
+            if let Some(id) = before.remove(&via).or_else(|| neighbours.acquire(via, out)) {
                 self.routers.insert(via, id);
             }
         }
         self.routes = routes;
         self.rest(before.into_values(), neighbours, now);
-        self.publish(outputs);
+        self.publish(out);
     }
 
-    fn publish(&mut self, outputs: &mut VecDeque<Output>) {
+    fn publish(&mut self, out: &mut Outbox) {
         // 0 is that of a worker which has none yet.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let next = |lead: &Option<Lead>| match (*lead)? {
@@ -76,7 +75,7 @@ impl Forwarding {
         };
         let nexts = self.routes.leads().iter().map(next).collect();
         let fib = Fib::new(Arc::clone(self.routes.prefixes()), nexts, self.generation);
-        outputs.push_back(Output::Routes(Arc::new(fib)));
+        out.push(Output::Routes(Arc::new(fib)));
     }
 
     /// A worker has a packet for an address on a link, or of a host there, whose packets must come from this MAC address.
@@ -85,30 +84,30 @@ impl Forwarding {
         address: Ipv4Addr,
         pin: Option<Mac>,
         neighbours: &mut Neighbours,
-        outputs: &mut VecDeque<Output>,
+        out: &mut Outbox,
         now: Nanos,
     ) {
         if !self.on_link.contains_key(&address) {
             if self.on_link.len() >= self.most {
-                self.forget(neighbours, outputs, now);
+                self.forget(neighbours, out, now);
             }
-            let Some(id) = neighbours.acquire(Destination::on_a_link(address), outputs) else { return };
+            let Some(id) = neighbours.acquire(Destination::on_a_link(address), out) else { return };
             self.on_link.insert(address, id);
         }
         let id = self.on_link[&address];
         // Before anything of it goes on.
-        neighbours.pin(Destination::on_a_link(address), pin, outputs);
-        self.tell(Command::Reach(address, id), outputs);
+        neighbours.pin(Destination::on_a_link(address), pin, out);
+        out.command_all(Command::Reach(address, id));
     }
 
     /// There is no room: whoever is still in use is asked for again.
-    fn forget(&mut self, neighbours: &mut Neighbours, outputs: &mut VecDeque<Output>, now: Nanos) {
+    fn forget(&mut self, neighbours: &mut Neighbours, out: &mut Outbox, now: Nanos) {
         let forgotten = std::mem::take(&mut self.on_link);
         for address in forgotten.keys() {
-            self.tell(Command::Unreach(*address), outputs);
+            out.command_all(Command::Unreach(*address));
         }
         self.rest(forgotten.into_values(), neighbours, now);
-        self.publish(outputs);
+        self.publish(out);
     }
 
     /// These numbers rest from now on, and those are free that have rested long enough.
@@ -125,10 +124,6 @@ impl Forwarding {
     pub(crate) fn on_links(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.on_link.keys().copied()
     }
-
-    fn tell(&self, command: Command, outputs: &mut VecDeque<Output>) {
-        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
-    }
 }
 
 #[cfg(test)]
@@ -136,18 +131,18 @@ mod tests {
     use super::*;
     use crate::routes::tests::routes;
 
-    fn published(outputs: &mut VecDeque<Output>) -> Option<Arc<Fib>> {
-        let mut fibs = outputs.drain(..).filter_map(|output| match output {
+    fn published(out: &mut Outbox) -> Option<Arc<Fib>> {
+        let fibs = out.filter_map(|output| match output {
             Output::Routes(fib) => Some(fib),
             _ => None,
         });
-        fibs.next_back()
+        fibs.last()
     }
 
     #[test]
     fn routers_have_numbers_and_links_are_links() {
-        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 2));
-        let mut forwarding = Forwarding::new(8, 2);
+        let (mut outputs, mut neighbours) = (Outbox::new(2), Neighbours::new(8));
+        let mut forwarding = Forwarding::new(8);
         let all = [("0.0.0.0/0", Some([192, 0, 2, 1]), 1), ("192.0.2.0/30", None, 1)];
         forwarding.set_routes(routes(&all), &mut neighbours, &mut outputs, 0);
         let fib = published(&mut outputs).unwrap();
@@ -169,43 +164,40 @@ mod tests {
 
     #[test]
     fn what_is_on_a_link_has_a_number_as_long_as_there_is_room() {
-        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
-        let mut forwarding = Forwarding::new(8, 1);
+        let (mut outputs, mut neighbours) = (Outbox::new(1), Neighbours::new(8));
+        let mut forwarding = Forwarding::new(8);
         for host in 1..=4 {
             forwarding.wanted([192, 0, 2, host].into(), None, &mut neighbours, &mut outputs, 0);
         }
-        let reached = |outputs: &mut VecDeque<Output>| {
-            outputs
-                .drain(..)
-                .filter(|output| matches!(output, Output::Dataplane { command: Command::Reach(..), .. }))
+        let reached = |out: &mut Outbox| {
+            out.filter(|output| matches!(output, Output::Dataplane { command: Command::Reach(..), .. }))
                 .count()
         };
         assert_eq!((reached(&mut outputs), neighbours.used()), (4, 4));
         forwarding.wanted([192, 0, 2, 1].into(), None, &mut neighbours, &mut outputs, 0);
         assert_eq!((reached(&mut outputs), neighbours.used()), (1, 4), "a worker may have missed it");
         forwarding.wanted([192, 0, 2, 5].into(), None, &mut neighbours, &mut outputs, 0);
-        let unreached = outputs
-            .iter()
-            .filter(|output| matches!(output, Output::Dataplane { command: Command::Unreach(_), .. }))
-            .count();
-        assert_eq!((unreached, neighbours.used()), (4, 5), "the others' numbers rest");
+        let is_unreach =
+            |output: &Output| matches!(output, Output::Dataplane { command: Command::Unreach(_), .. });
+        assert_eq!(outputs.by_ref().take(4).filter(is_unreach).count(), 4);
         assert!(published(&mut outputs).is_some(), "sessions look again");
+        assert_eq!(neighbours.used(), 5, "the others' numbers rest");
     }
 
     /// The next hops that were told, each with its pin, in order with the addresses that lead to them.
-    fn pins(outputs: &mut VecDeque<Output>) -> Vec<(u32, Option<Mac>)> {
+    fn pins(out: &mut Outbox) -> Vec<(u32, Option<Mac>)> {
         let told = |output| match output {
             Output::Dataplane { command: Command::SetHop(id, neighbour), .. } => Some((id.0, neighbour.pin)),
             Output::Dataplane { command: Command::Reach(_, id), .. } => Some((id.0 + 100, None)),
             _ => None,
         };
-        outputs.drain(..).filter_map(told).collect()
+        out.filter_map(told).collect()
     }
 
     #[test]
     fn p10_a_host_is_pinned_before_anything_of_it_goes_on() {
-        let (mut outputs, mut neighbours) = (VecDeque::new(), Neighbours::new(8, 1));
-        let mut forwarding = Forwarding::new(8, 1);
+        let (mut outputs, mut neighbours) = (Outbox::new(1), Neighbours::new(8));
+        let mut forwarding = Forwarding::new(8);
         neighbours.set_routes(routes(&[("192.168.0.0/24", None, 0)]), &mut outputs);
         let host = Ipv4Addr::new(192, 168, 0, 10);
         forwarding.wanted(host, Some([7; 6]), &mut neighbours, &mut outputs, 0);
@@ -218,6 +210,6 @@ mod tests {
         neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 168, 0, 1]), 0)]), &mut outputs);
         assert_eq!(pins(&mut outputs), [(0, None)], "behind a router it is the router that is seen");
         neighbours.pin(Destination::on_a_link([192, 168, 0, 11].into()), Some([8; 6]), &mut outputs);
-        assert!(outputs.is_empty(), "nobody uses it");
+        assert!(outputs.pop().is_none(), "nobody uses it");
     }
 }

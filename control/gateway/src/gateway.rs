@@ -1,25 +1,45 @@
 //! The gateway: one value that owns hosts, policy, pools, resolver and CETP engine, and joins them.
 //!
-//! This file is the border: what comes in, and the two loops that carry what the engines say to where it belongs. The
-//! life of a name is in `inside`, `outside` and `local`, the life of a binding in `core` and `bindings`.
+//! This file is the border: what comes in, and the two loops that carry what the engines say to where it belongs. Its parts,
+//! which alone see its owners: the life of a name in `inside`, `outside`, `local` and `reverse`, the life of a binding in
+//! `bindings`, other settings in `reload` and `reloading`, another process in `restore`, the operator in `admin`, what is done
+//! a piece at a time in `pieces` and `probing`.
+
+mod admin;
+mod bindings;
+mod inside;
+mod local;
+mod outside;
+mod pieces;
+mod probing;
+mod reload;
+mod reloading;
+mod restore;
+mod reverse;
+
+use reloading::Reload;
+pub use reloading::{Discarded, PIECE, Reloaded};
+pub use restore::Restored;
 
 use crate::Nanos;
-use crate::address::HopAddress;
+use crate::address::{HopAddress, HostAddress};
 use crate::asking::Waiting;
 use crate::core::Core;
+use crate::hosts::HostId;
 use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
 use crate::platform::Platform;
 use crate::rates::QueryRates;
 use crate::registry::{PolicySet, Registry};
-use crate::reloading::{Discarded, Reload};
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::shares::Negotiations;
+use crate::{Evidence, Mac};
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
 use ces_dataplane::msg::PortId;
+use ces_dataplane::tag::Handle;
 use ces_dns::answer;
 use ces_dns::message::{self, Query, Transport};
 use ces_dns::outcome::{QueryOutcome, Side};
@@ -30,22 +50,31 @@ use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// How a host stands to a far name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Somebody asked; the pending entry knows how far it is.
+    Asking(u64),
+    /// Connected.
+    Up(Handle),
+}
+
 /// The gateway's core.
 pub struct Gateway {
-    pub(crate) core: Core,
-    pub(crate) engine: Engine,
-    pub(crate) resolver: Resolver,
-    pub(crate) zones: Zones,
-    pub(crate) platform: Platform,
-    pub(crate) rng: StdRng,
-    pub(crate) waiting: Waiting,
-    pub(crate) known: Known,
-    pub(crate) negotiations: Negotiations,
-    pub(crate) rates: QueryRates,
-    pub(crate) reload: Option<Reload>,
-    pub(crate) discarded: Vec<Discarded>,
+    core: Core,
+    engine: Engine,
+    resolver: Resolver,
+    zones: Zones,
+    platform: Platform,
+    rng: StdRng,
+    waiting: Waiting,
+    known: Known,
+    negotiations: Negotiations,
+    rates: QueryRates,
+    reload: Option<Reload>,
+    discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
-    pub(crate) text: String,
+    text: String,
 }
 
 impl Gateway {
@@ -81,7 +110,8 @@ impl Gateway {
         let zones = network::zones(&settings)?;
         let rates = QueryRates::new(&settings.dns, &mut rng);
         let known = Known::new(rng.random());
-        let core = Core::new(settings, registry, policies, &platform, rng.random());
+        let seed: u64 = rng.random();
+        let core = Core::new(settings, registry, policies, &platform, seed);
         Ok(Self {
             core,
             engine,
@@ -89,7 +119,7 @@ impl Gateway {
             zones,
             platform,
             rng,
-            waiting: Waiting::default(),
+            waiting: Waiting::new(seed),
             known,
             negotiations: Negotiations::default(),
             rates,
@@ -135,7 +165,7 @@ impl Gateway {
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
         if self.waiting.gone(token) {
-            self.core.counters.dns.count(Side::Inside, QueryOutcome::Abandoned);
+            self.core.counters_mut().dns.count(Side::Inside, QueryOutcome::Abandoned);
         }
     }
 
@@ -189,11 +219,7 @@ impl Gateway {
 
     /// The routes changed: these are all of them.
     pub fn set_routes(&mut self, routes: Arc<Routes>, now: Nanos) {
-        self.core.set_routes(&routes);
-        let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
-        if let Some(forwarding) = forwarding {
-            forwarding.set_routes(routes, neighbours, outputs, now);
-        }
+        self.core.set_routes(routes, now);
     }
 
     /// The MAC address of a next hop, or `None` when the kernel lost it. It may be told ahead of any use.
@@ -201,9 +227,16 @@ impl Gateway {
         self.core.set_neighbour(port, address, mac);
     }
 
+    /// A frame came in by an inside port and says that it comes from this address. False: it does not come from whom it says,
+    /// and is to be dropped, unread.
+    pub fn handle_sender(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
+        self.core.is_from(sender, mac, by, now)
+    }
+
     /// Time has come for what [`Gateway::poll_timeout`] announced.
     pub fn handle_timeout(&mut self, now: Nanos) {
-        self.core.widen_tunnels(now);
+        let (fabric, out) = self.core.fabric_mut();
+        fabric.widen(out, now);
         self.core.silent_owners(now);
         self.probe_paths(now);
         self.resolver.handle_timeout(now);
@@ -216,20 +249,19 @@ impl Gateway {
         let timers = [
             self.resolver.poll_timeout(),
             self.engine.poll_timeout(),
-            self.core.paths.next_widening(),
             self.core.next_silence(),
-            self.core.paths.next_probe(),
+            self.core.fabric().next_path(),
         ];
         timers.into_iter().flatten().min()
     }
 
     /// The next thing to do; ask until `None` after every call.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.core.outputs.pop_front()
+        self.core.out().pop()
     }
 
     /// Carries on until neither engine has anything to say.
-    pub(crate) fn settle(&mut self, now: Nanos) {
+    fn settle(&mut self, now: Nanos) {
         loop {
             if let Some((token, resolution)) = self.resolver.poll_done() {
                 self.resolved(token, resolution, now);
@@ -240,28 +272,34 @@ impl Gateway {
             }
         }
         while let Some(socket) = self.resolver.poll_closed() {
-            self.core.outputs.push_back(Output::UpstreamClose(socket));
+            self.core.push(Output::UpstreamClose(socket));
         }
         while let Some(transmit) = self.resolver.poll_transmit() {
-            self.core.outputs.push_back(Output::Upstream(transmit));
+            self.core.push(Output::Upstream(transmit));
         }
     }
 
-    pub(crate) fn answer(&mut self, side: Side, token: QueryToken, bytes: Vec<u8>, outcome: QueryOutcome) {
-        self.core.counters.dns.count(side, outcome);
-        self.core.outputs.push_back(Output::Answer { token, bytes });
+    /// How a host stands to a far name.
+    fn link(&self, id: HostId, name: &str, now: Nanos) -> Option<Link> {
+        let asking = self.waiting.asked(id, name).map(Link::Asking);
+        asking.or_else(|| self.core.met(id, name, now).map(Link::Up))
     }
 
-    pub(crate) fn no_answer(&mut self, side: Side, token: QueryToken, outcome: QueryOutcome) {
-        self.core.counters.dns.count(side, outcome);
-        self.core.outputs.push_back(Output::NoAnswer { token });
+    fn answer(&mut self, side: Side, token: QueryToken, bytes: Vec<u8>, outcome: QueryOutcome) {
+        self.core.counters_mut().dns.count(side, outcome);
+        self.core.push(Output::Answer { token, bytes });
     }
 
-    pub(crate) fn refuse(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
+    fn no_answer(&mut self, side: Side, token: QueryToken, outcome: QueryOutcome) {
+        self.core.counters_mut().dns.count(side, outcome);
+        self.core.push(Output::NoAnswer { token });
+    }
+
+    fn refuse(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
         self.answer(Side::Inside, token, answer::refused(query), outcome);
     }
 
-    pub(crate) fn serv_fail(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
+    fn serv_fail(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
         self.answer(Side::Inside, token, answer::serv_fail(query), outcome);
     }
 }

@@ -1,10 +1,10 @@
-//! The inside hosts as they live: what each asks for, its rate. What it is connected to is in [`crate::sessions`].
+//! The inside hosts as they live: who each is, how much it may ask. What it is connected to is in [`crate::sessions`].
 
+use crate::Nanos;
 use crate::address::HostAddress;
 use crate::pins::Pin;
 use crate::shares::Started;
-use ces_dataplane::tag::Handle;
-use ces_meter::Level;
+use ces_meter::{Level, Rate};
 use rustc_hash::FxSeededState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,32 +13,57 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HostId(pub(crate) u32);
 
-/// How a host stands to a far name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// Somebody asked; the pending entry knows how far it is.
-    Asking(u64),
-    /// Connected.
-    Up(Handle),
-}
-
 /// A map keyed by what comes from outside.
-pub(crate) type Seeded<K, V> = HashMap<K, V, FxSeededState>;
+type Seeded<K, V> = HashMap<K, V, FxSeededState>;
 
 /// One host.
 pub(crate) struct Host {
-    pub(crate) name: Arc<str>,
-    pub(crate) services: Vec<Arc<str>>,
-    pub(crate) address: HostAddress,
-    pub(crate) worker: u32,
-    /// What is known of its MAC address.
-    pub(crate) pin: Pin,
+    name: Arc<str>,
+    services: Vec<Arc<str>>,
+    address: HostAddress,
+    worker: u32,
+    pin: Pin,
     /// How much of what it may ask is left.
-    pub(crate) queries: Level,
+    queries: Level,
+    started: Started,
+}
+
+impl Host {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn services(&self) -> &[Arc<str>] {
+        &self.services
+    }
+
+    pub(crate) fn address(&self) -> HostAddress {
+        self.address
+    }
+
+    /// The worker that has its bindings.
+    pub(crate) fn worker(&self) -> u32 {
+        self.worker
+    }
+
+    /// What is known of its MAC address.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    pub(crate) fn pin_mut(&mut self) -> &mut Pin {
+        &mut self.pin
+    }
+
+    /// Whether it may ask once more, at that rate.
+    pub(crate) fn may_ask(&mut self, rate: Rate, now: Nanos) -> bool {
+        self.queries.take(rate, now)
+    }
+
     /// Negotiations that its queries started.
-    pub(crate) started: Started,
-    /// Far names that it asks for, and the pending entry that knows how far each is.
-    pub(crate) asking: Seeded<Arc<str>, u64>,
+    pub(crate) fn started(&mut self) -> &mut Started {
+        &mut self.started
+    }
 }
 
 /// Which host is found by which name and address. It changes as a whole: another one is made beside it, a part at a time.
@@ -92,16 +117,16 @@ impl Hosts {
         services: Vec<Arc<str>>,
         address: HostAddress,
         worker: u32,
+        pin: Pin,
     ) -> HostId {
         let host = Box::new(Host {
             name,
             services,
             address,
             worker,
-            pin: Pin::default(),
+            pin,
             queries: Level::default(),
             started: Started::default(),
-            asking: HashMap::with_hasher(FxSeededState::with_seed(self.seed)),
         });
         if let Some(id) = self.free.pop() {
             self.slots[id as usize] = Some(host);
@@ -187,7 +212,8 @@ mod tests {
     fn a_host_of_another_directory_is_found_by_its_id_alone() {
         let mut hosts = Hosts::new(1);
         let count = |hosts: &Hosts| hosts.page(0, 10).0.len();
-        let id = hosts.prepare("h1.a.".into(), vec!["www.a.".into()], [10, 0, 0, 1].into(), 0);
+        let id =
+            hosts.prepare("h1.a.".into(), vec!["www.a.".into()], [10, 0, 0, 1].into(), 0, Pin::default());
         assert_eq!((hosts.named("www.a."), count(&hosts)), (None, 0));
         hosts.publish(id);
         assert_eq!((hosts.named("www.a."), count(&hosts)), (Some(id), 1));
@@ -197,6 +223,6 @@ mod tests {
         assert!(hosts.get(id).is_some() && !hosts.is_registered(id));
         hosts.remove(id);
         assert!(hosts.get(id).is_none());
-        assert_eq!(hosts.prepare("h2.a.".into(), vec![], [10, 0, 0, 2].into(), 0), id);
+        assert_eq!(hosts.prepare("h2.a.".into(), vec![], [10, 0, 0, 2].into(), 0, Pin::default()), id);
     }
 }

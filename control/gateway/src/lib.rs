@@ -3,43 +3,36 @@
 //!
 //! The driver gives in what happened ([`Gateway`]'s `handle_` methods), and takes out what is to be done
 //! ([`Gateway::poll_output`]). Time is an argument, randomness a seed, files are text.
+//!
+//! Reading order: `sessions`, then who owns what (`configuration`, `hosts`, `asking`, `fabric`), `core`, and `gateway` with the
+//! lives of names and bindings.
 
 #![forbid(unsafe_code)]
 
 pub mod address;
-mod admin;
 mod asking;
-mod bindings;
-mod chores;
 mod claims;
+mod configuration;
 mod core;
 pub mod counters;
+mod fabric;
 mod forwarding;
 pub mod gateway;
 mod hosts;
-mod identity;
-mod inside;
 pub mod journal;
 mod known;
-mod local;
 pub mod log;
 pub mod names;
 mod neighbours;
 mod network;
+mod outbox;
 pub mod output;
-mod outside;
 mod paths;
-mod pieces;
 mod pins;
 mod platform;
 mod probes;
-mod probing;
 mod rates;
 pub mod registry;
-mod reload;
-mod reloading;
-mod restore;
-mod reverse;
 pub mod routes;
 pub mod sessions;
 pub mod settings;
@@ -49,14 +42,12 @@ mod word;
 
 pub use ces_settings::SourceFile;
 pub use core::figures;
-pub use gateway::Gateway;
+pub use gateway::{Discarded, Gateway, PIECE, Reloaded, Restored};
 pub use log::{Entry, Level};
 pub use output::{AdminToken, Output, QueryToken};
 pub use pins::Evidence;
 pub use platform::Platform;
 pub use registry::{PolicySet, Registry};
-pub use reloading::{Discarded, PIECE, Reloaded};
-pub use restore::Restored;
 pub use routes::{Route, Routes};
 pub use sessions::{Change, Sessions};
 pub use settings::Settings;

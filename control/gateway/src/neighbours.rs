@@ -6,11 +6,11 @@
 
 use crate::Mac;
 use crate::address::{Destination, HostAddress};
+use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::routes::{Hop, Routes};
 use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 struct Entry {
@@ -24,7 +24,6 @@ struct Entry {
 /// Destinations in use, and the next hops that lead to them.
 pub(crate) struct Neighbours {
     max: u32,
-    workers: u32,
     routes: Arc<Routes>,
     destinations: Vec<Option<Entry>>,
     free: Vec<u32>,
@@ -36,10 +35,9 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
-    pub(crate) fn new(max: u32, workers: u32) -> Self {
+    pub(crate) fn new(max: u32) -> Self {
         Self {
             max,
-            workers,
             routes: Arc::default(),
             destinations: Vec::new(),
             free: Vec::new(),
@@ -51,11 +49,7 @@ impl Neighbours {
 
     /// The id of a destination, with one more user; `None` if the table is full. A new destination is told to all
     /// workers, and its next hop is resolved ahead of the first packet.
-    pub(crate) fn acquire(
-        &mut self,
-        address: impl Into<Destination>,
-        outputs: &mut VecDeque<Output>,
-    ) -> Option<HopId> {
+    pub(crate) fn acquire(&mut self, address: impl Into<Destination>, out: &mut Outbox) -> Option<HopId> {
         let address = address.into();
         if let Some(id) = self.by_address.get(&address) {
             self.destinations[*id as usize].as_mut()?.users += 1;
@@ -75,8 +69,8 @@ impl Neighbours {
         if let Some(hop) = hop {
             self.behind.entry(hop).or_default().push(id);
         }
-        self.tell(id, outputs);
-        self.wanted(HopId(id), outputs);
+        self.tell(id, out);
+        self.wanted(HopId(id), out);
         Some(HopId(id))
     }
 
@@ -112,15 +106,15 @@ impl Neighbours {
     }
 
     /// Asks the driver for the MAC address of a destination's next hop, unless it is known.
-    pub(crate) fn wanted(&self, id: HopId, outputs: &mut VecDeque<Output>) {
+    pub(crate) fn wanted(&self, id: HopId, out: &mut Outbox) {
         let Some(Some(destination)) = self.destinations.get(id.0 as usize) else { return };
         if let Some(hop) = destination.hop.filter(|hop| !self.macs.contains_key(hop)) {
-            outputs.push_back(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
+            out.push(Output::ResolveNeighbour { port: hop.0, address: hop.1 });
         }
     }
 
     /// What the kernel knows about a next hop.
-    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, outputs: &mut VecDeque<Output>) {
+    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, out: &mut Outbox) {
         let before = match mac {
             // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
             // there are slots.
@@ -134,26 +128,21 @@ impl Neighbours {
             return;
         }
         for id in self.behind.get(&hop).into_iter().flatten() {
-            self.tell(*id, outputs);
+            self.tell(*id, out);
         }
     }
 
     /// The MAC address that what a destination sends must come from, if it is a host on a link and in use.
-    pub(crate) fn pin(
-        &mut self,
-        address: impl Into<Destination>,
-        pin: Option<Mac>,
-        outputs: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn pin(&mut self, address: impl Into<Destination>, pin: Option<Mac>, out: &mut Outbox) {
         let Some(&id) = self.by_address.get(&address.into()) else { return };
         let Some(Some(destination)) = self.destinations.get_mut(id as usize) else { return };
         if std::mem::replace(&mut destination.pin, pin) != pin {
-            self.tell(id, outputs);
+            self.tell(id, out);
         }
     }
 
     /// Other routes: every destination whose next hop changes is told again.
-    pub(crate) fn set_routes(&mut self, routes: Arc<Routes>, outputs: &mut VecDeque<Output>) {
+    pub(crate) fn set_routes(&mut self, routes: Arc<Routes>, out: &mut Outbox) {
         self.routes = routes;
         for id in 0..self.destinations.len() as u32 {
             let Some(destination) = &mut self.destinations[id as usize] else { continue };
@@ -166,8 +155,8 @@ impl Neighbours {
             if let Some(hop) = hop {
                 self.behind.entry(hop).or_default().push(id);
             }
-            self.tell(id, outputs);
-            self.wanted(HopId(id), outputs);
+            self.tell(id, out);
+            self.wanted(HopId(id), out);
         }
     }
 
@@ -190,7 +179,7 @@ impl Neighbours {
         }
     }
 
-    fn tell(&self, id: u32, outputs: &mut VecDeque<Output>) {
+    fn tell(&self, id: u32, out: &mut Outbox) {
         let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
         // Without a route the port means nothing: there is no MAC address to send to.
         let (port, mac) = match destination.hop {
@@ -201,8 +190,7 @@ impl Neighbours {
         let pin = destination
             .pin
             .filter(|_| destination.hop.is_some_and(|hop| hop.1 == destination.address.on_link()));
-        let command = Command::SetHop(HopId(id), Neighbour { port, mac, pin });
-        outputs.extend((0..self.workers).map(|worker| Output::Dataplane { worker, command }));
+        out.command_all(Command::SetHop(HopId(id), Neighbour { port, mac, pin }));
     }
 }
 
@@ -212,40 +200,41 @@ mod tests {
     use crate::address::HopAddress;
     use crate::routes::tests::routes;
 
-    fn told(outputs: &mut VecDeque<Output>) -> Vec<(u32, PortId, Option<u8>)> {
+    fn told(out: impl Iterator<Item = Output>) -> Vec<(u32, PortId, Option<u8>)> {
         let set = |output| match output {
             Output::Dataplane { command: Command::SetHop(id, n), .. } => {
                 Some((id.0, n.port, n.mac.map(|m| m[5])))
             }
             _ => None,
         };
-        outputs.drain(..).filter_map(set).collect()
+        out.filter_map(set).collect()
     }
 
     #[test]
     fn a_new_destination_is_told_and_resolved_ahead() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(8, 2);
+        let mut outputs = Outbox::new(2);
+        let mut neighbours = Neighbours::new(8);
         neighbours.set_routes(routes(&[("192.168.0.0/24", None, 0)]), &mut outputs);
         let id = neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs).unwrap();
-        assert!(matches!(outputs.back(), Some(Output::ResolveNeighbour { port: 0, address })
+        let all: Vec<Output> = outputs.by_ref().collect();
+        assert!(matches!(all.last(), Some(Output::ResolveNeighbour { port: 0, address })
             if *address == HopAddress::from([192, 168, 0, 10])));
-        assert_eq!(told(&mut outputs), [(0, 0, None), (0, 0, None)]);
+        assert_eq!(told(all.into_iter()), [(0, 0, None), (0, 0, None)]);
         neighbours.set_mac((0, [192, 168, 0, 10].into()), Some([7; 6]), &mut outputs);
         assert_eq!(told(&mut outputs), [(0, 0, Some(7)), (0, 0, Some(7))]);
         assert_eq!(neighbours.acquire(HostAddress::from([192, 168, 0, 10]), &mut outputs), Some(id));
-        assert!(outputs.is_empty());
+        assert!(outputs.pop().is_none());
     }
 
     #[test]
     fn a_moved_route_moves_all_that_is_behind_it() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(8, 1);
+        let mut outputs = Outbox::new(1);
+        let mut neighbours = Neighbours::new(8);
         neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 0, 2, 1]), 1)]), &mut outputs);
         neighbours.set_mac((1, [192, 0, 2, 2].into()), Some([2; 6]), &mut outputs);
         neighbours.acquire(HostAddress::from([198, 51, 100, 1]), &mut outputs).unwrap();
         neighbours.acquire(HostAddress::from([198, 51, 100, 2]), &mut outputs).unwrap();
-        outputs.clear();
+        outputs.by_ref().for_each(drop);
         neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 0, 2, 2]), 1)]), &mut outputs);
         assert_eq!(told(&mut outputs), [(0, 1, Some(2)), (1, 1, Some(2))]);
         neighbours.set_routes(Arc::default(), &mut outputs);
@@ -254,8 +243,8 @@ mod tests {
 
     #[test]
     fn an_id_is_free_when_its_last_user_is_gone_and_a_full_table_says_so() {
-        let mut outputs = VecDeque::new();
-        let mut neighbours = Neighbours::new(1, 1);
+        let mut outputs = Outbox::new(1);
+        let mut neighbours = Neighbours::new(1);
         let id = neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
         neighbours.acquire(HostAddress::from([10, 0, 0, 1]), &mut outputs).unwrap();
         assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), None);

@@ -24,13 +24,13 @@ pub(crate) fn look_up(
     (ces_id, name): (Arc<str>, Arc<str>),
     now: Nanos,
 ) {
-    if core.claims.is_asked(&ces_id, &name) {
+    if core.claims_mut().is_asked(&ces_id, &name) {
         return;
     }
     let question = ces_dns::name(&name).map(|name| Question::new(name, RecordType::NAPTR));
-    match question.filter(|_| core.claims.ask(&ces_id, &name, now)) {
+    match question.filter(|_| core.claims_mut().ask(&ces_id, &name, now)) {
         Some(question) => {
-            core.counters.claims_looked_up += 1;
+            core.counters_mut().claims_looked_up += 1;
             let id = waiting.claim(ces_id, name);
             resolver.query(question, PATIENCE_MS, id, now);
         }
@@ -66,6 +66,6 @@ fn settle(
     word: Word,
     now: Nanos,
 ) {
-    core.claims.learn(ces_id, name, word, now);
+    core.claims_mut().learn(ces_id, name, word, now);
     engine.claim_settled(&mut core.at(now), ces_id, name, now);
 }

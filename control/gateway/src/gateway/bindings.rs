@@ -1,11 +1,10 @@
 //! The life of a binding after the answer: what the CETP engine decides about it, and what the workers say of it.
 
+use super::{Gateway, Link};
 use crate::Nanos;
 use crate::asking::Failed;
-use crate::core::{Core, GivenUp};
 use crate::counters::NegotiationOutcome;
-use crate::gateway::Gateway;
-use crate::hosts::Link;
+use crate::fabric::GivenUp;
 use crate::log::{Entry, Level};
 use crate::output::Output;
 use crate::sessions::{Change, Phase};
@@ -20,13 +19,13 @@ impl Gateway {
     pub(crate) fn negotiated(&mut self, output: cetp::Output, now: Nanos) {
         match output {
             cetp::Output::Connect { conn, endpoint, ces_id } => {
-                self.core.outputs.push_back(Output::CetpConnect { conn, endpoint, ces_id });
+                self.core.push(Output::CetpConnect { conn, endpoint, ces_id });
             }
             cetp::Output::Send { conn, bytes } => {
-                self.core.outputs.push_back(Output::CetpSend { conn, bytes });
+                self.core.push(Output::CetpSend { conn, bytes });
             }
             cetp::Output::Close { conn } => {
-                self.core.outputs.push_back(Output::CetpClose { conn });
+                self.core.push(Output::CetpClose { conn });
             }
             cetp::Output::H2hUp { session } => self.session_up(&session, now),
             cetp::Output::NegotiationDone { source, destination, result, .. } => {
@@ -56,10 +55,10 @@ impl Gateway {
                 word::look_up(&mut self.core, &mut self.engine, asked, (ces_id, name), now);
             }
             cetp::Output::Refused { ces_id, source, destination, why } => {
-                self.core.counters.negotiation(outcome(why));
+                self.core.counters_mut().negotiation(outcome(why));
                 let is_claimed =
                     why == Failure::Denied && self.core.may_speak_for(&ces_id, &source, now) == Some(false);
-                self.core.counters.claims_refused += u64::from(is_claimed);
+                self.core.counters_mut().claims_refused += u64::from(is_claimed);
                 let reason = if is_claimed { "the peer may not speak for this name" } else { why.label() };
                 let line = Entry::new(Level::Info, "session refused");
                 self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(reason));
@@ -135,7 +134,7 @@ impl Gateway {
         match self.core.session_up(agreed, now) {
             Ok(handle) => {
                 let proxy = self.core.sessions().get(handle).map(|session| session.proxy().ip());
-                self.core.counters.negotiation(match agreed.role {
+                self.core.counters_mut().negotiation(match agreed.role {
                     cetp::Role::Initiator => NegotiationOutcome::Initiated,
                     cetp::Role::Responder => NegotiationOutcome::Accepted,
                 });
@@ -148,7 +147,7 @@ impl Gateway {
                     GivenUp::Refused(why) => (NegotiationOutcome::Refused, why),
                     GivenUp::Exhausted(why) => (NegotiationOutcome::Exhausted, why),
                 };
-                self.core.counters.negotiation(outcome);
+                self.core.counters_mut().negotiation(outcome);
                 self.core.log(line(Level::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
                 if !self.engine.terminate_session(agreed.local_tag) {
@@ -166,10 +165,10 @@ impl Gateway {
         now: Nanos,
     ) {
         if let Err(why) = &result {
-            self.core.counters.negotiation(outcome(*why));
+            self.core.counters_mut().negotiation(outcome(*why));
         }
-        let host = self.core.hosts.named(source);
-        let pending = match host.and_then(|id| self.core.link(id, destination, now)) {
+        let host = self.core.hosts().named(source);
+        let pending = match host.and_then(|id| self.link(id, destination, now)) {
             Some(Link::Asking(pending)) => Some(pending),
             _ => None,
         };
@@ -194,7 +193,7 @@ impl Gateway {
             _ => None,
         };
         if handle.is_some_and(|handle| self.core.sessions().worker(handle) != worker) {
-            self.core.counters.stale_events += 1;
+            self.core.counters_mut().stale_events += 1;
             return;
         }
         match event {
@@ -202,25 +201,23 @@ impl Gateway {
             Event::BindingEnded(handle, reason, stats) => self.binding_ended(handle, reason, stats, now),
             Event::BindingStats(handle, stats) => self.binding_stats(handle, stats, now),
             Event::HopWanted(neighbour) => {
-                self.core.neighbours.wanted(neighbour, &mut self.core.outputs);
+                let (fabric, out) = self.core.fabric_mut();
+                fabric.hop_wanted(neighbour, out);
             }
-            Event::Wanted(address) => {
-                let pin = self.core.pinned(address.into());
-                let Core { neighbours, forwarding, outputs, .. } = &mut self.core;
-                if let Some(forwarding) = forwarding {
-                    forwarding.wanted(address, pin, neighbours, outputs, now);
-                }
-            }
+            Event::Wanted(address) => self.core.reach(address, now),
             // For whoever makes lists.
             Event::Session(..) | Event::SessionsRead(..) => {}
-            Event::TunnelMtu(tunnel, mtu) => self.core.tunnel_mtu(tunnel, mtu, now),
+            Event::TunnelMtu(tunnel, mtu) => {
+                let (fabric, out) = self.core.fabric_mut();
+                fabric.narrow(tunnel, mtu, out, now);
+            }
         }
         self.settle(now);
     }
 
     fn insert_failed(&mut self, handle: Handle, why: InsertError, now: Nanos) {
         let Some(session) = self.core.sessions().get(handle) else {
-            self.core.counters.stale_events += 1;
+            self.core.counters_mut().stale_events += 1;
             return;
         };
         let why = match why {
@@ -234,7 +231,7 @@ impl Gateway {
             .tag(session.tag())
             .reason(why);
         let (tag, partner) = (session.tag(), session.partner());
-        self.core.counters.insert_failed += 1;
+        self.core.counters_mut().insert_failed += 1;
         self.core.log(line);
         self.core.release_binding(handle, now);
         match partner {
@@ -248,7 +245,7 @@ impl Gateway {
     fn binding_ended(&mut self, handle: Handle, reason: EndReason, stats: BindingStats, now: Nanos) {
         let session = self.core.sessions().get(handle).filter(|session| session.phase() != Phase::Reserved);
         let Some(session) = session else {
-            self.core.counters.stale_events += 1;
+            self.core.counters_mut().stale_events += 1;
             return;
         };
         let (tag, phase) = (session.tag(), session.phase());
@@ -262,7 +259,7 @@ impl Gateway {
             // The pair is idle when both are.
             let _ = self.core.change(Change::Slept { tag }, now);
             let worker = self.core.sessions().worker(partner);
-            self.core.outputs.push_back(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
+            self.core.push(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
             return;
         }
         let line = Entry::new(Level::Info, "session ended")
@@ -277,7 +274,7 @@ impl Gateway {
                 stats.in_packets,
                 stats.in_bytes
             ));
-        self.core.counters.ended[reason as usize] += 1;
+        self.core.counters_mut().ended[reason as usize] += 1;
         self.core.log(line);
         self.core.release_binding(handle, now);
         match partner {
@@ -294,11 +291,9 @@ impl Gateway {
     }
 
     fn binding_stats(&mut self, handle: Handle, stats: Option<BindingStats>, now: Nanos) {
-        if let Some(tokens) = self.core.reads.remove(&handle) {
-            for token in tokens {
-                let binding = stats.and_then(|stats| self.snapshot(handle, Some(stats), now));
-                self.core.outputs.push_back(Output::Binding { token, binding });
-            }
+        for token in self.core.fabric_mut().0.told_counters(handle) {
+            let binding = stats.and_then(|stats| self.snapshot(handle, Some(stats), now));
+            self.core.push(Output::Binding { token, binding });
         }
         let Some(session) = self.core.sessions().get(handle) else { return };
         let idle_s = u32::from(session.idle_s());
@@ -312,7 +307,7 @@ impl Gateway {
             // This half is in use: the other one comes back, in the slot that it had.
             self.core.wake(partner, now);
         } else {
-            self.core.counters.ended[EndReason::Idle as usize] += 1;
+            self.core.counters_mut().ended[EndReason::Idle as usize] += 1;
             self.core.remove(partner, now);
             self.core.remove(handle, now);
         }

@@ -4,60 +4,53 @@
 //! address that is ([`crate::pins`]). A host behind a router has none that could be seen, so nothing is checked there but what
 //! the registry gives: then it is the router's.
 
-use crate::address::{Destination, HopAddress, HostAddress};
-use crate::core::Core;
+use super::Core;
+use crate::address::{HopAddress, HostAddress};
 use crate::counters::MacEvent;
-use crate::forwarding::Forwarding;
-use crate::gateway::Gateway;
-use crate::hosts::HostId;
+use crate::hosts::{Host, HostId};
 use crate::log::{Entry, Level};
 use crate::output::Output;
 use crate::pins::{Claim, Evidence, PATIENCE_NS};
-use crate::routes::{Route, Routes};
-use crate::sessions::{Change, Phase};
+use crate::routes::Routes;
+use crate::sessions::Change;
 use crate::settings::MacPolicy;
 use crate::{Mac, Nanos, mac_text};
-use ces_dataplane::msg::{Command, PortId};
+use ces_dataplane::msg::PortId;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-impl Gateway {
-    /// A frame came in by an inside port and says that it comes from this address. False: it does not come from whom it says,
-    /// and is to be dropped, unread.
-    pub fn handle_sender(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
-        let core = &mut self.core;
-        let Some(id) = core.hosts.at(sender).filter(|_| core.settings.realm.mac_policy != MacPolicy::Off)
+impl Core {
+    /// Whether a frame that says that it comes from this address comes from whom it says.
+    pub(crate) fn is_from(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
+        let policy = self.settings().realm.mac_policy;
+        let Some(id) = self.hosts.at(sender).filter(|id| policy != MacPolicy::Off && self.has_mac(*id))
         else {
             return true;
         };
-        if !core.has_mac(id) {
-            return true;
-        }
-        let policy = core.settings.realm.mac_policy;
-        let Some(claim) = core.hosts.get_mut(id).map(|host| host.pin.claim(mac, by, policy, now)) else {
+        let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin_mut().claim(mac, by, policy, now))
+        else {
             return true;
         };
-        let is_taken = core.claimed(id, claim, mac, by, now);
-        core.keep_pin(id, now);
+        let is_taken = self.claimed(id, claim, mac, by, now);
+        self.keep_pin(id, now);
         is_taken
     }
-}
 
-impl Core {
     /// Whether a host has a MAC address that can be seen here: it is on a link, or the registry names one.
     fn has_mac(&self, id: HostId) -> bool {
-        self.hosts.get(id).is_some_and(|host| host.pin.is_given()) || self.station(id).is_some()
+        self.hosts.get(id).is_some_and(|host| host.pin().is_given()) || self.station(id).is_some()
     }
 
     /// Where a host is seen: a port, and its address there. `None`: it is behind a router.
     fn station(&self, id: HostId) -> Option<(PortId, HostAddress)> {
-        let address = self.hosts.get(id)?.address;
-        Some((self.neighbours.link_of(address)?, address))
+        let address = self.hosts.get(id)?.address();
+        Some((self.fabric.link_of(address)?, address))
     }
 
     /// The MAC address that packets of the host with this address must come from.
     pub(crate) fn pinned(&self, address: HostAddress) -> Option<Mac> {
-        let id = self.hosts.at(address).filter(|_| self.settings.realm.mac_policy == MacPolicy::Pin)?;
-        self.hosts.get(id).filter(|_| self.has_mac(id))?.pin.mac()
+        let id = self.hosts.at(address).filter(|_| self.settings().realm.mac_policy == MacPolicy::Pin)?;
+        self.hosts.get(id).filter(|_| self.has_mac(id))?.pin().mac()
     }
 
     /// Does what a claim asks for; false if the frame is refused.
@@ -87,11 +80,11 @@ impl Core {
 
     /// Has the next process know a host's MAC address as this one does: the first that is seen after a restart may be another's.
     fn keep_pin(&mut self, id: HostId, now: Nanos) {
-        let Some((address, mac)) = self.hosts.get(id).map(|host| (host.address, host.pin.seen())) else {
+        let Some((address, mac)) = self.hosts.get(id).map(|host| (host.address(), host.pin().seen())) else {
             return;
         };
         // By other policies the address is worth nothing, and may move with every frame.
-        let is_worth = mac.is_some() && self.settings.realm.mac_policy == MacPolicy::Pin;
+        let is_worth = mac.is_some() && self.settings().realm.mac_policy == MacPolicy::Pin;
         if is_worth && self.sessions().pin(address) != mac {
             let _ = self.change(Change::Pinned { host: address, mac }, now);
         }
@@ -102,7 +95,7 @@ impl Core {
         let pins: Vec<_> = self.sessions().pins().collect();
         for (address, mac) in pins {
             match self.hosts.at(address).and_then(|id| self.hosts.get_mut(id)) {
-                Some(host) => host.pin.recall(mac),
+                Some(host) => host.pin_mut().recall(mac),
                 None => _ = self.change(Change::Pinned { host: address, mac: None }, now),
             }
         }
@@ -118,14 +111,14 @@ impl Core {
         self.counters.macs[MacEvent::Moved as usize] += 1;
         self.log_mac(Level::Warn, "host's mac moved", id, mac);
         if let Some((port, address)) = self.station(id) {
-            self.neighbours.set_mac((port, HopAddress::from(address.v4())), Some(mac), &mut self.outputs);
+            self.fabric.set_mac(port, HopAddress::from(address.v4()), Some(mac), &mut self.out);
         }
         self.tell_pin(id);
     }
 
     fn log_mac(&mut self, level: Level, event: &'static str, id: HostId, mac: Mac) {
         if let Some(host) = self.hosts.get(id) {
-            let line = Entry::new(level, event).host(&host.name).address(host.address.ip());
+            let line = Entry::new(level, event).host(host.name()).address(host.address().ip());
             self.log(line.reason(mac_text(mac)));
         }
     }
@@ -133,28 +126,28 @@ impl Core {
     /// Has the kernel ask who has a host's address.
     fn seek(&mut self, id: HostId) {
         if let Some((port, address)) = self.station(id) {
-            self.outputs.push_back(Output::ResolveNeighbour { port, address: address.v4().into() });
+            self.push(Output::ResolveNeighbour { port, address: address.v4().into() });
         }
     }
 
     /// Asks the owner of an address whether it is still there.
     fn ask(&mut self, id: HostId, owner: Mac, now: Nanos) {
         if let Some((port, address)) = self.station(id) {
-            self.outputs.push_back(Output::AskOwner { port, address, mac: owner });
+            self.push(Output::AskOwner { port, address, mac: owner });
         }
-        self.asked.push_back((now + PATIENCE_NS, id));
+        self.watch.asked(id, now + PATIENCE_NS);
     }
 
     /// When the next owner's time to answer is over.
     pub(crate) fn next_silence(&self) -> Option<Nanos> {
-        self.asked.front().map(|(at, _)| *at)
+        self.watch.next_silence()
     }
 
     /// Owners that have not answered in time are asked again, or have lost their address.
     pub(crate) fn silent_owners(&mut self, now: Nanos) {
-        while let Some((_, id)) = self.asked.pop_front_if(|(at, _)| *at <= now) {
-            let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin.silent()) else { continue };
-            match (claim, self.hosts.get(id).and_then(|host| host.pin.mac())) {
+        while let Some(id) = self.watch.take_silent(now) {
+            let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin_mut().silent()) else { continue };
+            match (claim, self.hosts.get(id).and_then(|host| host.pin().mac())) {
                 (Claim::Ask(owner), _) => self.ask(id, owner, now),
                 (Claim::Moved, Some(mac)) => {
                     self.moved(id, mac);
@@ -167,52 +160,63 @@ impl Core {
 
     /// Tells the worker of a host's bindings where its packets must come from; how many there are.
     pub(crate) fn tell_pin(&mut self, id: HostId) -> usize {
-        let Some(address) = self.hosts.get(id).map(|host| host.address) else { return 0 };
+        let Some(address) = self.hosts.get(id).map(Host::address) else { return 0 };
         let mac = self.pinned(address);
-        self.neighbours.pin(address, mac, &mut self.outputs);
-        let sessions = self.sessions();
-        let commands: Vec<_> = sessions
-            .of(address)
-            .filter(|session| session.phase() == Phase::Up)
-            .map(|session| (sessions.worker(session.handle()), Command::PinBinding(session.handle(), mac)))
-            .collect();
-        let count = commands.len();
-        for (worker, command) in commands {
-            self.command(worker, command);
-        }
-        count
+        self.fabric.pin(address, mac, &mut self.out)
     }
 
     /// What the workers know of pins depends on something that has changed.
     pub(crate) fn tell_pins(&mut self) {
-        self.chores.tell_pins(self.hosts.slots());
+        self.watch.tell(self.hosts.slots());
+    }
+
+    /// Whether they are yet to be told of some.
+    pub(crate) fn has_pins_to_tell(&self) -> bool {
+        !self.watch.is_told()
+    }
+
+    /// Tells them of some, as many hosts and sessions as that.
+    pub(crate) fn tell_some_pins(&mut self, most: usize) {
+        let mut cost = 0;
+        while cost < most
+            && let Some(slot) = self.watch.next_told(self.hosts.slots())
+        {
+            let id = HostId(slot as u32);
+            let has_mac = self.hosts.get(id).is_some_and(|host| host.pin().mac().is_some());
+            cost += 1 + if has_mac && self.hosts.is_registered(id) { self.tell_pin(id) } else { 0 };
+        }
     }
 
     /// Other hosts, or other rules for them: the next hops that are hosts are told anew.
     pub(crate) fn tell_hops(&mut self) {
-        let hosts: Vec<_> = self.forwarding.iter().flat_map(Forwarding::on_links).collect();
-        for host in hosts {
+        for host in self.fabric.on_links() {
             let pin = self.pinned(host.into());
-            self.neighbours.pin(Destination::on_a_link(host), pin, &mut self.outputs);
+            self.fabric.pin_on_link(host, pin, &mut self.out);
         }
     }
 
+    /// A worker has a packet for an address on a link.
+    pub(crate) fn reach(&mut self, address: Ipv4Addr, now: Nanos) {
+        let pin = self.pinned(address.into());
+        self.fabric.reach(address, pin, &mut self.out, now);
+    }
+
     /// Other routes: a host may be on a link that was behind a router, or the other way round.
-    pub(crate) fn set_routes(&mut self, routes: &Arc<Routes>) {
-        self.neighbours.set_routes(Arc::clone(routes), &mut self.outputs);
-        let networks = &self.settings.realm.networks;
-        let near: Vec<Route> = networks.iter().flat_map(|network| routes.about(*network)).collect();
-        if near != self.near {
-            self.near = near;
+    pub(crate) fn set_routes(&mut self, routes: Arc<Routes>, now: Nanos) {
+        self.fabric.set_routes(&routes, &mut self.out);
+        let networks = &self.settings().realm.networks;
+        let near = networks.iter().flat_map(|network| routes.about(*network)).collect();
+        if self.watch.set_near(near) {
             self.tell_pins();
             self.tell_hops();
         }
+        self.fabric.forward_by(routes, &mut self.out, now);
     }
 
     /// What the kernel knows about a next hop. Of a host that is pinned it may know less than we do: it still asks for the
     /// station that had the address before.
     pub(crate) fn set_neighbour(&mut self, port: PortId, address: HopAddress, mac: Option<Mac>) {
         let mac = mac.map(|said| self.pinned(address.v4().into()).unwrap_or(said));
-        self.neighbours.set_mac((port, address), mac, &mut self.outputs);
+        self.fabric.set_mac(port, address, mac, &mut self.out);
     }
 }

@@ -1,10 +1,10 @@
 //! The life of a name that an inside host asks for, from its query to the answer.
 
+use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{Ask, Failed, Pending, Stage, Waiter};
-use crate::gateway::Gateway;
-use crate::hosts::{HostId, Link};
+use crate::asking::{Failed, Pending, Stage, Waiter};
+use crate::hosts::HostId;
 use crate::log::{Entry, Level};
 use crate::names::{Name, is_within};
 use crate::network;
@@ -41,15 +41,14 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        let id = HostAddress::of(client).and_then(|address| self.core.hosts.at(address));
-        let is_blocked = id.is_some_and(|id| self.core.is_blocked(id, now));
-        let Some((id, host)) = id.and_then(|id| self.core.hosts.get_mut(id).map(|host| (id, host))) else {
+        let Some(id) = HostAddress::of(client).and_then(|address| self.core.hosts().at(address)) else {
             return self.answer_stranger(client, query, token, now);
         };
-        if is_blocked {
+        if self.core.is_blocked(id, now) {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
         }
-        if !host.queries.take(Rate::per_second(self.core.settings.dns.host_rate), now) {
+        let rate = Rate::per_second(self.core.settings().dns.host_rate);
+        if !self.core.hosts_mut().get_mut(id).is_some_and(|host| host.may_ask(rate, now)) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
         if self.reverse(id, &query, token, now) {
@@ -75,9 +74,9 @@ impl Gateway {
 
     /// A host that no file names: where hosts go out without a name, it gets ordinary names, and nothing of ours.
     fn answer_stranger(&mut self, client: IpAddr, query: Query, token: QueryToken, now: Nanos) {
-        let realm = &self.core.settings.realm.networks;
+        let realm = &self.core.settings().realm.networks;
         let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
-        let goes_out = self.core.forwarding.is_some();
+        let goes_out = self.core.fabric().forwards();
         if host.is_none() || !goes_out || self.zones.contains(&query.name) {
             self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
@@ -96,7 +95,7 @@ impl Gateway {
 
     /// A name that is not ours, whatever is asked about it: what it is decides about all types.
     fn remote_name(&mut self, id: HostId, name: &str, query: Query, token: QueryToken, now: Nanos) {
-        match self.core.link(id, name, now) {
+        match self.link(id, name, now) {
             // A peer without connection may have restarted and lost its side: it is asked again. If it has not, or cannot
             // be reached, the engine answers with the session that stands.
             Some(Link::Up(handle)) if !is_for_address(&query) || !self.is_away(handle) => {
@@ -109,16 +108,13 @@ impl Gateway {
 
     /// Asks for the CES records of a name, and beside them for what it answers as an ordinary one.
     fn begin(&mut self, id: HostId, name: &str, query: Query, token: QueryToken, now: Nanos) {
-        if self.waiting.queries() >= self.core.settings.dns.waiting {
+        if self.waiting.queries() >= self.core.settings().dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
         let remote: Arc<str> = name.into();
         let (naptr, ordinary) = (Question::new(query.name.clone(), RecordType::NAPTR), Question::of(&query));
-        let pending = self.waiting.begin(id, Arc::clone(&remote), Waiter { token, query }, now);
-        if let Some(host) = self.core.hosts.get_mut(id) {
-            host.asking.insert(remote, pending);
-        }
-        let patience = self.core.settings.dns.naptr_timeout_ms;
+        let pending = self.waiting.begin(id, remote, Waiter { token, query }, now);
+        let patience = self.core.settings().dns.naptr_timeout_ms;
         self.resolver.query(naptr, patience, pending, now);
         self.ask_beside(pending, ordinary, now);
     }
@@ -127,7 +123,7 @@ impl Gateway {
     /// have some nobody wants to know; asking might make the far side set an address aside.
     fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_early = matches!(ask.stage, Stage::Discovery) && !self.core.has_records(&ask.remote, now);
+        let is_early = matches!(ask.stage, Stage::Discovery) && !self.core.has_records(ask.remote(), now);
         if is_early && let Some(id) = self.waiting.beside(pending, &question) {
             self.resolver.query(question, 0, id, now);
         }
@@ -143,7 +139,7 @@ impl Gateway {
 
     /// One more who asks for what is being asked already.
     fn join(&mut self, pending: u64, query: Query, token: QueryToken, now: Nanos) {
-        let dns = &self.core.settings.dns;
+        let dns = &self.core.settings().dns;
         let (most, all) = (dns.waiting_per_name as usize, dns.waiting);
         let question = Question::of(&query);
         let Some(ask) = self.waiting.ask_mut(pending).filter(|ask| ask.waiters().len() < most) else {
@@ -151,12 +147,12 @@ impl Gateway {
         };
         // Who asks the same again has little patience left: silence to the NAPTR question is an answer now.
         let is_again = || ask.waiters().iter().any(|waiter| Question::of(&waiter.query) == question);
-        let is_hurried = ask.is_hurried || (now.saturating_sub(ask.since) >= AGAIN_NS && is_again());
+        let is_hurried = ask.is_hurried || (now.saturating_sub(ask.since()) >= AGAIN_NS && is_again());
         ask.is_hurried = is_hurried;
         if self.waiting.queries() >= all {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
-        self.core.counters.joined += 1;
+        self.core.counters_mut().joined += 1;
         self.waiting.join(pending, Waiter { token, query });
         self.ask_beside(pending, question, now);
         self.hurry(pending, now);
@@ -170,7 +166,7 @@ impl Gateway {
             let bytes = resolution.reply(&query, now);
             return self.answer(Side::Inside, token, bytes, resolution.outcome());
         }
-        if self.waiting.queries() >= self.core.settings.dns.waiting {
+        if self.waiting.queries() >= self.core.settings().dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
         let pending = self.waiting.forward(Waiter { token, query });
@@ -213,8 +209,8 @@ impl Gateway {
     fn hurry(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_over = matches!(ask.stage, Stage::Discovery)
-            && !self.core.has_records(&ask.remote, now)
-            && (ask.is_hurried || self.known.is_silent(&ask.remote, now));
+            && !self.core.has_records(ask.remote(), now)
+            && (ask.is_hurried || self.known.is_silent(ask.remote(), now));
         let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
         if is_over && has_all() {
             self.silent(pending, now);
@@ -230,14 +226,14 @@ impl Gateway {
             matches!(answer, Some(Resolution::Answer(_) | Resolution::NoData(_)))
         });
         if is_alive {
-            let remote = Arc::clone(&ask.remote);
+            let remote = Arc::clone(ask.remote());
             self.known.silent(&remote, now);
         }
         self.forward_ask(pending, now);
     }
 
     fn discovered(&mut self, pending: u64, resolution: &Resolution, now: Nanos) {
-        let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(&ask.remote)) else { return };
+        let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(ask.remote())) else { return };
         let has_had = self.core.has_records(&remote, now);
         // RFC 4074 §4, RFC 8906 §3.1.2: many servers know no NAPTR and say so by any error, or by nothing. That means that
         // there is no CES, unless there has been: then it means nothing, and the ordinary address must not stand in for it.
@@ -265,7 +261,7 @@ impl Gateway {
         let records = received.packet.answers();
         let owner = records.iter().find(|record| record.record_type() == RecordType::NAPTR);
         let discovery = naptr::discover(&records, defaults);
-        self.core.counters.naptr.count(&discovery);
+        self.core.counters_mut().naptr.count(&discovery);
         if let Some(mistake) = discovery.mistake() {
             let line = Entry::new(Level::Warn, "CES record with a mistake").remote(remote);
             self.core.log(line.reason(mistake.label()));
@@ -290,7 +286,7 @@ impl Gateway {
     /// what the name has, if he may know that it is there (RFC 8020 §2: a name exists for all types or for none).
     fn reach(&mut self, pending: u64, services: VecDeque<Service>, now: Nanos) {
         let Some(ask) = self.waiting.ask_mut(pending) else { return };
-        let (id, remote) = (ask.host, Arc::clone(&ask.remote));
+        let (id, remote) = (ask.host(), Arc::clone(ask.remote()));
         let is_for_others =
             !ask.waiters().is_empty() && !ask.waiters().iter().any(|waiter| is_for_address(&waiter.query));
         if !is_for_others {
@@ -304,8 +300,7 @@ impl Gateway {
         if self.known.is_refused(id.0, &remote, now) {
             return self.fail(pending, Failed::Policy, "refused a moment ago", now);
         }
-        let Some((ask, waiters)) = self.waiting.end(pending) else { return };
-        self.unlink(&ask, pending);
+        let Some((_, waiters)) = self.waiting.end(pending) else { return };
         for Waiter { token, query } in waiters {
             self.answer_beside(query, token, now);
         }
@@ -313,10 +308,10 @@ impl Gateway {
 
     /// Whether policy lets a host ask one of these gateways for a name.
     fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<Service>, now: Nanos) -> bool {
-        let Some(host) = self.core.hosts.get(id) else { return false };
+        let Some(host) = self.core.hosts().get(id) else { return false };
         services.iter().filter_map(|service| Name::parse(&service.ces_id).ok()).any(|ces_id| {
-            *ces_id.as_str() != *self.core.ces_id
-                && self.core.is_allowed(&host.name, Direction::Outbound, remote, ces_id.as_str(), now)
+            *ces_id.as_str() != **self.core.configuration().ces_id()
+                && self.core.is_allowed(host.name(), Direction::Outbound, remote, ces_id.as_str(), now)
         })
     }
 
@@ -324,26 +319,19 @@ impl Gateway {
     /// one, so it is what the ask is about from here on. False if the ask has come to its end by that.
     fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>, now: Nanos) -> bool {
         let Some(ask) = self.waiting.ask(pending) else { return false };
-        let id = ask.host;
-        let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != *ask.remote) else {
+        let id = ask.host();
+        let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != **ask.remote()) else {
             return true;
         };
         let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
-        let link = self.core.link(id, &owner, now);
+        let link = self.link(id, &owner, now);
         let link = link.filter(|link| !matches!(link, Link::Up(handle) if self.is_away(*handle)));
         if link.is_none() && !is_ours {
-            let Some(ask) = self.waiting.ask_mut(pending) else { return false };
-            let alias = std::mem::replace(&mut ask.remote, owner.into());
-            let canonical = Arc::clone(&ask.remote);
+            let Some(alias) = self.waiting.rename(pending, owner.into()) else { return false };
             self.core.learn_records(&alias, true, now);
-            if let Some(host) = self.core.hosts.get_mut(id) {
-                host.asking.remove(&alias);
-                host.asking.insert(canonical, pending);
-            }
             return true;
         }
-        let Some((ask, waiters)) = self.waiting.end(pending) else { return false };
-        self.unlink(&ask, pending);
+        let Some((_, waiters)) = self.waiting.end(pending) else { return false };
         for Waiter { token, query } in waiters {
             match link {
                 Some(Link::Up(handle)) => self.answer_met(handle, false, query, token, now),
@@ -357,7 +345,6 @@ impl Gateway {
     /// No CES answers for the name: its queries are ordinary ones.
     fn forward_ask(&mut self, pending: u64, now: Nanos) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
-        self.unlink(&ask, pending);
         for waiter in waiters {
             let question = Question::of(&waiter.query);
             if let Some(resolution) = ask.ordinary(&question) {
@@ -399,25 +386,25 @@ impl Gateway {
     ) -> Result<(), (Failed, &'static str)> {
         let gone = (Failed::Host, "the host is no longer registered");
         let Some(ask) = self.waiting.ask(pending) else { return Ok(()) };
-        let (id, destination) = (ask.host, Arc::clone(&ask.remote));
-        if !self.core.hosts.is_registered(id) {
+        let (id, destination) = (ask.host(), Arc::clone(ask.remote()));
+        if !self.core.hosts().is_registered(id) {
             return Err(gone);
         }
-        let source = self.core.hosts.get(id).map(|host| Arc::clone(&host.name)).ok_or(gone)?;
+        let source = self.core.hosts().get(id).map(|host| Arc::clone(host.name())).ok_or(gone)?;
         let ces_id = Name::parse(&service.ces_id)
             .map_err(|_| (Failed::Negotiation, "the id of its gateway is no name"))?
             .shared();
-        if ces_id == self.core.ces_id {
+        if ces_id == *self.core.configuration().ces_id() {
             return Err((Failed::Policy, "its NAPTR names this gateway, which does not serve it"));
         }
         // Before anything is sent: who may not ask leaves no trace at the peer.
         if !self.core.is_allowed(&source, Direction::Outbound, &destination, &ces_id, now) {
-            self.core.counters.negotiation(crate::counters::NegotiationOutcome::OutboundDenied);
+            self.core.counters_mut().negotiation(crate::counters::NegotiationOutcome::OutboundDenied);
             return Err((Failed::Policy, "no outbound policy allows it"));
         }
-        let rate = self.core.settings.dns.negotiation_rate;
-        let host = self.core.hosts.get_mut(id).ok_or(gone)?;
-        if !self.negotiations.take(&mut host.started, rate, now) {
+        let rate = self.core.settings().dns.negotiation_rate;
+        let host = self.core.hosts_mut().get_mut(id).ok_or(gone)?;
+        if !self.negotiations.take(host.started(), rate, now) {
             return Err((
                 Failed::Rate,
                 "more negotiations a second than dns.negotiation_rate, or its host's share",
@@ -452,10 +439,9 @@ impl Gateway {
             return self.fail(pending, Failed::Exhausted, "agreed, but the binding could not be made", now);
         }
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
-        self.unlink(&ask, pending);
-        self.known.reached(ask.host.0, &ask.remote);
-        self.core.learn_records(&ask.remote, true, now);
-        self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
+        self.known.reached(ask.host().0, ask.remote());
+        self.core.learn_records(ask.remote(), true, now);
+        self.core.counters_mut().negotiation_time.record(now.saturating_sub(ask.since()));
         for Waiter { token, query } in waiters {
             self.answer_met(handle, true, query, token, now);
         }
@@ -470,21 +456,20 @@ impl Gateway {
         now: Nanos,
     ) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
-        self.unlink(&ask, pending);
         if matches!(ask.stage, Stage::Negotiation(_)) {
-            self.core.learn_records(&ask.remote, true, now);
-            self.core.counters.negotiation_time.record(now.saturating_sub(ask.since));
+            self.core.learn_records(ask.remote(), true, now);
+            self.core.counters_mut().negotiation_time.record(now.saturating_sub(ask.since()));
         }
         let mut line = match failed {
             Failed::Policy => Entry::new(Level::Info, "name refused"),
             _ => Entry::new(Level::Info, "name failed"),
         };
-        if let Some(host) = self.core.hosts.get(ask.host) {
-            line = line.host(&host.name);
+        if let Some(host) = self.core.hosts().get(ask.host()) {
+            line = line.host(host.name());
         }
-        self.core.log(line.remote(&ask.remote).reason(why));
+        self.core.log(line.remote(ask.remote()).reason(why));
         if failed == Failed::Policy {
-            self.known.refused(ask.host.0, &ask.remote, now);
+            self.known.refused(ask.host().0, ask.remote(), now);
         }
         for Waiter { token, query } in waiters {
             let outcome = match failed {
@@ -508,14 +493,6 @@ impl Gateway {
                 Failed::Rate => QueryOutcome::NegotiationRate,
             };
             self.serv_fail(token, &query, outcome);
-        }
-    }
-
-    fn unlink(&mut self, ask: &Ask, pending: u64) {
-        if let Some(host) = self.core.hosts.get_mut(ask.host)
-            && host.asking.get(&ask.remote) == Some(&pending)
-        {
-            host.asking.remove(&ask.remote);
         }
     }
 
@@ -550,7 +527,7 @@ impl Gateway {
         let Some(session) = self.core.sessions().get(handle) else {
             return self.serv_fail(token, query, QueryOutcome::Exhausted);
         };
-        let dns = &self.core.settings.dns;
+        let dns = &self.core.settings().dns;
         let wanted = match is_new {
             // Nobody knows whether the peer's side still stands.
             _ if self.is_away(handle) => UNSURE_TTL_S,

@@ -1,7 +1,7 @@
 //! What the world may ask: our zones, and nothing else. No recursion, no answer that helps a flood.
 
+use super::Gateway;
 use crate::Nanos;
-use crate::gateway::Gateway;
 use crate::output::QueryToken;
 use ces_dns::answer;
 use ces_dns::message::{Query, Transport};
@@ -50,8 +50,8 @@ impl Gateway {
     /// What the registry knows about a name.
     pub(crate) fn standing(&self, name: Option<&str>) -> Standing {
         match name {
-            Some(name) if self.core.hosts.named(name).is_some() => Standing::Served,
-            Some(name) if self.core.registry.is_above(name) => Standing::Above,
+            Some(name) if self.core.hosts().named(name).is_some() => Standing::Served,
+            Some(name) if self.core.configuration().registry().is_above(name) => Standing::Above,
             _ => Standing::Unknown,
         }
     }

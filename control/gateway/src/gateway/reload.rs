@@ -1,17 +1,18 @@
 //! New settings, hosts and policies for a gateway that runs: the difference is applied, and a session ends only if it
 //! would not be allowed any more.
 
+use super::Gateway;
+use super::local::takes_name;
+use super::reloading::{Discarded, PIECE, Reload, Reloaded, Stage};
 use crate::Nanos;
 use crate::address::OwnAddress;
 use crate::asking::Failed;
-use crate::gateway::Gateway;
-use crate::local::takes_name;
+use crate::configuration::Configuration;
 use crate::log::{Entry, Level};
 use crate::network;
 use crate::output::Output;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
-use crate::reloading::{Discarded, PIECE, Reload, Reloaded, Stage};
 use crate::sessions::{Reach, Session};
 use crate::settings::Settings;
 use crate::snapshot::Role;
@@ -52,8 +53,9 @@ impl Gateway {
             return Err("another reload is under way".to_owned());
         }
         self.needs_no_restart(&settings)?;
-        let directory = self.core.hosts.draft(registry.hosts().len(), registry.names());
-        self.reload = Some(Reload::new(settings, registry, policies, directory));
+        let directory = self.core.hosts().draft(registry.hosts().len(), registry.names());
+        let configuration = Configuration::new(settings, registry, policies);
+        self.reload = Some(Reload::new(configuration, directory));
         Ok(())
     }
 
@@ -71,8 +73,9 @@ impl Gateway {
     /// What was prepared comes into force, in one moment. An error leaves everything as it was.
     pub fn apply_reload(&mut self, now: Nanos) -> Result<(), String> {
         let Some(reload) = &self.reload else { return Err("no reload is under way".to_owned()) };
-        let prepared = network::engine_settings(&reload.settings, &reload.policies)
-            .and_then(|engine| Ok((engine, network::zones(&reload.settings)?)))
+        let next = reload.configuration();
+        let prepared = network::engine_settings(next.settings(), next.policies())
+            .and_then(|engine| Ok((engine, network::zones(next.settings())?)))
             .and_then(|(engine, zones)| self.engine.configure(engine).map(|()| zones));
         self.zones = match prepared {
             Ok(zones) => zones,
@@ -82,21 +85,15 @@ impl Gateway {
             }
         };
         self.known.forget_refusals();
-        self.core.claims.forget();
+        self.core.claims_mut().forget();
         let Some(reload) = &mut self.reload else { return Ok(()) };
-        std::mem::swap(&mut self.core.settings, &mut reload.settings);
-        std::mem::swap(&mut self.core.registry, &mut reload.registry);
-        std::mem::swap(&mut self.core.policies, &mut reload.policies);
-        let directory = self.core.hosts.draft(0, 0);
-        let directory = std::mem::replace(&mut reload.directory, directory);
-        reload.directory = self.core.hosts.exchange(directory);
-        reload.stage = Stage::Asks;
-        let before = &reload.settings;
-        self.rates.change(&before.dns, &self.core.settings.dns, &mut self.rng);
+        reload.exchange(&mut self.core, self.waiting.ids());
+        let before = reload.configuration().settings();
+        self.rates.change(&before.dns, &self.core.settings().dns, &mut self.rng);
         let (is_other_mtu, is_other_pinning, is_other_dns) = (
-            before.cetp.peer_mtu != self.core.settings.cetp.peer_mtu,
-            before.realm.mac_policy != self.core.settings.realm.mac_policy,
-            before.dns != self.core.settings.dns,
+            before.cetp.peer_mtu != self.core.settings().cetp.peer_mtu,
+            before.realm.mac_policy != self.core.settings().realm.mac_policy,
+            before.dns != self.core.settings().dns,
         );
         if is_other_mtu {
             self.core.say_mtus(now);
@@ -105,7 +102,6 @@ impl Gateway {
             self.core.tell_pins();
         }
         self.core.tell_hops();
-        reload.asks = self.waiting.iter().map(|(id, _)| id).collect();
         self.end_what_is_not_trusted(now);
         if is_other_dns {
             self.restart_resolver();
@@ -158,7 +154,7 @@ impl Gateway {
 
     /// What the workers or the peers were told at the start cannot change under them.
     fn needs_no_restart(&self, settings: &Settings) -> Result<(), String> {
-        let (old, new) = (&self.core.settings, settings);
+        let (old, new) = (&self.core.settings(), settings);
         let fixed = [
             ("realm.ces_id", old.realm.ces_id == new.realm.ces_id),
             ("realm.proxy_pool", old.realm.proxy_pool == new.realm.proxy_pool),
@@ -173,10 +169,9 @@ impl Gateway {
 
     /// Ends C2C with peers that are not trusted any more.
     fn end_what_is_not_trusted(&mut self, now: Nanos) {
-        let trusted = &self.core.settings.cetp.trusted;
-        let is_trusted = |peer: &str| trusted.is_empty() || trusted.iter().any(|name| name.as_str() == peer);
+        let configuration = self.core.configuration();
         let peers = self.engine.peers(now).into_iter().map(|peer| peer.ces_id);
-        let untrusted: Vec<Arc<str>> = peers.filter(|peer| !is_trusted(peer)).collect();
+        let untrusted: Vec<Arc<str>> = peers.filter(|peer| !configuration.is_trusted(peer)).collect();
         for peer in untrusted {
             self.engine.terminate_peer(&mut self.core.at(now), &peer, now);
         }
@@ -185,13 +180,8 @@ impl Gateway {
     /// Some of those who still wait on behalf of a host that is gone are told so.
     fn fail_orphans(&mut self, now: Nanos) {
         let Some(reload) = &mut self.reload else { return };
-        let rest = reload.asks.len().saturating_sub(PIECE);
-        let asks = reload.asks.split_off(rest);
-        if rest == 0 {
-            reload.stage = Stage::Hosts;
-        }
-        for id in asks {
-            if self.waiting.ask(id).is_some_and(|ask| !self.core.hosts.is_registered(ask.host)) {
+        for id in reload.take_asks() {
+            if self.waiting.ask(id).is_some_and(|ask| !self.core.hosts().is_registered(ask.host())) {
                 self.fail(id, Failed::Host, "the host is no longer registered", now);
             }
         }
@@ -230,8 +220,8 @@ impl Gateway {
     /// Whether policy, and who the hosts are, still let a session be.
     pub(crate) fn is_still_allowed(&self, session: &Session, now: Nanos) -> bool {
         let core = &self.core;
-        let owner = core.hosts.named(session.local()).and_then(|id| core.hosts.get(id));
-        if owner.is_none_or(|host| host.address != session.host()) {
+        let owner = core.hosts().named(session.local()).and_then(|id| core.hosts().get(id));
+        if owner.is_none_or(|host| host.address() != session.host()) {
             return false;
         }
         let Some(terms) = session.terms() else { return false };
@@ -243,7 +233,7 @@ impl Gateway {
             (Role::Responder, _) => Direction::Inbound,
             _ => Direction::Outbound,
         };
-        core.policies
+        core.configuration()
             .choose(local, direction, remote, session.peer())
             .is_some_and(|rule| takes_name(&rule.policy, remote))
     }
@@ -260,13 +250,13 @@ impl Gateway {
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
     fn restart_resolver(&mut self) {
         let Platform { upstream_sockets, addresses, .. } = &self.platform;
-        let settings = network::resolver_settings(&self.core.settings, *upstream_sockets, addresses);
+        let settings = network::resolver_settings(self.core.settings(), *upstream_sockets, addresses);
         for socket in self.resolver.sockets() {
-            self.core.outputs.push_back(Output::UpstreamClose(socket));
+            self.core.push(Output::UpstreamClose(socket));
         }
         let resolver = Resolver::new(settings, self.rng.random());
         let before = std::mem::replace(&mut self.resolver, resolver);
         self.discarded.push(Discarded::new(before));
-        self.core.chores.owe(self.waiting.iter().map(|(id, _)| id).collect());
+        self.waiting.owe_all();
     }
 }

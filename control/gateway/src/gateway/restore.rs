@@ -3,8 +3,8 @@
 //! Whatever is not allowed any more, or does not fit this configuration, ends, and its peer is told. The workers get the same
 //! bindings as before with what is left of their lifetimes; the CETP engine goes on as if it had negotiated them.
 
+use super::Gateway;
 use crate::Nanos;
-use crate::gateway::Gateway;
 use crate::log::{Entry, Level};
 use crate::sessions::{Change, Endpoint, Reach, Session, Sessions};
 use crate::snapshot::Role;
@@ -74,7 +74,7 @@ impl Gateway {
     /// Begins with nothing after a process whose sessions are lost: no address and no tag that it may have given out is given
     /// out again while somebody may remember it. Call it once, before anything else.
     pub fn begin_anew(&mut self, now: Nanos) {
-        let words = (1u64 << (32 - self.core.settings.realm.proxy_pool.prefix_len())) / 64;
+        let words = (1u64 << (32 - self.core.settings().realm.proxy_pool.prefix_len())) / 64;
         let beyond = self.rng.random_range(words / 4..=words / 2) as u32;
         self.core.restart(beyond, self.rng.random(), now);
         self.settle(now);
@@ -83,13 +83,12 @@ impl Gateway {
     /// Whether a session of the last process can go on under this one's configuration.
     fn still_stands(&self, session: &Session, now: Nanos) -> bool {
         let core = &self.core;
-        let worker = worker_of(session.host().v4().into(), core.workers);
+        let worker = worker_of(session.host().v4().into(), self.platform.workers);
         let is_over = session.terms().is_none_or(|terms| {
             terms.hard_s > 0 && session.since() + u64::from(terms.hard_s) * crate::SECOND <= now
         });
-        let cetp = &core.settings.cetp;
-        let is_trusted =
-            cetp.trusted.is_empty() || cetp.trusted.iter().any(|id| id.as_str() == &**session.peer());
+        let cetp = &core.settings().cetp;
+        let is_trusted = core.configuration().is_trusted(session.peer());
         let can_reach = match session.reach() {
             None => false,
             Some(Reach::Tunnel { tunnel, .. }) => {

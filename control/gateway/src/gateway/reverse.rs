@@ -1,8 +1,8 @@
 //! Names that are answered here whoever asks: those of addresses of this side, and the zones that every resolver serves
 //! for itself.
 
+use super::Gateway;
 use crate::Nanos;
-use crate::gateway::Gateway;
 use crate::hosts::HostId;
 use crate::output::QueryToken;
 use ces_dns::answer::{Answer, Voice};
@@ -35,7 +35,7 @@ impl Gateway {
     ) -> bool {
         let voice = Voice::LocalAuthority;
         // RFC 2308 §3: a negative answer of an authority carries the SOA.
-        let soa = apex.map(|apex| special::soa(apex, self.core.settings.dns.negative_ttl_s));
+        let soa = apex.map(|apex| special::soa(apex, self.core.settings().dns.negative_ttl_s));
         let target = name.and_then(|(name, ttl)| Some((ces_dns::name(&name)?, ttl)));
         let (answer, outcome) = match target {
             None => (Answer::nx_domain(voice, soa), QueryOutcome::NxDomain),
@@ -51,14 +51,14 @@ impl Gateway {
 
     /// What stands behind an address, as that host sees it, and for how long that may be remembered.
     fn name_behind(&self, id: HostId, address: Ipv4Addr, now: Nanos) -> Option<(Arc<str>, u32)> {
-        let dns = &self.core.settings.dns;
-        if self.core.settings.realm.proxy_pool.contains(&address) {
+        let dns = &self.core.settings().dns;
+        if self.core.settings().realm.proxy_pool.contains(&address) {
             let session = self.core.behind(id, address.into())?;
             return Some((Arc::clone(session.remote()), session.answer_ttl(dns.connected_ttl_s, now)));
         }
-        let host = self.core.hosts.at(address.into()).and_then(|id| self.core.hosts.get(id));
+        let host = self.core.hosts().at(address.into()).and_then(|id| self.core.hosts().get(id));
         let name = match host {
-            Some(host) => Arc::clone(&host.name),
+            Some(host) => Arc::clone(host.name()),
             None if self.platform.addresses.contains(&address.into()) => dns.name_server.shared(),
             None => return None,
         };
@@ -77,7 +77,7 @@ impl Gateway {
 
     /// Networks whose addresses have names here.
     fn own_networks(&self) -> impl Iterator<Item = Ipv4Net> {
-        let realm = &self.core.settings.realm;
+        let realm = &self.core.settings().realm;
         let alone = self.platform.addresses.iter().map(|&address| Ipv4Net::from(address.v4()));
         realm.networks.iter().copied().chain([realm.proxy_pool]).chain(alone)
     }
@@ -85,7 +85,7 @@ impl Gateway {
     /// RFC 6303 §3, RFC 6761: names that mean nothing outside of the realm are answered here; false if it is none.
     pub(crate) fn served_here(&mut self, query: &Query, token: QueryToken) -> bool {
         let Some(apex) = special::zone_of(&query.name) else { return false };
-        let dns = &self.core.settings.dns;
+        let dns = &self.core.settings().dns;
         let is_within = |zone: &crate::names::Name| {
             ces_dns::name(zone.as_str()).is_some_and(|zone| zone.zone_of(&query.name))
         };

@@ -3,14 +3,15 @@
 //! A pair is two bindings, one for each host, each with a proxy address of its own: neither host sees the other's
 //! address. They live and end together.
 
+use super::outside::Known;
+use super::{Gateway, Link};
 use crate::Nanos;
-use crate::core::{GivenUp, carries};
+use crate::core::carries;
 use crate::counters::NegotiationOutcome;
-use crate::gateway::Gateway;
-use crate::hosts::{HostId, Link};
+use crate::fabric::GivenUp;
+use crate::hosts::HostId;
 use crate::log::{Entry, Level};
 use crate::output::QueryToken;
-use crate::outside::Known;
 use crate::registry::RuleLimits;
 use crate::sessions::{Reach, Terms};
 use crate::snapshot::Role;
@@ -45,7 +46,7 @@ impl Gateway {
         token: QueryToken,
         now: Nanos,
     ) {
-        let target = name.and_then(|name| self.core.hosts.named(name).map(|target| (name, target)));
+        let target = name.and_then(|name| self.core.hosts().named(name).map(|target| (name, target)));
         let Some((name, target)) = target else {
             return self.zone_answer(name, query, token);
         };
@@ -60,11 +61,11 @@ impl Gateway {
             return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::NoData);
         }
         if target == id {
-            let Some(host) = self.core.hosts.get(id) else { return };
-            let (address, ttl) = (host.address.ip(), self.core.settings.dns.connected_ttl_s);
+            let Some(host) = self.core.hosts().get(id) else { return };
+            let (address, ttl) = (host.address().ip(), self.core.settings().dns.connected_ttl_s);
             return self.answer_local(address, ttl, query, token);
         }
-        let (handle, is_new) = match self.core.link(id, name, now) {
+        let (handle, is_new) = match self.link(id, name, now) {
             Some(Link::Up(handle)) => (handle, false),
             _ => match self.connect(id, target, name, now) {
                 Ok(handle) => (handle, true),
@@ -72,7 +73,7 @@ impl Gateway {
             },
         };
         let Some(session) = self.core.sessions().get(handle) else { return };
-        let dns = &self.core.settings.dns;
+        let dns = &self.core.settings().dns;
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
         let (proxy, ttl) = (session.proxy().ip(), session.answer_ttl(wanted, now));
         self.answer_local(proxy, ttl, query, token);
@@ -80,8 +81,8 @@ impl Gateway {
 
     /// Whether a host meets a name of ours, or may.
     fn may_meet(&self, id: HostId, name: &str, now: Nanos) -> bool {
-        matches!(self.core.link(id, name, now), Some(Link::Up(_)))
-            || self.core.hosts.get(id).is_some_and(|host| self.agree(&host.name, name, now).is_ok())
+        matches!(self.link(id, name, now), Some(Link::Up(_)))
+            || self.core.hosts().get(id).is_some_and(|host| self.agree(host.name(), name, now).is_ok())
     }
 
     fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
@@ -99,19 +100,19 @@ impl Gateway {
             Apart::Policy(_) => Entry::new(Level::Info, "name refused"),
             Apart::Exhausted(_) => Entry::new(Level::Warn, "name failed"),
         };
-        if let Some(host) = self.core.hosts.get(id) {
-            line = line.host(&host.name);
+        if let Some(host) = self.core.hosts().get(id) {
+            line = line.host(host.name());
         }
         line = line.remote(&name.into());
         match apart {
             Apart::Policy(why) => {
-                self.core.counters.negotiation(NegotiationOutcome::LocalDenied);
+                self.core.counters_mut().negotiation(NegotiationOutcome::LocalDenied);
                 self.core.log(line.reason(why));
                 let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
                 self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
             }
             Apart::Exhausted(why) => {
-                self.core.counters.negotiation(NegotiationOutcome::Exhausted);
+                self.core.counters_mut().negotiation(NegotiationOutcome::Exhausted);
                 self.core.log(line.reason(why));
                 self.serv_fail(token, query, QueryOutcome::Exhausted);
             }
@@ -120,7 +121,7 @@ impl Gateway {
 
     /// A name of ours that is no host's: what the zone has, to a host that is also offered recursion.
     fn zone_answer(&mut self, name: Option<&str>, query: &Query, token: QueryToken) {
-        let standing = if name.is_some_and(|name| self.core.registry.is_above(name)) {
+        let standing = if name.is_some_and(|name| self.core.configuration().registry().is_above(name)) {
             Standing::Above
         } else {
             Standing::Unknown
@@ -142,17 +143,17 @@ impl Gateway {
         now: Nanos,
     ) -> Result<RuleLimits, Cow<'static, str>> {
         let core = &self.core;
-        let peer = &core.ces_id;
-        let is_blocked = |name: &str| core.hosts.named(name).is_none_or(|id| core.is_blocked(id, now));
+        let peer = core.configuration().ces_id();
+        let is_blocked = |name: &str| core.hosts().named(name).is_none_or(|id| core.is_blocked(id, now));
         if is_blocked(destination) {
             return Err("the host is blocked".into());
         }
         let asks = core
-            .policies
+            .configuration()
             .choose(source, Direction::Outbound, destination, peer)
             .ok_or("no outbound policy allows it")?;
         let serves = core
-            .policies
+            .configuration()
             .choose(destination, Direction::Inbound, source, peer)
             .ok_or("no inbound policy allows it")?;
         meets(&serves.policy, &asks.policy, source).map_err(|item| unmet("inbound", item))?;
@@ -162,14 +163,14 @@ impl Gateway {
 
     fn connect(&mut self, id: HostId, target: HostId, name: &str, now: Nanos) -> Result<Handle, Apart> {
         let core = &mut self.core;
-        let (Some(host), Some(far)) = (core.hosts.get(id), core.hosts.get(target)) else {
+        let (Some(host), Some(far)) = (core.hosts().get(id), core.hosts().get(target)) else {
             return Err(Apart::Policy("the host is no longer registered".into()));
         };
-        let (source, address, far_address) = (Arc::clone(&host.name), host.address, far.address);
+        let (source, address, far_address) = (Arc::clone(host.name()), host.address(), far.address());
         let limits = self.agree(&source, name, now).map_err(Apart::Policy)?;
         let core = &mut self.core;
         let destination: Arc<str> = name.into();
-        let peer = Arc::clone(&core.ces_id);
+        let peer = Arc::clone(core.configuration().ces_id());
         let exhausted = |e| match e {
             ReserveError::PoolEmpty => Apart::Exhausted("no proxy address left"),
             ReserveError::TableFull => Apart::Exhausted("no binding left"),
@@ -192,9 +193,9 @@ impl Gateway {
         let [Some(near_half), Some(other_half)] = halves else {
             return Err(Apart::Exhausted("no binding left"));
         };
-        let idle_s = limits.idle_ttl_s.unwrap_or(core.settings.cetp.idle_ttl_s);
+        let idle_s = limits.idle_ttl_s.unwrap_or(core.settings().cetp.idle_ttl_s);
         let is_patient = limits.idle_ttl_s.is_none();
-        let hard_s = limits.hard_ttl_s.unwrap_or(core.settings.cetp.hard_ttl_s);
+        let hard_s = limits.hard_ttl_s.unwrap_or(core.settings().cetp.hard_ttl_s);
         // The far half first: whoever answers finds the way back.
         for (half, partner, reached, asked) in
             [(other_half, near_half, address, false), (near_half, other_half, far_address, true)]
@@ -214,7 +215,7 @@ impl Gateway {
                 return Err(Apart::Exhausted(why));
             }
         }
-        core.counters.negotiation(NegotiationOutcome::Local);
+        core.counters_mut().negotiation(NegotiationOutcome::Local);
         if let Some(session) = core.sessions().get(near) {
             let line = Entry::new(Level::Info, "session up")
                 .host(session.local())

@@ -1,19 +1,19 @@
 //! What the operator sees and does.
 
+use super::Gateway;
+use super::reloading::Discarded;
 use crate::asking::{Failed, Pending, Waiting};
 use crate::counters::Counters;
-use crate::gateway::Gateway;
 use crate::hosts::{Host, HostId};
 use crate::log::{Entry, Level};
-use crate::output::{AdminToken, Output};
-use crate::reloading::Discarded;
+use crate::output::AdminToken;
 use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
 use crate::{Nanos, mac_text};
 use ces_cetp::engine::{BlockSnapshot, Filter, FilterSnapshot, PeerSnapshot};
-use ces_dataplane::msg::{BindingStats, Command, TunnelId};
+use ces_dataplane::msg::{BindingStats, TunnelId};
 use ces_dataplane::tag::Handle;
 use ces_dns::outcome::QueryOutcome;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ const SLOTS_A_PAGE: usize = 4096;
 impl Gateway {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
-        &self.core.counters
+        self.core.counters()
     }
 
     /// What the CETP engine counted.
@@ -49,21 +49,21 @@ impl Gateway {
     pub fn hosts_page(&self, from: u64, most: usize, now: Nanos) -> Page<HostSnapshot> {
         let sessions = self.core.sessions();
         let describe = |host: &Host| HostSnapshot {
-            name: Arc::clone(&host.name),
-            address: host.address,
-            services: host.services.clone(),
-            bindings: sessions.proxies_used(host.address),
-            bindings_max: self.core.settings.realm.host_bindings,
+            name: Arc::clone(host.name()),
+            address: host.address(),
+            services: host.services().to_vec(),
+            bindings: sessions.proxies_used(host.address()),
+            bindings_max: self.core.settings().realm.host_bindings,
             blocked_s: sessions
-                .host_blocked_until(&host.name, now)
+                .host_blocked_until(host.name(), now)
                 .map(|until| (until - now).div_ceil(crate::SECOND)),
-            worker: host.worker,
-            mac: host.pin.mac().map(mac_text),
-            mac_known_by: host.pin.known_by(),
-            mac_other: host.pin.others().0.map(mac_text),
-            mac_others: host.pin.others().1,
+            worker: host.worker(),
+            mac: host.pin().mac().map(mac_text),
+            mac_known_by: host.pin().known_by(),
+            mac_other: host.pin().others().0.map(mac_text),
+            mac_others: host.pin().others().1,
         };
-        let (hosts, next) = self.core.hosts.page(from, most);
+        let (hosts, next) = self.core.hosts().page(from, most);
         Page { rows: hosts.into_iter().map(describe).collect(), next }
     }
 
@@ -99,19 +99,8 @@ impl Gateway {
     /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
     pub fn read_binding(&mut self, tag: u32, token: AdminToken) {
         let handle = self.core.sessions().handle(tag);
-        match self.core.sessions().get(handle).map(Session::phase) {
-            Some(Phase::Up) => {
-                let readers = self.core.reads.entry(handle).or_default();
-                readers.push(token);
-                // One question to the worker answers all who ask meanwhile.
-                if readers.len() == 1 {
-                    let worker = self.core.sessions().worker(handle);
-                    let command = Command::ReadBinding(handle);
-                    self.core.outputs.push_back(Output::Dataplane { worker, command });
-                }
-            }
-            _ => self.core.outputs.push_back(Output::Binding { token, binding: None }),
-        }
+        let (fabric, out) = self.core.fabric_mut();
+        fabric.read(handle, token, out);
     }
 
     pub(crate) fn snapshot(
@@ -156,7 +145,7 @@ impl Gateway {
     fn describe_tunnel(&self, id: TunnelId) -> Option<TunnelSnapshot> {
         let entry = self.core.sessions().tunnel(id)?;
         let TunnelKey { peer, encapsulation, local, remote, id_in, id_out } = entry.key.clone();
-        let (mtu, bindings) = (self.core.paths.mtu(id), entry.bindings);
+        let (mtu, bindings) = (self.core.fabric().mtu(id), entry.bindings);
         Some(TunnelSnapshot { peer, encapsulation, local, remote, id_in, id_out, mtu, bindings })
     }
 
@@ -192,7 +181,7 @@ impl Gateway {
             answered: state.answered,
         };
         DnsSnapshot {
-            counters: self.core.counters.clone(),
+            counters: self.core.counters().clone(),
             cache_entries: cache.entries as u64,
             cache_bytes: cache.bytes,
             cache_evicted: cache.evicted,
@@ -208,18 +197,19 @@ impl Gateway {
         let sessions = core.sessions();
         let (slots_used, slots_per_worker) = sessions.slots_used();
         let (proxies_used, proxies_used_max) = sessions.proxies_occupied();
+        let (neighbours_used, neighbours_max) = core.fabric().hops();
         PoolSnapshot {
             slots_used,
             slots_per_worker,
             tunnels_used: sessions.tunnels().used(),
             tunnels_max: sessions.tunnels().max(),
-            neighbours_used: core.neighbours.used(),
-            neighbours_max: core.neighbours.max(),
+            neighbours_used,
+            neighbours_max,
             proxies_used,
             proxies_used_max,
-            proxies_per_host: core.settings.realm.host_bindings,
+            proxies_per_host: core.settings().realm.host_bindings,
             waiting: self.waiting.queries(),
-            waiting_max: core.settings.dns.waiting,
+            waiting_max: core.settings().dns.waiting,
         }
     }
 
@@ -262,8 +252,8 @@ impl Gateway {
     /// Refuses a host, in and out, for so many seconds, and ends its sessions. False if there is no such host.
     pub fn block_host(&mut self, name: &str, for_s: u64, now: Nanos) -> bool {
         let Some(id) = self.host_id(name) else { return false };
-        let Some(host) = self.core.hosts.get(id) else { return false };
-        let (name, address) = (Arc::clone(&host.name), host.address);
+        let Some(host) = self.core.hosts().get(id) else { return false };
+        let (name, address) = (Arc::clone(host.name()), host.address());
         let until = now.saturating_add(for_s.saturating_mul(crate::SECOND));
         let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) }, now);
         let line = Entry::new(Level::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
@@ -279,14 +269,14 @@ impl Gateway {
     /// Lets a blocked host act again. False if it was not blocked.
     pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
         let Some(id) = self.host_id(name).filter(|id| self.core.is_blocked(*id, now)) else { return false };
-        let Some(name) = self.core.hosts.get(id).map(|host| Arc::clone(&host.name)) else { return false };
+        let Some(name) = self.core.hosts().get(id).map(|host| Arc::clone(host.name())) else { return false };
         self.core.log(Entry::new(Level::Info, "host unblocked").host(&name));
         self.core.change(Change::HostBlocked { name, until: None }, now).is_ok()
     }
 
     fn host_id(&self, name: &str) -> Option<HostId> {
         let name = crate::names::Name::parse(name).ok()?;
-        self.core.hosts.named(name.as_str())
+        self.core.hosts().named(name.as_str())
     }
 
     /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. False if the peer is not up.

@@ -1,0 +1,29 @@
+//! The gateway goes on with what is done a piece at a time.
+
+use super::Gateway;
+use crate::Nanos;
+
+/// Questions that one piece asks: some microseconds each.
+const QUESTIONS: usize = 200;
+/// What one piece tells of pins, in hosts and sessions: less than a microsecond each.
+const PINS: usize = 2_000;
+
+impl Gateway {
+    /// Whether there is something to be gone on with: [`Gateway::do_chores`], when what was done last has gone out.
+    pub fn has_chores(&self) -> bool {
+        self.engine.has_ends() || self.core.has_pins_to_tell() || self.waiting.is_owed()
+    }
+
+    /// Does a piece of it.
+    pub fn do_chores(&mut self, now: Nanos) {
+        if self.engine.has_ends() {
+            self.engine.end_some(&mut self.core.at(now), now);
+        }
+        self.core.tell_some_pins(PINS);
+        let patience = self.core.settings().dns.naptr_timeout_ms;
+        for (id, question, is_discovery) in self.waiting.take_owed(QUESTIONS) {
+            self.resolver.query(question, if is_discovery { patience } else { 0 }, id, now);
+        }
+        self.settle(now);
+    }
+}
