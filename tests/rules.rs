@@ -26,7 +26,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dpdk-sys", &[]),
     ("dpdk", &["dpdk-sys", "machine"]),
     ("machine", &[]),
-    ("ces-filter", &[]),
+    ("ces-filter", &["ces-meter"]),
     ("ces-meter", &[]),
     ("ces-wire", &[]),
     ("ces-dataplane", &["ces-filter", "ces-meter", "ces-wire", "machine", "dpdk"]),

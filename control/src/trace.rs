@@ -2,6 +2,7 @@
 //!
 //! Lenient where the packet path is strict: a frame that was dropped as malformed is shown as far as it can be read.
 
+use ces_rules::protocol_name;
 use ces_wire::{arp, ethernet, geneve, gre, icmp, ipv4, tcp, udp, vxlan};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -26,32 +27,6 @@ pub fn mac(bytes: &[u8]) -> String {
         let _ = write!(text, "{}{byte:02x}", if i == 0 { "" } else { ":" });
     }
     text
-}
-
-/// The name of an IP protocol, as far as the gateway knows it.
-pub fn protocol_name(number: u8) -> String {
-    match number {
-        ipv4::ICMP => "icmp".to_owned(),
-        ipv4::TCP => "tcp".to_owned(),
-        ipv4::UDP => "udp".to_owned(),
-        ipv4::GRE => "gre".to_owned(),
-        50 => "esp".to_owned(),
-        132 => "sctp".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// The number of an IP protocol by name or number.
-pub fn protocol_number(name: &str) -> Option<u8> {
-    match name.to_ascii_lowercase().as_str() {
-        "icmp" => Some(ipv4::ICMP),
-        "tcp" => Some(ipv4::TCP),
-        "udp" => Some(ipv4::UDP),
-        "gre" => Some(ipv4::GRE),
-        "esp" => Some(50),
-        "sctp" => Some(132),
-        other => other.parse().ok(),
-    }
 }
 
 /// The frame, layer by layer, separated by ` | `. `kept` are its first bytes, of `length` in all.

@@ -219,6 +219,13 @@ counters! {
             /// Sessions that ended because a rule forbids them now.
             sessions_forbidden,
         }
+        "ces_filter_logged_total", "Decisions of rules that are to be logged, by whether they were told.",
+        counter all "outcome" {
+            /// Decisions told to the control thread.
+            decisions_told = "told",
+            /// Those that were too many to be told.
+            decisions_suppressed = "suppressed",
+        }
         "ces_nat_sessions_ended_total", "Sessions of NAT44 whose time was over.", counter all {
             /// Sessions whose time was over.
             sessions_ended,

@@ -100,6 +100,11 @@ impl Premises {
         self.filter.as_deref().map(|filter| (filter, self.worker))
     }
 
+    /// Which filter that is, of all there were.
+    pub const fn filter_number(&self) -> u16 {
+        self.filters
+    }
+
     /// Where addresses lead.
     #[inline(always)]
     pub fn fib(&self) -> &Fib {
@@ -160,7 +165,11 @@ pub struct Meters {
     /// By side and class: what comes from outside takes nothing from inside.
     punt: [[Level; PuntClass::COUNT]; 2],
     icmp: Level,
+    decisions: Level,
 }
+
+/// Decisions of rules a second that a worker tells the control thread, which makes a line of each.
+const DECISIONS: Rate = Rate::new(1000, SECOND, 100);
 
 impl Meters {
     /// Whether one more packet of this class may go from that side to the control thread; then it is counted.
@@ -172,6 +181,11 @@ impl Meters {
     /// Whether the gateway may make one more ICMP error; then it is counted.
     pub fn icmp_error(&mut self, premises: &Premises, now: Nanos) -> bool {
         self.icmp.take(premises.icmp_rate, now)
+    }
+
+    /// Whether one more decision of a rule may be told; then it is counted.
+    pub fn decision(&mut self, now: Nanos) -> bool {
+        self.decisions.take(DECISIONS, now)
     }
 }
 

@@ -99,6 +99,8 @@ reasons! {
     FilterDenied = "filter_denied",
     /// The same, and its sender is told so.
     FilterRejected = "filter_rejected",
+    /// A rule of the filter opens no more sessions a second than this.
+    FilterRate = "filter_rate",
     /// A packet that nobody asked for, to the gateway itself or past it.
     Unasked = "unasked",
     /// A tunnel packet whose outer pair of addresses belongs to no peer.

@@ -3,8 +3,8 @@
 
 mod common;
 
-use ces_dataplane::filter::{Filter, Ranges};
-use ces_dataplane::msg::Command;
+use ces_dataplane::filter::{Fate as Ruled, Filter, Ranges};
+use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -34,6 +34,10 @@ impl Names for Realm {
 
     fn group(&self, name: &str) -> Option<Ranges> {
         (name == "staff").then(|| Ranges::new(vec![(OTHER, OTHER)]))
+    }
+
+    fn port(&self, name: &str) -> Option<u8> {
+        ["inside", "outside"].iter().position(|known| *known == name).map(|place| place as u8)
     }
 }
 
@@ -276,6 +280,96 @@ fn sessions_that_new_rules_forbid_end_and_others_go_on() {
     assert_eq!(gateway.filter.counts(), [0, 0], "what was open is judged, not counted");
     gateway.publish("");
     assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+}
+
+#[test]
+fn the_packet_itself_may_decide() {
+    let rules = "deny tcp from inside flags ece, cwr\n\
+                 deny tcp to any port 99 flags !ece\n\
+                 deny udp to any dscp ef\n\
+                 deny icmp to any length 101-65535\n\
+                 deny udp to any fragmented\n\
+                 deny sctp from on outside\n\
+                 deny gre from on inside to on outside whole\n";
+    let mut gateway = Filtered::new(rules, Filtering::default());
+    let denied = Fate::Drops(Why::FilterDenied);
+    let flags = |port, flags| Ip::new(HOST, SERVER, 6, tcp(4000, port, flags, &[], &[]));
+    assert_eq!(gateway.fate(INSIDE, &flags(80, SYN | 0xc0)), denied, "ECN is asked for (RFC 3168 §6.1.1)");
+    assert_eq!(gateway.fate(INSIDE, &flags(80, SYN)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &flags(99, SYN)), denied);
+    assert_eq!(gateway.fate(INSIDE, &flags(99, SYN | 0x40)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 9).tos(46 << 2)), denied);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 9).tos(46)), Fate::Passes);
+    let ping = |id: u32, bytes| Ip::new(HOST, SERVER, 1, icmp(8, 0, id << 16 | 1, &vec![7; bytes]));
+    assert_eq!(gateway.fate(INSIDE, &ping(7000, 73)), denied, "101 bytes");
+    assert_eq!(gateway.fate(INSIDE, &ping(7001, 72)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 10).fragment(0x2000)), denied);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 11)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &Ip::new(HOST, SERVER, 132, vec![0; 20])), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &Ip::new(HOST, SERVER, 47, vec![0; 20])), denied);
+    assert_eq!(gateway.filter.counts(), [1, 1, 1, 1, 1, 0, 1]);
+}
+
+/// What was seen of the first packet is remembered; its length is not, and then counts in favour.
+#[test]
+fn what_stands_is_judged_by_its_first_packet() {
+    let mut gateway = Filtered::new("", Filtering::default());
+    let marked = |port| datagram(HOST, SERVER, port).tos(46 << 2);
+    assert_eq!(gateway.fate(INSIDE, &marked(53)), Fate::Passes);
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 54)), Fate::Passes);
+    gateway.publish("deny udp dscp ef\nallow udp length 1000-2000\ndeny");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Drops(Why::FilterDenied));
+    assert_eq!(gateway.fate(INSIDE, &marked(54)), Fate::Passes);
+    gateway.publish("deny udp length 1-2000");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 54)), Fate::Passes);
+    gateway.publish("deny udp from on inside to on outside");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 54)), Fate::Drops(Why::FilterDenied));
+}
+
+#[test]
+fn a_rule_opens_as_many_sessions_a_second_as_its_rates_say() {
+    let mut gateway = Filtered::new("allow udp rate 5, 3 per source\nallow", Filtering::default());
+    let passed = |gateway: &mut Filtered, host, ports: std::ops::Range<u16>| {
+        let fates = ports.map(|port| gateway.fate(INSIDE, &datagram(host, SERVER, port)));
+        fates.filter(|fate| *fate == Fate::Passes).count()
+    };
+    assert_eq!(passed(&mut gateway, HOST, 1..9), 3);
+    assert_eq!(passed(&mut gateway, OTHER, 1..9), 2, "of five for all");
+    assert_eq!(gateway.fate(INSIDE, &datagram(OTHER, SERVER, 8)), Fate::Drops(Why::FilterRate));
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 1)), Fate::Passes, "what is open asks nobody");
+    assert_eq!((gateway.filter.counts(), gateway.filter.exceeded()), (vec![17, 0], vec![12, 0]));
+    gateway.gateway.now += SECOND + 100;
+    assert_eq!(passed(&mut gateway, HOST, 20..30), 3);
+    gateway.publish("allow udp rate 1");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 20)), Fate::Passes, "and is not counted anew");
+    assert_eq!(passed(&mut gateway, HOST, 40..50), 1);
+}
+
+#[test]
+fn decisions_are_told_as_many_as_can_be_read() {
+    let mut gateway =
+        Filtered::new("deny tcp to any port 25 log\nallow udp\nreject icmp log", Filtering::default());
+    gateway.gateway.events();
+    assert_eq!(gateway.fate(INSIDE, &syn(HOST, SERVER, 25)), Fate::Drops(Why::FilterDenied));
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+    let told = |gateway: &mut Filtered| {
+        let events = gateway.gateway.events().into_iter();
+        let decided = |event| match event {
+            Event::Decided(filter, decision, asked) => Some((filter, decision, asked)),
+            _ => None,
+        };
+        events.filter_map(decided).collect::<Vec<_>>()
+    };
+    let [(filter, decision, asked)] = told(&mut gateway)[..] else { panic!("one decision") };
+    assert_eq!((filter, decision.rule, decision.fate), (1, 0, Ruled::Denied));
+    assert_eq!((asked.source, asked.destination, asked.destination_port), (HOST, SERVER, 25));
+    assert_eq!((asked.seen.mark, asked.seen.length), (SYN, 40));
+    for _ in 0..150 {
+        gateway.fate(INSIDE, &syn(HOST, SERVER, 25));
+    }
+    let more = told(&mut gateway).len();
+    let counters = &gateway.gateway.state.counters;
+    assert_eq!((more, counters.decisions_told, counters.decisions_suppressed), (99, 100, 51));
 }
 
 /// RFC 3704 §2.2; RFC 2827; RFC 1812 §5.3.5.2.

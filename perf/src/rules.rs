@@ -5,7 +5,9 @@
 
 use crate::measure::{Burst, Case};
 use crate::random::{Random, shuffled};
-use ces_dataplane::filter::{Action, Asked, End, Protocols, Ranges, Rule, Rules, Who, Zone, Zones};
+use ces_dataplane::filter::{
+    Action, Asked, Condition, End, Limits, Protocols, Ranges, Rule, Rules, Seen, Who, Zone, Zones,
+};
 use std::hint::black_box;
 
 /// TCP and UDP.
@@ -41,6 +43,9 @@ fn rules(count: u32) -> Vec<Rule> {
         }
         Rule {
             action: Action::Allow,
+            log: false,
+            limits: Limits::NONE,
+            condition: Condition::ANY,
             zones: Zones::new(&[Zone::Inside], &[Zone::Outside]),
             protocols,
             source: End {
@@ -75,6 +80,9 @@ fn fitting(rule: &Rule, random: &mut Random) -> Asked {
         destination: within(address(&rule.destination.who).as_ref()),
         source_port: within(None) as u16,
         destination_port: within(rule.destination.ports.as_ref()) as u16,
+        comes_by: 0,
+        goes_by: 1,
+        seen: Seen { mark: 2, dscp: 0, is_fragment: false, length: 60 },
     }
 }
 

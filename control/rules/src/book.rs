@@ -2,7 +2,7 @@
 
 use crate::line::{self, Member, Parsed, Side, Written};
 use crate::members;
-use ces_filter::{Action, AddressSet, End, Ranges, Rule, Rules, Who, Zone, Zones};
+use ces_filter::{Action, AddressSet, Condition, End, Interfaces, Ranges, Rule, Rules, Who, Zone, Zones};
 use ces_settings::{FileError, SourceFile};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::hash::BuildHasher;
@@ -17,12 +17,14 @@ const LARGE: usize = 1024;
 /// The most such sets, 256 KiB each and 4 bytes an address.
 const SETS: usize = 64;
 
-/// Who the hosts are.
+/// Who the hosts are, and which ports the gateway has.
 pub trait Names {
     /// The address of a host, by its name or a service's.
     fn host(&self, name: &str) -> Option<u32>;
     /// The addresses of a group.
     fn group(&self, name: &str) -> Option<Ranges>;
+    /// The number of a port of the gateway.
+    fn port(&self, name: &str) -> Option<u8>;
 }
 
 /// What is read: the rules files in their order, and the files that they name.
@@ -207,6 +209,13 @@ impl<'s> Writer<'s> {
             protocols: rule.protocols,
             source,
             destination,
+            condition: Condition {
+                comes_by: self.interfaces(&rule.from)?,
+                goes_by: self.interfaces(&rule.to)?,
+                ..rule.condition
+            },
+            log: rule.log,
+            limits: rule.limits,
         });
         let text = text.split('#').next().unwrap_or_default();
         self.lines.push(Line {
@@ -228,6 +237,14 @@ impl<'s> Writer<'s> {
             large.map_or(Who::Among(ranges), Who::Member)
         };
         Ok(End { who, ports: side.ports.clone() })
+    }
+
+    fn interfaces(&self, side: &Side<'_>) -> Result<Interfaces, String> {
+        let mut all = if side.interfaces.is_empty() { Interfaces::ALL } else { Interfaces::NONE };
+        for name in &side.interfaces {
+            all.add(self.names.port(name).ok_or_else(|| format!("the gateway has no port {name:?}"))?);
+        }
+        Ok(all)
     }
 
     fn all(&self, members: &[Member<'_>]) -> Result<Ranges, String> {

@@ -8,6 +8,8 @@
 //! reject tcp from inside to outside port smtp            name no-mail
 //! allow tcp  from inside group staff to outside port 80, 443, 8000-8999
 //! allow icmp from outside @lab to inside host www.a.demo type ping
+//! deny       tcp from outside on dsl flags !syn log
+//! allow udp  to outside port dns rate 1000, 20 per source
 //! deny       to inside
 //! ```
 //!
@@ -22,3 +24,4 @@ mod members;
 mod words;
 
 pub use book::{Book, Line, Names, Sources, load};
+pub use words::{dscp, flags, protocol_name, protocol_number};

@@ -1,8 +1,8 @@
 //! A line of a rules file, as it is written: names stay names.
 
 use crate::members;
-use crate::words::{self, ICMP, WITH_PORTS};
-use ces_filter::{Action, Protocols, Ranges, Zone};
+use crate::words::{self, ICMP, TCP, WITH_PORTS};
+use ces_filter::{Action, Condition, Limits, Protocols, Ranges, Zone};
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) enum Member<'t> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Side<'t> {
     pub(crate) zone: Option<Zone>,
+    /// Names of ports of the gateway; empty: any.
+    pub(crate) interfaces: Vec<&'t str>,
     /// Empty: anybody.
     pub(crate) who: Vec<Member<'t>>,
     pub(crate) ports: Option<Ranges>,
@@ -44,6 +46,10 @@ pub(crate) struct Written<'t> {
     pub(crate) protocols: Protocols,
     pub(crate) from: Side<'t>,
     pub(crate) to: Side<'t>,
+    /// What it asks of the packet itself.
+    pub(crate) condition: Condition,
+    pub(crate) log: bool,
+    pub(crate) limits: Limits,
     pub(crate) name: Option<&'t str>,
 }
 
@@ -51,7 +57,23 @@ pub(crate) struct Written<'t> {
 struct Words<'t>(std::iter::Peekable<std::vec::IntoIter<&'t str>>);
 
 /// Words that mean something where a value could stand.
-const KEYWORDS: [&str; 5] = ["from", "to", "port", "type", "name"];
+const KEYWORDS: [&str; 13] = [
+    "from",
+    "to",
+    "on",
+    "port",
+    "type",
+    "flags",
+    "dscp",
+    "length",
+    "fragmented",
+    "whole",
+    "log",
+    "rate",
+    "name",
+];
+/// The most sessions a second of a rate.
+const RATE_MOST: u32 = 1_000_000;
 
 impl<'t> Words<'t> {
     fn next_if(&mut self, word: &str) -> bool {
@@ -64,6 +86,12 @@ impl<'t> Words<'t> {
             Some(word) => Ok(word),
             None => Err(self.instead(expected)),
         }
+    }
+
+    /// The next word, which means something.
+    fn number<T>(&mut self, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
+        let word = self.value(expected)?;
+        read(word).ok_or_else(|| format!("{word:?}: {expected} was expected"))
     }
 
     fn instead(&mut self, expected: &str) -> String {
@@ -138,46 +166,93 @@ fn member<'t>(words: &mut Words<'t>) -> Result<Member<'t>, String> {
 
 fn rule<'t>(action: Action, words: &mut Words<'t>) -> Result<Written<'t>, String> {
     let protocols = protocols(words)?;
-    let mut rule = Written {
-        action,
-        protocols: protocols.as_deref().map_or(Protocols::ALL, |listed| {
-            let mut all = Protocols::NONE;
-            for &protocol in listed {
-                all.add(protocol);
-            }
-            all
-        }),
-        from: Side::default(),
-        to: Side::default(),
-        name: None,
-    };
-    if words.next_if("from") {
-        rule.from = side(words)?;
-    }
-    if words.next_if("to") {
-        rule.to = side(words)?;
-    }
-    if rule.from.ports.is_some() || rule.to.ports.is_some() {
+    let mut all = if protocols.is_none() { Protocols::ALL } else { Protocols::NONE };
+    protocols.iter().flatten().for_each(|&protocol| all.add(protocol));
+    let from = if words.next_if("from") { side(words)? } else { Side::default() };
+    let mut to = if words.next_if("to") { side(words)? } else { Side::default() };
+    if from.ports.is_some() || to.ports.is_some() {
         has_ports(protocols.as_deref())?;
     }
     if words.next_if("type") {
-        if protocols.as_deref() != Some(&[ICMP]) {
-            return Err("\"type\" needs the protocol icmp, and no other".to_owned());
+        alone(protocols.as_deref(), "type", ICMP, "icmp")?;
+        to.ports = Some(types(words)?);
+    }
+    let condition = condition(words, protocols.as_deref())?;
+    let log = words.next_if("log");
+    let limits = if words.next_if("rate") { limits(action, words)? } else { Limits::NONE };
+    let name = if words.next_if("name") { Some(name(words.value("the name of the rule")?)?) } else { None };
+    words.end(
+        "\"from\", \"to\", \"type\", \"flags\", \"dscp\", \"length\", \"fragmented\" or \"whole\", \"log\", \"rate\", \"name\" \
+         or the end of the line, in this order,",
+    )?;
+    Ok(Written { action, protocols: all, from, to, condition, log, limits, name })
+}
+
+/// What is asked of one protocol alone.
+fn alone(protocols: Option<&[u8]>, word: &str, protocol: u8, name: &str) -> Result<(), String> {
+    if protocols == Some(&[protocol]) {
+        Ok(())
+    } else {
+        Err(format!("\"{word}\" needs the protocol {name}, and no other"))
+    }
+}
+
+fn types(words: &mut Words<'_>) -> Result<Ranges, String> {
+    let expected = "echo-request (ping) or timestamp-request";
+    let types = words.list(|words| {
+        let word = words.value(expected)?;
+        words::icmp_type(word)
+            .map(|number| (number, number))
+            .ok_or_else(|| format!("{word:?}: {expected} was expected; others open no session"))
+    })?;
+    Ok(Ranges::new(types))
+}
+
+/// What the packet itself is to be.
+fn condition(words: &mut Words<'_>, protocols: Option<&[u8]>) -> Result<Condition, String> {
+    let mut condition = Condition::ANY;
+    if words.next_if("flags") {
+        alone(protocols, "flags", TCP, "tcp")?;
+        for (flag, is_set) in words.list(|words| words.number("a flag such as syn or !urg", words::flag))? {
+            if is_set { condition.flags_set |= flag } else { condition.flags_clear |= flag }
         }
-        let expected = "echo-request (ping) or timestamp-request";
-        let types = words.list(|words| {
-            let word = words.value(expected)?;
-            words::icmp_type(word)
-                .map(|number| (number, number))
-                .ok_or_else(|| format!("{word:?}: {expected} was expected; others open no session"))
-        })?;
-        rule.to.ports = Some(Ranges::new(types));
+        if condition.flags_set & condition.flags_clear != 0 {
+            return Err("\"flags\": the same one is to be set and not to be set".to_owned());
+        }
     }
-    if words.next_if("name") {
-        rule.name = Some(name(words.value("the name of the rule")?)?);
+    if words.next_if("dscp") {
+        let expected = "a code point such as ef, or a number up to 63,";
+        let listed = words.list(|words| words.number(expected, words::dscp))?;
+        condition.dscps = listed.iter().fold(0, |all, dscp| all | 1 << dscp);
     }
-    words.end("\"from\", \"to\", \"type\", \"name\" or the end of the line, in this order,")?;
-    Ok(rule)
+    if words.next_if("length") {
+        condition.length = words.number("bytes of the packet, such as 1-100,", words::length)?;
+    }
+    condition.is_fragment =
+        if words.next_if("fragmented") { Some(true) } else { words.next_if("whole").then_some(false) };
+    Ok(condition)
+}
+
+/// Sessions a second: of all, `per source`, or both.
+fn limits(action: Action, words: &mut Words<'_>) -> Result<Limits, String> {
+    if action != Action::Allow {
+        return Err("\"rate\" is for what a rule allows".to_owned());
+    }
+    let mut limits = Limits::NONE;
+    let number = |word: &str| word.parse().ok().filter(|rate| (1..=RATE_MOST).contains(rate));
+    words.list(|words| {
+        let rate = words.number("a number of sessions a second, from 1 to 1000000,", number)?;
+        let of = if words.next_if("per") {
+            if !words.next_if("source") {
+                return Err(words.instead("\"source\""));
+            }
+            &mut limits.each
+        } else {
+            &mut limits.all
+        };
+        if of.replace(rate).is_some() { Err("\"rate\": said twice".to_owned()) } else { Ok(()) }
+    })?;
+    Ok(limits)
 }
 
 /// The protocols that are named; `None`: any.
@@ -187,7 +262,7 @@ fn protocols(words: &mut Words<'_>) -> Result<Option<Vec<u8>>, String> {
     }
     let protocol = |words: &mut Words<'_>| {
         let word = words.value("a protocol")?;
-        words::protocol(word).ok_or_else(|| {
+        words::protocol_number(word).ok_or_else(|| {
             format!("{word:?}: a protocol such as tcp, udp, icmp, or a number up to 255 was expected")
         })
     };
@@ -206,20 +281,19 @@ fn has_ports(protocols: Option<&[u8]>) -> Result<(), String> {
 
 fn side<'t>(words: &mut Words<'t>) -> Result<Side<'t>, String> {
     let zone = Zone::ALL.into_iter().find(|zone| words.next_if(zone.label()));
-    let bare = |words: &mut Words<'_>| words.0.peek().is_none_or(|word| KEYWORDS.contains(word));
-    let who = if words.next_if("any") || (zone.is_some() && bare(words)) {
-        Vec::new()
+    let interfaces = if words.next_if("on") {
+        words.list(|words| words.value("the name of a port of the gateway"))?
     } else {
-        words.list(member)?
+        Vec::new()
     };
-    let port = |words: &mut Words<'_>| {
-        let word = words.value("a port")?;
-        words::ports(word).ok_or_else(|| {
-            format!("{word:?}: a port, a range such as 1024-65535, or a name such as ssh was expected")
-        })
-    };
+    let is_told = zone.is_some() || !interfaces.is_empty();
+    let bare = |words: &mut Words<'_>| words.0.peek().is_none_or(|word| KEYWORDS.contains(word));
+    let who =
+        if words.next_if("any") || (is_told && bare(words)) { Vec::new() } else { words.list(member)? };
+    let expected = "a port, a range such as 1024-65535, or a name such as ssh";
+    let port = |words: &mut Words<'_>| words.number(expected, words::ports);
     let ports = if words.next_if("port") { Some(Ranges::new(words.list(port)?)) } else { None };
-    Ok(Side { zone, who, ports })
+    Ok(Side { zone, interfaces, who, ports })
 }
 
 #[cfg(test)]
@@ -259,11 +333,35 @@ mod tests {
                     protocols: Protocols::ALL,
                     from: Side::default(),
                     to: Side::default(),
+                    condition: Condition::ANY,
+                    log: false,
+                    limits: Limits::NONE,
                     name: None
                 }
             );
         }
         assert_eq!(rule("deny to inside").to.zone, Some(Zone::Inside));
+    }
+
+    #[test]
+    fn a_rule_may_ask_for_more_and_do_more() {
+        let odd = rule(
+            "deny tcp from inside on lan, guests to any flags syn, !urg dscp ef, 8 length 40-60 whole log name odd",
+        );
+        assert_eq!((odd.from.interfaces, odd.from.zone), (vec!["lan", "guests"], Some(Zone::Inside)));
+        let condition = Condition {
+            flags_set: 0x02,
+            flags_clear: 0x20,
+            dscps: 1 << 46 | 1 << 8,
+            length: (40, 60),
+            is_fragment: Some(false),
+            ..Condition::ANY
+        };
+        assert_eq!((odd.condition, odd.log, odd.name), (condition, true, Some("odd")));
+        assert_eq!(rule("deny from on guests").from.interfaces, ["guests"]);
+        let slow = rule("allow udp to any port dns rate 100, 5 per source");
+        assert_eq!(slow.limits, Limits { all: Some(100), each: Some(5) });
+        assert_eq!(rule("allow fragmented").condition.is_fragment, Some(true));
     }
 
     #[test]
@@ -274,8 +372,8 @@ mod tests {
             ("allow from inside port 80", "\"port\" needs a protocol"),
             ("allow tcp, icmp to any port 80", "icmp has no ports"),
             ("allow sctp to any port 80", "sctp has no ports that could be told"),
-            ("allow tcp to any port", "the line ends where a port was expected"),
-            ("allow tcp to any port 80,", "the line ends where a port was expected"),
+            ("allow tcp to any port", "the line ends where a port, a range such as"),
+            ("allow tcp to any port 80,", "the line ends where a port, a range such as"),
             ("allow tcp to any port 80 90", "\"90\": \"from\", \"to\""),
             ("allow tcp to from", "\"from\": an address"),
             ("allow tcp to any from any", "in this order"),
@@ -284,6 +382,17 @@ mod tests {
             ("allow tcp from 10.0.0.1/8", "write 10.0.0.0/8"),
             ("allow tcp from host", "the name of a host"),
             ("allow name a/b", "is no name"),
+            ("allow flags syn", "\"flags\" needs the protocol tcp"),
+            ("allow tcp flags syn, !syn", "the same one"),
+            ("allow tcp flags nul", "a flag such as syn or !urg was expected"),
+            ("allow dscp 64", "a code point such as ef"),
+            ("allow length 0", "bytes of the packet"),
+            ("deny rate 5", "\"rate\" is for what a rule allows"),
+            ("allow rate 0", "a number of sessions a second"),
+            ("allow rate 5, 6", "said twice"),
+            ("allow rate 5 per host", "\"source\" was expected"),
+            ("allow from on", "the name of a port of the gateway"),
+            ("allow log length 40", "in this order"),
             ("set", "the name of the set"),
             ("set a 10.0.0.1", "\"=\" with addresses"),
             ("set a = 10.0.0.1 10.0.0.2", "a comma or the end of the line"),

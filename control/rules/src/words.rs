@@ -64,19 +64,60 @@ const PORTS: &[(&str, u16)] = &[
 /// Types of the ICMP messages that open a session (RFC 792); errors belong to the session that they are about.
 const TYPES: &[(&str, u16)] = &[("echo-request", 8), ("ping", 8), ("timestamp-request", 13)];
 
+/// Flags of TCP (RFC 9293 §3.1; RFC 3168 §6.1).
+const FLAGS: &[(&str, u8)] = &[
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ece", 0x40),
+    ("cwr", 0x80),
+];
+/// The number of TCP.
+pub(crate) const TCP: u8 = 6;
+
+/// Code points of differentiated services (RFC 2474, RFC 2597, RFC 3246, RFC 5865, RFC 8622).
+const DSCPS: &[(&str, u8)] = &[
+    ("default", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("va", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
+
 fn named<T: Copy>(list: &[(&str, T)], word: &str) -> Option<T> {
     list.iter().find(|(name, _)| *name == word).map(|(_, number)| *number)
 }
 
-/// A protocol, by name or number.
-pub(crate) fn protocol(word: &str) -> Option<u8> {
+/// The number of an IP protocol, by name or number.
+pub fn protocol_number(word: &str) -> Option<u8> {
     named(PROTOCOLS, word).or_else(|| word.parse().ok())
 }
 
-/// A protocol's name, or its number.
-pub(crate) fn protocol_name(protocol: u8) -> String {
+/// The name of an IP protocol, or its number.
+pub fn protocol_name(protocol: u8) -> String {
     let known = PROTOCOLS.iter().find(|(_, number)| *number == protocol);
-    known.map_or_else(|| format!("protocol {protocol}"), |(name, _)| (*name).to_owned())
+    known.map_or_else(|| protocol.to_string(), |(name, _)| (*name).to_owned())
 }
 
 /// A port, by name or number, or the first and last of several.
@@ -88,6 +129,31 @@ pub(crate) fn ports(word: &str) -> Option<(u32, u32)> {
     }
     let (first, last) = word.split_once('-')?;
     Some((port(first)?, port(last)?)).filter(|(first, last)| first <= last)
+}
+
+/// A flag of TCP, and whether it is to be set: `!` before it says that it is not.
+pub(crate) fn flag(word: &str) -> Option<(u8, bool)> {
+    match word.strip_prefix('!') {
+        Some(clear) => named(FLAGS, clear).map(|flag| (flag, false)),
+        None => named(FLAGS, word).map(|flag| (flag, true)),
+    }
+}
+
+/// Flags of TCP that are set, with commas between their names.
+pub fn flags(words: &str) -> Option<u8> {
+    words.split(',').try_fold(0, |all, word| named(FLAGS, word.trim()).map(|flag| all | flag))
+}
+
+/// A code point of differentiated services, by name or number.
+pub fn dscp(word: &str) -> Option<u8> {
+    named(DSCPS, word).or_else(|| word.parse().ok().filter(|&dscp| dscp < 64))
+}
+
+/// The least and the most bytes of a packet: a number, or two with `-` between them.
+pub(crate) fn length(word: &str) -> Option<(u16, u16)> {
+    let (least, most) = word.split_once('-').unwrap_or((word, word));
+    let (least, most) = (least.parse().ok()?, most.parse().ok()?);
+    (0 < least && least <= most).then_some((least, most))
 }
 
 /// A type of ICMP messages, by name or number.
@@ -119,7 +185,7 @@ mod tests {
             assert_eq!(ports(wrong), None, "{wrong}");
         }
         assert_eq!(
-            (protocol("ospf"), protocol("89"), protocol("256"), protocol("tpc")),
+            (protocol_number("ospf"), protocol_number("89"), protocol_number("256"), protocol_number("tpc")),
             (Some(89), Some(89), None, None)
         );
         assert_eq!((icmp_type("ping"), icmp_type("13"), icmp_type("3")), (Some(8), Some(13), None));

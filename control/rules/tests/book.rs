@@ -1,7 +1,7 @@
 //! Rules files as a person writes them, and which line then decides.
 #![allow(missing_docs)]
 
-use ces_filter::{Action, Asked, Ranges, Zone};
+use ces_filter::{Action, Asked, Ranges, Seen, Zone};
 use ces_rules::{Book, Names, Sources, load};
 use ces_settings::{FileError, SourceFile};
 
@@ -14,6 +14,10 @@ impl Names for Realm {
 
     fn group(&self, name: &str) -> Option<Ranges> {
         (name == "staff").then(|| Ranges::new(vec![(0x0a00_000a, 0x0a00_0014), (0x0a00_0050, 0x0a00_0050)]))
+    }
+
+    fn port(&self, name: &str) -> Option<u8> {
+        ["inside", "outside"].iter().position(|known| *known == name).map(|place| place as u8)
     }
 }
 
@@ -54,6 +58,9 @@ fn asked(from: Zone, protocol: u8, source: [u8; 4], destination: [u8; 4], port: 
         destination: u32::from_be_bytes(destination),
         source_port: 40_000,
         destination_port: port,
+        comes_by: u8::from(from == Zone::Outside),
+        goes_by: u8::from(from == Zone::Inside),
+        seen: Seen { mark: 2, dscp: 0, is_fragment: false, length: 60 },
     }
 }
 
@@ -101,7 +108,8 @@ fn all_errors_come_with_their_lines() {
             "odd.txt:2: \"192.0.2\": an address, a prefix such as 10.0.0.0/8 or a range such as 10.0.0.1-10.0.0.9 was expected",
             "0.rules>none.txt: cannot be read",
             "0.rules:6: no host is in a group \"none\"",
-            "0.rules:7: \"port\": \"from\", \"to\", \"type\", \"name\" or the end of the line, in this order, was expected",
+            "0.rules:7: \"port\": \"from\", \"to\", \"type\", \"flags\", \"dscp\", \"length\", \"fragmented\" or \"whole\", \"log\", \"rate\", \"name\" \
+             or the end of the line, in this order, was expected",
         ]
     );
 }
@@ -119,4 +127,22 @@ fn counts_go_with_the_text_of_a_rule() {
     let before = book(&["deny udp\nallow tcp # web\ndeny\ndeny\n"]).unwrap();
     let after = book(&["# other lines\nallow   tcp\nreject icmp\ndeny\n"]).unwrap();
     assert_eq!(after.carry(&before, &[1, 2, 3, 4]), [2, 0, 3]);
+}
+
+#[test]
+fn a_rule_may_ask_for_what_the_packet_is_and_by_which_port_it_comes() {
+    let book =
+        book(&["deny tcp from on outside to inside flags !ece\nallow to inside length 0-60\n"]).unwrap_err();
+    assert_eq!(book, ["0.rules:2: \"0-60\": bytes of the packet, such as 1-100, was expected"]);
+    let text = "deny tcp from on outside flags !ece log\nallow to inside on outside\nallow dscp ef rate 5\nreject length 61-100";
+    let book = self::book(&[text]).unwrap();
+    let from_outside = asked(Zone::Outside, 6, [9, 9, 9, 9], [10, 0, 0, 0x50], 80);
+    let of = |seen: Seen| book.rules.find(&Asked { seen, ..from_outside }).map(|(rule, _)| rule);
+    let seen = from_outside.seen;
+    assert_eq!(of(seen), Some(0));
+    assert_eq!(of(Seen { mark: 0x42, ..seen }), None);
+    assert_eq!(of(Seen { mark: 0x42, dscp: 46, ..seen }), Some(2));
+    assert_eq!(of(Seen { mark: 0x42, length: 100, ..seen }), Some(3));
+    let unknown = self::book(&["deny from on guests"]).unwrap_err();
+    assert_eq!(unknown, ["0.rules:1: the gateway has no port \"guests\""]);
 }

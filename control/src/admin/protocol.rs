@@ -39,12 +39,65 @@ pub enum Topic {
     Sessions,
     /// The rules of the filter, and how often each has decided
     Rules,
+    /// What rules that say `log` decided last
+    Logged,
     /// How full the pools are
     Pools,
     /// The control thread: its longest pieces of work, by cause
     Control,
     /// The journal of sessions: whether it is whole, its size, what it said at the start
     Journal,
+}
+
+/// The first packet of a session, about which rules are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// From where
+    pub source: Ipv4Addr,
+    /// To where; an inside host by its own address
+    pub destination: Ipv4Addr,
+    /// The protocol: icmp, tcp, udp, or a number
+    #[arg(value_parser = protocol)]
+    pub proto: u8,
+    /// The destination's port, or the type of an ICMP message
+    #[arg(default_value_t = 0)]
+    pub port: u16,
+    /// The source's port
+    #[arg(long, default_value_t = 49_152)]
+    pub source_port: u16,
+    /// The name of the port of the gateway by which it comes [default: the one that leads back]
+    #[arg(long)]
+    pub comes_by: Option<String>,
+    /// The name of the port of the gateway by which it goes [default: the one that leads there]
+    #[arg(long)]
+    pub goes_by: Option<String>,
+    /// Flags of TCP, with commas between them
+    #[arg(long, default_value = "syn", value_parser = flags)]
+    pub flags: u8,
+    /// The code point of differentiated services: ef, af11, cs1, or a number
+    #[arg(long, default_value = "0", value_parser = dscp)]
+    pub dscp: u8,
+    /// Bytes of the packet
+    #[arg(long, default_value_t = 60)]
+    pub length: u16,
+    /// It is a fragment
+    #[arg(long)]
+    pub fragmented: bool,
+}
+
+/// Reads the name or number of a protocol.
+pub fn protocol(text: &str) -> Result<u8, String> {
+    ces_rules::protocol_number(&text.to_ascii_lowercase())
+        .ok_or_else(|| "a name such as icmp, tcp, udp, or a number from 0 to 255 was expected".to_owned())
+}
+
+fn flags(text: &str) -> Result<u8, String> {
+    ces_rules::flags(text).ok_or_else(|| "fin, syn, rst, psh, ack, urg, ece, cwr were expected".to_owned())
+}
+
+fn dscp(text: &str) -> Result<u8, String> {
+    ces_rules::dscp(text).ok_or_else(|| "a name such as ef, or a number from 0 to 63 was expected".to_owned())
 }
 
 /// What can be asked.
@@ -74,18 +127,7 @@ pub enum Request {
         count: u32,
     },
     /// Ask which rule of the filter decides.
-    Why {
-        /// From where.
-        source: Ipv4Addr,
-        /// To where; an inside host by its own address.
-        destination: Ipv4Addr,
-        /// The protocol.
-        protocol: u8,
-        /// The source's port.
-        source_port: u16,
-        /// The destination's port, or the type of an ICMP message.
-        port: u16,
-    },
+    Why(Why),
     /// Read the configuration, hosts, policies, rules and certificates again.
     Reload,
     /// End a session by our tag.
@@ -148,12 +190,13 @@ impl Request {
                 Topic::Nat => "show nat",
                 Topic::Sessions => "show sessions",
                 Topic::Rules => "show rules",
+                Topic::Logged => "show logged",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Journal => "show journal",
             },
             Self::Trace { .. } => "trace",
-            Self::Why { .. } => "why",
+            Self::Why(_) => "why",
             Self::Reload => "reload",
             Self::TerminateSession { .. } | Self::TerminateSessions { .. } | Self::TerminatePeer { .. } => {
                 "terminate"

@@ -2,7 +2,7 @@
 
 use super::protocol::Topic;
 use super::table::{Table, bit_rate, bytes, count, duration};
-use crate::trace::protocol_name;
+use ces_rules::protocol_name;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -42,6 +42,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Nat => nat(answer),
         Topic::Sessions => sessions(answer),
         Topic::Rules => rules(answer),
+        Topic::Logged => logged(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
         Topic::Journal => journal(answer),
@@ -450,11 +451,38 @@ fn place(rule: &Value) -> String {
 }
 
 fn rules(answer: &Value) -> String {
-    let mut table = Table::new(&["LINE", "NAME", "DECIDED", "RULE"]);
+    let mut table = Table::new(&["LINE", "NAME", "DECIDED", "TOO MANY", "RULE"]);
     for rule in list(answer) {
-        table.row(vec![place(rule), text(rule, "name"), count(number(rule, "decided")), text(rule, "rule")]);
+        let (decided, exceeded) = (count(number(rule, "decided")), count(number(rule, "exceeded")));
+        table.row(vec![place(rule), text(rule, "name"), decided, exceeded, text(rule, "rule")]);
     }
     or_none(&table, "no rules: hosts may go out, and who answers them may come in")
+}
+
+fn logged(answer: &Value) -> String {
+    let mut table = Table::new(&[
+        "AGO",
+        "DECISION",
+        "PROTOCOL",
+        "FROM",
+        "SOURCE",
+        "TO",
+        "DESTINATION",
+        "BYTES",
+        "RULE",
+        "NAME",
+    ]);
+    for row in list(answer) {
+        let mut protocol = text(row, "protocol");
+        if let Some(kind) = row["icmp_type"].as_u64() {
+            let _ = write!(protocol, " type {kind}");
+        }
+        let texts = |keys: &[&str]| keys.iter().map(|key| text(row, key)).collect::<Vec<_>>();
+        let mut cells = vec![duration(number(row, "ago_s")), text(row, "fate"), protocol];
+        cells.extend(texts(&["from", "source", "to", "destination", "length", "rule", "name"]));
+        table.row(cells);
+    }
+    or_none(&table, "no rule that says \"log\" has decided")
 }
 
 /// The answer to `why`.

@@ -170,8 +170,37 @@ pub struct RuleRow {
     pub name: Option<String>,
     /// How often it has decided.
     pub decided: u64,
+    /// How often it has opened no session because of its rate, since these rules are in force.
+    pub exceeded: u64,
     /// What it says.
     pub rule: String,
+}
+
+/// What a rule that says `log` has decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoggedRow {
+    /// Seconds since then.
+    pub ago_s: u64,
+    /// What became of the session.
+    pub fate: &'static str,
+    /// The protocol.
+    pub protocol: String,
+    /// The type of an ICMP message.
+    pub icmp_type: Option<u8>,
+    /// The zone of the source.
+    pub from: &'static str,
+    /// The source, with its port where there is one.
+    pub source: String,
+    /// The zone of the destination.
+    pub to: &'static str,
+    /// The destination; an inside host's own address.
+    pub destination: String,
+    /// Bytes of the first packet.
+    pub length: u16,
+    /// The rule's file and line.
+    pub rule: String,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// Which rule decides.

@@ -1,10 +1,9 @@
 //! The command line of cesd: looks, traces, and the few things that an operator does by hand.
 #![forbid(unsafe_code)]
 
-use ces_control::admin::protocol::{Pages, Request, Response, TRACE_MAX, Topic};
+use ces_control::admin::protocol::{Pages, Request, Response, TRACE_MAX, Topic, Why, protocol};
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
-use ces_control::trace::protocol_number;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
@@ -61,21 +60,7 @@ enum Command {
         count: u32,
     },
     /// Show which rule of the filter decides about a session
-    Why {
-        /// From where
-        source: Ipv4Addr,
-        /// To where; an inside host by its own address
-        destination: Ipv4Addr,
-        /// The protocol: icmp, tcp, udp, or a number
-        #[arg(value_parser = protocol)]
-        proto: u8,
-        /// The destination's port, or the type of an ICMP message
-        #[arg(default_value_t = 0)]
-        port: u16,
-        /// The source's port
-        #[arg(long, default_value_t = 49_152)]
-        source_port: u16,
-    },
+    Why(Why),
     /// Read configuration, hosts, policies, rules and certificates again
     Reload,
     /// End sessions
@@ -151,11 +136,6 @@ enum Unblock {
     },
 }
 
-fn protocol(text: &str) -> Result<u8, String> {
-    protocol_number(text)
-        .ok_or_else(|| "icmp, tcp, udp, gre, esp, sctp, or a number from 0 to 255 was expected".to_owned())
-}
-
 fn tag(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text.trim_start_matches("0x"), 16)
         .map_err(|_| "up to eight hexadecimal digits were expected".into())
@@ -172,13 +152,7 @@ fn request(command: &Command) -> Result<Request, &Path> {
             dropped: *dropped,
             count: *count,
         },
-        Command::Why { source, destination, proto, port, source_port } => Request::Why {
-            source: *source,
-            destination: *destination,
-            protocol: *proto,
-            source_port: *source_port,
-            port: *port,
-        },
+        Command::Why(why) => Request::Why(why.clone()),
         Command::Reload => Request::Reload,
         Command::Terminate(Terminate::Session { tag }) => Request::TerminateSession { tag: *tag },
         Command::Terminate(Terminate::Sessions { peer }) => Request::TerminateSessions { peer: peer.clone() },
@@ -229,7 +203,7 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
     }
     match &arguments.command {
         Command::Show { topic } => out.write_all(render::show(*topic, answer).as_bytes())?,
-        Command::Why { .. } => out.write_all(render::why(answer).as_bytes())?,
+        Command::Why(_) => out.write_all(render::why(answer).as_bytes())?,
         Command::Trace { .. } if item => out.write_all(render::traced(answer).as_bytes())?,
         _ => match answer {
             Value::Null => {}

@@ -62,7 +62,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let files = read_all(&config.registry.files)?;
     let (registry, policies) =
         ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
-    let rules = rules::load(&read_all(&config.filter.files)?, &config.realm.networks, &registry, read)?;
+    let rules = rules::load(&read_all(&config.filter.files)?, &config, &registry, read)?;
     Ok(Loaded { config, registry, policies, rules })
 }
 

@@ -1,5 +1,6 @@
 //! The rules files of the filter, and who the names in them are.
 
+use super::model::Config;
 use ces_dataplane::filter::Ranges;
 use ces_gateway::Registry;
 use ces_gateway::registry::DEFAULT_GROUP;
@@ -9,10 +10,10 @@ use ipnet::Ipv4Net;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The rules of these files for a realm with these networks and hosts. `read` reads what they name.
+/// The rules of these files for a realm with these networks, ports and hosts. `read` reads what they name.
 pub(super) fn load(
     files: &[SourceFile],
-    networks: &[Ipv4Net],
+    config: &Config,
     registry: &Registry,
     read: fn(&Path) -> Result<String, FileError>,
 ) -> Result<Option<Arc<Book>>, Vec<FileError>> {
@@ -24,13 +25,13 @@ pub(super) fn load(
         let path = Path::new(by).parent().unwrap_or(Path::new("")).join(path);
         read(&path).map(|text| SourceFile { path: path.display().to_string(), text })
     };
-    let realm = Realm { registry, networks };
+    let realm = Realm { registry, config };
     ces_rules::load(&Sources { files, read: &beside }, &realm).map(|book| Some(Arc::new(book)))
 }
 
 struct Realm<'r> {
     registry: &'r Registry,
-    networks: &'r [Ipv4Net],
+    config: &'r Config,
 }
 
 impl Names for Realm<'_> {
@@ -48,9 +49,16 @@ impl Names for Realm<'_> {
         if name == DEFAULT_GROUP {
             let known = ranges(&mut self.registry.hosts().iter().map(|host| host.address.v4().to_bits()));
             let network = |net: &Ipv4Net| (net.network().to_bits(), net.broadcast().to_bits());
-            return Some(Ranges::new(self.networks.iter().map(network).collect()).without(&known));
+            return Some(
+                Ranges::new(self.config.realm.networks.iter().map(network).collect()).without(&known),
+            );
         }
         let group = ranges(&mut self.registry.group(name).map(|host| host.address.v4().to_bits()));
         (!group.is_empty()).then_some(group)
+    }
+
+    fn port(&self, name: &str) -> Option<u8> {
+        let place = self.config.port.iter().position(|port| port.name == name)?;
+        u8::try_from(place).ok()
     }
 }

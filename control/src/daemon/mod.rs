@@ -11,6 +11,7 @@ mod ground;
 mod house;
 mod listings;
 mod load;
+mod logged;
 mod operator;
 mod outside;
 mod places;

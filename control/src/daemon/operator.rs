@@ -5,11 +5,13 @@ use super::listings::Listings;
 use super::rules::Question;
 use super::tracing_packets::Tracing;
 use super::views;
-use crate::admin::protocol::{Request, Response, TRACE_MAX, Topic};
+use crate::admin::protocol::{Request, Response, TRACE_MAX, Topic, Why};
 use crate::slots::Key;
+use ces_dataplane::filter::Seen;
 use ces_dataplane::msg::{TraceFilter, TraceRecord};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::tag::TagCipher;
+use ces_dataplane::wire::ipv4;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -67,10 +69,10 @@ impl Operator {
             Request::Show { topic } => self.show(house, topic, now),
             // Answered by the caller, since they take time.
             Request::Trace { .. } | Request::Reload => Response::Ok(Value::Null),
-            Request::Why { source, destination, protocol, source_port, port } => {
-                let question = Question { source, destination, protocol, source_port, port };
-                ok(&house.rules.why(&Premises::new(&house.settings), &question))
-            }
+            Request::Why(why) => match question(house, why) {
+                Ok(question) => ok(&house.rules.why(&Premises::new(&house.settings), &question)),
+                Err(text) => Response::Error(text),
+            },
             Request::TerminateSession { tag } => done(
                 gateway.terminate_session(tag, now),
                 format!("session {tag:08x} ended"),
@@ -128,6 +130,7 @@ impl Operator {
                 Some(view) => ok(&view),
                 None => Response::Error("there is no NAT44: there is no section [nat]".to_owned()),
             },
+            Topic::Logged => ok(&house.rules.logged(now)),
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
             Topic::Journal => match &house.journal {
@@ -169,22 +172,43 @@ impl Operator {
     }
 }
 
+/// The number of the port of that name.
+fn port_number(house: &House, name: &str) -> Result<u8, String> {
+    let ports = &house.config.port;
+    let place = ports.iter().position(|port| port.name == name);
+    place.map(|number| number as u8).ok_or_else(|| {
+        let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+        format!("no port {name:?}; there are {}", names.join(", "))
+    })
+}
+
 /// What a trace looks for at a port of that name.
 fn trace_filter(house: &House, port: Option<String>, count: u32) -> Result<Option<u8>, String> {
-    let ports = &house.config.port;
-    let find = |name: String| {
-        let place = ports.iter().position(|port| port.name == name);
-        place.map(|number| number as u8).ok_or_else(|| {
-            let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
-            format!("no port {name:?}; there are {}", names.join(", "))
-        })
-    };
-    let number = port.map(find).transpose()?;
+    let number = port.map(|name| port_number(house, &name)).transpose()?;
     if (1..=TRACE_MAX).contains(&count) {
         Ok(number)
     } else {
         Err(format!("count: 1 to {TRACE_MAX} was expected"))
     }
+}
+
+/// What the rules are asked. A port of the gateway that nobody names is the one to which the routes lead.
+fn question(house: &House, why: Why) -> Result<Question, String> {
+    let by = |name: Option<String>, address| match name {
+        Some(name) => port_number(house, &name),
+        None => Ok(house.sources.learnt.routes().lead(address).map_or(u8::MAX, |(port, _)| port)),
+    };
+    let mark = if why.proto == ipv4::ICMP { why.port as u8 } else { why.flags };
+    Ok(Question {
+        source: why.source,
+        destination: why.destination,
+        protocol: why.proto,
+        source_port: why.source_port,
+        port: why.port,
+        comes_by: by(why.comes_by, why.source)?,
+        goes_by: by(why.goes_by, why.destination)?,
+        seen: Seen { mark, dscp: why.dscp, is_fragment: why.fragmented, length: why.length },
+    })
 }
 
 /// CES ids and host names end with a dot; people leave it out.

@@ -1,7 +1,8 @@
-//! The rules of the filter that are in force, and how often each has decided.
+//! The rules of the filter that are in force, how often each has decided, and what those decided last that say `log`.
 
-use crate::admin::view::{RuleRow, WhyView};
-use ces_dataplane::filter::{Asked, Filter, Zone};
+use super::logged::Logged;
+use crate::admin::view::{LoggedRow, RuleRow, WhyView};
+use ces_dataplane::filter::{Asked, Decision, Filter, Seen, Zone};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::wire::ipv4;
 use ces_rules::{Book, Line};
@@ -18,6 +19,7 @@ pub(super) struct Rules {
     before: Vec<u64>,
     /// How many books there were.
     books: u16,
+    logged: Logged,
 }
 
 impl Rules {
@@ -50,6 +52,25 @@ impl Rules {
         counts.into_iter().zip(before).map(|(count, before)| count + before).collect()
     }
 
+    /// How often each rule in force has opened no session because of its rate.
+    fn exceeded(&self) -> Vec<u64> {
+        self.filter.as_ref().map_or(Vec::new(), |filter| filter.exceeded())
+    }
+
+    /// A worker tells of a decision, by the book with this number.
+    pub(super) fn log(&mut self, book: u16, decision: Decision, asked: &Asked, now: u64) {
+        let known = self.book.as_ref().filter(|_| book == self.books);
+        let line = known.and_then(|book| Some((book, book.lines.get(decision.rule as usize)?)));
+        let rule =
+            line.map(|(book, line)| (format!("{}:{}", book.files[line.file], line.line), line.name.clone()));
+        self.logged.add(rule, decision.fate, *asked, now);
+    }
+
+    /// What was decided last by rules that say `log`, the latest first.
+    pub(super) fn logged(&self, now: u64) -> Vec<LoggedRow> {
+        self.logged.rows(now)
+    }
+
     /// How often rules have decided, by name and what they do; those without a name have the empty one.
     pub(super) fn by_name(&self) -> BTreeMap<(&str, &'static str), u64> {
         let mut all = BTreeMap::new();
@@ -62,7 +83,7 @@ impl Rules {
 
     /// All of them, as they are now.
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { book: self.book.clone(), counts: self.counts() }
+        Snapshot { book: self.book.clone(), counts: self.counts(), exceeded: self.exceeded() }
     }
 
     /// Which rule decides about a session that begins so.
@@ -78,6 +99,9 @@ impl Rules {
             destination: question.destination.to_bits(),
             source_port: if question.protocol == ipv4::ICMP { 0 } else { question.source_port },
             destination_port: question.port,
+            comes_by: question.comes_by,
+            goes_by: question.goes_by,
+            seen: question.seen,
         };
         let found = self.filter.as_ref().and_then(|filter| filter.rules().find(&asked));
         let decides = found.and_then(|(rule, _)| self.snapshot().rows(rule, 1).pop());
@@ -90,20 +114,23 @@ impl Rules {
 pub(super) struct Snapshot {
     book: Option<Arc<Book>>,
     counts: Vec<u64>,
+    exceeded: Vec<u64>,
 }
 
 impl Snapshot {
     /// Some of them, from one on.
     pub(super) fn rows(&self, from: usize, most: usize) -> Vec<RuleRow> {
         let Some(book) = &self.book else { return Vec::new() };
-        let row = |(line, decided): (&Line, &u64)| RuleRow {
+        let exceeded = self.exceeded.iter().copied().chain(std::iter::repeat(0));
+        let row = |((line, decided), exceeded): ((&Line, &u64), u64)| RuleRow {
             file: book.files[line.file].clone(),
             line: line.line,
             name: line.name.clone(),
             decided: *decided,
+            exceeded,
             rule: line.text.clone(),
         };
-        book.lines.iter().zip(&self.counts).skip(from).take(most).map(row).collect()
+        book.lines.iter().zip(&self.counts).zip(exceeded).skip(from).take(most).map(row).collect()
     }
 }
 
@@ -115,4 +142,9 @@ pub(super) struct Question {
     pub(super) source_port: u16,
     /// The destination's, or the type of an ICMP message.
     pub(super) port: u16,
+    /// The ports of the gateway by which it comes and goes.
+    pub(super) comes_by: u8,
+    pub(super) goes_by: u8,
+    /// The packet itself.
+    pub(super) seen: Seen,
 }

@@ -196,9 +196,16 @@ impl Daemon {
     /// Takes an event of a worker. False if there is none.
     fn take_event(&mut self, worker: usize, now: u64) -> bool {
         let Some(event) = self.house.fleet.event(worker) else { return false };
-        if matches!(event, Event::Session(..) | Event::SessionsRead(..)) {
-            self.house.sessions_told.push(event);
-            return true;
+        match event {
+            Event::Session(..) | Event::SessionsRead(..) => {
+                self.house.sessions_told.push(event);
+                return true;
+            }
+            Event::Decided(filter, decision, asked) => {
+                self.house.rules.log(filter, decision, &asked, now);
+                return true;
+            }
+            _ => {}
         }
         self.house.gateway.handle_event(worker as u32, event, now);
         // A binding's end frees its slot: what follows must see it.

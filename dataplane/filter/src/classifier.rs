@@ -1,6 +1,6 @@
 //! Which rule is the first that fits.
 //!
-//! A rule looks at five things: the kind (zones and protocol), source, destination, and their ports. Each of these is an
+//! Most rules look at five things: the kind (zones and protocol), source, destination, and their ports. Each of these is an
 //! [`Axis`], and for each interval of an axis there are the rules that fit it, a bit each. The rules that fit a packet are
 //! those whose bits are set on all axes.
 //!
@@ -8,11 +8,13 @@
 //! the rules: rules that look at the same things stand in the same blocks of 64, and among these by addresses. A block whose
 //! rules do not look at an axis is not kept there. Of an interval only those blocks are kept that are not empty, behind a
 //! summary with a bit for each block: the summaries of all axes together leave the few blocks that have to be looked at. Of
-//! the rules that are found then the first in order decides.
+//! the rules that are found then the first in order decides. What few rules ask beside, a member of a large set or something of
+//! the packet itself, is asked of those alone that fit otherwise.
 
 use crate::axis::Axis;
+use crate::condition::Condition;
 use crate::ranges::Ranges;
-use crate::rule::{Asked, End, KIND_BITS, Protocols, Rule, Who, Zones};
+use crate::rule::{Action, Asked, End, KIND_BITS, Protocols, Rule, Who, Zones};
 use crate::set::AddressSet;
 use rustc_hash::FxHashMap;
 
@@ -43,9 +45,35 @@ pub struct Classifier {
     blind: Vec<[u64; AXES]>,
     /// By place: the rule that stands there.
     rules: Vec<u32>,
-    /// By rule: the sets that source and destination must be in.
-    members: Vec<[u32; 2]>,
+    /// By rule: what it asks more.
+    more: Vec<More>,
+    /// The conditions that rules ask for, each with whether the rule allows.
+    conditions: Vec<(Condition, bool)>,
     sets: Vec<AddressSet>,
+}
+
+/// What a rule asks beside its bits: the sets that source and destination must be in, and its condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct More {
+    source: u32,
+    destination: u32,
+    condition: u32,
+}
+
+impl More {
+    const NOTHING: Self = Self { source: NONE, destination: NONE, condition: NONE };
+
+    /// What a rule asks; its condition is put behind those of other rules.
+    fn of(rule: &Rule, conditions: &mut Vec<(Condition, bool)>) -> Self {
+        let member = |end: &End| if let Who::Member(set) = end.who { set as u32 } else { NONE };
+        let condition = if rule.condition == Condition::ANY {
+            NONE
+        } else {
+            conditions.push((rule.condition, rule.action == Action::Allow));
+            conditions.len() as u32 - 1
+        };
+        Self { source: member(&rule.source), destination: member(&rule.destination), condition }
+    }
 }
 
 /// The kinds of packets that rules are about: many are about the same.
@@ -106,11 +134,10 @@ impl Classifier {
         for (axis, bits) in BITS.into_iter().enumerate() {
             axes.push(kept.axis(bits, changes(&places, &looks, axis), blocks)?);
         }
-        let member = |end: &End| if let Who::Member(set) = end.who { set as u32 } else { NONE };
-        let members: Vec<_> =
-            rules.iter().map(|rule| [member(&rule.source), member(&rule.destination)]).collect();
-        let marked = |rule: u32| match members.get(rule as usize) {
-            Some(&[NONE, NONE]) | None => rule,
+        let mut conditions = Vec::new();
+        let more: Vec<_> = rules.iter().map(|rule| More::of(rule, &mut conditions)).collect();
+        let marked = |rule: u32| match more.get(rule as usize) {
+            Some(&More::NOTHING) | None => rule,
             Some(_) => rule | ASKS,
         };
         Ok(Self {
@@ -118,7 +145,8 @@ impl Classifier {
             words: kept.words,
             blind,
             rules: places.iter().map(|&rule| marked(rule)).collect(),
-            members,
+            more,
+            conditions,
             sets,
         })
     }
@@ -175,14 +203,21 @@ impl Classifier {
                 return rule;
             }
             let rule = rule & !ASKS;
-            let [source, destination] = self.members[rule as usize];
-            let is_in = |set: u32, address| set == NONE || self.sets[set as usize].contains(address);
-            if is_in(source, asked.source) && is_in(destination, asked.destination) {
+            if self.has_more(self.more[rule as usize], asked) {
                 return rule;
             }
             fit &= fit - 1;
         }
         NONE
+    }
+
+    fn has_more(&self, more: More, asked: &Asked) -> bool {
+        let is_in = |set: u32, address| set == NONE || self.sets[set as usize].contains(address);
+        let holds = || {
+            let condition = self.conditions.get(more.condition as usize);
+            condition.is_none_or(|(condition, allows)| condition.fits(asked, *allows))
+        };
+        is_in(more.source, asked.source) && is_in(more.destination, asked.destination) && holds()
     }
 
     /// Bytes of memory.
@@ -288,7 +323,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Action, Zone};
+    use crate::rule::{Limits, Seen, Zone};
     use proptest::prelude::*;
 
     /// What the rules say, read as a person reads them.
@@ -307,6 +342,7 @@ mod tests {
                 && is(&rule.destination.who, asked.destination)
                 && among(&rule.source.ports, asked.source_port)
                 && among(&rule.destination.ports, asked.destination_port)
+                && rule.condition.fits(asked, rule.action == Action::Allow)
         })
     }
 
@@ -348,20 +384,37 @@ mod tests {
                 protocols
             })
         ];
-        (zones, protocols, end(), end()).prop_map(|(zones, protocols, source, destination)| Rule {
-            action: Action::Allow,
-            zones,
-            protocols,
-            source,
-            destination,
-        })
+        let condition = prop_oneof![
+            4 => Just(Condition::ANY),
+            1 => (0u8..4, 0u64..4).prop_map(|(flags_set, dscps)| Condition { flags_set, dscps, ..Condition::ANY }),
+            1 => (0u16..9).prop_map(|most| Condition { length: (2, most), ..Condition::ANY }),
+        ];
+        let action = prop_oneof![Just(Action::Allow), Just(Action::Deny)];
+        (action, zones, protocols, end(), end(), condition).prop_map(
+            |(action, zones, protocols, source, destination, condition)| Rule {
+                action,
+                log: false,
+                limits: Limits::NONE,
+                zones,
+                protocols,
+                source,
+                destination,
+                condition,
+            },
+        )
     }
 
     fn asked() -> impl Strategy<Value = Asked> {
         let zone = || prop_oneof![Just(Zone::Inside), Just(Zone::Outside)];
         let port = || prop_oneof![0u16..12, Just(65_535u16)];
-        (zone(), zone(), 0u8..4, address(), address(), port(), port()).prop_map(
-            |(from, to, protocol, source, destination, source_port, destination_port)| Asked {
+        let seen = (0u8..4, 0u8..2, 0u16..9).prop_map(|(mark, dscp, length)| Seen {
+            mark,
+            dscp,
+            is_fragment: false,
+            length,
+        });
+        (zone(), zone(), 0u8..4, address(), address(), port(), port(), seen).prop_map(
+            |(from, to, protocol, source, destination, source_port, destination_port, seen)| Asked {
                 from,
                 to,
                 protocol,
@@ -369,6 +422,9 @@ mod tests {
                 destination,
                 source_port,
                 destination_port,
+                comes_by: 0,
+                goes_by: 1,
+                seen,
             },
         )
     }

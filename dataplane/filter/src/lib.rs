@@ -2,20 +2,23 @@
 //!
 //! Rules stand in an order, and the first that fits decides. They are asked once a session, so what this costs nobody pays
 //! for who is established. A [`Filter`] is built by whoever reads the rules, changes never, and is shared by all workers,
-//! each of which counts in a place of its own. No I/O, no clock.
+//! each of which counts in a place of its own. No I/O, no clock: time comes as an argument.
 
 #![forbid(unsafe_code)]
 
 mod axis;
 mod classifier;
+mod condition;
 mod filter;
 mod ranges;
+mod rates;
 mod rule;
 mod set;
 mod tally;
 
 pub use classifier::{Classifier, TooLarge};
-pub use filter::{Filter, Rules};
+pub use condition::{Condition, Interfaces};
+pub use filter::{Decision, Fate, Filter, Rules};
 pub use ranges::Ranges;
-pub use rule::{Action, Asked, End, Protocols, Rule, Who, Zone, Zones};
+pub use rule::{Action, Asked, End, Limits, Protocols, Rule, Seen, Who, Zone, Zones};
 pub use set::AddressSet;

@@ -1,5 +1,6 @@
 //! A rule, and what it is asked about.
 
+use crate::condition::Condition;
 use crate::ranges::Ranges;
 
 /// Where a packet comes from or goes to.
@@ -118,11 +119,29 @@ impl Action {
     }
 }
 
+/// How many sessions a second a rule opens at most; `None`: as many as there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of all together.
+    pub all: Option<u32>,
+    /// Of each source.
+    pub each: Option<u32>,
+}
+
+impl Limits {
+    /// None.
+    pub const NONE: Self = Self { all: None, each: None };
+}
+
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// What it does.
     pub action: Action,
+    /// Whether its decisions are told.
+    pub log: bool,
+    /// How many sessions it opens.
+    pub limits: Limits,
     /// From where to where.
     pub zones: Zones,
     /// What is carried.
@@ -131,6 +150,27 @@ pub struct Rule {
     pub source: End,
     /// To whom.
     pub destination: End,
+    /// What else the packet must be.
+    pub condition: Condition,
+}
+
+/// What rules see of the first packet itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Of TCP its flags, of ICMP its type, of others nothing.
+    pub mark: u8,
+    /// Its code point of differentiated services.
+    pub dscp: u8,
+    /// Whether it is a fragment.
+    pub is_fragment: bool,
+    /// Bytes of the IP packet; [`Seen::NO_LENGTH`] where it is not known any more, of a session that stands. A rule that asks for a
+    /// length then fits if it allows, so that it ends nothing.
+    pub length: u16,
+}
+
+impl Seen {
+    /// The length of no packet.
+    pub const NO_LENGTH: u16 = 0;
 }
 
 /// The first packet of a session, as the rules see it: with the inside host's own address, whichever way it goes.
@@ -150,6 +190,12 @@ pub struct Asked {
     pub source_port: u16,
     /// Destination port, or the type of an ICMP message; 0 where there is none.
     pub destination_port: u16,
+    /// The port of the gateway by which it comes, as far as that is known.
+    pub comes_by: u8,
+    /// That by which it goes.
+    pub goes_by: u8,
+    /// The packet itself.
+    pub seen: Seen,
 }
 
 /// Bits of [`Asked::kind`].

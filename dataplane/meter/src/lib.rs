@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// Nanoseconds since an arbitrary start.
 pub type Nanos = u64;
 
@@ -67,6 +69,15 @@ impl Rate {
         if tokens == 0 { Self::UNLIMITED } else { Self::new(tokens as u64, SECOND, tokens as u64) }
     }
 
+    /// The same where a token costs whole nanoseconds, for a [`SharedLevel`]: slower by less than 0.1 % up to a million a second.
+    pub const fn whole(self) -> Self {
+        if self.cost == 0 || self.cost > u64::MAX - (1 << FINE_BITS) {
+            return self;
+        }
+        let cost = self.cost.next_multiple_of(1 << FINE_BITS);
+        Self { cost, depth: (self.depth / self.cost).saturating_mul(cost) }
+    }
+
     /// Takes tokens: how the bucket stands then, or `None` if there are not enough.
     #[inline(always)]
     pub fn take(self, level: Level, tokens: u64, now: Fine) -> Option<Level> {
@@ -93,6 +104,36 @@ impl Level {
         let then = rate.take(*self, 1, Fine::of(now));
         *self = then.unwrap_or(*self);
         then.is_some()
+    }
+}
+
+/// A level from which several threads take, of a bucket whose tokens cost [whole](Rate::whole) nanoseconds.
+#[derive(Debug, Default)]
+pub struct SharedLevel(AtomicU64);
+
+impl SharedLevel {
+    /// Takes a token of a bucket of this rate; `false`, taking none, if there is none.
+    pub fn take(&self, rate: Rate, now: Nanos) -> bool {
+        let then = |at: u64| {
+            let level = rate.take(Level(Fine::of(at).0), 1, Fine::of(now))?;
+            Some((level.0 >> FINE_BITS) as u64)
+        };
+        self.0.fetch_update(Relaxed, Relaxed, then).is_ok()
+    }
+
+    /// When it will be full.
+    pub fn full_at(&self) -> Nanos {
+        self.0.load(Relaxed)
+    }
+
+    /// Whether nothing is missing in it.
+    pub fn is_full(&self, now: Nanos) -> bool {
+        self.full_at() <= now
+    }
+
+    /// Fills it.
+    pub fn refill(&self) {
+        self.0.store(0, Relaxed);
     }
 }
 
@@ -219,6 +260,29 @@ mod tests {
         let second = (1..=1000u64).filter(|ms| level.take(rate, ms * 1_000_000)).count();
         assert_eq!(second, 100);
         assert!((0..1000).all(|_| level.take(Rate::per_second(0), 0)), "no limit");
+    }
+
+    #[test]
+    fn threads_together_take_no_more_than_one_would() {
+        let (rate, level) = (Rate::per_second(1000).whole(), SharedLevel::default());
+        let taken = |from: u64| (from..from + 10_000).filter(|at| level.take(rate, at * 100_000)).count();
+        let sum: usize = std::thread::scope(|threads| {
+            let all = [0, 1, 2, 3].map(|_| threads.spawn(|| taken(0)));
+            all.map(|thread| thread.join().unwrap()).iter().sum()
+        });
+        assert!((1000..=2000).contains(&sum), "{sum} in a second at 1000 a second, after a burst of 1000");
+        assert!(!level.is_full(SECOND) && level.is_full(3 * SECOND));
+        level.refill();
+        assert!(level.is_full(0));
+        for tokens in [1, 3, 7, 999, 1_000_000] {
+            let (rate, level) = (Rate::per_second(tokens).whole(), SharedLevel::default());
+            assert_eq!(
+                (0..=tokens).filter(|_| level.take(rate, 5)).count(),
+                tokens as usize,
+                "a burst of a second"
+            );
+        }
+        assert!(SharedLevel::default().take(Rate::UNLIMITED.whole(), 0));
     }
 
     #[test]

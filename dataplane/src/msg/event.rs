@@ -1,6 +1,7 @@
 //! What a worker tells the control thread.
 
 use super::command::{HopId, TunnelId};
+use crate::filter::{Asked, Decision};
 use crate::table::stage::Stage;
 use crate::tag::Handle;
 use std::net::Ipv4Addr;
@@ -101,6 +102,8 @@ pub enum Event {
     Session(u16, SessionView),
     /// Those were all that were read for that number; where to go on, if there may be more.
     SessionsRead(u16, Option<u32>),
+    /// A rule of the filter has decided that says `log`, of the filter with this number.
+    Decided(u16, Decision, Asked),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
     HopWanted(HopId),
     /// A packet is for this address on a link, and the worker knows no next hop for it; said at most once a second for each.

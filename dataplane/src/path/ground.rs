@@ -2,7 +2,9 @@
 
 use super::own::Desk;
 use crate::events::Events;
+use crate::msg::PortId;
 use crate::table::bindings::Bindings;
+use crate::table::fib::Next;
 use crate::table::sessions::Sessions;
 use crate::verdict::Arrival;
 use crate::way::Ways;
@@ -30,5 +32,13 @@ impl Ground<'_> {
             events: self.events,
             arrival: self.arrival,
         }
+    }
+
+    /// The port by which an address is reached.
+    pub(super) fn port_towards(&self, address: u32) -> Option<PortId> {
+        Some(match self.desk.premises.fib().find(address)? {
+            Next::OnLink(port) => port,
+            Next::Via(hop) => self.ways.port_of(hop.0),
+        })
     }
 }

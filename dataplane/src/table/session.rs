@@ -4,6 +4,7 @@
 pub use super::stage::{Heading, Stage};
 use crate::narrow::{Count40, Count56, Number24};
 
+use crate::filter::Seen;
 use crate::msg::SessionView;
 use crate::nat::Timeouts;
 use crate::packet::Packet;
@@ -58,7 +59,14 @@ impl Turn {
 }
 
 /// The number of the layout of a line: another one where the next process must not read what this one wrote.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
+
+/// It was opened from outside.
+const FROM_OUTSIDE: u8 = 1;
+/// Its first packet was a fragment.
+const BY_FRAGMENT: u8 = 2;
+/// Where the code point of its first packet begins.
+const DSCP_SHIFT: u32 = 2;
 
 /// One line. Times are in whole seconds of the worker's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,9 +87,9 @@ pub struct Session {
     change: u16,
     protocol: u8,
     stage: Stage,
-    /// Bytes from the host; beside them whether it was opened from outside.
+    /// Bytes from the host; beside them how it was opened: see [`FROM_OUTSIDE`] and its like.
     out_bytes: Count56,
-    /// Bytes to the host; beside them the type of an ICMP query.
+    /// Bytes to the host; beside them the mark of its first packet.
     in_bytes: Count56,
     /// Packets from the host; beside them their next hop.
     out_packets: Count40,
@@ -131,7 +139,7 @@ impl Session {
             protocol: near.protocol,
             stage: Stage::first(near.protocol, heading),
             last_seen_s: now_s,
-            out_bytes: Count56::new(matches!(heading, Heading::In) as u8),
+            out_bytes: Count56::new(if matches!(heading, Heading::In) { FROM_OUTSIDE } else { 0 }),
             ..Self::default()
         }
     }
@@ -241,17 +249,26 @@ impl Session {
 
     /// Which way the packet went that opened it.
     pub const fn opened(&self) -> Heading {
-        if self.out_bytes.beside() == 0 { Heading::Out } else { Heading::In }
+        if self.out_bytes.beside() & FROM_OUTSIDE == 0 { Heading::Out } else { Heading::In }
     }
 
-    /// The type of an ICMP query.
-    pub const fn icmp_type(&self) -> u8 {
-        self.in_bytes.beside()
+    /// What was seen of the packet that opened it, without its length.
+    pub const fn seen(&self) -> Seen {
+        let how = self.out_bytes.beside();
+        Seen {
+            mark: self.in_bytes.beside(),
+            dscp: how >> DSCP_SHIFT,
+            is_fragment: how & BY_FRAGMENT != 0,
+            length: Seen::NO_LENGTH,
+        }
     }
 
-    /// The rules of these premises let it stand, as one with this type where it is an ICMP query. It has no next hops yet.
-    pub fn admit(&mut self, icmp_type: u8, generation: u16) {
-        self.in_bytes.set_beside(icmp_type);
+    /// The rules of these premises let it stand, as one that such a packet opens. It has no next hops yet.
+    pub fn admit(&mut self, seen: Seen, generation: u16) {
+        let fragment = if seen.is_fragment { BY_FRAGMENT } else { 0 };
+        let from = self.out_bytes.beside() & FROM_OUTSIDE;
+        self.out_bytes.set_beside(seen.dscp << DSCP_SHIFT | fragment | from);
+        self.in_bytes.set_beside(seen.mark);
         self.generation = generation;
     }
 

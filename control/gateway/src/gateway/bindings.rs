@@ -205,8 +205,8 @@ impl Gateway {
                 fabric.hop_wanted(neighbour, out);
             }
             Event::Wanted(address) => self.core.reach(address, now),
-            // For whoever makes lists.
-            Event::Session(..) | Event::SessionsRead(..) => {}
+            // For whoever makes lists and logs.
+            Event::Session(..) | Event::SessionsRead(..) | Event::Decided(..) => {}
             Event::TunnelMtu(tunnel, mtu) => {
                 let (fabric, out) = self.core.fabric_mut();
                 fabric.narrow(tunnel, mtu, out, now);

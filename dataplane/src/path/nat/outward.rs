@@ -5,14 +5,12 @@ use super::errors;
 use super::flows::{begins, flow_of, icmp_type, lacks_port};
 use super::rules;
 use crate::frame::{Buffers, Frame};
-use crate::msg::PortId;
 use crate::nat::Space;
 use crate::packet::{ERROR, EXPIRED, Packet};
 use crate::path::answer::refuse;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::table::fib::Next;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
 use crate::wire::{icmp, ipv4};
@@ -76,16 +74,8 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
 
 /// RFC 3704 §2.2, strict: a packet comes in where an answer would go out.
 pub(super) fn comes_from_there(ground: &Ground<'_>, source: u32) -> Result<(), DropReason> {
-    let there = port_towards(ground, source) == Some(ground.arrival.port);
+    let there = ground.port_towards(source) == Some(ground.arrival.port);
     if there { Ok(()) } else { Err(DropReason::SourceSpoofed) }
-}
-
-/// The port by which an address is reached.
-fn port_towards(ground: &Ground<'_>, address: u32) -> Option<PortId> {
-    Some(match ground.desk.premises.fib().find(address)? {
-        Next::OnLink(port) => port,
-        Next::Via(hop) => ground.ways.port_of(hop.0),
-    })
 }
 
 /// The next hop that the host with this address is, if a packet is of it as far as that is known (P10).
@@ -123,7 +113,7 @@ fn leads_out(ground: &Ground<'_>, address: u32) -> Result<(), DropReason> {
     if ground.sessions.is_external(address) {
         return Ok(());
     }
-    let port = port_towards(ground, address).ok_or(DropReason::NoRoute)?;
+    let port = ground.port_towards(address).ok_or(DropReason::NoRoute)?;
     let outside = ground.desk.premises.port(port).is_some_and(|port| port.side == Side::Outside);
     if outside { Ok(()) } else { Err(DropReason::NoRoute) }
 }

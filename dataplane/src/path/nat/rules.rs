@@ -4,18 +4,19 @@
 //! address of another host is judged once, between the two hosts, where the session of the other one is opened.
 
 use super::flows::icmp_type;
-use crate::filter::{Action, Asked, Zone};
+use crate::filter::{Action, Asked, Decision, Fate, Seen, Zone};
 use crate::frame::Frame;
+use crate::msg::Event;
 use crate::packet::Packet;
 use crate::path::answer::reject;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading, Session};
-use crate::table::sessions::{Opening, Sessions};
+use crate::table::sessions::Opening;
 use crate::verdict::{Settled, Verdict};
 use crate::wire::ipv4;
 
-/// Whether a session may be opened whose host sends `near`, by a packet that goes this way. A refusal is counted by its rule.
+/// Whether a session may be opened whose host sends `near`, by a packet that goes this way. What is decided is counted by its rule.
 pub(super) fn admit<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
@@ -24,15 +25,31 @@ pub(super) fn admit<F: Frame>(
     heading: Heading,
 ) -> Settled<()> {
     let Some((filter, worker)) = ground.desk.premises.filter() else { return Ok(()) };
-    let asked = asked(ground.sessions, near, heading, icmp_type(frame, packet));
-    let Some((rule, action)) = asked.and_then(|asked| filter.rules().find(&asked)) else { return Ok(()) };
-    filter.count(worker, rule);
-    match action {
-        Action::Allow => Ok(()),
-        Action::Deny => Err(Verdict::Drop(DropReason::FilterDenied)),
-        Action::Reject => {
+    let Some(asked) = asked(ground, near, heading, seen(frame, packet)) else { return Ok(()) };
+    let Some(decision) = filter.decide(worker, &asked, ground.arrival.now) else { return Ok(()) };
+    if decision.log {
+        tell(ground, decision, asked);
+    }
+    match decision.fate {
+        Fate::Opened => Ok(()),
+        Fate::Denied => Err(Verdict::Drop(DropReason::FilterDenied)),
+        Fate::Exceeded => Err(Verdict::Drop(DropReason::FilterRate)),
+        Fate::Rejected => {
             Err(reject(&mut ground.desk, frame, packet, DropReason::FilterRejected, ground.arrival))
         }
+    }
+}
+
+/// Tells the control thread of a decision, unless there are too many of them.
+#[cold]
+fn tell(ground: &mut Ground<'_>, decision: Decision, asked: Asked) {
+    let number = ground.desk.premises.filter_number();
+    let told = ground.desk.meters.decision(ground.arrival.now)
+        && ground.events.offer(Event::Decided(number, decision, asked));
+    if told {
+        ground.desk.counters.decisions_told += 1;
+    } else {
+        ground.desk.counters.decisions_suppressed += 1;
     }
 }
 
@@ -53,7 +70,7 @@ pub(super) fn open_in<F: Frame>(
 pub(super) fn admitted<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Packet, slot: u32) {
     let generation = ground.desk.premises.generation();
     if let Some(session) = ground.sessions.get_mut(slot) {
-        session.admit(icmp_type(frame, packet), generation);
+        session.admit(seen(frame, packet), generation);
     }
     ground.desk.counters.sessions_opened += 1;
 }
@@ -61,13 +78,20 @@ pub(super) fn admitted<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Pa
 /// Whether the rules of today let a session stand.
 pub(super) fn lets_stand(ground: &Ground<'_>, session: &Session) -> bool {
     let Some((filter, _)) = ground.desk.premises.filter() else { return true };
-    asked(ground.sessions, session.near(), session.opened(), session.icmp_type())
+    asked(ground, session.near(), session.opened(), session.seen())
         .and_then(|asked| filter.rules().find(&asked))
         .is_none_or(|(_, action)| action == Action::Allow)
 }
 
+/// What rules see of a first packet itself.
+fn seen<F: Frame>(frame: &F, packet: &Packet) -> Seen {
+    let mark = if packet.protocol == ipv4::ICMP { icmp_type(frame, packet) } else { packet.tcp_flags };
+    Seen { mark, dscp: packet.tos >> 2, is_fragment: packet.is_fragment(), length: packet.total }
+}
+
 /// What the rules are asked; `None`: nothing, for it is judged elsewhere.
-fn asked(sessions: &Sessions, near: Flow, heading: Heading, icmp_type: u8) -> Option<Asked> {
+fn asked(ground: &Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Asked> {
+    let sessions = &ground.sessions;
     let (host, remote) = (near.addresses.source(), near.addresses.destination());
     let (host_port, remote_port) = match near.protocol {
         ipv4::ICMP => (0, 0),
@@ -83,6 +107,7 @@ fn asked(sessions: &Sessions, near: Flow, heading: Heading, icmp_type: u8) -> Op
             (sender.unwrap_or((Zone::Outside, remote, remote_port)), inside)
         }
     };
+    let by = |address| ground.port_towards(address).unwrap_or(u8::MAX);
     Some(Asked {
         from: from.0,
         to: to.0,
@@ -90,6 +115,9 @@ fn asked(sessions: &Sessions, near: Flow, heading: Heading, icmp_type: u8) -> Op
         source: from.1,
         destination: to.1,
         source_port: from.2,
-        destination_port: if near.protocol == ipv4::ICMP { icmp_type.into() } else { to.2 },
+        destination_port: if near.protocol == ipv4::ICMP { seen.mark.into() } else { to.2 },
+        comes_by: by(from.1),
+        goes_by: by(to.1),
+        seen,
     })
 }
