@@ -320,7 +320,10 @@ fn what_stands_is_judged_by_its_first_packet() {
     gateway.publish("deny udp dscp ef\nallow udp length 1000-2000\ndeny");
     assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Drops(Why::FilterDenied));
     assert_eq!(gateway.fate(INSIDE, &marked(54)), Fate::Passes);
-    gateway.publish("deny udp length 1-2000");
+    gateway.publish("allow udp length 1-2000");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 55).fragment(0x2000)), Fate::Passes);
+    gateway.publish("deny udp fragmented");
+    assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 55)), Fate::Drops(Why::FilterDenied));
     assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 54)), Fate::Passes);
     gateway.publish("deny udp from on inside to on outside");
     assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 54)), Fate::Drops(Why::FilterDenied));

@@ -108,8 +108,8 @@ fn all_errors_come_with_their_lines() {
             "odd.txt:2: \"192.0.2\": an address, a prefix such as 10.0.0.0/8 or a range such as 10.0.0.1-10.0.0.9 was expected",
             "0.rules>none.txt: cannot be read",
             "0.rules:6: no host is in a group \"none\"",
-            "0.rules:7: \"port\": \"from\", \"to\", \"type\", \"flags\", \"dscp\", \"length\", \"fragmented\" or \"whole\", \"log\", \"rate\", \"name\" \
-             or the end of the line, in this order, was expected",
+            "0.rules:7: \"port\": \"from\", \"to\", \"type\", \"flags\", \"dscp\", \"length\", \"fragmented\" or \"whole\", \
+             \"log\", \"rate\", \"name\" or the end of the line, in this order, was expected",
         ]
     );
 }
@@ -134,7 +134,8 @@ fn a_rule_may_ask_for_what_the_packet_is_and_by_which_port_it_comes() {
     let book =
         book(&["deny tcp from on outside to inside flags !ece\nallow to inside length 0-60\n"]).unwrap_err();
     assert_eq!(book, ["0.rules:2: \"0-60\": bytes of the packet, such as 1-100, was expected"]);
-    let text = "deny tcp from on outside flags !ece log\nallow to inside on outside\nallow dscp ef rate 5\nreject length 61-100";
+    let text = "deny tcp from on outside flags !ece log\nallow to inside on outside\nallow dscp ef rate 5\n\
+                reject length 61-100";
     let book = self::book(&[text]).unwrap();
     let from_outside = asked(Zone::Outside, 6, [9, 9, 9, 9], [10, 0, 0, 0x50], 80);
     let of = |seen: Seen| book.rules.find(&Asked { seen, ..from_outside }).map(|(rule, _)| rule);

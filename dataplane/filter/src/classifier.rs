@@ -11,10 +11,11 @@
 //! the rules that are found then the first in order decides. What few rules ask beside, a member of a large set or something of
 //! the packet itself, is asked of those alone that fit otherwise.
 
+use crate::asked::{Asked, KIND_BITS};
 use crate::axis::Axis;
 use crate::condition::Condition;
 use crate::ranges::Ranges;
-use crate::rule::{Action, Asked, End, KIND_BITS, Protocols, Rule, Who, Zones};
+use crate::rule::{Action, End, Protocols, Rule, Who, Zones};
 use crate::set::AddressSet;
 use rustc_hash::FxHashMap;
 
@@ -323,7 +324,8 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Limits, Seen, Zone};
+    use crate::asked::{Seen, Zone};
+    use crate::rule::Limits;
     use proptest::prelude::*;
 
     /// What the rules say, read as a person reads them.

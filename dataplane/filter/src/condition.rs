@@ -1,6 +1,6 @@
 //! What a rule asks of the first packet itself, beside zones, addresses and ports.
 
-use crate::rule::{Asked, Seen};
+use crate::asked::{Asked, Seen};
 
 /// Ports of the gateway, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +78,7 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::Zone;
+    use crate::asked::Zone;
 
     fn asked(seen: Seen) -> Asked {
         Asked {

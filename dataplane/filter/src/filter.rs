@@ -1,8 +1,9 @@
 //! What is published: the rules, what they do, and how often each did it.
 
+use crate::asked::Asked;
 use crate::classifier::{Classifier, TooLarge};
 use crate::rates::Rates;
-use crate::rule::{Action, Asked, Limits, Rule};
+use crate::rule::{Action, Limits, Rule};
 use crate::set::AddressSet;
 use crate::tally::Tally;
 use ces_meter::Nanos;

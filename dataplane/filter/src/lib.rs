@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asked;
 mod axis;
 mod classifier;
 mod condition;
@@ -16,9 +17,10 @@ mod rule;
 mod set;
 mod tally;
 
+pub use asked::{Asked, Seen, Zone};
 pub use classifier::{Classifier, TooLarge};
 pub use condition::{Condition, Interfaces};
 pub use filter::{Decision, Fate, Filter, Rules};
 pub use ranges::Ranges;
-pub use rule::{Action, Asked, End, Limits, Protocols, Rule, Seen, Who, Zone, Zones};
+pub use rule::{Action, End, Limits, Protocols, Rule, Who, Zones};
 pub use set::AddressSet;

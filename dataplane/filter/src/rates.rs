@@ -1,8 +1,8 @@
 //! How many sessions a second a rule opens: of all together, and of each source.
 //!
-//! A rule's own bucket is one for all workers. The buckets of sources stand in a table for each worker, which alone writes it: a
-//! host inside is one worker's, a source outside may have its rate at each. A bucket that is full again says nothing, so its place
-//! is free; where none is free, the fullest gives way. However many sources there are, the table is as large.
+//! A rule's own bucket is one for all workers. The buckets of sources stand in a table for each worker, which alone writes
+//! it: a host inside is one worker's, a source outside may have its rate at each. A bucket that is full again says nothing,
+//! so its place is free; where none is free, the fullest gives way. However many sources there are, the table is as large.
 
 use crate::rule::Limits;
 use ces_meter::{Nanos, Rate, SharedLevel};

@@ -63,10 +63,11 @@ pub const LAYOUT: u32 = 2;
 
 /// It was opened from outside.
 const FROM_OUTSIDE: u8 = 1;
-/// Its first packet was a fragment.
-const BY_FRAGMENT: u8 = 2;
-/// Where the code point of its first packet begins.
+/// Where the code point of its first packet begins, behind the bits.
 const DSCP_SHIFT: u32 = 2;
+const BITS: u8 = (1 << DSCP_SHIFT) - 1;
+/// Its first packet was a fragment: the flag ACK, which no first segment has, in a type that no query has.
+const BY_FRAGMENT: u8 = 0x10;
 
 /// One line. Times are in whole seconds of the worker's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,9 +88,9 @@ pub struct Session {
     change: u16,
     protocol: u8,
     stage: Stage,
-    /// Bytes from the host; beside them how it was opened: see [`FROM_OUTSIDE`] and its like.
+    /// Bytes from the host; beside them bits from [`FROM_OUTSIDE`] on, and the code point of its first packet.
     out_bytes: Count56,
-    /// Bytes to the host; beside them the mark of its first packet.
+    /// Bytes to the host; beside them the mark of its first packet, with [`BY_FRAGMENT`].
     in_bytes: Count56,
     /// Packets from the host; beside them their next hop.
     out_packets: Count40,
@@ -254,11 +255,11 @@ impl Session {
 
     /// What was seen of the packet that opened it, without its length.
     pub const fn seen(&self) -> Seen {
-        let how = self.out_bytes.beside();
+        let mark = self.in_bytes.beside();
         Seen {
-            mark: self.in_bytes.beside(),
-            dscp: how >> DSCP_SHIFT,
-            is_fragment: how & BY_FRAGMENT != 0,
+            mark: mark & !BY_FRAGMENT,
+            dscp: self.out_bytes.beside() >> DSCP_SHIFT,
+            is_fragment: mark & BY_FRAGMENT != 0,
             length: Seen::NO_LENGTH,
         }
     }
@@ -266,9 +267,8 @@ impl Session {
     /// The rules of these premises let it stand, as one that such a packet opens. It has no next hops yet.
     pub fn admit(&mut self, seen: Seen, generation: u16) {
         let fragment = if seen.is_fragment { BY_FRAGMENT } else { 0 };
-        let from = self.out_bytes.beside() & FROM_OUTSIDE;
-        self.out_bytes.set_beside(seen.dscp << DSCP_SHIFT | fragment | from);
-        self.in_bytes.set_beside(seen.mark);
+        self.out_bytes.set_beside(seen.dscp << DSCP_SHIFT | self.out_bytes.beside() & BITS);
+        self.in_bytes.set_beside(seen.mark & !BY_FRAGMENT | fragment);
         self.generation = generation;
     }
 

@@ -16,7 +16,8 @@ use crate::table::sessions::Opening;
 use crate::verdict::{Settled, Verdict};
 use crate::wire::ipv4;
 
-/// Whether a session may be opened whose host sends `near`, by a packet that goes this way. What is decided is counted by its rule.
+/// Whether a session may be opened whose host sends `near`, by a packet that goes this way. A decision is counted by its
+/// rule.
 pub(super) fn admit<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
