@@ -12,6 +12,8 @@ mod cetp;
 #[path = "fuzz/src/dns.rs"]
 #[allow(dead_code)]
 mod dns;
+#[path = "fuzz/src/ftp.rs"]
+mod ftp;
 #[path = "fuzz/src/packet.rs"]
 #[allow(dead_code)] // what the maker of seeds needs as well
 mod packet;
@@ -44,6 +46,11 @@ fn packet_seeds() {
 #[test]
 fn dns_seeds() {
     replay("dns", dns::run);
+}
+
+#[test]
+fn ftp_seeds() {
+    replay("ftp", ftp::run);
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub const PORTS: usize = 16;
 /// Buckets of the burst-size histogram: empty, 1, 2–3, 4–7, 8–15, 16–31, 32–63, 64 and more.
 pub const BURSTS: usize = 8;
 
+/// The family of what application layer gateways met with.
+pub const ALG_EVENTS: &str = "ces_alg_events_total";
+
 /// Where a number stands.
 pub type Count = fn(&Counters) -> u64;
 
@@ -235,6 +238,34 @@ counters! {
             sessions_adopted = "adopted",
             /// Sessions of the process before that do not fit any more.
             sessions_forgotten = "forgotten",
+        }
+        "ces_alg_channels", "Control channels of ALGs.", gauge all {
+            /// Control channels now.
+            alg_channels,
+        }
+        "ces_alg_awaited", "Connections that were announced in control channels and have not come yet.", gauge all {
+            /// Announced connections that have not come, now.
+            alg_awaited,
+        }
+        "ces_alg_events_total", "What application layer gateways met with.", counter all "event" {
+            /// Control channels that were opened and are attended to.
+            alg_attended = "attended",
+            /// Control channels for which there was no room.
+            alg_unattended = "unattended",
+            /// Connections that were announced.
+            alg_announced = "announced",
+            /// Announced connections that came.
+            alg_came = "came",
+            /// Announcements of what is not the host's own to announce: another address, or a privileged port.
+            alg_refused = "refused",
+            /// Announcements for which there was no external port or no room.
+            alg_full = "full",
+            /// Lines that begin as announcements and could not be read.
+            alg_garbled = "garbled",
+            /// Control channels that were encrypted.
+            alg_encrypted = "encrypted",
+            /// Segments that were written anew.
+            alg_rewritten = "rewritten",
         }
         "ces_worker_turns_total", "Turns of a worker's loop, busy and idle.", counter worker "state" {
             /// Turns of the loop in which there was something to do.

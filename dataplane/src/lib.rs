@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alg;
 pub mod counters;
 pub mod egress;
 pub mod events;

@@ -4,6 +4,7 @@
 //! the meters' levels, and those are the worker's own: [`Meters`].
 
 use crate::Nanos;
+use crate::alg::Alg;
 use crate::filter::Filter;
 use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
@@ -32,6 +33,8 @@ pub struct Premises {
     resolvers: Vec<(u32, u16)>,
     /// NAT44.
     pub nat: Nat,
+    /// Which ALGs are on, and where.
+    pub alg: Alg,
     /// Where addresses lead.
     fib: Arc<Fib>,
     /// Which sessions may be opened; without rules, those that NAT44 lets.
@@ -66,6 +69,7 @@ impl Premises {
             icmp_rate: rate(settings.icmp_error_rate),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             nat: settings.nat.clone(),
+            alg: settings.alg.clone(),
             fib: Arc::default(),
             filter: None,
             filters: 0,

@@ -101,6 +101,14 @@ reasons! {
     FilterRejected = "filter_rejected",
     /// A rule of the filter opens no more sessions a second than this.
     FilterRate = "filter_rate",
+    /// A segment of an ALG's control channel ahead of one that has not come: it could not be read, and comes again.
+    AlgGap = "alg_gap",
+    /// A segment of an ALG's control channel whose checksum is wrong.
+    AlgChecksum = "alg_checksum",
+    /// A fragment of a segment of an ALG's control channel, which could not be read.
+    AlgFragment = "alg_fragment",
+    /// A segment of an ALG's control channel that nothing more can be changed in before what was changed has arrived.
+    AlgRoom = "alg_room",
     /// A packet that nobody asked for, to the gateway itself or past it.
     Unasked = "unasked",
     /// A tunnel packet whose outer pair of addresses belongs to no peer.

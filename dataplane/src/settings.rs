@@ -1,6 +1,7 @@
 //! What a worker must know before its first packet. What of it is the gateway's [premises](crate::premises) may change while
 //! the worker runs; sizes, keys and layouts may not.
 
+use crate::alg::Alg;
 use crate::counters::PORTS;
 use crate::msg::{PuntClass, PuntRates};
 use crate::narrow::Number24;
@@ -71,6 +72,10 @@ pub struct Settings {
     pub nat_room: NatRoom,
     /// NAT44.
     pub nat: Nat,
+    /// Which ALGs are on, and where.
+    pub alg: Alg,
+    /// Slots for their control channels, where there are sessions.
+    pub channels: u32,
     /// How long a binding with a rate may send as fast as it can after a pause: what a rate's bucket holds, in milliseconds
     /// at the rate.
     pub rate_burst_ms: u32,
@@ -108,6 +113,8 @@ impl Settings {
             limited: 4096,
             nat_room: NatRoom::default(),
             nat: Nat::default(),
+            alg: Alg::default(),
+            channels: 16,
             rate_burst_ms: RATE_BURST_MS,
             tag_key: [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             hash_seed: [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89],

@@ -131,6 +131,7 @@ impl State {
             self.counters.mappings_live = usage.mappings;
             self.counters.nat_hosts = usage.hosts;
             self.counters.nat_ports = usage.ports;
+            (self.counters.alg_channels, self.counters.alg_awaited) = self.sessions.attended();
         }
     }
 

@@ -254,3 +254,22 @@ mod properties {
         }
     }
 }
+
+/// A control channel does not go on: by how much its numbers have moved is not kept.
+#[test]
+fn no_control_channel_goes_on_with_numbers_that_are_not_known() {
+    let memory = Memory::new();
+    let mut before = resumed(&memory, nat_settings(), 100 * SECOND);
+    let segment = |flags| from_host(&Ip::new(HOST, SERVER, 6, tcp(4000, 21, flags, &[], b"")));
+    let other = |flags| from_host(&Ip::new(HOST, SERVER, 6, tcp(4000, 22, flags, &[], b"")));
+    for flags in [0x02, 0x10] {
+        assert!(forwarded(&mut before, INSIDE, &segment(flags)).is_some());
+        assert!(forwarded(&mut before, INSIDE, &other(flags)).is_some());
+    }
+    drop(before);
+    let mut after = resumed(&memory, nat_settings(), 101 * SECOND);
+    let counters = &after.state.counters;
+    assert_eq!((counters.sessions_adopted, counters.sessions_forgotten), (1, 1));
+    assert!(forwarded(&mut after, INSIDE, &other(0x10)).is_some());
+    assert!(forwarded(&mut after, INSIDE, &segment(0x10)).is_none());
+}

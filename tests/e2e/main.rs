@@ -3,6 +3,7 @@
 //! One lab is brought up for all cases, which run one after the other and each ask for the gateways in the state that they
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
+mod alg;
 mod filter;
 mod hostile;
 mod http3;
@@ -40,13 +41,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 13] = [
+    let groups: [(&str, &[Case]); 14] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("nat", nat::CASES),
         ("routes", routes::CASES),
         ("programs", programs::CASES),
+        ("alg", alg::CASES),
         ("filter", filter::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),

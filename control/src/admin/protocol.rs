@@ -35,6 +35,8 @@ pub enum Topic {
     Neighbours,
     /// NAT44: external addresses, sessions, mappings, external ports
     Nat,
+    /// Application layer gateways: where they are on, what they met with
+    Alg,
     /// Sessions of NAT44, with their counters
     Sessions,
     /// The rules of the filter, and how often each has decided
@@ -188,6 +190,7 @@ impl Request {
                 Topic::Tunnels => "show tunnels",
                 Topic::Neighbours => "show neighbours",
                 Topic::Nat => "show nat",
+                Topic::Alg => "show alg",
                 Topic::Sessions => "show sessions",
                 Topic::Rules => "show rules",
                 Topic::Logged => "show logged",

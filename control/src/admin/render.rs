@@ -40,6 +40,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Tunnels => tunnels(answer),
         Topic::Neighbours => neighbours(answer),
         Topic::Nat => nat(answer),
+        Topic::Alg => alg(answer),
         Topic::Sessions => sessions(answer),
         Topic::Rules => rules(answer),
         Topic::Logged => logged(answer),
@@ -527,6 +528,27 @@ fn nat(answer: &Value) -> String {
     }
     shown += &table.text();
     shown
+}
+
+fn alg(answer: &Value) -> String {
+    let ports: Vec<_> = list(&answer["ftp_ports"]).iter().map(ToString::to_string).collect();
+    let place =
+        if ports.is_empty() { "off".to_owned() } else { format!("on TCP ports {}", ports.join(", ")) };
+    let channels = &answer["channels"];
+    let mut table = Table::new(&["EVENT", "COUNT"]);
+    for event in list(&answer["events"]) {
+        table.row(vec![
+            event[0].as_str().unwrap_or_default().to_owned(),
+            count(event[1].as_u64().unwrap_or(0)),
+        ]);
+    }
+    let awaited = count(number(answer, "awaited"));
+    format!(
+        "FTP {place}; {} of {} control channels, {awaited} connections awaited\n{}",
+        channels[0],
+        channels[1],
+        table.text()
+    )
 }
 
 fn control(answer: &Value) -> String {

@@ -134,6 +134,19 @@ pub struct NatView {
     pub workers: Vec<NatWorkerView>,
 }
 
+/// Application layer gateways.
+#[derive(Clone, Debug, Serialize)]
+pub struct AlgView {
+    /// The TCP ports of servers on which FTP is spoken.
+    pub ftp_ports: Vec<u16>,
+    /// Control channels, and for how many there is room.
+    pub channels: (u64, u64),
+    /// Connections that were announced and have not come yet.
+    pub awaited: u64,
+    /// What was met with, and how often.
+    pub events: Vec<(&'static str, u64)>,
+}
+
 /// A session of NAT44. Addresses are with ports, or identifiers of queries.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionRow {

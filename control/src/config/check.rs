@@ -34,6 +34,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     signalling(config, &mut found);
     limits(config, &mut found);
     nat(config, &mut found);
+    alg(config, &mut found);
     filter(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
@@ -372,6 +373,19 @@ fn nat(config: &Config, found: &mut Problems) {
     found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
     found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
     found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
+}
+
+/// ALGs: ports that servers have, and a time in which a data connection comes.
+fn alg(config: &Config, found: &mut Problems) {
+    let ftp = &config.alg.ftp;
+    let keyed = |(i, port): (usize, &u16)| (format!("alg.ftp.ports[{i}]"), port.to_string());
+    found.distinct(&ftp.ports.iter().enumerate().map(keyed).collect::<Vec<_>>());
+    found.within("alg.ftp.ports", ftp.ports.len() as u64, 0, 16);
+    for (i, port) in ftp.ports.iter().enumerate() {
+        found.within(format!("alg.ftp.ports[{i}]"), u64::from(*port), 1, 65_535);
+    }
+    found.within("alg.ftp.await_s", u64::from(ftp.await_s), 1, 3600);
+    found.within("capacity.alg_channels", u64::from(config.capacity.alg_channels), 0, 1 << 20);
 }
 
 /// Rules of the filter need sessions to hold for.

@@ -1,6 +1,7 @@
 //! What can be configured, section by section, and what of it takes a restart.
 
 use crate::log::{Format, Level};
+use ces_dataplane::alg::Alg;
 use ces_dataplane::msg::PuntRates;
 use ces_dataplane::nat::{Filtering, Nat};
 use ces_dataplane::settings::Side;
@@ -39,6 +40,9 @@ pub struct Config {
     /// NAT44.
     #[serde(default)]
     pub nat: Option<Nat>,
+    /// Application layer gateways.
+    #[serde(default)]
+    pub alg: Alg,
     /// The rules of the filter.
     #[serde(default)]
     pub filter: Filter,
@@ -243,6 +247,8 @@ pub struct Capacity {
     pub nat_hosts: u32,
     /// Addresses of NAT44.
     pub nat_addresses: u16,
+    /// Control channels of ALGs, of each worker.
+    pub alg_channels: u32,
 }
 
 impl Default for Capacity {
@@ -259,6 +265,7 @@ impl Default for Capacity {
             mappings: 65_536,
             nat_hosts: 4096,
             nat_addresses: 16,
+            alg_channels: 1024,
         }
     }
 }
@@ -381,6 +388,7 @@ impl Config {
             realm: _,
             dns: _,
             dns_tcp: _,
+            alg: _,
             filter: _,
             cetp: _,
             tls: _,

@@ -131,6 +131,7 @@ impl Operator {
                 None => Response::Error("there is no NAT44: there is no section [nat]".to_owned()),
             },
             Topic::Logged => ok(&house.rules.logged(now)),
+            Topic::Alg => ok(&views::alg(house)),
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
             Topic::Journal => match &house.journal {

@@ -54,6 +54,8 @@ pub(super) fn settings(
         limited: config.capacity.limited,
         nat_room: room(config),
         nat: config.nat.clone().unwrap_or_default(),
+        alg: config.alg.clone(),
+        channels: config.capacity.alg_channels,
         rate_burst_ms: config.capacity.rate_burst_ms,
         tag_key,
         hash_seed,

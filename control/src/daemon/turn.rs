@@ -207,6 +207,11 @@ impl Daemon {
             }
             _ => {}
         }
+        if let Event::ChannelEncrypted(host, remote) = event {
+            tracing::info!(
+                "{host} speaks FTP with {remote} encrypted: the data connections that it announces are not seen"
+            );
+        }
         self.house.gateway.handle_event(worker as u32, event, now);
         // A binding's end frees its slot: what follows must see it.
         self.house.pump(now);

@@ -2,12 +2,12 @@
 
 use super::house::House;
 use crate::admin::view::{
-    DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView, SessionRow,
-    WorkerView,
+    AlgView, DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView,
+    SessionRow, WorkerView,
 };
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
-use ces_dataplane::counters::Counters;
+use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES};
 use ces_dataplane::msg::SessionView;
 use ces_dataplane::msg::{PortId, PuntClass};
 use ces_dataplane::reason::DropReason;
@@ -139,6 +139,18 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
         filtering: nat.filtering,
         workers: (0..house.fleet.len()).map(worker).collect(),
     })
+}
+
+pub(super) fn alg(house: &House) -> AlgView {
+    let totals = totals(house);
+    let events =
+        FAMILIES.iter().find(|family| family.name == ALG_EVENTS).map_or(&[][..], |family| family.members);
+    AlgView {
+        ftp_ports: house.config.alg.ftp.ports.clone(),
+        channels: (totals.alg_channels, u64::from(house.settings.channels) * house.fleet.len() as u64),
+        awaited: totals.alg_awaited,
+        events: events.iter().map(|(label, count)| (*label, count(&totals))).collect(),
+    }
 }
 
 pub(super) fn session(session: &SessionView) -> SessionRow {

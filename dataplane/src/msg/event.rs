@@ -104,6 +104,9 @@ pub enum Event {
     SessionsRead(u16, Option<u32>),
     /// A rule of the filter has decided that says `log`, of the filter with this number.
     Decided(u16, Decision, Asked),
+    /// The control channel of an inside host with this one outside was encrypted: its ALG sees nothing of what is announced
+    /// in it.
+    ChannelEncrypted(Ipv4Addr, Ipv4Addr),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
     HopWanted(HopId),
     /// A packet is for this address on a link, and the worker knows no next hop for it; said at most once a second for each.

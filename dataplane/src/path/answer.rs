@@ -80,7 +80,7 @@ fn reset<F: Frame>(
 }
 
 /// The MAC address that a frame comes from.
-fn sender<F: Frame>(frame: &F) -> Option<[u8; 6]> {
+pub(super) fn sender<F: Frame>(frame: &F) -> Option<[u8; 6]> {
     frame.data().get(ethernet::SOURCE..ethernet::TYPE).and_then(|mac| mac.first_chunk().copied())
 }
 

@@ -21,6 +21,7 @@
 //! straight line for a cold function and mostly comes back to it, so that there is one place that translates
 //! (`crate::way::write`).
 
+mod alg;
 mod answer;
 mod burst;
 mod fragment;

@@ -5,7 +5,9 @@
 
 pub mod annex;
 pub mod bindings;
+pub mod channels;
 pub mod entry;
+mod expectations;
 pub mod fib;
 pub mod fragments;
 pub mod hops;

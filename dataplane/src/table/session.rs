@@ -1,6 +1,7 @@
 //! A session's line: a flow between an inside host and a host outside, as each of them sees it. One cache line, counters
 //! included.
 
+use super::stage::Standing;
 pub use super::stage::{Heading, Stage};
 use crate::narrow::{Count40, Count56, Number24};
 
@@ -59,7 +60,7 @@ impl Turn {
 }
 
 /// The number of the layout of a line: another one where the next process must not read what this one wrote.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// It was opened from outside.
 const FROM_OUTSIDE: u8 = 1;
@@ -87,7 +88,7 @@ pub struct Session {
     /// What addresses and ports do to that of layer 4.
     change: u16,
     protocol: u8,
-    stage: Stage,
+    standing: Standing,
     /// Bytes from the host; beside them bits from [`FROM_OUTSIDE`] on, and the code point of its first packet.
     out_bytes: Count56,
     /// Bytes to the host; beside them the mark of its first packet, with [`BY_FRAGMENT`].
@@ -138,22 +139,22 @@ impl Session {
             header_change: header.bits(),
             change: change.bits(),
             protocol: near.protocol,
-            stage: Stage::first(near.protocol, heading),
+            standing: Standing::of(Stage::first(near.protocol, heading)),
             last_seen_s: now_s,
             out_bytes: Count56::new(if matches!(heading, Heading::In) { FROM_OUTSIDE } else { 0 }),
             ..Self::default()
         }
     }
 
-    /// The line of which these are the bytes, as another process left them at any moment, without what was known of next hops.
-    /// A free one unless all of it fits together: the changes of checksums are those of the addresses and ports.
+    /// The line of which these are the bytes, as another process left them at any moment, without what was known of next
+    /// hops. A free one unless all of it fits together: the changes of checksums are those of the addresses and ports.
     pub(super) fn read(bytes: &[u8]) -> Self {
         Self::whole(bytes).unwrap_or_default()
     }
 
     fn whole(bytes: &[u8]) -> Option<Self> {
-        let (&[protocol], &[stage]) =
-            (part(bytes, offset_of!(Self, protocol))?, part(bytes, offset_of!(Self, stage))?);
+        let (&[protocol], &[standing]) =
+            (part(bytes, offset_of!(Self, protocol))?, part(bytes, offset_of!(Self, standing))?);
         let short = |at| part(bytes, at).copied().map(u16::from_ne_bytes);
         let word = |at| part(bytes, at).copied().map(u32::from_ne_bytes);
         let long = |at| part(bytes, at).copied().map(u64::from_ne_bytes);
@@ -166,9 +167,9 @@ impl Session {
         let line = Self::new(near, far, Heading::Out, word(offset_of!(Self, last_seen_s))?);
         let fits = line.header_change == short(offset_of!(Self, header_change))?
             && line.change == short(offset_of!(Self, change))?;
-        let stage = Stage::of(stage, protocol).filter(|_| fits)?;
+        let standing = Standing::read(standing, protocol).filter(|_| fits)?;
         Some(Self {
-            stage,
+            standing,
             out_bytes: Count56::of_bits(long(offset_of!(Self, out_bytes))?),
             in_bytes: Count56::of_bits(long(offset_of!(Self, in_bytes))?),
             out_packets: Count40::of(long(offset_of!(Self, out_packets))? >> 24),
@@ -231,12 +232,32 @@ impl Session {
 
     /// Where it stands.
     pub const fn stage(&self) -> Stage {
-        self.stage
+        self.standing.stage()
     }
 
     /// Whether it is there.
     pub const fn is_live(&self) -> bool {
-        !matches!(self.stage, Stage::Free)
+        !matches!(self.stage(), Stage::Free)
+    }
+
+    /// Whether more is to be said of it than stands here: then none of its packets takes the straight line.
+    pub const fn is_annexed(&self) -> bool {
+        self.standing.is_annexed()
+    }
+
+    /// Whether more is to be said of it, from now on.
+    pub(super) const fn set_annexed(&mut self, annexed: bool) {
+        self.standing.set_annexed(annexed);
+    }
+
+    /// Whether a control channel announced it, by which it may stand.
+    pub const fn is_announced(&self) -> bool {
+        self.standing.is_announced()
+    }
+
+    /// A control channel announced it.
+    pub(super) const fn announced(&mut self) {
+        self.standing.set_announced();
     }
 
     /// The next hop of a packet, as it was found last.
@@ -299,18 +320,18 @@ impl Session {
     /// Whether a packet changes nothing of it but its counters.
     #[inline(always)]
     pub const fn is_steady(&self, heading: Heading, packet: &Packet) -> bool {
-        self.stage.stays(heading, packet.tcp_flags)
+        self.standing.stays(heading, packet.tcp_flags)
     }
 
     /// Notes what a packet does to its stage; whether it lasts otherwise now.
     pub(super) fn follow(&mut self, heading: Heading, packet: &Packet, timeouts: &Timeouts) -> bool {
-        let before = self.stage.lasts_s(timeouts);
-        self.stage = self.stage.after(heading, packet.tcp_flags);
-        self.stage.lasts_s(timeouts) != before
+        let before = self.stage();
+        let after = before.after(heading, packet.tcp_flags);
+        self.standing.set_stage(after);
+        after.lasts_s(timeouts) != before.lasts_s(timeouts)
     }
 
-    /// Notes a packet: either way it refreshes (RFC 4787 §4.3, REQ-6). One that only tries again to open does not make it
-    /// last longer: who never gets an answer has to begin anew some time.
+    /// Notes a packet that changes nothing but this: either way it refreshes (RFC 4787 §4.3, REQ-6).
     #[inline(always)]
     pub fn count(&mut self, heading: Heading, bytes: u16, now_s: u32) {
         match heading {
@@ -323,9 +344,14 @@ impl Session {
                 self.in_bytes.add(bytes);
             }
         }
-        if !matches!(self.stage, Stage::OpeningOut | Stage::OpeningIn) {
-            self.last_seen_s = now_s;
-        }
+        self.last_seen_s = now_s;
+    }
+
+    /// Notes any packet. One that only tries again to open does not make it last longer: who never gets an answer has to
+    /// begin anew some time.
+    pub(super) fn count_any(&mut self, heading: Heading, bytes: u16, now_s: u32) {
+        let opens = matches!(self.stage(), Stage::OpeningOut | Stage::OpeningIn);
+        self.count(heading, bytes, if opens { self.last_seen_s } else { now_s });
     }
 
     /// No packet was seen later than that.
@@ -335,7 +361,7 @@ impl Session {
 
     /// When it is over if no packet comes.
     pub(super) fn due_s(&self, timeouts: &Timeouts) -> u32 {
-        self.last_seen_s.saturating_add(u32::from(self.stage.lasts_s(timeouts)))
+        self.last_seen_s.saturating_add(u32::from(self.stage().lasts_s(timeouts)))
     }
 
     /// Where it hangs.
@@ -355,7 +381,7 @@ impl Session {
             external: (Ipv4Addr::from_bits(self.external), self.external_port),
             remote: (Ipv4Addr::from_bits(self.remote), self.remote_port),
             protocol: self.protocol,
-            stage: self.stage,
+            stage: self.stage(),
             packets: [self.out_packets.count() as u32, self.in_packets.count() as u32],
             bytes: [self.out_bytes.count(), self.in_bytes.count()],
             idle_s: now_s.saturating_sub(self.last_seen_s),

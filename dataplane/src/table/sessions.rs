@@ -5,10 +5,13 @@
 //! next hops) stands in it; the packets after it pay for none of that.
 
 mod adopt;
+mod awaited;
 
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
 
+use super::channels::{AWAITED, Channels};
+use super::expectations::Expectations;
 use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
@@ -51,6 +54,8 @@ pub struct Sessions {
     permissions: Permissions,
     subscribers: Subscribers,
     ports: Ports,
+    channels: Channels,
+    expectations: Expectations,
     fragments: Fragments,
 }
 
@@ -59,12 +64,19 @@ pub struct Sessions {
 pub struct Opening {
     near: Flow,
     outside: Outside,
+    /// The place of the expectation by which it may be.
+    awaited: Option<u32>,
 }
 
 impl Opening {
     /// What its inside host would send.
     pub const fn near(&self) -> Flow {
         self.near
+    }
+
+    /// Whether a control channel announced it.
+    pub const fn is_announced(&self) -> bool {
+        self.awaited.is_some()
     }
 }
 
@@ -90,6 +102,7 @@ impl Sessions {
         ports.offer(&settings.nat.addresses);
         let by_address = settings.nat.filtering == Filtering::AddressDependent;
         let permissions = if by_address { room.sessions } else { 0 };
+        let channels = settings.channels.min(room.sessions);
         Ok(Self {
             lines: match kept {
                 Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
@@ -104,6 +117,8 @@ impl Sessions {
             permissions: Permissions::new(permissions, hasher)?,
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
+            channels: Channels::new(channels, hasher)?,
+            expectations: Expectations::new(channels * AWAITED as u32, hasher)?,
             fragments: Fragments::default(),
         })
     }
@@ -218,25 +233,27 @@ impl Sessions {
     }
 
     /// What would be opened by what comes from outside; `None`: no host takes it from there (RFC 4787 §5).
-    pub fn takes(&self, arriving: Flow, nat: &Nat) -> Option<Opening> {
+    pub fn takes(&self, arriving: Flow, nat: &Nat, now: Nanos) -> Option<Opening> {
         let Flow { addresses, ports, protocol } = arriving;
-        if protocol == ipv4::ICMP || nat.filtering == Filtering::AddressAndPortDependent {
-            return None;
-        }
         let pool = self.ports.pool_of(addresses.destination())?;
         let (outside, remote) = (Outside { pool, port: ports as u16, protocol }, addresses.source());
-        if nat.filtering == Filtering::AddressDependent && !self.permissions.has(outside, remote) {
-            return None;
-        }
-        let inside = self.mappings.whose(outside)?;
+        let awaited = self.awaits(outside, remote, now);
+        let is_let = awaited.is_some()
+            || match nat.filtering {
+                _ if protocol == ipv4::ICMP => false,
+                Filtering::AddressAndPortDependent => false,
+                Filtering::AddressDependent => self.permissions.has(outside, remote),
+                Filtering::EndpointIndependent => true,
+            };
+        let inside = self.mappings.whose(outside).filter(|_| is_let)?;
         let addresses = Pair::new(inside.host, remote);
         let near = Flow { addresses, ports: u32::from(inside.port) << 16 | ports >> 16, protocol };
-        Some(Opening { near, outside })
+        Some(Opening { near, outside, awaited })
     }
 
     /// Opens a session for what comes from outside to a host's external port.
     pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
-        let Opening { near, outside } = opening;
+        let Opening { near, outside, awaited } = opening;
         let full = self
             .subscribers
             .find(near.addresses.source())
@@ -244,7 +261,12 @@ impl Sessions {
         if full {
             return Err(DropReason::NatHostLimit);
         }
-        self.add(near, outside, Heading::In, nat, seconds(now))
+        let opened = self.add(near, outside, Heading::In, nat, seconds(now))?;
+        if let Some(awaited) = awaited {
+            self.lines[opened as usize].announced();
+            self.settle(awaited, seconds(now));
+        }
+        Ok(opened)
     }
 
     fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {
@@ -438,6 +460,9 @@ impl Sessions {
             self.permissions.leave(outside, session.remote().0);
         }
         self.lines[slot as usize] = Session::default();
+        if session.is_annexed() {
+            self.unattend(slot, now_s);
+        }
         let (host, port) = session.host();
         self.leave(Inside { host, port, protocol: session.protocol() }, now_s);
     }
@@ -446,7 +471,7 @@ impl Sessions {
     pub fn follow(&mut self, slot: u32, heading: Heading, packet: &Packet, nat: &Nat, now: Nanos) {
         let Some(session) = self.lines.get_mut(slot as usize) else { return };
         let changed = session.follow(heading, packet, &nat.timeouts);
-        session.count(heading, packet.total, seconds(now));
+        session.count_any(heading, packet.total, seconds(now));
         if changed {
             let hangs = self.wheel.rehang(slot, session.hangs(), session.due_s(&nat.timeouts));
             session.hang(hangs);
@@ -457,6 +482,7 @@ impl Sessions {
     #[inline]
     pub fn expire(&mut self, nat: &Nat, now: Nanos) -> u64 {
         let now_s = seconds(now);
+        self.give_up(now_s);
         let mut ended = 0;
         for _ in 0..DUE_MOST {
             let Some((slot, second)) = self.wheel.due(now_s) else { break };

@@ -123,13 +123,7 @@ impl Stage {
         )
     }
 
-    /// Whether a packet with these flags of TCP, 0 where it is none, leaves it as it is.
-    #[inline(always)]
-    pub const fn stays(self, heading: Heading, flags: u8) -> bool {
-        flags & TURNING == 0 && self.is_steady(heading)
-    }
-
-    #[inline(always)]
+    /// Whether a packet with none of the flags that turn it leaves it as it is.
     const fn is_steady(self, heading: Heading) -> bool {
         match self {
             Self::Other | Self::Query | Self::Answered => true,
@@ -193,9 +187,97 @@ impl Stage {
     }
 }
 
+/// The bit of [`Standing`] that says that more is to be said of a session than stands in its line.
+const ANNEXED: u8 = 1 << 4;
+/// The bit of it that says that a control channel announced the session.
+const ANNOUNCED: u8 = 1 << 5;
+
+/// A stage in the byte of a session's line, with bits beside it: the stages in which a packet changes nothing are a set of
+/// bits, so that a session of which more is to be said is told from all others by the same comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing(u8);
+
+const _: () = assert!(Stage::ALL.len() <= ANNEXED as usize);
+
+impl Standing {
+    /// The stages that packets with a heading leave as they are: a bit each.
+    const STEADY: [u32; 2] = [Self::steady(Heading::Out), Self::steady(Heading::In)];
+
+    const fn steady(heading: Heading) -> u32 {
+        let (mut bits, mut number) = (0, 0);
+        while number < Stage::ALL.len() {
+            bits |= (Stage::ALL[number].is_steady(heading) as u32) << number;
+            number += 1;
+        }
+        bits
+    }
+
+    /// A stage, and nothing more to be said.
+    pub(super) const fn of(stage: Stage) -> Self {
+        Self(stage as u8)
+    }
+
+    /// As it stood in a line of this protocol, if it can.
+    pub(super) fn read(bits: u8, protocol: u8) -> Option<Self> {
+        Stage::of(bits & !(ANNEXED | ANNOUNCED), protocol).map(|_| Self(bits))
+    }
+
+    /// The stage.
+    pub(super) const fn stage(self) -> Stage {
+        Stage::ALL[(self.0 & (ANNEXED - 1)) as usize % Stage::ALL.len()]
+    }
+
+    /// Another stage.
+    pub(super) const fn set_stage(&mut self, stage: Stage) {
+        self.0 = self.0 & !(ANNEXED - 1) | stage as u8;
+    }
+
+    /// Whether more is to be said.
+    pub(super) const fn is_annexed(self) -> bool {
+        self.0 & ANNEXED != 0
+    }
+
+    /// Whether more is to be said, from now on.
+    pub(super) const fn set_annexed(&mut self, annexed: bool) {
+        self.0 = self.0 & !ANNEXED | if annexed { ANNEXED } else { 0 };
+    }
+
+    /// Whether a control channel announced it.
+    pub(super) const fn is_announced(self) -> bool {
+        self.0 & ANNOUNCED != 0
+    }
+
+    /// A control channel announced it.
+    pub(super) const fn set_announced(&mut self) {
+        self.0 |= ANNOUNCED;
+    }
+
+    /// Whether a packet with these flags of TCP, 0 where it is none, leaves the session as it is, and nothing more is to be
+    /// said of it.
+    #[inline(always)]
+    pub(super) const fn stays(self, heading: Heading, flags: u8) -> bool {
+        flags & TURNING == 0 && Self::STEADY[heading as usize] >> (self.0 & 31) & 1 != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_of_which_more_is_to_be_said_is_steady_in_no_stage() {
+        for stage in Stage::ALL {
+            for heading in [Heading::Out, Heading::In] {
+                let mut standing = Standing::of(stage);
+                assert_eq!(standing.stays(heading, tcp::ACK), stage.is_steady(heading));
+                assert!(!standing.stays(heading, tcp::FIN));
+                standing.set_annexed(true);
+                assert_eq!((standing.stage(), standing.stays(heading, tcp::ACK)), (stage, false));
+                standing.set_stage(Stage::Closing);
+                assert_eq!((standing.stage(), standing.is_annexed()), (Stage::Closing, true));
+            }
+        }
+    }
 
     #[test]
     fn a_forged_reset_and_then_a_syn_do_not_end_what_goes_on() {

@@ -196,6 +196,12 @@ pub fn replace_covered(bytes: &mut [u8], at: usize, value: u16, check: usize) {
     write16(bytes, check, sum);
 }
 
+/// The same for two words.
+pub fn replace_covered_word(bytes: &mut [u8], at: usize, value: u32, check: usize) {
+    replace_covered(bytes, at, (value >> 16) as u16, check);
+    replace_covered(bytes, at + 2, value as u16, check);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod ftp;
 pub mod geneve;
 pub mod gre;
 pub mod icmp;
@@ -19,6 +20,7 @@ pub mod ipv4;
 pub mod outer;
 pub mod pair;
 pub mod tcp;
+pub mod text;
 pub mod udp;
 pub mod vxlan;
 

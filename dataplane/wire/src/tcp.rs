@@ -1,6 +1,7 @@
-//! TCP (RFC 9293), with the one option that the path changes: the maximum segment size.
+//! TCP (RFC 9293), with the options that the path reads or changes: the maximum segment size, what was received beyond a gap,
+//! and time stamps.
 
-use crate::{Malformed, Wire, read16};
+use crate::{Malformed, Wire, read16, read32};
 
 /// Bytes of a header without options.
 pub const LENGTH: usize = 20;
@@ -16,6 +17,8 @@ pub const FLAGS: usize = 13;
 pub const WINDOW: usize = 14;
 /// Where its checksum stands.
 pub const CHECKSUM: usize = 16;
+/// Where the urgent pointer stands.
+pub const URGENT: usize = 18;
 /// The flag FIN.
 pub const FIN: u8 = 0x01;
 /// The flag SYN.
@@ -30,6 +33,10 @@ pub const ACK: u8 = 0x10;
 pub const URG: u8 = 0x20;
 /// The option of the maximum segment size, and its bytes.
 const MAXIMUM_SEGMENT: [u8; 2] = [2, 4];
+/// The option of what was received beyond a gap.
+const SELECTIVE: u8 = 5;
+/// The option of time stamps, and its bytes.
+const STAMPS: [u8; 2] = [8, 10];
 
 /// A TCP header. Options are not part of it: they stand between byte 20 and [`Wire::length`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,20 +103,39 @@ impl Wire for Header {
     }
 }
 
-/// Where the value of the maximum segment size option stands in a TCP header (options included), and the value.
-pub fn maximum_segment(header: &[u8]) -> Option<(usize, u16)> {
+/// Where the value of the option of this kind and length stands in a TCP header (options included). Of length 0: any, with
+/// its bytes.
+fn option(header: &[u8], [kind, length]: [u8; 2]) -> Option<(usize, usize)> {
     let mut at = LENGTH;
     loop {
         match *header.get(at..)? {
             [] | [0, ..] => return None,
             [1, ..] => at += 1,
-            [kind, length, _, _, ..] if [kind, length] == MAXIMUM_SEGMENT => {
-                return Some((at + 2, read16(header, at + 2)));
+            [this, long, ..] if this == kind && (long == length || length == 0) && long >= 2 => {
+                let (from, end) = (at + 2, at + usize::from(long));
+                return (end <= header.len()).then_some((from, end - from));
             }
             [_, length, ..] if length >= 2 => at += usize::from(length),
             _ => return None,
         }
     }
+}
+
+/// Where the value of the maximum segment size option stands in a TCP header (options included), and the value.
+pub fn maximum_segment(header: &[u8]) -> Option<(usize, u16)> {
+    option(header, MAXIMUM_SEGMENT).map(|(at, _)| (at, read16(header, at)))
+}
+
+/// Where the blocks stand that were received beyond a gap, of two sequence numbers each, and how many they are (RFC 2018 §3).
+pub fn selective(header: &[u8]) -> Option<(usize, usize)> {
+    option(header, [SELECTIVE, 0])
+        .filter(|(_, length)| length.is_multiple_of(8))
+        .map(|(at, length)| (at, length / 8))
+}
+
+/// The time stamp of the sender, and the one of the other end that it has seen last (RFC 7323 §3.2).
+pub fn stamps(header: &[u8]) -> Option<(u32, u32)> {
+    option(header, STAMPS).map(|(at, _)| (read32(header, at), read32(header, at + 4)))
 }
 
 #[cfg(test)]

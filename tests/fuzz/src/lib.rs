@@ -4,4 +4,5 @@
 
 pub mod cetp;
 pub mod dns;
+pub mod ftp;
 pub mod packet;

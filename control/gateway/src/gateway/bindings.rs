@@ -206,7 +206,10 @@ impl Gateway {
             }
             Event::Wanted(address) => self.core.reach(address, now),
             // For whoever makes lists and logs.
-            Event::Session(..) | Event::SessionsRead(..) | Event::Decided(..) => {}
+            Event::Session(..)
+            | Event::SessionsRead(..)
+            | Event::Decided(..)
+            | Event::ChannelEncrypted(..) => {}
             Event::TunnelMtu(tunnel, mtu) => {
                 let (fabric, out) = self.core.fabric_mut();
                 fabric.narrow(tunnel, mtu, out, now);

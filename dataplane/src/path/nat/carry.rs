@@ -4,6 +4,7 @@ use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
+use crate::path::alg;
 use crate::path::answer::tell;
 use crate::path::fragment;
 use crate::path::ground::Ground;
@@ -41,9 +42,10 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
         return Err(tell(&mut ground.desk, frame, packet, what, DropReason::TtlExceeded, ground.arrival));
     }
     let verdict = match other {
-        None => send(ground, frame, packet, (slot, heading), &turn, buffers)?,
+        None => send(ground, frame, packet, &[(slot, heading)], &turn, buffers)?,
         Some((other, back)) => {
-            let verdict = send(ground, frame, packet, (other, Heading::In), &turn.and(back), buffers)?;
+            let halves = [(slot, heading), (other, Heading::In)];
+            let verdict = send(ground, frame, packet, &halves, &turn.and(back), buffers)?;
             follow(ground, other, Heading::In, packet);
             verdict
         }
@@ -69,29 +71,35 @@ fn other_half<F: Frame>(
     let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
-        let opening = ground.sessions.takes(flow, &ground.desk.premises.nat).ok_or(DropReason::Unasked)?;
+        let (nat, now) = (&ground.desk.premises.nat, ground.arrival.now);
+        let opening = ground.sessions.takes(flow, nat, now).ok_or(DropReason::Unasked)?;
         rules::open_in(ground, frame, packet, opening)?
     };
     let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
     Ok((slot, session.turn(Heading::In)))
 }
 
-/// Sends a packet to the next hop of a session, turned.
+/// Sends a packet to the next hop of a session, turned: of the last of those that it is one of.
 fn send<F: Frame, B: Buffers<F>>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
-    (slot, heading): (u32, Heading),
+    halves: &[(u32, Heading)],
     turn: &Turn,
     buffers: &mut B,
 ) -> Settled<Verdict> {
+    let &(slot, heading) = halves.last().ok_or(DropReason::NatNoSession)?;
     let way = Way::Realm(lead(ground, slot, heading)?);
     let mtu = ground.ways.mtu(way);
     let l3 = usize::from(packet.l3);
     if mtu == 0 {
         let Ground { ways, events, arrival, .. } = ground;
-        Err(ways.hold(way, arrival.attempt, events, arrival.now))
-    } else if packet.total <= mtu {
+        return Err(ways.hold(way, arrival.attempt, events, arrival.now));
+    }
+    // Not before: what is held comes here once more.
+    let packet =
+        &halves.iter().try_fold(*packet, |packet, &half| alg::treat(ground, frame, &packet, half))?;
+    if packet.total <= mtu {
         let front = Front { l3, total: packet.total, tos: packet.tos };
         let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
         apply(ip, packet, turn);

@@ -4,6 +4,7 @@ use super::carry::{comes_from, lead};
 use super::flows::quoted;
 use crate::frame::Frame;
 use crate::packet::{EXPIRED, Packet};
+use crate::path::alg;
 use crate::path::ground::Ground;
 use crate::path::icmp::translate_quoted_flow;
 use crate::reason::DropReason;
@@ -68,7 +69,7 @@ fn pass<F: Frame>(
         return Err(DropReason::TtlExceeded.into());
     }
     let way = Way::Realm(lead(ground, slot, heading)?);
-    let Ground { ways, events, arrival, .. } = ground;
+    let Ground { ways, events, arrival, .. } = ground.again();
     // It must not be translated twice: not before its next hop is known.
     match ways.mtu(way) {
         0 => return Err(ways.hold(way, arrival.attempt, events, arrival.now)),
@@ -78,8 +79,11 @@ fn pass<F: Frame>(
     if !translate_quoted_flow(&mut frame.data_mut()[usize::from(packet.l3)..], packet, about) {
         return Err(DropReason::IcmpErrorUnmatched.into());
     }
+    if heading == Heading::In {
+        alg::requote(ground.sessions, &mut frame.data_mut()[usize::from(packet.l3)..], packet, slot);
+    }
     let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
-    let (egress, ip) = ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
+    let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
     write::translate(
         ip,
         packet,

@@ -59,7 +59,8 @@ fn open<F: Frame>(
     packet: &Packet,
     flow: Flow,
 ) -> Settled<Option<u32>> {
-    let Some(opening) = ground.sessions.takes(flow, &ground.desk.premises.nat) else { return Ok(None) };
+    let (nat, now) = (&ground.desk.premises.nat, ground.arrival.now);
+    let Some(opening) = ground.sessions.takes(flow, nat, now) else { return Ok(None) };
     comes_from_there(ground, packet.source())?;
     rules::open_in(ground, frame, packet, opening).map(Some)
 }

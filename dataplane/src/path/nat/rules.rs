@@ -8,6 +8,7 @@ use crate::filter::{Action, Asked, Decision, Fate, Seen, Zone};
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
+use crate::path::alg;
 use crate::path::answer::reject;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
@@ -61,7 +62,12 @@ pub(super) fn open_in<F: Frame>(
     packet: &Packet,
     opening: Opening,
 ) -> Settled<u32> {
-    admit(ground, frame, packet, opening.near(), Heading::In)?;
+    // What a control channel announced is its, by which it may be.
+    if opening.is_announced() {
+        ground.desk.counters.alg_came += 1;
+    } else {
+        admit(ground, frame, packet, opening.near(), Heading::In)?;
+    }
     let slot = ground.sessions.open_in(opening, &ground.desk.premises.nat, ground.arrival.now)?;
     admitted(ground, frame, packet, slot);
     Ok(slot)
@@ -74,11 +80,15 @@ pub(super) fn admitted<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Pa
         session.admit(seen(frame, packet), generation);
     }
     ground.desk.counters.sessions_opened += 1;
+    alg::opened(ground, slot);
 }
 
 /// Whether the rules of today let a session stand.
 pub(super) fn lets_stand(ground: &Ground<'_>, session: &Session) -> bool {
     let Some((filter, _)) = ground.desk.premises.filter() else { return true };
+    if session.is_announced() {
+        return true;
+    }
     asked(ground, session.near(), session.opened(), session.seen())
         .and_then(|asked| filter.rules().find(&asked))
         .is_none_or(|(_, action)| action == Action::Allow)

@@ -29,7 +29,12 @@ impl Sessions {
                 continue;
             }
             session.not_after(now_s);
-            if share.host_elsewhere(session.host().0).is_none() && self.readmit(slot, session, nat, now_s) {
+            // By how much the segments of a control channel have moved is not kept.
+            let is_whole = !session.is_annexed();
+            if is_whole
+                && share.host_elsewhere(session.host().0).is_none()
+                && self.readmit(slot, session, nat, now_s)
+            {
                 adopted.adopted += 1;
             } else {
                 adopted.forgotten += 1;

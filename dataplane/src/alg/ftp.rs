@@ -1,0 +1,134 @@
+//! Reads one direction of FTP's control channel as it comes, whatever segments it comes in, and notes in its [`Shift`] what
+//! is to be written instead of the places that its lines name.
+//!
+//! What has begun like a line that matters is kept until the line is whole; all else goes on at once.
+
+use super::shift::{Shift, TEXT};
+use crate::wire::ftp::{LINE, PLACE, Place, Said, Speaker, may_matter, said};
+use crate::wire::text::{Garbled, Text};
+
+/// What is done about a line that matters: what to write instead of its place, if anything.
+pub trait Listener {
+    /// A line says this.
+    fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>>;
+
+    /// Whether nothing that comes can be read any more: it is encrypted.
+    fn is_private(&self) -> bool;
+}
+
+/// The state of reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// Whose lines they are.
+    pub speaker: Speaker,
+    /// What comes next is in the middle of a line that does not matter.
+    is_within: bool,
+}
+
+impl Reader {
+    /// Of the lines of this speaker.
+    pub const fn new(speaker: Speaker) -> Self {
+        Self { speaker, is_within: false }
+    }
+
+    /// Reads the next bytes, which begin at [`Shift::next`]; how many of them: fewer than all if there is no room for what is
+    /// to be noted of the rest.
+    pub fn read(&mut self, shift: &mut Shift, bytes: &[u8], listener: &mut impl Listener) -> usize {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let end = rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+            let read = match end {
+                _ if listener.is_private() => {
+                    shift.let_go();
+                    self.skip(shift, rest, None)
+                }
+                _ if self.is_within => self.skip(shift, rest, end),
+                Some(end) if shift.held().is_empty() => self.whole(shift, &rest[..end], listener),
+                Some(end) => self.complete(shift, &rest[..end], listener),
+                None => self.part(shift, rest),
+            };
+            if read == 0 {
+                break;
+            }
+            at += read;
+        }
+        at
+    }
+
+    /// What does not matter up to the end of its line.
+    fn skip(&mut self, shift: &mut Shift, rest: &[u8], end: Option<usize>) -> usize {
+        let count = end.unwrap_or(rest.len());
+        self.is_within = end.is_none();
+        shift.pass(count);
+        count
+    }
+
+    /// A line that comes in one piece.
+    fn whole(self, shift: &mut Shift, line: &[u8], listener: &mut impl Listener) -> usize {
+        let said = said(self.speaker, line);
+        if said == Ok(Said::Nothing) {
+            shift.pass(line.len());
+            return line.len();
+        }
+        // Before anybody hears of it: it will be read again.
+        if !shift.make_room() {
+            return 0;
+        }
+        let rest = match instead(said, line, listener) {
+            Some((place, text)) => {
+                shift.pass(place.at());
+                // It fits: a place is shorter than a line.
+                shift.replace(place.end() - place.at(), &text);
+                line.len() - place.end()
+            }
+            None => line.len(),
+        };
+        shift.pass(rest);
+        line.len()
+    }
+
+    /// A line, or what comes next of one, that does not end here.
+    fn part(&mut self, shift: &mut Shift, rest: &[u8]) -> usize {
+        let mut begun = Text::<LINE>::EMPTY;
+        let matters = begun.extend(shift.held()) && begun.extend(rest) && may_matter(self.speaker, &begun);
+        if matters && shift.held().is_empty() && !shift.make_room() {
+            return 0;
+        }
+        if matters && shift.hold(rest) {
+            return rest.len();
+        }
+        shift.let_go();
+        self.skip(shift, rest, None)
+    }
+
+    /// The end of a line whose beginning was kept.
+    fn complete(self, shift: &mut Shift, end: &[u8], listener: &mut impl Listener) -> usize {
+        let held = shift.held().len();
+        let mut line = Text::<{ TEXT + LINE }>::EMPTY;
+        let is_whole = line.extend(shift.held()) && line.extend(end);
+        let found = is_whole.then(|| instead(said(self.speaker, &line), &line, listener)).flatten();
+        // What was kept the sender has heard of, so the edit is about all of that.
+        let closed = found.map_or(0, |(place, text)| {
+            let more = place.end().saturating_sub(held);
+            let mut instead = Text::<TEXT>::EMPTY;
+            let fits = instead.extend(&line[..place.at()])
+                && instead.extend(&text)
+                && instead.extend(&line[place.end()..held.max(place.end())]);
+            if fits && shift.close(more, &instead) { more } else { 0 }
+        });
+        shift.let_go();
+        shift.pass(end.len() - closed);
+        end.len()
+    }
+}
+
+/// What a listener wants written instead of a line's place.
+fn instead(
+    said: Result<Said, Garbled>,
+    line: &[u8],
+    listener: &mut impl Listener,
+) -> Option<(Place, Text<PLACE>)> {
+    let text = listener.hear(said);
+    let Ok(Said::Awaits(place)) = said else { return None };
+    text.filter(|text| line[place.at()..place.end()] != **text).map(|text| (place, text))
+}

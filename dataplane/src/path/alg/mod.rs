@@ -1,0 +1,183 @@
+//! Segments of control channels. Only they come here, and only from the long ways: a session that is one takes no straight
+//! line.
+//!
+//! What the inside host says is read in order ([`said`]), and its segments are written anew where what they say has to
+//! differ, or where they have moved ([`stream`]). What the other side says stays; what it acknowledges is moved back. What is
+//! kept for a line that is not whole is acknowledged to the host by the gateway ([`acknowledge`]), since it may wait with the
+//! rest.
+
+mod acknowledge;
+mod said;
+mod stream;
+
+use super::ground::Ground;
+use super::segment::clamp_segment;
+use crate::alg::shift::GROWTH;
+use crate::frame::Frame;
+use crate::msg::Event;
+use crate::packet::Packet;
+use crate::reason::DropReason;
+use crate::table::channels::{Channel, Privacy};
+use crate::table::session::Heading;
+use crate::table::sessions::Sessions;
+use crate::verdict::Settled;
+use crate::way::{Way, write};
+use crate::wire::ftp::{self, Said, Speaker};
+use crate::wire::{Wire, icmp, ipv4, read32, tcp};
+use said::Listening;
+use std::net::Ipv4Addr;
+use stream::Segment;
+
+/// Whether a session becomes a control channel when it is opened: the kind of its inside host then.
+pub(super) fn attends(ground: &Ground<'_>, slot: u32) -> Option<Speaker> {
+    let session = ground.sessions.get(slot).filter(|session| session.protocol() == ipv4::TCP)?;
+    let (speaker, port) = match session.opened() {
+        Heading::Out => (Speaker::Client, session.remote().1),
+        Heading::In => (Speaker::Server, session.host().1),
+    };
+    ground.desk.premises.alg.ftp.ports.contains(&port).then_some(speaker)
+}
+
+/// A session was opened: if it is a control channel, it is attended to. Without room it is not, which is counted.
+pub(super) fn opened(ground: &mut Ground<'_>, slot: u32) {
+    if let Some(speaker) = attends(ground, slot) {
+        if ground.sessions.attend(slot, speaker) {
+            ground.desk.counters.alg_attended += 1;
+        } else {
+            ground.desk.counters.alg_unattended += 1;
+        }
+    }
+}
+
+/// Reads and rewrites a packet of a session as far as it is a control channel's, before its addresses are changed. The packet
+/// as it is now.
+pub(super) fn treat<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (slot, heading): (u32, Heading),
+) -> Settled<Packet> {
+    let Some(channel) = ground.sessions.channel(slot) else { return Ok(*packet) };
+    if packet.is_fragment() {
+        return Err(DropReason::AlgFragment.into());
+    }
+    match heading {
+        Heading::Out => outward(ground, frame, packet, slot),
+        Heading::In => {
+            let before = channel.privacy;
+            inward(channel, frame, packet)?;
+            let now = channel.privacy;
+            note_privacy(ground, slot, before, now);
+            if packet.tcp_flags & tcp::SYN != 0 {
+                make_way(ground, frame, packet, slot);
+            }
+            Ok(*packet)
+        }
+    }
+}
+
+/// What the host sends must fit when it has grown: the other side is made to ask for less.
+fn make_way<F: Frame>(ground: &Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) {
+    let hop = ground.sessions.get(slot).map(|session| session.hop(Heading::Out));
+    let mtu = hop.map_or(0, |hop| ground.ways.mtu(Way::Realm(hop)));
+    // Of a way that is not known yet, what every link carries of the Internet's (RFC 1122 §3.3.3).
+    let mtu = if mtu == 0 { 1500 } else { mtu };
+    clamp_segment(&mut frame.data_mut()[usize::from(packet.l3)..], packet, mtu.saturating_sub(GROWTH));
+}
+
+/// What comes to the inside host.
+fn inward<F: Frame>(channel: &mut Channel, frame: &mut F, packet: &Packet) -> Settled<()> {
+    let ip = ip_of(frame, packet);
+    let segment = Segment::of(ip, packet)?;
+    channel.window = segment.header.window;
+    if let Some(shift) = &mut channel.shift {
+        segment.move_back(ip, shift);
+    }
+    if channel.privacy != Privacy::Encrypted {
+        overhear(channel, segment.payload(ip));
+    }
+    Ok(())
+}
+
+/// Of what the other side says only matters whether it is about TLS, which stands in a segment of its own: one asks or
+/// grants, and waits (RFC 4217 §4).
+fn overhear(channel: &mut Channel, payload: &[u8]) {
+    let line = payload.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let (other, about) = match channel.reader.speaker {
+        Speaker::Client => (Speaker::Server, Said::GrantsTls),
+        Speaker::Server => (Speaker::Client, Said::AsksTls),
+    };
+    if ftp::said(other, line) == Ok(about) {
+        channel.privacy = match (about, channel.privacy) {
+            (Said::GrantsTls, Privacy::Asked) => Privacy::Encrypted,
+            (Said::AsksTls, _) => Privacy::Asked,
+            (_, privacy) => privacy,
+        };
+    }
+}
+
+/// Tells of a channel that is encrypted from now on: what is announced in it is not seen.
+fn note_privacy(ground: &mut Ground<'_>, slot: u32, before: Privacy, now: Privacy) {
+    if now != Privacy::Encrypted || before == now {
+        return;
+    }
+    ground.desk.counters.alg_encrypted += 1;
+    if let Some(session) = ground.sessions.get(slot) {
+        let [host, remote] = [session.host().0, session.remote().0].map(Ipv4Addr::from_bits);
+        ground.events.offer(Event::ChannelEncrypted(host, remote));
+    }
+}
+
+/// What the inside host sends.
+fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) -> Settled<Packet> {
+    let segment = Segment::of(ip_of(frame, packet), packet)?;
+    let Some(channel) = ground.sessions.channel(slot) else { return Ok(*packet) };
+    if packet.tcp_flags & tcp::SYN != 0 {
+        channel.begin(segment.header.sequence);
+    }
+    let Some(shift) = &mut channel.shift else { return Ok(*packet) };
+    if !segment.speaks(ip_of(frame, packet)) {
+        segment.move_on(ip_of(frame, packet), shift);
+        return Ok(*packet);
+    }
+    if !segment.is_sound(ip_of(frame, packet), packet) {
+        return Err(DropReason::AlgChecksum.into());
+    }
+    // Hearing of a line asks the sessions, of which the channel is one.
+    let (mut channel, before) = (*channel, channel.privacy);
+    let Ground { desk, sessions, arrival, .. } = ground;
+    let mut listening = Listening::to(sessions, desk, &mut channel.privacy, slot, arrival.now);
+    let Some(shift) = &mut channel.shift else { return Ok(*packet) };
+    let span = segment.read(ip_of(frame, packet), shift, &mut channel.reader, &mut listening);
+    let (shift, window) = (*shift, channel.window);
+    sessions.heard(slot, &channel);
+    note_privacy(ground, slot, before, channel.privacy);
+    let span = span?;
+    if segment.goes_on(ip_of(frame, packet), span, &shift) {
+        segment.move_on(ip_of(frame, packet), &shift);
+        return Ok(*packet);
+    }
+    if let Some(packet) = segment.rewrite(frame, packet, &shift, span)? {
+        ground.desk.counters.alg_rewritten += 1;
+        return Ok(packet);
+    }
+    let about = (&segment.header, shift.arrived(), window);
+    Err(acknowledge::acknowledge(&mut ground.desk, frame, packet, about, ground.arrival))
+}
+
+/// The packet that an ICMP error quotes has moved on its way: to the host it is what the host sent.
+pub(super) fn requote(sessions: &mut Sessions, ip: &mut [u8], packet: &Packet, slot: u32) {
+    let shift = sessions.channel(slot).and_then(|channel| channel.shift);
+    let (Some(shift), Some((at, quoted))) = (shift, packet.quoted(ip)) else { return };
+    let (l4, sequence) = (usize::from(packet.l4), at + quoted.length() + tcp::SEQUENCE);
+    if quoted.fragment_offset == 0 && sequence + 4 <= usize::from(packet.total) {
+        let old = shift.heard(read32(ip, sequence));
+        write::replace_covered_word(&mut ip[l4..], sequence - l4, old, icmp::CHECKSUM);
+    }
+}
+
+/// The packet in its frame.
+fn ip_of<'f, F: Frame>(frame: &'f mut F, packet: &Packet) -> &'f mut [u8] {
+    let (l3, total) = (usize::from(packet.l3), usize::from(packet.total));
+    frame.data_mut().get_mut(l3..l3 + total).unwrap_or_default()
+}

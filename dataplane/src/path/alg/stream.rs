@@ -1,0 +1,202 @@
+//! A TCP segment of a direction that is rewritten, or of the one that answers it.
+
+use crate::alg::ftp::{Listener, Reader};
+use crate::alg::shift::{GROWTH, Shift, is_before};
+use crate::frame::Frame;
+use crate::packet::Packet;
+use crate::reason::DropReason;
+use crate::way::write::{replace_covered, replace_covered_word};
+use crate::wire::checksum::{Sum, pseudo};
+use crate::wire::tcp::selective;
+use crate::wire::{Wire, ipv4, read32, tcp, write16};
+
+/// Bytes of the longest payload there is, grown.
+const ROOM: usize = 2048 + GROWTH as usize;
+/// Two options that say nothing.
+const NO_OPERATIONS: u16 = 0x0101;
+
+/// Where things stand in a packet that is a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) header: tcp::Header,
+    /// Where it begins in the packet.
+    l4: usize,
+    /// Where its payload begins.
+    data: usize,
+}
+
+/// What of a segment goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// The old byte from which on.
+    from: u32,
+    /// How many bytes of the payload are dealt with.
+    length: usize,
+}
+
+impl Segment {
+    /// The segment that this packet is.
+    pub(super) fn of(ip: &[u8], packet: &Packet) -> Result<Self, DropReason> {
+        let l4 = usize::from(packet.l4);
+        let header = tcp::Header::parse(ip.get(l4..).unwrap_or_default())?;
+        Ok(Self { header, l4, data: l4 + header.length() })
+    }
+
+    /// What it carries.
+    pub(super) fn payload<'i>(&self, ip: &'i [u8]) -> &'i [u8] {
+        ip.get(self.data..).unwrap_or_default()
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.header.flags & flag != 0
+    }
+
+    /// The number of its first byte (RFC 9293 §3.4: a SYN comes before).
+    const fn start(&self) -> u32 {
+        self.header.sequence.wrapping_add(self.has(tcp::SYN) as u32)
+    }
+
+    /// Whether its checksum is right: what is not must not be believed.
+    pub(super) fn is_sound(&self, ip: &[u8], packet: &Packet) -> bool {
+        let segment = &ip[self.l4..];
+        summed(packet, segment.len()).bytes(segment).fold() == 0xffff
+    }
+
+    /// Moves what it acknowledges, and has beyond a gap, to where that is to the sender of the other direction.
+    pub(super) fn move_back(&self, ip: &mut [u8], shift: &mut Shift) {
+        if !self.has(tcp::ACK) {
+            return;
+        }
+        shift.acknowledge(self.header.acknowledgement);
+        let segment = &mut ip[self.l4..];
+        let heard = shift.heard(self.header.acknowledgement);
+        replace_covered_word(segment, tcp::ACKNOWLEDGEMENT, heard, tcp::CHECKSUM);
+        if let Some((at, count)) = selective(&segment[..self.header.length()]) {
+            move_selective(segment, at, count, shift);
+        }
+    }
+
+    /// Moves its number, and of what is urgent the end.
+    pub(super) fn move_on(&self, ip: &mut [u8], shift: &Shift) {
+        self.renumber(&mut ip[self.l4..], shift.sent(self.header.sequence), shift);
+    }
+
+    fn renumber(&self, segment: &mut [u8], sequence: u32, shift: &Shift) {
+        replace_covered_word(segment, tcp::SEQUENCE, sequence, tcp::CHECKSUM);
+        if self.has(tcp::URG) {
+            // RFC 9293 §3.1: it counts from the segment's own number.
+            let urgent = shift.sent(self.header.sequence.wrapping_add(self.header.urgent.into()));
+            let urgent = u16::try_from(urgent.wrapping_sub(sequence)).unwrap_or(0);
+            replace_covered(segment, tcp::URGENT, urgent, tcp::CHECKSUM);
+        }
+    }
+
+    /// Whether there is more to do than to move its number: it says something, or ends what may have been kept.
+    pub(super) fn speaks(&self, ip: &[u8]) -> bool {
+        !self.has(tcp::RST) && (self.has(tcp::FIN) || !self.payload(ip).is_empty())
+    }
+
+    /// Reads what is new in it.
+    pub(super) fn read(
+        &self,
+        ip: &[u8],
+        shift: &mut Shift,
+        reader: &mut Reader,
+        listener: &mut impl Listener,
+    ) -> Result<Span, DropReason> {
+        let (start, payload) = (self.start(), self.payload(ip));
+        // What lies between has not been read: it may be the first half of a line.
+        if is_before(shift.next(), start) {
+            return Err(DropReason::AlgGap);
+        }
+        let known = shift.next().wrapping_sub(start) as usize;
+        let read = payload.get(known..).map_or(0, |new| reader.read(shift, new, listener));
+        let length = if known < payload.len() { known + read } else { payload.len() };
+        if self.has(tcp::FIN) && length == payload.len() {
+            shift.let_go();
+        }
+        let from = shift.carries(start);
+        if length == 0 && !payload.is_empty() { Err(DropReason::AlgRoom) } else { Ok(Span { from, length }) }
+    }
+
+    /// Whether it goes on as it is, but for where it is.
+    pub(super) fn goes_on(&self, ip: &[u8], span: Span, shift: &Shift) -> bool {
+        let Span { from, length } = span;
+        length == self.payload(ip).len() && from == self.start() && shift.leaves(from, length)
+    }
+
+    /// Writes what its receiver gets instead. The packet as it is now; `None` if nothing of it goes on yet.
+    pub(super) fn rewrite<F: Frame>(
+        &self,
+        frame: &mut F,
+        packet: &Packet,
+        shift: &Shift,
+        span: Span,
+    ) -> Result<Option<Packet>, DropReason> {
+        let l3 = usize::from(packet.l3);
+        frame.truncate(l3 + usize::from(packet.total));
+        let whole = frame.data().len() - l3 - self.data;
+        let mut out = [0; ROOM];
+        let payload = &frame.data()[l3 + self.data..][..span.length];
+        let written = shift.write(span.from, self.start(), payload, &mut out).ok_or(DropReason::AlgRoom)?;
+        let (sequence, length) = written;
+        let is_over = self.has(tcp::FIN) && span.length == whole;
+        let said_again = is_before(span.from, shift.base());
+        if length == 0 && !is_over && !self.has(tcp::SYN) && !said_again {
+            return Ok(None);
+        }
+        let total = u16::try_from(self.data + length).map_err(|_| DropReason::AlgRoom)?;
+        if !resize(frame, l3 + usize::from(total)) {
+            return Err(DropReason::AlgRoom);
+        }
+        let ip = &mut frame.data_mut()[l3..];
+        replace_covered(&mut ip[..usize::from(packet.l4)], ipv4::TOTAL_LENGTH, total, ipv4::CHECKSUM);
+        let segment = &mut ip[self.l4..];
+        segment[self.data - self.l4..].copy_from_slice(&out[..length]);
+        if !is_over {
+            segment[tcp::FLAGS] &= !tcp::FIN;
+        }
+        let first = if self.has(tcp::SYN) { sequence.wrapping_sub(1) } else { sequence };
+        self.renumber(segment, first, shift);
+        write16(segment, tcp::CHECKSUM, 0);
+        let sum = summed(packet, segment.len()).bytes(segment).checksum();
+        write16(segment, tcp::CHECKSUM, sum);
+        Ok(Some(Packet { total, ..*packet }))
+    }
+}
+
+/// The sum of the pseudo header of a segment of this length.
+fn summed(packet: &Packet, length: usize) -> Sum {
+    pseudo(packet.source(), packet.destination(), ipv4::TCP, length)
+}
+
+/// Gives a frame this length, whatever the new end holds; `false` without room.
+fn resize<F: Frame>(frame: &mut F, length: usize) -> bool {
+    let now = frame.data().len();
+    frame.truncate(length);
+    length <= now || frame.extend(length - now)
+}
+
+/// Moves the edges of blocks that were received beyond a gap (RFC 2018 §3). An edit of which only a part was received counts
+/// as not received; a block without anything else is none, and then nothing is said of any, which is allowed (§4).
+fn move_selective(segment: &mut [u8], at: usize, count: usize, shift: &Shift) {
+    let edges = |segment: &[u8], block: usize| {
+        let at = at + 8 * block;
+        (at, shift.heard_from(read32(segment, at)), shift.heard(read32(segment, at + 4)))
+    };
+    let is_empty = |block| {
+        let (_, left, right) = edges(segment, block);
+        !is_before(left, right)
+    };
+    if (0..count).any(is_empty) {
+        for word in 0..=4 * count {
+            replace_covered(segment, at - 2 + 2 * word, NO_OPERATIONS, tcp::CHECKSUM);
+        }
+        return;
+    }
+    for block in 0..count {
+        let (at, left, right) = edges(segment, block);
+        replace_covered_word(segment, at, left, tcp::CHECKSUM);
+        replace_covered_word(segment, at + 4, right, tcp::CHECKSUM);
+    }
+}

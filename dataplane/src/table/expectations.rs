@@ -1,0 +1,113 @@
+//! Data connections that were announced in a control channel and have not come yet: from one host to one port, once, soon.
+
+use super::index::{Hasher, Index};
+use super::mappings::{Inside, Outside};
+use super::slab::{Line, Slab};
+use crate::settings::SettingsError;
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expectation {
+    /// The slot of the control channel's session; in a free line, the next line.
+    pub(super) slot: u32,
+    /// Where the inside host awaits it.
+    pub(super) inside: Inside,
+    /// Where that is outside.
+    pub(super) outside: Outside,
+    /// From whom: the other end of the control channel.
+    pub(super) remote: u32,
+    /// When it is over.
+    pub(super) until_s: u32,
+}
+
+impl Line for Expectation {
+    fn free(next: u32) -> Self {
+        let inside = Inside { host: 0, port: 0, protocol: 0 };
+        Self { slot: next, inside, outside: Outside { pool: 0, port: 0, protocol: 0 }, remote: 0, until_s: 0 }
+    }
+
+    fn next(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Expectations {
+    lines: Slab<Expectation>,
+    by_outside: Index,
+    hasher: Hasher,
+    count: u32,
+    /// The place that is looked at next for one that is over.
+    looked_at: u32,
+}
+
+impl Expectations {
+    /// Room for so many.
+    pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+        Ok(Self {
+            lines: Slab::new(count, "expectations")?,
+            by_outside: Index::new(count)?,
+            hasher,
+            count,
+            looked_at: 0,
+        })
+    }
+
+    fn hash(&self, outside: Outside, remote: u32) -> u64 {
+        let Outside { pool, port, protocol } = outside;
+        let key = u64::from(pool) << 32 | u64::from(port) << 16 | u64::from(protocol);
+        self.hasher.flow(key, remote.into())
+    }
+
+    /// What is awaited there from that host.
+    pub(super) fn find(&self, outside: Outside, remote: u32) -> Option<u32> {
+        let is = |line: u32| self.lines[line].outside == outside && self.lines[line].remote == remote;
+        self.by_outside.find(self.hash(outside, remote), is)
+    }
+
+    /// Looks at the next place, if any is taken; what stands there if it is over.
+    #[inline]
+    pub(super) fn over(&mut self, now_s: u32) -> Option<u32> {
+        if self.by_outside.is_empty() {
+            return None;
+        }
+        let line = self.looked_at;
+        self.looked_at = (line + 1) % self.count;
+        // A free line says no time.
+        (1..now_s).contains(&self.lines[line].until_s).then_some(line)
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, line: u32) -> Expectation {
+        self.lines[line]
+    }
+
+    /// It is awaited until then.
+    pub(super) fn prolong(&mut self, line: u32, until_s: u32) {
+        self.lines[line].until_s = until_s;
+    }
+
+    /// One more; `None` if there is no room.
+    pub(super) fn add(&mut self, expectation: Expectation) -> Option<u32> {
+        let line = self.lines.take(expectation)?;
+        if !self.by_outside.insert(self.hash(expectation.outside, expectation.remote), line) {
+            self.lines.give_back(line);
+            return None;
+        }
+        Some(line)
+    }
+
+    /// One less.
+    pub(super) fn remove(&mut self, line: u32) -> Expectation {
+        let gone = self.lines[line];
+        self.by_outside.remove(self.hash(gone.outside, gone.remote), line);
+        self.lines.give_back(line);
+        gone
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_outside.len()
+    }
+}
