@@ -14,6 +14,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What keeps the kernel from answering, and from carrying on, what arrives on a port (`Documentation/networking/ip-sysctl`
 /// of Linux): no answer to ARP, no packet whose way back is not this interface, no forwarding, no IPv6.
@@ -102,12 +106,25 @@ struct Interface {
 pub struct Interfaces {
     members: Vec<Option<Interface>>,
     links: Links,
-    due: u64,
-    restored: u64,
 }
 
-/// How often interfaces are looked at, in nanoseconds.
-const LOOK_NS: u64 = 1_000_000_000;
+/// Interfaces that are being watched, by a thread of its own: to ask the kernel for one is to wait for its lock on all of them
+/// (rtnl), which whoever takes a network namespace down holds for many milliseconds.
+pub struct Watch {
+    seen: Arc<Seen>,
+    thread: Option<JoinHandle<Interfaces>>,
+}
+
+/// What the thread has seen, and whether it is to end.
+struct Seen {
+    /// Whether the interface of each port is up; of ports without one it says so.
+    up: Vec<AtomicBool>,
+    restored: AtomicU64,
+    ends: AtomicBool,
+}
+
+/// How often interfaces are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Interfaces {
     /// Claims and prepares the interface of each port that has one. Nothing of an interface is changed before all are claimed.
@@ -131,40 +148,70 @@ impl Interfaces {
                 interface.leave_frames_alone(port.vlan.is_some(), &mut links)?;
             }
         }
-        Ok(Self { members, links, due: 0, restored: 0 })
+        Ok(Self { members, links })
     }
 
-    /// Keeps the XDP programs that DPDK has put on the interfaces. To be called once the ports have started.
-    pub fn guard(&mut self) {
+    /// Keeps the XDP programs that DPDK has put on the interfaces, and has a thread look once a second whether links went up or
+    /// down, and put programs back that somebody took off. To be called once the ports have started.
+    pub fn watch(mut self) -> io::Result<Watch> {
         for interface in self.members.iter_mut().flatten().filter(|interface| interface.by_program) {
             if let Ok(Some(link)) = self.links.find(&interface.name) {
                 interface.keep(&link);
             }
         }
+        let up = self.members.iter().map(|member| AtomicBool::new(member.as_ref().is_none_or(|own| own.up)));
+        let seen =
+            Arc::new(Seen { up: up.collect(), restored: AtomicU64::new(0), ends: AtomicBool::new(false) });
+        let shared = Arc::clone(&seen);
+        let thread = std::thread::Builder::new().name("interfaces".to_owned()).spawn(move || {
+            while !shared.ends.load(Ordering::Acquire) {
+                self.look(&shared);
+                std::thread::park_timeout(LOOK);
+            }
+            self
+        })?;
+        Ok(Watch { seen, thread: Some(thread) })
     }
 
-    /// Looks once a second whether links went up or down, and puts XDP programs back that somebody took off.
-    pub fn handle_timeout(&mut self, now: u64) {
-        if now < self.due {
-            return;
-        }
-        self.due = now + LOOK_NS;
-        for interface in self.members.iter_mut().flatten() {
+    fn look(&mut self, seen: &Seen) {
+        for (interface, up) in self.members.iter_mut().zip(&seen.up) {
+            let Some(interface) = interface else { continue };
             match self.links.find(&interface.name) {
-                Ok(link) => self.restored += u64::from(interface.see(link.as_ref(), &mut self.links)),
+                Ok(link) => {
+                    let is_back = interface.see(link.as_ref(), &mut self.links);
+                    seen.restored.fetch_add(u64::from(is_back), Ordering::Relaxed);
+                    up.store(interface.up, Ordering::Relaxed);
+                }
                 Err(error) => tracing::warn!(kind = "interface", "interface {}: {error}", interface.name),
             }
         }
     }
+}
 
-    /// Whether a port's interface is up, if it has one.
-    pub fn is_up(&self, port: usize) -> Option<bool> {
-        self.members.get(port)?.as_ref().map(|interface| interface.up)
+impl Watch {
+    /// Whether a port's interface is up. A port that has none is.
+    pub fn is_up(&self, port: usize) -> bool {
+        self.seen.up.get(port).is_none_or(|up| up.load(Ordering::Relaxed))
     }
 
     /// How often an XDP program was put back.
     pub fn restored(&self) -> u64 {
-        self.restored
+        self.seen.restored.load(Ordering::Relaxed)
+    }
+
+    /// Looks no more, so that nothing is put back that is taken off in order. The interfaces stay claimed as long as what comes
+    /// back is kept.
+    pub fn end(&mut self) -> Option<Interfaces> {
+        self.seen.ends.store(true, Ordering::Release);
+        let thread = self.thread.take()?;
+        thread.thread().unpark();
+        thread.join().ok()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.end());
     }
 }
 
@@ -318,7 +365,7 @@ impl Interface {
 }
 
 /// The interface that a virtual device is driven through, if it is of such a driver.
-fn interface_of(device: &str) -> Option<&str> {
+pub(crate) fn interface_of(device: &str) -> Option<&str> {
     let mut parts = device.split(',');
     let driver = parts.next()?;
     if !driver.starts_with("net_af_xdp") && !driver.starts_with("net_af_packet") {

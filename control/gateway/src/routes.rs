@@ -78,6 +78,11 @@ impl Routes {
         &self.prefixes
     }
 
+    /// Whether anybody else still has them, or what finds their numbers: who lets go last frees a million.
+    pub fn are_shared(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.prefixes) > 1
+    }
+
     /// What they stand for.
     pub(crate) fn leads(&self) -> &[Option<Lead>] {
         &self.leads
@@ -157,6 +162,17 @@ pub(crate) mod tests {
         assert_eq!(about("192.168.7.9/32"), ["0.0.0.0/0", "192.168.0.0/16", "192.168.7.0/24"]);
         assert_eq!(about("10.0.0.0/8"), ["0.0.0.0/0"]);
         assert_eq!(about("0.0.0.0/0").len(), some().len());
+    }
+
+    #[test]
+    fn whoever_still_has_them_or_their_prefixes_shares_them() {
+        let routes = some();
+        let (other, prefixes) = (Arc::clone(&routes), Arc::clone(routes.prefixes()));
+        assert!(routes.are_shared());
+        drop(other);
+        assert!(routes.are_shared());
+        drop(prefixes);
+        assert!(!routes.are_shared());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ports as DPDK has them, for whoever looks.
 
 use crate::admin::view::DeviceView;
-use crate::interfaces::Interfaces;
+use crate::interfaces::Watch;
 
 /// A port that DPDK drives, and what does not change about it.
 struct Device {
@@ -13,26 +13,20 @@ struct Device {
 /// All of them, by port. Dropped after the workers, which hold queues.
 pub(super) struct Devices {
     devices: Vec<Device>,
-    interfaces: Interfaces,
+    watch: Watch,
 }
 
 impl Devices {
-    /// Ports that have started, and the interfaces that were prepared for them.
-    pub(super) fn new(ports: Vec<dpdk::Port>, mut interfaces: Interfaces) -> Result<Self, dpdk::Error> {
+    /// Ports that have started, and their interfaces.
+    pub(super) fn new(ports: Vec<dpdk::Port>, watch: Watch) -> Result<Self, dpdk::Error> {
         let device = |port: dpdk::Port| Ok(Device { driver: port.driver()?, mac: port.mac()?, port });
         let devices = ports.into_iter().map(device).collect::<Result<_, _>>()?;
-        interfaces.guard();
-        Ok(Self { devices, interfaces })
-    }
-
-    /// Looks at the interfaces once more.
-    pub(super) fn handle_timeout(&mut self, now: u64) {
-        self.interfaces.handle_timeout(now);
+        Ok(Self { devices, watch })
     }
 
     /// XDP programs that had to be put back on an interface.
     pub(super) fn programs_restored(&self) -> u64 {
-        self.interfaces.restored()
+        self.watch.restored()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,7 +45,7 @@ impl Devices {
     pub(super) fn link(&self, number: usize) -> Option<(bool, Option<u32>)> {
         let link = self.devices[number].port.link().ok()?;
         // Of an interface's link the driver knows nothing.
-        let is_up = link.up && self.interfaces.is_up(number).unwrap_or(true);
+        let is_up = link.up && self.watch.is_up(number);
         Some((is_up, link.speed_mbps.filter(|_| is_up)))
     }
 
@@ -63,5 +57,14 @@ impl Devices {
             tx_errors: stats.tx_errors,
             rx_no_buffer: stats.rx_no_buffer,
         })
+    }
+}
+
+impl Drop for Devices {
+    /// Others may have the interfaces when DPDK has them no more.
+    fn drop(&mut self) {
+        let claimed = self.watch.end();
+        self.devices.clear();
+        drop(claimed);
     }
 }

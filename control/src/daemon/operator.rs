@@ -167,8 +167,7 @@ impl Operator {
     }
 
     /// What has to be looked at now and then.
-    pub(super) fn handle_timeout(&mut self, house: &mut House, now: u64) {
-        self.list(house, now);
+    pub(super) fn handle_timeout(&mut self, house: &mut House) {
         self.tracing.handle_timeout(house);
     }
 }

@@ -189,7 +189,8 @@ pub fn start(
         config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
     let (ports, shares) =
         start_ports(&eal, &devices, workers as u16).map_err(|error| refused(&config, error))?;
-    let devices = Devices::new(ports, interfaces).map_err(|error| StartError::Dpdk(error, ""))?;
+    let watch = interfaces.watch().map_err(system("interfaces"))?;
+    let devices = Devices::new(ports, watch).map_err(|error| StartError::Dpdk(error, ""))?;
     let macs: Vec<_> = (0..devices.len()).map(|number| devices.mac(number)).collect();
 
     let taps = taps(&config, &macs)?;

@@ -90,7 +90,8 @@ impl Daemon {
             let now = self.clock.now();
             if now.saturating_sub(self.round.last_sweep) >= SWEEP_NS {
                 self.round.last_sweep = now;
-                self.sweep(now);
+                self.house.handle_timeout(&self.clock);
+                self.piece("sweep", Self::sweep);
                 self.service.alive(now);
                 if self.house.fleet.is_broken() {
                     return Ok(End::Broken);
@@ -297,12 +298,10 @@ impl Daemon {
         if house.fleet.drain() { sleep } else { sleep.min(RETRY) }
     }
 
-    /// What has to be looked at now and then.
+    /// What has to be looked at now and then, besides the sources.
     fn sweep(&mut self, now: u64) {
-        self.house.handle_timeout(&self.clock);
-        self.house.devices.handle_timeout(now);
         self.house.fleet.see_to_moves();
-        self.operator.handle_timeout(&mut self.house, now);
+        self.operator.handle_timeout(&mut self.house);
         for line in dpdk::take_log().lines().filter(|line| !line.trim().is_empty()) {
             tracing::debug!(kind = "dpdk", "{}", line.trim());
         }

@@ -6,7 +6,7 @@
 use super::message::{self, Notice};
 use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 
 /// The largest datagram: the kernel fills 32 KiB at most when it dumps.
 pub(super) const DATAGRAM: usize = 64 * 1024;
@@ -53,6 +53,7 @@ impl Feed {
     pub fn open(group: u32, queue: usize, all: fn(u32) -> Vec<u8>) -> io::Result<Self> {
         let mut socket = Netlink::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, group))?;
+        socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_non_blocking(true)?;
         // Past net.core.rmem_max goes who has the privilege; others get what they may.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, queue).is_err() {
@@ -76,8 +77,13 @@ impl Feed {
     pub fn send(&mut self, build: impl FnOnce(u32) -> Vec<u8>) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let bytes = build(self.sequence);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.socket.send(&bytes, 0)?;
         Ok(self.sequence)
+    }
+
+    /// The socket for another who sends: the answers are heard here.
+    pub fn handle(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Asks for everything.

@@ -3,6 +3,7 @@
 //! The kernel answers and asks ARP; the gateway only listens, keeps a copy, and has the kernel resolve what the packet path
 //! needs. Routes are learnt in the same way ([`feed`]) by a thread of their own ([`crate::sources::routes`]).
 
+mod asker;
 pub mod feed;
 pub mod limit;
 pub mod link;
@@ -10,6 +11,7 @@ pub mod message;
 pub mod table;
 
 use crate::source::{Socket, Sockets, Source};
+use asker::Asker;
 use feed::{Copied, DATAGRAM, Feed};
 use message::{Notice, Route};
 use mio::unix::SourceFd;
@@ -128,6 +130,7 @@ pub trait Listener {
 /// The copy of the kernel's neighbours and what feeds it.
 pub struct Kernel {
     feed: Feed,
+    asker: Asker,
     book: Book,
     /// The socket may have more.
     unread: bool,
@@ -150,7 +153,8 @@ impl Kernel {
         let mut book = Book { table: Table::new(shadows), changes: Vec::new(), stale: Vec::new(), full: 0 };
         sockets.listen(&mut SourceFd(&feed.as_raw_fd()), 0)?;
         feed.dump(&mut book)?;
-        Ok(Self { feed, book, unread: true })
+        let asker = Asker::start(feed.handle()?)?;
+        Ok(Self { feed, asker, book, unread: true })
     }
 
     /// The copy.
@@ -169,10 +173,10 @@ impl Kernel {
     }
 
     /// Has the kernel resolve the next hop, or confirm what it knows: what sending a packet there would do.
-    pub fn resolve(&mut self, hop: NextHop) {
+    pub fn resolve(&self, hop: NextHop) {
         let Some(index) = self.table().shadows().index(hop.port) else { return };
-        if let Err(error) = self.feed.send(|sequence| message::resolve(index, hop.address, sequence)) {
-            tracing::warn!(kind = "netlink_send", "cannot have {} resolved: {error}", hop.address);
+        if !self.asker.ask(index, hop.address) {
+            tracing::warn!(kind = "netlink_send", "too many wait for {} to be resolved", hop.address);
         }
     }
 }

@@ -32,6 +32,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const TOGETHER: Duration = Duration::from_millis(5);
 /// How much longer than the making of a table the next one is not made.
 const PAUSE: u32 = 4;
+/// How often it is looked for tables that nobody has any more.
+const FREEING: Duration = Duration::from_secs(1);
 
 /// Who hears of other routes.
 pub trait Forwarder {
@@ -158,13 +160,15 @@ struct Scribe {
     line: UnixStream,
     /// When there may be another table.
     due: Instant,
+    /// Tables that others may still have: it takes milliseconds to free one, which is to be done here.
+    shown: Vec<Arc<Routes>>,
 }
 
 impl Scribe {
     fn new(mut book: Book, shared: Arc<Shared>, line: UnixStream) -> io::Result<Self> {
         let mut feed = Feed::open(GROUP, QUEUE_BYTES, message::dump_routes)?;
         feed.dump(&mut book)?;
-        Ok(Self { feed, book, shared, line, due: Instant::now() })
+        Ok(Self { feed, book, shared, line, due: Instant::now(), shown: Vec::new() })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -175,10 +179,13 @@ impl Scribe {
         loop {
             if !unread {
                 let until = self.is_ripe().then(|| self.due.saturating_duration_since(Instant::now()));
+                // The last table is in use.
+                let until = until.or((self.shown.len() > 1).then_some(FREEING));
                 poll.poll(&mut events, until).or_else(|error| {
                     if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
                 })?;
             }
+            self.shown.retain(Routes::are_shared);
             let was_ripe = self.is_ripe();
             unread = self.feed.read(&mut self.book);
             let now = Instant::now();
@@ -202,7 +209,9 @@ impl Scribe {
 
     fn show(&mut self, began: Instant) {
         let Some(routes) = self.book.show() else { return };
-        self.shared.put(Arc::new(routes));
+        let routes = Arc::new(routes);
+        self.shown.push(Arc::clone(&routes));
+        self.shared.put(routes);
         // A line that is full wakes as well as one more octet.
         let _ = self.line.write(&[0]);
         let took = began.elapsed();
