@@ -24,7 +24,7 @@ use crate::registry::{HostEntry, PolicySet, Registry, RuleLimits};
 use crate::sessions::{
     Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
 };
-use crate::settings::{Settings, Word};
+use crate::settings::{MacPolicy, Settings, Word};
 use crate::snapshot::Role;
 use ces_cetp::engine::{
     self as cetp, Claim, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
@@ -57,7 +57,8 @@ impl Core {
         platform: &Platform,
         hash_seed: u64,
     ) -> Self {
-        let fabric = Fabric::new(&figures(&settings, platform), platform);
+        let mut fabric = Fabric::new(&figures(&settings, platform), platform);
+        fabric.set_strict(settings.realm.mac_policy == MacPolicy::Strict);
         let mut core = Self {
             configuration: Configuration::new(settings, registry, policies),
             hosts: Hosts::new(hash_seed),
@@ -135,6 +136,7 @@ impl Core {
     /// Another configuration is in force, and hosts are found by another directory; the ones before come back.
     pub(crate) fn exchange(&mut self, configuration: &mut Configuration, directory: Directory) -> Directory {
         std::mem::swap(&mut self.configuration, configuration);
+        self.fabric.set_strict(self.settings().realm.mac_policy == MacPolicy::Strict);
         self.hosts.exchange(directory)
     }
 

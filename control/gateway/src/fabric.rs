@@ -379,14 +379,19 @@ impl Fabric {
         }
     }
 
-    /// The addresses on links that workers forward to.
-    pub(crate) fn on_links(&self) -> Vec<Ipv4Addr> {
-        self.forwarding.iter().flat_map(Forwarding::on_links).collect()
+    /// Slots of destinations, taken or free.
+    pub(crate) fn destinations(&self) -> usize {
+        self.neighbours.slots()
     }
 
-    /// The same of one of these.
-    pub(crate) fn pin_on_link(&mut self, address: Ipv4Addr, pin: Option<Mac>, out: &mut Outbox) {
-        self.neighbours.pin(Destination::on_a_link(address), pin, out);
+    /// Where the destination in a slot is, if one is there.
+    pub(crate) fn destination(&self, slot: usize) -> Option<Destination> {
+        self.neighbours.destination(slot)
+    }
+
+    /// What a destination sends must come from this MAC address.
+    pub(crate) fn pin_hop(&mut self, to: Destination, pin: Option<Mac>, out: &mut Outbox) {
+        self.neighbours.pin(to, pin, out);
     }
 
     /// A worker wants to know a next hop's MAC address.
@@ -394,9 +399,25 @@ impl Fabric {
         self.neighbours.wanted(id, out);
     }
 
-    /// A next hop's MAC address, or that it has none any more.
-    pub(crate) fn set_mac(&mut self, port: PortId, address: HopAddress, mac: Option<Mac>, out: &mut Outbox) {
-        self.neighbours.set_mac((port, address), mac, out);
+    /// A next hop's MAC address, or that it has none any more. True if that is new, and others are reached over it.
+    pub(crate) fn set_mac(
+        &mut self,
+        port: PortId,
+        address: HopAddress,
+        mac: Option<Mac>,
+        out: &mut Outbox,
+    ) -> bool {
+        self.neighbours.set_mac((port, address), mac, out)
+    }
+
+    /// Whether what routers send has to come from the one that a route leads over.
+    pub(crate) fn set_strict(&mut self, is_strict: bool) {
+        self.neighbours.set_strict(is_strict);
+    }
+
+    /// The MAC address of the next hop to a host, if that is known.
+    pub(crate) fn mac_to(&self, host: HostAddress) -> Option<Mac> {
+        self.neighbours.station(host).map(|(_, mac)| mac)
     }
 
     /// The port on whose link an address is; `None` if a router leads there, or nothing.

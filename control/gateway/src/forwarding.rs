@@ -11,6 +11,7 @@ use crate::routes::{Lead, Routes};
 use crate::{Mac, Nanos};
 use ces_dataplane::msg::{Command, HopId};
 use ces_dataplane::table::fib::{Fib, Next};
+use ces_meter::{Level, Rate};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -19,6 +20,12 @@ use std::sync::Arc;
 /// How long the numbers of addresses that were forgotten are not used for others: packets are not under way so long.
 const REST_NS: Nanos = 5_000_000_000;
 
+/// Addresses a second that are named though nobody is known to answer for them, and as many at once: a host that sends in the
+/// names of others makes no more work than that. Those whose MAC address the kernel knows are named at once.
+const STRANGERS: Rate = Rate::per_second(4_000);
+/// Names that are looked at in one piece where there is no room for another.
+const LOOKED_AT: usize = 2_000;
+
 /// What is forwarded by.
 pub(crate) struct Forwarding {
     /// The most addresses on links that have numbers.
@@ -26,6 +33,9 @@ pub(crate) struct Forwarding {
     routes: Arc<Routes>,
     routers: FxHashMap<HopAddress, HopId>,
     on_link: FxHashMap<Ipv4Addr, HopId>,
+    /// The same addresses: those first that were named, or found there, the longest time ago.
+    named: VecDeque<Ipv4Addr>,
+    strangers: Level,
     generation: u16,
     /// Numbers that rest, and since when: the longest first.
     resting: VecDeque<(Nanos, HopId)>,
@@ -39,6 +49,8 @@ impl Forwarding {
             routes: Arc::default(),
             routers: FxHashMap::default(),
             on_link: FxHashMap::default(),
+            named: VecDeque::new(),
+            strangers: Level::default(),
             generation: 0,
             resting: VecDeque::new(),
         }
@@ -57,7 +69,7 @@ impl Forwarding {
             if self.routers.contains_key(&via) {
                 continue;
             }
-            if let Some(id) = before.remove(&via).or_else(|| neighbours.acquire(via, out)) {
+            if let Some(id) = before.remove(&via).or_else(|| neighbours.acquire_router(via, out)) {
                 self.routers.insert(via, id);
             }
         }
@@ -88,11 +100,16 @@ impl Forwarding {
         now: Nanos,
     ) {
         if !self.on_link.contains_key(&address) {
+            let is_there = neighbours.station(Destination::on_a_link(address)).is_some();
+            if !is_there && !self.strangers.take(STRANGERS, now) {
+                return;
+            }
             if self.on_link.len() >= self.most {
                 self.forget(neighbours, out, now);
             }
             let Some(id) = neighbours.acquire(Destination::on_a_link(address), out) else { return };
             self.on_link.insert(address, id);
+            self.named.push_back(address);
         }
         let id = self.on_link[&address];
         // Before anything of it goes on.
@@ -100,13 +117,23 @@ impl Forwarding {
         out.command_all(Command::Reach(address, id));
     }
 
-    /// There is no room: whoever is still in use is asked for again.
+    /// There is no room: of those that were named the longest time ago, the ones that nobody answers for are forgotten, or all if
+    /// somebody does for each. Whoever is still in use is asked for again.
     fn forget(&mut self, neighbours: &mut Neighbours, out: &mut Outbox, now: Nanos) {
-        let forgotten = std::mem::take(&mut self.on_link);
-        for address in forgotten.keys() {
+        let looked_at: Vec<_> = self.named.drain(..self.named.len().min(LOOKED_AT)).collect();
+        let is_there = |address: &Ipv4Addr| neighbours.station(Destination::on_a_link(*address)).is_some();
+        let (there, gone): (Vec<_>, Vec<_>) = looked_at.into_iter().partition(is_there);
+        let forgotten = if gone.is_empty() {
+            there
+        } else {
+            self.named.extend(there);
+            gone
+        };
+        for address in &forgotten {
             out.command_all(Command::Unreach(*address));
         }
-        self.rest(forgotten.into_values(), neighbours, now);
+        let ids: Vec<_> = forgotten.iter().filter_map(|address| self.on_link.remove(address)).collect();
+        self.rest(ids.into_iter(), neighbours, now);
         self.publish(out);
     }
 
@@ -118,11 +145,6 @@ impl Forwarding {
             neighbours.release(id);
         }
         self.resting.extend(ids.map(|id| (now, id)));
-    }
-
-    /// The addresses on links that have numbers.
-    pub(crate) fn on_links(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.on_link.keys().copied()
     }
 }
 
@@ -184,6 +206,36 @@ mod tests {
         assert_eq!(neighbours.used(), 5, "the others' numbers rest");
     }
 
+    #[test]
+    fn p10_who_sends_in_many_names_makes_bounded_work_and_takes_no_hosts_place() {
+        let (mut out, mut neighbours) = (Outbox::new(1), Neighbours::new(1 << 16));
+        let mut forwarding = Forwarding::new(1 << 14);
+        neighbours.set_routes(routes(&[("10.0.0.0/8", None, 0)]), &mut out);
+        let host = Ipv4Addr::new(10, 9, 9, 9);
+        let mut named = |address: Ipv4Addr, now, out: &mut Outbox, neighbours: &mut Neighbours| {
+            forwarding.wanted(address, None, neighbours, out, now);
+            let told: Vec<_> = out.collect();
+            let is = |output: &&Output, wanted: fn(&Command) -> bool| matches!(output, Output::Dataplane { command, .. } if wanted(command));
+            let count = |wanted| told.iter().filter(|output| is(output, wanted)).count();
+            (count(|c| matches!(c, Command::Reach(..))), count(|c| matches!(c, Command::Unreach(..))))
+        };
+        neighbours.set_mac((0, host.into()), Some([7; 6]), &mut out);
+        assert_eq!(named(host, 0, &mut out, &mut neighbours), (1, 0));
+        let (mut reached, mut most_forgotten, mut number) = (0, 0, 0u32);
+        for second in 0..5u64 {
+            for _ in 0..20_000 {
+                number += 1;
+                let forged = Ipv4Addr::from(0x0a00_0000 | number);
+                let told = named(forged, second * 1_000_000_000, &mut out, &mut neighbours);
+                (reached, most_forgotten) = (reached + told.0, most_forgotten.max(told.1));
+            }
+        }
+        assert!(reached <= 5 * 4_000 && most_forgotten <= LOOKED_AT, "{reached} {most_forgotten}");
+        assert!(most_forgotten > 0 && forwarding.on_link.len() <= forwarding.most);
+        assert_eq!(forwarding.named.len(), forwarding.on_link.len());
+        assert!(forwarding.on_link.contains_key(&host), "who answers keeps its place");
+    }
+
     /// The next hops that were told, each with its pin, in order with the addresses that lead to them.
     fn pins(out: &mut Outbox) -> Vec<(u32, Option<Mac>)> {
         let told = |output| match output {
@@ -204,7 +256,6 @@ mod tests {
         assert_eq!(pins(&mut outputs), [(0, None), (0, Some([7; 6])), (100, None)]);
         forwarding.wanted(host, Some([7; 6]), &mut neighbours, &mut outputs, 0);
         assert_eq!(pins(&mut outputs), [(100, None)], "nothing else has changed");
-        assert_eq!(forwarding.on_links().collect::<Vec<_>>(), [host]);
         neighbours.pin(Destination::on_a_link(host), Some([8; 6]), &mut outputs);
         assert_eq!(pins(&mut outputs), [(0, Some([8; 6]))]);
         neighbours.set_routes(routes(&[("0.0.0.0/0", Some([192, 168, 0, 1]), 0)]), &mut outputs);

@@ -5,7 +5,7 @@
 //! touched when a route moves: one command per destination says it.
 
 use crate::Mac;
-use crate::address::{Destination, HostAddress};
+use crate::address::{Destination, HopAddress, HostAddress};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::routes::{Hop, Routes};
@@ -19,11 +19,17 @@ struct Entry {
     hop: Option<Hop>,
     /// The MAC address that a host's packets must come from.
     pin: Option<Mac>,
+    /// Whether routes lead over it.
+    is_router: bool,
+    /// What the workers were told that its packets must come from.
+    told: Option<Mac>,
 }
 
 /// Destinations in use, and the next hops that lead to them.
 pub(crate) struct Neighbours {
     max: u32,
+    /// Whether what routers send has to come from the one that a route leads over.
+    is_strict: bool,
     routes: Arc<Routes>,
     destinations: Vec<Option<Entry>>,
     free: Vec<u32>,
@@ -38,6 +44,7 @@ impl Neighbours {
     pub(crate) fn new(max: u32) -> Self {
         Self {
             max,
+            is_strict: false,
             routes: Arc::default(),
             destinations: Vec::new(),
             free: Vec::new(),
@@ -64,7 +71,8 @@ impl Neighbours {
             None => return None,
         };
         let hop = self.routes.next_hop(address);
-        self.destinations[id as usize] = Some(Entry { address, users: 1, hop, pin: None });
+        self.destinations[id as usize] =
+            Some(Entry { address, users: 1, hop, pin: None, is_router: false, told: None });
         self.by_address.insert(address, id);
         if let Some(hop) = hop {
             self.behind.entry(hop).or_default().push(id);
@@ -72,6 +80,22 @@ impl Neighbours {
         self.tell(id, out);
         self.wanted(HopId(id), out);
         Some(HopId(id))
+    }
+
+    /// The same of a router: routes lead over it.
+    pub(crate) fn acquire_router(&mut self, router: HopAddress, out: &mut Outbox) -> Option<HopId> {
+        let id = self.acquire(router, out)?;
+        if let Some(Some(entry)) = self.destinations.get_mut(id.0 as usize) {
+            entry.is_router = true;
+        }
+        self.guard(id.0, out);
+        Some(id)
+    }
+
+    /// Whether what routers send has to come from the one that a route leads over. What is known of destinations is told by
+    /// [`Neighbours::pin`], each by itself.
+    pub(crate) fn set_strict(&mut self, is_strict: bool) {
+        self.is_strict = is_strict;
     }
 
     /// The id of a destination in use.
@@ -113,31 +137,49 @@ impl Neighbours {
         }
     }
 
-    /// What the kernel knows about a next hop.
-    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, out: &mut Outbox) {
+    /// What the kernel knows about a next hop. True if that is new, and others are reached over it.
+    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, out: &mut Outbox) -> bool {
         let before = match mac {
             // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
             // there are slots.
             Some(mac) if self.behind.contains_key(&hop) || (self.macs.len() as u64) < u64::from(self.max) => {
                 self.macs.insert(hop, mac)
             }
-            Some(_) => return,
+            Some(_) => return false,
             None => self.macs.remove(&hop),
         };
-        if before == mac {
-            return;
-        }
-        for id in self.behind.get(&hop).into_iter().flatten() {
+        let behind = self.behind.get(&hop).filter(|_| before != mac).cloned().unwrap_or_default();
+        for id in &behind {
             self.tell(*id, out);
         }
+        behind.iter().any(|id| self.by_address.get(&hop.1.into()) != Some(id))
     }
 
     /// The MAC address that what a destination sends must come from, if it is a host on a link and in use.
     pub(crate) fn pin(&mut self, address: impl Into<Destination>, pin: Option<Mac>, out: &mut Outbox) {
         let Some(&id) = self.by_address.get(&address.into()) else { return };
         let Some(Some(destination)) = self.destinations.get_mut(id as usize) else { return };
-        if std::mem::replace(&mut destination.pin, pin) != pin {
+        destination.pin = pin;
+        self.guard(id, out);
+    }
+
+    /// Tells the workers what a destination's packets must come from, where that is another than they know.
+    fn guard(&mut self, id: u32, out: &mut Outbox) {
+        let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
+        if self.guarded(destination) != destination.told {
             self.tell(id, out);
+        }
+    }
+
+    /// The MAC address that a destination's packets must come from.
+    fn guarded(&self, destination: &Entry) -> Option<Mac> {
+        let hop = destination.hop?;
+        let routers = || self.macs.get(&hop).copied().filter(|_| self.is_strict);
+        match (hop.1 == destination.address.on_link(), destination.is_router) {
+            (true, false) => destination.pin,
+            (true, true) => destination.pin.or_else(routers),
+            // Behind a router there is the router's.
+            (false, _) => routers(),
         }
     }
 
@@ -160,6 +202,16 @@ impl Neighbours {
         }
     }
 
+    /// Slots of destinations, taken or free.
+    pub(crate) fn slots(&self) -> usize {
+        self.destinations.len()
+    }
+
+    /// Where the destination in a slot is, if one is there.
+    pub(crate) fn destination(&self, slot: usize) -> Option<Destination> {
+        self.destinations.get(slot)?.as_ref().map(|entry| entry.address)
+    }
+
     /// Destinations in use.
     pub(crate) fn used(&self) -> u32 {
         self.by_address.len() as u32
@@ -179,17 +231,17 @@ impl Neighbours {
         }
     }
 
-    fn tell(&self, id: u32, out: &mut Outbox) {
+    fn tell(&mut self, id: u32, out: &mut Outbox) {
         let Some(Some(destination)) = self.destinations.get(id as usize) else { return };
         // Without a route the port means nothing: there is no MAC address to send to.
         let (port, mac) = match destination.hop {
             Some(hop) => (hop.0, self.macs.get(&hop).copied()),
             None => (0, None),
         };
-        // Behind a router there is the router's.
-        let pin = destination
-            .pin
-            .filter(|_| destination.hop.is_some_and(|hop| hop.1 == destination.address.on_link()));
+        let pin = self.guarded(destination);
+        if let Some(Some(destination)) = self.destinations.get_mut(id as usize) {
+            destination.told = pin;
+        }
         out.command_all(Command::SetHop(HopId(id), Neighbour { port, mac, pin }));
     }
 }
@@ -197,7 +249,6 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::HopAddress;
     use crate::routes::tests::routes;
 
     fn told(out: impl Iterator<Item = Output>) -> Vec<(u32, PortId, Option<u8>)> {
@@ -252,5 +303,44 @@ mod tests {
         assert_eq!(neighbours.used(), 1);
         neighbours.release(id);
         assert_eq!(neighbours.acquire(HostAddress::from([10, 0, 0, 2]), &mut outputs), Some(id));
+    }
+
+    #[test]
+    fn p10_what_comes_over_a_router_must_come_from_it_if_routers_are_answered_for() {
+        let pins = |out: &mut Outbox| -> Vec<(u32, Option<u8>)> {
+            let pin = |output| match output {
+                Output::Dataplane { command: Command::SetHop(id, n), .. } => {
+                    Some((id.0, n.pin.map(|m| m[5])))
+                }
+                _ => None,
+            };
+            out.filter_map(pin).collect()
+        };
+        let (mut out, mut neighbours) = (Outbox::new(1), Neighbours::new(8));
+        let router = HopAddress::from([192, 0, 2, 1]);
+        let (host, on_link) = (HostAddress::from([10, 0, 0, 1]), HostAddress::from([192, 0, 2, 9]));
+        neighbours.set_routes(
+            routes(&[("0.0.0.0/0", Some([192, 0, 2, 1]), 0), ("192.0.2.0/24", None, 0)]),
+            &mut out,
+        );
+        neighbours.acquire_router(router, &mut out).unwrap();
+        neighbours.acquire(host, &mut out).unwrap();
+        neighbours.acquire(on_link, &mut out).unwrap();
+        assert!(neighbours.set_mac((0, router), Some([7; 6]), &mut out));
+        assert!(
+            !neighbours.set_mac((0, [192, 0, 2, 9].into()), Some([9; 6]), &mut out),
+            "nobody is behind a host"
+        );
+        assert!(pins(&mut out).iter().all(|(_, pin)| pin.is_none()));
+        neighbours.set_strict(true);
+        neighbours.pin(router, None, &mut out);
+        neighbours.pin(host, None, &mut out);
+        neighbours.pin(on_link, None, &mut out);
+        assert_eq!(pins(&mut out), [(0, Some(7)), (1, Some(7))]);
+        neighbours.set_mac((0, router), Some([8; 6]), &mut out);
+        assert_eq!(pins(&mut out), [(0, Some(8)), (1, Some(8))]);
+        neighbours.set_strict(false);
+        neighbours.pin(host, None, &mut out);
+        assert_eq!(pins(&mut out), [(1, None)]);
     }
 }

@@ -114,6 +114,11 @@ impl Pin {
         matches!(self.given, Some(MacEntry::Is(_)))
     }
 
+    /// Whether the registry lets it be anybody's.
+    pub(crate) fn is_anybodys(&self) -> bool {
+        self.given == Some(MacEntry::Any)
+    }
+
     /// The last other station that used the address, and how often any did.
     pub(crate) fn others(&self) -> (Option<Mac>, u64) {
         (self.other, self.others)
@@ -138,7 +143,7 @@ impl Pin {
         match policy {
             MacPolicy::Alarm if self.is_given() => Claim::Told,
             _ if self.is_given() => Claim::Refused,
-            MacPolicy::Pin if !is_stronger => self.challenge(mac, by, owner, now),
+            _ if policy.refuses() && !is_stronger => self.challenge(mac, by, owner, now),
             _ => {
                 self.moved_to(mac, by);
                 Claim::Moved

@@ -72,10 +72,19 @@ pub enum MacPolicy {
     /// does not move.
     #[default]
     Pin,
+    /// The same; and what is behind a router has to come from the router that the route to it leads over.
+    Strict,
     /// It is told, and carried.
     Alarm,
     /// Nothing.
     Off,
+}
+
+impl MacPolicy {
+    /// Whether another station is refused.
+    pub(crate) const fn refuses(self) -> bool {
+        matches!(self, Self::Pin | Self::Strict)
+    }
 }
 
 /// The gateway as a name server.
@@ -502,7 +511,7 @@ impl Settings {
         for (i, upstream) in dns.upstreams.iter().enumerate() {
             let socket = upstream.socket();
             let key = format!("dns.upstreams[{i}]");
-            let ip = socket.ip();
+            let ip = socket.ip().to_canonical();
             let nobodys = match ip {
                 IpAddr::V4(address) => special(address).is_some_and(|what| what != LOOPBACK),
                 IpAddr::V6(address) => address.is_unspecified() || address.is_multicast(),

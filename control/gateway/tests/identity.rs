@@ -149,3 +149,46 @@ fn p10_behind_a_router_there_is_no_mac_to_be_seen() {
     }
     assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).answers, 1);
 }
+
+#[test]
+fn p10_by_the_strict_policy_what_is_behind_a_router_comes_from_the_router() {
+    const ROUTER: Mac = [2, 0, 0, 7, 7, 7];
+    let router = Ipv4Addr::new(192, 168, 0, 254);
+    let routes = || {
+        let route = |network: &str, via: Option<[u8; 4]>, port| Route {
+            network: network.parse().unwrap(),
+            via: via.map(Into::into),
+            port,
+        };
+        let behind = route("192.168.0.8/29", Some(router.octets()), 0);
+        let outside = route("0.0.0.0/0", Some([192, 0, 2, 254]), 1);
+        Arc::new([behind, route("192.168.0.0/24", None, 0), outside].into_iter().collect())
+    };
+    let reload = |lab: &mut Lab, policy, text: &str| {
+        let (mut settings, now) = (lab.nodes[0].settings.clone(), lab.now);
+        settings.realm.mac_policy = policy;
+        let (registry, policies) = registry::load(&lab::hosts(text), &settings).unwrap();
+        lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+        lab.settle();
+    };
+    let all = lab::realm("a.demo");
+    let mut lab = with(MacPolicy::Strict, &all);
+    lab.nodes[0].gateway.set_routes(routes(), 0);
+    assert!(lab.from(H1, OTHER, Evidence::Packet), "nobody knows the router yet");
+    for mac in [ROUTER, [2, 0, 0, 8, 8, 8]] {
+        lab.nodes[0].gateway.set_neighbour(0, router.into(), Some(mac));
+        lab.settle();
+        assert_eq!(lab.met().mac, Some(mac), "the binding that stands is told");
+        assert!(lab.from(H1, mac, Evidence::Packet) && !lab.from(H1, OTHER, Evidence::Packet));
+        assert!(!lab.from(H1, host_mac(H2), Evidence::Packet), "a host on the link is no router");
+    }
+    assert!(lab.logged(0, "host's address from another mac refused", "02:00:00:09:09:09"));
+    reload(&mut lab, MacPolicy::Pin, &all);
+    assert_eq!(lab.met().mac, None, "by the other policy nothing is known of it");
+    assert!(lab.from(H1, OTHER, Evidence::Packet));
+    reload(&mut lab, MacPolicy::Strict, &all);
+    assert_eq!(lab.met().mac, Some([2, 0, 0, 8, 8, 8]));
+    reload(&mut lab, MacPolicy::Strict, &all.replacen("policy", "mac = \"any\"\npolicy", 1));
+    assert_eq!(lab.met().mac, None, "the registry knows better");
+    assert!(lab.from(H1, OTHER, Evidence::Packet));
+}

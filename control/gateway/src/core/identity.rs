@@ -1,8 +1,8 @@
 //! What a host's address is worth (P10): a frame with it as its sender is the host's if it comes from the host's MAC address.
 //!
 //! The workers check it for what goes through bindings; here it is checked for what they punt, and here is decided which MAC
-//! address that is ([`crate::pins`]). A host behind a router has none that could be seen, so nothing is checked there but what
-//! the registry gives: then it is the router's.
+//! address that is ([`crate::pins`]). A host behind a router has none that could be seen: there it is the router's, where the registry
+//! gives it, or by the policy `strict`, which believes the routes.
 
 use super::Core;
 use crate::address::{HopAddress, HostAddress};
@@ -23,10 +23,10 @@ impl Core {
     /// Whether a frame that says that it comes from this address comes from whom it says.
     pub(crate) fn is_from(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
         let policy = self.settings().realm.mac_policy;
-        let Some(id) = self.hosts.at(sender).filter(|id| policy != MacPolicy::Off && self.has_mac(*id))
-        else {
-            return true;
-        };
+        let Some(id) = self.hosts.at(sender).filter(|_| policy != MacPolicy::Off) else { return true };
+        if !self.has_mac(id) {
+            return self.router_to(id).is_none_or(|router| router == mac) || self.refused(id, mac);
+        }
         let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin_mut().claim(mac, by, policy, now))
         else {
             return true;
@@ -49,8 +49,15 @@ impl Core {
 
     /// The MAC address that packets of the host with this address must come from.
     pub(crate) fn pinned(&self, address: HostAddress) -> Option<Mac> {
-        let id = self.hosts.at(address).filter(|_| self.settings().realm.mac_policy == MacPolicy::Pin)?;
-        self.hosts.get(id).filter(|_| self.has_mac(id))?.pin().mac()
+        let id = self.hosts.at(address).filter(|_| self.settings().realm.mac_policy.refuses())?;
+        if self.has_mac(id) { self.hosts.get(id)?.pin().mac() } else { self.router_to(id) }
+    }
+
+    /// The MAC address of the router that a host is behind, where it must not come from another.
+    fn router_to(&self, id: HostId) -> Option<Mac> {
+        let host = self.hosts.get(id).filter(|host| !host.pin().is_anybodys())?;
+        let is_strict = self.settings().realm.mac_policy == MacPolicy::Strict;
+        self.fabric.mac_to(host.address()).filter(|_| is_strict && self.station(id).is_none())
     }
 
     /// Does what a claim asks for; false if the frame is refused.
@@ -84,7 +91,7 @@ impl Core {
             return;
         };
         // By other policies the address is worth nothing, and may move with every frame.
-        let is_worth = mac.is_some() && self.settings().realm.mac_policy == MacPolicy::Pin;
+        let is_worth = mac.is_some() && self.settings().realm.mac_policy.refuses();
         if is_worth && self.sessions().pin(address) != mac {
             let _ = self.change(Change::Pinned { host: address, mac }, now);
         }
@@ -165,33 +172,39 @@ impl Core {
         self.fabric.pin(address, mac, &mut self.out)
     }
 
-    /// What the workers know of pins depends on something that has changed.
+    /// Other hosts, other rules for them, or other routes to them: what the workers know of pins is told anew.
     pub(crate) fn tell_pins(&mut self) {
-        self.watch.tell(self.hosts.slots());
+        self.watch.hosts.begin(self.hosts.slots());
+        self.tell_destinations();
+    }
+
+    /// The same, where what is known of each host's MAC address is still so.
+    pub(crate) fn tell_destinations(&mut self) {
+        self.watch.destinations.begin(self.fabric.destinations());
     }
 
     /// Whether they are yet to be told of some.
     pub(crate) fn has_pins_to_tell(&self) -> bool {
-        !self.watch.is_told()
+        !(self.watch.hosts.is_over() && self.watch.destinations.is_over())
     }
 
-    /// Tells them of some, as many hosts and sessions as that.
+    /// Tells them of some, as many destinations, hosts and sessions as that.
     pub(crate) fn tell_some_pins(&mut self, most: usize) {
         let mut cost = 0;
         while cost < most
-            && let Some(slot) = self.watch.next_told(self.hosts.slots())
+            && let Some(slot) = self.watch.destinations.next(self.fabric.destinations())
+        {
+            cost += 1;
+            if let Some(to) = self.fabric.destination(slot) {
+                let pin = self.pinned(to.v4().into());
+                self.fabric.pin_hop(to, pin, &mut self.out);
+            }
+        }
+        while cost < most
+            && let Some(slot) = self.watch.hosts.next(self.hosts.slots())
         {
             let id = HostId(slot as u32);
-            let has_mac = self.hosts.get(id).is_some_and(|host| host.pin().mac().is_some());
-            cost += 1 + if has_mac && self.hosts.is_registered(id) { self.tell_pin(id) } else { 0 };
-        }
-    }
-
-    /// Other hosts, or other rules for them: the next hops that are hosts are told anew.
-    pub(crate) fn tell_hops(&mut self) {
-        for host in self.fabric.on_links() {
-            let pin = self.pinned(host.into());
-            self.fabric.pin_on_link(host, pin, &mut self.out);
+            cost += 1 + if self.hosts.is_registered(id) { self.tell_pin(id) } else { 0 };
         }
     }
 
@@ -208,7 +221,6 @@ impl Core {
         let near = networks.iter().flat_map(|network| routes.about(*network)).collect();
         if self.watch.set_near(near) {
             self.tell_pins();
-            self.tell_hops();
         }
         self.fabric.forward_by(routes, &mut self.out, now);
     }
@@ -217,6 +229,9 @@ impl Core {
     /// station that had the address before.
     pub(crate) fn set_neighbour(&mut self, port: PortId, address: HopAddress, mac: Option<Mac>) {
         let mac = mac.map(|said| self.pinned(address.v4().into()).unwrap_or(said));
-        self.fabric.set_mac(port, address, mac, &mut self.out);
+        let is_router = self.fabric.set_mac(port, address, mac, &mut self.out);
+        if is_router && self.settings().realm.mac_policy == MacPolicy::Strict {
+            self.tell_pins();
+        }
     }
 }

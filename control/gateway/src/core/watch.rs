@@ -13,9 +13,36 @@ pub(super) struct Watch {
     asked: VecDeque<(Nanos, HostId)>,
     /// Routes to the realm's networks.
     near: Vec<Route>,
-    /// Slots of hosts whose pins the workers are told anew, in a ring: what changes meanwhile is told in one more round of it.
+    /// Hosts whose bindings, and destinations, whose pins the workers are told anew.
+    pub(super) hosts: Round,
+    pub(super) destinations: Round,
+}
+
+/// Slots in a ring that are gone through once more: what changes meanwhile is seen in one more round of it.
+#[derive(Default)]
+pub(super) struct Round {
     next: usize,
     left: usize,
+}
+
+impl Round {
+    /// That many slots are to be gone through.
+    pub(super) const fn begin(&mut self, slots: usize) {
+        self.left = slots;
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The slot that is next, of that many.
+    pub(super) fn next(&mut self, slots: usize) -> Option<usize> {
+        self.left = self.left.min(slots).checked_sub(1)?;
+        let slot = self.next % slots;
+        self.next = slot + 1;
+        Some(slot)
+    }
 }
 
 impl Watch {
@@ -38,24 +65,6 @@ impl Watch {
     pub(super) fn set_near(&mut self, near: Vec<Route>) -> bool {
         std::mem::replace(&mut self.near, near) != self.near
     }
-
-    /// The workers are to be told of the pins in that many slots.
-    pub(super) const fn tell(&mut self, slots: usize) {
-        self.left = slots;
-    }
-
-    /// Whether nobody is to be told anything.
-    pub(super) fn is_told(&self) -> bool {
-        self.left == 0
-    }
-
-    /// The slot that is told next, of that many.
-    pub(super) fn next_told(&mut self, slots: usize) -> Option<usize> {
-        self.left = self.left.min(slots).checked_sub(1)?;
-        let slot = self.next % slots;
-        self.next = slot + 1;
-        Some(slot)
-    }
 }
 
 #[cfg(test)]
@@ -64,12 +73,12 @@ mod tests {
 
     #[test]
     fn r2_each_slot_is_told_after_the_last_change() {
-        let mut watch = Watch::default();
-        watch.tell(4);
-        let told: Vec<_> = (0..3).filter_map(|_| watch.next_told(4)).collect();
-        watch.tell(4);
-        let rest: Vec<_> = std::iter::from_fn(|| watch.next_told(4)).collect();
+        let mut round = Round::default();
+        round.begin(4);
+        let told: Vec<_> = (0..3).filter_map(|_| round.next(4)).collect();
+        round.begin(4);
+        let rest: Vec<_> = std::iter::from_fn(|| round.next(4)).collect();
         assert_eq!((told, rest), (vec![0, 1, 2], vec![3, 0, 1, 2]));
-        assert!(watch.is_told() && watch.next_told(0).is_none());
+        assert!(round.is_over() && round.next(0).is_none());
     }
 }

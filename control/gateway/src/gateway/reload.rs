@@ -100,8 +100,9 @@ impl Gateway {
         }
         if is_other_pinning {
             self.core.tell_pins();
+        } else {
+            self.core.tell_destinations();
         }
-        self.core.tell_hops();
         self.end_what_is_not_trusted(now);
         if is_other_dns {
             self.restart_resolver();
