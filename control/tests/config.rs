@@ -138,6 +138,10 @@ fn wrong_ones(mistakes: &[(&str, &str, &str, &str)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+const NAT: &str =
+    "[nat]                           # a host that no file names gets ordinary names, and goes out, too
+addresses = [\"192.0.2.2\"]";
+
 /// As [`MISTAKES`]: values that are well formed, and cannot work.
 const R4: &[(&str, &str, &str, &str)] = &[
     ("203.0.113.53\"", "resolver\"", "upstreams", "expected an address such as \"203.0.113.53\""),
@@ -147,6 +151,13 @@ const R4: &[(&str, &str, &str, &str)] = &[
     ("203.0.113.53\"", "10.64.3.4\"", "upstreams", "lies in the proxy pool"),
     ("203.0.113.53\"", "240.0.0.1\"", "upstreams", "cannot be asked"),
     ("203.0.113.53\"", "255.255.255.255\"", "upstreams", "cannot be asked"),
+    ("203.0.113.53\"", "192.0.2.3\"", "upstreams", "no host's address in 192.0.2.0/30"),
+    ("203.0.113.53\"", "::ffff:192.0.2.2\"", "upstreams", "the gateway itself"),
+    ("203.0.113.53\"", "::ffff:10.64.3.4\"", "upstreams", "lies in the proxy pool"),
+    (NAT, "[nat]\naddresses = [\"192.0.2.1\"]", "addresses", "the next hop of route[0]"),
+    (NAT, "[nat]\naddresses = [\"192.0.2.3\"]", "addresses", "no host's address"),
+    (NAT, "[nat]\naddresses = [\"203.0.113.53\"]", "addresses", "dns.upstreams[0]"),
+    ("iface=veth-out", "iface=veth-in", "device", "the interface \"veth-in\" is taken by"),
     (
         "side = \"outside\"",
         "side = \"outside\"\nmtu = 70000",

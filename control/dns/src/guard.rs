@@ -111,17 +111,17 @@ impl Guard {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(address) => wrapped(address),
         };
-        let within = |networks: &[Network]| {
-            inner.is_some_and(|inner| networks.iter().any(|network| network.contains(inner)))
+        let lies_in = |networks: &[Network], inner| networks.iter().any(|network| network.contains(inner));
+        let within = |networks: &[Network]| inner.is_some_and(|inner| lies_in(networks, inner));
+        let perhaps = match address {
+            IpAddr::V4(_) => [None; 2],
+            IpAddr::V6(address) => perhaps_wrapped(address),
         };
-        if within(&self.own) {
+        if within(&self.own) || perhaps.into_iter().flatten().any(|inner| lies_in(&self.own, inner)) {
             return true;
         }
-        let is_private = match (inner, address) {
-            (Some(inner), _) => is_private_v4(inner),
-            (None, IpAddr::V6(address)) => is_private_v6(address),
-            _ => false,
-        };
+        let is_private = inner.is_some_and(is_private_v4)
+            || matches!(address, IpAddr::V6(address) if is_private_v6(address));
         self.private && !is_excepted && is_private && !within(&self.networks)
     }
 }
@@ -159,8 +159,18 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || address.segments()[0] & 0xffc0 == 0xfec0
 }
 
+/// What may be an IPv4 address inside, or mean something else: that of a Teredo client (RFC 4380 §4), and those of the prefix
+/// for translation in a site (RFC 8215) where it is used as one of 48 bits (RFC 6052 §2.2).
+fn perhaps_wrapped(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let octets = address.octets();
+    let teredo = address.segments()[..2] == [0x2001, 0];
+    let local = address.segments()[..3] == [0x64, 0xff9b, 1];
+    let at = |places: [usize; 4], flip: u8| Ipv4Addr::from(places.map(|place| octets[place] ^ flip));
+    [teredo.then(|| at([12, 13, 14, 15], 0xff)), local.then(|| at([6, 7, 9, 10], 0))]
+}
+
 /// The IPv4 address inside: mapped (RFC 4291 §2.5.5.2), compatible (§2.5.5.1), translated (RFC 6052 §2.1, RFC 8215, RFC
-/// 2765 §2.1) and 6to4 (RFC 3056 §2).
+/// 2765 §2.1), 6to4 (RFC 3056 §2) and ISATAP (RFC 5214 §6.1).
 fn wrapped(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let low = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
@@ -168,6 +178,7 @@ fn wrapped(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x64, 0xff9b, 0 | 1, _, _, _, a, b]
         | [0, 0, 0, 0, 0, 0xffff, a, b]
         | [0, 0, 0, 0, 0xffff, 0, a, b] => Some(low(a, b)),
+        [_, _, _, _, 0 | 0x200, 0x5efe, a, b] => Some(low(a, b)),
         // :: and ::1 are no IPv4 addresses.
         [0, 0, 0, 0, 0, 0, a, b] if a != 0 => Some(low(a, b)),
         _ => None,
@@ -275,6 +286,14 @@ mod tests {
             ("::ffff:10.64.0.1", true, true),
             ("64:ff9b::192.168.10.12", true, true),
             ("2002:a40:1::1", true, true),
+            ("2001:db8::5efe:192.168.10.12", true, true),
+            ("2001:db8::200:5efe:10.64.0.1", true, true),
+            ("2001:0:4136:e378:8000:63bf:3f57:f5f3", true, true),
+            ("64:ff9b:1:c0a8:a:c00::", true, true),
+            ("fe80::5efe:203.0.113.80", true, false),
+            ("2001:db8::5efe:203.0.113.80", false, false),
+            ("64:ff9b:1:fffe::203.0.113.80", false, false),
+            ("2001:0:4136:e378:8000:63bf:34ff:8eaf", false, false),
             ("127.0.0.1", true, false),
             ("10.2.3.4", true, false),
             ("172.31.0.1", true, false),

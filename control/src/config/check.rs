@@ -1,6 +1,7 @@
 //! What must hold between values of the configuration.
 
 use super::model::{Config, PortSection};
+use crate::interfaces::interface_of;
 use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
@@ -33,6 +34,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     routes(config, &mut found);
     signalling(config, &mut found);
     limits(config, &mut found);
+    resolvers(config, &mut found);
     nat(config, &mut found);
     alg(config, &mut found);
     filter(config, &mut found);
@@ -61,6 +63,10 @@ fn ports(config: &Config, found: &mut Problems) {
         let device = port.device.split(',').next().unwrap_or_default();
         format!("the device \"{device}\"")
     }));
+    let driven = config.port.iter().enumerate().filter_map(|(i, port)| {
+        Some((format!("port[{i}].device"), format!("the interface \"{}\"", interface_of(&port.device)?)))
+    });
+    found.distinct(&driven.collect::<Vec<_>>());
     let subnets: Vec<(String, Ipv4Net)> = config
         .port
         .iter()
@@ -323,6 +329,31 @@ fn signalling(config: &Config, found: &mut Problems) {
 }
 
 /// NAT44: addresses that the world can answer, and ports that are not the gateway's own.
+/// Whose an address outside is, if not ours: nobody's on a link, a router's, a resolver's.
+fn of_another(config: &Config, address: Ipv4Addr) -> Option<String> {
+    let links = || config.port.iter().flat_map(|port| &port.addresses);
+    let link = links().find(|net| net.contains(&address) && no_host_of(**net, address));
+    let hop = || config.route.iter().position(|route| route.via == address);
+    let asked =
+        || config.dns.upstreams.iter().position(|upstream| upstream.socket().ip().to_canonical() == address);
+    link.map(|net| format!("is no host's address in {}", net.trunc()))
+        .or_else(|| hop().map(|i| format!("is the next hop of route[{i}]")))
+        .or_else(|| asked().map(|i| format!("is the resolver dns.upstreams[{i}]")))
+}
+
+/// A resolver is a host.
+fn resolvers(config: &Config, found: &mut Problems) {
+    for (i, upstream) in config.dns.upstreams.iter().enumerate() {
+        let IpAddr::V4(address) = upstream.socket().ip().to_canonical() else { continue };
+        let links = config.port.iter().flat_map(|port| &port.addresses);
+        if let Some(net) = links.into_iter().find(|net| net.contains(&address) && no_host_of(**net, address))
+        {
+            let what = format!("{address} is no host's address in {}", net.trunc());
+            found.add(format!("dns.upstreams[{i}]"), what);
+        }
+    }
+}
+
 fn nat(config: &Config, found: &mut Problems) {
     let Some(nat) = &config.nat else { return };
     let capacity = &config.capacity;
@@ -342,6 +373,8 @@ fn nat(config: &Config, found: &mut Problems) {
             found.add(key, format!("{address} is inside; nobody in the world would answer it"));
         } else if side_of(config, (*address).into()) == Some(Side::Inside) {
             found.add(key, format!("{address} is an address of an inside port"));
+        } else if let Some(whose) = of_another(config, *address) {
+            found.add(key, format!("{address} {whose}; it cannot be ours"));
         } else if let Some(port) =
             listening(config, *address).into_iter().find(|port| (first..=last).contains(port))
         {
