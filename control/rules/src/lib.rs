@@ -15,6 +15,8 @@
 //!
 //! The first rule that fits decides. All errors of all files are found before any is reported, each with its line. No I/O, no
 //! clock: whoever calls reads the files.
+//!
+//! Read `line.rs` for one line, `words.rs` and `members.rs` for what stands in it, `book.rs` for all of them together.
 
 #![forbid(unsafe_code)]
 
