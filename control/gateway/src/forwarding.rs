@@ -214,10 +214,13 @@ mod tests {
         let host = Ipv4Addr::new(10, 9, 9, 9);
         let mut named = |address: Ipv4Addr, now, out: &mut Outbox, neighbours: &mut Neighbours| {
             forwarding.wanted(address, None, neighbours, out, now);
-            let told: Vec<_> = out.collect();
-            let is = |output: &&Output, wanted: fn(&Command) -> bool| matches!(output, Output::Dataplane { command, .. } if wanted(command));
-            let count = |wanted| told.iter().filter(|output| is(output, wanted)).count();
-            (count(|c| matches!(c, Command::Reach(..))), count(|c| matches!(c, Command::Unreach(..))))
+            let (mut reached, mut unreached) = (0, 0);
+            for output in out.by_ref() {
+                let Output::Dataplane { command, .. } = output else { continue };
+                reached += usize::from(matches!(command, Command::Reach(..)));
+                unreached += usize::from(matches!(command, Command::Unreach(..)));
+            }
+            (reached, unreached)
         };
         neighbours.set_mac((0, host.into()), Some([7; 6]), &mut out);
         assert_eq!(named(host, 0, &mut out, &mut neighbours), (1, 0));

@@ -4,8 +4,8 @@
 //! for who is established. A [`Filter`] is built by whoever reads the rules, changes never, and is shared by all workers,
 //! each of which counts in a place of its own. No I/O, no clock: time comes as an argument.
 //!
-//! Read `asked.rs` and `rule.rs` for what is asked of what, `ranges.rs`, `axis.rs`, `condition.rs` and `classifier.rs` for how the
-//! rule is found, `filter.rs` last.
+//! Read `asked.rs` and `rule.rs` for what is asked of what, `ranges.rs`, `axis.rs`, `condition.rs` and `classifier.rs` for how
+//! the rule is found, `filter.rs` last.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! What a host's address is worth (P10): a frame with it as its sender is the host's if it comes from the host's MAC address.
 //!
 //! The workers check it for what goes through bindings; here it is checked for what they punt, and here is decided which MAC
-//! address that is ([`crate::pins`]). A host behind a router has none that could be seen: there it is the router's, where the registry
-//! gives it, or by the policy `strict`, which believes the routes.
+//! address that is ([`crate::pins`]). A host behind a router has none that could be seen: there it is the router's, where the
+//! registry gives it, or by the policy `strict`, which believes the routes.
 
 use super::Core;
 use crate::address::{HopAddress, HostAddress};
