@@ -3,8 +3,10 @@
 
 mod common;
 
+use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::Event;
 use ces_dataplane::nat::Filtering;
+use ces_dataplane::path::process_burst;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::verdict::Verdict;
 use common::nat::*;
@@ -407,4 +409,51 @@ fn a_server_inside_that_encrypts_is_not_read() {
     let line = b"227 Entering Passive Mode (10,0,0,10,20,21).\r\n";
     assert_eq!(replies(&mut gateway, CLIENT + 13, line), (CLIENT + 13, line.to_vec()));
     assert_eq!(gateway.state.counters.alg_encrypted, 1);
+}
+
+/// Cycles of a packet in bursts of 32, the median of many bursts. For perf/JOURNAL.md: run it by name, with `--ignored`.
+#[test]
+#[ignore = "it measures"]
+fn what_a_segment_costs() {
+    let mut gateway = connected();
+    let line = b"PORT 10,0,0,10,20,21\r\n";
+    let noop = b"NOOP\r\n";
+    let mut at = CLIENT;
+    // An ordinary session, and one that was announced.
+    let plain =
+        |port, flags| from_host(&Ip::new(HOST, SERVER, 6, segment((port, 80), flags, (1, 1), b"data")));
+    let back = segment((80, 4001), SYN | ACK, (0, 1), &[]);
+    sent(&mut gateway, INSIDE, &plain(4001, SYN));
+    sent(&mut gateway, OUTSIDE, &from_world(&Ip::new(SERVER, LOCAL, 6, back)));
+    passes(&mut gateway, at, line);
+    at += line.len() as u32;
+    data_syn(&mut gateway, SERVER, 5141).unwrap();
+    let answer = segment((5141, 20), SYN | ACK, (0, 1), &[]);
+    sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, SERVER, 6, answer)));
+    let announced = from_host(&Ip::new(HOST, SERVER, 6, segment((5141, 20), ACK, (1, 1), b"data")));
+    let mut show = |what: &str, next: &mut dyn FnMut(usize) -> Vec<u8>| {
+        let mut cycles: Vec<u64> = (0..2000)
+            .map(|burst| {
+                let mut frames: Vec<_> =
+                    (0..32).map(|nth| MemoryFrame::new(&next(32 * burst + nth))).collect();
+                let mut verdicts = [Verdict::Absorb; 32];
+                let Gateway { state, wire, now, .. } = &mut gateway;
+                let began = machine::cycles();
+                process_burst(state, INSIDE, &mut frames, &mut verdicts, wire, *now);
+                let cycles = machine::cycles() - began;
+                assert!(
+                    verdicts.iter().all(|verdict| matches!(verdict, Verdict::Forward(_))),
+                    "{verdicts:?}"
+                );
+                cycles / 32
+            })
+            .collect();
+        cycles.sort_unstable();
+        println!("{what}: {} cycles", cycles[1000]);
+    };
+    show("a packet of a session", &mut |_| plain(4001, ACK));
+    show("of one that was announced", &mut |_| announced.clone());
+    show("a control segment without payload", &mut |_| says(at, b""));
+    show("one that says nothing of the kind", &mut |nth| says(at + (noop.len() * nth) as u32, noop));
+    show("one that is written anew, again", &mut |_| says(CLIENT, line));
 }

@@ -4,7 +4,7 @@
 //! What has begun like a line that matters is kept until the line is whole; all else goes on at once.
 
 use super::shift::{Shift, TEXT};
-use crate::wire::ftp::{LINE, PLACE, Place, Said, Speaker, may_matter, said};
+use crate::wire::ftp::{LINE, PLACE, Place, Said, Speaker, WORD, may_matter, said};
 use crate::wire::text::{Garbled, Text};
 
 /// What is done about a line that matters: what to write instead of its place, if anything.
@@ -29,6 +29,13 @@ impl Reader {
     /// Of the lines of this speaker.
     pub const fn new(speaker: Speaker) -> Self {
         Self { speaker, is_within: false }
+    }
+
+    /// Whether the next bytes are whole lines, of which one look shows that none matters.
+    pub fn skims(self, shift: &Shift, bytes: &[u8]) -> bool {
+        let matters = |line: &[u8]| may_matter(self.speaker, &line[..line.len().min(WORD)]);
+        let is_between = !self.is_within && shift.held().is_empty();
+        is_between && bytes.ends_with(b"\n") && !bytes.split_inclusive(|byte| *byte == b'\n').any(matters)
     }
 
     /// Reads the next bytes, which begin at [`Shift::next`]; how many of them: fewer than all if there is no room for what is

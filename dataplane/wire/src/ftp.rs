@@ -48,6 +48,8 @@ pub struct Place {
     pub port: u16,
 }
 
+/// The bytes by which a line that says something is known.
+pub const WORD: usize = 5;
 /// The longest line in which a place is sought, its end included.
 pub const LINE: usize = 128;
 /// The most bytes of a place: `255.255.255.255`, a bar, and `65535`.

@@ -12,7 +12,7 @@ mod stream;
 
 use super::ground::Ground;
 use super::segment::clamp_segment;
-use crate::alg::shift::GROWTH;
+use crate::alg::shift::{GROWTH, Shift};
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
@@ -26,7 +26,7 @@ use crate::wire::ftp::{self, Said, Speaker};
 use crate::wire::{Wire, icmp, ipv4, read32, tcp};
 use said::Listening;
 use std::net::Ipv4Addr;
-use stream::Segment;
+use stream::{Segment, Span};
 
 /// Whether a session becomes a control channel when it is opened: the kind of its inside host then.
 pub(super) fn attends(ground: &Ground<'_>, slot: u32) -> Option<Speaker> {
@@ -49,30 +49,22 @@ pub(super) fn opened(ground: &mut Ground<'_>, slot: u32) {
     }
 }
 
-/// Reads and rewrites a packet of a session as far as it is a control channel's, before its addresses are changed. The packet
-/// as it is now.
+/// Reads and rewrites a packet of a session as far as it is a control channel's, before its addresses are changed.
 pub(super) fn treat<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
-    packet: &Packet,
+    packet: &mut Packet,
     (slot, heading): (u32, Heading),
-) -> Settled<Packet> {
-    let Some(channel) = ground.sessions.channel(slot) else { return Ok(*packet) };
+) -> Settled<()> {
+    if ground.sessions.get(slot).is_none_or(|session| !session.is_annexed()) {
+        return Ok(());
+    }
     if packet.is_fragment() {
         return Err(DropReason::AlgFragment.into());
     }
     match heading {
         Heading::Out => outward(ground, frame, packet, slot),
-        Heading::In => {
-            let before = channel.privacy;
-            inward(channel, frame, packet)?;
-            let now = channel.privacy;
-            note_privacy(ground, slot, before, now);
-            if packet.tcp_flags & tcp::SYN != 0 {
-                make_way(ground, frame, packet, slot);
-            }
-            Ok(*packet)
-        }
+        Heading::In => inward(ground, frame, packet, slot),
     }
 }
 
@@ -86,15 +78,22 @@ fn make_way<F: Frame>(ground: &Ground<'_>, frame: &mut F, packet: &Packet, slot:
 }
 
 /// What comes to the inside host.
-fn inward<F: Frame>(channel: &mut Channel, frame: &mut F, packet: &Packet) -> Settled<()> {
+fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) -> Settled<()> {
     let ip = ip_of(frame, packet);
     let segment = Segment::of(ip, packet)?;
+    let Some(channel) = ground.sessions.channel(slot) else { return Ok(()) };
     channel.window = segment.header.window;
     if let Some(shift) = &mut channel.shift {
         segment.move_back(ip, shift);
     }
-    if channel.privacy != Privacy::Encrypted {
+    let before = channel.privacy;
+    if before != Privacy::Encrypted {
         overhear(channel, segment.payload(ip));
+        let now = channel.privacy;
+        note_privacy(ground, slot, before, now);
+    }
+    if packet.tcp_flags & tcp::SYN != 0 {
+        make_way(ground, frame, packet, slot);
     }
     Ok(())
 }
@@ -129,40 +128,48 @@ fn note_privacy(ground: &mut Ground<'_>, slot: u32, before: Privacy, now: Privac
 }
 
 /// What the inside host sends.
-fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) -> Settled<Packet> {
-    let segment = Segment::of(ip_of(frame, packet), packet)?;
-    let Some(channel) = ground.sessions.channel(slot) else { return Ok(*packet) };
+fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet, slot: u32) -> Settled<()> {
+    let ip = ip_of(frame, packet);
+    let segment = Segment::of(ip, packet)?;
+    let Some(channel) = ground.sessions.channel(slot) else { return Ok(()) };
     if packet.tcp_flags & tcp::SYN != 0 {
         channel.begin(segment.header.sequence);
     }
-    let Some(shift) = &mut channel.shift else { return Ok(*packet) };
-    if !segment.speaks(ip_of(frame, packet)) {
-        segment.move_on(ip_of(frame, packet), shift);
-        return Ok(*packet);
-    }
-    if !segment.is_sound(ip_of(frame, packet), packet) {
+    let (reader, Some(shift)) = (channel.reader, &mut channel.shift) else { return Ok(()) };
+    let speaks = segment.speaks(ip);
+    if speaks && !segment.is_sound(ip, packet) {
         return Err(DropReason::AlgChecksum.into());
     }
-    // Hearing of a line asks the sessions, of which the channel is one.
-    let (mut channel, before) = (*channel, channel.privacy);
-    let Ground { desk, sessions, arrival, .. } = ground;
-    let mut listening = Listening::to(sessions, desk, &mut channel.privacy, slot, arrival.now);
-    let Some(shift) = &mut channel.shift else { return Ok(*packet) };
-    let span = segment.read(ip_of(frame, packet), shift, &mut channel.reader, &mut listening);
-    let (shift, window) = (*shift, channel.window);
-    sessions.heard(slot, &channel);
-    note_privacy(ground, slot, before, channel.privacy);
-    let span = span?;
-    if segment.goes_on(ip_of(frame, packet), span, &shift) {
-        segment.move_on(ip_of(frame, packet), &shift);
-        return Ok(*packet);
+    if !speaks || segment.skims(ip, shift, reader) {
+        segment.move_on(ip, shift);
+        return Ok(());
     }
-    if let Some(packet) = segment.rewrite(frame, packet, &shift, span)? {
+    let (span, shift, window) = read(ground, ip, &segment, slot)?;
+    if segment.goes_on(ip, span, &shift) {
+        segment.move_on(ip, &shift);
+        return Ok(());
+    }
+    if segment.rewrite(frame, packet, &shift, span)? {
         ground.desk.counters.alg_rewritten += 1;
-        return Ok(packet);
+        return Ok(());
     }
     let about = (&segment.header, shift.arrived(), window);
     Err(acknowledge::acknowledge(&mut ground.desk, frame, packet, about, ground.arrival))
+}
+
+/// Reads what the inside host says: what of the segment goes on, what its bytes have become, and the window of the other
+/// side. Hearing of a line asks the sessions, of which the channel is one.
+fn read(ground: &mut Ground<'_>, ip: &[u8], segment: &Segment, slot: u32) -> Settled<(Span, Shift, u16)> {
+    let Ground { desk, sessions, arrival, .. } = ground;
+    let Some(&mut mut channel) = sessions.channel(slot) else { return Err(DropReason::NatNoSession.into()) };
+    let (mut reader, before) = (channel.reader, channel.privacy);
+    let Some(mut shift) = channel.shift else { return Err(DropReason::NatNoSession.into()) };
+    let mut listening = Listening::to(sessions, desk, &mut channel.privacy, slot, arrival.now);
+    let span = segment.read(ip, &mut shift, &mut reader, &mut listening);
+    (channel.reader, channel.shift) = (reader, Some(shift));
+    sessions.heard(slot, &channel);
+    note_privacy(ground, slot, before, channel.privacy);
+    Ok((span?, shift, channel.window))
 }
 
 /// The packet that an ICMP error quotes has moved on its way: to the host it is what the host sent.

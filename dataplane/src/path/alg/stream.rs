@@ -96,6 +96,17 @@ impl Segment {
         !self.has(tcp::RST) && (self.has(tcp::FIN) || !self.payload(ip).is_empty())
     }
 
+    /// Whether it is new, and nothing in it matters: read at a glance.
+    pub(super) fn skims(&self, ip: &[u8], shift: &mut Shift, reader: Reader) -> bool {
+        let (start, payload) = (self.start(), self.payload(ip));
+        let is_plain = start == shift.next() && shift.carries(start) == start && !self.has(tcp::FIN);
+        let skims = is_plain && reader.skims(shift, payload);
+        if skims {
+            shift.pass(payload.len());
+        }
+        skims
+    }
+
     /// Reads what is new in it.
     pub(super) fn read(
         &self,
@@ -125,14 +136,14 @@ impl Segment {
         length == self.payload(ip).len() && from == self.start() && shift.leaves(from, length)
     }
 
-    /// Writes what its receiver gets instead. The packet as it is now; `None` if nothing of it goes on yet.
+    /// Writes what its receiver gets instead, into the frame and what is known of it; `false` if nothing of it goes on yet.
     pub(super) fn rewrite<F: Frame>(
         &self,
         frame: &mut F,
-        packet: &Packet,
+        packet: &mut Packet,
         shift: &Shift,
         span: Span,
-    ) -> Result<Option<Packet>, DropReason> {
+    ) -> Result<bool, DropReason> {
         let l3 = usize::from(packet.l3);
         frame.truncate(l3 + usize::from(packet.total));
         let whole = frame.data().len() - l3 - self.data;
@@ -143,7 +154,7 @@ impl Segment {
         let is_over = self.has(tcp::FIN) && span.length == whole;
         let said_again = is_before(span.from, shift.base());
         if length == 0 && !is_over && !self.has(tcp::SYN) && !said_again {
-            return Ok(None);
+            return Ok(false);
         }
         let total = u16::try_from(self.data + length).map_err(|_| DropReason::AlgRoom)?;
         if !resize(frame, l3 + usize::from(total)) {
@@ -161,7 +172,8 @@ impl Segment {
         write16(segment, tcp::CHECKSUM, 0);
         let sum = summed(packet, segment.len()).bytes(segment).checksum();
         write16(segment, tcp::CHECKSUM, sum);
-        Ok(Some(Packet { total, ..*packet }))
+        packet.total = total;
+        Ok(true)
     }
 }
 

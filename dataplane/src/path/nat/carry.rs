@@ -97,8 +97,11 @@ fn send<F: Frame, B: Buffers<F>>(
         return Err(ways.hold(way, arrival.attempt, events, arrival.now));
     }
     // Not before: what is held comes here once more.
-    let packet =
-        &halves.iter().try_fold(*packet, |packet, &half| alg::treat(ground, frame, &packet, half))?;
+    let mut packet = *packet;
+    for &half in halves {
+        alg::treat(ground, frame, &mut packet, half)?;
+    }
+    let packet = &packet;
     if packet.total <= mtu {
         let front = Front { l3, total: packet.total, tos: packet.tos };
         let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
