@@ -5,8 +5,8 @@ use crate::Nanos;
 
 /// Questions that one piece asks: some microseconds each.
 const QUESTIONS: usize = 200;
-/// What one piece tells of pins, in hosts and sessions: less than a microsecond each.
-const PINS: usize = 2_000;
+/// What one piece tells of pins, in destinations, hosts and sessions: a microsecond or two each where nothing of them is cached.
+const PINS: usize = 500;
 
 impl Gateway {
     /// Whether there is something to be gone on with: [`Gateway::do_chores`], when what was done last has gone out.
