@@ -35,6 +35,8 @@ pub struct Premises {
     pub nat: Nat,
     /// Which ALGs are on, and where.
     pub alg: Alg,
+    /// The addresses of the circular pool.
+    pub(crate) pool: Vec<u32>,
     /// Where addresses lead.
     fib: Arc<Fib>,
     /// Which sessions may be opened; without rules, those that NAT44 lets.
@@ -70,6 +72,7 @@ impl Premises {
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             nat: settings.nat.clone(),
             alg: settings.alg.clone(),
+            pool: settings.pool.iter().map(|address| address.to_bits()).collect(),
             fib: Arc::default(),
             filter: None,
             filters: 0,
@@ -124,6 +127,11 @@ impl Premises {
     /// Whether the address is the gateway's own on that side.
     pub fn is_own(&self, side: Side, address: u32) -> bool {
         self.own[side as usize].contains(&address)
+    }
+
+    /// Whether hosts are seen outside under the address.
+    pub fn is_seen(&self, address: u32) -> bool {
+        self.pool.contains(&address) || self.nat.addresses.contains(&address.into())
     }
 
     /// An own address to speak from on a port: one of its own, or any of its side.

@@ -149,6 +149,12 @@ reasons! {
     NeighbourFull = "neighbour_full",
     /// The port that should send it is down.
     PortDown = "port_down",
+    /// To an address of the circular pool, of no session, and nothing is reserved for it.
+    PoolUnreserved = "pool_unreserved",
+    /// To an address of the circular pool, once more after it came unasked; what is reserved now is for another client.
+    PoolAgain = "pool_again",
+    /// To an address of the circular pool that is reserved for clients of another network, or for one who came before.
+    PoolForeign = "pool_foreign",
     /// The punt meter of its class is exhausted.
     PuntMetered = "punt_metered",
     /// The punt ring to the control thread is full.

@@ -55,6 +55,17 @@ pub struct NatRoom {
     pub addresses: u16,
 }
 
+/// What a worker has room for of the circular pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolRoom {
+    /// Addresses, those that a reload took out included.
+    pub addresses: u16,
+    /// Pending reservations; 0 = no Realm Gateway.
+    pub reservations: u32,
+    /// Unwanted packets that are remembered.
+    pub unwanted: u32,
+}
+
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -76,6 +87,10 @@ pub struct Settings {
     pub alg: Alg,
     /// Slots for their control channels, where there are sessions.
     pub channels: u32,
+    /// What there is room for of the circular pool.
+    pub pool_room: PoolRoom,
+    /// The addresses of the circular pool.
+    pub pool: Vec<Ipv4Addr>,
     /// How long a binding with a rate may send as fast as it can after a pause: what a rate's bucket holds, in milliseconds
     /// at the rate.
     pub rate_burst_ms: u32,
@@ -115,6 +130,8 @@ impl Settings {
             nat: Nat::default(),
             alg: Alg::default(),
             channels: 16,
+            pool_room: PoolRoom::default(),
+            pool: Vec::new(),
             rate_burst_ms: RATE_BURST_MS,
             tag_key: [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             hash_seed: [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89],

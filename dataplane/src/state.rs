@@ -97,6 +97,8 @@ impl State {
                 self.events.push(Event::BindingStats(handle, stats));
             }
             Command::ReadSessions(number, from) => self.sessions.read(number, from, &mut self.events, now),
+            Command::Reserve(id, reservation) => self.sessions.reserve(id, reservation, now),
+            Command::Withdraw(id) => self.sessions.withdraw(id),
             Command::Trace(filter, count) => self.trace.arm(filter, count),
             // What it is about does not go by value: see [`State::move_in`].
             Command::MoveIn => {}
@@ -109,7 +111,7 @@ impl State {
     pub fn move_in(&mut self, premises: &mut Premises) {
         std::mem::swap(&mut self.premises, premises);
         let Self { premises, sessions, .. } = self;
-        sessions.offer(&premises.nat.addresses);
+        sessions.offer(&premises.nat.addresses, &premises.pool);
     }
 
     /// Periodic work: ends bindings and sessions whose time is over. Called once a turn, takes a bounded time.
@@ -119,6 +121,7 @@ impl State {
         }
         if self.sessions.has_room() {
             self.counters.sessions_ended += self.sessions.expire(&self.premises.nat, now);
+            self.sessions.expire_reservations(&mut self.events, now);
         }
     }
 

@@ -87,6 +87,12 @@ pub const fn worker_of_port(port: u16, workers: u32) -> u32 {
     worker_of(port as u32 >> PORT_BLOCK, workers)
 }
 
+/// The worker that owns an address of the circular pool, of so many: neighbouring addresses belong to one after the other.
+#[inline(always)]
+pub const fn worker_of_pool(address: u32, workers: u32) -> u32 {
+    address % workers
+}
+
 /// What a worker's share is of all hosts and handles.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {

@@ -7,6 +7,7 @@ mod alg;
 mod filter;
 mod hostile;
 mod http3;
+mod inbound;
 mod journal;
 mod lifecycle;
 mod load;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("programs", programs::CASES),
         ("alg", alg::CASES),
         ("filter", filter::CASES),
+        ("inbound", inbound::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),

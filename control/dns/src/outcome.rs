@@ -22,6 +22,12 @@ labelled! {
         Reverse = "reverse",
         /// Records that the gateway is authoritative for.
         Authoritative = "authoritative",
+        /// From outside, a public address of a host, set aside for a moment.
+        Reserved = "reserved",
+        /// From outside, no address of the circular pool is to be had: dropped, over TCP answered without one.
+        PoolExhausted = "pool_exhausted",
+        /// From outside, as much is set aside for the host as may be: the same.
+        InboundLimit = "inbound_limit",
         /// An upstream answer out of the cache.
         Cached = "cached",
         /// An upstream answer, just fetched.

@@ -1,6 +1,6 @@
 //! What the gateway itself answers to the outside: its zones, and nothing else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -26,8 +26,12 @@ pub enum Standing {
 /// What an address query from outside for a served name is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inbound {
-    /// Hosts of the realm have no public address: NOERROR, empty.
+    /// Nothing is reached by that name from the plain Internet: NOERROR, empty.
     NotOffered,
+    /// This public address, for a moment and for one client alone: no resolver may give it to another one.
+    Address(Ipv4Addr),
+    /// There is none to be had now, for that reason.
+    Lacking(QueryOutcome),
 }
 
 /// What the zone asks of the registry. Names are compared without case.
@@ -35,9 +39,16 @@ pub trait Names {
     /// What stands behind a name inside of a zone.
     fn standing(&self, name: &Name) -> Standing;
 
-    /// The Realm Gateway's place: an address of the circular pool, reserved for this client.
-    fn inbound_address(&mut self, _query: &Query, _client: IpAddr) -> Inbound {
+    /// The Realm Gateway's place: an address of the circular pool, reserved for a client of whoever asks.
+    fn inbound_address(&mut self, _query: &Query) -> Inbound {
         Inbound::NotOffered
+    }
+}
+
+/// One name of which nothing else is known.
+impl Names for Standing {
+    fn standing(&self, _name: &Name) -> Standing {
+        *self
     }
 }
 
@@ -46,6 +57,8 @@ pub trait Names {
 pub enum Lookup {
     /// This answer, counted so.
     Answer(Answer, QueryOutcome),
+    /// It cannot be answered now, for that reason.
+    Lacking(QueryOutcome),
     /// Outside of the zones.
     OutOfZone,
 }
@@ -211,6 +224,12 @@ fn mailbox(text: &str) -> Option<Name> {
     Name::from_labels([user.as_bytes()]).ok()?.append_domain(&crate::name(domain)?).ok()
 }
 
+/// An address that is set aside for one client: TTL 0, so that it is given to no other (RFC 1035 §3.2.1).
+fn reserved(query: &Query, address: Ipv4Addr) -> Lookup {
+    let record = Record::from_rdata(query.name.clone(), 0, RData::A(address.into()));
+    Lookup::Answer(Answer::records(Voice::Authority, vec![record]), QueryOutcome::Reserved)
+}
+
 /// The zones.
 #[derive(Debug)]
 pub struct Zones {
@@ -272,7 +291,7 @@ impl Zones {
     }
 
     /// Answers a query from outside.
-    pub fn lookup(&self, query: &Query, client: IpAddr, names: &mut impl Names) -> Lookup {
+    pub fn lookup(&self, query: &Query, names: &mut impl Names) -> Lookup {
         let Some(zone) = self.for_question(&query.name, query.qtype) else { return Lookup::OutOfZone };
         let own = zone.own(&query.name, query.qtype);
         let exists = own.is_some();
@@ -288,8 +307,10 @@ impl Zones {
                         };
                         records.extend(self.ces.of(&owner).map(record));
                     }
-                    RecordType::A if records.is_empty() => match names.inbound_address(query, client) {
+                    RecordType::A if records.is_empty() => match names.inbound_address(query) {
                         Inbound::NotOffered => {}
+                        Inbound::Address(address) => return reserved(query, address),
+                        Inbound::Lacking(why) => return Lookup::Lacking(why),
                     },
                     _ => {}
                 }

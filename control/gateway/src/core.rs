@@ -82,6 +82,11 @@ impl Core {
         &self.configuration
     }
 
+    /// What is in force, and where is said what is to be done.
+    pub(crate) fn configuration_and_out(&mut self) -> (&Configuration, &mut Outbox) {
+        (&self.configuration, &mut self.out)
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         self.configuration.settings()
     }

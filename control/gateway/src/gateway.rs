@@ -26,6 +26,7 @@ use crate::address::{HopAddress, HostAddress};
 use crate::asking::Waiting;
 use crate::core::Core;
 use crate::hosts::HostId;
+use crate::inbound::Inbound;
 use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
@@ -71,6 +72,7 @@ pub struct Gateway {
     known: Known,
     negotiations: Negotiations,
     rates: QueryRates,
+    inbound: Inbound,
     reload: Option<Reload>,
     discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
@@ -111,6 +113,8 @@ impl Gateway {
         let rates = QueryRates::new(&settings.dns, &mut rng);
         let known = Known::new(rng.random());
         let seed: u64 = rng.random();
+        let (pool, room) = (settings.realm_gateway.clone(), platform.reservations_per_worker);
+        let inbound = Inbound::new(pool, platform.workers, room, rng.random());
         let core = Core::new(settings, registry, policies, &platform, seed);
         Ok(Self {
             core,
@@ -123,6 +127,7 @@ impl Gateway {
             known,
             negotiations: Negotiations::default(),
             rates,
+            inbound,
             reload: None,
             discarded: Vec::new(),
             text: String::new(),
@@ -156,7 +161,7 @@ impl Gateway {
         let name = is_host_name.then_some(text.as_str());
         match side {
             Side::Inside => self.inside(client.ip(), name, query, token, now),
-            Side::Outside => self.outside(client.ip(), name, &query, token, now),
+            Side::Outside => self.outside(client, name, query, token, now),
         }
         self.text = text;
         self.settle(now);
@@ -166,6 +171,8 @@ impl Gateway {
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
         if self.waiting.gone(token) {
             self.core.counters_mut().dns.count(Side::Inside, QueryOutcome::Abandoned);
+        } else if self.inbound.gone(token) {
+            self.core.counters_mut().dns.count(Side::Outside, QueryOutcome::Abandoned);
         }
     }
 
@@ -239,6 +246,7 @@ impl Gateway {
         fabric.widen(out, now);
         self.core.silent_owners(now);
         self.probe_paths(now);
+        self.answer_late(now);
         self.resolver.handle_timeout(now);
         self.engine.handle_timeout(&mut self.core.at(now), now);
         self.settle(now);
@@ -251,6 +259,7 @@ impl Gateway {
             self.engine.poll_timeout(),
             self.core.next_silence(),
             self.core.fabric().next_path(),
+            self.inbound.next_late(),
         ];
         timers.into_iter().flatten().min()
     }

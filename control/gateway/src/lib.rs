@@ -19,6 +19,7 @@ mod fabric;
 mod forwarding;
 pub mod gateway;
 mod hosts;
+pub mod inbound;
 pub mod journal;
 mod known;
 pub mod log;

@@ -12,6 +12,8 @@ pub struct Platform {
     pub bindings_per_worker: u32,
     /// How many of them may have something that they do not carry, or a rate.
     pub limited_per_worker: u32,
+    /// Pending reservations of the Realm Gateway that each worker has room for.
+    pub reservations_per_worker: u32,
     /// How handles are cut.
     pub layout: Layout,
     /// The key of the session tags.

@@ -14,7 +14,7 @@ mod mac;
 mod policy;
 mod value;
 
-pub use hosts::{DEFAULT_GROUP, HostEntry, Registry};
+pub use hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
 pub use load::{load, load_behind};
 pub use mac::MacEntry;
 pub use policy::{PolicySet, Rule, RuleLimits};

@@ -1,4 +1,4 @@
-//! What a person configures about the gateway: the sections `[realm]`, `[dns]` and `[cetp]` of cesd's file.
+//! What a person configures about the gateway: the sections `[realm]`, `[dns]`, `[cetp]` and `[realm_gateway]` of cesd's file.
 //!
 //! serde finds wrong keys and types, with their line; [`Settings::check`] finds what is wrong between values, and names
 //! the key, so that the driver can point at the line too.
@@ -24,6 +24,13 @@ pub const HOST_BINDINGS_MAX: u32 = 1 << 16;
 /// Endpoints that can be published: what a querier accepts in one answer (ces.md: 5).
 pub const ENDPOINTS_MAX: usize = 5;
 
+/// The longest that a reservation may last, in milliseconds.
+pub const RESERVATION_MS_MAX: u32 = 60_000;
+/// How many packets a reservation may let in beside the first; -1 = any number.
+pub const LOOSE_PACKETS: std::ops::RangeInclusive<i32> = -1..=65_535;
+/// The largest network of the circular pool: 4,096 addresses.
+const POOL_PREFIX_MIN: u8 = 20;
+
 /// All sections that concern the gateway's core.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +41,70 @@ pub struct Settings {
     pub dns: Dns,
     /// Its signalling with other gateways.
     pub cetp: Cetp,
+    /// How its hosts are reached from the plain Internet.
+    #[serde(default)]
+    pub realm_gateway: Option<RealmGateway>,
+}
+
+/// The Realm Gateway: hosts with a service are reached by name from the plain Internet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RealmGateway {
+    /// The circular pool: public addresses, or networks all of whose addresses belong to it.
+    pub addresses: Vec<PoolNetwork>,
+    /// How long an address is set aside for the first packet, in milliseconds, where a service does not say.
+    #[serde(default = "default_reservation_timeout")]
+    pub timeout_ms: u32,
+    /// Sessions that the client which opened the first may open beside it before that time is over, where a service does not
+    /// say; -1 = any number.
+    #[serde(default)]
+    pub loose_packets: i32,
+    /// Pending reservations that one host may have.
+    #[serde(default = "default_host_reservations")]
+    pub host_reservations: u32,
+    /// When a query over TCP that found no address looks once more, in milliseconds; 0 = never.
+    #[serde(default = "default_retry")]
+    pub retry_ms: u32,
+}
+
+impl RealmGateway {
+    /// The addresses of the pool.
+    pub fn pool(&self) -> Vec<Ipv4Addr> {
+        let mut all: Vec<_> = self.addresses.iter().flat_map(|part| part.addresses()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// A part of the pool: a network, or an address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolNetwork(pub Ipv4Net);
+
+impl PoolNetwork {
+    fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        (self.0.network().to_bits()..=self.0.broadcast().to_bits()).map(Ipv4Addr::from_bits)
+    }
+}
+
+impl<'de> Deserialize<'de> for PoolNetwork {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = PoolNetwork;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address such as \"192.0.2.9\", or a network \"192.0.2.16/28\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PoolNetwork, E> {
+                let alone = text.parse().map(|address| Ipv4Net::new_assert(address, 32));
+                alone
+                    .or_else(|_| text.parse())
+                    .map(PoolNetwork)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 /// The realm behind the gateway.
@@ -357,6 +428,15 @@ impl Payloads {
     }
 }
 
+const fn default_reservation_timeout() -> u32 {
+    2000
+}
+const fn default_host_reservations() -> u32 {
+    64
+}
+const fn default_retry() -> u32 {
+    500
+}
 fn default_proxy_pool() -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 16)
 }
@@ -432,6 +512,7 @@ impl Settings {
         self.check_realm(own, &mut found);
         self.check_dns(own, &mut found);
         self.check_cetp(own, &mut found);
+        self.check_realm_gateway(own, &mut found);
         found.into_vec()
     }
 
@@ -441,6 +522,55 @@ impl Settings {
             || self.cetp.endpoints.iter().any(|endpoint| endpoint.address == address);
         let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
         !is_ours && special(address).is_none() && !inside.any(|network| network.contains(&address))
+    }
+
+    fn check_realm_gateway(&self, own: &[Ipv4Addr], found: &mut Problems) {
+        let Some(realm_gateway) = &self.realm_gateway else { return };
+        if realm_gateway.addresses.is_empty() {
+            found.add("realm_gateway.addresses", "names no address; without one nobody is reached");
+        }
+        let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
+        for (i, PoolNetwork(network)) in realm_gateway.addresses.iter().enumerate() {
+            let key = format!("realm_gateway.addresses[{i}]");
+            if network.addr() != network.network() {
+                found.add(key.as_str(), format!("{network} has host bits set; write {}", network.trunc()));
+            }
+            if network.prefix_len() < POOL_PREFIX_MIN {
+                found.add(
+                    key,
+                    format!("{network}: a prefix length from {POOL_PREFIX_MIN} to 32 was expected"),
+                );
+                continue;
+            }
+            if let Some(what) = special_within(*network) {
+                found.add(key.as_str(), format!("{network} holds {what}; nobody is reached there"));
+            }
+            if let Some(other) = inside.find(|other| overlap(**other, *network)) {
+                found.add(key.as_str(), format!("{network} overlaps {other}, which is inside"));
+            }
+            if let Some(own) = own.iter().find(|own| network.contains(*own)) {
+                found.add(
+                    key.as_str(),
+                    format!("{own} is the gateway's own; the pool has its addresses alone"),
+                );
+            }
+            if let Some(other) =
+                realm_gateway.addresses[..i].iter().find(|PoolNetwork(other)| overlap(*other, *network))
+            {
+                found.add(key, format!("{network} overlaps {}", other.0));
+            }
+        }
+        let within = [
+            ("timeout_ms", realm_gateway.timeout_ms, 100, RESERVATION_MS_MAX),
+            ("host_reservations", realm_gateway.host_reservations, 1, 1 << 20),
+            ("retry_ms", realm_gateway.retry_ms, 0, 10_000),
+        ];
+        for (key, value, least, most) in within {
+            found.within(format!("realm_gateway.{key}"), value.into(), least, most.into());
+        }
+        if !LOOSE_PACKETS.contains(&realm_gateway.loose_packets) {
+            found.add("realm_gateway.loose_packets", "-1 (any number) to 65535 was expected");
+        }
     }
 
     fn check_realm(&self, own: &[Ipv4Addr], found: &mut Problems) {

@@ -3,4 +3,5 @@
 pub mod protocol;
 pub mod render;
 pub mod table;
+mod value;
 pub mod view;

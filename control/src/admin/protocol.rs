@@ -43,6 +43,12 @@ pub enum Topic {
     Rules,
     /// What rules that say `log` decided last
     Logged,
+    /// The Realm Gateway: the circular pool, who asked and who came
+    Inbound,
+    /// Names by which hosts are reached from the plain Internet, and what became of their reservations
+    Services,
+    /// Pending reservations of the circular pool
+    Reservations,
     /// How full the pools are
     Pools,
     /// The control thread: its longest pieces of work, by cause
@@ -194,6 +200,9 @@ impl Request {
                 Topic::Sessions => "show sessions",
                 Topic::Rules => "show rules",
                 Topic::Logged => "show logged",
+                Topic::Inbound => "show inbound",
+                Topic::Services => "show services",
+                Topic::Reservations => "show reservations",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Journal => "show journal",

@@ -1,31 +1,13 @@
 //! Answers of `cesd` as a person reads them.
 
+mod inbound;
+
 use super::protocol::Topic;
 use super::table::{Table, bit_rate, bytes, count, duration};
+use super::value::{list, number, or_none, text, texts};
 use ces_rules::protocol_name;
 use serde_json::Value;
 use std::fmt::Write as _;
-
-fn text(value: &Value, key: &str) -> String {
-    match &value[key] {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn number(value: &Value, key: &str) -> u64 {
-    value[key].as_u64().unwrap_or(0)
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn texts(value: &Value, key: &str) -> String {
-    let all: Vec<_> = list(&value[key]).iter().filter_map(Value::as_str).collect();
-    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
-}
 
 /// The answer to `show`.
 pub fn show(topic: Topic, answer: &Value) -> String {
@@ -44,14 +26,13 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Sessions => sessions(answer),
         Topic::Rules => rules(answer),
         Topic::Logged => logged(answer),
+        Topic::Inbound => inbound::pool(answer),
+        Topic::Services => inbound::services(answer),
+        Topic::Reservations => inbound::reservations(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
         Topic::Journal => journal(answer),
     }
-}
-
-fn or_none(table: &Table, none: &str) -> String {
-    if table.is_empty() { format!("{none}\n") } else { table.text() }
 }
 
 fn ports(answer: &Value) -> String {

@@ -7,6 +7,7 @@ use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Side;
+use ces_dataplane::tag::worker_of_pool;
 use ces_gateway::settings::{special, special_within};
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
@@ -37,6 +38,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     resolvers(config, &mut found);
     nat(config, &mut found);
     alg(config, &mut found);
+    realm_gateway(config, &mut found);
     filter(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
@@ -325,6 +327,45 @@ fn signalling(config: &Config, found: &mut Problems) {
     );
     if config.registry.files.is_empty() {
         found.add("registry.files", "names no file; without hosts and policies nobody reaches anybody");
+    }
+}
+
+/// The circular pool: addresses that the world can answer, beside those of NAT44, some for each worker.
+fn realm_gateway(config: &Config, found: &mut Problems) {
+    let Some(realm_gateway) = &config.realm_gateway else { return };
+    let Some(nat) = &config.nat else {
+        found.add("realm_gateway", "needs the section [nat]: what it lets in are sessions of NAT44");
+        return;
+    };
+    let (pool, capacity) = (realm_gateway.pool(), &config.capacity);
+    found.within("realm_gateway.addresses", pool.len() as u64, 1, capacity.pool_addresses.into());
+    found.within("capacity.reservations", capacity.reservations.into(), 1, 1 << 20);
+    found.within("capacity.unwanted", capacity.unwanted.into(), 0, 1 << 24);
+    if let Some(address) = nat.addresses.iter().find(|address| pool.contains(address)) {
+        let what = format!("{address} is one of nat.addresses, too; the pool has its addresses alone");
+        found.add("realm_gateway.addresses", what);
+    }
+    let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net)));
+    for (port, net) in links {
+        let key = "realm_gateway.addresses";
+        if let Some(address) =
+            pool.iter().find(|address| net.contains(*address) && no_host_of(*net, **address))
+        {
+            found.add(key, format!("{address} is no host's address in {}", net.trunc()));
+        }
+        if let Some(address) = pool.iter().find(|address| port.side == Side::Inside && net.contains(*address))
+        {
+            found.add(key, format!("{address} lies on the link of the inside port \"{}\"", port.name));
+        }
+    }
+    let workers = config.worker.cores.len() as u32;
+    let has_none = |worker: &u32| !pool.iter().any(|at| worker_of_pool(at.to_bits(), workers) == *worker);
+    if let Some(worker) = (0..workers).find(has_none) {
+        let what = format!(
+            "no address for the hosts of worker {worker}: with {workers} workers an address belongs to worker \
+             (address modulo {workers}), so as many addresses side by side are needed"
+        );
+        found.add("realm_gateway.addresses", what);
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Config {
     /// Application layer gateways.
     #[serde(default)]
     pub alg: Alg,
+    /// Hosts reached by name from the plain Internet.
+    #[serde(default)]
+    pub realm_gateway: Option<ces_gateway::settings::RealmGateway>,
     /// The rules of the filter.
     #[serde(default)]
     pub filter: Filter,
@@ -249,6 +252,12 @@ pub struct Capacity {
     pub nat_addresses: u16,
     /// Control channels of ALGs, of each worker.
     pub alg_channels: u32,
+    /// Addresses of the circular pool, those that a reload took out included.
+    pub pool_addresses: u16,
+    /// Pending reservations of the Realm Gateway, of each worker.
+    pub reservations: u32,
+    /// Unwanted packets to the circular pool that each worker remembers.
+    pub unwanted: u32,
 }
 
 impl Default for Capacity {
@@ -266,6 +275,9 @@ impl Default for Capacity {
             nat_hosts: 4096,
             nat_addresses: 16,
             alg_channels: 1024,
+            pool_addresses: 512,
+            reservations: 16_384,
+            unwanted: 65_536,
         }
     }
 }
@@ -351,12 +363,21 @@ impl Config {
 
     /// What concerns the gateway's core.
     pub fn settings(&self) -> Settings {
-        Settings { realm: self.realm.clone(), dns: self.dns.clone(), cetp: self.cetp.clone() }
+        let Self { realm, dns, cetp, realm_gateway, .. } = self.clone();
+        Settings { realm, dns, cetp, realm_gateway }
     }
 
     /// The gateway's own addresses on all ports.
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
+    }
+
+    /// Addresses under which hosts are seen outside and that are none of the gateway's own.
+    pub fn external_addresses(&self) -> Vec<Ipv4Addr> {
+        let own = self.addresses();
+        let nat = self.nat.iter().flat_map(|nat| nat.addresses.iter().copied());
+        let pool = self.realm_gateway.iter().flat_map(ces_gateway::settings::RealmGateway::pool);
+        nat.chain(pool).filter(|address| !own.contains(address)).collect()
     }
 
     /// The gateway's own addresses with their links.
@@ -383,6 +404,7 @@ impl Config {
             capacity,
             state,
             nat,
+            realm_gateway,
             // These change while the gateway runs.
             route: _,
             realm: _,
@@ -435,6 +457,11 @@ impl Config {
             ("[state]", keep(state, &running.state)),
             // Its tables are there from the start, or not at all.
             ("[nat]", nat.is_some() != running.nat.is_some() && keep(nat, &running.nat)),
+            (
+                "[realm_gateway]",
+                realm_gateway.is_some() != running.realm_gateway.is_some()
+                    && keep(realm_gateway, &running.realm_gateway),
+            ),
             ("nat.filtering", keep_filtering(nat, running.nat.as_ref())),
         ]
         .into_iter()

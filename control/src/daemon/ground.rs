@@ -1,8 +1,12 @@
 //! What the kernel is to know of the ports: addresses and static routes on their shadows.
+//!
+//! Addresses under which hosts are seen and that lie on an outside port's link are among them, each alone: the kernel
+//! answers ARP for them, and gets nothing else of what comes there.
 
 use crate::config::{Config, PortSection};
 use crate::sources::netlink::message::Route;
 use crate::sources::netlink::{NetlinkError, Requests};
+use ces_dataplane::settings::Side;
 use ipnet::Ipv4Net;
 
 /// Addresses and routes, by the shadows' interface indices.
@@ -16,8 +20,14 @@ impl Ground {
     /// What the configuration says of the ports whose shadows have these indices.
     pub(super) fn of(config: &Config, indices: &[u32]) -> Self {
         let ports = || config.port.iter().zip(indices);
-        let addresses =
-            ports().flat_map(|(port, index)| port.addresses.iter().map(|net| (*index, *net))).collect();
+        let own = ports().flat_map(|(port, index)| port.addresses.iter().map(|net| (*index, *net)));
+        let seen = config.external_addresses();
+        let seen = seen.iter().filter_map(|&address| {
+            let on_link = |port: &PortSection| port.addresses.iter().any(|net| net.contains(&address));
+            let (_, index) = ports().find(|(port, _)| port.side == Side::Outside && on_link(port))?;
+            Some((*index, Ipv4Net::new_assert(address, 32)))
+        });
+        let addresses = own.chain(seen).collect();
         let route = |route: &crate::config::StaticRoute| {
             let on_link = |port: &PortSection| port.addresses.iter().any(|net| net.contains(&route.via));
             let (_, index) = ports().find(|(port, _)| on_link(port))?;

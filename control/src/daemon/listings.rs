@@ -33,6 +33,8 @@ enum Rest {
     Sessions(usize, u32),
     Routes(Arc<Routes>, usize),
     Rules(Snapshot, usize),
+    Services(u64),
+    Reservations(u64),
     Nothing,
 }
 
@@ -81,6 +83,8 @@ impl Listings {
             }
             Topic::Sessions => Rest::Sessions(0, 0),
             Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
+            Topic::Services => Rest::Services(0),
+            Topic::Reservations => Rest::Reservations(0),
             _ => return false,
         };
         self.all.push(Listing { client, rest, counting: None, reading: None });
@@ -199,6 +203,16 @@ impl Listing {
             Rest::Hosts(from) => {
                 let page = house.gateway.hosts_page(*from, ROWS, now);
                 self.rest = page.next.map_or(Rest::Nothing, Rest::Hosts);
+                Some(Response::Item(rows(&page.rows)))
+            }
+            Rest::Services(from) => {
+                let page = house.gateway.services_page(*from, ROWS);
+                self.rest = page.next.map_or(Rest::Nothing, Rest::Services);
+                Some(Response::Item(rows(&page.rows)))
+            }
+            Rest::Reservations(from) => {
+                let page = house.gateway.reservations_page(*from, ROWS, now);
+                self.rest = page.next.map_or(Rest::Nothing, Rest::Reservations);
                 Some(Response::Item(rows(&page.rows)))
             }
             Rest::Neighbours(left) => {

@@ -132,6 +132,13 @@ impl Operator {
             },
             Topic::Logged => ok(&house.rules.logged(now)),
             Topic::Alg => ok(&views::alg(house)),
+            Topic::Inbound => match house.gateway.inbound() {
+                Some(view) => ok(&view),
+                None => Response::Error(
+                    "nobody is reached from the plain Internet: there is no section [realm_gateway]"
+                        .to_owned(),
+                ),
+            },
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
             Topic::Journal => match &house.journal {
@@ -139,9 +146,13 @@ impl Operator {
                 None => Response::Error("no journal is kept: there is no section [state]".to_owned()),
             },
             // In pages, by the caller.
-            Topic::Bindings | Topic::Hosts | Topic::Neighbours | Topic::Sessions | Topic::Rules => {
-                Response::Ok(Value::Null)
-            }
+            Topic::Bindings
+            | Topic::Hosts
+            | Topic::Neighbours
+            | Topic::Sessions
+            | Topic::Rules
+            | Topic::Services
+            | Topic::Reservations => Response::Ok(Value::Null),
         }
     }
 

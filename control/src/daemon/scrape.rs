@@ -11,6 +11,7 @@ use ces_dataplane::msg::{EndReason, PuntClass};
 use ces_dataplane::reason::DropReason;
 use ces_dns::outcome::{QueryOutcome, Side};
 use ces_gateway::counters::{MacEvent, NegotiationOutcome, TIME_BOUNDS_US};
+use ces_gateway::inbound::Fate;
 
 /// Upper bounds of the burst histogram's buckets, in packets: those of `Counters::bursts`.
 const BURST_BOUNDS: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
@@ -32,6 +33,7 @@ impl Scrape {
         names(house, &mut families, now);
         cetp(house, &mut families, now);
         rules(house, &mut families);
+        inbound(house, &mut families);
         own(house, &mut families, age);
         if let Some(kept) = &house.journal {
             journal(kept, &mut families);
@@ -389,6 +391,25 @@ fn rules(house: &House, families: &mut Families) {
     );
     for ((name, action), count) in house.rules.by_name() {
         decided.count(&[("rule", name), ("action", action)], count);
+    }
+}
+
+/// The circular pool, where there is one.
+fn inbound(house: &House, families: &mut Families) {
+    let Some(figures) = house.gateway.inbound_figures() else { return };
+    let mut fates = families.counters(
+        "ces_inbound_reservations_total",
+        "Reservations of the circular pool, by what became of them.",
+    );
+    for fate in Fate::ALL {
+        fates.count(&[("fate", fate.label())], figures.fates[*fate as usize]);
+    }
+    for (name, help, value) in [
+        ("ces_inbound_pending", "Reservations that nobody has used yet.", figures.pending),
+        ("ces_inbound_addresses", "Addresses of the circular pool.", figures.offered),
+        ("ces_inbound_addresses_taken", "Addresses of which something is reserved.", figures.taken),
+    ] {
+        families.gauge(name, help, value as f64);
     }
 }
 

@@ -170,6 +170,7 @@ pub fn start(
         workers,
         bindings_per_worker: config.capacity.bindings,
         limited_per_worker: config.capacity.limited,
+        reservations_per_worker: config.capacity.reservations,
         layout,
         tag_key,
         tunnel_key: random.random(),

@@ -1,9 +1,9 @@
 //! What the workers are told of the configuration.
 
 use crate::config::{Capacity, Config, PortSection};
-use ces_dataplane::settings::{NatRoom, PortSettings, Settings, SettingsError, Side};
+use ces_dataplane::settings::{NatRoom, PoolRoom, PortSettings, Settings, SettingsError, Side};
 use ces_dataplane::tag::Layout;
-use ces_gateway::settings::Upstream;
+use ces_gateway::settings::{RealmGateway, Upstream};
 use ipnet::Ipv4Net;
 use std::net::SocketAddr;
 
@@ -56,6 +56,8 @@ pub(super) fn settings(
         nat: config.nat.clone().unwrap_or_default(),
         alg: config.alg.clone(),
         channels: config.capacity.alg_channels,
+        pool_room: pool_room(config),
+        pool: config.realm_gateway.as_ref().map(RealmGateway::pool).unwrap_or_default(),
         rate_burst_ms: config.capacity.rate_burst_ms,
         tag_key,
         hash_seed,
@@ -74,6 +76,13 @@ pub(super) fn settings(
 fn room(config: &Config) -> NatRoom {
     let Capacity { sessions, mappings, nat_hosts: hosts, nat_addresses: addresses, .. } = config.capacity;
     config.nat.as_ref().map(|_| NatRoom { sessions, mappings, hosts, addresses }).unwrap_or_default()
+}
+
+/// Room for the circular pool only where there is one.
+fn pool_room(config: &Config) -> PoolRoom {
+    let Capacity { pool_addresses: addresses, reservations, unwanted, .. } = config.capacity;
+    let room = |_: &RealmGateway| PoolRoom { addresses, reservations, unwanted };
+    config.realm_gateway.as_ref().map(room).unwrap_or_default()
 }
 
 /// What they are told later: their premises. Sizes, keys and layouts stay what they were.

@@ -1,6 +1,7 @@
 //! What the control thread tells a worker.
 
 use super::PortId;
+use super::reservation::{Reservation, ReservationId};
 use super::trace::TraceFilter;
 use crate::tag::Handle;
 use crate::wire::Encapsulation;
@@ -139,6 +140,10 @@ pub enum Command {
     /// Asks for sessions of NAT44 from this slot on: an `Event::Session` each, and `Event::SessionsRead`, which come with the
     /// same number.
     ReadSessions(u16, u32),
+    /// Sets an address of the circular pool aside. Always answered by `Event::ReservationEnded`.
+    Reserve(ReservationId, Reservation),
+    /// Takes a reservation back; it was not there if it ended by itself before.
+    Withdraw(ReservationId),
     /// Records the next `count` matching packets as `TraceRecord`s; 0 stops.
     Trace(TraceFilter, u32),
     /// Moves into the premises that wait beside the commands (`worker::ControlSide::premises`). What comes after it is meant

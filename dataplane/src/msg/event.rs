@@ -1,6 +1,7 @@
 //! What a worker tells the control thread.
 
 use super::command::{HopId, TunnelId};
+use super::reservation::{ReservationEnd, ReservationId};
 use crate::filter::{Asked, Decision};
 use crate::table::stage::Stage;
 use crate::tag::Handle;
@@ -107,6 +108,8 @@ pub enum Event {
     /// The control channel of an inside host with this one outside was encrypted: its ALG sees nothing of what is announced
     /// in it.
     ChannelEncrypted(Ipv4Addr, Ipv4Addr),
+    /// A reservation is over; its number may be used again.
+    ReservationEnded(ReservationId, ReservationEnd),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.
     HopWanted(HopId),
     /// A packet is for this address on a link, and the worker knows no next hop for it; said at most once a second for each.

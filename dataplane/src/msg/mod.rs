@@ -7,12 +7,14 @@
 pub mod command;
 pub mod event;
 pub mod punt;
+pub mod reservation;
 pub mod trace;
 
 pub use crate::wire::Encapsulation;
 pub use command::{Binding, Command, Far, HopId, Limits, Neighbour, Patience, TCP_IDLE_S, Tunnel, TunnelId};
 pub use event::{BindingStats, EndReason, Event, InsertError, SessionView};
 pub use punt::{FrameSlot, PuntClass, PuntRates, RING_PARTS, SLOT_BYTES};
+pub use reservation::{Reservation, ReservationEnd, ReservationId};
 pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};
 
 /// Index of a port, in the order of the configuration.

@@ -79,6 +79,7 @@ impl<'s> Desk<'s> {
             Ok(message)
                 if to_us
                     || self.premises.is_own(side, message.target)
+                    || (side == Side::Outside && self.premises.is_seen(message.target))
                     || message.sender == message.target =>
             {
                 self.punt(side, PuntClass::Arp, arrival)

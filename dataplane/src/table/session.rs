@@ -64,6 +64,8 @@ pub const LAYOUT: u32 = 3;
 
 /// It was opened from outside.
 const FROM_OUTSIDE: u8 = 1;
+/// It was opened by a reservation, under which its host has no external port of its own.
+const BY_RESERVATION: u8 = 2;
 /// Where the code point of its first packet begins, behind the bits.
 const DSCP_SHIFT: u32 = 2;
 const BITS: u8 = (1 << DSCP_SHIFT) - 1;
@@ -144,6 +146,18 @@ impl Session {
             out_bytes: Count56::new(if matches!(heading, Heading::In) { FROM_OUTSIDE } else { 0 }),
             ..Self::default()
         }
+    }
+
+    /// A session whose host is sent `near` reversed, and which is known outside by a reservation's address.
+    pub(super) fn reserved(near: Flow, external: u32, now_s: u32) -> Self {
+        let addresses = Pair::new(external, near.addresses.destination());
+        let out_bytes = Count56::new(FROM_OUTSIDE | BY_RESERVATION);
+        Self { out_bytes, ..Self::new(near, Flow { addresses, ..near }, Heading::In, now_s) }
+    }
+
+    /// Whether it was opened by a reservation.
+    pub(super) const fn is_reserved(&self) -> bool {
+        self.out_bytes.beside() & BY_RESERVATION != 0
     }
 
     /// The line of which these are the bytes, as another process left them at any moment, without what was known of next

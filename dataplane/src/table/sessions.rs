@@ -6,9 +6,11 @@
 
 mod adopt;
 mod awaited;
+mod reserved;
 
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
+pub use reserved::Reserved;
 
 use super::channels::{AWAITED, Channels};
 use super::expectations::Expectations;
@@ -17,6 +19,7 @@ use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
 use super::permissions::Permissions;
 use super::ports::{Ports, Wish};
+use super::reservations::Reservations;
 use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
 use super::wheel::Wheel;
@@ -56,6 +59,7 @@ pub struct Sessions {
     ports: Ports,
     channels: Channels,
     expectations: Expectations,
+    reservations: Reservations,
     fragments: Fragments,
 }
 
@@ -63,9 +67,16 @@ pub struct Sessions {
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
     near: Flow,
-    outside: Outside,
-    /// The place of the expectation by which it may be.
-    awaited: Option<u32>,
+    by: By,
+}
+
+/// What lets it be opened.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// The host's external port, and the place of the expectation that says so.
+    Mapping(Outside, Option<u32>),
+    /// A reservation, in this place, of this address.
+    Reservation(u32, u32),
 }
 
 impl Opening {
@@ -76,7 +87,7 @@ impl Opening {
 
     /// Whether a control channel announced it.
     pub const fn is_announced(&self) -> bool {
-        self.awaited.is_some()
+        matches!(self.by, By::Mapping(_, Some(_)))
     }
 }
 
@@ -119,6 +130,7 @@ impl Sessions {
             ports,
             channels: Channels::new(channels, hasher)?,
             expectations: Expectations::new(channels * AWAITED as u32, hasher)?,
+            reservations: Reservations::new(&settings.pool_room, &settings.pool, hasher)?,
             fragments: Fragments::default(),
         })
     }
@@ -139,9 +151,10 @@ impl Sessions {
         self.ports.is_part()
     }
 
-    /// From now on hosts that have none yet get one of these addresses.
-    pub fn offer(&mut self, addresses: &[Ipv4Addr]) {
+    /// From now on hosts that have none yet get one of these addresses, and these are the circular pool's.
+    pub fn offer(&mut self, addresses: &[Ipv4Addr], pool: &[u32]) {
         self.ports.offer(addresses);
+        self.reservations.offer(pool);
     }
 
     /// The hash of a flow.
@@ -201,7 +214,7 @@ impl Sessions {
 
     /// Whether hosts are seen under this address.
     pub fn is_external(&self, address: u32) -> bool {
-        self.ports.pool_of(address).is_some()
+        self.ports.pool_of(address).is_some() || self.is_of_pool(address)
     }
 
     /// Opens a session for what an inside host sends: its own external port, if it has one already for where it sends from.
@@ -248,12 +261,16 @@ impl Sessions {
         let inside = self.mappings.whose(outside).filter(|_| is_let)?;
         let addresses = Pair::new(inside.host, remote);
         let near = Flow { addresses, ports: u32::from(inside.port) << 16 | ports >> 16, protocol };
-        Some(Opening { near, outside, awaited })
+        Some(Opening { near, by: By::Mapping(outside, awaited) })
     }
 
     /// Opens a session for what comes from outside to a host's external port.
     pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
-        let Opening { near, outside, awaited } = opening;
+        let Opening { near, by } = opening;
+        let (outside, awaited) = match by {
+            By::Mapping(outside, awaited) => (outside, awaited),
+            By::Reservation(place, external) => return self.open_reserved(near, (place, external), nat, now),
+        };
         let full = self
             .subscribers
             .find(near.addresses.source())
@@ -336,26 +353,18 @@ impl Sessions {
         };
         // Before anything gives way to it, which may be the last session of this mapping.
         self.join(inside);
-        let added = self.place(near, far, heading, nat, now_s);
+        let added = self.place(Session::new(near, far, heading, now_s), nat, now_s);
         if added.is_err() {
             self.leave(inside, now_s);
         }
         added
     }
 
-    fn place(
-        &mut self,
-        near: Flow,
-        far: Flow,
-        heading: Heading,
-        nat: &Nat,
-        now_s: u32,
-    ) -> Result<u32, DropReason> {
+    fn place(&mut self, session: Session, nat: &Nat, now_s: u32) -> Result<u32, DropReason> {
         // Without ports, two hosts cannot speak with the same one outside.
-        if self.find(Heading::In, far.reversed()).is_some() {
+        if self.find(Heading::In, session.arriving()).is_some() {
             return Err(DropReason::NatTaken);
         }
-        let session = Session::new(near, far, heading, now_s);
         let due_s = self.wheel.fits(session.due_s(&nat.timeouts));
         let slot = if let Some(slot) = self.wheel.take(due_s) {
             slot
@@ -464,7 +473,11 @@ impl Sessions {
             self.unattend(slot, now_s);
         }
         let (host, port) = session.host();
-        self.leave(Inside { host, port, protocol: session.protocol() }, now_s);
+        if session.is_reserved() {
+            self.part(host);
+        } else {
+            self.leave(Inside { host, port, protocol: session.protocol() }, now_s);
+        }
     }
 
     /// Notes what a packet does to its session.

@@ -86,7 +86,7 @@ fn query(transport: Transport, bytes: &[u8]) {
     ] {
         fits(&query, bytes, &reply);
     }
-    if let Lookup::Answer(found, _) = zones().lookup(&query, IpAddr::V4(UPSTREAM), &mut Www) {
+    if let Lookup::Answer(found, _) = zones().lookup(&query, &mut Www) {
         fits(&query, bytes, &found.emit(&query));
     }
 }

@@ -5,6 +5,7 @@ use super::reloading::Discarded;
 use crate::asking::{Failed, Pending, Waiting};
 use crate::counters::Counters;
 use crate::hosts::{Host, HostId};
+use crate::inbound::{InboundFigures, InboundSnapshot, ReservationSnapshot, ServiceSnapshot};
 use crate::log::{Entry, Level};
 use crate::output::AdminToken;
 use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
@@ -211,6 +212,26 @@ impl Gateway {
             waiting: self.waiting.queries(),
             waiting_max: core.settings().dns.waiting,
         }
+    }
+
+    /// The circular pool; `None`: there is none.
+    pub fn inbound(&self) -> Option<InboundSnapshot> {
+        self.inbound.is_there().then(|| self.inbound.snapshot())
+    }
+
+    /// How full it is; `None`: there is none.
+    pub fn inbound_figures(&self) -> Option<InboundFigures> {
+        self.inbound.is_there().then(|| self.inbound.figures())
+    }
+
+    /// Some of the pending reservations: at most as many as that, from this place on.
+    pub fn reservations_page(&self, from: u64, most: usize, now: Nanos) -> Page<ReservationSnapshot> {
+        self.inbound.page(from, most, now)
+    }
+
+    /// Services for the plain Internet of some hosts: of at most as many as that, from this place on.
+    pub fn services_page(&self, from: u64, most: usize) -> Page<ServiceSnapshot> {
+        self.inbound.services(self.core.configuration().registry().hosts(), from, most)
     }
 
     /// Ends a session (for a local pair both its bindings) and tells the peer. False if there is none.

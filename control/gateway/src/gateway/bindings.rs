@@ -205,6 +205,10 @@ impl Gateway {
                 fabric.hop_wanted(neighbour, out);
             }
             Event::Wanted(address) => self.core.reach(address, now),
+            Event::ReservationEnded(id, end) => {
+                let is_ours = self.inbound.ended(worker, id, end);
+                self.core.counters_mut().stale_events += u64::from(!is_ours);
+            }
             // For whoever makes lists and logs.
             Event::Session(..)
             | Event::SessionsRead(..)

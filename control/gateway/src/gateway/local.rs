@@ -3,7 +3,6 @@
 //! A pair is two bindings, one for each host, each with a proxy address of its own: neither host sees the other's
 //! address. They live and end together.
 
-use super::outside::Known;
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::core::carries;
@@ -121,17 +120,17 @@ impl Gateway {
 
     /// A name of ours that is no host's: what the zone has, to a host that is also offered recursion.
     fn zone_answer(&mut self, name: Option<&str>, query: &Query, token: QueryToken) {
-        let standing = if name.is_some_and(|name| self.core.configuration().registry().is_above(name)) {
+        let mut standing = if name.is_some_and(|name| self.core.configuration().registry().is_above(name)) {
             Standing::Above
         } else {
             Standing::Unknown
         };
-        match self.zones.lookup(query, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), &mut Known(standing)) {
+        match self.zones.lookup(query, &mut standing) {
             Lookup::Answer(mut answer, outcome) => {
                 answer.voice = Voice::LocalAuthority;
                 self.answer(Side::Inside, token, answer.emit(query), outcome);
             }
-            Lookup::OutOfZone => self.refuse(token, query, QueryOutcome::OutOfZone),
+            Lookup::Lacking(_) | Lookup::OutOfZone => self.refuse(token, query, QueryOutcome::OutOfZone),
         }
     }
 

@@ -103,6 +103,8 @@ impl Gateway {
         } else {
             self.core.tell_destinations();
         }
+        let (configuration, out) = self.core.configuration_and_out();
+        self.inbound.change(configuration, out);
         self.end_what_is_not_trusted(now);
         if is_other_dns {
             self.restart_resolver();

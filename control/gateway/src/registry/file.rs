@@ -8,6 +8,7 @@
 //! policy = "office"                      # or a list: the first rule that fits decides
 //! groups = ["staff"]                     # for rules of the filter
 //! services = ["www.h1.a.demo", { name = "db.h1.a.demo", policy = "database" }]
+//! inbound = ["h1.a.demo", { name = "www.h1.a.demo", protocol = "tcp", port = 80 }]   # from the plain Internet
 //!
 //! [[policy]]
 //! name = "office"
@@ -52,6 +53,8 @@ pub(super) struct Host {
     pub(super) groups: Option<Spanned<Several<String>>>,
     #[serde(default)]
     pub(super) services: Vec<Spanned<Service>>,
+    #[serde(default)]
+    pub(super) inbound: Vec<Spanned<Inbound>>,
     pub(super) policy: Option<Spanned<Several<String>>>,
 }
 
@@ -59,6 +62,15 @@ pub(super) struct Host {
 pub(super) struct Service {
     pub(super) name: Name,
     pub(super) policy: Option<Spanned<Several<String>>>,
+}
+
+/// What is reached of a host from the plain Internet: everything by this name, or what is said.
+pub(super) struct Inbound {
+    pub(super) name: Option<Name>,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) port: Option<u16>,
+    pub(super) loose_packets: Option<i32>,
+    pub(super) timeout_ms: Option<u32>,
 }
 
 /// `[[policy]]`
@@ -131,6 +143,39 @@ impl<'de> Deserialize<'de> for Service {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Service, A::Error> {
                 let full = Full::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Service { name: full.name, policy: full.policy })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Inbound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            name: Option<Name>,
+            protocol: Option<Protocol>,
+            port: Option<u16>,
+            loose_packets: Option<i32>,
+            timeout_ms: Option<u32>,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Inbound;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name, or { name = \"…\", protocol = \"tcp\", port = 80 }")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Inbound, E> {
+                let name =
+                    Name::parse(text).map_err(|e| E::custom(format!("{text:?} is not a name: {e}")))?;
+                let name = Some(name);
+                Ok(Inbound { name, protocol: None, port: None, loose_packets: None, timeout_ms: None })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Inbound, A::Error> {
+                let Full { name, protocol, port, loose_packets, timeout_ms } =
+                    Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Inbound { name, protocol, port, loose_packets, timeout_ms })
             }
         }
         deserializer.deserialize_any(Either)

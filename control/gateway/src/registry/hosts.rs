@@ -20,8 +20,33 @@ pub struct HostEntry {
     pub mac: Option<MacEntry>,
     /// Other names under which it is reached.
     pub services: Vec<Name>,
+    /// What of it is reached from the plain Internet: each name once.
+    pub inbound: Vec<Service>,
     /// The groups to which it belongs, for rules of the filter.
     pub groups: Vec<Arc<str>>,
+}
+
+impl HostEntry {
+    /// What is reached of it from the plain Internet by this name.
+    pub fn inbound(&self, name: &str) -> Option<&Service> {
+        self.inbound.iter().find(|service| service.name.as_str() == name)
+    }
+}
+
+/// A name by which a host is reached from the plain Internet, and for what. With neither port nor protocol it is a
+/// full name, which has an address alone for a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The name.
+    pub name: Name,
+    /// The host's port; 0 = any.
+    pub port: u16,
+    /// The protocol; 0 = any.
+    pub protocol: u8,
+    /// Sessions beside the first, if it does not go by the gateway's settings; -1 = any number.
+    pub loose_packets: Option<i32>,
+    /// How long an address is set aside, in milliseconds, if it does not go by the gateway's settings.
+    pub timeout_ms: Option<u32>,
 }
 
 /// The hosts of the realm: addresses, names, services.

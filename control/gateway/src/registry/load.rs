@@ -1,12 +1,13 @@
 //! From all files together to the registry and its policies.
 
 use super::complaints::Complaints;
-use super::hosts::{DEFAULT_GROUP, HostEntry, Registry};
+use super::hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
 use super::policy::PolicySet;
 use super::{compile, file, json};
 use crate::names::{Name, is_within};
-use crate::settings::Settings;
+use crate::settings::{LOOSE_PACKETS, RESERVATION_MS_MAX, Settings};
 use ces_cetp::engine::Direction;
+use ces_dataplane::nat::Space;
 use ces_settings::{FileError, SourceFile};
 use ipnet::Ipv4Net;
 use rustc_hash::FxHashMap;
@@ -109,6 +110,25 @@ pub fn load_behind(
             // A service without policies of its own is reached as its host is.
             attach.extend(entry.policy.as_ref().or(own).map(|list| (entry.name.clone(), list, false)));
         }
+        let mut inbound: Vec<Service> = Vec::new();
+        for entry in &host.inbound {
+            let service = match inbound_service(entry.get_ref(), &name) {
+                Ok(service) => service,
+                Err(wrong) => {
+                    add(entry.span(), format!("{name}: {wrong}"));
+                    continue;
+                }
+            };
+            if inbound.iter().any(|other| other.name == service.name) {
+                add(entry.span(), format!("{} is listed twice in `inbound`", service.name));
+                continue;
+            }
+            if service.name != name && !services.contains(&service.name) {
+                check_name(&service.name, &name, settings, &mut seen_names, |m| add(entry.span(), m));
+                services.push(service.name.clone());
+            }
+            inbound.push(service);
+        }
         for (local, list, is_host) in attach {
             for wanted in &list.get_ref().0 {
                 let Some((_, index)) = by_policy_name.get(wanted) else {
@@ -135,7 +155,7 @@ pub fn load_behind(
                 }
             }
         }
-        entries.push(HostEntry { name, address: address.into(), mac: host.mac, services, groups });
+        entries.push(HostEntry { name, address: address.into(), mac: host.mac, services, inbound, groups });
     }
     if complaints.len() == 0 {
         for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
@@ -148,6 +168,32 @@ pub fn load_behind(
     } else {
         Err(complaints.into_vec())
     }
+}
+
+/// What a host's entry for the plain Internet says.
+fn inbound_service(entry: &file::Inbound, host: &Name) -> Result<Service, String> {
+    let protocol = entry.protocol.map_or(0, |protocol| protocol.0);
+    let port = entry.port.unwrap_or(0);
+    let lacks_ports = protocol != 0 && Space::of(protocol).is_none_or(|space| space == Space::Icmp);
+    if entry.port == Some(0) {
+        return Err("`port` = 0: 1 to 65535 was expected; leave it out for all of them".to_owned());
+    }
+    if lacks_ports && port != 0 {
+        return Err(format!("protocol {protocol} has no ports that the gateway looks at"));
+    }
+    if entry.loose_packets.is_some_and(|loose| !LOOSE_PACKETS.contains(&loose)) {
+        return Err("`loose_packets`: -1 (any number) to 65535 was expected".to_owned());
+    }
+    if entry.timeout_ms.is_some_and(|timeout| !(100..=RESERVATION_MS_MAX).contains(&timeout)) {
+        return Err(format!("`timeout_ms`: 100 to {RESERVATION_MS_MAX} was expected"));
+    }
+    Ok(Service {
+        name: entry.name.clone().unwrap_or_else(|| host.clone()),
+        port,
+        protocol,
+        loose_packets: entry.loose_packets,
+        timeout_ms: entry.timeout_ms,
+    })
 }
 
 /// A group has a name that rules can say.

@@ -150,6 +150,7 @@ pub(crate) fn platform(seed: u8, workers: u32) -> Platform {
         workers,
         bindings_per_worker: SLOTS,
         limited_per_worker: SLOTS,
+        reservations_per_worker: SLOTS,
         layout: Layout::new(workers, SLOTS),
         tag_key: [u32::from(seed), 2, 3, 4],
         tunnel_key: [u64::from(seed), 5],

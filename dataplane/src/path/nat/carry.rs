@@ -1,5 +1,6 @@
 //! A packet whose session is known goes on.
 
+use super::reserved::takes;
 use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
@@ -71,8 +72,7 @@ fn other_half<F: Frame>(
     let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
-        let (nat, now) = (&ground.desk.premises.nat, ground.arrival.now);
-        let opening = ground.sessions.takes(flow, nat, now).ok_or(DropReason::Unasked)?;
+        let opening = takes(ground, frame, packet, flow)?.ok_or(DropReason::Unasked)?;
         rules::open_in(ground, frame, packet, opening)?
     };
     let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;

@@ -7,7 +7,7 @@ use crate::path::ground::Ground;
 use crate::path::own::refused;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
-use crate::tag::{Share, worker_of_port};
+use crate::tag::{Share, worker_of_pool, worker_of_port};
 use crate::verdict::Settled;
 use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32, tcp};
 
@@ -19,6 +19,9 @@ pub(in crate::path) fn owner<F: Frame>(
     frame: &F,
     packet: &Packet,
 ) -> Option<u8> {
+    if ground.sessions.is_of_pool(packet.destination()) {
+        return share.elsewhere(worker_of_pool(packet.destination(), share.workers()));
+    }
     let port = if packet.protocol == ipv4::ICMP { of_message(frame, packet) } else { packet.ports as u16 };
     let told = port != 0 && ground.sessions.is_external(packet.destination());
     if told { share.elsewhere(worker_of_port(port, share.workers())) } else { None }

@@ -4,6 +4,7 @@ use super::carry::carry;
 use super::errors;
 use super::flows::{begins, flow_of, lacks_port};
 use super::outward::comes_from_there;
+use super::reserved::takes;
 use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::packet::{ERROR, LATER, Packet};
@@ -59,8 +60,7 @@ fn open<F: Frame>(
     packet: &Packet,
     flow: Flow,
 ) -> Settled<Option<u32>> {
-    let (nat, now) = (&ground.desk.premises.nat, ground.arrival.now);
-    let Some(opening) = ground.sessions.takes(flow, nat, now) else { return Ok(None) };
+    let Some(opening) = takes(ground, frame, packet, flow)? else { return Ok(None) };
     comes_from_there(ground, packet.source())?;
     rules::open_in(ground, frame, packet, opening).map(Some)
 }

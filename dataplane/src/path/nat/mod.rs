@@ -10,6 +10,7 @@ mod errors;
 mod flows;
 mod inward;
 mod outward;
+mod reserved;
 mod rules;
 
 pub(super) use flows::{is_passing, owner};

@@ -23,7 +23,14 @@ impl Sessions {
         let mut adopted = Adopted::default();
         // The wheel stands at this second, and nothing hangs on it.
         let _ = self.wheel.due(now_s);
-        for slot in 0..self.lines.len() as u32 {
+        let slots = self.lines.len() as u32;
+        // A host's address outside is what its mappings say, so sessions without any come last.
+        for (slot, is_reserved) in
+            (0..slots).map(|slot| (slot, false)).chain((0..slots).map(|slot| (slot, true)))
+        {
+            if self.lines[slot as usize].is_reserved() != is_reserved {
+                continue;
+            }
             let mut session = std::mem::take(&mut self.lines[slot as usize]);
             if !session.is_live() {
                 continue;
@@ -47,6 +54,9 @@ impl Sessions {
         let near = session.near();
         if self.find(Heading::Out, near).is_some() || self.find(Heading::In, session.arriving()).is_some() {
             return false;
+        }
+        if session.is_reserved() {
+            return self.readmit_reserved(slot, session, nat);
         }
         let Some((inside, outside)) = self.ends(&session) else { return false };
         let is_mapped = self.remap(inside, outside, now_s);
