@@ -4,7 +4,9 @@
 mod common;
 
 use ces_dataplane::filter::Filter;
+use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::{Command, Event, Reservation, ReservationEnd, ReservationId};
+use ces_dataplane::path::process_burst;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{PoolRoom, Settings};
@@ -308,4 +310,36 @@ fn with_several_workers_what_comes_goes_to_the_owner_of_the_address() {
     assert!(matches!(owner.one(OUTSIDE, &frame).0, Verdict::Forward(_)));
     let elsewhere = workers[1 - host_worker as usize].one(OUTSIDE, &frame).0;
     assert_eq!(elsewhere, Verdict::HandOff(host_worker as u8));
+}
+
+/// `cargo test -p ces-dataplane --release --test inbound -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn cycles_of_a_first_packet() {
+    const ROUNDS: usize = 100;
+    const SESSIONS: u32 = 4096;
+    let mut settings = pool_settings();
+    settings.nat_room.sessions = 2 * SESSIONS;
+    settings.nat.host_sessions = 2 * SESSIONS;
+    let mut best = [u64::MAX; 2];
+    for _ in 0..ROUNDS {
+        let mut gateway = gateway_with(settings.clone());
+        let mut spent = [0; 2];
+        for number in 0..SESSIONS {
+            reserve(&mut gateway, 0, reservation(0, 0));
+            let first = syn(CLIENT + number, (40_000, 80));
+            for spent in &mut spent {
+                let mut frames = [MemoryFrame::new(&first)];
+                let mut verdicts = [Verdict::Absorb];
+                let began = machine::cycles();
+                let (state, buffers) = (&mut gateway.state, &mut gateway.wire);
+                process_burst(state, OUTSIDE, &mut frames, &mut verdicts, buffers, gateway.now);
+                *spent += machine::cycles() - began;
+                assert!(matches!(verdicts[0], Verdict::Forward(_)));
+            }
+            let _ = ends(&mut gateway);
+        }
+        best = [0, 1].map(|at| best[at].min(spent[at] / u64::from(SESSIONS)));
+    }
+    println!("{} cycles the first packet, {} the same once more, each a burst of one", best[0], best[1]);
 }

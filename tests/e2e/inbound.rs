@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("who_comes_late_or_never_finds_nothing", who_comes_late_or_never_finds_nothing),
     ("who_comes_unasked_takes_nobodys_place", who_comes_unasked_takes_nobodys_place),
     ("a_full_pool_is_silence_over_udp_and_an_answer_over_tcp", a_full_pool),
+    ("who_asks_proves_that_he_is_there", who_asks_proves_that_he_is_there),
     ("by_ces_from_a_ces_and_through_the_pool_from_elsewhere", by_ces_and_through_the_pool),
     ("pool_and_services_change_while_reservations_live", pool_and_services_change),
     ("addresses_on_the_link_are_answered_for", addresses_on_the_link_are_answered_for),
@@ -24,7 +25,8 @@ const THREE: &[Edit] = &[
         Realm::B,
         "[tls]\n",
         "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 20000\n\
-         addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\n[tls]\n",
+         addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\
+         resolvers = [{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]\n\n[tls]\n",
     ),
     OF_HOSTS,
 ];
@@ -214,6 +216,36 @@ fn a_full_pool(lab: &Lab) {
     let there =
         rows.as_array().expect("rows").iter().filter(|row| row["address"] == address.as_str()).count();
     assert_eq!(there, 2, "{rows}");
+}
+
+/// A spoofed query is one whose answer nobody reads: it sets nothing aside. A resolver that reads is led on by itself, here an
+/// ordinary one, which then has a cookie.
+fn who_asks_proves_that_he_is_there(lab: &Lab) {
+    gateways(lab, THREE);
+    let config = std::fs::read_to_string(lab.directory().join("b/cesd.toml")).expect("it is there");
+    for proof in ["truncation", "cname", "both"] {
+        let other =
+            config.replace("proof = \"none\" }]", &format!("proof = \"none\" }}]\nproof = \"{proof}\""));
+        lab.write_config(Realm::B, &other);
+        lab.ctl(Realm::B, "reload").expect();
+        for _ in 0..5 {
+            // From the router's own address, which is in no group.
+            lab.run("net", "dig +ignore +nocookie +tries=1 @198.51.100.2 www.b.demo").expect();
+        }
+        assert_eq!(pending(lab), 0, "{proof}");
+        let client = "curl -sS -m 30 --retry 3 --retry-all-errors --interface 203.0.113.26";
+        for _ in 0..2 {
+            lab.run("net", &format!("{client} http://www.b.demo/")).says("Hello from b1");
+        }
+        assert!(eventually(|| pending(lab) == 0), "{proof}");
+    }
+    let queries = |outcome| {
+        let labels = [("side", "outside"), ("outcome", outcome)];
+        lab.metrics(Realm::B).sum("ces_dns_queries_total", &labels)
+    };
+    assert!(queries("truncated") >= 10.0 && queries("challenged") >= 7.0);
+    lab.write_config(Realm::B, &config);
+    lab.ctl(Realm::B, "reload").expect();
 }
 
 fn by_ces_and_through_the_pool(lab: &Lab) {

@@ -9,6 +9,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
+use crate::cookie;
 use crate::query::{Edns, Query, UDP_MAX};
 use crate::wire::{self, Header};
 
@@ -137,6 +138,11 @@ pub fn any(query: &Query) -> Vec<u8> {
 /// TTL of the answer to ANY, seconds: long, since it never changes (RFC 8482 §4.2).
 const ANY_TTL_S: u32 = 3_600;
 
+/// TC=1 and nothing else, from the authority: who asks is to come back over TCP (RFC 7766 §5).
+pub fn truncated(query: &Query) -> Vec<u8> {
+    without_records(query, wire::AA | wire::TC, ResponseCode::NoError)
+}
+
 /// REFUSED from the recursive server.
 pub fn refused(query: &Query) -> Vec<u8> {
     without_records(query, wire::RA, ResponseCode::Refused)
@@ -193,7 +199,13 @@ fn opt(edns: Option<Edns>, code: ResponseCode, out: &mut Vec<u8>) {
         out.extend_from_slice(&u16::from(RecordType::OPT).to_be_bytes());
         out.extend_from_slice(&UDP_MAX.to_be_bytes());
         // RFC 6891 §6.1.3: extended code, version 0; RFC 3225 §3: DO is copied.
-        out.extend_from_slice(&[code.high(), 0, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);
+        out.extend_from_slice(&[code.high(), 0, u8::from(edns.dnssec_ok) << 7, 0]);
+        // RFC 7873 §5.2: a cookie is answered by both.
+        let Some(cookie) = edns.cookie else { return out.extend_from_slice(&[0, 0]) };
+        out.extend_from_slice(&(4 + cookie.len() as u16).to_be_bytes());
+        out.extend_from_slice(&cookie::OPTION.to_be_bytes());
+        out.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
+        out.extend_from_slice(&cookie);
     }
 }
 

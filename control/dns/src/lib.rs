@@ -24,6 +24,7 @@ mod wire;
 
 pub mod answer;
 pub mod cache;
+pub mod cookie;
 pub mod guard;
 pub mod limit;
 pub mod message;

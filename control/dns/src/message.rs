@@ -7,6 +7,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use crate::answer;
+use crate::cookie::{self, Cookie};
 use crate::outcome::QueryOutcome;
 pub use crate::query::{Edns, Query, Transport, UDP_MAX, UDP_MIN};
 use crate::wire::{self, Frame, HEADER, Walker};
@@ -58,6 +59,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         recursion_desired: header.recursion_desired(),
         checking_disabled: header.checking_disabled(),
         edns: None,
+        cookie: None,
         transport,
     };
 
@@ -82,6 +84,13 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
             return refuse(QueryOutcome::EdnsMalformed, ResponseCode::FormErr, Some(&query));
         }
         query.edns = Some(edns(&record));
+        if let Some(data) = wire::option(record.data, cookie::OPTION) {
+            // RFC 7873 §5.2.2
+            let Some(cookie) = Cookie::parse(data) else {
+                return refuse(QueryOutcome::EdnsMalformed, ResponseCode::FormErr, Some(&query));
+            };
+            query.cookie = Some(cookie);
+        }
         // RFC 6891 §6.1.3: the version is the second octet of the TTL.
         if record.ttl >> 16 & 0xff != 0 {
             return refuse(QueryOutcome::EdnsVersion, ResponseCode::BADVERS, Some(&query));
@@ -102,7 +111,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
 }
 
 fn edns(opt: &Frame<'_>) -> Edns {
-    Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0 }
+    Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0, cookie: None }
 }
 
 /// Records that are looked at for an OPT in what is refused anyway.

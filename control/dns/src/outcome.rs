@@ -24,6 +24,8 @@ labelled! {
         Authoritative = "authoritative",
         /// From outside, a public address of a host, set aside for a moment.
         Reserved = "reserved",
+        /// From outside, an alias of the name: who asks for that has seen this answer.
+        Challenged = "challenged",
         /// From outside, no address of the circular pool is to be had: dropped, over TCP answered without one.
         PoolExhausted = "pool_exhausted",
         /// From outside, as much is set aside for the host as may be: the same.

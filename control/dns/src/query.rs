@@ -1,5 +1,6 @@
 //! A query that has been taken: what is asked, by whom as far as DNS tells, and how long its answer may be.
 
+use crate::cookie::Cookie;
 use hickory_proto::rr::{Name, RecordType};
 
 /// How a query came and how its answer will go.
@@ -18,6 +19,8 @@ pub struct Edns {
     pub payload: u16,
     /// It wants DNSSEC records (RFC 3225).
     pub dnssec_ok: bool,
+    /// The cookies that the answer carries: the client's, and one of ours.
+    pub cookie: Option<[u8; 24]>,
 }
 
 /// A query of opcode QUERY with exactly one question of class IN.
@@ -35,6 +38,8 @@ pub struct Query {
     pub checking_disabled: bool,
     /// EDNS, if the requester speaks it.
     pub edns: Option<Edns>,
+    /// The requester's cookies, if it has any.
+    pub cookie: Option<Cookie>,
     /// How it came.
     pub transport: Transport,
 }

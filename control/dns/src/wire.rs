@@ -164,6 +164,18 @@ pub(crate) fn options_are_whole(mut data: &[u8]) -> bool {
     data.is_empty()
 }
 
+/// The data of the first option with this code, where the options are whole.
+pub(crate) fn option(mut data: &[u8], code: u16) -> Option<&[u8]> {
+    while let Some((&[c0, c1, l0, l1], rest)) = data.split_first_chunk::<4>() {
+        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
+        if u16::from_be_bytes([c0, c1]) == code {
+            return Some(value);
+        }
+        data = rest;
+    }
+    None
+}
+
 /// One record's frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hickory_proto::rr::rdata::{NS, SOA};
+use hickory_proto::rr::rdata::{CNAME, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde::Deserialize;
 use thiserror::Error;
@@ -24,12 +24,16 @@ pub enum Standing {
 }
 
 /// What an address query from outside for a served name is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inbound {
     /// Nothing is reached by that name from the plain Internet: NOERROR, empty.
     NotOffered,
     /// This public address, for a moment and for one client alone: no resolver may give it to another one.
     Address(Ipv4Addr),
+    /// Who asks has to show that he receives what is sent to him: over TCP.
+    Truncate,
+    /// The same, by asking for this name.
+    Alias(Name),
     /// There is none to be had now, for that reason.
     Lacking(QueryOutcome),
 }
@@ -57,6 +61,8 @@ impl Names for Standing {
 pub enum Lookup {
     /// This answer, counted so.
     Answer(Answer, QueryOutcome),
+    /// TC=1: it is to be asked over TCP.
+    Truncate,
     /// It cannot be answered now, for that reason.
     Lacking(QueryOutcome),
     /// Outside of the zones.
@@ -230,6 +236,12 @@ fn reserved(query: &Query, address: Ipv4Addr) -> Lookup {
     Lookup::Answer(Answer::records(Voice::Authority, vec![record]), QueryOutcome::Reserved)
 }
 
+/// A name to ask for instead, which is good for a moment: TTL 0.
+fn alias(query: &Query, name: Name) -> Lookup {
+    let record = Record::from_rdata(query.name.clone(), 0, RData::CNAME(CNAME(name)));
+    Lookup::Answer(Answer::records(Voice::Authority, vec![record]), QueryOutcome::Challenged)
+}
+
 /// The zones.
 #[derive(Debug)]
 pub struct Zones {
@@ -310,6 +322,8 @@ impl Zones {
                     RecordType::A if records.is_empty() => match names.inbound_address(query) {
                         Inbound::NotOffered => {}
                         Inbound::Address(address) => return reserved(query, address),
+                        Inbound::Truncate => return Lookup::Truncate,
+                        Inbound::Alias(name) => return alias(query, name),
                         Inbound::Lacking(why) => return Lookup::Lacking(why),
                     },
                     _ => {}

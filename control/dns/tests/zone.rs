@@ -73,7 +73,7 @@ fn ask(name: &str, qtype: RecordType) -> Option<(QueryOutcome, Message)> {
     let mut registry = Registry(vec!["www.b.demo", "deep.host.b.demo", "b.demo"]);
     match zones().lookup(&query, &mut registry) {
         Lookup::Answer(answer, outcome) => Some((outcome, Message::from_vec(&answer.emit(&query)).unwrap())),
-        Lookup::Lacking(_) | Lookup::OutOfZone => None,
+        Lookup::Lacking(_) | Lookup::Truncate | Lookup::OutOfZone => None,
     }
 }
 

@@ -378,6 +378,7 @@ mod tests {
             recursion_desired: true,
             checking_disabled: false,
             edns: None,
+            cookie: None,
             transport,
         };
         Waiter { token: QueryToken(token), query }

@@ -114,7 +114,7 @@ impl Gateway {
         let known = Known::new(rng.random());
         let seed: u64 = rng.random();
         let (pool, room) = (settings.realm_gateway.clone(), platform.reservations_per_worker);
-        let inbound = Inbound::new(pool, platform.workers, room, rng.random());
+        let inbound = Inbound::new(pool, platform.workers, room, rng.random(), rng.random());
         let core = Core::new(settings, registry, policies, &platform, seed);
         Ok(Self {
             core,

@@ -6,6 +6,7 @@
 
 mod fate;
 mod pool;
+mod proof;
 mod shown;
 mod tally;
 
@@ -19,10 +20,11 @@ use crate::configuration::Configuration;
 use crate::outbox::Outbox;
 use crate::output::QueryToken;
 use crate::registry::Service;
-use crate::settings::RealmGateway;
+use crate::settings::{Proof, RealmGateway};
 use ces_dataplane::msg::{Command, Reservation, ReservationEnd, ReservationId};
 use ces_dns::message::Query;
 use pool::{Pool, Tuple};
+use proof::Prover;
 use rustc_hash::{FxHashMap, FxSeededState};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -113,6 +115,7 @@ pub(crate) struct Inbound {
     asked: HashMap<Asked, (u32, u32), FxSeededState>,
     by_host: FxHashMap<HostAddress, u32>,
     late: VecDeque<Late>,
+    prover: Prover,
     fates: Fates,
     resolvers: Tally<IpAddr>,
     clients: Tally<Ipv4Addr>,
@@ -121,7 +124,13 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     /// For workers with room for so many reservations each.
-    pub(crate) fn new(settings: Option<RealmGateway>, workers: u32, room: u32, seed: u64) -> Self {
+    pub(crate) fn new(
+        settings: Option<RealmGateway>,
+        workers: u32,
+        room: u32,
+        seed: u64,
+        key: [u8; 32],
+    ) -> Self {
         let mut inbound = Self {
             settings: None,
             room,
@@ -130,6 +139,7 @@ impl Inbound {
             asked: HashMap::with_hasher(FxSeededState::with_seed(seed as usize)),
             by_host: FxHashMap::default(),
             late: VecDeque::new(),
+            prover: Prover::new(key),
             fates: Fates::default(),
             resolvers: Tally::new(seed.rotate_left(16)),
             clients: Tally::new(seed.rotate_left(32)),
@@ -148,6 +158,16 @@ impl Inbound {
     /// Whether there is a pool at all.
     pub(crate) fn is_there(&self) -> bool {
         self.settings.is_some()
+    }
+
+    /// How who asks from there proves that he is there.
+    pub(crate) fn proof(&self, resolver: IpAddr) -> Proof {
+        self.settings.as_ref().map_or(Proof::None, |settings| settings.proof(resolver))
+    }
+
+    /// What labels and cookies are made with.
+    pub(crate) fn prover(&self) -> &Prover {
+        &self.prover
     }
 
     /// Other settings and hosts: what is pending for a service that is no longer there is taken back.

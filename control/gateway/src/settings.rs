@@ -65,6 +65,49 @@ pub struct RealmGateway {
     /// When a query over TCP that found no address looks once more, in milliseconds; 0 = never.
     #[serde(default = "default_retry")]
     pub retry_ms: u32,
+    /// How a resolver that no group names proves that it receives what is sent to its address.
+    #[serde(default)]
+    pub proof: Proof,
+    /// Groups of resolvers; the first that has one counts.
+    #[serde(default)]
+    pub resolvers: Vec<Resolvers>,
+}
+
+/// How who asks proves that he receives what is sent to his address. A cookie of ours (RFC 7873) is a truncation's worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// He does not.
+    None,
+    /// By coming back over TCP.
+    #[default]
+    Truncation,
+    /// By asking for a name that he was told.
+    Cname,
+    /// By both.
+    Both,
+}
+
+impl Proof {
+    /// Whether he has to come over TCP, or with a cookie.
+    pub const fn is_by_truncation(self) -> bool {
+        matches!(self, Self::Truncation | Self::Both)
+    }
+
+    /// Whether he has to ask for what he was told.
+    pub const fn is_by_cname(self) -> bool {
+        matches!(self, Self::Cname | Self::Both)
+    }
+}
+
+/// Resolvers of which the same is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolvers {
+    /// Their addresses, or networks.
+    pub networks: Vec<PoolNetwork>,
+    /// How they prove that they are there.
+    pub proof: Proof,
 }
 
 impl RealmGateway {
@@ -74,6 +117,13 @@ impl RealmGateway {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// How a resolver with this address proves that it is there.
+    pub fn proof(&self, resolver: IpAddr) -> Proof {
+        let IpAddr::V4(resolver) = resolver else { return self.proof };
+        let has = |group: &&Resolvers| group.networks.iter().any(|part| part.0.contains(&resolver));
+        self.resolvers.iter().find(has).map_or(self.proof, |group| group.proof)
     }
 }
 
@@ -567,6 +617,11 @@ impl Settings {
         ];
         for (key, value, least, most) in within {
             found.within(format!("realm_gateway.{key}"), value.into(), least, most.into());
+        }
+        for (i, group) in realm_gateway.resolvers.iter().enumerate() {
+            if group.networks.is_empty() {
+                found.add(format!("realm_gateway.resolvers[{i}].networks"), "names no address");
+            }
         }
         if !LOOSE_PACKETS.contains(&realm_gateway.loose_packets) {
             found.add("realm_gateway.loose_packets", "-1 (any number) to 65535 was expected");

@@ -120,6 +120,7 @@ fn response(flags: u8, bytes: &[u8]) {
         recursion_desired: true,
         checking_disabled: false,
         edns: None,
+        cookie: None,
         transport: Transport::Udp,
     };
     while let Some((token, resolution)) = resolver.poll_done() {

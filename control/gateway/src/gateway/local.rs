@@ -130,7 +130,9 @@ impl Gateway {
                 answer.voice = Voice::LocalAuthority;
                 self.answer(Side::Inside, token, answer.emit(query), outcome);
             }
-            Lookup::Lacking(_) | Lookup::OutOfZone => self.refuse(token, query, QueryOutcome::OutOfZone),
+            Lookup::Lacking(_) | Lookup::Truncate | Lookup::OutOfZone => {
+                self.refuse(token, query, QueryOutcome::OutOfZone)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Gateway, host_name};
 use crate::Nanos;
 use crate::core::Core;
+use crate::hosts::HostId;
 use crate::inbound::{Inbound, Late, Refusal, Wish};
 use crate::output::QueryToken;
 use ces_dns::answer::{self, Answer, Voice};
@@ -19,7 +20,11 @@ const ANYBODY: (Ipv4Addr, u8) = (Ipv4Addr::UNSPECIFIED, 0);
 struct Known<'a> {
     core: &'a mut Core,
     inbound: &'a mut Inbound,
+    /// The name of a host, or what stands for one, behind the label that shows that its asker was told so.
     name: Option<&'a str>,
+    has_label: bool,
+    /// Whether the client has shown that it receives what is sent to its address.
+    is_there: bool,
     client: SocketAddr,
     now: Nanos,
 }
@@ -34,19 +39,39 @@ impl Names for Known<'_> {
     }
 
     fn inbound_address(&mut self, query: &Query) -> zone::Inbound {
-        self.name.map_or(zone::Inbound::NotOffered, |name| self.reserve(name, query.id))
+        let Some(name) = self.name.filter(|name| self.offers(name)) else { return zone::Inbound::NotOffered };
+        let proof = self.inbound.proof(self.client.ip());
+        if proof.is_by_truncation() && !self.is_there {
+            return zone::Inbound::Truncate;
+        }
+        if proof.is_by_cname() && !self.has_label {
+            let label = self.inbound.prover().label(name, self.client.ip(), self.now);
+            // A name that has no room for it is known by truncation alone.
+            return match query.name.prepend_label(label) {
+                Ok(alias) => zone::Inbound::Alias(alias),
+                Err(_) if !self.is_there => zone::Inbound::Truncate,
+                Err(_) => self.reserve(name, query.id),
+            };
+        }
+        self.reserve(name, query.id)
     }
 }
 
 impl Known<'_> {
+    /// Whether something is reached by this name from the plain Internet.
+    fn offers(&self, name: &str) -> bool {
+        let is_offered = |id: &HostId| self.inbound.is_there() && !self.core.is_blocked(*id, self.now);
+        let entry = || self.core.configuration().registry().host(name);
+        self.core.hosts().named(name).filter(is_offered).is_some()
+            && entry().is_some_and(|entry| entry.inbound(name).is_some())
+    }
+
     /// Sets a public address aside for a client of whoever asks for this name by that number.
     fn reserve(&mut self, name: &str, id: u16) -> zone::Inbound {
-        let host = self.core.hosts().named(name).filter(|id| !self.core.is_blocked(*id, self.now));
-        let offered = host.filter(|_| self.inbound.is_there());
-        let Some(host) = offered.and_then(|id| self.core.hosts().get(id)) else {
+        let host = self.core.hosts().named(name).and_then(|id| self.core.hosts().get(id));
+        let Some((host, worker)) = host.map(|host| (host.address(), host.worker())) else {
             return zone::Inbound::NotOffered;
         };
-        let (host, worker) = (host.address(), host.worker());
         let (configuration, out) = self.core.configuration_and_out();
         let Some(service) = configuration.registry().host(name).and_then(|entry| entry.inbound(name)) else {
             return zone::Inbound::NotOffered;
@@ -65,14 +90,16 @@ impl Gateway {
         &mut self,
         client: SocketAddr,
         name: Option<&str>,
-        query: Query,
+        mut query: Query,
         token: QueryToken,
         now: Nanos,
     ) {
+        self.give_cookie(&mut query, client, now);
         match self.look_up(client, name, &query, now) {
             Lookup::Answer(answer, outcome) => {
                 self.answer(Side::Outside, token, answer.emit(&query), outcome);
             }
+            Lookup::Truncate => self.truncate(&query, token),
             Lookup::OutOfZone => self.refuse_outside(&query, token, now),
             Lookup::Lacking(outcome) => {
                 // Who comes over TCP has shown that he is there, and has a moment of patience.
@@ -87,8 +114,27 @@ impl Gateway {
     }
 
     fn look_up(&mut self, client: SocketAddr, name: Option<&str>, query: &Query, now: Nanos) -> Lookup {
-        let mut known = Known { core: &mut self.core, inbound: &mut self.inbound, name, client, now };
-        self.zones.lookup(query, &mut known)
+        let Self { core, inbound, zones, .. } = self;
+        let prover = inbound.prover();
+        let told =
+            name.filter(|name| core.hosts().named(name).is_none()).and_then(|name| name.split_once('.'));
+        let told = told.filter(|(label, name)| prover.is_label(label, name, client.ip(), now));
+        let has_cookie = query.cookie.is_some_and(|cookie| prover.knows(&cookie, client.ip(), now));
+        let is_there = query.transport == Transport::Tcp || has_cookie;
+        let (name, has_label) = (told.map(|(_, name)| name).or(name), told.is_some());
+        zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, client, now })
+    }
+
+    /// Has the answer carry a cookie for who sent one (RFC 7873 §5.2.3).
+    fn give_cookie(&self, query: &mut Query, client: SocketAddr, now: Nanos) {
+        if let (Some(edns), Some(cookie)) = (&mut query.edns, query.cookie) {
+            edns.cookie = Some(self.inbound.prover().cookie(cookie.client, client.ip(), now));
+        }
+    }
+
+    /// Who asks may be somebody else: he is to come back over TCP, which is no larger than his query and a cookie.
+    fn truncate(&mut self, query: &Query, token: QueryToken) {
+        self.answer(Side::Outside, token, answer::truncated(query), QueryOutcome::Truncated);
     }
 
     /// There is no address. Over UDP that is silence: the resolver asks again, and may find one then. Over TCP it is an answer
@@ -113,6 +159,7 @@ impl Gateway {
                     self.answer(Side::Outside, token, answer.emit(&query), outcome);
                 }
                 Lookup::Lacking(outcome) => self.lack(&query, token, outcome),
+                Lookup::Truncate => self.truncate(&query, token),
                 Lookup::OutOfZone => self.refuse_outside(&query, token, now),
             }
         }
