@@ -38,13 +38,14 @@ fn c12_the_example_beside_the_aalto_nodes_is_good() {
 
 #[test]
 fn the_example_shows_the_defaults() {
-    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox, a directory in memory.
+    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox, a port inside, a directory in memory.
     let spelled = defaults_spelled_out()
         .replace("vlan = 100", "#")
         .replace("core = 0  ", "#")
         .replace("memory = \"/dev/shm\"", "#")
         .replace("mailbox = ", "#")
-        .replacen("networks = [\"192.168.10.0/24\"] # inside only", "# inside only", 1)
+        .replace("inside_port = 443", "#")
+        .replacen("networks = [\"192.168.10.0/24\"] # where", "# where", 1)
         .replace("tap = \"ces-inside\"", "#")
         .replace("alias = \"internet\"             # the network", "# the network");
     assert_eq!(parse("spelled out", &spelled).unwrap(), parse("example", EXAMPLE).unwrap());
@@ -52,6 +53,51 @@ fn the_example_shows_the_defaults() {
 
 /// What is replaced in the example by what, the text of the line complained about, and words of the complaint.
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    // static mappings
+    ("203.0.113.16/28", "203.0.113.16/29", "inside = \"192.168.10.32/28\"", "are not of one size"),
+    ("203.0.113.16/28", "203.0.113.17/28", "203.0.113.17/28", "has host bits set; write 203.0.113.16/28"),
+    ("203.0.113.16/28", "203.0.113", "external = \"203.0.113\"", "expected an address, or a network such as"),
+    ("\"192.168.10.20\"", "\"192.168.99.20\"", "192.168.99.20", "lies in no network of the realm"),
+    ("\"192.168.10.20\"", "\"192.168.10.1\"", "\"192.168.10.1\"", "192.168.10.1 is the gateway itself"),
+    ("\"192.168.10.20\"", "\"192.168.10.16/28\"", "192.168.10.16/28", "ports are of one address"),
+    ("port = 443 ", "port = 48001 ", "external = \"192.0.2.2\"", "where the gateway itself listens"),
+    ("port = 443 ", "port = 33000 ", "external = \"192.0.2.2\"", "the kernel opens the gateway's own"),
+    ("port = 443 ", "port = 0 ", "port = 0 ", "ports from 1 to 65535 were expected"),
+    ("port = 443 ", "ports = [9, 8] ", "ports = [9, 8]", "the first not behind the last"),
+    ("port = 443 ", "port = 443\nports = [8, 9] ", "ports = [8, 9]", "one of them was expected"),
+    ("port = 443 ", "ports = [1, 9]\ninside_port = 65530 ", "inside_port = 65530", "so many ports"),
+    (
+        "\n[nat.timeouts]",
+        "\n[[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.9\"\nport = 6081\n[nat.timeouts]",
+        "external = \"192.0.2.2\"",
+        "UDP port 6081 is a tunnel's",
+    ),
+    ("protocol = \"tcp\"", "protocol = \"esp\"", "protocol = \"esp\"", "expected `tcp` or `udp`"),
+    ("\nport = 443 ", "\n", "[[nat.static]]", "a whole address has no ports of its own"),
+    ("203.0.113.16/28", "192.168.10.0/28", "external = \"192.168.10.0/28\"", "is inside"),
+    ("203.0.113.16/28", "192.0.2.0/28", "external = \"192.0.2.0/28\"", "192.0.2.2 is one of nat.addresses"),
+    (
+        "\n[nat.timeouts]",
+        "\n[[nat.static]]\nexternal = \"203.0.113.20\"\ninside = \"192.168.10.9\"\nport = 80\n[nat.timeouts]",
+        "external = \"203.0.113.20\"",
+        "port 80 of 203.0.113.20 has it already: nat.static[1]",
+    ),
+    (
+        "\n[nat.timeouts]",
+        "\n[[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.9\"\nports = [400, 500]\n[nat.timeouts]",
+        "external = \"192.0.2.2\"",
+        "a port of 400 to 500 of 192.0.2.2 has it already: nat.static[0]",
+    ),
+    (
+        "\n[nat.timeouts]",
+        "\n[[nat.static]]\nexternal = \"203.0.113.99\"\ninside = \"192.168.10.40\"\n[nat.timeouts]",
+        "inside = \"192.168.10.40\"",
+        "is another address outside already: nat.static[1]",
+    ),
+    ("192.168.10.48/28", "192.168.9.0/24", "192.168.9.0/24", "lies in no network of the realm"),
+    ("192.168.10.48/28", "192.168.10.49/28", "192.168.10.49/28", "has host bits set"),
+    ("198.51.100.0/24", "192.168.10.0/25", "outside = \"192.168.10.0/25\"", "is inside: 192.168.10.0/24"),
+    ("198.51.100.0/24", "everybody", "outside = \"everybody\"", "expected an address, or a network such as"),
     // the language
     ("cores = [1]", "cores = [1", "[control]", "expected `,`"),
     ("[worker]", "[worker", "[worker", "unclosed table"),
@@ -63,11 +109,18 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("cores = [1]", "cores = 1", "cores = 1", "invalid type: integer `1`, expected a list"),
     ("cores = [1]", "cores = [-1]", "cores = [-1]", "integer"),
     ("cores = [1]", "", "[worker]", "missing field `cores`"),
-    ("side = \"outside\"", "side = \"up\"", "side = \"up\"", "expected `inside` or `outside`"),
+    ("side = \"outside\"", "side = \"up\"", "side = \"up\"", "expected one of `inside`, `outside`, `dmz`"),
     ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.300/30\"]", "192.0.2.300", "invalid"),
     ("ces_id = \"gwa.demo.\"", "ces_id = \"gw a\"", "ces_id = \"gw a\"", "name"),
     ("listen = \"127.0.0.1:9180\"", "listen = \"9180\"", "listen", "socket address"),
     // ports
+    (
+        "\n[worker]",
+        "\n[[port]]\nname = \"dmz\"\ndevice = \"net_tap7\"\nside = \"dmz\"\naddresses = [\"172.16.5.1/24\"]\n\
+         networks = [\"192.168.10.0/25\"]\n[worker]",
+        "networks = [\"192.168.10.0/25\"]",
+        "overlaps 192.168.10.0/24, which is inside",
+    ),
     ("side = \"outside\"", "side = \"inside\"", "[[port]]", "no port has side = \"outside\""),
     ("name = \"outside\"", "name = \"inside\"", "name = \"inside\"", "is taken by port[0].name already"),
     ("name = \"outside\"", "name = \"out side\"", "name = \"out side\"", "letters, digits"),

@@ -182,6 +182,14 @@ counters! {
             /// Those of them that were sent.
             later_sent = "sent",
         }
+        "ces_nat_unasked_total",
+        "SYNs to hosts that nobody asked for: those kept for six seconds, and those whose senders were told then.",
+        counter worker "event" {
+            /// SYNs that nobody had asked for, kept for six seconds.
+            unasked_held = "held",
+            /// Those of them whose senders were told then.
+            unasked_told = "told",
+        }
         "ces_held_packets", "Packets that are kept so now.", gauge worker {
             /// Packets that are kept until the MAC address of their next hop is known, now.
             held_now,
@@ -232,6 +240,16 @@ counters! {
         "ces_nat_sessions_ended_total", "Sessions of NAT44 whose time was over.", counter all {
             /// Sessions whose time was over.
             sessions_ended,
+        }
+        "ces_nat_static_sessions", "Sessions of static mappings that stand.", gauge all {
+            /// Sessions of static mappings now.
+            sessions_configured,
+        }
+        "ces_nat_sessions_changed_total",
+        "Sessions that ended because static mappings are others.",
+        counter all {
+            /// Sessions that ended because static mappings are others.
+            sessions_changed,
         }
         "ces_nat_sessions_kept", "Sessions of NAT44 of the process before, by what became of them.", gauge all "fate" {
             /// Sessions of the process before that go on.

@@ -1,7 +1,15 @@
 //! What is configured of NAT44: under which addresses and ports hosts are seen outside, who may answer them, and how long a
 //! session lasts.
 
-use crate::wire::ipv4;
+pub mod exceptions;
+mod network;
+mod space;
+pub mod statics;
+
+pub use space::Space;
+
+use exceptions::Exceptions;
+use statics::Statics;
 use std::net::Ipv4Addr;
 
 /// Who may send to a host's external port (RFC 4787 §5). Mapping is endpoint-independent always.
@@ -56,7 +64,13 @@ pub struct Nat {
     pub addresses: Vec<Ipv4Addr>,
     /// The first and the last of their ports that hosts may have; the others are the gateway's own.
     pub ports: (u16, u16),
-    /// Who may send to them.
+    /// What stands for hosts whatever they send.
+    #[serde(rename = "static")]
+    pub statics: Statics,
+    /// What is not translated.
+    #[serde(rename = "exception")]
+    pub exceptions: Exceptions,
+    /// Who may send to the others.
     pub filtering: Filtering,
     /// How long sessions last.
     pub timeouts: Timeouts,
@@ -64,6 +78,8 @@ pub struct Nat {
     pub host_sessions: u32,
     /// External ports that one host may have.
     pub host_ports: u32,
+    /// Whether a sender of a SYN that nobody asked for is told so, six seconds later (RFC 5382 §5, REQ-4).
+    pub tell_unasked: bool,
 }
 
 impl Default for Nat {
@@ -71,36 +87,13 @@ impl Default for Nat {
         Self {
             addresses: Vec::new(),
             ports: (1024, 32_767),
+            statics: Statics::default(),
+            exceptions: Exceptions::default(),
             filtering: Filtering::default(),
             timeouts: Timeouts::default(),
             host_sessions: 16_384,
             host_ports: 4096,
-        }
-    }
-}
-
-/// The kinds of ports that an address has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// Of TCP.
-    Tcp,
-    /// Of UDP, and of what has ports like it: DCCP and UDP-Lite.
-    Udp,
-    /// Identifiers of ICMP queries (RFC 5508 §3.1).
-    Icmp,
-}
-
-impl Space {
-    /// How many there are.
-    pub const COUNT: usize = 3;
-
-    /// The ports of a protocol; `None`: it has none.
-    pub const fn of(protocol: u8) -> Option<Self> {
-        match protocol {
-            ipv4::TCP => Some(Self::Tcp),
-            ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => Some(Self::Udp),
-            ipv4::ICMP => Some(Self::Icmp),
-            _ => None,
+            tell_unasked: true,
         }
     }
 }

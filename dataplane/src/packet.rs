@@ -27,6 +27,8 @@ pub const LATER: u16 = 32;
 pub const SETTLED: u16 = 64;
 /// It is looked up among the sessions, not among the bindings.
 pub const ROUTED: u16 = 128;
+/// It comes from the DMZ, for a host of the realm.
+pub const INWARD: u16 = 256;
 /// What takes more than the common steps.
 pub const SPECIAL: u16 = SYN | ERROR | EXPIRED;
 
@@ -61,7 +63,7 @@ pub struct Packet {
     pub total: u16,
     /// Where the layer 4 checksum stands that covers the addresses; 0 = there is none.
     pub check: u16,
-    /// Bits from [`SYN`] to [`ROUTED`].
+    /// Bits from [`SYN`] to [`INWARD`].
     pub flags: u16,
     /// The identification of a fragment.
     pub id: u16,

@@ -5,7 +5,7 @@
 
 use crate::Nanos;
 use crate::alg::Alg;
-use crate::filter::Filter;
+use crate::filter::{Filter, Zone};
 use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::nat::Nat;
@@ -19,14 +19,16 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Premises {
     ports: Vec<PathPort>,
-    /// The gateway's own addresses, inside and outside.
-    own: [Vec<u32>; 2],
+    /// The gateway's own addresses, by side, without those that a host has.
+    own: [Vec<u32>; Side::COUNT],
     tcp_listen: Vec<(Side, u16)>,
     proxy_networks: Vec<(u32, u8)>,
     /// Networks that lie inside: those of the realm's ports, and the proxy addresses.
     realm: Vec<(u32, u8)>,
-    /// Networks on the outside ports' links.
+    /// Networks on the links of other ports.
     links: Vec<(u32, u8)>,
+    /// Networks of the DMZ.
+    dmz: Vec<(u32, u8)>,
     punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
@@ -35,6 +37,8 @@ pub struct Premises {
     pub nat: Nat,
     /// Which ALGs are on, and where.
     pub alg: Alg,
+    /// How many other static mappings there were before those.
+    translations: u16,
     /// The addresses of the circular pool.
     pub(crate) pool: Vec<u32>,
     /// Where addresses lead.
@@ -52,7 +56,8 @@ impl Premises {
     pub fn new(settings: &Settings) -> Self {
         let own = |side: Side| {
             let ports = settings.ports.iter().filter(|port| port.side == side);
-            ports.flat_map(|port| &port.addresses).map(|(address, _)| address.to_bits()).collect()
+            let all = ports.flat_map(|port| &port.addresses).map(|(address, _)| address.to_bits());
+            all.filter(|address| settings.nat.statics.whole(*address).is_none()).collect()
         };
         let network = |&(network, prefix): &(std::net::Ipv4Addr, u8)| (network.to_bits(), prefix);
         let of = |side: Side| settings.ports.iter().filter(move |port| port.side == side);
@@ -62,16 +67,22 @@ impl Premises {
         let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
         Self {
             ports: settings.ports.iter().map(PathPort::new).collect(),
-            own: [own(Side::Inside), own(Side::Outside)],
+            own: Side::ALL.map(own),
             tcp_listen: settings.tcp_listen.clone(),
             realm: inside.map(network).chain(proxy_networks.iter().copied()).collect(),
-            links: of(Side::Outside).flat_map(|port| &port.addresses).map(network).collect(),
+            links: of(Side::Outside)
+                .chain(of(Side::Dmz))
+                .flat_map(|port| &port.addresses)
+                .map(network)
+                .collect(),
+            dmz: of(Side::Dmz).flat_map(|port| &port.networks).map(network).collect(),
             proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             nat: settings.nat.clone(),
             alg: settings.alg.clone(),
+            translations: settings.translations,
             pool: settings.pool.iter().map(|address| address.to_bits()).collect(),
             fib: Arc::default(),
             filter: None,
@@ -95,11 +106,17 @@ impl Premises {
         Self { worker, ..self }
     }
 
-    /// Differs from that of all premises with other routes or rules: what a session was told by others it asks for anew.
+    /// Differs from that of all premises with other static mappings.
+    pub const fn translations(&self) -> u16 {
+        self.translations
+    }
+
+    /// Differs from that of all premises with other routes, rules or static mappings: what a session was told by others it
+    /// asks for anew.
     #[inline(always)]
     pub fn generation(&self) -> u16 {
-        // Both only ever grow.
-        self.fib.generation().wrapping_add(self.filters)
+        // All only ever grow.
+        self.fib.generation().wrapping_add(self.filters).wrapping_add(self.translations)
     }
 
     /// The rules, and the place where this worker counts.
@@ -129,6 +146,27 @@ impl Premises {
         self.own[side as usize].contains(&address)
     }
 
+    /// Whether the address is the gateway's own on any side.
+    pub fn is_ours(&self, address: u32) -> bool {
+        self.own.iter().any(|own| own.contains(&address))
+    }
+
+    /// Whether the address lies in a network of the DMZ.
+    pub fn is_dmz(&self, address: u32) -> bool {
+        self.dmz.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
+    }
+
+    /// The zone of an address.
+    pub fn zone(&self, address: u32) -> Zone {
+        if self.belongs_inside(address) {
+            Zone::Inside
+        } else if self.is_dmz(address) {
+            Zone::Dmz
+        } else {
+            Zone::Outside
+        }
+    }
+
     /// Whether hosts are seen outside under the address.
     pub fn is_seen(&self, address: u32) -> bool {
         self.pool.contains(&address) || self.nat.addresses.contains(&address.into())
@@ -150,7 +188,7 @@ impl Premises {
     }
 
     /// Whether the address belongs inside: to a network of the realm or to the proxy addresses, and not to a narrower
-    /// network on an outside link. A realm of all addresses says nothing about any.
+    /// network on the link of another port. A realm of all addresses says nothing about any.
     pub fn belongs_inside(&self, address: u32) -> bool {
         let narrowest = |networks: &[(u32, u8)]| {
             let around =
@@ -175,7 +213,7 @@ impl Premises {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meters {
     /// By side and class: what comes from outside takes nothing from inside.
-    punt: [[Level; PuntClass::COUNT]; 2],
+    punt: [[Level; PuntClass::COUNT]; Side::COUNT],
     icmp: Level,
     decisions: Level,
 }

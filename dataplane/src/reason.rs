@@ -93,8 +93,10 @@ reasons! {
     NatFull = "nat_full",
     /// There is no external address to be given to the host.
     NatNoAddress = "nat_no_address",
-    /// Another host speaks with the same one in a protocol without ports.
+    /// Another host speaks with the same one in a protocol without ports; or one outside with a host's port by two external ones.
     NatTaken = "nat_taken",
+    /// The external port of its session stands for somebody else now, or for nobody: the static mappings are others.
+    NatChanged = "nat_changed",
     /// A rule of the filter lets no session be opened, or forbids the one that the packet is of.
     FilterDenied = "filter_denied",
     /// The same, and its sender is told so.

@@ -23,6 +23,15 @@ pub enum Side {
     Inside,
     /// The world between the gateways.
     Outside,
+    /// Hosts that both reach, as far as the filter lets them, and that are in neither.
+    Dmz,
+}
+
+impl Side {
+    /// All of them.
+    pub const ALL: [Self; Self::COUNT] = [Self::Inside, Self::Outside, Self::Dmz];
+    /// How many there are.
+    pub const COUNT: usize = 3;
 }
 
 /// One port.
@@ -34,7 +43,8 @@ pub struct PortSettings {
     pub mac: [u8; 6],
     /// The gateway's own addresses on it, with the prefix length of their subnet.
     pub addresses: Vec<(Ipv4Addr, u8)>,
-    /// Inside: the realm's networks, from which alone packets are taken here; empty = any. Outside: without meaning.
+    /// Inside: the realm's networks, from which alone packets are taken here; empty = any. DMZ: its networks, likewise. Outside:
+    /// without meaning.
     pub networks: Vec<(Ipv4Addr, u8)>,
     /// The VLAN whose tag all its frames carry; `None` = untagged.
     pub vlan: Option<u16>,
@@ -87,6 +97,8 @@ pub struct Settings {
     pub alg: Alg,
     /// Slots for their control channels, where there are sessions.
     pub channels: u32,
+    /// How many other static mappings there were before those.
+    pub translations: u16,
     /// What there is room for of the circular pool.
     pub pool_room: PoolRoom,
     /// The addresses of the circular pool.
@@ -130,6 +142,7 @@ impl Settings {
             nat: Nat::default(),
             alg: Alg::default(),
             channels: 16,
+            translations: 0,
             pool_room: PoolRoom::default(),
             pool: Vec::new(),
             rate_burst_ms: RATE_BURST_MS,

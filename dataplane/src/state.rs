@@ -59,7 +59,7 @@ impl State {
             meters: Meters::default(),
             share,
             bindings: Bindings::new(settings, hasher, share)?,
-            sessions: Sessions::new(settings, hasher, kept)?,
+            sessions: Sessions::new(settings, hasher, share, kept)?,
             ways: Ways::new(settings, hasher)?,
             events: Events::default(),
             trace: Box::default(),
@@ -96,7 +96,11 @@ impl State {
                 let stats = self.bindings.stats(handle, now);
                 self.events.push(Event::BindingStats(handle, stats));
             }
-            Command::ReadSessions(number, from) => self.sessions.read(number, from, &mut self.events, now),
+            Command::ReadRows(table, number, from) => {
+                let end =
+                    self.sessions.read(table, from, now, |row| self.events.offer(Event::Row(number, row)));
+                self.events.push(Event::RowsRead(number, end));
+            }
             Command::Reserve(id, reservation) => self.sessions.reserve(id, reservation, now),
             Command::Withdraw(id) => self.sessions.withdraw(id),
             Command::Trace(filter, count) => self.trace.arm(filter, count),
@@ -110,8 +114,11 @@ impl State {
     /// itself, so that the path reaches them in one step less than through a pointer.
     pub fn move_in(&mut self, premises: &mut Premises) {
         std::mem::swap(&mut self.premises, premises);
-        let Self { premises, sessions, .. } = self;
-        sessions.offer(&premises.nat.addresses, &premises.pool);
+        let Self { premises: now, sessions, .. } = self;
+        sessions.offer(&now.nat.addresses, &now.pool);
+        if now.translations() != premises.translations() {
+            sessions.look_anew();
+        }
     }
 
     /// Periodic work: ends bindings and sessions whose time is over. Called once a turn, takes a bounded time.
@@ -121,6 +128,7 @@ impl State {
         }
         if self.sessions.has_room() {
             self.counters.sessions_ended += self.sessions.expire(&self.premises.nat, now);
+            self.counters.sessions_changed += self.sessions.end_stale(&self.premises.nat, now);
             self.sessions.expire_reservations(&mut self.events, now);
         }
     }
@@ -133,6 +141,7 @@ impl State {
             self.counters.sessions_live = usage.sessions;
             self.counters.mappings_live = usage.mappings;
             self.counters.nat_hosts = usage.hosts;
+            self.counters.sessions_configured = usage.configured;
             self.counters.nat_ports = usage.ports;
             (self.counters.alg_channels, self.counters.alg_awaited) = self.sessions.attended();
         }

@@ -29,6 +29,8 @@ pub enum Verdict {
     /// Keep it: a later fragment that overtook its first. It goes through the path anew when the first one has been carried;
     /// the number says which that is, and above its middle whose. Nothing has been changed or counted.
     HoldLater(Number24),
+    /// Keep it: a SYN that nobody asked for, which the number stands for. If nobody has after six seconds, its sender is told.
+    HoldUnasked(Number24),
     /// Free it.
     Drop(DropReason),
 }
@@ -56,12 +58,14 @@ pub enum Attempt {
     Joined,
     /// It is not kept again.
     Last,
+    /// Nobody asked for it in all the time that it was kept for that.
+    Unasked,
 }
 
 impl Attempt {
     /// Whether it may be kept for its next hop.
     pub const fn may_wait(self) -> bool {
-        !matches!(self, Self::Last)
+        !matches!(self, Self::Last | Self::Unasked)
     }
 }
 
@@ -81,6 +85,7 @@ impl From<Verdict> for Fate {
             Verdict::Absorb => Fate::Absorb,
             Verdict::Hold(_) => Fate::Hold,
             Verdict::HoldLater(_) => Fate::HoldLater,
+            Verdict::HoldUnasked(_) => Fate::HoldUnasked,
             Verdict::Drop(reason) => Fate::Drop(reason),
         }
     }

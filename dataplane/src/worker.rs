@@ -28,7 +28,7 @@ use crate::settings::Side;
 use crate::state::State;
 use crate::verdict::{Arrival, Attempt, Verdict};
 use crate::way::UNNAMED;
-use held::{FOR_FIRST, FOR_HOP, Held, HeldFrame};
+use held::{FOR_ASKING, FOR_FIRST, FOR_HOP, Held, HeldFrame};
 use machine::Clock;
 use outbound::Outbound;
 use shares::Shares;
@@ -92,6 +92,8 @@ pub struct Worker<P: Port, M> {
     held: Held<P::Frame>,
     /// Later fragments that wait for the first one of their packet.
     later: Held<P::Frame>,
+    /// SYNs that nobody has asked for.
+    unasked: Held<P::Frame>,
     /// Who has how many places in the punt ring.
     shares: Shares,
     /// When the counters were last published.
@@ -127,6 +129,7 @@ where
             taken_over,
             held: Held::new(FOR_HOP),
             later: Held::new(FOR_FIRST),
+            unasked: Held::new(FOR_ASKING),
             shares,
             published: 0,
             news: false,
@@ -161,6 +164,9 @@ where
         }
         while self.later.take_first().is_some() {
             self.state.counters.drop(DropReason::FragmentUnmatched);
+        }
+        while self.unasked.take_first().is_some() {
+            self.state.counters.drop(DropReason::Unasked);
         }
         self.publish();
     }
@@ -214,7 +220,7 @@ where
     fn publish(&mut self) {
         self.state.take_stock();
         let counters = &mut self.state.counters;
-        counters.held_now = (self.held.len() + self.later.len()) as u64;
+        counters.held_now = (self.held.len() + self.later.len() + self.unasked.len()) as u64;
         counters.command_depth = self.control.commands.len() as u64;
         counters.inject_depth = self.control.inject.len() as u64;
         counters.punt_depth = self.control.punt.len() as u64;
@@ -371,10 +377,11 @@ where
                         self.outbound.spend(frame);
                     }
                 },
-                Verdict::Hold(number) | Verdict::HoldLater(number) => {
+                Verdict::Hold(number) | Verdict::HoldLater(number) | Verdict::HoldUnasked(number) => {
                     let (waiting, count) = match verdict {
                         Verdict::Hold(_) => (&mut self.held, &mut counters.held),
-                        _ => (&mut self.later, &mut counters.later_held),
+                        Verdict::HoldLater(_) => (&mut self.later, &mut counters.later_held),
+                        _ => (&mut self.unasked, &mut counters.unasked_held),
                     };
                     *count += 1;
                     let held = HeldFrame { awaited: number.number(), port, since: now, frame };
@@ -419,6 +426,11 @@ where
         }
         while let Some(held) = self.later.take_older(now) {
             self.state.counters.later_sent += self.process_held(held, Attempt::Joined, now);
+            self.send_all();
+        }
+        while let Some(held) = self.unasked.take_older(now) {
+            self.process_held(held, Attempt::Unasked, now);
+            self.state.counters.unasked_told += u64::from(matches!(self.verdicts[0], Verdict::Reply(..)));
             self.send_all();
         }
     }

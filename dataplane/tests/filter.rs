@@ -6,6 +6,8 @@ mod common;
 use ces_dataplane::filter::{Fate as Ruled, Filter, Ranges};
 use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::nat::Filtering;
+use ces_dataplane::nat::exceptions::Exception;
+use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{NatRoom, Settings};
@@ -53,6 +55,7 @@ fn settings_of(filtering: Filtering) -> Settings {
     settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(EXTERNAL)];
     settings.nat.filtering = filtering;
+    settings.nat.tell_unasked = false;
     settings
 }
 
@@ -396,4 +399,102 @@ fn spoofed_sources_and_directed_broadcasts_open_nothing() {
     gateway.gateway.state.move_in(&mut premises.with_filter(None, 9));
     let elsewhere = Ip::new(SERVER_2, EXTERNAL, 17, udp(99, 5000, b"x"));
     assert_eq!(gateway.fate(OUTSIDE, &elsewhere), Fate::Drops(Why::SourceSpoofed));
+}
+
+/// A gateway whose settings a test has changed.
+fn filtered(rules: &str, change: impl FnOnce(&mut Settings)) -> Filtered {
+    let mut gateway = Filtered::new("allow", Filtering::default());
+    change(&mut gateway.settings);
+    gateway.publish(rules);
+    gateway
+}
+
+/// A static mapping lets in from everywhere what no rule forbids, which see the host under its own address and port.
+#[test]
+fn rules_judge_what_comes_to_a_static_mapping() {
+    let net = |bits: u32| address(bits).into();
+    let line = |external, host| Static {
+        external: net(external),
+        inside: net(host),
+        protocol: None,
+        port: None,
+        ports: None,
+        inside_port: None,
+    };
+    let lines = vec![
+        Static { port: Some(80), inside_port: Some(8080), ..line(EXTERNAL, HOST) },
+        line(EXTERNAL + 1, OTHER),
+    ];
+    let rules = "allow tcp from outside to inside host h1.a.demo port 8080\n\
+                 deny tcp from outside to inside group staff port 81\n\
+                 deny icmp from outside\n\
+                 deny tcp from inside group staff to inside host h1.a.demo\n";
+    let mut gateway = filtered(rules, |settings| settings.nat.statics = lines.into());
+    let denied = Fate::Drops(Why::FilterDenied);
+    assert_eq!(gateway.fate(OUTSIDE, &syn(SERVER, EXTERNAL, 80)), Fate::Passes);
+    assert_eq!(gateway.fate(OUTSIDE, &syn(SERVER, EXTERNAL + 1, 81)), denied);
+    assert_eq!(gateway.fate(OUTSIDE, &syn(SERVER, EXTERNAL + 1, 82)), Fate::Passes);
+    assert_eq!(gateway.fate(OUTSIDE, &Ip::new(SERVER, EXTERNAL + 1, 1, echo(8, 7, 1))), denied);
+    assert_eq!(gateway.fate(INSIDE, &syn(OTHER, EXTERNAL, 80)), denied, "between hosts as they are inside");
+    assert_eq!(gateway.fate(INSIDE, &syn(HOST, EXTERNAL + 1, 99)), Fate::Passes);
+}
+
+/// RFC 6888 §3, REQ-6: between two networks nothing is translated, and the state is the same: answers come in, and what a rule
+/// allows; everything else does not.
+#[test]
+fn exceptions_are_routed_as_they_are_and_filtered() {
+    let pair = Exception { inside: address(HOST).into(), outside: "8.8.8.0/24".parse().unwrap() };
+    let rules = "allow tcp from outside 8.8.8.0/24 to inside host h1.a.demo port 22\n";
+    for filter in [rules, "allow tcp from outside to inside port 99\n"] {
+        let mut gateway = filtered(filter, |settings| settings.nat.exceptions = vec![pair].into());
+        let seen = |gateway: &mut Filtered, side: u8, packet: &Ip| {
+            let frame = if side == OUTSIDE {
+                ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &packet.bytes())
+            } else {
+                from_host(packet)
+            };
+            let (verdict, out) = gateway.gateway.one(side, &frame);
+            assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+            assert_sound(&out[0].1);
+            assert_eq!(out[0].1[26..34], packet.bytes()[12..20], "as it was");
+            assert_eq!(out[0].1[34..38], packet.bytes()[20..24], "as it was");
+        };
+        seen(&mut gateway, INSIDE, &datagram(HOST, SERVER, 53));
+        seen(&mut gateway, OUTSIDE, &Ip::new(SERVER, HOST, 17, udp(53, 5000, b"a")));
+        seen(&mut gateway, INSIDE, &Ip::new(HOST, SERVER, 1, echo(8, 7, 1)));
+        seen(&mut gateway, OUTSIDE, &Ip::new(SERVER, HOST, 1, echo(0, 7, 1)));
+        seen(&mut gateway, INSIDE, &Ip::new(HOST, SERVER, 50, vec![5; 20]));
+        seen(&mut gateway, OUTSIDE, &Ip::new(SERVER, HOST, 50, vec![5; 20]));
+        // An error of a router behind keeps its source.
+        let quoted = Ip::new(SERVER, HOST, 17, udp(53, 5000, b"a")).bytes();
+        let error = Ip::new(0x0a00_0063, SERVER, 1, icmp(3, 1, 0, &quoted));
+        let (_, out) = gateway.gateway.one(INSIDE, &from_host(&error));
+        assert_eq!(out[0].1[26..30], 0x0a00_0063u32.to_be_bytes());
+        for (packet, why) in [
+            (datagram(SERVER, HOST, 54), Why::Unasked),
+            (Ip::new(SERVER, HOST, 1, echo(8, 9, 1)), Why::Unasked),
+            (Ip::new(SERVER, HOST, 6, tcp(4000, 22, ACK, &[], &[])), Why::Unasked),
+            (syn(SERVER_2, HOST, 22), Why::Unasked),
+            (syn(OTHER, HOST, 22), Why::SourceSpoofed),
+        ] {
+            assert_eq!(gateway.fate(OUTSIDE, &packet), Fate::Drops(why), "{packet:?}");
+        }
+        if filter == rules {
+            seen(&mut gateway, OUTSIDE, &syn(SERVER, HOST, 22));
+            // Others go out as ever, and so does the host to others.
+            let (_, out) = gateway.gateway.one(INSIDE, &from_host(&syn(HOST, SERVER_2, 80)));
+            assert_eq!(out[0].1[26..30], EXTERNAL.to_be_bytes());
+            // Without the rule, what it let in ends; without the exception, all of it.
+            gateway.publish("deny udp to any port 1\n");
+            assert_eq!(gateway.fate(OUTSIDE, &syn(SERVER, HOST, 22)), Fate::Drops(Why::FilterDenied));
+            seen(&mut gateway, INSIDE, &datagram(HOST, SERVER, 53));
+            gateway.settings.nat.exceptions = Vec::new().into();
+            gateway.settings.translations += 1;
+            gateway.publish("allow");
+            assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Drops(Why::NatChanged));
+            assert_eq!(gateway.fate(INSIDE, &datagram(HOST, SERVER, 53)), Fate::Passes);
+            gateway.gateway.state.tick(SECOND);
+            assert_eq!(gateway.gateway.state.counters.sessions_changed, 3);
+        }
+    }
 }

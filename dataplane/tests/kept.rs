@@ -4,6 +4,7 @@
 mod common;
 
 use ces_dataplane::msg::{Command, HopId, Neighbour};
+use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{NatRoom, Settings};
@@ -272,4 +273,35 @@ fn no_control_channel_goes_on_with_numbers_that_are_not_known() {
     assert_eq!((counters.sessions_adopted, counters.sessions_forgotten), (1, 1));
     assert!(forwarded(&mut after, INSIDE, &other(0x10)).is_some());
     assert!(forwarded(&mut after, INSIDE, &segment(0x10)).is_none());
+}
+
+/// A session of a static mapping goes on as long as the mapping is configured, and takes no port.
+#[test]
+fn what_is_configured_goes_on_as_it_is_configured() {
+    let memory = Memory::new();
+    let mut settings = nat_settings();
+    settings.nat.statics = vec![Static {
+        external: address(LOCAL).into(),
+        inside: address(HOST).into(),
+        protocol: None,
+        port: Some(80),
+        ports: None,
+        inside_port: Some(8080),
+    }]
+    .into();
+    let arrives = from_world(&Ip::new(SERVER, LOCAL, 17, udp(9, 80, b"x")));
+    let leaves = from_host(&Ip::new(HOST, SERVER, 17, udp(8080, 9, b"x")));
+    let mut gateway = resumed(&memory, settings.clone(), SECOND);
+    assert_eq!(forwarded(&mut gateway, OUTSIDE, &arrives), Some((SERVER, 9, HOST, 8080)));
+    drop(gateway);
+    let mut gateway = resumed(&memory, settings.clone(), 2 * SECOND);
+    assert_eq!(gateway.state.counters.sessions_adopted, 1);
+    assert_eq!(forwarded(&mut gateway, INSIDE, &leaves), Some((LOCAL, 80, SERVER, 9)));
+    gateway.state.take_stock();
+    let counters = &gateway.state.counters;
+    assert_eq!((counters.sessions_configured, counters.nat_ports, counters.sessions_opened), (1, 0, 0));
+    drop(gateway);
+    settings.nat.statics = Vec::new().into();
+    let gateway = resumed(&memory, settings, 3 * SECOND);
+    assert_eq!(gateway.state.counters.sessions_forgotten, 1);
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, Event, HopId, Neighbour};
+use ces_dataplane::msg::{Command, Event, HopId, Neighbour, Row, Table};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -539,12 +539,12 @@ fn sessions_are_told_in_pages() {
     }
     let (mut from, mut ports) = (Some(0), Vec::new());
     while let Some(slot) = from {
-        gateway.command(Command::ReadSessions(7, slot));
+        gateway.command(Command::ReadRows(Table::Sessions, 7, slot));
         let events = gateway.events();
         assert!(events.len() <= 65);
         for event in events {
             match event {
-                Event::Session(7, session) => {
+                Event::Row(7, Row::Session(session)) => {
                     assert_eq!((session.host.0, session.remote), (address(HOST), (address(SERVER), 53)));
                     assert_eq!(
                         (session.external, session.packets),
@@ -552,15 +552,44 @@ fn sessions_are_told_in_pages() {
                     );
                     ports.push(session.host.1);
                 }
-                Event::SessionsRead(7, next) => from = next,
+                Event::RowsRead(7, next) => from = next,
                 other => panic!("{other:?}"),
             }
         }
     }
     ports.sort_unstable();
     assert_eq!(ports, (5000..5200).collect::<Vec<_>>());
-    gateway.command(Command::ReadSessions(8, 99_999));
-    assert_eq!(gateway.events(), [Event::SessionsRead(8, None)]);
+    gateway.command(Command::ReadRows(Table::Sessions, 8, 99_999));
+    assert_eq!(gateway.events(), [Event::RowsRead(8, None)]);
+}
+
+/// RFC 7857 §12: an error about what a host has sent to another's external address comes back to it, from that address, about
+/// what it has sent; of the other host, and of a router behind; about datagrams, segments and queries.
+#[test]
+fn errors_turn_back_inside() {
+    let mut gateway = gateway();
+    let mapped = external(&mut gateway, HOST, 5000);
+    let other = external(&mut gateway, OTHER, 6001);
+    gateway.one(INSIDE, &from_other(&Ip::new(OTHER, LOCAL, 17, udp(6001, mapped, b"x"))));
+    let (_, there) =
+        sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, LOCAL, 17, udp(5000, other, b"x"))));
+    assert_eq!(flow(&there), (LOCAL, mapped, OTHER, 6001));
+    for (sender, frame) in [(OTHER, from_other as fn(&Ip) -> Vec<u8>), (0x0a00_0063, from_other)] {
+        for quotes in [28, there.len() - 14] {
+            let error = Ip::new(sender, LOCAL, 1, icmp(3, 3, 0, &there[14..14 + quotes]));
+            let (port, frame) = sent(&mut gateway, INSIDE, &frame(&error));
+            assert_eq!((port, word(&frame, 12), word(&frame, 16)), (INSIDE, LOCAL, HOST));
+            let quoted = &frame[42..];
+            assert_eq!(quoted[12..16], HOST.to_be_bytes());
+            assert_eq!(quoted[16..20], LOCAL.to_be_bytes());
+            assert_eq!(quoted[20..24], (5000u32 << 16 | u32::from(other)).to_be_bytes());
+            assert_eq!(checksum(&quoted[..20]), 0, "of the quoted header");
+        }
+    }
+    // About what nobody has sent.
+    let forged = Ip::new(LOCAL, OTHER, 17, udp(mapped + 2, 6001, b"x")).bytes();
+    let error = from_other(&Ip::new(OTHER, LOCAL, 1, icmp(3, 3, 0, &forged)));
+    assert!(!matches!(gateway.one(INSIDE, &error).0, Verdict::Forward(_)));
 }
 
 /// A host's port is one of its worker's, so whatever comes back is handed to that worker; errors, too.

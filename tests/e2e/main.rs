@@ -4,6 +4,8 @@
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
 mod alg;
+mod dmz;
+mod exercises;
 mod filter;
 mod hostile;
 mod http3;
@@ -17,6 +19,7 @@ mod odd;
 mod operator;
 mod programs;
 mod routes;
+mod statics;
 mod traffic;
 mod tunnel;
 
@@ -42,15 +45,18 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 15] = [
+    let groups: [(&str, &[Case]); 18] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("nat", nat::CASES),
+        ("statics", statics::CASES),
         ("routes", routes::CASES),
         ("programs", programs::CASES),
         ("alg", alg::CASES),
         ("filter", filter::CASES),
+        ("exercises", exercises::CASES),
+        ("dmz", dmz::CASES),
         ("inbound", inbound::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),

@@ -12,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("fragments_and_large_packets_go_out", fragments_and_large_packets_go_out),
     ("hosts_meet_at_their_external_addresses", hosts_meet_at_their_external_addresses),
     ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
+    ("who_asks_for_nobody_is_told", who_asks_for_nobody_is_told),
     ("p10_nobody_goes_out_in_anothers_name", p10_nobody_goes_out_in_anothers_name),
     ("connections_outlive_a_killed_gateway", connections_outlive_a_killed_gateway),
     ("connections_outlive_a_clean_restart", connections_outlive_a_clean_restart),
@@ -91,6 +92,16 @@ fn nothing_unasked_comes_in(lab: &Lab) {
     lab.run("net", &format!("bash -c '{line}'"));
     assert!(eventually(|| lab.drops(Realm::A, "unasked") >= before + 4));
     assert!(!lab.run("net", "curl -sS -m 2 http://192.0.2.2:5000/").ok());
+}
+
+/// RFC 5382 §5, REQ-4: a real connection attempt hears that nobody is there, before its own patience ends.
+fn who_asks_for_nobody_is_told(lab: &Lab) {
+    lab.gateways(NAT);
+    let told = || lab.metrics(Realm::A).sum("ces_nat_unasked_total", &[("event", "told")]);
+    let before = told();
+    let refused = lab.run("net", "curl -sS -m 60 http://192.0.2.2:5000/");
+    assert_eq!(refused.status, 7, "could not connect, and not timed out: {refused}");
+    assert!(eventually(|| told() > before));
 }
 
 fn p10_nobody_goes_out_in_anothers_name(lab: &Lab) {

@@ -128,7 +128,7 @@ impl Lab {
         outcome(format!("scripts/lab {}", arguments.join(" ")), &mut self.command(arguments))
     }
 
-    /// Runs a shell command line in a node: a1, a2, b1, b2, gwa, gwb, la, lb or net.
+    /// Runs a shell command line in a node: a1, a2, b1, b2, d1, gwa, gwb, la, lb or net.
     pub fn run(&self, node: &str, line: &str) -> Outcome {
         let mut command = self.command(&["in", node, "sh", "-c", line]);
         outcome(format!("[{node}] {line}"), &mut command)

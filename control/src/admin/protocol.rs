@@ -39,6 +39,8 @@ pub enum Topic {
     Alg,
     /// Sessions of NAT44, with their counters
     Sessions,
+    /// Mappings of NAT44: what stands for hosts by configuration, and what their ports were given
+    Mappings,
     /// The rules of the filter, and how often each has decided
     Rules,
     /// What rules that say `log` decided last
@@ -198,6 +200,7 @@ impl Request {
                 Topic::Nat => "show nat",
                 Topic::Alg => "show alg",
                 Topic::Sessions => "show sessions",
+                Topic::Mappings => "show mappings",
                 Topic::Rules => "show rules",
                 Topic::Logged => "show logged",
                 Topic::Inbound => "show inbound",

@@ -24,6 +24,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Nat => nat(answer),
         Topic::Alg => alg(answer),
         Topic::Sessions => sessions(answer),
+        Topic::Mappings => mappings(answer),
         Topic::Rules => rules(answer),
         Topic::Logged => logged(answer),
         Topic::Inbound => inbound::pool(answer),
@@ -427,6 +428,15 @@ fn sessions(answer: &Value) -> String {
     or_none(&table, "no sessions")
 }
 
+fn mappings(answer: &Value) -> String {
+    let mut table = Table::new(&["MAPPING", "PROTOCOL", "INSIDE", "OUTSIDE", "SESSIONS"]);
+    for mapping in list(answer) {
+        let row = ["kind", "protocol", "inside", "external", "sessions"];
+        table.row(row.map(|key| text(mapping, key)).to_vec());
+    }
+    or_none(&table, "no mappings")
+}
+
 /// A rule's place.
 fn place(rule: &Value) -> String {
     format!("{}:{}", text(rule, "file"), number(rule, "line"))
@@ -483,14 +493,24 @@ pub fn why(answer: &Value) -> String {
 
 fn nat(answer: &Value) -> String {
     let mut shown = format!(
-        "external addresses {}, ports {} to {}, filtering {}\n",
+        "external addresses {}, ports {} to {}, filtering {}, {} static mappings\n",
         texts(answer, "addresses"),
         answer["ports"][0],
         answer["ports"][1],
-        text(answer, "filtering")
+        text(answer, "filtering"),
+        number(answer, "statics")
     );
-    let mut table =
-        Table::new(&["WORKER", "SESSIONS", "MAPPINGS", "HOSTS", "PORTS", "OPENED", "ENDED", "OF BEFORE"]);
+    let mut table = Table::new(&[
+        "WORKER",
+        "SESSIONS",
+        "STATIC",
+        "MAPPINGS",
+        "HOSTS",
+        "PORTS",
+        "OPENED",
+        "ENDED",
+        "OF BEFORE",
+    ]);
     for (number_of, worker) in list(&answer["workers"]).iter().enumerate() {
         let of = |key: &str| {
             let pair: Vec<_> = list(&worker[key]).iter().filter_map(Value::as_u64).map(count).collect();
@@ -499,6 +519,7 @@ fn nat(answer: &Value) -> String {
         table.row(vec![
             number_of.to_string(),
             of("sessions"),
+            count(number(worker, "configured")),
             of("mappings"),
             of("hosts"),
             count(number(worker, "ports")),

@@ -130,6 +130,8 @@ pub struct NatView {
     pub ports: (u16, u16),
     /// Who may send to them.
     pub filtering: Filtering,
+    /// How many static mappings there are.
+    pub statics: usize,
     /// By worker.
     pub workers: Vec<NatWorkerView>,
 }
@@ -170,6 +172,21 @@ pub struct SessionRow {
     pub in_bytes: u64,
     /// Seconds since the last packet.
     pub idle_s: u32,
+}
+
+/// A mapping of NAT44.
+#[derive(Clone, Debug, Serialize)]
+pub struct MappingRow {
+    /// Whether it is configured: "static" or "dynamic".
+    pub kind: &'static str,
+    /// The protocol, in a word; "any" for a whole address.
+    pub protocol: String,
+    /// The host and its port or ports, or a network.
+    pub inside: String,
+    /// What that is outside.
+    pub external: String,
+    /// How many sessions use it, where that is counted.
+    pub sessions: Option<u32>,
 }
 
 /// A rule of the filter.
@@ -240,6 +257,8 @@ pub struct NatWorkerView {
     pub hosts: (u64, u32),
     /// External ports that are taken or rest.
     pub ports: u64,
+    /// Sessions of static mappings now.
+    pub configured: u64,
     /// Sessions opened since the start.
     pub opened: u64,
     /// Sessions whose time was over.

@@ -1,5 +1,6 @@
 //! What must hold between values of the configuration.
 
+use super::links::no_host_of;
 use super::model::{Config, PortSection};
 use crate::interfaces::interface_of;
 use crate::sources::tap::NAME_BYTES;
@@ -17,8 +18,6 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const MTU_MIN: u16 = 576;
 /// The largest MTU: a frame with Ethernet header and VLAN tag must fit into a punt slot.
 pub const MTU_MAX: u16 = (SLOT_BYTES - 18) as u16;
-/// The kernel opens connections from ports beginning with this one (`net.ipv4.ip_local_port_range` as it is delivered).
-const KERNEL_PORTS: u16 = 32_768;
 /// The most workers.
 const WORKERS: usize = 64;
 /// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
@@ -36,7 +35,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     signalling(config, &mut found);
     limits(config, &mut found);
     resolvers(config, &mut found);
-    nat(config, &mut found);
+    super::nat::check(config, &mut found);
     alg(config, &mut found);
     realm_gateway(config, &mut found);
     filter(config, &mut found);
@@ -89,14 +88,30 @@ fn ports(config: &Config, found: &mut Problems) {
     }
 }
 
-/// The realm is inside: an outside port's link is no part of it, nor of the proxy pool.
+/// The realm is inside: another port's link is no part of it, nor of the proxy pool; nor are other networks of the DMZ.
 fn realm_is_inside(config: &Config, found: &mut Problems) {
+    for (i, port) in config.port.iter().enumerate().filter(|(_, port)| port.side == Side::Dmz) {
+        if config.nat.is_none() {
+            let what = "what the DMZ sends and gets are sessions of NAT44, and there is no section [nat]";
+            found.add(format!("port[{i}].side"), what);
+        }
+        let realm = config.realm.networks.iter().chain([&config.realm.proxy_pool]);
+        for (j, net) in port.networks.iter().enumerate() {
+            if let Some(network) = realm.clone().find(|network| overlap(**network, *net)) {
+                found.add(
+                    format!("port[{i}].networks[{j}]"),
+                    format!("{net} overlaps {network}, which is inside"),
+                );
+            }
+        }
+    }
     let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net.trunc())));
     for (port, link) in links {
         for (i, network) in config.realm.networks.iter().enumerate() {
-            if port.side == Side::Outside && overlap(*network, link) {
+            if port.side != Side::Inside && overlap(*network, link) {
+                let side = if port.side == Side::Dmz { "DMZ" } else { "outside" };
                 let what =
-                    format!("{network} overlaps {link}, the link of the outside port \"{}\"", port.name);
+                    format!("{network} overlaps {link}, the link of the {side} port \"{}\"", port.name);
                 found.add(format!("realm.networks[{i}]"), what);
             }
         }
@@ -170,19 +185,8 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
     }
 }
 
-/// The side of the port that has an address.
-fn side_of(config: &Config, address: IpAddr) -> Option<Side> {
-    let own = |port: &&PortSection| port.addresses.iter().any(|net| address == net.addr());
-    config.port.iter().find(own).map(|port| port.side)
-}
-
 fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
     a.contains(&b) || b.contains(&a)
-}
-
-/// Whether the address is the link's own or its broadcast address; on a link of two there are none (RFC 3021 §2.1).
-fn no_host_of(net: Ipv4Net, address: Ipv4Addr) -> bool {
-    net.prefix_len() < 31 && (address == net.network() || address == net.broadcast())
 }
 
 /// A device is `0000:03:00.0`, `03:00.0`, or a virtual device `net_…` with arguments.
@@ -289,7 +293,7 @@ fn signalling(config: &Config, found: &mut Problems) {
                 found.add(format!("{key}.address"), format!("{address}: an IPv4 address was expected"));
             }
         }
-        let inside = |address: IpAddr| side_of(config, address) == Some(Side::Inside);
+        let inside = |address: IpAddr| config.side_of(address) == Some(Side::Inside);
         if inside(endpoint.address) {
             found.add(
                 format!("{key}.address"),
@@ -310,7 +314,7 @@ fn signalling(config: &Config, found: &mut Problems) {
         }
     }
     for (i, locator) in config.cetp.locators.iter().enumerate() {
-        if side_of(config, locator.address.into()) == Some(Side::Inside) {
+        if config.side_of(locator.address.into()) == Some(Side::Inside) {
             found.add(
                 format!("cetp.locators[{i}].address"),
                 format!("{} is an address of an inside port; tunnels end outside", locator.address),
@@ -345,6 +349,11 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
         let what = format!("{address} is one of nat.addresses, too; the pool has its addresses alone");
         found.add("realm_gateway.addresses", what);
     }
+    let whole = |address: &&Ipv4Addr| nat.statics.whole(address.to_bits()).is_some();
+    if let Some(address) = pool.iter().find(whole) {
+        let what = format!("{address} is that of a static mapping, too; the pool has its addresses alone");
+        found.add("realm_gateway.addresses", what);
+    }
     let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net)));
     for (port, net) in links {
         let key = "realm_gateway.addresses";
@@ -353,9 +362,10 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
         {
             found.add(key, format!("{address} is no host's address in {}", net.trunc()));
         }
-        if let Some(address) = pool.iter().find(|address| port.side == Side::Inside && net.contains(*address))
+        if let Some(address) =
+            pool.iter().find(|address| port.side != Side::Outside && net.contains(*address))
         {
-            found.add(key, format!("{address} lies on the link of the inside port \"{}\"", port.name));
+            found.add(key, format!("{address} lies on the link of the port \"{}\"", port.name));
         }
     }
     let workers = config.worker.cores.len() as u32;
@@ -369,19 +379,6 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
     }
 }
 
-/// NAT44: addresses that the world can answer, and ports that are not the gateway's own.
-/// Whose an address outside is, if not ours: nobody's on a link, a router's, a resolver's.
-fn of_another(config: &Config, address: Ipv4Addr) -> Option<String> {
-    let links = || config.port.iter().flat_map(|port| &port.addresses);
-    let link = links().find(|net| net.contains(&address) && no_host_of(**net, address));
-    let hop = || config.route.iter().position(|route| route.via == address);
-    let asked =
-        || config.dns.upstreams.iter().position(|upstream| upstream.socket().ip().to_canonical() == address);
-    link.map(|net| format!("is no host's address in {}", net.trunc()))
-        .or_else(|| hop().map(|i| format!("is the next hop of route[{i}]")))
-        .or_else(|| asked().map(|i| format!("is the resolver dns.upstreams[{i}]")))
-}
-
 /// A resolver is a host.
 fn resolvers(config: &Config, found: &mut Problems) {
     for (i, upstream) in config.dns.upstreams.iter().enumerate() {
@@ -393,60 +390,6 @@ fn resolvers(config: &Config, found: &mut Problems) {
             found.add(format!("dns.upstreams[{i}]"), what);
         }
     }
-}
-
-fn nat(config: &Config, found: &mut Problems) {
-    let Some(nat) = &config.nat else { return };
-    let capacity = &config.capacity;
-    found.within("nat.addresses", nat.addresses.len() as u64, 1, u64::from(capacity.nat_addresses));
-    let (first, last) = nat.ports;
-    if first == 0 || first > last {
-        found.add("nat.ports", "two ports from 1 to 65535 were expected, the first not behind the last");
-    }
-    for (i, address) in nat.addresses.iter().enumerate() {
-        let key = format!("nat.addresses[{i}]");
-        let realm = config.realm.networks.iter().chain([&config.realm.proxy_pool]);
-        if nat.addresses[..i].contains(address) {
-            found.add(key, format!("{address} is named twice"));
-        } else if special(*address).is_some() {
-            found.add(key, format!("{address} is no host's address"));
-        } else if realm.clone().any(|net| net.contains(address)) {
-            found.add(key, format!("{address} is inside; nobody in the world would answer it"));
-        } else if side_of(config, (*address).into()) == Some(Side::Inside) {
-            found.add(key, format!("{address} is an address of an inside port"));
-        } else if let Some(whose) = of_another(config, *address) {
-            found.add(key, format!("{address} {whose}; it cannot be ours"));
-        } else if let Some(port) =
-            listening(config, *address).into_iter().find(|port| (first..=last).contains(port))
-        {
-            found.add(
-                "nat.ports",
-                format!("{port} is among them, where the gateway itself listens on {address}"),
-            );
-        } else if config.addresses().contains(address) && last >= KERNEL_PORTS {
-            let whose =
-                format!("the kernel opens the gateway's own connections from {KERNEL_PORTS} and above");
-            found.add("nat.ports", format!("{last}: {address} is the gateway's own, and {whose}"));
-        }
-    }
-    let timeouts = &nat.timeouts;
-    for (name, value, least) in [
-        ("tcp_established_s", timeouts.tcp_established_s, 7440),
-        ("tcp_transitory_s", timeouts.tcp_transitory_s, 240),
-        ("udp_s", timeouts.udp_s, 120),
-        ("udp_unanswered_s", timeouts.udp_unanswered_s, 120),
-        ("icmp_s", timeouts.icmp_s, 60),
-        ("other_s", timeouts.other_s, 60),
-    ] {
-        // RFC 5382 §5, REQ-5; RFC 4787 §4.3, REQ-5; RFC 5508 §3.2, REQ-2. The wheel of sessions has 8,192 seconds.
-        found.within(format!("nat.timeouts.{name}"), u64::from(value), least, 8000);
-    }
-    found.within("nat.host_sessions", u64::from(nat.host_sessions), 1, u64::from(capacity.sessions));
-    found.within("nat.host_ports", u64::from(nat.host_ports), 1, u64::from(capacity.mappings));
-    found.within("capacity.sessions", u64::from(capacity.sessions), 64, 1 << 24);
-    found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
-    found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
-    found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
 }
 
 /// ALGs: ports that servers have, and a time in which a data connection comes.
@@ -471,14 +414,6 @@ fn filter(config: &Config, found: &mut Problems) {
     let keyed =
         |(i, file): (usize, &std::path::PathBuf)| (format!("filter.files[{i}]"), file.display().to_string());
     found.distinct(&files.iter().enumerate().map(keyed).collect::<Vec<_>>());
-}
-
-/// Ports of one of our addresses on which the gateway itself listens.
-fn listening(config: &Config, address: Ipv4Addr) -> Vec<u16> {
-    let own = |port: &&PortSection| port.addresses.iter().any(|net| net.addr() == address);
-    let tcp = config.port.iter().filter(own).flat_map(|port| port.tcp.iter().copied());
-    let cetp = config.cetp.endpoints.iter().filter(|endpoint| endpoint.address == address);
-    tcp.chain(cetp.map(|endpoint| endpoint.port)).collect()
 }
 
 fn limits(config: &Config, found: &mut Problems) {

@@ -4,7 +4,9 @@
 //! finds what does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
 mod check;
+mod links;
 mod model;
+mod nat;
 mod rules;
 
 use ces_gateway::{PolicySet, Registry, SourceFile};

@@ -8,7 +8,7 @@ use ces_dataplane::settings::Side;
 use ces_gateway::Settings;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Everything that is configured.
@@ -86,7 +86,7 @@ pub struct PortSection {
     pub side: Side,
     /// The gateway's addresses on it, with prefix length.
     pub addresses: Vec<Ipv4Net>,
-    /// Inside: the networks that packets may come from; without it, the realm's.
+    /// The networks that packets may come from; without it, inside the realm's, and in the DMZ those of its link.
     #[serde(default)]
     pub networks: Vec<Ipv4Net>,
     /// The VLAN whose tag all its frames carry.
@@ -113,6 +113,15 @@ impl PortSection {
     /// The name of its shadow TAP.
     pub fn tap_name(&self) -> String {
         self.tap.clone().unwrap_or_else(|| format!("ces-{}", self.name))
+    }
+
+    /// The networks of the DMZ behind it; none, if it faces another side.
+    pub fn dmz(&self) -> Vec<Ipv4Net> {
+        match (self.side, self.networks.is_empty()) {
+            (Side::Dmz, true) => self.addresses.iter().map(Ipv4Net::trunc).collect(),
+            (Side::Dmz, false) => self.networks.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -370,6 +379,17 @@ impl Config {
     /// The gateway's own addresses on all ports.
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
+    }
+
+    /// The networks of the DMZ.
+    pub fn dmz(&self) -> Vec<Ipv4Net> {
+        self.port.iter().flat_map(PortSection::dmz).collect()
+    }
+
+    /// The side of the port that has an address.
+    pub fn side_of(&self, address: IpAddr) -> Option<Side> {
+        let own = |port: &&PortSection| port.addresses.iter().any(|net| address == net.addr());
+        self.port.iter().find(own).map(|port| port.side)
     }
 
     /// Addresses under which hosts are seen outside and that are none of the gateway's own.

@@ -50,8 +50,8 @@ pub(super) struct House {
     pub(super) journal: Option<Journal>,
     /// Counters of bindings that the workers told, for who asked.
     pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
-    /// Sessions of NAT44 that the workers told, for who asked.
-    pub(super) sessions_told: Vec<Event>,
+    /// Rows of tables of NAT44 that the workers told, for who asked.
+    pub(super) rows_told: Vec<Event>,
 }
 
 impl House {

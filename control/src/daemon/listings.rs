@@ -5,10 +5,9 @@ use super::house::House;
 use super::rules::Snapshot;
 use super::views;
 use crate::admin::protocol::{Response, Topic};
-use crate::admin::view::SessionRow;
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
-use ces_dataplane::msg::{Command, Event};
+use ces_dataplane::msg::{Command, Event, Row, Table};
 use ces_gateway::snapshot::{BindingSnapshot, Page};
 use ces_gateway::{AdminToken, Routes};
 use serde::Serialize;
@@ -29,8 +28,10 @@ enum Rest {
     Bindings(u64),
     Hosts(u64),
     Neighbours(std::vec::IntoIter<(NextHop, [u8; 6])>),
-    /// Sessions of NAT44: of this worker, from this slot on.
-    Sessions(usize, u32),
+    /// Static mappings of NAT44.
+    Statics,
+    /// A table of NAT44: of this worker, from this row on.
+    Rows(Table, usize, u32),
     Routes(Arc<Routes>, usize),
     Rules(Snapshot, usize),
     Services(u64),
@@ -46,10 +47,10 @@ struct Counting {
     deadline: u64,
 }
 
-/// A page of sessions that a worker is asked for.
+/// A page of a table that a worker is asked for.
 struct Reading {
     number: u16,
-    rows: Vec<SessionRow>,
+    rows: Vec<Value>,
     /// Whether the worker has told of all, and where to go on.
     is_whole: bool,
     next: Option<u32>,
@@ -81,7 +82,8 @@ impl Listings {
                 hops.sort_unstable_by_key(|(hop, _)| hop.address);
                 Rest::Neighbours(hops.into_iter())
             }
-            Topic::Sessions => Rest::Sessions(0, 0),
+            Topic::Sessions => Rest::Rows(Table::Sessions, 0, 0),
+            Topic::Mappings => Rest::Statics,
             Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
             Topic::Services => Rest::Services(0),
             Topic::Reservations => Rest::Reservations(0),
@@ -106,14 +108,15 @@ impl Listings {
         }
     }
 
-    /// A worker told of a session, or that it has told of all it was asked for.
-    pub(super) fn told_session(&mut self, event: &Event) {
-        let (Event::Session(number, _) | Event::SessionsRead(number, _)) = *event else { return };
+    /// A worker told a row, or that it has told of all it was asked for.
+    pub(super) fn told_row(&mut self, event: &Event) {
+        let (Event::Row(number, _) | Event::RowsRead(number, _)) = *event else { return };
         let waiting = self.all.iter_mut().filter_map(|listing| listing.reading.as_mut());
         let Some(page) = waiting.into_iter().find(|page| page.number == number) else { return };
         match *event {
-            Event::Session(_, session) => page.rows.push(views::session(&session)),
-            Event::SessionsRead(_, next) => (page.is_whole, page.next) = (true, next),
+            Event::Row(_, Row::Session(session)) => page.rows.push(json!(views::session(&session))),
+            Event::Row(_, Row::Mapping(mapping)) => page.rows.push(json!(views::mapping(&mapping))),
+            Event::RowsRead(_, next) => (page.is_whole, page.next) = (true, next),
             _ => {}
         }
     }
@@ -163,20 +166,24 @@ impl Listing {
         {
             return None;
         }
-        if let (Some(page), Rest::Sessions(worker, _)) = (self.reading.take(), &self.rest) {
+        if let (Some(page), Rest::Rows(table, worker, _)) = (self.reading.take(), &self.rest) {
             let after = worker + 1;
             self.rest = match page.next {
-                Some(from) => Rest::Sessions(*worker, from),
-                None if after < house.fleet.len() => Rest::Sessions(after, 0),
+                Some(from) => Rest::Rows(*table, *worker, from),
+                None if after < house.fleet.len() => Rest::Rows(*table, after, 0),
                 None => Rest::Nothing,
             };
             return Some(Response::Item(rows(&page.rows)));
         }
         match &mut self.rest {
-            Rest::Sessions(worker, from) => {
+            Rest::Statics => {
+                self.rest = Rest::Rows(Table::Mappings, 0, 0);
+                Some(Response::Item(rows(&views::statics(house))))
+            }
+            Rest::Rows(table, worker, from) => {
                 let number = *next as u16;
                 *next += 1;
-                house.fleet.command(*worker, Command::ReadSessions(number, *from));
+                house.fleet.command(*worker, Command::ReadRows(*table, number, *from));
                 self.reading = Some(Reading {
                     number,
                     rows: Vec::new(),

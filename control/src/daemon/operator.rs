@@ -150,6 +150,7 @@ impl Operator {
             | Topic::Hosts
             | Topic::Neighbours
             | Topic::Sessions
+            | Topic::Mappings
             | Topic::Rules
             | Topic::Services
             | Topic::Reservations => Response::Ok(Value::Null),
@@ -171,8 +172,8 @@ impl Operator {
         for (token, binding) in std::mem::take(&mut house.told) {
             self.listings.told(token, binding);
         }
-        for event in std::mem::take(&mut house.sessions_told) {
-            self.listings.told_session(&event);
+        for event in std::mem::take(&mut house.rows_told) {
+            self.listings.told_row(&event);
         }
         self.listings.step(house, now)
     }

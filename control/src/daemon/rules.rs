@@ -2,7 +2,7 @@
 
 use super::logged::Logged;
 use crate::admin::view::{LoggedRow, RuleRow, WhyView};
-use ces_dataplane::filter::{Asked, Decision, Filter, Seen, Zone};
+use ces_dataplane::filter::{Asked, Decision, Filter, Seen};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::wire::ipv4;
 use ces_rules::{Book, Line};
@@ -88,9 +88,7 @@ impl Rules {
 
     /// Which rule decides about a session that begins so.
     pub(super) fn why(&self, premises: &Premises, question: &Question) -> WhyView {
-        let zone = |address: Ipv4Addr| {
-            if premises.belongs_inside(address.to_bits()) { Zone::Inside } else { Zone::Outside }
-        };
+        let zone = |address: Ipv4Addr| premises.zone(address.to_bits());
         let asked = Asked {
             from: zone(question.source),
             to: zone(question.destination),

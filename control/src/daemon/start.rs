@@ -120,7 +120,7 @@ fn port_config(config: &Config, port: &PortSection) -> PortConfig {
         rss: match port.side {
             // A host's packets all come to its owner.
             _ if config.worker.cores.len() < 2 => Rss::None,
-            Side::Inside => Rss::Source,
+            Side::Inside | Side::Dmz => Rss::Source,
             Side::Outside => Rss::Flow,
         },
         promiscuous: false,
@@ -270,7 +270,7 @@ pub fn start(
         log,
         journal,
         told: Vec::new(),
-        sessions_told: Vec::new(),
+        rows_told: Vec::new(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
     Ok(Daemon::new(house, operator, scrape, poll, reloader, wall, eal))

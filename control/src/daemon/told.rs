@@ -1,6 +1,7 @@
 //! What the workers are told of the configuration.
 
 use crate::config::{Capacity, Config, PortSection};
+use ces_dataplane::nat::{Nat, exceptions::Exception};
 use ces_dataplane::settings::{NatRoom, PoolRoom, PortSettings, Settings, SettingsError, Side};
 use ces_dataplane::tag::Layout;
 use ces_gateway::settings::{RealmGateway, Upstream};
@@ -28,6 +29,7 @@ pub(super) fn settings(
         addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
         networks: match (port.side, port.networks.is_empty()) {
             (Side::Inside, true) => networks(&config.realm.networks),
+            (Side::Dmz, _) => networks(&port.dmz()),
             _ => networks(&port.networks),
         },
         vlan: port.vlan,
@@ -53,9 +55,10 @@ pub(super) fn settings(
         neighbours: config.capacity.neighbours,
         limited: config.capacity.limited,
         nat_room: room(config),
-        nat: config.nat.clone().unwrap_or_default(),
+        nat: nat(config),
         alg: config.alg.clone(),
         channels: config.capacity.alg_channels,
+        translations: 0,
         pool_room: pool_room(config),
         pool: config.realm_gateway.as_ref().map(RealmGateway::pool).unwrap_or_default(),
         rate_burst_ms: config.capacity.rate_burst_ms,
@@ -70,6 +73,19 @@ pub(super) fn settings(
         punt_rates: punt.by_class(),
         icmp_error_rate: punt.icmp_errors,
     }
+}
+
+/// NAT44. Between realm and DMZ nothing is translated.
+fn nat(config: &Config) -> Nat {
+    let mut nat = config.nat.clone().unwrap_or_default();
+    let dmz = config.dmz();
+    let between = config
+        .realm
+        .networks
+        .iter()
+        .flat_map(|&inside| dmz.iter().map(move |&outside| Exception { inside, outside }));
+    nat.exceptions = nat.exceptions.pairs().iter().copied().chain(between).collect::<Vec<_>>().into();
+    nat
 }
 
 /// Room for NAT44 only where there is any.
@@ -88,7 +104,9 @@ fn pool_room(config: &Config) -> PoolRoom {
 /// What they are told later: their premises. Sizes, keys and layouts stay what they were.
 pub(super) fn premises(config: &Config, before: &Settings) -> Result<Settings, SettingsError> {
     let macs: Vec<_> = before.ports.iter().map(|port| port.mac).collect();
-    let new = settings(config, &macs, before.layout, before.tag_key, before.hash_seed);
+    let mut new = settings(config, &macs, before.layout, before.tag_key, before.hash_seed);
+    let differ = new.nat.statics != before.nat.statics || new.nat.exceptions != before.nat.exceptions;
+    new.translations = before.translations.wrapping_add(u16::from(differ));
     new.check()?;
     Ok(new)
 }

@@ -100,6 +100,7 @@ fn item(house: &House, cipher: &TagCipher, worker: usize, record: &TraceRecord, 
         Fate::Absorb => ("taken in: about one of the gateway's tunnels".to_owned(), None, None),
         Fate::Hold => ("keep until the next hop's MAC address is known".to_owned(), None, None),
         Fate::HoldLater => ("keep until the first fragment has come".to_owned(), None, None),
+        Fate::HoldUnasked => ("keep for six seconds, in case a host asks for it".to_owned(), None, None),
         Fate::Drop(why) => ("drop".to_owned(), Some(why.label()), Some(why.text())),
     };
     let fate = match record.fate {
@@ -110,6 +111,7 @@ fn item(house: &House, cipher: &TagCipher, worker: usize, record: &TraceRecord, 
         Fate::Absorb => "absorb",
         Fate::Hold => "hold",
         Fate::HoldLater => "hold_later",
+        Fate::HoldUnasked => "hold_unasked",
         Fate::Drop(_) => "drop",
     };
     let mut item = json!({

@@ -198,8 +198,8 @@ impl Daemon {
     fn take_event(&mut self, worker: usize, now: u64) -> bool {
         let Some(event) = self.house.fleet.event(worker) else { return false };
         match event {
-            Event::Session(..) | Event::SessionsRead(..) => {
-                self.house.sessions_told.push(event);
+            Event::Row(..) | Event::RowsRead(..) => {
+                self.house.rows_told.push(event);
                 return true;
             }
             Event::Decided(filter, decision, asked) => {

@@ -2,17 +2,19 @@
 
 use super::house::House;
 use crate::admin::view::{
-    AlgView, DropView, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView, RouteView,
-    SessionRow, WorkerView,
+    AlgView, DropView, MappingRow, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView,
+    RouteView, SessionRow, WorkerView,
 };
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES};
-use ces_dataplane::msg::SessionView;
-use ces_dataplane::msg::{PortId, PuntClass};
+use ces_dataplane::msg::{MappingView, PortId, PuntClass, SessionView};
+use ces_dataplane::nat::statics::{Static, Transport};
 use ces_dataplane::reason::DropReason;
 use ces_gateway::Route;
 use ces_gateway::address::HopAddress;
+use ces_rules::protocol_name;
+use ipnet::Ipv4Net;
 use std::net::SocketAddrV4;
 
 /// The counters of all workers together.
@@ -128,6 +130,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
             mappings: (counters.mappings_live, room.mappings),
             hosts: (counters.nat_hosts, room.hosts),
             ports: counters.nat_ports,
+            configured: counters.sessions_configured,
             opened: counters.sessions_opened,
             ended: counters.sessions_ended,
             before: (counters.sessions_adopted, counters.sessions_forgotten),
@@ -137,6 +140,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
         addresses: nat.addresses.clone(),
         ports: nat.ports,
         filtering: nat.filtering,
+        statics: nat.statics.lines().len(),
         workers: (0..house.fleet.len()).map(worker).collect(),
     })
 }
@@ -167,6 +171,41 @@ pub(super) fn session(session: &SessionView) -> SessionRow {
         in_bytes: session.bytes[1],
         idle_s: session.idle_s,
     }
+}
+
+pub(super) fn mapping(mapping: &MappingView) -> MappingRow {
+    let address = |(address, port)| SocketAddrV4::new(address, port).to_string();
+    MappingRow {
+        kind: "dynamic",
+        protocol: protocol_name(mapping.protocol),
+        inside: address(mapping.host),
+        external: address(mapping.external),
+        sessions: Some(mapping.sessions),
+    }
+}
+
+/// The static mappings, as they are configured.
+pub(super) fn statics(house: &House) -> Vec<MappingRow> {
+    let lines = house.config.nat.iter().flat_map(|nat| nat.statics.lines());
+    lines.map(statically).collect()
+}
+
+fn statically(line: &Static) -> MappingRow {
+    let host = |net: Ipv4Net| if net.prefix_len() == 32 { net.addr().to_string() } else { net.to_string() };
+    let with = |net: Ipv4Net, first: u16, last: u16| {
+        let to = if first == last { String::new() } else { format!("-{last}") };
+        format!("{}:{first}{to}", net.addr())
+    };
+    let transports: Vec<_> = line.transports().into_iter().map(Transport::label).collect();
+    let (inside, external) = match line.range() {
+        None => (host(line.inside), host(line.external)),
+        Some((first, last)) => {
+            let (from, to) = line.inside_range().unwrap_or((first, last));
+            (with(line.inside, from, to), with(line.external, first, last))
+        }
+    };
+    let protocol = if transports.is_empty() { "any".to_owned() } else { transports.join(", ") };
+    MappingRow { kind: "static", protocol, inside, external, sessions: None }
 }
 
 pub(super) fn peers(house: &House, now: u64) -> PeersView {

@@ -30,7 +30,8 @@ pub(super) struct World<'a> {
 pub(super) fn dns_side(side: Side) -> ces_dns::outcome::Side {
     match side {
         Side::Inside => ces_dns::outcome::Side::Inside,
-        Side::Outside => ces_dns::outcome::Side::Outside,
+        // Names are looked up for the realm alone.
+        Side::Outside | Side::Dmz => ces_dns::outcome::Side::Outside,
     }
 }
 

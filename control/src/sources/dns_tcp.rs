@@ -340,7 +340,7 @@ impl<A: Asker> Source<A> for DnsTcp {
 const fn room_of(side: Side, connections: usize) -> usize {
     let outside = connections.div_ceil(4);
     match side {
-        Side::Outside => outside,
+        Side::Outside | Side::Dmz => outside,
         Side::Inside if connections > outside => connections - outside,
         Side::Inside => connections,
     }

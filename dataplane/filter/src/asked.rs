@@ -8,6 +8,8 @@ pub enum Zone {
     Inside,
     /// The world.
     Outside,
+    /// Between the two.
+    Dmz,
 }
 
 impl Zone {
@@ -15,13 +17,14 @@ impl Zone {
     const ROOM: u8 = 4;
 
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Inside, Self::Outside];
+    pub const ALL: [Self; 3] = [Self::Inside, Self::Outside, Self::Dmz];
 
     /// Its name.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Inside => "inside",
             Self::Outside => "outside",
+            Self::Dmz => "dmz",
         }
     }
 }

@@ -116,6 +116,15 @@ pub struct Binding {
     pub limits: Limits,
 }
 
+/// What of NAT44 a worker tells row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Its sessions.
+    Sessions,
+    /// Its mappings.
+    Mappings,
+}
+
 /// Control thread to worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -137,9 +146,9 @@ pub enum Command {
     RemoveBinding(Handle),
     /// Asks for the counters of a binding: `Event::BindingStats`.
     ReadBinding(Handle),
-    /// Asks for sessions of NAT44 from this slot on: an `Event::Session` each, and `Event::SessionsRead`, which come with the
-    /// same number.
-    ReadSessions(u16, u32),
+    /// Asks for rows of a table of NAT44 from this one on: an `Event::Row` each, and `Event::RowsRead`, which come with the same
+    /// number.
+    ReadRows(Table, u16, u32),
     /// Sets an address of the circular pool aside. Always answered by `Event::ReservationEnded`.
     Reserve(ReservationId, Reservation),
     /// Takes a reservation back; it was not there if it ended by itself before.

@@ -90,6 +90,28 @@ pub struct SessionView {
     pub idle_s: u32,
 }
 
+/// A mapping of NAT44: which external port a host's port was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingView {
+    /// The inside host and its port, or the identifier of its queries.
+    pub host: (Ipv4Addr, u16),
+    /// What that is outside.
+    pub external: (Ipv4Addr, u16),
+    /// The protocol.
+    pub protocol: u8,
+    /// How many sessions use it.
+    pub sessions: u32,
+}
+
+/// A row of a table of NAT44.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Of the sessions.
+    Session(SessionView),
+    /// Of the mappings.
+    Mapping(MappingView),
+}
+
 /// Worker to control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -99,10 +121,10 @@ pub enum Event {
     BindingEnded(Handle, EndReason, BindingStats),
     /// Answer to `Command::ReadBinding`; `None` if there is no such binding.
     BindingStats(Handle, Option<BindingStats>),
-    /// A session of NAT44, asked for with this number.
-    Session(u16, SessionView),
+    /// A row of a table of NAT44, asked for with this number.
+    Row(u16, Row),
     /// Those were all that were read for that number; where to go on, if there may be more.
-    SessionsRead(u16, Option<u32>),
+    RowsRead(u16, Option<u32>),
     /// A rule of the filter has decided that says `log`, of the filter with this number.
     Decided(u16, Decision, Asked),
     /// The control channel of an inside host with this one outside was encrypted: its ALG sees nothing of what is announced

@@ -36,6 +36,8 @@ pub enum Fate {
     Hold,
     /// Keep it until its first fragment has come.
     HoldLater,
+    /// Kept, as a SYN that nobody has asked for yet.
+    HoldUnasked,
     /// Dropped.
     Drop(DropReason),
 }

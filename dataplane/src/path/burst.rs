@@ -1,5 +1,6 @@
 //! The way in: a burst of frames, by the side that it came from.
 
+use super::dmz::Dmz;
 use super::ground::Ground;
 use super::inside::Inside;
 use super::outside::Outside;
@@ -113,6 +114,12 @@ fn decide_with<F: Frame, B: Buffers<F>, const NAT: bool>(
         }
         (Side::Inside, true) => {
             stagger(Inside::<true, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Dmz, false) => {
+            stagger(Dmz::<false>::new(ground, share, &gate), frames, packets, verdicts, buffers);
+        }
+        (Side::Dmz, true) => {
+            stagger(Dmz::<true>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
         (Side::Outside, false) => {
             stagger(Outside::<false, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);

@@ -20,6 +20,12 @@ pub(super) struct Ground<'s> {
 }
 
 impl Ground<'_> {
+    /// Whether inside hosts are seen under this address.
+    #[inline(always)]
+    pub(super) fn is_external(&self, address: u32) -> bool {
+        self.sessions.is_external(address, &self.desk.premises.nat)
+    }
+
     /// The same for a shorter time. A long way gets it like this, and nothing gets a part of it by reference,
     /// so that the short ones keep theirs in registers.
     #[inline(always)]

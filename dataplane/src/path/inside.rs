@@ -14,7 +14,7 @@ use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
 use crate::narrow::NONE;
 use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, ROUTED, SETTLED, SPECIAL, SYN};
-use crate::port::{Gate, Link, martian};
+use crate::port::{Gate, Link, PathPort, martian};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::bindings::Bindings;
@@ -171,17 +171,25 @@ fn parse_any(
         Link::Arp(l3) => return Err(desk.arp(frame, l3, arrival)),
     };
     packet.parse(frame, l3)?;
-    if !port.takes_from(packet.source()) {
-        let reason =
-            if martian(packet.source()) { DropReason::SourceInvalid } else { DropReason::SourceSpoofed };
-        return Err(Verdict::Drop(reason));
-    }
+    takes(port, packet)?;
     if packet.flags & ERROR != 0 {
         key_of_quoted(packet, frame);
     }
     match not_ours(share, desk, packet.key.source(), packet.destination()) {
         Some(worker) if share.is_part() => Err(Verdict::HandOff(worker)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a port takes packets with this source.
+#[cold]
+pub(super) fn takes(port: &PathPort, packet: &Packet) -> Result<(), DropReason> {
+    if port.takes_from(packet.source()) {
+        Ok(())
+    } else if martian(packet.source()) {
+        Err(DropReason::SourceInvalid)
+    } else {
+        Err(DropReason::SourceSpoofed)
     }
 }
 
@@ -379,7 +387,7 @@ fn change_to(packet: &Packet, addresses: Pair) -> Change {
 /// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever
 /// sends the error, host or router, it goes to the proxy.
 #[cold]
-fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
+pub(super) fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
     let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
     match quoted {
         Some((_, quoted)) if quoted.source == packet.destination() => {

@@ -8,7 +8,7 @@
 //! 3. **Act**: check, translate, wrap or unwrap, count.
 //!
 //! The phases run over the burst staggered by groups of packets: one loop for both sides, [`stagger`]. What each side does in a
-//! phase is in [`inside`] and in [`outside`]; what comes through a tunnel is acted on in [`tunnel`].
+//! phase is in [`inside`], in [`outside`] and in [`dmz`]; what comes through a tunnel is acted on in [`tunnel`].
 //!
 //! No function here has the whole state: each takes the owners that it needs, the long ways a small context of them
 //! ([`ground`]). Where a packet leaves, the path says a way, and `crate::way` does the rest.
@@ -24,6 +24,7 @@
 mod alg;
 mod answer;
 mod burst;
+mod dmz;
 mod fragment;
 mod ground;
 mod icmp;

@@ -210,9 +210,16 @@ fn parse_any<F: Frame>(
     Ok(())
 }
 
-/// What comes through no tunnel: today it is for the gateway itself, or for nobody.
+/// What comes through no tunnel: it is for the gateway itself, or for nobody.
 #[inline(never)]
 fn no_tunnel<F: Frame>(ground: &mut Ground<'_>, share: &Share, frame: &mut F, packet: &Packet) -> Verdict {
+    match for_us(ground, share, frame, packet) {
+        Verdict::Drop(DropReason::Unasked) => nat::unasked(ground, frame, packet),
+        verdict => verdict,
+    }
+}
+
+fn for_us<F: Frame>(ground: &mut Ground<'_>, share: &Share, frame: &mut F, packet: &Packet) -> Verdict {
     if let Some(reason) = ground.desk.outside_refused(packet, ground.arrival) {
         return Verdict::Drop(reason);
     }

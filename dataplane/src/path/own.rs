@@ -25,7 +25,7 @@ pub(super) fn settle(counters: &mut Counters, verdict: Verdict) -> Verdict {
         Verdict::Drop(reason) | Verdict::Reply(_, reason) => counters.drop(reason),
         Verdict::Absorb => counters.absorbed += 1,
         Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
-        Verdict::Hold(_) | Verdict::HoldLater(_) => {}
+        Verdict::Hold(_) | Verdict::HoldLater(_) | Verdict::HoldUnasked(_) => {}
     }
     verdict
 }
@@ -73,12 +73,13 @@ impl<'s> Desk<'s> {
         };
         match arp::Message::parse(&frame[at..]) {
             Err(malformed) => Verdict::Drop(malformed.into()),
-            Ok(message) if side == Side::Outside && self.premises.belongs_inside(message.sender) => {
+            Ok(message) if side != Side::Inside && self.premises.belongs_inside(message.sender) => {
                 Verdict::Drop(DropReason::SourceSpoofed)
             }
             Ok(message)
                 if to_us
                     || self.premises.is_own(side, message.target)
+                    || self.premises.nat.statics.whole(message.target).is_some()
                     || (side == Side::Outside && self.premises.is_seen(message.target))
                     || message.sender == message.target =>
             {
@@ -88,7 +89,7 @@ impl<'s> Desk<'s> {
         }
     }
 
-    /// A packet from inside that has no binding.
+    /// A packet from inside or from the DMZ that has no binding.
     #[cold]
     pub(super) fn inside_unbound<F: Frame>(
         &mut self,
@@ -97,17 +98,18 @@ impl<'s> Desk<'s> {
         arrival: Arrival,
     ) -> Verdict {
         let destination = packet.destination();
+        let side = self.port(arrival).map_or(Side::Inside, |port| port.side);
         match self.unbound(packet, arrival) {
             Some(reason) => Verdict::Drop(reason),
-            None if self.premises.is_own(Side::Inside, destination) => {
-                self.addressed_to_us(Side::Inside, frame, packet, arrival)
+            None if self.premises.is_own(side, destination) => {
+                self.addressed_to_us(side, frame, packet, arrival)
             }
             // A router answers at each of its addresses, whichever way one comes (RFC 1122 §3.3.4.2, weak).
             None if packet.flags & ERROR == 0
                 && packet.protocol == ipv4::ICMP
-                && self.premises.is_own(Side::Outside, destination) =>
+                && self.premises.is_ours(destination) =>
             {
-                self.addressed_to_us(Side::Inside, frame, packet, arrival)
+                self.addressed_to_us(side, frame, packet, arrival)
             }
             None if packet.flags & ERROR != 0 => Verdict::Drop(DropReason::IcmpErrorUnmatched),
             None if self.premises.is_proxy(destination) => Verdict::Drop(DropReason::NoBinding),
@@ -136,7 +138,7 @@ impl<'s> Desk<'s> {
         };
         if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
             Some(DropReason::SourceInvalid)
-        } else if port.side == Side::Outside && self.premises.belongs_inside(packet.source()) {
+        } else if port.side != Side::Inside && self.premises.belongs_inside(packet.source()) {
             // RFC 2827: nobody out there has an address of the realm, and no answer may go in for one.
             Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
@@ -169,7 +171,7 @@ impl<'s> Desk<'s> {
             }
             ipv4::UDP if destination == DNS => Some(PuntClass::Dns),
             ipv4::UDP => {
-                let answer = side == Side::Outside
+                let answer = side != Side::Inside
                     && destination >= PORTS_RESERVED
                     && self.premises.is_resolver(packet.source(), source as u16);
                 answer.then_some(PuntClass::Udp)

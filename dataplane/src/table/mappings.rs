@@ -4,9 +4,11 @@
 use super::index::{Hasher, Index};
 use super::ports::Place;
 use super::slab::{Line, Slab};
+use crate::msg::MappingView;
 use crate::nat::Space;
 use crate::settings::SettingsError;
 use crate::wire::Pair;
+use std::net::Ipv4Addr;
 
 /// One mapping.
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,6 +148,24 @@ impl Mappings {
         self.by_outside.remove(self.hash(outside.key()), line);
         self.lines.give_back(line);
         outside
+    }
+
+    /// How many there may be.
+    pub(super) fn slots(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// As a list shows it, if one stands there.
+    pub(super) fn view(&self, line: u32, address: impl Fn(u16) -> u32) -> Option<MappingView> {
+        let Mapping { host, sessions, host_port, port, pool, protocol } = self.lines[line];
+        let at = |address, port| (Ipv4Addr::from_bits(address), port);
+        // What is free is of no protocol.
+        (protocol != 0).then(|| MappingView {
+            host: at(host, host_port),
+            external: at(address(pool), port),
+            protocol,
+            sessions,
+        })
     }
 
     /// How many there are.

@@ -4,6 +4,7 @@
 //! that has rested longest is taken. Each worker has its share of all ports, so that a port says whose it is.
 
 use crate::nat::Space;
+use crate::nat::statics::Taken;
 use crate::settings::SettingsError;
 use crate::tag::worker_of_port;
 use crate::wire::{geneve, vxlan};
@@ -45,19 +46,20 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Ports {
     pools: Vec<Pool>,
-    workers: u32,
     resting: VecDeque<Resting>,
     random: u64,
 }
 
 /// Of the ports that a host asks for: its own, or one as even or odd (RFC 4787 §4.2.2, REQ-4).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Wish<'t> {
     pub(super) pool: u16,
     pub(super) space: Space,
     pub(super) port: u16,
     /// First and last that may be given.
     pub(super) range: (u16, u16),
+    /// Those that are configured for somebody: nobody else gets them.
+    pub(super) taken: Taken<'t>,
 }
 
 impl Ports {
@@ -80,15 +82,9 @@ impl Ports {
         let pools: Result<_, _> = (0..addresses).map(pool).collect();
         Ok(Self {
             pools: pools.map_err(|_| SettingsError::Memory("ports"))?,
-            workers,
             resting: VecDeque::with_capacity(resting as usize),
             random: seed | 1,
         })
-    }
-
-    /// Whether there are other workers.
-    pub(super) fn is_part(&self) -> bool {
-        self.workers > 1
     }
 
     /// From now on these addresses are offered, as far as there is room, and no others; those in use stay until they no longer
@@ -133,7 +129,7 @@ impl Ports {
     }
 
     /// Takes a port: the one that the host has inside, where it is free.
-    pub(super) fn take(&mut self, wish: Wish, now_s: u32) -> Option<u16> {
+    pub(super) fn take(&mut self, wish: Wish<'_>, now_s: u32) -> Option<u16> {
         self.wake(now_s);
         let port = self.choose(wish).or_else(|| self.longest_resting(wish))?;
         self.claim(Place { pool: wish.pool, space: wish.space, port }).then_some(port)
@@ -151,11 +147,12 @@ impl Ports {
         free
     }
 
-    fn choose(&mut self, wish: Wish) -> Option<u16> {
+    fn choose(&mut self, wish: Wish<'_>) -> Option<u16> {
         let (first, last) = wish.range;
         let pool = self.pools.get(usize::from(wish.pool))?;
         let (word, bit) = bit(wish.space, wish.port);
-        if (first..=last).contains(&wish.port) && pool.taken[word] & bit == 0 {
+        let is_free = pool.taken[word] & bit == 0 && !wish.taken.has(wish.port);
+        if (first..=last).contains(&wish.port) && is_free {
             return Some(wish.port);
         }
         self.random ^= self.random << 13;
@@ -167,7 +164,8 @@ impl Ports {
             let (low, high) = (usize::from(first) / 64, usize::from(last) / 64);
             (0..=high - low).find_map(|step| {
                 let word = low + (from + step) % (high - low + 1);
-                let free = !pool.taken[wish.space as usize * WORDS + word] & mask & within(word, wish.range);
+                let taken = pool.taken[wish.space as usize * WORDS + word] | wish.taken.among(word as u16);
+                let free = !taken & mask & within(word, wish.range);
                 // Not always the lowest, or it would be the one that was given back last.
                 let turned = free.rotate_right(from as u32 >> 16 & 63);
                 let found = turned.trailing_zeros() + (from as u32 >> 16 & 63);
@@ -177,10 +175,11 @@ impl Ports {
     }
 
     /// There is no other: the port of this pool that has rested longest.
-    fn longest_resting(&mut self, wish: Wish) -> Option<u16> {
+    fn longest_resting(&mut self, wish: Wish<'_>) -> Option<u16> {
         let fits = |resting: &Resting| {
             let Place { pool, space, port } = resting.place;
-            pool == wish.pool && space == wish.space && (wish.range.0..=wish.range.1).contains(&port)
+            let is_given = (wish.range.0..=wish.range.1).contains(&port) && !wish.taken.has(port);
+            pool == wish.pool && space == wish.space && is_given
         };
         let at = self.resting.iter().take(64).position(fits)?;
         let resting = self.resting.remove(at)?;
@@ -250,8 +249,8 @@ mod tests {
         ports
     }
 
-    fn wish(port: u16) -> Wish {
-        Wish { pool: 0, space: Space::Udp, port, range: (1024, 2047) }
+    fn wish(port: u16) -> Wish<'static> {
+        Wish { pool: 0, space: Space::Udp, port, range: (1024, 2047), taken: Taken::default() }
     }
 
     #[test]
@@ -288,7 +287,7 @@ mod tests {
     fn nobody_gets_the_port_of_a_tunnel() {
         let mut ports = ports(0, 1);
         for port in [vxlan::PORT, geneve::PORT] {
-            let wish = |space| Wish { pool: 0, space, port, range: (1024, 32_767) };
+            let wish = |space| Wish { space, range: (1024, 32_767), ..wish(port) };
             assert!(ports.take(wish(Space::Udp), 0).is_some_and(|given| given != port));
             assert_eq!(ports.take(wish(Space::Tcp), 0), Some(port));
         }

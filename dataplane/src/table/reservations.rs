@@ -174,13 +174,13 @@ impl Reservations {
         self.index.find(self.hasher.hash(key), is)
     }
 
-    /// The host and address of a reservation, if this client may use it: the network is right, and nobody else was faster.
-    pub(super) fn lets(&self, slot: u32, client: u32) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    /// The host of a reservation, if this client may use it: the network is right, and nobody else was faster.
+    pub(super) fn lets(&self, slot: u32, client: u32) -> Option<Ipv4Addr> {
         let Pending { reservation, client: first, .. } = self.lines.get(slot as usize)?.as_ref()?;
         let (network, prefix) = reservation.from;
         let may =
             ipv4::within(client, network.to_bits(), prefix) && first.is_none_or(|first| first == client);
-        may.then_some((reservation.host, reservation.address))
+        may.then_some(reservation.host)
     }
 
     /// A client has opened a session by it.

@@ -32,6 +32,15 @@ impl Flow {
         Self { addresses: packet.addresses, ports: packet.ports, protocol: packet.protocol }
     }
 
+    /// What an inside host sends to the external address of another, as it arrives there: what stands for the port of a query
+    /// is that of whoever receives it.
+    pub const fn at_another(self) -> Self {
+        match self.protocol {
+            ipv4::ICMP => Self { ports: self.ports.rotate_left(16), ..self },
+            _ => self,
+        }
+    }
+
     /// The same the other way.
     pub const fn reversed(self) -> Self {
         Self { addresses: self.addresses.reversed(), ports: self.ports.rotate_left(16), ..self }
@@ -60,12 +69,12 @@ impl Turn {
 }
 
 /// The number of the layout of a line: another one where the next process must not read what this one wrote.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// It was opened from outside.
 const FROM_OUTSIDE: u8 = 1;
-/// It was opened by a reservation, under which its host has no external port of its own.
-const BY_RESERVATION: u8 = 2;
+/// Its external port is the host's by configuration.
+const CONFIGURED: u8 = 2;
 /// Where the code point of its first packet begins, behind the bits.
 const DSCP_SHIFT: u32 = 2;
 const BITS: u8 = (1 << DSCP_SHIFT) - 1;
@@ -148,16 +157,16 @@ impl Session {
         }
     }
 
-    /// A session whose host is sent `near` reversed, and which is known outside by a reservation's address.
-    pub(super) fn reserved(near: Flow, external: u32, now_s: u32) -> Self {
-        let addresses = Pair::new(external, near.addresses.destination());
-        let out_bytes = Count56::new(FROM_OUTSIDE | BY_RESERVATION);
-        Self { out_bytes, ..Self::new(near, Flow { addresses, ..near }, Heading::In, now_s) }
+    /// The same, whose external port is the host's by configuration.
+    pub(super) fn configured(mut self) -> Self {
+        self.out_bytes.set_beside(self.out_bytes.beside() | CONFIGURED);
+        self
     }
 
-    /// Whether it was opened by a reservation.
-    pub(super) const fn is_reserved(&self) -> bool {
-        self.out_bytes.beside() & BY_RESERVATION != 0
+    /// The same, which a reservation lets in: its host has no external port for it.
+    pub(super) const fn reserved(mut self) -> Self {
+        self.standing.set_reserved();
+        self
     }
 
     /// The line of which these are the bytes, as another process left them at any moment, without what was known of next
@@ -286,6 +295,21 @@ impl Session {
     /// Which way the packet went that opened it.
     pub const fn opened(&self) -> Heading {
         if self.out_bytes.beside() & FROM_OUTSIDE == 0 { Heading::Out } else { Heading::In }
+    }
+
+    /// Whether its external port is the host's by configuration, and not by a mapping.
+    pub const fn is_configured(&self) -> bool {
+        self.out_bytes.beside() & CONFIGURED != 0
+    }
+
+    /// Whether a reservation of the Realm Gateway let it in.
+    pub const fn is_reserved(&self) -> bool {
+        self.standing.is_reserved()
+    }
+
+    /// Whether its external port was given to its host, as far as its protocol has any.
+    pub const fn is_given(&self) -> bool {
+        !self.is_configured() && !self.is_reserved()
     }
 
     /// What was seen of the packet that opened it, without its length.

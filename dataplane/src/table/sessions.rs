@@ -6,10 +6,14 @@
 
 mod adopt;
 mod awaited;
+mod open;
 mod reserved;
+mod rows;
+mod stale;
 
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
+pub use open::Opening;
 pub use reserved::Reserved;
 
 use super::channels::{AWAITED, Channels};
@@ -18,20 +22,19 @@ use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
 use super::permissions::Permissions;
-use super::ports::{Ports, Wish};
+use super::ports::Ports;
 use super::reservations::Reservations;
 use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
 use super::wheel::Wheel;
 use crate::Nanos;
-use crate::events::Events;
 use crate::meter::seconds;
-use crate::msg::Event;
-use crate::nat::{Filtering, Nat, Space};
+use crate::nat::{Filtering, Nat};
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::{Settings, SettingsError};
-use crate::wire::{Pair, ipv4};
+use crate::tag::Share;
+use crate::wire::Pair;
 use machine::Kept;
 use machine::table::HugeSlice;
 use std::net::Ipv4Addr;
@@ -40,10 +43,6 @@ use std::net::Ipv4Addr;
 const DUE_MOST: usize = 64;
 /// Seconds of the wheel in which one is sought that gives way to another.
 const GIVING_WAY_S: u32 = 256;
-
-/// The most sessions that are told at once, and the most slots that are looked at for them: some microseconds' work.
-const READ_MOST: usize = 64;
-const READ_SLOTS: usize = 1024;
 
 /// The table.
 #[derive(Debug)]
@@ -61,34 +60,30 @@ pub struct Sessions {
     expectations: Expectations,
     reservations: Reservations,
     fragments: Fragments,
+    share: Share,
+    /// Those of static mappings.
+    configured: u64,
+    /// From which slot on it is still to be seen whether what stands there is as it is configured now.
+    stale_from: u32,
 }
 
-/// A session that may be opened from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct Opening {
-    near: Flow,
+/// What a host's port is outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Face {
+    address: u32,
+    port: u16,
     by: By,
 }
 
-/// What lets it be opened.
-#[derive(Clone, Copy, Debug)]
+/// What makes it that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
-    /// The host's external port, and the place of the expectation that says so.
-    Mapping(Outside, Option<u32>),
-    /// A reservation, in this place, of this address.
-    Reservation(u32, u32),
-}
-
-impl Opening {
-    /// What its inside host would send.
-    pub const fn near(&self) -> Flow {
-        self.near
-    }
-
-    /// Whether a control channel announced it.
-    pub const fn is_announced(&self) -> bool {
-        matches!(self.by, By::Mapping(_, Some(_)))
-    }
+    /// It was given to the host: there is a mapping, if the protocol has ports.
+    Mapping,
+    /// It is configured.
+    Configuration,
+    /// A client asked for the host's name.
+    Reservation,
 }
 
 /// What there is of everything.
@@ -100,13 +95,26 @@ pub struct Usage {
     pub mappings: u64,
     /// Hosts with sessions.
     pub hosts: u64,
+    /// Sessions of static mappings.
+    pub configured: u64,
     /// External ports in use or at rest.
     pub ports: u64,
 }
 
+/// The host's port.
+const fn inside_of(session: &Session) -> Inside {
+    let (host, port) = session.host();
+    Inside { host, port, protocol: session.protocol() }
+}
+
 impl Sessions {
     /// A table: with the sessions that stand in what was kept, if that is given, which it then stands in itself.
-    pub fn new(settings: &Settings, hasher: Hasher, kept: Option<Kept>) -> Result<Self, SettingsError> {
+    pub fn new(
+        settings: &Settings,
+        hasher: Hasher,
+        share: Share,
+        kept: Option<Kept>,
+    ) -> Result<Self, SettingsError> {
         let room = &settings.nat_room;
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers)?;
@@ -132,6 +140,9 @@ impl Sessions {
             expectations: Expectations::new(channels * AWAITED as u32, hasher)?,
             reservations: Reservations::new(&settings.pool_room, &settings.pool, hasher)?,
             fragments: Fragments::default(),
+            share,
+            configured: 0,
+            stale_from: room.sessions,
         })
     }
 
@@ -148,7 +159,7 @@ impl Sessions {
 
     /// Whether there are other workers.
     pub fn is_part(&self) -> bool {
-        self.ports.is_part()
+        self.share.is_part()
     }
 
     /// From now on hosts that have none yet get one of these addresses, and these are the circular pool's.
@@ -213,149 +224,35 @@ impl Sessions {
     }
 
     /// Whether hosts are seen under this address.
-    pub fn is_external(&self, address: u32) -> bool {
-        self.ports.pool_of(address).is_some() || self.is_of_pool(address)
-    }
-
-    /// Opens a session for what an inside host sends: its own external port, if it has one already for where it sends from.
-    pub fn open_out(&mut self, near: Flow, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
-        let now_s = seconds(now);
-        let host = near.addresses.source();
-        let subscriber = self.subscriber(host)?;
-        let line = self.subscribers.get(subscriber);
-        // RFC 6888 §3, REQ-4
-        let opened = if line.sessions >= nat.host_sessions {
-            Err(DropReason::NatHostLimit)
-        } else {
-            let inside = Inside { host, port: (near.ports >> 16) as u16, protocol: near.protocol };
-            self.map(subscriber, inside, nat, now_s)
-                .and_then(|outside| self.add(near, outside, Heading::Out, nat, now_s))
-        };
-        if opened.is_err()
-            && let Some(line) = self.subscribers.find(host)
-        {
-            self.subscribers.let_go(line);
-        }
-        opened
-    }
-
-    /// The inside host behind an external port, and its own port.
-    pub fn behind(&self, external: u32, port: u16, protocol: u8) -> Option<(u32, u16)> {
-        let outside = Outside { pool: self.ports.pool_of(external)?, port, protocol };
-        self.mappings.whose(outside).map(|inside| (inside.host, inside.port))
-    }
-
-    /// What would be opened by what comes from outside; `None`: no host takes it from there (RFC 4787 §5).
-    pub fn takes(&self, arriving: Flow, nat: &Nat, now: Nanos) -> Option<Opening> {
-        let Flow { addresses, ports, protocol } = arriving;
-        let pool = self.ports.pool_of(addresses.destination())?;
-        let (outside, remote) = (Outside { pool, port: ports as u16, protocol }, addresses.source());
-        let awaited = self.awaits(outside, remote, now);
-        let is_let = awaited.is_some()
-            || match nat.filtering {
-                _ if protocol == ipv4::ICMP => false,
-                Filtering::AddressAndPortDependent => false,
-                Filtering::AddressDependent => self.permissions.has(outside, remote),
-                Filtering::EndpointIndependent => true,
-            };
-        let inside = self.mappings.whose(outside).filter(|_| is_let)?;
-        let addresses = Pair::new(inside.host, remote);
-        let near = Flow { addresses, ports: u32::from(inside.port) << 16 | ports >> 16, protocol };
-        Some(Opening { near, by: By::Mapping(outside, awaited) })
-    }
-
-    /// Opens a session for what comes from outside to a host's external port.
-    pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
-        let Opening { near, by } = opening;
-        let (outside, awaited) = match by {
-            By::Mapping(outside, awaited) => (outside, awaited),
-            By::Reservation(place, external) => return self.open_reserved(near, (place, external), nat, now),
-        };
-        let full = self
-            .subscribers
-            .find(near.addresses.source())
-            .is_none_or(|line| self.subscribers.get(line).sessions >= nat.host_sessions);
-        if full {
-            return Err(DropReason::NatHostLimit);
-        }
-        let opened = self.add(near, outside, Heading::In, nat, seconds(now))?;
-        if let Some(awaited) = awaited {
-            self.lines[opened as usize].announced();
-            self.settle(awaited, seconds(now));
-        }
-        Ok(opened)
-    }
-
-    fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {
-        if let Some(line) = self.subscribers.find(host) {
-            let at = self.subscribers.get(line);
-            // It has nothing there any more that would bind it to an address that is not offered.
-            if !self.ports.is_offered(at.pool) {
-                let pool = self.ports.pair(self.subscribers.hash(host)).ok_or(DropReason::NatNoAddress)?;
-                self.subscribers.get_mut(line).pool = pool;
-            }
-            return Ok(line);
-        }
-        let pool = self.ports.pair(self.subscribers.hash(host)).ok_or(DropReason::NatNoAddress)?;
-        self.subscribers.add(host, pool).ok_or(DropReason::NatFull)
-    }
-
-    /// What a host's port is outside; a new mapping has no session yet.
-    fn map(&mut self, subscriber: u32, inside: Inside, nat: &Nat, now_s: u32) -> Result<Outside, DropReason> {
-        let line = self.subscribers.get(subscriber);
-        let Some(space) = Space::of(inside.protocol) else {
-            // By the pair of addresses alone.
-            return Ok(Outside { pool: line.pool, port: 0, protocol: inside.protocol });
-        };
-        if let Some(mapping) = self.mappings.of(inside) {
-            return Ok(self.mappings.outside(mapping));
-        }
-        if line.ports >= nat.host_ports {
-            return Err(DropReason::NatHostLimit);
-        }
-        let wish = Wish { pool: line.pool, space, port: inside.port, range: nat.ports };
-        let port = self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?;
-        let outside = Outside { pool: line.pool, port, protocol: inside.protocol };
-        if self.assign(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
-    }
-
-    /// Gives a host's port an external one that was taken for it. Without room, that one rests.
-    fn assign(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
-        let fits = self.mappings.add(inside, outside).is_some();
-        if fits {
-            self.subscribers.get_mut(subscriber).ports += 1;
-        } else {
-            self.rest(outside, now_s);
-        }
-        fits
+    pub fn is_external(&self, address: u32, nat: &Nat) -> bool {
+        self.ports.pool_of(address).is_some() || self.is_of_pool(address) || nat.statics.is_external(address)
     }
 
     /// Adds a session of a mapping. Without room the mapping goes, too, if nobody else uses it.
     fn add(
         &mut self,
         near: Flow,
-        outside: Outside,
+        face: Face,
         heading: Heading,
         nat: &Nat,
         now_s: u32,
     ) -> Result<u32, DropReason> {
-        let external = self.ports.address(outside.pool);
-        let remote_port = near.ports & 0xffff;
         let far = Flow {
-            addresses: Pair::new(external, near.addresses.destination()),
-            ports: u32::from(outside.port) << 16 | remote_port,
+            addresses: Pair::new(face.address, near.addresses.destination()),
+            ports: u32::from(face.port) << 16 | near.ports & 0xffff,
             protocol: near.protocol,
         };
-        let inside = Inside {
-            host: near.addresses.source(),
-            port: (near.ports >> 16) as u16,
-            protocol: near.protocol,
+        let session = Session::new(near, far, heading, now_s);
+        let session = match face.by {
+            By::Mapping => session,
+            By::Configuration => session.configured(),
+            By::Reservation => session.reserved(),
         };
         // Before anything gives way to it, which may be the last session of this mapping.
-        self.join(inside);
-        let added = self.place(Session::new(near, far, heading, now_s), nat, now_s);
+        self.join(&session);
+        let added = self.place(session, nat, now_s);
         if added.is_err() {
-            self.leave(inside, now_s);
+            self.leave(&session, now_s);
         }
         added
     }
@@ -404,29 +301,40 @@ impl Sessions {
     /// The host's port and the external one, if the address is one of ours still.
     fn ends(&self, session: &Session) -> Option<(Inside, Outside)> {
         let (arriving, protocol) = (session.arriving(), session.protocol());
-        let (host, port) = session.host();
         let pool = self.ports.pool_of(arriving.addresses.destination())?;
-        Some((Inside { host, port, protocol }, Outside { pool, port: arriving.ports as u16, protocol }))
+        Some((inside_of(session), Outside { pool, port: arriving.ports as u16, protocol }))
     }
 
-    /// The external port of a session, if its protocol has any.
+    /// The external port that a session was given, if its protocol has any.
     fn door(&self, session: &Session) -> Option<Outside> {
-        self.ends(session).map(|(_, outside)| outside).filter(|outside| outside.place().is_some())
+        let ends = session.is_given().then(|| self.ends(session)).flatten();
+        ends.map(|(_, outside)| outside).filter(|outside| outside.place().is_some())
     }
 
     /// A session more of a host's port.
-    fn join(&mut self, inside: Inside) {
+    fn join(&mut self, session: &Session) {
+        self.configured += u64::from(session.is_configured());
+        self.join_port(inside_of(session), session.is_given());
+    }
+
+    /// Something more that needs a host's port, and what that was given outside.
+    fn join_port(&mut self, inside: Inside, is_given: bool) {
         if let Some(line) = self.subscribers.find(inside.host) {
             self.subscribers.get_mut(line).sessions += 1;
         }
-        if let Some(mapping) = self.mappings.of(inside) {
+        if let Some(mapping) = is_given.then(|| self.mappings.of(inside)).flatten() {
             self.mappings.join(mapping);
         }
     }
 
     /// A session less of a host's port; with the last one the port is given back.
-    fn leave(&mut self, inside: Inside, now_s: u32) {
-        let gone = self.mappings.leave(inside);
+    fn leave(&mut self, session: &Session, now_s: u32) {
+        self.configured -= u64::from(session.is_configured());
+        self.leave_port(inside_of(session), session.is_given(), now_s);
+    }
+
+    fn leave_port(&mut self, inside: Inside, is_given: bool, now_s: u32) {
+        let gone = if is_given { self.mappings.leave(inside) } else { None };
         if let Some(outside) = gone {
             self.rest(outside, now_s);
         }
@@ -472,12 +380,7 @@ impl Sessions {
         if session.is_annexed() {
             self.unattend(slot, now_s);
         }
-        let (host, port) = session.host();
-        if session.is_reserved() {
-            self.part(host);
-        } else {
-            self.leave(Inside { host, port, protocol: session.protocol() }, now_s);
-        }
+        self.leave(&session, now_s);
     }
 
     /// Notes what a packet does to its session.
@@ -533,26 +436,8 @@ impl Sessions {
             sessions: self.outward.len() as u64,
             mappings: self.mappings.len() as u64,
             hosts: self.subscribers.len() as u64,
+            configured: self.configured,
             ports: self.ports.used().map(|(_, used)| u64::from(used)).sum(),
         }
-    }
-
-    /// Tells of sessions from a slot on, of a bounded number of slots, and where to go on.
-    pub fn read(&self, number: u16, from: u32, events: &mut Events, now: Nanos) {
-        let end = (from as usize).saturating_add(READ_SLOTS).min(self.lines.len());
-        let slots = self.lines.get(from as usize..end).unwrap_or_default();
-        let mut next = from;
-        let mut told = 0;
-        for session in slots {
-            if session.is_live() {
-                if told == READ_MOST || !events.offer(Event::Session(number, session.view(seconds(now)))) {
-                    break;
-                }
-                told += 1;
-            }
-            next += 1;
-        }
-        let more = (next as usize) < self.lines.len();
-        events.push(Event::SessionsRead(number, more.then_some(next)));
     }
 }

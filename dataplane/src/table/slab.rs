@@ -29,6 +29,11 @@ impl<T: Line> Slab<T> {
         Ok(Self { lines, free: if count == 0 { NONE } else { 0 } })
     }
 
+    /// How many there are, free ones too.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Takes a line for this; `None` if there is no room.
     pub(super) fn take(&mut self, content: T) -> Option<u32> {
         let line = self.free;

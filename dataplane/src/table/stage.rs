@@ -191,6 +191,8 @@ impl Stage {
 const ANNEXED: u8 = 1 << 4;
 /// The bit of it that says that a control channel announced the session.
 const ANNOUNCED: u8 = 1 << 5;
+/// The bit of it that says that a reservation let the session in.
+const RESERVED: u8 = 1 << 6;
 
 /// A stage in the byte of a session's line, with bits beside it: the stages in which a packet changes nothing are a set of
 /// bits, so that a session of which more is to be said is told from all others by the same comparison.
@@ -219,7 +221,7 @@ impl Standing {
 
     /// As it stood in a line of this protocol, if it can.
     pub(super) fn read(bits: u8, protocol: u8) -> Option<Self> {
-        Stage::of(bits & !(ANNEXED | ANNOUNCED), protocol).map(|_| Self(bits))
+        Stage::of(bits & !(ANNEXED | ANNOUNCED | RESERVED), protocol).map(|_| Self(bits))
     }
 
     /// The stage.
@@ -250,6 +252,16 @@ impl Standing {
     /// A control channel announced it.
     pub(super) const fn set_announced(&mut self) {
         self.0 |= ANNOUNCED;
+    }
+
+    /// Whether a reservation let it in.
+    pub(super) const fn is_reserved(self) -> bool {
+        self.0 & RESERVED != 0
+    }
+
+    /// A reservation let it in.
+    pub(super) const fn set_reserved(&mut self) {
+        self.0 |= RESERVED;
     }
 
     /// Whether a packet with these flags of TCP, 0 where it is none, leaves the session as it is, and nothing more is to be

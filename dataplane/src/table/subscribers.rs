@@ -4,6 +4,9 @@ use super::index::{Hasher, Index};
 use super::slab::{Line, Slab};
 use crate::settings::SettingsError;
 
+/// That of a host which needed no address yet: all that it has is configured.
+pub(super) const NO_POOL: u16 = u16::MAX;
+
 /// A host.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Subscriber {
@@ -12,7 +15,7 @@ pub(super) struct Subscriber {
     pub(super) sessions: u32,
     /// Its external ports.
     pub(super) ports: u32,
-    /// Its external address.
+    /// Its external address; [`NO_POOL`] if it has none yet.
     pub(super) pool: u16,
 }
 

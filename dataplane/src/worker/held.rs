@@ -1,4 +1,5 @@
-//! Frames that wait: until the MAC address of their next hop is known, or until the first fragment of their packet has come.
+//! Frames that wait: until the MAC address of their next hop is known, until the first fragment of their packet has come, or
+//! until it is certain that nobody asks for them.
 //!
 //! RFC 1122 §2.3.2.2: the link layer SHOULD save at least the latest packet to an unresolved address and send it when the
 //! address is resolved; RFC 1812 §3.3.2: a router SHOULD queue a small number of datagrams meanwhile. Without it the first
@@ -40,6 +41,8 @@ pub(super) struct Bounds {
     beside: u32,
     /// How long.
     time: Nanos,
+    /// Whether those that wait give way to what comes; otherwise that is not held.
+    gives_way: bool,
     replaced: DropReason,
     full: DropReason,
 }
@@ -50,6 +53,7 @@ pub(super) const FOR_HOP: Bounds = Bounds {
     each: HELD_EACH,
     beside: 0,
     time: HELD_NS,
+    gives_way: true,
     replaced: DropReason::NeighbourReplaced,
     full: DropReason::NeighbourFull,
 };
@@ -62,8 +66,21 @@ pub(super) const FOR_FIRST: Bounds = Bounds {
     each: 48,
     beside: NUMBER_BITS,
     time: SECOND / 2,
+    gives_way: true,
     replaced: DropReason::FragmentReplaced,
     full: DropReason::FragmentFull,
+};
+
+/// SYNs that nobody has asked for (RFC 5382 §5, REQ-4): one of a connection, the first, for six seconds; some 40 a second, and
+/// who sends more of them hears nothing.
+pub(super) const FOR_ASKING: Bounds = Bounds {
+    most: 256,
+    each: 1,
+    beside: 0,
+    time: 6 * SECOND,
+    gives_way: false,
+    replaced: DropReason::Unasked,
+    full: DropReason::Unasked,
 };
 
 /// A frame that waits.
@@ -102,10 +119,13 @@ impl<F> Held<F> {
 
     /// Holds a frame; returned is the one that had to make room for it, and why.
     pub(super) fn hold(&mut self, held: HeldFrame<F>) -> Option<(F, DropReason)> {
-        let Bounds { most, each, beside, replaced, full, .. } = self.bounds;
+        let Bounds { most, each, beside, replaced, full, gives_way, .. } = self.bounds;
         let kind = held.awaited >> beside;
         let mut same = self.frames.iter().enumerate().filter(|(_, other)| other.awaited >> beside == kind);
         let oldest = same.next().map(|(place, _)| place);
+        if !gives_way && (oldest.is_some() || self.frames.len() >= most) {
+            return Some((held.frame, replaced));
+        }
         let replaced = if 1 + same.count() >= each {
             oldest.and_then(|place| self.frames.remove(place)).map(|old| (old, replaced))
         } else if self.frames.len() >= most {
@@ -134,5 +154,29 @@ impl<F> Held<F> {
     /// The oldest frame.
     pub(super) fn take_first(&mut self) -> Option<HeldFrame<F>> {
         self.frames.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_asked_for_stays_as_it_came_and_others_are_not_kept() {
+        let mut held = Held::new(FOR_ASKING);
+        let frame = |awaited, since| HeldFrame { awaited, port: 0, since, frame: (awaited, since) };
+        assert!(held.hold(frame(0, 1)).is_none());
+        assert_eq!(
+            held.hold(frame(0, 2)),
+            Some(((0, 2), DropReason::Unasked)),
+            "the first of a connection stays"
+        );
+        for other in 1..256 {
+            assert!(held.hold(frame(other, 3)).is_none());
+        }
+        assert_eq!(held.hold(frame(999, 4)), Some(((999, 4), DropReason::Unasked)), "there is no room");
+        assert!(held.take_older(6 * SECOND).is_none());
+        assert_eq!(held.take_older(6 * SECOND + 1).map(|held| held.frame), Some((0, 1)));
+        assert_eq!(held.len(), 255);
     }
 }

@@ -1,5 +1,6 @@
 //! How the punt ring is shared: each class of each side has places that nobody else takes, the rest is for whoever comes
-//! first. So a flood of one class starves no other, and what comes from outside does not starve the inside.
+//! first. So a flood of one class starves no other, and what comes from outside does not starve the inside. The DMZ has none of
+//! its own.
 //!
 //! The worker knows what stands in the ring without asking the control thread: what it put in, in order, less what has gone.
 
@@ -8,7 +9,7 @@ use crate::settings::Side;
 use std::collections::VecDeque;
 
 /// Side and class in one number.
-const KINDS: usize = 2 * PuntClass::COUNT;
+const KINDS: usize = Side::COUNT * PuntClass::COUNT;
 
 fn kind(side: Side, class: PuntClass) -> usize {
     side as usize * PuntClass::COUNT + class as usize

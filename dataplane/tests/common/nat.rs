@@ -20,6 +20,8 @@ pub(crate) fn nat_settings() -> Settings {
     let mut settings = settings();
     settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(LOCAL)];
+    // What is kept for six seconds first has cases of its own.
+    settings.nat.tell_unasked = false;
     settings
 }
 

@@ -7,6 +7,7 @@ mod common;
 
 mod hostile;
 mod reports;
+mod statics;
 mod suites;
 
 use ces_dataplane::verdict::Verdict;

@@ -1,7 +1,11 @@
 //! Public reports about the NATs of others, with the outcome that is right.
 
 use super::*;
+use ces_dataplane::frame::{Frame as _, MemoryFrame};
+use ces_dataplane::nat::Filtering;
+use ces_dataplane::path::process_arrival;
 use ces_dataplane::reason::DropReason as Why;
+use ces_dataplane::verdict::{Arrival, Attempt};
 
 /// A reset from somebody who guesses neither ends the connection nor makes it last less than 4 minutes (RFC 7857 §2.2).
 #[test]
@@ -70,6 +74,56 @@ fn report_7_simultaneous_open() {
     let own = from_host(&Ip::new(HOST, SERVER, 6, tcp(9999, 1, SYN, &[], b"")));
     assert_eq!(flow(&sent(&mut gateway, INSIDE, &own).1), (LOCAL, 9999, SERVER, 1));
     assert_eq!(flow(&sent(&mut gateway, OUTSIDE, &lone).1), (SERVER, 1, HOST, 9999));
+}
+
+/// A gateway that tells who asks for nobody.
+fn telling() -> Gateway {
+    let mut settings = nat_settings();
+    settings.nat.tell_unasked = true;
+    gateway_with(settings)
+}
+
+/// What becomes of a SYN that nobody asked for when its six seconds are over.
+fn at_last(gateway: &mut Gateway, frame: &[u8]) -> (Verdict, Vec<u8>) {
+    let (mut frames, mut verdicts) = ([MemoryFrame::new(frame)], [Verdict::Absorb]);
+    let arrival = Arrival { port: OUTSIDE, attempt: Attempt::Unasked, now: gateway.now };
+    process_arrival(&mut gateway.state, arrival, &mut frames, &mut verdicts, &mut gateway.wire);
+    (verdicts[0], frames[0].data().to_vec())
+}
+
+/// RFC 5382 §5, REQ-4: kept in silence, then its sender is told, unless the host has opened the connection meanwhile.
+#[test]
+fn report_7_a_syn_that_nobody_asked_for() {
+    let mut gateway = telling();
+    let lone = |port| from_world(&Ip::new(SERVER, LOCAL, 6, tcp(1, port, SYN, &[], b"")));
+    for port in [9999, 9998] {
+        let (verdict, out) = gateway.one(OUTSIDE, &lone(port));
+        assert!(matches!(verdict, Verdict::HoldUnasked(_)) && out.is_empty(), "{verdict:?}");
+    }
+    assert_eq!(gateway.state.counters.dropped(), 0, "not yet");
+    let (verdict, answer) = at_last(&mut gateway, &lone(9999));
+    assert!(matches!(verdict, Verdict::Reply(_, Why::Unasked)), "{verdict:?}");
+    assert_sound(&answer);
+    assert_eq!((word(&answer, 12), word(&answer, 16), answer[34], answer[35]), (LOCAL, SERVER, 3, 3));
+    let own = from_host(&Ip::new(HOST, SERVER, 6, tcp(9998, 1, SYN, &[], b"")));
+    sent(&mut gateway, INSIDE, &own);
+    assert_eq!(at_last(&mut gateway, &lone(9998)).0, Verdict::Drop(Why::Unasked));
+    // Nothing else is kept: what is no SYN, no TCP, or for nobody's address.
+    for packet in [
+        Ip::new(SERVER, LOCAL, 6, tcp(1, 9999, ACK, &[], b"")),
+        Ip::new(SERVER, LOCAL, 6, tcp(1, 9999, SYN | ACK, &[], b"")),
+        Ip::new(SERVER, LOCAL, 17, udp(1, 9999, b"")),
+        Ip::new(SERVER, LOCAL + 7, 6, tcp(1, 9999, SYN, &[], b"")),
+    ] {
+        let (verdict, out) = gateway.one(OUTSIDE, &from_world(&packet));
+        assert!(matches!(verdict, Verdict::Drop(_) | Verdict::Punt(_)) && out.is_empty(), "{verdict:?}");
+    }
+    // Not even where the host has got the port for something else since, and anybody may send there.
+    let mut settings = nat_settings();
+    (settings.nat.filtering, settings.nat.tell_unasked) = (Filtering::EndpointIndependent, true);
+    let mut gateway = gateway_with(settings);
+    sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, SERVER_2, 6, tcp(9997, 1, SYN, &[], b""))));
+    assert!(matches!(at_last(&mut gateway, &lone(9997)).0, Verdict::Reply(_, Why::Unasked)));
 }
 
 /// The NAT is no end point: it delivers what is outside of a window, and never answers it.

@@ -180,7 +180,7 @@ pub fn run(data: &[u8]) {
                     assert!(egress.port < 2 && frame.data().len() >= 34, "{egress:?} {frame:?}");
                 }
                 Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
-                Verdict::Hold(_) | Verdict::HoldLater(_) => {}
+                Verdict::Hold(_) | Verdict::HoldLater(_) | Verdict::HoldUnasked(_) => {}
                 Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
             }
         }

@@ -131,7 +131,7 @@ impl Gateway {
                 self.answer(Side::Inside, token, answer.emit(query), outcome);
             }
             Lookup::Lacking(_) | Lookup::Truncate | Lookup::OutOfZone => {
-                self.refuse(token, query, QueryOutcome::OutOfZone)
+                self.refuse(token, query, QueryOutcome::OutOfZone);
             }
         }
     }

@@ -62,7 +62,7 @@ impl Known<'_> {
     fn offers(&self, name: &str) -> bool {
         let is_offered = |id: &HostId| self.inbound.is_there() && !self.core.is_blocked(*id, self.now);
         let entry = || self.core.configuration().registry().host(name);
-        self.core.hosts().named(name).filter(is_offered).is_some()
+        self.core.hosts().named(name).as_ref().is_some_and(is_offered)
             && entry().is_some_and(|entry| entry.inbound(name).is_some())
     }
 

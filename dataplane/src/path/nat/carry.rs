@@ -1,5 +1,6 @@
 //! A packet whose session is known goes on.
 
+use super::flows::begins;
 use super::reserved::takes;
 use super::rules;
 use crate::frame::{Buffers, Frame};
@@ -11,6 +12,7 @@ use crate::path::fragment;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading, Turn};
+use crate::table::sessions::Sessions;
 use crate::verdict::{Settled, Verdict};
 use crate::way::{Front, Way, write};
 use crate::wire::{icmp, ipv4};
@@ -34,7 +36,7 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
     }
     let turn = ground.sessions.get(slot).map(|session| session.turn(heading));
     let turn = turn.ok_or(DropReason::NatNoSession)?;
-    let to_another = heading == Heading::Out && ground.sessions.is_external(turn.addresses.destination());
+    let to_another = heading == Heading::Out && ground.is_external(turn.addresses.destination());
     let other =
         if to_another { Some(other_half(ground, frame, packet, flow.protocol, &turn)?) } else { None };
     if packet.flags & EXPIRED != 0 {
@@ -68,11 +70,12 @@ fn other_half<F: Frame>(
     protocol: u8,
     turn: &Turn,
 ) -> Settled<(u32, Turn)> {
-    let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol };
+    let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol }.at_another();
     let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
-        let opening = takes(ground, frame, packet, flow)?.ok_or(DropReason::Unasked)?;
+        let opening = takes(ground, frame, packet, flow)?;
+        let opening = opening.filter(|_| begins(frame, packet)).ok_or(DropReason::Unasked)?;
         rules::open_in(ground, frame, packet, opening)?
     };
     let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
@@ -139,6 +142,11 @@ pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Sett
     let is_known = session.generation() == generation;
     if is_known && session.is_led(heading) {
         return Ok(session.hop(heading));
+    }
+    if !is_known && !Sessions::is_as_configured(session, &ground.desk.premises.nat) {
+        ground.sessions.end(slot, seconds(ground.arrival.now));
+        ground.desk.counters.sessions_changed += 1;
+        return Err(DropReason::NatChanged.into());
     }
     if !is_known && !rules::lets_stand(ground, session) {
         ground.sessions.end(slot, seconds(ground.arrival.now));

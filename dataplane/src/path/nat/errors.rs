@@ -30,10 +30,29 @@ pub(super) fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: 
         comes_from(ground, frame, hop)?;
     }
     let turn = session.turn(Heading::Out);
-    // RFC 5508 §4.2, REQ-5: whoever inside sends it, outside it comes from the host's external address.
-    let addresses = Pair::new(turn.addresses.source(), packet.destination());
+    // RFC 5508 §4.2, REQ-5: whoever inside sends it, outside it comes from the host's external address, if it has another.
+    let is_translated = turn.addresses.source() != session.host().0;
+    let source = if is_translated { turn.addresses.source() } else { packet.source() };
+    let addresses = Pair::new(source, packet.destination());
     let now_quoted = Flow { addresses: turn.addresses, ports: turn.ports, protocol: session.protocol() };
+    if ground.is_external(turn.addresses.destination()) {
+        return back(ground, frame, packet, source, now_quoted);
+    }
     pass(ground, frame, packet, (slot, Heading::Out), addresses, now_quoted.reversed())
+}
+
+/// An error about what another inside host has sent to this one's external address (RFC 7857 §12).
+fn back<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    source: u32,
+    answered: Flow,
+) -> Settled<Verdict> {
+    let found = ground.sessions.find(Heading::In, answered.at_another());
+    let other = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?)));
+    let (slot, other) = other.ok_or(DropReason::IcmpErrorUnmatched)?;
+    pass(ground, frame, packet, (slot, Heading::In), Pair::new(source, other.host().0), other.near())
 }
 
 /// An error from outside, about what a host sent. `None`: no host did.

@@ -1,7 +1,7 @@
 //! Which flow a packet is of: what it is found by.
 
 use crate::frame::Frame;
-use crate::nat::Space;
+use crate::nat::{Nat, Space};
 use crate::packet::{ERROR, LATER, Packet};
 use crate::path::ground::Ground;
 use crate::path::own::refused;
@@ -22,20 +22,32 @@ pub(in crate::path) fn owner<F: Frame>(
     if ground.sessions.is_of_pool(packet.destination()) {
         return share.elsewhere(worker_of_pool(packet.destination(), share.workers()));
     }
-    let port = if packet.protocol == ipv4::ICMP { of_message(frame, packet) } else { packet.ports as u16 };
-    let told = port != 0 && ground.sessions.is_external(packet.destination());
+    let (protocol, port) = match packet.protocol {
+        ipv4::ICMP => of_message(frame, packet),
+        protocol => (protocol, packet.ports as u16),
+    };
+    let Nat { statics, exceptions, .. } = &ground.desk.premises.nat;
+    if exceptions.are_of(packet.destination()) {
+        return share.host_elsewhere(packet.destination());
+    }
+    if !statics.is_empty()
+        && let Some((host, _)) = statics.behind(packet.destination(), port, protocol)
+    {
+        return share.host_elsewhere(host);
+    }
+    let told = port != 0 && ground.is_external(packet.destination());
     if told { share.elsewhere(worker_of_port(port, share.workers())) } else { None }
 }
 
-/// The external port, or the identifier that stands for it, which an ICMP message is about; 0 = none.
+/// The protocol, and the external port or the identifier that stands for it, which an ICMP message is about; 0 = none.
 #[cold]
-fn of_message<F: Frame>(frame: &F, packet: &Packet) -> u16 {
-    let flow = match packet.flags & (ERROR | LATER) {
-        0 => Some(u32::from(identifier(frame, packet))),
-        ERROR => quoted(frame, packet, Heading::In).map(|flow| flow.ports >> 16),
-        _ => None,
-    };
-    flow.unwrap_or(0) as u16
+fn of_message<F: Frame>(frame: &F, packet: &Packet) -> (u8, u16) {
+    match packet.flags & (ERROR | LATER) {
+        0 => (ipv4::ICMP, identifier(frame, packet)),
+        ERROR => quoted(frame, packet, Heading::In)
+            .map_or((ipv4::ICMP, 0), |flow| (flow.protocol, (flow.ports >> 16) as u16)),
+        _ => (ipv4::ICMP, 0),
+    }
 }
 
 /// The identifier of an ICMP query.
@@ -49,7 +61,8 @@ pub(in crate::path) fn is_passing(ground: &Ground<'_>, ip: &[u8]) -> bool {
     ipv4::Header::parse(ip).is_ok_and(|header| {
         let addresses = Pair::new(header.source, header.destination);
         let flow = Flow { addresses, ports: 0, protocol: header.protocol };
-        header.protocol == ipv4::GRE && ground.sessions.find(Heading::In, flow).is_some()
+        let is_hosts = || ground.desk.premises.nat.statics.whole(header.destination).is_some();
+        header.protocol == ipv4::GRE && (is_hosts() || ground.sessions.find(Heading::In, flow).is_some())
     })
 }
 
@@ -82,9 +95,13 @@ const fn query(id: u16, heading: Heading) -> u32 {
     }
 }
 
-/// Whether a packet may begin a session as far as TCP is concerned: by a SYN and nothing beside it (RFC 7857 §2).
-pub(super) const fn begins(packet: &Packet) -> bool {
-    packet.protocol != ipv4::TCP || packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) == tcp::SYN
+/// Whether a packet may begin a session: one of TCP by a SYN and nothing beside it (RFC 7857 §2), one of ICMP by a query.
+pub(super) fn begins<F: Frame>(frame: &F, packet: &Packet) -> bool {
+    match packet.protocol {
+        ipv4::TCP => packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) == tcp::SYN,
+        ipv4::ICMP => matches!(icmp_type(frame, packet), icmp::ECHO | icmp::TIMESTAMP),
+        _ => true,
+    }
 }
 
 /// Whether a port is 0, which is nobody's (RFC 768, RFC 9293 §3.1).

@@ -14,7 +14,7 @@ mod reserved;
 mod rules;
 
 pub(super) use flows::{is_passing, owner};
-pub(super) use inward::inward;
+pub(super) use inward::{inward, unasked};
 pub(super) use outward::outward;
 
 use super::ground::Ground;

@@ -2,10 +2,10 @@
 
 use super::carry::{carry, comes_from};
 use super::errors;
-use super::flows::{begins, flow_of, icmp_type, lacks_port};
+use super::flows::{begins, flow_of, lacks_port};
 use super::rules;
 use crate::frame::{Buffers, Frame};
-use crate::nat::Space;
+use crate::nat::{Nat, Space};
 use crate::packet::{ERROR, EXPIRED, Packet};
 use crate::path::answer::refuse;
 use crate::path::ground::Ground;
@@ -13,7 +13,6 @@ use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::session::{Flow, Heading};
 use crate::verdict::{Settled, Verdict};
-use crate::wire::{icmp, ipv4};
 
 /// Phase 3 with everything that can be unusual.
 #[inline(never)]
@@ -54,7 +53,7 @@ fn ours_or_onward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Pac
 #[cold]
 fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow: Flow) -> Settled<u32> {
     ours_or_onward(ground, frame, packet)?;
-    let may = may_open(ground.sessions.is_part(), frame, packet)
+    let may = may_open(ground, frame, packet)
         .and_then(|()| leads_out(ground, packet.destination()))
         .and_then(|()| comes_from_there(ground, packet.source()));
     if may == Err(DropReason::SourceSpoofed) {
@@ -62,7 +61,7 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
     }
     let hop = hop_of(ground, frame, packet.source())?;
     may.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
-    rules::admit(ground, frame, packet, flow, Heading::Out)?;
+    rules::admit(ground, frame, packet, flow)?;
     let opened = ground.sessions.open_out(flow, &ground.desk.premises.nat, ground.arrival.now);
     let slot = opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
     rules::admitted(ground, frame, packet, slot);
@@ -87,33 +86,39 @@ fn hop_of<F: Frame>(ground: &mut Ground<'_>, frame: &F, host: u32) -> Settled<u3
 }
 
 /// Whether a packet may be the first one of a session.
-fn may_open<F: Frame>(several: bool, frame: &F, packet: &Packet) -> Result<(), DropReason> {
+fn may_open<F: Frame>(ground: &Ground<'_>, frame: &F, packet: &Packet) -> Result<(), DropReason> {
     if packet.flags & EXPIRED != 0 {
         return Err(DropReason::TtlExceeded);
     }
-    let opens = match packet.protocol {
-        ipv4::TCP => begins(packet),
-        ipv4::ICMP => matches!(icmp_type(frame, packet), icmp::ECHO | icmp::TIMESTAMP),
-        _ => true,
-    };
-    if !opens {
+    if !begins(frame, packet) {
         Err(DropReason::NatNoSession)
     } else if lacks_port(packet) {
         Err(DropReason::L4Malformed)
-    } else if several && Space::of(packet.protocol).is_none() {
-        // Nothing in what comes back would say to which worker.
+    } else if ground.sessions.is_part() && !tells_its_worker(ground, packet) {
         Err(DropReason::NatNoSession)
     } else {
         Ok(())
     }
 }
 
-/// Whether an address is in the world: a route leads there by an outside port, or hosts are seen under it.
+/// Whether what comes back says to which worker: by its port, or by an address that the host has for itself.
+fn tells_its_worker(ground: &Ground<'_>, packet: &Packet) -> bool {
+    let Nat { statics, exceptions, .. } = &ground.desk.premises.nat;
+    Space::of(packet.protocol).is_some()
+        || exceptions.are_of(packet.source())
+        || statics.outside(packet.source(), 0, packet.protocol).is_some()
+}
+
+/// Whether hosts of this side may send to an address: a route leads into the world, or from inside to the DMZ, or hosts are seen
+/// under it.
 fn leads_out(ground: &Ground<'_>, address: u32) -> Result<(), DropReason> {
-    if ground.sessions.is_external(address) {
+    if ground.is_external(address) {
         return Ok(());
     }
     let port = ground.port_towards(address).ok_or(DropReason::NoRoute)?;
-    let outside = ground.desk.premises.port(port).is_some_and(|port| port.side == Side::Outside);
-    if outside { Ok(()) } else { Err(DropReason::NoRoute) }
+    let side = |port| ground.desk.premises.port(port).map(|port| port.side);
+    match (side(ground.arrival.port), side(port)) {
+        (_, Some(Side::Outside)) | (Some(Side::Inside), Some(Side::Dmz)) => Ok(()),
+        _ => Err(DropReason::NoRoute),
+    }
 }

@@ -9,7 +9,7 @@ use crate::reason::DropReason;
 use crate::table::session::Flow;
 use crate::table::sessions::{Opening, Reserved};
 use crate::verdict::Settled;
-use crate::wire::{icmp, ipv4, read32, tcp};
+use crate::wire::{ipv4, read32, tcp};
 
 /// What a packet to an external address may open: what the port there takes, or a reservation lets.
 pub(super) fn takes<F: Frame>(
@@ -46,11 +46,7 @@ fn reserved<F: Frame>(
 
 /// Whether a packet is one that a client begins with.
 fn asks<F: Frame>(frame: &F, packet: &Packet) -> bool {
-    let is_query = || matches!(icmp_type(frame, packet), icmp::ECHO | icmp::TIMESTAMP);
-    packet.flags & LATER == 0
-        && begins(packet)
-        && !lacks_port(packet)
-        && (packet.protocol != ipv4::ICMP || is_query())
+    packet.flags & LATER == 0 && begins(frame, packet) && !lacks_port(packet)
 }
 
 /// What stays the same when its sender tries again: addresses, protocol, ports, with TCP the sequence number, with

@@ -1,6 +1,6 @@
 //! What the rules of the filter say of a session: asked when it is opened, and again when there are other rules.
 //!
-//! They see the inside host under its own address, whichever way the first packet goes. What a host sends to the external
+//! They see a host of ours under its own address, whichever way the first packet goes. What a host sends to the external
 //! address of another host is judged once, between the two hosts, where the session of the other one is opened.
 
 use super::flows::icmp_type;
@@ -17,22 +17,30 @@ use crate::table::sessions::Opening;
 use crate::verdict::{Settled, Verdict};
 use crate::wire::ipv4;
 
-/// Whether a session may be opened whose host sends `near`, by a packet that goes this way. A decision is counted by its
-/// rule.
+/// Whether a session may be opened by what its host sends.
 pub(super) fn admit<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
     near: Flow,
-    heading: Heading,
 ) -> Settled<()> {
-    let Some((filter, worker)) = ground.desk.premises.filter() else { return Ok(()) };
-    let Some(asked) = asked(ground, near, heading, seen(frame, packet)) else { return Ok(()) };
-    let Some(decision) = filter.decide(worker, &asked, ground.arrival.now) else { return Ok(()) };
+    let decision = decide(ground, near, Heading::Out, seen(frame, packet));
+    decision.map_or(Ok(()), |fate| act(ground, frame, packet, fate))
+}
+
+/// What the first rule that fits says of such a session, which is counted, and told where it says so; `None`: there is none.
+fn decide(ground: &mut Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Fate> {
+    let (filter, worker) = ground.desk.premises.filter()?;
+    let asked = asked(ground, near, heading, seen)?;
+    let decision = filter.decide(worker, &asked, ground.arrival.now)?;
     if decision.log {
         tell(ground, decision, asked);
     }
-    match decision.fate {
+    Some(decision.fate)
+}
+
+fn act<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, fate: Fate) -> Settled<()> {
+    match fate {
         Fate::Opened => Ok(()),
         Fate::Denied => Err(Verdict::Drop(DropReason::FilterDenied)),
         Fate::Exceeded => Err(Verdict::Drop(DropReason::FilterRate)),
@@ -62,11 +70,17 @@ pub(super) fn open_in<F: Frame>(
     packet: &Packet,
     opening: Opening,
 ) -> Settled<u32> {
-    // What a control channel announced is its, by which it may be.
-    if opening.is_announced() {
+    let decision = if opening.is_announced() {
+        // What a control channel announced is its, by which it may be.
         ground.desk.counters.alg_came += 1;
+        Some(Fate::Opened)
     } else {
-        admit(ground, frame, packet, opening.near(), Heading::In)?;
+        decide(ground, opening.near(), Heading::In, seen(frame, packet))
+    };
+    match decision {
+        Some(fate) => act(ground, frame, packet, fate)?,
+        None if opening.is_untranslated() => return Err(DropReason::Unasked.into()),
+        None => {}
     }
     let slot = ground.sessions.open_in(opening, &ground.desk.premises.nat, ground.arrival.now)?;
     admitted(ground, frame, packet, slot);
@@ -85,13 +99,18 @@ pub(super) fn admitted<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Pa
 
 /// Whether the rules of today let a session stand.
 pub(super) fn lets_stand(ground: &Ground<'_>, session: &Session) -> bool {
-    let Some((filter, _)) = ground.desk.premises.filter() else { return true };
     if session.is_announced() {
         return true;
     }
-    asked(ground, session.near(), session.opened(), session.seen())
-        .and_then(|asked| filter.rules().find(&asked))
-        .is_none_or(|(_, action)| action == Action::Allow)
+    let asked = || asked(ground, session.near(), session.opened(), session.seen());
+    let rules = ground.desk.premises.filter().map(|(filter, _)| filter.rules());
+    match rules.and_then(|rules| rules.find(&asked()?)) {
+        Some((_, action)) => action == Action::Allow,
+        // Nobody was let in to a host under its own address but by a rule.
+        None => {
+            session.opened() == Heading::Out || session.host().0 != session.arriving().addresses.destination()
+        }
+    }
 }
 
 /// What rules see of a first packet itself.
@@ -102,20 +121,24 @@ fn seen<F: Frame>(frame: &F, packet: &Packet) -> Seen {
 
 /// What the rules are asked; `None`: nothing, for it is judged elsewhere.
 fn asked(ground: &Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Asked> {
-    let sessions = &ground.sessions;
     let (host, remote) = (near.addresses.source(), near.addresses.destination());
     let (host_port, remote_port) = match near.protocol {
         ipv4::ICMP => (0, 0),
         _ => ((near.ports >> 16) as u16, near.ports as u16),
     };
-    let inside = (Zone::Inside, host, host_port);
+    let premises = ground.desk.premises;
+    let zone = |address, otherwise| if premises.is_dmz(address) { Zone::Dmz } else { otherwise };
+    let inside = (zone(host, Zone::Inside), host, host_port);
+    let outside = (zone(remote, Zone::Outside), remote, remote_port);
     let (from, to) = match heading {
-        Heading::Out if sessions.is_external(remote) => return None,
-        Heading::Out => (inside, (Zone::Outside, remote, remote_port)),
+        Heading::Out if ground.is_external(remote) => return None,
+        Heading::Out => (inside, outside),
         Heading::In => {
-            let neighbour = sessions.behind(remote, near.ports as u16, near.protocol);
-            let sender = neighbour.map(|(address, port)| (Zone::Inside, address, port));
-            (sender.unwrap_or((Zone::Outside, remote, remote_port)), inside)
+            // The identifier of a query is the same for both.
+            let port = if near.protocol == ipv4::ICMP { near.ports >> 16 } else { near.ports };
+            let neighbour = ground.sessions.behind(remote, port as u16, near.protocol, &premises.nat);
+            let sender = neighbour.map(|(address, port)| (zone(address, Zone::Inside), address, port));
+            (sender.unwrap_or(outside), inside)
         }
     };
     let by = |address| ground.port_towards(address).unwrap_or(u8::MAX);

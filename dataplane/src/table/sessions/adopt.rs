@@ -5,6 +5,7 @@ use crate::Nanos;
 use crate::meter::seconds;
 use crate::nat::Nat;
 use crate::table::session::Heading;
+use crate::table::subscribers::NO_POOL;
 use crate::tag::Share;
 
 /// What became of the lines that were kept.
@@ -24,13 +25,7 @@ impl Sessions {
         // The wheel stands at this second, and nothing hangs on it.
         let _ = self.wheel.due(now_s);
         let slots = self.lines.len() as u32;
-        // A host's address outside is what its mappings say, so sessions without any come last.
-        for (slot, is_reserved) in
-            (0..slots).map(|slot| (slot, false)).chain((0..slots).map(|slot| (slot, true)))
-        {
-            if self.lines[slot as usize].is_reserved() != is_reserved {
-                continue;
-            }
+        for slot in 0..slots {
             let mut session = std::mem::take(&mut self.lines[slot as usize]);
             if !session.is_live() {
                 continue;
@@ -55,19 +50,21 @@ impl Sessions {
         if self.find(Heading::Out, near).is_some() || self.find(Heading::In, session.arriving()).is_some() {
             return false;
         }
-        if session.is_reserved() {
-            return self.readmit_reserved(slot, session, nat);
-        }
-        let Some((inside, outside)) = self.ends(&session) else { return false };
-        let is_mapped = self.remap(inside, outside, now_s);
-        if is_mapped {
-            self.join(inside);
+        let (host, external) = (session.host().0, session.arriving().addresses.destination());
+        let has_face = Self::is_as_configured(&session, nat)
+            && if session.is_given() {
+                self.ends(&session).is_some_and(|(inside, outside)| self.remap(inside, outside, now_s))
+            } else {
+                (session.is_configured() || self.is_of_pool(external)) && self.subscriber(host).is_ok()
+            };
+        if has_face {
+            self.join(&session);
             let due_s = self.wheel.take_this(slot, session.due_s(&nat.timeouts));
             if self.enter(slot, session, due_s).is_ok() {
                 return true;
             }
-            self.leave(inside, now_s);
-        } else if let Some(line) = self.subscribers.find(inside.host) {
+            self.leave(&session, now_s);
+        } else if let Some(line) = self.subscribers.find(host) {
             self.subscribers.let_go(line);
         }
         false
@@ -79,9 +76,14 @@ impl Sessions {
             Some(line) => Some(line),
             None => self.subscribers.add(inside.host, outside.pool),
         };
-        let Some(line) = line.filter(|&line| self.subscribers.get(line).pool == outside.pool) else {
+        let Some(line) = line else { return false };
+        let pool = &mut self.subscribers.get_mut(line).pool;
+        if *pool == NO_POOL {
+            *pool = outside.pool;
+        }
+        if *pool != outside.pool {
             return false;
-        };
+        }
         let Some(place) = outside.place() else { return true };
         if let Some(mapping) = self.mappings.of(inside) {
             return self.mappings.outside(mapping) == outside;

@@ -7,7 +7,7 @@ use super::{Inside, Outside, Sessions};
 use crate::Nanos;
 use crate::meter::seconds;
 use crate::narrow::NONE;
-use crate::nat::Nat;
+use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
 use crate::table::channels::{AWAITED, Channel};
 use crate::table::expectations::Expectation;
@@ -58,18 +58,23 @@ impl Sessions {
         let (host, remote) = (session.host().0, session.remote().0);
         let inside = Inside { host, port, protocol: ipv4::TCP };
         let subscriber = self.subscribers.find(host).ok_or(DropReason::NatNoSession)?;
-        let outside = self.map(subscriber, inside, nat, now_s)?;
+        if let Some(told) = nat.statics.outside(host, port, ipv4::TCP) {
+            // It comes in there without being awaited.
+            return Ok(told);
+        }
+        let pool = self.pool(subscriber)?;
+        let outside = self.map(subscriber, (pool, Space::Tcp), inside, nat, now_s)?;
         let told = (self.ports.address(outside.pool), outside.port);
         let until_s = now_s.saturating_add(await_s.into());
         if let Some(line) = self.expectations.find(outside, remote) {
             self.expectations.prolong(line, until_s);
             return Ok(told);
         }
-        self.join(inside);
+        self.join_port(inside, true);
         let expectation = Expectation { slot, inside, outside, remote, until_s };
         let kept = self.expectations.add(expectation).and_then(|line| self.keep(slot, line, now_s));
         if kept.is_none() {
-            self.leave(inside, now_s);
+            self.leave_port(inside, true, now_s);
         }
         kept.map(|()| told).ok_or(DropReason::NatFull)
     }
@@ -105,7 +110,7 @@ impl Sessions {
     fn forget(&mut self, line: u32, now_s: u32) {
         if line != NONE {
             let Expectation { inside, .. } = self.expectations.remove(line);
-            self.leave(inside, now_s);
+            self.leave_port(inside, true, now_s);
         }
     }
 

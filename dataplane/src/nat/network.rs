@@ -1,0 +1,14 @@
+//! Networks as a person writes them, or single addresses.
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Deserializer, de::Error};
+use std::net::Ipv4Addr;
+
+/// An address, or a network.
+pub(super) fn network<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
+    let text = String::deserialize(from)?;
+    let address = text.parse::<Ipv4Addr>().map(Ipv4Net::from);
+    address.or_else(|_| text.parse()).map_err(|_| {
+        D::Error::custom(format!("\"{text}\": expected an address, or a network such as 192.0.2.16/28"))
+    })
+}

@@ -1,0 +1,210 @@
+//! How sessions are opened: what a host's port is outside, given to it or configured, and what of the world may begin one.
+
+use super::{By, Face, Flow, Heading, Inside, Sessions};
+use crate::Nanos;
+use crate::meter::seconds;
+use crate::nat::{Filtering, Nat, Space};
+use crate::reason::DropReason;
+use crate::table::mappings::Outside;
+use crate::table::ports::Wish;
+use crate::table::subscribers::NO_POOL;
+use crate::wire::{Pair, ipv4};
+
+/// A session that may be opened from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    near: Flow,
+    face: Face,
+    /// The place of the expectation or of the reservation by which it may be.
+    place: Option<u32>,
+}
+
+impl Opening {
+    /// What its inside host would send.
+    pub const fn near(&self) -> Flow {
+        self.near
+    }
+
+    /// Whether a control channel announced it.
+    pub fn is_announced(&self) -> bool {
+        self.face.by == By::Mapping && self.place.is_some()
+    }
+
+    /// Whether the host is seen under its own address: nobody is let in there unless a rule says so.
+    pub const fn is_untranslated(&self) -> bool {
+        self.near.addresses.source() == self.face.address
+    }
+
+    /// What arrives for this port of a host.
+    pub(super) const fn of(arriving: Flow, (host, port): (u32, u16), by: By, place: Option<u32>) -> Self {
+        let Flow { addresses, ports, protocol } = arriving;
+        let near = Flow {
+            addresses: Pair::new(host, addresses.source()),
+            ports: (port as u32) << 16 | ports >> 16,
+            protocol,
+        };
+        let face = Face { address: addresses.destination(), port: ports as u16, by };
+        Self { near, face, place }
+    }
+}
+
+impl Sessions {
+    /// Opens a session for what an inside host sends: its own external port, if it has one already for where it sends from.
+    pub fn open_out(&mut self, near: Flow, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
+        let now_s = seconds(now);
+        let inside = Inside {
+            host: near.addresses.source(),
+            port: (near.ports >> 16) as u16,
+            protocol: near.protocol,
+        };
+        self.open(inside.host, nat, |sessions, subscriber| {
+            let face = if nat.exceptions.are_between(inside.host, near.addresses.destination()) {
+                Face { address: inside.host, port: inside.port, by: By::Configuration }
+            } else {
+                sessions.face(subscriber, inside, nat, now_s)?
+            };
+            sessions.add(near, face, Heading::Out, nat, now_s)
+        })
+    }
+
+    /// Opens a session for what comes from outside to a host's external port.
+    pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
+        let Opening { near, face, place } = opening;
+        self.open(near.addresses.source(), nat, |sessions, _| {
+            // By another of the external ports or addresses that stand for this one: two flows outside, and one inside.
+            if face.by != By::Mapping && sessions.find(Heading::Out, near).is_some() {
+                return Err(DropReason::NatTaken);
+            }
+            let opened = sessions.add(near, face, Heading::In, nat, seconds(now))?;
+            match (place, face.by) {
+                (None, _) => {}
+                (Some(place), By::Reservation) => {
+                    sessions.reservations.consume(place, near.addresses.destination());
+                }
+                (Some(awaited), _) => {
+                    sessions.lines[opened as usize].announced();
+                    sessions.settle(awaited, seconds(now));
+                }
+            }
+            Ok(opened)
+        })
+    }
+
+    /// Opens a session of a host that has not as many as it may have.
+    fn open(
+        &mut self,
+        host: u32,
+        nat: &Nat,
+        open: impl FnOnce(&mut Self, u32) -> Result<u32, DropReason>,
+    ) -> Result<u32, DropReason> {
+        let subscriber = self.subscriber(host)?;
+        // RFC 6888 §3, REQ-4
+        let is_full = self.subscribers.get(subscriber).sessions >= nat.host_sessions;
+        let opened = if is_full { Err(DropReason::NatHostLimit) } else { open(self, subscriber) };
+        if opened.is_err()
+            && let Some(line) = self.subscribers.find(host)
+        {
+            self.subscribers.let_go(line);
+        }
+        opened
+    }
+
+    /// The inside host behind an external port, and its own port.
+    pub fn behind(&self, external: u32, port: u16, protocol: u8, nat: &Nat) -> Option<(u32, u16)> {
+        nat.statics.behind(external, port, protocol).or_else(|| {
+            let outside = Outside { pool: self.ports.pool_of(external)?, port, protocol };
+            self.mappings.whose(outside).map(|inside| (inside.host, inside.port))
+        })
+    }
+
+    /// What would be opened by what comes from outside; `None`: no host takes it from there (RFC 4787 §5). What is configured
+    /// takes it from everywhere, as far as the rules of the filter let it.
+    pub fn takes(&self, arriving: Flow, nat: &Nat, now: Nanos) -> Option<Opening> {
+        let Flow { addresses, ports, protocol } = arriving;
+        let (host, remote) = (addresses.destination(), addresses.source());
+        if nat.exceptions.are_between(host, remote) {
+            return Some(Opening::of(arriving, (host, ports as u16), By::Configuration, None));
+        }
+        if let Some(inside) = nat.statics.behind(addresses.destination(), ports as u16, protocol) {
+            let is_ours = self.share.host_elsewhere(inside.0).is_none();
+            return is_ours.then(|| Opening::of(arriving, inside, By::Configuration, None));
+        }
+        let pool = self.ports.pool_of(addresses.destination())?;
+        let outside = Outside { pool, port: ports as u16, protocol };
+        let awaited = self.awaits(outside, remote, now);
+        let is_let = awaited.is_some()
+            || match nat.filtering {
+                _ if protocol == ipv4::ICMP => false,
+                Filtering::AddressAndPortDependent => false,
+                Filtering::AddressDependent => self.permissions.has(outside, remote),
+                Filtering::EndpointIndependent => true,
+            };
+        let inside = self.mappings.whose(outside).filter(|_| is_let)?;
+        Some(Opening::of(arriving, (inside.host, inside.port), By::Mapping, awaited))
+    }
+
+    pub(super) fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {
+        let known = self.subscribers.find(host);
+        known.or_else(|| self.subscribers.add(host, NO_POOL)).ok_or(DropReason::NatFull)
+    }
+
+    /// The external address of a host. Where the one that it had is offered no longer, it gets another.
+    pub(super) fn pool(&mut self, subscriber: u32) -> Result<u16, DropReason> {
+        let line = self.subscribers.get(subscriber);
+        if self.ports.is_offered(line.pool) {
+            return Ok(line.pool);
+        }
+        let pool = self.ports.pair(self.subscribers.hash(line.host)).ok_or(DropReason::NatNoAddress)?;
+        self.subscribers.get_mut(subscriber).pool = pool;
+        Ok(pool)
+    }
+
+    /// What a host's port is outside; a new mapping has no session yet.
+    fn face(&mut self, subscriber: u32, inside: Inside, nat: &Nat, now_s: u32) -> Result<Face, DropReason> {
+        if let Some((address, port)) = nat.statics.outside(inside.host, inside.port, inside.protocol) {
+            return Ok(Face { address, port, by: By::Configuration });
+        }
+        let pool = self.pool(subscriber)?;
+        let outside = match Space::of(inside.protocol) {
+            // By the pair of addresses alone.
+            None => Outside { pool, port: 0, protocol: inside.protocol },
+            Some(space) => self.map(subscriber, (pool, space), inside, nat, now_s)?,
+        };
+        Ok(Face { address: self.ports.address(outside.pool), port: outside.port, by: By::Mapping })
+    }
+
+    pub(super) fn map(
+        &mut self,
+        subscriber: u32,
+        (pool, space): (u16, Space),
+        inside: Inside,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<Outside, DropReason> {
+        if let Some(mapping) = self.mappings.of(inside) {
+            let outside = self.mappings.outside(mapping);
+            // Until what stood there has ended, a moment after it was given to somebody else.
+            let taken = nat.statics.taken(self.ports.address(outside.pool), space);
+            return if taken.has(outside.port) { Err(DropReason::NatChanged) } else { Ok(outside) };
+        }
+        if self.subscribers.get(subscriber).ports >= nat.host_ports {
+            return Err(DropReason::NatHostLimit);
+        }
+        let taken = nat.statics.taken(self.ports.address(pool), space);
+        let wish = Wish { pool, space, port: inside.port, range: nat.ports, taken };
+        let port = self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?;
+        let outside = Outside { pool, port, protocol: inside.protocol };
+        if self.assign(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
+    }
+
+    /// Gives a host's port an external one that was taken for it. Without room, that one rests.
+    pub(super) fn assign(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
+        let fits = self.mappings.add(inside, outside).is_some();
+        if fits {
+            self.subscribers.get_mut(subscriber).ports += 1;
+        } else {
+            self.rest(outside, now_s);
+        }
+        fits
+    }
+}

@@ -1,0 +1,48 @@
+//! What there is, told row by row for whoever makes lists: a bounded part at a time.
+
+use super::Sessions;
+use crate::Nanos;
+use crate::meter::seconds;
+use crate::msg::{Row, Table};
+
+/// The most rows that are told at once, and the most slots that are looked at for them: some microseconds' work.
+const MOST: usize = 64;
+const SLOTS: usize = 1024;
+
+impl Sessions {
+    /// Tells of what stands in a table from a slot on, as long as `tell` takes it; where to go on, if there may be more.
+    pub fn read(
+        &self,
+        table: Table,
+        from: u32,
+        now: Nanos,
+        mut tell: impl FnMut(Row) -> bool,
+    ) -> Option<u32> {
+        let slots = match table {
+            Table::Sessions => self.lines.len(),
+            Table::Mappings => self.mappings.slots(),
+        };
+        let (mut next, mut told) = (from as usize, 0);
+        let end = next.saturating_add(SLOTS).min(slots);
+        while next < end {
+            if let Some(row) = self.row(table, next as u32, now) {
+                if told == MOST || !tell(row) {
+                    break;
+                }
+                told += 1;
+            }
+            next += 1;
+        }
+        (next < slots).then_some(next as u32)
+    }
+
+    fn row(&self, table: Table, slot: u32, now: Nanos) -> Option<Row> {
+        match table {
+            Table::Sessions => {
+                let session = &self.lines[slot as usize];
+                session.is_live().then(|| Row::Session(session.view(seconds(now))))
+            }
+            Table::Mappings => self.mappings.view(slot, |pool| self.ports.address(pool)).map(Row::Mapping),
+        }
+    }
+}
