@@ -66,10 +66,10 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
                 }
                 if packet.flags & ROUTED != 0 {
                     packet.hash = ground.sessions.hash(Flow::of(packet));
-                    return match nat::owner(ground, share, frame, packet) {
-                        Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
-                        _ => Ok(()),
-                    };
+                    if SEVERAL && let Some(worker) = nat::owner(ground, share, frame, packet) {
+                        return Err(Verdict::HandOff(worker));
+                    }
+                    return Ok(());
                 }
             } else {
                 parse_other(&mut ground.again(), share, gate, frame, packet)?;
