@@ -9,6 +9,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ftp_lets_nobody_else_in", ftp_lets_nobody_else_in),
     ("ftp_that_is_encrypted_passes_and_is_told", ftp_that_is_encrypted_passes_and_is_told),
     ("ftp_is_let_in_where_rules_forbid_the_world", ftp_is_let_in_where_rules_forbid_the_world),
+    ("ftp_goes_on_after_the_gateway_was_killed", ftp_goes_on_after_the_gateway_was_killed),
 ];
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
@@ -179,5 +180,32 @@ fn ftp_is_let_in_where_rules_forbid_the_world(lab: &Lab) {
     assert_eq!(lab.run("a1", &line).expect(), sum);
     let passive = lab.run("a1", &format!("curl -sS -m 10 --connect-timeout 5 ftp://{SERVER}/20MB.bin"));
     assert!(!passive.ok(), "what a host opens itself is the rules' matter: {passive}");
+    server.end();
+}
+
+fn ftp_goes_on_after_the_gateway_was_killed(lab: &Lab) {
+    lab.gateways(&[
+        NAT[0],
+        (Realm::A, "[registry]", "[state]\ndirectory = \"alg-state\"\nmemory = \"../memory\"\n\n[registry]"),
+    ]);
+    let server = vsftpd(lab, "");
+    let flag = lab.directory().join("restarted");
+    let what = format!(
+        "print(len(ftp.nlst()),flush=True)
+import os,time
+while not os.path.exists('{}'): time.sleep(0.1)
+print(len(ftp.nlst()),flush=True)
+ftp.set_pasv(False); print(len(ftp.nlst()),flush=True)",
+        flag.display()
+    );
+    let mut client = lab.background("a1", &ftplib(&what));
+    assert_eq!(client.line(), "2");
+    lab.kill(Realm::A);
+    lab.start(Realm::A);
+    std::fs::write(&flag, "").expect("the state directory is ours");
+    assert_eq!((client.line(), client.line()), ("2".to_owned(), "2".to_owned()));
+    client.wait().expect();
+    assert!(lab.metrics(Realm::A).sum("ces_nat_sessions_kept", &[("fate", "adopted")]) >= 1.0);
+    assert!(events(lab, "came") >= 1.0, "{}", lab.ctl(Realm::A, "show alg"));
     server.end();
 }

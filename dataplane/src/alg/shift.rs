@@ -101,6 +101,11 @@ impl Shift {
         })
     }
 
+    /// Whether any byte is another one, or somewhere else, to the receiver.
+    pub const fn has_moved(&self) -> bool {
+        self.count > 0 || self.offset != 0
+    }
+
     /// The first old byte that has not come yet.
     pub const fn next(&self) -> u32 {
         self.next

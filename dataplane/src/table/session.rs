@@ -69,7 +69,7 @@ impl Turn {
 }
 
 /// The number of the layout of a line: another one where the next process must not read what this one wrote.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// It was opened from outside.
 const FROM_OUTSIDE: u8 = 1;
@@ -271,6 +271,16 @@ impl Session {
     /// Whether more is to be said of it, from now on.
     pub(super) const fn set_annexed(&mut self, annexed: bool) {
         self.standing.set_annexed(annexed);
+    }
+
+    /// Whether bytes of it have moved: it cannot go on without knowing by how much.
+    pub(super) const fn is_moved(&self) -> bool {
+        self.standing.is_moved()
+    }
+
+    /// Whether bytes of it have moved, from now on.
+    pub(super) const fn set_moved(&mut self, moved: bool) {
+        self.standing.set_moved(moved);
     }
 
     /// Whether a control channel announced it, by which it may stand.

@@ -193,6 +193,8 @@ const ANNEXED: u8 = 1 << 4;
 const ANNOUNCED: u8 = 1 << 5;
 /// The bit of it that says that a reservation let the session in.
 const RESERVED: u8 = 1 << 6;
+/// The bit of it that says that bytes of the session have moved, by how much stands elsewhere.
+const MOVED: u8 = 1 << 7;
 
 /// A stage in the byte of a session's line, with bits beside it: the stages in which a packet changes nothing are a set of
 /// bits, so that a session of which more is to be said is told from all others by the same comparison.
@@ -221,7 +223,7 @@ impl Standing {
 
     /// As it stood in a line of this protocol, if it can.
     pub(super) fn read(bits: u8, protocol: u8) -> Option<Self> {
-        Stage::of(bits & !(ANNEXED | ANNOUNCED | RESERVED), protocol).map(|_| Self(bits))
+        Stage::of(bits & !(ANNEXED | ANNOUNCED | RESERVED | MOVED), protocol).map(|_| Self(bits))
     }
 
     /// The stage.
@@ -242,6 +244,16 @@ impl Standing {
     /// Whether more is to be said, from now on.
     pub(super) const fn set_annexed(&mut self, annexed: bool) {
         self.0 = self.0 & !ANNEXED | if annexed { ANNEXED } else { 0 };
+    }
+
+    /// Whether bytes of it have moved.
+    pub(super) const fn is_moved(self) -> bool {
+        self.0 & MOVED != 0
+    }
+
+    /// Whether bytes of it have moved, from now on.
+    pub(super) const fn set_moved(&mut self, moved: bool) {
+        self.0 = self.0 & !MOVED | if moved { MOVED } else { 0 };
     }
 
     /// Whether a control channel announced it.

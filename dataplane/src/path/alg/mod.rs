@@ -134,6 +134,9 @@ fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet
     let Some(channel) = ground.sessions.channel(slot) else { return Ok(()) };
     if packet.tcp_flags & tcp::SYN != 0 {
         channel.begin(segment.header.sequence);
+    } else if channel.shift.is_none() && !segment.payload(ip).is_empty() {
+        // Of the process before: nothing of it has moved.
+        channel.begin(segment.header.sequence.wrapping_sub(1));
     }
     let (reader, Some(shift)) = (channel.reader, &mut channel.shift) else { return Ok(()) };
     let speaks = segment.speaks(ip);

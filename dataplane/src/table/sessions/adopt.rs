@@ -31,12 +31,15 @@ impl Sessions {
                 continue;
             }
             session.not_after(now_s);
-            // By how much the segments of a control channel have moved is not kept.
-            let is_whole = !session.is_annexed();
-            if is_whole
+            let (goes_on, is_annexed) = (!session.is_moved(), session.is_annexed());
+            session.set_annexed(false);
+            if goes_on
                 && share.host_elsewhere(session.host().0).is_none()
                 && self.readmit(slot, session, nat, now_s)
             {
+                if is_annexed {
+                    self.attend_again(slot);
+                }
                 adopted.adopted += 1;
             } else {
                 adopted.forgotten += 1;

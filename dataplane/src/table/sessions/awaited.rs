@@ -11,6 +11,7 @@ use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
 use crate::table::channels::{AWAITED, Channel};
 use crate::table::expectations::Expectation;
+use crate::table::session::Heading;
 use crate::wire::ftp::Speaker;
 use crate::wire::ipv4;
 
@@ -21,6 +22,12 @@ impl Sessions {
         let is_added = self.channels.add(slot, speaker);
         session.set_annexed(is_added);
         is_added
+    }
+
+    /// A control channel of the process before goes on, from the next bytes of its host on: none of them has moved.
+    pub(super) fn attend_again(&mut self, slot: u32) {
+        let opened = self.lines[slot as usize].opened();
+        self.attend(slot, if opened == Heading::Out { Speaker::Client } else { Speaker::Server });
     }
 
     /// The control channel that this session is.
@@ -35,6 +42,10 @@ impl Sessions {
             let kept = (channel.awaited, channel.turn);
             *channel = *read;
             (channel.awaited, channel.turn) = kept;
+        }
+        if let Some(session) = self.lines.get_mut(slot as usize) {
+            // A process that comes after this one does not know by how much.
+            session.set_moved(read.shift.is_some_and(|shift| shift.has_moved()));
         }
     }
 
