@@ -3,7 +3,6 @@
 
 mod common;
 
-use ces_dataplane::filter::{Filter, Ranges};
 use ces_dataplane::msg::{Command, HopId, Neighbour};
 use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::premises::Premises;
@@ -11,8 +10,7 @@ use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{NatRoom, PortSettings, Side};
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
-use ces_rules::{Names, Sources, load};
-use ces_settings::SourceFile;
+use common::rules::filter;
 use common::*;
 use std::sync::Arc;
 
@@ -27,22 +25,6 @@ const SERVER: u32 = 0x0808_0808;
 const EXTERNAL: u32 = 0xc633_6442;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-
-struct Nobody;
-
-impl Names for Nobody {
-    fn host(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn group(&self, _: &str) -> Option<Ranges> {
-        None
-    }
-
-    fn port(&self, name: &str) -> Option<u8> {
-        ["inside", "outside", "dmz"].iter().position(|known| *known == name).map(|place| place as u8)
-    }
-}
 
 /// A gateway with a DMZ of a public network and a private one.
 fn gateway(rules: &str) -> Gateway {
@@ -83,12 +65,8 @@ fn gateway(rules: &str) -> Gateway {
         route(0xac10_0500, 24, Next::OnLink(DMZ)),
         route(0xc000_0280, 28, Next::OnLink(DMZ)),
     ];
-    let files = [SourceFile { path: "rules".to_owned(), text: rules.to_owned() }];
-    let none = |_: &str, _: &str| panic!("no other file");
-    let book = load(&Sources { files: &files, read: &none }, &Nobody).expect("good rules");
-    let filter = Some(Arc::new(Filter::new(book.rules, 1)));
     let premises = Premises::new(&settings).with_routes(Arc::new(Fib::of(&routes, 1)));
-    gateway.state.move_in(&mut premises.with_filter(filter, 1));
+    gateway.state.move_in(&mut premises.with_filter(Some(filter(rules)), 1));
     gateway
 }
 

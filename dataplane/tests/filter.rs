@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::filter::{Fate as Ruled, Filter, Ranges};
+use ces_dataplane::filter::{Fate as Ruled, Filter};
 use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::nat::exceptions::Exception;
@@ -13,8 +13,7 @@ use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{NatRoom, Settings};
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
-use ces_rules::{Names, Sources, load};
-use ces_settings::SourceFile;
+use common::rules::filter;
 use common::*;
 use std::sync::Arc;
 
@@ -25,30 +24,6 @@ const EXTERNAL: u32 = 0xc633_6442;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const RST: u8 = 0x04;
-
-/// The hosts have names.
-struct Realm;
-
-impl Names for Realm {
-    fn host(&self, name: &str) -> Option<u32> {
-        (name == "h1.a.demo").then_some(HOST)
-    }
-
-    fn group(&self, name: &str) -> Option<Ranges> {
-        (name == "staff").then(|| Ranges::new(vec![(OTHER, OTHER)]))
-    }
-
-    fn port(&self, name: &str) -> Option<u8> {
-        ["inside", "outside"].iter().position(|known| *known == name).map(|place| place as u8)
-    }
-}
-
-fn filter(text: &str) -> Arc<Filter> {
-    let files = [SourceFile { path: "rules".to_owned(), text: text.to_owned() }];
-    let none = |_: &str, _: &str| panic!("no other file");
-    let book = load(&Sources { files: &files, read: &none }, &Realm).expect("good rules");
-    Arc::new(Filter::new(book.rules, 1))
-}
 
 fn settings_of(filtering: Filtering) -> Settings {
     let mut settings = settings();

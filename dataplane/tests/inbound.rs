@@ -3,7 +3,6 @@
 
 mod common;
 
-use ces_dataplane::filter::Filter;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::{Command, Event, Reservation, ReservationEnd, ReservationId};
 use ces_dataplane::path::process_burst;
@@ -12,11 +11,9 @@ use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::settings::{PoolRoom, Settings};
 use ces_dataplane::tag::{Layout, worker_of, worker_of_pool};
 use ces_dataplane::verdict::Verdict;
-use ces_rules::{Names, Sources, load};
-use ces_settings::SourceFile;
 use common::nat::*;
+use common::rules::filter;
 use common::*;
-use std::sync::Arc;
 
 /// Two addresses of the pool, on the outside link.
 const POOL: u32 = 0xc633_6450;
@@ -235,30 +232,10 @@ fn only_clients_of_the_network_that_was_told_use_it() {
     sent(&mut gateway, OUTSIDE, &syn(CLIENT + 1, (40_000, 80)));
 }
 
-struct Nobody;
-
-impl Names for Nobody {
-    fn port(&self, _: &str) -> Option<u8> {
-        None
-    }
-
-    fn host(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn group(&self, _: &str) -> Option<ces_dataplane::filter::Ranges> {
-        None
-    }
-}
-
 #[test]
 fn what_rules_forbid_consumes_nothing() {
     let settings = pool_settings();
-    let text = "deny from outside 1.1.1.1 to inside\nallow to inside\n".to_owned();
-    let files = [SourceFile { path: "rules".to_owned(), text }];
-    let none = |_: &str, _: &str| panic!("no other file");
-    let book = load(&Sources { files: &files, read: &none }, &Nobody).expect("good rules");
-    let filter = Arc::new(Filter::new(book.rules, 1));
+    let filter = filter("deny from outside 1.1.1.1 to inside\nallow to inside\n");
     let mut gateway = gateway_with(settings.clone());
     let premises = Premises::new(&settings).with_routes(routes(1)).with_filter(Some(filter), 1);
     gateway.state.move_in(&mut premises.clone());

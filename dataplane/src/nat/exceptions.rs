@@ -1,5 +1,5 @@
-//! What is not translated: traffic between inside networks and networks of the world that know the way back (RFC 6888 §3, REQ-6).
-//! It has sessions as all other, whose host is seen under its own address, and the filter judges it.
+//! What is not translated: traffic between inside networks and networks of the world that know the way back (RFC 6888 §3,
+//! REQ-6). It has sessions as all other, whose host is seen under its own address, and the filter judges it.
 
 use super::network::network;
 use crate::wire::ipv4::within;

@@ -4,14 +4,14 @@
 //! the DMZ. There are no bindings here: names of other gateways are for the realm.
 
 use super::ground::Ground;
-use super::inside::{key_of_quoted, takes};
+use super::inside::parse_hosts;
 use super::nat;
 use super::own::settle;
 use super::stagger::Phases;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
-use crate::packet::{ERROR, INWARD, Packet, ROUTED, SETTLED};
-use crate::port::{Gate, Link};
+use crate::packet::{INWARD, Packet, ROUTED, SETTLED};
+use crate::port::Gate;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
 use crate::tag::Share;
@@ -50,7 +50,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Dmz<'_, SEVE
             .ipv4(frame)
             .is_some_and(|(l3, ip)| packet.parse_plain(ip, l3) && gate.takes_from(packet.source()));
         if !plain {
-            parse_any(ground, frame, packet)?;
+            parse_hosts(&mut ground.desk.again(), frame, packet, ground.arrival)?;
         }
         let premises = ground.desk.premises;
         packet.flags |= ROUTED;
@@ -58,10 +58,10 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Dmz<'_, SEVE
             packet.flags |= INWARD;
         }
         packet.hash = ground.sessions.hash(Flow::of(packet));
-        match owner(ground, share, packet) {
-            Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
-            _ => Ok(()),
+        if SEVERAL && let Some(worker) = owner(ground, share, packet) {
+            return Err(Verdict::HandOff(worker));
         }
+        Ok(())
     }
 
     #[inline(always)]
@@ -124,21 +124,4 @@ fn owner(ground: &Ground<'_>, share: &Share, packet: &Packet) -> Option<u8> {
         Heading::Out => packet.key.source(),
     };
     share.host_elsewhere(host).filter(|_| !ground.desk.premises.is_ours(packet.destination()))
-}
-
-/// The long way to parse.
-#[inline(never)]
-fn parse_any(ground: &mut Ground<'_>, frame: &[u8], packet: &mut Packet) -> Settled<()> {
-    let arrival = ground.arrival;
-    let port = ground.desk.port(arrival)?;
-    let l3 = match port.accept(frame)? {
-        Link::Ipv4(l3) => l3,
-        Link::Arp(l3) => return Err(ground.desk.arp(frame, l3, arrival)),
-    };
-    packet.parse(frame, l3)?;
-    takes(port, packet)?;
-    if packet.flags & ERROR != 0 {
-        key_of_quoted(packet, frame);
-    }
-    Ok(())
 }

@@ -156,11 +156,26 @@ fn not_ours(share: &Share, desk: &Desk<'_>, host: u32, destination: u32) -> Opti
     share.host_elsewhere(host).filter(|_| !desk.premises.is_own(Side::Inside, destination))
 }
 
-/// The long way to parse.
+/// The long way to parse, to the owner.
 #[inline(never)]
 fn parse_any(
     desk: &mut Desk<'_>,
     share: &Share,
+    frame: &[u8],
+    packet: &mut Packet,
+    arrival: Arrival,
+) -> Settled<()> {
+    parse_hosts(desk, frame, packet, arrival)?;
+    match not_ours(share, desk, packet.key.source(), packet.destination()) {
+        Some(worker) if share.is_part() => Err(Verdict::HandOff(worker)),
+        _ => Ok(()),
+    }
+}
+
+/// The long way to parse what a port takes from hosts.
+#[inline(never)]
+pub(super) fn parse_hosts(
+    desk: &mut Desk<'_>,
     frame: &[u8],
     packet: &mut Packet,
     arrival: Arrival,
@@ -175,15 +190,12 @@ fn parse_any(
     if packet.flags & ERROR != 0 {
         key_of_quoted(packet, frame);
     }
-    match not_ours(share, desk, packet.key.source(), packet.destination()) {
-        Some(worker) if share.is_part() => Err(Verdict::HandOff(worker)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Whether a port takes packets with this source.
 #[cold]
-pub(super) fn takes(port: &PathPort, packet: &Packet) -> Result<(), DropReason> {
+fn takes(port: &PathPort, packet: &Packet) -> Result<(), DropReason> {
     if port.takes_from(packet.source()) {
         Ok(())
     } else if martian(packet.source()) {
@@ -387,7 +399,7 @@ fn change_to(packet: &Packet, addresses: Pair) -> Change {
 /// An ICMP error belongs to the binding of the packet that it quotes: one that came from the proxy to the host. Whoever
 /// sends the error, host or router, it goes to the proxy.
 #[cold]
-pub(super) fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
+fn key_of_quoted(packet: &mut Packet, frame: &[u8]) {
     let quoted = frame.get(usize::from(packet.l3)..).and_then(|ip| packet.quoted(ip));
     match quoted {
         Some((_, quoted)) if quoted.source == packet.destination() => {

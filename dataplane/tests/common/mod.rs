@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs)] // each test uses a part of it
 
 pub(crate) mod nat;
+pub(crate) mod rules;
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};

@@ -8,7 +8,7 @@ use crate::path::alg;
 use crate::path::ground::Ground;
 use crate::path::icmp::translate_quoted_flow;
 use crate::reason::DropReason;
-use crate::table::session::{Flow, Heading};
+use crate::table::session::{Flow, Heading, Session};
 use crate::verdict::{Settled, Verdict};
 use crate::way::{Front, Way, write};
 use crate::wire::Pair;
@@ -19,11 +19,10 @@ use crate::wire::checksum::Sum;
 pub(super) fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<Verdict> {
     let arrival = ground.arrival;
     let found = quoted(frame, packet, Heading::Out)
-        .and_then(|quoted| ground.sessions.find(Heading::Out, quoted.reversed()));
-    let Some(session) = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?))) else {
+        .and_then(|quoted| session_of(ground, Heading::Out, quoted.reversed()));
+    let Some((slot, session)) = found else {
         return Err(ground.desk.inside_unbound(frame, packet, arrival));
     };
-    let (slot, session) = session;
     // Of a router behind nothing is known.
     if packet.source() == session.host().0 {
         let hop = lead(ground, slot, Heading::In)?;
@@ -49,8 +48,7 @@ fn back<F: Frame>(
     source: u32,
     answered: Flow,
 ) -> Settled<Verdict> {
-    let found = ground.sessions.find(Heading::In, answered.at_another());
-    let other = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?)));
+    let other = session_of(ground, Heading::In, answered.at_another());
     let (slot, other) = other.ok_or(DropReason::IcmpErrorUnmatched)?;
     pass(ground, frame, packet, (slot, Heading::In), Pair::new(source, other.host().0), other.near())
 }
@@ -65,14 +63,17 @@ pub(super) fn inward<F: Frame>(
     let sound = ground.desk.outside_sound(packet, ground.arrival);
     let found = quoted(frame, packet, Heading::In)
         .filter(|quoted| sound && quoted.addresses.source() == packet.destination())
-        .and_then(|quoted| ground.sessions.find(Heading::In, quoted.reversed()));
-    let Some(session) = found.and_then(|slot| Some((slot, *ground.sessions.get(slot)?))) else {
-        return Ok(None);
-    };
-    let (slot, session) = session;
+        .and_then(|quoted| session_of(ground, Heading::In, quoted.reversed()));
+    let Some((slot, session)) = found else { return Ok(None) };
     // RFC 5508 §4.1, REQ-4: the source stays, be it the other host or a router.
     let addresses = Pair::new(packet.source(), session.host().0);
     pass(ground, frame, packet, (slot, Heading::In), addresses, session.near()).map(Some)
+}
+
+/// The session of a flow, and its slot.
+fn session_of(ground: &Ground<'_>, heading: Heading, flow: Flow) -> Option<(u32, Session)> {
+    let slot = ground.sessions.find(heading, flow)?;
+    Some((slot, *ground.sessions.get(slot)?))
 }
 
 /// Sends an error on, between these addresses, about this flow.
