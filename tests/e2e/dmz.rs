@@ -1,7 +1,7 @@
 //! The DMZ: an application gateway that alone may go out, and servers that the world reaches, with rules between all three zones.
 
 use crate::Case;
-use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
+use ces_tests::lab::{Background, Edit, Lab, Realm};
 
 pub(crate) const CASES: &[Case] = &[
     ("hosts_reach_the_world_only_through_the_application_gateway", only_through_the_application_gateway),
@@ -34,17 +34,13 @@ fn gateways(lab: &Lab, rules: &str) {
     lab.ctl(Realm::A, "reload").expect();
 }
 
-/// A server that is up when something listens on this TCP port of a node.
-fn serve(lab: &Lab, node: &str, port: u16, line: &str) -> Background {
-    let server = lab.background(node, line);
-    let up = || lab.run(node, &format!("ss -Hltn sport = {port}")).expect().contains(&format!(":{port} "));
-    assert!(eventually(up), "nothing listens on {port}: {}", server.end());
-    server
-}
-
 fn web(lab: &Lab, node: &str, port: u16) -> Background {
     let www = lab.directory().join("www");
-    serve(lab, node, port, &format!("python3 -m http.server --directory {} {port}", www.display()))
+    lab.serve(
+        node,
+        &format!(":{port}"),
+        &format!("python3 -m http.server --directory {} {port}", www.display()),
+    )
 }
 
 fn squid(lab: &Lab) -> Background {
@@ -60,7 +56,7 @@ fn squid(lab: &Lab) -> Background {
         &format!("mkdir -p {at} && printf '{configuration}' >{at}/squid.conf && chown -R proxy {at}"),
     )
     .expect();
-    serve(lab, "d1", 3128, &format!("squid -N -f {at}/squid.conf"))
+    lab.serve("d1", ":3128", &format!("squid -N -f {at}/squid.conf"))
 }
 
 fn only_through_the_application_gateway(lab: &Lab) {

@@ -38,14 +38,6 @@ fn gateways(lab: &Lab, rules: &str) {
     lab.run("net", WORLD).expect();
 }
 
-/// A server inside, which is up when something listens on this TCP port.
-fn serve(lab: &Lab, node: &str, port: u16, line: &str) -> Background {
-    let server = lab.background(node, line);
-    let up = || lab.run(node, &format!("ss -Hltn sport = {port}")).expect().contains(&format!(":{port} "));
-    assert!(eventually(up), "nothing listens on {port}: {}", server.end());
-    server
-}
-
 /// What both exercises let in: SSH, HTTP, FTP with anonymous logins; and telnet and mail, each where it is asked for.
 fn servers(lab: &Lab, node: &str) -> Vec<Background> {
     let at = lab.directory().join(format!("exercise-{node}"));
@@ -59,11 +51,11 @@ fn servers(lab: &Lab, node: &str) -> Vec<Background> {
     );
     lab.run(node, &prepare).expect();
     vec![
-        serve(lab, node, 22, &format!("dropbear -F -E -r {at}/key -p 22 -P {at}/pid")),
-        serve(lab, node, 8080, &format!("python3 -m http.server --directory {www} 8080")),
-        serve(lab, node, 21, &format!("vsftpd {at}/vsftpd.conf")),
-        serve(lab, node, 23, "socat TCP-LISTEN:23,fork,reuseaddr EXEC:'echo login'"),
-        serve(lab, node, 25, "/usr/bin/python3 -m aiosmtpd -n -l 0.0.0.0:25"),
+        lab.serve(node, ":22", &format!("dropbear -F -E -r {at}/key -p 22 -P {at}/pid")),
+        lab.serve(node, ":8080", &format!("python3 -m http.server --directory {www} 8080")),
+        lab.serve(node, ":21", &format!("vsftpd {at}/vsftpd.conf")),
+        lab.serve(node, ":23", "socat TCP-LISTEN:23,fork,reuseaddr EXEC:'echo login'"),
+        lab.serve(node, ":25", "/usr/bin/python3 -m aiosmtpd -n -l 0.0.0.0:25"),
     ]
 }
 
@@ -120,7 +112,7 @@ fn a_machine_and_its_lab(lab: &Lab) {
     );
     const MACHINE: &str = "192.168.10.11";
     let inside = servers(lab, "a1");
-    let outside = serve(lab, "net", 8081, "python3 -m http.server --bind 10.0.7.7 8081");
+    let outside = lab.serve("net", ":8081", "python3 -m http.server --bind 10.0.7.7 8081");
     lab.run("a1", "curl -sS -m 10 -o /dev/null http://10.0.7.7:8081/").expect();
     ping(lab, "a1", "", "10.0.7.7").says(" 0% packet loss");
     ping(lab, "net", "10.0.0.9", MACHINE).says(" 0% packet loss");
@@ -170,8 +162,11 @@ fn a_protected_server(lab: &Lab) {
     assert!(!greets(lab, STRANGER, SERVER, 23).stdout.contains("login"), "no telnet");
     assert_eq!(raw(lab, OSPF, ("net", STRANGER), ("a2", SERVER)).trim(), STRANGER);
     // And out.
-    let outside =
-        serve(lab, "net", 22, "socat TCP-LISTEN:22,bind=203.0.113.7,fork,reuseaddr EXEC:'echo SSH-2.0-out'");
+    let outside = lab.serve(
+        "net",
+        ":22",
+        "socat TCP-LISTEN:22,bind=203.0.113.7,fork,reuseaddr EXEC:'echo SSH-2.0-out'",
+    );
     lab.run("a2", "timeout 5 socat -T 3 - TCP:203.0.113.7:22 </dev/null").says("SSH-2.0-out");
     ping(lab, "a2", "", STRANGER).says(" 0% packet loss");
     assert_eq!(raw(lab, OSPF, ("a2", SERVER), ("net", STRANGER)).trim(), SERVER);
@@ -191,9 +186,9 @@ fn one_public_web_server_and_no_web_outside(lab: &Lab) {
          deny to inside name refused\n",
     );
     let www = lab.directory().join("www");
-    let served = serve(lab, "a2", 80, &format!("python3 -m http.server --directory {} 80", www.display()));
-    let other = serve(lab, "a1", 80, &format!("python3 -m http.server --directory {} 80", www.display()));
-    let world = serve(lab, "net", 8080, "python3 -m http.server --bind 203.0.113.80 8080");
+    let served = lab.serve("a2", ":80", &format!("python3 -m http.server --directory {} 80", www.display()));
+    let other = lab.serve("a1", ":80", &format!("python3 -m http.server --directory {} 80", www.display()));
+    let world = lab.serve("net", ":8080", "python3 -m http.server --bind 203.0.113.80 8080");
     for host in ["a1", "a2"] {
         let refused = lab.run(host, "curl -sS -m 5 http://203.0.113.80:8080/");
         assert_eq!(refused.status, 7, "{refused}");

@@ -1,7 +1,7 @@
 //! The Realm Gateway between real programs: clients of the plain Internet, with nothing installed, ask an ordinary resolver for a
 //! host's name and reach it; nobody else does.
 
-use crate::Case;
+use crate::{Case, ssh};
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -128,21 +128,8 @@ fn a_client_reaches_a_host_by_its_name(lab: &Lab) {
 fn ping_and_ssh_reach_a_host(lab: &Lab) {
     gateways(lab, THREE);
     lab.run("net", "ping -n -c 3 -i 0.3 -W 10 -I 203.0.113.23 ping.b.demo").says(" 0% packet loss");
-    let at = lab.directory().join("ssh-inbound");
-    let at = at.display();
-    let keys = format!(
-        "mkdir -p -m 700 {at}/home/.ssh && dropbearkey -t ed25519 -f {at}/server && \
-         ssh-keygen -q -t ed25519 -N '' -f {at}/client && cp {at}/client.pub {at}/home/.ssh/authorized_keys"
-    );
-    lab.run("b1", &keys).expect();
-    let line = format!(
-        "sh -c 'mount --bind {at}/home /root && exec dropbear -F -E -s -r {at}/server -p 192.168.10.11:22 -P {at}/pid'"
-    );
-    let server = lab.background("b1", &line);
-    assert!(eventually(|| lab.run("b1", "ss -Hltn sport = 22").expect().contains(":22")));
-    let options =
-        "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -b 203.0.113.24";
-    let line = format!("head -c 300000 /dev/zero | ssh -i {at}/client {options} root@ssh.b.demo 'wc -c'");
+    let (server, ssh) = ssh::server(lab, "b1", "192.168.10.11:22", "ssh-inbound");
+    let line = format!("head -c 300000 /dev/zero | {ssh} -b 203.0.113.24 root@ssh.b.demo 'wc -c'");
     assert_eq!(lab.run("net", &line).expect().trim(), "300000");
     server.end();
 }

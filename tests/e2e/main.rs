@@ -19,6 +19,7 @@ mod odd;
 mod operator;
 mod programs;
 mod routes;
+mod ssh;
 mod statics;
 mod traffic;
 mod tunnel;

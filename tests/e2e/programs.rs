@@ -1,6 +1,6 @@
 //! What hosts use the Internet for crosses NAT44: real clients, real servers.
 
-use crate::Case;
+use crate::{Case, ssh};
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -36,18 +36,10 @@ const BY_ADDRESS: &[Edit] = &[(
 
 const BOTH: &[Edit] = &[NAT[0], (Realm::B, "[tls]\n", "[nat]\naddresses = [\"198.51.100.2\"]\n\n[tls]\n")];
 
-/// A server in the world, which is up when something listens on this TCP or UDP socket there.
-fn serve(lab: &Lab, socket: &str, line: &str) -> Background {
-    let server = lab.background("net", line);
-    let up = || lab.run("net", "ss -Hlntu").expect().contains(&format!("{socket} "));
-    assert!(eventually(up), "nothing listens on {socket}: {}", server.end());
-    server
-}
-
 fn web(lab: &Lab, address: &str) -> Background {
     let directory = lab.directory().join("www");
     let line = format!("python3 -m http.server --bind {address} --directory {} 80", directory.display());
-    serve(lab, &format!("{address}:80"), &line)
+    lab.serve("net", &format!("{address}:80"), &line)
 }
 
 fn stun_server(lab: &Lab) -> Background {
@@ -56,7 +48,7 @@ fn stun_server(lab: &Lab) -> Background {
         "turnserver -n -L 203.0.113.20 -L 203.0.113.21 --no-tls --no-dtls --no-cli --no-auth --db {at}/turn.db \
          --log-file {at}/log/turn.log --simple-log --no-stdout-log --pidfile {at}/turn.pid"
     );
-    serve(lab, "203.0.113.21:3479", &line)
+    lab.serve("net", "203.0.113.21:3479", &line)
 }
 
 fn discover(lab: &Lab, what: &str) -> Outcome {
@@ -105,7 +97,7 @@ fn udp_and_tcp_meet_by_hole_punching(lab: &Lab) {
     lab.gateways(BOTH);
     let tool = lab.root().join("tests/tools/punch.py");
     let line = format!("python3 {} server 203.0.113.30", tool.display());
-    let server = serve(lab, "203.0.113.30:7000", &line);
+    let server = lab.serve("net", "203.0.113.30:7000", &line);
     for how in ["udp", "tcp"] {
         let peer = |name: &str| format!("python3 {} peer 203.0.113.30 {name} {how}", tool.display());
         let alice = lab.background("a1", &peer("alice"));
@@ -118,22 +110,9 @@ fn udp_and_tcp_meet_by_hole_punching(lab: &Lab) {
 /// A login, a megabyte down and another one up.
 fn ssh_logs_in(lab: &Lab) {
     lab.gateways(NAT);
-    let at = lab.directory().join("ssh");
-    let at = at.display();
-    let keys = format!(
-        "mkdir -p -m 700 {at}/home/.ssh && dropbearkey -t ed25519 -f {at}/server && \
-         ssh-keygen -q -t ed25519 -N '' -f {at}/client && cp {at}/client.pub {at}/home/.ssh/authorized_keys"
-    );
-    lab.run("net", &keys).expect();
-    // The node has mounts of its own: nobody's home but this server's is changed.
+    let (server, ssh) = ssh::server(lab, "net", "203.0.113.22:22", "ssh");
     let line = format!(
-        "sh -c 'mount --bind {at}/home /root && exec dropbear -F -E -s -r {at}/server -p 203.0.113.22:22 -P {at}/pid'"
-    );
-    let server = serve(lab, "203.0.113.22:22", &line);
-    let options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
-    let line = format!(
-        "head -c 1000000 /dev/zero | ssh -i {at}/client {options} root@203.0.113.22 \
-         'wc -c >&2; head -c 1000000 /dev/zero' | wc -c"
+        "head -c 1000000 /dev/zero | {ssh} root@203.0.113.22 'wc -c >&2; head -c 1000000 /dev/zero' | wc -c"
     );
     let login = lab.run("a1", &line);
     assert_eq!(login.expect().trim(), "1000000", "{login}");
@@ -145,7 +124,7 @@ fn http_2_and_3_are_served(lab: &Lab) {
     lab.gateways(NAT);
     let directory = lab.directory().join("www");
     let line = format!("nghttpd --no-tls -a 203.0.113.82 -d {} 80", directory.display());
-    let server = serve(lab, "203.0.113.82:80", &line);
+    let server = lab.serve("net", "203.0.113.82:80", &line);
     let line = "curl -sS -m 60 --http2-prior-knowledge -o /dev/null -w '%{http_version} %{size_download}'";
     assert_eq!(lab.run("a1", &format!("{line} http://203.0.113.82/20MB.bin")).expect(), "2 20000000");
     server.end();
@@ -185,8 +164,8 @@ fn mail_is_sent_and_fetched(lab: &Lab) {
         "setpriv --reuid nobody --regid nogroup --clear-groups --inh-caps +net_bind_service --ambient-caps +net_bind_service \
          /usr/bin/python3 -m aiosmtpd -n -l 203.0.113.25:25 -c aiosmtpd.handlers.Mailbox {at}/box"
     );
-    let smtp = serve(lab, "203.0.113.25:25", &line);
-    let fetching = serve(lab, "203.0.113.25:110", &format!("dovecot -F -c {at}/dovecot.conf"));
+    let smtp = lab.serve("net", "203.0.113.25:25", &line);
+    let fetching = lab.serve("net", "203.0.113.25:110", &format!("dovecot -F -c {at}/dovecot.conf"));
     let line = "curl -sS -m 20 --mail-from a1@a.demo --mail-rcpt b@example.demo";
     lab.run("a1", &format!("{line} -T {at}/letter smtp://203.0.113.25/")).expect();
     for from in ["imap://203.0.113.25/INBOX;MAILINDEX=1", "pop3://203.0.113.25/1"] {
@@ -199,7 +178,7 @@ fn mail_is_sent_and_fetched(lab: &Lab) {
 fn a_clock_is_read(lab: &Lab) {
     lab.gateways(NAT);
     let tool = lab.root().join("tests/tools/ntp.py");
-    let server = serve(lab, "203.0.113.26:123", &format!("python3 {} 203.0.113.26", tool.display()));
+    let server = lab.serve("net", "203.0.113.26:123", &format!("python3 {} 203.0.113.26", tool.display()));
     lab.run("a1", "ntpdig -j 203.0.113.26").says("\"stratum\":1");
     server.end();
 }
@@ -217,7 +196,7 @@ fn a_caching_proxy_stands_on_the_way(lab: &Lab) {
     std::fs::write(at.join("conf"), text).expect("the directory is there");
     let at = at.display();
     lab.run("net", &format!("chown proxy {at}")).expect();
-    let proxy = serve(lab, "203.0.113.31:3128", &format!("squid -N -f {at}/conf"));
+    let proxy = lab.serve("net", "203.0.113.31:3128", &format!("squid -N -f {at}/conf"));
     for cache in ["X-Cache: MISS", "X-Cache: HIT"] {
         let line = "curl -sS -m 20 -D - -x http://203.0.113.31:3128 http://203.0.113.80/";
         let page = lab.run("a1", line);

@@ -1,6 +1,6 @@
 //! Servers behind the gateway: what static mappings of NAT44 let in, with real servers and clients, and what a reload does to it.
 
-use crate::Case;
+use crate::{Case, ssh};
 use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -59,18 +59,10 @@ fn gateways(lab: &Lab, rules: &str) {
     lab.ctl(Realm::A, "reload").expect();
 }
 
-/// A server on a host, which is up when something listens on this socket.
-fn serve(lab: &Lab, host: &str, socket: &str, line: &str) -> Background {
-    let server = lab.background(host, line);
-    let up = || lab.run(host, "ss -Hlntu").expect().contains(&format!("{socket} "));
-    assert!(eventually(up), "nothing listens on {socket}: {}", server.end());
-    server
-}
-
 fn web(lab: &Lab, host: &str, address: &str) -> Background {
     let directory = lab.directory().join("www");
     let line = format!("python3 -m http.server --bind {address} --directory {} 80", directory.display());
-    serve(lab, host, &format!("{address}:80"), &line)
+    lab.serve(host, &format!("{address}:80"), &line)
 }
 
 /// A name server for one zone.
@@ -87,8 +79,7 @@ fn names(lab: &Lab, host: &str, address: &str) -> Background {
     );
     std::fs::write(at.join("named.conf"), config).expect("the state directory is ours");
     let named = lab.directory().join("named/named");
-    serve(
-        lab,
+    lab.serve(
         host,
         &format!("{address}:53"),
         &format!("{} -f -c {}/named.conf", named.display(), at.display()),
@@ -97,21 +88,8 @@ fn names(lab: &Lab, host: &str, address: &str) -> Background {
 
 /// A server for ssh, and the line of a client that sends it something and reads a megabyte.
 fn shell(lab: &Lab, host: &str, address: &str, port: u16) -> (Background, String) {
-    let at = lab.directory().join("inner-ssh");
-    let at = at.display();
-    let keys = format!(
-        "mkdir -p -m 700 {at}/home/.ssh && rm -f {at}/server {at}/client && dropbearkey -t ed25519 -f {at}/server && \
-         ssh-keygen -q -t ed25519 -N '' -f {at}/client && cp {at}/client.pub {at}/home/.ssh/authorized_keys"
-    );
-    lab.run(host, &keys).expect();
-    // The node has mounts of its own: nobody's home but this server's is changed.
-    let line = format!(
-        "sh -c 'mount --bind {at}/home /root && exec dropbear -F -E -s -r {at}/server -p {address}:{port} -P {at}/pid'"
-    );
-    let server = serve(lab, host, &format!("{address}:{port}"), &line);
-    let options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
-    let client =
-        format!("ssh -i {at}/client {options} -p {port} root@192.0.2.2 'head -c 1000000 /dev/zero' | wc -c");
+    let (server, ssh) = ssh::server(lab, host, &format!("{address}:{port}"), "inner-ssh");
+    let client = format!("{ssh} -p {port} root@192.0.2.2 'head -c 1000000 /dev/zero' | wc -c");
     (server, client)
 }
 
@@ -157,7 +135,7 @@ fn a_host_has_an_address_of_its_own(lab: &Lab) {
     // What it sends comes from there.
     let line = "python3 -c \"import socket
 s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('203.0.113.9',9999)); print(s.recvfrom(9)[1][0])\"";
-    let seen = serve(lab, "net", "203.0.113.9:9999", line);
+    let seen = lab.serve("net", "203.0.113.9:9999", line);
     lab.run("a2", "bash -c 'echo x >/dev/udp/203.0.113.9/9999'").expect();
     seen.wait().says("192.0.2.16");
     lab.run("a2", "ping -n -c 3 -i 0.2 -W 5 203.0.113.9").says(" 0% packet loss");

@@ -134,6 +134,15 @@ impl Lab {
         outcome(format!("[{node}] {line}"), &mut command)
     }
 
+    /// A server on a node, which is up when something listens on this TCP or UDP socket there: an address and port, or `:` and
+    /// a port.
+    pub fn serve(&self, node: &str, socket: &str, line: &str) -> Background {
+        let server = self.background(node, line);
+        let up = || self.run(node, "ss -Hlntu").expect().contains(&format!("{socket} "));
+        assert!(eventually(up), "nothing listens on {socket}: {}", server.end());
+        server
+    }
+
     /// Starts a shell command line in a node and goes on. It is ended when the returned value is dropped.
     pub fn background(&self, node: &str, line: &str) -> Background {
         let mut command = self.command(&["in", node, "sh", "-c", &format!("exec {line}")]);
