@@ -98,6 +98,23 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("192.168.10.48/28", "192.168.10.49/28", "192.168.10.49/28", "has host bits set"),
     ("198.51.100.0/24", "192.168.10.0/25", "outside = \"192.168.10.0/25\"", "is inside: 192.168.10.0/24"),
     ("198.51.100.0/24", "everybody", "outside = \"everybody\"", "expected an address, or a network such as"),
+    // the circular pool
+    ("[\"192.0.2.16/29\"]", "[]", "addresses = []", "names no address"),
+    ("[\"192.0.2.16/29\"]", "[\"192.0.2.17/29\"]", "192.0.2.17/29", "has host bits set; write 192.0.2.16/29"),
+    ("[\"192.0.2.16/29\"]", "[\"somewhere\"]", "somewhere", "expected an address, or a network such as"),
+    (
+        "[\"192.0.2.16/29\"]",
+        "[\"203.0.113.9\", \"192.168.10.8\"]",
+        "addresses = [\"203.0.113.9\"",
+        "which is inside",
+    ),
+    (
+        "[\"192.0.2.16/29\"]",
+        "[\"192.0.2.2\"]",
+        "addresses = [\"192.0.2.2\"]",
+        "192.0.2.2 is the gateway's own",
+    ),
+    ("[\"192.0.2.16/29\"]", "[\"203.0.113.20\"]", "[\"203.0.113.20\"]", "is that of a static mapping, too"),
     // the language
     ("cores = [1]", "cores = [1", "[control]", "expected `,`"),
     ("[worker]", "[worker", "[worker", "unclosed table"),

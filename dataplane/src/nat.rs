@@ -2,7 +2,7 @@
 //! session lasts.
 
 pub mod exceptions;
-mod network;
+pub mod network;
 mod space;
 pub mod statics;
 

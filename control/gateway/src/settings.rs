@@ -3,6 +3,12 @@
 //! serde finds wrong keys and types, with their line; [`Settings::check`] finds what is wrong between values, and names
 //! the key, so that the driver can point at the line too.
 
+mod networks;
+mod realm_gateway;
+
+pub use networks::{overlap, special, special_within};
+pub use realm_gateway::{LOOSE_PACKETS, PoolNetwork, Proof, RESERVATION_MS_MAX, RealmGateway, Resolvers};
+
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
 use ces_dataplane::msg::Encapsulation;
@@ -10,6 +16,7 @@ use ces_dataplane::table::tunnels::MTU_FLOOR;
 use ces_dns::naptr::Forms;
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
+use networks::LOOPBACK;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -24,13 +31,6 @@ pub const HOST_BINDINGS_MAX: u32 = 1 << 16;
 /// Endpoints that can be published: what a querier accepts in one answer (ces.md: 5).
 pub const ENDPOINTS_MAX: usize = 5;
 
-/// The longest that a reservation may last, in milliseconds.
-pub const RESERVATION_MS_MAX: u32 = 60_000;
-/// How many packets a reservation may let in beside the first; -1 = any number.
-pub const LOOSE_PACKETS: std::ops::RangeInclusive<i32> = -1..=65_535;
-/// The largest network of the circular pool: 4,096 addresses.
-const POOL_PREFIX_MIN: u8 = 20;
-
 /// All sections that concern the gateway's core.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,117 +44,6 @@ pub struct Settings {
     /// How its hosts are reached from the plain Internet.
     #[serde(default)]
     pub realm_gateway: Option<RealmGateway>,
-}
-
-/// The Realm Gateway: hosts with a service are reached by name from the plain Internet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RealmGateway {
-    /// The circular pool: public addresses, or networks all of whose addresses belong to it.
-    pub addresses: Vec<PoolNetwork>,
-    /// How long an address is set aside for the first packet, in milliseconds, where a service does not say.
-    #[serde(default = "default_reservation_timeout")]
-    pub timeout_ms: u32,
-    /// Sessions that the client which opened the first may open beside it before that time is over, where a service does not
-    /// say; -1 = any number.
-    #[serde(default)]
-    pub loose_packets: i32,
-    /// Pending reservations that one host may have.
-    #[serde(default = "default_host_reservations")]
-    pub host_reservations: u32,
-    /// When a query over TCP that found no address looks once more, in milliseconds; 0 = never.
-    #[serde(default = "default_retry")]
-    pub retry_ms: u32,
-    /// How a resolver that no group names proves that it receives what is sent to its address.
-    #[serde(default)]
-    pub proof: Proof,
-    /// Groups of resolvers; the first that has one counts.
-    #[serde(default)]
-    pub resolvers: Vec<Resolvers>,
-}
-
-/// How who asks proves that he receives what is sent to his address. A cookie of ours (RFC 7873) is a truncation's worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Proof {
-    /// He does not.
-    None,
-    /// By coming back over TCP.
-    #[default]
-    Truncation,
-    /// By asking for a name that he was told.
-    Cname,
-    /// By both.
-    Both,
-}
-
-impl Proof {
-    /// Whether he has to come over TCP, or with a cookie.
-    pub const fn is_by_truncation(self) -> bool {
-        matches!(self, Self::Truncation | Self::Both)
-    }
-
-    /// Whether he has to ask for what he was told.
-    pub const fn is_by_cname(self) -> bool {
-        matches!(self, Self::Cname | Self::Both)
-    }
-}
-
-/// Resolvers of which the same is asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Resolvers {
-    /// Their addresses, or networks.
-    pub networks: Vec<PoolNetwork>,
-    /// How they prove that they are there.
-    pub proof: Proof,
-}
-
-impl RealmGateway {
-    /// The addresses of the pool.
-    pub fn pool(&self) -> Vec<Ipv4Addr> {
-        let mut all: Vec<_> = self.addresses.iter().flat_map(|part| part.addresses()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    /// How a resolver with this address proves that it is there.
-    pub fn proof(&self, resolver: IpAddr) -> Proof {
-        let IpAddr::V4(resolver) = resolver else { return self.proof };
-        let has = |group: &&Resolvers| group.networks.iter().any(|part| part.0.contains(&resolver));
-        self.resolvers.iter().find(has).map_or(self.proof, |group| group.proof)
-    }
-}
-
-/// A part of the pool: a network, or an address alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct PoolNetwork(pub Ipv4Net);
-
-impl PoolNetwork {
-    fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
-        (self.0.network().to_bits()..=self.0.broadcast().to_bits()).map(Ipv4Addr::from_bits)
-    }
-}
-
-impl<'de> Deserialize<'de> for PoolNetwork {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = PoolNetwork;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an address such as \"192.0.2.9\", or a network \"192.0.2.16/28\"")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PoolNetwork, E> {
-                let alone = text.parse().map(|address| Ipv4Net::new_assert(address, 32));
-                alone
-                    .or_else(|_| text.parse())
-                    .map(PoolNetwork)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
 }
 
 /// The realm behind the gateway.
@@ -478,15 +367,6 @@ impl Payloads {
     }
 }
 
-const fn default_reservation_timeout() -> u32 {
-    2000
-}
-const fn default_host_reservations() -> u32 {
-    64
-}
-const fn default_retry() -> u32 {
-    500
-}
 fn default_proxy_pool() -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 16)
 }
@@ -562,8 +442,15 @@ impl Settings {
         self.check_realm(own, &mut found);
         self.check_dns(own, &mut found);
         self.check_cetp(own, &mut found);
-        self.check_realm_gateway(own, &mut found);
+        if let Some(realm_gateway) = &self.realm_gateway {
+            realm_gateway.check(&self.inside(), own, &mut found);
+        }
         found.into_vec()
+    }
+
+    /// What is inside.
+    fn inside(&self) -> Vec<Ipv4Net> {
+        self.realm.networks.iter().chain([&self.realm.proxy_pool]).copied().collect()
     }
 
     /// Whether an address can be a peer's: none of ours, none of our hosts', and somebody's.
@@ -572,60 +459,6 @@ impl Settings {
             || self.cetp.endpoints.iter().any(|endpoint| endpoint.address == address);
         let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
         !is_ours && special(address).is_none() && !inside.any(|network| network.contains(&address))
-    }
-
-    fn check_realm_gateway(&self, own: &[Ipv4Addr], found: &mut Problems) {
-        let Some(realm_gateway) = &self.realm_gateway else { return };
-        if realm_gateway.addresses.is_empty() {
-            found.add("realm_gateway.addresses", "names no address; without one nobody is reached");
-        }
-        let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
-        for (i, PoolNetwork(network)) in realm_gateway.addresses.iter().enumerate() {
-            let key = format!("realm_gateway.addresses[{i}]");
-            if network.addr() != network.network() {
-                found.add(key.as_str(), format!("{network} has host bits set; write {}", network.trunc()));
-            }
-            if network.prefix_len() < POOL_PREFIX_MIN {
-                found.add(
-                    key,
-                    format!("{network}: a prefix length from {POOL_PREFIX_MIN} to 32 was expected"),
-                );
-                continue;
-            }
-            if let Some(what) = special_within(*network) {
-                found.add(key.as_str(), format!("{network} holds {what}; nobody is reached there"));
-            }
-            if let Some(other) = inside.find(|other| overlap(**other, *network)) {
-                found.add(key.as_str(), format!("{network} overlaps {other}, which is inside"));
-            }
-            if let Some(own) = own.iter().find(|own| network.contains(*own)) {
-                found.add(
-                    key.as_str(),
-                    format!("{own} is the gateway's own; the pool has its addresses alone"),
-                );
-            }
-            if let Some(other) =
-                realm_gateway.addresses[..i].iter().find(|PoolNetwork(other)| overlap(*other, *network))
-            {
-                found.add(key, format!("{network} overlaps {}", other.0));
-            }
-        }
-        let within = [
-            ("timeout_ms", realm_gateway.timeout_ms, 100, RESERVATION_MS_MAX),
-            ("host_reservations", realm_gateway.host_reservations, 1, 1 << 20),
-            ("retry_ms", realm_gateway.retry_ms, 0, 10_000),
-        ];
-        for (key, value, least, most) in within {
-            found.within(format!("realm_gateway.{key}"), value.into(), least, most.into());
-        }
-        for (i, group) in realm_gateway.resolvers.iter().enumerate() {
-            if group.networks.is_empty() {
-                found.add(format!("realm_gateway.resolvers[{i}].networks"), "names no address");
-            }
-        }
-        if !LOOSE_PACKETS.contains(&realm_gateway.loose_packets) {
-            found.add("realm_gateway.loose_packets", "-1 (any number) to 65535 was expected");
-        }
     }
 
     fn check_realm(&self, own: &[Ipv4Addr], found: &mut Problems) {
@@ -854,31 +687,6 @@ impl Settings {
             }
         }
     }
-}
-
-const LOOPBACK: &str = "loopback addresses (127.0.0.0/8)";
-
-/// Networks that are nobody's to give to a host (RFC 6890 §2.2.2, RFC 5771 §3).
-const SPECIAL: [(Ipv4Net, &str); 5] = [
-    (Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8), "addresses of \"this network\" (0.0.0.0/8)"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), LOOPBACK),
-    (Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16), "link-local addresses (169.254.0.0/16)"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4), "multicast addresses (224.0.0.0/4)"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4), "reserved addresses (240.0.0.0/4)"),
-];
-
-/// What an address is that is no host's.
-pub fn special(address: Ipv4Addr) -> Option<&'static str> {
-    SPECIAL.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what)
-}
-
-/// What a network holds that is no host's.
-pub fn special_within(network: Ipv4Net) -> Option<&'static str> {
-    SPECIAL.iter().find(|(special, _)| overlap(*special, network)).map(|(_, what)| *what)
-}
-
-fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
-    a.contains(&b) || b.contains(&a)
 }
 
 /// `?`, `!` and `=` have a meaning in the NAPTR's regular expression.

@@ -9,7 +9,7 @@ use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Side;
 use ces_dataplane::tag::worker_of_pool;
-use ces_gateway::settings::{special, special_within};
+use ces_gateway::settings::{overlap, special, special_within};
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr};
@@ -185,10 +185,6 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
     }
 }
 
-fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
-    a.contains(&b) || b.contains(&a)
-}
-
 /// A device is `0000:03:00.0`, `03:00.0`, or a virtual device `net_…` with arguments.
 fn wrong_device(device: &str) -> Option<String> {
     let name = device.split(',').next().unwrap_or_default();
@@ -342,7 +338,7 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
         return;
     };
     let (pool, capacity) = (realm_gateway.pool(), &config.capacity);
-    found.within("realm_gateway.addresses", pool.len() as u64, 1, capacity.pool_addresses.into());
+    found.within("realm_gateway.addresses", pool.len() as u64, 0, capacity.pool_addresses.into());
     found.within("capacity.reservations", capacity.reservations.into(), 1, 1 << 20);
     found.within("capacity.unwanted", capacity.unwanted.into(), 0, 1 << 24);
     if let Some(address) = nat.addresses.iter().find(|address| pool.contains(address)) {
@@ -370,7 +366,7 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
     }
     let workers = config.worker.cores.len() as u32;
     let has_none = |worker: &u32| !pool.iter().any(|at| worker_of_pool(at.to_bits(), workers) == *worker);
-    if let Some(worker) = (0..workers).find(has_none) {
+    if let Some(worker) = (0..workers).find(has_none).filter(|_| !pool.is_empty()) {
         let what = format!(
             "no address for the hosts of worker {worker}: with {workers} workers an address belongs to worker \
              (address modulo {workers}), so as many addresses side by side are needed"

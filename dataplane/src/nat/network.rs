@@ -5,7 +5,10 @@ use serde::{Deserialize, Deserializer, de::Error};
 use std::net::Ipv4Addr;
 
 /// An address, or a network.
-pub(super) fn network<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
+///
+/// # Errors
+/// What is neither.
+pub fn network<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
     let text = String::deserialize(from)?;
     let address = text.parse::<Ipv4Addr>().map(Ipv4Net::from);
     address.or_else(|_| text.parse()).map_err(|_| {

@@ -95,21 +95,23 @@ impl Gateway {
         now: Nanos,
     ) {
         self.give_cookie(&mut query, client, now);
-        match self.look_up(client, name, &query, now) {
+        let found = self.look_up(client, name, &query, now);
+        // Who comes over TCP has shown that he is there, and has a moment of patience.
+        if matches!(found, Lookup::Lacking(_)) && query.transport == Transport::Tcp {
+            let Some(left) = self.inbound.wait(client, query, token, now) else { return };
+            query = left;
+        }
+        self.tell(found, &query, token, now);
+    }
+
+    fn tell(&mut self, found: Lookup, query: &Query, token: QueryToken, now: Nanos) {
+        match found {
             Lookup::Answer(answer, outcome) => {
-                self.answer(Side::Outside, token, answer.emit(&query), outcome);
+                self.answer(Side::Outside, token, answer.emit(query), outcome);
             }
-            Lookup::Truncate => self.truncate(&query, token),
-            Lookup::OutOfZone => self.refuse_outside(&query, token, now),
-            Lookup::Lacking(outcome) => {
-                // Who comes over TCP has shown that he is there, and has a moment of patience.
-                let is_over_tcp = query.transport == Transport::Tcp;
-                let left =
-                    if is_over_tcp { self.inbound.wait(client, query, token, now) } else { Some(query) };
-                if let Some(query) = left {
-                    self.lack(&query, token, outcome);
-                }
-            }
+            Lookup::Lacking(outcome) => self.lack(query, token, outcome),
+            Lookup::Truncate => self.truncate(query, token),
+            Lookup::OutOfZone => self.refuse_outside(query, token, now),
         }
     }
 
@@ -154,14 +156,8 @@ impl Gateway {
         let mut text = std::mem::take(&mut self.text);
         while let Some(Late { client, query, token, .. }) = self.inbound.take_late(now) {
             let is_host_name = host_name(&query, &mut text);
-            match self.look_up(client, is_host_name.then_some(text.as_str()), &query, now) {
-                Lookup::Answer(answer, outcome) => {
-                    self.answer(Side::Outside, token, answer.emit(&query), outcome);
-                }
-                Lookup::Lacking(outcome) => self.lack(&query, token, outcome),
-                Lookup::Truncate => self.truncate(&query, token),
-                Lookup::OutOfZone => self.refuse_outside(&query, token, now),
-            }
+            let found = self.look_up(client, is_host_name.then_some(text.as_str()), &query, now);
+            self.tell(found, &query, token, now);
         }
         self.text = text;
     }

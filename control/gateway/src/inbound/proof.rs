@@ -5,6 +5,7 @@
 
 use crate::Nanos;
 use ces_dns::cookie::Cookie;
+use ces_meter::seconds;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 
@@ -33,11 +34,6 @@ fn network(client: IpAddr) -> [u8; 7] {
         }
     }
     network
-}
-
-/// Whole seconds.
-const fn seconds(now: Nanos) -> u32 {
-    (now / crate::SECOND) as u32
 }
 
 impl Prover {
