@@ -2,6 +2,8 @@
 
 #[path = "rules/circles.rs"]
 mod circles;
+#[path = "rules/names.rs"]
+mod names;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::{BTreeMap, BTreeSet};
@@ -252,6 +254,19 @@ fn no_files_of_a_crate_use_one_another_in_a_circle() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_name_of_a_public_type_means_one_thing() {
+    let mut product = Vec::new();
+    for directory in ["dpdk", "dataplane", "control"] {
+        product.extend(sources(directory).into_iter().filter(|(path, _)| {
+            let local = path.strip_prefix(root()).expect("below the root");
+            local.iter().any(|part| part == "src")
+        }));
+    }
+    let wrong = names::collisions(&product);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

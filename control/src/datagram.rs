@@ -3,7 +3,7 @@
 //! A datagram remembers what its answer needs (addresses, ports, VLAN), so the answer leaves through the port that the
 //! question came in by, with the address that was asked as its source.
 
-use ces_wire::{Malformed as Headers, Wire, checksum, ethernet, ipv4, read16, udp, write16};
+use ces_wire::{Malformed, Wire, checksum, ethernet, ipv4, read16, udp, write16};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Bytes that stand around the payload of an untagged answer: Ethernet, IPv4 without options, UDP.
@@ -11,7 +11,7 @@ pub const OVERHEAD: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH;
 
 /// Why a punted frame is not a DNS datagram. The packet path has checked most of it; this is the second look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Malformed {
+pub enum NotDns {
     /// Shorter than its headers say.
     Truncated,
     /// Neither IPv4 nor one VLAN tag with IPv4.
@@ -26,26 +26,26 @@ pub enum Malformed {
     Unanswerable,
 }
 
-impl Malformed {
+impl NotDns {
     /// All of them, in the order of the counters.
-    pub const ALL: [Malformed; 6] = [
-        Malformed::Truncated,
-        Malformed::NotIpv4,
-        Malformed::NotUdp,
-        Malformed::Fragment,
-        Malformed::Checksum,
-        Malformed::Unanswerable,
+    pub const ALL: [NotDns; 6] = [
+        NotDns::Truncated,
+        NotDns::NotIpv4,
+        NotDns::NotUdp,
+        NotDns::Fragment,
+        NotDns::Checksum,
+        NotDns::Unanswerable,
     ];
 
     /// The metric label.
     pub const fn label(self) -> &'static str {
         match self {
-            Malformed::Truncated => "truncated",
-            Malformed::NotIpv4 => "not_ipv4",
-            Malformed::NotUdp => "not_udp",
-            Malformed::Fragment => "fragment",
-            Malformed::Checksum => "checksum",
-            Malformed::Unanswerable => "unanswerable",
+            NotDns::Truncated => "truncated",
+            NotDns::NotIpv4 => "not_ipv4",
+            NotDns::NotUdp => "not_udp",
+            NotDns::Fragment => "fragment",
+            NotDns::Checksum => "checksum",
+            NotDns::Unanswerable => "unanswerable",
         }
     }
 }
@@ -72,16 +72,16 @@ impl Path {
     }
 }
 
-impl From<Headers> for Malformed {
-    fn from(headers: Headers) -> Self {
+impl From<Malformed> for NotDns {
+    fn from(headers: Malformed) -> Self {
         match headers {
-            Headers::SecondTag | Headers::Arp | Headers::IpVersion => Self::NotIpv4,
-            Headers::IpChecksum => Self::Checksum,
-            Headers::Truncated
-            | Headers::IpHeaderLength
-            | Headers::IpTotalLength
-            | Headers::Layer4
-            | Headers::Tunnel => Self::Truncated,
+            Malformed::SecondTag | Malformed::Arp | Malformed::IpVersion => Self::NotIpv4,
+            Malformed::IpChecksum => Self::Checksum,
+            Malformed::Truncated
+            | Malformed::IpHeaderLength
+            | Malformed::IpTotalLength
+            | Malformed::Layer4
+            | Malformed::Tunnel => Self::Truncated,
         }
     }
 }
@@ -92,25 +92,25 @@ fn sum(datagram: &[u8], source: u32, destination: u32) -> checksum::Sum {
 }
 
 /// Takes a frame apart. The checksums are checked; a UDP checksum of 0 means that the sender computed none (RFC 768).
-pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), Malformed> {
+pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), NotDns> {
     let link = ethernet::Header::parse(frame)?;
     if link.ethertype != ethernet::IPV4 {
-        return Err(Malformed::NotIpv4);
+        return Err(NotDns::NotIpv4);
     }
     let packet = &frame[link.length()..];
     let ip = ipv4::Header::parse(packet)?;
     if ip.is_fragment() {
-        return Err(Malformed::Fragment);
+        return Err(NotDns::Fragment);
     }
     if ip.protocol != ipv4::UDP {
-        return Err(Malformed::NotUdp);
+        return Err(NotDns::NotUdp);
     }
     let datagram = &packet[ip.length()..usize::from(ip.total_length)];
     let header = udp::Header::parse(datagram)?;
     // What follows it in the packet is none of its bytes.
-    let datagram = datagram.get(..usize::from(header.datagram_length)).ok_or(Malformed::Truncated)?;
+    let datagram = datagram.get(..usize::from(header.datagram_length)).ok_or(NotDns::Truncated)?;
     if header.checksum != 0 && sum(datagram, ip.source, ip.destination).fold() != 0xffff {
-        return Err(Malformed::Checksum);
+        return Err(NotDns::Checksum);
     }
     let source = Ipv4Addr::from_bits(ip.source);
     if header.source_port == 0
@@ -119,7 +119,7 @@ pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), Malformed> {
         || source.is_broadcast()
         || source.is_loopback()
     {
-        return Err(Malformed::Unanswerable);
+        return Err(NotDns::Unanswerable);
     }
     let path = Path {
         remote_mac: link.source,

@@ -15,7 +15,7 @@ pub struct Families {
 }
 
 /// One family, to which samples are added.
-pub struct Family<'a> {
+pub struct Samples<'a> {
     family: &'a mut MetricFamily,
 }
 
@@ -34,28 +34,28 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
 }
 
 impl Families {
-    fn family(&mut self, name: &str, help: &str, kind: MetricType) -> Family<'_> {
+    fn family(&mut self, name: &str, help: &str, kind: MetricType) -> Samples<'_> {
         let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         self.all.push(family);
-        Family { family: self.all.last_mut().expect("just pushed") }
+        Samples { family: self.all.last_mut().expect("just pushed") }
     }
 
     /// A family of counters: their name ends in `_total`.
-    pub fn counters(&mut self, name: &str, help: &str) -> Family<'_> {
+    pub fn counters(&mut self, name: &str, help: &str) -> Samples<'_> {
         debug_assert!(name.ends_with("_total"), "{name}");
         self.family(name, help, MetricType::COUNTER)
     }
 
     /// A family of gauges.
-    pub fn gauges(&mut self, name: &str, help: &str) -> Family<'_> {
+    pub fn gauges(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, help, MetricType::GAUGE)
     }
 
     /// A family of histograms.
-    pub fn histograms(&mut self, name: &str, help: &str) -> Family<'_> {
+    pub fn histograms(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, help, MetricType::HISTOGRAM)
     }
 
@@ -70,7 +70,7 @@ impl Families {
     }
 }
 
-impl Family<'_> {
+impl Samples<'_> {
     /// Adds a counter's value.
     pub fn count(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
         let mut counter = Counter::default();
@@ -121,7 +121,7 @@ impl Family<'_> {
 
 /// Our own registry with one collector: the snapshot that was taken for this scrape.
 #[derive(Clone)]
-pub struct Page {
+pub struct MetricsPage {
     registry: Registry,
     snapshot: Snapshot,
 }
@@ -142,7 +142,7 @@ impl Collector for Snapshot {
     }
 }
 
-impl Page {
+impl MetricsPage {
     /// A page without content.
     pub fn new() -> Result<Self, prometheus::Error> {
         let about = Desc::new(
@@ -179,7 +179,7 @@ mod tests {
             .count(&[("reason", "no_binding")], 0);
         families.gauge("ces_bindings", "Bindings.", 7.0);
         families.histograms("ces_time_seconds", "Time.").distribution(&[], &[0.1, 1.0], &[2, 1, 4], 9.5);
-        let page = Page::new().unwrap();
+        let page = MetricsPage::new().unwrap();
         let text = String::from_utf8(page.text(families).unwrap()).unwrap();
         for line in [
             "# HELP ces_drops_total Packets dropped.",

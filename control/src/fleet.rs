@@ -8,7 +8,7 @@ use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
 use ces_dataplane::premises::Premises;
-use ces_dataplane::settings::{Settings, SettingsError};
+use ces_dataplane::settings::{SettingsError, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
 use dpdk::{Eal, RegisteredThread};
@@ -99,8 +99,8 @@ impl Fleet {
     /// Returns when all of them run.
     pub fn start(
         eal: &Eal,
-        config: &config::Worker,
-        settings: &Settings,
+        config: &config::WorkerSection,
+        settings: &WorkerSettings,
         shares: Vec<WorkerIo>,
         kept: Vec<Option<Kept>>,
         clock: Clock,
@@ -131,7 +131,7 @@ impl Fleet {
         for (number, (share, mesh)) in shares.into_iter().zip(meshes).enumerate() {
             let kept = kept.next().flatten();
             let core = fleet.cores[number];
-            let settings = Settings { worker: number as u32, ..settings.clone() };
+            let settings = WorkerSettings { worker: number as u32, ..settings.clone() };
             let (control, side) = link(sizes, Arc::clone(&fleet.bell));
             fleet.members.push(Member {
                 control,

@@ -25,7 +25,7 @@ fn network(address: IpAddr) -> u128 {
 
 /// What becomes of somebody who comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum Admission {
     /// There is room.
     Open,
     /// There is room if this one goes, who has been shaking hands for longest.
@@ -75,15 +75,15 @@ impl Room {
     }
 
     /// Whether somebody from there may come in, beside so many connections in all.
-    pub fn entry(&self, address: IpAddr, connections: usize) -> Entry {
+    pub fn entry(&self, address: IpAddr, connections: usize) -> Admission {
         let of_address = self.of_address.get(&address).copied().unwrap_or(0);
         // Of small limits at least one is left for each.
         let kept = (self.all / KEPT).min(self.all.saturating_sub(1));
         if of_address >= self.per_address || connections >= self.all {
-            return Entry::Full;
+            return Admission::Full;
         }
         if self.known.contains(&address) {
-            return if self.inside.len() < self.all - kept { Entry::Open } else { Entry::Full };
+            return if self.inside.len() < self.all - kept { Admission::Open } else { Admission::Full };
         }
         let strangers = (self.all / STRANGERS).max(self.per_address.min(self.all));
         let one_network = (strangers / ONE_NETWORK).max(self.per_address);
@@ -91,13 +91,13 @@ impl Room {
         if self.of_network.get(&net).copied().unwrap_or(0) >= one_network {
             // A network's own oldest gives way to its next.
             let own = self.strangers.iter().find(|(_, other)| network(*other) == net);
-            return own.map_or(Entry::Full, |(key, _)| Entry::InsteadOf(*key));
+            return own.map_or(Admission::Full, |(key, _)| Admission::InsteadOf(*key));
         }
         let settled = self.inside.len() - self.strangers.len();
         if self.strangers.len() >= strangers {
-            return self.strangers.front().map_or(Entry::Full, |(key, _)| Entry::InsteadOf(*key));
+            return self.strangers.front().map_or(Admission::Full, |(key, _)| Admission::InsteadOf(*key));
         }
-        if settled + self.strangers.len() >= self.all - kept { Entry::Full } else { Entry::Open }
+        if settled + self.strangers.len() >= self.all - kept { Admission::Full } else { Admission::Open }
     }
 
     /// Somebody came in.
@@ -153,15 +153,15 @@ mod tests {
     use crate::slots::Slots;
 
     /// Lets somebody in, as the transport does; who went for it.
-    fn come(room: &mut Room, slots: &mut Slots<()>, address: [u8; 4]) -> Result<Key, Entry> {
+    fn come(room: &mut Room, slots: &mut Slots<()>, address: [u8; 4]) -> Result<Key, Admission> {
         let entry = room.entry(address.into(), slots.len());
         match entry {
-            Entry::Full => return Err(entry),
-            Entry::InsteadOf(key) => {
+            Admission::Full => return Err(entry),
+            Admission::InsteadOf(key) => {
                 room.leave(key);
                 slots.remove(key);
             }
-            Entry::Open => {}
+            Admission::Open => {}
         }
         let key = slots.insert(());
         room.enter(key, address.into());
@@ -187,7 +187,7 @@ mod tests {
         assert!(slots.len() <= 4096 / STRANGERS + 1, "{}", slots.len());
         assert!(slots.get(peer).is_some(), "who has settled stays");
         assert!(room.has_room_for_ours(slots.len()));
-        assert_eq!(room.entry([192, 0, 2, 1].into(), slots.len()), Entry::Open, "a known peer");
+        assert_eq!(room.entry([192, 0, 2, 1].into(), slots.len()), Admission::Open, "a known peer");
         // An honest stranger in the middle of it comes in, and stays while some hundred others come after it.
         let honest = come(&mut room, &mut slots, [203, 0, 113, 9]).unwrap();
         for number in 0..200u32 {
@@ -213,7 +213,7 @@ mod tests {
         for _ in 0..16 {
             come(&mut room, &mut slots, [15, 0, 0, 1]).unwrap();
         }
-        assert_eq!(come(&mut room, &mut slots, [15, 0, 0, 1]), Err(Entry::Full));
+        assert_eq!(come(&mut room, &mut slots, [15, 0, 0, 1]), Err(Admission::Full));
     }
 
     #[test]

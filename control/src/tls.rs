@@ -43,7 +43,7 @@ fn wrong(path: &Path, message: impl Into<String>) -> TlsError {
 
 /// Why a certificate names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+pub enum SubjectError {
     /// It does not parse.
     #[error("no X.509 certificate")]
     Malformed,
@@ -56,18 +56,19 @@ pub enum NameError {
 }
 
 /// The subject CN of a certificate: the CES id of its owner.
-pub fn common_name(certificate: &[u8]) -> Result<Arc<str>, NameError> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| NameError::Malformed)?;
+pub fn common_name(certificate: &[u8]) -> Result<Arc<str>, SubjectError> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| SubjectError::Malformed)?;
     let mut names = parsed.subject().iter_common_name();
-    let (Some(name), None) = (names.next(), names.next()) else { return Err(NameError::Count) };
-    let name = name.as_str().map_err(|_| NameError::NotCesId)?;
-    let labels = name.strip_suffix('.').ok_or(NameError::NotCesId)?;
+    let (Some(name), None) = (names.next(), names.next()) else { return Err(SubjectError::Count) };
+    let name = name.as_str().map_err(|_| SubjectError::NotCesId)?;
+    let labels = name.strip_suffix('.').ok_or(SubjectError::NotCesId)?;
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if name.len() > CES_ID_BYTES || !labels.split('.').all(label_fits) {
-        return Err(NameError::NotCesId);
+        return Err(SubjectError::NotCesId);
     }
     Ok(name.to_ascii_lowercase().into())
 }
@@ -309,9 +310,9 @@ enum Which {
 }
 
 /// Who is at the other end, once the handshake is over.
-pub fn peer(connection: &rustls::Connection) -> Result<Arc<str>, NameError> {
+pub fn peer(connection: &rustls::Connection) -> Result<Arc<str>, SubjectError> {
     let chain = connection.peer_certificates().unwrap_or_default();
-    common_name(chain.first().ok_or(NameError::Malformed)?)
+    common_name(chain.first().ok_or(SubjectError::Malformed)?)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,8 +1,8 @@
 //! DNS over TCP towards clients, and both transports towards resolvers, over the loopback.
 
-use ces_control::config::DnsTcp as Limits;
+use ces_control::config::DnsTcpSection;
 use ces_control::source::{Socket, Sockets, Source};
-use ces_control::sources::dns_tcp::{Asker, DnsTcp, Question};
+use ces_control::sources::dns_tcp::{Asker, ClientQuery, DnsTcp};
 use ces_control::sources::upstream::{Answers, SOCKETS, Upstream};
 use ces_dataplane::settings::Side;
 use ces_dns::resolver::{SocketKey, Transmit};
@@ -19,12 +19,12 @@ fn framed(message: &[u8]) -> Vec<u8> {
 /// What the clients asked, and whose questions are not to be answered any more.
 #[derive(Debug, Default)]
 struct Asked {
-    all: Vec<Question>,
+    all: Vec<ClientQuery>,
     gone: Vec<u64>,
 }
 
 impl Asker for Asked {
-    fn asked(&mut self, question: Question, _: u64) {
+    fn asked(&mut self, question: ClientQuery, _: u64) {
         self.all.push(question);
     }
 
@@ -42,7 +42,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: DnsTcpSection) -> Self {
         let poll = mio::Poll::new().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -78,7 +78,7 @@ impl Server {
 
 #[test]
 fn questions_are_pipelined_and_answered_in_any_order() {
-    let mut server = Server::new(Limits { pipeline: 2, ..Limits::default() });
+    let mut server = Server::new(DnsTcpSection { pipeline: 2, ..DnsTcpSection::default() });
     let mut client = TcpStream::connect(server.address).unwrap();
     // Three questions, cut in an awkward place.
     let all = [framed(b"one"), framed(b"two"), framed(b"three")].concat();
@@ -102,7 +102,7 @@ fn questions_are_pipelined_and_answered_in_any_order() {
 
 #[test]
 fn a_client_that_has_asked_its_last_still_gets_its_answer() {
-    let mut server = Server::new(Limits::default());
+    let mut server = Server::new(DnsTcpSection::default());
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(&framed(b"last")).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -122,7 +122,7 @@ fn a_client_that_has_asked_its_last_still_gets_its_answer() {
 fn n17_a_client_that_reads_late_gets_all_its_answers() {
     const QUESTIONS: usize = 200;
     const LONG: usize = 60_000;
-    let mut server = Server::new(Limits::default());
+    let mut server = Server::new(DnsTcpSection::default());
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(&framed(b"question").repeat(QUESTIONS)).unwrap();
     let mut answered = 0;
@@ -159,7 +159,7 @@ fn n17_a_client_that_reads_late_gets_all_its_answers() {
 
 #[test]
 fn who_goes_away_leaves_its_questions_to_be_given_up() {
-    let mut server = Server::new(Limits::default());
+    let mut server = Server::new(DnsTcpSection::default());
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(&[framed(b"one"), framed(b"two")].concat()).unwrap();
     server.until(|server| server.asked.all.len() == 2);
@@ -175,7 +175,8 @@ fn who_goes_away_leaves_its_questions_to_be_given_up() {
 
 #[test]
 fn idle_clients_are_closed_waiting_ones_are_not_and_a_crowd_is_refused() {
-    let limits = Limits { idle_s: 10, connections: 3, connections_per_client: 2, ..Limits::default() };
+    let limits =
+        DnsTcpSection { idle_s: 10, connections: 3, connections_per_client: 2, ..DnsTcpSection::default() };
     let mut server = Server::new(limits);
     let mut one = TcpStream::connect(server.address).unwrap();
     let mut two = TcpStream::connect(server.address).unwrap();

@@ -22,7 +22,7 @@ pub type Count = fn(&Counters) -> u64;
 
 /// Counters that make one family of metrics.
 #[derive(Clone, Copy, Debug)]
-pub struct Family {
+pub struct CounterFamily {
     /// The family's name.
     pub name: &'static str,
     /// What it is, for a person.
@@ -55,7 +55,7 @@ macro_rules! counters {
         }
 
         /// The families of metrics that are made of single counters.
-        pub const FAMILIES: &[Family] = &[$(Family {
+        pub const FAMILIES: &[CounterFamily] = &[$(CounterFamily {
             name: $family,
             help: $help,
             grows: counters!(@kind $kind),

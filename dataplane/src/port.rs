@@ -16,7 +16,7 @@ pub struct PathPort {
     /// The largest IP packet that it sends.
     pub mtu: u16,
     /// What nearly all of its packets look like.
-    pub gate: Gate,
+    pub gate: QuickLook,
     /// The gateway's first own address on it.
     pub address: Option<u32>,
     /// Networks and masks from which packets are taken; empty = any.
@@ -28,7 +28,7 @@ pub struct PathPort {
 /// What nearly all packets look like that a port takes: known by a few comparisons of whole words (little-endian, as they
 /// are loaded). A small copy of what [`PathPort::accept`] and [`PathPort::takes_from`] ask, for the inner loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate {
+pub struct QuickLook {
     /// Bytes 0 to 5: the port's address.
     mac: u64,
     /// From byte 12 on: the tag of the port's VLAN, if it has one, and the EtherType of IPv4.
@@ -41,7 +41,7 @@ pub struct Gate {
     length: u8,
 }
 
-impl Gate {
+impl QuickLook {
     /// Bytes that it looks at.
     const LOOKED_AT: usize = 20;
 
@@ -73,7 +73,7 @@ impl Gate {
 
 /// What an accepted frame carries, and where that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum Carried {
     /// An IPv4 packet at this offset.
     Ipv4(usize),
     /// An ARP message at this offset.
@@ -93,7 +93,7 @@ impl PathPort {
             mac: settings.mac,
             vlan: settings.vlan,
             mtu: settings.mtu,
-            gate: Gate::new(settings.mac, settings.vlan, networks.first().copied().unwrap_or_default()),
+            gate: QuickLook::new(settings.mac, settings.vlan, networks.first().copied().unwrap_or_default()),
             address: settings.addresses.first().map(|&(address, _)| address.to_bits()),
             networks,
             // RFC 3021: a /31 has no broadcast address, nor has a /32.
@@ -107,7 +107,7 @@ impl PathPort {
     }
 
     /// Whether this port takes the frame, and what it carries.
-    pub fn accept(&self, frame: &[u8]) -> Result<Link, DropReason> {
+    pub fn accept(&self, frame: &[u8]) -> Result<Carried, DropReason> {
         let header = ethernet::Header::parse(frame)?;
         // A tag with VLAN 0 carries a priority and no VLAN (IEEE 802.1Q §6.9.1).
         if header.vlan != self.vlan && (header.vlan, self.vlan) != (Some(0), None) {
@@ -117,8 +117,8 @@ impl PathPort {
             return accept_other(&header);
         }
         match header.ethertype {
-            ethernet::IPV4 => Ok(Link::Ipv4(header.length())),
-            ethernet::ARP => Ok(Link::Arp(header.length())),
+            ethernet::IPV4 => Ok(Carried::Ipv4(header.length())),
+            ethernet::ARP => Ok(Carried::Arp(header.length())),
             _ => Err(DropReason::EthertypeUnknown),
         }
     }
@@ -141,12 +141,12 @@ impl PathPort {
 
 /// A frame whose destination is not the port's address: ARP may come to everybody, nothing else is taken.
 #[cold]
-fn accept_other(header: &ethernet::Header) -> Result<Link, DropReason> {
+fn accept_other(header: &ethernet::Header) -> Result<Carried, DropReason> {
     if !header.to_group() {
         return Err(DropReason::NotForUs);
     }
     match header.ethertype {
-        ethernet::ARP => Ok(Link::Arp(header.length())),
+        ethernet::ARP => Ok(Carried::Arp(header.length())),
         ethernet::IPV4 if header.destination == ethernet::BROADCAST => Err(DropReason::Broadcast),
         ethernet::IPV4 => Err(DropReason::Multicast),
         _ => Err(DropReason::EthertypeUnknown),
@@ -186,21 +186,21 @@ mod tests {
         let accept = |port_vlan, mac, vlan, kind| {
             let (port, frame) = (port(port_vlan), frame(mac, vlan, kind));
             let (accepted, at) = (port.accept(&frame), port.gate.ipv4(&frame).map(|(at, _)| at));
-            assert!(at.is_none_or(|at| accepted == Ok(Link::Ipv4(at))));
+            assert!(at.is_none_or(|at| accepted == Ok(Carried::Ipv4(at))));
             assert!(
-                at.is_some() || vlan == Some(0) || !matches!(accepted, Ok(Link::Ipv4(_))),
+                at.is_some() || vlan == Some(0) || !matches!(accepted, Ok(Carried::Ipv4(_))),
                 "the long way"
             );
             accepted
         };
-        assert_eq!(accept(None, own, None, 0x0800), Ok(Link::Ipv4(14)));
-        assert_eq!(accept(Some(5), own, Some(5), 0x0800), Ok(Link::Ipv4(18)));
-        assert_eq!(accept(None, own, Some(0), 0x0800), Ok(Link::Ipv4(18)));
+        assert_eq!(accept(None, own, None, 0x0800), Ok(Carried::Ipv4(14)));
+        assert_eq!(accept(Some(5), own, Some(5), 0x0800), Ok(Carried::Ipv4(18)));
+        assert_eq!(accept(None, own, Some(0), 0x0800), Ok(Carried::Ipv4(18)));
         assert_eq!(accept(None, own, Some(5), 0x0800), Err(DropReason::VlanUnknown));
         assert_eq!(accept(Some(5), own, None, 0x0800), Err(DropReason::VlanUnknown));
         assert_eq!(accept(None, other, None, 0x0800), Err(DropReason::NotForUs));
         assert_eq!(accept(None, own, None, 0x86dd), Err(DropReason::EthertypeUnknown));
-        assert_eq!(accept(None, [0xff; 6], None, 0x0806), Ok(Link::Arp(14)));
+        assert_eq!(accept(None, [0xff; 6], None, 0x0806), Ok(Carried::Arp(14)));
         assert_eq!(accept(None, [0xff; 6], None, 0x0800), Err(DropReason::Broadcast));
         assert_eq!(accept(None, [1, 0, 0x5e, 0, 0, 1], None, 0x0800), Err(DropReason::Multicast));
         assert_eq!(port(None).accept(&[0; 13]), Err(DropReason::Truncated));

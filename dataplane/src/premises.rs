@@ -10,7 +10,7 @@ use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::nat::Nat;
 use crate::port::PathPort;
-use crate::settings::{Settings, Side};
+use crate::settings::{Side, WorkerSettings};
 use crate::table::fib::Fib;
 use crate::wire::ipv4;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub struct Premises {
 
 impl Premises {
     /// The premises of these settings.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &WorkerSettings) -> Self {
         let own = |side: Side| {
             let ports = settings.ports.iter().filter(|port| port.side == side);
             let all = ports.flat_map(|port| &port.addresses).map(|(address, _)| address.to_bits());
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::settings::PortSettings;
 
-    fn settings() -> Settings {
+    fn settings() -> WorkerSettings {
         let port = |side, address: [u8; 4]| PortSettings {
             side,
             mac: [2, 0, 0, 0, 0, 1],
@@ -253,8 +253,10 @@ mod tests {
             vlan: None,
             mtu: 1500,
         };
-        let mut settings =
-            Settings::new(vec![port(Side::Inside, [10, 0, 0, 1]), port(Side::Outside, [192, 0, 2, 1])], 1);
+        let mut settings = WorkerSettings::new(
+            vec![port(Side::Inside, [10, 0, 0, 1]), port(Side::Outside, [192, 0, 2, 1])],
+            1,
+        );
         settings.tcp_listen = vec![(Side::Outside, 49_152)];
         settings.proxy_networks = vec![([172, 16, 0, 0].into(), 12)];
         settings

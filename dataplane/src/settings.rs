@@ -78,7 +78,7 @@ pub struct PoolRoom {
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct WorkerSettings {
     /// The ports, in the order of the configuration: the index is the `PortId`.
     pub ports: Vec<PortSettings>,
     /// Slots for bindings: at most `1 << layout.slot_bits`.
@@ -128,7 +128,7 @@ pub struct Settings {
     pub icmp_error_rate: u32,
 }
 
-impl Settings {
+impl WorkerSettings {
     /// Settings for one worker with these ports and room for so many bindings; the rest as it is good for most. The
     /// caller replaces `tag_key` and `hash_seed` by random numbers.
     pub fn new(ports: Vec<PortSettings>, bindings: u32) -> Self {

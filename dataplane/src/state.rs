@@ -9,7 +9,7 @@ use crate::events::Events;
 use crate::msg::{Command, Event, TraceRecord};
 use crate::packet::{BURST, Packet};
 use crate::premises::{Meters, Premises};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{SettingsError, WorkerSettings};
 use crate::table::bindings::Bindings;
 use crate::table::index::Hasher;
 use crate::table::sessions::{Adopted, Sessions};
@@ -36,12 +36,12 @@ pub struct State {
 
 impl State {
     /// Allocates every table.
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+    pub fn new(settings: &WorkerSettings) -> Result<Self, SettingsError> {
         Self::with(settings, None)
     }
 
     /// The same, where sessions of NAT44 go on that stand in this file: see [`Sessions::adopt`].
-    pub fn resumed(settings: &Settings, kept: Kept, now: Nanos) -> Result<Self, SettingsError> {
+    pub fn resumed(settings: &WorkerSettings, kept: Kept, now: Nanos) -> Result<Self, SettingsError> {
         let mut state = Self::with(settings, Some(kept))?;
         let Adopted { adopted, forgotten } = state.sessions.adopt(&state.share, &settings.nat, now);
         state.counters.sessions_adopted = adopted;
@@ -49,7 +49,7 @@ impl State {
         Ok(state)
     }
 
-    fn with(settings: &Settings, kept: Option<Kept>) -> Result<Self, SettingsError> {
+    fn with(settings: &WorkerSettings, kept: Option<Kept>) -> Result<Self, SettingsError> {
         settings.check()?;
         let hasher = Hasher::new(settings.hash_seed);
         let share = Share::new(settings.tag_key, settings.layout, settings.worker, settings.workers);

@@ -20,7 +20,7 @@ pub use mesh::{HandedOver, Mesh};
 use crate::Nanos;
 use crate::egress::Egress;
 use crate::frame::Frame;
-use crate::io::{Pool, Port};
+use crate::io::{Pool, PortQueues};
 use crate::msg::{Command, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
@@ -56,7 +56,7 @@ impl Default for Idle {
 }
 
 /// What a worker is made of.
-pub struct Parts<P: Port, M> {
+pub struct Parts<P: PortQueues, M> {
     /// The tables.
     pub state: State,
     /// Its queue pair of each port, in the order of the configuration.
@@ -74,7 +74,7 @@ pub struct Parts<P: Port, M> {
 }
 
 /// A worker. Generic over the back end, so that tests run the same loop as the appliance.
-pub struct Worker<P: Port, M> {
+pub struct Worker<P: PortQueues, M> {
     state: State,
     ports: Vec<P>,
     control: WorkerSide,
@@ -104,7 +104,7 @@ pub struct Worker<P: Port, M> {
 
 impl<P, M> Worker<P, M>
 where
-    P: Port,
+    P: PortQueues,
     P::Frame: Send,
     M: Pool<Frame = P::Frame>,
 {

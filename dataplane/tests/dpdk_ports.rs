@@ -12,7 +12,7 @@ mod gateways;
 mod support;
 
 use ces_dataplane::io::dpdk::{WorkerIo, start};
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use ces_dataplane::msg::{Command as Order, HopId, Neighbour};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -115,7 +115,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
 }
 
 /// Sends a burst of packets, numbered from `first` on.
-fn send(from: &mut impl Port<Frame = Mbuf>, pool: &mut Mempool, first: usize) {
+fn send(from: &mut impl PortQueues<Frame = Mbuf>, pool: &mut Mempool, first: usize) {
     let mut frames = Vec::with_capacity(BURST);
     for number in first..first + BURST {
         let mut frame = pool.allocate().unwrap();
@@ -127,8 +127,8 @@ fn send(from: &mut impl Port<Frame = Mbuf>, pool: &mut Mempool, first: usize) {
 
 /// Sends numbered packets from one host and collects what the other gets, for five seconds at most.
 fn send_and_receive(
-    from: &mut impl Port<Frame = Mbuf>,
-    to: &mut impl Port<Frame = Mbuf>,
+    from: &mut impl PortQueues<Frame = Mbuf>,
+    to: &mut impl PortQueues<Frame = Mbuf>,
     mut pool: Mempool,
     received: &mut Vec<Mbuf>,
 ) {

@@ -3,14 +3,14 @@
 
 mod common;
 
-use ces_dataplane::filter::{Fate as Ruled, Filter};
+use ces_dataplane::filter::{Filter, Ruling};
 use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::settings::{NatRoom, WorkerSettings};
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
 use common::rules::filter;
@@ -25,7 +25,7 @@ const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const RST: u8 = 0x04;
 
-fn settings_of(filtering: Filtering) -> Settings {
+fn settings_of(filtering: Filtering) -> WorkerSettings {
     let mut settings = settings();
     settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(EXTERNAL)];
@@ -37,7 +37,7 @@ fn settings_of(filtering: Filtering) -> Settings {
 /// A gateway with its filter, whose rules count.
 struct Filtered {
     gateway: Gateway,
-    settings: Settings,
+    settings: WorkerSettings,
     filter: Arc<Filter>,
     filters: u16,
 }
@@ -342,7 +342,7 @@ fn decisions_are_told_as_many_as_can_be_read() {
         events.filter_map(decided).collect::<Vec<_>>()
     };
     let [(filter, decision, asked)] = told(&mut gateway)[..] else { panic!("one decision") };
-    assert_eq!((filter, decision.rule, decision.fate), (1, 0, Ruled::Denied));
+    assert_eq!((filter, decision.rule, decision.fate), (1, 0, Ruling::Denied));
     assert_eq!((asked.source, asked.destination, asked.destination_port), (HOST, SERVER, 25));
     assert_eq!((asked.seen.mark, asked.seen.length), (SYN, 40));
     for _ in 0..150 {
@@ -377,7 +377,7 @@ fn spoofed_sources_and_directed_broadcasts_open_nothing() {
 }
 
 /// A gateway whose settings a test has changed.
-fn filtered(rules: &str, change: impl FnOnce(&mut Settings)) -> Filtered {
+fn filtered(rules: &str, change: impl FnOnce(&mut WorkerSettings)) -> Filtered {
     let mut gateway = Filtered::new("allow", Filtering::default());
     change(&mut gateway.settings);
     gateway.publish(rules);

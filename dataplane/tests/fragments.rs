@@ -4,7 +4,7 @@
 mod gateways;
 
 use ces_dataplane::frame::Frame;
-use ces_dataplane::msg::{Command, Limits};
+use ces_dataplane::msg::{BindingLimits, Command};
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::worker::{Bell, Mesh, RingSizes};
 use gateways::lab::Lab;
@@ -29,7 +29,7 @@ fn restricted(gateway: Gateway, port: u16) -> Lab {
             Command::InsertBinding(handle, mut binding) => {
                 let port_is_inside = gateway.0 == 1;
                 binding.limits =
-                    Limits { protocol: Some(17), port: Some(port), port_is_inside, rate_bps: None };
+                    BindingLimits { protocol: Some(17), port: Some(port), port_is_inside, rate_bps: None };
                 Command::InsertBinding(handle, binding)
             }
             other => other,

@@ -4,7 +4,7 @@
 mod gateways;
 
 use ces_dataplane::frame::Frame;
-use ces_dataplane::msg::{Binding, Command, Event, Far, HopId, Limits, Neighbour, Patience, PortId};
+use ces_dataplane::msg::{Binding, BindingLimits, Command, Event, Far, HopId, Neighbour, Patience, PortId};
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::worker::{Bell, HELD_MOST, Mesh, RingSizes};
 use gateways::lab::Lab;
@@ -71,7 +71,7 @@ fn many(hops: u8) -> Lab {
             idle_s: 0,
             patience: Patience::None,
             hard_s: 0,
-            limits: Limits::default(),
+            limits: BindingLimits::default(),
         };
         let handle = Gateway(0).settings().layout.handle(0, 100 + u32::from(number), 1);
         lab.control.commands.push(Command::InsertBinding(handle, binding)).unwrap();

@@ -8,7 +8,7 @@ use ces_dataplane::msg::{Command, Event, Reservation, ReservationEnd, Reservatio
 use ces_dataplane::path::process_burst;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::{PoolRoom, Settings};
+use ces_dataplane::settings::{PoolRoom, WorkerSettings};
 use ces_dataplane::tag::{Layout, worker_of, worker_of_pool};
 use ces_dataplane::verdict::Verdict;
 use common::nat::*;
@@ -22,7 +22,7 @@ const POOL_2: u32 = 0xc633_6451;
 const CLIENT: u32 = 0x0101_0101;
 const CLIENT_2: u32 = 0x0202_0202;
 
-fn pool_settings() -> Settings {
+fn pool_settings() -> WorkerSettings {
     let mut settings = nat_settings();
     settings.pool_room = PoolRoom { addresses: 8, reservations: 8, unwanted: 64 };
     settings.pool = vec![address(POOL), address(POOL_2)];

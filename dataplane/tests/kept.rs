@@ -7,7 +7,7 @@ use ces_dataplane::msg::{Command, HopId, Neighbour};
 use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::settings::{NatRoom, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::table::sessions::Sessions;
@@ -59,7 +59,7 @@ impl Drop for Memory {
     }
 }
 
-fn nat_settings() -> Settings {
+fn nat_settings() -> WorkerSettings {
     let mut settings = settings();
     settings.nat_room = NatRoom { sessions: SESSIONS, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(LOCAL)];
@@ -67,7 +67,7 @@ fn nat_settings() -> Settings {
 }
 
 /// A process that finds what the last one left; the seed of its tables is another one.
-fn resumed(memory: &Memory, mut settings: Settings, now: u64) -> Gateway {
+fn resumed(memory: &Memory, mut settings: WorkerSettings, now: u64) -> Gateway {
     settings.hash_seed = [now, now ^ 0x5555];
     let route = |network, prefix, next| Route { network, prefix, next };
     let fib = Fib::of(&[route(0, 0, Next::Via(ROUTER)), route(0x0a00_0000, 24, Next::OnLink(INSIDE))], 1);

@@ -5,7 +5,7 @@ mod common;
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
-    Binding, Command, EndReason, Event, Far, Fate, HopId, InsertError, Limits, Neighbour, Patience,
+    Binding, BindingLimits, Command, EndReason, Event, Far, Fate, HopId, InsertError, Neighbour, Patience,
     TraceFilter, TunnelId,
 };
 use ces_dataplane::msg::{BindingStats, Encapsulation};
@@ -124,7 +124,7 @@ fn p1_a_silent_connection_is_not_over() {
 #[test]
 fn what_cannot_be_inserted_says_why() {
     let mut g = Gateway::new(settings(), Encapsulation::Vxlan, binding());
-    let rate = |bps| Limits { rate_bps: Some(bps), ..Limits::default() };
+    let rate = |bps| BindingLimits { rate_bps: Some(bps), ..BindingLimits::default() };
     let handles: Vec<_> = (0..5).map(|slot| g.handle(slot)).collect();
     let far_slot = g.settings.layout.handle(0, 63, 0);
     let beyond = ces_dataplane::tag::Handle(64);

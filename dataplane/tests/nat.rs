@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, Event, HopId, Neighbour, Row, Table};
+use ces_dataplane::msg::{Command, Event, HopId, NatRow, NatTable, Neighbour};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -539,12 +539,12 @@ fn sessions_are_told_in_pages() {
     }
     let (mut from, mut ports) = (Some(0), Vec::new());
     while let Some(slot) = from {
-        gateway.command(Command::ReadRows(Table::Sessions, 7, slot));
+        gateway.command(Command::ReadRows(NatTable::Sessions, 7, slot));
         let events = gateway.events();
         assert!(events.len() <= 65);
         for event in events {
             match event {
-                Event::Row(7, Row::Session(session)) => {
+                Event::Row(7, NatRow::Session(session)) => {
                     assert_eq!((session.host.0, session.remote), (address(HOST), (address(SERVER), 53)));
                     assert_eq!(
                         (session.external, session.packets),
@@ -559,7 +559,7 @@ fn sessions_are_told_in_pages() {
     }
     ports.sort_unstable();
     assert_eq!(ports, (5000..5200).collect::<Vec<_>>());
-    gateway.command(Command::ReadRows(Table::Sessions, 8, 99_999));
+    gateway.command(Command::ReadRows(NatTable::Sessions, 8, 99_999));
     assert_eq!(gateway.events(), [Event::RowsRead(8, None)]);
 }
 

@@ -7,7 +7,8 @@ mod common;
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, PortId, TraceFilter, Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Far, HopId, Neighbour, PortId, TraceFilter, Tunnel,
+    TunnelId,
 };
 use ces_dataplane::path::process_burst;
 use ces_dataplane::reason::DropReason;
@@ -171,13 +172,13 @@ proptest! {
         let word = |at: usize| packet.payload.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
         let (source, destination) = if has_ports { (word(0), word(2)) } else { (0, 0) };
         let port = port.map(|choice| [source, destination, 0, 53, destination ^ 1][choice]);
-        let limits = Limits { protocol, port, port_is_inside, rate_bps: rated.then_some(1_000_000_000_000) };
+        let limits = BindingLimits { protocol, port, port_is_inside, rate_bps: rated.then_some(1_000_000_000_000) };
         let packet = packet.options(options.as_ref().map_or(&[], |options| &options[..]));
         // A first fragment is judged as a whole packet; a later one follows it.
         let packet = if fragmented == 0 { packet.clone().fragment(0x2000).raw() } else { packet };
         let tiny = fragmented == 0 && !matches!(packet.protocol, 6 | 17 | 136 | 1 | 50);
         prop_assume!(!tiny);
-        let free = Limits::default();
+        let free = BindingLimits::default();
         let by_tunnel = |limits| Box::new(Gateway::new(settings(), encapsulation, Binding { limits, ..binding() }));
         let by_realm = |limits| {
             let far = Far::Local { source: address(PROXY_HOST), destination: address(OTHER) };
@@ -226,7 +227,7 @@ fn everything_of(worker: u32, workers: u32) -> Gateway {
     (settings.worker, settings.workers) = (worker, workers);
     settings.layout = Layout::new(workers, settings.bindings);
     settings.ports[1].vlan = Some(7);
-    let limits = Limits { port: Some(53), rate_bps: Some(1_000_000), ..Limits::default() };
+    let limits = BindingLimits { port: Some(53), rate_bps: Some(1_000_000), ..BindingLimits::default() };
     let mut gateway = Gateway::new(settings, Encapsulation::Vxlan, binding());
     gateway.command(Command::SetTunnel(TunnelId(1), Tunnel { id_in: 9, ..tunnel(Encapsulation::Gre) }));
     gateway.command(Command::SetTunnel(TunnelId(2), Tunnel { mtu: 700, ..tunnel(Encapsulation::Geneve) }));

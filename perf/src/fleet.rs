@@ -12,7 +12,7 @@ use crate::sequence::Sequence;
 use crate::turn::{Member, Seat};
 use ces_dataplane::io::Pool;
 use ces_dataplane::path::BURST;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::worker::Mesh;
 
 /// Room for frames in each ring between two workers, as `cesd` has it.
@@ -35,7 +35,7 @@ pub const fn spare(workers: u32, burst: usize) -> usize {
 /// The sequences of the packets that arrive at each worker.
 pub fn sequences(
     plan: &Plan,
-    settings: &Settings,
+    settings: &WorkerSettings,
     handles: &[ces_dataplane::tag::Handle],
     steering: Steering,
 ) -> Vec<Sequence> {
@@ -79,7 +79,7 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
             .zip(rotations)
             .zip(0..)
             .map(|(((mesh, sequence), rotation), worker)| {
-                let settings = Settings { worker, ..settings.clone() };
+                let settings = WorkerSettings { worker, ..settings.clone() };
                 let pool = pool();
                 Member::new(Seat { plan, settings, handles: &handles, rotation, sequence, pool, mesh, clock })
             })

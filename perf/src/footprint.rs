@@ -3,7 +3,7 @@
 use crate::fleet::RING;
 use crate::memory::Resident;
 use crate::realm::{Plan, Way};
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Mesh, RingSizes, link};
 use dpdk::Mbuf;
@@ -32,7 +32,7 @@ fn each<T>(
     Ok(many.saturating_sub(few) as f64 / count as f64)
 }
 
-fn state(change: impl FnOnce(&mut Settings)) -> Result<State, String> {
+fn state(change: impl FnOnce(&mut WorkerSettings)) -> Result<State, String> {
     let mut settings = Plan::new(Way::Egress, BINDINGS).settings();
     settings.bindings = 1;
     change(&mut settings);

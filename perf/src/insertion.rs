@@ -4,13 +4,13 @@ use crate::measure::{Burst, Case};
 use crate::random::shuffled;
 use crate::realm::Plan;
 use ces_dataplane::msg::{Command, Event};
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 
 /// Insertion of bindings.
 pub struct Insertion {
     plan: Plan,
-    settings: Settings,
+    settings: WorkerSettings,
     state: State,
     order: Vec<u32>,
     next: usize,

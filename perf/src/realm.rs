@@ -5,9 +5,10 @@ use crate::packets::{Flow, SERVICE, Template};
 use crate::random::shuffled;
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, Patience, PortId, Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Event, Far, HopId, Neighbour, Patience, PortId, Tunnel,
+    TunnelId,
 };
-use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, Layout, TagCipher, worker_of};
 use ces_dataplane::wire::ipv4;
@@ -126,7 +127,7 @@ impl Plan {
     }
 
     /// The settings of its first worker; the others' differ by their number alone.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> WorkerSettings {
         let port = |side, mac, address, prefix, networks| PortSettings {
             side,
             mac,
@@ -141,7 +142,7 @@ impl Plan {
         ];
         // At least two slots: a handle needs a bit to spare for the generation's width to be below 32.
         let slots = self.slots().max(2);
-        let mut settings = Settings::new(ports, slots);
+        let mut settings = WorkerSettings::new(ports, slots);
         settings.layout = Layout::new(self.workers, slots);
         settings.workers = self.workers;
         settings.limited = settings.limited.max(self.limited.into());
@@ -152,7 +153,7 @@ impl Plan {
     }
 
     /// The handle of a worker's slot in its `generation`-th life.
-    pub fn handle(settings: &Settings, worker: u32, slot: u32, generation: u32) -> Handle {
+    pub fn handle(settings: &WorkerSettings, worker: u32, slot: u32, generation: u32) -> Handle {
         let cipher = TagCipher::new(settings.tag_key);
         let handle = settings.layout.handle(worker, slot, generation);
         // One handle in 2³² has the tag 0, which nobody may use.
@@ -160,7 +161,7 @@ impl Plan {
     }
 
     /// The handle of each binding: every worker gives its slots out one after the other.
-    pub fn handles(&self, settings: &Settings) -> Vec<Handle> {
+    pub fn handles(&self, settings: &WorkerSettings) -> Vec<Handle> {
         let mut next = vec![0; self.workers as usize];
         let handle = |entry| {
             let owner = self.owner(entry);
@@ -244,14 +245,14 @@ impl Plan {
             patience: Patience::None,
             hard_s: 0,
             limits: if entry < u32::from(self.limited) {
-                Limits {
+                BindingLimits {
                     protocol: Some(ipv4::UDP),
                     port: Some(SERVICE),
                     port_is_inside: self.way == Way::Ingress,
                     rate_bps: Some(RATE_BPS),
                 }
             } else {
-                Limits::default()
+                BindingLimits::default()
             },
         }
     }
@@ -283,7 +284,7 @@ impl Plan {
     }
 
     /// What differs in the packets of binding number `entry`, which has this handle.
-    pub fn flow(&self, settings: &Settings, entry: u32, handle: Handle) -> Flow {
+    pub fn flow(&self, settings: &WorkerSettings, entry: u32, handle: Handle) -> Flow {
         let source_port = 1024 + (entry.wrapping_mul(0x9e37_79b1) >> 18) as u16;
         match self.way {
             Way::Egress | Way::Local => Flow {
@@ -305,7 +306,7 @@ impl Plan {
     }
 
     /// The state of the worker with these settings, with all that it owns in place.
-    pub fn state(&self, settings: &Settings, handles: &[Handle], now: Nanos) -> Result<State, String> {
+    pub fn state(&self, settings: &WorkerSettings, handles: &[Handle], now: Nanos) -> Result<State, String> {
         let mut state = State::new(settings).map_err(|error| format!("no state: {error}"))?;
         for command in self.surroundings() {
             give(&mut state, command, now)?;
@@ -362,7 +363,7 @@ mod tests {
         let handles = plan.handles(&settings);
         let mut live = 0;
         for worker in 0..3 {
-            let state = plan.state(&Settings { worker, ..settings.clone() }, &handles, 0).unwrap();
+            let state = plan.state(&WorkerSettings { worker, ..settings.clone() }, &handles, 0).unwrap();
             assert!(state.counters.bindings_live > 400, "{}", state.counters.bindings_live);
             live += state.counters.bindings_live;
         }

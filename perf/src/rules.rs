@@ -6,7 +6,7 @@
 use crate::measure::{Burst, Case};
 use crate::random::{Random, shuffled};
 use ces_dataplane::filter::{
-    Action, Asked, Condition, End, Limits, Protocols, Ranges, Rule, Rules, Seen, Who, Zone, Zones,
+    Action, Asked, Condition, End, OpeningRates, Protocols, Ranges, Rule, Rules, Seen, Who, Zone, ZonePairs,
 };
 use std::hint::black_box;
 
@@ -44,9 +44,9 @@ fn rules(count: u32) -> Vec<Rule> {
         Rule {
             action: Action::Allow,
             log: false,
-            limits: Limits::NONE,
+            limits: OpeningRates::NONE,
             condition: Condition::ANY,
-            zones: Zones::new(&[Zone::Inside], &[Zone::Outside]),
+            zones: ZonePairs::new(&[Zone::Inside], &[Zone::Outside]),
             protocols,
             source: End {
                 who: if source {

@@ -3,7 +3,7 @@
 use crate::packets::Flow;
 use crate::random::shuffled;
 use crate::realm::Plan;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::Handle;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Sequence {
 
 impl Sequence {
     /// Of all bindings of a realm, or of those that one worker owns.
-    pub fn new(plan: &Plan, settings: &Settings, handles: &[Handle], owner: Option<u32>) -> Self {
+    pub fn new(plan: &Plan, settings: &WorkerSettings, handles: &[Handle], owner: Option<u32>) -> Self {
         let entries: Vec<u32> = (0..plan.entries)
             .filter(|&entry| {
                 owner.is_none_or(|owner| settings.layout.worker(handles[entry as usize]) == owner)

@@ -13,15 +13,15 @@ use ces_dataplane::narrow::NONE;
 use ces_dataplane::packet::Packet;
 use ces_dataplane::path::{unwrap, unwrap_plain};
 use ces_dataplane::port::PathPort;
-use ces_dataplane::settings::Settings;
-use ces_dataplane::table::entry::Entry;
+use ces_dataplane::settings::WorkerSettings;
+use ces_dataplane::table::entry::BindingEntry;
 use ces_dataplane::table::hops::Hops;
 use ces_dataplane::table::index::{Hasher, Index};
 use ces_dataplane::table::tunnels::Tunnels;
 use ces_dataplane::tag::{Layout, Tag, TagCipher};
 use ces_dataplane::way::{self, write};
 use ces_dataplane::wire::Pair;
-use ces_dataplane::wire::checksum::{Change, Sum};
+use ces_dataplane::wire::checksum::{Delta, Sum};
 use machine::table::HugeSlice;
 use std::hint::black_box;
 
@@ -52,7 +52,7 @@ struct Tables {
     port: PathPort,
     hasher: Hasher,
     index: Index,
-    entries: HugeSlice<Entry>,
+    entries: HugeSlice<BindingEntry>,
     cipher: TagCipher,
     layout: Layout,
     hops: Hops,
@@ -64,7 +64,7 @@ struct Tables {
 
 impl Tables {
     /// Those that `stage` needs are full, the others small.
-    fn new(stage: Stage, plan: &Plan, settings: &Settings) -> Result<Self, String> {
+    fn new(stage: Stage, plan: &Plan, settings: &WorkerSettings) -> Result<Self, String> {
         let ports: Vec<PathPort> = settings.ports.iter().map(PathPort::new).collect();
         let hasher = Hasher::new(settings.hash_seed);
         let indexed = matches!(stage, Stage::Index | Stage::IndexChained);
@@ -77,7 +77,7 @@ impl Tables {
         }
         let count = if stage == Stage::Entry { plan.entries as usize } else { 1 };
         let entries = HugeSlice::from_fn(count, |entry| {
-            Entry::new(near(plan, entry as u32), Pair::NONE, way::Way::Tunnel(0), 0)
+            BindingEntry::new(near(plan, entry as u32), Pair::NONE, way::Way::Tunnel(0), 0)
         })
         .map_err(|error| error.to_string())?;
         let mut hops = Hops::new(settings.neighbours, hasher).map_err(error)?;
@@ -117,7 +117,7 @@ pub struct Alone<F> {
     next: usize,
     packets: Vec<Packet>,
     /// What each packet of the burst becomes: addresses, what they do to checksums, its tunnel's or next hop's number.
-    targets: Vec<(Pair, Change, u32)>,
+    targets: Vec<(Pair, Delta, u32)>,
     done: u64,
     right: u64,
     allocations: u64,
@@ -156,7 +156,7 @@ impl<F: Slot> Alone<F> {
             keys,
             next: 0,
             packets: vec![Packet::NOTHING; burst],
-            targets: vec![(Pair::NONE, Change::default(), 0); burst],
+            targets: vec![(Pair::NONE, Delta::default(), 0); burst],
             done: 0,
             right: 0,
             allocations: 0,
@@ -221,7 +221,7 @@ impl<F: Slot> Case for Alone<F> {
             Stage::Index | Stage::IndexChained => (self.tables.index.bytes(), self.tables.index.page_size()),
             Stage::Entry => {
                 let entries = &self.tables.entries;
-                (entries.len() * size_of::<Entry>(), entries.page_size())
+                (entries.len() * size_of::<BindingEntry>(), entries.page_size())
             }
             _ => (0, 4096),
         };
@@ -235,7 +235,7 @@ fn prepare<F: Slot>(
     tables: &Tables,
     frames: &[F],
     packets: &mut [Packet],
-    targets: &mut [(Pair, Change, u32)],
+    targets: &mut [(Pair, Delta, u32)],
 ) {
     let number = |packet: &Packet| (packet.hash >> 32) as u32;
     for ((frame, packet), target) in frames.iter().zip(packets).zip(targets) {
@@ -364,7 +364,7 @@ fn measured_entries(tables: &mut Tables, keys: &[(Pair, u32)]) -> usize {
 fn written<F: Slot>(
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(Pair, Change, u32)],
+    targets: &[(Pair, Delta, u32)],
     head: impl for<'f> Fn(usize, &'f mut F, &Packet, u32) -> Option<&'f mut [u8]>,
 ) -> usize {
     let mut right = 0;
@@ -384,7 +384,7 @@ fn measured_encap<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(Pair, Change, u32)],
+    targets: &[(Pair, Delta, u32)],
 ) -> usize {
     written(frames, packets, targets, |id, frame, packet, number| {
         let tunnel = tables.tunnels.at((number % tables.tunnel_count) as u16)?;
@@ -398,7 +398,7 @@ fn measured_deliver<F: Slot>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
-    targets: &[(Pair, Change, u32)],
+    targets: &[(Pair, Delta, u32)],
 ) -> usize {
     written(frames, packets, targets, |_, frame, packet, number| {
         let hop = tables.hops.at(number % tables.hop_count);

@@ -12,7 +12,7 @@ use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
 use crate::turn::{Member, Seat};
 use ces_dataplane::io::Pool;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::worker::Mesh;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
@@ -110,7 +110,7 @@ where
             .zip(cores)
             .enumerate()
             .map(|(number, (((mesh, sequence), memory), &core))| {
-                let settings = Settings { worker: number as u32, ..settings.clone() };
+                let settings = WorkerSettings { worker: number as u32, ..settings.clone() };
                 scope.spawn(move || {
                     let Memory { case, calibration, spare } = memory;
                     let rotation = case;

@@ -9,10 +9,10 @@ use crate::realm::{INSIDE, OUTSIDE, Plan};
 use crate::rotation::{Rotation, Slot};
 use crate::sequence::Sequence;
 use ces_dataplane::counters::Counters;
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use ces_dataplane::path::BURST;
 use ces_dataplane::reason::DropReason;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::Handle;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ struct Wires<F> {
 /// A port whose driver is the harness.
 struct Wire<F>(Rc<RefCell<Wires<F>>>);
 
-impl<F: Slot> Port for Wire<F> {
+impl<F: Slot> PortQueues for Wire<F> {
     type Frame = F;
 
     #[inline]
@@ -52,7 +52,7 @@ pub struct Seat<'a, F, M> {
     /// The realm.
     pub plan: Plan,
     /// Its settings, with this worker's number.
-    pub settings: Settings,
+    pub settings: WorkerSettings,
     /// The handle of each binding.
     pub handles: &'a [Handle],
     /// Packet memory.

@@ -9,7 +9,7 @@ use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::{Command, HopId, PortId};
 use ces_dataplane::path::process;
 use ces_dataplane::premises::Premises;
-use ces_dataplane::settings::{NatRoom, Settings};
+use ces_dataplane::settings::{NatRoom, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
@@ -59,9 +59,9 @@ impl World {
         }
     }
 
-    fn settings(self) -> Settings {
+    fn settings(self) -> WorkerSettings {
         let (sessions, hosts) = (self.plan.entries, self.plan.hosts());
-        let mut settings = Settings { bindings: 2, ..self.plan.settings() };
+        let mut settings = WorkerSettings { bindings: 2, ..self.plan.settings() };
         settings.nat_room = NatRoom { sessions, mappings: hosts, hosts, addresses: 1 };
         settings.nat.addresses = vec![LOCATOR];
         settings.nat.ports = (PORTS, u16::MAX);

@@ -2,10 +2,10 @@
 //! sockets. `cargo run --release -p ces-cetp --example rate`
 
 use ces_cetp::engine::{
-    ConnId, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator, LocatorAddress,
-    Nanos, Output, PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError,
+    CetpOutput, ConnId, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator,
+    LocatorAddress, Nanos, Owner, PayloadOffer, PeerIdentity, Proto, ReserveError, SetAside,
 };
-use ces_cetp::policy::{Book, PolicyFile};
+use ces_cetp::policy::{PolicyBook, PolicyFile};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,36 +15,36 @@ const HOSTS: usize = 1_000;
 /// Names asked for at the far side.
 const SERVICES: usize = 100;
 
-struct Owner {
-    book: Book,
+struct TestOwner {
+    book: PolicyBook,
     tag: u32,
 }
 
-impl Realm for Owner {
+impl Owner for TestOwner {
     fn host_policy(&self, l: &str, d: Direction, r: &str, ces: &str) -> Option<Arc<ces_cetp::Policy>> {
         self.book.host(l, d, r, ces)
     }
     fn is_service(&self, _fqdn: &str) -> bool {
         true
     }
-    fn reserve(&mut self, _l: &str, _r: &str, _ces: &str) -> Result<Reservation, ReserveError> {
+    fn reserve(&mut self, _l: &str, _r: &str, _ces: &str) -> Result<SetAside, ReserveError> {
         self.tag += 1;
-        Ok(Reservation { tag: self.tag, proxy: IpAddr::from([10, 0, 0, 1]) })
+        Ok(SetAside { tag: self.tag, proxy: IpAddr::from([10, 0, 0, 1]) })
     }
     fn release(&mut self, _tag: u32) {}
 }
 
-fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
+fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, TestOwner) {
     let network = r#"{"request":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},
         {"group":"payload","code":"vxlan"}],
         "offer":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"},
             {"group":"ces","code":"session_limit","value":1000000}],
         "available":[{"group":"ces","code":"cesid"},{"group":"rloc","code":"ipv4"},{"group":"payload","code":"vxlan"}]}"#;
-    let limits = ces_cetp::Limits {
+    let limits = ces_cetp::CetpLimits {
         sessions_per_peer: 1 << 20,
         sessions_per_peer_max: 1 << 20,
         messages_per_s: u32::MAX,
-        ..ces_cetp::Limits::default()
+        ..ces_cetp::CetpLimits::default()
     };
     let settings = EngineSettings {
         ces_id: name.into(),
@@ -77,13 +77,18 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, Owner) {
     };
     let entries =
         (0..HOSTS).flat_map(|index| PolicyFile::from_json(&host(index)).unwrap_or_default().policies);
-    let Ok(book) = Book::new(entries) else { panic!("policies") };
+    let Ok(book) = PolicyBook::new(entries) else { panic!("policies") };
     let Ok(engine) = Engine::new(settings, [address[3]; 32], 0) else { panic!("settings") };
-    (engine, Owner { book, tag: 0 })
+    (engine, TestOwner { book, tag: 0 })
 }
 
 /// Carries everything between the two until both are quiet; how many negotiations ended well.
-fn carry(a: &mut (Engine, Owner), b: &mut (Engine, Owner), link: &mut (ConnId, ConnId), now: Nanos) -> usize {
+fn carry(
+    a: &mut (Engine, TestOwner),
+    b: &mut (Engine, TestOwner),
+    link: &mut (ConnId, ConnId),
+    now: Nanos,
+) -> usize {
     let addr = |last, port| SocketAddr::new(IpAddr::from([192, 0, 2, last]), port);
     let mut done = 0;
     loop {
@@ -91,22 +96,22 @@ fn carry(a: &mut (Engine, Owner), b: &mut (Engine, Owner), link: &mut (ConnId, C
         while let Some(output) = a.0.poll_output() {
             quiet = false;
             match output {
-                Output::Connect { conn, .. } => {
+                CetpOutput::Connect { conn, .. } => {
                     let identity = PeerIdentity { ces_id: Some("gwa.".into()) };
                     let accepted = b.0.handle_accepted(identity, addr(1, 9), now);
                     *link = (conn, accepted.unwrap_or(ConnId(0)));
                     let identity = PeerIdentity { ces_id: Some("gwb.".into()) };
                     a.0.handle_connected(&mut a.1, conn, identity, addr(2, 1), now);
                 }
-                Output::Send { bytes, .. } => b.0.handle_received(&mut b.1, link.1, &bytes, now),
-                Output::NegotiationDone { result: Ok(_), .. } => done += 1,
-                Output::NegotiationDone { result: Err(why), .. } => panic!("{why}"),
+                CetpOutput::Send { bytes, .. } => b.0.handle_received(&mut b.1, link.1, &bytes, now),
+                CetpOutput::NegotiationDone { result: Ok(_), .. } => done += 1,
+                CetpOutput::NegotiationDone { result: Err(why), .. } => panic!("{why}"),
                 _ => {}
             }
         }
         while let Some(output) = b.0.poll_output() {
             quiet = false;
-            if let Output::Send { bytes, .. } = output {
+            if let CetpOutput::Send { bytes, .. } = output {
                 a.0.handle_received(&mut a.1, link.0, &bytes, now);
             }
         }

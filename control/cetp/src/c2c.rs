@@ -183,7 +183,7 @@ impl C2cSide<'_> {
             match offer.item {
                 Item::CesCesid | Item::CesPow | Item::CesAck => {}
                 item if item.is_candidate() && self.has_candidate(item) => self.write_candidate(item, out),
-                item if item.is_candidate() => out.not_available(&crate::tlv::Name::Known(item)),
+                item if item.is_candidate() => out.not_available(&crate::tlv::TlvName::Known(item)),
                 _ => out.raw(&offer.info),
             }
         }

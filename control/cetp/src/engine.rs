@@ -37,7 +37,7 @@ mod timers;
 
 pub use adopt::PeerMemory;
 pub use api::*;
-pub use counters::{Counters, Outcomes};
+pub use counters::{CetpCounters, Outcomes};
 pub use reason::{BlockReason, DownReason, Failure, PeerDownReason};
 
 use crate::message::Message;
@@ -87,17 +87,17 @@ impl Engine {
     }
 
     /// A local host wants to reach a remote name. Joins what is under way.
-    pub fn negotiate(&mut self, realm: &mut dyn Realm, request: H2hRequest, now: Nanos) -> Asked {
+    pub fn negotiate(&mut self, realm: &mut dyn Owner, request: H2hRequest, now: Nanos) -> Negotiating {
         self.refresh(now);
         let asked = asking::ask(&mut self.hosts, &mut self.links, realm, request, now);
         self.settle(realm, now);
         asked
     }
 
-    /// A connection of ours ([`Output::Connect`]) is up.
+    /// A connection of ours ([`CetpOutput::Connect`]) is up.
     pub fn handle_connected(
         &mut self,
-        realm: &mut dyn Realm,
+        realm: &mut dyn Owner,
         conn: ConnId,
         identity: PeerIdentity,
         remote: SocketAddr,
@@ -121,13 +121,13 @@ impl Engine {
     }
 
     /// Bytes came; any cut of the stream will do.
-    pub fn handle_received(&mut self, realm: &mut dyn Realm, conn: ConnId, bytes: &[u8], now: Nanos) {
+    pub fn handle_received(&mut self, realm: &mut dyn Owner, conn: ConnId, bytes: &[u8], now: Nanos) {
         self.refresh(now);
         self.received(realm, conn, bytes, now);
         self.settle(realm, now);
     }
 
-    fn received(&mut self, realm: &mut dyn Realm, conn: ConnId, bytes: &[u8], now: Nanos) {
+    fn received(&mut self, realm: &mut dyn Owner, conn: ConnId, bytes: &[u8], now: Nanos) {
         let Some(mut stream) = self.links.conns.take_stream(conn) else { return };
         let (mut input, mut ended_one) = (bytes, false);
         loop {
@@ -152,7 +152,7 @@ impl Engine {
         streams::rest(&mut self.links, conn, stream, ended_one, now);
     }
 
-    fn message(&mut self, realm: &mut dyn Realm, conn: ConnId, message: &Message<'_>, now: Nanos) {
+    fn message(&mut self, realm: &mut dyn Owner, conn: ConnId, message: &Message<'_>, now: Nanos) {
         let (hosts, links) = (&mut self.hosts, &mut self.links);
         if message.layer() == Some(Layer::H2h) {
             return inbound::message(hosts, links, realm, conn, message, now);
@@ -163,8 +163,8 @@ impl Engine {
         }
     }
 
-    /// The owner knows what a peer's word for a name is worth ([`Output::Claimed`]): what waited for that is read.
-    pub fn claim_settled(&mut self, realm: &mut dyn Realm, ces_id: &str, name: &str, now: Nanos) {
+    /// The owner knows what a peer's word for a name is worth ([`CetpOutput::Claimed`]): what waited for that is read.
+    pub fn claim_settled(&mut self, realm: &mut dyn Owner, ces_id: &str, name: &str, now: Nanos) {
         self.refresh(now);
         for (conn, payload) in self.claims.take(ces_id, name, now) {
             if let Some(message) = streams::again(&self.links, &payload) {
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// A connection is gone, or one of ours could not be opened.
-    pub fn handle_closed(&mut self, realm: &mut dyn Realm, conn: ConnId, now: Nanos) {
+    pub fn handle_closed(&mut self, realm: &mut dyn Owner, conn: ConnId, now: Nanos) {
         self.refresh(now);
         let is_up = self.links.conns.get(conn).is_some_and(|entry| entry.up);
         self.links.forget(conn, if is_up { Failure::Lost } else { Failure::Unreachable }, now);
@@ -184,7 +184,7 @@ impl Engine {
     }
 
     /// Time has come for what [`Engine::poll_timeout`] announced.
-    pub fn handle_timeout(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    pub fn handle_timeout(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.refresh(now);
         while let Some((at, timer)) = self.links.ground.timers.first().filter(|(at, _)| *at <= now) {
             self.links.ground.timers.drop_first();
@@ -196,7 +196,7 @@ impl Engine {
         self.settle(realm, now);
     }
 
-    fn timeout(&mut self, realm: &mut dyn Realm, timer: Timer, now: Nanos) {
+    fn timeout(&mut self, realm: &mut dyn Owner, timer: Timer, now: Nanos) {
         let (hosts, links) = (&mut self.hosts, &mut self.links);
         match timer {
             Timer::Conn(conn) => initiator::conn_timeout(links, conn, now),
@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// The next thing for the owner to do; ask until `None` after every call that may have caused any.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<CetpOutput> {
         self.links.ground.next_output()
     }
 
@@ -240,7 +240,7 @@ impl Engine {
     }
 
     /// Has the hosts hear what happened to their gateways.
-    fn spread(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    fn spread(&mut self, realm: &mut dyn Owner, now: Nanos) {
         let (hosts, links) = (&mut self.hosts, &mut self.links);
         while let Some(news) = links.next_news() {
             match news {
@@ -273,7 +273,7 @@ impl Engine {
 
     /// After each call: the first of what is to end has ended, what is too many is closed, and timers that are no longer meant
     /// do not wake the owner.
-    fn settle(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    fn settle(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.spread(realm, now);
         if self.hosts.take_begun() {
             piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
@@ -296,20 +296,20 @@ impl Engine {
         sessions::binding_ended(&mut self.hosts, &mut self.links, local_tag, now);
     }
 
-    /// Terminates a session: the peer is told, [`Output::H2hDown`] follows. False if there is none.
+    /// Terminates a session: the peer is told, [`CetpOutput::H2hDown`] follows. False if there is none.
     pub fn terminate_session(&mut self, local_tag: u32) -> bool {
         sessions::end(&mut self.hosts, &mut self.links, local_tag, DownReason::ByUs)
     }
 
     /// Terminates all sessions with a peer in one message (`ces.terminate`, `{"sessions": "*"}`); how many there were.
-    pub fn terminate_sessions(&mut self, realm: &mut dyn Realm, ces_id: &str, now: Nanos) -> usize {
+    pub fn terminate_sessions(&mut self, realm: &mut dyn Owner, ces_id: &str, now: Nanos) -> usize {
         let count = ends::all_sessions(&mut self.hosts, &mut self.links, ces_id);
         self.settle(realm, now);
         count
     }
 
     /// Ends C2C with a peer and with it all sessions. False if there is no such peer up.
-    pub fn terminate_peer(&mut self, realm: &mut dyn Realm, ces_id: &str, now: Nanos) -> bool {
+    pub fn terminate_peer(&mut self, realm: &mut dyn Owner, ces_id: &str, now: Nanos) -> bool {
         let Some(peer) = self.links.peers.find(&canonical_name(ces_id)) else { return false };
         let was_up = ends::peer(&mut self.hosts, &mut self.links, peer);
         self.settle(realm, now);
@@ -322,7 +322,7 @@ impl Engine {
     }
 
     /// Ends some of them: a piece at each moment.
-    pub fn end_some(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    pub fn end_some(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.refresh(now);
         piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
         self.settle(realm, now);
@@ -334,7 +334,7 @@ impl Engine {
     }
 
     /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.
-    pub fn shutdown(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    pub fn shutdown(&mut self, realm: &mut dyn Owner, now: Nanos) {
         asking::cancel_all(&mut self.hosts, &mut self.links, realm, now);
         for peer in self.links.peers.all() {
             ends::peer(&mut self.hosts, &mut self.links, peer);
@@ -350,7 +350,7 @@ impl Engine {
     }
 
     /// Closes everything without ending a session: another engine goes on with them.
-    pub fn leave(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    pub fn leave(&mut self, realm: &mut dyn Owner, now: Nanos) {
         asking::cancel_all(&mut self.hosts, &mut self.links, realm, now);
         // Nobody is sought any more.
         for peer in self.links.peers.all() {
@@ -361,7 +361,7 @@ impl Engine {
         self.close_all(realm, now);
     }
 
-    fn close_all(&mut self, realm: &mut dyn Realm, now: Nanos) {
+    fn close_all(&mut self, realm: &mut dyn Owner, now: Nanos) {
         for conn in self.links.conns.all() {
             self.links.close(conn, Failure::Cancelled, now);
         }
@@ -371,7 +371,7 @@ impl Engine {
     // --- what is refused
 
     /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. `None` if the peer is not up.
-    pub fn filter_at_peer(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> Option<ActionId> {
+    pub fn filter_at_peer(&mut self, ces_id: &str, filter: FlowFilter, now: Nanos) -> Option<ActionId> {
         filters::ask(&mut self.hosts, &mut self.links, &mut self.actions, ces_id, &filter, now)
     }
 
@@ -387,7 +387,7 @@ impl Engine {
     }
 
     /// Refuses an address for a while and closes its connections.
-    pub fn block(&mut self, realm: &mut dyn Realm, addr: IpAddr, for_ns: u64, now: Nanos) {
+    pub fn block(&mut self, realm: &mut dyn Owner, addr: IpAddr, for_ns: u64, now: Nanos) {
         self.links.ground.block(addr, BlockReason::Operator, for_ns, now);
         for conn in self.links.conns.with(addr) {
             self.links.close(conn, Failure::Blocked, now);
@@ -413,7 +413,7 @@ impl Engine {
     // --- what there is
 
     /// The counters.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &CetpCounters {
         &self.links.ground.counters
     }
 

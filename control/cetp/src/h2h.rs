@@ -1,7 +1,7 @@
 //! H2H, host to host: what a session may be. Pure; the engine keeps the state.
 
 use crate::engine::api::Carry;
-use crate::limits::Limits;
+use crate::limits::CetpLimits;
 use crate::message::{Cmp, Message, Ope, Tlv, Writer};
 use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, protocol, same_name, smaller};
@@ -56,7 +56,7 @@ impl H2hSide<'_> {
     pub(crate) fn terms<'m, 'a>(
         &self,
         message: &'m Message<'a>,
-        limits: &Limits,
+        limits: &CetpLimits,
     ) -> Result<Terms, &'m Tlv<'a>> {
         let own = self.policy.own();
         let value = |item| message.info(item).and_then(|info| info.value.as_ref());
@@ -158,7 +158,7 @@ mod tests {
             r#"{{"VER":2,"SST":1,"DST":0,"TLV":[{{"ope":"query","group":"id","code":"fqdn"}}{told}]}}"#
         );
         let message = Message::parse(json.as_bytes(), 16).unwrap();
-        side.terms(&message, &Limits::default()).map_err(Tlv::item)
+        side.terms(&message, &CetpLimits::default()).map_err(Tlv::item)
     }
 
     fn info(code: &str, value: &str) -> String {

@@ -37,5 +37,5 @@ pub mod tlv;
 pub mod value;
 
 pub use engine::Engine;
-pub use limits::Limits;
+pub use limits::CetpLimits;
 pub use policy::Policy;

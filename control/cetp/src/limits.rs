@@ -1,6 +1,6 @@
 //! Every limit of the engine in one place, with the figures of the reference implementation as defaults.
 //!
-//! The owner reads it from its configuration (units stand in the names); [`Limits::check`] says what cannot work.
+//! The owner reads it from its configuration (units stand in the names); [`CetpLimits::check`] says what cannot work.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub(crate) const S: u64 = 1_000_000_000;
 /// What bounds the engine. Times are in the unit of their name, the rest are counts or bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub struct CetpLimits {
     /// How long a transport connection of ours may take to come up.
     pub connect_ms: u32,
     /// How long C2C may take, at either side, from the connection on.
@@ -84,7 +84,7 @@ pub struct Limits {
     pub filters: u32,
 }
 
-impl Default for Limits {
+impl Default for CetpLimits {
     fn default() -> Self {
         Self {
             connect_ms: 2_000,
@@ -125,7 +125,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl CetpLimits {
     /// Says which figure cannot work, and what was expected.
     pub fn check(&self) -> Result<(), String> {
         let positive = [

@@ -1,7 +1,7 @@
 //! Messages: parsed once into what cannot be wrong, and written without an intermediate tree.
 
 use crate::frame::{self, FrameError};
-use crate::tlv::{Item, Layer, Name};
+use crate::tlv::{Item, Layer, TlvName};
 use crate::value::Value;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -46,7 +46,7 @@ pub struct Tlv<'a> {
     /// How it may be taken.
     pub cmp: Cmp,
     /// Group and code.
-    pub name: Name<'a>,
+    pub name: TlvName<'a>,
     /// Its value.
     pub value: Option<Value<'a>>,
 }
@@ -133,8 +133,8 @@ struct RawTlv<'a> {
 impl<'a> From<RawTlv<'a>> for Tlv<'a> {
     fn from(raw: RawTlv<'a>) -> Self {
         let name = match Item::parse(&raw.group, &raw.code) {
-            Some(item) => Name::Known(item),
-            None => Name::Unknown { group: raw.group, code: raw.code },
+            Some(item) => TlvName::Known(item),
+            None => TlvName::Unknown { group: raw.group, code: raw.code },
         };
         Self { ope: raw.ope, cmp: raw.cmp.unwrap_or_default(), name, value: raw.value }
     }
@@ -311,7 +311,7 @@ impl Writer {
 
     /// Appends a TLV of a known item with a value.
     pub(crate) fn item(&mut self, ope: Ope, cmp: Cmp, item: Item, value: Value<'_>) {
-        self.tlv(&Tlv { ope, cmp, name: Name::Known(item), value: Some(value) });
+        self.tlv(&Tlv { ope, cmp, name: TlvName::Known(item), value: Some(value) });
     }
 
     /// Appends an info with a text.
@@ -320,7 +320,7 @@ impl Writer {
     }
 
     /// Answers a query with "I have none".
-    pub(crate) fn not_available(&mut self, name: &Name<'_>) {
+    pub(crate) fn not_available(&mut self, name: &TlvName<'_>) {
         self.tlv(&Tlv { ope: Ope::Info, cmp: Cmp::NotAvailable, name: name.clone(), value: None });
     }
 
@@ -457,8 +457,8 @@ mod tests {
             prop_oneof![Just(Ope::Query), Just(Ope::Info)],
             prop_oneof![Just(Cmp::Mandatory), Just(Cmp::Optional), Just(Cmp::NotAvailable)],
             prop_oneof![
-                prop::sample::select(Item::ALL).prop_map(Name::Known),
-                (".{0,8}", ".{0,8}").prop_map(|(group, code)| Name::Unknown {
+                prop::sample::select(Item::ALL).prop_map(TlvName::Known),
+                (".{0,8}", ".{0,8}").prop_map(|(group, code)| TlvName::Unknown {
                     group: Cow::Owned(format!("x{group}")),
                     code: Cow::Owned(code)
                 }),

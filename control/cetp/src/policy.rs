@@ -7,10 +7,10 @@ mod accept;
 mod book;
 
 pub use accept::Accept;
-pub use book::{Book, Entry, PolicyFile};
+pub use book::{PolicyBook, PolicyEntry, PolicyFile};
 
 use crate::message::{Cmp, Ope, Tlv};
-use crate::tlv::{Item, Layer, Name};
+use crate::tlv::{Item, Layer, TlvName};
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +205,7 @@ impl RawEntry {
 
 fn render(ope: Ope, cmp: Cmp, item: Item, value: Option<&Value<'_>>) -> Box<str> {
     let mut out = Vec::new();
-    Tlv { ope, cmp, name: Name::Known(item), value: value.cloned() }.write_json(&mut out);
+    Tlv { ope, cmp, name: TlvName::Known(item), value: value.cloned() }.write_json(&mut out);
     String::from_utf8_lossy(&out).into_owned().into_boxed_str()
 }
 

@@ -142,7 +142,7 @@ impl std::fmt::Display for Item {
 
 /// The identity of a TLV on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name<'a> {
+pub enum TlvName<'a> {
     /// In the registry.
     Known(Item),
     /// Not in the registry.
@@ -154,7 +154,7 @@ pub enum Name<'a> {
     },
 }
 
-impl Name<'_> {
+impl TlvName<'_> {
     /// The item, if it is known.
     pub const fn item(&self) -> Option<Item> {
         match self {
@@ -197,7 +197,7 @@ mod tests {
     fn every_item_is_found_under_its_names() {
         for &item in Item::ALL {
             assert_eq!(Item::parse(item.group(), item.code()), Some(item));
-            assert_eq!(Name::Known(item).layer(), Some(item.layer()), "{item}");
+            assert_eq!(TlvName::Known(item).layer(), Some(item.layer()), "{item}");
         }
         assert_eq!(Item::parse("control", "nothing"), None);
         assert_eq!(Item::parse("mobility", "fqdn"), None);

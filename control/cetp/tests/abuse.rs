@@ -4,12 +4,12 @@ mod lab;
 
 use ces_cetp::engine::*;
 use ces_cetp::frame;
-use lab::{MS, Owner, S};
+use lab::{MS, S, TestOwner};
 use std::net::SocketAddr;
 
 struct Victim {
     engine: ces_cetp::Engine,
-    owner: Owner,
+    owner: TestOwner,
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -31,32 +31,32 @@ impl Victim {
         self.engine.handle_accepted(identity, at(remote), now)
     }
 
-    fn hear(&mut self, conn: ConnId, bytes: &[u8], now: Nanos) -> Vec<Output> {
+    fn hear(&mut self, conn: ConnId, bytes: &[u8], now: Nanos) -> Vec<CetpOutput> {
         self.engine.handle_received(&mut self.owner, conn, bytes, now);
         self.outputs()
     }
 
-    fn say(&mut self, conn: ConnId, json: &str, now: Nanos) -> Vec<Output> {
+    fn say(&mut self, conn: ConnId, json: &str, now: Nanos) -> Vec<CetpOutput> {
         self.hear(conn, &frame::emit(json.as_bytes()).unwrap(), now)
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
+    fn outputs(&mut self) -> Vec<CetpOutput> {
         std::iter::from_fn(|| self.engine.poll_output()).collect()
     }
 
-    fn time(&mut self, now: Nanos) -> Vec<Output> {
+    fn time(&mut self, now: Nanos) -> Vec<CetpOutput> {
         while self.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(&mut self.owner, now);
         }
         self.outputs()
     }
 
-    fn assert_blocked(&mut self, outputs: &[Output], why: BlockReason, now: Nanos) {
-        let blocked = outputs
-            .iter()
-            .any(|o| matches!(o, Output::Blocked { why: w, for_ns, .. } if *w == why && *for_ns == 60 * S));
+    fn assert_blocked(&mut self, outputs: &[CetpOutput], why: BlockReason, now: Nanos) {
+        let blocked = outputs.iter().any(
+            |o| matches!(o, CetpOutput::Blocked { why: w, for_ns, .. } if *w == why && *for_ns == 60 * S),
+        );
         assert!(blocked, "{outputs:?}");
-        assert!(outputs.iter().any(|o| matches!(o, Output::Close { .. })));
+        assert!(outputs.iter().any(|o| matches!(o, CetpOutput::Close { .. })));
         assert_eq!(self.engine.counters().blocks[why as usize], 1);
         assert_eq!(self.accept("192.0.2.66:2", now), Err(AcceptError::Blocked));
         assert_eq!(self.accept("192.0.2.66:2", now + 60 * S - 1), Err(AcceptError::Blocked));
@@ -92,7 +92,7 @@ const POOR: &str =
 fn up(victim: &mut Victim) -> ConnId {
     let conn = victim.accept("192.0.2.66:1", 0).unwrap();
     let outputs = victim.say(conn, &c2c(9, "0.1"), 0);
-    assert!(matches!(outputs[0], Output::PeerUp { .. }), "{outputs:?}");
+    assert!(matches!(outputs[0], CetpOutput::PeerUp { .. }), "{outputs:?}");
     conn
 }
 
@@ -110,7 +110,7 @@ fn a_peer_that_never_gets_to_the_point() {
     let mut victim = victim(|_| {});
     let conn = victim.accept("192.0.2.66:1", 0).unwrap();
     for _ in 0..2 {
-        assert!(matches!(victim.say(conn, POOR, MS)[..], [Output::Send { .. }]));
+        assert!(matches!(victim.say(conn, POOR, MS)[..], [CetpOutput::Send { .. }]));
     }
     let outputs = victim.say(conn, POOR, MS);
     victim.assert_blocked(&outputs, BlockReason::C2cRounds, MS);
@@ -129,7 +129,7 @@ fn a_peer_that_sends_a_byte_at_a_time() {
             outputs.extend(victim.hear(conn, &[*byte], now));
         }
     }
-    assert!(outputs.iter().any(|o| matches!(o, Output::PeerDown { why: PeerDownReason::Abuse, .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerDown { why: PeerDownReason::Abuse, .. })));
     victim.assert_blocked(&outputs, BlockReason::Slow, 2 * S);
 }
 
@@ -184,7 +184,7 @@ fn an_established_peer_may_err_a_few_times() {
         assert!(victim.say(conn, "nonsense", MS).is_empty());
     }
     let outputs = victim.say(conn, "nonsense", MS);
-    assert!(outputs.iter().any(|o| matches!(o, Output::PeerDown { why: PeerDownReason::Abuse, .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerDown { why: PeerDownReason::Abuse, .. })));
     victim.assert_blocked(&outputs, BlockReason::Garbage, MS);
 }
 
@@ -206,18 +206,18 @@ fn c8_who_asks_for_what_we_lack_is_refused_and_not_blocked() {
     let asks = first.replacen(r#""TLV":["#, &format!(r#""TLV":[{query},"#), 1);
     let outputs = victim.say(conn, &asks, MS);
     assert!(
-        outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Unavailable, .. })),
+        outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::Unavailable, .. })),
         "{outputs:?}"
     );
-    assert!(outputs.iter().any(|o| matches!(o, Output::Close { .. })));
-    assert!(!outputs.iter().any(|o| matches!(o, Output::Blocked { .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::Close { .. })));
+    assert!(!outputs.iter().any(|o| matches!(o, CetpOutput::Blocked { .. })));
     let again = victim.accept("192.0.2.66:2", 2 * MS).unwrap();
     let outputs = victim.say(again, &first, 3 * MS);
-    assert!(outputs.iter().any(|o| matches!(o, Output::PeerUp { .. })), "{outputs:?}");
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerUp { .. })), "{outputs:?}");
 }
 
 /// The victim seeks the peer itself.
-fn seek(victim: &mut Victim) -> Vec<Output> {
+fn seek(victim: &mut Victim) -> Vec<CetpOutput> {
     let (addr, port, proto) = (at("192.0.2.66:0").ip(), 49_001, Proto::Tls);
     let endpoint = Endpoint { addr, port, proto, order: 10, preference: 10, alias: None };
     let request = H2hRequest {
@@ -252,7 +252,7 @@ fn c7_a_peer_that_begins_at_once_with_us_is_not_blocked_for_what_goes_wrong() {
     ];
     for (index, says) in cases.iter().enumerate() {
         let mut victim = victim(|_| {});
-        assert!(matches!(seek(&mut victim)[..], [Output::Connect { .. }]));
+        assert!(matches!(seek(&mut victim)[..], [CetpOutput::Connect { .. }]));
         let conn = victim.accept("192.0.2.66:1", 0).unwrap();
         let mut outputs = Vec::new();
         for say in *says {
@@ -260,10 +260,13 @@ fn c7_a_peer_that_begins_at_once_with_us_is_not_blocked_for_what_goes_wrong() {
         }
         outputs.extend(victim.time(2 * S));
         outputs.extend(victim.time(10 * S));
-        assert!(!outputs.iter().any(|o| matches!(o, Output::Blocked { .. })), "case {index}: {outputs:?}");
+        assert!(
+            !outputs.iter().any(|o| matches!(o, CetpOutput::Blocked { .. })),
+            "case {index}: {outputs:?}"
+        );
         let again = victim.accept("192.0.2.66:2", 10 * S).unwrap();
         let outputs = victim.say(again, &c2c(10, "0.1"), 10 * S);
-        assert!(outputs.iter().any(|o| matches!(o, Output::PeerUp { .. })), "case {index}: {outputs:?}");
+        assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerUp { .. })), "case {index}: {outputs:?}");
     }
 }
 
@@ -273,7 +276,7 @@ fn c7_a_first_message_without_tags_is_passed_over() {
     let conn = victim.accept("192.0.2.66:1", 0).unwrap();
     assert!(victim.say(conn, &c2c(0, "0.1"), MS).is_empty());
     let outputs = victim.say(conn, &c2c(9, "0.1"), MS);
-    assert!(matches!(outputs[0], Output::PeerUp { .. }), "{outputs:?}");
+    assert!(matches!(outputs[0], CetpOutput::PeerUp { .. }), "{outputs:?}");
 }
 
 #[test]
@@ -282,7 +285,7 @@ fn a_flood() {
     let conn = up(&mut victim);
     let mut outputs = Vec::new();
     let mut count = 0;
-    while !outputs.iter().any(|o| matches!(o, Output::Close { .. })) {
+    while !outputs.iter().any(|o| matches!(o, CetpOutput::Close { .. })) {
         outputs.extend(victim.say(conn, &h2h(1, "h.x.", "nothing.gwb.demo."), 10 * MS));
         count += 1;
     }
@@ -296,7 +299,10 @@ fn the_allowed_rate_is_no_flood() {
     let conn = up(&mut victim);
     for index in 0..1_000 {
         let outputs = victim.say(conn, &h2h(1, "h.x.", "nothing.gwb.demo."), index * 10 * MS);
-        assert!(matches!(outputs[..], [Output::Send { .. }, Output::Refused { .. }]), "{index}: {outputs:?}");
+        assert!(
+            matches!(outputs[..], [CetpOutput::Send { .. }, CetpOutput::Refused { .. }]),
+            "{index}: {outputs:?}"
+        );
     }
 }
 
@@ -319,7 +325,7 @@ fn another_s_name_or_ours() {
         let conn = victim.accept("192.0.2.66:1", 0).unwrap();
         let outputs = victim.say(conn, &c2c(9, "0.1").replace("gwx.demo.", name), MS);
         assert!(
-            outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Identity, .. })),
+            outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::Identity, .. })),
             "{outputs:?}"
         );
         victim.assert_blocked(&outputs, BlockReason::C2cFailed, MS);
@@ -337,7 +343,7 @@ fn without_proof_a_claim_does_not_take_a_proven_name() {
     let anonymous = PeerIdentity::default();
     let conn = victim.engine.handle_accepted(anonymous, at("192.0.2.99:1"), 0).unwrap();
     let outputs = victim.say(conn, &c2c(10, "0.1"), MS);
-    assert!(outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Identity, .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::Identity, .. })));
     assert_eq!(victim.engine.peers(0)[0].tags.unwrap().1, 9, "the true peer's C2C stands");
 }
 
@@ -370,7 +376,7 @@ fn messages_for_sessions_that_are_not_there() {
     let late =
         r#"{"VER":2,"SST":1,"DST":2,"TLV":[{"ope":"info","group":"id","code":"fqdn","value":"h.x."}]}"#;
     let outputs = victim.say(conn, late, MS);
-    let [Output::Send { bytes, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    let [CetpOutput::Send { bytes, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert!(String::from_utf8_lossy(bytes).contains(r#""SST":2,"DST":1"#), "what nobody waits for is ended");
     assert_eq!(victim.engine.counters().unknown_session, 3);
 }
@@ -380,7 +386,7 @@ fn another_peer_s_session_cannot_be_ended() {
     let mut victim = victim(|_| {});
     let conn = up(&mut victim);
     let outputs = victim.say(conn, &h2h(50, "h.x.", "h0.gwb.demo."), MS);
-    let Output::H2hUp { session } = &outputs[0] else { panic!("{outputs:?}") };
+    let CetpOutput::H2hUp { session } = &outputs[0] else { panic!("{outputs:?}") };
     let identity = PeerIdentity { ces_id: Some("gwy.demo.".into()) };
     let other = victim.engine.handle_accepted(identity, at("192.0.2.77:1"), 0).unwrap();
     let _ = victim.say(other, &c2c(10, "0.1").replace("gwx.demo.", "gwy.demo."), MS);
@@ -395,7 +401,7 @@ fn another_peer_s_session_cannot_be_ended() {
     assert!(victim.engine.session(tag).is_some());
     assert_eq!(
         victim.say(conn, &terminate, MS),
-        [Output::H2hDown { local_tag: tag, why: DownReason::ByPeer }]
+        [CetpOutput::H2hDown { local_tag: tag, why: DownReason::ByPeer }]
     );
 }
 
@@ -428,7 +434,7 @@ fn work_beyond_measure_is_refused() {
     let message = c2c(9, "0.1").replace("}]}", pow);
     let outputs = victim.say(conn, &message, MS);
     assert!(
-        outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::ProofOfWork, .. })),
+        outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::ProofOfWork, .. })),
         "{outputs:?}"
     );
 }
@@ -439,7 +445,7 @@ fn the_operator_s_block() {
     up(&mut victim);
     victim.engine.block(&mut victim.owner, at("192.0.2.66:0").ip(), 10 * S, S);
     let outputs = victim.outputs();
-    assert!(outputs.iter().any(|o| matches!(o, Output::Close { .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::Close { .. })));
     assert_eq!(victim.engine.blocks(S)[0].left_s, 10);
     assert_eq!(victim.accept("192.0.2.66:9", 2 * S), Err(AcceptError::Blocked));
     assert!(victim.engine.unblock(at("192.0.2.66:0").ip()));
@@ -498,11 +504,11 @@ proptest::proptest! {
             let outputs = victim.say(conn, &json, MS);
             for output in outputs {
                 match output {
-                    Output::H2hUp { session } => {
+                    CetpOutput::H2hUp { session } => {
                         proptest::prop_assert!(victim.owner.reserved.remove(&session.local_tag));
                         victim.owner.up.insert(session.local_tag, session);
                     }
-                    Output::H2hDown { local_tag, .. } => {
+                    CetpOutput::H2hDown { local_tag, .. } => {
                         proptest::prop_assert!(victim.owner.up.remove(&local_tag).is_some());
                     }
                     _ => {}

@@ -45,7 +45,8 @@ fn one_left(lab: &Lab, node: usize) -> (usize, usize) {
 }
 
 fn down(lab: &Lab, node: usize, why: DownReason) -> usize {
-    let is_it = |output: &&Output| matches!(output, Output::H2hDown { why: said, .. } if *said == why);
+    let is_it =
+        |output: &&CetpOutput| matches!(output, CetpOutput::H2hDown { why: said, .. } if *said == why);
     lab.nodes[node].log.iter().filter(is_it).count()
 }
 
@@ -63,7 +64,7 @@ fn r2_all_sessions_end_in_pieces_and_a_new_one_between_them_stands() {
         "they are ending"
     );
     let (a, b) = one_left(&lab, 0);
-    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)), "not the one that is to end");
+    assert!(matches!(lab.ask(0, a, 1, b), Negotiating::Pending(_)), "not the one that is to end");
     let mut seen = lab.nodes[0].owner.downs;
     while lab.nodes[0].engine.has_ends() || lab.nodes[1].engine.has_ends() {
         lab.run_for(MS / 10);
@@ -75,7 +76,7 @@ fn r2_all_sessions_end_in_pieces_and_a_new_one_between_them_stands() {
     finish(&lab);
     assert_eq!(lab.nodes[0].owner.up.len(), 1);
     assert_eq!((down(&lab, 0, DownReason::ByUs), down(&lab, 1, DownReason::ByPeer)), (SESSIONS, SESSIONS));
-    assert!(matches!(lab.ask(0, a, 1, b), Asked::Connected { .. }));
+    assert!(matches!(lab.ask(0, a, 1, b), Negotiating::Connected { .. }));
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn r2_what_the_far_end_asks_for_while_its_sessions_end_is_new() {
     }
     assert!(lab.nodes[1].owner.downs <= MOST && lab.nodes[1].engine.has_ends());
     let (b, a) = one_left(&lab, 1);
-    assert!(matches!(lab.ask(1, b, 0, a), Asked::Pending(_)));
+    assert!(matches!(lab.ask(1, b, 0, a), Negotiating::Pending(_)));
     lab.run_for(S);
     finish(&lab);
     assert_eq!(lab.nodes[1].owner.up.len(), 1);
@@ -102,14 +103,14 @@ fn r2_a_peer_leaves_when_all_its_sessions_are_told_and_who_waits_asks_anew() {
     assert!(lab.with(0, |engine, owner| engine.terminate_peer(owner, "gwb.demo.", now)), "it is still up");
     assert_eq!(lab.nodes[0].owner.downs, MOST);
     let (a, b) = one_left(&lab, 0);
-    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)));
+    assert!(matches!(lab.ask(0, a, 1, b), Negotiating::Pending(_)));
     lab.run_for(S);
     finish(&lab);
     assert_eq!(lab.nodes[0].owner.up.len(), 1);
     assert_eq!(down(&lab, 1, DownReason::ByPeer), SESSIONS, "each was told");
     let log = &lab.nodes[1].log;
-    let left = log.iter().position(|output| matches!(output, Output::PeerDown { .. })).unwrap();
-    let last = log.iter().rposition(|output| matches!(output, Output::H2hDown { .. })).unwrap();
+    let left = log.iter().position(|output| matches!(output, CetpOutput::PeerDown { .. })).unwrap();
+    let last = log.iter().rposition(|output| matches!(output, CetpOutput::H2hDown { .. })).unwrap();
     assert!(last < left, "C2C ends last");
 }
 
@@ -124,7 +125,7 @@ fn r2_what_a_restarted_peer_has_lost_ends_in_pieces() {
     }
     assert!(lab.nodes[0].owner.downs <= MOST + 1 && lab.nodes[0].engine.has_ends());
     let (a, b) = one_left(&lab, 0);
-    assert!(matches!(lab.ask(0, a, 1, b), Asked::Pending(_)), "not what the peer has lost");
+    assert!(matches!(lab.ask(0, a, 1, b), Negotiating::Pending(_)), "not what the peer has lost");
     lab.run_for(S);
     finish(&lab);
     assert_eq!(lab.nodes[0].owner.up.len(), 2);

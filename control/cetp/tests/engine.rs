@@ -25,15 +25,15 @@ fn finish(lab: &Lab) {
 #[test]
 fn a_name_becomes_a_session_at_both_ends() {
     let mut lab = Lab::pair(2);
-    let Asked::Pending(id) = lab.ask(0, 0, 1, 1) else { panic!("not pending") };
+    let Negotiating::Pending(id) = lab.ask(0, 0, 1, 1) else { panic!("not pending") };
     // A second asker joins the first.
-    assert_eq!(lab.ask(0, 0, 1, 1), Asked::Pending(id));
+    assert_eq!(lab.ask(0, 0, 1, 1), Negotiating::Pending(id));
     lab.run_for(S);
     let tag = result(&lab, 0, 0, 1, 1).unwrap().unwrap();
     let session = &lab.nodes[0].owner.up[&tag];
     assert_eq!(session.hard_ttl_s, 120);
     assert_eq!(session.tunnel.encapsulation, Encapsulation::Vxlan);
-    let Asked::Connected { local_tag, .. } = lab.ask(0, 0, 1, 1) else { panic!("not connected") };
+    let Negotiating::Connected { local_tag, .. } = lab.ask(0, 0, 1, 1) else { panic!("not connected") };
     assert_eq!(local_tag, tag);
     assert_eq!(lab.results(0).len(), 1);
     finish(&lab);
@@ -121,9 +121,9 @@ fn a_peer_that_restarts_gets_its_sessions_again() {
         lab.run_for(5 * S);
         assert!(result(&lab, 1, 0, 0, 0).unwrap().is_ok());
         let sessions = lab.nodes[0].log.iter().filter(|output| {
-            matches!(output, Output::H2hDown { why: DownReason::Replaced, .. } | Output::H2hUp { .. })
+            matches!(output, CetpOutput::H2hDown { why: DownReason::Replaced, .. } | CetpOutput::H2hUp { .. })
         });
-        let sessions: Vec<bool> = sessions.map(|output| matches!(output, Output::H2hUp { .. })).collect();
+        let sessions: Vec<bool> = sessions.map(|output| matches!(output, CetpOutput::H2hUp { .. })).collect();
         assert_eq!(sessions, [false, false, false, true], "all old ones go, then the new one comes");
         // And ours ask for what stands here but no longer there.
         for host in 0..2 {
@@ -143,7 +143,10 @@ fn after_a_restart_the_other_side_asks_first() {
     lab.run_for(S);
     lab.restart(1);
     lab.run_for(S);
-    assert!(matches!(lab.ask(0, 0, 1, 0), Asked::Pending(_)), "the peer is away: it has to be looked after");
+    assert!(
+        matches!(lab.ask(0, 0, 1, 0), Negotiating::Pending(_)),
+        "the peer is away: it has to be looked after"
+    );
     lab.run_for(S);
     assert!(result(&lab, 0, 0, 1, 0).unwrap().is_ok());
     assert_eq!(lab.nodes[0].owner.downs, 1, "the old session was replaced");
@@ -164,7 +167,7 @@ fn sessions_outlive_the_connections_and_come_back_with_them() {
         lab.nodes[0]
             .log
             .iter()
-            .any(|o| matches!(o, Output::PeerDown { why: PeerDownReason::ConnectionsLost, .. }))
+            .any(|o| matches!(o, CetpOutput::PeerDown { why: PeerDownReason::ConnectionsLost, .. }))
     );
     assert_eq!(lab.nodes[0].owner.up.len(), 1);
     lab.ask(0, 0, 1, 0);
@@ -219,7 +222,7 @@ fn c13_c2c_is_renewed_before_its_time_is_over() {
     for _ in 0..4 {
         lab.run_for(7200 * S);
         for node in &lab.nodes {
-            assert!(!node.log.iter().any(|output| matches!(output, Output::PeerDown { .. })));
+            assert!(!node.log.iter().any(|output| matches!(output, CetpOutput::PeerDown { .. })));
             assert!(node.engine.peers(lab.now)[0].up);
         }
     }
@@ -241,12 +244,13 @@ fn c13_a_peer_that_draws_other_tunnel_ids_while_it_is_there_has_not_restarted() 
     lab.run_for(S);
     assert!(!lab.nodes[1].owner.up.is_empty());
     lab.nodes[0].engine.draw_tunnel_ids_by([1, 1]);
-    let renewed = lab.nodes[1].log.iter().filter(|output| matches!(output, Output::PeerUp { .. })).count();
+    let renewed =
+        lab.nodes[1].log.iter().filter(|output| matches!(output, CetpOutput::PeerUp { .. })).count();
     lab.run_for(300 * S);
     // It drew other ids, and was there all the time: nothing of before has ended.
-    let ups = lab.nodes[1].log.iter().filter(|output| matches!(output, Output::PeerUp { .. })).count();
+    let ups = lab.nodes[1].log.iter().filter(|output| matches!(output, CetpOutput::PeerUp { .. })).count();
     assert!(ups > renewed);
-    let replaced = |o: &Output| matches!(o, Output::H2hDown { why: DownReason::Replaced, .. });
+    let replaced = |o: &CetpOutput| matches!(o, CetpOutput::H2hDown { why: DownReason::Replaced, .. });
     assert!(!lab.nodes[1].log.iter().any(replaced));
 }
 
@@ -413,7 +417,10 @@ fn sessions_end_at_both_ends() {
     lab.run_for(S);
     assert!(lab.nodes[1].owner.up.is_empty() && lab.open_links().is_empty());
     assert!(
-        lab.nodes[1].log.iter().any(|o| matches!(o, Output::PeerDown { why: PeerDownReason::ByPeer, .. }))
+        lab.nodes[1]
+            .log
+            .iter()
+            .any(|o| matches!(o, CetpOutput::PeerDown { why: PeerDownReason::ByPeer, .. }))
     );
     lab.ask(1, 0, 0, 0);
     lab.run_for(S);
@@ -433,8 +440,8 @@ fn filters_hold_for_their_time() {
     }
     lab.run_for(S);
     let now = lab.now;
-    let host = Filter::RemoteHost("H0.gwa.demo".into());
-    let domain = Filter::LocalDomain("h1.gwb.demo.".into());
+    let host = FlowFilter::RemoteHost("H0.gwa.demo".into());
+    let domain = FlowFilter::LocalDomain("h1.gwb.demo.".into());
     let ids = lab.with(1, |engine, _| {
         [host, domain].map(|filter| engine.filter_at_peer("gwa.demo.", filter, now).unwrap())
     });
@@ -443,12 +450,12 @@ fn filters_hold_for_their_time() {
         .log
         .iter()
         .filter_map(|output| match output {
-            Output::ActionDone { id, result } => Some((*id, *result)),
+            CetpOutput::ActionDone { id, result } => Some((*id, *result)),
             _ => None,
         })
         .collect();
     assert_eq!(done, ids.map(|id| (id, ActionResult::Acknowledged)));
-    assert_eq!(lab.nodes[0].log.iter().filter(|o| matches!(o, Output::Filtering { .. })).count(), 2);
+    assert_eq!(lab.nodes[0].log.iter().filter(|o| matches!(o, CetpOutput::Filtering { .. })).count(), 2);
     assert_eq!(lab.nodes[0].owner.up.len(), 1, "the flows were stopped, too");
     finish(&lab);
     for (a, b, expected) in [(0, 0, true), (0, 2, true), (2, 1, true), (1, 0, false)] {
@@ -480,10 +487,10 @@ fn an_unanswered_action_ends_in_time() {
     lab.nodes[1].is_dead = true;
     let now = lab.now;
     let id = lab.with(0, |engine, _| {
-        engine.filter_at_peer("gwb.demo.", Filter::RemoteHost("h0.gwb.demo.".into()), now)
+        engine.filter_at_peer("gwb.demo.", FlowFilter::RemoteHost("h0.gwb.demo.".into()), now)
     });
     lab.run_for(10 * S);
-    let done = Output::ActionDone { id: id.unwrap(), result: ActionResult::Silent };
+    let done = CetpOutput::ActionDone { id: id.unwrap(), result: ActionResult::Silent };
     assert!(lab.nodes[0].log.contains(&done));
 }
 
@@ -496,13 +503,13 @@ fn a_complaint_arrives_and_is_acknowledged() {
     let theirs = *lab.nodes[1].owner.up.keys().next().unwrap();
     let id = lab.with(0, |engine, _| engine.report(tag, "port \"scan\"", now)).unwrap();
     lab.run_for(S);
-    let complaint = Output::Evidence {
+    let complaint = CetpOutput::Evidence {
         ces_id: "gwa.demo.".into(),
         local_tag: Some(theirs),
         misbehavior: "port \"scan\"".into(),
     };
     assert!(lab.nodes[1].log.contains(&complaint), "{:?}", lab.nodes[1].log);
-    assert!(lab.nodes[0].log.contains(&Output::ActionDone { id, result: ActionResult::Acknowledged }));
+    assert!(lab.nodes[0].log.contains(&CetpOutput::ActionDone { id, result: ActionResult::Acknowledged }));
     assert_eq!(lab.nodes[1].engine.counters().evidence_received, 1);
 }
 
@@ -571,7 +578,7 @@ fn settings_that_cannot_work_are_refused_with_the_key() {
     assert!(ces_cetp::Engine::new(settings, [0; 32], 0).unwrap_err().contains("h2h_setup_ms"));
     let settings = lab::settings("gwa.demo.", "0.0.0.0");
     assert!(ces_cetp::Engine::new(settings, [0; 32], 0).unwrap_err().contains("locator 0.0.0.0"));
-    let limits: Result<ces_cetp::Limits, _> = toml::from_str("block_s = 5\nblock_ms = 3");
+    let limits: Result<ces_cetp::CetpLimits, _> = toml::from_str("block_s = 5\nblock_ms = 3");
     assert!(limits.unwrap_err().to_string().contains("block_ms"));
 }
 

@@ -24,10 +24,10 @@ fn result(lab: &Lab, from: usize, to: usize) -> Option<Result<(), Failure>> {
 
 fn is_acknowledged(lab: &mut Lab, from: usize, ces_id: &str) -> bool {
     let now = lab.now;
-    let filter = Filter::RemoteHost("nobody.".into());
+    let filter = FlowFilter::RemoteHost("nobody.".into());
     let id = lab.with(from, |engine, _| engine.filter_at_peer(ces_id, filter, now));
     lab.run_for(3 * S);
-    let acknowledged = Output::ActionDone { id: id.unwrap(), result: ActionResult::Acknowledged };
+    let acknowledged = CetpOutput::ActionDone { id: id.unwrap(), result: ActionResult::Acknowledged };
     lab.nodes[from].log.contains(&acknowledged)
 }
 

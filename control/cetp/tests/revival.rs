@@ -26,7 +26,7 @@ fn is_up(lab: &Lab, node: usize) -> bool {
 
 /// How many tries of C2C have failed at the first gateway.
 fn failures(lab: &Lab) -> usize {
-    lab.nodes[0].log.iter().filter(|output| matches!(output, Output::PeerFailed { .. })).count()
+    lab.nodes[0].log.iter().filter(|output| matches!(output, CetpOutput::PeerFailed { .. })).count()
 }
 
 #[test]
@@ -52,7 +52,8 @@ fn a_peer_that_restarted_is_found_out_without_a_query() {
         lab.set_dead(0, false);
         lab.run_for(2 * S);
         assert!(is_up(&lab, 0));
-        let ended = |output: &Output| matches!(output, Output::H2hDown { why: DownReason::Replaced, .. });
+        let ended =
+            |output: &CetpOutput| matches!(output, CetpOutput::H2hDown { why: DownReason::Replaced, .. });
         assert!(lab.nodes[0].log.iter().any(ended), "what our host sends is lost no longer");
         assert!(lab.nodes[0].owner.up.is_empty());
         lab.check_ledger();

@@ -5,7 +5,7 @@ mod lab;
 
 use ces_cetp::engine::*;
 use ces_cetp::message::Message;
-use ces_cetp::policy::{Book, PolicyFile};
+use ces_cetp::policy::{PolicyBook, PolicyFile};
 use ces_cetp::{Engine, frame};
 use lab::S;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn settings(ces_id: &str, address: &str, policy: Arc<ces_cetp::Policy>) -> Engin
         payloads: payloads.to_vec(),
         trusted: Vec::new(),
         believe_unauthenticated: false,
-        limits: ces_cetp::Limits::default(),
+        limits: ces_cetp::CetpLimits::default(),
     }
 }
 
@@ -124,12 +124,12 @@ const GWB_HOSTS: &str = r#"[
 
 struct Side {
     engine: Engine,
-    owner: lab::Owner,
+    owner: lab::TestOwner,
     conn: Option<ConnId>,
 }
 
 fn side(settings: EngineSettings, hosts: &str) -> Side {
-    let book = Book::new(PolicyFile::from_json(hosts).unwrap().policies).unwrap();
+    let book = PolicyBook::new(PolicyFile::from_json(hosts).unwrap().policies).unwrap();
     let mut lab = lab::Lab::new();
     lab.add(settings, Vec::new());
     let lab::Node { engine, mut owner, .. } = lab.nodes.pop().unwrap();
@@ -157,7 +157,7 @@ impl Side {
     }
 
     /// We connect to the reference, for this pair of names.
-    fn connect(&mut self, source: &str, destination: &str, peer: &str) -> Vec<Output> {
+    fn connect(&mut self, source: &str, destination: &str, peer: &str) -> Vec<CetpOutput> {
         let endpoint = Endpoint {
             addr: "127.0.2.130".parse().unwrap(),
             port: 49_001,
@@ -175,7 +175,7 @@ impl Side {
         let _ = self.engine.negotiate(&mut self.owner, request, 0);
         let mut outputs = self.outputs();
         let connect = outputs.iter().find_map(|output| match output {
-            Output::Connect { conn, .. } => Some(*conn),
+            CetpOutput::Connect { conn, .. } => Some(*conn),
             _ => None,
         });
         if let Some(conn) = connect {
@@ -188,15 +188,15 @@ impl Side {
         outputs
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
+    fn outputs(&mut self) -> Vec<CetpOutput> {
         let mut outputs = Vec::new();
         while let Some(output) = self.engine.poll_output() {
             match &output {
-                Output::H2hUp { session } => {
+                CetpOutput::H2hUp { session } => {
                     self.owner.reserved.remove(&session.local_tag);
                     self.owner.up.insert(session.local_tag, session.clone());
                 }
-                Output::H2hDown { local_tag, .. } => {
+                CetpOutput::H2hDown { local_tag, .. } => {
                     self.owner.up.remove(local_tag);
                 }
                 _ => {}
@@ -206,16 +206,16 @@ impl Side {
         outputs
     }
 
-    fn hear(&mut self, message: &Value) -> Vec<Output> {
+    fn hear(&mut self, message: &Value) -> Vec<CetpOutput> {
         let bytes = frame::emit(message.to_string().as_bytes()).unwrap();
         self.engine.handle_received(&mut self.owner, self.conn.unwrap(), &bytes, S / 10);
         self.outputs()
     }
 }
 
-fn sent(outputs: &[Output]) -> Vec<Value> {
-    let frame = |output: &Output| match output {
-        Output::Send { bytes, .. } => Some(parse_frame(bytes)),
+fn sent(outputs: &[CetpOutput]) -> Vec<Value> {
+    let frame = |output: &CetpOutput| match output {
+        CetpOutput::Send { bytes, .. } => Some(parse_frame(bytes)),
         _ => None,
     };
     outputs.iter().filter_map(frame).collect()
@@ -228,7 +228,7 @@ fn without_upfront(mut said: BTreeSet<String>) -> BTreeSet<String> {
 }
 
 /// Our answer to a message must say what the reference said next, to the tag of the message.
-fn assert_answers(side: &mut Side, question: &Value, recorded: &Value) -> Vec<Output> {
+fn assert_answers(side: &mut Side, question: &Value, recorded: &Value) -> Vec<CetpOutput> {
     let outputs = side.hear(question);
     let sent = sent(&outputs);
     assert_eq!(sent.len(), 1, "{outputs:?}");
@@ -269,9 +269,9 @@ fn as_responder_we_answer_like_gwb_in_trace_01_and_02() {
     assert_answers(&mut gwb, &trace[0].1, &trace[1].1);
     assert!(gwb.engine.peers(0).is_empty(), "nothing is kept after the first message");
     let outputs = assert_answers(&mut gwb, &trace[2].1, &trace[3].1);
-    assert!(matches!(outputs[0], Output::PeerUp { role: Role::Responder, .. }));
+    assert!(matches!(outputs[0], CetpOutput::PeerUp { role: Role::Responder, .. }));
     let outputs = assert_answers(&mut gwb, &trace[4].1, &trace[5].1);
-    let Output::H2hUp { session } = &outputs[0] else {
+    let CetpOutput::H2hUp { session } = &outputs[0] else {
         panic!("the binding stands before the answer: {outputs:?}")
     };
     assert_eq!(session.hard_ttl_s, 120, "the smaller of 120 and 180");
@@ -300,7 +300,7 @@ fn as_responder_we_answer_like_gwb_in_trace_01_and_02() {
         }
     }
     let outputs = assert_answers(&mut gwb, &second, &trace[3].1);
-    assert!(matches!(outputs[0], Output::H2hUp { .. }));
+    assert!(matches!(outputs[0], CetpOutput::H2hUp { .. }));
 }
 
 #[test]
@@ -324,10 +324,10 @@ fn as_initiator_we_behave_like_gwa_in_trace_01_and_02() {
     let mut last = trace[5].1.clone();
     last["DST"] = third["SST"].clone();
     let outputs = gwa.hear(&last);
-    let Output::H2hUp { session } = &outputs[0] else { panic!("{outputs:?}") };
+    let CetpOutput::H2hUp { session } = &outputs[0] else { panic!("{outputs:?}") };
     assert_eq!((session.hard_ttl_s, session.remote_tag), (120, 1_257_395_471));
     assert_eq!((session.tunnel.id_out, session.tunnel.encapsulation), (3_481_671, Encapsulation::Vxlan));
-    assert!(matches!(outputs[1], Output::NegotiationDone { result: Ok(_), .. }));
+    assert!(matches!(outputs[1], CetpOutput::NegotiationDone { result: Ok(_), .. }));
 
     let trace = messages("02_h2h_2rtt_ack.json");
     let outputs = gwa.connect("hosta1.gwa.demo.", "srv2.hostb1.gwb.demo.", "gwb.demo.");
@@ -342,7 +342,7 @@ fn as_initiator_we_behave_like_gwa_in_trace_01_and_02() {
     let mut last = trace[3].1.clone();
     last["DST"] = first["SST"].clone();
     let outputs = gwa.hear(&last);
-    assert!(matches!(&outputs[0], Output::H2hUp { session } if session.hard_ttl_s == 120), "{outputs:?}");
+    assert!(matches!(&outputs[0], CetpOutput::H2hUp { session } if session.hard_ttl_s == 120), "{outputs:?}");
 }
 
 #[test]
@@ -356,9 +356,9 @@ fn a_sender_that_is_not_allowed_is_refused_as_in_trace_04() {
     let mut first: Value = serde_json::from_str(&text).unwrap();
     let none = json!({"ope":"info","cmp":"notAvailable","group":"rloc","code":"ipv6"});
     first["TLV"].as_array_mut().unwrap().push(none);
-    assert!(matches!(ours.hear(&first)[0], Output::PeerUp { .. }));
+    assert!(matches!(ours.hear(&first)[0], CetpOutput::PeerUp { .. }));
     let outputs = assert_answers(&mut ours, &trace[0].1, &trace[1].1);
-    assert!(matches!(&outputs[1], Output::Refused { why: Failure::Unmet, .. }), "{outputs:?}");
+    assert!(matches!(&outputs[1], CetpOutput::Refused { why: Failure::Unmet, .. }), "{outputs:?}");
     assert_eq!(ours.owner.reserves, 0);
 
     // As gwb: we ask, the reference refuses.
@@ -375,7 +375,7 @@ fn a_sender_that_is_not_allowed_is_refused_as_in_trace_04() {
     refusal["DST"] = h2h["SST"].clone();
     let outputs = gwb.hear(&refusal);
     assert!(
-        matches!(&outputs[0], Output::NegotiationDone { result: Err(Failure::Refused), .. }),
+        matches!(&outputs[0], CetpOutput::NegotiationDone { result: Err(Failure::Refused), .. }),
         "{outputs:?}"
     );
     assert!(gwb.owner.reserved.is_empty());
@@ -409,7 +409,7 @@ fn an_established_session_ends_as_in_trace_06() {
     (terminate["SST"], terminate["DST"]) = (theirs, ours.clone());
     let outputs = gwb.hear(&terminate);
     let tag = ours.as_u64().unwrap() as u32;
-    assert_eq!(outputs, [Output::H2hDown { local_tag: tag, why: DownReason::ByPeer }]);
+    assert_eq!(outputs, [CetpOutput::H2hDown { local_tag: tag, why: DownReason::ByPeer }]);
 
     // And the other way round: we terminate, and say it like gwa.
     let (mut gwb, _, (theirs, ours)) = connected();
@@ -439,7 +439,7 @@ fn host_filtering_is_acknowledged_as_in_trace_08() {
     // What the reference's hosts met with a timeout, ours are told.
     let outputs = gwb.connect("hostb2.gwb.demo.", "srv1.hosta1.gwa.demo.", "gwa.demo.");
     assert!(
-        matches!(&outputs[0], Output::NegotiationDone { result: Err(Failure::Filtered), .. }),
+        matches!(&outputs[0], CetpOutput::NegotiationDone { result: Err(Failure::Filtered), .. }),
         "{outputs:?}"
     );
 }
@@ -451,9 +451,11 @@ fn a_wrong_version_is_refused_as_in_trace_22() {
     gwb.accept("gwa.demo.");
     let outputs = assert_answers(&mut gwb, &trace[0].1, &trace[1].1);
     assert!(
-        outputs.iter().any(|output| matches!(output, Output::Blocked { why: BlockReason::C2cFailed, .. }))
+        outputs
+            .iter()
+            .any(|output| matches!(output, CetpOutput::Blocked { why: BlockReason::C2cFailed, .. }))
     );
-    assert!(matches!(outputs.last(), Some(Output::Close { .. })));
+    assert!(matches!(outputs.last(), Some(CetpOutput::Close { .. })));
     let remote = "127.0.1.130:40001".parse().unwrap();
     let identity = PeerIdentity { ces_id: Some("gwa.demo.".into()) };
     assert_eq!(gwb.engine.handle_accepted(identity.clone(), remote, 59 * S), Err(AcceptError::Blocked));
@@ -469,9 +471,11 @@ fn a_wrong_version_is_refused_as_in_trace_22() {
     let mut refusal = trace[1].1.clone();
     refusal["DST"] = first["SST"].clone();
     let outputs = gwa.hear(&refusal);
-    assert!(outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::Refused, .. })));
+    assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::Refused, .. })));
     assert!(
-        outputs.iter().any(|o| matches!(o, Output::NegotiationDone { result: Err(Failure::Refused), .. }))
+        outputs
+            .iter()
+            .any(|o| matches!(o, CetpOutput::NegotiationDone { result: Err(Failure::Refused), .. }))
     );
 }
 
@@ -516,7 +520,7 @@ fn work_is_asked_and_done_as_in_trace_21() {
     last["DST"] = first["SST"].clone();
     let outputs = gwa.hear(&last);
     assert!(
-        outputs.iter().any(|o| matches!(o, Output::PeerFailed { why: Failure::ProofOfWork, .. })),
+        outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::ProofOfWork, .. })),
         "{outputs:?}"
     );
 }
@@ -533,12 +537,12 @@ fn a_second_session_for_the_same_names_is_refused_and_the_same_message_is_answer
     let outputs = gwb.hear(&other);
     let refusal = json!([{"ope":"info","group":"control","code":"terminate","value":""}]);
     assert_eq!(sent(&outputs)[0]["TLV"], refusal);
-    assert!(matches!(outputs[1], Output::Refused { why: Failure::Duplicate, .. }));
+    assert!(matches!(outputs[1], CetpOutput::Refused { why: Failure::Duplicate, .. }));
     assert_eq!(gwb.engine.sessions().count(), 1);
     // C2: who asks once more has lost its side.
     let outputs = gwb.hear(&other);
-    assert!(matches!(outputs[0], Output::H2hDown { why: DownReason::Replaced, .. }), "{outputs:?}");
-    assert!(matches!(outputs[1], Output::H2hUp { .. }));
+    assert!(matches!(outputs[0], CetpOutput::H2hDown { why: DownReason::Replaced, .. }), "{outputs:?}");
+    assert!(matches!(outputs[1], CetpOutput::H2hUp { .. }));
     assert_eq!(gwb.engine.sessions().count(), 1);
 }
 
@@ -581,7 +585,7 @@ fn c2_a_session_that_the_peer_still_has_is_ended_and_the_pair_agreed_anew() {
     assert_eq!(said_now[0]["TLV"][0]["code"], json!("terminate"));
     assert_eq!((&said_now[1], said_now.len()), (&again, 2));
     answer["DST"] = again["SST"].clone();
-    assert!(matches!(gwa.hear(&answer)[0], Output::H2hUp { .. }));
+    assert!(matches!(gwa.hear(&answer)[0], CetpOutput::H2hUp { .. }));
 }
 
 /// C2: where nothing is remembered and nothing stands with the peer, all that it still has is over.
@@ -599,7 +603,7 @@ fn c2_a_peer_that_has_what_nobody_here_remembers_is_told_that_all_is_over() {
     // It is asked twice, not for ever.
     let outputs = gwa.hear(&duplicate(&first["SST"]));
     assert!(
-        matches!(outputs[0], Output::NegotiationDone { result: Err(Failure::Refused), .. }),
+        matches!(outputs[0], CetpOutput::NegotiationDone { result: Err(Failure::Refused), .. }),
         "{outputs:?}"
     );
 
@@ -625,7 +629,7 @@ fn an_unknown_mandatory_query_is_answered_not_available_and_counted() {
     tlvs.push(json!({"ope":"query","group":"control","code":"shoe_size"}));
     tlvs.push(json!({"ope":"info","group":"control","code":"hat_size","value":7}));
     let outputs = gwb.hear(&request);
-    assert!(matches!(outputs[0], Output::H2hUp { .. }));
+    assert!(matches!(outputs[0], CetpOutput::H2hUp { .. }));
     assert!(
         said(&sent(&outputs)[0]).iter().any(|tlv| tlv.contains("shoe_size") && tlv.contains("notAvailable"))
     );

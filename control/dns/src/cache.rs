@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::packet::{Packet, TtlBounds};
+use crate::packet::{CheckedResponse, TtlBounds};
 use crate::question::{Key, Seeded};
 use crate::resolution::{Failure, Received};
 use crate::{Nanos, SECOND};
@@ -55,7 +55,7 @@ impl CacheSettings {
 /// What is remembered of a question.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    Packet(Arc<Packet>),
+    Packet(Arc<CheckedResponse>),
     Failure(Failure),
 }
 
@@ -83,7 +83,7 @@ impl Slot {
 
 /// The cache's state, for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct CacheUsage {
     /// Questions held.
     pub entries: usize,
     /// Octets held.
@@ -121,8 +121,8 @@ impl Cache {
     }
 
     /// What is held.
-    pub fn usage(&self) -> Usage {
-        Usage { entries: self.slots.len(), bytes: self.bytes, evicted: self.evicted }
+    pub fn usage(&self) -> CacheUsage {
+        CacheUsage { entries: self.slots.len(), bytes: self.bytes, evicted: self.evicted }
     }
 
     /// Forgets everything. What it was is for the caller to drop, which takes a while.

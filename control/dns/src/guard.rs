@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::packet::{Packet, TtlBounds, leads_to_address};
+use crate::packet::{CheckedResponse, TtlBounds, leads_to_address};
 use crate::wire::{self, Frame, HEADER, Header};
 
 /// An IPv4 network.
@@ -51,7 +51,7 @@ enum Fate {
 
 impl Guard {
     /// The answer without what must not pass; `None` if nothing must go.
-    pub(crate) fn clean(&self, packet: &Packet, bounds: TtlBounds) -> Option<Packet> {
+    pub(crate) fn clean(&self, packet: &CheckedResponse, bounds: TtlBounds) -> Option<CheckedResponse> {
         if !packet.records().any(|(_, record)| leads_to_address(record.kind)) {
             return None;
         }
@@ -80,7 +80,7 @@ impl Guard {
         let mut head = Vec::with_capacity(HEADER);
         Header { answers, authorities, additionals, ..header }.emit(&mut head);
         out[..HEADER].copy_from_slice(&head);
-        Packet::parse(&out, bounds).ok()
+        CheckedResponse::parse(&out, bounds).ok()
     }
 
     fn fate(&self, bytes: &[u8], record: &Frame<'_>, is_excepted: bool) -> Fate {

@@ -57,7 +57,7 @@ pub struct Endpoint {
 
 /// A far gateway as one NAPTR answer announces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct CesService {
     /// Its CES identity, as written.
     pub ces_id: Arc<str>,
     /// Where it listens, best first.
@@ -122,7 +122,7 @@ const IDENTITY_MAX: usize = 254;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
     /// Gateways, the one with the best record first. Empty: no CES.
-    pub services: Vec<Service>,
+    pub services: Vec<CesService>,
     /// What was not taken, each with its reason.
     pub faults: Vec<NaptrFault>,
 }
@@ -194,11 +194,11 @@ pub fn discover(records: &[Record], defaults: Defaults) -> Discovery {
     found.truncate(ACCEPTED);
     discovery.faults.extend(std::iter::repeat_n(NaptrFault::Excess, excess));
     for record in found {
-        let same = |s: &&mut Service| s.ces_id.eq_ignore_ascii_case(&record.ces_id);
+        let same = |s: &&mut CesService| s.ces_id.eq_ignore_ascii_case(&record.ces_id);
         if let Some(service) = discovery.services.iter_mut().find(same) {
             service.endpoints.push(record.endpoint);
         } else {
-            discovery.services.push(Service { ces_id: record.ces_id, endpoints: vec![record.endpoint] });
+            discovery.services.push(CesService { ces_id: record.ces_id, endpoints: vec![record.endpoint] });
         }
     }
     discovery

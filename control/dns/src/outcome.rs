@@ -2,7 +2,7 @@
 
 /// From where a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum QuerySide {
     /// A host of the realm.
     Inside,
     /// Anybody else.
@@ -110,26 +110,26 @@ impl Default for QueryCounters {
 
 impl QueryCounters {
     /// One more query of that side that ended so.
-    pub fn count(&mut self, side: Side, outcome: QueryOutcome) {
+    pub fn count(&mut self, side: QuerySide, outcome: QueryOutcome) {
         match side {
-            Side::Inside => self.inside[outcome as usize] += 1,
-            Side::Outside => self.outside[outcome as usize] += 1,
+            QuerySide::Inside => self.inside[outcome as usize] += 1,
+            QuerySide::Outside => self.outside[outcome as usize] += 1,
         }
     }
 
     /// How many ended so.
-    pub fn value(&self, side: Side, outcome: QueryOutcome) -> u64 {
+    pub fn value(&self, side: QuerySide, outcome: QueryOutcome) -> u64 {
         match side {
-            Side::Inside => self.inside[outcome as usize],
-            Side::Outside => self.outside[outcome as usize],
+            QuerySide::Inside => self.inside[outcome as usize],
+            QuerySide::Outside => self.outside[outcome as usize],
         }
     }
 
     /// All queries of that side.
-    pub fn total(&self, side: Side) -> u64 {
+    pub fn total(&self, side: QuerySide) -> u64 {
         match side {
-            Side::Inside => self.inside.iter().sum(),
-            Side::Outside => self.outside.iter().sum(),
+            QuerySide::Inside => self.inside.iter().sum(),
+            QuerySide::Outside => self.outside.iter().sum(),
         }
     }
 }
@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn each_query_counts_once_on_its_side() {
         let mut counters = QueryCounters::default();
-        counters.count(Side::Inside, QueryOutcome::Cached);
-        counters.count(Side::Outside, QueryOutcome::OutOfZone);
-        assert_eq!(counters.value(Side::Inside, QueryOutcome::Cached), 1);
-        assert_eq!(counters.value(Side::Outside, QueryOutcome::Cached), 0);
-        assert_eq!((counters.total(Side::Inside), counters.total(Side::Outside)), (1, 1));
+        counters.count(QuerySide::Inside, QueryOutcome::Cached);
+        counters.count(QuerySide::Outside, QueryOutcome::OutOfZone);
+        assert_eq!(counters.value(QuerySide::Inside, QueryOutcome::Cached), 1);
+        assert_eq!(counters.value(QuerySide::Outside, QueryOutcome::Cached), 0);
+        assert_eq!((counters.total(QuerySide::Inside), counters.total(QuerySide::Outside)), (1, 1));
     }
 }

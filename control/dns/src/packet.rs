@@ -61,7 +61,7 @@ const CHAIN: usize = 16;
 
 /// A response, checked once: every record whole, every name in well-known data ends.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Packet {
+pub struct CheckedResponse {
     /// Header, question, records; from the OPT record on, or from the first additional record that cannot be read,
     /// nothing.
     bytes: Box<[u8]>,
@@ -78,7 +78,7 @@ pub struct Packet {
     has_hints: bool,
 }
 
-impl Packet {
+impl CheckedResponse {
     /// Reads a response; TTLs are brought into bounds at once.
     pub fn parse(bytes: &[u8], bounds: TtlBounds) -> Result<Self, PacketFault> {
         let header = Header::parse(bytes).ok_or(PacketFault::Length)?;

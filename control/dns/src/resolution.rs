@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::answer;
 use crate::outcome::QueryOutcome;
-use crate::packet::{Kind, Packet};
+use crate::packet::{CheckedResponse, Kind};
 use crate::query::Query;
 use crate::{Nanos, SECOND};
 
@@ -12,7 +12,7 @@ use crate::{Nanos, SECOND};
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The response.
-    pub packet: Arc<Packet>,
+    pub packet: Arc<CheckedResponse>,
     /// When it came; its TTLs count from here.
     pub at: Nanos,
     /// It came out of the cache.

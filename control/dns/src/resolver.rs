@@ -21,7 +21,7 @@ use crate::flight::{Attempt, Flight, Manner};
 pub use crate::flight::{SocketKey, Token, Transmit};
 use crate::flights::Flights;
 use crate::guard::Guard;
-use crate::packet::{self, Kind, Packet};
+use crate::packet::{self, CheckedResponse, Kind};
 use crate::question::Key;
 pub use crate::question::Question;
 pub use crate::resolution::{Failure, Received, Resolution, ResolverCounters, ResolverEvent};
@@ -215,8 +215,15 @@ impl Resolver {
     }
 
     /// A response that answers what was asked, to the letter; or what is wrong with it.
-    fn read(&mut self, slot: u32, at: usize, bytes: &[u8], now: Nanos) -> Result<Packet, ResolverEvent> {
-        let packet = Packet::parse(bytes, self.cache.bounds()).map_err(|_| ResolverEvent::Malformed)?;
+    fn read(
+        &mut self,
+        slot: u32,
+        at: usize,
+        bytes: &[u8],
+        now: Nanos,
+    ) -> Result<CheckedResponse, ResolverEvent> {
+        let packet =
+            CheckedResponse::parse(bytes, self.cache.bounds()).map_err(|_| ResolverEvent::Malformed)?;
         let attempt = self.flights.get(slot).and_then(|flight| flight.sent.get(at));
         let Some(attempt) = attempt else { return Err(ResolverEvent::Unexpected) };
         let (name, kind) = attempt.question.split_at(attempt.question.len().saturating_sub(4));
@@ -363,7 +370,7 @@ impl Resolver {
     }
 
     /// What the cache holds.
-    pub fn cache_usage(&self) -> cache::Usage {
+    pub fn cache_usage(&self) -> cache::CacheUsage {
         self.cache.usage()
     }
 

@@ -8,7 +8,7 @@ use ces_dns::message::{self, Transport};
 use ces_dns::naptr::{
     self, ACCEPTED, Announcement, Defaults, Endpoint, Forms, NaptrCounters, NaptrFault, Proto, Published,
 };
-use ces_dns::packet::{Packet, TtlBounds};
+use ces_dns::packet::{CheckedResponse, TtlBounds};
 use ces_dns::{Name, RData, Record, RecordType};
 use hickory_proto::op::{Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::NAPTR;
@@ -84,7 +84,7 @@ fn the_recorded_answer_of_the_reference_is_read_and_sorted() {
     let query = ces_dns::message::parse(&hex("query_hex"), ces_dns::message::Transport::Udp).unwrap();
     assert_eq!(ces_dns::fqdn(&query.name), "srv1.hostb1.gwb.demo.");
     let bounds = TtlBounds { min_s: 0, max_s: 86_400, max_negative_s: 3_600 };
-    let packet = Packet::parse(&hex("response_hex"), bounds).unwrap();
+    let packet = CheckedResponse::parse(&hex("response_hex"), bounds).unwrap();
     let found = naptr::discover(&packet.answers(), DEFAULTS);
     assert_eq!(found.faults, []);
     assert_eq!(found.services.len(), 1);

@@ -1,7 +1,7 @@
 //! Upstream responses kept as bytes: what they mean, how they age, and that forwarding preserves them.
 
 use ces_dns::message::{self, Query, Transport};
-use ces_dns::packet::{Kind, Packet, PacketFault, TtlBounds};
+use ces_dns::packet::{CheckedResponse, Kind, PacketFault, TtlBounds};
 use ces_dns::{Name, RData, Record, RecordType, ResponseCode};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use hickory_proto::rr::rdata::{A, CNAME, MX, NS, NULL, SOA, TXT};
@@ -33,8 +33,8 @@ fn soa(ttl: u32, minimum: u32) -> Record {
     Record::from_rdata(name("b"), ttl, RData::SOA(data))
 }
 
-fn packet(message: &Message) -> Packet {
-    Packet::parse(&message.to_vec().unwrap(), BOUNDS).unwrap()
+fn packet(message: &Message) -> CheckedResponse {
+    CheckedResponse::parse(&message.to_vec().unwrap(), BOUNDS).unwrap()
 }
 
 fn client(question: &str, qtype: RecordType, edns: Option<u16>, transport: Transport) -> Query {
@@ -91,7 +91,7 @@ fn an_error_without_question_is_an_error() {
     message.metadata.response_code = ResponseCode::Refused;
     assert_eq!(packet(&message).kind(), Kind::Refused);
     message.metadata.response_code = ResponseCode::NoError;
-    assert_eq!(Packet::parse(&message.to_vec().unwrap(), BOUNDS), Err(PacketFault::Question));
+    assert_eq!(CheckedResponse::parse(&message.to_vec().unwrap(), BOUNDS), Err(PacketFault::Question));
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn a_lifetime_is_the_least_ttl_of_what_is_answered() {
     assert_eq!(packet(&message).lifetime_s(), 0);
     let bytes = message.to_vec().unwrap();
     let bounds = TtlBounds { min_s: 5, max_s: 100, ..BOUNDS };
-    assert_eq!(Packet::parse(&bytes, bounds).unwrap().lifetime_s(), 5);
+    assert_eq!(CheckedResponse::parse(&bytes, bounds).unwrap().lifetime_s(), 5);
     message.answers[1].ttl = 400;
-    assert_eq!(Packet::parse(&message.to_vec().unwrap(), bounds).unwrap().lifetime_s(), 100);
+    assert_eq!(CheckedResponse::parse(&message.to_vec().unwrap(), bounds).unwrap().lifetime_s(), 100);
     // RFC 2181 §8: the highest bit set means 0.
     message.answers[1].ttl = 0x8000_0001;
     assert_eq!(packet(&message).lifetime_s(), 0);
@@ -200,12 +200,12 @@ fn cut_in_its_answer_a_response_is_no_packet() {
     let bytes = message.to_vec().unwrap();
     // An OPT record of 11 octets comes last.
     for end in 0..bytes.len() - 11 {
-        assert!(Packet::parse(&bytes[..end], BOUNDS).is_err(), "{end}");
+        assert!(CheckedResponse::parse(&bytes[..end], BOUNDS).is_err(), "{end}");
     }
-    assert_eq!(Packet::parse(&vec![0; 70_000], BOUNDS), Err(PacketFault::Length));
+    assert_eq!(CheckedResponse::parse(&vec![0; 70_000], BOUNDS), Err(PacketFault::Length));
     let mut query = bytes;
     query[2] &= 0x7f;
-    assert_eq!(Packet::parse(&query, BOUNDS), Err(PacketFault::NotAResponse));
+    assert_eq!(CheckedResponse::parse(&query, BOUNDS), Err(PacketFault::NotAResponse));
 }
 
 /// What is wrong only behind the answer does not make the answer worse.
@@ -234,7 +234,8 @@ fn n16_what_is_wrong_behind_the_answer_is_left_out() {
         ("an OPT cut short", more(1, &[0, 0, 41, 4, 208]), 1),
         ("the only additional one cut", bytes[..bytes.len() - 1].to_vec(), 0),
     ] {
-        let packet = Packet::parse(&bytes, BOUNDS).unwrap_or_else(|fault| panic!("{title}: {fault:?}"));
+        let packet =
+            CheckedResponse::parse(&bytes, BOUNDS).unwrap_or_else(|fault| panic!("{title}: {fault:?}"));
         let reply = packet.reply(&client("www.b", RecordType::A, None, Transport::Udp), 0);
         let reply = Message::from_vec(&reply).unwrap();
         assert_eq!((reply.answers.len(), reply.additionals.len()), (1, kept), "{title}");
@@ -253,7 +254,7 @@ fn compression_loops_in_owner_and_data_are_found() {
     let good = [0xc0, 12];
     let itself = [0xc0, at + 11];
     let ahead = [0xc0, at + 20];
-    assert!(Packet::parse(&record(&good, 5, &good), BOUNDS).is_ok());
+    assert!(CheckedResponse::parse(&record(&good, 5, &good), BOUNDS).is_ok());
     for (title, bytes) in [
         ("owner to itself", record(&[0xc0, at], 1, &[1, 2, 3, 4])),
         ("owner ahead", record(&[0xc0, at + 5], 1, &[1, 2, 3, 4])),
@@ -268,7 +269,7 @@ fn compression_loops_in_owner_and_data_are_found() {
         ("A of 3", record(&root, 1, &[1, 2, 3])),
         ("AAAA of 4", record(&root, 28, &[1, 2, 3, 4])),
     ] {
-        assert_eq!(Packet::parse(&bytes, BOUNDS), Err(PacketFault::Record), "{title}");
+        assert_eq!(CheckedResponse::parse(&bytes, BOUNDS), Err(PacketFault::Record), "{title}");
     }
 }
 
@@ -281,7 +282,7 @@ fn what_follows_opt_is_cut_off_with_it() {
     let mut bytes = message.to_vec().unwrap();
     bytes[11] += 1;
     bytes.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]);
-    let packet = Packet::parse(&bytes, BOUNDS).unwrap();
+    let packet = CheckedResponse::parse(&bytes, BOUNDS).unwrap();
     let reply = packet.reply(&client("www.b", RecordType::A, Some(1232), Transport::Udp), 0);
     let reply = Message::from_vec(&reply).unwrap();
     assert_eq!(reply.additionals.len(), 1);
@@ -347,7 +348,7 @@ proptest! {
 }
 
 fn exercise(bytes: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(packet) = Packet::parse(bytes, BOUNDS) {
+    if let Ok(packet) = CheckedResponse::parse(bytes, BOUNDS) {
         let _ = packet.answers();
         for (edns, transport) in
             [(None, Transport::Udp), (Some(1232), Transport::Udp), (None, Transport::Tcp)]

@@ -8,7 +8,7 @@ use crate::hosts::HostId;
 use crate::output::QueryToken;
 use ces_dns::RecordType;
 use ces_dns::message::{Query, Transport};
-use ces_dns::naptr::Service;
+use ces_dns::naptr::CesService;
 use ces_dns::question::Question;
 use ces_dns::resolver::Resolution;
 use rustc_hash::{FxHashMap, FxSeededState};
@@ -78,7 +78,7 @@ pub(crate) enum Stage {
     /// The resolver looks for the name's CES records.
     Discovery,
     /// The CETP engine negotiates with a gateway; those that may be tried after it.
-    Negotiation(VecDeque<Service>),
+    Negotiation(VecDeque<CesService>),
 }
 
 /// Something that waits for the resolver or the engine.

@@ -1,21 +1,21 @@
 //! What a person has said, as far as it is in force: settings, who the hosts are, what they may do. It changes as a whole.
 
 use crate::names::is_within;
-use crate::registry::{PolicySet, Registry, Rule};
-use crate::settings::{Settings, Word};
+use crate::registry::{PolicyRule, PolicySet, Registry};
+use crate::settings::{CoreSettings, Word};
 use ces_cetp::engine::Direction;
 use std::sync::Arc;
 
 /// Settings, hosts and policies that belong together.
 pub(crate) struct Configuration {
     ces_id: Arc<str>,
-    settings: Settings,
+    settings: CoreSettings,
     registry: Registry,
     policies: PolicySet,
 }
 
 impl Configuration {
-    pub(crate) fn new(settings: Settings, registry: Registry, policies: PolicySet) -> Self {
+    pub(crate) fn new(settings: CoreSettings, registry: Registry, policies: PolicySet) -> Self {
         Self { ces_id: settings.realm.ces_id.shared(), settings, registry, policies }
     }
 
@@ -24,7 +24,7 @@ impl Configuration {
         &self.ces_id
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &CoreSettings {
         &self.settings
     }
 
@@ -43,7 +43,7 @@ impl Configuration {
         direction: Direction,
         remote: &str,
         peer: &str,
-    ) -> Option<&Arc<Rule>> {
+    ) -> Option<&Arc<PolicyRule>> {
         self.policies.choose(local, direction, remote, peer)
     }
 

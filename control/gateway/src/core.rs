@@ -1,6 +1,6 @@
 //! What the gateway owns beside its protocol engines: who the hosts are, what they may do, and what they are connected to.
 //!
-//! It is a value of its own so that the CETP engine can ask it (as its [`Realm`]) while it is driven. What must agree is in
+//! It is a value of its own so that the CETP engine can ask it (as its [`Owner`]) while it is driven. What must agree is in
 //! owners: the configuration, the hosts, the [`Fabric`] of sessions and what carries them. What concerns hosts and fabric alike
 //! is here, and, where it is about hosts' MAC addresses, in `identity`.
 
@@ -11,10 +11,10 @@ use crate::Nanos;
 use crate::address::{ProxyAddress, TunnelEnd};
 use crate::claims::{self, Claims};
 use crate::configuration::Configuration;
-use crate::counters::Counters;
+use crate::counters::CoreCounters;
 use crate::fabric::{Fabric, GivenUp};
 use crate::hosts::{Directory, HostId, Hosts};
-use crate::log::Entry;
+use crate::log::LogLine;
 use crate::names::Name;
 use crate::outbox::Outbox;
 use crate::output::Output;
@@ -22,12 +22,13 @@ use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::registry::{HostEntry, PolicySet, Registry, RuleLimits};
 use crate::sessions::{
-    Applied, Carries, Change, Figures, Inconsistent, Names, Phase, Reach, Session, Sessions, Terms, TunnelKey,
+    Applied, Carries, CesSession, CesSessions, Change, Figures, Inconsistent, PairNames, Phase, Reach, Terms,
+    TunnelKey,
 };
-use crate::settings::{MacPolicy, Settings, Word};
-use crate::snapshot::Role;
+use crate::settings::{CoreSettings, MacPolicy, Word};
+use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::{
-    self as cetp, Claim, Direction, H2hSession, LocatorAddress, Realm, Reservation, ReserveError,
+    self as cetp, Claim, Direction, H2hSession, LocatorAddress, Owner, ReserveError, SetAside,
 };
 use ces_dataplane::msg::{Encapsulation, Patience};
 use ces_dataplane::tag::{Handle, worker_of};
@@ -46,12 +47,12 @@ pub(crate) struct Core {
     fabric: Fabric,
     watch: Watch,
     out: Outbox,
-    counters: Counters,
+    counters: CoreCounters,
 }
 
 impl Core {
     pub(crate) fn new(
-        settings: Settings,
+        settings: CoreSettings,
         registry: Registry,
         policies: PolicySet,
         platform: &Platform,
@@ -66,7 +67,7 @@ impl Core {
             fabric,
             watch: Watch::default(),
             out: Outbox::new(platform.workers),
-            counters: Counters::default(),
+            counters: CoreCounters::default(),
         };
         for host in core.configuration.registry().hosts() {
             let id = prepare_host(&mut core.hosts, host, platform.workers);
@@ -87,7 +88,7 @@ impl Core {
         (&self.configuration, &mut self.out)
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &CoreSettings {
         self.configuration.settings()
     }
 
@@ -113,15 +114,15 @@ impl Core {
     }
 
     /// All sessions.
-    pub(crate) fn sessions(&self) -> &Sessions {
+    pub(crate) fn sessions(&self) -> &CesSessions {
         self.fabric.sessions()
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &CoreCounters {
         &self.counters
     }
 
-    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
+    pub(crate) fn counters_mut(&mut self) -> &mut CoreCounters {
         &mut self.counters
     }
 
@@ -134,7 +135,7 @@ impl Core {
         self.out.push(output);
     }
 
-    pub(crate) fn log(&mut self, entry: Entry) {
+    pub(crate) fn log(&mut self, entry: LogLine) {
         self.out.log(entry);
     }
 
@@ -202,7 +203,7 @@ impl Core {
     /// The session that answers when a host asks for a far name.
     pub(crate) fn met(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
         let host = self.hosts.get(id)?;
-        let own = self.sessions().towards(host.address(), name).map(Session::handle);
+        let own = self.sessions().towards(host.address(), name).map(CesSession::handle);
         own.or_else(|| self.counterpart(id, name, now))
     }
 
@@ -223,7 +224,7 @@ impl Core {
     }
 
     /// Takes the sessions that were replayed for its own.
-    pub(crate) fn adopt(&mut self, sessions: Sessions) {
+    pub(crate) fn adopt(&mut self, sessions: CesSessions) {
         self.fabric.adopt(sessions);
     }
 
@@ -273,7 +274,7 @@ impl Core {
         now: Nanos,
     ) -> Result<Handle, ReserveError> {
         let host = self.hosts.get(id).ok_or(ReserveError::UnknownHost)?;
-        let names = Names { local, remote, peer };
+        let names = PairNames { local, remote, peer };
         let change = self.sessions().reservation(host.address(), host.worker(), names, now)?;
         let Change::Reserved { tag, .. } = change else { return Err(ReserveError::TableFull) };
         self.change(change, now).map_err(|_| ReserveError::TableFull)?;
@@ -289,7 +290,7 @@ impl Core {
     pub(crate) fn session_up(&mut self, agreed: &H2hSession, now: Nanos) -> Result<Handle, GivenUp> {
         let handle = self.sessions().handle(agreed.local_tag);
         let session = self.sessions().get(handle).filter(|session| session.phase() == Phase::Reserved);
-        let address = session.map(Session::host).ok_or(GivenUp::Exhausted("no reservation"))?;
+        let address = session.map(CesSession::host).ok_or(GivenUp::Exhausted("no reservation"))?;
         let id = self.hosts.named(&agreed.local_fqdn).filter(|id| {
             self.hosts.is_registered(*id) && self.hosts.get(*id).is_some_and(|host| host.address() == address)
         });
@@ -319,8 +320,8 @@ impl Core {
             peer_until: agreed.peer_until,
         };
         let role = match agreed.role {
-            cetp::Role::Initiator => Role::Initiator,
-            cetp::Role::Responder => Role::Responder,
+            cetp::Role::Initiator => SessionOrigin::Initiator,
+            cetp::Role::Responder => SessionOrigin::Responder,
         };
         let terms = Terms {
             role,
@@ -328,7 +329,7 @@ impl Core {
             idle_s: limits.idle_ttl_s.unwrap_or(self.settings().cetp.idle_ttl_s),
             is_patient: limits.idle_ttl_s.is_none(),
             hard_s: limits.hard_ttl_s.unwrap_or(0),
-            carries: carries(limits, role == Role::Responder),
+            carries: carries(limits, role == SessionOrigin::Responder),
         };
         self.establish(handle, terms, now)?;
         Ok(handle)
@@ -343,7 +344,7 @@ impl Core {
     }
 
     /// The proxy address that a reservation will have when it stands.
-    pub(crate) fn proxy_to_be(&self, session: &Session, now: Nanos) -> ProxyAddress {
+    pub(crate) fn proxy_to_be(&self, session: &CesSession, now: Nanos) -> ProxyAddress {
         self.fabric.proxy_to_be(session, now)
     }
 
@@ -355,7 +356,7 @@ impl Core {
 
     /// A half of a local pair that the worker let fall comes back, in the slot that it had.
     pub(crate) fn wake(&mut self, handle: Handle, now: Nanos) {
-        let Some(tag) = self.sessions().get(handle).map(Session::tag) else { return };
+        let Some(tag) = self.sessions().get(handle).map(CesSession::tag) else { return };
         if self.change(Change::Woke { tag }, now).is_ok() {
             self.insert(handle, Patience::WithTcp, now);
         }
@@ -374,7 +375,7 @@ impl Core {
     }
 
     /// What stands behind a proxy address of a host.
-    pub(crate) fn behind(&self, id: HostId, proxy: ProxyAddress) -> Option<&Session> {
+    pub(crate) fn behind(&self, id: HostId, proxy: ProxyAddress) -> Option<&CesSession> {
         self.sessions().behind(self.hosts.get(id)?.address(), proxy)
     }
 
@@ -403,7 +404,7 @@ impl Core {
     }
 }
 
-impl Realm for At<'_> {
+impl Owner for At<'_> {
     fn host_policy(
         &self,
         local: &str,
@@ -435,11 +436,11 @@ impl Realm for At<'_> {
         self.core.hosts.named(fqdn).is_some()
     }
 
-    fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<Reservation, ReserveError> {
+    fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<SetAside, ReserveError> {
         let id = self.core.hosts.named(local).ok_or(ReserveError::UnknownHost)?;
         let handle = self.core.reserve_for(id, local.into(), remote.into(), remote_ces.into(), self.now)?;
         let session = self.core.sessions().get(handle).ok_or(ReserveError::TableFull)?;
-        Ok(Reservation { tag: session.tag(), proxy: session.proxy().ip() })
+        Ok(SetAside { tag: session.tag(), proxy: session.proxy().ip() })
     }
 
     fn release(&mut self, tag: u32) {
@@ -448,7 +449,7 @@ impl Realm for At<'_> {
 }
 
 /// What a run of changes has to be under to mean the same.
-pub fn figures(settings: &Settings, platform: &Platform) -> Figures {
+pub fn figures(settings: &CoreSettings, platform: &Platform) -> Figures {
     Figures {
         layout: platform.layout,
         tag_key: platform.tag_key,
@@ -465,7 +466,7 @@ pub(crate) fn carries(limits: RuleLimits, is_served_here: bool) -> Carries {
     Carries { protocol: limits.protocol, port: limits.port, is_served_here, rate_bps: limits.rate_bps }
 }
 
-fn tunnel_key(agreed: &H2hSession, settings: &Settings) -> Result<TunnelKey, GivenUp> {
+fn tunnel_key(agreed: &H2hSession, settings: &CoreSettings) -> Result<TunnelKey, GivenUp> {
     let end = |address| match address {
         LocatorAddress::Ip(address) => TunnelEnd::of(address),
         LocatorAddress::Mac(_) => None,

@@ -3,7 +3,7 @@
 use ces_dataplane::msg::EndReason;
 use ces_dns::labelled;
 use ces_dns::naptr::NaptrCounters;
-use ces_dns::outcome::{QueryCounters, QueryOutcome, Side};
+use ces_dns::outcome::{QueryCounters, QueryOutcome, QuerySide};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 labelled! {
@@ -71,7 +71,7 @@ impl TimeHistogram {
 
 /// All counters of the gateway's core, monotonic since its start.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct CoreCounters {
     /// DNS queries by side and outcome.
     pub dns: QueryCounters,
     /// Negotiations by outcome.
@@ -96,7 +96,7 @@ pub struct Counters {
     pub naptr: NaptrCounters,
 }
 
-impl Counters {
+impl CoreCounters {
     pub(crate) fn negotiation(&mut self, outcome: NegotiationOutcome) {
         self.negotiations[outcome as usize] += 1;
     }
@@ -119,10 +119,10 @@ impl<F: Fn(usize) -> (&'static str, u64)> Serialize for Labelled<F> {
     }
 }
 
-impl Serialize for Counters {
+impl Serialize for CoreCounters {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (key, side) in [("dns_inside", Side::Inside), ("dns_outside", Side::Outside)] {
+        for (key, side) in [("dns_inside", QuerySide::Inside), ("dns_outside", QuerySide::Outside)] {
             let count = |i: usize| (QueryOutcome::ALL[i].label(), self.dns.value(side, QueryOutcome::ALL[i]));
             map.serialize_entry(key, &Labelled(QueryOutcome::COUNT, count))?;
         }

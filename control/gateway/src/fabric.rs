@@ -6,7 +6,7 @@
 
 use crate::address::{Destination, HopAddress, HostAddress, ProxyAddress, TunnelEnd};
 use crate::forwarding::Forwarding;
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::output::{AdminToken, Output};
@@ -14,7 +14,7 @@ use crate::paths::Paths;
 use crate::platform::Platform;
 use crate::routes::Routes;
 use crate::sessions::{
-    Applied, Change, Figures, Inconsistent, Phase, Reach, Session, Sessions, Terms, TunnelKey,
+    Applied, CesSession, CesSessions, Change, Figures, Inconsistent, Phase, Reach, Terms, TunnelKey,
 };
 use crate::settings::Cetp;
 use crate::{Mac, Nanos};
@@ -36,7 +36,7 @@ pub(crate) enum GivenUp {
 /// Sessions, and what carries them.
 pub(crate) struct Fabric {
     /// Changed by [`Fabric::change`] alone.
-    sessions: Sessions,
+    sessions: CesSessions,
     /// Sessions of a worker that may have limits.
     limited_per_worker: u32,
     paths: Paths,
@@ -51,7 +51,7 @@ impl Fabric {
     /// Without a session.
     pub(crate) fn new(figures: &Figures, platform: &Platform) -> Self {
         Self {
-            sessions: Sessions::new(figures),
+            sessions: CesSessions::new(figures),
             limited_per_worker: platform.limited_per_worker,
             paths: Paths::new(platform.outer_mtu),
             neighbours: Neighbours::new(platform.neighbours),
@@ -62,12 +62,12 @@ impl Fabric {
 
     // --- sessions
 
-    pub(crate) fn sessions(&self) -> &Sessions {
+    pub(crate) fn sessions(&self) -> &CesSessions {
         &self.sessions
     }
 
     /// Takes the sessions that were replayed for its own: what is learnt anew by each process is not there yet.
-    pub(crate) fn adopt(&mut self, sessions: Sessions) {
+    pub(crate) fn adopt(&mut self, sessions: CesSessions) {
         self.sessions = sessions;
     }
 
@@ -82,7 +82,7 @@ impl Fabric {
         match &applied {
             Ok(_) => out.push(Output::Changed { at: now, change: Box::new(change) }),
             Err(why) => {
-                let line = Entry::new(Level::Warn, "change that does not fit");
+                let line = LogLine::new(Severity::Warn, "change that does not fit");
                 out.log(line.reason(format!("{change:?}: {why}")));
             }
         }
@@ -92,7 +92,7 @@ impl Fabric {
     /// Gives a reservation back: nobody heard of its proxy address.
     pub(crate) fn unreserve(&mut self, handle: Handle, out: &mut Outbox, now: Nanos) {
         let session = self.sessions.get(handle).filter(|session| session.phase() == Phase::Reserved);
-        if let Some(tag) = session.map(Session::tag) {
+        if let Some(tag) = session.map(CesSession::tag) {
             let _ = self.change(Change::Released { tag }, out, now);
         }
     }
@@ -152,12 +152,12 @@ impl Fabric {
     }
 
     /// The address that the far name of a reservation had before, if it is free for it: what the host remembers is true again.
-    fn earlier_proxy(&self, session: &Session, now: Nanos) -> Option<ProxyAddress> {
+    fn earlier_proxy(&self, session: &CesSession, now: Nanos) -> Option<ProxyAddress> {
         self.sessions.earlier(session.host(), session.remote(), now)
     }
 
     /// The proxy address that a reservation will have when it stands.
-    pub(crate) fn proxy_to_be(&self, session: &Session, now: Nanos) -> ProxyAddress {
+    pub(crate) fn proxy_to_be(&self, session: &CesSession, now: Nanos) -> ProxyAddress {
         self.earlier_proxy(session, now).unwrap_or(session.proxy())
     }
 
@@ -217,7 +217,7 @@ impl Fabric {
     /// A session as its worker is told; `None` while it is only reserved.
     fn binding(
         &self,
-        session: &Session,
+        session: &CesSession,
         mac: Option<Mac>,
         patience: Patience,
         now: Nanos,
@@ -298,7 +298,8 @@ impl Fabric {
     fn tell_mtu(&self, id: TunnelId, out: &mut Outbox) {
         self.tell_tunnel(id, out);
         if let Some(entry) = self.sessions.tunnel(id) {
-            let line = Entry::new(Level::Info, "tunnel mtu").peer(&entry.key.peer).address(entry.key.remote);
+            let line =
+                LogLine::new(Severity::Info, "tunnel mtu").peer(&entry.key.peer).address(entry.key.remote);
             out.log(line.reason(format!("{} bytes", self.paths.mtu(id))));
         }
     }
@@ -435,7 +436,7 @@ impl Fabric {
     /// An administrator wants a binding's counters: its worker is asked, once for all who wait. The answer is `None` at once if
     /// it does not stand.
     pub(crate) fn read(&mut self, handle: Handle, token: AdminToken, out: &mut Outbox) {
-        if self.sessions.get(handle).map(Session::phase) != Some(Phase::Up) {
+        if self.sessions.get(handle).map(CesSession::phase) != Some(Phase::Up) {
             return out.push(Output::Binding { token, binding: None });
         }
         let readers = self.readers.entry(handle).or_default();

@@ -34,7 +34,7 @@ use crate::platform::Platform;
 use crate::rates::QueryRates;
 use crate::registry::{PolicySet, Registry};
 use crate::routes::Routes;
-use crate::settings::Settings;
+use crate::settings::CoreSettings;
 use crate::shares::Negotiations;
 use crate::{Evidence, Mac};
 use ces_cetp::Engine;
@@ -43,7 +43,7 @@ use ces_dataplane::msg::PortId;
 use ces_dataplane::tag::Handle;
 use ces_dns::answer;
 use ces_dns::message::{self, Query, Transport};
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::resolver::{Resolver, SocketKey};
 use ces_dns::zone::Zones;
 use rand::rngs::StdRng;
@@ -83,7 +83,7 @@ impl Gateway {
     /// A gateway with nothing under way. Settings, registry and policies have been checked; an error is about figures
     /// that do not fit together or the platform.
     pub fn new(
-        settings: Settings,
+        settings: CoreSettings,
         registry: Registry,
         policies: PolicySet,
         platform: Platform,
@@ -137,14 +137,14 @@ impl Gateway {
     /// A DNS message came from a client. The token comes back in an [`Output::Answer`] or [`Output::NoAnswer`].
     pub fn handle_dns(
         &mut self,
-        side: Side,
+        side: QuerySide,
         transport: Transport,
         client: SocketAddr,
         query: &[u8],
         token: QueryToken,
         now: Nanos,
     ) {
-        if side == Side::Outside && !self.rates.outside(client.ip(), now) {
+        if side == QuerySide::Outside && !self.rates.outside(client.ip(), now) {
             return self.no_answer(side, token, QueryOutcome::RateTotal);
         }
         let query = match message::parse(query, transport) {
@@ -160,8 +160,8 @@ impl Gateway {
         let is_host_name = host_name(&query, &mut text);
         let name = is_host_name.then_some(text.as_str());
         match side {
-            Side::Inside => self.inside(client.ip(), name, query, token, now),
-            Side::Outside => self.outside(client, name, query, token, now),
+            QuerySide::Inside => self.inside(client.ip(), name, query, token, now),
+            QuerySide::Outside => self.outside(client, name, query, token, now),
         }
         self.text = text;
         self.settle(now);
@@ -170,9 +170,9 @@ impl Gateway {
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
         if self.waiting.gone(token) {
-            self.core.counters_mut().dns.count(Side::Inside, QueryOutcome::Abandoned);
+            self.core.counters_mut().dns.count(QuerySide::Inside, QueryOutcome::Abandoned);
         } else if self.inbound.gone(token) {
-            self.core.counters_mut().dns.count(Side::Outside, QueryOutcome::Abandoned);
+            self.core.counters_mut().dns.count(QuerySide::Outside, QueryOutcome::Abandoned);
         }
     }
 
@@ -294,22 +294,22 @@ impl Gateway {
         asking.or_else(|| self.core.met(id, name, now).map(Link::Up))
     }
 
-    fn answer(&mut self, side: Side, token: QueryToken, bytes: Vec<u8>, outcome: QueryOutcome) {
+    fn answer(&mut self, side: QuerySide, token: QueryToken, bytes: Vec<u8>, outcome: QueryOutcome) {
         self.core.counters_mut().dns.count(side, outcome);
         self.core.push(Output::Answer { token, bytes });
     }
 
-    fn no_answer(&mut self, side: Side, token: QueryToken, outcome: QueryOutcome) {
+    fn no_answer(&mut self, side: QuerySide, token: QueryToken, outcome: QueryOutcome) {
         self.core.counters_mut().dns.count(side, outcome);
         self.core.push(Output::NoAnswer { token });
     }
 
     fn refuse(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
-        self.answer(Side::Inside, token, answer::refused(query), outcome);
+        self.answer(QuerySide::Inside, token, answer::refused(query), outcome);
     }
 
     fn serv_fail(&mut self, token: QueryToken, query: &Query, outcome: QueryOutcome) {
-        self.answer(Side::Inside, token, answer::serv_fail(query), outcome);
+        self.answer(QuerySide::Inside, token, answer::serv_fail(query), outcome);
     }
 }
 

@@ -7,7 +7,7 @@
 //! means that the file cannot be believed.
 
 use crate::Nanos;
-use crate::sessions::{Change, Figures, Inconsistent, Sessions};
+use crate::sessions::{CesSessions, Change, Figures, Inconsistent};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub const VERSION: u32 = 1;
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub struct JournalHeader {
     layout: (u32, u32),
     /// Says whether the tag key is the same, and nothing else about it.
     tag_check: u32,
@@ -29,7 +29,7 @@ pub struct Header {
     pub tunnel_key: [u64; 2],
 }
 
-impl Header {
+impl JournalHeader {
     /// The header of a new journal.
     pub fn new(figures: &Figures, tunnel_key: [u64; 2]) -> Self {
         let key: Vec<u8> = figures.tag_key.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -86,7 +86,7 @@ pub struct Pen {
 
 impl Pen {
     /// Begins a journal with its first line.
-    pub fn begin(header: &Header, out: &mut Vec<u8>) -> Self {
+    pub fn begin(header: &JournalHeader, out: &mut Vec<u8>) -> Self {
         let mut pen = Self { chain: 0 };
         pen.line(u64::from(VERSION), header, out);
         pen
@@ -131,9 +131,9 @@ const CHECK: usize = 9;
 #[derive(Debug)]
 pub struct Replayed {
     /// The first line.
-    pub header: Header,
+    pub header: JournalHeader,
     /// What all changes together made.
-    pub sessions: Sessions,
+    pub sessions: CesSessions,
     /// How many changes there were.
     pub changes: usize,
     /// Octets that are to be believed: the file goes on from here.
@@ -152,11 +152,11 @@ pub fn replay(bytes: &[u8], figures: &Figures) -> Result<Replayed, Unusable> {
     if version != u64::from(VERSION) {
         return Err(Unusable::Version(u32::try_from(version).unwrap_or(u32::MAX)));
     }
-    let header: Header = serde_json::from_slice(text).map_err(|_| Unusable::Foreign)?;
+    let header: JournalHeader = serde_json::from_slice(text).map_err(|_| Unusable::Foreign)?;
     if let Some(key) = header.differs(figures) {
         return Err(Unusable::Changed(key));
     }
-    let mut sessions = Sessions::new(figures);
+    let mut sessions = CesSessions::new(figures);
     let mut changes = 0;
     for line in lines {
         let number = changes + 2;
@@ -204,7 +204,7 @@ const TABLE: [u32; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sessions::Names;
+    use crate::sessions::PairNames;
     use ces_dataplane::tag::Layout;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -222,13 +222,14 @@ mod tests {
     }
 
     /// A journal, where each of its lines ends, and what the changes made up to there.
-    fn journal() -> (Vec<u8>, Vec<(usize, Sessions)>) {
+    fn journal() -> (Vec<u8>, Vec<(usize, CesSessions)>) {
         let mut bytes = Vec::new();
-        let mut pen = Pen::begin(&Header::new(&figures(), [5, 6]), &mut bytes);
-        let mut sessions = Sessions::new(&figures());
+        let mut pen = Pen::begin(&JournalHeader::new(&figures(), [5, 6]), &mut bytes);
+        let mut sessions = CesSessions::new(&figures());
         let mut ends = vec![(bytes.len(), sessions.clone())];
         for number in 0..4u32 {
-            let names = Names { local: format!("h{number}.").into(), remote: "b.".into(), peer: "c.".into() };
+            let names =
+                PairNames { local: format!("h{number}.").into(), remote: "b.".into(), peer: "c.".into() };
             let host = Ipv4Addr::from(0xc0a8_0000 + number).into();
             let reserved = sessions.reservation(host, 0, names, 7).unwrap();
             let Change::Reserved { tag, .. } = reserved else { panic!() };
@@ -317,7 +318,7 @@ mod tests {
         let (bytes, _) = journal();
         let mut other = Vec::new();
         let mut pen = Pen { chain: 0 };
-        pen.line(u64::from(VERSION) + 1, &Header::new(&figures(), [5, 6]), &mut other);
+        pen.line(u64::from(VERSION) + 1, &JournalHeader::new(&figures(), [5, 6]), &mut other);
         assert_eq!(replay(&other, &figures()).unwrap_err(), Unusable::Version(VERSION + 1));
         let with = |change: fn(&mut Figures)| {
             let mut figures = figures();

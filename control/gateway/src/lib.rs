@@ -44,14 +44,14 @@ mod word;
 pub use ces_settings::SourceFile;
 pub use core::figures;
 pub use gateway::{Discarded, Gateway, PIECE, Reloaded, Restored};
-pub use log::{Entry, Level};
+pub use log::{LogLine, Severity};
 pub use output::{AdminToken, Output, QueryToken};
 pub use pins::Evidence;
 pub use platform::Platform;
 pub use registry::{PolicySet, Registry};
-pub use routes::{Route, Routes};
-pub use sessions::{Change, Sessions};
-pub use settings::Settings;
+pub use routes::{LearntRoute, Routes};
+pub use sessions::{CesSessions, Change};
+pub use settings::CoreSettings;
 
 /// A MAC address.
 pub type Mac = [u8; 6];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum Severity {
     /// For who looks closely.
     Debug,
     /// What happens in the ordinary course: a session begins, ends, is refused.
@@ -19,9 +19,9 @@ pub enum Level {
 
 /// One line. Absent fields are not printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct LogLine {
     /// How much it matters.
-    pub level: Level,
+    pub level: Severity,
     /// What happened, the same words each time: what a person searches for.
     pub event: &'static str,
     /// The local host or service.
@@ -44,9 +44,9 @@ pub struct Entry {
     pub reason: Option<Cow<'static, str>>,
 }
 
-impl Entry {
+impl LogLine {
     /// A line with nothing but its event.
-    pub fn new(level: Level, event: &'static str) -> Self {
+    pub fn new(level: Severity, event: &'static str) -> Self {
         Self { level, event, host: None, remote: None, peer: None, address: None, tag: None, reason: None }
     }
 
@@ -87,7 +87,7 @@ impl Entry {
     }
 }
 
-impl std::fmt::Display for Entry {
+impl std::fmt::Display for LogLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.event)?;
         if let Some(host) = &self.host {

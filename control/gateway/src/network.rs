@@ -3,7 +3,7 @@
 
 use crate::address::OwnAddress;
 use crate::registry::PolicySet;
-use crate::settings::{Cetp, Dns, Settings};
+use crate::settings::{Cetp, CoreSettings, Dns};
 use ces_cetp::Policy;
 use ces_cetp::engine::{self as cetp, Locator, LocatorAddress, PayloadOffer, Proto};
 use ces_dataplane::msg::Encapsulation;
@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_PORT: u16 = 48_001;
 
 /// What the engine is told.
 pub(crate) fn engine_settings(
-    settings: &Settings,
+    settings: &CoreSettings,
     policies: &PolicySet,
 ) -> Result<cetp::EngineSettings, String> {
     let cetp = &settings.cetp;
@@ -59,7 +59,7 @@ fn has_plain(cetp: &Cetp) -> bool {
 
 /// The network policy that the settings describe. It tells what the reference implementation's shipped policies
 /// require, so that the two agree without a policy file.
-fn default_policy(settings: &Settings) -> Result<Policy, String> {
+fn default_policy(settings: &CoreSettings) -> Result<Policy, String> {
     let ces_id = settings.realm.ces_id.as_str();
     let tlv = |group: &str, code: &str, value: Option<Value>| {
         let mut tlv = json!({ "group": group, "code": code });
@@ -99,7 +99,7 @@ fn default_policy(settings: &Settings) -> Result<Policy, String> {
 }
 
 /// The zones, and what every served name answers to NAPTR.
-pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
+pub(crate) fn zones(settings: &CoreSettings) -> Result<zone::Zones, String> {
     let Dns { name_server, addresses, mailbox, published_ttl_s, negative_ttl_s, .. } = &settings.dns;
     let mailbox = mailbox.as_ref().and_then(|name| {
         let (user, domain) = name.as_str().split_once('.')?;
@@ -143,7 +143,7 @@ pub(crate) fn zones(settings: &Settings) -> Result<zone::Zones, String> {
 
 /// How the resolver asks.
 pub(crate) fn resolver_settings(
-    settings: &Settings,
+    settings: &CoreSettings,
     sockets: u16,
     own: &[OwnAddress],
 ) -> resolver::ResolverSettings {
@@ -163,7 +163,7 @@ pub(crate) fn resolver_settings(
 }
 
 /// What no answer from upstream may say: addresses of this side.
-fn guard(settings: &Settings, own: &[OwnAddress]) -> Guard {
+fn guard(settings: &CoreSettings, own: &[OwnAddress]) -> Guard {
     let network = |net: &Ipv4Net| Network { address: net.network(), prefix: net.prefix_len() };
     let realm = &settings.realm;
     let networks = realm.networks.iter().chain([&realm.proxy_pool]).map(network);

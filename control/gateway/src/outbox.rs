@@ -1,6 +1,6 @@
 //! What is to be done, in the order in which it was decided.
 
-use crate::log::Entry;
+use crate::log::LogLine;
 use crate::output::Output;
 use ces_dataplane::msg::Command;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ impl Outbox {
         self.queue.push_back(output);
     }
 
-    pub(crate) fn log(&mut self, entry: Entry) {
+    pub(crate) fn log(&mut self, entry: LogLine) {
         self.push(Output::Log(entry));
     }
 

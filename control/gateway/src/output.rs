@@ -4,7 +4,7 @@
 //! makes somebody use it.
 
 use crate::address::{HopAddress, HostAddress, TunnelEnd};
-use crate::log::Entry;
+use crate::log::LogLine;
 use crate::sessions::Change;
 use crate::snapshot::BindingSnapshot;
 use crate::{Mac, Nanos};
@@ -117,5 +117,5 @@ pub enum Output {
         change: Box<Change>,
     },
     /// A line for the log.
-    Log(Entry),
+    Log(LogLine),
 }

@@ -17,4 +17,4 @@ mod value;
 pub use hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
 pub use load::{load, load_behind};
 pub use mac::MacEntry;
-pub use policy::{PolicySet, Rule, RuleLimits};
+pub use policy::{PolicyRule, PolicySet, RuleLimits};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// One route, as the driver learns it from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct LearntRoute {
     /// Where it leads.
     pub network: Ipv4Net,
     /// The next hop; `None` = the network is on the link.
@@ -58,7 +58,7 @@ impl Routes {
     }
 
     /// Some of them, in order of networks: as many as are there, from that one on.
-    pub fn page(&self, from: usize, most: usize) -> impl Iterator<Item = Route> + '_ {
+    pub fn page(&self, from: usize, most: usize) -> impl Iterator<Item = LearntRoute> + '_ {
         self.rows.iter().skip(from).take(most).filter_map(|row| self.route(*row))
     }
 
@@ -89,7 +89,7 @@ impl Routes {
     }
 
     /// Those to networks around this one, and to networks in it.
-    pub(crate) fn about(&self, network: Ipv4Net) -> impl Iterator<Item = Route> + '_ {
+    pub(crate) fn about(&self, network: Ipv4Net) -> impl Iterator<Item = LearntRoute> + '_ {
         let (low, high) = (network.network().to_bits(), network.broadcast().to_bits());
         let around = (0..network.prefix_len()).filter_map(move |prefix| {
             let wanted = (low & ipv4::mask(prefix), prefix);
@@ -100,18 +100,19 @@ impl Routes {
         around.chain(inside).filter_map(|place| self.route(self.rows[place]))
     }
 
-    fn route(&self, row: Row) -> Option<Route> {
+    fn route(&self, row: Row) -> Option<LearntRoute> {
         let network = Ipv4Net::new(row.network.into(), row.prefix).ok()?;
         let (port, via) = self.leads.get(usize::from(row.number)).copied()??;
-        Some(Route { network, via, port })
+        Some(LearntRoute { network, via, port })
     }
 }
 
 /// Of a few, in any order; of several to one network the first counts.
-impl FromIterator<Route> for Routes {
-    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
-        let lead =
-            |Route { network, via, port }| (network.network().to_bits(), network.prefix_len(), (port, via));
+impl FromIterator<LearntRoute> for Routes {
+    fn from_iter<I: IntoIterator<Item = LearntRoute>>(routes: I) -> Self {
+        let lead = |LearntRoute { network, via, port }| {
+            (network.network().to_bits(), network.prefix_len(), (port, via))
+        };
         let (rows, leads) = numbered(routes.into_iter().map(lead));
         Self::new(rows, leads)
     }
@@ -123,7 +124,7 @@ pub(crate) mod tests {
 
     /// Routes to these networks: over whom, by which port.
     pub(crate) fn routes(routes: &[(&str, Option<[u8; 4]>, PortId)]) -> Arc<Routes> {
-        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, PortId)| Route {
+        let route = |&(network, via, port): &(&str, Option<[u8; 4]>, PortId)| LearntRoute {
             network: network.parse().unwrap(),
             via: via.map(HopAddress::from),
             port,

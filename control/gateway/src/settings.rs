@@ -1,6 +1,6 @@
 //! What a person configures about the gateway: the sections `[realm]`, `[dns]`, `[cetp]` and `[realm_gateway]` of cesd's file.
 //!
-//! serde finds wrong keys and types, with their line; [`Settings::check`] finds what is wrong between values, and names
+//! serde finds wrong keys and types, with their line; [`CoreSettings::check`] finds what is wrong between values, and names
 //! the key, so that the driver can point at the line too.
 
 mod networks;
@@ -34,7 +34,7 @@ pub const ENDPOINTS_MAX: usize = 5;
 /// All sections that concern the gateway's core.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct CoreSettings {
     /// The realm that it serves.
     pub realm: Realm,
     /// Its name service.
@@ -102,7 +102,7 @@ impl MacPolicy {
 #[serde(deny_unknown_fields)]
 pub struct Dns {
     /// The resolvers to ask, in order; port 53 where none is given.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<UpstreamAddress>,
     /// Our own name as a name server of the zones: NS record and SOA's MNAME.
     pub name_server: Name,
     /// Our public addresses as a name server, answered for `name_server` where that lies in a zone of ours.
@@ -170,25 +170,25 @@ pub struct Dns {
 /// A resolver to ask: an address, or an address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Upstream {
+pub enum UpstreamAddress {
     /// With its port.
     Socket(SocketAddr),
     /// At port 53.
     Address(IpAddr),
 }
 
-impl<'de> Deserialize<'de> for Upstream {
+impl<'de> Deserialize<'de> for UpstreamAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl Visitor<'_> for Text {
-            type Value = Upstream;
+            type Value = UpstreamAddress;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an address such as \"203.0.113.53\", or with its port \"203.0.113.53:5353\"")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Upstream, E> {
-                let address = text.parse().map(Upstream::Address);
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<UpstreamAddress, E> {
+                let address = text.parse().map(UpstreamAddress::Address);
                 address
-                    .or_else(|_| text.parse().map(Upstream::Socket))
+                    .or_else(|_| text.parse().map(UpstreamAddress::Socket))
                     .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
@@ -196,7 +196,7 @@ impl<'de> Deserialize<'de> for Upstream {
     }
 }
 
-impl Upstream {
+impl UpstreamAddress {
     /// Where to send to.
     pub fn socket(self) -> SocketAddr {
         match self {
@@ -252,7 +252,7 @@ pub struct Cetp {
     pub hard_ttl_s: u32,
     /// The protocol engine's limits.
     #[serde(default)]
-    pub limits: ces_cetp::Limits,
+    pub limits: ces_cetp::CetpLimits,
 }
 
 impl Cetp {
@@ -434,7 +434,7 @@ fn default_alias() -> String {
     "internet".to_owned()
 }
 
-impl Settings {
+impl CoreSettings {
     /// Everything that is wrong between values, in the order of the file; empty = good. `own` are the gateway's own
     /// addresses on its ports.
     pub fn check(&self, own: &[Ipv4Addr]) -> Vec<Problem> {

@@ -1,7 +1,7 @@
 //! What an administrator sees: plain data, serialised as it stands.
 
 use crate::address::{HostAddress, ProxyAddress, TunnelEnd};
-use crate::counters::Counters;
+use crate::counters::CoreCounters;
 use ces_dataplane::msg::{BindingStats, Encapsulation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub struct HostSnapshot {
 /// How a session came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum SessionOrigin {
     /// The host asked.
     Initiator,
     /// The far host asked.
@@ -85,7 +85,7 @@ pub struct BindingSnapshot {
     /// The peer's session tag; for a local binding 0.
     pub remote_tag: u32,
     /// How it came about.
-    pub role: Role,
+    pub role: SessionOrigin,
     /// The host's name or the name of its service.
     pub local: Arc<str>,
     /// The far host's name.
@@ -168,7 +168,7 @@ pub struct ServerSnapshot {
 #[derive(Clone, Debug, Serialize)]
 pub struct DnsSnapshot {
     /// Counters by side and outcome, and of negotiations.
-    pub counters: Counters,
+    pub counters: CoreCounters,
     /// Questions in the resolver's cache.
     pub cache_entries: u64,
     /// Octets of the cache.

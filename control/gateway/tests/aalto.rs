@@ -2,7 +2,7 @@
 
 mod lab;
 
-use ces_gateway::{Settings, SourceFile};
+use ces_gateway::{CoreSettings, SourceFile};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use lab::{H1, Lab, realm};
@@ -46,8 +46,8 @@ fn theirs(lab: &mut Lab) {
     lab.settle();
 }
 
-fn beside_theirs(change: impl Fn(&mut Settings)) -> Lab {
-    let ours = |settings: &mut Settings| {
+fn beside_theirs(change: impl Fn(&mut CoreSettings)) -> Lab {
+    let ours = |settings: &mut CoreSettings| {
         if settings.realm.ces_id.as_str() == "cesa.demo." {
             CA.clone_into(&mut settings.cetp.caces);
             CA.clone_into(&mut settings.cetp.caep);
@@ -71,7 +71,7 @@ fn c12_two_keys_and_an_alias_are_what_their_shipped_policies_need() {
 #[test]
 fn c12_without_any_of_them_nothing_comes_about_and_nobody_here_is_blocked_for_it() {
     for (title, change) in [
-        ("caces", (|settings: &mut Settings| settings.cetp.caces.clear()) as fn(&mut Settings)),
+        ("caces", (|settings: &mut CoreSettings| settings.cetp.caces.clear()) as fn(&mut CoreSettings)),
         ("caep", |settings| settings.cetp.caep.clear()),
         ("alias", |settings| settings.cetp.locators[0].alias = "internet".to_owned()),
     ] {

@@ -5,7 +5,7 @@ mod lab;
 
 use ces_dataplane::msg::{EndReason, InsertError};
 use ces_dns::message::Transport;
-use ces_dns::outcome::Side;
+use ces_dns::outcome::QuerySide;
 use ces_gateway::QueryToken;
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, H3, Lab, MS, S, Upstream, hosts, realm};
@@ -86,7 +86,7 @@ impl Run {
                 let qtype = if aaaa { RecordType::AAAA } else { RecordType::A };
                 let transport = if tcp { Transport::Tcp } else { Transport::Udp };
                 let name = NAMES[usize::from(name)];
-                let token = lab.query_as(node, Side::Inside, transport, host, name, qtype);
+                let token = lab.query_as(node, QuerySide::Inside, transport, host, name, qtype);
                 self.asked[node] += 1;
                 self.open.push((node, self.lives[node], token));
             }
@@ -177,7 +177,7 @@ impl Run {
         }
         for (i, node) in lab.nodes.iter().enumerate() {
             let gateway = &node.gateway;
-            assert_eq!(gateway.counters().dns.total(Side::Inside), self.asked[i]);
+            assert_eq!(gateway.counters().dns.total(QuerySide::Inside), self.asked[i]);
             let pools = gateway.pools();
             assert_eq!(pools.waiting, 0);
             assert_eq!(pools.slots_used, [node.bindings.len() as u32]);

@@ -2,7 +2,7 @@
 
 mod lab;
 
-use ces_cetp::engine::Filter;
+use ces_cetp::engine::FlowFilter;
 use ces_gateway::names::Name;
 use ces_gateway::settings::MacPolicy;
 use ces_gateway::{Evidence, registry};
@@ -94,7 +94,11 @@ fn r2_a_peer_that_is_not_trusted_any_more_ends_in_pieces() {
 fn r2_a_filter_ends_what_it_stops() {
     let mut lab = crowd();
     let now = lab.now;
-    assert!(lab.nodes[0].gateway.filter_at_peer("cesb.demo.", Filter::RemoteHost("n3.b.demo.".into()), now));
+    assert!(lab.nodes[0].gateway.filter_at_peer(
+        "cesb.demo.",
+        FlowFilter::RemoteHost("n3.b.demo.".into()),
+        now
+    ));
     lab.advance(S);
     let each = usize::from(HOSTS);
     assert_eq!((sessions(&lab, 0), sessions(&lab, 1)), (each * (each - 1), each * (each - 1)));

@@ -6,10 +6,10 @@ use ces_cetp::engine::Direction;
 use ces_cetp::tlv::Item;
 use ces_gateway::names::Name;
 use ces_gateway::registry::{RuleLimits, load};
-use ces_gateway::{Settings, SourceFile};
+use ces_gateway::{CoreSettings, SourceFile};
 use lab::{A_OUTER, hosts, realm, settings};
 
-fn a() -> Settings {
+fn a() -> CoreSettings {
     settings("a", "cesa.demo.", "a.demo", A_OUTER)
 }
 
@@ -30,8 +30,9 @@ fn r2_a_reload_comes_in_pieces_and_into_force_at_once() {
         };
         (from..until).map(host).collect()
     };
-    let wide =
-        |settings: &mut ces_gateway::Settings| settings.realm.networks.push("10.0.0.0/8".parse().unwrap());
+    let wide = |settings: &mut ces_gateway::CoreSettings| {
+        settings.realm.networks.push("10.0.0.0/8".parse().unwrap());
+    };
     let mut lab = Lab::with(wide, &(realm("a.demo") + &many(1, 2_000)), &realm("b.demo"));
     lab.address(0, H1, "n7.a.demo");
     lab.address(0, H1, "h1.b.demo").unwrap();
@@ -290,7 +291,7 @@ fn the_references_policy_files_are_understood() {
 
 #[test]
 fn settings_that_do_not_fit_together_name_the_key() {
-    let problems = |change: &dyn Fn(&mut Settings)| -> Vec<String> {
+    let problems = |change: &dyn Fn(&mut CoreSettings)| -> Vec<String> {
         let mut settings = a();
         change(&mut settings);
         settings.check(&[A_OUTER]).iter().map(ToString::to_string).collect()
@@ -298,8 +299,8 @@ fn settings_that_do_not_fit_together_name_the_key() {
     assert!(problems(&|_| {}).is_empty());
     for (change, expected) in [
         (
-            &(|s: &mut Settings| s.realm.proxy_pool = "192.168.0.0/16".parse().unwrap())
-                as &dyn Fn(&mut Settings),
+            &(|s: &mut CoreSettings| s.realm.proxy_pool = "192.168.0.0/16".parse().unwrap())
+                as &dyn Fn(&mut CoreSettings),
             "realm.proxy_pool: 192.168.0.0/16 overlaps the realm's network 192.168.0.0/24",
         ),
         (
@@ -346,7 +347,7 @@ fn settings_that_do_not_fit_together_name_the_key() {
 fn a_wrong_key_is_refused() {
     let text =
         "[realm]\nname = \"a\"\nces_id = \"c.\"\nzones = []\nnetworks = []\nproxypool = \"10.0.0.0/8\"\n";
-    let wrong = toml::from_str::<Settings>(text).unwrap_err().to_string();
+    let wrong = toml::from_str::<CoreSettings>(text).unwrap_err().to_string();
     assert!(wrong.contains("proxypool"), "{wrong}");
 }
 

@@ -5,7 +5,7 @@ mod lab;
 use ces_dataplane::msg::Binding;
 use ces_gateway::counters::MacEvent;
 use ces_gateway::settings::MacPolicy;
-use ces_gateway::{Evidence, Mac, Output, Route, registry};
+use ces_gateway::{Evidence, LearntRoute, Mac, Output, registry};
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, Lab, S, host_mac};
 use std::net::Ipv4Addr;
@@ -137,10 +137,10 @@ fn p10_behind_a_router_there_is_no_mac_to_be_seen() {
     lab.from(H1, host_mac(H1), Evidence::Arp);
     assert_eq!(lab.met().mac, Some(host_mac(H1)));
     let via = Some([192, 168, 0, 254].into());
-    let behind = Route { network: "192.168.0.8/29".parse().unwrap(), via, port: 0 };
-    let link = Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 };
+    let behind = LearntRoute { network: "192.168.0.8/29".parse().unwrap(), via, port: 0 };
+    let link = LearntRoute { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 };
     let outside =
-        Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 };
+        LearntRoute { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 };
     for (routes, pinned) in [(vec![behind, link, outside], None), (vec![link, outside], Some(host_mac(H1)))] {
         lab.nodes[0].gateway.set_routes(Arc::new(routes.into_iter().collect()), 0);
         lab.settle();
@@ -155,7 +155,7 @@ fn p10_by_the_strict_policy_what_is_behind_a_router_comes_from_the_router() {
     const ROUTER: Mac = [2, 0, 0, 7, 7, 7];
     let router = Ipv4Addr::new(192, 168, 0, 254);
     let routes = || {
-        let route = |network: &str, via: Option<[u8; 4]>, port| Route {
+        let route = |network: &str, via: Option<[u8; 4]>, port| LearntRoute {
             network: network.parse().unwrap(),
             via: via.map(Into::into),
             port,

@@ -6,9 +6,9 @@ mod lab;
 use ces_dataplane::msg::{Command, Event, Reservation, ReservationEnd, ReservationId};
 use ces_dataplane::tag::worker_of;
 use ces_dns::message::Transport;
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_gateway::inbound::Fate;
-use ces_gateway::settings::Settings;
+use ces_gateway::settings::CoreSettings;
 use ces_gateway::{Gateway, Output, QueryToken};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -34,7 +34,7 @@ address = "192.168.0.11"
 inbound = [{ name = "web.b.demo", protocol = "tcp", port = 80 }]
 "#;
 
-fn pooled(pool: &str) -> Settings {
+fn pooled(pool: &str) -> CoreSettings {
     let mut settings = settings("b", "cesb.demo.", "b.demo.", OUTER);
     settings.realm_gateway = Some(toml::from_str(pool).expect("a good section"));
     settings.dns.outside_rate = 0;
@@ -100,7 +100,7 @@ impl Outside {
 
     fn send_bytes(&mut self, transport: Transport, bytes: &[u8]) -> Option<Reply> {
         let client = self.client.parse().expect("a client");
-        self.gateway.handle_dns(Side::Outside, transport, client, bytes, QueryToken(7), self.now);
+        self.gateway.handle_dns(QuerySide::Outside, transport, client, bytes, QueryToken(7), self.now);
         self.outputs()
     }
 
@@ -131,7 +131,7 @@ impl Outside {
     }
 
     fn count(&self, outcome: QueryOutcome) -> u64 {
-        self.gateway.counters().dns.value(Side::Outside, outcome)
+        self.gateway.counters().dns.value(QuerySide::Outside, outcome)
     }
 }
 

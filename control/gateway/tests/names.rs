@@ -4,9 +4,9 @@ mod lab;
 
 use ces_dataplane::msg::{BindingStats, EndReason, Far, InsertError};
 use ces_dns::message::Transport;
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_gateway::counters::NegotiationOutcome;
-use ces_gateway::settings::Settings;
+use ces_gateway::settings::CoreSettings;
 use ces_gateway::{Output, QueryToken};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -77,7 +77,7 @@ fn r1_a_crowd_that_asks_for_one_name_waits_together() {
     };
     let hosts: String = crowd.iter().enumerate().map(host).collect();
     let everywhere =
-        |settings: &mut Settings| settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
+        |settings: &mut CoreSettings| settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
     let mut lab = Lab::with(everywhere, &(realm("a.demo") + &hosts), &realm("b.demo"));
     lab.upstream = Upstream::Silent;
     let tokens: Vec<u64> =
@@ -90,8 +90,8 @@ fn r1_a_crowd_that_asks_for_one_name_waits_together() {
 fn a_client_over_tcp_that_goes_away_is_forgotten() {
     let mut lab = Lab::new();
     lab.upstream = Upstream::Silent;
-    let one = lab.query_as(0, Side::Inside, Transport::Tcp, H1, "slow.example", RecordType::A);
-    let other = lab.query_as(0, Side::Inside, Transport::Tcp, H1, "slow.example", RecordType::TXT);
+    let one = lab.query_as(0, QuerySide::Inside, Transport::Tcp, H1, "slow.example", RecordType::A);
+    let other = lab.query_as(0, QuerySide::Inside, Transport::Tcp, H1, "slow.example", RecordType::TXT);
     lab.nodes[0].gateway.handle_dns_gone(QueryToken(one));
     lab.nodes[0].gateway.handle_dns_gone(QueryToken(other));
     lab.advance(5 * S);
@@ -164,7 +164,7 @@ fn the_outside_gets_ces_records_of_served_names_and_nothing_of_others() {
     let mut lab = Lab::new();
     let client = Ipv4Addr::new(203, 0, 113, 9);
     let outside = |lab: &mut Lab, name: &str, qtype| {
-        lab.query_as(0, Side::Outside, Transport::Udp, client, name, qtype)
+        lab.query_as(0, QuerySide::Outside, Transport::Udp, client, name, qtype)
     };
     let naptr = outside(&mut lab, "www.h1.a.demo", RecordType::NAPTR);
     let reply = lab.reply(0, naptr).unwrap();
@@ -190,7 +190,7 @@ fn a_flood_from_outside_is_dropped_and_counted() {
     let mut lab = Lab::with(|s| s.dns.outside_rate = 100, &lab::realm("a.demo"), &lab::realm("b.demo"));
     for n in 0..200u32 {
         let client = Ipv4Addr::from(0xcb00_7100 + n);
-        lab.query_as(0, Side::Outside, Transport::Udp, client, "h1.a.demo", RecordType::NAPTR);
+        lab.query_as(0, QuerySide::Outside, Transport::Udp, client, "h1.a.demo", RecordType::NAPTR);
     }
     assert_eq!(lab.outside_count(0, QueryOutcome::RateTotal), 100);
 }
@@ -208,15 +208,15 @@ fn a_host_that_asks_too_much_is_refused() {
 #[test]
 fn garbage_is_answered_only_where_it_is_a_question() {
     let mut lab = Lab::new();
-    lab.raw_query(0, Side::Inside, Transport::Udp, H1, &[1, 2, 3], 900);
+    lab.raw_query(0, QuerySide::Inside, Transport::Udp, H1, &[1, 2, 3], 900);
     assert!(lab.nodes[0].answers[&900].is_none());
     let mut response = lab::question("h1.a.demo", RecordType::A, 7);
     response[2] |= 0x80;
-    lab.raw_query(0, Side::Inside, Transport::Udp, H1, &response, 901);
+    lab.raw_query(0, QuerySide::Inside, Transport::Udp, H1, &response, 901);
     assert!(lab.nodes[0].answers[&901].is_none());
     let mut two = lab::question("h1.a.demo", RecordType::A, 7);
     two[5] = 2;
-    lab.raw_query(0, Side::Inside, Transport::Udp, H1, &two, 902);
+    lab.raw_query(0, QuerySide::Inside, Transport::Udp, H1, &two, 902);
     assert_eq!(lab.reply(0, 902).unwrap().code, ResponseCode::FormErr);
 }
 

@@ -4,8 +4,8 @@ mod lab;
 
 use ces_dns::message::Transport;
 use ces_dns::naptr::{Announcement, Endpoint, Forms, NaptrFault, Proto};
-use ces_dns::outcome::{QueryOutcome, Side};
-use ces_gateway::Settings;
+use ces_dns::outcome::{QueryOutcome, QuerySide};
+use ces_gateway::CoreSettings;
 use ces_gateway::names::Name;
 use ces_gateway::sessions::Change;
 use hickory_proto::op::ResponseCode::{FormErr, NXDomain, NoError, NotImp, Refused, ServFail};
@@ -96,11 +96,11 @@ fn c17_what_could_not_be_looked_up_is_asked_again_soon() {
 #[test]
 fn c17_nobody_is_asked_where_the_answer_is_known() {
     let name = |text: &str| Name::parse(text).unwrap();
-    let listed = |settings: &mut Settings| {
+    let listed = |settings: &mut CoreSettings| {
         settings.cetp.peer_zones = [(name("cesa.demo."), vec![name("a.demo.")])].into_iter().collect();
     };
-    let off = |settings: &mut Settings| settings.cetp.look_up_names = false;
-    for change in [&listed as &dyn Fn(&mut Settings), &off] {
+    let off = |settings: &mut CoreSettings| settings.cetp.look_up_names = false;
+    for change in [&listed as &dyn Fn(&mut CoreSettings), &off] {
         let mut lab = Lab::with(
             |settings| {
                 if settings.realm.ces_id.as_str() == "cesb.demo." {
@@ -232,7 +232,7 @@ fn n1_a_name_once_known_as_one_of_ces_does_not_fall_back() {
         assert!(lab.logged(0, "name failed", "it has had"), "{title}: told by its right name");
     }
     // A name in a zone that is listed as a peer's is one of CES before anybody has asked for it.
-    let listed = |settings: &mut Settings| {
+    let listed = |settings: &mut CoreSettings| {
         let name = |text: &str| Name::parse(text).unwrap();
         settings.cetp.peer_zones = [(name("cesb.demo."), vec![name("b.demo.")])].into_iter().collect();
     };
@@ -292,7 +292,7 @@ fn n2_nothing_leads_around_the_tunnel_of_a_name_with_ces() {
 /// DNS rebinding.
 #[test]
 fn n3_addresses_of_this_side_do_not_pass_and_are_counted() {
-    let change = |s: &mut Settings| {
+    let change = |s: &mut CoreSettings| {
         s.dns.private_networks = vec!["10.1.0.0/16".parse().unwrap()];
         s.dns.private_names = vec![Name::parse("corp.example").unwrap()];
     };
@@ -318,7 +318,7 @@ fn n3_addresses_of_this_side_do_not_pass_and_are_counted() {
         let dns = serde_json::to_value(lab.nodes[0].gateway.dns(lab.now)).unwrap();
         assert_eq!(dns["resolver"]["rebinding_filtered"], filtered, "{name} {text}");
     }
-    let off = |s: &mut Settings| s.dns.filter_private = false;
+    let off = |s: &mut CoreSettings| s.dns.filter_private = false;
     let mut lab = Lab::with(off, &lab::realm("a.demo"), &lab::realm("b.demo"));
     for (text, passes) in [("127.0.0.1", true), ("192.168.0.12", false), ("10.64.7.7", false)] {
         let ip: Ipv4Addr = text.parse().unwrap();
@@ -332,17 +332,17 @@ fn n3_addresses_of_this_side_do_not_pass_and_are_counted() {
 fn n6_the_next_gateway_of_a_name_is_tried_whatever_is_wrong_with_the_first() {
     let dead = Ipv4Addr::new(203, 0, 113, 200);
     let good = || gateway("cesb.demo.", B_OUTER, 20);
-    let trusting = |s: &mut Settings| {
+    let trusting = |s: &mut CoreSettings| {
         if s.realm.name == "a" {
             s.cetp.trusted = vec![Name::parse("cesb.demo").unwrap()];
         }
     };
-    let any = |_: &mut Settings| {};
+    let any = |_: &mut CoreSettings| {};
     let only_b = lab::realm("a.demo")
         .replace("outbound.to = [\"*\"]", "outbound = { to = \"*\", peers = [\"cesb.demo\"] }");
     assert!(only_b.contains("peers"));
     let realm = lab::realm("a.demo");
-    type Change = fn(&mut Settings);
+    type Change = fn(&mut CoreSettings);
     let cases: [(&str, Change, &str, Vec<RData>); 5] = [
         ("not trusted", trusting, &realm, gateway("cesx.demo.", dead, 10)),
         ("not trusted, and alive", trusting, &realm, gateway("cesx.demo.", B_OUTER, 10)),
@@ -436,7 +436,7 @@ fn n14_from_outside_other_names_are_refused_and_never_amplified() {
         ("8.8.8.8.in-addr.arpa", RecordType::PTR, Transport::Tcp),
         ("localhost", A, Transport::Udp),
     ] {
-        let token = lab.query_as(0, Side::Outside, transport, client, name, qtype);
+        let token = lab.query_as(0, QuerySide::Outside, transport, client, name, qtype);
         let reply = lab.reply(0, token).unwrap();
         assert_eq!((reply.code, reply.answers, reply.authoritative), (Refused, 0, false), "{name}");
         assert!(lab.nodes[0].answers[&token].as_ref().unwrap().len() <= lab::question(name, qtype, 1).len());
@@ -446,7 +446,7 @@ fn n14_from_outside_other_names_are_refused_and_never_amplified() {
         (0..30u8)
             .filter(|n| {
                 let client = Ipv4Addr::new(198, 51, 100, *n);
-                let token = lab.query_as(0, Side::Outside, transport, client, "legacy.example", A);
+                let token = lab.query_as(0, QuerySide::Outside, transport, client, "legacy.example", A);
                 lab.nodes[0].answers[&token].is_some()
             })
             .count()

@@ -6,7 +6,7 @@ use ces_dataplane::msg::{BindingStats, Command, EndReason, Event, Far, InsertErr
 use ces_dns::outcome::QueryOutcome;
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::names::Name;
-use ces_gateway::snapshot::Role;
+use ces_gateway::snapshot::SessionOrigin;
 use ces_gateway::{Platform, PolicySet, Registry};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -41,8 +41,14 @@ fn a_far_name_becomes_a_proxy_address_and_a_binding_at_both_ends() {
     // Both ends see it under the other's name, and so do their hosts.
     let at_a = &lab.nodes[0].gateway.bindings(lab.now)[0];
     let at_b = &lab.nodes[1].gateway.bindings(lab.now)[0];
-    assert_eq!((&*at_a.local, &*at_a.remote, at_a.role), ("h1.a.demo.", "www.h1.b.demo.", Role::Initiator));
-    assert_eq!((&*at_b.local, &*at_b.remote, at_b.role), ("www.h1.b.demo.", "h1.a.demo.", Role::Responder));
+    assert_eq!(
+        (&*at_a.local, &*at_a.remote, at_a.role),
+        ("h1.a.demo.", "www.h1.b.demo.", SessionOrigin::Initiator)
+    );
+    assert_eq!(
+        (&*at_b.local, &*at_b.remote, at_b.role),
+        ("www.h1.b.demo.", "h1.a.demo.", SessionOrigin::Responder)
+    );
     let (ta, tb) = (at_a.tunnel.as_ref().unwrap(), at_b.tunnel.as_ref().unwrap());
     assert_eq!((ta.local, ta.remote, ta.id_in), (tb.remote, tb.local, tb.id_out));
     let reverse = "1.0.64.10.in-addr.arpa";
@@ -180,7 +186,7 @@ fn c17_a_peer_speaks_for_its_own_names_alone() {
         (vec![("cesc.demo.", vec!["a.demo."])], false),
         (vec![("cesc.demo.", vec!["h1.a.demo."])], false),
     ] {
-        let at_b = |settings: &mut ces_gateway::Settings| {
+        let at_b = |settings: &mut ces_gateway::CoreSettings| {
             if settings.realm.ces_id.as_str() == "cesb.demo." {
                 settings.cetp.peer_zones = zones
                     .iter()
@@ -210,7 +216,7 @@ fn c17_a_thousand_hosts_may_begin_at_once() {
         theirs += "\"\npolicy = \"out\"\n";
     }
     let ours = realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
-    let change = |settings: &mut ces_gateway::Settings| {
+    let change = |settings: &mut ces_gateway::CoreSettings| {
         settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
         settings.cetp.limits.sessions_per_peer = 10_000;
         settings.cetp.limits.sessions_per_peer_max = 10_000;
@@ -231,7 +237,7 @@ fn c17_nobody_speaks_for_our_names() {
     // The realm behind a says that its hosts are b's, and b's policy lets b's own hosts in.
     let theirs = realm("a.demo");
     let ours = realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
-    let change = |settings: &mut ces_gateway::Settings| {
+    let change = |settings: &mut ces_gateway::CoreSettings| {
         if settings.realm.ces_id.as_str() == "cesb.demo." {
             settings.realm.zones.push(Name::parse("a.demo.").unwrap());
         }
@@ -484,7 +490,7 @@ fn a_binding_that_the_worker_refuses_ends_at_the_peer_too() {
 
 #[test]
 fn an_empty_pool_is_servfail_at_our_end_and_at_theirs() {
-    let one = |s: &mut ces_gateway::Settings| s.realm.host_bindings = 1;
+    let one = |s: &mut ces_gateway::CoreSettings| s.realm.host_bindings = 1;
     let mut lab = Lab::with(one, &realm("a.demo"), &realm("b.demo"));
     assert!(lab.address(0, H1, "h1.b.demo").is_some());
     assert_eq!(lab.ask(0, H1, "www.h1.b.demo", RecordType::A).code, ResponseCode::ServFail);
@@ -633,12 +639,12 @@ fn p3_the_address_goes_from_the_old_session_to_the_new_one() {
     lab.nodes[0].workers_stuck = true;
     assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(proxy));
     let figures = ces_gateway::figures(&lab.nodes[0].settings, &lab::platform(1, 1));
-    let mut again = ces_gateway::Sessions::new(&figures);
+    let mut again = ces_gateway::CesSessions::new(&figures);
     lab.nodes[0].gateway.sessions().write_down(|at, change| {
         again.apply(&change, at).unwrap_or_else(|why| panic!("{change:?}: {why}"));
     });
     let names = lab.nodes[0].gateway.sessions().iter().next().unwrap().names().clone();
-    let next = |sessions: &ces_gateway::Sessions| {
+    let next = |sessions: &ces_gateway::CesSessions| {
         sessions.reservation(H1.into(), 0, names.clone(), lab.now).unwrap()
     };
     assert_eq!(next(&again), next(lab.nodes[0].gateway.sessions()));
@@ -762,7 +768,7 @@ fn an_alias_leads_to_the_name_that_the_far_gateway_knows() {
     lab.nodes[0].gateway.flush_cache();
     lab.alias = Some(("alias.example.".into(), "h2.a.demo.".into()));
     lab.address(0, H1, "alias.example").unwrap();
-    assert!(lab.nodes[0].gateway.bindings(lab.now).iter().any(|b| b.role == Role::Local));
+    assert!(lab.nodes[0].gateway.bindings(lab.now).iter().any(|b| b.role == SessionOrigin::Local));
     assert_eq!(lab.nodes[0].gateway.pools().waiting, 0);
 }
 
@@ -804,7 +810,7 @@ fn a_host_that_is_blocked_while_it_negotiates_gets_no_binding() {
 #[test]
 fn p12_a_peers_mtu_is_what_a_person_says_and_follows_a_reload() {
     let said = |mtu: u16| {
-        move |settings: &mut ces_gateway::Settings| {
+        move |settings: &mut ces_gateway::CoreSettings| {
             settings.cetp.peer_mtu = [(ces_gateway::names::Name::parse("cesb.demo.").unwrap(), mtu)].into();
         }
     };

@@ -5,8 +5,8 @@ mod lab;
 use ces_dataplane::msg::{Binding, EndReason, Patience};
 use ces_dataplane::tag::Handle;
 use ces_gateway::sessions::Figures;
-use ces_gateway::settings::{MacPolicy, Settings};
-use ces_gateway::{Change, Evidence, Mac, Sessions};
+use ces_gateway::settings::{CoreSettings, MacPolicy};
+use ces_gateway::{CesSessions, Change, Evidence, Mac};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType, rdata};
 use lab::{H1, H2, Lab, Odd, S, host_mac, hosts, platform, realm};
@@ -49,15 +49,15 @@ fn eventful() -> Lab {
     lab
 }
 
-fn replayed(figures: &Figures, changes: &[(u64, Change)]) -> Sessions {
-    let mut sessions = Sessions::new(figures);
+fn replayed(figures: &Figures, changes: &[(u64, Change)]) -> CesSessions {
+    let mut sessions = CesSessions::new(figures);
     for (at, change) in changes {
         sessions.apply(change, *at).unwrap_or_else(|why| panic!("{change:?}: {why}"));
     }
     sessions
 }
 
-fn written(sessions: &Sessions) -> Vec<(u64, Change)> {
+fn written(sessions: &CesSessions) -> Vec<(u64, Change)> {
     let mut changes = Vec::new();
     sessions.write_down(|at, change| changes.push((at, change)));
     changes
@@ -95,8 +95,9 @@ fn a_snapshot_makes_the_same_sessions_and_the_same_snapshot() {
         // What comes next is the same, too: the same slot, the same address.
         let names = it.gateway.sessions().iter().next().unwrap().names().clone();
         for host in [H1, H2] {
-            let next =
-                |sessions: &Sessions| sessions.reservation(host.into(), 0, names.clone(), lab.now).unwrap();
+            let next = |sessions: &CesSessions| {
+                sessions.reservation(host.into(), 0, names.clone(), lab.now).unwrap()
+            };
             assert_eq!(next(&again), next(it.gateway.sessions()));
         }
     }
@@ -249,7 +250,7 @@ fn c15_a_clean_stop_ends_nothing() {
 fn p10_a_restart_lets_nobody_else_be_the_first_that_is_seen() {
     let other: Mac = [2, 0, 0, 9, 9, 9];
     let text = realm("a.demo");
-    let pin = |settings: &mut Settings| settings.realm.mac_policy = MacPolicy::Pin;
+    let pin = |settings: &mut CoreSettings| settings.realm.mac_policy = MacPolicy::Pin;
     let mut lab = Lab::with(pin, &text, &realm("b.demo"));
     let claims = |lab: &mut Lab, host: Ipv4Addr, mac, by| {
         let now = lab.now;

@@ -70,7 +70,7 @@ fn n9_zones_that_every_resolver_serves_for_itself_are_answered_here() {
 
 #[test]
 fn n9_a_site_may_have_such_zones_asked_upstream() {
-    let change = |s: &mut ces_gateway::Settings| {
+    let change = |s: &mut ces_gateway::CoreSettings| {
         s.dns.forward_zones = ["10.in-addr.arpa", "corp.local"].map(ParseName::parse_name).to_vec();
     };
     let mut lab = Lab::with(change, &lab::realm("a.demo"), &lab::realm("b.demo"));
@@ -123,7 +123,7 @@ fn n13_an_address_that_a_port_gets_later_has_its_name_too() {
 #[test]
 fn n13_a_realm_of_public_addresses_has_a_zone_for_them() {
     let text = lab::realm("a.demo").replace("192.168.0.", "198.18.7.");
-    let change = |s: &mut ces_gateway::Settings| {
+    let change = |s: &mut ces_gateway::CoreSettings| {
         if s.realm.name == "a" {
             s.realm.networks = vec!["198.18.4.0/22".parse().unwrap()];
         }

@@ -4,9 +4,9 @@
 mod lab;
 
 use ces_dns::message::Transport;
-use ces_dns::outcome::{QueryOutcome, Side};
-use ces_gateway::journal::{Header, Pen, replay};
-use ces_gateway::{Output, QueryToken, Settings};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
+use ces_gateway::journal::{JournalHeader, Pen, replay};
+use ces_gateway::{CoreSettings, Output, QueryToken};
 use hickory_proto::rr::RecordType;
 use lab::{Lab, platform, question};
 use std::fmt::Write;
@@ -38,7 +38,7 @@ fn name(n: u32, s: u32) -> String {
     if s == 0 { format!("h{n}.b.demo") } else { format!("s{s}.h{n}.b.demo") }
 }
 
-fn change(settings: &mut Settings) {
+fn change(settings: &mut CoreSettings) {
     settings.realm.networks = vec!["192.168.0.0/16".parse().unwrap()];
     settings.dns.negotiation_rate = 0;
     settings.dns.host_rate = 0;
@@ -59,7 +59,7 @@ fn negotiations_and_answers_a_second() {
         let query = question(&name(n, 0), RecordType::NAPTR, 1);
         let now = lab.now;
         lab.nodes[0].gateway.handle_dns(
-            Side::Inside,
+            QuerySide::Inside,
             Transport::Udp,
             client,
             &query,
@@ -94,7 +94,7 @@ fn negotiations_and_answers_a_second() {
     let mut answers = 0u64;
     for round in 0..20 {
         for (client, query) in &queries {
-            gateway.handle_dns(Side::Inside, Transport::Udp, *client, query, QueryToken(round), lab.now);
+            gateway.handle_dns(QuerySide::Inside, Transport::Udp, *client, query, QueryToken(round), lab.now);
             while let Some(output) = gateway.poll_output() {
                 answers += u64::from(matches!(output, Output::Answer { .. }));
             }
@@ -123,7 +123,7 @@ fn what_the_journal_costs() {
     let node = &lab.nodes[0];
     let figures = ces_gateway::figures(&node.settings, &platform(1, 1));
     let mut bytes = Vec::new();
-    let mut pen = Pen::begin(&Header::new(&figures, [0; 2]), &mut bytes);
+    let mut pen = Pen::begin(&JournalHeader::new(&figures, [0; 2]), &mut bytes);
     let begin = Instant::now();
     for (at, change) in &node.changes {
         pen.write(*at, change, &mut bytes);

@@ -1,8 +1,8 @@
 //! All files together: names become addresses, and lines the rules that the workers ask.
 
-use crate::line::{self, Member, Parsed, Side, Written};
+use crate::line::{self, Member, Parsed, Party, Written};
 use crate::members;
-use ces_filter::{Action, AddressSet, Condition, End, Interfaces, Ranges, Rule, Rules, Who, Zone, Zones};
+use ces_filter::{Action, AddressSet, Condition, End, PortSet, Ranges, Rule, Rules, Who, Zone, ZonePairs};
 use ces_settings::{FileError, SourceFile};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::hash::BuildHasher;
@@ -18,7 +18,7 @@ const LARGE: usize = 1024;
 const SETS: usize = 64;
 
 /// Who the hosts are, and which ports the gateway has.
-pub trait Names {
+pub trait Surroundings {
     /// The address of a host, by its name or a service's.
     fn host(&self, name: &str) -> Option<u32>;
     /// The addresses of a group.
@@ -79,7 +79,7 @@ impl Book {
 }
 
 /// Reads all files. All errors are found before any is reported.
-pub fn load(sources: &Sources<'_>, names: &dyn Names) -> Result<Book, Vec<FileError>> {
+pub fn load(sources: &Sources<'_>, names: &dyn Surroundings) -> Result<Book, Vec<FileError>> {
     let mut writer = Writer::new(sources, names);
     for (number, file) in sources.files.iter().enumerate() {
         writer.file(number, file);
@@ -134,7 +134,7 @@ impl Large {
 
 struct Writer<'s> {
     sources: &'s Sources<'s>,
-    names: &'s dyn Names,
+    names: &'s dyn Surroundings,
     sets: FxHashMap<String, Ranges>,
     large: Large,
     lines: Vec<Line>,
@@ -143,7 +143,7 @@ struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    fn new(sources: &'s Sources<'s>, names: &'s dyn Names) -> Self {
+    fn new(sources: &'s Sources<'s>, names: &'s dyn Surroundings) -> Self {
         let (lines, rules, errors) = (Vec::new(), Vec::new(), Vec::new());
         Self { sources, names, sets: FxHashMap::default(), large: Large::default(), lines, rules, errors }
     }
@@ -196,15 +196,15 @@ impl<'s> Writer<'s> {
     }
 
     fn rule(&mut self, rule: &Written<'_>, file: usize, line: usize, text: &str) -> Result<(), String> {
-        let zones = |side: &Side<'_>| side.zone.map_or(Zone::ALL.to_vec(), |zone| vec![zone]);
+        let zones = |side: &Party<'_>| side.zone.map_or(Zone::ALL.to_vec(), |zone| vec![zone]);
         let from_everywhere = rule.from.zone.is_none() && rule.to.zone.is_none();
         let (source, destination) = (self.end(&rule.from)?, self.end(&rule.to)?);
         self.rules.push(Rule {
             action: rule.action,
             zones: if from_everywhere {
-                Zones::all()
+                ZonePairs::all()
             } else {
-                Zones::new(&zones(&rule.from), &zones(&rule.to))
+                ZonePairs::new(&zones(&rule.from), &zones(&rule.to))
             },
             protocols: rule.protocols,
             source,
@@ -228,7 +228,7 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    fn end(&mut self, side: &Side<'_>) -> Result<End, String> {
+    fn end(&mut self, side: &Party<'_>) -> Result<End, String> {
         let who = if side.who.is_empty() {
             Who::Anybody
         } else {
@@ -239,8 +239,8 @@ impl<'s> Writer<'s> {
         Ok(End { who, ports: side.ports.clone() })
     }
 
-    fn interfaces(&self, side: &Side<'_>) -> Result<Interfaces, String> {
-        let mut all = if side.interfaces.is_empty() { Interfaces::ALL } else { Interfaces::NONE };
+    fn interfaces(&self, side: &Party<'_>) -> Result<PortSet, String> {
+        let mut all = if side.interfaces.is_empty() { PortSet::ALL } else { PortSet::NONE };
         for name in &side.interfaces {
             all.add(self.names.port(name).ok_or_else(|| format!("the gateway has no port {name:?}"))?);
         }

@@ -25,5 +25,5 @@ mod line;
 mod members;
 mod words;
 
-pub use book::{Book, Line, Names, Sources, load};
+pub use book::{Book, Line, Sources, Surroundings, load};
 pub use words::{dscp, flags, protocol_name, protocol_number};

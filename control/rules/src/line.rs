@@ -2,7 +2,7 @@
 
 use crate::members;
 use crate::words::{self, ICMP, TCP, WITH_PORTS};
-use ces_filter::{Action, Condition, Limits, Protocols, Ranges, Zone};
+use ces_filter::{Action, Condition, OpeningRates, Protocols, Ranges, Zone};
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Member<'t> {
 
 /// A source or destination.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Side<'t> {
+pub(crate) struct Party<'t> {
     pub(crate) zone: Option<Zone>,
     /// Names of ports of the gateway; empty: any.
     pub(crate) interfaces: Vec<&'t str>,
@@ -44,12 +44,12 @@ pub(crate) struct Side<'t> {
 pub(crate) struct Written<'t> {
     pub(crate) action: Action,
     pub(crate) protocols: Protocols,
-    pub(crate) from: Side<'t>,
-    pub(crate) to: Side<'t>,
+    pub(crate) from: Party<'t>,
+    pub(crate) to: Party<'t>,
     /// What it asks of the packet itself.
     pub(crate) condition: Condition,
     pub(crate) log: bool,
-    pub(crate) limits: Limits,
+    pub(crate) limits: OpeningRates,
     pub(crate) name: Option<&'t str>,
 }
 
@@ -168,8 +168,8 @@ fn rule<'t>(action: Action, words: &mut Words<'t>) -> Result<Written<'t>, String
     let protocols = protocols(words)?;
     let mut all = if protocols.is_none() { Protocols::ALL } else { Protocols::NONE };
     protocols.iter().flatten().for_each(|&protocol| all.add(protocol));
-    let from = if words.next_if("from") { side(words)? } else { Side::default() };
-    let mut to = if words.next_if("to") { side(words)? } else { Side::default() };
+    let from = if words.next_if("from") { side(words)? } else { Party::default() };
+    let mut to = if words.next_if("to") { side(words)? } else { Party::default() };
     if from.ports.is_some() || to.ports.is_some() {
         has_ports(protocols.as_deref())?;
     }
@@ -179,7 +179,7 @@ fn rule<'t>(action: Action, words: &mut Words<'t>) -> Result<Written<'t>, String
     }
     let condition = condition(words, protocols.as_deref())?;
     let log = words.next_if("log");
-    let limits = if words.next_if("rate") { limits(action, words)? } else { Limits::NONE };
+    let limits = if words.next_if("rate") { limits(action, words)? } else { OpeningRates::NONE };
     let name = if words.next_if("name") { Some(name(words.value("the name of the rule")?)?) } else { None };
     words.end(
         "\"from\", \"to\", \"type\", \"flags\", \"dscp\", \"length\", \"fragmented\" or \"whole\", \"log\", \"rate\", \"name\" \
@@ -234,11 +234,11 @@ fn condition(words: &mut Words<'_>, protocols: Option<&[u8]>) -> Result<Conditio
 }
 
 /// Sessions a second: of all, `per source`, or both.
-fn limits(action: Action, words: &mut Words<'_>) -> Result<Limits, String> {
+fn limits(action: Action, words: &mut Words<'_>) -> Result<OpeningRates, String> {
     if action != Action::Allow {
         return Err("\"rate\" is for what a rule allows".to_owned());
     }
-    let mut limits = Limits::NONE;
+    let mut limits = OpeningRates::NONE;
     let number = |word: &str| word.parse().ok().filter(|rate| (1..=RATE_MOST).contains(rate));
     words.list(|words| {
         let rate = words.number("a number of sessions a second, from 1 to 1000000,", number)?;
@@ -279,7 +279,7 @@ fn has_ports(protocols: Option<&[u8]>) -> Result<(), String> {
     }
 }
 
-fn side<'t>(words: &mut Words<'t>) -> Result<Side<'t>, String> {
+fn side<'t>(words: &mut Words<'t>) -> Result<Party<'t>, String> {
     let zone = Zone::ALL.into_iter().find(|zone| words.next_if(zone.label()));
     let interfaces = if words.next_if("on") {
         words.list(|words| words.value("the name of a port of the gateway"))?
@@ -293,7 +293,7 @@ fn side<'t>(words: &mut Words<'t>) -> Result<Side<'t>, String> {
     let expected = "a port, a range such as 1024-65535, or a name such as ssh";
     let port = |words: &mut Words<'_>| words.number(expected, words::ports);
     let ports = if words.next_if("port") { Some(Ranges::new(words.list(port)?)) } else { None };
-    Ok(Side { zone, interfaces, who, ports })
+    Ok(Party { zone, interfaces, who, ports })
 }
 
 #[cfg(test)]
@@ -331,11 +331,11 @@ mod tests {
                 Written {
                     action: Action::Deny,
                     protocols: Protocols::ALL,
-                    from: Side::default(),
-                    to: Side::default(),
+                    from: Party::default(),
+                    to: Party::default(),
                     condition: Condition::ANY,
                     log: false,
-                    limits: Limits::NONE,
+                    limits: OpeningRates::NONE,
                     name: None
                 }
             );
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!((odd.condition, odd.log, odd.name), (condition, true, Some("odd")));
         assert_eq!(rule("deny from on guests").from.interfaces, ["guests"]);
         let slow = rule("allow udp to any port dns rate 100, 5 per source");
-        assert_eq!(slow.limits, Limits { all: Some(100), each: Some(5) });
+        assert_eq!(slow.limits, OpeningRates { all: Some(100), each: Some(5) });
         assert_eq!(rule("allow fragmented").condition.is_fragment, Some(true));
     }
 

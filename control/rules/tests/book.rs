@@ -2,12 +2,12 @@
 #![allow(missing_docs)]
 
 use ces_filter::{Action, Asked, Ranges, Seen, Zone};
-use ces_rules::{Book, Names, Sources, load};
+use ces_rules::{Book, Sources, Surroundings, load};
 use ces_settings::{FileError, SourceFile};
 
 struct Realm;
 
-impl Names for Realm {
+impl Surroundings for Realm {
     fn host(&self, name: &str) -> Option<u32> {
         (name == "www.a.demo").then_some(0x0a00_0050)
     }

@@ -1,7 +1,7 @@
 //! What `cesctl` asks and `cesd` answers.
 //!
 //! A request is one line. Its answer is one line, [`Response::Ok`] or [`Response::Error`]; a trace sends lines of
-//! [`Response::Item`] before, and a long list comes in pages of the same kind, which [`Pages`] puts together.
+//! [`Response::Item`] before, and a long list comes in pages of the same kind, which [`PagedList`] puts together.
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -246,9 +246,9 @@ impl Response {
 
 /// Pages of a list, put together: rows behind rows, or under the same heading.
 #[derive(Default)]
-pub struct Pages(serde_json::Value);
+pub struct PagedList(serde_json::Value);
 
-impl Pages {
+impl PagedList {
     /// One more.
     pub fn add(&mut self, page: serde_json::Value) {
         fn join(all: &mut serde_json::Value, page: serde_json::Value) {
@@ -315,13 +315,13 @@ mod tests {
 
     #[test]
     fn pages_are_put_together() {
-        let mut pages = Pages::default();
+        let mut pages = PagedList::default();
         pages.add(serde_json::json!([{ "name": "b", "services": [] }]));
         pages.add(serde_json::json!([{ "name": "a", "services": [] }]));
         let names: Vec<_> =
             pages.whole(serde_json::Value::Null)[0]["name"].as_str().map(str::to_owned).into_iter().collect();
         assert_eq!(names, ["a"]);
-        let mut pages = Pages::default();
+        let mut pages = PagedList::default();
         for page in [
             serde_json::json!({ "neighbours": [1] }),
             serde_json::json!({ "neighbours": [2] }),
@@ -333,6 +333,6 @@ mod tests {
             pages.whole(serde_json::Value::Null),
             serde_json::json!({ "neighbours": [1, 2], "routes": [] })
         );
-        assert_eq!(Pages::default().whole(serde_json::json!("done")), serde_json::json!("done"));
+        assert_eq!(PagedList::default().whole(serde_json::json!("done")), serde_json::json!("done"));
     }
 }

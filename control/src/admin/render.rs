@@ -3,7 +3,7 @@
 mod inbound;
 
 use super::protocol::Topic;
-use super::table::{Table, bit_rate, bytes, count, duration};
+use super::table::{TextTable, bit_rate, bytes, count, duration};
 use super::value::{list, number, or_none, text, texts};
 use ces_rules::protocol_name;
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
 }
 
 fn ports(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "PORT",
         "SIDE",
         "LINK",
@@ -91,7 +91,7 @@ fn ports(answer: &Value) -> String {
 }
 
 fn workers(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "WORKER",
         "CORE",
         "BUSY",
@@ -104,9 +104,9 @@ fn workers(answer: &Value) -> String {
         "HELD",
         "HELD NOW",
     ]);
-    let mut rings = Table::new(&["WORKER", "RING", "DEPTH", "CAPACITY", "OVERFLOWS"]);
+    let mut rings = TextTable::new(&["WORKER", "RING", "DEPTH", "CAPACITY", "OVERFLOWS"]);
     let mut bursts =
-        Table::new(&["WORKER", "BURSTS OF", "0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+"]);
+        TextTable::new(&["WORKER", "BURSTS OF", "0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+"]);
     for worker in list(answer) {
         let punted: u64 =
             worker["punts"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
@@ -147,7 +147,7 @@ fn tunnel_name(tunnel: &Value) -> String {
 }
 
 fn bindings(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "TAG",
         "ROLE",
         "LOCAL",
@@ -201,7 +201,7 @@ fn bindings(answer: &Value) -> String {
 }
 
 fn peers(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "PEER",
         "STATE",
         "ROLE",
@@ -233,7 +233,7 @@ fn peers(answer: &Value) -> String {
     let mut all = or_none(&table, "no peers");
     let blocks = list(&answer["blocks"]);
     if !blocks.is_empty() {
-        let mut table = Table::new(&["BLOCKED ADDRESS", "WHY", "LEFT"]);
+        let mut table = TextTable::new(&["BLOCKED ADDRESS", "WHY", "LEFT"]);
         for block in blocks {
             table.row(vec![text(block, "addr"), text(block, "why"), duration(number(block, "left_s"))]);
         }
@@ -241,7 +241,7 @@ fn peers(answer: &Value) -> String {
     }
     let filters = list(&answer["filters"]);
     if !filters.is_empty() {
-        let mut table = Table::new(&["FILTERED NAME", "END", "PEER", "LEFT"]);
+        let mut table = TextTable::new(&["FILTERED NAME", "END", "PEER", "LEFT"]);
         for filter in filters {
             let end = if filter["local"].as_bool() == Some(true) { "local" } else { "remote" };
             let left = duration(number(filter, "left_s"));
@@ -255,7 +255,7 @@ fn peers(answer: &Value) -> String {
 
 /// A map of counters, those that are not zero.
 fn counters(heading: &str, map: &Value) -> String {
-    let mut table = Table::new(&[heading, "COUNT"]);
+    let mut table = TextTable::new(&[heading, "COUNT"]);
     for (key, value) in map.as_object().into_iter().flatten() {
         let value = value.as_u64().unwrap_or(0);
         if value > 0 {
@@ -266,7 +266,7 @@ fn counters(heading: &str, map: &Value) -> String {
 }
 
 fn hosts(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "HOST",
         "ADDRESS",
         "MAC",
@@ -297,7 +297,7 @@ fn hosts(answer: &Value) -> String {
 
 fn dns(answer: &Value) -> String {
     let all = &answer["counters"];
-    let mut table = Table::new(&["QUERY ENDED", "INSIDE", "OUTSIDE"]);
+    let mut table = TextTable::new(&["QUERY ENDED", "INSIDE", "OUTSIDE"]);
     for (outcome, inside) in all["dns_inside"].as_object().into_iter().flatten() {
         let (inside, outside) = (inside.as_u64().unwrap_or(0), number(&all["dns_outside"], outcome));
         if inside + outside > 0 {
@@ -312,7 +312,7 @@ fn dns(answer: &Value) -> String {
         let mean_ms = number(time, "sum_ns") as f64 / samples as f64 / 1e6;
         let _ = writeln!(line, "a negotiation took {mean_ms:.2} ms on average");
     }
-    let mut servers = Table::new(&["RESOLVER", "STATE", "SENT", "ANSWERED"]);
+    let mut servers = TextTable::new(&["RESOLVER", "STATE", "SENT", "ANSWERED"]);
     for server in list(&answer["servers"]) {
         let is = |key: &str| server[key].as_bool() == Some(true);
         let state = match (is("is_down"), is("folds_case")) {
@@ -338,7 +338,7 @@ fn dns(answer: &Value) -> String {
 }
 
 fn drops(answer: &Value) -> String {
-    let mut table = Table::new(&["REASON", "PACKETS", "MEANING"]);
+    let mut table = TextTable::new(&["REASON", "PACKETS", "MEANING"]);
     for drop in list(answer) {
         let packets = number(drop, "packets");
         if packets > 0 {
@@ -350,7 +350,7 @@ fn drops(answer: &Value) -> String {
 
 fn tunnels(answer: &Value) -> String {
     let mut table =
-        Table::new(&["PEER", "ENCAPSULATION", "LOCAL", "REMOTE", "ID IN", "ID OUT", "MTU", "BINDINGS"]);
+        TextTable::new(&["PEER", "ENCAPSULATION", "LOCAL", "REMOTE", "ID IN", "ID OUT", "MTU", "BINDINGS"]);
     for tunnel in list(answer) {
         table.row(
             ["peer", "encapsulation", "local", "remote", "id_in", "id_out", "mtu", "bindings"]
@@ -363,11 +363,11 @@ fn tunnels(answer: &Value) -> String {
 }
 
 fn neighbours(answer: &Value) -> String {
-    let mut table = Table::new(&["NEXT HOP", "PORT", "MAC"]);
+    let mut table = TextTable::new(&["NEXT HOP", "PORT", "MAC"]);
     for hop in list(&answer["neighbours"]) {
         table.row(vec![text(hop, "address"), text(hop, "port"), text(hop, "mac")]);
     }
-    let mut routes = Table::new(&["ROUTE", "VIA", "PORT"]);
+    let mut routes = TextTable::new(&["ROUTE", "VIA", "PORT"]);
     for route in list(&answer["routes"]) {
         routes.row(vec![text(route, "network"), text(route, "via"), text(route, "port")]);
     }
@@ -375,7 +375,7 @@ fn neighbours(answer: &Value) -> String {
 }
 
 fn pools(answer: &Value) -> String {
-    let mut table = Table::new(&["POOL", "USED", "OF"]);
+    let mut table = TextTable::new(&["POOL", "USED", "OF"]);
     let mut row = |name: String, used: u64, of: u64| {
         table.row(vec![name, count(used), if of > 0 { count(of) } else { "-".to_owned() }]);
     };
@@ -399,7 +399,7 @@ fn pools(answer: &Value) -> String {
 }
 
 fn sessions(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "PROTOCOL",
         "STATE",
         "HOST",
@@ -429,7 +429,7 @@ fn sessions(answer: &Value) -> String {
 }
 
 fn mappings(answer: &Value) -> String {
-    let mut table = Table::new(&["MAPPING", "PROTOCOL", "INSIDE", "OUTSIDE", "SESSIONS"]);
+    let mut table = TextTable::new(&["MAPPING", "PROTOCOL", "INSIDE", "OUTSIDE", "SESSIONS"]);
     for mapping in list(answer) {
         let row = ["kind", "protocol", "inside", "external", "sessions"];
         table.row(row.map(|key| text(mapping, key)).to_vec());
@@ -443,7 +443,7 @@ fn place(rule: &Value) -> String {
 }
 
 fn rules(answer: &Value) -> String {
-    let mut table = Table::new(&["LINE", "NAME", "DECIDED", "TOO MANY", "RULE"]);
+    let mut table = TextTable::new(&["LINE", "NAME", "DECIDED", "TOO MANY", "RULE"]);
     for rule in list(answer) {
         let (decided, exceeded) = (count(number(rule, "decided")), count(number(rule, "exceeded")));
         table.row(vec![place(rule), text(rule, "name"), decided, exceeded, text(rule, "rule")]);
@@ -452,7 +452,7 @@ fn rules(answer: &Value) -> String {
 }
 
 fn logged(answer: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "AGO",
         "DECISION",
         "PROTOCOL",
@@ -500,7 +500,7 @@ fn nat(answer: &Value) -> String {
         text(answer, "filtering"),
         number(answer, "statics")
     );
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "WORKER",
         "SESSIONS",
         "STATIC",
@@ -537,7 +537,7 @@ fn alg(answer: &Value) -> String {
     let place =
         if ports.is_empty() { "off".to_owned() } else { format!("on TCP ports {}", ports.join(", ")) };
     let channels = &answer["channels"];
-    let mut table = Table::new(&["EVENT", "COUNT"]);
+    let mut table = TextTable::new(&["EVENT", "COUNT"]);
     for event in list(&answer["events"]) {
         table.row(vec![
             event[0].as_str().unwrap_or_default().to_owned(),
@@ -554,7 +554,7 @@ fn alg(answer: &Value) -> String {
 }
 
 fn control(answer: &Value) -> String {
-    let mut table = Table::new(&["WORK", "PIECES", "LONGEST", "BEYOND 5 MS"]);
+    let mut table = TextTable::new(&["WORK", "PIECES", "LONGEST", "BEYOND 5 MS"]);
     for pieces in list(answer) {
         table.row(vec![
             text(pieces, "by"),
@@ -567,7 +567,7 @@ fn control(answer: &Value) -> String {
 }
 
 fn journal(answer: &Value) -> String {
-    let mut table = Table::new(&["JOURNAL", ""]);
+    let mut table = TextTable::new(&["JOURNAL", ""]);
     let mut row = |name: &str, what: String| {
         table.row(vec![name.to_owned(), what]);
     };

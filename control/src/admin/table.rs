@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 /// Rows of cells under headings. Numbers go to the right.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct TextTable {
     headings: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these headings.
     pub fn new(headings: &[&str]) -> Self {
         Self { headings: headings.iter().map(ToString::to_string).collect(), rows: Vec::new() }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn numbers_go_right_and_words_left() {
-        let mut table = Table::new(&["port", "packets", "address"]);
+        let mut table = TextTable::new(&["port", "packets", "address"]);
         table.row(vec!["inside".into(), "7".into(), "10.0.0.1".into()]);
         table.row(vec!["out".into(), "1234".into(), "192.0.2.1".into()]);
         assert_eq!(

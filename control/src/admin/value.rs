@@ -1,6 +1,6 @@
 //! What is picked out of an answer of `cesd`: a missing value is no reason to show nothing of the others.
 
-use super::table::Table;
+use super::table::TextTable;
 use serde_json::Value;
 
 pub(in crate::admin) fn text(value: &Value, key: &str) -> String {
@@ -24,6 +24,6 @@ pub(in crate::admin) fn texts(value: &Value, key: &str) -> String {
     if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }
 
-pub(in crate::admin) fn or_none(table: &Table, none: &str) -> String {
+pub(in crate::admin) fn or_none(table: &TextTable, none: &str) -> String {
     if table.is_empty() { format!("{none}\n") } else { table.text() }
 }

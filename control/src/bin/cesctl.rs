@@ -1,7 +1,7 @@
 //! The command line of cesd: looks, traces, and the few things that an operator does by hand.
 #![forbid(unsafe_code)]
 
-use ces_control::admin::protocol::{Pages, Request, Response, TRACE_MAX, Topic, Why, protocol};
+use ces_control::admin::protocol::{PagedList, Request, Response, TRACE_MAX, Topic, Why, protocol};
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -247,7 +247,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     // A gateway that has no room says so and closes: its words are there, whether it took ours or not.
     let asked = socket.write_all(&line);
     let mut lines = BufReader::new(socket).lines();
-    let mut pages = Pages::default();
+    let mut pages = PagedList::default();
     loop {
         let line = match (lines.next(), &asked) {
             (Some(Ok(line)), _) => line,

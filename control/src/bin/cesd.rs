@@ -49,8 +49,8 @@ fn run(arguments: &Cesd, loaded: Loaded, credentials: Option<Credentials>, log: 
         }
     };
     match daemon.run() {
-        Ok(daemon::End::Asked) => ExitCode::SUCCESS,
-        Ok(daemon::End::Broken) => {
+        Ok(daemon::Exit::Asked) => ExitCode::SUCCESS,
+        Ok(daemon::Exit::Broken) => {
             tracing::error!("a worker has ended by itself; stopped");
             ExitCode::from(FAILED)
         }

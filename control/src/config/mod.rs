@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use model::{
-    ADMIN_SOCKET, Admin, Capacity, Config, Control, DnsTcp, Filter, Log, Memory, Metrics, PortSection,
-    RegistryFiles, State, StaticRoute, Tls, Worker,
+    ADMIN_SOCKET, AdminSection, CapacitySection, Config, ControlSection, DnsTcpSection, FilterSection,
+    LogSection, MemorySection, MetricsSection, PortSection, RegistryFiles, StateSection, StaticRoute,
+    TlsSection, WorkerSection,
 };
 
 /// Everything that was read, checked together.

@@ -1,11 +1,11 @@
 //! What can be configured, section by section, and what of it takes a restart.
 
-use crate::log::{Format, Level};
+use crate::log::{Format, LogLevel};
 use ces_dataplane::alg::Alg;
 use ces_dataplane::msg::PuntRates;
 use ces_dataplane::nat::{Filtering, Nat};
 use ces_dataplane::settings::Side;
-use ces_gateway::Settings;
+use ces_gateway::CoreSettings;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,13 +18,13 @@ pub struct Config {
     /// The ports, in the order of their numbers.
     pub port: Vec<PortSection>,
     /// The workers.
-    pub worker: Worker,
+    pub worker: WorkerSection,
     /// The control thread.
     #[serde(default)]
-    pub control: Control,
+    pub control: ControlSection,
     /// The data plane's memory.
     #[serde(default)]
-    pub memory: Memory,
+    pub memory: MemorySection,
     /// Static routes, put on the shadow TAPs.
     #[serde(default)]
     pub route: Vec<StaticRoute>,
@@ -34,7 +34,7 @@ pub struct Config {
     pub dns: ces_gateway::settings::Dns,
     /// Its connections over TCP.
     #[serde(default)]
-    pub dns_tcp: DnsTcp,
+    pub dns_tcp: DnsTcpSection,
     /// Signalling.
     pub cetp: ces_gateway::settings::Cetp,
     /// NAT44.
@@ -48,30 +48,30 @@ pub struct Config {
     pub realm_gateway: Option<ces_gateway::settings::RealmGateway>,
     /// The rules of the filter.
     #[serde(default)]
-    pub filter: Filter,
+    pub filter: FilterSection,
     /// Certificates for CETP over TLS.
     #[serde(default)]
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSection>,
     /// Where hosts and policies stand.
     pub registry: RegistryFiles,
     /// Sizes of the workers' tables.
     #[serde(default)]
-    pub capacity: Capacity,
+    pub capacity: CapacitySection,
     /// How much reaches the control thread.
     #[serde(default)]
     pub punt: PuntRates,
     /// What outlives the process.
     #[serde(default)]
-    pub state: Option<State>,
+    pub state: Option<StateSection>,
     /// The socket of `cesctl`.
     #[serde(default)]
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// The Prometheus page.
     #[serde(default)]
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsSection>,
     /// Log lines.
     #[serde(default)]
-    pub log: Log,
+    pub log: LogSection,
 }
 
 /// A port: one interface that DPDK drives.
@@ -128,7 +128,7 @@ impl PortSection {
 /// The workers: one for each core.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Worker {
+pub struct WorkerSection {
     /// The cores, one worker on each.
     pub cores: Vec<usize>,
     /// How long an idle worker sleeps between looks, in microseconds; 0 = never sleeps.
@@ -145,7 +145,7 @@ pub struct Worker {
 /// The control thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Control {
+pub struct ControlSection {
     /// Its core; without it, any but the workers', where there is another.
     pub core: Option<usize>,
 }
@@ -153,14 +153,14 @@ pub struct Control {
 /// The data plane's memory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Memory {
+pub struct MemorySection {
     /// Whether packet buffers live on huge pages, which must be set aside before.
     pub huge_pages: bool,
     /// Memory for packet buffers and what DPDK keeps beside them, in MiB.
     pub mib: u32,
 }
 
-impl Default for Memory {
+impl Default for MemorySection {
     fn default() -> Self {
         Self { huge_pages: false, mib: 256 }
     }
@@ -179,7 +179,7 @@ pub struct StaticRoute {
 /// DNS over TCP (RFC 7766).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DnsTcp {
+pub struct DnsTcpSection {
     /// Connections in all.
     pub connections: u32,
     /// Connections of one client address.
@@ -190,7 +190,7 @@ pub struct DnsTcp {
     pub pipeline: u32,
 }
 
-impl Default for DnsTcp {
+impl Default for DnsTcpSection {
     fn default() -> Self {
         // RFC 7766 §6.2.3: idle timeouts "on the order of a few seconds".
         Self { connections: 1024, connections_per_client: 16, idle_s: 10, pipeline: 64 }
@@ -200,7 +200,7 @@ impl Default for DnsTcp {
 /// The stateful filter: which sessions may be opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Filter {
+pub struct FilterSection {
     /// Files of rules, read one behind the other.
     pub files: Vec<PathBuf>,
 }
@@ -208,7 +208,7 @@ pub struct Filter {
 /// Certificates for CETP over TLS, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tls {
+pub struct TlsSection {
     /// The authorities that sign the peers' certificates.
     pub ca: PathBuf,
     /// Our certificate, with what is between it and the authority; its CN is the CES id.
@@ -220,7 +220,7 @@ pub struct Tls {
 /// What outlives the process: the keys of the session tags, and the journal of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct StateSection {
     /// A directory for this gateway alone.
     pub directory: PathBuf,
     /// A directory in memory, tmpfs or hugetlbfs, for the sessions of NAT44. Without it: [`Config::memories`].
@@ -238,7 +238,7 @@ pub struct RegistryFiles {
 /// Sizes of a worker's tables.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Capacity {
+pub struct CapacitySection {
     /// Bindings of each worker.
     pub bindings: u32,
     /// Tunnels.
@@ -269,7 +269,7 @@ pub struct Capacity {
     pub unwanted: u32,
 }
 
-impl Default for Capacity {
+impl Default for CapacitySection {
     fn default() -> Self {
         let rate_burst_ms = ces_dataplane::settings::RATE_BURST_MS;
         Self {
@@ -294,7 +294,7 @@ impl Default for Capacity {
 /// The socket of `cesctl`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Admin {
+pub struct AdminSection {
     /// Its path.
     pub socket: PathBuf,
     /// Connections at a time.
@@ -304,7 +304,7 @@ pub struct Admin {
 /// Where `cesd` listens for `cesctl`, and where `cesctl` looks, if nothing else is said.
 pub const ADMIN_SOCKET: &str = "/run/cesd.sock";
 
-impl Default for Admin {
+impl Default for AdminSection {
     fn default() -> Self {
         Self { socket: PathBuf::from(ADMIN_SOCKET), connections: 16 }
     }
@@ -313,7 +313,7 @@ impl Default for Admin {
 /// The Prometheus page.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Metrics {
+pub struct MetricsSection {
     /// Address and port of the kernel to listen on.
     pub listen: SocketAddr,
     /// Connections at a time.
@@ -324,9 +324,9 @@ pub struct Metrics {
 /// Log lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct LogSection {
     /// The least important level that is written.
-    pub level: Level,
+    pub level: LogLevel,
     /// What lines look like.
     pub format: Format,
 }
@@ -371,9 +371,9 @@ impl Config {
     }
 
     /// What concerns the gateway's core.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> CoreSettings {
         let Self { realm, dns, cetp, realm_gateway, .. } = self.clone();
-        Settings { realm, dns, cetp, realm_gateway }
+        CoreSettings { realm, dns, cetp, realm_gateway }
     }
 
     /// The gateway's own addresses on all ports.

@@ -4,7 +4,7 @@
 use super::links::no_host_of;
 use super::model::{Config, PortSection};
 use ces_dataplane::nat::exceptions::Exception;
-use ces_dataplane::nat::statics::{Static, Statics, Transport};
+use ces_dataplane::nat::statics::{PortProtocol, Static, Statics};
 use ces_dataplane::settings::Side;
 use ces_gateway::settings::{special, special_within};
 use ces_settings::Problems;
@@ -200,13 +200,13 @@ fn ports(config: &Config, key: &str, line: &Static, found: &mut Problems) {
     let has = |port: u16| (first..=last).contains(&port);
     let of = |transport| line.transports().contains(&transport);
     // What comes to them is taken for a tunnel of ours, whichever address it comes to.
-    if of(Transport::Udp)
+    if of(PortProtocol::Udp)
         && let Some(port) = [vxlan::PORT, geneve::PORT].into_iter().find(|port| has(*port))
     {
         found.add(key, format!("UDP port {port} is a tunnel's"));
     }
     if config.addresses().contains(&address) {
-        let listening = if of(Transport::Tcp) { listening(config, address) } else { Vec::new() };
+        let listening = if of(PortProtocol::Tcp) { listening(config, address) } else { Vec::new() };
         if let Some(port) = listening.into_iter().chain([DNS]).find(|port| has(*port)) {
             found.add(
                 key,

@@ -4,7 +4,7 @@ use super::model::Config;
 use ces_dataplane::filter::Ranges;
 use ces_gateway::Registry;
 use ces_gateway::registry::DEFAULT_GROUP;
-use ces_rules::{Book, Names, Sources};
+use ces_rules::{Book, Sources, Surroundings};
 use ces_settings::{FileError, SourceFile};
 use ipnet::Ipv4Net;
 use std::path::Path;
@@ -34,7 +34,7 @@ struct Realm<'r> {
     config: &'r Config,
 }
 
-impl Names for Realm<'_> {
+impl Surroundings for Realm<'_> {
     fn host(&self, name: &str) -> Option<u32> {
         let mut name = name.to_ascii_lowercase();
         if !name.ends_with('.') {

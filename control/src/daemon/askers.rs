@@ -1,9 +1,9 @@
 //! Who waits for an answer of the name service, over either transport.
 
 use crate::config::PortSection;
-use crate::datagram::{self, Malformed, Path};
+use crate::datagram::{self, NotDns, Path};
 use crate::slots::{Key, Slots};
-use crate::sources::netlink::table::{NextHop, Table};
+use crate::sources::netlink::table::{NeighbourTable, NextHop};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::Side;
 use ces_gateway::output::QueryToken;
@@ -23,7 +23,7 @@ pub(super) enum Origin {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AskerCounters {
     /// Punted DNS frames that are no datagrams, by reason.
-    pub(super) malformed: [u64; Malformed::ALL.len()],
+    pub(super) malformed: [u64; NotDns::ALL.len()],
     /// Answers over UDP that do not fit the port's MTU.
     pub(super) too_long: u64,
 }
@@ -79,7 +79,13 @@ impl Askers {
     /// Whether the kernel should look for a host that asks: packets for it will come right after the answer, so it is
     /// looked up while the name is. Hosts on the link only, and so many a second that a flood of made-up addresses does no
     /// harm.
-    pub(super) fn is_sought(&mut self, hop: NextHop, port: &PortSection, table: &Table, now: u64) -> bool {
+    pub(super) fn is_sought(
+        &mut self,
+        hop: NextHop,
+        port: &PortSection,
+        table: &NeighbourTable,
+        now: u64,
+    ) -> bool {
         port.side == Side::Inside
             && table.mac(hop).is_none()
             && port.addresses.iter().any(|net| net.contains(&hop.address) && net.addr() != hop.address)

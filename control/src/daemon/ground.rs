@@ -4,7 +4,7 @@
 //! answers ARP for them, and gets nothing else of what comes there.
 
 use crate::config::{Config, PortSection};
-use crate::sources::netlink::message::Route;
+use crate::sources::netlink::message::KernelRoute;
 use crate::sources::netlink::{NetlinkError, Requests};
 use ces_dataplane::settings::Side;
 use ipnet::Ipv4Net;
@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ground {
     addresses: Vec<(u32, Ipv4Net)>,
-    routes: Vec<Route>,
+    routes: Vec<KernelRoute>,
 }
 
 impl Ground {
@@ -31,7 +31,7 @@ impl Ground {
         let route = |route: &crate::config::StaticRoute| {
             let on_link = |port: &PortSection| port.addresses.iter().any(|net| net.contains(&route.via));
             let (_, index) = ports().find(|(port, _)| on_link(port))?;
-            Some(Route {
+            Some(KernelRoute {
                 network: route.to.network(),
                 prefix: route.to.prefix_len(),
                 gateway: Some(route.via),
@@ -54,7 +54,7 @@ impl Ground {
     /// have to stay: lay it once more.
     pub(super) fn clear(&self, before: &Self, requests: &mut Requests) -> Result<(), NetlinkError> {
         // A route to the same network has been replaced by the new one.
-        let stays = |old: &&Route| {
+        let stays = |old: &&KernelRoute| {
             self.routes.iter().any(|new| (new.network, new.prefix) == (old.network, old.prefix))
         };
         for route in before.routes.iter().filter(|old| !stays(old)) {

@@ -20,12 +20,12 @@ use crate::state::Journal;
 use crate::{echo, sender};
 use ces_dataplane::msg::{Event, PuntClass, SLOT_BYTES};
 use ces_dataplane::premises::Premises;
-use ces_dataplane::settings::{Settings, Side};
+use ces_dataplane::settings::{Side, WorkerSettings};
 use ces_dataplane::table::fib::Fib;
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
-use ces_gateway::{Gateway, Level};
+use ces_gateway::{Gateway, Severity};
 use mio::Token;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) struct House {
     pub(super) askers: Askers,
     pub(super) config: Config,
     /// What the workers were told last.
-    pub(super) settings: Settings,
+    pub(super) settings: WorkerSettings,
     /// And what they forward by.
     pub(super) fib: Arc<Fib>,
     /// And which sessions they let be opened.
@@ -221,7 +221,7 @@ impl House {
 }
 
 /// Writes a line of the gateway's core.
-fn log(entry: &ces_gateway::Entry) {
+fn log(entry: &ces_gateway::LogLine) {
     macro_rules! line {
         ($level:ident) => {
             // The kind is the event: what a stranger can repeat is limited by it.
@@ -239,8 +239,8 @@ fn log(entry: &ces_gateway::Entry) {
         };
     }
     match entry.level {
-        Level::Debug => line!(debug),
-        Level::Info => line!(info),
-        Level::Warn => line!(warn),
+        Severity::Debug => line!(debug),
+        Severity::Info => line!(info),
+        Severity::Warn => line!(warn),
     }
 }

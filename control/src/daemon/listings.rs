@@ -7,7 +7,7 @@ use super::views;
 use crate::admin::protocol::{Response, Topic};
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
-use ces_dataplane::msg::{Command, Event, Row, Table};
+use ces_dataplane::msg::{Command, Event, NatRow, NatTable};
 use ces_gateway::snapshot::{BindingSnapshot, Page};
 use ces_gateway::{AdminToken, Routes};
 use serde::Serialize;
@@ -31,7 +31,7 @@ enum Rest {
     /// Static mappings of NAT44.
     Statics,
     /// A table of NAT44: of this worker, from this row on.
-    Rows(Table, usize, u32),
+    Rows(NatTable, usize, u32),
     Routes(Arc<Routes>, usize),
     Rules(Snapshot, usize),
     Services(u64),
@@ -82,7 +82,7 @@ impl Listings {
                 hops.sort_unstable_by_key(|(hop, _)| hop.address);
                 Rest::Neighbours(hops.into_iter())
             }
-            Topic::Sessions => Rest::Rows(Table::Sessions, 0, 0),
+            Topic::Sessions => Rest::Rows(NatTable::Sessions, 0, 0),
             Topic::Mappings => Rest::Statics,
             Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
             Topic::Services => Rest::Services(0),
@@ -114,8 +114,8 @@ impl Listings {
         let waiting = self.all.iter_mut().filter_map(|listing| listing.reading.as_mut());
         let Some(page) = waiting.into_iter().find(|page| page.number == number) else { return };
         match *event {
-            Event::Row(_, Row::Session(session)) => page.rows.push(json!(views::session(&session))),
-            Event::Row(_, Row::Mapping(mapping)) => page.rows.push(json!(views::mapping(&mapping))),
+            Event::Row(_, NatRow::Session(session)) => page.rows.push(json!(views::session(&session))),
+            Event::Row(_, NatRow::Mapping(mapping)) => page.rows.push(json!(views::mapping(&mapping))),
             Event::RowsRead(_, next) => (page.is_whole, page.next) = (true, next),
             _ => {}
         }
@@ -177,7 +177,7 @@ impl Listing {
         }
         match &mut self.rest {
             Rest::Statics => {
-                self.rest = Rest::Rows(Table::Mappings, 0, 0);
+                self.rest = Rest::Rows(NatTable::Mappings, 0, 0);
                 Some(Response::Item(rows(&views::statics(house))))
             }
             Rest::Rows(table, worker, from) => {

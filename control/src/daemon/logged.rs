@@ -4,7 +4,7 @@
 //! remembered as one reads.
 
 use crate::admin::view::LoggedRow;
-use ces_dataplane::filter::{Asked, Fate};
+use ces_dataplane::filter::{Asked, Ruling};
 use ces_dataplane::wire::ipv4;
 use ces_rules::protocol_name;
 use std::collections::VecDeque;
@@ -27,7 +27,13 @@ fn end(address: u32, port: u16) -> String {
 
 impl Logged {
     /// One more, by a rule with this place and name.
-    pub(super) fn add(&mut self, rule: Option<(String, Option<String>)>, fate: Fate, asked: Asked, now: u64) {
+    pub(super) fn add(
+        &mut self,
+        rule: Option<(String, Option<String>)>,
+        fate: Ruling,
+        asked: Asked,
+        now: u64,
+    ) {
         let is_icmp = asked.protocol == ipv4::ICMP;
         let (place, name) = rule.unwrap_or_else(|| (GONE.to_owned(), None));
         let row = LoggedRow {

@@ -29,4 +29,4 @@ mod world;
 
 pub use files::load;
 pub use start::{StartError, start};
-pub use turn::{Daemon, End};
+pub use turn::{Daemon, Exit};

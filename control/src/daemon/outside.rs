@@ -32,7 +32,7 @@ pub(super) fn leads_there(address: IpAddr, config: &Config, routes: &Routes) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ces_gateway::Route;
+    use ces_gateway::LearntRoute;
 
     #[test]
     fn c9_peers_are_where_a_route_leads_outside_and_nowhere_else() {
@@ -46,7 +46,7 @@ mod tests {
         .into_iter()
         .map(|(network, via, port)| {
             let via = via.map(<[u8; 4]>::into);
-            Route { network: network.parse().unwrap(), via, port }
+            LearntRoute { network: network.parse().unwrap(), via, port }
         })
         .collect();
         for (address, expected) in [

@@ -2,14 +2,14 @@
 
 use super::house::House;
 use super::views::{ring_overflows, totals};
-use crate::datagram::Malformed;
-use crate::families::{Families, Page};
+use crate::datagram::NotDns;
+use crate::families::{Families, MetricsPage};
 use crate::state::Journal;
 use ces_cetp::engine::{BlockReason, Outcomes};
 use ces_dataplane::counters::{Counters, FAMILIES};
 use ces_dataplane::msg::{EndReason, PuntClass};
 use ces_dataplane::reason::DropReason;
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_gateway::counters::{MacEvent, NegotiationOutcome, TIME_BOUNDS_US};
 use ces_gateway::inbound::Fate;
 
@@ -17,11 +17,11 @@ use ces_gateway::inbound::Fate;
 const BURST_BOUNDS: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
 
 /// The page that scrapers read.
-pub(super) struct Scrape(Page);
+pub(super) struct Scrape(MetricsPage);
 
 impl Scrape {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        Page::new().map(Self)
+        MetricsPage::new().map(Self)
     }
 
     /// The page.
@@ -196,7 +196,7 @@ fn names(house: &House, families: &mut Families, now: u64) {
     let counters = house.gateway.counters();
     let mut queries =
         families.counters("ces_dns_queries_total", "DNS queries; each ends in exactly one outcome.");
-    for (side, name) in [(Side::Inside, "inside"), (Side::Outside, "outside")] {
+    for (side, name) in [(QuerySide::Inside, "inside"), (QuerySide::Outside, "outside")] {
         for outcome in QueryOutcome::ALL {
             queries
                 .count(&[("side", name), ("outcome", outcome.label())], counters.dns.value(side, *outcome));
@@ -204,7 +204,7 @@ fn names(house: &House, families: &mut Families, now: u64) {
     }
     let mut malformed =
         families.counters("ces_dns_datagrams_malformed_total", "Punted DNS frames that are no datagrams.");
-    for why in Malformed::ALL {
+    for why in NotDns::ALL {
         malformed.count(&[("reason", why.label())], house.askers.counters().malformed[why as usize]);
     }
     let mut negotiations = families

@@ -32,7 +32,7 @@ use crate::sources::routes::Learnt;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
-use crate::state::{Directory, Journal, Keys, Past, Reading, StateError, Taken, kept};
+use crate::state::{Directory, Journal, Keys, Past, Reading, Reopened, StateError, kept};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
@@ -277,8 +277,8 @@ pub fn start(
 }
 
 /// Has the gateway go on where the last process ended.
-fn resume(gateway: &mut Gateway, taken: Taken, now: u64) -> Journal {
-    let Taken { past, mut journal, .. } = taken;
+fn resume(gateway: &mut Gateway, taken: Reopened, now: u64) -> Journal {
+    let Reopened { past, mut journal, .. } = taken;
     match past {
         Past::None => {}
         Past::Kept(sessions) => {

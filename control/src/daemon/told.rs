@@ -1,10 +1,10 @@
 //! What the workers are told of the configuration.
 
-use crate::config::{Capacity, Config, PortSection};
+use crate::config::{CapacitySection, Config, PortSection};
 use ces_dataplane::nat::{Nat, exceptions::Exception};
-use ces_dataplane::settings::{NatRoom, PoolRoom, PortSettings, Settings, SettingsError, Side};
+use ces_dataplane::settings::{NatRoom, PoolRoom, PortSettings, SettingsError, Side, WorkerSettings};
 use ces_dataplane::tag::Layout;
-use ces_gateway::settings::{RealmGateway, Upstream};
+use ces_gateway::settings::{RealmGateway, UpstreamAddress};
 use ipnet::Ipv4Net;
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub(super) fn settings(
     layout: Layout,
     tag_key: [u32; 4],
     hash_seed: [u64; 2],
-) -> Settings {
+) -> WorkerSettings {
     let port = |(port, mac): (&PortSection, &[u8; 6])| PortSettings {
         side: port.side,
         mac: *mac,
@@ -43,12 +43,12 @@ pub(super) fn settings(
     tcp_listen.extend(config.port.iter().flat_map(|port| port.tcp.iter().map(|tcp| (port.side, *tcp))));
     tcp_listen.sort_by_key(|(side, port)| (*side == Side::Outside, *port));
     tcp_listen.dedup();
-    let ipv4 = |upstream: &Upstream| match upstream.socket() {
+    let ipv4 = |upstream: &UpstreamAddress| match upstream.socket() {
         SocketAddr::V4(socket) => Some((*socket.ip(), socket.port())),
         SocketAddr::V6(_) => None,
     };
     let punt = &config.punt;
-    Settings {
+    WorkerSettings {
         ports: config.port.iter().zip(macs).map(port).collect(),
         bindings: config.capacity.bindings,
         tunnels: config.capacity.tunnels,
@@ -90,19 +90,20 @@ fn nat(config: &Config) -> Nat {
 
 /// Room for NAT44 only where there is any.
 fn room(config: &Config) -> NatRoom {
-    let Capacity { sessions, mappings, nat_hosts: hosts, nat_addresses: addresses, .. } = config.capacity;
+    let CapacitySection { sessions, mappings, nat_hosts: hosts, nat_addresses: addresses, .. } =
+        config.capacity;
     config.nat.as_ref().map(|_| NatRoom { sessions, mappings, hosts, addresses }).unwrap_or_default()
 }
 
 /// Room for the circular pool only where there is one.
 fn pool_room(config: &Config) -> PoolRoom {
-    let Capacity { pool_addresses: addresses, reservations, unwanted, .. } = config.capacity;
+    let CapacitySection { pool_addresses: addresses, reservations, unwanted, .. } = config.capacity;
     let room = |_: &RealmGateway| PoolRoom { addresses, reservations, unwanted };
     config.realm_gateway.as_ref().map(room).unwrap_or_default()
 }
 
 /// What they are told later: their premises. Sizes, keys and layouts stay what they were.
-pub(super) fn premises(config: &Config, before: &Settings) -> Result<Settings, SettingsError> {
+pub(super) fn premises(config: &Config, before: &WorkerSettings) -> Result<WorkerSettings, SettingsError> {
     let macs: Vec<_> = before.ports.iter().map(|port| port.mac).collect();
     let mut new = settings(config, &macs, before.layout, before.tag_key, before.hash_seed);
     let differ = new.nat.statics != before.nat.statics || new.nat.exceptions != before.nat.exceptions;

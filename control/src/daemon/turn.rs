@@ -14,7 +14,7 @@ use super::service::Service;
 use crate::admin::protocol::Request;
 use crate::clock::WallClock;
 use crate::sources::metrics::Http;
-use crate::sources::signals::Asked;
+use crate::sources::signals::Signal;
 use crate::state::Journal;
 use ces_dataplane::msg::Event;
 use mio::Events;
@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_micros(100);
 
 /// Why the loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum Exit {
     /// It was asked to.
     Asked,
     /// A worker is gone: nothing goes on.
@@ -82,7 +82,7 @@ impl Daemon {
     }
 
     /// Runs until it is asked to stop, then stops everything. The error is the kernel's, about epoll.
-    pub fn run(mut self) -> std::io::Result<End> {
+    pub fn run(mut self) -> std::io::Result<Exit> {
         let mut events = Events::with_capacity(1024);
         loop {
             self.house.load.turned();
@@ -94,12 +94,12 @@ impl Daemon {
                 self.piece("sweep", Self::sweep);
                 self.service.alive(now);
                 if self.house.fleet.is_broken() {
-                    return Ok(End::Broken);
+                    return Ok(Exit::Broken);
                 }
             }
             if self.is_over(now) {
                 self.finish();
-                return Ok(End::Asked);
+                return Ok(Exit::Asked);
             }
             if work {
                 self.round.last_work = now;
@@ -230,8 +230,8 @@ impl Daemon {
     fn answer(&mut self) {
         for asked in self.house.sources.signals.take() {
             match asked {
-                Asked::Stop => self.stop(),
-                Asked::Reload => self.reloader.ask(None),
+                Signal::Stop => self.stop(),
+                Signal::Reload => self.reloader.ask(None),
             }
         }
         for client in self.house.sources.admin.take_heard() {

@@ -9,9 +9,9 @@ use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES};
 use ces_dataplane::msg::{MappingView, PortId, PuntClass, SessionView};
-use ces_dataplane::nat::statics::{Static, Transport};
+use ces_dataplane::nat::statics::{PortProtocol, Static};
 use ces_dataplane::reason::DropReason;
-use ces_gateway::Route;
+use ces_gateway::LearntRoute;
 use ces_gateway::address::HopAddress;
 use ces_rules::protocol_name;
 use ipnet::Ipv4Net;
@@ -196,7 +196,7 @@ fn statically(line: &Static) -> MappingRow {
         let to = if first == last { String::new() } else { format!("-{last}") };
         format!("{}:{first}{to}", net.addr())
     };
-    let transports: Vec<_> = line.transports().into_iter().map(Transport::label).collect();
+    let transports: Vec<_> = line.transports().into_iter().map(PortProtocol::label).collect();
     let (inside, external) = match line.range() {
         None => (host(line.inside), host(line.external)),
         Some((first, last)) => {
@@ -221,7 +221,7 @@ pub(super) fn neighbour(house: &House, hop: NextHop, address: [u8; 6]) -> Neighb
     NeighbourView { port: port_name(house, hop.port).to_owned(), address: hop.address, mac: mac(&address) }
 }
 
-pub(super) fn route(house: &House, route: &Route) -> RouteView {
+pub(super) fn route(house: &House, route: &LearntRoute) -> RouteView {
     RouteView {
         network: route.network.to_string(),
         via: route.via.map(HopAddress::v4),

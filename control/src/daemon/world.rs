@@ -3,8 +3,8 @@
 use super::askers::{Askers, Origin};
 use crate::fleet::Fleet;
 use crate::inward::Core;
-use crate::sources::dns_tcp::{Asker, Question};
-use crate::sources::netlink::Listener;
+use crate::sources::dns_tcp::{Asker, ClientQuery};
+use crate::sources::netlink::NeighbourListener;
 use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::sources::routes::Forwarder;
@@ -27,11 +27,11 @@ pub(super) struct World<'a> {
 }
 
 /// The name service's word for a side.
-pub(super) fn dns_side(side: Side) -> ces_dns::outcome::Side {
+pub(super) fn dns_side(side: Side) -> ces_dns::outcome::QuerySide {
     match side {
-        Side::Inside => ces_dns::outcome::Side::Inside,
+        Side::Inside => ces_dns::outcome::QuerySide::Inside,
         // Names are looked up for the realm alone.
-        Side::Outside | Side::Dmz => ces_dns::outcome::Side::Outside,
+        Side::Outside | Side::Dmz => ces_dns::outcome::QuerySide::Outside,
     }
 }
 
@@ -68,7 +68,7 @@ impl Answers for World<'_> {
 }
 
 impl Asker for World<'_> {
-    fn asked(&mut self, question: Question, now: u64) {
+    fn asked(&mut self, question: ClientQuery, now: u64) {
         let token = self.askers.add(Origin::Tcp { client: question.client, number: question.number });
         let (side, gateway) = (dns_side(question.side), &mut self.core.gateway);
         gateway.handle_dns(side, Transport::Tcp, question.remote, &question.message, token, now);
@@ -81,7 +81,7 @@ impl Asker for World<'_> {
     }
 }
 
-impl Listener for World<'_> {
+impl NeighbourListener for World<'_> {
     fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, _: u64) {
         self.core.gateway.set_neighbour(hop.port, hop.address.into(), mac);
     }

@@ -47,7 +47,7 @@ pub enum Format {
 /// The least important level that is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     /// What needs a person.
     Error,
     /// What a person should know.
@@ -61,14 +61,14 @@ pub enum Level {
     Trace,
 }
 
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> Self {
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
         match level {
-            Level::Error => Self::ERROR,
-            Level::Warn => Self::WARN,
-            Level::Info => Self::INFO,
-            Level::Debug => Self::DEBUG,
-            Level::Trace => Self::TRACE,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
         }
     }
 }
@@ -212,7 +212,7 @@ pub struct Log {
 
 impl Log {
     /// Starts logging to standard error. Only the first call of a process counts.
-    pub fn start(level: Level, format: Format) -> io::Result<Self> {
+    pub fn start(level: LogLevel, format: Format) -> io::Result<Self> {
         let (limiter, queue) = (Limiter::default(), Queue::to(io::stderr())?);
         let is_json = Arc::new(AtomicBool::new(format == Format::Json));
         let (threshold, handle) = reload::Layer::new(LevelFilter::from(level));
@@ -236,7 +236,7 @@ impl Log {
     }
 
     /// Writes from now on what is as important as this, in this form.
-    pub fn set(&self, level: Level, format: Format) {
+    pub fn set(&self, level: LogLevel, format: Format) {
         self.is_json.store(format == Format::Json, Ordering::Relaxed);
         // It fails only where there is no subscriber any more.
         let _ = self.threshold.reload(LevelFilter::from(level));

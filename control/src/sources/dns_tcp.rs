@@ -3,7 +3,7 @@
 //! The kernel's stack does TCP, through the shadow TAP. A message has two bytes of length in front (RFC 1035 §4.2.2);
 //! answers go out in the order in which they are ready (RFC 7766 §7).
 
-use crate::config::DnsTcp as Limits;
+use crate::config::DnsTcpSection;
 use crate::listeners::{ListenError, Listeners, Opened};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
@@ -59,7 +59,7 @@ struct Client {
 
 /// A question that a client asked.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ClientQuery {
     /// The connection, for the answer.
     pub client: Key,
     /// The question's number, for the answer.
@@ -75,7 +75,7 @@ pub struct Question {
 /// Who hears the questions.
 pub trait Asker {
     /// A client asked; [`DnsTcp::answer`] is due.
-    fn asked(&mut self, question: Question, now: u64);
+    fn asked(&mut self, question: ClientQuery, now: u64);
     /// The client of the question with this number went away.
     fn gone(&mut self, number: u64);
 }
@@ -85,7 +85,7 @@ pub struct DnsTcp {
     listeners: Listeners<Side>,
     clients: Slots<Client>,
     per_client: FxHashMap<IpAddr, u32>,
-    limits: Limits,
+    limits: DnsTcpSection,
     sockets: Sockets,
     unread: Vec<Key>,
     next: u64,
@@ -99,7 +99,7 @@ pub struct DnsTcp {
 
 impl DnsTcp {
     /// A name service over TCP that listens nowhere yet.
-    pub fn new(limits: Limits, sockets: Sockets) -> Self {
+    pub fn new(limits: DnsTcpSection, sockets: Sockets) -> Self {
         Self {
             listeners: Listeners::new("DNS over TCP"),
             clients: Slots::default(),
@@ -125,7 +125,7 @@ impl DnsTcp {
     }
 
     /// Other bounds for the connections to come.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: DnsTcpSection) {
         self.limits = limits;
     }
 
@@ -236,7 +236,7 @@ impl DnsTcp {
                 client.last = now;
                 self.counters.queries += 1;
                 asker.asked(
-                    Question { client: key, number, remote: client.remote, side: client.side, message },
+                    ClientQuery { client: key, number, remote: client.remote, side: client.side, message },
                     now,
                 );
             }

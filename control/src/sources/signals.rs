@@ -6,11 +6,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read};
 
 /// What each pipe is for, and the signals that write to it.
-const PIPES: [(Asked, &[i32]); 2] = [(Asked::Stop, &[SIGTERM, SIGINT]), (Asked::Reload, &[SIGHUP])];
+const PIPES: [(Signal, &[i32]); 2] = [(Signal::Stop, &[SIGTERM, SIGINT]), (Signal::Reload, &[SIGHUP])];
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Signal {
     /// An end.
     Stop,
     /// Another look at the configuration.
@@ -20,7 +20,7 @@ pub enum Asked {
 /// The pipes, and what came out of them.
 pub struct Signals {
     pipes: Vec<UnixStream>,
-    asked: Vec<Asked>,
+    asked: Vec<Signal>,
 }
 
 impl Signals {
@@ -40,7 +40,7 @@ impl Signals {
     }
 
     /// What was asked for since the last call.
-    pub fn take(&mut self) -> Vec<Asked> {
+    pub fn take(&mut self) -> Vec<Signal> {
         std::mem::take(&mut self.asked)
     }
 }

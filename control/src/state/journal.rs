@@ -10,8 +10,8 @@
 
 use super::files::{private, sync_parent};
 use ces_gateway::Change;
-use ces_gateway::journal::{Header, Pen};
-use ces_gateway::sessions::Sessions;
+use ces_gateway::journal::{JournalHeader, Pen};
+use ces_gateway::sessions::CesSessions;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -140,8 +140,8 @@ impl Journal {
     pub(super) fn start(
         path: PathBuf,
         lock: File,
-        header: Header,
-        sessions: Sessions,
+        header: JournalHeader,
+        sessions: CesSessions,
         appended: Option<(Pen, usize)>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -250,9 +250,9 @@ struct Writer {
     path: PathBuf,
     /// The directory is ours as long as somebody writes there.
     _lock: File,
-    header: Header,
+    header: JournalHeader,
     /// What the file says.
-    sessions: Sessions,
+    sessions: CesSessions,
     file: Option<(File, Pen, u64)>,
     compact_at: u64,
     /// When a snapshot is tried again, if there is no file.
@@ -426,7 +426,7 @@ pub(super) mod tests {
     use super::super::files::tests::directory;
     use super::*;
     use ces_dataplane::tag::Layout;
-    use ces_gateway::sessions::{Figures, Names};
+    use ces_gateway::sessions::{Figures, PairNames};
     use std::fs::OpenOptions;
     use std::net::Ipv4Addr;
     use std::path::Path;
@@ -446,8 +446,8 @@ pub(super) mod tests {
     }
 
     /// The next reservation of a host, applied.
-    pub(in crate::state) fn reserve(sessions: &mut Sessions, number: u32) -> Change {
-        let names = Names { local: "a.".into(), remote: format!("h{number}.").into(), peer: "c.".into() };
+    pub(in crate::state) fn reserve(sessions: &mut CesSessions, number: u32) -> Change {
+        let names = PairNames { local: "a.".into(), remote: format!("h{number}.").into(), peer: "c.".into() };
         let change = sessions.reservation(Ipv4Addr::from(0xc0a8_0001).into(), 0, names, 1).unwrap();
         sessions.apply(&change, 1).unwrap();
         change
@@ -465,8 +465,8 @@ pub(super) mod tests {
         Writer {
             path: path.join("journal"),
             _lock: lock(path),
-            header: Header::new(&own(), [1, 2]),
-            sessions: Sessions::new(&own()),
+            header: JournalHeader::new(&own(), [1, 2]),
+            sessions: CesSessions::new(&own()),
             file: None,
             compact_at: SMALL,
             retry_at: Instant::now(),
@@ -476,7 +476,7 @@ pub(super) mod tests {
         }
     }
 
-    fn read(path: &Path) -> Option<Sessions> {
+    fn read(path: &Path) -> Option<CesSessions> {
         let bytes = std::fs::read(path.join("journal")).ok()?;
         Some(ces_gateway::journal::replay(&bytes, &own()).unwrap().sessions)
     }
@@ -509,7 +509,7 @@ pub(super) mod tests {
     fn r1_a_disk_that_is_full_at_the_start_is_told_and_tried_again() {
         let path = directory("full-start");
         std::fs::create_dir(path.join("journal.new")).unwrap();
-        let (header, sessions) = (Header::new(&own(), [1, 2]), Sessions::new(&own()));
+        let (header, sessions) = (JournalHeader::new(&own(), [1, 2]), CesSessions::new(&own()));
         let journal = Journal::start(path.clone(), lock(&path), header, sessions, None).unwrap();
         assert_eq!((journal.view().health, journal.view().failures, read(&path)), ("failing", 1, None));
         std::fs::remove_dir(path.join("journal.new")).unwrap();
@@ -546,7 +546,7 @@ pub(super) mod tests {
     #[test]
     fn more_than_can_wait_turns_it_off_and_is_told() {
         let path = directory("overrun");
-        let (header, sessions) = (Header::new(&own(), [1, 2]), Sessions::new(&own()));
+        let (header, sessions) = (JournalHeader::new(&own(), [1, 2]), CesSessions::new(&own()));
         let mut journal = Journal::start(path.clone(), lock(&path), header, sessions, None).unwrap();
         assert!(journal.is_whole());
         // The same as a queue that is full: what is lost is never made up for.

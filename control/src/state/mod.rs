@@ -13,4 +13,4 @@ pub use files::StateError;
 pub use journal::{Journal, JournalView};
 pub use keys::Keys;
 pub use memory::kept;
-pub use open::{Directory, Past, Reading, Taken};
+pub use open::{Directory, Past, Reading, Reopened};

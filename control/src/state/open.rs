@@ -3,8 +3,8 @@
 use super::files::{StateError, private};
 use super::journal::Journal;
 use super::keys::Keys;
-use ces_gateway::journal::{Header, Replayed, Unusable, replay};
-use ces_gateway::sessions::{Figures, Sessions};
+use ces_gateway::journal::{JournalHeader, Replayed, Unusable, replay};
+use ces_gateway::sessions::{CesSessions, Figures};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,14 +17,14 @@ pub enum Past {
     /// There were none: nothing was ever kept here.
     None,
     /// These.
-    Kept(Box<Sessions>),
+    Kept(Box<CesSessions>),
     /// There were some, and nobody knows which.
     Lost(String),
 }
 
 /// The journal taken up, and what it said.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Reopened {
     /// The key that tunnel ids are drawn by: the last process's, or a new one where its sessions are lost.
     pub tunnel_key: [u64; 2],
     /// The sessions of the last process.
@@ -68,7 +68,7 @@ impl Directory {
         Reading { directory: self, figures, thread: thread.ok() }
     }
 
-    fn take(self, figures: &Figures, read: Read) -> Result<Taken, StateError> {
+    fn take(self, figures: &Figures, read: Read) -> Result<Reopened, StateError> {
         let path = self.path.join("journal");
         let read = read.map_err(|error| StateError::File(path.clone(), error))?;
         let mut written = None;
@@ -89,17 +89,17 @@ impl Directory {
         let failed = |error| StateError::File(path.clone(), error);
         let sessions = match &past {
             Past::Kept(sessions) => (**sessions).clone(),
-            Past::None | Past::Lost(_) => Sessions::new(figures),
+            Past::None | Past::Lost(_) => CesSessions::new(figures),
         };
         let header = match &written {
-            Some((header, ..)) => Header::new(figures, header.tunnel_key),
-            None => Header::new(figures, rand::random()),
+            Some((header, ..)) => JournalHeader::new(figures, header.tunnel_key),
+            None => JournalHeader::new(figures, rand::random()),
         };
         self.mark().map_err(failed)?;
         let tunnel_key = header.tunnel_key;
         let appended = written.filter(|(old, ..)| *old == header).map(|(_, pen, length)| (pen, length));
         let journal = Journal::start(self.path, self.lock, header, sessions, appended).map_err(failed)?;
-        Ok(Taken { tunnel_key, past, journal })
+        Ok(Reopened { tunnel_key, past, journal })
     }
 
     /// Whether a journal was ever begun here: then one that is missing was lost.
@@ -146,7 +146,7 @@ pub struct Reading {
 
 impl Reading {
     /// Goes on with the journal; one that cannot be used is set aside.
-    pub fn take(self) -> Result<Taken, StateError> {
+    pub fn take(self) -> Result<Reopened, StateError> {
         let said = self.thread.and_then(|thread| thread.join().ok());
         let said = said.unwrap_or_else(|| read(&self.directory.path.join("journal"), &self.figures));
         self.directory.take(&self.figures, said)
@@ -160,13 +160,13 @@ mod tests {
     use super::*;
     use ces_dataplane::tag::Layout;
 
-    fn open(path: &Path) -> Taken {
+    fn open(path: &Path) -> Reopened {
         let directory = Directory::open(path, 1, 64).unwrap();
         let figures = figures(directory.keys().tag_key, directory.keys().layout());
         directory.read(figures).take().unwrap()
     }
 
-    fn kept(past: Past) -> Sessions {
+    fn kept(past: Past) -> CesSessions {
         match past {
             Past::Kept(sessions) => *sessions,
             other => panic!("{other:?}"),
@@ -180,7 +180,7 @@ mod tests {
         assert!(matches!(first.past, Past::None));
         assert!(matches!(Directory::open(&path, 1, 64), Err(StateError::Taken(_))));
         let keys = Keys::open(&path, 1, 64).unwrap();
-        let mut sessions = Sessions::new(&figures(keys.tag_key, keys.layout()));
+        let mut sessions = CesSessions::new(&figures(keys.tag_key, keys.layout()));
         for number in 0..10 {
             first.journal.record(1, Box::new(reserve(&mut sessions, number)));
         }

@@ -15,7 +15,7 @@ use crate::asked::{Asked, KIND_BITS};
 use crate::axis::Axis;
 use crate::condition::Condition;
 use crate::ranges::Ranges;
-use crate::rule::{Action, End, Protocols, Rule, Who, Zones};
+use crate::rule::{Action, End, Protocols, Rule, Who, ZonePairs};
 use crate::set::AddressSet;
 use rustc_hash::FxHashMap;
 
@@ -79,7 +79,7 @@ impl More {
 
 /// The kinds of packets that rules are about: many are about the same.
 #[derive(Default)]
-struct Kinds(FxHashMap<(Zones, Protocols), Option<Ranges>>);
+struct Kinds(FxHashMap<(ZonePairs, Protocols), Option<Ranges>>);
 
 impl Kinds {
     fn of(&mut self, rule: &Rule) -> Option<Ranges> {
@@ -325,7 +325,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::asked::{Seen, Zone};
-    use crate::rule::Limits;
+    use crate::rule::OpeningRates;
     use proptest::prelude::*;
 
     /// What the rules say, read as a person reads them.
@@ -372,9 +372,9 @@ mod tests {
 
     fn rule() -> impl Strategy<Value = Rule> {
         let zones = prop_oneof![
-            Just(Zones::all()),
-            Just(Zones::new(&[Zone::Inside], &[Zone::Outside])),
-            Just(Zones::new(&[Zone::Outside], &Zone::ALL)),
+            Just(ZonePairs::all()),
+            Just(ZonePairs::new(&[Zone::Inside], &[Zone::Outside])),
+            Just(ZonePairs::new(&[Zone::Outside], &Zone::ALL)),
         ];
         let protocols = prop_oneof![
             Just(Protocols::ALL),
@@ -396,7 +396,7 @@ mod tests {
             |(action, zones, protocols, source, destination, condition)| Rule {
                 action,
                 log: false,
-                limits: Limits::NONE,
+                limits: OpeningRates::NONE,
                 zones,
                 protocols,
                 source,

@@ -4,9 +4,9 @@ use crate::asked::{Asked, Seen};
 
 /// Ports of the gateway, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Interfaces(u16);
+pub struct PortSet(u16);
 
-impl Interfaces {
+impl PortSet {
     /// All of them.
     pub const ALL: Self = Self(u16::MAX);
     /// None.
@@ -27,9 +27,9 @@ impl Interfaces {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// Ports of the gateway by which the packet comes.
-    pub comes_by: Interfaces,
+    pub comes_by: PortSet,
     /// Those by which it goes.
-    pub goes_by: Interfaces,
+    pub goes_by: PortSet,
     /// Flags of TCP that are set.
     pub flags_set: u8,
     /// Flags of TCP that are not.
@@ -45,8 +45,8 @@ pub struct Condition {
 impl Condition {
     /// Every packet.
     pub const ANY: Self = Self {
-        comes_by: Interfaces::ALL,
-        goes_by: Interfaces::ALL,
+        comes_by: PortSet::ALL,
+        goes_by: PortSet::ALL,
         flags_set: 0,
         flags_clear: 0,
         dscps: u64::MAX,
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn each_condition_is_asked() {
         let seen = Seen { mark: 0x42, dscp: 46, is_fragment: false, length: 60 };
-        let mut first = Interfaces::NONE;
+        let mut first = PortSet::NONE;
         first.add(0);
         let any = Condition::ANY;
         for (condition, fits) in [
@@ -127,7 +127,7 @@ mod tests {
         assert!(short.fits(&stands, true) && !short.fits(&stands, false));
         assert!(Condition::ANY.fits(&stands, false));
         let unknown = Asked { comes_by: u8::MAX, ..stands };
-        let mut first = Interfaces::NONE;
+        let mut first = PortSet::NONE;
         first.add(0);
         assert!(Condition::ANY.fits(&unknown, false));
         assert!(!Condition { comes_by: first, ..Condition::ANY }.fits(&unknown, false));

@@ -3,7 +3,7 @@
 use crate::asked::Asked;
 use crate::classifier::{Classifier, TooLarge};
 use crate::rates::Rates;
-use crate::rule::{Action, Limits, Rule};
+use crate::rule::{Action, OpeningRates, Rule};
 use crate::set::AddressSet;
 use crate::tally::Tally;
 use ces_meter::Nanos;
@@ -26,7 +26,7 @@ struct Deed {
 pub struct Rules {
     classifier: Classifier,
     deeds: Vec<Deed>,
-    limits: Vec<Limits>,
+    limits: Vec<OpeningRates>,
 }
 
 impl Rules {
@@ -36,7 +36,7 @@ impl Rules {
         let deed = |rule: &Rule| Deed {
             action: rule.action,
             log: rule.log,
-            limit: if rule.limits == Limits::NONE {
+            limit: if rule.limits == OpeningRates::NONE {
                 NONE
             } else {
                 limits.push(rule.limits);
@@ -70,7 +70,7 @@ impl Rules {
 
 /// What becomes of a session that is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Ruling {
     /// It is opened.
     Opened,
     /// Its packet is dropped.
@@ -81,7 +81,7 @@ pub enum Fate {
     Exceeded,
 }
 
-impl Fate {
+impl Ruling {
     /// Its name.
     pub const fn label(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ pub struct Decision {
     /// Its number.
     pub rule: u32,
     /// What becomes of the session.
-    pub fate: Fate,
+    pub fate: Ruling,
     /// Whether that is to be told.
     pub log: bool,
 }
@@ -136,11 +136,11 @@ impl Filter {
         let fate = match action {
             Action::Allow if limit != NONE && !self.rates.take(limit, worker, asked.source, now) => {
                 self.exceeded.count(worker, rule);
-                Fate::Exceeded
+                Ruling::Exceeded
             }
-            Action::Allow => Fate::Opened,
-            Action::Deny => Fate::Denied,
-            Action::Reject => Fate::Rejected,
+            Action::Allow => Ruling::Opened,
+            Action::Deny => Ruling::Denied,
+            Action::Reject => Ruling::Rejected,
         };
         Some(Decision { rule: rule as u32, fate, log })
     }

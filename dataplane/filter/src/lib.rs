@@ -22,8 +22,8 @@ mod tally;
 
 pub use asked::{Asked, Seen, Zone};
 pub use classifier::{Classifier, TooLarge};
-pub use condition::{Condition, Interfaces};
-pub use filter::{Decision, Fate, Filter, Rules};
+pub use condition::{Condition, PortSet};
+pub use filter::{Decision, Filter, Rules, Ruling};
 pub use ranges::Ranges;
-pub use rule::{Action, End, Limits, Protocols, Rule, Who, Zones};
+pub use rule::{Action, End, OpeningRates, Protocols, Rule, Who, ZonePairs};
 pub use set::AddressSet;

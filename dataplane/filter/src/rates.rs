@@ -4,7 +4,7 @@
 //! it: a host inside is one worker's, a source outside may have its rate at each. A bucket that is full again says nothing,
 //! so its place is free; where none is free, the fullest gives way. However many sources there are, the table is as large.
 
-use crate::rule::Limits;
+use crate::rule::OpeningRates;
 use ces_meter::{Nanos, Rate, SharedLevel};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -44,10 +44,10 @@ fn rate(sessions: Option<u32>) -> Option<Rate> {
 
 impl Rates {
     /// These, by number, for so many workers.
-    pub(crate) fn new(limits: &[Limits], workers: usize) -> Self {
+    pub(crate) fn new(limits: &[OpeningRates], workers: usize) -> Self {
         let table = || (0..SETS * WAYS).map(|_| Place::default()).collect();
         let by_source = limits.iter().any(|limits| limits.each.is_some());
-        let limit = |limits: &Limits| Limit {
+        let limit = |limits: &OpeningRates| Limit {
             all: rate(limits.all).unwrap_or(Rate::UNLIMITED),
             level: SharedLevel::default(),
             each: rate(limits.each),
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_rule_and_each_source_have_their_rates() {
-        let rates = Rates::new(&[Limits { all: Some(10), each: Some(4) }], 2);
+        let rates = Rates::new(&[OpeningRates { all: Some(10), each: Some(4) }], 2);
         let taken =
             |source: u32, worker: usize, now| (0..20).filter(|_| rates.take(0, worker, source, now)).count();
         assert_eq!([taken(1, 0, 0), taken(2, 0, 0), taken(3, 1, 0)], [4, 4, 2]);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn sources_take_no_more_room_however_many_there_are() {
-        let rates = Rates::new(&[Limits { all: None, each: Some(1) }], 1);
+        let rates = Rates::new(&[OpeningRates { all: None, each: Some(1) }], 1);
         assert!(rates.take(0, 0, 7, 0));
         let strangers = (1000..200_000u32).filter(|&source| rates.take(0, 0, source, 1)).count();
         assert_eq!(strangers, 199_000, "each has its first session");

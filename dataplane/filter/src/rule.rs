@@ -6,9 +6,9 @@ use crate::ranges::Ranges;
 
 /// From which zone to which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Zones(u16);
+pub struct ZonePairs(u16);
 
-impl Zones {
+impl ZonePairs {
     /// From each of these to each of those.
     pub fn new(from: &[Zone], to: &[Zone]) -> Self {
         let pairs = from.iter().flat_map(|&from| to.iter().map(move |&to| pair(from, to)));
@@ -91,14 +91,14 @@ impl Action {
 
 /// How many sessions a second a rule opens at most; `None`: as many as there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct OpeningRates {
     /// Of all together.
     pub all: Option<u32>,
     /// Of each source.
     pub each: Option<u32>,
 }
 
-impl Limits {
+impl OpeningRates {
     /// None.
     pub const NONE: Self = Self { all: None, each: None };
 }
@@ -111,9 +111,9 @@ pub struct Rule {
     /// Whether its decisions are told.
     pub log: bool,
     /// How many sessions it opens.
-    pub limits: Limits,
+    pub limits: OpeningRates,
     /// From where to where.
-    pub zones: Zones,
+    pub zones: ZonePairs,
     /// What is carried.
     pub protocols: Protocols,
     /// From whom.
@@ -127,7 +127,7 @@ pub struct Rule {
 impl Rule {
     /// The kinds of packets that it is about; `None`: all.
     pub(crate) fn kinds(&self) -> Option<Ranges> {
-        if self.zones == Zones::all() && self.protocols == Protocols::ALL {
+        if self.zones == ZonePairs::all() && self.protocols == Protocols::ALL {
             return None;
         }
         let kinds = (0..1 << KIND_BITS)

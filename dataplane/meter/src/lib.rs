@@ -140,21 +140,21 @@ impl SharedLevel {
 /// A level in 12 bytes, where there is no room for 16: 2⁷⁸ ns are more than any clock will say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, packed(4))]
-pub struct Kept {
+pub struct PackedLevel {
     low: u64,
     high: u32,
 }
 
-impl From<Level> for Kept {
+impl From<Level> for PackedLevel {
     #[inline(always)]
     fn from(level: Level) -> Self {
         Self { low: level.0 as u64, high: (level.0 >> 64) as u32 }
     }
 }
 
-impl From<Kept> for Level {
+impl From<PackedLevel> for Level {
     #[inline(always)]
-    fn from(kept: Kept) -> Self {
+    fn from(kept: PackedLevel) -> Self {
         Self(u128::from(kept.high) << 64 | u128::from(kept.low))
     }
 }
@@ -236,9 +236,9 @@ mod tests {
         let rate = Rate::new(1, SECOND, 3);
         for now in [0, 7, SECOND, 77 * SECOND, u64::MAX] {
             let level = rate.take(Level::default(), 2, Fine::of(now)).unwrap();
-            assert_eq!(Level::from(Kept::from(level)), level);
+            assert_eq!(Level::from(PackedLevel::from(level)), level);
         }
-        assert_eq!(size_of::<Kept>(), 12);
+        assert_eq!(size_of::<PackedLevel>(), 12);
     }
 
     #[test]

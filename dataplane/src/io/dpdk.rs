@@ -1,6 +1,6 @@
 //! Ports of DPDK: mbufs as frames, one queue pair of every port for each worker.
 
-use super::{Pool, Port};
+use super::{Pool, PortQueues};
 use crate::frame::Frame;
 use crate::worker::HELD_MOST;
 use ::dpdk::{Eal, Error, Mbuf, Mempool, PortConfig, RxQueue, TxQueue};
@@ -79,7 +79,7 @@ impl DpdkPort {
     }
 }
 
-impl Port for DpdkPort {
+impl PortQueues for DpdkPort {
     type Frame = Mbuf;
 
     #[inline]

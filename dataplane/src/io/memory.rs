@@ -1,6 +1,6 @@
 //! Ports in memory: the other end of the cable is in the hands of a test or a benchmark.
 
-use super::{Pool, Port};
+use super::{Pool, PortQueues};
 use crate::frame::{Frame, MemoryFrame};
 use machine::ring::{self, Consumer, Producer};
 
@@ -47,7 +47,7 @@ impl Cable {
     }
 }
 
-impl Port for MemoryPort {
+impl PortQueues for MemoryPort {
     type Frame = MemoryFrame;
 
     fn rx_burst(&mut self, frames: &mut Vec<MemoryFrame>) -> usize {

@@ -12,7 +12,7 @@ pub mod pcap;
 use crate::frame::Frame;
 
 /// A port as one worker sees it: one receive and one transmit queue.
-pub trait Port {
+pub trait PortQueues {
     /// What it moves.
     type Frame: Frame;
 

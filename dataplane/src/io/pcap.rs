@@ -3,7 +3,7 @@
 //! Enough to run a capture through the packet path and to keep what a failed test saw for Wireshark. Format:
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>.
 
-use super::Port;
+use super::PortQueues;
 use crate::frame::{Frame, MemoryFrame};
 use std::fmt;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ const RECORD_HEADER: usize = 16;
 
 /// One captured frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub struct CapturedFrame {
     /// Nanoseconds since 1970.
     pub time_ns: u64,
     /// The frame, or its beginning.
@@ -57,7 +57,7 @@ impl fmt::Display for PcapError {
 impl std::error::Error for PcapError {}
 
 /// Reads a whole capture, of either byte order and resolution.
-pub fn read(mut bytes: &[u8]) -> Result<Vec<Packet>, PcapError> {
+pub fn read(mut bytes: &[u8]) -> Result<Vec<CapturedFrame>, PcapError> {
     let header = take(&mut bytes, FILE_HEADER)?;
     let magic: [u8; 4] = word(header, 0);
     let (number, nanoseconds): (fn([u8; 4]) -> u32, bool) =
@@ -82,7 +82,11 @@ pub fn read(mut bytes: &[u8]) -> Result<Vec<Packet>, PcapError> {
         }
         let data = take(&mut bytes, captured as usize)?.to_vec();
         let fraction_ns = u64::from(fraction) * if nanoseconds { 1 } else { 1000 };
-        packets.push(Packet { time_ns: u64::from(seconds) * 1_000_000_000 + fraction_ns, data, length });
+        packets.push(CapturedFrame {
+            time_ns: u64::from(seconds) * 1_000_000_000 + fraction_ns,
+            data,
+            length,
+        });
     }
     Ok(packets)
 }
@@ -144,7 +148,7 @@ impl<W: Write> Writer<W> {
 /// A port where a capture arrives, and that captures what it sends.
 #[derive(Debug)]
 pub struct PcapPort<W: Write> {
-    arrivals: std::vec::IntoIter<Packet>,
+    arrivals: std::vec::IntoIter<CapturedFrame>,
     departures: Writer<W>,
     /// The time of what arrived last, which what is sent gets, too.
     time_ns: u64,
@@ -155,7 +159,7 @@ pub struct PcapPort<W: Write> {
 
 impl<W: Write> PcapPort<W> {
     /// A port where `arrivals` arrive, in order and as fast as they are taken.
-    pub fn new(arrivals: Vec<Packet>, departures: Writer<W>) -> Self {
+    pub fn new(arrivals: Vec<CapturedFrame>, departures: Writer<W>) -> Self {
         Self { arrivals: arrivals.into_iter(), departures, time_ns: 0, error: None, refused: 0 }
     }
 
@@ -170,7 +174,7 @@ impl<W: Write> PcapPort<W> {
     }
 }
 
-impl<W: Write> Port for PcapPort<W> {
+impl<W: Write> PortQueues for PcapPort<W> {
     type Frame = MemoryFrame;
 
     fn rx_burst(&mut self, frames: &mut Vec<MemoryFrame>) -> usize {
@@ -213,7 +217,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn capture(packets: &[Packet]) -> Vec<u8> {
+    fn capture(packets: &[CapturedFrame]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new()).unwrap();
         for packet in packets {
             writer.write(packet.time_ns, &packet.data).unwrap();
@@ -221,9 +225,9 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn packet() -> impl Strategy<Value = Packet> {
+    fn packet() -> impl Strategy<Value = CapturedFrame> {
         (0..4_000_000_000_000_000_000u64, prop::collection::vec(any::<u8>(), 0..100))
-            .prop_map(|(time_ns, data)| Packet { time_ns, length: data.len() as u32, data })
+            .prop_map(|(time_ns, data)| CapturedFrame { time_ns, length: data.len() as u32, data })
     }
 
     proptest! {
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn truncation_at_every_byte_is_noticed() {
-        let packet = Packet { time_ns: 5, data: vec![1, 2, 3], length: 3 };
+        let packet = CapturedFrame { time_ns: 5, data: vec![1, 2, 3], length: 3 };
         let bytes = capture(std::slice::from_ref(&packet));
         for length in 0..bytes.len() {
             let expected = if length == FILE_HEADER { Ok(Vec::new()) } else { Err(PcapError::Truncated) };
@@ -255,7 +259,7 @@ mod tests {
             bytes.extend(value.to_be_bytes());
         }
         bytes.extend([0xaa, 0xbb]);
-        let expected = Packet { time_ns: 7_000_008_000, data: vec![0xaa, 0xbb], length: 60 };
+        let expected = CapturedFrame { time_ns: 7_000_008_000, data: vec![0xaa, 0xbb], length: 60 };
         assert_eq!(read(&bytes), Ok(vec![expected]));
     }
 
@@ -276,9 +280,9 @@ mod tests {
     #[test]
     fn port_replays_and_captures() {
         let arrivals = vec![
-            Packet { time_ns: 1, data: vec![1; 60], length: 60 },
-            Packet { time_ns: 2, data: vec![2; 3000], length: 3000 },
-            Packet { time_ns: 3, data: vec![3; 60], length: 60 },
+            CapturedFrame { time_ns: 1, data: vec![1; 60], length: 60 },
+            CapturedFrame { time_ns: 2, data: vec![2; 3000], length: 3000 },
+            CapturedFrame { time_ns: 3, data: vec![3; 60], length: 60 },
         ];
         let mut port = PcapPort::new(arrivals, Writer::new(Vec::new()).unwrap());
         let mut frames = Vec::with_capacity(8);

@@ -66,7 +66,7 @@ pub enum Far {
 
 /// What a binding may carry, and how fast. `control.dp_proto`, `dp_port`, `dp_ratelimit` of CETP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Limits {
+pub struct BindingLimits {
     /// The only IP protocol carried, if set. ICMP errors about it are always carried.
     pub protocol: Option<u8>,
     /// The only port carried on the serving side (destination of what the initiator sends), if set.
@@ -113,12 +113,12 @@ pub struct Binding {
     /// Ends so many seconds after insertion; 0 = never.
     pub hard_s: u32,
     /// What it may carry.
-    pub limits: Limits,
+    pub limits: BindingLimits,
 }
 
 /// What of NAT44 a worker tells row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
+pub enum NatTable {
     /// Its sessions.
     Sessions,
     /// Its mappings.
@@ -148,7 +148,7 @@ pub enum Command {
     ReadBinding(Handle),
     /// Asks for rows of a table of NAT44 from this one on: an `Event::Row` each, and `Event::RowsRead`, which come with the same
     /// number.
-    ReadRows(Table, u16, u32),
+    ReadRows(NatTable, u16, u32),
     /// Sets an address of the circular pool aside. Always answered by `Event::ReservationEnded`.
     Reserve(ReservationId, Reservation),
     /// Takes a reservation back; it was not there if it ended by itself before.

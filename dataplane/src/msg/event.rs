@@ -105,7 +105,7 @@ pub struct MappingView {
 
 /// A row of a table of NAT44.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Row {
+pub enum NatRow {
     /// Of the sessions.
     Session(SessionView),
     /// Of the mappings.
@@ -122,7 +122,7 @@ pub enum Event {
     /// Answer to `Command::ReadBinding`; `None` if there is no such binding.
     BindingStats(Handle, Option<BindingStats>),
     /// A row of a table of NAT44, asked for with this number.
-    Row(u16, Row),
+    Row(u16, NatRow),
     /// Those were all that were read for that number; where to go on, if there may be more.
     RowsRead(u16, Option<u32>),
     /// A rule of the filter has decided that says `log`, of the filter with this number.

@@ -20,7 +20,7 @@ pub struct Static {
     pub inside: Ipv4Net,
     /// What has the ports; without it, TCP and UDP.
     #[serde(default)]
-    pub protocol: Option<Transport>,
+    pub protocol: Option<PortProtocol>,
     /// The port outside. Without ports the host has the whole address, and is seen under no other.
     #[serde(default)]
     pub port: Option<u16>,
@@ -35,14 +35,14 @@ pub struct Static {
 /// A protocol with ports, as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Transport {
+pub enum PortProtocol {
     /// TCP.
     Tcp,
     /// UDP, and what has ports like it: DCCP and UDP-Lite.
     Udp,
 }
 
-impl Transport {
+impl PortProtocol {
     /// For a person.
     pub const fn label(self) -> &'static str {
         match self {
@@ -73,11 +73,11 @@ impl Static {
     }
 
     /// The protocols whose ports they are; none where the whole address is the host's.
-    pub fn transports(&self) -> Vec<Transport> {
+    pub fn transports(&self) -> Vec<PortProtocol> {
         match (self.range(), self.protocol) {
             (None, _) => Vec::new(),
             (Some(_), Some(one)) => vec![one],
-            (Some(_), None) => vec![Transport::Tcp, Transport::Udp],
+            (Some(_), None) => vec![PortProtocol::Tcp, PortProtocol::Udp],
         }
     }
 
@@ -136,7 +136,7 @@ pub struct Statics {
 
 impl From<Vec<Static>> for Statics {
     fn from(lines: Vec<Static>) -> Self {
-        let range = |line: &Static, transport: &Transport| {
+        let range = |line: &Static, transport: &PortProtocol| {
             let (first, last) = line.range()?;
             Some(Range {
                 external: line.external.addr().to_bits(),
@@ -281,7 +281,12 @@ mod tests {
 
     fn ports(external: &str, ports: (u16, u16), inside: &str, inside_port: u16) -> Static {
         let line = whole(external, inside);
-        Static { ports: Some(ports), inside_port: Some(inside_port), protocol: Some(Transport::Tcp), ..line }
+        Static {
+            ports: Some(ports),
+            inside_port: Some(inside_port),
+            protocol: Some(PortProtocol::Tcp),
+            ..line
+        }
     }
 
     fn address(text: &str) -> u32 {
@@ -345,7 +350,7 @@ mod tests {
     #[test]
     fn what_shares_a_port_overlaps() {
         let one = ports("192.0.2.2/32", (80, 90), "10.0.0.5/32", 80);
-        let udp = Static { protocol: Some(Transport::Udp), ..one.clone() };
+        let udp = Static { protocol: Some(PortProtocol::Udp), ..one.clone() };
         let both = Static { protocol: None, ..one.clone() };
         let beside = ports("192.0.2.2/32", (91, 99), "10.0.0.5/32", 91);
         let around = whole("192.0.2.0/30", "10.0.0.4/30");

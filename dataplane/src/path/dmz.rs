@@ -11,7 +11,7 @@ use super::stagger::Phases;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
 use crate::packet::{INWARD, Packet, ROUTED, SETTLED};
-use crate::port::Gate;
+use crate::port::QuickLook;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
 use crate::tag::Share;
@@ -21,12 +21,12 @@ use crate::verdict::{Settled, Verdict};
 pub(super) struct Dmz<'s, const SEVERAL: bool> {
     ground: Ground<'s>,
     share: &'s Share,
-    gate: &'s Gate,
+    gate: &'s QuickLook,
     now_s: u32,
 }
 
 impl<'s, const SEVERAL: bool> Dmz<'s, SEVERAL> {
-    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s QuickLook) -> Self {
         let now_s = seconds(ground.arrival.now);
         Self { ground, share, gate, now_s }
     }

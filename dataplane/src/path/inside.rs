@@ -14,17 +14,16 @@ use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
 use crate::narrow::NONE;
 use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, FRAGMENT, Packet, ROUTED, SETTLED, SPECIAL, SYN};
-use crate::port::{Gate, Link, PathPort, martian};
+use crate::port::{Carried, PathPort, QuickLook, martian};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::bindings::Bindings;
-use crate::table::entry::Entry;
-use crate::table::limits::Direction;
+use crate::table::entry::BindingEntry;
 use crate::table::session::{Flow, Heading};
 use crate::tag::Share;
 use crate::verdict::{Arrival, Settled, Verdict};
 use crate::way::{Way, Ways, write};
-use crate::wire::checksum::{Change, Sum};
+use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Pair, icmp, ipv4, read32};
 
 /// The phases. `SEVERAL`: there are other workers, to whom a packet may belong. `NAT`: what is for no proxy address may be one of
@@ -32,13 +31,13 @@ use crate::wire::{Pair, icmp, ipv4, read32};
 pub(super) struct Inside<'s, const SEVERAL: bool, const NAT: bool> {
     ground: Ground<'s>,
     share: &'s Share,
-    gate: &'s Gate,
+    gate: &'s QuickLook,
     now_s: u32,
     fine: Fine,
 }
 
 impl<'s, const SEVERAL: bool, const NAT: bool> Inside<'s, SEVERAL, NAT> {
-    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s QuickLook) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
@@ -141,7 +140,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
 /// which belong to the packet that they quote. So what is handed over is parsed once, by its owner, and if there is
 /// anything wrong with it, it is the owner that drops it.
 #[inline(always)]
-fn steer(share: &Share, desk: &Desk<'_>, gate: &Gate, ip: &[u8]) -> Option<u8> {
+fn steer(share: &Share, desk: &Desk<'_>, gate: &QuickLook, ip: &[u8]) -> Option<u8> {
     let header: &[u8; ipv4::LENGTH] = ip.first_chunk()?;
     let (source, destination) = (read32(header, ipv4::SOURCE), read32(header, ipv4::DESTINATION));
     if header[ipv4::PROTOCOL] == ipv4::ICMP || !gate.takes_from(source) {
@@ -182,8 +181,8 @@ pub(super) fn parse_hosts(
 ) -> Settled<()> {
     let port = desk.port(arrival)?;
     let l3 = match port.accept(frame)? {
-        Link::Ipv4(l3) => l3,
-        Link::Arp(l3) => return Err(desk.arp(frame, l3, arrival)),
+        Carried::Ipv4(l3) => l3,
+        Carried::Arp(l3) => return Err(desk.arp(frame, l3, arrival)),
     };
     packet.parse(frame, l3)?;
     takes(port, packet)?;
@@ -252,7 +251,7 @@ fn near_plain<F: Frame>(
         None if entry.is_tunnel() => return None,
         None => ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())?,
         Some(annex) => {
-            if !annexes.admit(annex, Direction::Out, packet, now) {
+            if !annexes.admit(annex, Heading::Out, packet, now) {
                 return None;
             }
             let sent = if entry.is_tunnel() {
@@ -261,7 +260,7 @@ fn near_plain<F: Frame>(
                 ways.send(entry.way_in(), frame, packet, entry.far(), entry.change())
             };
             let Some(egress) = sent else {
-                annexes.give_back(annex, Direction::Out, packet);
+                annexes.give_back(annex, Heading::Out, packet);
                 return None;
             };
             egress
@@ -302,7 +301,7 @@ fn any<F: Frame, B: Buffers<F>>(
 }
 
 /// The binding of a packet, or what becomes of it. The candidate may not be it: two keys share a signature.
-fn find<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<(u32, Entry)> {
+fn find<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Settled<(u32, BindingEntry)> {
     let bindings = &ground.bindings;
     let of_key = |slot: u32| {
         let entry = bindings.entry(slot).filter(|entry| entry.near() == packet.key);
@@ -323,7 +322,12 @@ fn find<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet) -> Se
 
 /// What is unusual about the packet or its binding. `Ok`: go on.
 #[cold]
-fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, entry: &Entry) -> Settled<()> {
+fn special<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    entry: &BindingEntry,
+) -> Settled<()> {
     let Ground { desk, bindings, ways, events, arrival, .. } = ground;
     let (way, now) = (entry.way_out(), arrival.now);
     if packet.flags & EXPIRED != 0 {
@@ -334,7 +338,7 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     if packet.flags & ERROR == 0
         && let Some(annex) = entry.annex()
     {
-        let checked = bindings.annexes_mut().check(annex, Direction::Out, packet, now);
+        let checked = bindings.annexes_mut().check(annex, Heading::Out, packet, now);
         checked.map_err(|reason| match refused(packet, reason, *arrival) {
             Verdict::Drop(reason) => refuse(desk, frame, packet, reason, *arrival),
             kept => kept,
@@ -362,7 +366,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
-    entry: &Entry,
+    entry: &BindingEntry,
     buffers: &mut B,
 ) -> Settled<Verdict> {
     let Ground { desk, bindings, ways, events, arrival, .. } = ground;
@@ -373,7 +377,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
             return Err(refuse(desk, frame, packet, DropReason::NoRoute, *arrival));
         }
         if let Some(annex) = entry.annex() {
-            bindings.annexes_mut().give_back(annex, Direction::Out, packet);
+            bindings.annexes_mut().give_back(annex, Heading::Out, packet);
         }
         return Err(ways.hold(way, arrival.attempt, events, arrival.now));
     }
@@ -392,7 +396,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
 
 /// What new addresses do to the checksums of a packet. An ICMP error need not come from its binding's host, so for it the
 /// change that the entry knows is not the right one.
-fn change_to(packet: &Packet, addresses: Pair) -> Change {
+fn change_to(packet: &Packet, addresses: Pair) -> Delta {
     Sum::default().replace_pair(packet.addresses, addresses).change()
 }
 

@@ -13,7 +13,7 @@ use crate::msg::Encapsulation;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::Side;
-use crate::table::tunnels::{self, Proof};
+use crate::table::tunnels::{self, Knowledge};
 use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
 use crate::way::Front;
@@ -59,7 +59,7 @@ pub(super) fn outer_error<F: Frame>(
     } else {
         read32(ip, header + vxlan::ID) >> 8
     };
-    let of = |tunnel: &tunnels::Entry| {
+    let of = |tunnel: &tunnels::TunnelEntry| {
         tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
     };
     let Some(tunnel) = ground.ways.tunnels().find(Pair::new(quoted.destination, quoted.source), of) else {
@@ -72,7 +72,7 @@ pub(super) fn outer_error<F: Frame>(
         let mtu =
             if said == 0 { PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(68) } else { said };
         // A quote that ends before the tunnel's id proves nothing.
-        let proof = if quotes_id { Proof::Id } else { Proof::None };
+        let proof = if quotes_id { Knowledge::Id } else { Knowledge::None };
         ground.ways.narrow(tunnel, mtu, proof, ground.events);
         return Some(Verdict::Absorb);
     }

@@ -11,7 +11,7 @@ use super::unwrap::{Looks, look, tag_of, unwrap, unwrap_plain, unwrap_plain_othe
 use crate::frame::{Buffers, Frame};
 use crate::meter::{Fine, seconds};
 use crate::packet::{ERROR, Packet, ROUTED, SETTLED};
-use crate::port::{Gate, Link};
+use crate::port::{Carried, QuickLook};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::session::{Flow, Heading};
@@ -23,13 +23,13 @@ use crate::verdict::{Settled, Verdict};
 pub(super) struct Outside<'s, const SEVERAL: bool, const NAT: bool> {
     ground: Ground<'s>,
     share: &'s Share,
-    gate: &'s Gate,
+    gate: &'s QuickLook,
     now_s: u32,
     fine: Fine,
 }
 
 impl<'s, const SEVERAL: bool, const NAT: bool> Outside<'s, SEVERAL, NAT> {
-    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s Gate) -> Self {
+    pub(super) fn new(ground: Ground<'s>, share: &'s Share, gate: &'s QuickLook) -> Self {
         let now = ground.arrival.now;
         Self { ground, share, gate, now_s: seconds(now), fine: Fine::of(now) }
     }
@@ -158,7 +158,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
 fn parse_other<F: Frame>(
     ground: &mut Ground<'_>,
     share: &Share,
-    gate: &Gate,
+    gate: &QuickLook,
     frame: &mut F,
     packet: &mut Packet,
 ) -> Settled<()> {
@@ -183,8 +183,8 @@ fn parse_any<F: Frame>(
 ) -> Settled<()> {
     let data = frame.data();
     let l3 = match ground.desk.port(ground.arrival)?.accept(data)? {
-        Link::Ipv4(l3) => l3,
-        Link::Arp(l3) => return Err(ground.desk.arp(data, l3, ground.arrival)),
+        Carried::Ipv4(l3) => l3,
+        Carried::Arp(l3) => return Err(ground.desk.arp(data, l3, ground.arrival)),
     };
     if may_pass && nat::is_passing(ground, data.get(l3..).unwrap_or_default()) {
         packet.parse(data, l3)?;

@@ -12,8 +12,8 @@ use crate::packet::{DONT_FRAGMENT, ERROR, EXPIRED, Packet, SETTLED, SPECIAL, SYN
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::bindings::Bindings;
-use crate::table::entry::Entry;
-use crate::table::limits::Direction;
+use crate::table::entry::BindingEntry;
+use crate::table::session::Heading;
 use crate::table::tunnels;
 use crate::verdict::{Settled, Verdict};
 use crate::way::{Front, Ways, write};
@@ -48,11 +48,11 @@ pub(super) fn plain<F: Frame>(
     let egress = match entry.annex() {
         None => ways.send(entry.way_in(), frame, packet, addresses, change)?,
         Some(annex) => {
-            if !annexes.admit(annex, Direction::In, packet, fine) {
+            if !annexes.admit(annex, Heading::In, packet, fine) {
                 return None;
             }
             let Some(egress) = ways.send(entry.way_in(), frame, packet, addresses, change) else {
-                annexes.give_back(annex, Direction::In, packet);
+                annexes.give_back(annex, Heading::In, packet);
                 return None;
             };
             egress
@@ -93,7 +93,7 @@ pub(super) fn any<F: Frame, B: Buffers<F>>(
 /// Whether a packet from a tunnel is one of this binding's. It comes from the peer's tag to ours, the other way round than
 /// what the host sends; the entry knows both, and its tunnel knows the outer pair, the encapsulation and the id.
 #[inline(always)]
-fn belongs(packet: &Packet, entry: &Entry, ways: &Ways) -> bool {
+fn belongs(packet: &Packet, entry: &BindingEntry, ways: &Ways) -> bool {
     ways.tunnels().at(entry.tunnel()).is_some_and(|tunnel| {
         entry.far() == packet.addresses.reversed()
             && entry.is_tunnel()
@@ -107,7 +107,7 @@ fn belongs(packet: &Packet, entry: &Entry, ways: &Ways) -> bool {
 fn unknown(ground: &Ground<'_>, packet: &Packet) -> Verdict {
     let known = |by_id: bool| {
         // The encapsulation stands above the id.
-        let of = |tunnel: &tunnels::Entry| {
+        let of = |tunnel: &tunnels::TunnelEntry| {
             let differs = tunnel.inbound ^ packet.inbound;
             if by_id { differs == 0 } else { differs >> 32 == 0 }
         };
@@ -127,7 +127,12 @@ fn unknown(ground: &Ground<'_>, packet: &Packet) -> Verdict {
 
 /// What is unusual about the packet or its binding. `Ok`: go on.
 #[cold]
-fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, entry: &Entry) -> Settled<()> {
+fn special<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    entry: &BindingEntry,
+) -> Settled<()> {
     if packet.flags & EXPIRED != 0 {
         let what = (icmp::TIME_EXCEEDED, 0, 0);
         return Err(answer(ground, frame, packet, entry, what, DropReason::TtlExceeded));
@@ -136,7 +141,7 @@ fn special<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, en
     if packet.flags & ERROR == 0
         && let Some(annex) = entry.annex()
     {
-        let checked = bindings.annexes_mut().check(annex, Direction::In, packet, arrival.now);
+        let checked = bindings.annexes_mut().check(annex, Heading::In, packet, arrival.now);
         checked.map_err(|reason| refused(packet, reason, *arrival))?;
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
@@ -167,7 +172,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
-    entry: &Entry,
+    entry: &BindingEntry,
     buffers: &mut B,
 ) -> Settled<Verdict> {
     let way = entry.way_in();
@@ -175,7 +180,7 @@ fn blocked<F: Frame, B: Buffers<F>>(
     if mtu == 0 {
         let Ground { bindings, ways, events, arrival, .. } = ground;
         if let Some(annex) = entry.annex() {
-            bindings.annexes_mut().give_back(annex, Direction::In, packet);
+            bindings.annexes_mut().give_back(annex, Heading::In, packet);
         }
         return Err(ways.hold(way, arrival.attempt, events, arrival.now));
     }
@@ -197,7 +202,7 @@ fn answer<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
-    entry: &Entry,
+    entry: &BindingEntry,
     what: (u8, u8, u32),
     reason: DropReason,
 ) -> Verdict {

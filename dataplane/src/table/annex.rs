@@ -6,10 +6,11 @@
 //! it serves have no rate of their own.
 
 use super::fragments::Fragments;
-use super::limits::{Direction, Limit};
+use super::limits::Limit;
+use super::stage::Heading;
 use crate::Nanos;
 use crate::meter::Fine;
-use crate::msg::Limits as Limited;
+use crate::msg::BindingLimits;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::SettingsError;
@@ -43,7 +44,7 @@ impl Annexes {
 
     /// A line for these limits: its place plus 1; 0 if there is nothing to say; `None` if the table is full.
     #[inline]
-    pub(super) fn allocate(&mut self, limited: &Limited) -> Option<u32> {
+    pub(super) fn allocate(&mut self, limited: &BindingLimits) -> Option<u32> {
         if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
             return Some(0);
         }
@@ -78,7 +79,7 @@ impl Annexes {
     ///
     /// [`SPECIAL`]: crate::packet::SPECIAL
     #[inline(always)]
-    pub fn admit(&mut self, annex: u32, direction: Direction, packet: &Packet, now: Fine) -> bool {
+    pub fn admit(&mut self, annex: u32, direction: Heading, packet: &Packet, now: Fine) -> bool {
         self.line_mut(annex).is_some_and(|line| line.limit.admit(direction, packet, now))
     }
 
@@ -86,7 +87,7 @@ impl Annexes {
     pub fn check(
         &mut self,
         annex: u32,
-        direction: Direction,
+        direction: Heading,
         packet: &Packet,
         now: Nanos,
     ) -> Result<(), DropReason> {
@@ -102,7 +103,7 @@ impl Annexes {
 
     /// Undoes what [`Annexes::admit`] or [`Annexes::check`] took from the rate for a packet that will be checked once more.
     #[cold]
-    pub fn give_back(&mut self, annex: u32, direction: Direction, packet: &Packet) {
+    pub fn give_back(&mut self, annex: u32, direction: Heading, packet: &Packet) {
         if let Some(line) = self.line_mut(annex) {
             line.limit.give_back(direction, packet);
         }
@@ -115,15 +116,12 @@ mod tests {
     use crate::packet::{FRAGMENT, LATER};
     use proptest::prelude::*;
 
-    fn limited() -> impl Strategy<Value = Limited> {
+    fn limited() -> impl Strategy<Value = BindingLimits> {
         let protocol = proptest::option::of(prop_oneof![Just(6u8), Just(17), Just(1), Just(0)]);
         let port = proptest::option::of(prop_oneof![Just(0u16), Just(53), Just(80)]);
         let rate = proptest::option::of(prop_oneof![Just(0u64), Just(80_000), Just(1_000_000_000)]);
-        (protocol, port, any::<bool>(), rate).prop_map(|(protocol, port, port_is_inside, rate_bps)| Limited {
-            protocol,
-            port,
-            port_is_inside,
-            rate_bps,
+        (protocol, port, any::<bool>(), rate).prop_map(|(protocol, port, port_is_inside, rate_bps)| {
+            BindingLimits { protocol, port, port_is_inside, rate_bps }
         })
     }
 
@@ -141,11 +139,11 @@ mod tests {
     }
 
     /// What CETP's control items mean, written down as they are.
-    fn carries(limited: &Limited, direction: Direction, packet: &Packet) -> bool {
+    fn carries(limited: &BindingLimits, direction: Heading, packet: &Packet) -> bool {
         let (source, destination) = ((packet.ports >> 16) as u16, packet.ports as u16);
         let serving = match (direction, limited.port_is_inside) {
-            (Direction::Out, true) | (Direction::In, false) => source,
-            (Direction::Out, false) | (Direction::In, true) => destination,
+            (Heading::Out, true) | (Heading::In, false) => source,
+            (Heading::Out, false) | (Heading::In, true) => destination,
         };
         limited.protocol.is_none_or(|protocol| protocol == packet.protocol)
             && limited.port.is_none_or(|port| packet.has_ports() && port == serving)
@@ -159,9 +157,9 @@ mod tests {
             limited in limited(), out: bool,
             packets in proptest::collection::vec((packet(), 0u64..200_000_000), 1..40),
         ) {
-            let direction = if out { Direction::Out } else { Direction::In };
+            let direction = if out { Heading::Out } else { Heading::In };
             let (mut short, mut long) = (Annexes::new(2, 100).unwrap(), Annexes::new(2, 100).unwrap());
-            let other = Limited { protocol: Some(99), ..limited };
+            let other = BindingLimits { protocol: Some(99), ..limited };
             prop_assert_eq!(short.allocate(&other), long.allocate(&other));
             let entry = short.allocate(&limited).unwrap();
             prop_assert_eq!(long.allocate(&limited), Some(entry));
@@ -192,15 +190,15 @@ mod tests {
     #[test]
     fn an_entry_that_comes_back_begins_anew() {
         let mut annexes = Annexes::new(1, 100).unwrap();
-        let slow = Limited { rate_bps: Some(8), ..Limited::default() };
+        let slow = BindingLimits { rate_bps: Some(8), ..BindingLimits::default() };
         let packet = Packet { total: 3000, ..Packet::NOTHING };
         for _ in 0..2 {
             let entry = annexes.allocate(&slow).unwrap();
             assert_eq!(annexes.allocate(&slow), None);
-            assert_eq!(annexes.allocate(&Limited::default()), Some(0));
-            assert_eq!(annexes.check(entry, Direction::In, &packet, 0), Ok(()));
-            assert_eq!(annexes.check(entry, Direction::In, &packet, 0), Err(DropReason::RateLimited));
-            assert_eq!(annexes.check(entry, Direction::Out, &packet, 0), Ok(()), "each direction by itself");
+            assert_eq!(annexes.allocate(&BindingLimits::default()), Some(0));
+            assert_eq!(annexes.check(entry, Heading::In, &packet, 0), Ok(()));
+            assert_eq!(annexes.check(entry, Heading::In, &packet, 0), Err(DropReason::RateLimited));
+            assert_eq!(annexes.check(entry, Heading::Out, &packet, 0), Ok(()), "each direction by itself");
             annexes.release(entry);
         }
     }

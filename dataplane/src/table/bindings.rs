@@ -5,7 +5,7 @@
 //! control thread has been told.
 
 use super::annex::Annexes;
-use super::entry::{Entry, Life};
+use super::entry::{BindingEntry, Life};
 use super::index::{Hasher, Index};
 use super::term::Term;
 use crate::Nanos;
@@ -13,7 +13,7 @@ use crate::events::Events;
 use crate::meter::{SECOND, seconds};
 use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError, Patience};
 use crate::packet::Packet;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{SettingsError, WorkerSettings};
 use crate::tag::{Handle, Share};
 use crate::way::Way;
 use crate::wire::Pair;
@@ -27,7 +27,7 @@ const SWEEP_MOST: usize = 64;
 /// The table.
 #[derive(Debug)]
 pub struct Bindings {
-    entries: HugeSlice<Entry>,
+    entries: HugeSlice<BindingEntry>,
     /// The handle of each slot that is not free, and how long it lasts.
     terms: HugeSlice<Term>,
     index: Index,
@@ -46,7 +46,7 @@ pub struct Bindings {
 
 impl Bindings {
     /// A table without bindings.
-    pub fn new(settings: &Settings, hasher: Hasher, share: Share) -> Result<Self, SettingsError> {
+    pub fn new(settings: &WorkerSettings, hasher: Hasher, share: Share) -> Result<Self, SettingsError> {
         let memory = |_| SettingsError::Memory("bindings");
         Ok(Self {
             entries: HugeSlice::new(settings.bindings as usize).map_err(memory)?,
@@ -67,7 +67,7 @@ impl Bindings {
     #[inline]
     pub fn insert(&mut self, handle: Handle, binding: &Binding, now: Nanos) -> Result<(), InsertError> {
         let slot = self.share.slot(handle);
-        let free = self.entry(slot).is_some_and(Entry::is_free);
+        let free = self.entry(slot).is_some_and(BindingEntry::is_free);
         let near = Pair::new(binding.host.to_bits(), binding.proxy.to_bits());
         let hash = self.hash(near);
         if !self.share.is_ours(handle) || !free || self.find(hash, near).is_some() {
@@ -87,7 +87,7 @@ impl Bindings {
             }
         };
         let now_s = seconds(now);
-        let mut entry = Entry::new(near, far, way, binding.neighbour.0).seen(now_s).with_annex(annex);
+        let mut entry = BindingEntry::new(near, far, way, binding.neighbour.0).seen(now_s).with_annex(annex);
         if binding.patience != Patience::None {
             entry = entry.patient();
         }
@@ -167,7 +167,7 @@ impl Bindings {
             && events.ready()
         {
             events.push(Event::BindingEnded(self.terms[slot].handle, reason, entry.stats(seconds(now))));
-            self.entries[slot] = Entry::default();
+            self.entries[slot] = BindingEntry::default();
             self.ending -= 1;
         }
     }
@@ -233,19 +233,19 @@ impl Bindings {
 
     /// A slot, whatever its life.
     #[inline(always)]
-    pub fn entry(&self, slot: u32) -> Option<&Entry> {
+    pub fn entry(&self, slot: u32) -> Option<&BindingEntry> {
         self.entries.get(slot as usize)
     }
 
     /// A slot, to count what passes.
     #[inline(always)]
-    pub fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+    pub fn entry_mut(&mut self, slot: u32) -> Option<&mut BindingEntry> {
         self.entries.get_mut(slot as usize)
     }
 
     /// A slot, and the annexes to ask whether it carries a packet.
     #[inline(always)]
-    pub fn entry_and_annexes(&mut self, slot: u32) -> Option<(&mut Entry, &mut Annexes)> {
+    pub fn entry_and_annexes(&mut self, slot: u32) -> Option<(&mut BindingEntry, &mut Annexes)> {
         Some((self.entries.get_mut(slot as usize)?, &mut self.annexes))
     }
 
@@ -269,7 +269,7 @@ impl Bindings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::{HopId, Limits, Patience, TunnelId};
+    use crate::msg::{BindingLimits, HopId, Patience, TunnelId};
     use crate::tag::Layout;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -278,7 +278,7 @@ mod tests {
     const LIMITED: u32 = 3;
 
     fn table() -> (Bindings, Layout) {
-        let mut settings = Settings::new(Vec::new(), SLOTS);
+        let mut settings = WorkerSettings::new(Vec::new(), SLOTS);
         settings.limited = LIMITED;
         let share = Share::new(settings.tag_key, settings.layout, 0, 1);
         (Bindings::new(&settings, Hasher::new(settings.hash_seed), share).unwrap(), settings.layout)
@@ -294,7 +294,7 @@ mod tests {
             idle_s,
             patience: Patience::None,
             hard_s: 0,
-            limits: Limits { protocol: restricted.then_some(6), ..Limits::default() },
+            limits: BindingLimits { protocol: restricted.then_some(6), ..BindingLimits::default() },
         }
     }
 

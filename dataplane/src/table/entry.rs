@@ -6,7 +6,7 @@
 use crate::msg::{BindingStats, EndReason};
 use crate::narrow::{Count48, Count56, Pair24};
 use crate::way::Way;
-use crate::wire::checksum::{Change, Sum};
+use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Pair, ethernet};
 
 /// Where a slot stands in its life: free, live, ending, and free again.
@@ -62,7 +62,7 @@ const PATIENT: u8 = 0x80;
 /// that they leave.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
-pub struct Entry {
+pub struct BindingEntry {
     /// The inside host and the address that stands for the far host: what the host's packets carry, and the key of the
     /// egress index.
     near: Pair,
@@ -87,9 +87,9 @@ pub struct Entry {
     more: Pair24,
 }
 
-const _: () = assert!(size_of::<Entry>() == 64);
+const _: () = assert!(size_of::<BindingEntry>() == 64);
 
-impl Entry {
+impl BindingEntry {
     /// A live binding between these pairs. What its host sends leaves by `way`; what leaves into the realm, whichever
     /// direction that is, goes to `neighbour`.
     #[inline(always)]
@@ -206,8 +206,8 @@ impl Entry {
 
     /// What the new addresses do to the checksums of what the host sends.
     #[inline(always)]
-    pub const fn change(&self) -> Change {
-        Change::of_bits(self.more.beside())
+    pub const fn change(&self) -> Delta {
+        Delta::of_bits(self.more.beside())
     }
 
     /// The inside host.
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn p10_a_pinned_binding_knows_all_48_bits_of_its_hosts_mac() {
         let mac = [2, 0x11, 0x22, 0x33, 0x44, 0x55];
-        let mut entry = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(3), 4);
+        let mut entry = BindingEntry::new(Pair::of(1), Pair::of(2), Way::Tunnel(3), 4);
         assert!(!entry.is_pinned() && entry.is_plain_tunnel());
         entry.pin(Some(mac));
         assert!(
@@ -351,10 +351,10 @@ mod tests {
 
     #[test]
     fn a_way_is_that_of_a_live_slot() {
-        let through = Entry::new(Pair::of(1), Pair::of(2), Way::Tunnel(300), 0x01_0203);
+        let through = BindingEntry::new(Pair::of(1), Pair::of(2), Way::Tunnel(300), 0x01_0203);
         assert!(through.is_tunnel() && through.is_plain_tunnel() && through.annex().is_none());
         assert_eq!((through.way_out(), through.way_in()), (Way::Tunnel(300), Way::Realm(0x01_0203)));
-        let near = Entry::new(Pair::of(1), Pair::of(2), Way::Realm(7), 7);
+        let near = BindingEntry::new(Pair::of(1), Pair::of(2), Way::Realm(7), 7);
         assert!(!near.is_tunnel());
         assert_eq!((near.way_out(), near.way_in()), (Way::Realm(7), Way::Realm(7)));
         for entry in [through, near] {
@@ -373,6 +373,6 @@ mod tests {
             assert_eq!((stats.in_packets, stats.in_bytes, stats.idle_s), (1, 200, 3));
             assert_eq!(entry.annex_held(), 70_000, "to be given back");
         }
-        assert_eq!(Entry::default().life(), Life::Free);
+        assert_eq!(BindingEntry::default().life(), Life::Free);
     }
 }

@@ -7,24 +7,16 @@
 //! its first is not known, and may be kept until it is.
 
 use super::fragments::Fragments;
+use super::stage::Heading;
 use crate::Nanos;
-use crate::meter::{Fine, Kept, Level, Rate, SECOND};
-use crate::msg::Limits as Limited;
+use crate::meter::{Fine, Level, PackedLevel, Rate, SECOND};
+use crate::msg::BindingLimits;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::wire::ipv4;
 
 /// The least depth of a rate's bucket in bytes: 2 MTU.
 const DEPTH_LEAST: u64 = 3000;
-
-/// Which way a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the host.
-    Out,
-    /// To the host.
-    In,
-}
 
 /// Both ports: the host's in the upper half, the far one in the lower.
 const PORTS: u64 = 0xffff_ffff;
@@ -43,17 +35,17 @@ pub(super) struct Limit {
     mask: u64,
     rate: Rate,
     /// From the host, and to it.
-    levels: [Kept; 2],
+    levels: [PackedLevel; 2],
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { wanted: 0, mask: 0, rate: Rate::UNLIMITED, levels: [Kept::default(); 2] }
+        Self { wanted: 0, mask: 0, rate: Rate::UNLIMITED, levels: [PackedLevel::default(); 2] }
     }
 }
 
 impl Limit {
-    pub(super) fn new(limited: &Limited, burst_ms: u32) -> Self {
+    pub(super) fn new(limited: &BindingLimits, burst_ms: u32) -> Self {
         let mut limit = Self::default();
         if let Some(protocol) = limited.protocol {
             limit.wanted |= u64::from(protocol) << PROTOCOL;
@@ -79,7 +71,7 @@ impl Limit {
     ///
     /// [`SPECIAL`]: crate::packet::SPECIAL
     #[inline(always)]
-    pub(super) fn admit(&mut self, direction: Direction, packet: &Packet, now: Fine) -> bool {
+    pub(super) fn admit(&mut self, direction: Heading, packet: &Packet, now: Fine) -> bool {
         if (word(packet, direction) ^ self.wanted) & self.mask != 0 || packet.is_fragment() {
             return false;
         }
@@ -94,7 +86,7 @@ impl Limit {
     /// The long way: whether it carries the packet.
     pub(super) fn check(
         &mut self,
-        direction: Direction,
+        direction: Heading,
         packet: &Packet,
         fragments: &mut Fragments,
         now: Nanos,
@@ -125,12 +117,12 @@ impl Limit {
 
     /// How the buckets stand.
     #[cfg(test)]
-    pub(super) fn levels(&self) -> [Kept; 2] {
+    pub(super) fn levels(&self) -> [PackedLevel; 2] {
         self.levels
     }
 
     /// Undoes what [`Limit::admit`] or [`Limit::check`] took from the rate for a packet that will be checked once more.
-    pub(super) fn give_back(&mut self, direction: Direction, packet: &Packet) {
+    pub(super) fn give_back(&mut self, direction: Heading, packet: &Packet) {
         let level = &mut self.levels[direction as usize];
         *level = self.rate.give_back(Level::from(*level), u64::from(packet.total)).into();
     }
@@ -144,10 +136,10 @@ pub const fn rate(bps: u64, burst_ms: u32) -> Rate {
 
 /// Protocol and ports of a packet, the host's port first whichever way it goes.
 #[inline(always)]
-fn word(packet: &Packet, direction: Direction) -> u64 {
+fn word(packet: &Packet, direction: Heading) -> u64 {
     let ports = match direction {
-        Direction::Out => packet.ports,
-        Direction::In => packet.ports.rotate_left(16),
+        Heading::Out => packet.ports,
+        Heading::In => packet.ports.rotate_left(16),
     };
     u64::from(packet.protocol) << PROTOCOL | u64::from(ports)
 }

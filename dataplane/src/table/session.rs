@@ -9,7 +9,7 @@ use crate::filter::Seen;
 use crate::msg::SessionView;
 use crate::nat::Timeouts;
 use crate::packet::Packet;
-use crate::wire::checksum::{Change, Sum};
+use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Pair, ipv4};
 use std::mem::offset_of;
 use std::net::Ipv4Addr;
@@ -55,9 +55,9 @@ pub struct Turn {
     /// The new ports, as in [`Flow`].
     pub ports: u32,
     /// What the addresses do to the checksum of the IPv4 header.
-    pub header: Change,
+    pub header: Delta,
     /// What addresses and ports do to that of layer 4.
-    pub change: Change,
+    pub change: Delta,
 }
 
 impl Turn {
@@ -118,7 +118,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Session>() == 64);
 
 /// The change of addresses and ports.
-fn changes(near: Flow, far: Flow) -> (Change, Change) {
+fn changes(near: Flow, far: Flow) -> (Delta, Delta) {
     let header = Sum::default().replace_pair(near.addresses, far.addresses);
     let ports = Sum::default().replace_words(near.ports, far.ports);
     let change = match near.protocol {
@@ -224,7 +224,7 @@ impl Session {
     /// What becomes of its packets.
     #[inline(always)]
     pub const fn turn(&self, heading: Heading) -> Turn {
-        let (header, change) = (Change::of_bits(self.header_change), Change::of_bits(self.change));
+        let (header, change) = (Delta::of_bits(self.header_change), Delta::of_bits(self.change));
         match heading {
             Heading::Out => {
                 let ports = (self.external_port as u32) << 16 | self.remote_port as u32;

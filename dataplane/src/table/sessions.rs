@@ -32,7 +32,7 @@ use crate::meter::seconds;
 use crate::nat::{Filtering, Nat};
 use crate::packet::Packet;
 use crate::reason::DropReason;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{SettingsError, WorkerSettings};
 use crate::tag::Share;
 use crate::wire::Pair;
 use machine::Kept;
@@ -88,7 +88,7 @@ enum By {
 
 /// What there is of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct NatUsage {
     /// Sessions.
     pub sessions: u64,
     /// Mappings.
@@ -110,7 +110,7 @@ const fn inside_of(session: &Session) -> Inside {
 impl Sessions {
     /// A table: with the sessions that stand in what was kept, if that is given, which it then stands in itself.
     pub fn new(
-        settings: &Settings,
+        settings: &WorkerSettings,
         hasher: Hasher,
         share: Share,
         kept: Option<Kept>,
@@ -431,8 +431,8 @@ impl Sessions {
     }
 
     /// How much there is of everything.
-    pub fn usage(&self) -> Usage {
-        Usage {
+    pub fn usage(&self) -> NatUsage {
+        NatUsage {
             sessions: self.outward.len() as u64,
             mappings: self.mappings.len() as u64,
             hosts: self.subscribers.len() as u64,

@@ -1,6 +1,6 @@
 //! How long a binding lasts. It stands beside the bindings' lines, since no packet asks for it.
 
-use super::entry::Entry;
+use super::entry::BindingEntry;
 use crate::msg::{Binding, EndReason, Patience, TCP_IDLE_S};
 use crate::packet::Packet;
 use crate::tag::Handle;
@@ -32,7 +32,7 @@ impl Term {
     /// Notes a packet that opens a TCP connection: the answer to the first one; within the realm the first one, too, since each
     /// half of a pair sees what its own host sends alone.
     #[inline]
-    pub(super) fn opened(&mut self, entry: &Entry, packet: &Packet) {
+    pub(super) fn opened(&mut self, entry: &BindingEntry, packet: &Packet) {
         if entry.is_patient() && packet.opens_tcp(!entry.is_tunnel()) {
             self.outlast_tcp();
         }
@@ -61,7 +61,7 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::{Far, HopId, Limits, TunnelId};
+    use crate::msg::{BindingLimits, Far, HopId, TunnelId};
     use crate::way::Way;
     use crate::wire::{Pair, tcp};
 
@@ -75,7 +75,7 @@ mod tests {
             idle_s,
             patience,
             hard_s,
-            limits: Limits::default(),
+            limits: BindingLimits::default(),
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
             (Way::Tunnel(1), Patience::Now, Packet::NOTHING, TCP_IDLE_S),
             (Way::Tunnel(1), Patience::WithTcp, Packet::NOTHING, 300),
         ] {
-            let entry = Entry::new(Pair::of(1), Pair::of(2), way, 1);
+            let entry = BindingEntry::new(Pair::of(1), Pair::of(2), way, 1);
             let entry = if patience == Patience::None { entry } else { entry.patient() };
             assert!(entry.is_live());
             let mut term = Term::new(Handle(0), &binding(300, 0, patience), 10);

@@ -6,7 +6,7 @@ use super::hops::Hops;
 use super::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
 use crate::settings::SettingsError;
-use crate::wire::checksum::Change;
+use crate::wire::checksum::Delta;
 use crate::wire::{Outer, Pair};
 use machine::table::HugeSlice;
 
@@ -22,14 +22,14 @@ const MTU_FLOOR_UNPROVEN: u16 = 1280;
 
 /// What who says that a path is narrow has shown to know of the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Knowledge {
     /// Nothing that could not be guessed.
     None,
     /// The tunnel's id, which only its two ends and the path know.
     Id,
 }
 
-impl Proof {
+impl Knowledge {
     /// The smallest path MTU that is believed.
     const fn floor(self) -> u16 {
         match self {
@@ -42,11 +42,11 @@ impl Proof {
 /// A tunnel.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub struct Entry {
+pub struct TunnelEntry {
     /// The outer header, ready to be written but for its length, identification, TOS, checksum and source port.
     pub header: [u8; HEADER],
     /// The sum of the outer IPv4 header without these.
-    pub sum: Change,
+    pub sum: Delta,
     /// How much of `header` there is.
     pub length: u8,
     /// How much of that is Ethernet.
@@ -69,13 +69,13 @@ pub struct Entry {
     pub neighbour: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 128);
+const _: () = assert!(size_of::<TunnelEntry>() == 128);
 
-impl Default for Entry {
+impl Default for TunnelEntry {
     fn default() -> Self {
         Self {
             header: [0; HEADER],
-            sum: Change::default(),
+            sum: Delta::default(),
             length: 0,
             link_length: 0,
             port: 0,
@@ -99,7 +99,7 @@ pub const fn inbound(encapsulation: Encapsulation, id: u32) -> u64 {
 /// The table.
 #[derive(Debug)]
 pub struct Tunnels {
-    entries: HugeSlice<Entry>,
+    entries: HugeSlice<TunnelEntry>,
     /// Entries beyond the highest that was ever set are not looked at.
     used: usize,
     /// Which tunnels there are between a pair of locators: to tell the reason of a drop, and for ICMP errors.
@@ -116,7 +116,7 @@ impl Tunnels {
 
     /// A tunnel, if its id is within the table.
     #[inline(always)]
-    pub fn at(&self, id: u16) -> Option<&Entry> {
+    pub fn at(&self, id: u16) -> Option<&TunnelEntry> {
         self.entries.get(usize::from(id))
     }
 
@@ -143,14 +143,14 @@ impl Tunnels {
         let Some(entry) = self.entries.get_mut(usize::from(id.0)) else {
             return; // packets of its bindings are dropped
         };
-        *entry = Entry {
+        *entry = TunnelEntry {
             encapsulation: Some(tunnel.encapsulation),
             mtu: tunnel.mtu.max(MTU_FLOOR),
             outer: Pair::new(tunnel.remote.to_bits(), tunnel.local.to_bits()),
             inbound: inbound(tunnel.encapsulation, tunnel.id_in),
             id_out: tunnel.id_out,
             neighbour: tunnel.neighbour.0,
-            ..Entry::default()
+            ..TunnelEntry::default()
         };
         entry.prepare(hops);
         self.used = self.used.max(usize::from(id.0) + 1);
@@ -165,7 +165,7 @@ impl Tunnels {
             && entry.encapsulation.is_some()
         {
             self.pairs.remove(self.hasher.hash(entry.outer.bits()), u32::from(id.0));
-            *entry = Entry::default();
+            *entry = TunnelEntry::default();
         }
     }
 
@@ -179,7 +179,7 @@ impl Tunnels {
     }
 
     /// The tunnel whose packets arrive with these outer addresses and for which `is` holds.
-    pub fn find(&self, outer: Pair, mut is: impl FnMut(&Entry) -> bool) -> Option<TunnelId> {
+    pub fn find(&self, outer: Pair, mut is: impl FnMut(&TunnelEntry) -> bool) -> Option<TunnelId> {
         let slot = self.pairs.find(self.hasher.hash(outer.bits()), |slot| {
             self.entries.get(slot as usize).is_some_and(|entry| entry.outer == outer && is(entry))
         })?;
@@ -195,7 +195,7 @@ impl Tunnels {
     }
 
     /// Lowers the path MTU as far as who says so is believed; the new one, if that changed anything.
-    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Proof) -> Option<u16> {
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Knowledge) -> Option<u16> {
         let entry = self.entries.get_mut(usize::from(id.0))?;
         let mtu = mtu.max(proof.floor());
         // A tunnel without next hop learns nothing: it sends nothing.
@@ -208,7 +208,7 @@ impl Tunnels {
     }
 }
 
-impl Entry {
+impl TunnelEntry {
     /// Writes the header anew, as the next hop is now.
     fn prepare(&mut self, hops: &Hops) {
         let hop = hops.at(self.neighbour);

@@ -12,14 +12,14 @@ use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::premises::Premises;
 use crate::reason::DropReason;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{SettingsError, WorkerSettings};
 use crate::table::fib::{Fib, Next};
 use crate::table::hops::Hops;
 use crate::table::index::Hasher;
-use crate::table::tunnels::{Proof, Tunnels};
+use crate::table::tunnels::{Knowledge, Tunnels};
 use crate::verdict::{Attempt, Verdict};
 use crate::wire::Pair;
-use crate::wire::checksum::Change;
+use crate::wire::checksum::Delta;
 use std::net::Ipv4Addr;
 
 /// A packet in its frame, as [`Ways::head`] finds it.
@@ -47,7 +47,7 @@ pub struct Ways {
 
 impl Ways {
     /// None yet.
-    pub fn new(settings: &Settings, hasher: Hasher) -> Result<Self, SettingsError> {
+    pub fn new(settings: &WorkerSettings, hasher: Hasher) -> Result<Self, SettingsError> {
         Ok(Self {
             tunnels: Tunnels::new(settings.tunnels, hasher)?,
             hops: Hops::new(settings.neighbours, hasher)?,
@@ -133,7 +133,7 @@ impl Ways {
 
     /// The path to a peer is narrower than thought. Its MTU changes only together with the event, so that the control thread
     /// always knows it.
-    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Proof, events: &mut Events) {
+    pub fn narrow(&mut self, id: TunnelId, mtu: u16, proof: Knowledge, events: &mut Events) {
         if let Some(before) = self.tunnels.at(id.0).map(|entry| entry.mtu)
             && let Some(mtu) = self.tunnels.narrow(id, mtu, proof)
             && !events.offer(Event::TunnelMtu(id, mtu))
@@ -177,7 +177,7 @@ impl Ways {
         frame: &mut F,
         packet: &Packet,
         addresses: Pair,
-        change: Change,
+        change: Delta,
     ) -> Option<Egress> {
         let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
         let (egress, ip) = self.head(way, frame, front, packet.entropy())?;

@@ -5,26 +5,26 @@ use crate::packet::{LATER, Packet};
 use crate::table::hops::Hop;
 use crate::table::session::Turn;
 use crate::table::tunnels;
-use crate::wire::checksum::{Change, Sum};
+use crate::wire::checksum::{Delta, Sum};
 use crate::wire::outer::SOURCE_PORTS;
 use crate::wire::{Pair, ethernet, icmp, ipv4, read16, udp, write16};
 
 /// What the time to live, one less, does to the checksum: its word fell by 0x0100, and adding ~0x0100 subtracts that.
-const ONE_HOP: Change = Sum(!0x0100u16 as u64).change();
+const ONE_HOP: Delta = Sum(!0x0100u16 as u64).change();
 
 /// Gives a packet its new addresses (source and destination), counts its time to live down, and lets the checksums follow.
 ///
 /// `ip` begins with the IPv4 header; the time to live is at least 2. `change` is the sum of the new addresses less that of
 /// the old ones, which is the same for all packets of a binding.
 #[inline(always)]
-pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Change) {
+pub fn translate(ip: &mut [u8], packet: &Packet, addresses: Pair, change: Delta) {
     readdress(ip, addresses, change);
     cover(ip, packet, change);
 }
 
 /// New addresses, and a hop less.
 #[inline(always)]
-fn readdress(ip: &mut [u8], addresses: Pair, change: Change) {
+fn readdress(ip: &mut [u8], addresses: Pair, change: Delta) {
     if let Some(header) = ip.first_chunk_mut::<{ ipv4::LENGTH }>() {
         header[ipv4::TTL] = header[ipv4::TTL].wrapping_sub(1);
         if let Some(sum) = header[ipv4::CHECKSUM..ipv4::SOURCE].first_chunk_mut() {
@@ -36,7 +36,7 @@ fn readdress(ip: &mut [u8], addresses: Pair, change: Change) {
 
 /// The checksum of layer 4 after a change of what it covers.
 #[inline(always)]
-fn cover(ip: &mut [u8], packet: &Packet, change: Change) {
+fn cover(ip: &mut [u8], packet: &Packet, change: Delta) {
     let at = usize::from(packet.check);
     if at != 0
         && let Some(field) = ip.get_mut(at..at + 2).and_then(<[u8]>::first_chunk_mut)
@@ -98,7 +98,7 @@ pub fn encap<'f, F: Frame>(
     frame: &'f mut F,
     l3: usize,
     total: u16,
-    tunnel: &tunnels::Entry,
+    tunnel: &tunnels::TunnelEntry,
     tos: u8,
     entropy: u32,
     id: u16,
@@ -134,7 +134,7 @@ struct Differing {
 impl Differing {
     /// Fills it in. The outer IPv4 header stands at `link`; `sum` is its sum without all this.
     #[inline(always)]
-    fn fill(&self, header: &mut [u8], link: usize, sum: Change, udp: bool) {
+    fn fill(&self, header: &mut [u8], link: usize, sum: Delta, udp: bool) {
         let Self { outer, tos, entropy, id } = *self;
         let Some(ip) = header.get_mut(link..link + ipv4::LENGTH + udp::LENGTH) else {
             return;

@@ -110,7 +110,7 @@ fn what_is_refused_is_not_kept() {
         tell(&mut g, false);
         told_case(title, g, packet, why, (3, code))
     };
-    let only = |protocol| limited(Limits { protocol: Some(protocol), ..Limits::default() });
+    let only = |protocol| limited(BindingLimits { protocol: Some(protocol), ..BindingLimits::default() });
     let quoted = Ip::new(PROXY, OTHER, 17, udp(1, 2, b"")).bytes();
     let stray = Ip::new(REMOTE_TAG, 7, 17, udp(1, 2, b""));
     run(vec![
@@ -141,7 +141,7 @@ fn what_is_refused_is_not_kept() {
 /// A kept packet takes of its binding's rate once, when it goes.
 #[test]
 fn the_rate_is_taken_from_once() {
-    let limits = Limits { rate_bps: Some(8000), ..Limits::default() }; // 3,000 bytes at once, then 1,000 a second
+    let limits = BindingLimits { rate_bps: Some(8000), ..BindingLimits::default() }; // 3,000 bytes at once, then 1,000 a second
     let mut g = limited(limits);
     let packet = from_host(&Ip::new(HOST, PROXY, 17, udp(1, 2, &[7; 1400 - 28])));
     let inner = far(&g, 17, udp(1, 2, &[7; 1400 - 28]));

@@ -4,9 +4,11 @@ use super::*;
 
 #[test]
 fn limits_hold() {
-    let only_udp = || limited(Limits { protocol: Some(17), ..Limits::default() });
-    let only_web = || limited(Limits { protocol: Some(6), port: Some(80), ..Limits::default() });
-    let serving = || limited(Limits { port: Some(80), port_is_inside: true, ..Limits::default() });
+    let only_udp = || limited(BindingLimits { protocol: Some(17), ..BindingLimits::default() });
+    let only_web =
+        || limited(BindingLimits { protocol: Some(6), port: Some(80), ..BindingLimits::default() });
+    let serving =
+        || limited(BindingLimits { port: Some(80), port_is_inside: true, ..BindingLimits::default() });
     let web = |source, destination| Ip::new(HOST, PROXY, 6, tcp(source, destination, 0x10, &[], b""));
     let passes = |title, g: Gateway, packet: &Ip| {
         let inner = packet.readdressed(g.tag(0), REMOTE_TAG, 1);
@@ -47,7 +49,8 @@ fn limits_hold() {
     // A rate of 80 kbit/s fills 10 kB a second; the bucket holds 3,000 bytes at least.
     let mut short = settings();
     short.rate_burst_ms = 100;
-    let slow = Binding { limits: Limits { rate_bps: Some(80_000), ..Limits::default() }, ..binding() };
+    let slow =
+        Binding { limits: BindingLimits { rate_bps: Some(80_000), ..BindingLimits::default() }, ..binding() };
     let mut g = Gateway::new(short, Encapsulation::Vxlan, slow);
     let frame = from_host(&Ip::new(HOST, PROXY, 17, udp(1, 2, &[0; 972])));
     let passed = |g: &mut Gateway| (0..10).filter(|_| g.one(INSIDE, &frame).0 == OUT).count();
@@ -60,7 +63,7 @@ fn limits_hold() {
 
 #[test]
 fn later_fragments_follow_their_first_through_limits() {
-    let g = limited(Limits { port: Some(53), ..Limits::default() });
+    let g = limited(BindingLimits { port: Some(53), ..BindingLimits::default() });
     let first = Ip::new(HOST, PROXY, 17, udp(5000, 53, &[1; 16])).fragment(0x2000).raw();
     let later = Ip::new(HOST, PROXY, 17, vec![2; 16]).fragment(3).raw();
     let mut other = later.clone();
@@ -71,7 +74,7 @@ fn later_fragments_follow_their_first_through_limits() {
         packet.readdressed(bytes, REMOTE_TAG, 1)
     };
     let (second, first_sent) = (sent(&later), sent(&first));
-    let mut g = limited(Limits { port: Some(53), ..Limits::default() });
+    let mut g = limited(BindingLimits { port: Some(53), ..BindingLimits::default() });
     let is_kept = |fate| matches!(fate, Verdict::HoldLater(_));
     assert!(is_kept(g.one(INSIDE, &from_host(&later)).0));
     let (verdict, out) = g.one(INSIDE, &from_host(&first));

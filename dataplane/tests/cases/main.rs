@@ -19,7 +19,7 @@ mod translation;
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, Limits, Neighbour, PortId, PuntClass, Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Far, Neighbour, PortId, PuntClass, Tunnel, TunnelId,
 };
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::verdict::Verdict;
@@ -71,7 +71,7 @@ fn gateway() -> Gateway {
     Gateway::new(settings(), Encapsulation::Vxlan, binding())
 }
 
-fn limited(limits: Limits) -> Gateway {
+fn limited(limits: BindingLimits) -> Gateway {
     Gateway::new(settings(), Encapsulation::Vxlan, Binding { limits, ..binding() })
 }
 

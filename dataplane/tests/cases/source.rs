@@ -49,7 +49,7 @@ fn p10_a_hosts_packets_come_from_its_mac_address() {
 
 #[test]
 fn p10_what_would_be_answered_is_not_where_it_is_forged() {
-    let slow = Limits { protocol: Some(6), ..Limits::default() };
+    let slow = BindingLimits { protocol: Some(6), ..BindingLimits::default() };
     let restricted =
         Gateway::new(settings(), Encapsulation::Vxlan, Binding { limits: slow, ..pinned_binding() });
     let long = Ip::new(HOST, PROXY, 17, udp(1, 2, &[0; 1460]));
@@ -62,7 +62,7 @@ fn p10_what_would_be_answered_is_not_where_it_is_forged() {
 
 #[test]
 fn p10_bindings_with_limits_and_within_the_realm_are_pinned_alike() {
-    let limits = Limits { rate_bps: Some(1_000_000_000), ..Limits::default() };
+    let limits = BindingLimits { rate_bps: Some(1_000_000_000), ..BindingLimits::default() };
     let mut limited = Gateway::new(settings(), Encapsulation::Vxlan, Binding { limits, ..pinned_binding() });
     let mut near = local();
     let handle = near.handle(1);

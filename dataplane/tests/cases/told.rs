@@ -8,7 +8,8 @@ fn to(destination: u32) -> Ip {
 
 #[test]
 fn p2_the_inside_is_told_why() {
-    let only_web = || limited(Limits { protocol: Some(6), port: Some(80), ..Limits::default() });
+    let only_web =
+        || limited(BindingLimits { protocol: Some(6), port: Some(80), ..BindingLimits::default() });
     let syn = |port| Ip::new(HOST, PROXY, 6, tcp(5000, port, 2, &[], b""));
     let mut from_other = told_case(
         "from a host without a binding",
@@ -62,7 +63,7 @@ fn p2_the_inside_is_told_why() {
 fn p2_what_must_not_be_answered_is_not() {
     let silent = |title, packet: Ip, why| drop_case(title, gateway(), (INSIDE, from_host(&packet)), why);
     let quoted = Ip::new(PROXY_OTHER, HOST, 17, udp(1, 2, b"")).bytes();
-    let g = limited(Limits { protocol: Some(6), ..Limits::default() });
+    let g = limited(BindingLimits { protocol: Some(6), ..BindingLimits::default() });
     let inner = far(&g, 17, udp(1, 2, b""));
     run(vec![
         silent("a later fragment", to(0x0808_0808).fragment(3).raw(), Why::NoRoute),

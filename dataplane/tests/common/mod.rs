@@ -7,11 +7,11 @@ pub(crate) mod rules;
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Event, Far, HopId, Limits, Neighbour, Patience, PortId, TraceRecord,
-    Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Event, Far, HopId, Neighbour, Patience, PortId,
+    TraceRecord, Tunnel, TunnelId,
 };
 use ces_dataplane::path::process_burst;
-use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, TagCipher};
 use ces_dataplane::verdict::Verdict;
@@ -402,12 +402,12 @@ impl Buffers<MemoryFrame> for Wire {
 
 pub(crate) struct Gateway {
     pub state: State,
-    pub settings: Settings,
+    pub settings: WorkerSettings,
     pub wire: Wire,
     pub now: u64,
 }
 
-pub(crate) fn settings() -> Settings {
+pub(crate) fn settings() -> WorkerSettings {
     let port = |side, mac, own: u32, networks: Vec<(Ipv4Addr, u8)>| PortSettings {
         side,
         mac,
@@ -420,7 +420,7 @@ pub(crate) fn settings() -> Settings {
         port(Side::Inside, MAC_IN, GATEWAY, vec![(address(0x0a00_0000), 24)]),
         port(Side::Outside, MAC_OUT, LOCAL, vec![]),
     ];
-    let mut settings = Settings::new(ports, 64);
+    let mut settings = WorkerSettings::new(ports, 64);
     settings.tunnels = 8;
     settings.neighbours = 16;
     settings.limited = 2;
@@ -456,13 +456,13 @@ pub(crate) fn binding() -> Binding {
         idle_s: 0,
         patience: Patience::None,
         hard_s: 0,
-        limits: Limits::default(),
+        limits: BindingLimits::default(),
     }
 }
 
 impl Gateway {
     /// A gateway with next hops and no tunnels.
-    pub(crate) fn bare(settings: Settings) -> Self {
+    pub(crate) fn bare(settings: WorkerSettings) -> Self {
         let state = State::new(&settings).unwrap();
         let mut gateway = Self { state, settings, wire: Wire::default(), now: SECOND };
         for (hop, port, mac) in
@@ -474,7 +474,7 @@ impl Gateway {
     }
 
     /// The same with a tunnel and a binding through it.
-    pub(crate) fn new(settings: Settings, encapsulation: Encapsulation, binding: Binding) -> Self {
+    pub(crate) fn new(settings: WorkerSettings, encapsulation: Encapsulation, binding: Binding) -> Self {
         let mut gateway = Self::bare(settings);
         gateway.command(Command::SetTunnel(TunnelId(0), tunnel(encapsulation)));
         let handle = gateway.handle(0);

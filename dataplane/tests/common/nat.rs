@@ -16,7 +16,7 @@ pub(crate) const ACK: u8 = 0x10;
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const RST: u8 = 0x04;
 
-pub(crate) fn nat_settings() -> Settings {
+pub(crate) fn nat_settings() -> WorkerSettings {
     let mut settings = settings();
     settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(LOCAL)];
@@ -37,7 +37,7 @@ pub(crate) fn routes(generation: u16) -> Arc<Fib> {
     ))
 }
 
-pub(crate) fn gateway_with(settings: Settings) -> Gateway {
+pub(crate) fn gateway_with(settings: WorkerSettings) -> Gateway {
     let mut premises = Premises::new(&settings).with_routes(routes(1));
     let mut gateway = Gateway::bare(settings);
     gateway.state.move_in(&mut premises);

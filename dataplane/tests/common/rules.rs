@@ -2,14 +2,14 @@
 
 use super::{HOST, OTHER};
 use ces_dataplane::filter::{Filter, Ranges};
-use ces_rules::{Names, Sources, load};
+use ces_rules::{Sources, Surroundings, load};
 use ces_settings::SourceFile;
 use std::sync::Arc;
 
 /// The hosts have names.
 struct Realm;
 
-impl Names for Realm {
+impl Surroundings for Realm {
     fn host(&self, name: &str) -> Option<u32> {
         (name == "h1.a.demo").then_some(HOST)
     }

@@ -5,7 +5,7 @@ use ces_dataplane::counters::Counters;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::io::memory::{self, Cable, MemoryPool, MemoryPort};
 use ces_dataplane::reason::DropReason;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
 use machine::Clock;
@@ -42,7 +42,12 @@ impl Lab {
     }
 
     /// A worker with these settings and nothing in its tables.
-    pub(crate) fn with(settings: &Settings, sizes: RingSizes, bell: Bell, mesh: Mesh<MemoryFrame>) -> Self {
+    pub(crate) fn with(
+        settings: &WorkerSettings,
+        sizes: RingSizes,
+        bell: Bell,
+        mesh: Mesh<MemoryFrame>,
+    ) -> Self {
         let (control, worker_side) = link(sizes, Arc::new(bell));
         let (inside_port, inside) = memory::port(CABLE);
         let (outside_port, outside) = memory::port(CABLE);

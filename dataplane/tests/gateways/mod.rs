@@ -8,9 +8,9 @@
 pub(crate) mod lab;
 
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Patience, PortId, Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Far, HopId, Neighbour, Patience, PortId, Tunnel, TunnelId,
 };
-use ces_dataplane::settings::{PortSettings, Settings, Side};
+use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::tag::{Handle, TagCipher};
 use std::net::Ipv4Addr;
 
@@ -51,7 +51,7 @@ impl Gateway {
     }
 
     /// The settings of its only worker.
-    pub(crate) fn settings(self) -> Settings {
+    pub(crate) fn settings(self) -> WorkerSettings {
         let port = |side, number, address, networks| PortSettings {
             side,
             mac: self.mac(number),
@@ -62,7 +62,7 @@ impl Gateway {
         };
         let inside = port(Side::Inside, INSIDE, GATEWAY, vec![(Ipv4Addr::new(10, 0, 0, 0), 24)]);
         let outside = port(Side::Outside, OUTSIDE, self.locator(), Vec::new());
-        let mut settings = Settings::new(vec![inside, outside], 1024);
+        let mut settings = WorkerSettings::new(vec![inside, outside], 1024);
         settings.tag_key[0] ^= u32::from(self.0);
         settings.proxy_networks = vec![(Ipv4Addr::new(172, 16, 0, 0), 16)];
         settings
@@ -98,7 +98,7 @@ impl Gateway {
             idle_s: 0,
             patience: Patience::None,
             hard_s: 0,
-            limits: Limits::default(),
+            limits: BindingLimits::default(),
         };
         let to_peer = Neighbour { port: OUTSIDE, mac: Some(self.other().mac(OUTSIDE)), pin: None };
         vec![

@@ -1,10 +1,10 @@
 //! Static mappings: what is reached from everywhere because it is configured.
 
 use super::*;
-use ces_dataplane::nat::statics::{Static, Transport};
+use ces_dataplane::nat::statics::{PortProtocol, Static};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::{Layout, worker_of};
 
 /// An address that the host has for itself, and one that the other host has.
@@ -24,7 +24,7 @@ fn ports(external: u32, ports: (u16, u16), host: u32, inside_port: u16) -> Stati
 /// The host's port 8080 at the gateway's port 80, five ports of the other host as they are, and an address for each.
 fn statics() -> Vec<Static> {
     vec![
-        Static { protocol: Some(Transport::Tcp), ..ports(LOCAL, (80, 80), HOST, 8080) },
+        Static { protocol: Some(PortProtocol::Tcp), ..ports(LOCAL, (80, 80), HOST, 8080) },
         ports(LOCAL, (2000, 2004), OTHER, 2000),
     ]
 }
@@ -33,7 +33,7 @@ fn wholes() -> Vec<Static> {
     vec![whole(WHOLE, HOST), whole(WHOLE_OTHER, OTHER)]
 }
 
-fn settings_with(lines: Vec<Static>) -> Settings {
+fn settings_with(lines: Vec<Static>) -> WorkerSettings {
     let mut settings = nat_settings();
     settings.nat.statics = lines.into();
     settings
@@ -271,7 +271,7 @@ fn nobody_outside_sends_from_an_address_of_a_host() {
 /// Two external ports stand for one of the host: the same port of a stranger cannot be told apart behind both.
 #[test]
 fn two_ways_to_one_port_are_two_sessions_or_none() {
-    let line = |port| Static { protocol: Some(Transport::Udp), ..ports(LOCAL, (port, port), HOST, 53) };
+    let line = |port| Static { protocol: Some(PortProtocol::Udp), ..ports(LOCAL, (port, port), HOST, 53) };
     let mut gateway = with(vec![line(53), line(5353)]);
     sent(&mut gateway, OUTSIDE, &from_world(&datagram(SERVER, 9, LOCAL, 5353)));
     assert_eq!(dropped(&mut gateway, OUTSIDE, &from_world(&datagram(SERVER, 9, LOCAL, 53))), Why::NatTaken);

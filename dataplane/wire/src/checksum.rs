@@ -85,8 +85,8 @@ impl Sum {
 
     /// The sum or the changes, folded: ready to be applied to every checksum that covers them.
     #[inline(always)]
-    pub const fn change(self) -> Change {
-        Change(self.fold().to_be())
+    pub const fn change(self) -> Delta {
+        Delta(self.fold().to_be())
     }
 
     /// A UDP checksum after these changes: 0 stays 0 (there is none), and a computed 0 becomes 0xffff (RFC 768).
@@ -103,10 +103,10 @@ impl Sum {
 /// A folded sum, or a change of what checksums cover. It is kept as it would lie in memory: the sum does not depend on the
 /// byte order (RFC 1071 §2 (B)), so nothing has to be swapped to apply it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Change(u16);
+pub struct Delta(u16);
 
-impl Change {
-    /// As [`Change::bits`] had it.
+impl Delta {
+    /// As [`Delta::bits`] had it.
     #[inline(always)]
     pub const fn of_bits(bits: u16) -> Self {
         Self(bits)

@@ -28,6 +28,6 @@ pub use error::Error;
 pub use log::{lost_log_lines, take_log};
 pub use mbuf::{HEADROOM, Mbuf};
 pub use mempool::{DATA_ROOM, Mempool};
-pub use port::{Link, Port, PortConfig, Rss, Stats};
+pub use port::{LinkStatus, Port, PortConfig, Rss, Stats};
 pub use queue::{RxQueue, TxQueue};
 pub use thread::RegisteredThread;

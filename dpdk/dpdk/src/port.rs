@@ -59,7 +59,7 @@ impl Default for PortConfig {
 
 /// State of a port's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct LinkStatus {
     /// Whether there is a link.
     pub up: bool,
     /// Bits per second / 10⁶; `None` if the port does not know.
@@ -277,13 +277,13 @@ impl Port {
     }
 
     /// The link's state, without waiting for the hardware.
-    pub fn link(&self) -> Result<Link, Error> {
+    pub fn link(&self) -> Result<LinkStatus, Error> {
         let mut link = sys::shim_link::default();
         // SAFETY: the port is valid and the pointer is to a live structure.
         let code = unsafe { sys::shim_link_get(self.running.id, &raw mut link) };
         self.running.check("tell its link's state", code)?;
         let known = link.speed_mbps != 0 && link.speed_mbps != u32::MAX;
-        Ok(Link {
+        Ok(LinkStatus {
             up: link.up != 0,
             speed_mbps: known.then_some(link.speed_mbps),
             full_duplex: link.full_duplex != 0,

@@ -53,7 +53,7 @@ impl Dut {
         let devices = devices.map(|device| (device, config.clone()));
         let (ports, shares) = start(&eal, &devices, 1).map_err(|error| error.to_string())?;
         let rings = RingSizes::default();
-        let worker = config::Worker {
+        let worker = config::WorkerSection {
             cores: vec![core],
             idle_sleep_us: 0,
             ring: rings.commands as u32,

@@ -3,7 +3,7 @@
 
 use crate::realm::{Pair, Realm};
 use ces_dataplane::io::dpdk::{WorkerIo, start};
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use ces_dataplane::wire::checksum::{Sum, pseudo};
 use ces_dataplane::wire::{Wire, ethernet, ipv4, udp, vxlan};
 use ces_perf::packets::{PAYLOAD, SERVICE};

@@ -5,7 +5,7 @@
 //! not.
 
 use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Tunnel};
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::{Handle, TagCipher};
 use ces_perf::random::shuffled;
 use ces_perf::realm::{Plan, Way, host_mac};
@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 #[derive(Debug)]
 pub(crate) struct Realm {
     pub plan: Plan,
-    pub settings: Settings,
+    pub settings: WorkerSettings,
     cipher: TagCipher,
 }
 

@@ -7,7 +7,7 @@
 use crate::port::frames::{Blank, Buffers};
 use crate::sums::sums;
 use ces_dataplane::io::dpdk::DpdkPort;
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use dpdk::{Eal, Memory, Mempool, Options, PortConfig, RegisteredThread};
 use machine::Clock;
 use std::collections::VecDeque;
@@ -147,7 +147,7 @@ fn copy_of<F: Blank, B: Pool<Frame = F>>(frame: &F, pool: &mut B) -> Option<F> {
 }
 
 /// A wire between two ports.
-pub struct Wire<P: Port, B> {
+pub struct Wire<P: PortQueues, B> {
     /// The queue pairs of each.
     ports: [Vec<P>; 2],
     /// From each, by the queue of arrival.
@@ -158,7 +158,7 @@ pub struct Wire<P: Port, B> {
 
 impl<P, B> Wire<P, B>
 where
-    P: Port,
+    P: PortQueues,
     P::Frame: Blank,
     B: Buffers<Frame = P::Frame>,
 {

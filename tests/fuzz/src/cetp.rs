@@ -4,11 +4,11 @@
 //! into frames; in a line, `@` stands for the tag that the engine used last, which no fuzzer guesses.
 
 use ces_cetp::engine::{
-    Asked, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator, LocatorAddress,
-    Output, PayloadOffer, PeerIdentity, Proto, Realm, Reservation, ReserveError,
+    CetpOutput, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator,
+    LocatorAddress, Negotiating, Owner, PayloadOffer, PeerIdentity, Proto, ReserveError, SetAside,
 };
 use ces_cetp::frame;
-use ces_cetp::{Limits, Policy};
+use ces_cetp::{CetpLimits, Policy};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct Hosts {
     reserved: BTreeSet<u32>,
 }
 
-impl Realm for Hosts {
+impl Owner for Hosts {
     fn host_policy(&self, local: &str, _: Direction, _: &str, _: &str) -> Option<Arc<Policy>> {
         (local == "a1.a.demo.").then(|| Arc::clone(&self.policy))
     }
@@ -44,13 +44,13 @@ impl Realm for Hosts {
         fqdn == "a1.a.demo."
     }
 
-    fn reserve(&mut self, _: &str, _: &str, _: &str) -> Result<Reservation, ReserveError> {
+    fn reserve(&mut self, _: &str, _: &str, _: &str) -> Result<SetAside, ReserveError> {
         if self.reserved.len() >= 4 {
             return Err(ReserveError::TableFull);
         }
         self.next += 1;
         assert!(self.reserved.insert(self.next));
-        Ok(Reservation { tag: self.next, proxy: IpAddr::V4(Ipv4Addr::from(0x0a40_0000 + self.next)) })
+        Ok(SetAside { tag: self.next, proxy: IpAddr::V4(Ipv4Addr::from(0x0a40_0000 + self.next)) })
     }
 
     fn release(&mut self, tag: u32) {
@@ -108,13 +108,13 @@ impl World {
             trusted: Vec::new(),
             believe_unauthenticated: false,
             // A proof of work of 20 bits would be a fuzzer's whole minute.
-            limits: Limits {
+            limits: CetpLimits {
                 pow_bits: 2,
                 pow_max_bits: 4,
                 sessions: 8,
                 connections: 8,
                 pending: 4,
-                ..Limits::default()
+                ..CetpLimits::default()
             },
         };
         Self {
@@ -147,7 +147,7 @@ impl World {
             endpoints: vec![endpoint],
         };
         let asked = self.engine.negotiate(&mut self.hosts, request, self.now);
-        assert!(matches!(asked, Asked::Pending(_)));
+        assert!(matches!(asked, Negotiating::Pending(_)));
         self.outputs();
     }
 
@@ -157,11 +157,11 @@ impl World {
             bound += 1;
             assert!(bound < 10_000, "outputs without end");
             match output {
-                Output::Connect { conn, .. } => {
+                CetpOutput::Connect { conn, .. } => {
                     self.connection = Some(conn);
                     self.engine.handle_connected(&mut self.hosts, conn, Self::peer(), PEERS, self.now);
                 }
-                Output::Send { bytes, .. } => {
+                CetpOutput::Send { bytes, .. } => {
                     let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
                     assert!(bytes.len() >= 2 + length && length > 0);
                     let text = String::from_utf8_lossy(&bytes[2..]);
@@ -172,15 +172,15 @@ impl World {
                         }
                     }
                 }
-                Output::Close { conn } if self.connection == Some(conn) => self.connection = None,
-                Output::H2hUp { session } => {
+                CetpOutput::Close { conn } if self.connection == Some(conn) => self.connection = None,
+                CetpOutput::H2hUp { session } => {
                     assert!(
                         self.hosts.reserved.remove(&session.local_tag),
                         "a session without a reservation"
                     );
                     assert!(self.sessions.insert(session.local_tag) && session.remote_tag != 0);
                 }
-                Output::H2hDown { local_tag, .. } => {
+                CetpOutput::H2hDown { local_tag, .. } => {
                     assert!(self.sessions.remove(&local_tag), "a session ends that did not stand");
                 }
                 _ => {}

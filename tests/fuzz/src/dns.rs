@@ -5,7 +5,7 @@
 
 use ces_dns::message::{Query, Transport, UDP_MAX, parse};
 use ces_dns::naptr::{Announcement, Defaults, Endpoint, Forms, Proto, discover};
-use ces_dns::packet::{Packet, TtlBounds};
+use ces_dns::packet::{CheckedResponse, TtlBounds};
 use ces_dns::resolver::{Question, Resolution, Resolver, ResolverSettings};
 use ces_dns::zone::{Lookup, NameServer, Names, Standing, Zones};
 use ces_dns::{Name, RecordType, answer};
@@ -94,7 +94,7 @@ fn query(transport: Transport, bytes: &[u8]) {
 fn fits(query: &Query, bytes: &[u8], reply: &[u8]) {
     assert!(reply.len() <= query.limit(), "{} of {}", reply.len(), query.limit());
     assert!(reply[..2] == bytes[..2] && reply[2] & 0x80 != 0, "{reply:?}");
-    let packet = Packet::parse(reply, BOUNDS);
+    let packet = CheckedResponse::parse(reply, BOUNDS);
     assert!(packet.is_ok(), "what we say can be read: {packet:?} {reply:?}");
 }
 

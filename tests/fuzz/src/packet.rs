@@ -6,11 +6,11 @@
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
-    Binding, Command, Encapsulation, Far, HopId, Limits, Neighbour, Patience, Tunnel, TunnelId,
+    Binding, BindingLimits, Command, Encapsulation, Far, HopId, Neighbour, Patience, Tunnel, TunnelId,
 };
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::premises::Premises;
-use ces_dataplane::settings::{NatRoom, PortSettings, Settings, Side};
+use ces_dataplane::settings::{NatRoom, PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
@@ -59,7 +59,7 @@ pub fn state(nat: bool) -> State {
         vlan: None,
         mtu: 1500,
     };
-    let mut settings = Settings::new(
+    let mut settings = WorkerSettings::new(
         vec![
             port(Side::Inside, INSIDE_MAC, [192, 168, 10, 1], 24, &[([192, 168, 10, 0], 24)]),
             port(Side::Outside, OUTSIDE_MAC, GATEWAY.octets(), 30, &[]),
@@ -109,16 +109,16 @@ pub fn state(nat: bool) -> State {
     let through =
         |tunnel: u16| Far::Tunnel { tunnel: TunnelId(tunnel), remote_tag: 0xc0de_0000 + u32::from(tunnel) };
     let proxy = |last| Ipv4Addr::new(10, 0, 0, last);
-    let web = Limits { protocol: Some(6), port: Some(80), ..Limits::default() };
-    let slow = Limits { rate_bps: Some(64_000), ..Limits::default() };
+    let web = BindingLimits { protocol: Some(6), port: Some(80), ..BindingLimits::default() };
+    let slow = BindingLimits { rate_bps: Some(64_000), ..BindingLimits::default() };
     let bindings = [
-        (first, proxy(1), through(0), 1, Limits::default()),
-        (first, proxy(2), through(1), 1, Limits::default()),
-        (first, proxy(3), through(2), 1, Limits::default()),
+        (first, proxy(1), through(0), 1, BindingLimits::default()),
+        (first, proxy(2), through(1), 1, BindingLimits::default()),
+        (first, proxy(3), through(2), 1, BindingLimits::default()),
         (first, proxy(4), through(0), 1, web),
         (first, proxy(5), through(0), 1, slow),
-        (first, proxy(6), Far::Local { source: proxy(1), destination: second }, 2, Limits::default()),
-        (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, Limits::default()),
+        (first, proxy(6), Far::Local { source: proxy(1), destination: second }, 2, BindingLimits::default()),
+        (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, BindingLimits::default()),
     ];
     for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
         let binding = Binding {

@@ -1,6 +1,6 @@
 //! C2C messages as they come in: to whom they go, and the negotiations that peers start.
 
-use super::api::{AcceptError, ConnId, Nanos, Output, PeerId, PeerIdentity, Role};
+use super::api::{AcceptError, CetpOutput, ConnId, Nanos, PeerId, PeerIdentity, Role};
 use super::initiator;
 use super::links::Links;
 use super::peer::C2c;
@@ -120,7 +120,7 @@ fn claim(links: &mut Links, conn: ConnId, message: &Message<'_>) -> bool {
 fn refused(links: &mut Links, conn: ConnId, why: Failure) {
     links.ground.counters.c2c_received.count(Err(why));
     let ces_id = links.conns.get(conn).and_then(|entry| entry.identity.clone());
-    links.ground.emit(Output::PeerFailed { ces_id, role: Role::Responder, why });
+    links.ground.emit(CetpOutput::PeerFailed { ces_id, role: Role::Responder, why });
 }
 
 /// Refuses a peer's C2C: tells it what offends, closes, and blocks its address.

@@ -1,6 +1,6 @@
 //! Actions of ours after the negotiation (host filtering, evidence), from the query to its acknowledgement.
 
-use super::api::{ActionId, ActionResult, Nanos, Output, PeerId};
+use super::api::{ActionId, ActionResult, CetpOutput, Nanos, PeerId};
 use super::links::Links;
 use super::timers::Timer;
 use crate::limits::MS;
@@ -71,7 +71,7 @@ impl Actions {
 
     pub(super) fn done(&mut self, links: &mut Links, id: ActionId, result: ActionResult) {
         if self.actions.remove(&id).is_some() {
-            links.ground.emit(Output::ActionDone { id, result });
+            links.ground.emit(CetpOutput::ActionDone { id, result });
         }
     }
 

@@ -1,7 +1,7 @@
 //! What crosses the border between the engine and its owner.
 
 use super::reason::{BlockReason, DownReason, Failure, PeerDownReason};
-use crate::limits::Limits;
+use crate::limits::CetpLimits;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ pub struct ConnId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NegotiationId(pub u64);
 
-/// One action of ours after the negotiation (host filtering, evidence), until its [`Output::ActionDone`].
+/// One action of ours after the negotiation (host filtering, evidence), until its [`CetpOutput::ActionDone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActionId(pub u64);
 
@@ -198,12 +198,12 @@ pub struct EngineSettings {
     /// Whether a peer on a connection without identity (plain TCP) is believed its `ces.cesid`.
     pub believe_unauthenticated: bool,
     /// Figures.
-    pub limits: Limits,
+    pub limits: CetpLimits,
 }
 
 /// What a host's session needs at our side, set aside before the peer hears of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reservation {
+pub struct SetAside {
     /// Our session tag: not 0, unique among ours.
     pub tag: u32,
     /// The address that will stand for the remote host.
@@ -228,18 +228,18 @@ pub enum ReserveError {
 /// What is known of a peer's word for the name of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// What it is worth: [`Realm::host_policy`] heeds it.
+    /// What it is worth: [`Owner::host_policy`] heeds it.
     Settled,
-    /// Nothing yet. The engine tells by [`Output::Claimed`] when it wants to know.
+    /// Nothing yet. The engine tells by [`CetpOutput::Claimed`] when it wants to know.
     Unknown,
 }
 
 /// What the engine asks of its owner; every call is answered at once.
 ///
-/// Each successful [`Realm::reserve`] ends in exactly one of: [`Realm::release`] (the negotiation failed), or an
-/// [`Output::H2hUp`] with that tag, after which the session ends with [`Output::H2hDown`] or with the owner's own
+/// Each successful [`Owner::reserve`] ends in exactly one of: [`Owner::release`] (the negotiation failed), or an
+/// [`CetpOutput::H2hUp`] with that tag, after which the session ends with [`CetpOutput::H2hDown`] or with the owner's own
 /// [`Engine::session_ended`](super::Engine::session_ended), and `release` is not called.
-pub trait Realm {
+pub trait Owner {
     /// The policy of a local name towards a remote one; `None` = deny.
     fn host_policy(
         &self,
@@ -256,7 +256,7 @@ pub trait Realm {
     /// Whether a name may be asked for from outside.
     fn is_service(&self, fqdn: &str) -> bool;
     /// Sets a tag and a proxy address aside.
-    fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<Reservation, ReserveError>;
+    fn reserve(&mut self, local: &str, remote: &str, remote_ces: &str) -> Result<SetAside, ReserveError>;
     /// Takes a reservation back that no session came of.
     fn release(&mut self, tag: u32);
 }
@@ -319,7 +319,7 @@ pub struct H2hSession {
 /// Which flows a filter stops.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Filter {
+pub enum FlowFilter {
     /// What this host behind the peer sends here.
     RemoteHost(Arc<str>),
     /// What goes to this name of ours.
@@ -340,7 +340,7 @@ pub enum ActionResult {
 
 /// What the owner has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum CetpOutput {
     /// Open a connection; answer with `handle_connected` or `handle_closed`.
     Connect {
         /// Its name from now on.
@@ -375,7 +375,7 @@ pub enum Output {
         source: Arc<str>,
         /// The name asked for.
         destination: Arc<str>,
-        /// The session's local tag and proxy address, or why there is none. Its [`Output::H2hUp`] came before: just
+        /// The session's local tag and proxy address, or why there is none. Its [`CetpOutput::H2hUp`] came before: just
         /// before, or long ago where a peer that was away turned out to still have the session.
         result: Result<(u32, IpAddr), Failure>,
         /// From the request to here, in nanoseconds.
@@ -455,7 +455,7 @@ pub enum Output {
         /// The peer.
         ces_id: Arc<str>,
         /// What, as seen from here: a host of the peer's choice behind us is `RemoteHost` in its message.
-        filter: Filter,
+        filter: FlowFilter,
         /// For how long.
         for_ns: u64,
     },
@@ -479,7 +479,7 @@ pub enum Output {
 
 /// The answer to a request to negotiate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Negotiating {
     /// Under way, or decided already with its `NegotiationDone` in the outputs.
     Pending(NegotiationId),
     /// There is a session for this pair.

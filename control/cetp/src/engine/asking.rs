@@ -1,7 +1,8 @@
 //! H2H negotiations of ours, from the wish to the session.
 
 use super::api::{
-    Asked, ConnId, Direction, H2hRequest, Nanos, NegotiationId, Output, PeerId, Realm, Reservation, Role,
+    CetpOutput, ConnId, Direction, H2hRequest, Nanos, Negotiating, NegotiationId, Owner, PeerId, Role,
+    SetAside,
 };
 use super::conns::Wish;
 use super::hosts::{Hosts, Negotiation};
@@ -11,7 +12,7 @@ use super::reason::Failure;
 use super::timers::Timer;
 use super::{ends, initiator, sessions};
 use crate::h2h::{H2hSide, Terms};
-use crate::limits::{Limits, MS};
+use crate::limits::{CetpLimits, MS};
 use crate::message::{Message, Tlv, Writer};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::{canonical_name, same_name};
@@ -39,10 +40,10 @@ struct Names {
 pub(super) fn ask(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     request: H2hRequest,
     now: Nanos,
-) -> Asked {
+) -> Negotiating {
     let names = Names {
         source: canonical(&request.source),
         destination: canonical(&request.destination),
@@ -55,14 +56,14 @@ pub(super) fn ask(
     let key: &dyn PairRef = &(peer, Role::Initiator, &*names.source, &*names.destination);
     if let Some(id) = hosts.negotiation_of(key) {
         links.ground.counters.joined += 1;
-        return Asked::Pending(id);
+        return Negotiating::Pending(id);
     }
     if let Some(session) = hosts.of(key)
         && links.is_up(peer)
     {
         links.ground.counters.connected += 1;
         let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
-        return Asked::Connected { local_tag, proxy };
+        return Negotiating::Connected { local_tag, proxy };
     }
     let policy = realm.host_policy(&names.source, Direction::Outbound, &names.destination, &names.ces_id);
     let Some(policy) = policy else {
@@ -75,7 +76,7 @@ pub(super) fn ask(
     let pair = Pair { peer, role: Role::Initiator, source, destination };
     let id = hosts.begin(pair, policy, request.endpoints, now);
     start_or_wait(hosts, links, realm, id, now);
-    Asked::Pending(id)
+    Negotiating::Pending(id)
 }
 
 /// Why a wish that policy allows is not begun.
@@ -94,16 +95,16 @@ fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, names: &Names, now: Nano
     }
 }
 
-fn refuse(hosts: &mut Hosts, links: &mut Links, names: Names, why: Failure) -> Asked {
+fn refuse(hosts: &mut Hosts, links: &mut Links, names: Names, why: Failure) -> Negotiating {
     let id = hosts.draw();
     links.ground.counters.h2h_initiated.count(Err(why));
     let Names { source, destination, .. } = names;
     let result = Err(why);
-    links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns: 0 });
-    Asked::Pending(id)
+    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, result, took_ns: 0 });
+    Negotiating::Pending(id)
 }
 
-fn start_or_wait(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+fn start_or_wait(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, id: NegotiationId, now: Nanos) {
     let Some(entry) = hosts.negotiation(id) else { return };
     let peer = entry.pair.peer;
     if links.is_leaving(peer) {
@@ -128,7 +129,7 @@ fn wait(hosts: &mut Hosts, links: &mut Links, id: NegotiationId, now: Nanos) {
 }
 
 /// C2C stands: tells the peer what it has yet to be told, and starts the negotiations that waited.
-pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, peer: PeerId, now: Nanos) {
+pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: PeerId, now: Nanos) {
     if links.is_up(peer) {
         sessions::tell_owed(links, peer);
     }
@@ -141,7 +142,7 @@ pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm,
 pub(super) fn fail_waiting(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     peer: PeerId,
     why: Failure,
     now: Nanos,
@@ -158,7 +159,7 @@ pub(super) fn fail_waiting(
 pub(super) fn fail_missed(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     peer: PeerId,
     why: Failure,
     now: Nanos,
@@ -176,7 +177,7 @@ pub(super) fn fail_missed(
 }
 
 /// Sends the first message, the peer being up.
-fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, id: NegotiationId, now: Nanos) {
     let Some(entry) = hosts.negotiation(id) else { return };
     let pair = entry.pair.clone();
     ends::make_way(hosts, links, pair.peer, pair.role, (&pair.source, &pair.destination));
@@ -202,7 +203,7 @@ fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: Negoti
     send_first(hosts, links, realm, id, now);
 }
 
-fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: NegotiationId, now: Nanos) {
+fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, id: NegotiationId, now: Nanos) {
     let Some(peer) = hosts.negotiation(id).map(|entry| entry.pair.peer) else { return };
     let Some(conn) = links.conns.pick(peer) else { return };
     send_first_on(hosts, links, realm, id, conn, now);
@@ -211,7 +212,7 @@ fn send_first(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, id: N
 fn send_first_on(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     id: NegotiationId,
     conn: ConnId,
     now: Nanos,
@@ -239,7 +240,7 @@ type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);
 pub(super) fn reply(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     id: NegotiationId,
     conn: ConnId,
     message: &Message<'_>,
@@ -302,7 +303,7 @@ fn asked<'m, 'a>(
     round: u8,
     tag: u32,
     message: &'m Message<'a>,
-    limits: &Limits,
+    limits: &CetpLimits,
 ) -> Result<Writer, Offence<'m, 'a>> {
     if message.sst != 0 {
         return Err((Failure::Malformed, None));
@@ -327,7 +328,7 @@ fn asked<'m, 'a>(
 fn told<'m, 'a>(
     side: &H2hSide<'_>,
     message: &'m Message<'a>,
-    limits: &Limits,
+    limits: &CetpLimits,
 ) -> Result<Terms, Offence<'m, 'a>> {
     let is_other = |info: &&Tlv<'_>| {
         !info.value.as_ref().and_then(Value::as_str).is_some_and(|name| same_name(name, side.peer_name))
@@ -350,7 +351,7 @@ fn told<'m, 'a>(
 fn terminated(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     id: NegotiationId,
     conn: ConnId,
     info: &Tlv<'_>,
@@ -386,7 +387,7 @@ fn end_stale(hosts: &mut Hosts, links: &mut Links, id: NegotiationId, conn: Conn
 }
 
 /// Gives the reservation of a negotiation back.
-fn unreserve(hosts: &mut Hosts, realm: &mut dyn Realm, id: NegotiationId) {
+fn unreserve(hosts: &mut Hosts, realm: &mut dyn Owner, id: NegotiationId) {
     if let Some(reservation) = hosts.give_back(id) {
         realm.release(reservation.tag);
     }
@@ -396,9 +397,9 @@ fn unreserve(hosts: &mut Hosts, realm: &mut dyn Realm, id: NegotiationId) {
 pub(super) fn finish(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     id: NegotiationId,
-    mut result: Result<Reservation, Failure>,
+    mut result: Result<SetAside, Failure>,
     now: Nanos,
 ) {
     if let Err(why) = result {
@@ -414,14 +415,14 @@ pub(super) fn finish(
     let Pair { source, destination, .. } = entry.pair;
     let result = result.map(|kept| (kept.tag, kept.proxy));
     let took_ns = now.saturating_sub(entry.asked);
-    links.ground.emit(Output::NegotiationDone { id, source, destination, result, took_ns });
+    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, result, took_ns });
 }
 
 /// No answer in time: the peer may refuse by silence, but a connection on which it has never said anything may lead nowhere.
 pub(super) fn silent(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     id: NegotiationId,
     now: Nanos,
 ) {
@@ -433,7 +434,7 @@ pub(super) fn silent(
 }
 
 /// Gives all negotiations up.
-pub(super) fn cancel_all(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, now: Nanos) {
+pub(super) fn cancel_all(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) {
     for id in hosts.all_pending() {
         finish(hosts, links, realm, id, Err(Failure::Cancelled), now);
     }
@@ -444,7 +445,7 @@ pub(super) fn cancel_all(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn R
 pub(super) fn resume(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     peer: PeerId,
     lost: Option<ConnId>,
     now: Nanos,

@@ -1,7 +1,7 @@
 //! A peer's word that its host has a name, while the owner finds out whether it may be believed: the message waits, and is read
 //! anew then. Nothing else is kept of it; who asked sees a slow answer.
 
-use super::api::{Claim, ConnId, Nanos, Output, Realm};
+use super::api::{CetpOutput, Claim, ConnId, Nanos, Owner};
 use super::links::Links;
 use crate::h2h::name_of;
 use crate::limits::MS;
@@ -64,7 +64,7 @@ impl Claims {
     pub(super) fn keep(
         &mut self,
         links: &mut Links,
-        realm: &dyn Realm,
+        realm: &dyn Owner,
         conn: ConnId,
         (message, payload): (&Message<'_>, &[u8]),
         now: Nanos,
@@ -84,7 +84,7 @@ impl Claims {
         if !self.has_room(&ces_id, waiting.size(), now) {
             return false;
         }
-        links.ground.emit(Output::Claimed { ces_id: Arc::clone(&ces_id), name: source.as_str().into() });
+        links.ground.emit(CetpOutput::Claimed { ces_id: Arc::clone(&ces_id), name: source.as_str().into() });
         let of_peer = self.peers.entry(ces_id).or_default();
         (self.size, of_peer.size) = (self.size + waiting.size(), of_peer.size + waiting.size());
         of_peer.by_source.entry(source).or_default().push(waiting);

@@ -7,7 +7,7 @@ use super::api::{ConnId, Endpoint, Nanos, PeerId};
 use super::timers::{Timer, Timers};
 use crate::frame::Deframer;
 use crate::keyed::Keyed;
-use crate::limits::{Limits, MS, S};
+use crate::limits::{CetpLimits, MS, S};
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -70,7 +70,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    fn new(origin: Origin, remote: SocketAddr, limits: &Limits, now: Nanos) -> Self {
+    fn new(origin: Origin, remote: SocketAddr, limits: &CetpLimits, now: Nanos) -> Self {
         Self {
             origin,
             up: false,
@@ -259,7 +259,7 @@ impl Conns {
         peer: PeerId,
         endpoint: Endpoint,
         wish: Option<&Wish>,
-        limits: &Limits,
+        limits: &CetpLimits,
         now: Nanos,
     ) -> ConnId {
         let remote = SocketAddr::new(endpoint.addr, endpoint.port);
@@ -275,7 +275,7 @@ impl Conns {
         &mut self,
         identity: Option<Arc<str>>,
         remote: SocketAddr,
-        limits: &Limits,
+        limits: &CetpLimits,
         now: Nanos,
     ) -> ConnId {
         let mut conn = Conn::new(Origin::Accepted, remote, limits, now);
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_in_one_list_at_a_time() {
-        let (mut conns, limits) = (conns(), Limits::default());
+        let (mut conns, limits) = (conns(), CetpLimits::default());
         let addr = [192, 0, 2, 1].into();
         let (port, order, preference) = (1, 0, 0);
         let endpoint = Endpoint { addr, port, proto: Proto::Tls, order, preference, alias: None };

@@ -33,7 +33,7 @@ impl Outcomes {
 
 /// All counters; they only rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct CetpCounters {
     /// H2H negotiations of ours.
     pub h2h_initiated: Outcomes,
     /// H2H negotiations of peers.

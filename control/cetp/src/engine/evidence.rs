@@ -1,7 +1,7 @@
 //! Complaints about sessions: a peer's, and ours.
 
 use super::actions::Actions;
-use super::api::{ActionId, Nanos, Output, PeerId};
+use super::api::{ActionId, CetpOutput, Nanos, PeerId};
 use super::hosts::Hosts;
 use super::links::Links;
 use crate::tlv::Item;
@@ -33,7 +33,7 @@ pub(super) fn received(hosts: &Hosts, links: &mut Links, peer: PeerId, value: &V
     while misbehavior.len() > MAX_EVIDENCE {
         misbehavior.pop();
     }
-    links.ground.emit(Output::Evidence { ces_id, local_tag, misbehavior });
+    links.ground.emit(CetpOutput::Evidence { ces_id, local_tag, misbehavior });
 }
 
 fn json(value: &Value<'_>) -> String {

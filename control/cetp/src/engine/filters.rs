@@ -1,7 +1,7 @@
 //! Names that are filtered: by us, or for a peer that asks for it. What a filter stops is ended.
 
 use super::actions::Actions;
-use super::api::{ActionId, Filter, Nanos, Output, PeerId};
+use super::api::{ActionId, CetpOutput, FlowFilter, Nanos, PeerId};
 use super::hosts::Hosts;
 use super::links::Links;
 use super::reason::DownReason;
@@ -24,7 +24,7 @@ pub(super) fn put(hosts: &mut Hosts, links: &mut Links, key: FilterKey, for_ns: 
         Some(peer) => peer.into_iter().for_each(|peer| hosts.look_through(peer)),
     }
     let FilterKey { name, local, ces_id } = key;
-    links.ground.emit(Output::Filtered { name, local, ces_id, until: now + for_ns });
+    links.ground.emit(CetpOutput::Filtered { name, local, ces_id, until: now + for_ns });
     true
 }
 
@@ -64,8 +64,8 @@ pub(super) fn put_for(
         let key = FilterKey { name: name.clone(), local, ces_id: Some(ces_id.clone()) };
         if put(hosts, links, key, for_ns, now) {
             links.ground.counters.filters_accepted += 1;
-            let filter = if local { Filter::RemoteHost(name) } else { Filter::LocalDomain(name) };
-            links.ground.emit(Output::Filtering { ces_id: ces_id.clone(), filter, for_ns });
+            let filter = if local { FlowFilter::RemoteHost(name) } else { FlowFilter::LocalDomain(name) };
+            links.ground.emit(CetpOutput::Filtering { ces_id: ces_id.clone(), filter, for_ns });
             done = true;
         }
     }
@@ -78,13 +78,13 @@ pub(super) fn ask(
     links: &mut Links,
     actions: &mut Actions,
     ces_id: &str,
-    filter: &Filter,
+    filter: &FlowFilter,
     now: Nanos,
 ) -> Option<ActionId> {
     let peer = links.peers.find(&canonical_name(ces_id))?;
     let (field, name, local) = match filter {
-        Filter::RemoteHost(name) => ("remote_host", name, false),
-        Filter::LocalDomain(name) => ("local_domain", name, true),
+        FlowFilter::RemoteHost(name) => ("remote_host", name, false),
+        FlowFilter::LocalDomain(name) => ("local_domain", name, true),
     };
     let name: Arc<str> = canonical_name(name).into();
     let value = Value::Map(vec![(Cow::Borrowed(field), Value::Text(Cow::Borrowed(&*name)))]);

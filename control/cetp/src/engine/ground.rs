@@ -1,13 +1,13 @@
 //! What every part of the engine stands on: settings, chance, counters, what is refused, what has its time, and what goes out.
 
-use super::api::{Encapsulation, EngineSettings, Nanos, Output};
-use super::counters::Counters;
+use super::api::{CetpOutput, Encapsulation, EngineSettings, Nanos};
+use super::counters::CetpCounters;
 use super::reason::BlockReason;
 use super::refused::Refused;
 use super::timers::Timers;
 use crate::c2c::{C2cSide, TUNNEL_ID_MAX};
 use crate::keyed::{Keyed, Secrets};
-use crate::limits::{Limits, S};
+use crate::limits::{CetpLimits, S};
 use crate::policy::{canonical_name, same_name};
 use crate::tlv::Layer;
 use rand::rngs::StdRng;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Ground {
-    pub(super) counters: Counters,
+    pub(super) counters: CetpCounters,
     pub(super) timers: Timers,
     pub(super) refused: Refused,
     settings: Arc<EngineSettings>,
@@ -26,7 +26,7 @@ pub(super) struct Ground {
     secrets: Secrets,
     /// Makes tunnel ids.
     tunnel_key: Keyed,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<CetpOutput>,
 }
 
 fn check(settings: &EngineSettings) -> Result<(), String> {
@@ -54,7 +54,7 @@ impl Ground {
         let tunnel_key = Keyed::draw(&mut rng);
         let refused = Refused::new(&settings.limits, || Keyed::draw(&mut rng));
         Ok(Self {
-            counters: Counters::default(),
+            counters: CetpCounters::default(),
             timers: Timers::default(),
             refused,
             settings: canonical(settings),
@@ -78,7 +78,7 @@ impl Ground {
         &self.settings
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &CetpLimits {
         &self.settings.limits
     }
 
@@ -137,11 +137,11 @@ impl Ground {
 
     // --- what goes out, and what is refused
 
-    pub(super) fn emit(&mut self, output: Output) {
+    pub(super) fn emit(&mut self, output: CetpOutput) {
         self.outputs.push_back(output);
     }
 
-    pub(super) fn next_output(&mut self) -> Option<Output> {
+    pub(super) fn next_output(&mut self) -> Option<CetpOutput> {
         self.outputs.pop_front()
     }
 
@@ -152,7 +152,7 @@ impl Ground {
         }
         self.counters.blocks[why as usize] += 1;
         self.refused.block(addr, why, now + for_ns, now);
-        self.emit(Output::Blocked { addr, why, for_ns });
+        self.emit(CetpOutput::Blocked { addr, why, for_ns });
     }
 
     /// The same for as long as the limits say.

@@ -2,7 +2,7 @@
 //!
 //! Pairs, tags, sessions, negotiations and what belongs to each peer must agree; they do because nobody else writes them.
 
-use super::api::{ConnId, Endpoint, H2hSession, Nanos, NegotiationId, PeerId, Reservation, Role};
+use super::api::{ConnId, Endpoint, H2hSession, Nanos, NegotiationId, PeerId, Role, SetAside};
 use super::batches::{Batches, Cause, Step};
 use super::ended::Ended;
 use super::pair::{Pair, PairRef};
@@ -48,7 +48,7 @@ pub(super) struct Negotiation {
     /// Where the name says that its gateway is.
     pub(super) endpoints: Vec<Endpoint>,
     /// Set aside when the first message is sent. Until then it waits for C2C.
-    pub(super) reservation: Option<Reservation>,
+    pub(super) reservation: Option<SetAside>,
     /// Where it runs.
     pub(super) conn: Option<ConnId>,
     pub(super) round: u8,
@@ -255,12 +255,12 @@ impl Hosts {
     }
 
     /// What stands for a pair: its session, whether or not C2C with the peer does.
-    pub(super) fn kept(&self, pair: &Pair) -> Option<Reservation> {
+    pub(super) fn kept(&self, pair: &Pair) -> Option<SetAside> {
         let session = &self.of(pair)?.session;
         if self.ending(session.local_tag).is_some() {
             return None;
         }
-        Some(Reservation { tag: session.local_tag, proxy: session.proxy })
+        Some(SetAside { tag: session.local_tag, proxy: session.proxy })
     }
 
     /// All sessions.
@@ -398,14 +398,14 @@ impl Hosts {
     }
 
     /// Sets a tag aside for a negotiation, which is to be over by then.
-    pub(super) fn set_aside(&mut self, id: NegotiationId, reservation: Reservation, deadline: Nanos) {
+    pub(super) fn set_aside(&mut self, id: NegotiationId, reservation: SetAside, deadline: Nanos) {
         let Some(entry) = self.negotiations.get_mut(&id) else { return };
         (entry.reservation, entry.deadline) = (Some(reservation), deadline);
         self.aside.insert(reservation.tag, id);
     }
 
     /// Gives back what was set aside for a negotiation: it waits for C2C again.
-    pub(super) fn give_back(&mut self, id: NegotiationId) -> Option<Reservation> {
+    pub(super) fn give_back(&mut self, id: NegotiationId) -> Option<SetAside> {
         let entry = self.negotiations.get_mut(&id)?;
         (entry.conn, entry.deadline) = (None, Nanos::MAX);
         let reservation = entry.reservation.take()?;
@@ -514,7 +514,7 @@ mod tests {
         let pair = session(1, 7, Role::Initiator).pair();
         let id = hosts.begin(pair.clone(), Arc::default(), Vec::new(), 0);
         assert_eq!((hosts.waiting_of(7), hosts.running_of(7, None)), (vec![id], vec![]));
-        let reservation = Reservation { tag: 1, proxy: [10, 64, 0, 1].into() };
+        let reservation = SetAside { tag: 1, proxy: [10, 64, 0, 1].into() };
         hosts.set_aside(id, reservation, 5);
         assert!(hosts.is_taken(1) && hosts.waiting_for(1) == Some(id) && hosts.is_due(id, 5));
         assert_eq!(hosts.give_back(id), Some(reservation));

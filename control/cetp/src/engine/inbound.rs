@@ -1,6 +1,6 @@
 //! H2H messages as they come in: to whom they go, and the negotiations that peers start.
 
-use super::api::{ConnId, Direction, Nanos, NegotiationId, Output, PeerId, Realm, Role};
+use super::api::{CetpOutput, ConnId, Direction, Nanos, NegotiationId, Owner, PeerId, Role};
 use super::hosts::Hosts;
 use super::links::Links;
 use super::pair::{Pair, PairRef};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) fn message(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     conn: ConnId,
     message: &Message<'_>,
     now: Nanos,
@@ -84,7 +84,7 @@ type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);
 fn request(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     (peer, conn): (PeerId, ConnId),
     message: &Message<'_>,
     now: Nanos,
@@ -110,14 +110,14 @@ fn request(
         links.send(conn, out.finish());
         let Names { source, destination, ces_id } = names;
         let (source, destination) = (source.into(), destination.into());
-        links.ground.emit(Output::Refused { ces_id, source, destination, why });
+        links.ground.emit(CetpOutput::Refused { ces_id, source, destination, why });
     }
 }
 
 fn try_request<'m, 'a>(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     (peer, conn): (PeerId, ConnId),
     Names { source, destination, ces_id }: &Names,
     message: &'m Message<'a>,

@@ -4,7 +4,7 @@
 //! is agreed anew holds for sessions made from then on; a session keeps the tunnel ids that it was made under. If the peer
 //! does not answer, it is asked again until the end.
 
-use super::api::{ConnId, Endpoint, Nanos, Output, PeerId, PeerIdentity, Proto, Role};
+use super::api::{CetpOutput, ConnId, Endpoint, Nanos, PeerId, PeerIdentity, Proto, Role};
 use super::attempt::{Attempt, Purpose};
 use super::conns::{Origin, Wish};
 use super::links::Links;
@@ -96,7 +96,7 @@ fn open(
         let until = now + u64::from(limits.connect_ms) * MS;
         let conn = links.conns.open(peer, endpoint.clone(), wish, limits, now);
         links.conns.set_deadline(conn, until, &mut links.ground.timers);
-        links.ground.emit(Output::Connect { conn, endpoint, ces_id: ces_id.clone() });
+        links.ground.emit(CetpOutput::Connect { conn, endpoint, ces_id: ces_id.clone() });
     }
     if links.peers.get(peer).is_some_and(|entry| entry.attempt().is_none()) {
         let attempt = Attempt::opening(links.draw_c2c_tag(), purpose);

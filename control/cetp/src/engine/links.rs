@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows of hosts. What they have to hear of is [`News`], which whoever knows both takes from here.
 
-use super::api::{ConnId, Nanos, Output, PeerId, PeerSnapshot, Role};
+use super::api::{CetpOutput, ConnId, Nanos, PeerId, PeerSnapshot, Role};
 use super::attempt::Purpose;
 use super::conns::{Conn, Conns, Gone, Origin};
 use super::ground::Ground;
@@ -142,7 +142,7 @@ impl Links {
         match frame {
             Ok(bytes) if self.conns.get(conn).is_some_and(|entry| entry.up) => {
                 self.ground.counters.messages_out += 1;
-                self.ground.emit(Output::Send { conn, bytes });
+                self.ground.emit(CetpOutput::Send { conn, bytes });
                 true
             }
             _ => false,
@@ -236,7 +236,7 @@ impl Links {
             self.attach(peer, id);
         }
         self.sift(peer, conn, now);
-        self.ground.emit(Output::PeerUp { ces_id, role });
+        self.ground.emit(CetpOutput::PeerUp { ces_id, role });
         if meaning.has_restarted {
             self.news.push_back(News::Restarted(peer));
         }
@@ -298,7 +298,7 @@ impl Links {
     /// Closes a connection from our side.
     pub(super) fn close(&mut self, conn: ConnId, why: Failure, now: Nanos) {
         if self.conns.get(conn).is_some() {
-            self.ground.emit(Output::Close { conn });
+            self.ground.emit(CetpOutput::Close { conn });
             self.forget(conn, why, now);
         }
     }
@@ -361,7 +361,7 @@ impl Links {
         let Some(entry) = self.peers.get_mut(peer) else { return };
         if entry.end_c2c() {
             let ces_id = entry.ces_id().clone();
-            self.ground.emit(Output::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
+            self.ground.emit(CetpOutput::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
         }
         self.news.push_back(News::Down { peer, is_sought: true });
     }
@@ -382,7 +382,7 @@ impl Links {
             return;
         }
         let ces_id = self.peers.name(peer);
-        self.ground.emit(Output::PeerFailed { ces_id, role: Role::Initiator, why });
+        self.ground.emit(CetpOutput::PeerFailed { ces_id, role: Role::Initiator, why });
         self.news.push_back(News::Failed(peer, why));
     }
 
@@ -395,7 +395,7 @@ impl Links {
         }
         if entry.end_c2c() {
             let ces_id = entry.ces_id().clone();
-            self.ground.emit(Output::PeerDown { ces_id, why });
+            self.ground.emit(CetpOutput::PeerDown { ces_id, why });
         }
         for conn in conns {
             self.close(conn, Failure::Lost, now);

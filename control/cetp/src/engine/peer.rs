@@ -5,7 +5,7 @@ use super::attempt::{Attempt, Purpose};
 use super::reason::PeerDownReason;
 use super::revival::Revival;
 use crate::c2c::PeerTerms;
-use crate::limits::{Limits, S};
+use crate::limits::{CetpLimits, S};
 use rand::Rng;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) struct C2c {
 
 impl C2c {
     pub(super) fn agreed(
-        limits: &Limits,
+        limits: &CetpLimits,
         (local_tag, remote_tag): (u32, u32),
         role: Role,
         conn: ConnId,
@@ -376,7 +376,12 @@ impl Peer {
     // --- what is planned
 
     /// Plans the next try to find it again, if it is away, can be sought, and none is under way; when that is.
-    pub(super) fn plan_revival(&mut self, limits: &Limits, rng: &mut impl Rng, now: Nanos) -> Option<Nanos> {
+    pub(super) fn plan_revival(
+        &mut self,
+        limits: &CetpLimits,
+        rng: &mut impl Rng,
+        now: Nanos,
+    ) -> Option<Nanos> {
         let is_sought = self.c2c.is_none() && self.attempt.is_none() && !self.known.is_empty();
         is_sought.then(|| self.revival.plan(limits, rng, now)).flatten()
     }

@@ -1,6 +1,6 @@
 //! What is to end is worked off: so much at a moment.
 
-use super::api::{Nanos, PeerId, Realm};
+use super::api::{Nanos, Owner, PeerId};
 use super::batches::{Cause, Step};
 use super::hosts::Hosts;
 use super::links::Links;
@@ -39,7 +39,7 @@ impl Pace {
 pub(super) fn go_on(
     hosts: &mut Hosts,
     links: &mut Links,
-    realm: &mut dyn Realm,
+    realm: &mut dyn Owner,
     pace: &mut Pace,
     now: Nanos,
 ) {
@@ -53,12 +53,12 @@ pub(super) fn go_on(
 }
 
 /// Does all of it.
-pub(super) fn finish(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, now: Nanos) {
+pub(super) fn finish(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) {
     while step(hosts, links, realm, now).is_some() {}
 }
 
 /// Ends one session, or says that all are ended; what that cost. `None` if nothing is to end.
-fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, now: Nanos) -> Option<u32> {
+fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) -> Option<u32> {
     let Some((peer, step)) = hosts.next_end() else {
         return filters::go_on(hosts, links, now).map(|is_ended| if is_ended { END } else { LOOK });
     };
@@ -81,7 +81,7 @@ fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, now: Nanos)
 }
 
 /// All sessions with a peer are ended and told: so is C2C. Who waited for that asks anew.
-fn leave(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Realm, peer: PeerId, now: Nanos) {
+fn leave(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: PeerId, now: Nanos) {
     if let Some(entry) = links.peers.get_mut(peer) {
         entry.has_left();
     }

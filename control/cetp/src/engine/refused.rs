@@ -4,7 +4,7 @@ use super::api::{BlockSnapshot, Endpoint, FilterSnapshot, Nanos, PeerId};
 use super::reason::BlockReason;
 use crate::block::Expiring;
 use crate::keyed::Keyed;
-use crate::limits::{Limits, S};
+use crate::limits::{CetpLimits, S};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(limits: &Limits, mut key: impl FnMut() -> Keyed) -> Self {
+    pub(super) fn new(limits: &CetpLimits, mut key: impl FnMut() -> Keyed) -> Self {
         Self {
             blocked: Expiring::new(limits.blocked as usize, key()),
             unreachable: Expiring::new(limits.unreachable as usize, key()),
@@ -36,7 +36,7 @@ impl Refused {
         }
     }
 
-    pub(super) fn resize(&mut self, limits: &Limits) {
+    pub(super) fn resize(&mut self, limits: &CetpLimits) {
         self.blocked.resize(limits.blocked as usize);
         self.unreachable.resize(limits.unreachable as usize);
         self.filters.resize(limits.filters as usize);

@@ -5,7 +5,7 @@
 //! endpoints can try: who asked it for a name before. Once no session is left, there is nothing to seek it for.
 
 use super::api::Nanos;
-use crate::limits::{Limits, MS, S};
+use crate::limits::{CetpLimits, MS, S};
 use rand::Rng;
 
 /// What is planned for a peer that is lost.
@@ -19,7 +19,7 @@ pub(super) struct Revival {
 
 impl Revival {
     /// Plans the next try, unless one is planned or there are to be none; when it is.
-    pub(super) fn plan(&mut self, limits: &Limits, rng: &mut impl Rng, now: Nanos) -> Option<Nanos> {
+    pub(super) fn plan(&mut self, limits: &CetpLimits, rng: &mut impl Rng, now: Nanos) -> Option<Nanos> {
         let (first, longest) = (u64::from(limits.revive_ms) * MS, u64::from(limits.revive_max_s) * S);
         if first == 0 || self.at.is_some() {
             return None;

@@ -1,6 +1,6 @@
 //! Sessions of two hosts, from both sides' agreement to their end.
 
-use super::api::{ConnId, H2hSession, Nanos, Output, PeerId, Reservation, Role};
+use super::api::{CetpOutput, ConnId, H2hSession, Nanos, PeerId, Role, SetAside};
 use super::batches::Cause;
 use super::hosts::{Hosts, Session};
 use super::links::Links;
@@ -23,7 +23,7 @@ pub(super) fn up(
     hosts: &mut Hosts,
     links: &mut Links,
     pair: &Pair,
-    reservation: Reservation,
+    reservation: SetAside,
     remote_tag: u32,
     terms: &Terms,
     now: Nanos,
@@ -54,7 +54,7 @@ pub(super) fn up(
     if let Some(old) = hosts.of(pair).map(|old| old.session.local_tag) {
         down(hosts, links, old, DownReason::Replaced);
     }
-    links.ground.emit(Output::H2hUp { session: session.clone() });
+    links.ground.emit(CetpOutput::H2hUp { session: session.clone() });
     hosts.insert(Session::new(session, pair.peer, epoch));
     true
 }
@@ -63,7 +63,7 @@ pub(super) fn up(
 pub(super) fn down(hosts: &mut Hosts, links: &mut Links, tag: u32, why: DownReason) -> Option<Session> {
     let session = hosts.remove(tag)?;
     links.ground.counters.sessions_ended += 1;
-    links.ground.emit(Output::H2hDown { local_tag: tag, why });
+    links.ground.emit(CetpOutput::H2hDown { local_tag: tag, why });
     Some(session)
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// One policy of a file, and what it is for.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "RawEntry", into = "RawEntry")]
-pub enum Entry {
+pub enum PolicyEntry {
     /// For C2C.
     Ces {
         /// Our CES id.
@@ -76,7 +76,7 @@ enum EntryError {
     Policy(#[from] PolicyError),
 }
 
-impl TryFrom<RawEntry> for Entry {
+impl TryFrom<RawEntry> for PolicyEntry {
     type Error = String;
 
     fn try_from(raw: RawEntry) -> Result<Self, String> {
@@ -88,7 +88,7 @@ fn name(text: String) -> Arc<str> {
     canonical_name(&text).into()
 }
 
-impl Entry {
+impl PolicyEntry {
     fn compile(raw: RawEntry) -> Result<Self, EntryError> {
         match raw.r#type {
             Kind::CesPolicy => {
@@ -133,8 +133,8 @@ impl Entry {
     }
 }
 
-impl From<Entry> for RawEntry {
-    fn from(entry: Entry) -> Self {
+impl From<PolicyEntry> for RawEntry {
+    fn from(entry: PolicyEntry) -> Self {
         let empty = |kind, policy: &Arc<Policy>| Self {
             r#type: kind,
             proto: None,
@@ -146,12 +146,12 @@ impl From<Entry> for RawEntry {
             policy: Policy::clone(policy),
         };
         match entry {
-            Entry::Ces { ces_id, proto, policy } => Self {
+            PolicyEntry::Ces { ces_id, proto, policy } => Self {
                 proto: Some(proto),
                 cesid: Some(ces_id.to_string()),
                 ..empty(Kind::CesPolicy, &policy)
             },
-            Entry::Host { fqdn, direction, remote, remote_cesid, policy } => Self {
+            PolicyEntry::Host { fqdn, direction, remote, remote_cesid, policy } => Self {
                 fqdn: Some(fqdn.to_string()),
                 direction: Some(direction),
                 remote: remote.map(|name| name.to_string()),
@@ -168,14 +168,14 @@ impl From<Entry> for RawEntry {
 pub struct PolicyFile {
     /// The policies.
     #[serde(default)]
-    pub policies: Vec<Entry>,
+    pub policies: Vec<PolicyEntry>,
 }
 
 impl PolicyFile {
     /// Reads the reference's JSON: an array of policies, or several arrays one after the other.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let mut policies = Vec::new();
-        for array in serde_json::Deserializer::from_str(text).into_iter::<Vec<Entry>>() {
+        for array in serde_json::Deserializer::from_str(text).into_iter::<Vec<PolicyEntry>>() {
             policies.extend(array?);
         }
         Ok(Self { policies })
@@ -217,25 +217,25 @@ fn names(pattern: &str, name: &str) -> bool {
 
 /// All policies, and the choice among them.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
+pub struct PolicyBook {
     ces: Vec<(Arc<str>, Proto, Arc<Policy>)>,
     /// By local name: inbound, outbound.
     hosts: HashMap<Box<str>, [Vec<Rule>; 2]>,
 }
 
-impl Book {
+impl PolicyBook {
     /// Binds policies together. Two for the same case are a mistake.
-    pub fn new(entries: impl IntoIterator<Item = Entry>) -> Result<Self, String> {
+    pub fn new(entries: impl IntoIterator<Item = PolicyEntry>) -> Result<Self, String> {
         let mut book = Self::default();
         for entry in entries {
             match entry {
-                Entry::Ces { ces_id, proto, policy } => {
+                PolicyEntry::Ces { ces_id, proto, policy } => {
                     if book.ces.iter().any(|(id, p, _)| *id == ces_id && *p == proto) {
                         return Err(format!("two cespolicies for {ces_id}"));
                     }
                     book.ces.push((ces_id, proto, policy));
                 }
-                Entry::Host { fqdn, direction, remote, remote_cesid, policy } => {
+                PolicyEntry::Host { fqdn, direction, remote, remote_cesid, policy } => {
                     let rules = &mut book.hosts.entry(Box::from(&*fqdn)).or_default()[direction as usize];
                     if rules.iter().any(|rule| rule.remote == remote && rule.remote_cesid == remote_cesid) {
                         let direction = if direction == Direction::Inbound { "inbound" } else { "outbound" };

@@ -20,7 +20,7 @@ fn accepts(item: Item, requirement: &str, value: &str) -> bool {
 fn the_reference_policies_load() {
     let mut file = PolicyFile::from_json(GWA_NETWORK).unwrap();
     file.policies.extend(PolicyFile::from_json(GWA_HOSTS).unwrap().policies);
-    let book = Book::new(file.policies.clone()).unwrap();
+    let book = PolicyBook::new(file.policies.clone()).unwrap();
     let network = book.ces("gwa.demo", Proto::Tls).unwrap();
     assert_eq!(network.request().len(), 11);
     assert_eq!(
@@ -143,7 +143,7 @@ fn the_most_precise_host_policy_is_chosen() {
     let entry = |remote: Option<&str>, ces: Option<&str>, ttl: u32| {
         let policy =
             policy(&format!(r#"{{"available":[{{"group":"control","code":"hard_ttl","value":{ttl}}}]}}"#));
-        Entry::Host {
+        PolicyEntry::Host {
             fqdn: "a.".into(),
             direction: Direction::Outbound,
             remote: remote.map(Into::into),
@@ -158,7 +158,7 @@ fn the_most_precise_host_policy_is_chosen() {
         entry(Some("x.b.demo."), None, 4),
         entry(None, Some("gwc."), 5),
     ];
-    let book = Book::new(entries.clone()).unwrap();
+    let book = PolicyBook::new(entries.clone()).unwrap();
     let chosen = |remote, ces| {
         book.host("a.", Direction::Outbound, remote, ces).and_then(|policy| policy.own().hard_ttl_s)
     };
@@ -170,6 +170,8 @@ fn the_most_precise_host_policy_is_chosen() {
     assert_eq!(chosen("b.demo.", "gwb."), Some(2), "a name is not below itself");
     assert!(book.host("a.", Direction::Inbound, "x.", "gwb.").is_none());
     assert!(
-        Book::new(entries.into_iter().chain([entry(None, None, 9)])).unwrap_err().contains("two outbound")
+        PolicyBook::new(entries.into_iter().chain([entry(None, None, 9)]))
+            .unwrap_err()
+            .contains("two outbound")
     );
 }

@@ -3,8 +3,8 @@
 #![allow(dead_code)] // each test file uses a part
 
 use ces_cetp::engine::*;
-use ces_cetp::policy::{Book, PolicyFile};
-use ces_cetp::{Engine, Limits};
+use ces_cetp::policy::{PolicyBook, PolicyFile};
+use ces_cetp::{CetpLimits, Engine};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub(crate) const DELAY: Nanos = 5 * MS;
 const PIECE_NS: Nanos = MS / 10;
 
 /// The owner's part: policies, tags, proxies, and a ledger of every reservation.
-pub(crate) struct Owner {
-    pub book: Book,
+pub(crate) struct TestOwner {
+    pub book: PolicyBook,
     pub services: BTreeSet<String>,
     pub reserved: BTreeSet<u32>,
     pub up: BTreeMap<u32, H2hSession>,
@@ -34,7 +34,7 @@ pub(crate) struct Owner {
     pub downs: u64,
 }
 
-impl Realm for Owner {
+impl Owner for TestOwner {
     fn host_policy(
         &self,
         local: &str,
@@ -49,7 +49,7 @@ impl Realm for Owner {
         self.services.contains(fqdn)
     }
 
-    fn reserve(&mut self, _local: &str, _remote: &str, _ces: &str) -> Result<Reservation, ReserveError> {
+    fn reserve(&mut self, _local: &str, _remote: &str, _ces: &str) -> Result<SetAside, ReserveError> {
         if self.reserved.len() + self.up.len() >= self.capacity {
             return Err(ReserveError::PoolEmpty);
         }
@@ -57,7 +57,7 @@ impl Realm for Owner {
         self.next_tag = self.next_tag.wrapping_mul(2_654_435_761).wrapping_add(0x9E37_79B1).max(1);
         let tag = self.next_tag;
         assert!(self.reserved.insert(tag));
-        Ok(Reservation { tag, proxy: IpAddr::from([10, 0, (tag >> 8) as u8, tag as u8]) })
+        Ok(SetAside { tag, proxy: IpAddr::from([10, 0, (tag >> 8) as u8, tag as u8]) })
     }
 
     fn release(&mut self, tag: u32) {
@@ -66,17 +66,17 @@ impl Realm for Owner {
     }
 }
 
-impl Owner {
-    fn apply(&mut self, output: &Output, now: Nanos) {
+impl TestOwner {
+    fn apply(&mut self, output: &CetpOutput, now: Nanos) {
         match output {
-            Output::H2hUp { session } => {
+            CetpOutput::H2hUp { session } => {
                 self.ups += 1;
                 assert!(self.reserved.remove(&session.local_tag), "up without reservation");
                 assert!(session.hard_ttl_s > 0);
                 self.up.insert(session.local_tag, session.clone());
                 self.ends.insert(session.local_tag, now + Nanos::from(session.hard_ttl_s) * S);
             }
-            Output::H2hDown { local_tag, .. } => {
+            CetpOutput::H2hDown { local_tag, .. } => {
                 self.downs += 1;
                 assert!(self.up.remove(local_tag).is_some(), "down twice, or never up");
             }
@@ -87,11 +87,11 @@ impl Owner {
 
 pub(crate) struct Node {
     pub engine: Engine,
-    pub owner: Owner,
+    pub owner: TestOwner,
     pub settings: EngineSettings,
     pub addr: IpAddr,
     /// All outputs but Connect, Send, Close.
-    pub log: Vec<Output>,
+    pub log: Vec<CetpOutput>,
     pub sent: Vec<Vec<u8>>,
     generation: u64,
     /// Refuses connections, as a host without the service does.
@@ -171,12 +171,16 @@ pub(crate) fn settings(ces_id: &str, address: &str) -> EngineSettings {
         ],
         trusted: Vec::new(),
         believe_unauthenticated: true,
-        limits: Limits::default(),
+        limits: CetpLimits::default(),
     }
 }
 
 /// Policies for `count` hosts that may all reach and be reached; those of `strict` ask for an acknowledgement.
-pub(crate) fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<ces_cetp::policy::Entry> {
+pub(crate) fn host_policies(
+    realm: &str,
+    count: usize,
+    strict: &[usize],
+) -> Vec<ces_cetp::policy::PolicyEntry> {
     let one = |index: usize| {
         let fqdn = format!("h{index}.{realm}");
         let ack = if strict.contains(&index) { r#",{"group":"control","code":"ack"}"# } else { "" };
@@ -224,12 +228,16 @@ impl Lab {
         lab
     }
 
-    pub(crate) fn add(&mut self, settings: EngineSettings, policies: Vec<ces_cetp::policy::Entry>) -> usize {
+    pub(crate) fn add(
+        &mut self,
+        settings: EngineSettings,
+        policies: Vec<ces_cetp::policy::PolicyEntry>,
+    ) -> usize {
         let index = self.nodes.len();
         let addr: IpAddr = [192, 0, 2, index as u8 + 1].into();
-        let book = Book::new(policies).unwrap();
+        let book = PolicyBook::new(policies).unwrap();
         let services = book.local_names().map(|(name, _)| name.to_owned()).collect();
-        let owner = Owner {
+        let owner = TestOwner {
             book,
             services,
             reserved: BTreeSet::new(),
@@ -287,21 +295,21 @@ impl Lab {
     }
 
     /// Host `h{a}` of `from` asks for `h{b}` of `to`.
-    pub(crate) fn ask(&mut self, from: usize, a: usize, to: usize, b: usize) -> Asked {
+    pub(crate) fn ask(&mut self, from: usize, a: usize, to: usize, b: usize) -> Negotiating {
         let source = format!("h{a}.{}", self.nodes[from].settings.ces_id);
         let destination = format!("h{b}.{}", self.nodes[to].settings.ces_id);
         let request = self.request(from, &source, to, &destination, 3);
         self.negotiate(from, request)
     }
 
-    pub(crate) fn negotiate(&mut self, from: usize, request: H2hRequest) -> Asked {
+    pub(crate) fn negotiate(&mut self, from: usize, request: H2hRequest) -> Negotiating {
         let now = self.now;
         let asked = self.with(from, |engine, owner| engine.negotiate(owner, request, now));
         self.drain();
         asked
     }
 
-    pub(crate) fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, &mut Owner) -> R) -> R {
+    pub(crate) fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, &mut TestOwner) -> R) -> R {
         let node = &mut self.nodes[node];
         let result = act(&mut node.engine, &mut node.owner);
         self.drain();
@@ -330,7 +338,7 @@ impl Lab {
                 self.nodes[index].owner.apply(&output, self.now);
                 let generation = self.nodes[index].generation;
                 match output {
-                    Output::Connect { conn, endpoint, .. } => {
+                    CetpOutput::Connect { conn, endpoint, .. } => {
                         let there = SocketAddr::new(endpoint.addr, endpoint.port);
                         self.dials.push((self.now, index, there));
                         let target = self.nodes.iter().position(|node| node.addr == endpoint.addr);
@@ -350,7 +358,7 @@ impl Lab {
                         self.by_conn.insert((index, generation, conn), (link, 0));
                         self.schedule(self.now + DELAY, Event::Arrive { link });
                     }
-                    Output::Send { conn, bytes } => {
+                    CetpOutput::Send { conn, bytes } => {
                         let Some(&(link, side)) = self.by_conn.get(&(index, generation, conn)) else {
                             panic!("sent on an unknown connection");
                         };
@@ -358,7 +366,7 @@ impl Lab {
                         self.nodes[index].sent.push(bytes.clone());
                         self.schedule(self.now + DELAY, Event::Data { link, to: 1 - side, bytes });
                     }
-                    Output::Close { conn } => {
+                    CetpOutput::Close { conn } => {
                         if let Some(&(link, side)) = self.by_conn.get(&(index, generation, conn)) {
                             self.links[link][side].is_open = false;
                             self.schedule(self.now + DELAY, Event::Closed { link, to: 1 - side });
@@ -605,7 +613,7 @@ impl Lab {
         destination: &str,
     ) -> Option<Result<(u32, IpAddr), Failure>> {
         self.nodes[node].log.iter().rev().find_map(|output| match output {
-            Output::NegotiationDone { source: s, destination: d, result, .. }
+            CetpOutput::NegotiationDone { source: s, destination: d, result, .. }
                 if **s == *source && **d == *destination =>
             {
                 Some(*result)
@@ -616,8 +624,8 @@ impl Lab {
 
     /// The results of all negotiations so far.
     pub(crate) fn results(&self, node: usize) -> Vec<Result<(), Failure>> {
-        let result = |output: &Output| match output {
-            Output::NegotiationDone { result, .. } => Some(result.map(|_| ())),
+        let result = |output: &CetpOutput| match output {
+            CetpOutput::NegotiationDone { result, .. } => Some(result.map(|_| ())),
             _ => None,
         };
         self.nodes[node].log.iter().filter_map(result).collect()
@@ -650,7 +658,7 @@ impl Lab {
         }
     }
 
-    pub(crate) fn events_of(&self, node: usize) -> VecDeque<&Output> {
+    pub(crate) fn events_of(&self, node: usize) -> VecDeque<&CetpOutput> {
         self.nodes[node].log.iter().collect()
     }
 }

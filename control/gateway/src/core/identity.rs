@@ -8,7 +8,7 @@ use super::Core;
 use crate::address::{HopAddress, HostAddress};
 use crate::counters::MacEvent;
 use crate::hosts::{Host, HostId};
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::output::Output;
 use crate::pins::{Claim, Evidence, PATIENCE_NS};
 use crate::routes::Routes;
@@ -74,7 +74,7 @@ impl Core {
             Claim::Moved => self.moved(id, mac),
             Claim::Told => {
                 self.counters.macs[MacEvent::Told as usize] += 1;
-                self.log_mac(Level::Warn, "host's address from another mac", id, mac);
+                self.log_mac(Severity::Warn, "host's address from another mac", id, mac);
             }
             Claim::Ask(owner) => {
                 self.ask(id, owner, now);
@@ -110,22 +110,22 @@ impl Core {
 
     fn refused(&mut self, id: HostId, mac: Mac) -> bool {
         self.counters.macs[MacEvent::Refused as usize] += 1;
-        self.log_mac(Level::Warn, "host's address from another mac refused", id, mac);
+        self.log_mac(Severity::Warn, "host's address from another mac refused", id, mac);
         false
     }
 
     fn moved(&mut self, id: HostId, mac: Mac) {
         self.counters.macs[MacEvent::Moved as usize] += 1;
-        self.log_mac(Level::Warn, "host's mac moved", id, mac);
+        self.log_mac(Severity::Warn, "host's mac moved", id, mac);
         if let Some((port, address)) = self.station(id) {
             self.fabric.set_mac(port, HopAddress::from(address.v4()), Some(mac), &mut self.out);
         }
         self.tell_pin(id);
     }
 
-    fn log_mac(&mut self, level: Level, event: &'static str, id: HostId, mac: Mac) {
+    fn log_mac(&mut self, level: Severity, event: &'static str, id: HostId, mac: Mac) {
         if let Some(host) = self.hosts.get(id) {
-            let line = Entry::new(level, event).host(host.name()).address(host.address().ip());
+            let line = LogLine::new(level, event).host(host.name()).address(host.address().ip());
             self.log(line.reason(mac_text(mac)));
         }
     }

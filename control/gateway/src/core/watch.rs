@@ -3,7 +3,7 @@
 
 use crate::Nanos;
 use crate::hosts::HostId;
-use crate::routes::Route;
+use crate::routes::LearntRoute;
 use std::collections::VecDeque;
 
 /// See above.
@@ -12,7 +12,7 @@ pub(super) struct Watch {
     /// Hosts that are asked whether they still have their address, and until when they may answer.
     asked: VecDeque<(Nanos, HostId)>,
     /// Routes to the realm's networks.
-    near: Vec<Route>,
+    near: Vec<LearntRoute>,
     /// Hosts whose bindings, and destinations, whose pins the workers are told anew.
     pub(super) hosts: Round,
     pub(super) destinations: Round,
@@ -62,7 +62,7 @@ impl Watch {
     }
 
     /// These lead to the realm's networks; false if they did before.
-    pub(super) fn set_near(&mut self, near: Vec<Route>) -> bool {
+    pub(super) fn set_near(&mut self, near: Vec<LearntRoute>) -> bool {
         std::mem::replace(&mut self.near, near) != self.near
     }
 }

@@ -3,17 +3,17 @@
 use super::Gateway;
 use super::reloading::Discarded;
 use crate::asking::{Failed, Pending, Waiting};
-use crate::counters::Counters;
+use crate::counters::CoreCounters;
 use crate::hosts::{Host, HostId};
 use crate::inbound::{InboundFigures, InboundSnapshot, ReservationSnapshot, ServiceSnapshot};
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::output::AdminToken;
-use crate::sessions::{Change, Phase, Session, Sessions, TunnelKey};
+use crate::sessions::{CesSession, CesSessions, Change, Phase, TunnelKey};
 use crate::snapshot::{
     BindingSnapshot, DnsSnapshot, HostSnapshot, Page, PoolSnapshot, ServerSnapshot, TunnelSnapshot,
 };
 use crate::{Nanos, mac_text};
-use ces_cetp::engine::{BlockSnapshot, Filter, FilterSnapshot, PeerSnapshot};
+use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, FlowFilter, PeerSnapshot};
 use ces_dataplane::msg::{BindingStats, TunnelId};
 use ces_dataplane::tag::Handle;
 use ces_dns::outcome::QueryOutcome;
@@ -25,12 +25,12 @@ const SLOTS_A_PAGE: usize = 4096;
 
 impl Gateway {
     /// What was counted.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &CoreCounters {
         self.core.counters()
     }
 
     /// What the CETP engine counted.
-    pub fn cetp_counters(&self) -> &ces_cetp::engine::Counters {
+    pub fn cetp_counters(&self) -> &ces_cetp::engine::CetpCounters {
         self.engine.counters()
     }
 
@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// All sessions, as data.
-    pub fn sessions(&self) -> &Sessions {
+    pub fn sessions(&self) -> &CesSessions {
         self.core.sessions()
     }
 
@@ -97,7 +97,7 @@ impl Gateway {
         self.describe(session, None, now)
     }
 
-    /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`].
+    /// Asks the worker for a binding's counters; the answer is an [`Output::Binding`](crate::Output::Binding).
     pub fn read_binding(&mut self, tag: u32, token: AdminToken) {
         let handle = self.core.sessions().handle(tag);
         let (fabric, out) = self.core.fabric_mut();
@@ -116,7 +116,7 @@ impl Gateway {
     /// `None` for what is only reserved.
     fn describe(
         &self,
-        session: &Session,
+        session: &CesSession,
         stats: Option<BindingStats>,
         now: Nanos,
     ) -> Option<BindingSnapshot> {
@@ -277,9 +277,9 @@ impl Gateway {
         let (name, address) = (Arc::clone(host.name()), host.address());
         let until = now.saturating_add(for_s.saturating_mul(crate::SECOND));
         let _ = self.core.change(Change::HostBlocked { name: Arc::clone(&name), until: Some(until) }, now);
-        let line = Entry::new(Level::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
+        let line = LogLine::new(Severity::Info, "host blocked").host(&name).reason(format!("for {for_s} s"));
         self.core.log(line);
-        let sessions: Vec<Handle> = self.core.sessions().of(address).map(Session::handle).collect();
+        let sessions: Vec<Handle> = self.core.sessions().of(address).map(CesSession::handle).collect();
         for handle in sessions {
             self.terminate(handle, now);
         }
@@ -291,7 +291,7 @@ impl Gateway {
     pub fn unblock_host(&mut self, name: &str, now: Nanos) -> bool {
         let Some(id) = self.host_id(name).filter(|id| self.core.is_blocked(*id, now)) else { return false };
         let Some(name) = self.core.hosts().get(id).map(|host| Arc::clone(host.name())) else { return false };
-        self.core.log(Entry::new(Level::Info, "host unblocked").host(&name));
+        self.core.log(LogLine::new(Severity::Info, "host unblocked").host(&name));
         self.core.change(Change::HostBlocked { name, until: None }, now).is_ok()
     }
 
@@ -301,7 +301,7 @@ impl Gateway {
     }
 
     /// Asks a peer to stop flows to us for a while, and refuses them here meanwhile. False if the peer is not up.
-    pub fn filter_at_peer(&mut self, ces_id: &str, filter: Filter, now: Nanos) -> bool {
+    pub fn filter_at_peer(&mut self, ces_id: &str, filter: FlowFilter, now: Nanos) -> bool {
         let is_asked = self.engine.filter_at_peer(ces_id, filter, now).is_some();
         self.settle(now);
         is_asked

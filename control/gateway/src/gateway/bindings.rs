@@ -5,7 +5,7 @@ use crate::Nanos;
 use crate::asking::Failed;
 use crate::counters::NegotiationOutcome;
 use crate::fabric::GivenUp;
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::output::Output;
 use crate::sessions::{Change, Phase};
 use crate::word;
@@ -16,22 +16,22 @@ use std::net::IpAddr;
 
 impl Gateway {
     /// The engine wants something done.
-    pub(crate) fn negotiated(&mut self, output: cetp::Output, now: Nanos) {
+    pub(crate) fn negotiated(&mut self, output: cetp::CetpOutput, now: Nanos) {
         match output {
-            cetp::Output::Connect { conn, endpoint, ces_id } => {
+            cetp::CetpOutput::Connect { conn, endpoint, ces_id } => {
                 self.core.push(Output::CetpConnect { conn, endpoint, ces_id });
             }
-            cetp::Output::Send { conn, bytes } => {
+            cetp::CetpOutput::Send { conn, bytes } => {
                 self.core.push(Output::CetpSend { conn, bytes });
             }
-            cetp::Output::Close { conn } => {
+            cetp::CetpOutput::Close { conn } => {
                 self.core.push(Output::CetpClose { conn });
             }
-            cetp::Output::H2hUp { session } => self.session_up(&session, now),
-            cetp::Output::NegotiationDone { source, destination, result, .. } => {
+            cetp::CetpOutput::H2hUp { session } => self.session_up(&session, now),
+            cetp::CetpOutput::NegotiationDone { source, destination, result, .. } => {
                 self.negotiation_done(&source, &destination, result, now);
             }
-            cetp::Output::H2hDown { local_tag, why } => {
+            cetp::CetpOutput::H2hDown { local_tag, why } => {
                 let handle = self.core.sessions().handle(local_tag);
                 if let Some(session) = self.core.sessions().get(handle).filter(|s| s.phase() == Phase::Up) {
                     let why = match why {
@@ -40,7 +40,7 @@ impl Gateway {
                         cetp::DownReason::Replaced => "the peer restarted",
                         cetp::DownReason::Filtered => "filtered",
                     };
-                    let line = Entry::new(Level::Info, "session down")
+                    let line = LogLine::new(Severity::Info, "session down")
                         .host(session.local())
                         .remote(session.remote())
                         .peer(session.peer())
@@ -50,35 +50,35 @@ impl Gateway {
                 }
                 self.core.remove(handle, now);
             }
-            cetp::Output::Claimed { ces_id, name } => {
+            cetp::CetpOutput::Claimed { ces_id, name } => {
                 let asked = (&mut self.waiting, &mut self.resolver);
                 word::look_up(&mut self.core, &mut self.engine, asked, (ces_id, name), now);
             }
-            cetp::Output::Refused { ces_id, source, destination, why } => {
+            cetp::CetpOutput::Refused { ces_id, source, destination, why } => {
                 self.core.counters_mut().negotiation(outcome(why));
                 let is_claimed =
                     why == Failure::Denied && self.core.may_speak_for(&ces_id, &source, now) == Some(false);
                 self.core.counters_mut().claims_refused += u64::from(is_claimed);
                 let reason = if is_claimed { "the peer may not speak for this name" } else { why.label() };
-                let line = Entry::new(Level::Info, "session refused");
+                let line = LogLine::new(Severity::Info, "session refused");
                 self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(reason));
             }
-            cetp::Output::PeerUp { ces_id, role } => {
+            cetp::CetpOutput::PeerUp { ces_id, role } => {
                 self.remember_peer(&ces_id, now);
-                let line = Entry::new(Level::Info, "peer up").peer(&ces_id);
+                let line = LogLine::new(Severity::Info, "peer up").peer(&ces_id);
                 self.core.log(line.reason(match role {
                     cetp::Role::Initiator => "we asked",
                     cetp::Role::Responder => "it asked",
                 }));
             }
-            cetp::Output::PeerFailed { ces_id, why, .. } => {
-                let mut line = Entry::new(Level::Warn, "peer failed").reason(why.label());
+            cetp::CetpOutput::PeerFailed { ces_id, why, .. } => {
+                let mut line = LogLine::new(Severity::Warn, "peer failed").reason(why.label());
                 if let Some(ces_id) = &ces_id {
                     line = line.peer(ces_id);
                 }
                 self.core.log(line);
             }
-            cetp::Output::PeerDown { ces_id, why } => {
+            cetp::CetpOutput::PeerDown { ces_id, why } => {
                 let why = match why {
                     cetp::PeerDownReason::ConnectionsLost => "all connections lost; its sessions live on",
                     cetp::PeerDownReason::ByPeer => "the peer ended it",
@@ -86,46 +86,47 @@ impl Gateway {
                     cetp::PeerDownReason::Expired => "its lifetime is over",
                     cetp::PeerDownReason::Abuse => "it broke the rules",
                 };
-                self.core.log(Entry::new(Level::Info, "peer down").peer(&ces_id).reason(why));
+                self.core.log(LogLine::new(Severity::Info, "peer down").peer(&ces_id).reason(why));
             }
-            cetp::Output::Blocked { addr, why, for_ns } => {
+            cetp::CetpOutput::Blocked { addr, why, for_ns } => {
                 let until = Some((why, now.saturating_add(for_ns)));
                 let _ = self.core.change(Change::AddressBlocked { address: addr, until }, now);
                 let reason = format!("{}, for {} s", why.label(), for_ns / crate::SECOND);
-                self.core.log(Entry::new(Level::Warn, "sender blocked").address(addr).reason(reason));
+                self.core.log(LogLine::new(Severity::Warn, "sender blocked").address(addr).reason(reason));
             }
-            cetp::Output::Filtered { name, local, ces_id, until } => {
+            cetp::CetpOutput::Filtered { name, local, ces_id, until } => {
                 let _ = self.core.change(Change::Filtered { name, local, ces_id, until }, now);
             }
-            cetp::Output::Filtering { ces_id, filter, for_ns } => {
-                let line = Entry::new(Level::Info, "filter set").peer(&ces_id);
+            cetp::CetpOutput::Filtering { ces_id, filter, for_ns } => {
+                let line = LogLine::new(Severity::Info, "filter set").peer(&ces_id);
                 let line = match &filter {
-                    cetp::Filter::RemoteHost(name) => line.remote(name),
-                    cetp::Filter::LocalDomain(name) => line.host(name),
+                    cetp::FlowFilter::RemoteHost(name) => line.remote(name),
+                    cetp::FlowFilter::LocalDomain(name) => line.host(name),
                 };
                 self.core.log(line.reason(format!("the peer asked, for {} s", for_ns / crate::SECOND)));
             }
-            cetp::Output::Evidence { ces_id, local_tag, misbehavior } => {
-                let mut line = Entry::new(Level::Warn, "peer complains").peer(&ces_id).reason(misbehavior);
+            cetp::CetpOutput::Evidence { ces_id, local_tag, misbehavior } => {
+                let mut line =
+                    LogLine::new(Severity::Warn, "peer complains").peer(&ces_id).reason(misbehavior);
                 if let Some(tag) = local_tag {
                     line = line.tag(tag);
                 }
                 self.core.log(line);
             }
-            cetp::Output::ActionDone { result, .. } => {
+            cetp::CetpOutput::ActionDone { result, .. } => {
                 let (level, why) = match result {
-                    cetp::ActionResult::Acknowledged => (Level::Debug, "acknowledged"),
-                    cetp::ActionResult::Silent => (Level::Warn, "the peer did not answer"),
-                    cetp::ActionResult::PeerDown => (Level::Warn, "the peer went down"),
+                    cetp::ActionResult::Acknowledged => (Severity::Debug, "acknowledged"),
+                    cetp::ActionResult::Silent => (Severity::Warn, "the peer did not answer"),
+                    cetp::ActionResult::PeerDown => (Severity::Warn, "the peer went down"),
                 };
-                self.core.log(Entry::new(level, "request to a peer").reason(why));
+                self.core.log(LogLine::new(level, "request to a peer").reason(why));
             }
         }
     }
 
     fn session_up(&mut self, agreed: &H2hSession, now: Nanos) {
         let line = |level, event| {
-            Entry::new(level, event)
+            LogLine::new(level, event)
                 .host(&agreed.local_fqdn)
                 .remote(&agreed.remote_fqdn)
                 .peer(&agreed.ces_id)
@@ -138,7 +139,7 @@ impl Gateway {
                     cetp::Role::Initiator => NegotiationOutcome::Initiated,
                     cetp::Role::Responder => NegotiationOutcome::Accepted,
                 });
-                self.core.log(line(Level::Info, "session up").address(proxy.unwrap_or(agreed.proxy)));
+                self.core.log(line(Severity::Info, "session up").address(proxy.unwrap_or(agreed.proxy)));
                 // A peer that serves a name is where the name says.
                 self.remember_peer(&agreed.ces_id, now);
             }
@@ -148,7 +149,7 @@ impl Gateway {
                     GivenUp::Exhausted(why) => (NegotiationOutcome::Exhausted, why),
                 };
                 self.core.counters_mut().negotiation(outcome);
-                self.core.log(line(Level::Warn, "session given up").reason(why));
+                self.core.log(line(Severity::Warn, "session given up").reason(why));
                 // Tells the peer; its `H2hDown` gives the reservation back.
                 if !self.engine.terminate_session(agreed.local_tag) {
                     self.core.remove(self.core.sessions().handle(agreed.local_tag), now);
@@ -229,7 +230,7 @@ impl Gateway {
             InsertError::Occupied => "its slot or its pair of addresses is taken",
             InsertError::LimitsFull => "the worker's table of limits is full",
         };
-        let line = Entry::new(Level::Warn, "binding not inserted")
+        let line = LogLine::new(Severity::Warn, "binding not inserted")
             .host(session.local())
             .remote(session.remote())
             .tag(session.tag())
@@ -266,7 +267,7 @@ impl Gateway {
             self.core.push(Output::Dataplane { worker, command: Command::ReadBinding(partner) });
             return;
         }
-        let line = Entry::new(Level::Info, "session ended")
+        let line = LogLine::new(Severity::Info, "session ended")
             .host(session.local())
             .remote(session.remote())
             .tag(tag)

@@ -5,18 +5,18 @@ use crate::Nanos;
 use crate::address::HostAddress;
 use crate::asking::{Failed, Pending, Stage, Waiter};
 use crate::hosts::HostId;
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
 use crate::network;
 use crate::output::QueryToken;
 use crate::sessions::Phase;
 use crate::word;
-use ces_cetp::engine::{Asked, Direction, H2hRequest};
+use ces_cetp::engine::{Direction, H2hRequest, Negotiating};
 use ces_dataplane::tag::Handle;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::Query;
-use ces_dns::naptr::{self, Defaults, Service};
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::naptr::{self, CesService, Defaults};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::question::Question;
 use ces_dns::resolver::{Received, Resolution};
 use ces_dns::{MILLISECOND, RecordType};
@@ -63,7 +63,7 @@ impl Gateway {
         }
         // RFC 8482 §4.2: nobody needs all records of a name, and among them would be addresses that lead around a tunnel.
         if query.qtype == RecordType::ANY {
-            return self.answer(Side::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
+            return self.answer(QuerySide::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
         }
         match name {
             // Names of addresses have no CES records of their own.
@@ -78,7 +78,7 @@ impl Gateway {
         let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
         let goes_out = self.core.fabric().forwards();
         if host.is_none() || !goes_out || self.zones.contains(&query.name) {
-            self.core.log(Entry::new(Level::Info, "query from an unknown host").address(client));
+            self.core.log(LogLine::new(Severity::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
         }
         if !self.rates.nameless(client, now) {
@@ -88,7 +88,7 @@ impl Gateway {
             return;
         }
         if query.qtype == RecordType::ANY {
-            return self.answer(Side::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
+            return self.answer(QuerySide::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
         }
         self.forward(query, token, now);
     }
@@ -164,7 +164,7 @@ impl Gateway {
         // The path of every repeated query to the Internet: nothing to wait for.
         if let Some(resolution) = self.resolver.cached(&question, now) {
             let bytes = resolution.reply(&query, now);
-            return self.answer(Side::Inside, token, bytes, resolution.outcome());
+            return self.answer(QuerySide::Inside, token, bytes, resolution.outcome());
         }
         if self.waiting.queries() >= self.core.settings().dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
@@ -201,7 +201,7 @@ impl Gateway {
 
     fn answer_ordinary(&mut self, resolution: &Resolution, query: &Query, token: QueryToken, now: Nanos) {
         let bytes = resolution.reply(query, now);
-        self.answer(Side::Inside, token, bytes, resolution.outcome());
+        self.answer(QuerySide::Inside, token, bytes, resolution.outcome());
     }
 
     /// Ends the wait for CES records of which nothing is heard, where those who ask cannot wait longer, or the name's
@@ -263,7 +263,7 @@ impl Gateway {
         let discovery = naptr::discover(&records, defaults);
         self.core.counters_mut().naptr.count(&discovery);
         if let Some(mistake) = discovery.mistake() {
-            let line = Entry::new(Level::Warn, "CES record with a mistake").remote(remote);
+            let line = LogLine::new(Severity::Warn, "CES record with a mistake").remote(remote);
             self.core.log(line.reason(mistake.label()));
         }
         if discovery.services.is_empty() {
@@ -284,7 +284,7 @@ impl Gateway {
 
     /// Gateways answer for the name. Who asks for its address is led to one of them; who asks for anything else is told
     /// what the name has, if he may know that it is there (RFC 8020 §2: a name exists for all types or for none).
-    fn reach(&mut self, pending: u64, services: VecDeque<Service>, now: Nanos) {
+    fn reach(&mut self, pending: u64, services: VecDeque<CesService>, now: Nanos) {
         let Some(ask) = self.waiting.ask_mut(pending) else { return };
         let (id, remote) = (ask.host(), Arc::clone(ask.remote()));
         let is_for_others =
@@ -307,7 +307,7 @@ impl Gateway {
     }
 
     /// Whether policy lets a host ask one of these gateways for a name.
-    fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<Service>, now: Nanos) -> bool {
+    fn may_reach(&self, id: HostId, remote: &str, services: &VecDeque<CesService>, now: Nanos) -> bool {
         let Some(host) = self.core.hosts().get(id) else { return false };
         services.iter().filter_map(|service| Name::parse(&service.ces_id).ok()).any(|ces_id| {
             *ces_id.as_str() != **self.core.configuration().ces_id()
@@ -381,7 +381,7 @@ impl Gateway {
     fn ask_gateway(
         &mut self,
         pending: u64,
-        service: &Service,
+        service: &CesService,
         now: Nanos,
     ) -> Result<(), (Failed, &'static str)> {
         let gone = (Failed::Host, "the host is no longer registered");
@@ -412,7 +412,7 @@ impl Gateway {
         }
         let endpoints = service.endpoints.iter().map(network::endpoint).collect();
         let request = H2hRequest { source, destination, ces_id, endpoints };
-        if let Asked::Connected { local_tag, .. } =
+        if let Negotiating::Connected { local_tag, .. } =
             self.engine.negotiate(&mut self.core.at(now), request, now)
         {
             self.connected(pending, self.core.sessions().handle(local_tag), now);
@@ -461,8 +461,8 @@ impl Gateway {
             self.core.counters_mut().negotiation_time.record(now.saturating_sub(ask.since()));
         }
         let mut line = match failed {
-            Failed::Policy => Entry::new(Level::Info, "name refused"),
-            _ => Entry::new(Level::Info, "name failed"),
+            Failed::Policy => LogLine::new(Severity::Info, "name refused"),
+            _ => LogLine::new(Severity::Info, "name failed"),
         };
         if let Some(host) = self.core.hosts().get(ask.host()) {
             line = line.host(host.name());
@@ -476,7 +476,7 @@ impl Gateway {
                 // RFC 8020 §2: a name that is refused is not there, for no type.
                 Failed::Policy => {
                     let bytes = Answer::nx_domain(Voice::Recursive, None).emit(&query);
-                    self.answer(Side::Inside, token, bytes, QueryOutcome::PolicyRefused);
+                    self.answer(QuerySide::Inside, token, bytes, QueryOutcome::PolicyRefused);
                     continue;
                 }
                 Failed::Host => {
@@ -510,7 +510,7 @@ impl Gateway {
     fn answer_beside(&mut self, query: Query, token: QueryToken, now: Nanos) {
         if matches!(query.qtype, RecordType::SVCB | RecordType::HTTPS) {
             let bytes = Answer::no_data(Voice::Recursive, None).emit(&query);
-            return self.answer(Side::Inside, token, bytes, QueryOutcome::NoData);
+            return self.answer(QuerySide::Inside, token, bytes, QueryOutcome::NoData);
         }
         self.forward(query, token, now);
     }
@@ -541,7 +541,7 @@ impl Gateway {
             RecordType::A => QueryOutcome::Connected,
             _ => QueryOutcome::NoData,
         };
-        self.answer(Side::Inside, token, bytes, outcome);
+        self.answer(QuerySide::Inside, token, bytes, outcome);
     }
 }
 

@@ -9,11 +9,11 @@ use crate::core::carries;
 use crate::counters::NegotiationOutcome;
 use crate::fabric::GivenUp;
 use crate::hosts::HostId;
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::output::QueryToken;
 use crate::registry::RuleLimits;
 use crate::sessions::{Reach, Terms};
-use crate::snapshot::Role;
+use crate::snapshot::SessionOrigin;
 use ces_cetp::Policy;
 use ces_cetp::engine::{Direction, ReserveError};
 use ces_cetp::tlv::Item;
@@ -22,7 +22,7 @@ use ces_dataplane::tag::Handle;
 use ces_dns::RecordType;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::Query;
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::zone::{Lookup, Standing};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -53,11 +53,16 @@ impl Gateway {
             // RFC 8020 §2: a name that policy refuses is not there, for no type.
             if target != id && !self.may_meet(id, name, now) {
                 let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
-                return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
+                return self.answer(
+                    QuerySide::Inside,
+                    token,
+                    answer.emit(query),
+                    QueryOutcome::PolicyRefused,
+                );
             }
             // ces.md: known, no such type: NOERROR, empty.
             let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
-            return self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::NoData);
+            return self.answer(QuerySide::Inside, token, answer.emit(query), QueryOutcome::NoData);
         }
         if target == id {
             let Some(host) = self.core.hosts().get(id) else { return };
@@ -91,13 +96,13 @@ impl Gateway {
             let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
             (answer.emit(query), QueryOutcome::NoData)
         };
-        self.answer(Side::Inside, token, bytes, outcome);
+        self.answer(QuerySide::Inside, token, bytes, outcome);
     }
 
     fn refuse_local(&mut self, id: HostId, name: &str, apart: Apart, query: &Query, token: QueryToken) {
         let mut line = match &apart {
-            Apart::Policy(_) => Entry::new(Level::Info, "name refused"),
-            Apart::Exhausted(_) => Entry::new(Level::Warn, "name failed"),
+            Apart::Policy(_) => LogLine::new(Severity::Info, "name refused"),
+            Apart::Exhausted(_) => LogLine::new(Severity::Warn, "name failed"),
         };
         if let Some(host) = self.core.hosts().get(id) {
             line = line.host(host.name());
@@ -108,7 +113,7 @@ impl Gateway {
                 self.core.counters_mut().negotiation(NegotiationOutcome::LocalDenied);
                 self.core.log(line.reason(why));
                 let answer = Answer::nx_domain(Voice::LocalAuthority, self.zones.soa(&query.name));
-                self.answer(Side::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
+                self.answer(QuerySide::Inside, token, answer.emit(query), QueryOutcome::PolicyRefused);
             }
             Apart::Exhausted(why) => {
                 self.core.counters_mut().negotiation(NegotiationOutcome::Exhausted);
@@ -128,7 +133,7 @@ impl Gateway {
         match self.zones.lookup(query, &mut standing) {
             Lookup::Answer(mut answer, outcome) => {
                 answer.voice = Voice::LocalAuthority;
-                self.answer(Side::Inside, token, answer.emit(query), outcome);
+                self.answer(QuerySide::Inside, token, answer.emit(query), outcome);
             }
             Lookup::Lacking(_) | Lookup::Truncate | Lookup::OutOfZone => {
                 self.refuse(token, query, QueryOutcome::OutOfZone);
@@ -203,7 +208,7 @@ impl Gateway {
         {
             let reach = Reach::Local { source: partner.2, destination: reached, partner: partner.1, asked };
             let terms = Terms {
-                role: Role::Local,
+                role: SessionOrigin::Local,
                 reach,
                 idle_s,
                 is_patient,
@@ -218,7 +223,7 @@ impl Gateway {
         }
         core.counters_mut().negotiation(NegotiationOutcome::Local);
         if let Some(session) = core.sessions().get(near) {
-            let line = Entry::new(Level::Info, "session up")
+            let line = LogLine::new(Severity::Info, "session up")
                 .host(session.local())
                 .remote(session.remote())
                 .address(session.proxy())

@@ -8,7 +8,7 @@ use crate::inbound::{Inbound, Late, Refusal, Wish};
 use crate::output::QueryToken;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::{Query, Transport};
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::zone::{self, Lookup, Names, Standing};
 use ces_dns::{Name, ResponseCode};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -107,7 +107,7 @@ impl Gateway {
     fn tell(&mut self, found: Lookup, query: &Query, token: QueryToken, now: Nanos) {
         match found {
             Lookup::Answer(answer, outcome) => {
-                self.answer(Side::Outside, token, answer.emit(query), outcome);
+                self.answer(QuerySide::Outside, token, answer.emit(query), outcome);
             }
             Lookup::Lacking(outcome) => self.lack(query, token, outcome),
             Lookup::Truncate => self.truncate(query, token),
@@ -136,17 +136,17 @@ impl Gateway {
 
     /// Who asks may be somebody else: he is to come back over TCP, which is no larger than his query and a cookie.
     fn truncate(&mut self, query: &Query, token: QueryToken) {
-        self.answer(Side::Outside, token, answer::truncated(query), QueryOutcome::Truncated);
+        self.answer(QuerySide::Outside, token, answer::truncated(query), QueryOutcome::Truncated);
     }
 
     /// There is no address. Over UDP that is silence: the resolver asks again, and may find one then. Over TCP it is an answer
     /// that nobody remembers (RFC 2308 §2.2: without an SOA).
     fn lack(&mut self, query: &Query, token: QueryToken, outcome: QueryOutcome) {
         match query.transport {
-            Transport::Udp => self.no_answer(Side::Outside, token, outcome),
+            Transport::Udp => self.no_answer(QuerySide::Outside, token, outcome),
             Transport::Tcp => {
                 let empty = Answer::no_data(Voice::Authority, None);
-                self.answer(Side::Outside, token, empty.emit(query), outcome);
+                self.answer(QuerySide::Outside, token, empty.emit(query), outcome);
             }
         }
     }
@@ -166,9 +166,9 @@ impl Gateway {
     /// over UDP, where the sender may be a lie, there are so few a second that nobody can be flooded through us.
     fn refuse_outside(&mut self, query: &Query, token: QueryToken, now: Nanos) {
         if query.transport == Transport::Udp && !self.rates.refusal(now) {
-            return self.no_answer(Side::Outside, token, QueryOutcome::OutOfZone);
+            return self.no_answer(QuerySide::Outside, token, QueryOutcome::OutOfZone);
         }
         let bytes = answer::error(query, ResponseCode::Refused);
-        self.answer(Side::Outside, token, bytes, QueryOutcome::OutOfZone);
+        self.answer(QuerySide::Outside, token, bytes, QueryOutcome::OutOfZone);
     }
 }

@@ -8,14 +8,14 @@ use crate::Nanos;
 use crate::address::OwnAddress;
 use crate::asking::Failed;
 use crate::configuration::Configuration;
-use crate::log::{Entry, Level};
+use crate::log::{LogLine, Severity};
 use crate::network;
 use crate::output::Output;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
-use crate::sessions::{Reach, Session};
-use crate::settings::Settings;
-use crate::snapshot::Role;
+use crate::sessions::{CesSession, Reach};
+use crate::settings::CoreSettings;
+use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::Direction;
 use ces_dns::resolver::Resolver;
 use rand::RngExt;
@@ -26,7 +26,7 @@ impl Gateway {
     /// error (a change that needs a restart, such as another proxy pool or CES id) leaves everything as it was.
     pub fn reload(
         &mut self,
-        settings: Settings,
+        settings: CoreSettings,
         registry: Registry,
         policies: PolicySet,
         now: Nanos,
@@ -45,7 +45,7 @@ impl Gateway {
     /// [`Gateway::apply_reload`], then [`Gateway::settle_reload`] until it tells what came of it.
     pub fn begin_reload(
         &mut self,
-        settings: Settings,
+        settings: CoreSettings,
         registry: Registry,
         policies: PolicySet,
     ) -> Result<(), String> {
@@ -156,7 +156,7 @@ impl Gateway {
     }
 
     /// What the workers or the peers were told at the start cannot change under them.
-    fn needs_no_restart(&self, settings: &Settings) -> Result<(), String> {
+    fn needs_no_restart(&self, settings: &CoreSettings) -> Result<(), String> {
         let (old, new) = (&self.core.settings(), settings);
         let fixed = [
             ("realm.ces_id", old.realm.ces_id == new.realm.ces_id),
@@ -201,7 +201,7 @@ impl Gateway {
             .collect();
         for (handle, tag, partner) in &ended {
             if let Some(session) = self.core.sessions().get(*handle) {
-                let line = Entry::new(Level::Info, "session no longer allowed")
+                let line = LogLine::new(Severity::Info, "session no longer allowed")
                     .host(session.local())
                     .remote(session.remote())
                     .tag(*tag);
@@ -221,7 +221,7 @@ impl Gateway {
     }
 
     /// Whether policy, and who the hosts are, still let a session be.
-    pub(crate) fn is_still_allowed(&self, session: &Session, now: Nanos) -> bool {
+    pub(crate) fn is_still_allowed(&self, session: &CesSession, now: Nanos) -> bool {
         let core = &self.core;
         let owner = core.hosts().named(session.local()).and_then(|id| core.hosts().get(id));
         if owner.is_none_or(|host| host.address() != session.host()) {
@@ -233,7 +233,7 @@ impl Gateway {
             // Both halves of a local pair stand or fall with what its initiator may do.
             (_, Reach::Local { asked: true, .. }) => return self.agree(local, remote, now).is_ok(),
             (_, Reach::Local { .. }) => return self.agree(remote, local, now).is_ok(),
-            (Role::Responder, _) => Direction::Inbound,
+            (SessionOrigin::Responder, _) => Direction::Inbound,
             _ => Direction::Outbound,
         };
         core.configuration()

@@ -5,9 +5,9 @@
 
 use super::Gateway;
 use crate::Nanos;
-use crate::log::{Entry, Level};
-use crate::sessions::{Change, Endpoint, Reach, Session, Sessions};
-use crate::snapshot::Role;
+use crate::log::{LogLine, Severity};
+use crate::sessions::{CesSession, CesSessions, Change, Endpoint, Reach};
+use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::{self as cetp, Carry, H2hSession, LocatorAddress, PeerMemory, TunnelChoice};
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::tag::worker_of;
@@ -26,7 +26,7 @@ pub struct Restored {
 
 impl Gateway {
     /// Goes on with what a replay made. Call it once, before anything else.
-    pub fn restore(&mut self, sessions: Sessions, now: Nanos) -> Restored {
+    pub fn restore(&mut self, sessions: CesSessions, now: Nanos) -> Restored {
         self.core.adopt(sessions);
         // What the last process decided in its last moments may not be written down: some decisions of each host.
         self.core.restart(1, 1, now);
@@ -64,7 +64,7 @@ impl Gateway {
         self.adopt_refusals(now);
         restored.kept = self.core.sessions().iter().count();
         if restored != Restored::default() {
-            let line = Entry::new(Level::Info, "sessions taken up again");
+            let line = LogLine::new(Severity::Info, "sessions taken up again");
             self.core.log(line.reason(format!("{} bindings stand, {} ended", restored.kept, restored.ended)));
         }
         self.settle(now);
@@ -81,7 +81,7 @@ impl Gateway {
     }
 
     /// Whether a session of the last process can go on under this one's configuration.
-    fn still_stands(&self, session: &Session, now: Nanos) -> bool {
+    fn still_stands(&self, session: &CesSession, now: Nanos) -> bool {
         let core = &self.core;
         let worker = worker_of(session.host().v4().into(), self.platform.workers);
         let is_over = session.terms().is_none_or(|terms| {
@@ -120,7 +120,7 @@ impl Gateway {
     fn give_up(&mut self, tag: u32, now: Nanos) -> usize {
         let handle = self.core.sessions().handle(tag);
         let Some(session) = self.core.sessions().get(handle) else { return 0 };
-        let line = Entry::new(Level::Info, "session not taken up again")
+        let line = LogLine::new(Severity::Info, "session not taken up again")
             .host(session.local())
             .remote(session.remote())
             .tag(tag);
@@ -161,7 +161,7 @@ impl Gateway {
 }
 
 /// A session with a peer as it was agreed on; `None` for a local one.
-fn agreed(session: &Session) -> Option<H2hSession> {
+fn agreed(session: &CesSession) -> Option<H2hSession> {
     let terms = session.terms()?;
     let Reach::Tunnel { tunnel, remote_tag, peer_until } = &terms.reach else { return None };
     Some(H2hSession {
@@ -189,7 +189,11 @@ fn agreed(session: &Session) -> Option<H2hSession> {
             port: terms.carries.port,
             rate_bps: terms.carries.rate_bps,
         },
-        role: if terms.role == Role::Responder { cetp::Role::Responder } else { cetp::Role::Initiator },
+        role: if terms.role == SessionOrigin::Responder {
+            cetp::Role::Responder
+        } else {
+            cetp::Role::Initiator
+        },
         peer_until: *peer_until,
     })
 }

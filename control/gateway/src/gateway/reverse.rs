@@ -7,7 +7,7 @@ use crate::hosts::HostId;
 use crate::output::QueryToken;
 use ces_dns::answer::{Answer, Voice};
 use ces_dns::message::Query;
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::{Name, RData, Record, RecordType, reverse, special};
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,7 +45,7 @@ impl Gateway {
             }
             Some(_) => (Answer::no_data(voice, soa), QueryOutcome::NoData),
         };
-        self.answer(Side::Inside, token, answer.emit(query), outcome);
+        self.answer(QuerySide::Inside, token, answer.emit(query), outcome);
         true
     }
 
@@ -99,7 +99,7 @@ impl Gateway {
                     .any(|own| own.contains(&named.network()) || named.contains(&own.network()))
             });
         let (answer, outcome) = special::answer(query, &apex, below, dns.negative_ttl_s);
-        self.answer(Side::Inside, token, answer.emit(query), outcome);
+        self.answer(QuerySide::Inside, token, answer.emit(query), outcome);
         true
     }
 }

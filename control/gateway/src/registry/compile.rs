@@ -4,7 +4,7 @@
 //! asks for it, and questions for the peer's lifetimes and limits, so that both sides keep the narrower.
 
 use super::file::{Policy as PolicyEntry, RuleEntry, TlvEntry};
-use super::policy::Rule;
+use super::policy::PolicyRule;
 use super::value::Several;
 use ces_cetp::Policy;
 use ces_cetp::engine::Direction;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// A policy's rules, by direction. All names that refer to it share them.
 pub(super) struct Compiled {
-    pub(super) outbound: Vec<Arc<Rule>>,
-    pub(super) inbound: Vec<Arc<Rule>>,
+    pub(super) outbound: Vec<Arc<PolicyRule>>,
+    pub(super) inbound: Vec<Arc<PolicyRule>>,
 }
 
 /// Compiles a policy, of hosts whose certificate authority has that address, if any; the error says in which direction.
@@ -30,7 +30,7 @@ pub(super) fn compile(policy: &PolicyEntry, caep: &str) -> Result<Compiled, Stri
     })
 }
 
-fn rule(entry: &RuleEntry, direction: Direction, caep: &str) -> Result<Arc<Rule>, String> {
+fn rule(entry: &RuleEntry, direction: Direction, caep: &str) -> Result<Arc<PolicyRule>, String> {
     let policy: Policy = serde_json::from_value(expand(entry, direction, caep)).map_err(|e| e.to_string())?;
     policy.check_layer(Layer::H2h).map_err(|e| e.to_string())?;
     let names = match direction {
@@ -38,7 +38,7 @@ fn rule(entry: &RuleEntry, direction: Direction, caep: &str) -> Result<Arc<Rule>
         Direction::Inbound => &entry.from,
     };
     let names = names.as_ref().map(|Several(names)| names.clone()).unwrap_or_default();
-    Ok(Arc::new(Rule::new(names, entry.peers.0.clone(), Arc::new(policy))))
+    Ok(Arc::new(PolicyRule::new(names, entry.peers.0.clone(), Arc::new(policy))))
 }
 
 fn expand(entry: &RuleEntry, direction: Direction, caep: &str) -> Value {

@@ -5,11 +5,11 @@
 //! them it holds for every remote name, as in the reference. The first policy of a file that fits decides.
 
 use super::complaints::Complaints;
-use super::policy::{PolicySet, Rule};
+use super::policy::{PolicyRule, PolicySet};
 use super::value::Pattern;
 use crate::names::Name;
-use crate::settings::Settings;
-use ces_cetp::policy::Entry;
+use crate::settings::CoreSettings;
+use ces_cetp::policy::PolicyEntry;
 use ces_settings::{FileError, Lines, SourceFile};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Reads a file into the set. What is for another gateway or another transport is passed over, as in the reference.
 pub(super) fn read(
     source: &SourceFile,
-    settings: &Settings,
+    settings: &CoreSettings,
     policies: &mut PolicySet,
     complaints: &mut Complaints<'_>,
 ) {
@@ -48,18 +48,18 @@ pub(super) fn read(
 fn take(
     source: &SourceFile,
     line: usize,
-    entry: Entry,
-    settings: &Settings,
+    entry: PolicyEntry,
+    settings: &CoreSettings,
     policies: &mut PolicySet,
 ) -> Result<(), String> {
     match entry {
-        Entry::Ces { ces_id, proto, policy } => {
+        PolicyEntry::Ces { ces_id, proto, policy } => {
             let spoken = settings.cetp.endpoints.iter().any(|e| e.proto == proto);
             if *ces_id == *settings.realm.ces_id.as_str() && spoken && !policies.set_network(policy) {
                 return Err(format!("a second network policy for {ces_id}"));
             }
         }
-        Entry::Host { fqdn, direction, remote, remote_cesid, policy } => {
+        PolicyEntry::Host { fqdn, direction, remote, remote_cesid, policy } => {
             let name = |text: &str| Name::parse(text).map_err(|e| format!("{text:?} is not a name: {e}"));
             let local = name(&fqdn)?;
             let names = match remote {
@@ -70,7 +70,7 @@ fn take(
             let message = format!("a policy for {local}, which is no host or service here");
             let place = FileError { path: source.path.clone(), line: Some(line), message };
             policies.note_place(local.clone(), place);
-            policies.add(&local, direction, Arc::new(Rule::new(vec![names], peers, policy)));
+            policies.add(&local, direction, Arc::new(PolicyRule::new(vec![names], peers, policy)));
         }
     }
     Ok(())

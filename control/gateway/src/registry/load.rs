@@ -5,7 +5,7 @@ use super::hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
 use super::policy::PolicySet;
 use super::{compile, file, json};
 use crate::names::{Name, is_within};
-use crate::settings::{LOOSE_PACKETS, RESERVATION_MS_MAX, Settings};
+use crate::settings::{CoreSettings, LOOSE_PACKETS, RESERVATION_MS_MAX};
 use ces_cetp::engine::Direction;
 use ces_dataplane::nat::Space;
 use ces_settings::{FileError, SourceFile};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Reads hosts and policies out of all files together: a host may name a policy of another file. All errors of all
 /// files are found before any is reported.
-pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, PolicySet), Vec<FileError>> {
+pub fn load(files: &[SourceFile], settings: &CoreSettings) -> Result<(Registry, PolicySet), Vec<FileError>> {
     load_behind(files, settings, &[])
 }
 
@@ -24,7 +24,7 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> Result<(Registry, Poli
 /// of a link that is no host's.
 pub fn load_behind(
     files: &[SourceFile],
-    settings: &Settings,
+    settings: &CoreSettings,
     own: &[Ipv4Net],
 ) -> Result<(Registry, PolicySet), Vec<FileError>> {
     let mut complaints = Complaints::default();
@@ -223,7 +223,7 @@ fn known_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
 }
 
 /// Why no host can have this address.
-fn no_hosts_address(address: Ipv4Addr, settings: &Settings, own: &[Ipv4Net]) -> Option<String> {
+fn no_hosts_address(address: Ipv4Addr, settings: &CoreSettings, own: &[Ipv4Net]) -> Option<String> {
     if own.iter().any(|net| net.addr() == address) {
         return Some(format!("{address} is the gateway's own"));
     }
@@ -237,7 +237,7 @@ fn no_hosts_address(address: Ipv4Addr, settings: &Settings, own: &[Ipv4Net]) -> 
 fn check_name(
     name: &Name,
     host: &Name,
-    settings: &Settings,
+    settings: &CoreSettings,
     seen: &mut FxHashMap<Name, Name>,
     mut add: impl FnMut(String),
 ) {

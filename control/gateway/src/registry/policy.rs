@@ -63,7 +63,7 @@ impl RuleLimits {
 
 /// One rule: for whom, and what.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct PolicyRule {
     pub(super) names: Vec<Pattern>,
     pub(super) peers: Vec<Name>,
     /// The CETP policy that is negotiated with.
@@ -72,7 +72,7 @@ pub struct Rule {
     pub limits: RuleLimits,
 }
 
-impl Rule {
+impl PolicyRule {
     pub(super) fn new(names: Vec<Pattern>, peers: Vec<Name>, policy: Arc<Policy>) -> Self {
         let limits = RuleLimits::of(&policy);
         Self { names, peers, policy, limits }
@@ -87,8 +87,8 @@ impl Rule {
 /// The policies of hosts and of the network.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
-    outbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
-    inbound: FxHashMap<Arc<str>, Vec<Arc<Rule>>>,
+    outbound: FxHashMap<Arc<str>, Vec<Arc<PolicyRule>>>,
+    inbound: FxHashMap<Arc<str>, Vec<Arc<PolicyRule>>>,
     /// Where a policy of the reference's form came from, for warnings.
     strangers: Vec<(Name, FileError)>,
     warnings: Vec<FileError>,
@@ -97,7 +97,13 @@ pub struct PolicySet {
 
 impl PolicySet {
     /// The rule that holds, if any does.
-    pub fn choose(&self, local: &str, direction: Direction, remote: &str, peer: &str) -> Option<&Arc<Rule>> {
+    pub fn choose(
+        &self,
+        local: &str,
+        direction: Direction,
+        remote: &str,
+        peer: &str,
+    ) -> Option<&Arc<PolicyRule>> {
         let rules = match direction {
             Direction::Outbound => &self.outbound,
             Direction::Inbound => &self.inbound,
@@ -120,7 +126,7 @@ impl PolicySet {
         self.outbound.values().chain(self.inbound.values()).map(Vec::len).sum()
     }
 
-    pub(super) fn add(&mut self, local: &Name, direction: Direction, rule: Arc<Rule>) {
+    pub(super) fn add(&mut self, local: &Name, direction: Direction, rule: Arc<PolicyRule>) {
         let rules = match direction {
             Direction::Outbound => &mut self.outbound,
             Direction::Inbound => &mut self.inbound,

@@ -1,6 +1,6 @@
 //! What can happen to sessions: each is a fact that was decided already, so that replaying it decides nothing anew.
 
-use super::session::{Names, Terms};
+use super::session::{PairNames, Terms};
 use crate::address::{HostAddress, ProxyAddress};
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, Proto};
@@ -39,7 +39,7 @@ pub enum Change {
         /// The address that will stand for the far host.
         proxy: ProxyAddress,
         /// Who talks to whom.
-        names: Names,
+        names: PairNames,
     },
     /// Nothing came of a reservation; nobody heard of its proxy address.
     Released {

@@ -2,8 +2,8 @@
 
 use crate::Nanos;
 use crate::address::{HostAddress, ProxyAddress, TunnelEnd};
-use crate::snapshot::Role;
-use ces_dataplane::msg::{Encapsulation, Limits};
+use crate::snapshot::SessionOrigin;
+use ces_dataplane::msg::{BindingLimits, Encapsulation};
 use ces_dataplane::tag::Handle;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub enum Phase {
 
 /// Who talks to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Names {
+pub struct PairNames {
     /// Our host's name, or the name of its service that was asked for.
     pub local: Arc<str>,
     /// The far name.
@@ -96,8 +96,8 @@ impl Carries {
     }
 
     /// As the worker enforces it.
-    pub(crate) fn limits(self) -> Limits {
-        Limits {
+    pub(crate) fn limits(self) -> BindingLimits {
+        BindingLimits {
             protocol: self.protocol,
             port: self.port,
             port_is_inside: self.is_served_here,
@@ -110,7 +110,7 @@ impl Carries {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// How it came about.
-    pub role: Role,
+    pub role: SessionOrigin,
     /// Where its packets go.
     pub reach: Reach,
     /// Ends after so many seconds without a packet; 0 = never.
@@ -126,7 +126,7 @@ pub struct Terms {
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct CesSession {
     handle: Handle,
     tag: u32,
     phase: Phase,
@@ -134,19 +134,19 @@ pub struct Session {
     proxy: ProxyAddress,
     /// Whether another session for the same name has its proxy address already, while the worker has yet to let go of it.
     is_succeeded: bool,
-    names: Names,
+    names: PairNames,
     since: Nanos,
     terms: Option<Terms>,
 }
 
-impl Session {
+impl CesSession {
     /// A reservation.
     pub(super) fn reserved(
         handle: Handle,
         tag: u32,
         host: HostAddress,
         proxy: ProxyAddress,
-        names: Names,
+        names: PairNames,
         now: Nanos,
     ) -> Self {
         let phase = Phase::Reserved;
@@ -234,7 +234,7 @@ impl Session {
     }
 
     /// Who talks to whom.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &PairNames {
         &self.names
     }
 
@@ -280,15 +280,17 @@ impl Session {
     /// Whether its host finds it by the far name.
     pub(super) fn answers_for_its_name(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| match (terms.role, &terms.reach) {
-            (Role::Local, Reach::Local { asked, .. }) => *asked,
-            (role, _) => role == Role::Initiator,
+            (SessionOrigin::Local, Reach::Local { asked, .. }) => *asked,
+            (role, _) => role == SessionOrigin::Initiator,
         })
     }
 
     /// Whether a far host asked for it and nothing restricts what it carries: then it serves our host as well.
     pub(super) fn serves_both(&self) -> bool {
         let is_open = |carries: Carries| carries.protocol.is_none() && carries.port.is_none();
-        self.terms.as_ref().is_some_and(|terms| terms.role == Role::Responder && is_open(terms.carries))
+        self.terms
+            .as_ref()
+            .is_some_and(|terms| terms.role == SessionOrigin::Responder && is_open(terms.carries))
     }
 
     /// Seconds without a packet after which it ends; 0 = never.
@@ -318,9 +320,9 @@ mod tests {
 
     #[test]
     fn an_answer_never_outlives_the_binding() {
-        let names = Names { local: "a.".into(), remote: "b.".into(), peer: "c.".into() };
+        let names = PairNames { local: "a.".into(), remote: "b.".into(), peer: "c.".into() };
         let mut session =
-            Session::reserved(Handle(0), 1, [10, 0, 0, 1].into(), [10, 64, 0, 1].into(), names, 0);
+            CesSession::reserved(Handle(0), 1, [10, 0, 0, 1].into(), [10, 64, 0, 1].into(), names, 0);
         assert_eq!(session.answer_ttl(120, 0), 120);
         let reach = Reach::Local {
             source: [10, 64, 0, 2].into(),
@@ -329,7 +331,7 @@ mod tests {
             asked: true,
         };
         let terms = Terms {
-            role: Role::Local,
+            role: SessionOrigin::Local,
             reach,
             idle_s: 60,
             is_patient: false,

@@ -7,7 +7,7 @@
 //! Which slot comes next is asked first ([`Slots::next`]) and taken then, by name: a replay takes the same.
 
 use super::change::Freed;
-use super::session::Session;
+use super::session::CesSession;
 use ces_dataplane::tag::{Handle, Layout, Tag, TagCipher};
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ const REST_SLOTS: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Worker {
-    sessions: Vec<Option<Box<Session>>>,
+    sessions: Vec<Option<Box<CesSession>>>,
     generations: Vec<u32>,
     free: VecDeque<u32>,
     used: u32,
@@ -63,7 +63,7 @@ impl Slots {
     }
 
     /// Puts a session into its slot. False if something is there, or there is no such slot.
-    pub(super) fn take(&mut self, session: Session) -> bool {
+    pub(super) fn take(&mut self, session: CesSession) -> bool {
         let handle = session.handle();
         let (worker, slot) = self.place(handle);
         let generation = self.layout.generation(handle);
@@ -86,7 +86,7 @@ impl Slots {
     }
 
     /// Takes the session out; its slot may be used again, in its next generation.
-    pub(super) fn release(&mut self, handle: Handle) -> Option<Box<Session>> {
+    pub(super) fn release(&mut self, handle: Handle) -> Option<Box<CesSession>> {
         self.get(handle)?;
         let (worker, slot) = self.place(handle);
         let slots = &mut self.workers[worker];
@@ -147,13 +147,13 @@ impl Slots {
         self.cipher.tag(handle).0
     }
 
-    pub(crate) fn get(&self, handle: Handle) -> Option<&Session> {
+    pub(crate) fn get(&self, handle: Handle) -> Option<&CesSession> {
         let (worker, slot) = self.place(handle);
         let session = self.workers.get(worker)?.sessions.get(slot)?.as_deref()?;
         (session.handle() == handle).then_some(session)
     }
 
-    pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut CesSession> {
         let (worker, slot) = self.place(handle);
         let session = self.workers.get_mut(worker)?.sessions.get_mut(slot)?.as_deref_mut()?;
         (session.handle() == handle).then_some(session)
@@ -164,13 +164,13 @@ impl Slots {
     }
 
     /// Everything that lives, worker by worker.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CesSession> {
         self.workers.iter().flat_map(|worker| worker.sessions.iter().filter_map(|slot| slot.as_deref()))
     }
 
     /// What lives in the slots from this one on, counted over all workers: at most so many sessions out of so many slots, and
     /// where the rest begins.
-    pub(crate) fn page(&self, from: u64, sessions: usize, slots: usize) -> (Vec<&Session>, Option<u64>) {
+    pub(crate) fn page(&self, from: u64, sessions: usize, slots: usize) -> (Vec<&CesSession>, Option<u64>) {
         let (mut found, mut place, end) = (Vec::new(), from as usize, from as usize + slots);
         let mut first = 0;
         for worker in &self.workers {
@@ -203,7 +203,7 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::super::session::Names;
+    use super::super::session::PairNames;
     use super::*;
     use std::collections::HashSet;
 
@@ -213,9 +213,9 @@ mod tests {
 
     fn allocate(slots: &mut Slots, worker: u32) -> Option<Handle> {
         let handle = slots.next(worker)?;
-        let names = Names { local: "".into(), remote: "".into(), peer: "".into() };
+        let names = PairNames { local: "".into(), remote: "".into(), peer: "".into() };
         let (nobody, tag) = ([10, 0, 0, 1], slots.tag(handle));
-        assert!(slots.take(Session::reserved(handle, tag, nobody.into(), nobody.into(), names, 0)));
+        assert!(slots.take(CesSession::reserved(handle, tag, nobody.into(), nobody.into(), names, 0)));
         Some(handle)
     }
 

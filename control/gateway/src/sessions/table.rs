@@ -2,7 +2,7 @@
 
 use super::change::{Change, Endpoint, Freed};
 use super::proxies::{ProxyLimits, ProxyPool};
-use super::session::{Names, Phase, Reach, Session, Terms, TunnelKey};
+use super::session::{CesSession, PairNames, Phase, Reach, Terms, TunnelKey};
 use super::slots::Slots;
 use super::tunnels::{Entry, Tunnels};
 use crate::address::{HostAddress, ProxyAddress};
@@ -89,7 +89,7 @@ type Peer = ([Option<u32>; 3], Vec<Endpoint>);
 
 /// The owner of all sessions.
 #[derive(Clone, Debug)]
-pub struct Sessions {
+pub struct CesSessions {
     slots: Slots,
     tunnels: Tunnels,
     limits: ProxyLimits,
@@ -109,7 +109,7 @@ pub struct Sessions {
     pins: BTreeMap<HostAddress, (Mac, bool)>,
 }
 
-impl PartialEq for Sessions {
+impl PartialEq for CesSessions {
     fn eq(&self, other: &Self) -> bool {
         (&self.slots, &self.tunnels, &self.hosts) == (&other.slots, &other.tunnels, &other.hosts)
             && self.limited == other.limited
@@ -121,7 +121,7 @@ impl PartialEq for Sessions {
     }
 }
 
-impl Sessions {
+impl CesSessions {
     /// No session.
     pub fn new(figures: &Figures) -> Self {
         let cipher = TagCipher::new(figures.tag_key);
@@ -163,7 +163,7 @@ impl Sessions {
         &self,
         host: HostAddress,
         worker: u32,
-        names: Names,
+        names: PairNames,
         now: Nanos,
     ) -> Result<Change, ReserveError> {
         let is_careful = now < self.careful_until;
@@ -232,14 +232,14 @@ impl Sessions {
         tag: u32,
         address: HostAddress,
         proxy: ProxyAddress,
-        names: &Names,
+        names: &PairNames,
         now: Nanos,
     ) -> Result<(), Inconsistent> {
         let floor = if now < self.careful_until { self.careful_floor } else { 0 };
         let new = || Host { proxies: ProxyPool::beginning_at(floor), ..Host::default() };
         let handle = self.slots.handle(tag);
         if let Some(old) = self.leaving(address, &names.remote, proxy) {
-            if !self.slots.take(Session::reserved(handle, tag, address, proxy, names.clone(), now)) {
+            if !self.slots.take(CesSession::reserved(handle, tag, address, proxy, names.clone(), now)) {
                 return Err(Inconsistent::Slot);
             }
             self.succeed(old);
@@ -249,7 +249,7 @@ impl Sessions {
         if !pool.take(&self.limits, proxy, now) {
             return Err(Inconsistent::Proxy);
         }
-        if self.slots.take(Session::reserved(handle, tag, address, proxy, names.clone(), now)) {
+        if self.slots.take(CesSession::reserved(handle, tag, address, proxy, names.clone(), now)) {
             return Ok(());
         }
         pool.unallocate(&self.limits, proxy);
@@ -422,7 +422,7 @@ impl Sessions {
     }
 
     /// A session by its handle.
-    pub fn get(&self, handle: Handle) -> Option<&Session> {
+    pub fn get(&self, handle: Handle) -> Option<&CesSession> {
         self.slots.get(handle)
     }
 
@@ -437,33 +437,33 @@ impl Sessions {
     }
 
     /// Everything that lives, worker by worker.
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub fn iter(&self) -> impl Iterator<Item = &CesSession> {
         self.slots.iter()
     }
 
     /// A part of them: at most so many out of so many slots, from where the part before ended.
-    pub(crate) fn page(&self, from: u64, most: usize, slots: usize) -> (Vec<&Session>, Option<u64>) {
+    pub(crate) fn page(&self, from: u64, most: usize, slots: usize) -> (Vec<&CesSession>, Option<u64>) {
         self.slots.page(from, most, slots)
     }
 
     /// What stands behind a proxy address of a host.
-    pub fn behind(&self, host: HostAddress, proxy: ProxyAddress) -> Option<&Session> {
+    pub fn behind(&self, host: HostAddress, proxy: ProxyAddress) -> Option<&CesSession> {
         self.hosts.get(&host)?.by_proxy.get(&proxy).and_then(|handle| self.get(*handle))
     }
 
     /// The sessions of a host.
-    pub fn of(&self, host: HostAddress) -> impl Iterator<Item = &Session> {
+    pub fn of(&self, host: HostAddress) -> impl Iterator<Item = &CesSession> {
         let handles = self.hosts.get(&host).into_iter().flat_map(|host| host.by_proxy.values());
         handles.filter_map(|handle| self.get(*handle))
     }
 
     /// The session that answers when a host asks for a far name.
-    pub fn towards(&self, host: HostAddress, remote: &str) -> Option<&Session> {
+    pub fn towards(&self, host: HostAddress, remote: &str) -> Option<&CesSession> {
         self.hosts.get(&host)?.by_name.get(remote).and_then(|handle| self.get(*handle))
     }
 
     /// The session that a far host of that name asked for, under this name of the host's, if it serves both.
-    pub fn asked_by(&self, host: HostAddress, local: &str, remote: &str) -> Option<&Session> {
+    pub fn asked_by(&self, host: HostAddress, local: &str, remote: &str) -> Option<&CesSession> {
         let handle = self.hosts.get(&host)?.by_asker.get(remote)?;
         self.get(*handle).filter(|session| session.phase() == Phase::Up && **session.local() == *local)
     }

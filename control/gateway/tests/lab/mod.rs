@@ -10,17 +10,17 @@ use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
 use ces_dataplane::path::process;
-use ces_dataplane::settings::{PortSettings, Settings as WorkerSettings, Side as PortSide};
+use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, Layout};
 use ces_dataplane::verdict::Verdict;
 use ces_dns::answer::{Answer, Voice};
 use ces_dns::message::{Query, Transport, parse};
-use ces_dns::outcome::{QueryOutcome, Side};
+use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::resolver::Transmit;
 use ces_gateway::counters::NegotiationOutcome;
-use ces_gateway::log::Entry;
-use ces_gateway::{Change, Gateway, Output, Platform, QueryToken, Route, Settings, SourceFile};
+use ces_gateway::log::LogLine;
+use ces_gateway::{Change, CoreSettings, Gateway, LearntRoute, Output, Platform, QueryToken, SourceFile};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -66,7 +66,7 @@ pub(crate) struct Node {
     pub gateway: Gateway,
     pub ces_id: String,
     pub outer: Ipv4Addr,
-    pub settings: Settings,
+    pub settings: CoreSettings,
     pub zone: String,
     /// What the workers hold.
     pub bindings: BTreeMap<Handle, Binding>,
@@ -76,7 +76,7 @@ pub(crate) struct Node {
     /// Answers by token.
     pub answers: HashMap<u64, Option<Vec<u8>>>,
     /// Lines of the log.
-    pub log: Vec<Entry>,
+    pub log: Vec<LogLine>,
     /// Every change of sessions, with its time.
     pub changes: Vec<(u64, Change)>,
     pub other: Vec<Output>,
@@ -123,7 +123,7 @@ enum Late {
     Cetp { to: usize, conn: ConnId, bytes: Vec<u8> },
 }
 
-pub(crate) fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> Settings {
+pub(crate) fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) -> CoreSettings {
     let text = format!(
         r#"
         [realm]
@@ -140,7 +140,7 @@ pub(crate) fn settings(name: &str, ces_id: &str, zone: &str, outer: Ipv4Addr) ->
         locators = [{{ address = "{outer}" }}]
         "#
     );
-    let settings: Settings = toml::from_str(&text).unwrap();
+    let settings: CoreSettings = toml::from_str(&text).unwrap();
     assert_eq!(settings.check(&[outer]), []);
     settings
 }
@@ -168,12 +168,12 @@ pub(crate) fn hosts(text: &str) -> Vec<SourceFile> {
     vec![SourceFile { path: "hosts.toml".into(), text: text.into() }]
 }
 
-pub(crate) fn start(settings: &Settings, files: &[SourceFile], platform: Platform, now: u64) -> Gateway {
+pub(crate) fn start(settings: &CoreSettings, files: &[SourceFile], platform: Platform, now: u64) -> Gateway {
     let (registry, policies) = ces_gateway::registry::load(files, settings).unwrap();
     let mut gateway = Gateway::new(settings.clone(), registry, policies, platform, now).unwrap();
     let routes = [
-        Route { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
-        Route { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 },
+        LearntRoute { network: "192.168.0.0/24".parse().unwrap(), via: None, port: 0 },
+        LearntRoute { network: "0.0.0.0/0".parse().unwrap(), via: Some([192, 0, 2, 254].into()), port: 1 },
     ];
     gateway.set_routes(Arc::new(routes.into_iter().collect()), 0);
     gateway
@@ -197,8 +197,8 @@ fn worker_settings(node: u8, outer: Ipv4Addr, worker: u32, workers: u32) -> Work
         mtu: 1500,
     };
     let realm = (Ipv4Addr::new(192, 168, 0, 0), 24);
-    let inside = port(PortSide::Inside, 0, Ipv4Addr::new(192, 168, 0, 1), vec![realm]);
-    let outside = port(PortSide::Outside, 1, outer, Vec::new());
+    let inside = port(Side::Inside, 0, Ipv4Addr::new(192, 168, 0, 1), vec![realm]);
+    let outside = port(Side::Outside, 1, outer, Vec::new());
     let platform = platform(node + 1, workers);
     let mut settings = WorkerSettings::new(vec![inside, outside], platform.bindings_per_worker);
     settings.tag_key = platform.tag_key;
@@ -257,7 +257,7 @@ impl Lab {
         Self::with(|_| {}, &realm("a.demo"), &realm("b.demo"))
     }
 
-    pub(crate) fn with(change: impl Fn(&mut Settings), a: &str, b: &str) -> Self {
+    pub(crate) fn with(change: impl Fn(&mut CoreSettings), a: &str, b: &str) -> Self {
         Self::build(change, a, b, 1, false)
     }
 
@@ -266,7 +266,7 @@ impl Lab {
         Self::build(|_| {}, &realm("a.demo"), &realm("b.demo"), workers, true)
     }
 
-    fn build(change: impl Fn(&mut Settings), a: &str, b: &str, workers: u32, real: bool) -> Self {
+    fn build(change: impl Fn(&mut CoreSettings), a: &str, b: &str, workers: u32, real: bool) -> Self {
         let mut lab = Self {
             now: S,
             nodes: Vec::new(),
@@ -320,13 +320,13 @@ impl Lab {
 
     /// A host asks; returns the token.
     pub(crate) fn query(&mut self, node: usize, host: Ipv4Addr, name: &str, qtype: RecordType) -> u64 {
-        self.query_as(node, Side::Inside, Transport::Udp, host, name, qtype)
+        self.query_as(node, QuerySide::Inside, Transport::Udp, host, name, qtype)
     }
 
     pub(crate) fn query_as(
         &mut self,
         node: usize,
-        side: Side,
+        side: QuerySide,
         transport: Transport,
         client: Ipv4Addr,
         name: &str,
@@ -342,7 +342,7 @@ impl Lab {
     pub(crate) fn raw_query(
         &mut self,
         node: usize,
-        side: Side,
+        side: QuerySide,
         transport: Transport,
         client: Ipv4Addr,
         bytes: &[u8],
@@ -717,7 +717,7 @@ impl Lab {
             let client = SocketAddr::from(([203, 0, 113, 53], 5353));
             let token = QueryToken(u64::MAX);
             let (now, node) = (self.now, &mut self.nodes[i]);
-            node.gateway.handle_dns(Side::Outside, Transport::Udp, client, bytes, token, now);
+            node.gateway.handle_dns(QuerySide::Outside, Transport::Udp, client, bytes, token, now);
             let mut answer = None;
             let mut rest = Vec::new();
             while let Some(output) = node.gateway.poll_output() {
@@ -735,11 +735,11 @@ impl Lab {
     }
 
     pub(crate) fn dns_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
-        self.nodes[i].gateway.counters().dns.value(Side::Inside, outcome)
+        self.nodes[i].gateway.counters().dns.value(QuerySide::Inside, outcome)
     }
 
     pub(crate) fn outside_count(&self, i: usize, outcome: QueryOutcome) -> u64 {
-        self.nodes[i].gateway.counters().dns.value(Side::Outside, outcome)
+        self.nodes[i].gateway.counters().dns.value(QuerySide::Outside, outcome)
     }
 
     pub(crate) fn negotiation_count(&self, i: usize, outcome: NegotiationOutcome) -> u64 {

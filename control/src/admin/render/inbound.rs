@@ -1,6 +1,6 @@
 //! The Realm Gateway as a person reads it.
 
-use crate::admin::table::{Table, count};
+use crate::admin::table::{TextTable, count};
 use crate::admin::value::{list, number, or_none, text};
 use ces_rules::protocol_name;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub(super) fn pool(answer: &Value) -> String {
         number(answer, "pending"),
         number(answer, "waiting")
     );
-    let mut table = Table::new(&["ADDRESS", "WORKER", "PENDING", "GIVEN"]);
+    let mut table = TextTable::new(&["ADDRESS", "WORKER", "PENDING", "GIVEN"]);
     for address in list(&answer["addresses"]) {
         let pending = match (&address["exclusive"], &address["offered"]) {
             (Value::Bool(true), _) => "alone".to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn pool(answer: &Value) -> String {
     }
     shown += &or_none(&table, "no addresses");
     for (what, key) in [("RESOLVER", "resolvers"), ("CLIENTS OF", "clients")] {
-        let mut table = Table::new(&[what, "USED", "EXPIRED", "REFUSED", "REPLACED", "WITHDRAWN"]);
+        let mut table = TextTable::new(&[what, "USED", "EXPIRED", "REFUSED", "REPLACED", "WITHDRAWN"]);
         let all = [Value::String("all".to_owned()), answer["fates"].clone()].into();
         let rows = list(&answer[key]).iter().cloned();
         for row in rows.chain((key == "resolvers").then_some(Value::Array(all))) {
@@ -61,7 +61,7 @@ pub(super) fn pool(answer: &Value) -> String {
 /// The answer to `show services`.
 pub(super) fn services(answer: &Value) -> String {
     let header = ["NAME", "HOST", "TAKES", "USED", "EXPIRED", "REFUSED", "REPLACED", "WITHDRAWN"];
-    let mut table = Table::new(&header);
+    let mut table = TextTable::new(&header);
     for service in list(answer) {
         let row = [text(service, "name"), text(service, "host"), tuple(service)];
         table.row(row.into_iter().chain(fates(&service["fates"])).collect());
@@ -71,7 +71,7 @@ pub(super) fn services(answer: &Value) -> String {
 
 /// The answer to `show reservations`.
 pub(super) fn reservations(answer: &Value) -> String {
-    let mut table = Table::new(&["NAME", "HOST", "ADDRESS", "TAKES", "RESOLVER", "AGE"]);
+    let mut table = TextTable::new(&["NAME", "HOST", "ADDRESS", "TAKES", "RESOLVER", "AGE"]);
     for reservation in list(answer) {
         table.row(vec![
             text(reservation, "name"),

@@ -41,9 +41,9 @@ pub enum Notice {
         address: Ipv4Addr,
     },
     /// A route is new or has changed.
-    Route(Route),
+    Route(KernelRoute),
     /// A route is gone.
-    RouteGone(Route),
+    RouteGone(KernelRoute),
     /// The dump with this sequence number is complete.
     Done(u32),
     /// The request with this sequence number was refused (an errno), or done (0).
@@ -57,7 +57,7 @@ pub enum Notice {
 
 /// A unicast IPv4 route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct KernelRoute {
     /// The network.
     pub network: Ipv4Addr,
     /// Its prefix length in bits.
@@ -97,7 +97,7 @@ pub fn add_address(index: u32, address: Ipv4Addr, prefix: u8, sequence: u32) -> 
 }
 
 /// Adds a static route, or replaces the one to the same network.
-pub fn add_route(route: &Route, sequence: u32) -> Vec<u8> {
+pub fn add_route(route: &KernelRoute, sequence: u32) -> Vec<u8> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = route.prefix;
@@ -136,7 +136,7 @@ pub fn remove_address(index: u32, address: Ipv4Addr, prefix: u8, sequence: u32) 
 }
 
 /// Takes a static route away.
-pub fn remove_route(route: &Route, sequence: u32) -> Vec<u8> {
+pub fn remove_route(route: &KernelRoute, sequence: u32) -> Vec<u8> {
     undo(add_route(route, sequence), DELETE_ROUTE)
 }
 
@@ -194,12 +194,12 @@ fn neighbour(message: &NeighbourMessage, gone: bool) -> Option<Notice> {
     Some(Notice::Neighbour { index, address, mac, stale: state == NeighbourState::Stale })
 }
 
-fn route(message: &RouteMessage) -> Option<Route> {
+fn route(message: &RouteMessage) -> Option<KernelRoute> {
     if message.header.address_family != AddressFamily::Inet || message.header.kind != RouteType::Unicast {
         return None;
     }
     let mut table = u32::from(message.header.table);
-    let mut route = Route {
+    let mut route = KernelRoute {
         network: Ipv4Addr::UNSPECIFIED,
         prefix: message.header.destination_prefix_length,
         gateway: None,
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_built_reads_back() {
-        let route = Route {
+        let route = KernelRoute {
             network: Ipv4Addr::new(203, 0, 113, 0),
             prefix: 24,
             gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
@@ -279,14 +279,19 @@ mod tests {
             metric: 5,
         };
         assert_eq!(notices(&add_route(&route, 1)), vec![Notice::Route(route)]);
-        let default = Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, metric: 0, ..route };
+        let default = KernelRoute { network: Ipv4Addr::UNSPECIFIED, prefix: 0, metric: 0, ..route };
         assert_eq!(notices(&add_route(&default, 1)), vec![Notice::Route(default)]);
     }
 
     #[test]
     fn a_route_that_is_removed_is_the_one_that_was_added() {
-        let route =
-            Route { network: Ipv4Addr::new(203, 0, 113, 0), prefix: 24, gateway: None, index: 7, metric: 5 };
+        let route = KernelRoute {
+            network: Ipv4Addr::new(203, 0, 113, 0),
+            prefix: 24,
+            gateway: None,
+            index: 7,
+            metric: 5,
+        };
         assert_eq!(notices(&remove_route(&route, 1)), vec![Notice::RouteGone(route)]);
         let bytes = remove_address(2, Ipv4Addr::new(10, 0, 0, 1), 24, 1);
         assert_eq!(

@@ -13,13 +13,13 @@ pub mod table;
 use crate::source::{Socket, Sockets, Source};
 use asker::Asker;
 use feed::{Copied, DATAGRAM, Feed};
-use message::{Notice, Route};
+use message::{KernelRoute, Notice};
 use mio::unix::SourceFd;
 use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
-use table::{Change, NextHop, Shadows, Table};
+use table::{NeighbourChange, NeighbourTable, NextHop, Shadows};
 
 /// RTNLGRP_NEIGH, as a bit.
 const GROUP: u32 = 1 << (3 - 1);
@@ -103,14 +103,14 @@ impl Requests {
     }
 
     /// Takes a static route away. Not to have it is fine.
-    pub fn remove_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+    pub fn remove_route(&mut self, route: &KernelRoute) -> Result<(), NetlinkError> {
         self.sequence += 1;
         let bytes = message::remove_route(route, self.sequence);
         self.ask(&|| format!("removing the route {}/{}", route.network, route.prefix), &bytes)
     }
 
     /// Adds a route, or replaces the one to the same network.
-    pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+    pub fn add_route(&mut self, route: &KernelRoute) -> Result<(), NetlinkError> {
         self.sequence += 1;
         let bytes = message::add_route(route, self.sequence);
         let what = || match route.gateway {
@@ -122,7 +122,7 @@ impl Requests {
 }
 
 /// Who hears what the kernel says.
-pub trait Listener {
+pub trait NeighbourListener {
     /// A neighbour's MAC address is known, or has changed, or is unknown again.
     fn neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>, now: u64);
 }
@@ -138,8 +138,8 @@ pub struct Kernel {
 
 /// The copy, and what has come of it since somebody was told.
 struct Book {
-    table: Table,
-    changes: Vec<Change>,
+    table: NeighbourTable,
+    changes: Vec<NeighbourChange>,
     /// What the kernel is to confirm.
     stale: Vec<NextHop>,
     /// Neighbours that found the kernel's table full.
@@ -150,7 +150,8 @@ impl Kernel {
     /// Listens for changes on these TAPs, and asks for all.
     pub fn open(shadows: Shadows, sockets: &Sockets) -> Result<Self, NetlinkError> {
         let mut feed = Feed::open(GROUP, QUEUE_BYTES, message::dump_neighbours)?;
-        let mut book = Book { table: Table::new(shadows), changes: Vec::new(), stale: Vec::new(), full: 0 };
+        let mut book =
+            Book { table: NeighbourTable::new(shadows), changes: Vec::new(), stale: Vec::new(), full: 0 };
         sockets.listen(&mut SourceFd(&feed.as_raw_fd()), 0)?;
         feed.dump(&mut book)?;
         let asker = Asker::start(feed.handle()?)?;
@@ -158,7 +159,7 @@ impl Kernel {
     }
 
     /// The copy.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &NeighbourTable {
         &self.book.table
     }
 
@@ -216,7 +217,7 @@ impl Copied for Book {
     }
 }
 
-impl<L: Listener> Source<L> for Kernel {
+impl<L: NeighbourListener> Source<L> for Kernel {
     fn handle(&mut self, _: Socket, listener: &mut L, now: u64) {
         self.unread = self.feed.read(&mut self.book);
         for (hop, mac) in self.book.changes.drain(..) {

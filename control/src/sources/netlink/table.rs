@@ -41,7 +41,7 @@ pub struct NextHop {
 }
 
 /// A neighbour's MAC address is known, or has changed, or is unknown again.
-pub type Change = (NextHop, Option<[u8; 6]>);
+pub type NeighbourChange = (NextHop, Option<[u8; 6]>);
 
 #[derive(Clone, Copy)]
 struct Seen<T> {
@@ -51,14 +51,14 @@ struct Seen<T> {
 
 /// Neighbours of the ports' TAPs.
 #[derive(Default)]
-pub struct Table {
+pub struct NeighbourTable {
     shadows: Shadows,
     neighbours: FxHashMap<NextHop, Seen<[u8; 6]>>,
     dump: u32,
     overflows: u64,
 }
 
-impl Table {
+impl NeighbourTable {
     /// A table for these TAPs.
     pub fn new(shadows: Shadows) -> Self {
         Self { shadows, ..Self::default() }
@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// Takes in what the kernel said. The hop that is returned second is stale: have it confirmed.
-    pub fn hear(&mut self, notice: Notice) -> (Option<Change>, Option<NextHop>) {
+    pub fn hear(&mut self, notice: Notice) -> (Option<NeighbourChange>, Option<NextHop>) {
         match notice {
             Notice::Neighbour { index, address, mac, stale } => {
                 let Some(port) = self.shadows.port(index) else { return (None, None) };
@@ -100,7 +100,7 @@ impl Table {
         }
     }
 
-    fn set_neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>) -> Option<Change> {
+    fn set_neighbour(&mut self, hop: NextHop, mac: Option<[u8; 6]>) -> Option<NeighbourChange> {
         let before = match mac {
             Some(value) => {
                 if self.neighbours.len() >= NEIGHBOURS && !self.neighbours.contains_key(&hop) {
@@ -114,13 +114,13 @@ impl Table {
         (before.map(|seen| seen.value) != mac).then_some((hop, mac))
     }
 
-    /// A dump begins: what it does not name will be gone at [`Table::end_dump`].
+    /// A dump begins: what it does not name will be gone at [`NeighbourTable::end_dump`].
     pub fn begin_dump(&mut self) {
         self.dump = self.dump.wrapping_add(1);
     }
 
     /// The dump is complete.
-    pub fn end_dump(&mut self) -> Vec<Change> {
+    pub fn end_dump(&mut self) -> Vec<NeighbourChange> {
         let dump = self.dump;
         let mut changes = Vec::new();
         self.neighbours.retain(|hop, seen| {
@@ -140,8 +140,8 @@ mod tests {
 
     const NINE: NextHop = NextHop { port: 0, address: Ipv4Addr::new(10, 0, 0, 9) };
 
-    fn table() -> Table {
-        Table::new(Shadows::new(vec![10, 11]))
+    fn table() -> NeighbourTable {
+        NeighbourTable::new(Shadows::new(vec![10, 11]))
     }
 
     fn said(index: u32, mac: Option<[u8; 6]>, stale: bool) -> Notice {

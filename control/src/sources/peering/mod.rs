@@ -9,7 +9,7 @@ mod counters;
 pub use counters::PeeringCounters;
 
 use crate::listeners::{ListenError, Listeners, Opened};
-use crate::room::{Entry, Room};
+use crate::room::{Admission, Room};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
 use crate::stream::{Accepted, Readable, Stream};
@@ -242,12 +242,12 @@ impl Peering {
                 continue;
             }
             match self.room.entry(remote.ip(), self.connections.len()) {
-                Entry::Open => {}
-                Entry::InsteadOf(oldest) => {
+                Admission::Open => {}
+                Admission::InsteadOf(oldest) => {
                     self.counters.gave_way += 1;
                     self.drop_connection(oldest, upper);
                 }
-                Entry::Full => {
+                Admission::Full => {
                     self.counters.refused_limit += 1;
                     continue;
                 }

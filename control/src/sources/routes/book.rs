@@ -116,7 +116,7 @@ impl Book {
         Some(Routes::new(rows, self.leads.clone()))
     }
 
-    fn note(&mut self, route: message::Route, gone: bool) {
+    fn note(&mut self, route: message::KernelRoute, gone: bool) {
         let Some(port) = self.shadows.port(route.index) else { return };
         let lead = (port, route.gateway.map(Into::into));
         let number = match self.numbers.get(&lead) {
@@ -237,8 +237,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
-    fn route(to: [u8; 4], prefix: u8, via: Option<[u8; 4]>, index: u32, metric: u32) -> message::Route {
-        message::Route { network: to.into(), prefix, gateway: via.map(Into::into), index, metric }
+    fn route(to: [u8; 4], prefix: u8, via: Option<[u8; 4]>, index: u32, metric: u32) -> message::KernelRoute {
+        message::KernelRoute { network: to.into(), prefix, gateway: via.map(Into::into), index, metric }
     }
 
     fn book(most: usize) -> Book {

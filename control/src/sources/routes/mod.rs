@@ -71,7 +71,7 @@ impl Shared {
 
 /// How it stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standing {
+pub struct LearningStatus {
     /// Routes that are known, those among them which others to the same network come before.
     pub kept: u64,
     /// Routes that found no room.
@@ -128,10 +128,10 @@ impl Learnt {
     }
 
     /// How it stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LearningStatus {
         let Counters { kept, refused, resyncs, tables, build_ns } = &self.shared.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Standing {
+        LearningStatus {
             kept: read(kept),
             refused: read(refused),
             resyncs: read(resyncs),

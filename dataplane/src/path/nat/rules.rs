@@ -4,7 +4,7 @@
 //! address of another host is judged once, between the two hosts, where the session of the other one is opened.
 
 use super::flows::icmp_type;
-use crate::filter::{Action, Asked, Decision, Fate, Seen, Zone};
+use crate::filter::{Action, Asked, Decision, Ruling, Seen, Zone};
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
@@ -29,7 +29,7 @@ pub(super) fn admit<F: Frame>(
 }
 
 /// What the first rule that fits says of such a session, which is counted, and told where it says so; `None`: there is none.
-fn decide(ground: &mut Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Fate> {
+fn decide(ground: &mut Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Ruling> {
     let (filter, worker) = ground.desk.premises.filter()?;
     let asked = asked(ground, near, heading, seen)?;
     let decision = filter.decide(worker, &asked, ground.arrival.now)?;
@@ -39,12 +39,12 @@ fn decide(ground: &mut Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> 
     Some(decision.fate)
 }
 
-fn act<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, fate: Fate) -> Settled<()> {
+fn act<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, fate: Ruling) -> Settled<()> {
     match fate {
-        Fate::Opened => Ok(()),
-        Fate::Denied => Err(Verdict::Drop(DropReason::FilterDenied)),
-        Fate::Exceeded => Err(Verdict::Drop(DropReason::FilterRate)),
-        Fate::Rejected => {
+        Ruling::Opened => Ok(()),
+        Ruling::Denied => Err(Verdict::Drop(DropReason::FilterDenied)),
+        Ruling::Exceeded => Err(Verdict::Drop(DropReason::FilterRate)),
+        Ruling::Rejected => {
             Err(reject(&mut ground.desk, frame, packet, DropReason::FilterRejected, ground.arrival))
         }
     }
@@ -73,7 +73,7 @@ pub(super) fn open_in<F: Frame>(
     let decision = if opening.is_announced() {
         // What a control channel announced is its, by which it may be.
         ground.desk.counters.alg_came += 1;
-        Some(Fate::Opened)
+        Some(Ruling::Opened)
     } else {
         decide(ground, opening.near(), Heading::In, seen(frame, packet))
     };

@@ -3,7 +3,7 @@
 use super::Sessions;
 use crate::Nanos;
 use crate::meter::seconds;
-use crate::msg::{Row, Table};
+use crate::msg::{NatRow, NatTable};
 
 /// The most rows that are told at once, and the most slots that are looked at for them: some microseconds' work.
 const MOST: usize = 64;
@@ -13,14 +13,14 @@ impl Sessions {
     /// Tells of what stands in a table from a slot on, as long as `tell` takes it; where to go on, if there may be more.
     pub fn read(
         &self,
-        table: Table,
+        table: NatTable,
         from: u32,
         now: Nanos,
-        mut tell: impl FnMut(Row) -> bool,
+        mut tell: impl FnMut(NatRow) -> bool,
     ) -> Option<u32> {
         let slots = match table {
-            Table::Sessions => self.lines.len(),
-            Table::Mappings => self.mappings.slots(),
+            NatTable::Sessions => self.lines.len(),
+            NatTable::Mappings => self.mappings.slots(),
         };
         let (mut next, mut told) = (from as usize, 0);
         let end = next.saturating_add(SLOTS).min(slots);
@@ -36,13 +36,15 @@ impl Sessions {
         (next < slots).then_some(next as u32)
     }
 
-    fn row(&self, table: Table, slot: u32, now: Nanos) -> Option<Row> {
+    fn row(&self, table: NatTable, slot: u32, now: Nanos) -> Option<NatRow> {
         match table {
-            Table::Sessions => {
+            NatTable::Sessions => {
                 let session = &self.lines[slot as usize];
-                session.is_live().then(|| Row::Session(session.view(seconds(now))))
+                session.is_live().then(|| NatRow::Session(session.view(seconds(now))))
             }
-            Table::Mappings => self.mappings.view(slot, |pool| self.ports.address(pool)).map(Row::Mapping),
+            NatTable::Mappings => {
+                self.mappings.view(slot, |pool| self.ports.address(pool)).map(NatRow::Mapping)
+            }
         }
     }
 }

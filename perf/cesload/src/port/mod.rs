@@ -7,7 +7,7 @@ use crate::arp::{self, Answers};
 use crate::frame::signature::{self, Found};
 use crate::profile::{Mac, Port, Profile};
 use crate::session::load::HAND_OVER;
-use ces_dataplane::io::Port as _;
+use ces_dataplane::io::PortQueues as _;
 use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo, shares, start_port};
 use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
 use std::net::Ipv4Addr;

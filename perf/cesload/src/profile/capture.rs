@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> Result<Vec<Captured>, String> {
 }
 
 /// The flows of these packets.
-pub fn flows(packets: &[pcap::Packet]) -> Vec<Captured> {
+pub fn flows(packets: &[pcap::CapturedFrame]) -> Vec<Captured> {
     let mut flows: Vec<Captured> = Vec::new();
     let mut known = HashMap::new();
     for packet in packets {
@@ -80,12 +80,12 @@ fn parse(frame: &[u8]) -> Option<Captured> {
 mod tests {
     use super::*;
 
-    fn packet(source: u32, port: u16, length: usize) -> pcap::Packet {
+    fn packet(source: u32, port: u16, length: usize) -> pcap::CapturedFrame {
         let mut data = vec![0; length];
         data[12..14].copy_from_slice(&[8, 0]);
         ipv4::Header::new(ipv4::UDP, source, 2, (length - 14) as u16).emit(&mut data[14..]);
         data[34..36].copy_from_slice(&port.to_be_bytes());
-        pcap::Packet { time_ns: 0, length: data.len() as u32, data }
+        pcap::CapturedFrame { time_ns: 0, length: data.len() as u32, data }
     }
 
     #[test]

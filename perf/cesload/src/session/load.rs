@@ -15,7 +15,7 @@ use crate::session::tally::Tally;
 use crate::session::wires::Wires;
 use ces_dataplane::Nanos;
 use ces_dataplane::frame::Frame;
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use ces_dataplane::msg::PortId;
 use ces_dataplane::worker::{HandedOver, Mesh};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub enum Begun {
 }
 
 /// All sessions of a profile on their ports.
-pub struct Load<P: Port, Q> {
+pub struct Load<P: PortQueues, Q> {
     wires: Wires<P, Q>,
     kinds: Vec<Kind>,
     answers: Vec<Answers>,
@@ -94,7 +94,7 @@ pub struct Load<P: Port, Q> {
     rounds: u64,
 }
 
-impl<P: Port, Q: Pool<Frame = P::Frame>> Load<P, Q>
+impl<P: PortQueues, Q: Pool<Frame = P::Frame>> Load<P, Q>
 where
     P::Frame: Send,
 {
@@ -421,7 +421,7 @@ where
 }
 
 /// Gives a packet to the client or the server that it is for.
-fn take<P: Port, Q: Pool<Frame = P::Frame>>(
+fn take<P: PortQueues, Q: Pool<Frame = P::Frame>>(
     kinds: &mut [Kind],
     wires: &mut Wires<P, Q>,
     port: usize,

@@ -10,7 +10,7 @@ use crate::session::server::Served;
 use crate::session::tally::Tally;
 use crate::trial::{Ascent, Counts};
 use ces_dataplane::Nanos;
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 use std::time::Duration;
 
 /// Sessions begun, used or ended at most in a turn, so that what comes is seen in between.
@@ -104,7 +104,7 @@ impl Counted {
 }
 
 /// A generator's thread at work.
-pub struct Work<'a, P: Port, Q, C> {
+pub struct Work<'a, P: PortQueues, Q, C> {
     load: &'a mut Load<P, Q>,
     clock: C,
     crew: &'a Crew,
@@ -116,7 +116,7 @@ pub struct Work<'a, P: Port, Q, C> {
     stopped: bool,
 }
 
-impl<'a, P: Port, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q, C>
+impl<'a, P: PortQueues, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a, P, Q, C>
 where
     P::Frame: Send,
 {

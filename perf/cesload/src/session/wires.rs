@@ -2,20 +2,20 @@
 
 use crate::session::frames::Outlet;
 use ces_dataplane::frame::Frame;
-use ces_dataplane::io::{Pool, Port};
+use ces_dataplane::io::{Pool, PortQueues};
 
 /// Frames that wait for a port at most: some bursts.
 const QUEUE: usize = 256;
 
 /// Ports, the pool of their frames, and what waits for them.
-pub struct Wires<P: Port, Q> {
+pub struct Wires<P: PortQueues, Q> {
     /// The first queue pair of each port; behind them, further ones in the same order, which are only listened on.
     ports: Vec<P>,
     pool: Q,
     queues: Vec<Vec<P::Frame>>,
 }
 
-impl<P: Port, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
+impl<P: PortQueues, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
     /// So many ports, with fresh frames from this pool. What is in `pairs` behind the first queue pair of each port is only
     /// listened on, and belongs to the ports in the same order.
     pub fn new(pairs: Vec<P>, ports: usize, pool: Q) -> Self {
@@ -65,7 +65,7 @@ impl<P: Port, Q: Pool<Frame = P::Frame>> Wires<P, Q> {
     }
 }
 
-impl<P: Port, Q: Pool<Frame = P::Frame>> Outlet for Wires<P, Q> {
+impl<P: PortQueues, Q: Pool<Frame = P::Frame>> Outlet for Wires<P, Q> {
     #[inline]
     fn frame(&mut self, port: usize, content: &[u8]) -> Option<&mut [u8]> {
         let queue = &mut self.queues[port];

@@ -10,7 +10,7 @@ use super::uptime::Uptime;
 use crate::arp::Answers;
 use crate::port::frames::{Blank, Buffers};
 use crate::trial::Counts;
-use ces_dataplane::io::Port;
+use ces_dataplane::io::PortQueues;
 use machine::Clock;
 
 /// A port that takes nothing for so long has lost its peer, in seconds.
@@ -23,7 +23,7 @@ const GRACE_HZ: u64 = 1000;
 const REPLIES: usize = 32;
 
 /// A thread's queue pair of a port, and what waits for it.
-pub struct Gate<P: Port> {
+pub struct Gate<P: PortQueues> {
     port: P,
     /// The port's number.
     number: usize,
@@ -42,7 +42,7 @@ pub struct Gate<P: Port> {
 }
 
 /// A generator thread.
-pub struct Lane<P: Port, B> {
+pub struct Lane<P: PortQueues, B> {
     /// Its share of the streams.
     pub senders: Vec<Sender>,
     /// What it receives.
@@ -68,7 +68,7 @@ pub struct Lane<P: Port, B> {
 
 impl<P, B> Lane<P, B>
 where
-    P: Port,
+    P: PortQueues,
     P::Frame: Blank,
     B: Buffers<Frame = P::Frame>,
 {
@@ -281,7 +281,7 @@ where
 
 impl<P> Gate<P>
 where
-    P: Port,
+    P: PortQueues,
     P::Frame: Blank,
 {
     /// Gives the port what waits for it; whether it took all.

@@ -23,7 +23,7 @@ use crate::trial::{
     Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
 };
 use crate::words::percent;
-use ces_dataplane::io::Port;
+use ces_dataplane::io::PortQueues;
 pub use dpdk::DpdkEngine;
 use lane::Lane;
 use machine::Clock;
@@ -47,7 +47,7 @@ pub trait Surroundings: Sync {
 }
 
 /// The engine, over any kind of port.
-pub struct Engine<P: Port, B, S, W> {
+pub struct Engine<P: PortQueues, B, S, W> {
     lanes: Vec<Lane<P, B>>,
     traffic: Vec<(Traffic, Arc<Lengths>, u32)>,
     settings: Generator,
@@ -75,7 +75,7 @@ type ThreadParts<P, B> = (Vec<(P, crate::arp::Answers)>, B);
 
 impl<P, B, S, W> Engine<P, B, S, W>
 where
-    P: Port + Send,
+    P: PortQueues + Send,
     P::Frame: Blank + Send,
     B: Buffers<Frame = P::Frame> + Send,
     S: Surroundings,
@@ -280,7 +280,7 @@ fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
 
 impl<P, B, S, W> Trials for Engine<P, B, S, W>
 where
-    P: Port + Send,
+    P: PortQueues + Send,
     P::Frame: Blank + Send,
     B: Buffers<Frame = P::Frame> + Send,
     S: Surroundings,

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The far end of a cable as a port, for the device.
 struct FarEnd(Cable);
 
-impl Port for FarEnd {
+impl PortQueues for FarEnd {
     type Frame = MemoryFrame;
 
     fn rx_burst(&mut self, frames: &mut Vec<MemoryFrame>) -> usize {

@@ -5,7 +5,7 @@ mod arguments;
 mod packets;
 
 use arguments::{Arguments, CASES, Kind, Named};
-use ces_dataplane::settings::Settings;
+use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_perf::calibration::Calibration;
 use ces_perf::fleet::Fleet;
@@ -100,7 +100,7 @@ fn count(arguments: &Arguments, (_, kind, _): Named, packets: u64) -> Result<(),
 /// What a state of this plan takes of memory: bytes per entry, and on which pages.
 fn tables(plan: Plan) -> Result<(f64, usize), String> {
     let settings = plan.settings();
-    let small = Settings { bindings: 1, ..settings.clone() };
+    let small = WorkerSettings { bindings: 1, ..settings.clone() };
     let bytes = |settings| {
         let before = Resident::now();
         let state = State::new(settings).map_err(|error| format!("no state: {error}"))?;
