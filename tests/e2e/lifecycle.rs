@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("p7_links_are_the_kernels", p7_links_are_the_kernels),
     ("p8_a_second_gateway_touches_nothing", p8_a_second_gateway_touches_nothing),
     ("p8_xdp_programs_come_back", p8_xdp_programs_come_back),
+    ("shadows_keep_the_ports_mac_addresses", shadows_keep_the_ports_mac_addresses),
 ];
 
 /// cesd in a gateway's namespace with this configuration, until it ends by itself.
@@ -356,4 +357,18 @@ fn p8_xdp_programs_come_back(lab: &Lab) {
     assert!(eventually(|| restored() >= before + 2.0), "{}", logs(lab));
     lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
     assert!(lab.log(Realm::A).contains("somebody took the XDP program off"), "{}", lab.log(Realm::A));
+}
+
+/// What udev does that sees the TAP before it has the port's address (`MACAddressPolicy=persistent`).
+fn shadows_keep_the_ports_mac_addresses(lab: &Lab) {
+    lab.gateways(&[]);
+    let station = |interface: &str| lab.run("gwa", &format!("cat /sys/class/net/{interface}/address")).stdout;
+    let put_right = || lab.metrics(Realm::A).sum("ces_shadow_macs_restored_total", &[]);
+    let before = put_right();
+    for port in ["inside", "outside"] {
+        lab.run("gwa", &format!("ip link set ces-{port} address 02:ce:50:00:00:07")).expect();
+        assert!(eventually(|| station(&format!("ces-{port}")) == station(port)), "{}", logs(lab));
+    }
+    assert!(put_right() >= before + 2.0);
+    lab.reach("a1", "www.b.demo");
 }

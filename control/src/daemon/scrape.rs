@@ -356,6 +356,11 @@ fn own(house: &House, families: &mut Families, age: u64) {
         "Neighbours that the gateway needed and the kernel's table had no room for.",
         house.sources.kernel.full(),
     );
+    families.counter(
+        "ces_shadow_macs_restored_total",
+        "Times that a shadow interface got its port's MAC address back.",
+        house.sources.kernel.restored(),
+    );
     let (turns, sleeps) = house.load.turns();
     families.counter("ces_control_turns_total", "Turns of the control loop.", turns);
     families.counter("ces_control_sleeps_total", "Times that the control loop slept.", sleeps);

@@ -25,7 +25,7 @@ use crate::source::Sockets;
 use crate::sources::admin::{AdminError, AdminServer};
 use crate::sources::dns_tcp::DnsTcp;
 use crate::sources::metrics::Http;
-use crate::sources::netlink::table::Shadows;
+use crate::sources::netlink::table::{Shadow, Shadows};
 use crate::sources::netlink::{Kernel, NetlinkError, Requests, limit};
 use crate::sources::peering::Peering;
 use crate::sources::routes::Learnt;
@@ -196,7 +196,8 @@ pub fn start(
 
     let taps = taps(&config, &macs)?;
     limit::make_room(config.capacity.neighbours);
-    let shadows = Shadows::new(taps.iter().map(Tap::index).collect());
+    let shadow = |(tap, mac): (&Tap, &[u8; 6])| Shadow { index: tap.index(), mac: *mac };
+    let shadows = Shadows::new(taps.iter().zip(&macs).map(shadow).collect());
     let kernel = Kernel::open(shadows.clone(), &sockets(Number::kernel)?)?;
     let taps = Taps::new(taps, rand::rng().random(), &sockets(Number::taps)?).map_err(system("TAP"))?;
 

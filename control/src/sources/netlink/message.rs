@@ -7,6 +7,7 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -39,6 +40,13 @@ pub enum Notice {
         index: u32,
         /// Its address.
         address: Ipv4Addr,
+    },
+    /// An interface is new, or has changed.
+    Link {
+        /// Its number.
+        index: u32,
+        /// Its MAC address.
+        mac: [u8; 6],
     },
     /// A route is new or has changed.
     Route(KernelRoute),
@@ -165,6 +173,34 @@ pub fn resolve(index: u32, address: Ipv4Addr, sequence: u32) -> Vec<u8> {
     emit(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE, sequence)
 }
 
+fn link(index: u32, attribute: Option<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.extend(attribute);
+    message
+}
+
+/// Asks how an interface is.
+pub fn look(index: u32, sequence: u32) -> Vec<u8> {
+    emit(RouteNetlinkMessage::GetLink(link(index, None)), 0, sequence)
+}
+
+/// Gives an interface a MAC address.
+pub fn set_mac(index: u32, mac: [u8; 6], sequence: u32) -> Vec<u8> {
+    let mac = LinkAttribute::Address(mac.to_vec());
+    emit(RouteNetlinkMessage::SetLink(link(index, Some(mac))), 0, sequence)
+}
+
+fn station(message: &LinkMessage) -> Option<Notice> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => {
+            let mac = <[u8; 6]>::try_from(bytes.as_slice()).ok()?;
+            Some(Notice::Link { index: message.header.index, mac })
+        }
+        _ => None,
+    })
+}
+
 fn neighbour(message: &NeighbourMessage, gone: bool) -> Option<Notice> {
     if message.header.family != AddressFamily::Inet || message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;
@@ -239,6 +275,7 @@ pub fn parse(mut bytes: &[u8], mut heard: impl FnMut(Notice)) {
             }),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(inner)) => neighbour(inner, false),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(inner)) => neighbour(inner, true),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(inner)) => station(inner),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(inner)) => {
                 route(inner).map(Notice::Route)
             }
@@ -298,6 +335,15 @@ mod tests {
             (u16::from_ne_bytes([bytes[4], bytes[5]]), u16::from_ne_bytes([bytes[6], bytes[7]])),
             (21, 5)
         );
+    }
+
+    #[test]
+    fn a_mac_address_that_is_set_reads_back() {
+        let mut bytes = set_mac(3, [2, 0, 0, 0, 0, 9], 1);
+        // The kernel tells of a link in the words in which it is told of one: RTM_SETLINK = 19, RTM_NEWLINK = 16.
+        assert_eq!(u16::from_ne_bytes([bytes[4], bytes[5]]), 19);
+        bytes[4] = 16;
+        assert_eq!(notices(&bytes), vec![Notice::Link { index: 3, mac: [2, 0, 0, 0, 0, 9] }]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The kernel's neighbours on the shadow TAPs, learnt and asked for by netlink.
 //!
 //! The kernel answers and asks ARP; the gateway only listens, keeps a copy, and has the kernel resolve what the packet path
-//! needs. Routes are learnt in the same way ([`feed`]) by a thread of their own ([`crate::sources::routes`]).
+//! needs. The kernel does so under the TAP's MAC address, which therefore has to stay the port's. Routes are learnt in the
+//! same way ([`feed`]) by a thread of their own ([`crate::sources::routes`]).
 
 mod asker;
 pub mod feed;
@@ -11,7 +12,7 @@ pub mod message;
 pub mod table;
 
 use crate::source::{Socket, Sockets, Source};
-use asker::Asker;
+use asker::{Asker, Request};
 use feed::{Copied, DATAGRAM, Feed};
 use message::{KernelRoute, Notice};
 use mio::unix::SourceFd;
@@ -19,10 +20,10 @@ use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
-use table::{NeighbourChange, NeighbourTable, NextHop, Shadows};
+use table::{NeighbourChange, NeighbourTable, NextHop, Shadow, Shadows};
 
-/// RTNLGRP_NEIGH, as a bit.
-const GROUP: u32 = 1 << (3 - 1);
+/// RTNLGRP_NEIGH (3) and RTNLGRP_LINK (1), as bits.
+const GROUPS: u32 = 0b101;
 /// The kernel's queue towards us in bytes: some thousand notices.
 const QUEUE_BYTES: usize = 1 << 20;
 
@@ -132,6 +133,8 @@ pub struct Kernel {
     feed: Feed,
     asker: Asker,
     book: Book,
+    /// MAC addresses of TAPs that were put right.
+    restored: u64,
     /// The socket may have more.
     unread: bool,
 }
@@ -144,18 +147,28 @@ struct Book {
     stale: Vec<NextHop>,
     /// Neighbours that found the kernel's table full.
     full: u64,
+    /// TAPs to which somebody gave another MAC address than the port's.
+    astray: Vec<Shadow>,
+    /// Whether notices of them may have been lost.
+    look: bool,
 }
 
 impl Kernel {
     /// Listens for changes on these TAPs, and asks for all.
     pub fn open(shadows: Shadows, sockets: &Sockets) -> Result<Self, NetlinkError> {
-        let mut feed = Feed::open(GROUP, QUEUE_BYTES, message::dump_neighbours)?;
-        let mut book =
-            Book { table: NeighbourTable::new(shadows), changes: Vec::new(), stale: Vec::new(), full: 0 };
+        let mut feed = Feed::open(GROUPS, QUEUE_BYTES, message::dump_neighbours)?;
+        let mut book = Book {
+            table: NeighbourTable::new(shadows),
+            changes: Vec::new(),
+            stale: Vec::new(),
+            full: 0,
+            astray: Vec::new(),
+            look: true,
+        };
         sockets.listen(&mut SourceFd(&feed.as_raw_fd()), 0)?;
         feed.dump(&mut book)?;
         let asker = Asker::start(feed.handle()?)?;
-        Ok(Self { feed, asker, book, unread: true })
+        Ok(Self { feed, asker, book, restored: 0, unread: true })
     }
 
     /// The copy.
@@ -176,8 +189,33 @@ impl Kernel {
     /// Has the kernel resolve the next hop, or confirm what it knows: what sending a packet there would do.
     pub fn resolve(&self, hop: NextHop) {
         let Some(index) = self.table().shadows().index(hop.port) else { return };
-        if !self.asker.ask(index, hop.address) {
-            tracing::warn!(kind = "netlink_send", "too many wait for {} to be resolved", hop.address);
+        self.asker.ask(Request::Resolve { index, address: hop.address });
+    }
+
+    /// How often a TAP was given the port's MAC address again.
+    pub fn restored(&self) -> u64 {
+        self.restored
+    }
+
+    /// Gives TAPs the port's MAC address again. Under another one the kernel would ask for neighbours, and their answers would
+    /// not come here. It is udev that gives them another one as soon as it sees them (`MACAddressPolicy=persistent`,
+    /// systemd.link(5)), if it looks before they have the port's.
+    fn put_right(&mut self) {
+        if std::mem::take(&mut self.book.look) {
+            for shadow in self.book.table.shadows().all() {
+                self.book.look |= !self.asker.ask(Request::Look { index: shadow.index });
+            }
+        }
+        for Shadow { index, mac } in self.book.astray.drain(..) {
+            if !self.asker.ask(Request::SetMac { index, mac }) {
+                self.book.look = true;
+                continue;
+            }
+            self.restored += 1;
+            tracing::warn!(
+                kind = "shadow_mac",
+                "somebody gave a port's shadow interface another MAC address than the port's: it is put right"
+            );
         }
     }
 }
@@ -189,6 +227,7 @@ impl Copied for Book {
 
     fn end_dump(&mut self) {
         self.changes.append(&mut self.table.end_dump());
+        self.look = true;
     }
 
     fn hear(&mut self, notice: Notice) {
@@ -203,11 +242,9 @@ impl Copied for Book {
             }
             Notice::Answer { code, .. } if code != 0 => {
                 let reason = io::Error::from_raw_os_error(code);
-                tracing::debug!(
-                    kind = "netlink_refused",
-                    "the kernel refused to resolve a neighbour: {reason}"
-                );
+                tracing::debug!(kind = "netlink_refused", "the kernel refused a request: {reason}");
             }
+            Notice::Link { index, mac } => self.astray.extend(self.table.shadows().astray(index, mac)),
             _ => {
                 let (change, stale) = self.table.hear(notice);
                 self.changes.extend(change);
@@ -228,6 +265,7 @@ impl<L: NeighbourListener> Source<L> for Kernel {
         for hop in std::mem::take(&mut self.book.stale) {
             self.resolve(hop);
         }
+        self.put_right();
     }
 
     fn has_unread(&self) -> bool {

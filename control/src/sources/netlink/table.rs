@@ -10,24 +10,51 @@ use std::net::Ipv4Addr;
 /// Neighbours kept at most: twice the kernel's own hard limit (gc_thresh3 = 1024) for each of 16 ports.
 const NEIGHBOURS: usize = 32_768;
 
-/// The interface indices of the ports' TAPs, in the order of the ports.
+/// A port's TAP, as the kernel has to have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shadow {
+    /// Its interface index.
+    pub index: u32,
+    /// The port's MAC address.
+    pub mac: [u8; 6],
+}
+
+/// The ports' TAPs, in the order of the ports.
 #[derive(Clone, Debug, Default)]
-pub struct Shadows(Vec<u32>);
+pub struct Shadows(Vec<Shadow>);
 
 impl Shadows {
     /// Of these.
-    pub const fn new(indices: Vec<u32>) -> Self {
-        Self(indices)
+    pub const fn new(shadows: Vec<Shadow>) -> Self {
+        Self(shadows)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Shadow] {
+        &self.0
     }
 
     /// The interface index of a port's TAP.
     pub fn index(&self, port: PortId) -> Option<u32> {
-        self.0.get(usize::from(port)).copied()
+        self.0.get(usize::from(port)).map(|own| own.index)
     }
 
     /// The port whose TAP has this interface index.
     pub fn port(&self, index: u32) -> Option<PortId> {
-        self.0.iter().position(|&own| own == index).map(|at| at as PortId)
+        self.0.iter().position(|own| own.index == index).map(|at| at as PortId)
+    }
+
+    /// The TAP of this interface index, if it is one whose MAC address is to be another than this.
+    pub fn astray(&self, index: u32, mac: [u8; 6]) -> Option<Shadow> {
+        self.0.iter().find(|own| own.index == index && own.mac != mac).copied()
+    }
+}
+
+#[cfg(test)]
+impl Shadows {
+    /// TAPs with these interface indices.
+    pub(crate) fn at(indices: &[u32]) -> Self {
+        Self(indices.iter().map(|&index| Shadow { index, mac: [2; 6] }).collect())
     }
 }
 
@@ -141,7 +168,7 @@ mod tests {
     const NINE: NextHop = NextHop { port: 0, address: Ipv4Addr::new(10, 0, 0, 9) };
 
     fn table() -> NeighbourTable {
-        NeighbourTable::new(Shadows::new(vec![10, 11]))
+        NeighbourTable::new(Shadows::at(&[10, 11]))
     }
 
     fn said(index: u32, mac: Option<[u8; 6]>, stale: bool) -> Notice {
@@ -151,6 +178,14 @@ mod tests {
     #[test]
     fn neighbours_of_other_interfaces_are_ignored() {
         assert_eq!(table().hear(said(99, Some([1; 6]), false)), (None, None));
+    }
+
+    #[test]
+    fn only_a_tap_with_another_address_is_astray() {
+        let shadows = Shadows::at(&[10, 11]);
+        assert!(shadows.astray(10, [2; 6]).is_none());
+        assert_eq!(shadows.astray(11, [3; 6]).map(|own| (own.index, own.mac)), Some((11, [2; 6])));
+        assert!(shadows.astray(99, [3; 6]).is_none());
     }
 
     #[test]

@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn book(most: usize) -> Book {
-        let mut book = Book::new(Shadows::new(vec![10, 11]), most);
+        let mut book = Book::new(Shadows::at(&[10, 11]), most);
         book.hear(Notice::Route(route([10, 0, 0, 0], 24, None, 10, 0)));
         book.hear(Notice::Route(route([192, 0, 2, 0], 24, None, 11, 0)));
         book.hear(Notice::Route(route([0; 4], 0, Some([192, 0, 2, 1]), 11, 0)));
@@ -331,7 +331,7 @@ mod tests {
         fn it_has_what_was_heard(
             words in proptest::collection::vec((0u8..6, 22u8..26, 0u8..3, 0u32..2, any::<bool>(), any::<bool>()), 0..60)
         ) {
-            let mut book = Book::new(Shadows::new(vec![10]), 1000);
+            let mut book = Book::new(Shadows::at(&[10]), 1000);
             let mut map = BTreeMap::new();
             for (net, prefix, via, metric, gone, settle) in words {
                 let network = u32::from_be_bytes([10, 0, net, 0]) & ces_dataplane::wire::ipv4::mask(prefix);
