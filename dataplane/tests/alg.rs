@@ -6,6 +6,7 @@ mod common;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::Event;
 use ces_dataplane::nat::Filtering;
+use ces_dataplane::nat::statics::{Static, Transport};
 use ces_dataplane::path::process_burst;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::verdict::Verdict;
@@ -398,6 +399,73 @@ fn a_server_inside_says_where_it_is_outside() {
     let port: u16 = text.split('|').nth(3).unwrap().parse().unwrap();
     assert_ne!(port, 5141);
     assert_eq!(data_syn(&mut gateway, SERVER, port), Ok((SERVER, 20, HOST, 5141)));
+}
+
+/// Addresses that the world routes to the gateway: of one a port is the server's, the other stands for its host.
+const BEHIND: u32 = 0xc633_6450;
+const WHOLE: u32 = 0xc633_6451;
+
+/// A gateway behind which a server is by configuration, with a client in the world that has connected there.
+fn configured(external: u32, port: Option<u16>) -> Gateway {
+    let mut settings = nat_settings();
+    settings.nat.statics = vec![Static {
+        external: address(external).into(),
+        inside: address(HOST).into(),
+        protocol: port.map(|_| Transport::Tcp),
+        port,
+        ports: None,
+        inside_port: None,
+    }]
+    .into();
+    let mut gateway = gateway_with(settings);
+    let syn = segment((4000, FTP), SYN, (REMOTE_ISN, 0), &[]);
+    let (_, frame) = sent(&mut gateway, OUTSIDE, &from_world(&Ip::new(SERVER, external, 6, syn)));
+    assert_eq!(flow(&frame), (SERVER, 4000, HOST, FTP));
+    let answer = segment((FTP, 4000), SYN | ACK, (CLIENT - 1, REMOTE_ISN + 1), &[]);
+    sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, SERVER, 6, answer)));
+    gateway
+}
+
+/// Whatever is said, the data connection is at the address to which the client came, and that client's alone; what the server
+/// opens itself comes from there as well (RFC 959 §3.3).
+#[test]
+fn a_server_behind_a_static_mapping_is_where_its_client_came_to() {
+    for (external, port) in [(BEHIND, Some(FTP)), (LOCAL, Some(FTP)), (WHOLE, None)] {
+        let mut gateway = configured(external, port);
+        let [a, b, c, d] = external.to_be_bytes();
+        let to = format!("227 Entering Passive Mode ({a},{b},{c},{d},20,21).\r\n");
+        let from = b"227 Entering Passive Mode (10,0,0,10,20,21).\r\n";
+        assert_eq!(replies(&mut gateway, CLIENT, from), (CLIENT, to.clone().into_bytes()));
+        let extended = b"229 Extended (|||5142|)\r\n";
+        let next = replies(&mut gateway, CLIENT + from.len() as u32, extended);
+        assert_eq!(next, (CLIENT + to.len() as u32, extended.to_vec()));
+        for (place, client, expected) in [
+            (5141, SERVER, Ok((SERVER, 20, HOST, 5141))),
+            (5142, SERVER, Ok((SERVER, 20, HOST, 5142))),
+            (5143, SERVER, port.map_or(Ok((SERVER, 20, HOST, 5143)), |_| Err(Why::Unasked))),
+        ] {
+            let syn = from_world(&Ip::new(client, external, 6, segment((20, place), SYN, (7, 0), &[])));
+            let came = match gateway.one(OUTSIDE, &syn) {
+                (Verdict::Forward(_), out) => Ok(flow(&out[0].1)),
+                (Verdict::Drop(why), _) => Err(why),
+                (Verdict::HoldUnasked(_), _) => Err(Why::Unasked),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(came, expected, "{place}");
+        }
+        // A client that is active.
+        let line = b"PORT 198,18,0,9,20,21\r\n";
+        let [a, b, c, d] = SERVER.to_be_bytes();
+        let line =
+            String::from_utf8(line.to_vec()).unwrap().replace("198,18,0,9", &format!("{a},{b},{c},{d}"));
+        let asks = segment((4000, FTP), ACK, (REMOTE_ISN + 1, CLIENT), line.as_bytes());
+        sent(&mut gateway, OUTSIDE, &from_world(&Ip::new(SERVER, external, 6, asks)));
+        let opens = Ip::new(HOST, SERVER, 6, segment((20, 5141), SYN, (1, 0), &[]));
+        let (_, frame) = sent(&mut gateway, INSIDE, &from_host(&opens));
+        assert_eq!((flow(&frame).0, flow(&frame).2), (external, SERVER), "{}", address(external));
+        gateway.state.take_stock();
+        assert_eq!(gateway.state.counters.alg_awaited, 0, "all has come");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Protocols that name addresses in what they say cross NAT44: real clients inside, real servers in the world.
+//! Protocols that name addresses in what they say cross NAT44: real clients inside and servers in the world, and the other way
+//! round.
 
 use crate::Case;
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
@@ -10,6 +11,9 @@ pub(crate) const CASES: &[Case] = &[
     ("ftp_that_is_encrypted_passes_and_is_told", ftp_that_is_encrypted_passes_and_is_told),
     ("ftp_is_let_in_where_rules_forbid_the_world", ftp_is_let_in_where_rules_forbid_the_world),
     ("ftp_goes_on_after_the_gateway_was_killed", ftp_goes_on_after_the_gateway_was_killed),
+    ("ftp_of_a_server_behind_a_static_mapping", ftp_of_a_server_behind_a_static_mapping),
+    ("ftp_of_a_server_that_says_it_is_elsewhere", ftp_of_a_server_that_says_it_is_elsewhere),
+    ("ftp_of_a_server_reached_by_its_name", ftp_of_a_server_reached_by_its_name),
 ];
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
@@ -21,24 +25,28 @@ const FILTERED: &[Edit] = &[(
      [filter]\nfiles = [\"rules\"]\n\n[tls]\n",
 )];
 
+/// A client in the world.
+const CLIENT: &str = "203.0.113.21";
+
 /// Where the server in the world is.
 const SERVER: &str = "203.0.113.80";
 
 /// vsftpd in the world, with the lab's files, and this in its configuration.
 fn vsftpd(lab: &Lab, more: &str) -> Background {
+    vsftpd_on(lab, "net", SERVER, more)
+}
+
+fn vsftpd_on(lab: &Lab, node: &str, address: &str, more: &str) -> Background {
     let at = lab.directory();
     let config = format!(
-        "listen=YES\nlisten_address={SERVER}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
+        "listen=YES\nlisten_address={address}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
          no_anon_password=YES\nanon_root={}\nwrite_enable=NO\nconnect_from_port_20=YES\nseccomp_sandbox=NO\n\
          xferlog_enable=NO\n{more}",
         at.join("www").display()
     );
     let file = at.join("vsftpd.conf");
     std::fs::write(&file, config).expect("the state directory is ours");
-    let server = lab.background("net", &format!("vsftpd {}", file.display()));
-    let up = || lab.run("net", "ss -Hlnt").expect().contains(&format!("{SERVER}:21 "));
-    assert!(eventually(up), "nothing listens: {}", server.end());
-    server
+    lab.serve(node, &format!("{address}:21"), &format!("vsftpd {}", file.display()))
 }
 
 fn events(lab: &Lab, event: &str) -> f64 {
@@ -52,9 +60,14 @@ fn sum(lab: &Lab) -> String {
 }
 
 fn ftplib(what: &str) -> String {
+    ftplib_of(SERVER, what)
+}
+
+fn ftplib_of(server: &str, what: &str) -> String {
     format!(
         "python3 -c \"import ftplib,hashlib
-ftp=ftplib.FTP('{SERVER}',timeout=20); ftp.login(); {what}
+ftp=ftplib.FTP('{server}',timeout=20,source_address=('{CLIENT}',0) if '{server}'!='{SERVER}' else None)
+ftp.login(); {what}
 ftp.quit()\""
     )
 }
@@ -207,5 +220,124 @@ ftp.set_pasv(False); print(len(ftp.nlst()),flush=True)",
     client.wait().expect();
     assert!(lab.metrics(Realm::A).sum("ces_nat_sessions_kept", &[("fate", "adopted")]) >= 1.0);
     assert!(events(lab, "came") >= 1.0, "{}", lab.ctl(Realm::A, "show alg"));
+    server.end();
+}
+
+/// A host's port 21, and no other; the world may come to no other either.
+const SERVED: &[Edit] = &[(
+    Realm::A,
+    "[tls]\n",
+    "[nat]\naddresses = [\"192.0.2.2\"]\n\n\
+     [[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.11\"\nprotocol = \"tcp\"\nport = 21\n\n\
+     [[nat.static]]\nexternal = \"192.0.2.20\"\ninside = \"192.168.10.11\"\nprotocol = \"tcp\"\nport = 21\n\n\
+     [[nat.static]]\nexternal = \"192.0.2.21\"\ninside = \"192.168.10.12\"\n\n\
+     [filter]\nfiles = [\"rules\"]\n\n[tls]\n",
+)];
+
+fn serve_ftp(lab: &Lab) {
+    let rules = lab.directory().join("a/rules");
+    std::fs::write(&rules, "allow from inside to outside\nallow tcp from outside to inside port 21\ndeny\n")
+        .expect("the state directory is ours");
+    lab.run("net", "ip route replace 192.0.2.16/28 via 192.0.2.2").expect();
+    lab.gateways(SERVED);
+    lab.ctl(Realm::A, "reload").expect();
+}
+
+/// Every way in which a client in the world fetches a file from there.
+fn fetched_from(lab: &Lab, server: &str) {
+    let (file, sum) = (format!("ftp://{server}/20MB.bin"), sum(lab));
+    for line in [
+        format!("curl -sS -m 60 --interface {CLIENT} {file}"),
+        format!("curl -sS -m 60 --interface {CLIENT} --disable-epsv {file}"),
+        format!("curl -sS -m 60 --interface {CLIENT} --disable-epsv --no-ftp-skip-pasv-ip {file}"),
+        format!("curl -sS -m 60 --interface {CLIENT} -P {CLIENT} {file}"),
+        format!("curl -sS -m 60 --interface {CLIENT} -P {CLIENT} --disable-eprt {file}"),
+        format!("lftp -c 'set net:timeout 20; set net:socket-bind-ipv4 {CLIENT}; cat {file}'"),
+        format!(
+            "lftp -c 'set net:timeout 20; set net:socket-bind-ipv4 {CLIENT}; set ftp:passive-mode off; \
+             set ftp:verify-address on; set ftp:verify-port off; cat {file}'"
+        ),
+        format!("ftp -s {CLIENT} -o - {file}"),
+    ] {
+        let fetched = lab.run("net", &format!("{line} | sha256sum"));
+        assert_eq!(fetched.expect(), sum, "{line}: {fetched}");
+    }
+    let read = "d=hashlib.sha256(); ftp.dir(print); ftp.retrbinary('RETR 20MB.bin',d.update); \
+                ftp.set_pasv(False); print(ftp.nlst()); print(d.hexdigest())";
+    let fetched = lab.run("net", &ftplib_of(server, read));
+    fetched.says("['20MB.bin', 'index.html']");
+    fetched.says(sum.split_whitespace().next().expect("a sum"));
+}
+
+/// By a port of the gateway's own address, of another one, and at an address of its own: data comes from and to where the client
+/// came to, and nobody else comes in.
+fn ftp_of_a_server_behind_a_static_mapping(lab: &Lab) {
+    serve_ftp(lab);
+    for (host, address, external) in [
+        ("a1", "192.168.10.11", "192.0.2.2"),
+        ("a1", "192.168.10.11", "192.0.2.20"),
+        ("a2", "192.168.10.12", "192.0.2.21"),
+    ] {
+        let server = vsftpd_on(lab, host, address, "");
+        let came = events(lab, "came");
+        fetched_from(lab, external);
+        // All that was fetched passively.
+        assert!(events(lab, "came") >= came + 7.0, "{}", lab.ctl(Realm::A, "show alg"));
+        let stranger = "
+import socket
+from ftplib import parse227
+at=parse227(ftp.sendcmd('PASV'))
+def knock(who):
+    s=socket.socket(); s.settimeout(2); s.bind((who,0))
+    try: s.connect(at); return 'in'
+    except OSError: return 'out'
+print('stranger',knock('203.0.113.99'),'client',knock('203.0.113.21'))";
+        lab.run("net", &ftplib_of(external, stranger)).says("stranger out client in");
+        server.end();
+    }
+}
+
+/// One that knows its address outside says that itself; one that names a neighbour is not believed, and what needs no address
+/// works all the same.
+fn ftp_of_a_server_that_says_it_is_elsewhere(lab: &Lab) {
+    serve_ftp(lab);
+    let server = vsftpd_on(lab, "a1", "192.168.10.11", "pasv_address=192.0.2.2\n");
+    fetched_from(lab, "192.0.2.2");
+    server.end();
+    let server = vsftpd_on(lab, "a1", "192.168.10.11", "pasv_address=192.168.10.12\n");
+    let (refused, sum) = (events(lab, "refused"), sum(lab));
+    let says = lab.run("net", &ftplib_of("192.0.2.2", "print(ftp.sendcmd('PASV'))"));
+    says.says("192,168,10,12");
+    assert!(events(lab, "refused") > refused);
+    let line = format!("curl -sS -m 60 --interface {CLIENT} ftp://192.0.2.2/20MB.bin | sha256sum");
+    assert_eq!(lab.run("net", &line).expect(), sum, "by EPSV");
+    server.end();
+}
+
+/// RFC 959 through the circular pool: who has asked for the name comes to an address that is the server's for him alone.
+fn ftp_of_a_server_reached_by_its_name(lab: &Lab) {
+    let hosts =
+        std::fs::read_to_string(lab.root().join("tests/lab/b/hosts.toml")).expect("the lab has hosts");
+    let service =
+        "policy = \"server\"\ninbound = [{ name = \"ftp.b.demo\", protocol = \"tcp\", port = 21 }]\n";
+    let hosts = hosts.replacen("policy = \"server\"\n", service, 1);
+    std::fs::write(lab.directory().join("b/inbound.toml"), hosts).expect("the state directory is ours");
+    lab.run("net", "ip route replace 198.51.100.16/29 via 198.51.100.2").expect();
+    lab.gateways(&[
+        (
+            Realm::B,
+            "[tls]\n",
+            "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 20000\n\
+             addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\
+             resolvers = [{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]\n\n[tls]\n",
+        ),
+        (Realm::B, "files = [\"hosts.toml\"]", "files = [\"inbound.toml\"]"),
+    ]);
+    lab.ctl(Realm::B, "reload").expect();
+    let server = vsftpd_on(lab, "b1", "192.168.10.11", "");
+    let came = || lab.metrics(Realm::B).sum("ces_alg_events_total", &[("event", "came")]);
+    let before = came();
+    fetched_from(lab, "ftp.b.demo");
+    assert!(came() >= before + 7.0, "{}", lab.ctl(Realm::B, "show alg"));
     server.end();
 }

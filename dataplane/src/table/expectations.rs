@@ -1,9 +1,17 @@
 //! Data connections that were announced in a control channel and have not come yet: from one host to one port, once, soon.
 
 use super::index::{Hasher, Index};
-use super::mappings::{Inside, Outside};
+use super::mappings::Inside;
 use super::slab::{Line, Slab};
 use crate::settings::SettingsError;
+
+/// An address and port outside: one of ours, to which a host there comes; or that host's own, to which ours connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Door {
+    pub(super) address: u32,
+    pub(super) port: u16,
+    pub(super) protocol: u8,
+}
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +21,9 @@ pub(super) struct Expectation {
     /// Where the inside host awaits it.
     pub(super) inside: Inside,
     /// Where that is outside.
-    pub(super) outside: Outside,
+    pub(super) door: Door,
+    /// That was given to the host: there is a mapping, which this needs.
+    pub(super) is_given: bool,
     /// From whom: the other end of the control channel.
     pub(super) remote: u32,
     /// When it is over.
@@ -23,7 +33,8 @@ pub(super) struct Expectation {
 impl Line for Expectation {
     fn free(next: u32) -> Self {
         let inside = Inside { host: 0, port: 0, protocol: 0 };
-        Self { slot: next, inside, outside: Outside { pool: 0, port: 0, protocol: 0 }, remote: 0, until_s: 0 }
+        let door = Door { address: 0, port: 0, protocol: 0 };
+        Self { slot: next, inside, door, is_given: false, remote: 0, until_s: 0 }
     }
 
     fn next(&self) -> u32 {
@@ -35,7 +46,7 @@ impl Line for Expectation {
 #[derive(Debug)]
 pub(super) struct Expectations {
     lines: Slab<Expectation>,
-    by_outside: Index,
+    by_door: Index,
     hasher: Hasher,
     count: u32,
     /// The place that is looked at next for one that is over.
@@ -47,29 +58,29 @@ impl Expectations {
     pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
         Ok(Self {
             lines: Slab::new(count, "expectations")?,
-            by_outside: Index::new(count)?,
+            by_door: Index::new(count)?,
             hasher,
             count,
             looked_at: 0,
         })
     }
 
-    fn hash(&self, outside: Outside, remote: u32) -> u64 {
-        let Outside { pool, port, protocol } = outside;
-        let key = u64::from(pool) << 32 | u64::from(port) << 16 | u64::from(protocol);
+    fn hash(&self, door: Door, remote: u32) -> u64 {
+        let Door { address, port, protocol } = door;
+        let key = u64::from(address) << 32 | u64::from(port) << 16 | u64::from(protocol);
         self.hasher.flow(key, remote.into())
     }
 
     /// What is awaited there from that host.
-    pub(super) fn find(&self, outside: Outside, remote: u32) -> Option<u32> {
-        let is = |line: u32| self.lines[line].outside == outside && self.lines[line].remote == remote;
-        self.by_outside.find(self.hash(outside, remote), is)
+    pub(super) fn find(&self, door: Door, remote: u32) -> Option<u32> {
+        let is = |line: u32| self.lines[line].door == door && self.lines[line].remote == remote;
+        self.by_door.find(self.hash(door, remote), is)
     }
 
     /// Looks at the next place, if any is taken; what stands there if it is over.
     #[inline]
     pub(super) fn over(&mut self, now_s: u32) -> Option<u32> {
-        if self.by_outside.is_empty() {
+        if self.by_door.is_empty() {
             return None;
         }
         let line = self.looked_at;
@@ -91,7 +102,7 @@ impl Expectations {
     /// One more; `None` if there is no room.
     pub(super) fn add(&mut self, expectation: Expectation) -> Option<u32> {
         let line = self.lines.take(expectation)?;
-        if !self.by_outside.insert(self.hash(expectation.outside, expectation.remote), line) {
+        if !self.by_door.insert(self.hash(expectation.door, expectation.remote), line) {
             self.lines.give_back(line);
             return None;
         }
@@ -101,13 +112,13 @@ impl Expectations {
     /// One less.
     pub(super) fn remove(&mut self, line: u32) -> Expectation {
         let gone = self.lines[line];
-        self.by_outside.remove(self.hash(gone.outside, gone.remote), line);
+        self.by_door.remove(self.hash(gone.door, gone.remote), line);
         self.lines.give_back(line);
         gone
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.by_outside.len()
+        self.by_door.len()
     }
 }

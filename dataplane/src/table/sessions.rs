@@ -13,6 +13,7 @@ mod stale;
 
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
+pub use awaited::UNPRIVILEGED;
 pub use open::Opening;
 pub use reserved::Reserved;
 

@@ -16,13 +16,14 @@ use crate::alg::shift::{GROWTH, Shift};
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
+use crate::premises::Premises;
 use crate::reason::DropReason;
 use crate::table::channels::{Channel, Privacy};
 use crate::table::session::Heading;
 use crate::table::sessions::Sessions;
 use crate::verdict::Settled;
 use crate::way::{Way, write};
-use crate::wire::ftp::{self, Said, Speaker};
+use crate::wire::ftp::{self, Place, Said, Speaker};
 use crate::wire::{Wire, icmp, ipv4, read32, tcp};
 use said::Listening;
 use std::net::Ipv4Addr;
@@ -88,9 +89,14 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
     }
     let before = channel.privacy;
     if before != Privacy::Encrypted {
-        overhear(channel, segment.payload(ip));
+        let awaited = overhear(channel, segment.payload(ip));
         let now = channel.privacy;
         note_privacy(ground, slot, before, now);
+        let remote = ground.sessions.get(slot).map(|session| session.remote().0);
+        if let Some(place) = awaited.filter(|place| place.address == remote) {
+            let Premises { nat, alg, .. } = ground.desk.premises;
+            ground.sessions.meet_at(slot, place.port, alg.ftp.await_s, nat, ground.arrival.now);
+        }
     }
     if packet.tcp_flags & tcp::SYN != 0 {
         make_way(ground, frame, packet, slot);
@@ -98,21 +104,23 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
     Ok(())
 }
 
-/// Of what the other side says only matters whether it is about TLS, which stands in a segment of its own: one asks or
-/// grants, and waits (RFC 4217 §4).
-fn overhear(channel: &mut Channel, payload: &[u8]) {
+/// Of what the other side says only matters whether it is about TLS, and where a client outside awaits its server inside: both
+/// stand in a segment of their own, for one asks or grants, and waits (RFC 4217 §4, RFC 959 §5.4). The latter.
+fn overhear(channel: &mut Channel, payload: &[u8]) -> Option<Place> {
     let line = payload.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
-    let (other, about) = match channel.reader.speaker {
-        Speaker::Client => (Speaker::Server, Said::GrantsTls),
-        Speaker::Server => (Speaker::Client, Said::AsksTls),
+    let other = match channel.reader.speaker {
+        Speaker::Client => Speaker::Server,
+        Speaker::Server => Speaker::Client,
     };
-    if ftp::said(other, line) == Ok(about) {
-        channel.privacy = match (about, channel.privacy) {
-            (Said::GrantsTls, Privacy::Asked) => Privacy::Encrypted,
-            (Said::AsksTls, _) => Privacy::Asked,
-            (_, privacy) => privacy,
-        };
+    match (other, ftp::said(other, line).ok()?) {
+        (Speaker::Server, Said::GrantsTls) if channel.privacy == Privacy::Asked => {
+            channel.privacy = Privacy::Encrypted;
+        }
+        (Speaker::Client, Said::AsksTls) => channel.privacy = Privacy::Asked,
+        (Speaker::Client, Said::Awaits(place)) => return Some(place),
+        _ => {}
     }
+    None
 }
 
 /// Tells of a channel that is encrypted from now on: what is announced in it is not seen.

@@ -6,12 +6,9 @@ use crate::counters::Counters;
 use crate::nat::Nat;
 use crate::path::own::Desk;
 use crate::table::channels::Privacy;
-use crate::table::sessions::Sessions;
+use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::wire::ftp::{PLACE, Place, Said};
 use crate::wire::text::{Garbled, Text};
-
-/// Ports below are nobody's for data: what listens there is no host's data connection (RFC 2577 §3).
-const UNPRIVILEGED: u16 = 1024;
 
 /// Hears what the inside host of a session says.
 pub(super) struct Listening<'s> {
@@ -48,7 +45,10 @@ impl<'s> Listening<'s> {
             return None;
         }
         let Self { sessions, nat, await_s, slot, now, .. } = self;
-        let Ok((address, port)) = sessions.await_at(*slot, place.port, *await_s, nat, *now) else {
+        // A port alone is one of the address that the client came to: it cannot be another's (RFC 2428 §3).
+        let is_there = |told: &(u32, u16)| place.address.is_some() || told.0 == own[1];
+        let told = sessions.await_at(*slot, place.port, *await_s, nat, *now).ok().filter(is_there);
+        let Some((address, port)) = told else {
             self.counters.alg_full += 1;
             return None;
         };

@@ -58,7 +58,7 @@ impl Sessions {
             && if session.is_given() {
                 self.ends(&session).is_some_and(|(inside, outside)| self.remap(inside, outside, now_s))
             } else {
-                (session.is_configured() || self.is_of_pool(external)) && self.subscriber(host).is_ok()
+                (session.is_configured() || self.is_external(external, nat)) && self.subscriber(host).is_ok()
             };
         if has_face {
             self.join(&session);

@@ -3,17 +3,23 @@
 //! What is awaited keeps the external port of its host's port, as a session does, until it comes, is over, gives way to later
 //! announcements of the same channel, or the channel ends.
 
-use super::{Inside, Outside, Sessions};
+use super::{By, Face, Flow, Inside, Session, Sessions};
 use crate::Nanos;
 use crate::meter::seconds;
 use crate::narrow::NONE;
 use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
 use crate::table::channels::{AWAITED, Channel};
-use crate::table::expectations::Expectation;
+use crate::table::expectations::{Door, Expectation};
 use crate::table::session::Heading;
+use crate::tag::worker_of_port;
 use crate::wire::ftp::Speaker;
 use crate::wire::ipv4;
+
+/// Ports below are nobody's for data: what listens there is no host's data connection (RFC 2577 §3).
+pub const UNPRIVILEGED: u16 = 1024;
+/// Ports that are tried where the host's own is somebody else's.
+const BESIDE: u16 = 64;
 
 impl Sessions {
     /// The session in this slot is a control channel, whose inside host is this speaker. Whether there was room.
@@ -55,7 +61,8 @@ impl Sessions {
     }
 
     /// Awaits a connection from the other end of a control channel to this TCP port of its inside host: the address and port
-    /// under which the other end reaches it. What was announced before is only awaited longer.
+    /// under which the other end reaches it, which are of the channel's own external address. What was announced before is only
+    /// awaited longer.
     pub fn await_at(
         &mut self,
         slot: u32,
@@ -65,34 +72,121 @@ impl Sessions {
         now: Nanos,
     ) -> Result<(u32, u16), DropReason> {
         let now_s = seconds(now);
-        let session = self.lines.get(slot as usize).ok_or(DropReason::NatNoSession)?;
+        let session = *self.lines.get(slot as usize).ok_or(DropReason::NatNoSession)?;
         let (host, remote) = (session.host().0, session.remote().0);
         let inside = Inside { host, port, protocol: ipv4::TCP };
-        let subscriber = self.subscribers.find(host).ok_or(DropReason::NatNoSession)?;
-        if let Some(told) = nat.statics.outside(host, port, ipv4::TCP) {
-            // It comes in there without being awaited.
-            return Ok(told);
-        }
-        let pool = self.pool(subscriber)?;
-        let outside = self.map(subscriber, (pool, Space::Tcp), inside, nat, now_s)?;
-        let told = (self.ports.address(outside.pool), outside.port);
+        let (door, is_given) = self.door_for(&session, inside, nat, now_s)?;
+        let told = (door.address, door.port);
         let until_s = now_s.saturating_add(await_s.into());
-        if let Some(line) = self.expectations.find(outside, remote) {
+        if let Some(line) = self.expectations.find(door, remote) {
             self.expectations.prolong(line, until_s);
             return Ok(told);
         }
-        self.join_port(inside, true);
-        let expectation = Expectation { slot, inside, outside, remote, until_s };
+        self.join_port(inside, is_given);
+        let expectation = Expectation { slot, inside, door, is_given, remote, until_s };
         let kept = self.expectations.add(expectation).and_then(|line| self.keep(slot, line, now_s));
         if kept.is_none() {
-            self.leave_port(inside, true, now_s);
+            self.leave_port(inside, is_given, now_s);
         }
         kept.map(|()| told).ok_or(DropReason::NatFull)
     }
 
+    /// Where a port of the host of this session is outside, and whether that is given to it, by a mapping.
+    fn door_for(
+        &mut self,
+        session: &Session,
+        inside: Inside,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<(Door, bool), DropReason> {
+        let Inside { host, port, protocol } = inside;
+        let external = session.arriving().addresses.destination();
+        let at = |address, port| Door { address, port, protocol };
+        if external == host {
+            return Ok((at(host, port), false));
+        }
+        if let Some((address, port)) = nat.statics.outside(host, port, protocol) {
+            return Ok((at(address, port), false));
+        }
+        let subscriber = self.subscribers.find(host).ok_or(DropReason::NatNoSession)?;
+        let pool = self.ports.pool_of(external);
+        if pool.is_none() && self.is_external(external, nat) {
+            let port = self.free_beside(at(external, port), inside, session.remote().0, nat);
+            return port.map(|port| (at(external, port), false)).ok_or(DropReason::NatPortsFull);
+        }
+        let pool = pool.map_or_else(|| self.pool(subscriber), Ok)?;
+        let outside = self.map(subscriber, (pool, Space::Tcp), inside, nat, now_s)?;
+        Ok((at(self.ports.address(outside.pool), outside.port), true))
+    }
+
+    /// A port of an address of which hosts are given none, the circular pool's or a server's, where only what is awaited comes
+    /// in: the host's own, or one of as many others.
+    fn free_beside(&self, door: Door, inside: Inside, remote: u32, nat: &Nat) -> Option<u16> {
+        let taken = nat.statics.taken(door.address, Space::of(door.protocol)?);
+        let is_free = |port: &u16| {
+            let awaited = self.expectations.find(Door { port: *port, ..door }, remote);
+            let is_our_workers = self.is_of_pool(door.address)
+                || self.share.elsewhere(worker_of_port(*port, self.share.workers())).is_none();
+            (*port == door.port || *port >= UNPRIVILEGED)
+                && is_our_workers
+                && !taken.has(*port)
+                && awaited.is_none_or(|line| self.expectations.get(line).inside == inside)
+        };
+        // From block to block of ports, of which each worker has some.
+        (0..BESIDE).map(|nth| door.port.wrapping_add(nth * 67)).find(is_free)
+    }
+
+    /// The host's port for which something is awaited in this place, if no mapping leads to it.
+    pub(super) fn awaited_beside(&self, line: u32) -> Option<Inside> {
+        let expectation = self.expectations.get(line);
+        (!expectation.is_given).then_some(expectation.inside)
+    }
+
+    /// The other end of a control channel awaits a connection of the channel's inside host at this port of its own (RFC 959
+    /// §3.3): it comes from the address that it knows.
+    pub fn meet_at(&mut self, slot: u32, port: u16, await_s: u16, nat: &Nat, now: Nanos) {
+        let Some(session) = self.lines.get(slot as usize).copied() else { return };
+        let external = session.arriving().addresses.destination();
+        // Elsewhere it comes from there anyhow, or has only this one.
+        let is_alone = nat.statics.whole(external).is_some() || !self.is_external(external, nat);
+        if is_alone || self.ports.pool_of(external).is_some() {
+            return;
+        }
+        let (now_s, (host, _), (remote, _)) = (seconds(now), session.host(), session.remote());
+        let door = Door { address: remote, port, protocol: ipv4::TCP };
+        let until_s = now_s.saturating_add(await_s.into());
+        if let Some(line) = self.expectations.find(door, host) {
+            self.expectations.prolong(line, until_s);
+            return;
+        }
+        let inside = Inside { host, port: session.host().1, protocol: ipv4::TCP };
+        self.join_port(inside, false);
+        let expectation = Expectation { slot, inside, door, is_given: false, remote: host, until_s };
+        if self.expectations.add(expectation).and_then(|line| self.keep(slot, line, now_s)).is_none() {
+            self.leave_port(inside, false, now_s);
+        }
+    }
+
+    /// What a host's port is outside to who awaits it by a control channel, and the place where that is said.
+    pub(super) fn face_of_channel(&self, near: Flow, nat: &Nat, now: Nanos) -> Option<(Face, u32)> {
+        let Flow { addresses, ports, protocol } = near;
+        let door = Door { address: addresses.destination(), port: ports as u16, protocol };
+        let line = self.awaits(door, addresses.source(), now)?;
+        let channel = self.lines.get(self.expectations.get(line).slot as usize)?;
+        let address = channel.arriving().addresses.destination();
+        let port = (ports >> 16) as u16;
+        if nat.statics.outside(addresses.source(), port, protocol).is_some() {
+            return None;
+        }
+        let inside = Inside { host: addresses.source(), port, protocol };
+        let port =
+            self.free_beside(Door { address, port, protocol }, inside, addresses.destination(), nat)?;
+        Some((Face { address, port, by: By::Reservation }, line))
+    }
+
     /// What is awaited there from that host, and still is.
-    pub(super) fn awaits(&self, outside: Outside, remote: u32, now: Nanos) -> Option<u32> {
-        let found = self.expectations.find(outside, remote);
+    pub(super) fn awaits(&self, door: Door, remote: u32, now: Nanos) -> Option<u32> {
+        let found = self.expectations.find(door, remote);
         found.filter(|&line| self.expectations.get(line).until_s >= seconds(now))
     }
 
@@ -120,8 +214,8 @@ impl Sessions {
     /// Forgets what is awaited in this place, if anything is.
     fn forget(&mut self, line: u32, now_s: u32) {
         if line != NONE {
-            let Expectation { inside, .. } = self.expectations.remove(line);
-            self.leave_port(inside, true, now_s);
+            let Expectation { inside, is_given, .. } = self.expectations.remove(line);
+            self.leave_port(inside, is_given, now_s);
         }
     }
 

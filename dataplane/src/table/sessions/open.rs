@@ -5,6 +5,7 @@ use crate::Nanos;
 use crate::meter::seconds;
 use crate::nat::{Filtering, Nat, Space};
 use crate::reason::DropReason;
+use crate::table::expectations::Door;
 use crate::table::mappings::Outside;
 use crate::table::ports::Wish;
 use crate::table::subscribers::NO_POOL;
@@ -15,8 +16,16 @@ use crate::wire::{Pair, ipv4};
 pub struct Opening {
     near: Flow,
     face: Face,
-    /// The place of the expectation or of the reservation by which it may be.
-    place: Option<u32>,
+    why: Option<Why>,
+}
+
+/// By what a session may be opened that nothing else lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The expectation in this place.
+    Announced(u32),
+    /// The reservation in this place.
+    Reserved(u32),
 }
 
 impl Opening {
@@ -27,7 +36,7 @@ impl Opening {
 
     /// Whether a control channel announced it.
     pub fn is_announced(&self) -> bool {
-        self.face.by == By::Mapping && self.place.is_some()
+        matches!(self.why, Some(Why::Announced(_)))
     }
 
     /// Whether the host is seen under its own address: nobody is let in there unless a rule says so.
@@ -36,7 +45,7 @@ impl Opening {
     }
 
     /// What arrives for this port of a host.
-    pub(super) const fn of(arriving: Flow, (host, port): (u32, u16), by: By, place: Option<u32>) -> Self {
+    pub(super) const fn of(arriving: Flow, (host, port): (u32, u16), by: By, why: Option<Why>) -> Self {
         let Flow { addresses, ports, protocol } = arriving;
         let near = Flow {
             addresses: Pair::new(host, addresses.source()),
@@ -44,7 +53,7 @@ impl Opening {
             protocol,
         };
         let face = Face { address: addresses.destination(), port: ports as u16, by };
-        Self { near, face, place }
+        Self { near, face, why }
     }
 }
 
@@ -60,6 +69,10 @@ impl Sessions {
         self.open(inside.host, nat, |sessions, subscriber| {
             let face = if nat.exceptions.are_between(inside.host, near.addresses.destination()) {
                 Face { address: inside.host, port: inside.port, by: By::Configuration }
+            } else if let Some((face, place)) = sessions.face_of_channel(near, nat, now) {
+                let opened = sessions.add(near, face, Heading::Out, nat, now_s)?;
+                sessions.settle(place, now_s);
+                return Ok(opened);
             } else {
                 sessions.face(subscriber, inside, nat, now_s)?
             };
@@ -69,21 +82,21 @@ impl Sessions {
 
     /// Opens a session for what comes from outside to a host's external port.
     pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
-        let Opening { near, face, place } = opening;
+        let Opening { near, face, why } = opening;
         self.open(near.addresses.source(), nat, |sessions, _| {
             // By another of the external ports or addresses that stand for this one: two flows outside, and one inside.
             if face.by != By::Mapping && sessions.find(Heading::Out, near).is_some() {
                 return Err(DropReason::NatTaken);
             }
             let opened = sessions.add(near, face, Heading::In, nat, seconds(now))?;
-            match (place, face.by) {
-                (None, _) => {}
-                (Some(place), By::Reservation) => {
+            match why {
+                None => {}
+                Some(Why::Reserved(place)) => {
                     sessions.reservations.consume(place, near.addresses.destination());
                 }
-                (Some(awaited), _) => {
+                Some(Why::Announced(place)) => {
                     sessions.lines[opened as usize].announced();
-                    sessions.settle(awaited, seconds(now));
+                    sessions.settle(place, seconds(now));
                 }
             }
             Ok(opened)
@@ -122,17 +135,22 @@ impl Sessions {
     pub fn takes(&self, arriving: Flow, nat: &Nat, now: Nanos) -> Option<Opening> {
         let Flow { addresses, ports, protocol } = arriving;
         let (host, remote) = (addresses.destination(), addresses.source());
+        let door = Door { address: host, port: ports as u16, protocol };
+        let awaited = self.awaits(door, remote, now);
+        let announced = awaited.map(Why::Announced);
         if nat.exceptions.are_between(host, remote) {
-            return Some(Opening::of(arriving, (host, ports as u16), By::Configuration, None));
+            return Some(Opening::of(arriving, (host, ports as u16), By::Configuration, announced));
         }
-        if let Some(inside) = nat.statics.behind(addresses.destination(), ports as u16, protocol) {
+        if let Some(inside) = nat.statics.behind(host, ports as u16, protocol) {
             let is_ours = self.share.host_elsewhere(inside.0).is_none();
-            return is_ours.then(|| Opening::of(arriving, inside, By::Configuration, None));
+            return is_ours.then(|| Opening::of(arriving, inside, By::Configuration, announced));
         }
-        let pool = self.ports.pool_of(addresses.destination())?;
+        if let Some(inside) = awaited.and_then(|line| self.awaited_beside(line)) {
+            return Some(Opening::of(arriving, (inside.host, inside.port), By::Reservation, announced));
+        }
+        let pool = self.ports.pool_of(host)?;
         let outside = Outside { pool, port: ports as u16, protocol };
-        let awaited = self.awaits(outside, remote, now);
-        let is_let = awaited.is_some()
+        let is_let = announced.is_some()
             || match nat.filtering {
                 _ if protocol == ipv4::ICMP => false,
                 Filtering::AddressAndPortDependent => false,
@@ -140,7 +158,7 @@ impl Sessions {
                 Filtering::EndpointIndependent => true,
             };
         let inside = self.mappings.whose(outside).filter(|_| is_let)?;
-        Some(Opening::of(arriving, (inside.host, inside.port), By::Mapping, awaited))
+        Some(Opening::of(arriving, (inside.host, inside.port), By::Mapping, announced))
     }
 
     pub(super) fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {

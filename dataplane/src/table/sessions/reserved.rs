@@ -1,6 +1,7 @@
 //! Sessions that a reservation of the Realm Gateway opens: their host has no external port for them, since the client came to an
 //! address of the circular pool, at the port that the host itself serves.
 
+use super::open::Why;
 use super::{By, Opening, Sessions};
 use crate::Nanos;
 use crate::events::Events;
@@ -63,6 +64,6 @@ impl Sessions {
             return Reserved::Foreign;
         };
         let inside = (host.to_bits(), arriving.ports as u16);
-        Reserved::Opens(Opening::of(arriving, inside, By::Reservation, Some(place)))
+        Reserved::Opens(Opening::of(arriving, inside, By::Reservation, Some(Why::Reserved(place))))
     }
 }
