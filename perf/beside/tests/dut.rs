@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 const BINDINGS: u32 = 300;
 
@@ -25,6 +26,11 @@ impl Program {
         let mut line = String::new();
         self.1.read_line(&mut line).unwrap();
         line
+    }
+
+    fn stats(&mut self) -> Value {
+        self.0.stdin.as_mut().unwrap().write_all(b"stats\n").unwrap();
+        serde_json::from_str(&self.hear()).unwrap()
     }
 }
 
@@ -75,8 +81,15 @@ fn every_binding_is_translated_both_ways_over_ports() {
     }
     let exported: Value = serde_json::from_slice(&std::fs::read(export).unwrap()).unwrap();
     assert_eq!(exported.as_array().unwrap().len(), BINDINGS as usize);
-    dut.0.stdin.as_mut().unwrap().write_all(b"stats\n").unwrap();
-    let counted: Value = serde_json::from_str(&dut.hear()).unwrap();
+    // What the probe sent again before it had heard all may still be under way.
+    let mut counted = dut.stats();
+    for _ in 0..100 {
+        if (0..2).all(|side| counted["sent"][1 - side] == counted["received"][side]) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        counted = dut.stats();
+    }
     for side in [0, 1] {
         assert!(counted["received"][side].as_u64().unwrap() >= u64::from(BINDINGS), "{counted}");
         assert_eq!(counted["sent"][1 - side], counted["received"][side]);
