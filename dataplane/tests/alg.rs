@@ -6,7 +6,7 @@ mod common;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::Event;
 use ces_dataplane::nat::Filtering;
-use ces_dataplane::nat::statics::{Static, Transport};
+use ces_dataplane::nat::statics::{PortProtocol, Static};
 use ces_dataplane::path::process_burst;
 use ces_dataplane::reason::DropReason as Why;
 use ces_dataplane::verdict::Verdict;
@@ -411,7 +411,7 @@ fn configured(external: u32, port: Option<u16>) -> Gateway {
     settings.nat.statics = vec![Static {
         external: address(external).into(),
         inside: address(HOST).into(),
-        protocol: port.map(|_| Transport::Tcp),
+        protocol: port.map(|_| PortProtocol::Tcp),
         port,
         ports: None,
         inside_port: None,
