@@ -139,7 +139,7 @@ impl BindingEntry {
         self.out_bytes.set_beside(if mac.is_some() && kind != 0 { kind | PINNED } else { kind });
     }
 
-    /// Whether a frame comes from the MAC address that its host's packets must come from, if it is [pinned](Entry::pin).
+    /// Whether a frame comes from the MAC address that its host's packets must come from, if it is [pinned](BindingEntry::pin).
     #[inline(always)]
     pub fn is_from_host(&self, frame: &[u8]) -> bool {
         let Some(begin) = frame.first_chunk::<{ ethernet::TYPE }>() else { return false };
@@ -248,7 +248,7 @@ impl BindingEntry {
         self.out_bytes.beside() & TUNNEL != 0
     }
 
-    /// The tunnel, if it [is one through a tunnel](Entry::is_tunnel).
+    /// The tunnel, if it [is one through a tunnel](BindingEntry::is_tunnel).
     #[inline(always)]
     pub const fn tunnel(&self) -> u16 {
         self.out_packets.beside()
