@@ -3,7 +3,7 @@
 //! It never changes with the dataplane, so that a case's ratio to it can be compared between versions, days and
 //! machines. Do not improve it.
 
-use crate::measure::{Burst, Case};
+use crate::measure::{Burst, Case, Done, timed};
 use crate::packets::{Flow, SERVICE, Template};
 use crate::rotation::{Rotation, Slot};
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use std::hint::black_box;
 pub struct Calibration<F> {
     rotation: Rotation<F>,
     template: Template,
-    forwarded: u64,
+    done: Done,
 }
 
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -34,12 +34,7 @@ impl<F: Slot> Calibration<F> {
     pub fn new(mut rotation: Rotation<F>) -> Self {
         let mut template = Template::plain(HOST, GATEWAY);
         rotation.fill(|frame| frame.rewrite(template.packet(&FLOW)));
-        Self { rotation, template, forwarded: 0 }
-    }
-
-    /// Packets forwarded so far.
-    pub fn forwarded(&self) -> u64 {
-        self.forwarded
+        Self { rotation, template, done: Done::default() }
     }
 }
 
@@ -47,23 +42,22 @@ impl<F: Slot> Case for Calibration<F> {
     fn burst(&mut self) -> Burst {
         let template = &mut self.template;
         let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(&FLOW)));
-        let packets = frames.len() as u64;
-        let begin = machine::cycles();
-        let forwarded = forward(frames);
-        let cycles = machine::cycles() - begin;
-        self.forwarded += forwarded;
-        Burst { cycles, packets }
+        self.done.burst(frames.len(), || timed(|| forward(frames)))
+    }
+
+    fn done(&self) -> Done {
+        self.done
     }
 }
 
 #[inline(never)]
-fn forward<F: Slot>(frames: &mut [F]) -> u64 {
+fn forward<F: Slot>(frames: &mut [F]) -> usize {
     for frame in frames.iter() {
         frame.prefetch();
     }
     let mut forwarded = 0;
     for frame in frames.iter_mut() {
-        forwarded += u64::from(forward_one(frame.data_mut()));
+        forwarded += usize::from(forward_one(frame.data_mut()));
     }
     black_box(forwarded)
 }
@@ -110,6 +104,6 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(calibration.burst().packets, 64);
         }
-        assert_eq!(calibration.forwarded(), 640);
+        assert_eq!(calibration.done(), Done { packets: 640, right: 640, allocations: 0 });
     }
 }

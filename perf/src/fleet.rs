@@ -5,7 +5,7 @@
 //! one core's first and second level cache, which is worse, and no line moves from core to core, which is better
 //! ([`crate::threads`] measures that on as many cores as there are).
 
-use crate::measure::{Burst, Case, INTERRUPTED_NS};
+use crate::measure::{Burst, Case, Done, INTERRUPTED_NS};
 use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
 use crate::sequence::Sequence;
@@ -53,8 +53,7 @@ pub struct Fleet<F: Slot + Send, M: Pool<Frame = F>> {
     members: Vec<Member<F, M>>,
     stash: Vec<F>,
     clock: machine::Clock,
-    packets: u64,
-    allocations: u64,
+    done: Done,
 }
 
 impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
@@ -85,21 +84,28 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
             })
             .collect::<Result<_, String>>()?;
         spare.reserve(2 * (workers + 1) * workers * BURST);
-        Ok(Self { members, stash: spare, clock, packets: 0, allocations: 0 })
+        Ok(Self { members, stash: spare, clock, done: Done::default() })
     }
 }
 
 impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
     fn burst(&mut self) -> Burst {
-        let packets = self.members.iter_mut().map(Member::offer).sum();
-        let now = self.clock.now();
-        let allocations = machine::allocations::on_this_thread();
-        let cycles = self.members.iter_mut().map(|member| member.turn(now)).sum();
-        self.allocations += machine::allocations::on_this_thread() - allocations;
-        self.members.iter_mut().for_each(|member| member.collect(&mut self.stash));
-        self.members.iter_mut().for_each(|member| member.refill(&mut self.stash));
-        self.packets += packets;
-        Burst { cycles, packets }
+        let Self { members, stash, clock, done } = self;
+        let packets = members.iter_mut().map(Member::offer).sum::<u64>() as usize;
+        let now = clock.now();
+        let burst =
+            done.burst(packets, || (members.iter_mut().map(|member| member.turn(now)).sum(), packets));
+        for member in &mut *members {
+            member.collect(stash);
+        }
+        for member in members {
+            member.refill(stash);
+        }
+        burst
+    }
+
+    fn done(&self) -> Done {
+        self.done
     }
 
     fn limit_ns(&self) -> u64 {
@@ -110,13 +116,9 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
         self.members.iter().try_for_each(Member::check)
     }
 
-    fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.packets.max(1) as f64
-    }
-
     fn handed_over(&self) -> f64 {
         let taken: u64 = self.members.iter().map(|member| member.counters().taken_over).sum();
-        taken as f64 / self.packets.max(1) as f64
+        taken as f64 / self.done.packets.max(1) as f64
     }
 }
 

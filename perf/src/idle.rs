@@ -1,6 +1,6 @@
 //! Turns of a worker that has nothing to do: what looking at two ports and all rings costs.
 
-use crate::measure::{Burst, Case};
+use crate::measure::{Burst, Case, Done};
 use crate::realm::Plan;
 use crate::rotation::Rotation;
 use crate::sequence::Sequence;
@@ -14,6 +14,7 @@ pub struct Idle {
     member: Member<MemoryFrame, MemoryPool>,
     turns: usize,
     clock: machine::Clock,
+    done: Done,
 }
 
 impl Idle {
@@ -24,14 +25,18 @@ impl Idle {
         let sequence = Sequence::new(&plan, &settings, handles, None);
         let (rotation, pool, mesh) = (Rotation::in_memory(1, 1), MemoryPool::new(1), Mesh::alone());
         let member = Member::new(Seat { plan, settings, handles, rotation, sequence, pool, mesh, clock })?;
-        Ok(Self { member, turns, clock })
+        Ok(Self { member, turns, clock, done: Done::default() })
     }
 }
 
 impl Case for Idle {
     fn burst(&mut self) -> Burst {
-        let cycles = self.member.idle(self.turns, self.clock.now());
-        Burst { cycles, packets: self.turns as u64 }
+        let Self { member, turns, clock, done } = self;
+        done.burst(*turns, || (member.idle(*turns, clock.now()), *turns))
+    }
+
+    fn done(&self) -> Done {
+        self.done
     }
 }
 

@@ -1,6 +1,6 @@
 //! What it costs to make a binding: `State::command` in bursts, with all tables filled and emptied in random order.
 
-use crate::measure::{Burst, Case};
+use crate::measure::{Burst, Case, Done};
 use crate::random::shuffled;
 use crate::realm::Plan;
 use ces_dataplane::msg::{Command, Event};
@@ -18,9 +18,7 @@ pub struct Insertion {
     commands: Vec<Command>,
     burst: usize,
     clock: machine::Clock,
-    inserted: u64,
-    failed: u64,
-    allocations: u64,
+    done: Done,
 }
 
 impl Insertion {
@@ -42,20 +40,13 @@ impl Insertion {
             generation: 0,
             burst,
             clock,
-            inserted: 0,
-            failed: 0,
-            allocations: 0,
+            done: Done::default(),
         })
-    }
-
-    /// The worker's state.
-    pub fn state(&self) -> &State {
-        &self.state
     }
 
     fn drain(&mut self) {
         while let Some(event) = self.state.peek_event() {
-            self.failed += u64::from(matches!(event, Event::InsertFailed(..)));
+            self.done.right -= u64::from(matches!(event, Event::InsertFailed(..)));
             self.state.pop_event();
         }
     }
@@ -85,23 +76,14 @@ impl Case for Insertion {
             self.commands.push(Command::InsertBinding(handle, self.plan.binding(entry)));
         }
         self.next = end;
-        let allocations = machine::allocations::on_this_thread();
-        let cycles = measured(&mut self.state, &self.commands, now);
-        self.allocations += machine::allocations::on_this_thread() - allocations;
-        self.inserted += self.commands.len() as u64;
+        let Self { state, commands, done, .. } = self;
+        let burst = done.burst(commands.len(), || (measured(state, commands, now), commands.len()));
         self.drain();
-        Burst { cycles, packets: self.commands.len() as u64 }
+        burst
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.failed == 0 {
-            return Ok(());
-        }
-        Err(format!("{} of {} bindings were not inserted", self.failed, self.inserted))
-    }
-
-    fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.inserted.max(1) as f64
+    fn done(&self) -> Done {
+        self.done
     }
 }
 

@@ -7,7 +7,7 @@
 //! A burst that takes longer than [`INTERRUPTED_NS`] did not run alone: the scheduler or the hypervisor took the core.
 //! It is left out with its packets, and how much time was lost so is told beside the result.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Length of a window, of measured time, in milliseconds.
 pub const WINDOW_MS: u64 = 50;
@@ -24,10 +24,44 @@ pub struct Burst {
     pub packets: u64,
 }
 
+/// What a case has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Packets, or whatever it counts.
+    pub packets: u64,
+    /// Those of them that went where they belong.
+    pub right: u64,
+    /// Allocations in the measured code.
+    pub allocations: u64,
+}
+
+impl Done {
+    /// Runs what is measured, which says its cycles and how many of so many packets went right.
+    pub fn burst(&mut self, packets: usize, measured: impl FnOnce() -> (u64, usize)) -> Burst {
+        let before = machine::allocations::on_this_thread();
+        let (cycles, right) = measured();
+        self.allocations += machine::allocations::on_this_thread() - before;
+        self.packets += packets as u64;
+        self.right += right as u64;
+        Burst { cycles, packets: packets as u64 }
+    }
+}
+
+/// The cycles that something takes, and what it says.
+#[inline(always)]
+pub fn timed<R>(run: impl FnOnce() -> R) -> (u64, R) {
+    let begin = machine::cycles();
+    let said = run();
+    (machine::cycles() - begin, said)
+}
+
 /// Something that can be measured burst by burst.
 pub trait Case {
     /// Runs one burst and says what it took.
     fn burst(&mut self) -> Burst;
+
+    /// What it has done in all of them.
+    fn done(&self) -> Done;
 
     /// A burst that takes longer was interrupted.
     fn limit_ns(&self) -> u64 {
@@ -36,12 +70,8 @@ pub trait Case {
 
     /// Whether everything went where it belongs: a case in which anything did not is void.
     fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Allocations in the measured code, for each packet so far.
-    fn allocations_per_packet(&self) -> f64 {
-        0.0
+        let Done { packets, right, .. } = self.done();
+        if packets == right { Ok(()) } else { Err(format!("{} of {packets} went wrong", packets - right)) }
     }
 
     /// The share of packets that were handed from one worker to another.
@@ -56,7 +86,7 @@ pub trait Case {
 }
 
 /// Time that was left out because the core was taken away.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Interrupted {
     /// How many bursts.
     pub bursts: u64,
@@ -133,7 +163,7 @@ pub fn window(case: &mut dyn Case, rate: u64, totals: &mut Totals) -> f64 {
 }
 
 /// Smallest, middle and 90th of 100.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// The smallest.
     pub min: f64,
@@ -178,6 +208,21 @@ pub struct Measured {
     pub totals: Totals,
 }
 
+impl Measured {
+    /// Of these windows of a case, and those of the calibration before, between and after them.
+    pub fn of(case: &[f64], calibration: &[f64], totals: Totals) -> Self {
+        let around = calibration.windows(2).map(|around| f64::midpoint(around[0], around[1]));
+        let ratios: Vec<f64> = case.iter().zip(around).map(|(cycles, around)| cycles / around).collect();
+        Self {
+            case: Spread::of(case),
+            calibration: Spread::of(calibration),
+            ratio: Spread::of(&ratios),
+            windows: case.len(),
+            totals,
+        }
+    }
+}
+
 /// Measures a case against the calibration for at least `seconds` of the case's own time, after a warm-up of a tenth of
 /// that. `each_window` is called after every window of the case, outside the measured time.
 pub fn compare(case: &mut dyn Case, calibration: &mut dyn Case, seconds: f64) -> Measured {
@@ -195,18 +240,7 @@ pub fn compare(case: &mut dyn Case, calibration: &mut dyn Case, seconds: f64) ->
         measured.push(window(case, rate, &mut totals));
         calibrated.push(window(calibration, rate, &mut ignored));
     }
-    let ratios: Vec<f64> = measured
-        .iter()
-        .zip(calibrated.windows(2))
-        .map(|(cycles, around)| cycles / f64::midpoint(around[0], around[1]))
-        .collect();
-    Measured {
-        case: Spread::of(&measured),
-        calibration: Spread::of(&calibrated),
-        ratio: Spread::of(&ratios),
-        windows,
-        totals,
-    }
+    Measured::of(&measured, &calibrated, totals)
 }
 
 #[cfg(test)]
@@ -232,6 +266,10 @@ mod tests {
             self.bursts += 1;
             let cycles = if self.bursts.is_multiple_of(100) { 10_000_000 } else { self.cycles };
             Burst { cycles, packets: 10 }
+        }
+
+        fn done(&self) -> Done {
+            Done::default()
         }
     }
 

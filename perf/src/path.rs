@@ -1,6 +1,6 @@
 //! The cases that run `process_burst` over a realm: egress, ingress, local.
 
-use crate::measure::{Burst, Case};
+use crate::measure::{Burst, Case, Done};
 use crate::packets::Template;
 use crate::realm::Plan;
 use crate::rotation::{NoBuffers, Rotation, Slot};
@@ -24,9 +24,7 @@ pub struct Path<F> {
     verdicts: Vec<Verdict>,
     buffers: NoBuffers,
     clock: machine::Clock,
-    packets: u64,
-    strays: u64,
-    allocations: u64,
+    done: Done,
 }
 
 impl<F: Slot> Path<F> {
@@ -68,46 +66,38 @@ impl<F: Slot> Path<F> {
             verdicts: vec![Verdict::Absorb; burst],
             buffers: NoBuffers::default(),
             clock,
-            packets: 0,
-            strays: 0,
-            allocations: 0,
+            done: Done::default(),
         }
     }
 }
 
 impl<F: Slot> Case for Path<F> {
     fn burst(&mut self) -> Burst {
-        let Self { template, sequence, .. } = self;
+        let Self { template, sequence, state, verdicts, buffers, done, .. } = self;
         let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
-        let packets = frames.len() as u64;
         let (port, now) = (self.arrival, self.clock.now());
-        let allocations = machine::allocations::on_this_thread();
-        let cycles = measured(&mut self.state, port, frames, &mut self.verdicts, &mut self.buffers, now);
-        self.allocations += machine::allocations::on_this_thread() - allocations;
-        let right = Verdict::Forward(Egress::by(self.departure));
-        self.strays += self.verdicts.iter().filter(|verdict| **verdict != right).count() as u64;
-        self.packets += packets;
-        while self.state.peek_event().is_some() {
-            self.state.pop_event();
+        let forwarded = Verdict::Forward(Egress::by(self.departure));
+        let burst = done.burst(frames.len(), || {
+            let cycles = measured(state, port, frames, verdicts, buffers, now);
+            (cycles, verdicts.iter().filter(|verdict| **verdict == forwarded).count())
+        });
+        while state.peek_event().is_some() {
+            state.pop_event();
         }
-        Burst { cycles, packets }
+        burst
+    }
+
+    fn done(&self) -> Done {
+        self.done
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.strays == 0 && self.buffers.wanted == 0 {
+        let Done { packets, right, .. } = self.done;
+        let (drops, wanted) = (drops(&self.state.counters), self.buffers.wanted);
+        if packets == right && wanted == 0 {
             return Ok(());
         }
-        Err(format!(
-            "{} of {} packets were not forwarded; drops: {}; frames wanted: {}",
-            self.strays,
-            self.packets,
-            drops(&self.state.counters),
-            self.buffers.wanted
-        ))
-    }
-
-    fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.packets.max(1) as f64
+        Err(format!("{right} of {packets} packets were forwarded; drops: {drops}; frames wanted: {wanted}"))
     }
 }
 

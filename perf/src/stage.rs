@@ -3,7 +3,7 @@
 //! In the path the stages overlap: while one packet is parsed, lines of others are under way (`ces_dataplane::path`). So what the
 //! stages cost alone does not add up to the whole: it says how much work a stage is, and what part of it is waiting.
 
-use crate::measure::{Burst, Case};
+use crate::measure::{Burst, Case, Done, timed};
 use crate::packets::Template;
 use crate::realm::{Plan, Way};
 use crate::rotation::{Rotation, Slot};
@@ -118,9 +118,7 @@ pub struct Alone<F> {
     packets: Vec<Packet>,
     /// What each packet of the burst becomes: addresses, what they do to checksums, its tunnel's or next hop's number.
     targets: Vec<(Pair, Delta, u32)>,
-    done: u64,
-    right: u64,
-    allocations: u64,
+    done: Done,
 }
 
 impl<F: Slot> Alone<F> {
@@ -157,9 +155,7 @@ impl<F: Slot> Alone<F> {
             next: 0,
             packets: vec![Packet::NOTHING; burst],
             targets: vec![(Pair::NONE, Delta::default(), 0); burst],
-            done: 0,
-            right: 0,
-            allocations: 0,
+            done: Done::default(),
         })
     }
 
@@ -175,7 +171,7 @@ impl<F: Slot> Alone<F> {
 impl<F: Slot> Case for Alone<F> {
     fn burst(&mut self) -> Burst {
         let range = if self.keys.is_empty() { 0..0 } else { self.advance() };
-        let Self { stage, tables, packets, template, sequence, targets, .. } = self;
+        let Self { stage, tables, packets, template, sequence, targets, done, .. } = self;
         let frames = if range.is_empty() {
             let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
             if matches!(*stage, Stage::Encap | Stage::Deliver) {
@@ -186,34 +182,21 @@ impl<F: Slot> Case for Alone<F> {
             &mut []
         };
         let keys = &self.keys[range];
-        let count = frames.len().max(keys.len());
-        let allocations = machine::allocations::on_this_thread();
-        let begin = machine::cycles();
-        let right = match *stage {
-            Stage::Parse => measured_parse(tables, frames, packets),
-            Stage::Unwrap => measured_unwrap(tables, frames, packets),
-            Stage::Index => measured_index(tables, keys, packets),
-            Stage::IndexChained => measured_chain(tables, keys),
-            Stage::Entry => measured_entries(tables, keys),
-            Stage::Encap => measured_encap(tables, frames, packets, targets),
-            Stage::Deliver => measured_deliver(tables, frames, packets, targets),
-        };
-        let cycles = machine::cycles() - begin;
-        self.allocations += machine::allocations::on_this_thread() - allocations;
-        self.done += count as u64;
-        self.right += right as u64;
-        Burst { cycles, packets: count as u64 }
+        done.burst(frames.len().max(keys.len()), || {
+            timed(|| match *stage {
+                Stage::Parse => measured_parse(tables, frames, packets),
+                Stage::Unwrap => measured_unwrap(tables, frames, packets),
+                Stage::Index => measured_index(tables, keys, packets),
+                Stage::IndexChained => measured_chain(tables, keys),
+                Stage::Entry => measured_entries(tables, keys),
+                Stage::Encap => measured_encap(tables, frames, packets, targets),
+                Stage::Deliver => measured_deliver(tables, frames, packets, targets),
+            })
+        })
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.done == self.right {
-            return Ok(());
-        }
-        Err(format!("{} of {} packets were taken for others", self.done - self.right, self.done))
-    }
-
-    fn allocations_per_packet(&self) -> f64 {
-        self.allocations as f64 / self.done.max(1) as f64
+    fn done(&self) -> Done {
+        self.done
     }
 
     fn table(&self) -> Option<(f64, usize)> {

@@ -7,7 +7,7 @@
 
 use crate::calibration::Calibration;
 use crate::fleet::{RING, Steering, sequences};
-use crate::measure::{Case, INTERRUPTED_NS, Measured, Spread, Totals, WINDOW_MS};
+use crate::measure::{Case, INTERRUPTED_NS, Measured, Totals, WINDOW_MS};
 use crate::realm::Plan;
 use crate::rotation::{Rotation, Slot};
 use crate::turn::{Member, Seat};
@@ -150,11 +150,6 @@ fn together(found: &[Found]) -> Together {
     let case: Vec<f64> = (0..windows).map(|window| mean(|found| &found.case, window)).collect();
     let calibration: Vec<f64> =
         (0..=windows).map(|window| mean(|found| &found.calibration, window)).collect();
-    let ratios: Vec<f64> = case
-        .iter()
-        .zip(calibration.windows(2))
-        .map(|(cycles, around)| cycles / f64::midpoint(around[0], around[1]))
-        .collect();
     let mut totals = Totals::default();
     for found in found {
         totals.add(&found.totals);
@@ -162,13 +157,7 @@ fn together(found: &[Found]) -> Together {
     let sum = |of: fn(&Found) -> u64| found.iter().map(of).sum::<u64>() as f64;
     let offered = sum(|found| found.offered).max(1.0);
     Together {
-        measured: Measured {
-            case: Spread::of(&case),
-            calibration: Spread::of(&calibration),
-            ratio: Spread::of(&ratios),
-            windows,
-            totals,
-        },
+        measured: Measured::of(&case, &calibration, totals),
         handed_over: sum(|found| found.taken_over) / offered,
         allocations_per_packet: sum(|found| found.allocations) / offered,
     }

@@ -72,7 +72,7 @@ pub(crate) struct Arguments {
     /// No measuring: so many packets on ordinary memory, without DPDK, to be run under callgrind.
     #[arg(long)]
     pub packets: Option<u64>,
-    /// Prints one JSON object; the rest goes to standard error.
+    /// The result as one line.
     #[arg(long)]
     pub json: bool,
 }

@@ -17,7 +17,7 @@ use ces_perf::memory::Resident;
 use ces_perf::path::Path;
 use ces_perf::place::{self, Machine};
 use ces_perf::realm::Plan;
-use ces_perf::report::{Context, Facts, Report};
+use ces_perf::report::{Facts, Report};
 use ces_perf::rules::{Build, Classify};
 use ces_perf::stage::Alone;
 use ces_perf::threads;
@@ -25,6 +25,7 @@ use ces_perf::world::World;
 use clap::Parser;
 use dpdk::Mbuf;
 use packets::{InMemory, Memory, Packets};
+use serde_json::json;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         }
         Ok(())
     } else if arguments.machine {
-        println!("{}", serde_json::json!(Machine::here()));
+        println!("{}", json!(Machine::here()));
         Ok(())
     } else if arguments.footprint {
         footprint::print()
@@ -118,35 +119,28 @@ fn run(arguments: &Arguments, (name, kind, _): Named) -> Result<(), String> {
         machine::table::ordinary_pages_only();
     }
     let packets = Packets::new(arguments)?;
-    let machine = Machine::here().to_string();
-    let (measured, facts, cores) = if arguments.threads {
+    let (measured, facts) = if arguments.threads {
         on_cores(arguments, arguments.plan(kind), &packets)?
     } else {
-        let core = place::pin(arguments.core)?;
-        let (measured, facts) = on_one_core(arguments, kind, &packets)?;
-        (measured, facts, vec![core])
+        on_one_core(arguments, kind, &packets)?
     };
     if facts.allocations_per_packet > ALLOCATIONS {
         return Err(format!("{} allocations per packet, where none may be", facts.allocations_per_packet));
     }
-    let report = Report::new(name, arguments.burst, arguments.variant(), &measured, &facts);
-    let context = Context { machine, cores, packets: packets.described, measured: measured.totals.packets() };
-    if arguments.json {
-        eprint!("{}", report.text(&context));
-        println!("{}", serde_json::json!(report));
-    } else {
-        print!("{}", report.text(&context));
-    }
+    let variant = arguments.variant();
+    let report = Report::new(name, arguments.burst, variant, packets.described, &measured, facts);
+    let written = if arguments.json { serde_json::to_string } else { serde_json::to_string_pretty };
+    println!("{}", written(&report).map_err(|error| error.to_string())?);
     Ok(())
 }
 
 fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(Measured, Facts), String> {
+    let core = place::pin(arguments.core)?;
     let plan = arguments.plan(kind);
     let mut calibration = Calibration::new(packets.whole()?);
     let (bytes_per_entry, page_size) = match kind {
         Kind::Insert | Kind::Path(_) | Kind::Worker(_) => tables(plan)?,
-        Kind::Calibration | Kind::World(_) | Kind::Idle | Kind::Stage(_) => (0.0, 4096),
-        Kind::Classify | Kind::BuildRules => (0.0, 4096),
+        _ => (0.0, 4096),
     };
     let mut case = make(arguments, kind, packets)?;
     let measured = measure::compare(case.as_mut(), &mut calibration, arguments.seconds);
@@ -156,17 +150,14 @@ fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(
         entries: if kind == Kind::Calibration { 1 } else { plan.entries },
         page_size,
         bytes_per_entry,
-        allocations_per_packet: case.allocations_per_packet(),
+        allocations_per_packet: case.done().allocations as f64 / case.done().packets.max(1) as f64,
         handed_over: case.handed_over(),
+        cores: vec![core],
     };
     Ok((measured, facts))
 }
 
-fn on_cores(
-    arguments: &Arguments,
-    plan: Plan,
-    packets: &Packets,
-) -> Result<(Measured, Facts, Vec<usize>), String> {
+fn on_cores(arguments: &Arguments, plan: Plan, packets: &Packets) -> Result<(Measured, Facts), String> {
     let workers = arguments.workers as usize;
     let usable = machine::usable_cores().map_err(|error| format!("cannot tell the usable cores: {error}"))?;
     let from = usable.len().saturating_sub(workers);
@@ -185,6 +176,7 @@ fn on_cores(
         bytes_per_entry,
         allocations_per_packet: together.allocations_per_packet,
         handed_over: together.handed_over,
+        cores,
     };
-    Ok((together.measured, facts, cores))
+    Ok((together.measured, facts))
 }
