@@ -284,6 +284,8 @@ counters! {
             alg_encrypted = "encrypted",
             /// Segments that were written anew.
             alg_rewritten = "rewritten",
+            /// Places that would have been written anew if that were not only shown.
+            alg_would_rewrite = "would_rewrite",
         }
         "ces_worker_turns_total", "Turns of a worker's loop, busy and idle.", counter worker "state" {
             /// Turns of the loop in which there was something to do.

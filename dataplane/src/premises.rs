@@ -216,10 +216,13 @@ pub struct Meters {
     punt: [[Level; PuntClass::COUNT]; Side::COUNT],
     icmp: Level,
     decisions: Level,
+    rewrites: Level,
 }
 
 /// Decisions of rules a second that a worker tells the control thread, which makes a line of each.
 const DECISIONS: Rate = Rate::new(1000, SECOND, 100);
+/// Places that ALGs wrote anew a second that a worker tells the control thread, which remembers the last of them.
+const REWRITES: Rate = Rate::new(1000, SECOND, 100);
 
 impl Meters {
     /// Whether one more packet of this class may go from that side to the control thread; then it is counted.
@@ -231,6 +234,11 @@ impl Meters {
     /// Whether the gateway may make one more ICMP error; then it is counted.
     pub fn icmp_error(&mut self, premises: &Premises, now: Nanos) -> bool {
         self.icmp.take(premises.icmp_rate, now)
+    }
+
+    /// Whether one more place that an ALG wrote anew may be told; then it is counted.
+    pub fn rewrite(&mut self, now: Nanos) -> bool {
+        self.rewrites.take(REWRITES, now)
     }
 
     /// Whether one more decision of a rule may be told; then it is counted.

@@ -43,7 +43,8 @@ impl State {
     /// The same, where sessions of NAT44 go on that stand in this file: see [`Sessions::adopt`].
     pub fn resumed(settings: &WorkerSettings, kept: Kept, now: Nanos) -> Result<Self, SettingsError> {
         let mut state = Self::with(settings, Some(kept))?;
-        let Adopted { adopted, forgotten } = state.sessions.adopt(&state.share, &settings.nat, now);
+        let Adopted { adopted, forgotten } =
+            state.sessions.adopt(&state.share, &settings.nat, &settings.alg, now);
         state.counters.sessions_adopted = adopted;
         state.counters.sessions_forgotten = forgotten;
         Ok(state)

@@ -3,6 +3,7 @@
 
 mod common;
 
+use ces_dataplane::alg::scope::{AlgHosts, AlgMode, Rewrite};
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::msg::Event;
 use ces_dataplane::nat::Filtering;
@@ -232,6 +233,38 @@ fn what_is_not_on_is_left_alone() {
     let line = b"PORT 10,0,0,10,20,21\r\n";
     assert_eq!(passes(&mut gateway, CLIENT, line), (CLIENT, line.to_vec()));
     assert_eq!(data_syn(&mut gateway, SERVER, 5141), Err(Why::Unasked));
+}
+
+/// A dry run says what would be written, and every packet goes as it came; elsewhere it is as before.
+#[test]
+fn a_dry_run_shows_and_does_nothing() {
+    let line = b"PORT 10,0,0,10,20,21\r\n";
+    for (mode, is_on) in [(AlgMode::DryRun, false), (AlgMode::Off, false), (AlgMode::On, true)] {
+        let mut settings = nat_settings();
+        let networks = vec![address(HOST).into()];
+        settings.alg.ftp.hosts = vec![AlgHosts { networks, mode: Some(mode), ports: None }];
+        let mut gateway = connect(gateway_with(settings));
+        let (_, said) = passes(&mut gateway, CLIENT, line);
+        assert_eq!(said == line, !is_on);
+        assert_eq!(data_syn(&mut gateway, SERVER, 5141).is_ok(), is_on);
+        // Half a line is nobody's to keep.
+        let (at, half) = (CLIENT + line.len() as u32, b"PORT 10,0,0");
+        if !is_on {
+            assert_eq!(passes(&mut gateway, at, half), (at, half.to_vec()));
+        }
+        let counters = &gateway.state.counters;
+        let is_dry = mode == AlgMode::DryRun;
+        assert_eq!((counters.alg_would_rewrite, counters.alg_rewritten), (is_dry.into(), is_on.into()));
+        let rewrite = Rewrite {
+            protocol: "ftp",
+            host: address(HOST),
+            remote: address(SERVER),
+            from: (address(HOST), 5141),
+            to: (address(LOCAL), 5141),
+            is_dry,
+        };
+        assert_eq!(gateway.events().contains(&Event::Rewritten(rewrite)), mode != AlgMode::Off);
+    }
 }
 
 #[test]

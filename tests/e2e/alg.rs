@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ftp_that_is_encrypted_passes_and_is_told", ftp_that_is_encrypted_passes_and_is_told),
     ("ftp_is_let_in_where_rules_forbid_the_world", ftp_is_let_in_where_rules_forbid_the_world),
     ("ftp_goes_on_after_the_gateway_was_killed", ftp_goes_on_after_the_gateway_was_killed),
+    ("an_alg_is_off_for_a_host_or_only_shows", an_alg_is_off_for_a_host_or_only_shows),
     ("ftp_of_a_server_behind_a_static_mapping", ftp_of_a_server_behind_a_static_mapping),
     ("ftp_of_a_server_that_says_it_is_elsewhere", ftp_of_a_server_that_says_it_is_elsewhere),
     ("ftp_of_a_server_reached_by_its_name", ftp_of_a_server_reached_by_its_name),
@@ -220,6 +221,47 @@ ftp.set_pasv(False); print(len(ftp.nlst()),flush=True)",
     client.wait().expect();
     assert!(lab.metrics(Realm::A).sum("ces_nat_sessions_kept", &[("fate", "adopted")]) >= 1.0);
     assert!(events(lab, "came") >= 1.0, "{}", lab.ctl(Realm::A, "show alg"));
+    server.end();
+}
+
+/// What is on for one host is only shown for the other one, on another port as well; a reload turns it on.
+fn an_alg_is_off_for_a_host_or_only_shows(lab: &Lab) {
+    const DRY: &[Edit] = &[(
+        Realm::A,
+        "[tls]\n",
+        "[nat]\naddresses = [\"192.0.2.2\"]\n\n[alg.ftp]\nhosts = [\n\
+         { networks = [\"192.168.10.12\"], mode = \"dry-run\", ports = [21, 2121] },\n]\n\n[tls]\n",
+    )];
+    lab.gateways(DRY);
+    let (server, sum) = (vsftpd(lab, ""), sum(lab));
+    let active = format!("curl -sS -m 60 -P - --connect-timeout 5 ftp://{SERVER}/20MB.bin | sha256sum");
+    assert_eq!(lab.run("a1", &active).expect(), sum);
+    let counts = || ["rewritten", "would_rewrite"].map(|event| events(lab, event) as u64);
+    let [rewritten, would] = counts();
+    let asks = "
+try: ftp.sendcmd('PORT 192,168,10,12,200,21')
+except ftplib.Error as error: print(error)";
+    lab.run("a2", &ftplib(asks)).says("500 Illegal PORT command");
+    assert_eq!(counts(), [rewritten, would + 1]);
+    let last = || lab.json(Realm::A, "show alg --last");
+    let has = |host: &str, from: &str, is_dry: bool| {
+        let row = |row: &serde_json::Value| {
+            row["host"] == host
+                && row["from"].as_str().is_some_and(|at| at.starts_with(from))
+                && row["is_dry"] == is_dry
+        };
+        last().as_array().expect("rows").iter().any(row)
+    };
+    assert!(eventually(|| has("192.168.10.12", "192.168.10.12:51221", true)), "{}", last());
+    assert!(has("192.168.10.11", "192.168.10.11:", false), "{}", last());
+    lab.ctl(Realm::A, "show alg --last").says("only shown");
+    lab.ctl(Realm::A, "show alg").says("FTP on TCP ports 21, otherwise for 1 networks");
+    let config = std::fs::read_to_string(lab.directory().join("a/cesd.toml")).expect("it is there");
+    lab.write_config(Realm::A, &config.replace("mode = \"dry-run\"", "mode = \"on\""));
+    lab.ctl(Realm::A, "reload").expect();
+    assert_eq!(lab.run("a2", &active).expect(), sum);
+    lab.write_config(Realm::A, &config);
+    lab.ctl(Realm::A, "reload").expect();
     server.end();
 }
 

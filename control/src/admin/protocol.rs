@@ -37,6 +37,8 @@ pub enum Topic {
     Nat,
     /// Application layer gateways: where they are on, what they met with
     Alg,
+    /// What application layer gateways wrote anew last, or would have
+    Rewrites,
     /// Sessions of NAT44, with their counters
     Sessions,
     /// Mappings of NAT44: what stands for hosts by configuration, and what their ports were given
@@ -199,6 +201,7 @@ impl Request {
                 Topic::Neighbours => "show neighbours",
                 Topic::Nat => "show nat",
                 Topic::Alg => "show alg",
+                Topic::Rewrites => "show rewrites",
                 Topic::Sessions => "show sessions",
                 Topic::Mappings => "show mappings",
                 Topic::Rules => "show rules",

@@ -23,6 +23,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Neighbours => neighbours(answer),
         Topic::Nat => nat(answer),
         Topic::Alg => alg(answer),
+        Topic::Rewrites => rewrites(answer),
         Topic::Sessions => sessions(answer),
         Topic::Mappings => mappings(answer),
         Topic::Rules => rules(answer),
@@ -533,9 +534,25 @@ fn nat(answer: &Value) -> String {
 }
 
 fn alg(answer: &Value) -> String {
-    let ports: Vec<_> = list(&answer["ftp_ports"]).iter().map(ToString::to_string).collect();
-    let place =
-        if ports.is_empty() { "off".to_owned() } else { format!("on TCP ports {}", ports.join(", ")) };
+    let mut shown = String::new();
+    for protocol in list(&answer["protocols"]) {
+        let ports: Vec<_> = list(&protocol["ports"]).iter().map(ToString::to_string).collect();
+        let _ = match text(protocol, "mode").as_str() {
+            "off" => write!(shown, "{} off", text(protocol, "name")),
+            _ if ports.is_empty() => write!(shown, "{} off", text(protocol, "name")),
+            mode => write!(
+                shown,
+                "{} {mode} {} ports {}",
+                text(protocol, "name"),
+                text(protocol, "transport"),
+                ports.join(", ")
+            ),
+        };
+        if let Some(hosts) = protocol["hosts"].as_u64().filter(|hosts| *hosts > 0) {
+            let _ = write!(shown, ", otherwise for {hosts} networks");
+        }
+        shown.push('\n');
+    }
     let channels = &answer["channels"];
     let mut table = TextTable::new(&["EVENT", "COUNT"]);
     for event in list(&answer["events"]) {
@@ -545,12 +562,25 @@ fn alg(answer: &Value) -> String {
         ]);
     }
     let awaited = count(number(answer, "awaited"));
-    format!(
-        "FTP {place}; {} of {} control channels, {awaited} connections awaited\n{}",
+    let _ = write!(
+        shown,
+        "{} of {} control channels, {awaited} connections awaited\n{}",
         channels[0],
         channels[1],
         table.text()
-    )
+    );
+    shown
+}
+
+fn rewrites(answer: &Value) -> String {
+    let mut table = TextTable::new(&["AGO", "PROTOCOL", "HOST", "REMOTE", "SAID", "INSTEAD", ""]);
+    for row in list(answer) {
+        let mut cells = vec![duration(number(row, "ago_s"))];
+        cells.extend(["protocol", "host", "remote", "from", "to"].map(|key| text(row, key)));
+        cells.push(if row["is_dry"] == true { "only shown" } else { "" }.to_owned());
+        table.row(cells);
+    }
+    or_none(&table, "nothing was written anew")
 }
 
 fn control(answer: &Value) -> String {

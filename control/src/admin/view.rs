@@ -2,6 +2,7 @@
 
 use crate::sources::tap::TapCounters;
 use ces_cetp::engine::{BlockSnapshot, FilterSnapshot, PeerSnapshot};
+use ces_dataplane::alg::scope::AlgMode;
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::settings::Side;
 use serde::Serialize;
@@ -136,11 +137,45 @@ pub struct NatView {
     pub workers: Vec<NatWorkerView>,
 }
 
+/// What is done about a protocol.
+#[derive(Clone, Debug, Serialize)]
+pub struct AlgProtocolView {
+    /// Its name.
+    pub name: &'static str,
+    /// What carries it.
+    pub transport: &'static str,
+    /// The ports on which it is spoken.
+    pub ports: Vec<u16>,
+    /// What is done, unless it is otherwise for a host.
+    pub mode: AlgMode,
+    /// For how many networks of hosts it is otherwise.
+    pub hosts: usize,
+}
+
+/// A place that an ALG wrote anew.
+#[derive(Clone, Debug, Serialize)]
+pub struct RewriteRow {
+    /// Seconds since then.
+    pub ago_s: u64,
+    /// The protocol.
+    pub protocol: &'static str,
+    /// The inside host.
+    pub host: Ipv4Addr,
+    /// The other end of the channel.
+    pub remote: Ipv4Addr,
+    /// What was said.
+    pub from: String,
+    /// What is said instead.
+    pub to: String,
+    /// It was only shown.
+    pub is_dry: bool,
+}
+
 /// Application layer gateways.
 #[derive(Clone, Debug, Serialize)]
 pub struct AlgView {
-    /// The TCP ports of servers on which FTP is spoken.
-    pub ftp_ports: Vec<u16>,
+    /// The protocols.
+    pub protocols: Vec<AlgProtocolView>,
     /// Control channels, and for how many there is room.
     pub channels: (u64, u64),
     /// Connections that were announced and have not come yet.

@@ -40,6 +40,9 @@ enum Command {
     Show {
         /// What to show
         topic: Topic,
+        /// With `alg`: what was written anew last, or would have been; as `show rewrites`
+        #[arg(long)]
+        last: bool,
     },
     /// Show the next packets that match, each with what became of it and why
     Trace {
@@ -80,6 +83,11 @@ enum Command {
         /// Where to
         directory: PathBuf,
     },
+}
+
+/// What is shown; `--last` says something to ALGs alone.
+fn shown(topic: Topic, last: bool) -> Topic {
+    if last && topic == Topic::Alg { Topic::Rewrites } else { topic }
 }
 
 #[derive(Subcommand)]
@@ -144,7 +152,7 @@ fn tag(text: &str) -> Result<u32, String> {
 /// What is asked of cesd; an error is no question, but where pages are to be written.
 fn request(command: &Command) -> Result<Request, &Path> {
     Ok(match command {
-        Command::Show { topic } => Request::Show { topic: *topic },
+        Command::Show { topic, last } => Request::Show { topic: shown(*topic, *last) },
         Command::Trace { address, port, proto, dropped, count } => Request::Trace {
             address: *address,
             port: port.clone(),
@@ -202,7 +210,9 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
         return out.flush();
     }
     match &arguments.command {
-        Command::Show { topic } => out.write_all(render::show(*topic, answer).as_bytes())?,
+        Command::Show { topic, last } => {
+            out.write_all(render::show(shown(*topic, *last), answer).as_bytes())?;
+        }
         Command::Why(_) => out.write_all(render::why(answer).as_bytes())?,
         Command::Trace { .. } if item => out.write_all(render::traced(answer).as_bytes())?,
         _ => match answer {

@@ -388,17 +388,27 @@ fn resolvers(config: &Config, found: &mut Problems) {
     }
 }
 
-/// ALGs: ports that servers have, and a time in which a data connection comes.
+/// ALGs: ports that servers have, networks, and a time in which a data connection comes.
 fn alg(config: &Config, found: &mut Problems) {
     let ftp = &config.alg.ftp;
-    let keyed = |(i, port): (usize, &u16)| (format!("alg.ftp.ports[{i}]"), port.to_string());
-    found.distinct(&ftp.ports.iter().enumerate().map(keyed).collect::<Vec<_>>());
-    found.within("alg.ftp.ports", ftp.ports.len() as u64, 0, 16);
-    for (i, port) in ftp.ports.iter().enumerate() {
-        found.within(format!("alg.ftp.ports[{i}]"), u64::from(*port), 1, 65_535);
+    spoken("alg.ftp.ports", &ftp.ports, found);
+    for (i, hosts) in ftp.hosts.iter().enumerate() {
+        found.within(format!("alg.ftp.hosts[{i}].networks"), hosts.networks.len() as u64, 1, 64);
+        spoken(&format!("alg.ftp.hosts[{i}].ports"), hosts.ports.as_deref().unwrap_or_default(), found);
     }
+    found.within("alg.ftp.hosts", ftp.hosts.len() as u64, 0, 64);
     found.within("alg.ftp.await_s", u64::from(ftp.await_s), 1, 3600);
     found.within("capacity.alg_channels", u64::from(config.capacity.alg_channels), 0, 1 << 20);
+}
+
+/// Ports on which a protocol is spoken.
+fn spoken(place: &str, ports: &[u16], found: &mut Problems) {
+    let keyed = |(i, port): (usize, &u16)| (format!("{place}[{i}]"), port.to_string());
+    found.distinct(&ports.iter().enumerate().map(keyed).collect::<Vec<_>>());
+    found.within(place, ports.len() as u64, 0, 16);
+    for (i, port) in ports.iter().enumerate() {
+        found.within(format!("{place}[{i}]"), u64::from(*port), 1, 65_535);
+    }
 }
 
 /// Rules of the filter need sessions to hold for.

@@ -5,6 +5,7 @@ use super::askers::{Askers, Origin};
 use super::devices::Devices;
 use super::load::Load;
 use super::outside;
+use super::rewrites::Rewrites;
 use super::rules::Rules;
 use super::sources::Sources;
 use super::world::{World, dns_side};
@@ -44,6 +45,8 @@ pub(super) struct House {
     pub(super) fib: Arc<Fib>,
     /// And which sessions they let be opened.
     pub(super) rules: Rules,
+    /// What ALGs wrote anew last.
+    pub(super) rewrites: Rewrites,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.

@@ -16,6 +16,7 @@ mod operator;
 mod outside;
 mod places;
 mod reload;
+mod rewrites;
 mod rules;
 mod scrape;
 mod service;

@@ -132,6 +132,7 @@ impl Operator {
             },
             Topic::Logged => ok(&house.rules.logged(now)),
             Topic::Alg => ok(&views::alg(house)),
+            Topic::Rewrites => ok(&house.rewrites.rows(now)),
             Topic::Inbound => match house.gateway.inbound() {
                 Some(view) => ok(&view),
                 None => Response::Error(

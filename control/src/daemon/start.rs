@@ -272,6 +272,7 @@ pub fn start(
         journal,
         told: Vec::new(),
         rows_told: Vec::new(),
+        rewrites: super::rewrites::Rewrites::default(),
     };
     let operator = Operator::new(TagCipher::new(tag_key));
     Ok(Daemon::new(house, operator, scrape, poll, reloader, wall, eal))

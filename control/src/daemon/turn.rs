@@ -206,6 +206,10 @@ impl Daemon {
                 self.house.rules.log(filter, decision, &asked, now);
                 return true;
             }
+            Event::Rewritten(rewrite) => {
+                self.house.rewrites.add(rewrite, now);
+                return true;
+            }
             _ => {}
         }
         if let Event::ChannelEncrypted(host, remote) = event {

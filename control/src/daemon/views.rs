@@ -2,8 +2,8 @@
 
 use super::house::House;
 use crate::admin::view::{
-    AlgView, DropView, MappingRow, NatView, NatWorkerView, NeighbourView, PeersView, PortView, RingView,
-    RouteView, SessionRow, WorkerView,
+    AlgProtocolView, AlgView, DropView, MappingRow, NatView, NatWorkerView, NeighbourView, PeersView,
+    PortView, RingView, RouteView, SessionRow, WorkerView,
 };
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
@@ -147,10 +147,17 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
 
 pub(super) fn alg(house: &House) -> AlgView {
     let totals = totals(house);
+    let ftp = &house.config.alg.ftp;
     let events =
         FAMILIES.iter().find(|family| family.name == ALG_EVENTS).map_or(&[][..], |family| family.members);
     AlgView {
-        ftp_ports: house.config.alg.ftp.ports.clone(),
+        protocols: vec![AlgProtocolView {
+            name: "FTP",
+            transport: "TCP",
+            ports: ftp.ports.clone(),
+            mode: ftp.mode,
+            hosts: ftp.hosts.iter().map(|hosts| hosts.networks.len()).sum(),
+        }],
         channels: (totals.alg_channels, u64::from(house.settings.channels) * house.fleet.len() as u64),
         awaited: totals.alg_awaited,
         events: events.iter().map(|(label, count)| (*label, count(&totals))).collect(),

@@ -2,6 +2,7 @@
 
 use super::command::{HopId, TunnelId};
 use super::reservation::{ReservationEnd, ReservationId};
+use crate::alg::scope::Rewrite;
 use crate::filter::{Asked, Decision};
 use crate::table::stage::Stage;
 use crate::tag::Handle;
@@ -130,6 +131,8 @@ pub enum Event {
     /// The control channel of an inside host with this one outside was encrypted: its ALG sees nothing of what is announced
     /// in it.
     ChannelEncrypted(Ipv4Addr, Ipv4Addr),
+    /// An ALG wrote a place anew, or would have.
+    Rewritten(Rewrite),
     /// A reservation is over; its number may be used again.
     ReservationEnded(ReservationId, ReservationEnd),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.

@@ -28,6 +28,8 @@ pub enum Privacy {
 pub struct Channel {
     /// The slot of its session; in a free line, the next one.
     slot: u32,
+    /// What is said is only shown, and goes as it came.
+    pub is_dry: bool,
     /// Who can read it.
     pub privacy: Privacy,
     /// How it is read.
@@ -44,9 +46,9 @@ pub struct Channel {
 
 impl Channel {
     /// That of a session, whose inside host is this speaker.
-    fn new(slot: u32, speaker: Speaker) -> Self {
+    fn new(slot: u32, speaker: Speaker, is_dry: bool) -> Self {
         let (privacy, reader) = (Privacy::None, Reader::new(speaker));
-        Self { slot, privacy, reader, shift: None, window: 0, awaited: [NONE; AWAITED], turn: 0 }
+        Self { slot, is_dry, privacy, reader, shift: None, window: 0, awaited: [NONE; AWAITED], turn: 0 }
     }
 
     /// The host's SYN has this sequence number. One that comes again changes nothing.
@@ -61,7 +63,7 @@ impl Channel {
 
 impl Line for Channel {
     fn free(next: u32) -> Self {
-        Self::new(next, Speaker::Client)
+        Self::new(next, Speaker::Client, false)
     }
 
     fn next(&self) -> u32 {
@@ -92,8 +94,8 @@ impl Channels {
     }
 
     /// One for the session in this slot, which has none; whether there was room.
-    pub(super) fn add(&mut self, slot: u32, speaker: Speaker) -> bool {
-        let Some(line) = self.lines.take(Channel::new(slot, speaker)) else { return false };
+    pub(super) fn add(&mut self, slot: u32, speaker: Speaker, is_dry: bool) -> bool {
+        let Some(line) = self.lines.take(Channel::new(slot, speaker, is_dry)) else { return false };
         let fits = self.by_slot.insert(self.hash(slot), line);
         if !fits {
             self.lines.give_back(line);

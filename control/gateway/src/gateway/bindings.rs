@@ -211,7 +211,11 @@ impl Gateway {
                 self.core.counters_mut().stale_events += u64::from(!is_ours);
             }
             // For whoever makes lists and logs.
-            Event::Row(..) | Event::RowsRead(..) | Event::Decided(..) | Event::ChannelEncrypted(..) => {}
+            Event::Row(..)
+            | Event::RowsRead(..)
+            | Event::Decided(..)
+            | Event::ChannelEncrypted(..)
+            | Event::Rewritten(..) => {}
             Event::TunnelMtu(tunnel, mtu) => {
                 let (fabric, out) = self.core.fabric_mut();
                 fabric.narrow(tunnel, mtu, out, now);

@@ -12,6 +12,7 @@ mod stream;
 
 use super::ground::Ground;
 use super::segment::clamp_segment;
+use crate::alg::ftp::Listener;
 use crate::alg::shift::{GROWTH, Shift};
 use crate::frame::Frame;
 use crate::msg::Event;
@@ -24,29 +25,18 @@ use crate::table::sessions::Sessions;
 use crate::verdict::Settled;
 use crate::way::{Way, write};
 use crate::wire::ftp::{self, Place, Said, Speaker};
-use crate::wire::{Wire, icmp, ipv4, read32, tcp};
+use crate::wire::{Wire, icmp, read32, tcp};
 use said::Listening;
 use std::net::Ipv4Addr;
 use stream::{Segment, Span};
 
-/// Whether a session becomes a control channel when it is opened: the kind of its inside host then.
-pub(super) fn attends(ground: &Ground<'_>, slot: u32) -> Option<Speaker> {
-    let session = ground.sessions.get(slot).filter(|session| session.protocol() == ipv4::TCP)?;
-    let (speaker, port) = match session.opened() {
-        Heading::Out => (Speaker::Client, session.remote().1),
-        Heading::In => (Speaker::Server, session.host().1),
-    };
-    ground.desk.premises.alg.ftp.ports.contains(&port).then_some(speaker)
-}
-
 /// A session was opened: if it is a control channel, it is attended to. Without room it is not, which is counted.
 pub(super) fn opened(ground: &mut Ground<'_>, slot: u32) {
-    if let Some(speaker) = attends(ground, slot) {
-        if ground.sessions.attend(slot, speaker) {
-            ground.desk.counters.alg_attended += 1;
-        } else {
-            ground.desk.counters.alg_unattended += 1;
-        }
+    let Ground { desk, sessions, .. } = ground;
+    match sessions.attend(slot, &desk.premises.alg) {
+        Some(true) => desk.counters.alg_attended += 1,
+        Some(false) => desk.counters.alg_unattended += 1,
+        None => {}
     }
 }
 
@@ -60,6 +50,13 @@ pub(super) fn treat<F: Frame>(
     if ground.sessions.get(slot).is_none_or(|session| !session.is_annexed()) {
         return Ok(());
     }
+    let is_dry = ground.sessions.channel(slot).is_some_and(|channel| channel.is_dry);
+    if is_dry {
+        if heading == Heading::Out && !packet.is_fragment() {
+            watch(ground, ip_of(frame, packet), packet, slot);
+        }
+        return Ok(());
+    }
     if packet.is_fragment() {
         return Err(DropReason::AlgFragment.into());
     }
@@ -67,6 +64,24 @@ pub(super) fn treat<F: Frame>(
         Heading::Out => outward(ground, frame, packet, slot),
         Heading::In => inward(ground, frame, packet, slot),
     }
+}
+
+/// Shows what would be written anew of what the host says, as far as whole lines stand in a segment.
+#[cold]
+fn watch(ground: &mut Ground<'_>, ip: &[u8], packet: &Packet, slot: u32) {
+    let Ok(segment) = Segment::of(ip, packet) else { return };
+    let Ground { desk, sessions, events, arrival, .. } = ground;
+    let Some(&mut mut channel) = sessions.channel(slot) else { return };
+    let (speaker, before) = (channel.reader.speaker, channel.privacy);
+    let mut listening =
+        Listening::to(sessions, (desk, events), &mut channel.privacy, (slot, true), arrival.now);
+    for line in segment.payload(ip).split_inclusive(|byte| *byte == b'\n') {
+        if !listening.is_private() {
+            let _ = listening.hear(ftp::said(speaker, line));
+        }
+    }
+    sessions.heard(slot, &channel);
+    note_privacy(ground, slot, before, channel.privacy);
 }
 
 /// What the host sends must fit when it has grown: the other side is made to ask for less.
@@ -171,11 +186,12 @@ fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet
 /// Reads what the inside host says: what of the segment goes on, what its bytes have become, and the window of the other
 /// side. Hearing of a line asks the sessions, of which the channel is one.
 fn read(ground: &mut Ground<'_>, ip: &[u8], segment: &Segment, slot: u32) -> Settled<(Span, Shift, u16)> {
-    let Ground { desk, sessions, arrival, .. } = ground;
+    let Ground { desk, sessions, events, arrival, .. } = ground;
     let Some(&mut mut channel) = sessions.channel(slot) else { return Err(DropReason::NatNoSession.into()) };
     let (mut reader, before) = (channel.reader, channel.privacy);
     let Some(mut shift) = channel.shift else { return Err(DropReason::NatNoSession.into()) };
-    let mut listening = Listening::to(sessions, desk, &mut channel.privacy, slot, arrival.now);
+    let mut listening =
+        Listening::to(sessions, (desk, events), &mut channel.privacy, (slot, false), arrival.now);
     let span = segment.read(ip, &mut shift, &mut reader, &mut listening);
     (channel.reader, channel.shift) = (reader, Some(shift));
     sessions.heard(slot, &channel);

@@ -2,6 +2,7 @@
 
 use super::{Inside, Outside, Session, Sessions};
 use crate::Nanos;
+use crate::alg::Alg;
 use crate::meter::seconds;
 use crate::nat::Nat;
 use crate::table::session::Heading;
@@ -19,7 +20,7 @@ pub struct Adopted {
 
 impl Sessions {
     /// Takes up the sessions whose lines were kept. Once, before the first packet.
-    pub fn adopt(&mut self, share: &Share, nat: &Nat, now: Nanos) -> Adopted {
+    pub fn adopt(&mut self, share: &Share, nat: &Nat, alg: &Alg, now: Nanos) -> Adopted {
         let now_s = seconds(now);
         let mut adopted = Adopted::default();
         // The wheel stands at this second, and nothing hangs on it.
@@ -38,7 +39,7 @@ impl Sessions {
                 && self.readmit(slot, session, nat, now_s)
             {
                 if is_annexed {
-                    self.attend_again(slot);
+                    self.attend(slot, alg);
                 }
                 adopted.adopted += 1;
             } else {

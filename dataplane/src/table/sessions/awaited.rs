@@ -5,6 +5,8 @@
 
 use super::{By, Face, Flow, Inside, Session, Sessions};
 use crate::Nanos;
+use crate::alg::Alg;
+use crate::alg::scope::AlgMode;
 use crate::meter::seconds;
 use crate::narrow::NONE;
 use crate::nat::{Nat, Space};
@@ -21,19 +23,28 @@ pub const UNPRIVILEGED: u16 = 1024;
 /// Ports that are tried where the host's own is somebody else's.
 const BESIDE: u16 = 64;
 
-impl Sessions {
-    /// The session in this slot is a control channel, whose inside host is this speaker. Whether there was room.
-    pub fn attend(&mut self, slot: u32, speaker: Speaker) -> bool {
-        let Some(session) = self.lines.get_mut(slot as usize) else { return false };
-        let is_added = self.channels.add(slot, speaker);
-        session.set_annexed(is_added);
-        is_added
-    }
+/// Whose lines are read of a session that is a control channel, and what is done about them; `None`: it is none, or left alone.
+fn channel_of(session: &Session, alg: &Alg) -> Option<(Speaker, AlgMode)> {
+    let (speaker, port) = match session.opened() {
+        Heading::Out => (Speaker::Client, session.remote().1),
+        Heading::In => (Speaker::Server, session.host().1),
+    };
+    let mode = match session.protocol() {
+        ipv4::TCP => alg.ftp.mode(session.host().0, port),
+        _ => AlgMode::Off,
+    };
+    (mode != AlgMode::Off).then_some((speaker, mode))
+}
 
-    /// A control channel of the process before goes on, from the next bytes of its host on: none of them has moved.
-    pub(super) fn attend_again(&mut self, slot: u32) {
-        let opened = self.lines[slot as usize].opened();
-        self.attend(slot, if opened == Heading::Out { Speaker::Client } else { Speaker::Server });
+impl Sessions {
+    /// Attends to the session in this slot if it is a control channel, from the next bytes of its inside host on. Whether there
+    /// was room; `None`: it is none, or left alone.
+    pub fn attend(&mut self, slot: u32, alg: &Alg) -> Option<bool> {
+        let session = self.lines.get_mut(slot as usize)?;
+        let (speaker, mode) = channel_of(session, alg)?;
+        let is_added = self.channels.add(slot, speaker, mode == AlgMode::DryRun);
+        session.set_annexed(is_added);
+        Some(is_added)
     }
 
     /// The control channel that this session is.
@@ -89,6 +100,13 @@ impl Sessions {
             self.leave_port(inside, is_given, now_s);
         }
         kept.map(|()| told).ok_or(DropReason::NatFull)
+    }
+
+    /// Where a port of the host of this session would be outside, as far as that can be said of one that nothing is done about.
+    pub fn expected_at(session: &Session, port: u16, nat: &Nat) -> (u32, u16) {
+        let (host, external) = (session.host().0, session.arriving().addresses.destination());
+        let configured = nat.statics.outside(host, port, session.protocol());
+        configured.filter(|_| external != host).unwrap_or((external, port))
     }
 
     /// Where a port of the host of this session is outside, and whether that is given to it, by a mapping.
