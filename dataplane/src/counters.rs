@@ -222,6 +222,18 @@ counters! {
             /// External ports taken or at rest now.
             nat_ports,
         }
+        "ces_nat_full_percent",
+        "How much of the room for sessions of NAT44 is taken, and of an address's external ports where most are given.",
+        gauge worker "of" {
+            /// Hundredths of the sessions that there is room for.
+            sessions_percent = "sessions",
+            /// Hundredths of the external ports of the address with the most.
+            ports_percent = "ports",
+        }
+        "ces_nat_sessions_displaced_total", "Sessions of NAT44 that gave way to others.", counter all {
+            /// Sessions that gave way to others.
+            sessions_displaced,
+        }
         "ces_nat_sessions_opened_total", "Sessions of NAT44 that were opened.", counter all {
             /// Sessions opened.
             sessions_opened,

@@ -78,6 +78,8 @@ pub struct Nat {
     pub host_sessions: u32,
     /// External ports that one host may have.
     pub host_ports: u32,
+    /// Hundredths of the sessions, and of an address's ports, which hosts get that have less than an equal share.
+    pub reserve_percent: u8,
     /// Whether a sender of a SYN that nobody asked for is told so, six seconds later (RFC 5382 §5, REQ-4).
     pub tell_unasked: bool,
 }
@@ -93,6 +95,7 @@ impl Default for Nat {
             timeouts: Timeouts::default(),
             host_sessions: 16_384,
             host_ports: 4096,
+            reserve_percent: 10,
             tell_unasked: true,
         }
     }

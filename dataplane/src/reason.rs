@@ -87,6 +87,8 @@ reasons! {
     NatNoSession = "nat_no_session",
     /// The host has as many sessions or external ports as one may have.
     NatHostLimit = "nat_host_limit",
+    /// What is left of sessions or external ports is for hosts that hold less than an equal share, and this one does not.
+    NatShare = "nat_share",
     /// The external ports of the host's address are all taken.
     NatPortsFull = "nat_ports_full",
     /// The table of sessions, of mappings or of their hosts is full.

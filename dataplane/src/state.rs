@@ -116,7 +116,7 @@ impl State {
     pub fn move_in(&mut self, premises: &mut Premises) {
         std::mem::swap(&mut self.premises, premises);
         let Self { premises: now, sessions, .. } = self;
-        sessions.offer(&now.nat.addresses, &now.pool);
+        sessions.offer(&now.nat, &now.pool);
         if now.translations() != premises.translations() {
             sessions.look_anew();
         }
@@ -144,6 +144,9 @@ impl State {
             self.counters.nat_hosts = usage.hosts;
             self.counters.sessions_configured = usage.configured;
             self.counters.nat_ports = usage.ports;
+            self.counters.sessions_displaced = usage.displaced;
+            self.counters.sessions_percent = usage.sessions_percent;
+            self.counters.ports_percent = usage.ports_percent;
             (self.counters.alg_channels, self.counters.alg_awaited) = self.sessions.attended();
         }
     }

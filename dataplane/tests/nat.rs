@@ -461,32 +461,6 @@ fn one_host_cannot_take_everything() {
 }
 
 #[test]
-fn full_ports_and_full_tables_are_told_and_what_stands_goes_on() {
-    let mut settings = nat_settings();
-    settings.nat.ports = (5000, 5007);
-    let mut gateway = gateway_with(settings);
-    for port in 0..8 {
-        external(&mut gateway, HOST, 5000 + port);
-    }
-    let more = from_other(&Ip::new(OTHER, SERVER, 17, udp(5000, 53, b"q")));
-    assert_eq!(dropped(&mut gateway, INSIDE, &more), Why::NatPortsFull);
-    assert_eq!(external(&mut gateway, HOST, 5003), 5003);
-
-    // Established connections stay; what only opens gives way, the one that is over soonest first.
-    let mut gateway = gateway_with(nat_settings());
-    assert!(segment(&mut gateway, true, SYN).is_some() && segment(&mut gateway, false, SYN | ACK).is_some());
-    for port in 0..100 {
-        let packet = Ip::new(OTHER, SERVER, 6, tcp(7000, 100 + port, SYN, &[], b""));
-        sent(&mut gateway, INSIDE, &from_other(&packet));
-        gateway.now += SECOND / 2;
-        gateway.state.tick(gateway.now);
-    }
-    gateway.state.take_stock();
-    assert_eq!(gateway.state.counters.sessions_live, 64);
-    assert!(segment(&mut gateway, true, ACK).is_some(), "the oldest of all, and the only one established");
-}
-
-#[test]
 fn a_port_rests_before_another_host_gets_it() {
     let mut gateway = gateway();
     external(&mut gateway, HOST, 5000);

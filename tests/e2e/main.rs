@@ -7,6 +7,7 @@ mod alg;
 mod dmz;
 mod exercises;
 mod filter;
+mod full;
 mod hostile;
 mod http3;
 mod inbound;
@@ -46,10 +47,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 18] = [
+    let groups: [(&str, &[Case]); 19] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
+        ("full", full::CASES),
         ("nat", nat::CASES),
         ("statics", statics::CASES),
         ("routes", routes::CASES),

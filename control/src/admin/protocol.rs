@@ -41,6 +41,8 @@ pub enum Topic {
     Rewrites,
     /// Sessions of NAT44, with their counters
     Sessions,
+    /// The hosts that hold most of NAT44's sessions and external ports
+    Holders,
     /// Mappings of NAT44: what stands for hosts by configuration, and what their ports were given
     Mappings,
     /// The rules of the filter, and how often each has decided
@@ -203,6 +205,7 @@ impl Request {
                 Topic::Alg => "show alg",
                 Topic::Rewrites => "show rewrites",
                 Topic::Sessions => "show sessions",
+                Topic::Holders => "show holders",
                 Topic::Mappings => "show mappings",
                 Topic::Rules => "show rules",
                 Topic::Logged => "show logged",

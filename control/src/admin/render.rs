@@ -25,6 +25,7 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Alg => alg(answer),
         Topic::Rewrites => rewrites(answer),
         Topic::Sessions => sessions(answer),
+        Topic::Holders => holders(answer),
         Topic::Mappings => mappings(answer),
         Topic::Rules => rules(answer),
         Topic::Logged => logged(answer),
@@ -438,6 +439,15 @@ fn mappings(answer: &Value) -> String {
     or_none(&table, "no mappings")
 }
 
+fn holders(answer: &Value) -> String {
+    let mut table = TextTable::new(&["HOST", "OUTSIDE", "SESSIONS", "PORTS"]);
+    for host in list(answer) {
+        let (sessions, ports) = (count(number(host, "sessions")), count(number(host, "ports")));
+        table.row(vec![text(host, "host"), text(host, "external"), sessions, ports]);
+    }
+    or_none(&table, "no hosts have sessions")
+}
+
 /// A rule's place.
 fn place(rule: &Value) -> String {
     format!("{}:{}", text(rule, "file"), number(rule, "line"))
@@ -501,6 +511,10 @@ fn nat(answer: &Value) -> String {
         text(answer, "filtering"),
         number(answer, "statics")
     );
+    for of in list(&answer["short_of"]) {
+        let of = of.as_str().unwrap_or_default();
+        let _ = writeln!(shown, "there are few {of} left: cesctl show holders");
+    }
     let mut table = TextTable::new(&[
         "WORKER",
         "SESSIONS",
@@ -510,6 +524,7 @@ fn nat(answer: &Value) -> String {
         "PORTS",
         "OPENED",
         "ENDED",
+        "GAVE WAY",
         "OF BEFORE",
     ]);
     for (number_of, worker) in list(&answer["workers"]).iter().enumerate() {
@@ -526,6 +541,7 @@ fn nat(answer: &Value) -> String {
             count(number(worker, "ports")),
             count(number(worker, "opened")),
             count(number(worker, "ended")),
+            count(number(worker, "displaced")),
             format!("{}, {} forgotten", worker["before"][0], worker["before"][1]),
         ]);
     }

@@ -122,6 +122,19 @@ pub struct DropView {
     pub text: &'static str,
 }
 
+/// An inside host with sessions of NAT44.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct HolderRow {
+    /// The host.
+    pub host: Ipv4Addr,
+    /// The address under which it is seen outside, if it was given one.
+    pub external: Option<Ipv4Addr>,
+    /// Its sessions.
+    pub sessions: u32,
+    /// Its external ports.
+    pub ports: u32,
+}
+
 /// NAT44.
 #[derive(Clone, Debug, Serialize)]
 pub struct NatView {
@@ -133,6 +146,8 @@ pub struct NatView {
     pub filtering: Filtering,
     /// How many static mappings there are.
     pub statics: usize,
+    /// What there is little left of.
+    pub short_of: Vec<&'static str>,
     /// By worker.
     pub workers: Vec<NatWorkerView>,
 }
@@ -298,6 +313,8 @@ pub struct NatWorkerView {
     pub opened: u64,
     /// Sessions whose time was over.
     pub ended: u64,
+    /// Sessions that gave way to others.
+    pub displaced: u64,
     /// Sessions of the process before that go on, and that do not fit any more.
     pub before: (u64, u64),
 }

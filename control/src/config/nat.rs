@@ -73,6 +73,7 @@ pub(super) fn check(config: &Config, found: &mut Problems) {
     }
     found.within("nat.host_sessions", u64::from(nat.host_sessions), 1, u64::from(capacity.sessions));
     found.within("nat.host_ports", u64::from(nat.host_ports), 1, u64::from(capacity.mappings));
+    found.within("nat.reserve_percent", u64::from(nat.reserve_percent), 0, 50);
     found.within("capacity.sessions", u64::from(capacity.sessions), 64, 1 << 24);
     found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
     found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);

@@ -7,6 +7,7 @@ use super::load::Load;
 use super::outside;
 use super::rewrites::Rewrites;
 use super::rules::Rules;
+use super::shortage::Shortage;
 use super::sources::Sources;
 use super::world::{World, dns_side};
 use crate::clock::WallClock;
@@ -47,6 +48,8 @@ pub(super) struct House {
     pub(super) rules: Rules,
     /// What ALGs wrote anew last.
     pub(super) rewrites: Rewrites,
+    /// What of NAT44 there is little left of.
+    pub(super) shortage: Shortage,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.

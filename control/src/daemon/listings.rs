@@ -3,11 +3,12 @@
 
 use super::house::House;
 use super::rules::Snapshot;
+use super::shortage::{Holders, Of};
 use super::views;
 use crate::admin::protocol::{Response, Topic};
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
-use ces_dataplane::msg::{Command, Event, NatRow, NatTable};
+use ces_dataplane::msg::{Command, Event, HostView, NatRow, NatTable};
 use ces_gateway::snapshot::{BindingSnapshot, Page};
 use ces_gateway::{AdminToken, Routes};
 use serde::Serialize;
@@ -51,15 +52,26 @@ struct Counting {
 struct Reading {
     number: u16,
     rows: Vec<Value>,
+    hosts: Vec<HostView>,
     /// Whether the worker has told of all, and where to go on.
     is_whole: bool,
     next: Option<u32>,
     deadline: u64,
 }
 
+/// Whom a list is for.
+#[derive(Clone, Copy)]
+enum Reader {
+    Client(Key),
+    /// The log, which says that there is little left of this.
+    Log(Of),
+}
+
 struct Listing {
-    client: Key,
+    reader: Reader,
     rest: Rest,
+    /// Of the hosts that were told, those that hold most.
+    holders: Holders,
     counting: Option<Counting>,
     reading: Option<Reading>,
 }
@@ -83,14 +95,25 @@ impl Listings {
                 Rest::Neighbours(hops.into_iter())
             }
             Topic::Sessions => Rest::Rows(NatTable::Sessions, 0, 0),
+            Topic::Holders => Rest::Rows(NatTable::Hosts, 0, 0),
             Topic::Mappings => Rest::Statics,
             Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
             Topic::Services => Rest::Services(0),
             Topic::Reservations => Rest::Reservations(0),
             _ => return false,
         };
-        self.all.push(Listing { client, rest, counting: None, reading: None });
+        self.add(Reader::Client(client), rest);
         true
+    }
+
+    /// Begins a list of who has that of which there is little left, for the log.
+    pub(super) fn begin_shortage(&mut self, of: Of) {
+        self.add(Reader::Log(of), Rest::Rows(NatTable::Hosts, 0, 0));
+    }
+
+    fn add(&mut self, reader: Reader, rest: Rest) {
+        let holders = Holders::default();
+        self.all.push(Listing { reader, rest, holders, counting: None, reading: None });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -116,6 +139,7 @@ impl Listings {
         match *event {
             Event::Row(_, NatRow::Session(session)) => page.rows.push(json!(views::session(&session))),
             Event::Row(_, NatRow::Mapping(mapping)) => page.rows.push(json!(views::mapping(&mapping))),
+            Event::Row(_, NatRow::Host(host)) => page.hosts.push(host),
             Event::RowsRead(_, next) => (page.is_whole, page.next) = (true, next),
             _ => {}
         }
@@ -125,22 +149,25 @@ impl Listings {
     pub(super) fn step(&mut self, house: &mut House, now: u64) -> bool {
         for _ in 0..self.all.len() {
             let mut listing = self.all.remove(0);
-            let Some(backlog) = house.sources.admin.backlog(listing.client) else { continue };
-            if backlog >= BACKLOG_BYTES {
-                self.all.push(listing);
-                continue;
+            if let Reader::Client(client) = listing.reader {
+                let Some(backlog) = house.sources.admin.backlog(client) else { continue };
+                if backlog >= BACKLOG_BYTES {
+                    self.all.push(listing);
+                    continue;
+                }
             }
             let answer = listing.page(&mut self.next, house, now);
             let worked = answer.is_some();
-            match answer {
-                Some(Response::Item(page)) => {
-                    house.sources.admin.respond(listing.client, &Response::Item(page));
-                    self.all.push(listing);
+            let is_over = answer.as_ref().is_some_and(|answer| !matches!(answer, Response::Item(_)));
+            match (listing.reader, answer) {
+                (Reader::Client(client), Some(answer)) => {
+                    house.sources.admin.respond(client, &answer);
                 }
-                Some(end) => {
-                    house.sources.admin.respond(listing.client, &end);
-                }
-                None => self.all.push(listing),
+                (Reader::Log(of), Some(_)) if is_over => listing.holders.log(of),
+                _ => {}
+            }
+            if !is_over {
+                self.all.push(listing);
             }
             if worked {
                 return true;
@@ -173,6 +200,7 @@ impl Listing {
                 None if after < house.fleet.len() => Rest::Rows(*table, after, 0),
                 None => Rest::Nothing,
             };
+            page.hosts.into_iter().for_each(|host| self.holders.add(host));
             return Some(Response::Item(rows(&page.rows)));
         }
         match &mut self.rest {
@@ -187,6 +215,7 @@ impl Listing {
                 self.reading = Some(Reading {
                     number,
                     rows: Vec::new(),
+                    hosts: Vec::new(),
                     is_whole: false,
                     next: None,
                     deadline: now + READ_NS,
@@ -246,6 +275,10 @@ impl Listing {
                     self.rest = Rest::Nothing;
                 }
                 Some(Response::Item(json!({ "routes": page })))
+            }
+            // What comes behind the pages: the hosts that hold most are known when all are.
+            Rest::Nothing if !self.holders.is_empty() && matches!(self.reader, Reader::Client(_)) => {
+                Some(Response::Item(rows(&std::mem::take(&mut self.holders).rows())))
             }
             Rest::Nothing => Some(Response::Ok(Value::Null)),
         }

@@ -20,6 +20,7 @@ mod rewrites;
 mod rules;
 mod scrape;
 mod service;
+mod shortage;
 mod sources;
 mod start;
 mod told;

@@ -3,6 +3,7 @@
 use super::house::House;
 use super::listings::Listings;
 use super::rules::Question;
+use super::shortage::Of;
 use super::tracing_packets::Tracing;
 use super::views;
 use crate::admin::protocol::{Request, Response, TRACE_MAX, Topic, Why};
@@ -151,11 +152,17 @@ impl Operator {
             | Topic::Hosts
             | Topic::Neighbours
             | Topic::Sessions
+            | Topic::Holders
             | Topic::Mappings
             | Topic::Rules
             | Topic::Services
             | Topic::Reservations => Response::Ok(Value::Null),
         }
+    }
+
+    /// There is little left of something: finds out who has it, and says so.
+    pub(super) fn tell_shortage(&mut self, of: Of) {
+        self.listings.begin_shortage(of);
     }
 
     /// A worker recorded a packet.

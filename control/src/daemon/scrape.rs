@@ -1,6 +1,7 @@
 //! The metrics of the running gateway: a snapshot of everything, as families.
 
 use super::house::House;
+use super::shortage::Of;
 use super::views::{ring_overflows, totals};
 use crate::datagram::NotDns;
 use crate::families::{Families, MetricsPage};
@@ -33,6 +34,7 @@ impl Scrape {
         names(house, &mut families, now);
         cetp(house, &mut families, now);
         rules(house, &mut families);
+        shortage(house, &mut families);
         inbound(house, &mut families);
         own(house, &mut families, age);
         if let Some(kept) = &house.journal {
@@ -42,6 +44,17 @@ impl Scrape {
             tracing::error!(kind = "metrics", "metrics page: {error}");
             Vec::new()
         })
+    }
+}
+
+/// Of what NAT44 gives to hosts, what there is little left of.
+fn shortage(house: &House, families: &mut Families) {
+    let mut short = families.gauges(
+        "ces_nat_short",
+        "Whether 80 % of NAT44's sessions of a worker, or ports of an address, are taken.",
+    );
+    for of in Of::ALL {
+        short.level(&[("of", of.label())], f64::from(u8::from(house.shortage.is_of(of))));
     }
 }
 

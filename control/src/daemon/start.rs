@@ -11,6 +11,7 @@ use super::places::{self, Places};
 use super::reload::Reloader;
 use super::rules::Rules;
 use super::scrape::Scrape;
+use super::shortage::Shortage;
 use super::sources::{NOBODY, Number, Sources};
 use super::told;
 use super::turn::Daemon;
@@ -267,6 +268,7 @@ pub fn start(
         settings,
         fib: Arc::default(),
         rules,
+        shortage: Shortage::default(),
         load: Load::default(),
         log,
         journal,

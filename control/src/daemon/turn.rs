@@ -306,6 +306,11 @@ impl Daemon {
     fn sweep(&mut self, now: u64) {
         self.house.fleet.see_to_moves();
         self.operator.handle_timeout(&mut self.house);
+        if self.house.config.nat.is_some() {
+            let house = &mut self.house;
+            let workers: Vec<_> = (0..house.fleet.len()).map(|worker| house.fleet.snapshot(worker)).collect();
+            house.shortage.look(&workers).into_iter().for_each(|of| self.operator.tell_shortage(of));
+        }
         for line in dpdk::take_log().lines().filter(|line| !line.trim().is_empty()) {
             tracing::debug!(kind = "dpdk", "{}", line.trim());
         }

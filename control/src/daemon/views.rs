@@ -1,6 +1,7 @@
 //! What `cesctl show` and the metrics page see of the whole house.
 
 use super::house::House;
+use super::shortage::Of;
 use crate::admin::view::{
     AlgProtocolView, AlgView, DropView, MappingRow, NatView, NatWorkerView, NeighbourView, PeersView,
     PortView, RingView, RouteView, SessionRow, WorkerView,
@@ -133,6 +134,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
             configured: counters.sessions_configured,
             opened: counters.sessions_opened,
             ended: counters.sessions_ended,
+            displaced: counters.sessions_displaced,
             before: (counters.sessions_adopted, counters.sessions_forgotten),
         }
     };
@@ -141,6 +143,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
         ports: nat.ports,
         filtering: nat.filtering,
         statics: nat.statics.lines().len(),
+        short_of: Of::ALL.into_iter().filter(|of| house.shortage.is_of(*of)).map(Of::label).collect(),
         workers: (0..house.fleet.len()).map(worker).collect(),
     })
 }

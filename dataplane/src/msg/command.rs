@@ -123,6 +123,8 @@ pub enum NatTable {
     Sessions,
     /// Its mappings.
     Mappings,
+    /// Its hosts.
+    Hosts,
 }
 
 /// Control thread to worker.

@@ -104,6 +104,19 @@ pub struct MappingView {
     pub sessions: u32,
 }
 
+/// An inside host with sessions of NAT44.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostView {
+    /// The host.
+    pub host: Ipv4Addr,
+    /// The address under which it is seen outside; `None`: all that it has is configured.
+    pub external: Option<Ipv4Addr>,
+    /// Its sessions.
+    pub sessions: u32,
+    /// Its external ports.
+    pub ports: u32,
+}
+
 /// A row of a table of NAT44.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NatRow {
@@ -111,6 +124,8 @@ pub enum NatRow {
     Session(SessionView),
     /// Of the mappings.
     Mapping(MappingView),
+    /// Of the hosts.
+    Host(HostView),
 }
 
 /// Worker to control thread.

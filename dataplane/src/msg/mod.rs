@@ -14,7 +14,7 @@ pub use crate::wire::Encapsulation;
 pub use command::{
     Binding, BindingLimits, Command, Far, HopId, NatTable, Neighbour, Patience, TCP_IDLE_S, Tunnel, TunnelId,
 };
-pub use event::{BindingStats, EndReason, Event, InsertError, MappingView, NatRow, SessionView};
+pub use event::{BindingStats, EndReason, Event, HostView, InsertError, MappingView, NatRow, SessionView};
 pub use punt::{FrameSlot, PuntClass, PuntRates, RING_PARTS, SLOT_BYTES};
 pub use reservation::{Reservation, ReservationEnd, ReservationId};
 pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};

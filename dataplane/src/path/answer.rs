@@ -25,6 +25,7 @@ pub(super) fn refuse<F: Frame>(
         DropReason::NoBinding => icmp::HOST_UNREACHABLE,
         DropReason::PolicyProtocol
         | DropReason::NatHostLimit
+        | DropReason::NatShare
         | DropReason::NatPortsFull
         | DropReason::NatFull
         | DropReason::NatNoAddress

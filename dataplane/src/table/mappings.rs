@@ -135,6 +135,11 @@ impl Mappings {
         self.lines[line].sessions += 1;
     }
 
+    /// Whether one session alone uses the mapping of a host's port, if there is one.
+    pub(super) fn is_last(&self, inside: Inside) -> bool {
+        self.of(inside).is_some_and(|line| self.lines[line].sessions == 1)
+    }
+
     /// One session less uses it. If it was the last one, it is gone, and what it was outside is returned.
     pub(super) fn leave(&mut self, inside: Inside) -> Option<Outside> {
         let line = self.of(inside)?;
@@ -148,6 +153,11 @@ impl Mappings {
         self.by_outside.remove(self.hash(outside.key()), line);
         self.lines.give_back(line);
         outside
+    }
+
+    /// Whether one more fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.by_inside.len() < self.lines.len()
     }
 
     /// How many there may be.

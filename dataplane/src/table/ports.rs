@@ -25,6 +25,8 @@ struct Pool {
     /// Ports that are taken or rest, and those of other workers: a bit each.
     taken: HugeSlice<u64>,
     used: u32,
+    /// Those of them that do not rest, by space.
+    given: [u32; Space::COUNT],
 }
 
 /// A port that rests.
@@ -47,6 +49,10 @@ pub(super) struct Place {
 pub(super) struct Ports {
     pools: Vec<Pool>,
     resting: VecDeque<Resting>,
+    /// How many ports of an address hosts may have of this worker, by space.
+    room: [u32; Space::COUNT],
+    /// This worker, of so many.
+    worker: (u32, u32),
     random: u64,
 }
 
@@ -71,25 +77,35 @@ impl Ports {
         worker: u32,
         workers: u32,
     ) -> Result<Self, SettingsError> {
-        let taken = |word: usize| {
-            let mine = worker_of_port((word % WORDS * 64) as u16, workers) == worker;
-            if mine { reserved(word) } else { u64::MAX }
-        };
+        let taken = |word| never(word, (worker, workers));
         let pool = |_| {
             let taken = HugeSlice::from_fn(Space::COUNT * WORDS, taken)?;
-            Ok::<_, std::io::Error>(Pool { address: 0, offered: false, taken, used: 0 })
+            Ok::<_, std::io::Error>(Pool {
+                address: 0,
+                offered: false,
+                taken,
+                used: 0,
+                given: [0; Space::COUNT],
+            })
         };
         let pools: Result<_, _> = (0..addresses).map(pool).collect();
         Ok(Self {
             pools: pools.map_err(|_| SettingsError::Memory("ports"))?,
             resting: VecDeque::with_capacity(resting as usize),
+            room: [0; Space::COUNT],
+            worker: (worker, workers),
             random: seed | 1,
         })
     }
 
-    /// From now on these addresses are offered, as far as there is room, and no others; those in use stay until they no longer
-    /// are.
-    pub(super) fn offer(&mut self, addresses: &[Ipv4Addr]) {
+    /// From now on these addresses are offered, as far as there is room, and no others, with the ports from the first to the
+    /// last; those in use stay until they no longer are.
+    pub(super) fn offer(&mut self, addresses: &[Ipv4Addr], range: (u16, u16)) {
+        self.room = std::array::from_fn(|space| {
+            let words = usize::from(range.0) / 64..=usize::from(range.1) / 64;
+            let may = |word| within(word, range) & !never(space * WORDS + word, self.worker);
+            words.map(|word| may(word).count_ones()).sum()
+        });
         for pool in &mut self.pools {
             pool.offered = addresses.contains(&Ipv4Addr::from_bits(pool.address));
         }
@@ -109,6 +125,24 @@ impl Ports {
         let place = ((u128::from(hash) * u128::from(count)) >> 64) as usize;
         let mut offered = self.pools.iter().enumerate().filter(|(_, pool)| pool.offered);
         offered.nth(place).map(|(pool, _)| pool as u16)
+    }
+
+    /// How many addresses are offered.
+    pub(super) fn offered(&self) -> u32 {
+        self.pools.iter().filter(|pool| pool.offered).count() as u32
+    }
+
+    /// How many ports of a pool are given to hosts, and how many may be.
+    pub(super) fn given(&self, pool: u16, space: Space) -> (u32, u32) {
+        let given = self.pools.get(usize::from(pool)).map_or(0, |pool| pool.given[space as usize]);
+        (given, self.room[space as usize])
+    }
+
+    /// How many in a hundred are given where the most are.
+    pub(super) fn fullest_percent(&self) -> u32 {
+        let pools = self.pools.iter().filter(|pool| pool.offered);
+        let percents = pools.flat_map(|pool| pool.given.iter().zip(&self.room));
+        percents.map(|(given, room)| given * 100 / (*room).max(1)).max().unwrap_or(0)
     }
 
     /// Whether hosts that have none yet may get it.
@@ -143,6 +177,7 @@ impl Ports {
         if free {
             pool.taken[word] |= bit;
             pool.used += 1;
+            pool.given[place.space as usize] += 1;
         }
         free
     }
@@ -181,7 +216,10 @@ impl Ports {
             let is_given = (wish.range.0..=wish.range.1).contains(&port) && !wish.taken.has(port);
             pool == wish.pool && space == wish.space && is_given
         };
-        let at = self.resting.iter().take(64).position(fits)?;
+        let looked_at = self.resting.iter().take(64).position(fits);
+        // The last one may have been given back for this.
+        let newest = || self.resting.back().filter(|resting| fits(resting)).map(|_| self.resting.len() - 1);
+        let at = looked_at.or_else(newest)?;
         let resting = self.resting.remove(at)?;
         self.free(resting.place);
         Some(resting.place.port)
@@ -204,6 +242,9 @@ impl Ports {
 
     /// Gives a port back: it rests.
     pub(super) fn give_back(&mut self, place: Place, now_s: u32) {
+        if let Some(pool) = self.pools.get_mut(usize::from(place.pool)) {
+            pool.given[place.space as usize] -= 1;
+        }
         if self.resting.len() == self.resting.capacity()
             && let Some(oldest) = self.resting.pop_front()
         {
@@ -216,6 +257,12 @@ impl Ports {
     pub(super) fn used(&self) -> impl Iterator<Item = (u32, u32)> {
         self.pools.iter().filter(|pool| pool.offered || pool.used > 0).map(|pool| (pool.address, pool.used))
     }
+}
+
+/// The ports of a word that no host of this worker gets.
+fn never(word: usize, (worker, workers): (u32, u32)) -> u64 {
+    let mine = worker_of_port((word % WORDS * 64) as u16, workers) == worker;
+    if mine { reserved(word) } else { u64::MAX }
 }
 
 /// The ports of a word that no host gets: those of tunnels, since what comes to them is taken for one of ours.
@@ -244,7 +291,7 @@ mod tests {
 
     fn ports(worker: u32, workers: u32) -> Ports {
         let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers).unwrap();
-        ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits));
+        ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits), (1024, 2047));
         assert_eq!(ports.pool_of(9), None, "no room for the third");
         ports
     }
@@ -310,7 +357,7 @@ mod tests {
     fn an_address_in_use_stays_until_it_no_longer_is() {
         let mut ports = ports(0, 1);
         ports.take(wish(1024), 0).unwrap();
-        ports.offer(&[Ipv4Addr::from_bits(9)]);
+        ports.offer(&[Ipv4Addr::from_bits(9)], (1024, 2047));
         assert_eq!((ports.pool_of(7), ports.pool_of(8), ports.pool_of(9)), (Some(0), None, Some(1)));
         assert!(!ports.is_offered(0) && ports.pair(u64::MAX) == Some(1));
         ports.give_back(Place { pool: 0, space: Space::Udp, port: 1024 }, 0);

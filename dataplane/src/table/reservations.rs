@@ -7,7 +7,7 @@
 use super::index::{Hasher, Index};
 use super::session::Flow;
 use super::unwanted::Unwanted;
-use super::wheel::Wheel;
+use super::wheel::{Hook, Wheel};
 use crate::Nanos;
 use crate::events::Events;
 use crate::meter::{SECOND, seconds};
@@ -28,8 +28,8 @@ const DUE_MOST: usize = 64;
 struct Pending {
     reservation: Reservation,
     until: Nanos,
-    /// The tick at which it hangs on the wheel.
-    hangs: u32,
+    /// Where it hangs on the wheel.
+    hangs: Hook,
     /// Who has opened a session by it.
     client: Option<u32>,
     /// Sessions that may yet be opened by it; `None` = any number.
@@ -144,7 +144,7 @@ impl Reservations {
             return false;
         }
         let until = now + Nanos::from(reservation.lasts_ms) * (SECOND / 1000);
-        let hangs = self.wheel.take_this(slot, tick(until));
+        let hangs = self.wheel.take_this(slot, tick(until), false);
         let left = reservation.loose.map(|more| u32::from(more) + 1);
         self.lines[slot as usize] = Some(Pending { reservation, until, hangs, client: None, left });
         true
@@ -215,7 +215,7 @@ impl Reservations {
             let Some((slot, hung)) = self.wheel.due(tick(now)) else { break };
             let Some(line) = self.lines[slot as usize].as_mut() else { break };
             if now < line.until {
-                line.hangs = self.wheel.rehang(slot, hung, tick(line.until));
+                line.hangs = self.wheel.rehang(slot, hung, tick(line.until), false);
                 continue;
             }
             let end =

@@ -3,6 +3,7 @@
 
 use super::stage::Standing;
 pub use super::stage::{Heading, Stage};
+use super::wheel::Hook;
 use crate::narrow::{Count40, Count56, Number24};
 
 use crate::filter::Seen;
@@ -111,8 +112,8 @@ pub struct Session {
     last_seen_s: u32,
     /// The premises whose rules let it stand, and whose forwarding table led to the next hops.
     generation: u16,
-    /// The low bits of the second at which it hangs on the wheel.
-    hangs: u16,
+    /// Where it hangs on the wheel.
+    hangs: Hook,
 }
 
 const _: () = assert!(size_of::<Session>() == 64);
@@ -256,6 +257,11 @@ impl Session {
     /// Where it stands.
     pub const fn stage(&self) -> Stage {
         self.standing.stage()
+    }
+
+    /// Whether it gives way to others when there is no room: nothing that two sides have agreed on.
+    pub const fn gives_way(&self) -> bool {
+        self.stage().gives_way()
     }
 
     /// Whether it is there.
@@ -413,13 +419,13 @@ impl Session {
     }
 
     /// Where it hangs.
-    pub(super) const fn hangs(&self) -> u32 {
-        self.hangs as u32
+    pub(super) const fn hangs(&self) -> Hook {
+        self.hangs
     }
 
     /// It hangs there.
-    pub(super) fn hang(&mut self, second: u32) {
-        self.hangs = (second % (1 << 16)) as u16;
+    pub(super) const fn hang(&mut self, hook: Hook) {
+        self.hangs = hook;
     }
 
     /// As a list shows it.

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod awaited;
+mod fair;
 mod open;
 mod reserved;
 mod rows;
@@ -27,7 +28,7 @@ use super::ports::Ports;
 use super::reservations::Reservations;
 use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
-use super::wheel::Wheel;
+use super::wheel::{Hook, Wheel};
 use crate::Nanos;
 use crate::meter::seconds;
 use crate::nat::{Filtering, Nat};
@@ -38,12 +39,9 @@ use crate::tag::Share;
 use crate::wire::Pair;
 use machine::Kept;
 use machine::table::HugeSlice;
-use std::net::Ipv4Addr;
 
 /// The most sessions that one turn looks at to see whether they are over.
 const DUE_MOST: usize = 64;
-/// Seconds of the wheel in which one is sought that gives way to another.
-const GIVING_WAY_S: u32 = 256;
 
 /// The table.
 #[derive(Debug)]
@@ -64,6 +62,8 @@ pub struct Sessions {
     share: Share,
     /// Those of static mappings.
     configured: u64,
+    /// Sessions that gave way to others.
+    displaced: u64,
     /// From which slot on it is still to be seen whether what stands there is as it is configured now.
     stale_from: u32,
 }
@@ -100,6 +100,12 @@ pub struct NatUsage {
     pub configured: u64,
     /// External ports in use or at rest.
     pub ports: u64,
+    /// Sessions that gave way to others, since the start.
+    pub displaced: u64,
+    /// Hundredths of the sessions that there is room for.
+    pub sessions_percent: u64,
+    /// Hundredths of the external ports that hosts may have, where the most of them are given.
+    pub ports_percent: u64,
 }
 
 /// The host's port.
@@ -119,7 +125,7 @@ impl Sessions {
         let room = &settings.nat_room;
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers)?;
-        ports.offer(&settings.nat.addresses);
+        ports.offer(&settings.nat.addresses, settings.nat.ports);
         let by_address = settings.nat.filtering == Filtering::AddressDependent;
         let permissions = if by_address { room.sessions } else { 0 };
         let channels = settings.channels.min(room.sessions);
@@ -143,6 +149,7 @@ impl Sessions {
             fragments: Fragments::default(),
             share,
             configured: 0,
+            displaced: 0,
             stale_from: room.sessions,
         })
     }
@@ -164,8 +171,8 @@ impl Sessions {
     }
 
     /// From now on hosts that have none yet get one of these addresses, and these are the circular pool's.
-    pub fn offer(&mut self, addresses: &[Ipv4Addr], pool: &[u32]) {
-        self.ports.offer(addresses);
+    pub fn offer(&mut self, nat: &Nat, pool: &[u32]) {
+        self.ports.offer(&nat.addresses, nat.ports);
         self.reservations.offer(pool);
     }
 
@@ -263,26 +270,25 @@ impl Sessions {
         if self.find(Heading::In, session.arriving()).is_some() {
             return Err(DropReason::NatTaken);
         }
-        let due_s = self.wheel.fits(session.due_s(&nat.timeouts));
-        let slot = if let Some(slot) = self.wheel.take(due_s) {
-            slot
-        } else {
-            self.give_way(now_s)?;
-            self.wheel.take(due_s).ok_or(DropReason::NatFull)?
+        let (due_s, gives_way) = (session.due_s(&nat.timeouts), session.gives_way());
+        let taken = match self.wheel.take(due_s, gives_way) {
+            Some(taken) => taken,
+            None if self.give_way(now_s) => self.wheel.take(due_s, gives_way).ok_or(DropReason::NatFull)?,
+            None => return Err(DropReason::NatFull),
         };
-        self.enter(slot, session, due_s)
+        self.enter(taken, session)
     }
 
     /// Puts a session into a slot that hangs there. Without room in an index, the slot is free again.
-    fn enter(&mut self, slot: u32, mut session: Session, due_s: u32) -> Result<u32, DropReason> {
+    fn enter(&mut self, (slot, hook): (u32, Hook), mut session: Session) -> Result<u32, DropReason> {
         let (out, inward) = (self.hash(session.near()), self.hash(session.arriving()));
         if !self.outward.insert(out, slot) {
-            self.wheel.free(slot, due_s);
+            self.wheel.free(slot, hook);
             return Err(DropReason::NatFull);
         }
         if !self.inward.insert(inward, slot) {
             self.outward.remove(out, slot);
-            self.wheel.free(slot, due_s);
+            self.wheel.free(slot, hook);
             return Err(DropReason::NatFull);
         }
         if self.permissions.is_kept()
@@ -291,10 +297,10 @@ impl Sessions {
         {
             self.outward.remove(out, slot);
             self.inward.remove(inward, slot);
-            self.wheel.free(slot, due_s);
+            self.wheel.free(slot, hook);
             return Err(DropReason::NatFull);
         }
-        session.hang(due_s);
+        session.hang(hook);
         self.lines[slot as usize] = session;
         Ok(slot)
     }
@@ -353,16 +359,6 @@ impl Sessions {
         }
     }
 
-    /// Ends the session that is over soonest among those that give way.
-    #[cold]
-    fn give_way(&mut self, now_s: u32) -> Result<(), DropReason> {
-        let gives = |slot: u32| self.lines[slot as usize].stage().gives_way();
-        let victim = self.wheel.coming(GIVING_WAY_S).find(|&(slot, _)| gives(slot));
-        let (slot, _) = victim.ok_or(DropReason::NatFull)?;
-        self.end(slot, now_s);
-        Ok(())
-    }
-
     /// Ends a session.
     pub fn end(&mut self, slot: u32, now_s: u32) {
         let session = self.lines[slot as usize];
@@ -390,8 +386,8 @@ impl Sessions {
         let changed = session.follow(heading, packet, &nat.timeouts);
         session.count_any(heading, packet.total, seconds(now));
         if changed {
-            let hangs = self.wheel.rehang(slot, session.hangs(), session.due_s(&nat.timeouts));
-            session.hang(hangs);
+            let (due_s, gives_way) = (session.due_s(&nat.timeouts), session.gives_way());
+            session.hang(self.wheel.rehang(slot, session.hangs(), due_s, gives_way));
         }
     }
 
@@ -402,12 +398,11 @@ impl Sessions {
         self.give_up(now_s);
         let mut ended = 0;
         for _ in 0..DUE_MOST {
-            let Some((slot, second)) = self.wheel.due(now_s) else { break };
+            let Some((slot, hook)) = self.wheel.due(now_s) else { break };
             let session = &mut self.lines[slot as usize];
             let due_s = session.due_s(&nat.timeouts);
             if due_s > now_s {
-                let hangs = self.wheel.rehang(slot, second, due_s);
-                session.hang(hangs);
+                session.hang(self.wheel.rehang(slot, hook, due_s, session.gives_way()));
             } else {
                 self.end(slot, now_s);
                 ended += 1;
@@ -433,8 +428,12 @@ impl Sessions {
 
     /// How much there is of everything.
     pub fn usage(&self) -> NatUsage {
+        let sessions = self.outward.len();
         NatUsage {
-            sessions: self.outward.len() as u64,
+            displaced: self.displaced,
+            sessions_percent: (sessions * 100 / self.lines.len().max(1)) as u64,
+            ports_percent: self.ports.fullest_percent().into(),
+            sessions: sessions as u64,
             mappings: self.mappings.len() as u64,
             hosts: self.subscribers.len() as u64,
             configured: self.configured,

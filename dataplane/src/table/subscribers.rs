@@ -2,6 +2,7 @@
 
 use super::index::{Hasher, Index};
 use super::slab::{Line, Slab};
+use crate::msg::HostView;
 use crate::settings::SettingsError;
 
 /// That of a host which needed no address yet: all that it has is configured.
@@ -80,6 +81,23 @@ impl Subscribers {
             self.index.remove(self.hash(host), line);
             self.lines.give_back(line);
         }
+    }
+
+    /// How many there may be.
+    pub(super) fn slots(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// As a list shows it, if one stands there.
+    pub(super) fn view(&self, line: u32, address: impl Fn(u16) -> u32) -> Option<HostView> {
+        let Subscriber { host, sessions, ports, pool } = self.lines[line];
+        // What is free is of no host.
+        (host != 0).then(|| HostView {
+            host: host.into(),
+            external: (pool != NO_POOL).then(|| address(pool).into()),
+            sessions,
+            ports,
+        })
     }
 
     /// How many hosts there are.

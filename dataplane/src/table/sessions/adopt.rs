@@ -63,8 +63,8 @@ impl Sessions {
             };
         if has_face {
             self.join(&session);
-            let due_s = self.wheel.take_this(slot, session.due_s(&nat.timeouts));
-            if self.enter(slot, session, due_s).is_ok() {
+            let hook = self.wheel.take_this(slot, session.due_s(&nat.timeouts), session.gives_way());
+            if self.enter((slot, hook), session).is_ok() {
                 return true;
             }
             self.leave(&session, now_s);

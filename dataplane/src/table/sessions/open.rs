@@ -66,7 +66,7 @@ impl Sessions {
             port: (near.ports >> 16) as u16,
             protocol: near.protocol,
         };
-        self.open(inside.host, nat, |sessions, subscriber| {
+        self.open(inside.host, nat, now_s, |sessions, subscriber| {
             let face = if nat.exceptions.are_between(inside.host, near.addresses.destination()) {
                 Face { address: inside.host, port: inside.port, by: By::Configuration }
             } else if let Some((face, place)) = sessions.face_of_channel(near, nat, now) {
@@ -83,7 +83,7 @@ impl Sessions {
     /// Opens a session for what comes from outside to a host's external port.
     pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
         let Opening { near, face, why } = opening;
-        self.open(near.addresses.source(), nat, |sessions, _| {
+        self.open(near.addresses.source(), nat, seconds(now), |sessions, _| {
             // By another of the external ports or addresses that stand for this one: two flows outside, and one inside.
             if face.by != By::Mapping && sessions.find(Heading::Out, near).is_some() {
                 return Err(DropReason::NatTaken);
@@ -108,17 +108,22 @@ impl Sessions {
         &mut self,
         host: u32,
         nat: &Nat,
+        now_s: u32,
         open: impl FnOnce(&mut Self, u32) -> Result<u32, DropReason>,
     ) -> Result<u32, DropReason> {
         let subscriber = self.subscriber(host)?;
+        let held = self.subscribers.get(subscriber).sessions;
+        // Its line stays, whatever of its own gives way meanwhile.
+        self.subscribers.get_mut(subscriber).sessions += 1;
         // RFC 6888 §3, REQ-4
-        let is_full = self.subscribers.get(subscriber).sessions >= nat.host_sessions;
-        let opened = if is_full { Err(DropReason::NatHostLimit) } else { open(self, subscriber) };
-        if opened.is_err()
-            && let Some(line) = self.subscribers.find(host)
-        {
-            self.subscribers.let_go(line);
-        }
+        let may = if held >= nat.host_sessions {
+            Err(DropReason::NatHostLimit)
+        } else {
+            self.spare_session(host, held, nat, now_s)
+        };
+        let opened = may.and_then(|()| open(self, subscriber));
+        self.subscribers.get_mut(subscriber).sessions -= 1;
+        self.subscribers.let_go(subscriber);
         opened
     }
 
@@ -205,12 +210,20 @@ impl Sessions {
             let taken = nat.statics.taken(self.ports.address(outside.pool), space);
             return if taken.has(outside.port) { Err(DropReason::NatChanged) } else { Ok(outside) };
         }
-        if self.subscribers.get(subscriber).ports >= nat.host_ports {
+        let held = self.subscribers.get(subscriber).ports;
+        if held >= nat.host_ports {
             return Err(DropReason::NatHostLimit);
         }
+        self.spare_port(inside.host, (pool, space), held, nat, now_s)?;
         let taken = nat.statics.taken(self.ports.address(pool), space);
         let wish = Wish { pool, space, port: inside.port, range: nat.ports, taken };
-        let port = self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?;
+        let port = match self.ports.take(wish, now_s) {
+            Some(port) => port,
+            None if self.free_port(pool, space, now_s, |_| true) => {
+                self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?
+            }
+            None => return Err(DropReason::NatPortsFull),
+        };
         let outside = Outside { pool, port, protocol: inside.protocol };
         if self.assign(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
     }

@@ -21,6 +21,7 @@ impl Sessions {
         let slots = match table {
             NatTable::Sessions => self.lines.len(),
             NatTable::Mappings => self.mappings.slots(),
+            NatTable::Hosts => self.subscribers.slots(),
         };
         let (mut next, mut told) = (from as usize, 0);
         let end = next.saturating_add(SLOTS).min(slots);
@@ -45,6 +46,7 @@ impl Sessions {
             NatTable::Mappings => {
                 self.mappings.view(slot, |pool| self.ports.address(pool)).map(NatRow::Mapping)
             }
+            NatTable::Hosts => self.subscribers.view(slot, |pool| self.ports.address(pool)).map(NatRow::Host),
         }
     }
 }
