@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
     ("who_asks_for_nobody_is_told", who_asks_for_nobody_is_told),
     ("p10_nobody_goes_out_in_anothers_name", p10_nobody_goes_out_in_anothers_name),
+    ("p10_what_is_behind_a_router_comes_from_it", p10_what_is_behind_a_router_comes_from_it),
     ("connections_outlive_a_killed_gateway", connections_outlive_a_killed_gateway),
     ("connections_outlive_a_clean_restart", connections_outlive_a_clean_restart),
 ];
@@ -117,6 +118,27 @@ fn p10_nobody_goes_out_in_anothers_name(lab: &Lab) {
     for host in ["a1", "a2"] {
         lab.run(host, "ping -n -c 1 -W 5 203.0.113.9").says(" 0% packet loss");
     }
+}
+
+/// Host a2 has a network behind it.
+fn p10_what_is_behind_a_router_comes_from_it(lab: &Lab) {
+    let behind = "[realm]\nmac_policy = \"strict\"\n";
+    let route = "[[route]]\nto = \"192.168.77.0/24\"\nvia = \"192.168.10.12\"\n\n[worker]\n";
+    let networks = "networks = [\"192.168.0.0/16\"]";
+    lab.gateways(&[
+        NAT[0],
+        (Realm::A, "[realm]\n", behind),
+        (Realm::A, "[worker]\n", route),
+        (Realm::A, "networks = [\"192.168.10.0/24\"]", networks),
+    ]);
+    lab.run("a2", "ip address add 192.168.77.9/32 dev lo").expect();
+    lab.run("a2", "ping -n -c 3 -i 0.2 -W 5 -I 192.168.77.9 203.0.113.9").says(" 0% packet loss");
+    lab.drops_more(Realm::A, "source_mac", 3, || {
+        let what = "udp --source 192.168.77.9 --destination 203.0.113.9 --port 53 --count 3";
+        lab.tool("a1", "datagram.py", what).expect();
+    });
+    lab.run("a2", "ping -n -c 1 -W 5 -I 192.168.77.9 203.0.113.9").says(" 0% packet loss");
+    lab.run("a2", "ip address del 192.168.77.9/32 dev lo").expect();
 }
 
 fn a_host_that_no_file_names_goes_out(lab: &Lab) {
