@@ -600,12 +600,13 @@ fn rewrites(answer: &Value) -> String {
 }
 
 fn control(answer: &Value) -> String {
-    let mut table = TextTable::new(&["WORK", "PIECES", "LONGEST", "BEYOND 5 MS"]);
+    let mut table = TextTable::new(&["WORK", "PIECES", "LONGEST", "WORKED", "BEYOND 5 MS"]);
     for pieces in list(answer) {
         table.row(vec![
             text(pieces, "by"),
             count(number(pieces, "count")),
             format!("{:.3} ms", number(pieces, "longest_ns") as f64 / 1e6),
+            format!("{:.3} ms", number(pieces, "worked_ns") as f64 / 1e6),
             count(number(pieces, "long")),
         ]);
     }

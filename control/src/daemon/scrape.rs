@@ -385,8 +385,17 @@ fn own(house: &House, families: &mut Families, age: u64) {
     for piece in &pieces {
         longest.level(&[("by", piece.by)], piece.longest_ns as f64 / 1e9);
     }
-    let mut long = families
-        .counters("ces_control_long_total", "Pieces of work of the control loop beyond 5 ms, by cause.");
+    let mut worked = families.gauges(
+        "ces_control_worked_seconds",
+        "The most that a piece of work of the control loop worked, without what it waited for a core, by cause.",
+    );
+    for piece in &pieces {
+        worked.level(&[("by", piece.by)], piece.worked_ns as f64 / 1e9);
+    }
+    let mut long = families.counters(
+        "ces_control_long_total",
+        "Pieces of work of the control loop that worked for more than 5 ms, by cause.",
+    );
     for piece in &pieces {
         long.count(&[("by", piece.by)], piece.long);
     }
