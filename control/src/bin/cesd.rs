@@ -16,6 +16,8 @@ const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
+    // Another allocator than glibc's has ways of its own.
+    let _ = dpdk::free_in_pieces();
     let arguments = Cesd::parse();
     let (loaded, credentials) = match daemon::load(&arguments.config) {
         Ok(loaded) => loaded,

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Rows of a page: some hundred microseconds' work.
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 /// Bytes that wait for a client before the next page is made.
-const BACKLOG_BYTES: usize = 1 << 20;
+const BACKLOG_BYTES: usize = 256 << 10;
 /// How long workers may take to tell the counters of a page, in nanoseconds; then it is shown without them.
 const READ_NS: u64 = 1_000_000_000;
 /// Bits of a token for the place in a page; the rest names the page.

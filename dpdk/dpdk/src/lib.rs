@@ -6,12 +6,14 @@
 //!
 //! Read `eal.rs` first (all begins there), then `mempool.rs` and `mbuf.rs` (packet memory), `port.rs`, `running.rs` and
 //! `queue.rs` (a port, who holds it, its ends), `thread.rs`. `interrupts.rs` is for `net_memif` alone; [`kernel`] and
-//! `interface.rs` are what is asked of the kernel about a port; `log.rs` and `error.rs` are how all of it says what is wrong.
+//! `interface.rs` are what is asked of the kernel about a port, `heap.rs` of the C library's allocator; `log.rs` and
+//! `error.rs` are how all of it says what is wrong.
 //!
 //! Time and cycle counts are in the crate `machine`, which works without DPDK.
 
 mod eal;
 mod error;
+mod heap;
 mod interface;
 mod interrupts;
 pub mod kernel;
@@ -25,6 +27,7 @@ mod thread;
 
 pub use eal::{Eal, Memory, Options, version};
 pub use error::Error;
+pub use heap::free_in_pieces;
 pub use log::{lost_log_lines, take_log};
 pub use mbuf::{HEADROOM, Mbuf};
 pub use mempool::{DATA_ROOM, Mempool};

@@ -10,7 +10,7 @@ use crate::keyed::Keyed;
 use crate::parts::Parts;
 use crate::policy::Policy;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
-use std::collections::{VecDeque, hash_set};
+use std::collections::VecDeque;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ pub(super) struct Hosts {
     ending: VecDeque<PeerId>,
     /// Peers whose sessions are to be looked at, and what is left of one's.
     looked_through: VecDeque<PeerId>,
-    looks: hash_set::IntoIter<u32>,
+    looks: std::vec::IntoIter<u32>,
     has_begun: bool,
     ended: Ended,
 }
@@ -109,7 +109,7 @@ impl Hosts {
             aside: FxHashMap::default(),
             ending: VecDeque::new(),
             looked_through: VecDeque::new(),
-            looks: FxHashSet::default().into_iter(),
+            looks: Vec::new().into_iter(),
             has_begun: false,
         }
     }
@@ -132,8 +132,8 @@ impl Hosts {
     }
 
     /// Our tags of a peer's sessions, without those that are to end.
-    pub(super) fn tags_of(&self, peer: PeerId) -> FxHashSet<u32> {
-        self.of_peer.get(&peer).map(|share| share.sessions.clone()).unwrap_or_default()
+    pub(super) fn tags_of(&self, peer: PeerId) -> impl Iterator<Item = u32> + '_ {
+        self.of_peer.get(&peer).into_iter().flat_map(|share| &share.sessions).copied()
     }
 
     /// All peers with sessions or negotiations.
@@ -212,7 +212,7 @@ impl Hosts {
                 return Some(tag);
             }
             let peer = self.looked_through.pop_front()?;
-            self.looks = self.tags_of(peer).into_iter();
+            self.looks = self.tags_of(peer).collect::<Vec<_>>().into_iter();
         }
     }
 

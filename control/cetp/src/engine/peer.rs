@@ -10,7 +10,7 @@ use rand::Rng;
 use std::sync::Arc;
 
 /// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
-pub(super) const MAX_OWED: usize = 1_024;
+const MAX_OWED: usize = 1_024;
 
 /// Endpoints of a peer that are kept.
 const MAX_KNOWN: usize = 8;
