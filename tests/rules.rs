@@ -258,15 +258,16 @@ fn no_files_of_a_crate_use_one_another_in_a_circle() {
 }
 
 #[test]
-fn a_name_of_a_public_type_means_one_thing() {
-    let mut product = Vec::new();
-    for directory in ["dpdk", "dataplane", "control"] {
-        product.extend(sources(directory).into_iter().filter(|(path, _)| {
+fn a_types_name_means_one_thing() {
+    let within = |directories: &[&str]| {
+        let mut found: Vec<_> = directories.iter().flat_map(|directory| sources(directory)).collect();
+        found.retain(|(path, _)| {
             let local = path.strip_prefix(root()).expect("below the root");
-            local.iter().any(|part| part == "src")
-        }));
-    }
-    let wrong = names::collisions(&product);
+            local.iter().any(|part| part == "src") && !path.ends_with("tests.rs")
+        });
+        names::collisions(&found)
+    };
+    let wrong = [within(&["dpdk", "dataplane", "control"]), within(&["perf"])].concat();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -27,7 +27,7 @@ impl Blocked {
 }
 
 /// The gateway's core as the CETP transport and the upstream sockets see it.
-pub struct Core<'a> {
+pub struct GatewayAccess<'a> {
     /// The gateway.
     pub gateway: &'a mut Gateway,
     /// The addresses that it refuses.
@@ -36,7 +36,7 @@ pub struct Core<'a> {
     pub now: u64,
 }
 
-impl Upper for Core<'_> {
+impl Upper for GatewayAccess<'_> {
     fn is_blocked(&mut self, address: IpAddr) -> bool {
         if self.blocked.read.is_none_or(|read| self.now.saturating_sub(read) >= BLOCKED_NS) {
             self.blocked.read = Some(self.now);
@@ -63,7 +63,7 @@ impl Upper for Core<'_> {
     }
 }
 
-impl Answers for Core<'_> {
+impl Answers for GatewayAccess<'_> {
     fn answered(&mut self, server: SocketAddr, socket: SocketKey, bytes: &[u8]) {
         self.gateway.handle_upstream(server, socket, bytes, self.now);
     }

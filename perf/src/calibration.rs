@@ -4,21 +4,21 @@
 //! machines. Do not improve it.
 
 use crate::measure::{Burst, Case, Done, timed};
-use crate::packets::{Flow, SERVICE, Template};
-use crate::rotation::{Rotation, Slot};
+use crate::packets::{Differences, PacketTemplate, SERVICE};
+use crate::rotation::{Rewrite, Rotation};
 use std::hint::black_box;
 
 /// The calibration over frames of a kind.
 #[derive(Debug)]
 pub struct Calibration<F> {
     rotation: Rotation<F>,
-    template: Template,
+    template: PacketTemplate,
     done: Done,
 }
 
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const HOST: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const FLOW: Flow = Flow {
+const FLOW: Differences = Differences {
     source: 0x0a01_0203,
     destination: 0x0a02_0304,
     source_port: 4321,
@@ -29,16 +29,16 @@ const FLOW: Flow = Flow {
 /// The Ethernet header of everything that is forwarded.
 const NEW_HEADER: [u8; 14] = [2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0];
 
-impl<F: Slot> Calibration<F> {
+impl<F: Rewrite> Calibration<F> {
     /// Over this packet memory.
     pub fn new(mut rotation: Rotation<F>) -> Self {
-        let mut template = Template::plain(HOST, GATEWAY);
+        let mut template = PacketTemplate::plain(HOST, GATEWAY);
         rotation.fill(|frame| frame.rewrite(template.packet(&FLOW)));
         Self { rotation, template, done: Done::default() }
     }
 }
 
-impl<F: Slot> Case for Calibration<F> {
+impl<F: Rewrite> Case for Calibration<F> {
     fn burst(&mut self) -> Burst {
         let template = &mut self.template;
         let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(&FLOW)));
@@ -51,7 +51,7 @@ impl<F: Slot> Case for Calibration<F> {
 }
 
 #[inline(never)]
-fn forward<F: Slot>(frames: &mut [F]) -> usize {
+fn forward<F: Rewrite>(frames: &mut [F]) -> usize {
     for frame in frames.iter() {
         frame.prefetch();
     }
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn packets_are_forwarded_with_a_right_checksum() {
-        let mut frame = Template::plain(HOST, GATEWAY).packet(&FLOW).to_vec();
+        let mut frame = PacketTemplate::plain(HOST, GATEWAY).packet(&FLOW).to_vec();
         assert!(forward_one(&mut frame));
         assert_eq!(ipv4::Header::parse(&frame[14..]).unwrap().ttl, 63);
         assert!(!forward_one(&mut frame), "it is for another station now");

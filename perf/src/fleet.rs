@@ -6,8 +6,8 @@
 //! ([`crate::threads`] measures that on as many cores as there are).
 
 use crate::measure::{Burst, Case, Done, INTERRUPTED_NS};
-use crate::realm::Plan;
-use crate::rotation::{Rotation, Slot};
+use crate::realm::RealmPlan;
+use crate::rotation::{Rewrite, Rotation};
 use crate::sequence::Sequence;
 use crate::turn::{Member, Seat};
 use ces_dataplane::io::Pool;
@@ -34,7 +34,7 @@ pub const fn spare(workers: u32, burst: usize) -> usize {
 
 /// The sequences of the packets that arrive at each worker.
 pub fn sequences(
-    plan: &Plan,
+    plan: &RealmPlan,
     settings: &WorkerSettings,
     handles: &[ces_dataplane::tag::Handle],
     steering: Steering,
@@ -49,18 +49,18 @@ pub fn sequences(
 }
 
 /// Workers in a realm.
-pub struct Fleet<F: Slot + Send, M: Pool<Frame = F>> {
+pub struct Crowd<F: Rewrite + Send, M: Pool<Frame = F>> {
     members: Vec<Member<F, M>>,
     stash: Vec<F>,
     clock: machine::Clock,
     done: Done,
 }
 
-impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
+impl<F: Rewrite + Send, M: Pool<Frame = F>> Crowd<F, M> {
     /// As many workers as `plan` names, each with one of these packet memories and a pool of `pool`'s making; `spare`
     /// are [`spare`] further frames.
     pub fn new(
-        plan: Plan,
+        plan: RealmPlan,
         steering: Steering,
         rotations: Vec<Rotation<F>>,
         mut spare: Vec<F>,
@@ -88,7 +88,7 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Fleet<F, M> {
     }
 }
 
-impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
+impl<F: Rewrite + Send, M: Pool<Frame = F>> Case for Crowd<F, M> {
     fn burst(&mut self) -> Burst {
         let Self { members, stash, clock, done } = self;
         let packets = members.iter_mut().map(Member::offer).sum::<u64>() as usize;
@@ -125,27 +125,27 @@ impl<F: Slot + Send, M: Pool<Frame = F>> Case for Fleet<F, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
+    use crate::realm::PlanWay;
     use ces_dataplane::frame::MemoryFrame;
     use ces_dataplane::io::memory::MemoryPool;
     use ces_dataplane::msg::Encapsulation;
 
-    fn fleet(plan: Plan, steering: Steering) -> Fleet<MemoryFrame, MemoryPool> {
+    fn fleet(plan: RealmPlan, steering: Steering) -> Crowd<MemoryFrame, MemoryPool> {
         let rotations = (0..plan.workers).map(|_| Rotation::in_memory(1000, 64)).collect();
         let spare = vec![MemoryFrame::empty(); spare(plan.workers, 64)];
-        Fleet::new(plan, steering, rotations, spare, || MemoryPool::new(8)).unwrap()
+        Crowd::new(plan, steering, rotations, spare, || MemoryPool::new(8)).unwrap()
     }
 
     #[test]
     fn every_packet_is_sent() {
         for (way, encapsulation) in [
-            (Way::Egress, Encapsulation::Vxlan),
-            (Way::Ingress, Encapsulation::Vxlan),
-            (Way::Ingress, Encapsulation::Gre),
-            (Way::Ingress, Encapsulation::Geneve),
-            (Way::Local, Encapsulation::Vxlan),
+            (PlanWay::Egress, Encapsulation::Vxlan),
+            (PlanWay::Ingress, Encapsulation::Vxlan),
+            (PlanWay::Ingress, Encapsulation::Gre),
+            (PlanWay::Ingress, Encapsulation::Geneve),
+            (PlanWay::Local, Encapsulation::Vxlan),
         ] {
-            let plan = Plan { tunnels: 20, encapsulation, ..Plan::new(way, 500) };
+            let plan = RealmPlan { tunnels: 20, encapsulation, ..RealmPlan::new(way, 500) };
             let mut fleet = fleet(plan, Steering::Own);
             for _ in 0..100 {
                 assert_eq!(fleet.burst().packets, 64);
@@ -156,9 +156,9 @@ mod tests {
 
     #[test]
     fn only_mixed_packets_are_handed_over() {
-        for way in [Way::Egress, Way::Ingress] {
+        for way in [PlanWay::Egress, PlanWay::Ingress] {
             for workers in [2, 5] {
-                let plan = Plan { workers, ..Plan::new(way, 2000) };
+                let plan = RealmPlan { workers, ..RealmPlan::new(way, 2000) };
                 let [mut own, mut mixed] = [Steering::Own, Steering::Mixed].map(|how| fleet(plan, how));
                 for _ in 0..200 {
                     assert_eq!(own.burst().packets, u64::from(workers) * 64);

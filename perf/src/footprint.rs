@@ -2,7 +2,7 @@
 
 use crate::fleet::RING;
 use crate::memory::Resident;
-use crate::realm::{Plan, Way};
+use crate::realm::{PlanWay, RealmPlan};
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, Mesh, RingSizes, link};
@@ -33,7 +33,7 @@ fn each<T>(
 }
 
 fn state(change: impl FnOnce(&mut WorkerSettings)) -> Result<State, String> {
-    let mut settings = Plan::new(Way::Egress, BINDINGS).settings();
+    let mut settings = RealmPlan::new(PlanWay::Egress, BINDINGS).settings();
     settings.bindings = 1;
     change(&mut settings);
     State::new(&settings).map_err(|error| error.to_string())

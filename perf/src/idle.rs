@@ -1,7 +1,7 @@
 //! Turns of a worker that has nothing to do: what looking at two ports and all rings costs.
 
 use crate::measure::{Burst, Case, Done};
-use crate::realm::Plan;
+use crate::realm::RealmPlan;
 use crate::rotation::Rotation;
 use crate::sequence::Sequence;
 use crate::turn::{Member, Seat};
@@ -19,7 +19,7 @@ pub struct Idle {
 
 impl Idle {
     /// A worker in a realm after `plan`, so many turns at a time.
-    pub fn new(plan: Plan, turns: usize) -> Result<Self, String> {
+    pub fn new(plan: RealmPlan, turns: usize) -> Result<Self, String> {
         let (clock, settings) = (machine::Clock::new(), plan.settings());
         let handles = &plan.handles(&settings)[..];
         let sequence = Sequence::new(&plan, &settings, handles, None);
@@ -43,10 +43,10 @@ impl Case for Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
+    use crate::realm::PlanWay;
 
     #[test]
     fn every_turn_counts() {
-        assert_eq!(Idle::new(Plan::new(Way::Egress, 10), 64).unwrap().burst().packets, 64);
+        assert_eq!(Idle::new(RealmPlan::new(PlanWay::Egress, 10), 64).unwrap().burst().packets, 64);
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::measure::{Burst, Case, Done};
 use crate::random::shuffled;
-use crate::realm::Plan;
+use crate::realm::RealmPlan;
 use ces_dataplane::msg::{Command, Event};
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 
 /// Insertion of bindings.
 pub struct Insertion {
-    plan: Plan,
+    plan: RealmPlan,
     settings: WorkerSettings,
     state: State,
     order: Vec<u32>,
@@ -23,7 +23,7 @@ pub struct Insertion {
 
 impl Insertion {
     /// Of bindings after `plan`, in bursts of `burst`.
-    pub fn new(plan: Plan, burst: usize) -> Result<Self, String> {
+    pub fn new(plan: RealmPlan, burst: usize) -> Result<Self, String> {
         let clock = machine::Clock::new();
         let settings = plan.settings();
         let mut state = State::new(&settings).map_err(|error| format!("no state: {error}"))?;
@@ -54,7 +54,7 @@ impl Insertion {
     /// Removes everything, in the order of insertion, and begins anew with the next generation of handles.
     fn empty(&mut self) {
         for index in 0..self.order.len() {
-            let handle = Plan::handle(&self.settings, 0, self.order[index], self.generation);
+            let handle = RealmPlan::handle(&self.settings, 0, self.order[index], self.generation);
             self.state.command(Command::RemoveBinding(handle), self.clock.now());
             self.drain();
         }
@@ -72,7 +72,7 @@ impl Case for Insertion {
         self.commands.clear();
         let end = (self.next + self.burst).min(self.order.len());
         for &entry in &self.order[self.next..end] {
-            let handle = Plan::handle(&self.settings, 0, entry, self.generation);
+            let handle = RealmPlan::handle(&self.settings, 0, entry, self.generation);
             self.commands.push(Command::InsertBinding(handle, self.plan.binding(entry)));
         }
         self.next = end;
@@ -100,11 +100,11 @@ fn measured(state: &mut State, commands: &[Command], now: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
+    use crate::realm::PlanWay;
 
     #[test]
     fn every_binding_goes_in_again_and_again() {
-        let plan = Plan { tunnels: 20, ..Plan::new(Way::Egress, 1000) };
+        let plan = RealmPlan { tunnels: 20, ..RealmPlan::new(PlanWay::Egress, 1000) };
         let mut insertion = Insertion::new(plan, 64).unwrap();
         let bindings: u64 = (0..100).map(|_| insertion.burst().packets).sum();
         assert!(bindings > 5000);

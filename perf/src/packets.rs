@@ -17,7 +17,7 @@ const LONGEST: usize = PLAIN + ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + v
 
 /// What differs between packets of one template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flow {
+pub struct Differences {
     /// Inner (or only) source.
     pub source: u32,
     /// Inner (or only) destination.
@@ -44,7 +44,7 @@ struct Outer {
 
 /// A template.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct PacketTemplate {
     bytes: [u8; LONGEST],
     length: usize,
     outer: Option<Outer>,
@@ -58,7 +58,7 @@ const IP: usize = ethernet::LENGTH;
 /// Where the UDP header stands.
 const UDP: usize = IP + ipv4::LENGTH;
 
-impl Template {
+impl PacketTemplate {
     /// Frames from `source_mac` to `destination_mac`, without a tunnel.
     pub fn plain(source_mac: [u8; 6], destination_mac: [u8; 6]) -> Self {
         let mut bytes = [0; LONGEST];
@@ -122,7 +122,7 @@ impl Template {
 
     /// Makes the packet of a flow; it lies in the template until the next one.
     #[inline]
-    pub fn packet(&mut self, flow: &Flow) -> &[u8] {
+    pub fn packet(&mut self, flow: &Differences) -> &[u8] {
         let bytes = &mut self.bytes;
         let start = match self.outer {
             None => 0,
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use ces_dataplane::wire::geneve;
 
-    const FLOW: Flow = Flow {
+    const FLOW: Differences = Differences {
         source: 0x0a01_0203,
         destination: 0xac10_0405,
         source_port: 4321,
@@ -183,16 +183,16 @@ mod tests {
 
     #[test]
     fn plain_packets_have_right_checksums() {
-        let mut template = Template::plain([2; 6], [4; 6]);
+        let mut template = PacketTemplate::plain([2; 6], [4; 6]);
         inner_is_right(template.packet(&FLOW));
-        template.packet(&Flow::default());
+        template.packet(&Differences::default());
         inner_is_right(template.packet(&FLOW));
     }
 
     #[test]
     fn tunnelled_packets_carry_a_plain_one() {
         for encapsulation in [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve] {
-            let mut template = Template::tunnelled([2; 6], [4; 6], 0xc633_6402, encapsulation);
+            let mut template = PacketTemplate::tunnelled([2; 6], [4; 6], 0xc633_6402, encapsulation);
             let frame = template.packet(&FLOW);
             let ip = ipv4::Header::parse(&frame[IP..]).unwrap();
             assert_eq!((ip.source, usize::from(ip.total_length)), (FLOW.outer_source, frame.len() - IP));

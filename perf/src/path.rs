@@ -1,9 +1,9 @@
 //! The cases that run `process_burst` over a realm: egress, ingress, local.
 
 use crate::measure::{Burst, Case, Done};
-use crate::packets::Template;
-use crate::realm::Plan;
-use crate::rotation::{NoBuffers, Rotation, Slot};
+use crate::packets::PacketTemplate;
+use crate::realm::RealmPlan;
+use crate::rotation::{NoBuffers, Rewrite, Rotation};
 use crate::sequence::Sequence;
 use crate::turn::drops;
 use crate::world::World;
@@ -19,7 +19,7 @@ pub struct Path<F> {
     departure: PortId,
     state: State,
     rotation: Rotation<F>,
-    template: Template,
+    template: PacketTemplate,
     sequence: Sequence,
     verdicts: Vec<Verdict>,
     buffers: NoBuffers,
@@ -27,9 +27,9 @@ pub struct Path<F> {
     done: Done,
 }
 
-impl<F: Slot> Path<F> {
+impl<F: Rewrite> Path<F> {
     /// A realm after `plan`, over this packet memory, in bursts of `burst`.
-    pub fn new(plan: Plan, rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+    pub fn new(plan: RealmPlan, rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
         let clock = machine::Clock::new();
         let settings = plan.settings();
         let handles = plan.handles(&settings);
@@ -50,7 +50,7 @@ impl<F: Slot> Path<F> {
     fn over(
         state: State,
         (arrival, departure): (PortId, PortId),
-        (mut template, mut sequence): (Template, Sequence),
+        (mut template, mut sequence): (PacketTemplate, Sequence),
         mut rotation: Rotation<F>,
         burst: usize,
         clock: machine::Clock,
@@ -71,7 +71,7 @@ impl<F: Slot> Path<F> {
     }
 }
 
-impl<F: Slot> Case for Path<F> {
+impl<F: Rewrite> Case for Path<F> {
     fn burst(&mut self) -> Burst {
         let Self { template, sequence, state, verdicts, buffers, done, .. } = self;
         let frames = self.rotation.advance(|frame| frame.rewrite(template.packet(sequence.next_flow())));
@@ -103,7 +103,7 @@ impl<F: Slot> Case for Path<F> {
 
 /// What is measured, in a function with a name that callgrind can be told.
 #[inline(never)]
-fn measured<F: Slot>(
+fn measured<F: Rewrite>(
     state: &mut State,
     port: PortId,
     frames: &mut [F],
@@ -119,14 +119,14 @@ fn measured<F: Slot>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
-    use crate::world::Heading;
+    use crate::realm::PlanWay;
+    use ces_dataplane::table::session::Heading;
 
     #[test]
     fn every_packet_is_forwarded() {
-        for way in [Way::Egress, Way::Ingress, Way::Local] {
+        for way in [PlanWay::Egress, PlanWay::Ingress, PlanWay::Local] {
             for entries in [1, 1000] {
-                let plan = Plan { tunnels: 20, limited: 100, ..Plan::new(way, entries) };
+                let plan = RealmPlan { tunnels: 20, limited: 100, ..RealmPlan::new(way, entries) };
                 let mut path = Path::new(plan, Rotation::in_memory(1000, 64), 64).unwrap();
                 for _ in 0..100 {
                     assert_eq!(path.burst().packets, 64);

@@ -1,7 +1,7 @@
 //! A realm with many bindings, as a worker sees it: its settings, the commands that fill its tables, and the packets
 //! that belong to each binding.
 
-use crate::packets::{Flow, SERVICE, Template};
+use crate::packets::{Differences, PacketTemplate, SERVICE};
 use crate::random::shuffled;
 use ces_dataplane::Nanos;
 use ces_dataplane::msg::{
@@ -55,7 +55,7 @@ pub const ENTRIES: u32 = 10_000;
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum PlanWay {
     /// From a host into a tunnel.
     Egress,
     /// From a tunnel to a host.
@@ -66,9 +66,9 @@ pub enum Way {
 
 /// How a realm is to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct RealmPlan {
     /// Which way packets go.
-    pub way: Way,
+    pub way: PlanWay,
     /// Bindings.
     pub entries: u32,
     /// Peers, with a tunnel each.
@@ -88,9 +88,9 @@ pub struct Plan {
 /// The rate of restricted bindings, in bits per second: more than one core forwards.
 const RATE_BPS: u64 = 1_000_000_000_000;
 
-impl Plan {
+impl RealmPlan {
     /// So many bindings over VXLAN to a thousand peers, for one worker.
-    pub const fn new(way: Way, entries: u32) -> Self {
+    pub const fn new(way: PlanWay, entries: u32) -> Self {
         Self {
             way,
             entries,
@@ -222,18 +222,18 @@ impl Plan {
     /// Binding number `entry`. It never ends by itself.
     pub fn binding(&self, entry: u32) -> Binding {
         let far = match self.way {
-            Way::Egress | Way::Ingress => Far::Tunnel {
+            PlanWay::Egress | PlanWay::Ingress => Far::Tunnel {
                 tunnel: TunnelId(self.tunnel(entry) as u16),
                 remote_tag: self.remote_tag(entry),
             },
-            Way::Local => Far::Local {
+            PlanWay::Local => Far::Local {
                 source: Ipv4Addr::from_bits(self.proxy(entry)),
                 destination: Ipv4Addr::from_bits(self.host(entry + 1)),
             },
         };
         let at = match self.way {
-            Way::Egress | Way::Ingress => self.host(entry),
-            Way::Local => self.host(entry + 1),
+            PlanWay::Egress | PlanWay::Ingress => self.host(entry),
+            PlanWay::Local => self.host(entry + 1),
         };
         Binding {
             host: Ipv4Addr::from_bits(self.host(entry)),
@@ -248,7 +248,7 @@ impl Plan {
                 BindingLimits {
                     protocol: Some(ipv4::UDP),
                     port: Some(SERVICE),
-                    port_is_inside: self.way == Way::Ingress,
+                    port_is_inside: self.way == PlanWay::Ingress,
                     rate_bps: Some(RATE_BPS),
                 }
             } else {
@@ -260,41 +260,41 @@ impl Plan {
     /// Where packets come from.
     pub const fn arrival(&self) -> PortId {
         match self.way {
-            Way::Egress | Way::Local => INSIDE,
-            Way::Ingress => OUTSIDE,
+            PlanWay::Egress | PlanWay::Local => INSIDE,
+            PlanWay::Ingress => OUTSIDE,
         }
     }
 
     /// Where they must go.
     pub const fn departure(&self) -> PortId {
         match self.way {
-            Way::Egress => OUTSIDE,
-            Way::Ingress | Way::Local => INSIDE,
+            PlanWay::Egress => OUTSIDE,
+            PlanWay::Ingress | PlanWay::Local => INSIDE,
         }
     }
 
     /// The packets' template.
-    pub fn template(&self) -> Template {
+    pub fn template(&self) -> PacketTemplate {
         match self.way {
-            Way::Egress | Way::Local => Template::plain(HOST_MAC, INSIDE_MAC),
-            Way::Ingress => {
-                Template::tunnelled(ROUTER_MAC, OUTSIDE_MAC, LOCATOR.to_bits(), self.encapsulation)
+            PlanWay::Egress | PlanWay::Local => PacketTemplate::plain(HOST_MAC, INSIDE_MAC),
+            PlanWay::Ingress => {
+                PacketTemplate::tunnelled(ROUTER_MAC, OUTSIDE_MAC, LOCATOR.to_bits(), self.encapsulation)
             }
         }
     }
 
     /// What differs in the packets of binding number `entry`, which has this handle.
-    pub fn flow(&self, settings: &WorkerSettings, entry: u32, handle: Handle) -> Flow {
+    pub fn flow(&self, settings: &WorkerSettings, entry: u32, handle: Handle) -> Differences {
         let source_port = 1024 + (entry.wrapping_mul(0x9e37_79b1) >> 18) as u16;
         match self.way {
-            Way::Egress | Way::Local => Flow {
+            PlanWay::Egress | PlanWay::Local => Differences {
                 source: self.host(entry),
                 destination: self.proxy(entry),
                 source_port,
                 destination_port: SERVICE,
-                ..Flow::default()
+                ..Differences::default()
             },
-            Way::Ingress => Flow {
+            PlanWay::Ingress => Differences {
                 source: self.remote_tag(entry),
                 destination: TagCipher::new(settings.tag_key).tag(handle).0,
                 source_port,
@@ -341,13 +341,13 @@ mod tests {
     #[test]
     fn every_binding_has_its_own_key_and_flow() {
         for entries in [1, 17, 40_000] {
-            let plan = Plan::new(Way::Egress, entries);
+            let plan = RealmPlan::new(PlanWay::Egress, entries);
             let settings = plan.settings();
             settings.check().unwrap();
             let keys: HashSet<_> =
                 (0..entries).map(|entry| (plan.binding(entry).host, plan.binding(entry).proxy)).collect();
             assert_eq!(keys.len(), entries as usize);
-            let ingress = Plan { way: Way::Ingress, ..plan };
+            let ingress = RealmPlan { way: PlanWay::Ingress, ..plan };
             let handles = ingress.handles(&settings);
             let flows: HashSet<_> = (0..entries)
                 .map(|entry| ingress.flow(&settings, entry, handles[entry as usize]))
@@ -358,7 +358,7 @@ mod tests {
     }
     #[test]
     fn workers_share_the_bindings_out_among_them() {
-        let plan = Plan { workers: 3, ..Plan::new(Way::Ingress, 2000) };
+        let plan = RealmPlan { workers: 3, ..RealmPlan::new(PlanWay::Ingress, 2000) };
         let settings = plan.settings();
         let handles = plan.handles(&settings);
         let mut live = 0;

@@ -13,7 +13,7 @@ use dpdk::{Mbuf, Mempool};
 pub const COLD: usize = 32_768;
 
 /// A frame that the harness can write anew.
-pub trait Slot: Frame {
+pub trait Rewrite: Frame {
     /// Makes it a fresh frame with these bytes.
     fn rewrite(&mut self, bytes: &[u8]);
 
@@ -21,7 +21,7 @@ pub trait Slot: Frame {
     fn arrive(&mut self);
 }
 
-impl Slot for Mbuf {
+impl Rewrite for Mbuf {
     fn rewrite(&mut self, bytes: &[u8]) {
         self.copy_from(bytes);
     }
@@ -32,7 +32,7 @@ impl Slot for Mbuf {
     }
 }
 
-impl Slot for MemoryFrame {
+impl Rewrite for MemoryFrame {
     fn rewrite(&mut self, bytes: &[u8]) {
         self.reset(bytes);
     }
@@ -87,7 +87,7 @@ impl<F> Rotation<F> {
     }
 }
 
-impl<F: Slot> Rotation<F> {
+impl<F: Rewrite> Rotation<F> {
     /// Writes every frame.
     pub fn fill(&mut self, write: impl FnMut(&mut F)) {
         self.bursts.iter_mut().flatten().for_each(write);
@@ -104,7 +104,7 @@ impl<F: Slot> Rotation<F> {
         self.last = self.turn;
         self.turn = (self.last + 1) % self.bursts.len();
         let burst = &mut self.bursts[self.last];
-        burst.iter_mut().for_each(Slot::arrive);
+        burst.iter_mut().for_each(Rewrite::arrive);
         burst
     }
 

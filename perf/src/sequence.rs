@@ -1,8 +1,8 @@
 //! Which packet comes next: the flows of all entries in random order, again and again.
 
-use crate::packets::Flow;
+use crate::packets::Differences;
 use crate::random::shuffled;
-use crate::realm::Plan;
+use crate::realm::RealmPlan;
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::Handle;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ const LEAST: usize = 1 << 16;
 /// A sequence. Those who share one go through it at a distance from each other.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    flows: Arc<[Flow]>,
+    flows: Arc<[Differences]>,
     next: usize,
 }
 
 impl Sequence {
     /// Of all bindings of a realm, or of those that one worker owns.
-    pub fn new(plan: &Plan, settings: &WorkerSettings, handles: &[Handle], owner: Option<u32>) -> Self {
+    pub fn new(plan: &RealmPlan, settings: &WorkerSettings, handles: &[Handle], owner: Option<u32>) -> Self {
         let entries: Vec<u32> = (0..plan.entries)
             .filter(|&entry| {
                 owner.is_none_or(|owner| settings.layout.worker(handles[entry as usize]) == owner)
@@ -32,7 +32,7 @@ impl Sequence {
     }
 
     /// Of so many entries, each with its flow.
-    pub fn of(entries: u32, flow: impl Fn(u32) -> Flow) -> Self {
+    pub fn of(entries: u32, flow: impl Fn(u32) -> Differences) -> Self {
         let rounds = LEAST.div_ceil(entries.max(1) as usize);
         let mut flows = Vec::with_capacity(rounds * entries as usize);
         for seed in 0..rounds {
@@ -61,7 +61,7 @@ impl Sequence {
 
     /// The next flow.
     #[inline]
-    pub fn next_flow(&mut self) -> &Flow {
+    pub fn next_flow(&mut self) -> &Differences {
         let flow = &self.flows[self.next];
         self.next = if self.next + 1 == self.flows.len() { 0 } else { self.next + 1 };
         flow
@@ -71,12 +71,12 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
+    use crate::realm::PlanWay;
     use std::collections::HashSet;
 
     #[test]
     fn every_binding_comes_before_any_comes_again() {
-        let plan = Plan { workers: 2, ..Plan::new(Way::Egress, 700) };
+        let plan = RealmPlan { workers: 2, ..RealmPlan::new(PlanWay::Egress, 700) };
         let settings = plan.settings();
         let handles = plan.handles(&settings);
         let keys = |sequence: &mut Sequence, count: usize| {

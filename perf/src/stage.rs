@@ -4,9 +4,9 @@
 //! stages cost alone does not add up to the whole: it says how much work a stage is, and what part of it is waiting.
 
 use crate::measure::{Burst, Case, Done, timed};
-use crate::packets::Template;
-use crate::realm::{Plan, Way};
-use crate::rotation::{Rotation, Slot};
+use crate::packets::PacketTemplate;
+use crate::realm::{PlanWay, RealmPlan};
+use crate::rotation::{Rewrite, Rotation};
 use crate::sequence::Sequence;
 use ces_dataplane::msg::Command;
 use ces_dataplane::narrow::NONE;
@@ -64,7 +64,7 @@ struct Tables {
 
 impl Tables {
     /// Those that `stage` needs are full, the others small.
-    fn new(stage: Stage, plan: &Plan, settings: &WorkerSettings) -> Result<Self, String> {
+    fn new(stage: Stage, plan: &RealmPlan, settings: &WorkerSettings) -> Result<Self, String> {
         let ports: Vec<PathPort> = settings.ports.iter().map(PathPort::new).collect();
         let hasher = Hasher::new(settings.hash_seed);
         let indexed = matches!(stage, Stage::Index | Stage::IndexChained);
@@ -99,7 +99,7 @@ impl Tables {
     }
 }
 
-fn near(plan: &Plan, entry: u32) -> Pair {
+fn near(plan: &RealmPlan, entry: u32) -> Pair {
     let binding = plan.binding(entry);
     Pair::new(binding.host.to_bits(), binding.proxy.to_bits())
 }
@@ -107,10 +107,10 @@ fn near(plan: &Plan, entry: u32) -> Pair {
 /// One stage over bursts.
 pub struct Alone<F> {
     stage: Stage,
-    plan: Plan,
+    plan: RealmPlan,
     tables: Tables,
     rotation: Rotation<F>,
-    template: Template,
+    template: PacketTemplate,
     sequence: Sequence,
     /// Keys and slots in the sequence's order, for the stages without frames.
     keys: Vec<(Pair, u32)>,
@@ -121,14 +121,19 @@ pub struct Alone<F> {
     done: Done,
 }
 
-impl<F: Slot> Alone<F> {
+impl<F: Rewrite> Alone<F> {
     /// A stage over a realm with so many `entries`.
-    pub fn new(stage: Stage, plan: Plan, mut rotation: Rotation<F>, burst: usize) -> Result<Self, String> {
+    pub fn new(
+        stage: Stage,
+        plan: RealmPlan,
+        mut rotation: Rotation<F>,
+        burst: usize,
+    ) -> Result<Self, String> {
         let way = match stage {
-            Stage::Unwrap | Stage::Deliver => Way::Ingress,
-            _ => Way::Egress,
+            Stage::Unwrap | Stage::Deliver => PlanWay::Ingress,
+            _ => PlanWay::Egress,
         };
-        let plan = Plan { way, ..plan };
+        let plan = RealmPlan { way, ..plan };
         let settings = plan.settings();
         let tables = Tables::new(stage, &plan, &settings)?;
         let keyed = matches!(stage, Stage::Index | Stage::IndexChained | Stage::Entry);
@@ -140,7 +145,7 @@ impl<F: Slot> Alone<F> {
             Vec::new()
         };
         // The stages with keys have no frames.
-        let arriving = Plan { entries: if keyed { 1 } else { plan.entries }, ..plan };
+        let arriving = RealmPlan { entries: if keyed { 1 } else { plan.entries }, ..plan };
         let mut sequence = Sequence::new(&arriving, &settings, &arriving.handles(&settings), None);
         let mut template = plan.template();
         rotation.fill(|frame| frame.rewrite(template.packet(sequence.next_flow())));
@@ -168,7 +173,7 @@ impl<F: Slot> Alone<F> {
     }
 }
 
-impl<F: Slot> Case for Alone<F> {
+impl<F: Rewrite> Case for Alone<F> {
     fn burst(&mut self) -> Burst {
         let range = if self.keys.is_empty() { 0..0 } else { self.advance() };
         let Self { stage, tables, packets, template, sequence, targets, done, .. } = self;
@@ -213,7 +218,7 @@ impl<F: Slot> Case for Alone<F> {
 }
 
 /// What comes before the stages that write: parses the frames, and draws what they become.
-fn prepare<F: Slot>(
+fn prepare<F: Rewrite>(
     stage: Stage,
     tables: &Tables,
     frames: &[F],
@@ -266,7 +271,7 @@ fn parse_outer_any(frame: &[u8], l3: usize, packet: &mut Packet) -> bool {
 }
 
 #[inline(always)]
-fn over<F: Slot>(
+fn over<F: Rewrite>(
     frames: &[F],
     packets: &mut [Packet],
     mut each: impl FnMut(&[u8], &mut Packet) -> bool,
@@ -283,12 +288,12 @@ fn over<F: Slot>(
 }
 
 #[inline(never)]
-fn measured_parse<F: Slot>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
+fn measured_parse<F: Rewrite>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
     over(frames, packets, |frame, packet| parse(tables, frame, packet))
 }
 
 #[inline(never)]
-fn measured_unwrap<F: Slot>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
+fn measured_unwrap<F: Rewrite>(tables: &Tables, frames: &[F], packets: &mut [Packet]) -> usize {
     over(frames, packets, |frame, packet| parse_outer(tables, frame, packet))
 }
 
@@ -344,7 +349,7 @@ fn measured_entries(tables: &mut Tables, keys: &[(Pair, u32)]) -> usize {
 
 /// Puts the new header in front of each packet by `head`, and translates what comes after it.
 #[inline(always)]
-fn written<F: Slot>(
+fn written<F: Rewrite>(
     frames: &mut [F],
     packets: &[Packet],
     targets: &[(Pair, Delta, u32)],
@@ -363,7 +368,7 @@ fn written<F: Slot>(
 }
 
 #[inline(never)]
-fn measured_encap<F: Slot>(
+fn measured_encap<F: Rewrite>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
@@ -377,7 +382,7 @@ fn measured_encap<F: Slot>(
 }
 
 #[inline(never)]
-fn measured_deliver<F: Slot>(
+fn measured_deliver<F: Rewrite>(
     tables: &Tables,
     frames: &mut [F],
     packets: &[Packet],
@@ -406,7 +411,7 @@ mod tests {
             Stage::Deliver,
         ] {
             for encapsulation in [Encapsulation::Vxlan, Encapsulation::Gre] {
-                let plan = Plan { tunnels: 20, encapsulation, ..Plan::new(Way::Egress, 3000) };
+                let plan = RealmPlan { tunnels: 20, encapsulation, ..RealmPlan::new(PlanWay::Egress, 3000) };
                 let mut alone = Alone::new(stage, plan, Rotation::in_memory(1000, 64), 64).unwrap();
                 for _ in 0..100 {
                     assert_eq!(alone.burst().packets, 64);

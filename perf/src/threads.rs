@@ -8,8 +8,8 @@
 use crate::calibration::Calibration;
 use crate::fleet::{RING, Steering, sequences};
 use crate::measure::{Case, INTERRUPTED_NS, Measured, Totals, WINDOW_MS};
-use crate::realm::Plan;
-use crate::rotation::{Rotation, Slot};
+use crate::realm::RealmPlan;
+use crate::rotation::{Rewrite, Rotation};
 use crate::turn::{Member, Seat};
 use ces_dataplane::io::Pool;
 use ces_dataplane::settings::WorkerSettings;
@@ -27,7 +27,7 @@ const FEW: usize = 256;
 const FIRST: u64 = 1000;
 
 /// What a thread needs of packet memory.
-pub struct Memory<F> {
+pub struct ThreadMemory<F> {
     /// The case's.
     pub case: Rotation<F>,
     /// The calibration's.
@@ -73,15 +73,15 @@ pub struct Together {
 
 /// Runs as many workers as `plan` names on these cores, for at least `seconds` of each one's own time.
 pub fn run<F, M>(
-    plan: Plan,
+    plan: RealmPlan,
     steering: Steering,
-    memory: Vec<Memory<F>>,
+    memory: Vec<ThreadMemory<F>>,
     pool: impl Fn() -> M + Sync,
     cores: &[usize],
     seconds: f64,
 ) -> Result<Together, String>
 where
-    F: Slot + Send,
+    F: Rewrite + Send,
     M: Pool<Frame = F>,
 {
     let workers = plan.workers as usize;
@@ -112,7 +112,7 @@ where
             .map(|(number, (((mesh, sequence), memory), &core))| {
                 let settings = WorkerSettings { worker: number as u32, ..settings.clone() };
                 scope.spawn(move || {
-                    let Memory { case, calibration, spare } = memory;
+                    let ThreadMemory { case, calibration, spare } = memory;
                     let rotation = case;
                     let pinned = machine::pin_to_core(core).map_err(|error| format!("core {core}: {error}"));
                     let member = pinned.and_then(|()| {
@@ -171,7 +171,7 @@ struct Thread<'a, F> {
     clock: machine::Clock,
 }
 
-impl<F: Slot + Send> Thread<'_, F> {
+impl<F: Rewrite + Send> Thread<'_, F> {
     fn run<M: Pool<Frame = F>>(
         mut self,
         member: Result<Member<F, M>, String>,
@@ -276,7 +276,7 @@ impl<F: Slot + Send> Thread<'_, F> {
 }
 
 /// A window of the calibration; cycles per packet.
-fn calibrate<F: Slot>(calibration: &mut Calibration<F>, limit: u64) -> f64 {
+fn calibrate<F: Rewrite>(calibration: &mut Calibration<F>, limit: u64) -> f64 {
     let length = machine::cycles_per_second() / 1000 * WINDOW_MS;
     let mut totals = Totals::default();
     while totals.cycles() < length {
@@ -289,7 +289,7 @@ fn calibrate<F: Slot>(calibration: &mut Calibration<F>, limit: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realm::Way;
+    use crate::realm::PlanWay;
     use ces_dataplane::frame::MemoryFrame;
     use ces_dataplane::io::memory::MemoryPool;
 
@@ -298,12 +298,12 @@ mod tests {
     fn packets_find_their_owner_across_threads() {
         let cores = machine::usable_cores().unwrap();
         let cores = [cores[0], *cores.last().unwrap()];
-        let memory = || Memory {
+        let memory = || ThreadMemory {
             case: Rotation::in_memory(256, 64),
             calibration: Rotation::in_memory(256, 64),
             spare: vec![MemoryFrame::empty(); SPARE],
         };
-        let plan = Plan { workers: 2, ..Plan::new(Way::Ingress, 500) };
+        let plan = RealmPlan { workers: 2, ..RealmPlan::new(PlanWay::Ingress, 500) };
         let run = |steering| {
             let memory = vec![memory(), memory()];
             run(plan, steering, memory, || MemoryPool::new(8), &cores, 0.001).unwrap()

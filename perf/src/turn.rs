@@ -4,9 +4,9 @@
 //! everything is counted that a worker does, but for the driver. A [`Member`] is one such worker; [`crate::fleet`] runs one
 //! or more of them in turn, [`crate::threads`] each on a core of its own.
 
-use crate::packets::Template;
-use crate::realm::{INSIDE, OUTSIDE, Plan};
-use crate::rotation::{Rotation, Slot};
+use crate::packets::PacketTemplate;
+use crate::realm::{INSIDE, OUTSIDE, RealmPlan};
+use crate::rotation::{Rewrite, Rotation};
 use crate::sequence::Sequence;
 use ces_dataplane::counters::Counters;
 use ces_dataplane::io::{Pool, PortQueues};
@@ -28,7 +28,7 @@ struct Wires<F> {
 /// A port whose driver is the harness.
 struct Wire<F>(Rc<RefCell<Wires<F>>>);
 
-impl<F: Slot> PortQueues for Wire<F> {
+impl<F: Rewrite> PortQueues for Wire<F> {
     type Frame = F;
 
     #[inline]
@@ -50,7 +50,7 @@ impl<F: Slot> PortQueues for Wire<F> {
 /// What a member is made of.
 pub struct Seat<'a, F, M> {
     /// The realm.
-    pub plan: Plan,
+    pub plan: RealmPlan,
     /// Its settings, with this worker's number.
     pub settings: WorkerSettings,
     /// The handle of each binding.
@@ -68,19 +68,19 @@ pub struct Seat<'a, F, M> {
 }
 
 /// A worker in a realm, and packets for it.
-pub struct Member<F: Slot + Send, M: Pool<Frame = F>> {
+pub struct Member<F: Rewrite + Send, M: Pool<Frame = F>> {
     worker: Worker<Wire<F>, M>,
     arrival: Rc<RefCell<Wires<F>>>,
     departure: Rc<RefCell<Wires<F>>>,
     rotation: Rotation<F>,
-    template: Template,
+    template: PacketTemplate,
     sequence: Sequence,
     burst: usize,
     missing: u64,
     _control: ControlSide,
 }
 
-impl<F: Slot + Send, M: Pool<Frame = F>> Member<F, M> {
+impl<F: Rewrite + Send, M: Pool<Frame = F>> Member<F, M> {
     /// A worker with its tables filled and its packet memory written.
     pub fn new(seat: Seat<'_, F, M>) -> Result<Self, String> {
         let Seat { plan, settings, handles, mut rotation, mut sequence, pool, mesh, clock } = seat;
@@ -179,7 +179,7 @@ pub fn drops(counters: &Counters) -> String {
 
 /// What is measured, in a function with a name that callgrind can be told.
 #[inline(never)]
-fn measured<F: Slot + Send, M: Pool<Frame = F>>(worker: &mut Worker<Wire<F>, M>, now: u64) -> u64 {
+fn measured<F: Rewrite + Send, M: Pool<Frame = F>>(worker: &mut Worker<Wire<F>, M>, now: u64) -> u64 {
     let begin = machine::cycles();
     worker.turn(now);
     machine::cycles() - begin
@@ -187,7 +187,7 @@ fn measured<F: Slot + Send, M: Pool<Frame = F>>(worker: &mut Worker<Wire<F>, M>,
 
 /// The same for turns without packets, all in one measurement: a turn takes about as long as reading the counter.
 #[inline(never)]
-fn measured_idle<F: Slot + Send, M: Pool<Frame = F>>(
+fn measured_idle<F: Rewrite + Send, M: Pool<Frame = F>>(
     worker: &mut Worker<Wire<F>, M>,
     turns: usize,
     now: u64,

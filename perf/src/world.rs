@@ -1,8 +1,8 @@
 //! Hosts that speak with the world through NAT44: sessions that stand, and the packets of each.
 
-use crate::packets::{Flow, SERVICE, Template};
+use crate::packets::{Differences, PacketTemplate, SERVICE};
 use crate::random::shuffled;
-use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, Plan, ROUTER_MAC, Way};
+use crate::realm::{INSIDE, LOCATOR, OUTSIDE, OUTSIDE_MAC, PlanWay, ROUTER_MAC, RealmPlan};
 use crate::rotation::NoBuffers;
 use crate::sequence::Sequence;
 use ces_dataplane::frame::MemoryFrame;
@@ -12,18 +12,10 @@ use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{NatRoom, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::table::session::Heading;
 use ces_dataplane::verdict::Verdict;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-
-/// Which way packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heading {
-    /// From hosts.
-    Out,
-    /// To hosts.
-    In,
-}
 
 /// Servers in the world count from here: 20.0.0.1.
 const SERVERS: u32 = 0x1400_0001;
@@ -33,14 +25,14 @@ const PORTS: u16 = 8192;
 /// So many sessions, of as many hosts as the realm has, each from one port of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
-    plan: Plan,
+    plan: RealmPlan,
     heading: Heading,
 }
 
 impl World {
     /// A world with so many sessions.
     pub const fn new(heading: Heading, sessions: u32) -> Self {
-        Self { plan: Plan::new(Way::Egress, sessions), heading }
+        Self { plan: RealmPlan::new(PlanWay::Egress, sessions), heading }
     }
 
     /// Where packets come from, and where they must go.
@@ -52,10 +44,10 @@ impl World {
     }
 
     /// The packets' template.
-    pub fn template(self) -> Template {
+    pub fn template(self) -> PacketTemplate {
         match self.heading {
             Heading::Out => self.plan.template(),
-            Heading::In => Template::plain(ROUTER_MAC, OUTSIDE_MAC),
+            Heading::In => PacketTemplate::plain(ROUTER_MAC, OUTSIDE_MAC),
         }
     }
 
@@ -72,25 +64,25 @@ impl World {
     }
 
     /// What a host sends in session number `entry`, or gets.
-    fn flow(self, entry: u32, heading: Heading) -> Flow {
+    fn flow(self, entry: u32, heading: Heading) -> Differences {
         let hosts = self.plan.hosts();
         // No two hosts have the same port, so each has it outside as well.
         let own = PORTS + (entry % hosts) as u16;
         let (host, server) = (self.plan.host(entry), SERVERS + entry / hosts);
         match heading {
-            Heading::Out => Flow {
+            Heading::Out => Differences {
                 source: host,
                 destination: server,
                 source_port: own,
                 destination_port: SERVICE,
-                ..Flow::default()
+                ..Differences::default()
             },
-            Heading::In => Flow {
+            Heading::In => Differences {
                 source: server,
                 destination: LOCATOR.to_bits(),
                 source_port: SERVICE,
                 destination_port: own,
-                ..Flow::default()
+                ..Differences::default()
             },
         }
     }

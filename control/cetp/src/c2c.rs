@@ -2,7 +2,7 @@
 
 use crate::engine::api::{Encapsulation, EngineSettings, Family, LocatorAddress, Nanos, TunnelChoice};
 use crate::keyed::Secrets;
-use crate::message::{Cmp, Message, Ope, Tlv, Writer};
+use crate::message::{Cmp, Message, MessageWriter, Ope, Tlv};
 use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, same_name, smaller};
 use crate::pow;
@@ -166,7 +166,7 @@ impl C2cSide<'_> {
         }
     }
 
-    fn write_candidate(&self, item: Item, out: &mut Writer) {
+    fn write_candidate(&self, item: Item, out: &mut MessageWriter) {
         if let Some(family) = family(item) {
             self.own_locators(family).for_each(|value| out.item(Ope::Info, Cmp::Mandatory, item, value));
         }
@@ -177,7 +177,7 @@ impl C2cSide<'_> {
 
     /// Our offers, for the first message. What we do not have among locators and encapsulations is said at once: it
     /// saves the round trip in which the peer would ask for it.
-    pub(crate) fn write_offers(&self, out: &mut Writer) {
+    pub(crate) fn write_offers(&self, out: &mut MessageWriter) {
         out.text(Item::CesCesid, &self.settings.ces_id);
         for offer in self.policy().offer() {
             match offer.item {
@@ -320,7 +320,7 @@ impl Negotiator for C2cSide<'_> {
         }
     }
 
-    fn write_answer(&self, query: &Tlv<'_>, out: &mut Writer) {
+    fn write_answer(&self, query: &Tlv<'_>, out: &mut MessageWriter) {
         let Some(item) = query.item() else { return };
         match item {
             Item::CesCesid => out.text(item, &self.settings.ces_id),
@@ -345,7 +345,7 @@ impl Negotiator for C2cSide<'_> {
         }
     }
 
-    fn write_query(&self, requirement: &Requirement, out: &mut Writer) {
+    fn write_query(&self, requirement: &Requirement, out: &mut MessageWriter) {
         if requirement.item == Item::CesPow {
             let bits = requirement.accept.bound().map_or(self.settings.limits.pow_bits, |bits| bits as u8);
             let challenge = pow::challenge(self.remote, self.peer, &self.secrets.current_text());

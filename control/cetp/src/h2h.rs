@@ -2,7 +2,7 @@
 
 use crate::engine::api::Carry;
 use crate::limits::CetpLimits;
-use crate::message::{Cmp, Message, Ope, Tlv, Writer};
+use crate::message::{Cmp, Message, MessageWriter, Ope, Tlv};
 use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, protocol, same_name, smaller};
 use crate::tlv::Item;
@@ -26,7 +26,7 @@ pub(crate) struct H2hSide<'e> {
 
 /// What both sides agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Agreed {
     pub(crate) hard_ttl_s: u32,
     pub(crate) idle_ttl_s: Option<u32>,
     pub(crate) carry: Carry,
@@ -42,7 +42,7 @@ pub(crate) fn name_of<'m>(message: &'m Message<'_>, item: Item) -> Option<&'m st
 
 impl H2hSide<'_> {
     /// The first message: the destination, the source, our offers.
-    pub(crate) fn write_offers(&self, out: &mut Writer) {
+    pub(crate) fn write_offers(&self, out: &mut MessageWriter) {
         out.text(Item::ControlDstep, self.peer_name);
         out.text(Item::IdFqdn, self.name);
         for offer in self.policy.offer() {
@@ -57,7 +57,7 @@ impl H2hSide<'_> {
         &self,
         message: &'m Message<'a>,
         limits: &CetpLimits,
-    ) -> Result<Terms, &'m Tlv<'a>> {
+    ) -> Result<Agreed, &'m Tlv<'a>> {
         let own = self.policy.own();
         let value = |item| message.info(item).and_then(|info| info.value.as_ref());
         let ttl = |item| value(item).and_then(Value::as_u32).filter(|ttl| *ttl > 0);
@@ -68,7 +68,7 @@ impl H2hSide<'_> {
             value.as_u64().and_then(|port| u16::try_from(port).ok())
         })?;
         let rate = value(Item::ControlDpRatelimit).and_then(Value::as_u64);
-        Ok(Terms {
+        Ok(Agreed {
             hard_ttl_s: hard.max(1),
             idle_ttl_s: smaller(ttl(Item::ControlIdleTtl), own.idle_ttl_s),
             carry: Carry { protocol, port, rate_bps: smaller(rate, own.rate_bps) },
@@ -120,7 +120,7 @@ impl Negotiator for H2hSide<'_> {
         }
     }
 
-    fn write_answer(&self, query: &Tlv<'_>, out: &mut Writer) {
+    fn write_answer(&self, query: &Tlv<'_>, out: &mut MessageWriter) {
         let Some(item) = query.item() else { return };
         match item {
             Item::IdFqdn => out.text(item, self.name),
@@ -137,7 +137,7 @@ impl Negotiator for H2hSide<'_> {
         }
     }
 
-    fn write_query(&self, requirement: &Requirement, out: &mut Writer) {
+    fn write_query(&self, requirement: &Requirement, out: &mut MessageWriter) {
         if requirement.item == Item::ControlAck {
             let cmp = if requirement.optional { Cmp::Optional } else { Cmp::Mandatory };
             out.item(Ope::Query, cmp, Item::ControlAck, Value::Number(self.ack.into()));
@@ -151,7 +151,7 @@ impl Negotiator for H2hSide<'_> {
 mod tests {
     use super::*;
 
-    fn terms(own: &str, told: &str) -> Result<Terms, Option<Item>> {
+    fn terms(own: &str, told: &str) -> Result<Agreed, Option<Item>> {
         let policy: Policy = serde_json::from_str(&format!(r#"{{"available":[{own}]}}"#)).unwrap();
         let side = H2hSide { policy: &policy, name: "a.", peer_name: "b.", ack: 1, ack_before: None };
         let json = format!(

@@ -250,7 +250,7 @@ impl<'a> Message<'a> {
 
     /// Writes it as a frame.
     pub fn emit(&self) -> Result<Vec<u8>, FrameError> {
-        let mut writer = Writer::new(self.sst, self.dst);
+        let mut writer = MessageWriter::new(self.sst, self.dst);
         self.tlvs.iter().for_each(|tlv| writer.tlv(tlv));
         writer.finish()
     }
@@ -273,12 +273,12 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Writes one message as a frame, TLV by TLV.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct MessageWriter {
     out: Vec<u8>,
     first: bool,
 }
 
-impl Writer {
+impl MessageWriter {
     /// Begins a message.
     pub(crate) fn new(sst: u32, dst: u32) -> Self {
         let mut out = Vec::with_capacity(768);
@@ -432,7 +432,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_a_frame_is_not_sent() {
-        let mut writer = Writer::new(1, 2);
+        let mut writer = MessageWriter::new(1, 2);
         writer.text(Item::CesComment, &"x".repeat(70_000));
         assert!(writer.finish().is_err());
     }

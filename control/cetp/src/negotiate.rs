@@ -1,7 +1,7 @@
 //! What C2C and H2H have in common: answering queries from what is available, and verifying infos against what is
 //! required. Pure functions over one message; who keeps state, and when, is the engine's matter.
 
-use crate::message::{Cmp, Message, Tlv, Writer};
+use crate::message::{Cmp, Message, MessageWriter, Tlv};
 use crate::policy::{Policy, Requirement};
 
 /// One layer's knowledge, as the common part needs it.
@@ -13,9 +13,9 @@ pub(crate) trait Negotiator {
     /// Whether a query of a known item can be answered with something.
     fn can_answer(&self, query: &Tlv<'_>) -> bool;
     /// Answers a query that can be.
-    fn write_answer(&self, query: &Tlv<'_>, out: &mut Writer);
+    fn write_answer(&self, query: &Tlv<'_>, out: &mut MessageWriter);
     /// Asks for what is required.
-    fn write_query(&self, requirement: &Requirement, out: &mut Writer);
+    fn write_query(&self, requirement: &Requirement, out: &mut MessageWriter);
 }
 
 /// The first query that ends the negotiation: mandatory, known, and not available. An unknown one is answered
@@ -28,7 +28,7 @@ pub(crate) fn unanswerable<'m, 'a>(side: &impl Negotiator, message: &'m Message<
 }
 
 /// Answers all queries.
-pub(crate) fn write_answers(side: &impl Negotiator, message: &Message<'_>, out: &mut Writer) {
+pub(crate) fn write_answers(side: &impl Negotiator, message: &Message<'_>, out: &mut MessageWriter) {
     for query in message.queries() {
         if query.item().is_some() && side.can_answer(query) {
             side.write_answer(query, out);
@@ -39,7 +39,7 @@ pub(crate) fn write_answers(side: &impl Negotiator, message: &Message<'_>, out: 
 }
 
 /// Asks for all that is required.
-pub(crate) fn write_queries(side: &impl Negotiator, out: &mut Writer) {
+pub(crate) fn write_queries(side: &impl Negotiator, out: &mut MessageWriter) {
     side.policy().request().iter().for_each(|requirement| side.write_query(requirement, out));
 }
 
@@ -90,12 +90,12 @@ mod tests {
         fn can_answer(&self, query: &Tlv<'_>) -> bool {
             query.item().is_some_and(|item| self.0.find_available(item).is_some())
         }
-        fn write_answer(&self, query: &Tlv<'_>, out: &mut Writer) {
+        fn write_answer(&self, query: &Tlv<'_>, out: &mut MessageWriter) {
             if let Some(offer) = query.item().and_then(|item| self.0.find_available(item)) {
                 out.raw(&offer.info);
             }
         }
-        fn write_query(&self, requirement: &Requirement, out: &mut Writer) {
+        fn write_query(&self, requirement: &Requirement, out: &mut MessageWriter) {
             out.raw(&requirement.query);
         }
     }
@@ -144,7 +144,7 @@ mod tests {
             {"ope":"query","group":"moon","code":"phase"}]}"#;
         let message = Message::parse(json.as_bytes(), 8).unwrap();
         assert_eq!(unanswerable(&side, &message), None);
-        let mut out = Writer::new(0, 1);
+        let mut out = MessageWriter::new(0, 1);
         write_answers(&side, &message, &mut out);
         let frame = out.finish().unwrap();
         let answer = Message::parse(&frame[2..], 8).unwrap();

@@ -12,12 +12,12 @@ const PARTS: usize = 64;
 const SHIFT: u32 = 40;
 
 #[derive(Debug)]
-pub(crate) struct Parts<K, V, S> {
+pub(crate) struct PartedMap<K, V, S> {
     parts: Box<[HashMap<K, V, S>]>,
     len: usize,
 }
 
-impl<K: Eq + Hash, V, S: BuildHasher + Clone> Parts<K, V, S> {
+impl<K: Eq + Hash, V, S: BuildHasher + Clone> PartedMap<K, V, S> {
     pub(crate) fn new(hasher: &S) -> Self {
         Self { parts: (0..PARTS).map(|_| HashMap::with_hasher(hasher.clone())).collect(), len: 0 }
     }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn r2_parts_are_one_map_and_share_what_there_is() {
-        let mut parts = Parts::new(&FxBuildHasher);
+        let mut parts = PartedMap::new(&FxBuildHasher);
         for key in 0..100_000_u32 {
             assert_eq!(parts.insert(key, key), None);
         }

@@ -11,7 +11,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
 use crate::cookie;
 use crate::query::{Edns, Query, UDP_MAX};
-use crate::wire::{self, Header};
+use crate::wire::{self, MessageHeader};
 
 /// Who speaks: decides AA and RA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +149,13 @@ pub fn refused(query: &Query) -> Vec<u8> {
 }
 
 /// An error to something whose question could not be read: the header, and EDNS where the asker speaks it.
-pub(crate) fn bare_error(header: &Header, edns: Option<Edns>, code: ResponseCode) -> Vec<u8> {
+pub(crate) fn bare_error(header: &MessageHeader, edns: Option<Edns>, code: ResponseCode) -> Vec<u8> {
     let kept = header.flags & (wire::RD | wire::CD | 0x7800); // RFC 1035 §4.1.1: opcode and RD are copied
     let flags = wire::QR | kept | u16::from(code.low());
     let mut out = Vec::with_capacity(wire::HEADER + OPT);
     let additionals = u16::from(edns.is_some());
-    Header { id: header.id, flags, questions: 0, answers: 0, authorities: 0, additionals }.emit(&mut out);
+    MessageHeader { id: header.id, flags, questions: 0, answers: 0, authorities: 0, additionals }
+        .emit(&mut out);
     opt(edns, code, &mut out);
     out
 }
@@ -174,7 +175,7 @@ pub(crate) fn start(query: &Query, flags: u16, code: ResponseCode, counts: [u16;
     out
 }
 
-fn header(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3]) -> Header {
+fn header(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3]) -> MessageHeader {
     let mut flags = wire::QR | flags | u16::from(code.low());
     if query.recursion_desired {
         flags |= wire::RD;
@@ -184,7 +185,7 @@ fn header(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3]) -> He
     }
     let [answers, authorities, additionals] = counts;
     let additionals = additionals + u16::from(query.edns.is_some());
-    Header { id: query.id, flags, questions: 1, answers, authorities, additionals }
+    MessageHeader { id: query.id, flags, questions: 1, answers, authorities, additionals }
 }
 
 /// The OPT record, if the asker sent one.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::packet::{CheckedResponse, TtlBounds};
-use crate::question::{Key, Seeded};
+use crate::question::{QuestionKey, Seeded};
 use crate::resolution::{Failure, Received};
 use crate::{Nanos, SECOND};
 
@@ -54,28 +54,28 @@ impl CacheSettings {
 
 /// What is remembered of a question.
 #[derive(Clone, Debug)]
-pub(crate) enum Entry {
+pub(crate) enum Cached {
     Packet(Arc<CheckedResponse>),
     Failure(Failure),
 }
 
 #[derive(Debug)]
 struct Slot {
-    key: Key,
-    entry: Entry,
+    key: QuestionKey,
+    entry: Cached,
     since: Nanos,
     until: Nanos,
     used: bool,
 }
 
 /// Octets of a slot and its place in the index (the key is shared).
-const SLOT: usize = size_of::<Slot>() + size_of::<(Key, u32)>() + 8;
+const SLOT: usize = size_of::<Slot>() + size_of::<(QuestionKey, u32)>() + 8;
 
 impl Slot {
     fn size(&self) -> u64 {
         let entry = match &self.entry {
-            Entry::Packet(packet) => packet.size(),
-            Entry::Failure(_) => 0,
+            Cached::Packet(packet) => packet.size(),
+            Cached::Failure(_) => 0,
         };
         (SLOT + self.key.size() + entry) as u64
     }
@@ -96,7 +96,7 @@ pub struct CacheUsage {
 #[derive(Debug)]
 pub struct Cache {
     settings: CacheSettings,
-    index: HashMap<Key, u32, Seeded>,
+    index: HashMap<QuestionKey, u32, Seeded>,
     slots: Vec<Slot>,
     hand: usize,
     bytes: u64,
@@ -132,7 +132,7 @@ impl Cache {
         (std::mem::replace(&mut self.index, index), std::mem::take(&mut self.slots))
     }
 
-    pub(crate) fn lookup(&mut self, key: &Key, now: Nanos) -> Option<(Entry, Nanos)> {
+    pub(crate) fn lookup(&mut self, key: &QuestionKey, now: Nanos) -> Option<(Cached, Nanos)> {
         let &at = self.index.get(key)?;
         let slot = &mut self.slots[at as usize];
         if slot.until <= now {
@@ -144,18 +144,18 @@ impl Cache {
     }
 
     /// Remembers an answer for as long as it says.
-    pub(crate) fn insert(&mut self, key: Key, received: &Received, now: Nanos) {
+    pub(crate) fn insert(&mut self, key: QuestionKey, received: &Received, now: Nanos) {
         let lifetime = Nanos::from(received.packet.lifetime_s()) * SECOND;
-        self.put(key, Entry::Packet(Arc::clone(&received.packet)), lifetime, now);
+        self.put(key, Cached::Packet(Arc::clone(&received.packet)), lifetime, now);
     }
 
     /// Remembers a failure, so that a broken zone is not asked for at every query (RFC 9520).
-    pub(crate) fn insert_failure(&mut self, key: Key, failure: Failure, now: Nanos) {
+    pub(crate) fn insert_failure(&mut self, key: QuestionKey, failure: Failure, now: Nanos) {
         let lifetime = Nanos::from(self.settings.failure_ttl_s.min(300)) * SECOND;
-        self.put(key, Entry::Failure(failure), lifetime, now);
+        self.put(key, Cached::Failure(failure), lifetime, now);
     }
 
-    fn put(&mut self, key: Key, entry: Entry, lifetime: Nanos, now: Nanos) {
+    fn put(&mut self, key: QuestionKey, entry: Cached, lifetime: Nanos, now: Nanos) {
         if let Some(&at) = self.index.get(&key) {
             self.remove(at as usize);
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::Nanos;
-use crate::question::{Key, Question};
+use crate::question::{Question, QuestionKey};
 use crate::resolution::Failure;
 use crate::servers::MAX_SERVERS;
 
@@ -43,7 +43,7 @@ pub(crate) struct Manner {
 
 /// One message that may still be answered.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Try {
     /// Index of the server.
     pub(crate) server: usize,
     pub(crate) socket: SocketKey,
@@ -60,11 +60,11 @@ pub(crate) struct Attempt {
 /// A question in flight.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) key: Key,
+    pub(crate) key: QuestionKey,
     pub(crate) question: Question,
     /// Who waits, and until when.
     pub(crate) waiting: Vec<(Token, Nanos)>,
-    pub(crate) sent: Vec<Attempt>,
+    pub(crate) sent: Vec<Try>,
     /// Messages to each server.
     pub(crate) asked: [u8; MAX_SERVERS],
     /// Servers that were asked over TCP, and in lower case, because of what came from them: a bit for each.
@@ -81,7 +81,7 @@ const _: () = assert!(MAX_SERVERS <= 8);
 
 impl Flight {
     pub(crate) fn new(
-        key: Key,
+        key: QuestionKey,
         question: Question,
         first: (Token, Nanos),
         deadline: Nanos,

@@ -7,8 +7,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::Nanos;
-use crate::flight::{Attempt, Flight, Manner, SocketKey};
-use crate::question::{Key, Seeded};
+use crate::flight::{Flight, Manner, SocketKey, Try};
+use crate::question::{QuestionKey, Seeded};
 
 /// Draws of a UDP socket until one without open query is found; after that they are shared.
 const DRAWS: usize = 16;
@@ -20,7 +20,7 @@ const ID_DRAWS: usize = 32;
 pub(crate) struct Flights {
     slots: Vec<Option<(Flight, Option<Nanos>)>>,
     free: Vec<u32>,
-    by_key: HashMap<Key, u32, Seeded>,
+    by_key: HashMap<QuestionKey, u32, Seeded>,
     by_id: BTreeMap<(SocketKey, u16), u32>,
     timers: BTreeSet<(Nanos, u32)>,
     /// Open messages of each UDP socket.
@@ -47,7 +47,7 @@ impl Flights {
         self.by_key.len()
     }
 
-    pub(crate) fn find(&self, key: &Key) -> Option<u32> {
+    pub(crate) fn find(&self, key: &QuestionKey) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
@@ -104,7 +104,7 @@ impl Flights {
     }
 
     /// A message is on its way.
-    pub(crate) fn open(&mut self, slot: u32, attempt: Attempt) {
+    pub(crate) fn open(&mut self, slot: u32, attempt: Try) {
         self.by_id.insert((attempt.socket, attempt.id), slot);
         if let SocketKey::Udp(socket) = attempt.socket {
             self.open[usize::from(socket)] += 1;
@@ -115,7 +115,7 @@ impl Flights {
     }
 
     /// A message is no longer waited for.
-    pub(crate) fn close(&mut self, slot: u32, at: usize) -> Option<Attempt> {
+    pub(crate) fn close(&mut self, slot: u32, at: usize) -> Option<Try> {
         let attempt = self.get_mut(slot).filter(|flight| at < flight.sent.len())?.sent.remove(at);
         self.release(attempt.socket, attempt.id);
         Some(attempt)

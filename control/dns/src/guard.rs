@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use hickory_proto::rr::{Name, RecordType};
 
 use crate::packet::{CheckedResponse, TtlBounds, leads_to_address};
-use crate::wire::{self, Frame, HEADER, Header};
+use crate::wire::{self, HEADER, MessageHeader, RecordFrame};
 
 /// An IPv4 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +75,15 @@ impl Guard {
         if !is_changed {
             return None;
         }
-        let header = Header::parse(packet.bytes())?;
+        let header = MessageHeader::parse(packet.bytes())?;
         let [answers, authorities, additionals] = counts;
         let mut head = Vec::with_capacity(HEADER);
-        Header { answers, authorities, additionals, ..header }.emit(&mut head);
+        MessageHeader { answers, authorities, additionals, ..header }.emit(&mut head);
         out[..HEADER].copy_from_slice(&head);
         CheckedResponse::parse(&out, bounds).ok()
     }
 
-    fn fate(&self, bytes: &[u8], record: &Frame<'_>, is_excepted: bool) -> Fate {
+    fn fate(&self, bytes: &[u8], record: &RecordFrame<'_>, is_excepted: bool) -> Fate {
         match record.kind {
             RecordType::A | RecordType::AAAA => match address(record.data) {
                 Some(address) if self.forbids(address, is_excepted) => Fate::Goes,
@@ -200,7 +200,7 @@ const IPV4_HINT: u16 = 4;
 const IPV6_HINT: u16 = 6;
 
 impl<'a> Service<'a> {
-    fn read(bytes: &[u8], record: &Frame<'a>) -> Option<Self> {
+    fn read(bytes: &[u8], record: &RecordFrame<'a>) -> Option<Self> {
         let (owner, _) = wire::read_name(bytes, record.start)?;
         // RFC 9460 §2.2: the target is not compressed.
         let (target, end) = wire::read_plain_name(record.data, 2)?;
@@ -238,7 +238,7 @@ impl<'a> Iterator for Parameters<'a> {
 
 /// Writes the data of the record that was written last again, without hints, and without saying that they must be
 /// understood.
-fn drop_hints(record: &Frame<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn drop_hints(record: &RecordFrame<'_>, out: &mut Vec<u8>) -> Option<()> {
     let data_at = out.len().checked_sub(record.data.len())?;
     let (_, end) = wire::read_plain_name(record.data, 2)?;
     out.truncate(data_at + end);

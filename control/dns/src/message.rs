@@ -10,7 +10,7 @@ use crate::answer;
 use crate::cookie::{self, Cookie};
 use crate::outcome::QueryOutcome;
 pub use crate::query::{Edns, Query, Transport, UDP_MAX, UDP_MIN};
-use crate::wire::{self, Frame, HEADER, Walker};
+use crate::wire::{self, HEADER, RecordFrame, Walker};
 
 /// Why a query is not taken, and what the asker is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Rejection {
 /// Reads a query. Anything that is not one query with one question in class IN is refused.
 pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
     let drop = |outcome| Err(Rejection { outcome, reply: None });
-    let Some(header) = wire::Header::parse(bytes) else { return drop(QueryOutcome::Short) };
+    let Some(header) = wire::MessageHeader::parse(bytes) else { return drop(QueryOutcome::Short) };
     // An answer to a response would let two servers talk to each other for ever.
     if header.is_response() {
         return drop(QueryOutcome::NotAQuery);
@@ -110,7 +110,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
     Ok(query)
 }
 
-fn edns(opt: &Frame<'_>) -> Edns {
+fn edns(opt: &RecordFrame<'_>) -> Edns {
     Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0, cookie: None }
 }
 
@@ -118,7 +118,7 @@ fn edns(opt: &Frame<'_>) -> Edns {
 const EXAMINED: usize = 64;
 
 /// What a message that is refused says by EDNS, if its records can be read that far.
-fn said_edns(bytes: &[u8], header: &wire::Header) -> Option<Edns> {
+fn said_edns(bytes: &[u8], header: &wire::MessageHeader) -> Option<Edns> {
     let mut at = HEADER;
     for _ in 0..header.questions {
         at = wire::skip_name(bytes, at)? + 4;

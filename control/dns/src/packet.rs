@@ -11,7 +11,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::answer;
 use crate::query::Query;
-use crate::wire::{self, Frame, HEADER, Header, Walker};
+use crate::wire::{self, HEADER, MessageHeader, RecordFrame, Walker};
 
 /// Bounds on TTLs, seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub struct CheckedResponse {
 impl CheckedResponse {
     /// Reads a response; TTLs are brought into bounds at once.
     pub fn parse(bytes: &[u8], bounds: TtlBounds) -> Result<Self, PacketFault> {
-        let header = Header::parse(bytes).ok_or(PacketFault::Length)?;
+        let header = MessageHeader::parse(bytes).ok_or(PacketFault::Length)?;
         if bytes.len() > usize::from(u16::MAX) {
             return Err(PacketFault::Length);
         }
@@ -239,7 +239,7 @@ impl CheckedResponse {
     }
 
     /// Every record, with the section that it stands in: 0 answer, 1 authority, 2 additional.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (usize, Frame<'_>)> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = (usize, RecordFrame<'_>)> {
         let sections =
             self.counts.iter().enumerate().flat_map(|(n, &count)| std::iter::repeat_n(n, usize::from(count)));
         sections.zip(Walker::new(&self.bytes, usize::from(self.question_end)))
@@ -314,7 +314,7 @@ pub(crate) fn leads_to_address(kind: RecordType) -> bool {
 
 /// Whether it is an error of a server that knows no EDNS and gives no question back (RFC 6891 §7).
 pub(crate) fn says_no_edns(bytes: &[u8]) -> bool {
-    Header::parse(bytes).is_some_and(|header| {
+    MessageHeader::parse(bytes).is_some_and(|header| {
         let code = ResponseCode::from(0, (header.flags & wire::RCODE) as u8);
         header.is_response()
             && header.questions == 0
@@ -328,9 +328,9 @@ struct Chain {
     records: Vec<u16>,
 }
 
-fn chain(bytes: &[u8], question: &Name, qtype: RecordType, answers: &[Frame<'_>]) -> Chain {
+fn chain(bytes: &[u8], question: &Name, qtype: RecordType, answers: &[RecordFrame<'_>]) -> Chain {
     let mut target = question.clone();
-    let owned_by = |target: &Name, record: &&Frame<'_>| {
+    let owned_by = |target: &Name, record: &&RecordFrame<'_>| {
         wire::read_name(bytes, record.start).is_some_and(|(owner, _)| owner == *target)
     };
     for _ in 0..CHAIN {
@@ -352,7 +352,7 @@ fn chain(bytes: &[u8], question: &Name, qtype: RecordType, answers: &[Frame<'_>]
 
 /// Whether the owner and the names within the data of well-known types can be read and end where the data does. A host
 /// behind the gateway shall not meet the loop that an upstream let through.
-fn names_end(bytes: &[u8], record: &Frame<'_>) -> bool {
+fn names_end(bytes: &[u8], record: &RecordFrame<'_>) -> bool {
     if wire::read_name(bytes, record.start).is_none() {
         return false;
     }

@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::query::{Query, UDP_MAX};
-use crate::wire::{self, HEADER, Header};
+use crate::wire::{self, HEADER, MessageHeader};
 
 /// A question for upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +40,14 @@ impl Question {
     }
 
     /// What makes two questions the same: the name without case, the type, and what decides which records come.
-    pub(crate) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> QuestionKey {
         let mut bytes = Vec::with_capacity(wire::wire_len(&self.name) + 3);
         wire::emit_name(&self.name, &mut bytes);
         // Length octets are below 64, so no letter (RFC 4343 §3).
         bytes.make_ascii_lowercase();
         bytes.extend_from_slice(&u16::from(self.qtype).to_be_bytes());
         bytes.push(u8::from(self.dnssec_ok) << 1 | u8::from(self.checking_disabled));
-        Key(bytes.into())
+        QuestionKey(bytes.into())
     }
 
     /// A query for upstream, and its question section apart. RD is set: upstream is a recursive server. Without EDNS
@@ -56,7 +56,7 @@ impl Question {
     pub(crate) fn emit(&self, id: u16, edns: bool, case: Option<&mut StdRng>) -> (Vec<u8>, Box<[u8]>) {
         let flags = wire::RD | if self.checking_disabled { wire::CD } else { 0 };
         let mut out = Vec::with_capacity(HEADER + wire::wire_len(&self.name) + 4 + OPT);
-        Header { id, flags, questions: 1, answers: 0, authorities: 0, additionals: u16::from(edns) }
+        MessageHeader { id, flags, questions: 1, answers: 0, authorities: 0, additionals: u16::from(edns) }
             .emit(&mut out);
         wire::emit_name(&self.name, &mut out);
         // Length octets are below 64 and no letters.
@@ -90,9 +90,9 @@ const OPT: usize = 11;
 
 /// A question's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Arc<[u8]>);
+pub(crate) struct QuestionKey(Arc<[u8]>);
 
-impl Key {
+impl QuestionKey {
     /// Octets held.
     pub(crate) fn size(&self) -> usize {
         self.0.len()

@@ -16,14 +16,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 
-use crate::cache::{self, Cache, CacheSettings, Entry};
-use crate::flight::{Attempt, Flight, Manner};
+use crate::cache::{self, Cache, CacheSettings, Cached};
+use crate::flight::{Flight, Manner, Try};
 pub use crate::flight::{SocketKey, Token, Transmit};
 use crate::flights::Flights;
 use crate::guard::Guard;
 use crate::packet::{self, CheckedResponse, Kind};
-use crate::question::Key;
 pub use crate::question::Question;
+use crate::question::QuestionKey;
 pub use crate::resolution::{Failure, Received, Resolution, ResolverCounters, ResolverEvent};
 use crate::servers::Servers;
 pub use crate::servers::{MAX_SERVERS, ServerState};
@@ -384,12 +384,12 @@ impl Resolver {
         self.servers.states(now)
     }
 
-    fn lookup(&mut self, key: &Key, now: Nanos) -> Option<Resolution> {
+    fn lookup(&mut self, key: &QuestionKey, now: Nanos) -> Option<Resolution> {
         let (entry, at) = self.cache.lookup(key, now)?;
         self.counters.count(ResolverEvent::CacheHit);
         Some(match entry {
-            Entry::Packet(packet) => Resolution::of(Received { packet, at, cached: true }),
-            Entry::Failure(failure) => failure.into(),
+            Cached::Packet(packet) => Resolution::of(Received { packet, at, cached: true }),
+            Cached::Failure(failure) => failure.into(),
         })
     }
 
@@ -433,7 +433,7 @@ impl Resolver {
             self.counters.count(ResolverEvent::SentUdp);
         }
         flight.asked[server] = flight.asked[server].saturating_add(1);
-        let attempt = Attempt { server, socket, id, question, manner, blamed: false, doubted: false };
+        let attempt = Try { server, socket, id, question, manner, blamed: false, doubted: false };
         self.flights.open(slot, attempt);
         self.servers.sent(server);
         self.transmits.push_back((Transmit { server: self.servers.address(server), socket, bytes }, id));

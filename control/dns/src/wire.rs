@@ -27,7 +27,7 @@ pub(crate) const RCODE: u16 = 0x000f;
 
 /// The fixed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct MessageHeader {
     pub(crate) id: u16,
     pub(crate) flags: u16,
     pub(crate) questions: u16,
@@ -36,7 +36,7 @@ pub(crate) struct Header {
     pub(crate) additionals: u16,
 }
 
-impl Header {
+impl MessageHeader {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let b = bytes.first_chunk::<HEADER>()?;
         let word = |at: usize| u16::from_be_bytes([b[at], b[at + 1]]);
@@ -126,7 +126,7 @@ pub(crate) fn emit_name(name: &Name, out: &mut Vec<u8>) {
 
 /// Appends a record with its names written out, so that it may stand anywhere. Types that RFC 3597 §4 does not know to be
 /// compressed are copied.
-pub(crate) fn emit_record(bytes: &[u8], record: &Frame<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn emit_record(bytes: &[u8], record: &RecordFrame<'_>, out: &mut Vec<u8>) -> Option<()> {
     let (owner, _) = read_name(bytes, record.start)?;
     emit_name(&owner, out);
     out.extend_from_slice(&u16::from(record.kind).to_be_bytes());
@@ -178,7 +178,7 @@ pub(crate) fn option(mut data: &[u8], code: u16) -> Option<&[u8]> {
 
 /// One record's frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame<'a> {
+pub(crate) struct RecordFrame<'a> {
     /// Where the record begins.
     pub(crate) start: usize,
     /// The owner is written as the root, uncompressed.
@@ -211,9 +211,9 @@ impl<'a> Walker<'a> {
 }
 
 impl<'a> Iterator for Walker<'a> {
-    type Item = Frame<'a>;
+    type Item = RecordFrame<'a>;
 
-    fn next(&mut self) -> Option<Frame<'a>> {
+    fn next(&mut self) -> Option<RecordFrame<'a>> {
         let start = self.at;
         let owner_end = skip_name(self.bytes, start)?;
         let fixed = self.bytes.get(owner_end..)?.first_chunk::<10>()?;
@@ -222,7 +222,7 @@ impl<'a> Iterator for Walker<'a> {
         let end = data_at + usize::from(word(8));
         let data = self.bytes.get(data_at..end)?;
         self.at = end;
-        Some(Frame {
+        Some(RecordFrame {
             start,
             owner_is_root: owner_end == start + 1,
             kind: RecordType::from(word(0)),

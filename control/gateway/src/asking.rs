@@ -30,7 +30,7 @@ pub(crate) struct Ask {
     remote: Arc<str>,
     /// All who asked for it: A and AAAA at once, the same again, never more than allowed.
     waiters: Vec<Waiter>,
-    pub(crate) stage: Stage,
+    pub(crate) stage: AskingStage,
     since: Nanos,
     /// What the name answers as an ordinary one, to each question that was asked: asked beside its CES records.
     ordinary: Vec<(Question, Option<Resolution>)>,
@@ -74,7 +74,7 @@ impl Ask {
 }
 
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum AskingStage {
     /// The resolver looks for the name's CES records.
     Discovery,
     /// The CETP engine negotiates with a gateway; those that may be tried after it.
@@ -233,7 +233,7 @@ impl Waiting {
             host,
             remote: Arc::clone(&remote),
             waiters: Vec::with_capacity(1),
-            stage: Stage::Discovery,
+            stage: AskingStage::Discovery,
             since: now,
             ordinary: Vec::with_capacity(1),
             is_hurried: false,
@@ -339,7 +339,7 @@ impl Waiting {
     /// What the resolver owes an entry that waits for it: the question, and whether it is one for CES records.
     fn owed(&self, id: u64) -> Option<(Question, bool)> {
         match self.entries.get(&id)? {
-            Pending::Ask(ask) if matches!(ask.stage, Stage::Discovery) => {
+            Pending::Ask(ask) if matches!(ask.stage, AskingStage::Discovery) => {
                 Some((Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
             }
             Pending::Ask(_) => None,

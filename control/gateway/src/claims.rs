@@ -19,7 +19,7 @@ const PURGE_NS: Nanos = crate::SECOND;
 
 /// What a look-up told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum ClaimWord {
     /// The name leads to that peer.
     True,
     /// It leads elsewhere, or nowhere.
@@ -28,7 +28,7 @@ pub(crate) enum Word {
     Unheard,
 }
 
-impl Word {
+impl ClaimWord {
     /// For how long it is remembered: what failed is asked again soon.
     const fn lasts(self) -> Nanos {
         match self {
@@ -44,7 +44,7 @@ type Key = (Arc<str>, Arc<str>);
 
 /// All words, and those that are being looked up.
 pub(crate) struct Claims {
-    known: HashMap<Key, (Word, Nanos), FxSeededState>,
+    known: HashMap<Key, (ClaimWord, Nanos), FxSeededState>,
     /// By peer.
     asked: FxHashMap<Arc<str>, FxHashSet<Arc<str>>>,
     /// How many that are.
@@ -61,7 +61,7 @@ impl Claims {
     }
 
     /// What is known of a peer's word.
-    pub(crate) fn known(&self, peer: &str, name: &str, now: Nanos) -> Option<Word> {
+    pub(crate) fn known(&self, peer: &str, name: &str, now: Nanos) -> Option<ClaimWord> {
         let key = (Arc::from(peer), Arc::from(name));
         self.known.get(&key).filter(|(_, until)| *until > now).map(|(word, _)| *word)
     }
@@ -79,7 +79,7 @@ impl Claims {
             self.asked.entry(Arc::clone(peer)).or_default().insert(Arc::clone(name));
             self.under_way += 1;
         } else {
-            self.learn(peer, name, Word::Unheard, now);
+            self.learn(peer, name, ClaimWord::Unheard, now);
         }
         may
     }
@@ -90,7 +90,7 @@ impl Claims {
     }
 
     /// A look-up has ended.
-    pub(crate) fn learn(&mut self, peer: &Arc<str>, name: &Arc<str>, word: Word, now: Nanos) {
+    pub(crate) fn learn(&mut self, peer: &Arc<str>, name: &Arc<str>, word: ClaimWord, now: Nanos) {
         let key = (Arc::clone(peer), Arc::clone(name));
         if let Some(names) = self.asked.get_mut(peer) {
             self.under_way -= usize::from(names.remove(name));
@@ -130,13 +130,13 @@ mod tests {
         assert!(claims.ask(&one, &name(0), 5) && !claims.ask(&one, &name(0), 5));
         assert_eq!((1..3000).filter(|n| claims.ask(&one, &name(*n), 5)).count(), ASKED_OF_PEER - 1);
         assert!(claims.ask(&other, &name(0), 5));
-        assert_eq!(claims.known(&one, &name(2999), 6), Some(Word::Unheard));
-        claims.learn(&one, &name(0), Word::True, 5);
-        assert_eq!(claims.known(&one, &name(0), 6), Some(Word::True));
+        assert_eq!(claims.known(&one, &name(2999), 6), Some(ClaimWord::Unheard));
+        claims.learn(&one, &name(0), ClaimWord::True, 5);
+        assert_eq!(claims.known(&one, &name(0), 6), Some(ClaimWord::True));
         assert_eq!((claims.known(&other, &name(0), 6), claims.is_asked(&one, &name(0))), (None, false));
-        assert_eq!(claims.known(&one, &name(0), 6 + Word::True.lasts()), None);
+        assert_eq!(claims.known(&one, &name(0), 6 + ClaimWord::True.lasts()), None);
         for n in 0..KEPT + 100 {
-            claims.learn(&one, &name(n), Word::False, 5);
+            claims.learn(&one, &name(n), ClaimWord::False, 5);
         }
         assert_eq!(claims.known.len(), KEPT);
     }

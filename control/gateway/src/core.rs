@@ -13,7 +13,7 @@ use crate::claims::{self, Claims};
 use crate::configuration::Configuration;
 use crate::counters::CoreCounters;
 use crate::fabric::{Fabric, GivenUp};
-use crate::hosts::{Directory, HostId, Hosts};
+use crate::hosts::{HostDirectory, HostId, Hosts};
 use crate::log::LogLine;
 use crate::names::Name;
 use crate::outbox::Outbox;
@@ -140,7 +140,11 @@ impl Core {
     }
 
     /// Another configuration is in force, and hosts are found by another directory; the ones before come back.
-    pub(crate) fn exchange(&mut self, configuration: &mut Configuration, directory: Directory) -> Directory {
+    pub(crate) fn exchange(
+        &mut self,
+        configuration: &mut Configuration,
+        directory: HostDirectory,
+    ) -> HostDirectory {
         std::mem::swap(&mut self.configuration, configuration);
         self.fabric.set_strict(self.settings().realm.mac_policy == MacPolicy::Strict);
         self.hosts.exchange(directory)
@@ -163,7 +167,7 @@ impl Core {
         match self.configuration.word(peer, name) {
             Word::Taken => Some(true),
             Word::Refused => Some(false),
-            Word::LookedUp => self.claims.known(peer, name, now).map(|word| word == claims::Word::True),
+            Word::LookedUp => self.claims.known(peer, name, now).map(|word| word == claims::ClaimWord::True),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::address::{HopAddress, HostAddress};
 use crate::asking::Waiting;
 use crate::core::Core;
 use crate::hosts::HostId;
-use crate::inbound::Inbound;
+use crate::inbound::InboundState;
 use crate::known::Known;
 use crate::network;
 use crate::output::{Output, QueryToken};
@@ -72,7 +72,7 @@ pub struct Gateway {
     known: Known,
     negotiations: Negotiations,
     rates: QueryRates,
-    inbound: Inbound,
+    inbound: InboundState,
     reload: Option<Reload>,
     discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
@@ -114,7 +114,7 @@ impl Gateway {
         let known = Known::new(rng.random());
         let seed: u64 = rng.random();
         let (pool, room) = (settings.realm_gateway.clone(), platform.reservations_per_worker);
-        let inbound = Inbound::new(pool, platform.workers, room, rng.random(), rng.random());
+        let inbound = InboundState::new(pool, platform.workers, room, rng.random(), rng.random());
         let core = Core::new(settings, registry, policies, &platform, seed);
         Ok(Self {
             core,

@@ -67,12 +67,12 @@ impl Host {
 }
 
 /// Which host is found by which name and address. It changes as a whole: another one is made beside it, a part at a time.
-pub(crate) struct Directory {
+pub(crate) struct HostDirectory {
     by_address: Seeded<HostAddress, HostId>,
     by_name: Seeded<Arc<str>, HostId>,
 }
 
-impl Directory {
+impl HostDirectory {
     /// One without hosts that has room for so many hosts and names.
     fn with_room(hosts: usize, names: usize, seed: usize) -> Self {
         let hasher = || FxSeededState::with_seed(seed);
@@ -101,13 +101,13 @@ pub(crate) struct Hosts {
     seed: usize,
     slots: Vec<Option<Box<Host>>>,
     free: Vec<u32>,
-    directory: Directory,
+    directory: HostDirectory,
 }
 
 impl Hosts {
     pub(crate) fn new(seed: u64) -> Self {
         let seed = seed as usize;
-        Self { seed, slots: Vec::new(), free: Vec::new(), directory: Directory::with_room(0, 0, seed) }
+        Self { seed, slots: Vec::new(), free: Vec::new(), directory: HostDirectory::with_room(0, 0, seed) }
     }
 
     /// A host that nobody finds yet.
@@ -144,13 +144,13 @@ impl Hosts {
     }
 
     /// Another directory in the making.
-    pub(crate) fn draft(&self, hosts: usize, names: usize) -> Directory {
-        Directory::with_room(hosts, names, self.seed)
+    pub(crate) fn draft(&self, hosts: usize, names: usize) -> HostDirectory {
+        HostDirectory::with_room(hosts, names, self.seed)
     }
 
     /// From here on hosts are found by this one; the one before it. Who waits on behalf of a host that is in it no more still
     /// finds that by id.
-    pub(crate) fn exchange(&mut self, directory: Directory) -> Directory {
+    pub(crate) fn exchange(&mut self, directory: HostDirectory) -> HostDirectory {
         std::mem::replace(&mut self.directory, directory)
     }
 

@@ -23,7 +23,7 @@ use crate::registry::Service;
 use crate::settings::{Proof, RealmGateway};
 use ces_dataplane::msg::{Command, Reservation, ReservationEnd, ReservationId};
 use ces_dns::message::Query;
-use pool::{Pool, Tuple};
+use pool::{CircularPool, Tuple};
 use proof::Prover;
 use rustc_hash::{FxHashMap, FxSeededState};
 use std::collections::{HashMap, VecDeque};
@@ -105,11 +105,11 @@ pub(crate) struct Late {
 }
 
 /// The Realm Gateway's state.
-pub(crate) struct Inbound {
+pub(crate) struct InboundState {
     settings: Option<RealmGateway>,
     /// Reservations that a worker has room for.
     room: u32,
-    pool: Pool,
+    pool: CircularPool,
     books: Vec<Book>,
     /// Where those stand that were asked for so.
     asked: HashMap<Asked, (u32, u32), FxSeededState>,
@@ -122,7 +122,7 @@ pub(crate) struct Inbound {
     services: Tally<Arc<str>>,
 }
 
-impl Inbound {
+impl InboundState {
     /// For workers with room for so many reservations each.
     pub(crate) fn new(
         settings: Option<RealmGateway>,
@@ -134,7 +134,7 @@ impl Inbound {
         let mut inbound = Self {
             settings: None,
             room,
-            pool: Pool::new(workers),
+            pool: CircularPool::new(workers),
             books: (0..workers).map(|_| Book::default()).collect(),
             asked: HashMap::with_hasher(FxSeededState::with_seed(seed as usize)),
             by_host: FxHashMap::default(),

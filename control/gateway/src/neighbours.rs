@@ -8,7 +8,7 @@ use crate::Mac;
 use crate::address::{Destination, HopAddress, HostAddress};
 use crate::outbox::Outbox;
 use crate::output::Output;
-use crate::routes::{Hop, Routes};
+use crate::routes::{NextHopAddress, Routes};
 use ces_dataplane::msg::{Command, HopId, Neighbour, PortId};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 struct Entry {
     address: Destination,
     users: u32,
-    hop: Option<Hop>,
+    hop: Option<NextHopAddress>,
     /// The MAC address that a host's packets must come from.
     pin: Option<Mac>,
     /// Whether routes lead over it.
@@ -35,9 +35,9 @@ pub(crate) struct Neighbours {
     free: Vec<u32>,
     by_address: FxHashMap<Destination, u32>,
     /// MAC addresses as far as they are known.
-    macs: FxHashMap<Hop, [u8; 6]>,
+    macs: FxHashMap<NextHopAddress, [u8; 6]>,
     /// Destinations behind each next hop.
-    behind: FxHashMap<Hop, Vec<u32>>,
+    behind: FxHashMap<NextHopAddress, Vec<u32>>,
 }
 
 impl Neighbours {
@@ -138,7 +138,7 @@ impl Neighbours {
     }
 
     /// What the kernel knows about a next hop. True if that is new, and others are reached over it.
-    pub(crate) fn set_mac(&mut self, hop: Hop, mac: Option<[u8; 6]>, out: &mut Outbox) -> bool {
+    pub(crate) fn set_mac(&mut self, hop: NextHopAddress, mac: Option<[u8; 6]>, out: &mut Outbox) -> bool {
         let before = match mac {
             // Next hops that nobody uses yet are remembered, so that the first packet finds its way; as many as
             // there are slots.
@@ -221,7 +221,7 @@ impl Neighbours {
         self.max
     }
 
-    fn leave(&mut self, hop: Option<Hop>, id: u32) {
+    fn leave(&mut self, hop: Option<NextHopAddress>, id: u32) {
         let Some(hop) = hop else { return };
         if let Some(ids) = self.behind.get_mut(&hop) {
             ids.retain(|other| *other != id);

@@ -38,7 +38,7 @@ struct Rival {
 
 /// What comes of a frame with a host's address as its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum PinClaim {
     /// It is the host's, or nobody wants to know.
     Owner,
     /// It is the first: from now on the host's.
@@ -125,28 +125,28 @@ impl Pin {
     }
 
     /// A station says that the address is its own.
-    pub(crate) fn claim(&mut self, mac: Mac, by: Evidence, policy: MacPolicy, now: Nanos) -> Claim {
+    pub(crate) fn claim(&mut self, mac: Mac, by: Evidence, policy: MacPolicy, now: Nanos) -> PinClaim {
         if policy == MacPolicy::Off || self.given == Some(MacEntry::Any) {
-            return Claim::Owner;
+            return PinClaim::Owner;
         }
         let Some(owner) = self.mac() else {
             self.seen = Some((mac, by));
-            return Claim::First;
+            return PinClaim::First;
         };
         if owner == mac {
             self.is_there(by, now);
-            return Claim::Owner;
+            return PinClaim::Owner;
         }
         self.other = Some(mac);
         self.others += 1;
         let is_stronger = matches!((self.seen, by), (Some((_, Evidence::Packet)), Evidence::Arp));
         match policy {
-            MacPolicy::Alarm if self.is_given() => Claim::Told,
-            _ if self.is_given() => Claim::Refused,
+            MacPolicy::Alarm if self.is_given() => PinClaim::Told,
+            _ if self.is_given() => PinClaim::Refused,
             _ if policy.refuses() && !is_stronger => self.challenge(mac, by, owner, now),
             _ => {
                 self.moved_to(mac, by);
-                Claim::Moved
+                PinClaim::Moved
             }
         }
     }
@@ -161,24 +161,24 @@ impl Pin {
         }
     }
 
-    fn challenge(&mut self, mac: Mac, by: Evidence, owner: Mac, now: Nanos) -> Claim {
+    fn challenge(&mut self, mac: Mac, by: Evidence, owner: Mac, now: Nanos) -> PinClaim {
         if self.rival.is_some() || now < self.quiet_until {
-            return Claim::Refused;
+            return PinClaim::Refused;
         }
         self.rival = Some(Rival { mac, by, asked: 1 });
-        Claim::Ask(owner)
+        PinClaim::Ask(owner)
     }
 
     /// The owner's time to answer is over. It is asked once more, or the address has moved.
-    pub(crate) fn silent(&mut self) -> Claim {
-        let (Some(rival), Some(owner)) = (&mut self.rival, self.seen) else { return Claim::Owner };
+    pub(crate) fn silent(&mut self) -> PinClaim {
+        let (Some(rival), Some(owner)) = (&mut self.rival, self.seen) else { return PinClaim::Owner };
         if rival.asked < QUESTIONS {
             rival.asked += 1;
-            return Claim::Ask(owner.0);
+            return PinClaim::Ask(owner.0);
         }
         let Rival { mac, by, .. } = *rival;
         self.moved_to(mac, by);
-        Claim::Moved
+        PinClaim::Moved
     }
 
     fn moved_to(&mut self, mac: Mac, by: Evidence) {
@@ -195,7 +195,7 @@ mod tests {
     const A: Mac = [2, 0, 0, 0, 0, 0xa];
     const B: Mac = [2, 0, 0, 0, 0, 0xb];
 
-    fn claims(pin: &mut Pin, policy: MacPolicy, of: &[(Mac, Evidence)]) -> Vec<Claim> {
+    fn claims(pin: &mut Pin, policy: MacPolicy, of: &[(Mac, Evidence)]) -> Vec<PinClaim> {
         of.iter().map(|(mac, by)| pin.claim(*mac, *by, policy, 10)).collect()
     }
 
@@ -203,12 +203,15 @@ mod tests {
     fn p10_an_owner_that_answers_keeps_its_address() {
         let mut pin = Pin::default();
         let said = claims(&mut pin, MacPolicy::Pin, &[(A, Arp), (B, Arp), (B, Packet), (A, Arp), (B, Arp)]);
-        assert_eq!(said, [Claim::First, Claim::Ask(A), Claim::Refused, Claim::Owner, Claim::Refused]);
+        assert_eq!(
+            said,
+            [PinClaim::First, PinClaim::Ask(A), PinClaim::Refused, PinClaim::Owner, PinClaim::Refused]
+        );
         assert_eq!((pin.mac(), pin.known_by(), pin.others()), (Some(A), Some("arp"), (Some(B), 3)));
-        assert_eq!(pin.silent(), Claim::Owner, "nobody waits for it any more");
+        assert_eq!(pin.silent(), PinClaim::Owner, "nobody waits for it any more");
         assert_eq!(
             pin.claim(B, Packet, MacPolicy::Pin, 10 + QUIET_NS),
-            Claim::Ask(A),
+            PinClaim::Ask(A),
             "asked anew after a while"
         );
     }
@@ -217,26 +220,33 @@ mod tests {
     fn p10_a_silent_owner_is_asked_twice_and_then_its_address_has_moved() {
         let mut pin = Pin::default();
         claims(&mut pin, MacPolicy::Pin, &[(A, Arp), (B, Arp)]);
-        assert_eq!([pin.silent(), pin.silent(), pin.silent()], [Claim::Ask(A), Claim::Moved, Claim::Owner]);
-        assert_eq!((pin.mac(), pin.claim(B, Arp, MacPolicy::Pin, 20)), (Some(B), Claim::Owner));
-        assert_eq!(pin.claim(A, Arp, MacPolicy::Pin, 20), Claim::Ask(B), "who comes back asks like anybody");
+        assert_eq!(
+            [pin.silent(), pin.silent(), pin.silent()],
+            [PinClaim::Ask(A), PinClaim::Moved, PinClaim::Owner]
+        );
+        assert_eq!((pin.mac(), pin.claim(B, Arp, MacPolicy::Pin, 20)), (Some(B), PinClaim::Owner));
+        assert_eq!(
+            pin.claim(A, Arp, MacPolicy::Pin, 20),
+            PinClaim::Ask(B),
+            "who comes back asks like anybody"
+        );
     }
 
     #[test]
     fn p10_arp_says_more_than_a_packet() {
         let mut pin = Pin::default();
         let said = claims(&mut pin, MacPolicy::Pin, &[(B, Packet), (A, Arp), (B, Packet), (A, Packet)]);
-        assert_eq!(said, [Claim::First, Claim::Moved, Claim::Ask(A), Claim::Owner]);
+        assert_eq!(said, [PinClaim::First, PinClaim::Moved, PinClaim::Ask(A), PinClaim::Owner]);
         assert_eq!(pin.mac(), Some(A));
     }
 
     #[test]
     fn p10_policies() {
         let mut pin = Pin::default();
-        assert_eq!(claims(&mut pin, MacPolicy::Off, &[(A, Arp), (B, Arp)]), [Claim::Owner; 2]);
+        assert_eq!(claims(&mut pin, MacPolicy::Off, &[(A, Arp), (B, Arp)]), [PinClaim::Owner; 2]);
         assert_eq!(pin.mac(), None);
         let said = claims(&mut pin, MacPolicy::Alarm, &[(A, Arp), (B, Packet), (B, Arp)]);
-        assert_eq!((said, pin.mac()), (vec![Claim::First, Claim::Moved, Claim::Owner], Some(B)));
+        assert_eq!((said, pin.mac()), (vec![PinClaim::First, PinClaim::Moved, PinClaim::Owner], Some(B)));
     }
 
     #[test]
@@ -244,12 +254,12 @@ mod tests {
         let mut pin = Pin::new(Some(MacEntry::Is(A)));
         assert_eq!(
             claims(&mut pin, MacPolicy::Pin, &[(B, Arp), (A, Packet)]),
-            [Claim::Refused, Claim::Owner]
+            [PinClaim::Refused, PinClaim::Owner]
         );
-        assert_eq!(claims(&mut pin, MacPolicy::Alarm, &[(B, Arp)]), [Claim::Told]);
-        assert_eq!((pin.silent(), pin.mac(), pin.known_by()), (Claim::Owner, Some(A), Some("registry")));
+        assert_eq!(claims(&mut pin, MacPolicy::Alarm, &[(B, Arp)]), [PinClaim::Told]);
+        assert_eq!((pin.silent(), pin.mac(), pin.known_by()), (PinClaim::Owner, Some(A), Some("registry")));
         assert!(pin.give(Some(MacEntry::Any)) && !pin.give(Some(MacEntry::Any)));
-        assert_eq!(claims(&mut pin, MacPolicy::Pin, &[(B, Arp), (A, Arp)]), [Claim::Owner; 2]);
+        assert_eq!(claims(&mut pin, MacPolicy::Pin, &[(B, Arp), (A, Arp)]), [PinClaim::Owner; 2]);
         assert_eq!((pin.mac(), pin.others()), (None, (None, 0)));
     }
 }

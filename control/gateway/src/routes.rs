@@ -24,7 +24,7 @@ pub struct LearntRoute {
 }
 
 /// A next hop: port and address.
-pub(crate) type Hop = (PortId, HopAddress);
+pub(crate) type NextHopAddress = (PortId, HopAddress);
 
 /// What a route leads to: a router on a port, or whoever is on the port's link.
 pub type Lead = (PortId, Option<HopAddress>);
@@ -68,7 +68,7 @@ impl Routes {
         Some((port, via.map_or(address, HopAddress::v4)))
     }
 
-    pub(crate) fn next_hop(&self, to: Destination) -> Option<Hop> {
+    pub(crate) fn next_hop(&self, to: Destination) -> Option<NextHopAddress> {
         let (port, address) = self.lead(to.v4())?;
         Some((port, address.into()))
     }

@@ -2,7 +2,7 @@
 
 use crate::Nanos;
 use crate::asking::Waiting;
-use crate::claims::Word;
+use crate::claims::ClaimWord;
 use crate::core::Core;
 use crate::names::Name;
 use crate::network;
@@ -34,7 +34,7 @@ pub(crate) fn look_up(
             let id = waiting.claim(ces_id, name);
             resolver.query(question, PATIENCE_MS, id, now);
         }
-        None => settle(core, engine, (&ces_id, &name), Word::Unheard, now),
+        None => settle(core, engine, (&ces_id, &name), ClaimWord::Unheard, now),
     }
 }
 
@@ -51,10 +51,10 @@ pub(crate) fn looked_up(
             let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
             let services = naptr::discover(&received.packet.answers(), defaults).services;
             let mut owners = services.iter().filter_map(|service| Name::parse(&service.ces_id).ok());
-            if owners.any(|owner| *owner.as_str() == **ces_id) { Word::True } else { Word::False }
+            if owners.any(|owner| *owner.as_str() == **ces_id) { ClaimWord::True } else { ClaimWord::False }
         }
-        Resolution::NoData(_) | Resolution::NxDomain(_) => Word::False,
-        Resolution::ServFail | Resolution::Refused | Resolution::Timeout => Word::Unheard,
+        Resolution::NoData(_) | Resolution::NxDomain(_) => ClaimWord::False,
+        Resolution::ServFail | Resolution::Refused | Resolution::Timeout => ClaimWord::Unheard,
     };
     settle(core, engine, (ces_id, name), word, now);
 }
@@ -63,7 +63,7 @@ fn settle(
     core: &mut Core,
     engine: &mut Engine,
     (ces_id, name): (&Arc<str>, &Arc<str>),
-    word: Word,
+    word: ClaimWord,
     now: Nanos,
 ) {
     core.claims_mut().learn(ces_id, name, word, now);

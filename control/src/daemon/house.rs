@@ -14,7 +14,7 @@ use crate::clock::WallClock;
 use crate::config::Config;
 use crate::datagram;
 use crate::fleet::Fleet;
-use crate::inward::{Blocked, Core};
+use crate::inward::{Blocked, GatewayAccess};
 use crate::log::Log;
 use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
@@ -63,7 +63,7 @@ pub(super) struct House {
 impl House {
     /// The sources, and beside them whom they tell.
     fn split(&mut self, now: u64) -> (&mut Sources, World<'_>, &mut Load) {
-        let core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+        let core = GatewayAccess { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
         let world = World { core, askers: &mut self.askers, fleet: &mut self.fleet };
         (&mut self.sources, world, &mut self.load)
     }
@@ -141,7 +141,7 @@ impl House {
     /// Does what the gateway wants done, until it wants nothing more.
     pub(super) fn pump(&mut self, now: u64) {
         while let Some(output) = self.gateway.poll_output() {
-            let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+            let mut core = GatewayAccess { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
             let Sources { kernel, learnt, peering, upstream, .. } = &mut self.sources;
             match output {
                 Output::Answer { token, bytes } => self.answer(token, Some(&bytes), now),
@@ -201,7 +201,7 @@ impl House {
     pub(super) fn settle(&mut self, now: u64) {
         loop {
             self.pump(now);
-            let mut core = Core { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
+            let mut core = GatewayAccess { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
             if !self.sources.peering.flush(&mut core, now) {
                 return;
             }

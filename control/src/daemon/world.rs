@@ -2,7 +2,7 @@
 
 use super::askers::{Askers, Origin};
 use crate::fleet::Fleet;
-use crate::inward::Core;
+use crate::inward::GatewayAccess;
 use crate::sources::dns_tcp::{Asker, ClientQuery};
 use crate::sources::netlink::NeighbourListener;
 use crate::sources::netlink::table::NextHop;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Everything that a source may tell.
 pub(super) struct World<'a> {
-    pub(super) core: Core<'a>,
+    pub(super) core: GatewayAccess<'a>,
     pub(super) askers: &'a mut Askers,
     pub(super) fleet: &'a mut Fleet,
 }

@@ -2,7 +2,7 @@
 
 use crate::asked::Asked;
 use crate::classifier::{Classifier, TooLarge};
-use crate::rates::Rates;
+use crate::rates::RuleRates;
 use crate::rule::{Action, OpeningRates, Rule};
 use crate::set::AddressSet;
 use crate::tally::Tally;
@@ -108,7 +108,7 @@ pub struct Decision {
 #[derive(Debug)]
 pub struct Filter {
     rules: Arc<Rules>,
-    rates: Rates,
+    rates: RuleRates,
     decided: Tally,
     exceeded: Tally,
 }
@@ -116,7 +116,7 @@ pub struct Filter {
 impl Filter {
     /// Of these rules, asked by so many workers. Each rate begins with a second's worth of sessions.
     pub fn new(rules: Arc<Rules>, workers: usize) -> Self {
-        let rates = Rates::new(&rules.limits, workers);
+        let rates = RuleRates::new(&rules.limits, workers);
         // Without a limit, none is exceeded.
         let limited = if rules.limits.is_empty() { 0 } else { rules.len() };
         let (decided, exceeded) = (Tally::new(rules.len(), workers), Tally::new(limited, workers));

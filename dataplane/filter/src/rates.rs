@@ -31,7 +31,7 @@ struct Limit {
 
 /// The rates of all rules, and how they stand.
 #[derive(Debug)]
-pub(crate) struct Rates {
+pub(crate) struct RuleRates {
     limits: Vec<Limit>,
     /// By worker.
     sources: Vec<Vec<Place>>,
@@ -42,7 +42,7 @@ fn rate(sessions: Option<u32>) -> Option<Rate> {
     sessions.map(|sessions| Rate::per_second(sessions).whole())
 }
 
-impl Rates {
+impl RuleRates {
     /// These, by number, for so many workers.
     pub(crate) fn new(limits: &[OpeningRates], workers: usize) -> Self {
         let table = || (0..SETS * WAYS).map(|_| Place::default()).collect();
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_rule_and_each_source_have_their_rates() {
-        let rates = Rates::new(&[OpeningRates { all: Some(10), each: Some(4) }], 2);
+        let rates = RuleRates::new(&[OpeningRates { all: Some(10), each: Some(4) }], 2);
         let taken =
             |source: u32, worker: usize, now| (0..20).filter(|_| rates.take(0, worker, source, now)).count();
         assert_eq!([taken(1, 0, 0), taken(2, 0, 0), taken(3, 1, 0)], [4, 4, 2]);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn sources_take_no_more_room_however_many_there_are() {
-        let rates = Rates::new(&[OpeningRates { all: None, each: Some(1) }], 1);
+        let rates = RuleRates::new(&[OpeningRates { all: None, each: Some(1) }], 1);
         assert!(rates.take(0, 0, 7, 0));
         let strangers = (1000..200_000u32).filter(|&source| rates.take(0, 0, source, 1)).count();
         assert_eq!(strangers, 199_000, "each has its first session");

@@ -7,7 +7,7 @@ use ces_dataplane::io::{Pool, PortQueues};
 use ces_dataplane::wire::checksum::{Sum, pseudo};
 use ces_dataplane::wire::{Wire, ethernet, ipv4, udp, vxlan};
 use ces_perf::packets::{PAYLOAD, SERVICE};
-use ces_perf::realm::{Plan, ROUTER_MAC, Way};
+use ces_perf::realm::{PlanWay, ROUTER_MAC, RealmPlan};
 use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, RegisteredThread};
 use serde_json::json;
 use std::net::Ipv4Addr;
@@ -31,20 +31,20 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    fn way(self) -> Way {
+    fn way(self) -> PlanWay {
         match self {
-            Self::Ingress => Way::Ingress,
-            Self::Local => Way::Local,
-            _ => Way::Egress,
+            Self::Ingress => PlanWay::Ingress,
+            Self::Local => PlanWay::Local,
+            _ => PlanWay::Egress,
         }
     }
 
     /// The ports where its packets begin and end: 0 is inside, 1 outside.
     fn ports(self) -> (usize, usize) {
         match self.way() {
-            Way::Egress => (0, 1),
-            Way::Ingress => (1, 0),
-            Way::Local => (0, 0),
+            PlanWay::Egress => (0, 1),
+            PlanWay::Ingress => (1, 0),
+            PlanWay::Local => (0, 0),
         }
     }
 }
@@ -62,8 +62,8 @@ const ROUNDS: u32 = 15;
 const BURST_WAIT: Duration = Duration::from_micros(500);
 
 /// The packet of a binding: the bench's, with the binding's number in its payload.
-fn packet(realm: &Realm, entry: u32, way: Way) -> Vec<u8> {
-    let plan = Plan { way, ..realm.plan };
+fn packet(realm: &Realm, entry: u32, way: PlanWay) -> Vec<u8> {
+    let plan = RealmPlan { way, ..realm.plan };
     let flow = plan.flow(&realm.settings, entry, realm.handle(entry));
     let mut frame = plan.template().packet(&flow).to_vec();
     let payload = frame.len() - PAYLOAD;
@@ -261,10 +261,10 @@ mod tests {
         let realm = Realm::new(50, 3, Encapsulation::Vxlan, false).unwrap();
         for entry in [0, 7, 49] {
             let pair = realm.pair(entry);
-            let (number, seen) = read(&packet(&realm, entry, Way::Egress)).unwrap().unwrap();
+            let (number, seen) = read(&packet(&realm, entry, PlanWay::Egress)).unwrap().unwrap();
             assert_eq!((number, seen.source, seen.destination), (entry, pair.host, pair.proxy));
             assert_eq!(expected(&realm, entry, Task::Pass, &seen), seen);
-            let (number, seen) = read(&packet(&realm, entry, Way::Ingress)).unwrap().unwrap();
+            let (number, seen) = read(&packet(&realm, entry, PlanWay::Ingress)).unwrap().unwrap();
             let tunnel = pair.tunnel.unwrap();
             assert_eq!((number, seen.source, seen.destination), (entry, pair.remote_tag, pair.tag));
             assert_eq!(seen.outer, Some((tunnel.remote, tunnel.local, tunnel.id_in)));
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_said_and_what_is_foreign_is_left_out() {
         let realm = Realm::new(5, 3, Encapsulation::Vxlan, false).unwrap();
-        let mut frame = packet(&realm, 3, Way::Egress);
+        let mut frame = packet(&realm, 3, PlanWay::Egress);
         let end = frame.len() - 1;
         frame[end] ^= 1;
         assert!(read(&frame).unwrap().unwrap_err().contains("checksum"));
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn each_task_has_its_outcome() {
         let realm = Realm::new(5, 3, Encapsulation::Vxlan, false).unwrap();
-        let (_, sent) = read(&packet(&realm, 1, Way::Egress)).unwrap().unwrap();
+        let (_, sent) = read(&packet(&realm, 1, PlanWay::Egress)).unwrap().unwrap();
         let (pair, of) = (realm.pair(1), |task| expected(&realm, 1, task, &sent));
         assert_eq!((of(Task::Egress).source, of(Task::Egress).ttl), (pair.tag, TTL - 1));
         assert_eq!(of(Task::Egress).outer.map(|outer| outer.2), pair.tunnel.map(|tunnel| tunnel.id_out));

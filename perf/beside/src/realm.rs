@@ -8,14 +8,14 @@ use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, Tunnel};
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::tag::{Handle, TagCipher};
 use ces_perf::random::shuffled;
-use ces_perf::realm::{Plan, Way, host_mac};
+use ces_perf::realm::{PlanWay, RealmPlan, host_mac};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
 /// Hosts, peers and bindings.
 #[derive(Debug)]
 pub(crate) struct Realm {
-    pub plan: Plan,
+    pub plan: RealmPlan,
     pub settings: WorkerSettings,
     cipher: TagCipher,
 }
@@ -40,8 +40,9 @@ impl Realm {
         encapsulation: Encapsulation,
         local: bool,
     ) -> Result<Self, String> {
-        let way = if local { Way::Local } else { Way::Egress };
-        let plan = Plan { tunnels: peers, encapsulation, unicast: true, ..Plan::new(way, bindings) };
+        let way = if local { PlanWay::Local } else { PlanWay::Egress };
+        let plan =
+            RealmPlan { tunnels: peers, encapsulation, unicast: true, ..RealmPlan::new(way, bindings) };
         let settings = plan.settings();
         settings.check().map_err(|error| error.to_string())?;
         let cipher = TagCipher::new(settings.tag_key);
@@ -61,7 +62,7 @@ impl Realm {
 
     /// The handle of a binding.
     pub(crate) fn handle(&self, entry: u32) -> Handle {
-        Plan::handle(&self.settings, 0, entry, 0)
+        RealmPlan::handle(&self.settings, 0, entry, 0)
     }
 
     /// A binding.

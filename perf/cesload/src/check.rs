@@ -5,7 +5,7 @@ use crate::failed::Failed;
 use crate::measure;
 use ces_load::profile::Profile;
 use ces_load::profile::size::{FCS, IMIX};
-use ces_load::session::table::Slot;
+use ces_load::session::table::SessionSlot;
 use ces_load::stream::export;
 use ces_load::words::{grouped, percent};
 use std::fs::File;
@@ -44,9 +44,10 @@ pub(crate) fn told(profile: &Profile) -> String {
             port_name(placed.from),
             port_name(placed.to),
             grouped(f64::from(placed.plan.capacity())),
-            size_of::<Slot>(),
+            size_of::<SessionSlot>(),
             grouped(
-                (f64::from(placed.plan.capacity()) * size_of::<Slot>() as f64 / f64::from(1 << 20)).ceil()
+                (f64::from(placed.plan.capacity()) * size_of::<SessionSlot>() as f64 / f64::from(1 << 20))
+                    .ceil()
             )
         ));
     }

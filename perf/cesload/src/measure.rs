@@ -7,8 +7,8 @@ use ces_load::mode::{Ended, Findings};
 use ces_load::port::{self, PortError};
 use ces_load::profile::rate::Rate;
 use ces_load::profile::{self, Profile};
-use ces_load::report::{Report, file};
-use ces_load::session::engine::{Engine as SessionEngine, SessionError};
+use ces_load::report::{RunReport, file};
+use ces_load::session::engine::{SessionEngine, SessionError};
 use ces_load::stream::DpdkEngine;
 use ces_load::trial::Trials;
 use ces_load::wire::{self, Faults, Passed, WireSettings};
@@ -134,7 +134,7 @@ impl Measurement {
         let ended = ended.told();
         self.console.finish();
         let status = ended.verdict.exit_status();
-        let report = Report {
+        let report = RunReport {
             mode: self.mode.to_owned(),
             commit: std::env::var(COMMIT).ok().filter(|commit| !commit.is_empty()),
             started: self.started,

@@ -4,7 +4,7 @@ use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, Soak
 use crate::failed::Failed;
 use crate::measure::{Measurement, rate_on};
 use ces_load::mode::{Ended, ladder, rate, reconfig, soak, throughput};
-use ces_load::search::{Goal, Plan};
+use ces_load::search::{Goal, SearchPlan};
 use ces_load::trial::Trials;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -80,7 +80,7 @@ fn searched(
     {
         return Err(usage(format!("--min {} is above the largest rate, {max:.0}/s", args.min)));
     }
-    let plan = Plan { goals, min_per_second, max_per_second, total: args.total_seconds };
+    let plan = SearchPlan { goals, min_per_second, max_per_second, total: args.total_seconds };
     let wanted = throughput::Wanted { plan, repeat: usize::from(args.repeat), latency: args.latency() };
     let begun = Instant::now();
     let mut now = || begun.elapsed();

@@ -23,7 +23,7 @@ pub enum Arrival {
 /// One flow, as its receiver sees it.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Flow {
+pub struct FlowTrack {
     /// Bit *i* of both words together: whether `next - 1 - i` was received.
     seen: [u64; 2],
     /// The next expected sequence number: one more than the highest received.
@@ -35,9 +35,9 @@ pub struct Flow {
 }
 
 // The memory that a profile is told to need.
-const _: () = assert!(size_of::<Flow>() as u64 == crate::profile::traffic::TRACKER_BYTES);
+const _: () = assert!(size_of::<FlowTrack>() as u64 == crate::profile::traffic::TRACKER_BYTES);
 
-impl Flow {
+impl FlowTrack {
     /// A flow of which nothing was received.
     pub const fn new(stream: u16, overhead: u16) -> Self {
         Self { seen: [0; 2], next: 0, stream, overhead }
@@ -126,7 +126,7 @@ mod tests {
             start in prop_oneof![Just(0u32), Just(u32::MAX - 100), any::<u32>()],
             steps in proptest::collection::vec(prop_oneof![4 => 0i64..3, 2 => -70i64..70, 1 => -300i64..300], 0..400),
         ) {
-            let (mut flow, mut oracle) = (Flow { next: start, ..Flow::default() }, Oracle::default());
+            let (mut flow, mut oracle) = (FlowTrack { next: start, ..FlowTrack::default() }, Oracle::default());
             let mut at = 0i64;
             for step in steps {
                 at = (at + step).max(0);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_fresh_flow_expects_its_first_packet() {
-        let mut flow = Flow::new(3, 50);
+        let mut flow = FlowTrack::new(3, 50);
         assert!(!flow.touched());
         assert_eq!([0, 2, 1, 1, 2].map(|sequence| flow.arrive(sequence)), {
             use Arrival::{Duplicate, InOrder, Reordered};

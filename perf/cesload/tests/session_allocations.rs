@@ -8,15 +8,15 @@ use ces_load::arp::Answers;
 use ces_load::session::client::Client;
 use ces_load::session::dns::Names;
 use ces_load::session::frames::Outlet as _;
-use ces_load::session::load::{Kind, Load};
-use ces_load::session::plan::{Plan, Share, Target, Transport};
+use ces_load::session::load::{Load, SessionKind};
+use ces_load::session::plan::{Destination, Plan, Share, Transport};
 use ces_load::session::server::Server;
 use ces_load::session::wires::Wires;
 
 #[global_allocator]
 static ALLOCATOR: machine::allocations::Counting = machine::allocations::Counting;
 
-fn plan(number: u8, transport: Transport, target: Target) -> Plan {
+fn plan(number: u8, transport: Transport, target: Destination) -> Plan {
     Plan {
         name: String::new(),
         number,
@@ -95,13 +95,13 @@ fn nothing_is_allocated_for_sessions() {
     let (server, cable) = memory::port(1024);
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let names = || Target::Named { server: 1, names: Names::numbered("h{}.b.demo", 1, 1000).unwrap() };
+    let names = || Destination::Named { server: 1, names: Names::numbered("h{}.b.demo", 1, 1000).unwrap() };
     let plans = [
         plan(1, Transport::Tcp, names()),
         plan(2, Transport::Udp, names()),
-        plan(3, Transport::Tcp, Target::Addresses { first: 0xc633_6401, count: 1 }),
+        plan(3, Transport::Tcp, Destination::Addresses { first: 0xc633_6401, count: 1 }),
     ];
-    let kinds = plans.map(|plan| Kind {
+    let kinds = plans.map(|plan| SessionKind {
         server: Server::new(&plan, 1, link, 1),
         client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 2).unwrap(),
         weight: 1.0,
@@ -135,13 +135,13 @@ fn nothing_is_allocated_for_sessions() {
 fn nothing_is_allocated_for_what_is_another_threads() {
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let plan = plan(1, Transport::Tcp, Target::Addresses { first: 0xc633_6401, count: 1 });
+    let plan = plan(1, Transport::Tcp, Destination::Addresses { first: 0xc633_6401, count: 1 });
     let (mut loads, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
     for (thread, mesh) in Mesh::new(2, 64).into_iter().enumerate() {
         let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
         near.push(to_a);
         far.push(to_b);
-        let kind = Kind {
+        let kind = SessionKind {
             server: Server::new(&plan, 1, link, 1),
             client: Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 2).unwrap(),
             weight: 1.0,

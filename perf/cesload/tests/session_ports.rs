@@ -1,7 +1,7 @@
 //! Sessions on a real DPDK port: a ring whose end is its beginning, so that clients and servers meet on one port.
 
 use ces_load::profile;
-use ces_load::session::engine::Engine;
+use ces_load::session::engine::SessionEngine;
 use ces_load::trial::{Ascent, Ladder as _, Trials as _, Watch};
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn sessions_over_a_clean_wire_complete() {
     let mut profile = profile::parse("p.toml", PROFILE, Path::new(""), &[]).unwrap();
     // Two threads where there are two cores, each with its queue pair and its share of the sessions.
     profile.generator.cores = machine::usable_cores().unwrap().into_iter().take(2).collect();
-    let mut engine = Engine::open(&profile, &mut |_| {}).unwrap();
+    let mut engine = SessionEngine::open(&profile, &mut |_| {}).unwrap();
     assert_eq!(engine.sessions_max(), 8000);
 
     let trial = engine.run(Some(4000.0), Duration::from_millis(250), &mut |_| Watch::Continue).unwrap();

@@ -6,7 +6,7 @@ use super::links::Links;
 use super::peer::C2c;
 use super::reason::{BlockReason, Failure};
 use crate::limits::MS;
-use crate::message::{Message, Tlv, Writer};
+use crate::message::{Message, MessageWriter, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::{canonical_name, same_name};
 use crate::tlv::{Item, Layer};
@@ -131,7 +131,7 @@ fn refuse(
     (why, offending): Offence<'_, '_>,
     now: Nanos,
 ) {
-    let mut out = Writer::new(0, message.sst);
+    let mut out = MessageWriter::new(0, message.sst);
     out.terminate(Layer::C2c, offending);
     links.send(conn, out.finish());
     refused(links, conn, why);
@@ -179,7 +179,7 @@ fn try_request<'m, 'a>(
         _ => (Failure::Unmet, Some(info)),
     })?;
     if !met.all {
-        let mut out = Writer::new(0, message.sst);
+        let mut out = MessageWriter::new(0, message.sst);
         write_queries(&side, &mut out);
         links.ground.counters.asked += 1;
         links.send(conn, out.finish());
@@ -189,7 +189,7 @@ fn try_request<'m, 'a>(
     let tunnels = side.choose(&terms).ok_or((Failure::NoTunnel, None))?;
     let peer = links.peer(&ces_id, is_used).ok_or((Failure::Overload, None))?;
     let tag = links.draw_c2c_tag();
-    let mut answers = Writer::new(tag, message.sst);
+    let mut answers = MessageWriter::new(tag, message.sst);
     write_answers(&links.ground.side(&ces_id, remote, now), message, &mut answers);
     let (limits, tags) = (links.ground.limits(), (tag, message.sst));
     let c2c = C2c::agreed(limits, tags, Role::Responder, conn, &terms, tunnels, now);

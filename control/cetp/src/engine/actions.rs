@@ -4,7 +4,7 @@ use super::api::{ActionId, ActionResult, CetpOutput, Nanos, PeerId};
 use super::links::Links;
 use super::timers::Timer;
 use crate::limits::MS;
-use crate::message::{Cmp, Ope, Writer};
+use crate::message::{Cmp, MessageWriter, Ope};
 use crate::tlv::Item;
 use crate::value::Value;
 use rand::Rng;
@@ -42,7 +42,7 @@ impl Actions {
             return None;
         }
         let (local, remote) = links.tags(peer)?;
-        let mut out = Writer::new(local, remote);
+        let mut out = MessageWriter::new(local, remote);
         let conn = links.conns.pick(peer)?;
         let ack = links.ground.rng().next_u32();
         out.item(Ope::Query, Cmp::Mandatory, item, value);

@@ -5,7 +5,7 @@ use super::api::{ConnId, Nanos, PeerId};
 use super::hosts::Hosts;
 use super::links::Links;
 use super::{ends, evidence, filters};
-use crate::message::{Cmp, Message, Ope, Tlv, Writer};
+use crate::message::{Cmp, Message, MessageWriter, Ope, Tlv};
 use crate::tlv::Item;
 use crate::value::Value;
 
@@ -23,7 +23,7 @@ pub(super) fn message(
     }
     let number = |tlv: Option<&Tlv<'_>>| tlv.and_then(|tlv| tlv.value.as_ref()).and_then(Value::as_u32);
     if let Some(ack) = number(message.query(Item::CesAck)) {
-        let mut out = Writer::new(message.dst, message.sst);
+        let mut out = MessageWriter::new(message.dst, message.sst);
         if wishes(hosts, links, peer, message, &mut out, now) {
             out.item(Ope::Info, Cmp::Mandatory, Item::CesAck, Value::Number(ack.into()));
             links.send(conn, out.finish());
@@ -34,7 +34,7 @@ pub(super) fn message(
         actions.acknowledged(links, peer, ack);
     }
     // Queries that nobody here understands are answered, the rest is ignored.
-    let mut out = Writer::new(message.dst, message.sst);
+    let mut out = MessageWriter::new(message.dst, message.sst);
     let mut queries = message.queries().filter(|query| query.item() != Some(Item::CesAck)).peekable();
     if queries.peek().is_some() {
         queries.for_each(|query| out.not_available(&query.name));
@@ -48,7 +48,7 @@ fn wishes(
     links: &mut Links,
     peer: PeerId,
     message: &Message<'_>,
-    out: &mut Writer,
+    out: &mut MessageWriter,
     now: Nanos,
 ) -> bool {
     let value = |item| message.query(item).and_then(|query| query.value.as_ref());

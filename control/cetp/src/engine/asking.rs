@@ -11,9 +11,9 @@ use super::pair::{Pair, PairRef};
 use super::reason::Failure;
 use super::timers::Timer;
 use super::{ends, initiator, sessions};
-use crate::h2h::{H2hSide, Terms};
+use crate::h2h::{Agreed, H2hSide};
 use crate::limits::{CetpLimits, MS};
-use crate::message::{Message, Tlv, Writer};
+use crate::message::{Message, MessageWriter, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::{canonical_name, same_name};
 use crate::tlv::{Item, Layer};
@@ -221,7 +221,7 @@ fn send_first_on(
     let Some(entry) = hosts.negotiation(id) else { return };
     let Some(tag) = entry.reservation.map(|reservation| reservation.tag) else { return };
     let side = side(entry, links.ground.secrets().current().digest(("ours", id.0)) as u32);
-    let mut out = Writer::new(tag, 0);
+    let mut out = MessageWriter::new(tag, 0);
     side.write_offers(&mut out);
     write_queries(&side, &mut out);
     if !links.send(conn, out.finish()) {
@@ -261,7 +261,7 @@ pub(super) fn reply(
     match outcome {
         Err((why, offending)) => {
             if message.sst != 0 {
-                let mut out = Writer::new(reservation.tag, message.sst);
+                let mut out = MessageWriter::new(reservation.tag, message.sst);
                 out.terminate(Layer::H2h, offending);
                 links.send(conn, out.finish());
             }
@@ -304,7 +304,7 @@ fn asked<'m, 'a>(
     tag: u32,
     message: &'m Message<'a>,
     limits: &CetpLimits,
-) -> Result<Writer, Offence<'m, 'a>> {
+) -> Result<MessageWriter, Offence<'m, 'a>> {
     if message.sst != 0 {
         return Err((Failure::Malformed, None));
     }
@@ -314,7 +314,7 @@ fn asked<'m, 'a>(
     if let Some(query) = unanswerable(side, message) {
         return Err((Failure::Unavailable, Some(query)));
     }
-    let mut out = Writer::new(tag, 0);
+    let mut out = MessageWriter::new(tag, 0);
     if message.query(Item::IdFqdn).is_none() {
         out.text(Item::IdFqdn, side.name);
     }
@@ -329,7 +329,7 @@ fn told<'m, 'a>(
     side: &H2hSide<'_>,
     message: &'m Message<'a>,
     limits: &CetpLimits,
-) -> Result<Terms, Offence<'m, 'a>> {
+) -> Result<Agreed, Offence<'m, 'a>> {
     let is_other = |info: &&Tlv<'_>| {
         !info.value.as_ref().and_then(Value::as_str).is_some_and(|name| same_name(name, side.peer_name))
     };

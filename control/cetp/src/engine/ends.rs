@@ -11,7 +11,7 @@ use super::links::Links;
 use super::pair::PairRef;
 use super::reason::{DownReason, PeerDownReason};
 use super::sessions;
-use crate::message::{Cmp, Ope, Writer};
+use crate::message::{Cmp, MessageWriter, Ope};
 use crate::policy::canonical_name;
 use crate::tlv::Item;
 use crate::value::Value;
@@ -119,7 +119,7 @@ pub(super) fn tell_all(links: &mut Links, peer: PeerId, conn: ConnId) {
 
 fn send_all(links: &mut Links, conn: ConnId, (local, remote): (u32, u32)) {
     let all = Value::Map(vec![(Cow::Borrowed("sessions"), Value::Text(Cow::Borrowed("*")))]);
-    let mut out = Writer::new(local, remote);
+    let mut out = MessageWriter::new(local, remote);
     out.item(Ope::Info, Cmp::Mandatory, Item::CesTerminate, all);
     links.send(conn, out.finish());
 }

@@ -7,7 +7,7 @@ use super::batches::{Batches, Cause, Step};
 use super::ended::Ended;
 use super::pair::{Pair, PairRef};
 use crate::keyed::Keyed;
-use crate::parts::Parts;
+use crate::parts::PartedMap;
 use crate::policy::Policy;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::collections::VecDeque;
@@ -81,8 +81,8 @@ struct Share {
 /// All pairs, tags, sessions and negotiations.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    pairs: Parts<Pair, State, Keyed>,
-    sessions: Parts<u32, Session, BuildHasherDefault<FxHasher>>,
+    pairs: PartedMap<Pair, State, Keyed>,
+    sessions: PartedMap<u32, Session, BuildHasherDefault<FxHasher>>,
     negotiations: FxHashMap<NegotiationId, Negotiation>,
     last: u64,
     of_peer: FxHashMap<PeerId, Share>,
@@ -101,8 +101,8 @@ impl Hosts {
     pub(super) fn new(key: Keyed) -> Self {
         Self {
             ended: Ended::new(key),
-            pairs: Parts::new(&key),
-            sessions: Parts::new(&BuildHasherDefault::default()),
+            pairs: PartedMap::new(&key),
+            sessions: PartedMap::new(&BuildHasherDefault::default()),
             negotiations: FxHashMap::default(),
             last: 0,
             of_peer: FxHashMap::default(),

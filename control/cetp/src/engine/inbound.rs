@@ -7,7 +7,7 @@ use super::pair::{Pair, PairRef};
 use super::reason::{BlockReason, DownReason, Failure};
 use super::{asking, ends, sessions};
 use crate::h2h::{H2hSide, name_of};
-use crate::message::{Message, Tlv, Writer};
+use crate::message::{Message, MessageWriter, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::canonical_name;
 use crate::tlv::{Item, Layer};
@@ -49,7 +49,7 @@ pub(super) fn message(
     links.ground.counters.unknown_session += 1;
     if !is_end && message.sst != 0 && message.info(Item::IdFqdn).is_some() {
         // An answer that comes too late: the peer keeps state for a session that will not be.
-        let mut out = Writer::new(message.dst, message.sst);
+        let mut out = MessageWriter::new(message.dst, message.sst);
         out.terminate(Layer::H2h, None);
         links.send(conn, out.finish());
     }
@@ -105,7 +105,7 @@ fn request(
     let names = Names { source, destination, ces_id };
     if let Err((why, offending)) = try_request(hosts, links, realm, (peer, conn), &names, message, now) {
         links.ground.counters.h2h_received.count(Err(why));
-        let mut out = Writer::new(0, message.sst);
+        let mut out = MessageWriter::new(0, message.sst);
         out.terminate(Layer::H2h, offending);
         links.send(conn, out.finish());
         let Names { source, destination, ces_id } = names;
@@ -143,7 +143,7 @@ fn try_request<'m, 'a>(
     if let Some(old) = old {
         if old.session.remote_tag == message.sst {
             // The same message again: the answer was lost with its connection.
-            let mut out = Writer::new(old.session.local_tag, message.sst);
+            let mut out = MessageWriter::new(old.session.local_tag, message.sst);
             write_answers(&side, message, &mut out);
             links.send(conn, out.finish());
             return Ok(());
@@ -160,7 +160,7 @@ fn try_request<'m, 'a>(
     }
     let unmet = |info| (Failure::Unmet, Some(info));
     if !verify(&side, message).map_err(unmet)?.all {
-        let mut out = Writer::new(0, message.sst);
+        let mut out = MessageWriter::new(0, message.sst);
         write_queries(&side, &mut out);
         links.ground.counters.asked += 1;
         links.send(conn, out.finish());
@@ -173,7 +173,7 @@ fn try_request<'m, 'a>(
     let reserved = realm.reserve(destination, source, ces_id);
     let reservation = reserved.map_err(|_| (Failure::Exhausted, destined()))?;
     let is_sound = reservation.tag != 0 && !hosts.is_taken(reservation.tag);
-    let mut out = Writer::new(reservation.tag, message.sst);
+    let mut out = MessageWriter::new(reservation.tag, message.sst);
     write_answers(&side, message, &mut out);
     let frame = out.finish();
     if !is_sound || frame.is_err() {

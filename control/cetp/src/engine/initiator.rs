@@ -13,7 +13,7 @@ use super::reason::{BlockReason, Failure};
 use super::timers::Timer;
 use crate::c2c::{C2cSide, PeerTerms};
 use crate::limits::MS;
-use crate::message::{Message, Tlv, Writer};
+use crate::message::{Message, MessageWriter, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::same_name;
 use crate::tlv::{Item, Layer};
@@ -178,7 +178,7 @@ fn ready(links: &mut Links, peer: PeerId, conn: ConnId, now: Nanos) {
 enum Next {
     Fail(Failure),
     /// A second round, with this message.
-    Again(Writer),
+    Again(MessageWriter),
     Agreed(PeerTerms, C2c),
 }
 
@@ -203,7 +203,7 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
     let next = next.unwrap_or_else(|(why, offending)| {
         if message.sst != 0 {
             // It keeps state already: tell it to drop that.
-            let mut out = Writer::new(tag, message.sst);
+            let mut out = MessageWriter::new(tag, message.sst);
             out.terminate(Layer::C2c, offending);
             links.send(conn, out.finish());
         }
@@ -231,7 +231,7 @@ fn asked<'m, 'a>(
     side: &C2cSide<'_>,
     attempt: &Attempt,
     message: &'m Message<'a>,
-) -> Result<Writer, Offence<'m, 'a>> {
+) -> Result<MessageWriter, Offence<'m, 'a>> {
     if message.sst != 0 {
         return Err((Failure::Malformed, None));
     }
@@ -242,7 +242,7 @@ fn asked<'m, 'a>(
         let too_hard = query.item() == Some(Item::CesPow);
         return Err((if too_hard { Failure::ProofOfWork } else { Failure::Unavailable }, Some(query)));
     }
-    let mut out = Writer::new(attempt.tag, 0);
+    let mut out = MessageWriter::new(attempt.tag, 0);
     if message.query(Item::CesCesid).is_none() {
         out.text(Item::CesCesid, &side.settings.ces_id);
     }

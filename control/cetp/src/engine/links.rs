@@ -13,7 +13,7 @@ use super::timers::Timer;
 use crate::c2c::PeerTerms;
 use crate::frame::FrameError;
 use crate::limits::{MS, S};
-use crate::message::Writer;
+use crate::message::MessageWriter;
 use crate::negotiate::write_queries;
 use crate::tlv::Item;
 use rand::Rng;
@@ -158,7 +158,7 @@ impl Links {
         if let Some(at) = attempt.run_on(conn, line.wish.as_ref(), setup, now) {
             self.ground.timers.set(at, Timer::Attempt(peer));
         }
-        let mut out = Writer::new(attempt.tag, 0);
+        let mut out = MessageWriter::new(attempt.tag, 0);
         let side = self.ground.side(&ces_id, line.remote, now);
         side.write_offers(&mut out);
         write_queries(&side, &mut out);
@@ -197,7 +197,7 @@ impl Links {
         }
         let is_anonymous = self.conns.get(conn).is_some_and(|line| line.identity.is_none());
         if is_anonymous && let Some((local, remote)) = entry.c2c().map(C2c::tags) {
-            let mut out = Writer::new(local, remote);
+            let mut out = MessageWriter::new(local, remote);
             out.text(Item::CesCesid, &self.ground.settings().ces_id);
             self.send(conn, out.finish());
         }

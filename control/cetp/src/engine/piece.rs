@@ -6,7 +6,7 @@ use super::hosts::Hosts;
 use super::links::Links;
 use super::reason::PeerDownReason;
 use super::{asking, filters, sessions};
-use crate::message::Writer;
+use crate::message::MessageWriter;
 use crate::tlv::Layer;
 
 /// What one piece may cost: some milliseconds at some microseconds for each end, all that its owner does about it included.
@@ -86,7 +86,7 @@ fn leave(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: Peer
         entry.has_left();
     }
     if let Some(((local, remote), conn)) = links.tags(peer).zip(links.conns.pick(peer)) {
-        let mut out = Writer::new(local, remote);
+        let mut out = MessageWriter::new(local, remote);
         out.terminate(Layer::C2c, None);
         links.send(conn, out.finish());
     }

@@ -6,9 +6,9 @@ use super::hosts::{Hosts, Session};
 use super::links::Links;
 use super::pair::Pair;
 use super::reason::DownReason;
-use crate::h2h::Terms;
+use crate::h2h::Agreed;
 use crate::limits::S;
-use crate::message::Writer;
+use crate::message::MessageWriter;
 use crate::tlv::Layer;
 
 /// Whether a peer may have one more.
@@ -25,7 +25,7 @@ pub(super) fn up(
     pair: &Pair,
     reservation: SetAside,
     remote_tag: u32,
-    terms: &Terms,
+    terms: &Agreed,
     now: Nanos,
 ) -> bool {
     let Some(peer) = links.peers.get(pair.peer) else { return false };
@@ -84,7 +84,7 @@ fn tell_end(links: &mut Links, peer: PeerId, (local_tag, remote_tag): (u32, u32)
 
 /// Terminates a session at the peer by a message on this connection.
 pub(super) fn tell_end_on(links: &mut Links, conn: ConnId, (local_tag, remote_tag): (u32, u32)) {
-    let mut out = Writer::new(local_tag, remote_tag);
+    let mut out = MessageWriter::new(local_tag, remote_tag);
     out.terminate(Layer::H2h, None);
     links.send(conn, out.finish());
 }

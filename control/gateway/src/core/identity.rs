@@ -10,7 +10,7 @@ use crate::counters::MacEvent;
 use crate::hosts::{Host, HostId};
 use crate::log::{LogLine, Severity};
 use crate::output::Output;
-use crate::pins::{Claim, Evidence, PATIENCE_NS};
+use crate::pins::{Evidence, PATIENCE_NS, PinClaim};
 use crate::routes::Routes;
 use crate::sessions::Change;
 use crate::settings::MacPolicy;
@@ -61,26 +61,26 @@ impl Core {
     }
 
     /// Does what a claim asks for; false if the frame is refused.
-    fn claimed(&mut self, id: HostId, claim: Claim, mac: Mac, by: Evidence, now: Nanos) -> bool {
+    fn claimed(&mut self, id: HostId, claim: PinClaim, mac: Mac, by: Evidence, now: Nanos) -> bool {
         match claim {
-            Claim::Owner => return true,
-            Claim::First => {
+            PinClaim::Owner => return true,
+            PinClaim::First => {
                 self.counters.macs[MacEvent::Pinned as usize] += 1;
                 if by == Evidence::Packet {
                     self.seek(id);
                 }
                 self.tell_pin(id);
             }
-            Claim::Moved => self.moved(id, mac),
-            Claim::Told => {
+            PinClaim::Moved => self.moved(id, mac),
+            PinClaim::Told => {
                 self.counters.macs[MacEvent::Told as usize] += 1;
                 self.log_mac(Severity::Warn, "host's address from another mac", id, mac);
             }
-            Claim::Ask(owner) => {
+            PinClaim::Ask(owner) => {
                 self.ask(id, owner, now);
                 return self.refused(id, mac);
             }
-            Claim::Refused => return self.refused(id, mac),
+            PinClaim::Refused => return self.refused(id, mac),
         }
         true
     }
@@ -155,8 +155,8 @@ impl Core {
         while let Some(id) = self.watch.take_silent(now) {
             let Some(claim) = self.hosts.get_mut(id).map(|host| host.pin_mut().silent()) else { continue };
             match (claim, self.hosts.get(id).and_then(|host| host.pin().mac())) {
-                (Claim::Ask(owner), _) => self.ask(id, owner, now),
-                (Claim::Moved, Some(mac)) => {
+                (PinClaim::Ask(owner), _) => self.ask(id, owner, now),
+                (PinClaim::Moved, Some(mac)) => {
                     self.moved(id, mac);
                     self.keep_pin(id, now);
                 }

@@ -3,7 +3,7 @@
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{Failed, Pending, Stage, Waiter};
+use crate::asking::{AskingStage, Failed, Pending, Waiter};
 use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
@@ -123,7 +123,8 @@ impl Gateway {
     /// have some nobody wants to know; asking might make the far side set an address aside.
     fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_early = matches!(ask.stage, Stage::Discovery) && !self.core.has_records(ask.remote(), now);
+        let is_early =
+            matches!(ask.stage, AskingStage::Discovery) && !self.core.has_records(ask.remote(), now);
         if is_early && let Some(id) = self.waiting.beside(pending, &question) {
             self.resolver.query(question, 0, id, now);
         }
@@ -192,7 +193,7 @@ impl Gateway {
                     self.hurry(ask, now);
                 }
             }
-            Some(Pending::Ask(ask)) if matches!(ask.stage, Stage::Discovery) => {
+            Some(Pending::Ask(ask)) if matches!(ask.stage, AskingStage::Discovery) => {
                 self.discovered(pending, &resolution, now);
             }
             _ => {}
@@ -208,7 +209,7 @@ impl Gateway {
     /// server is known to say nothing, and what the name answers otherwise is there.
     fn hurry(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_over = matches!(ask.stage, Stage::Discovery)
+        let is_over = matches!(ask.stage, AskingStage::Discovery)
             && !self.core.has_records(ask.remote(), now)
             && (ask.is_hurried || self.known.is_silent(ask.remote(), now));
         let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
@@ -290,7 +291,7 @@ impl Gateway {
         let is_for_others =
             !ask.waiters().is_empty() && !ask.waiters().iter().any(|waiter| is_for_address(&waiter.query));
         if !is_for_others {
-            ask.stage = Stage::Negotiation(services);
+            ask.stage = AskingStage::Negotiation(services);
             return self.next_service(pending, now);
         }
         self.core.learn_records(&remote, true, now);
@@ -361,7 +362,7 @@ impl Gateway {
     pub(crate) fn next_service(&mut self, pending: u64, now: Nanos) {
         loop {
             let Some(ask) = self.waiting.ask_mut(pending) else { return };
-            let Stage::Negotiation(services) = &mut ask.stage else { return };
+            let AskingStage::Negotiation(services) = &mut ask.stage else { return };
             let Some(service) = services.pop_front() else {
                 let none = || (Failed::Negotiation, "no gateway that answers for it can be reached".into());
                 let (failed, why) = ask.worst.take().unwrap_or_else(none);
@@ -456,7 +457,7 @@ impl Gateway {
         now: Nanos,
     ) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
-        if matches!(ask.stage, Stage::Negotiation(_)) {
+        if matches!(ask.stage, AskingStage::Negotiation(_)) {
             self.core.learn_records(ask.remote(), true, now);
             self.core.counters_mut().negotiation_time.record(now.saturating_sub(ask.since()));
         }

@@ -4,7 +4,7 @@ use super::{Gateway, host_name};
 use crate::Nanos;
 use crate::core::Core;
 use crate::hosts::HostId;
-use crate::inbound::{Inbound, Late, Refusal, Wish};
+use crate::inbound::{InboundState, Late, Refusal, Wish};
 use crate::output::QueryToken;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::{Query, Transport};
@@ -19,7 +19,7 @@ const ANYBODY: (Ipv4Addr, u8) = (Ipv4Addr::UNSPECIFIED, 0);
 /// What is known about the one name that is asked for, by this client.
 struct Known<'a> {
     core: &'a mut Core,
-    inbound: &'a mut Inbound,
+    inbound: &'a mut InboundState,
     /// The name of a host, or what stands for one, behind the label that shows that its asker was told so.
     name: Option<&'a str>,
     has_label: bool,

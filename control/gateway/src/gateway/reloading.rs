@@ -3,7 +3,7 @@
 
 use crate::configuration::Configuration;
 use crate::core::Core;
-use crate::hosts::{Directory, HostId};
+use crate::hosts::{HostDirectory, HostId};
 use crate::names::Name;
 use crate::registry::MacEntry;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) struct Reload {
     /// What is to come into force, or was in force before.
     configuration: Configuration,
     /// What names and addresses will lead to.
-    directory: Directory,
+    directory: HostDirectory,
     pub(super) stage: Stage,
     pub(super) reloaded: Reloaded,
     /// Hosts that are new, and those that are gone.
@@ -71,7 +71,7 @@ impl Discarded {
 }
 
 impl Reload {
-    pub(super) fn new(configuration: Configuration, directory: Directory) -> Self {
+    pub(super) fn new(configuration: Configuration, directory: HostDirectory) -> Self {
         Self {
             configuration,
             directory,

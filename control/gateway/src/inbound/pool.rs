@@ -121,11 +121,11 @@ pub struct PoolAddress {
 
 /// The pool.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct CircularPool {
     circles: Vec<Circle>,
 }
 
-impl Pool {
+impl CircularPool {
     /// Without addresses, for so many workers.
     pub(crate) fn new(workers: u32) -> Self {
         Self { circles: (0..workers.max(1)).map(|_| Circle::default()).collect() }
@@ -213,13 +213,13 @@ mod tests {
         Tuple { port, protocol }
     }
 
-    fn pool(addresses: &[u32]) -> Pool {
-        let mut pool = Pool::new(1);
+    fn pool(addresses: &[u32]) -> CircularPool {
+        let mut pool = CircularPool::new(1);
         pool.offer(&addresses.iter().map(|&address| address.into()).collect::<Vec<_>>());
         pool
     }
 
-    fn take(pool: &mut Pool, tuple: Tuple) -> Option<u32> {
+    fn take(pool: &mut CircularPool, tuple: Tuple) -> Option<u32> {
         pool.take(0, tuple).map(Ipv4Addr::to_bits)
     }
 
@@ -278,9 +278,9 @@ mod tests {
 
     #[test]
     fn each_worker_has_its_own() {
-        let mut pool = Pool::new(2);
+        let mut pool = CircularPool::new(2);
         pool.offer(&[Ipv4Addr::from_bits(4), 5.into(), 6.into()]);
-        let of = |pool: &mut Pool, worker| pool.take(worker, ANY).map(Ipv4Addr::to_bits);
+        let of = |pool: &mut CircularPool, worker| pool.take(worker, ANY).map(Ipv4Addr::to_bits);
         assert_eq!([0, 0, 0].map(|worker| of(&mut pool, worker)), [Some(4), Some(6), None]);
         assert_eq!([1, 1].map(|worker| of(&mut pool, worker)), [Some(5), None]);
     }

@@ -1,6 +1,6 @@
 //! The Realm Gateway as an operator sees it.
 
-use super::{Fate, Fates, Inbound, PoolAddress};
+use super::{Fate, Fates, InboundState, PoolAddress};
 use crate::Nanos;
 use crate::address::HostAddress;
 use crate::registry::{HostEntry, Service};
@@ -84,7 +84,7 @@ pub struct InboundFigures {
     pub offered: usize,
 }
 
-impl Inbound {
+impl InboundState {
     pub(crate) fn figures(&self) -> InboundFigures {
         let (taken, offered) = self.pool.load();
         let pending = self.by_host.values().sum::<u32>() as usize;

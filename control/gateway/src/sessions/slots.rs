@@ -4,7 +4,7 @@
 //! slot is used again only when some others have been freed after it: that spreads reuse over slots, so that even
 //! with few generations a tag comes back late, while the slots in use stay dense in memory.
 //!
-//! Which slot comes next is asked first ([`Slots::next`]) and taken then, by name: a replay takes the same.
+//! Which slot comes next is asked first ([`BindingSlots::next`]) and taken then, by name: a replay takes the same.
 
 use super::change::Freed;
 use super::session::CesSession;
@@ -26,21 +26,21 @@ struct Worker {
 
 /// All workers' slots, with what is known about the session in each.
 #[derive(Clone, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct BindingSlots {
     layout: Layout,
     cipher: TagCipher,
     per_worker: u32,
     workers: Vec<Worker>,
 }
 
-impl PartialEq for Slots {
+impl PartialEq for BindingSlots {
     /// Under one key and layout; whoever compares has both from one place.
     fn eq(&self, other: &Self) -> bool {
         self.workers == other.workers
     }
 }
 
-impl Slots {
+impl BindingSlots {
     pub(super) fn new(layout: Layout, cipher: TagCipher, workers: u32, per_worker: u32) -> Self {
         let workers = (0..workers).map(|_| Worker::default()).collect();
         Self { layout, cipher, per_worker, workers }
@@ -207,11 +207,11 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn slots(workers: u32, per_worker: u32) -> Slots {
-        Slots::new(Layout::new(workers, per_worker), TagCipher::new([1, 2, 3, 4]), workers, per_worker)
+    fn slots(workers: u32, per_worker: u32) -> BindingSlots {
+        BindingSlots::new(Layout::new(workers, per_worker), TagCipher::new([1, 2, 3, 4]), workers, per_worker)
     }
 
-    fn allocate(slots: &mut Slots, worker: u32) -> Option<Handle> {
+    fn allocate(slots: &mut BindingSlots, worker: u32) -> Option<Handle> {
         let handle = slots.next(worker)?;
         let names = PairNames { local: "".into(), remote: "".into(), peer: "".into() };
         let (nobody, tag) = ([10, 0, 0, 1], slots.tag(handle));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_tag_of_an_ended_session_leads_nowhere() {
-        let mut slots = Slots::new(Layout::new(1, 2), TagCipher::new([1, 2, 3, 4]), 1, 1);
+        let mut slots = BindingSlots::new(Layout::new(1, 2), TagCipher::new([1, 2, 3, 4]), 1, 1);
         let mut seen = HashSet::new();
         for _ in 0..100 {
             let handle = allocate(&mut slots, 0).unwrap();
@@ -264,7 +264,7 @@ mod tests {
         let plain = TagCipher::new([1, 2, 3, 0]);
         let cipher = TagCipher::new([1, 2, 3, plain.tag(layout.handle(0, 3, 0)).0]);
         assert!(!cipher.usable(layout.handle(0, 3, 0)));
-        let mut slots = Slots::new(layout, cipher, 1, 16);
+        let mut slots = BindingSlots::new(layout, cipher, 1, 16);
         for _ in 0..16 {
             let handle = allocate(&mut slots, 0).unwrap();
             assert_ne!(slots.get(handle).unwrap().tag(), 0);

@@ -3,8 +3,8 @@
 use super::change::{Change, Endpoint, Freed};
 use super::proxies::{ProxyLimits, ProxyPool};
 use super::session::{CesSession, PairNames, Phase, Reach, Terms, TunnelKey};
-use super::slots::Slots;
-use super::tunnels::{Entry, Tunnels};
+use super::slots::BindingSlots;
+use super::tunnels::{TunnelInUse, TunnelsInUse};
 use crate::address::{HostAddress, ProxyAddress};
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, ReserveError};
@@ -90,8 +90,8 @@ type Peer = ([Option<u32>; 3], Vec<Endpoint>);
 /// The owner of all sessions.
 #[derive(Clone, Debug)]
 pub struct CesSessions {
-    slots: Slots,
-    tunnels: Tunnels,
+    slots: BindingSlots,
+    tunnels: TunnelsInUse,
     limits: ProxyLimits,
     /// By worker.
     limited: Vec<u32>,
@@ -126,8 +126,8 @@ impl CesSessions {
     pub fn new(figures: &Figures) -> Self {
         let cipher = TagCipher::new(figures.tag_key);
         Self {
-            slots: Slots::new(figures.layout, cipher, figures.workers, figures.per_worker),
-            tunnels: Tunnels::new(figures.tunnels),
+            slots: BindingSlots::new(figures.layout, cipher, figures.workers, figures.per_worker),
+            tunnels: TunnelsInUse::new(figures.tunnels),
             limits: ProxyLimits::new(figures.pool, figures.per_host),
             limited: vec![0; figures.workers as usize],
             hosts: FxHashMap::default(),
@@ -485,12 +485,12 @@ impl CesSessions {
     }
 
     /// The tunnels in use.
-    pub(crate) fn tunnels(&self) -> &Tunnels {
+    pub(crate) fn tunnels(&self) -> &TunnelsInUse {
         &self.tunnels
     }
 
     /// A tunnel in use.
-    pub(crate) fn tunnel(&self, id: TunnelId) -> Option<&Entry> {
+    pub(crate) fn tunnel(&self, id: TunnelId) -> Option<&TunnelInUse> {
         self.tunnels.get(id)
     }
 

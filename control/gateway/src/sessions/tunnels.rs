@@ -6,21 +6,21 @@ use rustc_hash::FxHashMap;
 
 /// A tunnel in use.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct TunnelInUse {
     pub(crate) key: TunnelKey,
     pub(crate) bindings: u32,
 }
 
 /// All tunnels in use, under the ids that the workers know them by.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Tunnels {
+pub(crate) struct TunnelsInUse {
     max: u16,
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<TunnelInUse>>,
     free: Vec<u16>,
     by_key: FxHashMap<TunnelKey, u16>,
 }
 
-impl Tunnels {
+impl TunnelsInUse {
     pub(super) fn new(max: u16) -> Self {
         Self { max, entries: Vec::new(), free: Vec::new(), by_key: FxHashMap::default() }
     }
@@ -44,7 +44,7 @@ impl Tunnels {
             }
             None => return None,
         };
-        self.entries[id as usize] = Some(Entry { key: key.clone(), bindings: 1 });
+        self.entries[id as usize] = Some(TunnelInUse { key: key.clone(), bindings: 1 });
         self.by_key.insert(key.clone(), id);
         Some((TunnelId(id), true))
     }
@@ -68,11 +68,11 @@ impl Tunnels {
         self.by_key.get(key).map(|id| TunnelId(*id))
     }
 
-    pub(crate) fn get(&self, id: TunnelId) -> Option<&Entry> {
+    pub(crate) fn get(&self, id: TunnelId) -> Option<&TunnelInUse> {
         self.entries.get(id.0 as usize)?.as_ref()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (TunnelId, &Entry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TunnelId, &TunnelInUse)> {
         (0u16..).map(TunnelId).zip(&self.entries).filter_map(|(id, entry)| Some((id, entry.as_ref()?)))
     }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn bindings_share_a_tunnel_until_the_last_is_gone() {
-        let mut tunnels = Tunnels::new(8);
+        let mut tunnels = TunnelsInUse::new(8);
         let (id, is_new) = tunnels.share(&key("b.", 2)).unwrap();
         assert!(is_new);
         assert_eq!(tunnels.share(&key("b.", 2)), Some((id, false)));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_until_an_id_is_free() {
-        let mut tunnels = Tunnels::new(1);
+        let mut tunnels = TunnelsInUse::new(1);
         let (id, _) = tunnels.share(&key("b.", 2)).unwrap();
         assert!(tunnels.share(&key("c.", 2)).is_none() && !tunnels.has_room(&key("c.", 2)));
         tunnels.release(&key("b.", 2));

@@ -25,7 +25,7 @@ pub struct Running {
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Outcome {
+pub struct CommandEnd {
     /// Its exit status; nothing if a signal ended it.
     pub status: Option<i32>,
     /// How long it ran.
@@ -60,7 +60,7 @@ impl Running {
     }
 
     /// Waits for its end for a while, and ends it if it does not come.
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self) -> CommandEnd {
         let deadline = Instant::now() + PATIENCE;
         while !self.poll() && Instant::now() < deadline {
             std::thread::sleep(POLL);
@@ -73,7 +73,7 @@ impl Running {
         }
         let (duration, status) = self.ended.unwrap_or((self.begun.elapsed(), None));
         let output_tail = String::from_utf8_lossy(&tail_of(&self.output)).trim_end().to_owned();
-        Outcome { status, seconds: duration.as_secs_f64(), killed, output_tail }
+        CommandEnd { status, seconds: duration.as_secs_f64(), killed, output_tail }
     }
 }
 

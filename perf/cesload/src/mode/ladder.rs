@@ -32,7 +32,7 @@ pub struct Wanted {
 
 /// What became of a rung.
 #[derive(Clone, Debug, Serialize)]
-pub struct Step {
+pub struct RungStep {
     /// Sessions that should be open at once.
     pub wanted: u64,
     /// Sessions that were.
@@ -61,7 +61,7 @@ pub struct Findings {
     /// Rungs above one that did not hold, which were not tried.
     pub not_tried: Vec<u64>,
     /// The rungs that were tried.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RungStep>,
 }
 
 /// Climbs until a rung does not hold.
@@ -116,7 +116,7 @@ fn climb(
     rung: u64,
     wanted: &Wanted,
     observer: &mut dyn Observer,
-) -> Result<Step, Verdict> {
+) -> Result<RungStep, Verdict> {
     let planned = Planned {
         label: format!("open {} sessions", grouped(rung as f64)),
         per_second: wanted.open_per_second,
@@ -156,7 +156,7 @@ fn climb(
     }
 }
 
-fn step(planned: &Planned, rung: &Rung) -> Step {
+fn step(planned: &Planned, rung: &Rung) -> RungStep {
     let opening = TrialRecord::of(planned, &rung.opening);
     let loss_ratio = rung.holding.as_ref().map(|holding| holding.counts.loss_ratio());
     let sessions = |number: u64| grouped(number as f64);
@@ -173,7 +173,7 @@ fn step(planned: &Planned, rung: &Rung) -> Step {
             )
         })
     };
-    Step {
+    RungStep {
         wanted: rung.wanted,
         opened: rung.opened,
         alive: rung.alive,

@@ -3,7 +3,7 @@
 //! Packets go at a steady rate; after a third of the time a command runs. What was lost, divided by the rate, is the time that
 //! was blocked (the frame-loss method of RFC 6201). A trial without the command says what is lost anyway.
 
-use super::command::{Outcome, Running};
+use super::command::{CommandEnd, Running};
 use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::TrialRecord;
@@ -38,7 +38,7 @@ pub struct Round {
     /// When the command began, in seconds since the trial's start.
     pub command_at_s: Option<f64>,
     /// What became of it.
-    pub command: Option<Outcome>,
+    pub command: Option<CommandEnd>,
     /// The trial.
     #[serde(skip)]
     pub trial: TrialRecord,
@@ -46,7 +46,7 @@ pub struct Round {
 
 /// Smallest, middle and largest of the rounds' blocked times, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub struct BlockedSpread {
     /// Smallest.
     pub min: f64,
     /// Middle; of an even number the larger of two.
@@ -65,7 +65,7 @@ pub struct Findings {
     /// The trials with it.
     pub rounds: Vec<Round>,
     /// Their blocked times.
-    pub blocked_s: Option<Spread>,
+    pub blocked_s: Option<BlockedSpread>,
 }
 
 /// Starts the command after a third of a trial.
@@ -145,16 +145,16 @@ pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer
     Ended { findings, verdict, notes }
 }
 
-fn round(trial: TrialRecord, command_at_s: Option<f64>, command: Option<Outcome>) -> Round {
+fn round(trial: TrialRecord, command_at_s: Option<f64>, command: Option<CommandEnd>) -> Round {
     let per_second = trial.sent_per_second;
     let blocked_s = if per_second > 0.0 { trial.lost as f64 / per_second } else { 0.0 };
     Round { lost: trial.lost, per_second, blocked_s, command_at_s, command, trial }
 }
 
-fn spread(rounds: &[Round]) -> Option<Spread> {
+fn spread(rounds: &[Round]) -> Option<BlockedSpread> {
     let mut blocked: Vec<f64> = rounds.iter().map(|round| round.blocked_s).collect();
     blocked.sort_by(f64::total_cmp);
-    Some(Spread { min: *blocked.first()?, median: blocked[blocked.len() / 2], max: *blocked.last()? })
+    Some(BlockedSpread { min: *blocked.first()?, median: blocked[blocked.len() / 2], max: *blocked.last()? })
 }
 
 fn notes(findings: &Findings) -> Vec<String> {

@@ -6,7 +6,9 @@
 use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
 use crate::record::{Latency, TrialRecord};
-use crate::search::{Ending, Found, GoalResult, MaxLoad, Plan, Stopped, contradiction, run_trial, search};
+use crate::search::{
+    Ending, GoalResult, MaxLoad, SearchPlan, SearchResult, Stopped, contradiction, run_trial, search,
+};
 use crate::trial::{Trials, Unit};
 use crate::words::{grouped, percent};
 use serde::Serialize;
@@ -16,7 +18,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The search; its first goal is the one that is asked for.
-    pub plan: Plan,
+    pub plan: SearchPlan,
     /// How often to search, at least once.
     pub repeat: usize,
     /// How long each trial for the delay is; nothing for none.
@@ -57,7 +59,7 @@ pub struct Findings {
     /// What the rates count.
     pub unit: Unit,
     /// The searches, in the order of time.
-    pub searches: Vec<Found>,
+    pub searches: Vec<SearchResult>,
     /// Which of them is the answer: the one with the median of the first goal's lower bounds.
     pub answer: usize,
     /// How they agree, goal by goal; empty for a single one.
@@ -117,19 +119,19 @@ pub fn run(
     Ended { findings, verdict, notes }
 }
 
-fn first_lower(found: &Found) -> Option<f64> {
+fn first_lower(found: &SearchResult) -> Option<f64> {
     found.goals.first().and_then(|goal| goal.lower_per_second)
 }
 
 /// The search with the median of the first goal's lower bounds: of an even number, the smaller of the middle ones.
-fn median(searches: &[Found]) -> usize {
+fn median(searches: &[SearchResult]) -> usize {
     let mut with_bound: Vec<(usize, f64)> =
         searches.iter().enumerate().filter_map(|(index, found)| Some((index, first_lower(found)?))).collect();
     with_bound.sort_by(|a, b| a.1.total_cmp(&b.1));
     with_bound.get(with_bound.len().saturating_sub(1) / 2).map_or(0, |(index, _)| *index)
 }
 
-fn agreement(searches: &[Found], plan: &Plan) -> Vec<Agreement> {
+fn agreement(searches: &[SearchResult], plan: &SearchPlan) -> Vec<Agreement> {
     let of = |(index, goal): (usize, &crate::search::Goal)| {
         let results: Vec<&GoalResult> = searches.iter().filter_map(|found| found.goals.get(index)).collect();
         let lower: Vec<Option<f64>> = searches
@@ -234,7 +236,7 @@ fn notes(findings: &Findings) -> Vec<String> {
     notes
 }
 
-fn ending_note(result: &GoalResult, found: &Found, unit: &str) -> Option<String> {
+fn ending_note(result: &GoalResult, found: &SearchResult, unit: &str) -> Option<String> {
     let name = &result.goal.name;
     match result.ending {
         Ending::Regular => None,
@@ -324,7 +326,7 @@ mod tests {
 
     fn run_on(device: &mut dyn Trials, repeat: usize) -> (Findings, Ended<Findings>, Notebook) {
         let wanted = Wanted {
-            plan: Plan {
+            plan: SearchPlan {
                 goals: vec![Goal::ndr(), Goal::pdr()],
                 min_per_second: 100.0,
                 max_per_second: None,

@@ -5,7 +5,7 @@ use super::range::{Addresses, PortRange};
 use crate::frame::signature;
 use crate::session::dns::Names;
 use crate::session::frames::{FCS, SLOT_BITS, TCP_HEADERS, UDP_HEADERS};
-use crate::session::plan::{Plan, Target, Transport};
+use crate::session::plan::{Destination, Plan, Transport};
 use crate::session::stamp::LONGEST_WAIT_MS;
 use ces_dataplane::wire::ethernet;
 use ces_settings::Problem;
@@ -246,12 +246,12 @@ fn place(
     })
 }
 
-fn target(session: &Session, wrong: &mut impl FnMut(&str, String)) -> Option<Target> {
+fn target(session: &Session, wrong: &mut impl FnMut(&str, String)) -> Option<Destination> {
     let dns = match (&session.dns, session.server) {
         (Some(dns), None) => dns,
         (None, Some(server)) => {
             let count = server.count().min(u64::from(u32::MAX)) as u32;
-            return Some(Target::Addresses { first: server.first.to_bits(), count });
+            return Some(Destination::Addresses { first: server.first.to_bits(), count });
         }
         (None, None) => {
             wrong("server", "expected server = \"…\", or [session.dns] to ask for it".to_owned());
@@ -270,7 +270,7 @@ fn target(session: &Session, wrong: &mut impl FnMut(&str, String)) -> Option<Tar
         }
     };
     match names {
-        Ok(names) => Some(Target::Named { server: dns.server.to_bits(), names }),
+        Ok(names) => Some(Destination::Named { server: dns.server.to_bits(), names }),
         Err(message) => {
             let key = if dns.names.is_some() { "dns.names" } else { "dns.name" };
             wrong(key, message);
@@ -309,7 +309,7 @@ fn conflict(one: &Placed, other: &Placed) -> Option<(&'static str, String)> {
 mod tests {
     use crate::profile::parse;
     use crate::profile::tests::{assert_told, errors};
-    use crate::session::plan::Target;
+    use crate::session::plan::Destination;
     use std::path::Path;
 
     const GOOD: &str = r#"
@@ -351,9 +351,9 @@ numbers = "1-1000"
         let [web, named] = profile.sessions.as_slice() else { panic!("two of them") };
         assert_eq!((web.from, web.to, web.plan.capacity()), (0, 1, 256 * 64_512));
         assert_eq!((web.plan.request_bytes, web.plan.response_bytes), (128 - 70, 1518 - 70));
-        assert_eq!(web.plan.target, Target::Addresses { first: 0xc633_6401, count: 4 });
+        assert_eq!(web.plan.target, Destination::Addresses { first: 0xc633_6401, count: 4 });
         assert_eq!((named.plan.request_bytes, named.plan.number, named.plan.capacity()), (128 - 46, 1, 10));
-        assert!(matches!(&named.plan.target, Target::Named { names, .. } if names.count() == 1000));
+        assert!(matches!(&named.plan.target, Destination::Named { names, .. } if names.count() == 1000));
         assert_eq!(named.plan.think_ns, 5_000_000);
     }
 

@@ -13,7 +13,7 @@ pub const WIRE_OVERHEAD: u16 = 20;
 /// One size of a mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Share {
+pub struct Weighted {
     /// Bytes of the frame, its FCS included.
     pub size: u16,
     /// How many of these there are, beside the weights of the others.
@@ -26,13 +26,13 @@ pub struct Imix {
     /// The name in profiles.
     pub name: &'static str,
     /// The mix.
-    pub shares: &'static [Share],
+    pub shares: &'static [Weighted],
     /// Where it comes from.
     pub source: &'static str,
 }
 
-const fn share(size: u16, weight: u32) -> Share {
-    Share { size, weight }
+const fn share(size: u16, weight: u32) -> Weighted {
+    Weighted { size, weight }
 }
 
 /// The mixes that have names.
@@ -87,12 +87,12 @@ pub enum Sizes {
     /// The name of a mix, or `genome:` and letters.
     Named(String),
     /// A mix.
-    Shares(Vec<Share>),
+    Shares(Vec<Weighted>),
 }
 
 impl Sizes {
     /// The sizes with their weights.
-    pub fn shares(&self) -> Result<Vec<Share>, String> {
+    pub fn shares(&self) -> Result<Vec<Weighted>, String> {
         let shares = match self {
             Self::Shares(shares) => shares.clone(),
             Self::Named(name) => match name.strip_prefix("genome:") {
@@ -107,7 +107,7 @@ impl Sizes {
     }
 }
 
-fn named(name: &str) -> Result<Vec<Share>, String> {
+fn named(name: &str) -> Result<Vec<Weighted>, String> {
     let found = IMIX.iter().find(|imix| imix.name == name).map(|imix| imix.shares.to_vec());
     found.ok_or_else(|| {
         let names: Vec<&str> = IMIX.iter().map(|imix| imix.name).collect();
@@ -116,8 +116,8 @@ fn named(name: &str) -> Result<Vec<Share>, String> {
 }
 
 /// RFC 6985 §4: each letter is one frame of its size; the sequence repeats.
-fn genome(letters: &str) -> Result<Vec<Share>, String> {
-    let mut shares: Vec<Share> = Vec::new();
+fn genome(letters: &str) -> Result<Vec<Weighted>, String> {
+    let mut shares: Vec<Weighted> = Vec::new();
     for letter in letters.chars() {
         let &(_, size) = GENOME
             .iter()
@@ -132,7 +132,7 @@ fn genome(letters: &str) -> Result<Vec<Share>, String> {
 }
 
 /// The mean size.
-pub fn mean(shares: &[Share]) -> f64 {
+pub fn mean(shares: &[Weighted]) -> f64 {
     let weights: f64 = shares.iter().map(|share| f64::from(share.weight)).sum();
     let bytes: f64 = shares.iter().map(|share| f64::from(share.size) * f64::from(share.weight)).sum();
     if weights > 0.0 { bytes / weights } else { 0.0 }

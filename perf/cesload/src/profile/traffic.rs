@@ -4,7 +4,7 @@ use super::bindings::{self, Binding};
 use super::capture::{self, Captured};
 use super::model::{Direction, Generator, Order, Port, Protocol, Stream};
 use super::range::{Addresses, PortRange};
-use super::size::{self, FCS, Share, WIRE_OVERHEAD};
+use super::size::{self, FCS, WIRE_OVERHEAD, Weighted};
 use crate::frame;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::ethernet;
@@ -327,7 +327,7 @@ impl Traffic {
 
     fn adopt_sizes(&mut self, stream: &Stream, ports: &[Port]) -> Result<(), Wrong> {
         let (key, shares) = match (&stream.size, &stream.sizes) {
-            (Some(size), _) => ("size", vec![Share { size: *size, weight: 1 }]),
+            (Some(size), _) => ("size", vec![Weighted { size: *size, weight: 1 }]),
             (None, Some(sizes)) => ("sizes", sizes.shares().map_err(|error| ("sizes", error))?),
             (None, None) => return Err(("size", "expected the size of frames in bytes".to_owned())),
         };
@@ -356,8 +356,9 @@ impl Traffic {
         if entries > MIX_MAX {
             return Err((key, format!("the weights come to {entries}; expected at most {MIX_MAX}")));
         }
-        let each =
-            |share: &size::Share| std::iter::repeat_n(share.size - link, (share.weight / divisor) as usize);
+        let each = |share: &size::Weighted| {
+            std::iter::repeat_n(share.size - link, (share.weight / divisor) as usize)
+        };
         self.lengths.list = shares.iter().flat_map(each).collect();
         Ok(())
     }

@@ -7,7 +7,7 @@ use ces_perf::place::Machine;
 
 /// Everything that is told of a run.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct RunReport {
     /// The mode, as on the command line.
     pub mode: String,
     /// The commit, if it is known.
@@ -33,7 +33,7 @@ pub struct Report {
 /// The version of cesload.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-impl Report {
+impl RunReport {
     /// Notes of the findings and of the trials, each once. Those of a search's trials are left out: that a load was too much is
     /// what it is searching for.
     pub fn notes(&self) -> Vec<String> {

@@ -7,12 +7,12 @@ mod text;
 
 use crate::mode::{Findings, throughput};
 use crate::record::TrialRecord;
-use crate::search::Found;
+use crate::search::SearchResult;
 use crate::trial::Unit;
-pub use data::{Report, VERSION};
+pub use data::{RunReport, VERSION};
 use serde_json::{Value, json};
 
-impl Report {
+impl RunReport {
     /// For a terminal.
     pub fn text(&self) -> String {
         text::written(self)
@@ -139,7 +139,7 @@ fn throughput(findings: &throughput::Findings) -> Value {
     with_rates(object, findings.unit, rates)
 }
 
-fn search(found: &Found) -> Value {
+fn search(found: &SearchResult) -> Value {
     json!({
         "goals": found.goals,
         "trials": found.trials,
@@ -157,19 +157,19 @@ mod tests {
     use crate::mode::fixture::{Device, Notebook, trial};
     use crate::mode::{Ended, Verdict, ladder, rate, reconfig, soak, throughput};
     use crate::observer::Planned;
-    use crate::search::{Goal, Plan};
+    use crate::search::{Goal, SearchPlan};
     use crate::trial::Unit;
     use ces_perf::place::Machine;
     use std::time::Duration;
 
-    fn report(mode: &str, ended: Ended<Findings>) -> Report {
+    fn report(mode: &str, ended: Ended<Findings>) -> RunReport {
         let planned = |label: &str| Planned {
             label: label.to_owned(),
             per_second: Some(1000.0),
             duration: Duration::from_secs(10),
         };
         let trials = ["search", "search", "rate"];
-        Report {
+        RunReport {
             mode: mode.to_owned(),
             commit: Some("abc1234".to_owned()),
             started: "2026-11-21T03:00:00Z".to_owned(),
@@ -186,11 +186,11 @@ mod tests {
         }
     }
 
-    fn reports() -> Vec<Report> {
+    fn reports() -> Vec<RunReport> {
         let mut device = Device::with_capacity(5e5);
         let mut notebook = Notebook::default();
         let wanted = throughput::Wanted {
-            plan: Plan {
+            plan: SearchPlan {
                 goals: vec![Goal::ndr(), Goal::pdr()],
                 min_per_second: 100.0,
                 max_per_second: None,
@@ -220,7 +220,7 @@ mod tests {
                 sessions_max: 100_000,
                 beyond_profile: vec![258_048],
                 not_tried: Vec::new(),
-                steps: vec![ladder::Step {
+                steps: vec![ladder::RungStep {
                     wanted: 64_512,
                     opened: 64_512,
                     alive: 64_512,
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn text_tells_each_modes_result() {
-        let texts: Vec<String> = reports().iter().map(Report::text).collect();
+        let texts: Vec<String> = reports().iter().map(RunReport::text).collect();
         for (text, expected) in texts.iter().zip([
             "10,000 sent",
             "NDR",

@@ -1,6 +1,6 @@
 //! Which plots show a trial, its delays and a search, and plotters' SVG of them.
 
-use super::data::Report;
+use super::data::RunReport;
 use crate::mode::{Findings, throughput};
 use crate::record::{Latency, TrialRecord};
 use crate::search::{SEARCH, offered};
@@ -162,7 +162,7 @@ impl Plot {
 }
 
 /// The plots of a report, by mode.
-pub(super) fn of(report: &Report) -> Vec<Plot> {
+pub(super) fn of(report: &RunReport) -> Vec<Plot> {
     match &report.ended.findings {
         Findings::Rate(crate::mode::rate::Findings { trial })
         | Findings::Soak(crate::mode::soak::Findings { trial, .. }) => {

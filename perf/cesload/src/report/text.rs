@@ -1,6 +1,6 @@
 //! The report for a terminal: each mode's findings in sections of facts and tables, what matters first.
 
-use super::data::{Report, VERSION};
+use super::data::{RunReport, VERSION};
 use crate::mode::{Findings, Verdict, ladder, reconfig, throughput};
 use crate::record::{Latency, TrialRecord};
 use crate::search::{Ending, GoalResult};
@@ -63,14 +63,14 @@ impl Section {
 }
 
 /// The whole report.
-pub(super) fn written(report: &Report) -> String {
+pub(super) fn written(report: &RunReport) -> String {
     let mut lines = vec![format!("cesload {VERSION} {}: {}", report.mode, headline(report))];
     lines.extend(sections(report).iter().flat_map(Section::lines));
     lines.iter().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 /// The result in a line.
-pub(super) fn headline(report: &Report) -> String {
+pub(super) fn headline(report: &RunReport) -> String {
     let in_a_sentence = |trial: &TrialRecord| {
         let (sent, lost) = (grouped(trial.counts.sent as f64), grouped(trial.lost as f64));
         format!("{sent} sent in {}, {lost} lost ({})", seconds(trial.seconds), percent(trial.loss_ratio))
@@ -113,7 +113,7 @@ fn unit_name(unit: Unit) -> &'static str {
     }
 }
 
-fn sections(report: &Report) -> Vec<Section> {
+fn sections(report: &RunReport) -> Vec<Section> {
     let mut sections = match &report.ended.findings {
         Findings::Rate(findings) => trial_sections(findings.trial.as_ref()),
         Findings::Soak(findings) => {

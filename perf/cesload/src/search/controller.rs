@@ -2,7 +2,7 @@
 //! is told what became of it, and knows the results at any time.
 
 use super::goal::Goal;
-use super::load::{Bounds, Class, Load, Outcome, Outcomes, classify_by, conditional_throughput};
+use super::load::{Bounds, Class, Outcomes, Tried, TriedLoad, classify_by, conditional_throughput};
 use super::selector::{Range, Selector};
 use serde::Serialize;
 use std::time::Duration;
@@ -107,11 +107,11 @@ pub struct Controller {
 impl Controller {
     /// For these goals, of which there must be at least one.
     pub fn new(goals: &[Goal], limits: Limits) -> Controller {
-        let max = Load::per_second(limits.max_per_second);
+        let max = TriedLoad::per_second(limits.max_per_second);
         // Loads are whole thousandths: a width must be several of them.
         let narrowest = goals.iter().map(|goal| goal.width).fold(1.0, f64::min);
-        let min =
-            Load::per_second(limits.min_per_second.max(THOUSANDTHS_IN_WIDTH / 1000.0 / narrowest)).min(max);
+        let min = TriedLoad::per_second(limits.min_per_second.max(THOUSANDTHS_IN_WIDTH / 1000.0 / narrowest))
+            .min(max);
         Controller {
             selectors: goals.iter().cloned().map(Selector::new).collect(),
             outcomes: Outcomes::new(),
@@ -146,9 +146,9 @@ impl Controller {
     }
 
     /// Tells what became of a trial at this load.
-    pub fn handle_outcome(&mut self, per_second: f64, outcome: Outcome) {
+    pub fn handle_outcome(&mut self, per_second: f64, outcome: Tried) {
         self.trials += 1;
-        self.outcomes.entry(Load::per_second(per_second)).or_default().push(outcome);
+        self.outcomes.entry(TriedLoad::per_second(per_second)).or_default().push(outcome);
     }
 
     /// What is known by now, goal by goal in their order.
@@ -172,10 +172,10 @@ impl Controller {
         let limited_by_generator = bounds.upper.is_some_and(|upper| {
             classify_by(target, &self.outcomes[&upper], |outcome| outcome.device_loss_ratio) != Class::Upper
         });
-        let lossy = |outcome: &Outcome| outcome.loss_ratio > target.loss_ratio;
-        let full = |outcome: &Outcome| outcome.intended_s >= target.trial_s - 1e-9;
+        let lossy = |outcome: &Tried| outcome.loss_ratio > target.loss_ratio;
+        let full = |outcome: &Tried| outcome.intended_s >= target.trial_s - 1e-9;
         // Where loss is allowed, a short trial's burst of it may be made up for by a long one's rest.
-        let tells = |outcome: &Outcome| target.loss_ratio == 0.0 || full(outcome);
+        let tells = |outcome: &Tried| target.loss_ratio == 0.0 || full(outcome);
         let mut from_below = self.outcomes.iter();
         let smallest_lossy =
             from_below.find(|(_, all)| all.iter().any(|outcome| tells(outcome) && lossy(outcome)));
@@ -186,8 +186,8 @@ impl Controller {
         GoalResult {
             goal: selector.goal.clone(),
             ending,
-            lower_per_second: bounds.lower.map(Load::as_per_second),
-            upper_per_second: bounds.upper.map(Load::as_per_second),
+            lower_per_second: bounds.lower.map(TriedLoad::as_per_second),
+            upper_per_second: bounds.upper.map(TriedLoad::as_per_second),
             width,
             throughput_per_second: at_lower
                 .map(|(load, outcomes)| conditional_throughput(target, load, outcomes)),
@@ -200,11 +200,11 @@ impl Controller {
     }
 }
 
-fn mean_sent(outcomes: &[Outcome]) -> f64 {
+fn mean_sent(outcomes: &[Tried]) -> f64 {
     outcomes.iter().map(|outcome| outcome.sent_per_second).sum::<f64>() / outcomes.len().max(1) as f64
 }
 
-fn mean_full_length_loss(outcomes: &[Outcome], trial_s: f64) -> f64 {
+fn mean_full_length_loss(outcomes: &[Tried], trial_s: f64) -> f64 {
     let full: Vec<f64> = outcomes
         .iter()
         .filter(|outcome| outcome.intended_s >= trial_s - 1e-9)

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 /// An intended load in thousandths a second: whole numbers, so that the same load is the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Load(u64);
+pub(crate) struct TriedLoad(u64);
 
-impl Load {
+impl TriedLoad {
     /// The nearest load; at least one thousandth a second.
-    pub(super) fn per_second(per_second: f64) -> Load {
-        Load(((per_second * 1000.0).round() as u64).max(1))
+    pub(super) fn per_second(per_second: f64) -> TriedLoad {
+        TriedLoad(((per_second * 1000.0).round() as u64).max(1))
     }
 
     pub(super) fn as_per_second(self) -> f64 {
@@ -19,18 +19,18 @@ impl Load {
     }
 
     /// `ln(self / lower)`: the distance that is halved.
-    pub(super) fn log_above(self, lower: Load) -> f64 {
+    pub(super) fn log_above(self, lower: TriedLoad) -> f64 {
         (self.0 as f64 / lower.0 as f64).ln()
     }
 
-    /// Moved by a distance as [`Load::log_above`] tells it; downwards if it is negative.
-    pub(super) fn moved(self, log_distance: f64) -> Load {
-        Load(((self.0 as f64 * log_distance.exp()).round() as u64).max(1))
+    /// Moved by a distance as [`TriedLoad::log_above`] tells it; downwards if it is negative.
+    pub(super) fn moved(self, log_distance: f64) -> TriedLoad {
+        TriedLoad(((self.0 as f64 * log_distance.exp()).round() as u64).max(1))
     }
 
     /// The geometric middle.
-    pub(super) fn middle(self, other: Load) -> Load {
-        Load(((self.0 as f64).sqrt() * (other.0 as f64).sqrt()).round() as u64)
+    pub(super) fn middle(self, other: TriedLoad) -> TriedLoad {
+        TriedLoad(((self.0 as f64).sqrt() * (other.0 as f64).sqrt()).round() as u64)
     }
 }
 
@@ -47,7 +47,7 @@ pub fn offered(asked_per_second: Option<f64>, sent: u64, seconds: f64, width: f6
 
 /// What the search needs of a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct Tried {
     /// Its intended length in seconds.
     pub intended_s: f64,
     /// Trial Loss Ratio. What could not be offered counts as lost: "it is RECOMMENDED to turn any severe deviation between the
@@ -59,9 +59,9 @@ pub struct Outcome {
     pub sent_per_second: f64,
 }
 
-impl Outcome {
+impl Tried {
     /// Of a trial that was to run for `intended_s` seconds, in a search for goals of this width.
-    pub fn of(trial: &Trial, intended_s: f64, width: f64) -> Outcome {
+    pub fn of(trial: &Trial, intended_s: f64, width: f64) -> Tried {
         let counts = &trial.counts;
         let device_lost = counts.lost().saturating_sub(trial.missed_by_generator);
         let device_loss_ratio = if counts.sent == 0 { 0.0 } else { device_lost as f64 / counts.sent as f64 };
@@ -74,7 +74,7 @@ impl Outcome {
         } else {
             1.0 - (1.0 - counts.loss_ratio()) * trial.reached()
         };
-        Outcome { intended_s, loss_ratio, device_loss_ratio, sent_per_second: trial.sent_per_second() }
+        Tried { intended_s, loss_ratio, device_loss_ratio, sent_per_second: trial.sent_per_second() }
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) enum Class {
 const SLACK: f64 = 1e-9;
 
 /// RFC 9971, Appendix A, with `loss` choosing which loss counts.
-pub(crate) fn classify_by(target: &Target, outcomes: &[Outcome], loss: impl Fn(&Outcome) -> f64) -> Class {
+pub(crate) fn classify_by(target: &Target, outcomes: &[Tried], loss: impl Fn(&Tried) -> f64) -> Class {
     let (mut full_low, mut full_high, mut short_low, mut short_high) = (0.0, 0.0, 0.0, 0.0);
     for outcome in outcomes {
         let full = outcome.intended_s >= target.trial_s - SLACK;
@@ -117,13 +117,13 @@ pub(crate) fn classify_by(target: &Target, outcomes: &[Outcome], loss: impl Fn(&
     }
 }
 
-pub(crate) fn classify(target: &Target, outcomes: &[Outcome]) -> Class {
+pub(crate) fn classify(target: &Target, outcomes: &[Tried]) -> Class {
     classify_by(target, outcomes, |outcome| outcome.loss_ratio)
 }
 
 /// RFC 9971, Appendix B: what can be expected to be forwarded at this load, a second.
-pub(crate) fn conditional_throughput(target: &Target, load: Load, outcomes: &[Outcome]) -> f64 {
-    let mut full: Vec<&Outcome> =
+pub(crate) fn conditional_throughput(target: &Target, load: TriedLoad, outcomes: &[Tried]) -> f64 {
+    let mut full: Vec<&Tried> =
         outcomes.iter().filter(|outcome| outcome.intended_s >= target.trial_s - SLACK).collect();
     full.sort_by(|a, b| a.loss_ratio.total_cmp(&b.loss_ratio));
     let measured: f64 = full.iter().map(|outcome| outcome.intended_s).sum();
@@ -141,15 +141,15 @@ pub(crate) fn conditional_throughput(target: &Target, load: Load, outcomes: &[Ou
 }
 
 /// All outcomes so far, by load.
-pub(crate) type Outcomes = BTreeMap<Load, Vec<Outcome>>;
+pub(crate) type Outcomes = BTreeMap<TriedLoad, Vec<Tried>>;
 
 /// The current relevant bounds for a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// The largest lower bound below `upper`; if there is no upper bound, the largest at all.
-    pub lower: Option<Load>,
+    pub lower: Option<TriedLoad>,
     /// The smallest upper bound.
-    pub upper: Option<Load>,
+    pub upper: Option<TriedLoad>,
 }
 
 impl Bounds {
@@ -191,13 +191,13 @@ mod tests {
         *goal.targets().last().unwrap()
     }
 
-    fn trials(groups: &[(usize, f64, f64)]) -> Vec<Outcome> {
+    fn trials(groups: &[(usize, f64, f64)]) -> Vec<Tried> {
         groups
             .iter()
             .flat_map(|&(count, intended_s, loss_percent)| {
                 let loss_ratio = loss_percent / 100.0;
                 std::iter::repeat_n(
-                    Outcome { intended_s, loss_ratio, device_loss_ratio: loss_ratio, sent_per_second: 0.0 },
+                    Tried { intended_s, loss_ratio, device_loss_ratio: loss_ratio, sent_per_second: 0.0 },
                     count,
                 )
             })
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn computes_the_conditional_throughput_of_the_rfc() {
         let outcomes = trials(&[(60, 1.0, 0.0), (60, 1.0, 1.0), (1, 60.0, 0.1), (1, 60.0, 0.0)]);
-        let load = Load::per_second(1e6);
+        let load = TriedLoad::per_second(1e6);
         for (goal, expected) in [
             (target(60, 120, 0.0, 0.5), 1e6),
             (target(1, 120, 0.5, 0.5), 1e6),
@@ -255,12 +255,12 @@ mod tests {
         let target = target(1, 1, 0.0, 0.5);
         let mut outcomes = Outcomes::new();
         for (load, loss) in [(100.0, 0.0), (200.0, 1.0), (300.0, 0.0)] {
-            outcomes.insert(Load::per_second(load), trials(&[(1, 1.0, loss)]));
+            outcomes.insert(TriedLoad::per_second(load), trials(&[(1, 1.0, loss)]));
         }
         let bounds = Bounds::of(&target, &outcomes);
         assert_eq!(
             bounds,
-            Bounds { lower: Some(Load::per_second(100.0)), upper: Some(Load::per_second(200.0)) }
+            Bounds { lower: Some(TriedLoad::per_second(100.0)), upper: Some(TriedLoad::per_second(200.0)) }
         );
     }
 
@@ -275,8 +275,11 @@ mod tests {
 
     #[test]
     fn the_middle_is_geometric() {
-        assert_eq!(Load::per_second(100.0).middle(Load::per_second(400.0)), Load::per_second(200.0));
+        assert_eq!(
+            TriedLoad::per_second(100.0).middle(TriedLoad::per_second(400.0)),
+            TriedLoad::per_second(200.0)
+        );
         let width = -(1.0f64 - 0.005).ln();
-        assert_eq!(Load::per_second(1e6).moved(-width), Load::per_second(995_000.0));
+        assert_eq!(TriedLoad::per_second(1e6).moved(-width), TriedLoad::per_second(995_000.0));
     }
 }

@@ -15,5 +15,5 @@ mod tests;
 
 pub use controller::{Controller, Ending, GoalResult, Limits, Step, contradiction};
 pub use goal::{EXCEED_RATIO, FINAL_TRIAL, Goal, INITIAL_TRIAL, PDR_LOSS_RATIO, TRIALS_IN_SUM, WIDTH};
-pub use load::{Outcome, offered};
-pub use run::{FULL_SPEED, Found, MaxLoad, Plan, Ran, SEARCH, Stopped, run_trial, search};
+pub use load::{Tried, offered};
+pub use run::{FULL_SPEED, MaxLoad, Ran, SEARCH, SearchPlan, SearchResult, Stopped, run_trial, search};

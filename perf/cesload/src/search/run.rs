@@ -2,7 +2,7 @@
 
 use super::controller::{Controller, GoalResult, Limits, Step};
 use super::goal::Goal;
-use super::load::{Outcome, offered};
+use super::load::{Tried, offered};
 use crate::observer::{Observer, Planned};
 use crate::trial::{Failure, Progress, Trial, Trials, Watch};
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub const FULL_SPEED: &str = "full speed";
 
 /// What to search, and between which loads.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct SearchPlan {
     /// At least one goal.
     pub goals: Vec<Goal>,
     /// The smallest load that is tried, a second.
@@ -32,7 +32,7 @@ pub struct Plan {
 pub enum Stopped {
     /// It did not.
     No,
-    /// [`Plan::total`] is over.
+    /// [`SearchPlan::total`] is over.
     TimedOut,
     /// The user ended it.
     Interrupted,
@@ -59,7 +59,7 @@ const ABOVE_FULL_SPEED: f64 = 1.25;
 
 /// What a search found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct SearchResult {
     /// Goal by goal.
     pub goals: Vec<GoalResult>,
     /// How many trials were run to their end.
@@ -80,12 +80,12 @@ pub struct Found {
 /// Searches. `now` tells the time since any fixed moment.
 pub fn search(
     trials: &mut dyn Trials,
-    plan: &Plan,
+    plan: &SearchPlan,
     observer: &mut dyn Observer,
     now: &mut dyn FnMut() -> Duration,
-) -> Found {
+) -> SearchResult {
     let start = now();
-    let mut found = Found {
+    let mut found = SearchResult {
         goals: Vec::new(),
         trials: 0,
         elapsed: Duration::ZERO,
@@ -137,7 +137,7 @@ fn drive(
                 if !offered(trial.asked_per_second, trial.counts.sent, trial.seconds, width) {
                     *most_sent = Some(most_sent.unwrap_or(0.0).max(trial.sent_per_second()));
                 }
-                controller.handle_outcome(per_second, Outcome::of(&trial, duration.as_secs_f64(), width));
+                controller.handle_outcome(per_second, Tried::of(&trial, duration.as_secs_f64(), width));
             }
             Ran { stopped, .. } => return stopped,
         }
@@ -146,7 +146,7 @@ fn drive(
 
 fn max_load(
     trials: &mut dyn Trials,
-    plan: &Plan,
+    plan: &SearchPlan,
     observer: &mut dyn Observer,
     full_speed: &mut Option<f64>,
 ) -> Result<(f64, MaxLoad), Stopped> {

@@ -5,13 +5,13 @@
 //! that is reached hands its two bounds to the next one, which asks only for its middle and for the bound that remains.
 
 use super::goal::{Goal, Target};
-use super::load::{Bounds, Class, Load, Outcomes, classify};
+use super::load::{Bounds, Class, Outcomes, TriedLoad, classify};
 
 /// Loads between which a search may choose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
-    pub min: Load,
-    pub max: Load,
+    pub min: TriedLoad,
+    pub max: TriedLoad,
 }
 
 /// What made a load the next one to try.
@@ -52,7 +52,7 @@ pub(crate) struct Selector {
     preceding: Bounds,
     /// The bounds when the last load was chosen.
     bounds: Bounds,
-    nominated: Option<(Load, Why)>,
+    nominated: Option<(TriedLoad, Why)>,
     near: Option<Near>,
     step: f64,
     hints: u32,
@@ -84,7 +84,7 @@ impl Selector {
     }
 
     /// The next load and its trial's seconds; nothing once the goal is reached, or cannot be.
-    pub(super) fn nominate(&mut self, outcomes: &Outcomes, range: Range) -> Option<(Load, f64)> {
+    pub(super) fn nominate(&mut self, outcomes: &Outcomes, range: Range) -> Option<(TriedLoad, f64)> {
         loop {
             let target = *self.target();
             let bounds = Bounds::of(&target, outcomes);
@@ -136,7 +136,7 @@ impl Selector {
         bounds: Bounds,
         outcomes: &Outcomes,
         range: Range,
-    ) -> Option<(Load, Why)> {
+    ) -> Option<(TriedLoad, Why)> {
         if bounds.upper == Some(range.min) || bounds.upper.is_none() && bounds.lower == Some(range.max) {
             return None;
         }
@@ -155,22 +155,23 @@ impl Selector {
         bounds: Bounds,
         outcomes: &Outcomes,
         range: Range,
-    ) -> Option<(Load, Why)> {
+    ) -> Option<(TriedLoad, Why)> {
         let upper = bounds.upper?;
         if self.stage > 0 || bounds.lower.is_some() || self.hints == 0 {
             return None;
         }
         // The worst of its trials: from below, the bounds close in faster.
         let loss = outcomes[&upper].iter().map(|outcome| outcome.loss_ratio).fold(0.0, f64::max);
-        let forwarded = Load::per_second(upper.as_per_second() * (1.0 - loss) / (1.0 - target.loss_ratio));
+        let forwarded =
+            TriedLoad::per_second(upper.as_per_second() * (1.0 - loss) / (1.0 - target.loss_ratio));
         let closest = upper.moved(-target.log_width);
         Some((forwarded.min(closest).max(range.min), Why::Hint))
     }
 
     /// The bounds of the target before are tried for longer: first their middle, if the widths allow it, since it replaces one.
-    fn refine(&self, target: &Target, bounds: Bounds, outcomes: &Outcomes) -> Option<(Load, Why)> {
+    fn refine(&self, target: &Target, bounds: Bounds, outcomes: &Outcomes) -> Option<(TriedLoad, Why)> {
         let Bounds { lower: low, upper: high } = self.preceding;
-        let undecided = |load: Load| {
+        let undecided = |load: TriedLoad| {
             outcomes.get(&load).is_none_or(|outcomes| classify(target, outcomes) == Class::Undecided)
                 && bounds.lower.is_none_or(|lower| lower < load)
                 && bounds.upper.is_none_or(|upper| load < upper)
@@ -188,13 +189,13 @@ impl Selector {
         Some((load, Why::Refine))
     }
 
-    fn between_or_beyond(&self, target: &Target, bounds: Bounds, range: Range) -> (Load, Why) {
-        let down = |upper: Load| {
+    fn between_or_beyond(&self, target: &Target, bounds: Bounds, range: Range) -> (TriedLoad, Why) {
+        let down = |upper: TriedLoad| {
             let load = upper.moved(-self.step).max(range.min);
             // What would remain below is narrower than a width: the last load at once.
             if load.log_above(range.min) < target.log_width { range.min } else { load }
         };
-        let up = |lower: Load| {
+        let up = |lower: TriedLoad| {
             let load = lower.moved(self.step).min(range.max);
             if range.max.log_above(load) < target.log_width { range.max } else { load }
         };

@@ -101,8 +101,8 @@ impl Observer for Notebook {
     }
 }
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> SearchPlan {
+    SearchPlan {
         goals: vec![Goal::ndr(), Goal::pdr()],
         min_per_second: 1000.0,
         max_per_second: None,
@@ -110,7 +110,7 @@ fn plan() -> Plan {
     }
 }
 
-fn searched(device: &mut Device, plan: &Plan) -> (Found, Notebook) {
+fn searched(device: &mut Device, plan: &SearchPlan) -> (SearchResult, Notebook) {
     let mut notebook = Notebook::default();
     let clock = device.clock;
     let found = search(device, plan, &mut notebook, &mut || clock.get());
@@ -263,7 +263,7 @@ fn a_dead_device_has_no_lower_bound() {
 #[test]
 fn time_that_is_over_leaves_an_irregular_result() {
     let clock = Cell::default();
-    let plan = Plan { total: Duration::from_secs(10), ..plan() };
+    let plan = SearchPlan { total: Duration::from_secs(10), ..plan() };
     let (found, _) = searched(&mut Device::new(&clock, sharp(5e6)), &plan);
     assert_eq!(found.stopped, Stopped::TimedOut);
     assert!(found.goals.iter().any(|goal| goal.ending == Ending::Unfinished));
@@ -295,7 +295,7 @@ fn the_strictness_of_rfc_2544_is_a_goal() {
     // One trial of full length decides, and one lost packet is too many.
     let strict = Goal { exceed_ratio: 0.0, duration_sum: FINAL_TRIAL, ..Goal::ndr() };
     let clock = Cell::default();
-    let plan = Plan { goals: vec![strict], ..plan() };
+    let plan = SearchPlan { goals: vec![strict], ..plan() };
     let (found, _) = searched(&mut Device::new(&clock, sharp(5e6)), &plan);
     let (lower, upper) = bounds(&found.goals[0]);
     assert!(lower <= 5e6 * 1.000001 && 5e6 <= upper);

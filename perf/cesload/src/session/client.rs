@@ -10,9 +10,9 @@ mod send;
 
 use crate::frame::ends::Ends;
 use crate::session::dns;
-use crate::session::frames::{Outlet, Template};
+use crate::session::frames::{Outlet, SessionTemplate};
 use crate::session::packet::Packet;
-use crate::session::plan::{Plan, Share, Target, Transport};
+use crate::session::plan::{Destination, Plan, Share, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::table::{State, Table, Wait};
 use crate::session::tally::{Cause, Tally};
@@ -28,9 +28,9 @@ pub struct Client {
     /// The port that they are at.
     port: usize,
     link: ethernet::Header,
-    syn: Template,
-    plain: Template,
-    request: Template,
+    syn: SessionTemplate,
+    plain: SessionTemplate,
+    request: SessionTemplate,
     trial: u16,
     secret: u64,
     /// Whether sessions stay open after their set-up, until they are used and ended.
@@ -64,13 +64,13 @@ impl Client {
         secret: u64,
     ) -> std::io::Result<Self> {
         let request = match plan.transport {
-            Transport::Tcp => Template::data(&link, plan.request_bytes),
-            Transport::Udp => Template::datagram(&link, plan.request_bytes),
+            Transport::Tcp => SessionTemplate::data(&link, plan.request_bytes),
+            Transport::Udp => SessionTemplate::datagram(&link, plan.request_bytes),
         };
         Ok(Self {
             table: Table::new(share.count())?,
-            syn: Template::syn(&link),
-            plain: Template::data(&link, 0),
+            syn: SessionTemplate::syn(&link),
+            plain: SessionTemplate::data(&link, 0),
             request,
             tally: Tally::default(),
             keep: false,
@@ -166,11 +166,11 @@ impl Client {
         let entry = self.table.slot_mut(slot);
         (entry.begun, entry.answered) = (begun, 0);
         match &self.plan.target {
-            Target::Addresses { first, count } => {
+            Destination::Addresses { first, count } => {
                 entry.peer = first.wrapping_add((turn % u64::from(*count)) as u32);
                 self.open_transport(slot, now, out);
             }
-            Target::Named { names, .. } => {
+            Destination::Named { names, .. } => {
                 // Every client asks for a name before any asks for the next, so that all pairs come before one comes again.
                 // Each thread asks for another one meanwhile.
                 let round = turn / u64::from(self.plan.clients) * self.share.threads() as u64;
@@ -227,8 +227,8 @@ impl Client {
         let (&Packet::Tcp(ends, _) | &Packet::Udp(ends, _)) = packet else { return false };
         let Some(slot) = self.slot_of(ends) else { return false };
         let named = match &self.plan.target {
-            Target::Named { server, .. } => ends.source_port == dns::PORT && ends.source == *server,
-            Target::Addresses { .. } => false,
+            Destination::Named { server, .. } => ends.source_port == dns::PORT && ends.source == *server,
+            Destination::Addresses { .. } => false,
         };
         if ends.source_port != self.plan.server_port && !named {
             return false;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 /// What a trial is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Stage {
+pub enum TrialStage {
     /// Sessions are begun.
     #[default]
     Begin = 0,
@@ -19,7 +19,7 @@ pub enum Stage {
     End = 2,
 }
 
-impl Stage {
+impl TrialStage {
     /// How many there are.
     pub const COUNT: usize = 3;
 }
@@ -33,7 +33,7 @@ pub struct Gauge {
 
 impl Gauge {
     /// Says it.
-    pub fn publish(&self, stage: Stage, counts: &Counts) {
+    pub fn publish(&self, stage: TrialStage, counts: &Counts) {
         self.counts.publish(counts);
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
@@ -102,13 +102,13 @@ impl Crew {
         for gauge in self.gauges.iter().filter(|gauge| stage(gauge) == now) {
             sum.add(&gauge.counts.read());
         }
-        (usize::from(now).min(Stage::COUNT - 1), sum)
+        (usize::from(now).min(TrialStage::COUNT - 1), sum)
     }
 }
 
 /// A thread's part of what all do: as its part of all client addresses and ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ThreadPart {
     /// Slots of the threads before it.
     pub before: u64,
     /// Its own.
@@ -117,7 +117,7 @@ pub struct Part {
     pub all: u64,
 }
 
-impl Part {
+impl ThreadPart {
     /// All of it.
     pub const WHOLE: Self = Self { before: 0, own: 1, all: 1 };
 
@@ -145,7 +145,7 @@ mod tests {
             let number = of % (all + 1);
             let (mut before, mut sum, mut rate) = (0, 0, 0.0);
             for own in slots {
-                let part = Part { before, own, all };
+                let part = ThreadPart { before, own, all };
                 prop_assert!(part.of(number) <= own);
                 sum += part.of(number);
                 rate += part.rate(Some(1.0)).unwrap();
@@ -171,10 +171,10 @@ mod tests {
     fn counts_are_those_of_one_stage() {
         let crew = Crew::new(2);
         let sent = |sent| Counts { sent, ..Counts::default() };
-        crew.gauge(0).publish(Stage::Begin, &sent(3));
-        crew.gauge(1).publish(Stage::Begin, &sent(4));
+        crew.gauge(0).publish(TrialStage::Begin, &sent(3));
+        crew.gauge(1).publish(TrialStage::Begin, &sent(4));
         assert_eq!(crew.counts(), (0, sent(7)));
-        crew.gauge(0).publish(Stage::Hold, &sent(1));
+        crew.gauge(0).publish(TrialStage::Hold, &sent(1));
         assert_eq!(crew.counts(), (1, sent(1)));
     }
 }

@@ -8,10 +8,10 @@ use crate::port::{self, OpenPort, PortError, Ports};
 use crate::profile::Profile;
 use crate::profile::session::Placed;
 use crate::session::client::Client;
-use crate::session::crew::{Crew, Part};
-use crate::session::load::{HAND_OVER, Kind, Load};
-use crate::session::outcome::{self, Outcome, Watched};
-use crate::session::phases::{Phase, Work};
+use crate::session::crew::{Crew, ThreadPart};
+use crate::session::load::{HAND_OVER, Load, SessionKind};
+use crate::session::outcome::{self, Outcome, SeenTrial};
+use crate::session::phases::{Tallied, Work};
 use crate::session::plan::Share;
 use crate::session::server::Server;
 use crate::session::wires::Wires;
@@ -56,11 +56,11 @@ pub enum SessionError {
 struct Lane {
     core: usize,
     load: Load<DpdkPort, Mempool>,
-    part: Part,
+    part: ThreadPart,
 }
 
 /// The engine of sessions.
-pub struct Engine {
+pub struct SessionEngine {
     eal: Eal,
     ports: Vec<OpenPort>,
     lanes: Vec<Lane>,
@@ -83,7 +83,7 @@ impl Drop for Present<'_> {
     }
 }
 
-impl Engine {
+impl SessionEngine {
     /// Opens the profile's ports, with a thread on each of its cores. `say` is told what is being waited for.
     pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Self, SessionError> {
         if profile.sessions.is_empty() {
@@ -112,7 +112,7 @@ impl Engine {
             let wires = Wires::new(thread.io.ports, ports.len(), thread.io.pool);
             let mut load = Load::new(wires, kinds, answers.clone(), mesh);
             load.nap = Duration::from_micros(u64::from(profile.generator.nap_us));
-            lanes.push(Lane { core: thread.core, load, part: Part { before, own, all } });
+            lanes.push(Lane { core: thread.core, load, part: ThreadPart { before, own, all } });
             before += own;
         }
         Ok(Self {
@@ -125,7 +125,7 @@ impl Engine {
         })
     }
 
-    fn kinds(&self) -> &[Kind] {
+    fn kinds(&self) -> &[SessionKind] {
         self.lanes.first().map_or(&[], |lane| lane.load.kinds())
     }
 
@@ -139,12 +139,12 @@ impl Engine {
         total: Duration,
         watch: &mut dyn FnMut(Progress) -> Watch,
         work: impl Fn(Work<'_, DpdkPort, Mempool, &mut dyn FnMut() -> u64>) -> R + Sync,
-    ) -> Result<(Vec<R>, Watched), Failure> {
+    ) -> Result<(Vec<R>, SeenTrial), Failure> {
         let failure = |why: String| Failure { why, partial: None };
         let before = self.stats();
         let (crew, clock, catch_up_ms) = (&Crew::new(self.lanes.len()), self.clock, self.catch_up_ms);
         let (eal, ports, work) = (&self.eal, &self.ports, &work);
-        let mut watched = Watched::default();
+        let mut watched = SeenTrial::default();
         let lanes = self.lanes.iter_mut().enumerate();
         let results = std::thread::scope(|scope| {
             let mut threads = Vec::new();
@@ -185,7 +185,7 @@ impl Engine {
         Ok((results, watched))
     }
 
-    fn outcome<'a>(&'a self, watched: &'a Watched, asked_per_second: Option<f64>) -> Outcome<'a> {
+    fn outcome<'a>(&'a self, watched: &'a SeenTrial, asked_per_second: Option<f64>) -> Outcome<'a> {
         Outcome { kinds: self.kinds(), watched, asked_per_second }
     }
 
@@ -204,7 +204,7 @@ fn kinds(
     thread: usize,
     threads: usize,
     secret: u64,
-) -> Result<Vec<Kind>, SessionError> {
+) -> Result<Vec<SessionKind>, SessionError> {
     let mut kinds = Vec::with_capacity(profile.sessions.len());
     for Placed { plan, from, to, weight } in &profile.sessions {
         let link = |own: &OpenPort, other: &OpenPort| ethernet::Header {
@@ -219,7 +219,7 @@ fn kinds(
         let sessions = share.count();
         let client = Client::new(plan.clone(), share, *from, link(&ports[*from], &ports[*to]), secret)
             .map_err(|error| SessionError::Memory { name: plan.name.clone(), sessions, error })?;
-        kinds.push(Kind { client, server, weight: *weight, credit: 0.0 });
+        kinds.push(SessionKind { client, server, weight: *weight, credit: 0.0 });
     }
     Ok(kinds)
 }
@@ -231,7 +231,7 @@ fn observe(
     total: Duration,
     over: &dyn Fn() -> bool,
     watch: &mut dyn FnMut(Progress) -> Watch,
-    watched: &mut Watched,
+    watched: &mut SeenTrial,
 ) {
     let step = TICK.max(total / INTERVALS_MAX);
     // The trial's start, and that of its stage.
@@ -281,7 +281,7 @@ fn networks(first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = (u32, u8)> 
     Ipv4Subnets::new(first, last, 0).map(|network| (network.network().to_bits(), network.prefix_len()))
 }
 
-impl Trials for Engine {
+impl Trials for SessionEngine {
     fn unit(&self) -> Unit {
         Unit::Sessions
     }
@@ -306,7 +306,7 @@ impl Trials for Engine {
     }
 }
 
-impl Ladder for Engine {
+impl Ladder for SessionEngine {
     fn climb(&mut self, ascent: &Ascent, watch: &mut dyn FnMut(Progress) -> Watch) -> Result<Rung, Failure> {
         let Ascent { sessions, open_per_second, use_per_second, hold, .. } = *ascent;
         let most = self.sessions_max();
@@ -329,7 +329,7 @@ impl Ladder for Engine {
         let (climbs, watched) = self.watched(total, watch, |work| work.climb(ascent))?;
         let climb = sum(climbs, |climb, other| climb.add(&other));
         let mut holding = self.outcome(&watched, use_per_second).requests(&climb.holding);
-        let Phase { tallies, served, .. } = &climb.ending;
+        let Tallied { tallies, served, .. } = &climb.ending;
         for ((tally, served), kind) in tallies.iter().zip(served).zip(self.kinds()) {
             outcome::tell(
                 &mut holding.notes,

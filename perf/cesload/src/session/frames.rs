@@ -31,7 +31,7 @@ pub const UDP_HEADERS: usize = ipv4::LENGTH + udp::LENGTH;
 
 /// A frame that wants only what differs from session to session.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct SessionTemplate {
     bytes: Vec<u8>,
     /// Where the IPv4 header begins.
     ip: usize,
@@ -43,7 +43,7 @@ pub struct Template {
     tcp_header: usize,
 }
 
-impl Template {
+impl SessionTemplate {
     fn new(link: &ethernet::Header, protocol: u8, body: &[u8]) -> Self {
         let (ip, total) = (link.length(), ipv4::LENGTH + body.len());
         let mut bytes = vec![0; ip];
@@ -251,7 +251,7 @@ mod tests {
             let link = link(vlan.then_some(7));
             let ends = Ends { source: e.0, destination: e.1, source_port: e.2, destination_port: e.3 };
             let fields = Fields { sequence: t.0, acknowledgement: t.1, flags, now: Stamp(t.2), echo: t.3 };
-            for template in [Template::syn(&link), Template::data(&link, data)] {
+            for template in [SessionTemplate::syn(&link), SessionTemplate::data(&link, data)] {
                 let mut out = One::default();
                 prop_assert!(template.emit_tcp(&mut out, 0, None, ends, &fields));
                 let Packet::Tcp(seen, segment) = Packet::parse(&out.0) else { panic!("{:?}", out.0) };
@@ -274,7 +274,7 @@ mod tests {
             let ends = Ends { source: e.0, destination: e.1, source_port: e.2, destination_port: e.3 };
             let signature = Signature { trial: s.0, flow: s.1, sequence: s.2, time_ns };
             let mut out = One::default();
-            let template = Template::datagram(&link(None), data);
+            let template = SessionTemplate::datagram(&link(None), data);
             prop_assert!(template.emit_udp(&mut out, 0, Some([9; 6]), ends, &signature));
             prop_assert_eq!(out.0[..6].to_vec(), vec![9; 6]);
             let Packet::Udp(seen, payload) = Packet::parse(&out.0) else { panic!("{:?}", out.0) };
@@ -307,7 +307,7 @@ mod tests {
         let ends = Ends { source: 1, destination: 2, source_port: 3, destination_port: 4 };
         let fields = Fields { sequence: 1, acknowledgement: 2, flags: tcp::ACK, now: Stamp(3), echo: 4 };
         let mut out = One::default();
-        Template::data(&link(None), 20).emit_tcp(&mut out, 0, None, ends, &fields);
+        SessionTemplate::data(&link(None), 20).emit_tcp(&mut out, 0, None, ends, &fields);
         for length in 0..out.0.len() {
             assert!(matches!(Packet::parse(&out.0[..length]), Packet::Foreign | Packet::Damaged), "{length}");
         }

@@ -28,7 +28,7 @@ const AHEAD: u32 = 8;
 const LOOK: usize = 256;
 
 /// One kind of sessions: clients, server, and its part of all.
-pub struct Kind {
+pub struct SessionKind {
     /// The side that begins.
     pub client: Client,
     /// The side that answers.
@@ -70,7 +70,7 @@ pub enum Begun {
 /// All sessions of a profile on their ports.
 pub struct Load<P: PortQueues, Q> {
     wires: Wires<P, Q>,
-    kinds: Vec<Kind>,
+    kinds: Vec<SessionKind>,
     answers: Vec<Answers>,
     received: Vec<P::Frame>,
     /// What of it stays here.
@@ -99,7 +99,12 @@ where
     P::Frame: Send,
 {
     /// Sessions of these kinds; ARP requests are answered by port. `mesh`: the rings from and to the other threads.
-    pub fn new(wires: Wires<P, Q>, kinds: Vec<Kind>, answers: Vec<Answers>, mesh: Mesh<P::Frame>) -> Self {
+    pub fn new(
+        wires: Wires<P, Q>,
+        kinds: Vec<SessionKind>,
+        answers: Vec<Answers>,
+        mesh: Mesh<P::Frame>,
+    ) -> Self {
         Self {
             wires,
             kinds,
@@ -137,7 +142,7 @@ where
     }
 
     /// The kinds of sessions.
-    pub fn kinds(&self) -> &[Kind] {
+    pub fn kinds(&self) -> &[SessionKind] {
         &self.kinds
     }
 
@@ -422,14 +427,14 @@ where
 
 /// Gives a packet to the client or the server that it is for.
 fn take<P: PortQueues, Q: Pool<Frame = P::Frame>>(
-    kinds: &mut [Kind],
+    kinds: &mut [SessionKind],
     wires: &mut Wires<P, Q>,
     port: usize,
     frame: &[u8],
     packet: &Packet<'_>,
     now: Nanos,
 ) -> bool {
-    let at_client = |kind: &mut Kind, wires: &mut Wires<P, Q>| {
+    let at_client = |kind: &mut SessionKind, wires: &mut Wires<P, Q>| {
         kind.client.port() == port && kind.client.receive(packet, frame.len() + FCS, now, wires)
     };
     if kinds.iter_mut().any(|kind| at_client(kind, wires)) {

@@ -1,9 +1,9 @@
 //! What a phase of work comes to as a trial, in the words that searches and reports share.
 
-use crate::session::crew::Stage;
-use crate::session::load::Kind;
-use crate::session::phases::Phase;
-use crate::session::plan::Target;
+use crate::session::crew::TrialStage;
+use crate::session::load::SessionKind;
+use crate::session::phases::Tallied;
+use crate::session::plan::Destination;
 use crate::session::server::Served;
 use crate::session::tally::{Cause, Tally};
 use crate::trial::{Counts, Failure, Interval, StreamTrial, Trial, Unit};
@@ -11,16 +11,16 @@ use hdrhistogram::Histogram;
 
 /// What was seen beside a generator at work.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub struct SeenTrial {
     /// Each of its stages in slices.
-    pub intervals: [Vec<Interval>; Stage::COUNT],
+    pub intervals: [Vec<Interval>; TrialStage::COUNT],
     /// Packets that the ports say they dropped at the generator.
     pub missed: u64,
     /// A port whose link went down.
     pub down: Option<String>,
 }
 
-impl Watched {
+impl SeenTrial {
     /// A failure if a link went down.
     pub fn check(self, trial: Trial) -> Result<Trial, Failure> {
         match self.down {
@@ -36,17 +36,17 @@ impl Watched {
 /// Makes trials of phases.
 pub struct Outcome<'a> {
     /// The sessions' kinds.
-    pub kinds: &'a [Kind],
+    pub kinds: &'a [SessionKind],
     /// What was seen beside the work.
-    pub watched: &'a Watched,
+    pub watched: &'a SeenTrial,
     /// What was asked for, a second.
     pub asked_per_second: Option<f64>,
 }
 
 impl Outcome<'_> {
     /// What a phase comes to as a trial of sessions: begun, and by `done` at their end.
-    pub fn sessions(&self, phase: &Phase, done: impl Fn(&Tally) -> u64) -> Trial {
-        let mut trial = self.trial_of(Unit::Sessions, Stage::Begin, phase);
+    pub fn sessions(&self, phase: &Tallied, done: impl Fn(&Tally) -> u64) -> Trial {
+        let mut trial = self.trial_of(Unit::Sessions, TrialStage::Begin, phase);
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
             let (plan, streams) = (kind.client.plan(), &mut trial.streams);
             trial.counts.add(&counts_of(tally, tally.begun, done(tally)));
@@ -58,7 +58,7 @@ impl Outcome<'_> {
                 });
             };
             let mut tried = tally.begun;
-            if matches!(plan.target, Target::Named { .. }) {
+            if matches!(plan.target, Destination::Named { .. }) {
                 stream("dns", tally.begun, tally.resolved, &tally.dns_ns);
                 tried = tally.resolved;
             }
@@ -78,8 +78,8 @@ impl Outcome<'_> {
     }
 
     /// What a phase comes to as a trial of requests and their responses.
-    pub fn requests(&self, phase: &Phase) -> Trial {
-        let mut trial = self.trial_of(Unit::Packets, Stage::Hold, phase);
+    pub fn requests(&self, phase: &Tallied) -> Trial {
+        let mut trial = self.trial_of(Unit::Packets, TrialStage::Hold, phase);
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
             let counts = counts_of(tally, tally.requests, tally.responses);
             trial.counts.add(&counts);
@@ -92,7 +92,7 @@ impl Outcome<'_> {
         trial
     }
 
-    fn trial_of(&self, unit: Unit, stage: Stage, phase: &Phase) -> Trial {
+    fn trial_of(&self, unit: Unit, stage: TrialStage, phase: &Tallied) -> Trial {
         let mut notes = Vec::new();
         for ((tally, served), kind) in phase.tallies.iter().zip(&phase.served).zip(self.kinds) {
             tell(&mut notes, &kind.client.plan().name, tally, served);
@@ -125,7 +125,7 @@ impl Outcome<'_> {
             late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
                 + phase.served.iter().map(|it| it.late).sum::<u64>(),
             // What the ports dropped is not told by phase.
-            missed_by_generator: if stage == Stage::Begin { self.watched.missed } else { 0 },
+            missed_by_generator: if stage == TrialStage::Begin { self.watched.missed } else { 0 },
             held_up_seconds: 0.0,
             notes,
         }

@@ -2,7 +2,7 @@
 //!
 //! The clock is an argument, so that whole trials run in tests on ports that are memory.
 
-use crate::session::crew::{Crew, Part, Stage};
+use crate::session::crew::{Crew, ThreadPart, TrialStage};
 use crate::session::load::{Begun, Load, Taken};
 use crate::session::pace::Pacer;
 use crate::session::refresh::Refresh;
@@ -20,7 +20,7 @@ const PUBLISH: u32 = 64;
 
 /// What was counted over a while.
 #[derive(Debug, Default)]
-pub struct Phase {
+pub struct Tallied {
     /// Of each kind's client.
     pub tallies: Vec<Tally>,
     /// Of each kind's server.
@@ -41,18 +41,18 @@ pub struct Phase {
 #[derive(Debug, Default)]
 pub struct Climb {
     /// Until all were set up.
-    pub opening: Phase,
+    pub opening: Tallied,
     /// While they were used.
-    pub holding: Phase,
+    pub holding: Tallied,
     /// While they ended.
-    pub ending: Phase,
+    pub ending: Tallied,
     /// Sessions that were open after the opening.
     pub opened: u64,
     /// Sessions that were open after the last use.
     pub alive: u64,
 }
 
-impl Phase {
+impl Tallied {
     /// Adds what another thread counted.
     pub fn add(&mut self, other: &Self) {
         for (tally, other) in self.tallies.iter_mut().zip(&other.tallies) {
@@ -94,11 +94,11 @@ enum Counted {
 }
 
 impl Counted {
-    const fn stage(self) -> Stage {
+    const fn stage(self) -> TrialStage {
         match self {
-            Self::Sessions | Self::SetUps => Stage::Begin,
-            Self::Requests => Stage::Hold,
-            Self::Ends => Stage::End,
+            Self::Sessions | Self::SetUps => TrialStage::Begin,
+            Self::Requests => TrialStage::Hold,
+            Self::Ends => TrialStage::End,
         }
     }
 }
@@ -109,7 +109,7 @@ pub struct Work<'a, P: PortQueues, Q, C> {
     clock: C,
     crew: &'a Crew,
     thread: usize,
-    part: Part,
+    part: ThreadPart,
     catch_up_ms: u32,
     turns: u32,
     meetings: usize,
@@ -127,14 +127,14 @@ where
         clock: C,
         crew: &'a Crew,
         thread: usize,
-        part: Part,
+        part: ThreadPart,
         catch_up_ms: u32,
     ) -> Self {
         Self { load, clock, crew, thread, part, catch_up_ms, turns: 0, meetings: 0, stopped: false }
     }
 
     /// Begins sessions for a while; each runs to its end.
-    pub fn run(mut self, per_second: Option<f64>, duration: Nanos) -> Phase {
+    pub fn run(mut self, per_second: Option<f64>, duration: Nanos) -> Tallied {
         self.meet(Counted::Sessions);
         let start = (self.clock)();
         let most = |rate: f64| self.part.of((rate * duration as f64 / 1e9).ceil().max(1.0) as u64);
@@ -177,9 +177,9 @@ where
         }
     }
 
-    fn phase(&mut self, seconds: f64, full: u64) -> Phase {
+    fn phase(&mut self, seconds: f64, full: u64) -> Tallied {
         let Taken { tallies, served, foreign, handed_over } = self.load.take_counts();
-        Phase { tallies, served, foreign, handed_over, seconds, full, stopped: self.stopped }
+        Tallied { tallies, served, foreign, handed_over, seconds, full, stopped: self.stopped }
     }
 
     /// A turn, and the time after it.

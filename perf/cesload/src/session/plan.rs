@@ -15,7 +15,7 @@ pub enum Transport {
 
 /// Where sessions find their server's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Destination {
     /// In turn among these: the first address, and how many.
     Addresses {
         /// The first.
@@ -50,7 +50,7 @@ pub struct Plan {
     /// How many there are.
     pub client_ports: u32,
     /// Where they go.
-    pub target: Target,
+    pub target: Destination,
     /// The port there.
     pub server_port: u16,
     /// Requests of each session.
@@ -164,7 +164,7 @@ pub(crate) mod tests {
             clients: 4,
             client_port: 40_000,
             client_ports: 8,
-            target: Target::Addresses { first: 0xc633_6401, count: 2 },
+            target: Destination::Addresses { first: 0xc633_6401, count: 2 },
             server_port: 80,
             requests: 3,
             request_bytes: 100,

@@ -7,7 +7,7 @@
 use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
 use crate::session::client::mix;
-use crate::session::frames::{Fields, Outlet, Template, signature_of};
+use crate::session::frames::{Fields, Outlet, SessionTemplate, signature_of};
 use crate::session::packet::{Packet, Segment};
 use crate::session::plan::{Plan, Transport};
 use crate::session::stamp::Stamp;
@@ -47,9 +47,9 @@ pub struct Server {
     /// Requests of a session at most; `None` if sessions are kept open.
     requests: Option<u16>,
     port: usize,
-    syn: Template,
-    plain: Template,
-    response: Template,
+    syn: SessionTemplate,
+    plain: SessionTemplate,
+    response: SessionTemplate,
     trial: u16,
     secret: u64,
     served: Served,
@@ -60,8 +60,8 @@ impl Server {
     /// several threads answer for each other if they have the same `secret`.
     pub fn new(plan: &Plan, port: usize, link: ethernet::Header, secret: u64) -> Self {
         let response = match plan.transport {
-            Transport::Tcp => Template::data(&link, plan.response_bytes),
-            Transport::Udp => Template::datagram(&link, plan.response_bytes),
+            Transport::Tcp => SessionTemplate::data(&link, plan.response_bytes),
+            Transport::Udp => SessionTemplate::datagram(&link, plan.response_bytes),
         };
         Self {
             transport: plan.transport,
@@ -70,8 +70,8 @@ impl Server {
             response_bytes: plan.response_bytes as u32,
             requests: Some(plan.requests),
             port,
-            syn: Template::syn(&link),
-            plain: Template::data(&link, 0),
+            syn: SessionTemplate::syn(&link),
+            plain: SessionTemplate::data(&link, 0),
             response,
             trial: 0,
             secret,

@@ -50,7 +50,7 @@ impl State {
 
 /// One session.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Slot {
+pub struct SessionSlot {
     /// When it began.
     pub begun: Stamp,
     /// Until it is set up: when its first packet (not its DNS query) was sent. After that, over TCP: the first sequence
@@ -71,9 +71,9 @@ pub struct Slot {
     pub again: u8,
 }
 
-const _: () = assert!(size_of::<Slot>() == 32, "two sessions to a cache line");
+const _: () = assert!(size_of::<SessionSlot>() == 32, "two sessions to a cache line");
 
-impl Slot {
+impl SessionSlot {
     /// Where it is in its life.
     pub fn state(&self) -> State {
         self.state
@@ -97,7 +97,7 @@ struct List {
 
 /// All sessions of one profile.
 pub struct Table {
-    slots: HugeSlice<Slot>,
+    slots: HugeSlice<SessionSlot>,
     lists: [List; 2],
     /// Slots that are not free.
     open: u32,
@@ -161,12 +161,12 @@ impl Table {
     }
 
     /// A session.
-    pub fn slot(&self, index: u32) -> &Slot {
+    pub fn slot(&self, index: u32) -> &SessionSlot {
         &self.slots[index as usize]
     }
 
     /// A session, to be changed.
-    pub fn slot_mut(&mut self, index: u32) -> &mut Slot {
+    pub fn slot_mut(&mut self, index: u32) -> &mut SessionSlot {
         &mut self.slots[index as usize]
     }
 
@@ -239,7 +239,7 @@ impl Table {
     }
 
     fn unlink(&mut self, index: u32, wait: Wait) {
-        let Slot { previous, next, .. } = *self.slot(index);
+        let SessionSlot { previous, next, .. } = *self.slot(index);
         if previous == NONE {
             self.lists[wait as usize].oldest = next;
         } else {

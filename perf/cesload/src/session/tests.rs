@@ -5,10 +5,10 @@ mod world;
 
 use crate::frame::ends::Ends;
 use crate::session::dns::Names;
-use crate::session::frames::{Fields, Template};
+use crate::session::frames::{Fields, SessionTemplate};
 use crate::session::packet::Packet;
 use crate::session::plan::tests::plan;
-use crate::session::plan::{Plan, Target, Transport};
+use crate::session::plan::{Destination, Plan, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::tally::Cause;
 use crate::session::tests::world::{DELAY, World};
@@ -25,7 +25,7 @@ fn fine(_: &[u8]) -> Vec<Nanos> {
 
 fn named(transport: Transport) -> Plan {
     let names = Names::numbered("h{}.b.demo", 1, 9).unwrap();
-    Plan { target: Target::Named { server: 0x0a00_00fe, names }, ..plan(transport) }
+    Plan { target: Destination::Named { server: 0x0a00_00fe, names }, ..plan(transport) }
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn forged(world: &World, sequence: u32, acknowledgement: u32, flags: u8) -> Vec<
         ethernet::Header { destination: [0; 6], source: [1; 6], vlan: None, ethertype: ethernet::IPV4 };
     let mut out = crate::session::tests::world::Sent::default();
     let fields = Fields { sequence, acknowledgement, flags, now: Stamp(0), echo: 0 };
-    assert!(Template::data(&link, 0).emit_tcp(&mut out, 0, None, ends, &fields));
+    assert!(SessionTemplate::data(&link, 0).emit_tcp(&mut out, 0, None, ends, &fields));
     out.frames.remove(0).1
 }
 

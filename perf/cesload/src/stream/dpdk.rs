@@ -1,6 +1,6 @@
 //! The engine over ports of DPDK: threads with a core and an lcore id, and links that can go.
 
-use super::{Engine, PortFacts, Surroundings, Watched};
+use super::{PortFacts, StreamEngine, Surroundings, Watched};
 use crate::port::{OpenPort, Ports};
 use crate::profile::Profile;
 use ces_dataplane::io::dpdk::DpdkPort;
@@ -8,7 +8,7 @@ use dpdk::{Mempool, RegisteredThread};
 use std::any::Any;
 
 /// The engine over ports of DPDK.
-pub type DpdkEngine = Engine<DpdkPort, Mempool, DpdkThreads, DpdkPorts>;
+pub type DpdkEngine = StreamEngine<DpdkPort, Mempool, DpdkThreads, DpdkPorts>;
 
 /// What threads over DPDK's ports need: a core, and to be known to DPDK.
 pub struct DpdkThreads {

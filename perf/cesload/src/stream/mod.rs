@@ -47,7 +47,7 @@ pub trait Surroundings: Sync {
 }
 
 /// The engine, over any kind of port.
-pub struct Engine<P: PortQueues, B, S, W> {
+pub struct StreamEngine<P: PortQueues, B, S, W> {
     lanes: Vec<Lane<P, B>>,
     traffic: Vec<(Traffic, Arc<Lengths>, u32)>,
     settings: Generator,
@@ -73,7 +73,7 @@ pub struct PortFacts {
 /// One thread's queue pairs with what they answer, and its pool: those of all ports, perhaps several times over.
 type ThreadParts<P, B> = (Vec<(P, crate::arp::Answers)>, B);
 
-impl<P, B, S, W> Engine<P, B, S, W>
+impl<P, B, S, W> StreamEngine<P, B, S, W>
 where
     P: PortQueues + Send,
     P::Frame: Blank + Send,
@@ -278,7 +278,7 @@ fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
     least
 }
 
-impl<P, B, S, W> Trials for Engine<P, B, S, W>
+impl<P, B, S, W> Trials for StreamEngine<P, B, S, W>
 where
     P: PortQueues + Send,
     P::Frame: Blank + Send,

@@ -51,7 +51,7 @@ pub struct Receiver {
     pub late: u64,
     /// ARP requests that were answered.
     pub answered: u64,
-    flows: HugeSlice<track::Flow>,
+    flows: HugeSlice<track::FlowTrack>,
     trial: u16,
     /// The burst's packets between its phases: signature, length of the packet and of the frame.
     found: Vec<(Signature, u16, u16)>,
@@ -67,7 +67,7 @@ impl Receiver {
             let index = number - first;
             let index = if index < traffic.count { index } else { traffic.probe(index - traffic.count) };
             let shape = &traffic.shapes[traffic.flow(index).shape as usize];
-            track::Flow::new(stream as u16, shape.received_overhead)
+            track::FlowTrack::new(stream as u16, shape.received_overhead)
         };
         let streams = traffic.iter().map(|(stream, lengths, first)| Received {
             counts: Counts::default(),
@@ -103,7 +103,7 @@ impl Receiver {
 
     /// Whether anything of flow `number` was received here.
     pub fn touched(&self, number: usize) -> bool {
-        self.flows.get(number).is_some_and(track::Flow::touched)
+        self.flows.get(number).is_some_and(track::FlowTrack::touched)
     }
 
     /// Flows of all streams.

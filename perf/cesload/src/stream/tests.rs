@@ -82,7 +82,7 @@ impl Watched for Healthy {
     }
 }
 
-type MemoryEngine = Engine<MemoryPort, Endless, Nowhere, Healthy>;
+type MemoryEngine = StreamEngine<MemoryPort, Endless, Nowhere, Healthy>;
 
 /// Longer than a wire holds a frame that has no successor to be swapped with.
 const PROFILE: &str = r#"
@@ -120,7 +120,7 @@ fn engine(text: &str, threads: usize) -> (MemoryEngine, Vec<[FarEnd; 2]>, Health
         ends.push([FarEnd(left_end), FarEnd(right_end)]);
     }
     let healthy = Healthy::default();
-    let engine = Engine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, healthy.clone()).unwrap();
+    let engine = StreamEngine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, healthy.clone()).unwrap();
     (engine, ends, healthy)
 }
 
@@ -322,7 +322,8 @@ fn what_comes_on_a_further_queue_is_received_at_its_port() {
         [(); 4].map(|()| port(1024));
     let queues = [left, right, more_left, more_right].map(|port| (port, Answers::default())).into();
     let parts = vec![(queues, Endless)];
-    let mut engine = Engine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, Healthy::default()).unwrap();
+    let mut engine =
+        StreamEngine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, Healthy::default()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

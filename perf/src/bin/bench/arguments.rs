@@ -2,12 +2,12 @@
 
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::path::BURST;
+use ces_dataplane::table::session::Heading;
 use ces_perf::fleet::Steering;
-use ces_perf::realm::{ENTRIES, Plan, Way};
+use ces_perf::realm::{ENTRIES, PlanWay, RealmPlan};
 use ces_perf::report::Variant;
 use ces_perf::rotation::COLD;
 use ces_perf::stage::Stage;
-use ces_perf::world::Heading;
 use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -87,15 +87,15 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// How a case is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CaseKind {
     /// The yardstick alone.
     Calibration,
     /// `process_burst`.
-    Path(Way),
+    Path(PlanWay),
     /// The same with sessions of NAT44.
     World(Heading),
     /// Whole workers.
-    Worker(Way),
+    Worker(PlanWay),
     /// Commands.
     Insert,
     /// Turns without packets.
@@ -109,49 +109,73 @@ pub(crate) enum Kind {
 }
 
 /// A case: its name, how it is run, and what it does.
-pub(crate) type Named = (&'static str, Kind, &'static str);
+pub(crate) type Named = (&'static str, CaseKind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
 pub(crate) const CASES: [Named; 27] = [
-    ("calibration", Kind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
-    ("ces-egress", Kind::Path(Way::Egress), "From a host into a tunnel: look up, translate, encapsulate"),
-    ("ces-ingress", Kind::Path(Way::Ingress), "From a tunnel to a host: decapsulate, check, translate"),
-    ("ces-local", Kind::Path(Way::Local), "From a host to a host of the same realm"),
-    ("nat-out", Kind::World(Heading::Out), "From a host into the world, by a session of NAT44"),
-    ("nat-in", Kind::World(Heading::In), "From the world to a host, by a session of NAT44"),
+    ("calibration", CaseKind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
+    (
+        "ces-egress",
+        CaseKind::Path(PlanWay::Egress),
+        "From a host into a tunnel: look up, translate, encapsulate",
+    ),
+    (
+        "ces-ingress",
+        CaseKind::Path(PlanWay::Ingress),
+        "From a tunnel to a host: decapsulate, check, translate",
+    ),
+    ("ces-local", CaseKind::Path(PlanWay::Local), "From a host to a host of the same realm"),
+    ("nat-out", CaseKind::World(Heading::Out), "From a host into the world, by a session of NAT44"),
+    ("nat-in", CaseKind::World(Heading::In), "From the world to a host, by a session of NAT44"),
     (
         "ces-egress-worker",
-        Kind::Worker(Way::Egress),
+        CaseKind::Worker(PlanWay::Egress),
         "Egress in whole turns: receive, path, send, events, expiry",
     ),
-    ("ces-ingress-worker", Kind::Worker(Way::Ingress), "Ingress in whole turns of the worker"),
-    ("ces-egress-pinned", Kind::Path(Way::Egress), "Egress of hosts whose MAC addresses are known"),
-    ("ces-egress-limited", Kind::Path(Way::Egress), "Egress of restricted bindings alone"),
-    ("ces-ingress-limited", Kind::Path(Way::Ingress), "Ingress of restricted bindings alone"),
-    ("ces-local-limited", Kind::Path(Way::Local), "Restricted bindings between hosts of the same realm"),
-    ("ces-ingress-gre", Kind::Path(Way::Ingress), "Ingress in GRE"),
-    ("ces-ingress-geneve", Kind::Path(Way::Ingress), "Ingress in GENEVE"),
-    ("ces-egress-mixed-worker", Kind::Worker(Way::Egress), "Egress in four workers, packets arrive at any"),
+    ("ces-ingress-worker", CaseKind::Worker(PlanWay::Ingress), "Ingress in whole turns of the worker"),
+    ("ces-egress-pinned", CaseKind::Path(PlanWay::Egress), "Egress of hosts whose MAC addresses are known"),
+    ("ces-egress-limited", CaseKind::Path(PlanWay::Egress), "Egress of restricted bindings alone"),
+    ("ces-ingress-limited", CaseKind::Path(PlanWay::Ingress), "Ingress of restricted bindings alone"),
+    (
+        "ces-local-limited",
+        CaseKind::Path(PlanWay::Local),
+        "Restricted bindings between hosts of the same realm",
+    ),
+    ("ces-ingress-gre", CaseKind::Path(PlanWay::Ingress), "Ingress in GRE"),
+    ("ces-ingress-geneve", CaseKind::Path(PlanWay::Ingress), "Ingress in GENEVE"),
+    (
+        "ces-egress-mixed-worker",
+        CaseKind::Worker(PlanWay::Egress),
+        "Egress in four workers, packets arrive at any",
+    ),
     (
         "ces-ingress-mixed-worker",
-        Kind::Worker(Way::Ingress),
+        CaseKind::Worker(PlanWay::Ingress),
         "Ingress in four workers, packets arrive at any",
     ),
-    ("ces-insert", Kind::Insert, "Making a binding, all tables"),
-    ("worker-idle", Kind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
-    ("filter-classify", Kind::Classify, "Which rule of the filter decides; \"entries\" are rules"),
+    ("ces-insert", CaseKind::Insert, "Making a binding, all tables"),
+    ("worker-idle", CaseKind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
+    ("filter-classify", CaseKind::Classify, "Which rule of the filter decides; \"entries\" are rules"),
     (
         "filter-build",
-        Kind::BuildRules,
+        CaseKind::BuildRules,
         "Rules of the filter are compiled; \"packets\" are rules, as entries are",
     ),
-    ("stage-parse", Kind::Stage(Stage::Parse), "Headers of a packet from a host, and the hash of its key"),
-    ("stage-unwrap", Kind::Stage(Stage::Unwrap), "Headers of a tunnel packet, outer and inner, and its tag"),
-    ("stage-index", Kind::Stage(Stage::Index), "A lookup in the egress index, fetched ahead"),
-    ("stage-index-chained", Kind::Stage(Stage::IndexChained), "A lookup that waits for the one before"),
-    ("stage-entry", Kind::Stage(Stage::Entry), "A binding, fetched ahead, compared and counted"),
-    ("stage-encap", Kind::Stage(Stage::Encap), "Translation and the outer header"),
-    ("stage-deliver", Kind::Stage(Stage::Deliver), "Translation and the next hop's header"),
+    (
+        "stage-parse",
+        CaseKind::Stage(Stage::Parse),
+        "Headers of a packet from a host, and the hash of its key",
+    ),
+    (
+        "stage-unwrap",
+        CaseKind::Stage(Stage::Unwrap),
+        "Headers of a tunnel packet, outer and inner, and its tag",
+    ),
+    ("stage-index", CaseKind::Stage(Stage::Index), "A lookup in the egress index, fetched ahead"),
+    ("stage-index-chained", CaseKind::Stage(Stage::IndexChained), "A lookup that waits for the one before"),
+    ("stage-entry", CaseKind::Stage(Stage::Entry), "A binding, fetched ahead, compared and counted"),
+    ("stage-encap", CaseKind::Stage(Stage::Encap), "Translation and the outer header"),
+    ("stage-deliver", CaseKind::Stage(Stage::Deliver), "Translation and the next hop's header"),
 ];
 
 fn named() -> impl TypedValueParser<Value = Named> {
@@ -176,7 +200,7 @@ impl Arguments {
 
     /// What cannot be asked for together.
     pub(crate) fn check(&self, (_, kind, _): Named) -> Result<(), String> {
-        let worker = matches!(kind, Kind::Worker(_));
+        let worker = matches!(kind, CaseKind::Worker(_));
         if !worker && (self.workers > 1 || self.threads || self.mixed) {
             return Err("--workers, --threads and --mixed are for the cases that end in -worker".to_owned());
         }
@@ -193,9 +217,9 @@ impl Arguments {
     }
 
     /// The realm.
-    pub(crate) fn plan(&self, kind: Kind) -> Plan {
-        let way = if let Kind::Path(way) | Kind::Worker(way) = kind { way } else { Way::Egress };
-        Plan {
+    pub(crate) fn plan(&self, kind: CaseKind) -> RealmPlan {
+        let way = if let CaseKind::Path(way) | CaseKind::Worker(way) = kind { way } else { PlanWay::Egress };
+        RealmPlan {
             tunnels: self.tunnels,
             encapsulation: match self.encapsulation.as_str() {
                 "gre" => Encapsulation::Gre,
@@ -205,7 +229,7 @@ impl Arguments {
             limited: self.limited,
             pinned: self.pinned,
             workers: self.workers,
-            ..Plan::new(way, self.entries)
+            ..RealmPlan::new(way, self.entries)
         }
     }
 

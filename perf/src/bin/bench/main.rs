@@ -4,11 +4,11 @@
 mod arguments;
 mod packets;
 
-use arguments::{Arguments, CASES, Kind, Named};
+use arguments::{Arguments, CASES, CaseKind, Named};
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_perf::calibration::Calibration;
-use ces_perf::fleet::Fleet;
+use ces_perf::fleet::Crowd;
 use ces_perf::footprint;
 use ces_perf::idle::Idle;
 use ces_perf::insertion::Insertion;
@@ -16,7 +16,7 @@ use ces_perf::measure::{self, Case, Measured};
 use ces_perf::memory::Resident;
 use ces_perf::path::Path;
 use ces_perf::place::{self, Machine};
-use ces_perf::realm::Plan;
+use ces_perf::realm::RealmPlan;
 use ces_perf::report::{Facts, Report};
 use ces_perf::rules::{Build, Classify};
 use ces_perf::stage::Alone;
@@ -24,7 +24,7 @@ use ces_perf::threads;
 use ces_perf::world::World;
 use clap::Parser;
 use dpdk::Mbuf;
-use packets::{InMemory, Memory, Packets};
+use packets::{FrameMemory, InMemory, Packets};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -65,25 +65,25 @@ fn main() -> ExitCode {
 }
 
 /// The case, on this packet memory.
-fn make<S: Memory>(arguments: &Arguments, kind: Kind, memory: &S) -> Result<Box<dyn Case>, String> {
+fn make<S: FrameMemory>(arguments: &Arguments, kind: CaseKind, memory: &S) -> Result<Box<dyn Case>, String> {
     let (plan, burst) = (arguments.plan(kind), arguments.burst);
     Ok(match kind {
-        Kind::Calibration => Box::new(Calibration::new(memory.whole()?)),
-        Kind::Insert => Box::new(Insertion::new(plan, burst)?),
-        Kind::Path(_) => Box::new(Path::new(plan, memory.whole()?, burst)?),
-        Kind::World(heading) => {
+        CaseKind::Calibration => Box::new(Calibration::new(memory.whole()?)),
+        CaseKind::Insert => Box::new(Insertion::new(plan, burst)?),
+        CaseKind::Path(_) => Box::new(Path::new(plan, memory.whole()?, burst)?),
+        CaseKind::World(heading) => {
             let world = World::new(heading, plan.entries);
             Box::new(Path::into_the_world(world, memory.whole()?, burst)?)
         }
-        Kind::Worker(_) => {
+        CaseKind::Worker(_) => {
             let rotations = (0..plan.workers).map(|_| memory.circle()).collect::<Result<_, _>>()?;
             let spare = memory.spare(1)?.pop().unwrap_or_default();
-            Box::new(Fleet::new(plan, arguments.steering(), rotations, spare, || memory.pool())?)
+            Box::new(Crowd::new(plan, arguments.steering(), rotations, spare, || memory.pool())?)
         }
-        Kind::Idle => Box::new(Idle::new(plan, burst)?),
-        Kind::Classify => Box::new(Classify::new(plan.entries, burst)?),
-        Kind::BuildRules => Box::new(Build::new(plan.entries)),
-        Kind::Stage(stage) => Box::new(Alone::new(stage, plan, memory.whole()?, burst)?),
+        CaseKind::Idle => Box::new(Idle::new(plan, burst)?),
+        CaseKind::Classify => Box::new(Classify::new(plan.entries, burst)?),
+        CaseKind::BuildRules => Box::new(Build::new(plan.entries)),
+        CaseKind::Stage(stage) => Box::new(Alone::new(stage, plan, memory.whole()?, burst)?),
     })
 }
 
@@ -99,7 +99,7 @@ fn count(arguments: &Arguments, (_, kind, _): Named, packets: u64) -> Result<(),
 }
 
 /// What a state of this plan takes of memory: bytes per entry, and on which pages.
-fn tables(plan: Plan) -> Result<(f64, usize), String> {
+fn tables(plan: RealmPlan) -> Result<(f64, usize), String> {
     let settings = plan.settings();
     let small = WorkerSettings { bindings: 1, ..settings.clone() };
     let bytes = |settings| {
@@ -134,12 +134,16 @@ fn run(arguments: &Arguments, (name, kind, _): Named) -> Result<(), String> {
     Ok(())
 }
 
-fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(Measured, Facts), String> {
+fn on_one_core(
+    arguments: &Arguments,
+    kind: CaseKind,
+    packets: &Packets,
+) -> Result<(Measured, Facts), String> {
     let core = place::pin(arguments.core)?;
     let plan = arguments.plan(kind);
     let mut calibration = Calibration::new(packets.whole()?);
     let (bytes_per_entry, page_size) = match kind {
-        Kind::Insert | Kind::Path(_) | Kind::Worker(_) => tables(plan)?,
+        CaseKind::Insert | CaseKind::Path(_) | CaseKind::Worker(_) => tables(plan)?,
         _ => (0.0, 4096),
     };
     let mut case = make(arguments, kind, packets)?;
@@ -147,7 +151,7 @@ fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(
     case.check()?;
     let (bytes_per_entry, page_size) = case.table().unwrap_or((bytes_per_entry, page_size));
     let facts = Facts {
-        entries: if kind == Kind::Calibration { 1 } else { plan.entries },
+        entries: if kind == CaseKind::Calibration { 1 } else { plan.entries },
         page_size,
         bytes_per_entry,
         allocations_per_packet: case.done().allocations as f64 / case.done().packets.max(1) as f64,
@@ -157,7 +161,7 @@ fn on_one_core(arguments: &Arguments, kind: Kind, packets: &Packets) -> Result<(
     Ok((measured, facts))
 }
 
-fn on_cores(arguments: &Arguments, plan: Plan, packets: &Packets) -> Result<(Measured, Facts), String> {
+fn on_cores(arguments: &Arguments, plan: RealmPlan, packets: &Packets) -> Result<(Measured, Facts), String> {
     let workers = arguments.workers as usize;
     let usable = machine::usable_cores().map_err(|error| format!("cannot tell the usable cores: {error}"))?;
     let from = usable.len().saturating_sub(workers);
@@ -166,8 +170,10 @@ fn on_cores(arguments: &Arguments, plan: Plan, packets: &Packets) -> Result<(Mea
     let memory = packets
         .spare(workers)?
         .into_iter()
-        .map(|spare| Ok(threads::Memory { case: packets.circle()?, calibration: packets.whole()?, spare }))
-        .collect::<Result<Vec<threads::Memory<Mbuf>>, String>>()?;
+        .map(|spare| {
+            Ok(threads::ThreadMemory { case: packets.circle()?, calibration: packets.whole()?, spare })
+        })
+        .collect::<Result<Vec<threads::ThreadMemory<Mbuf>>, String>>()?;
     let pool = || packets.pool.clone();
     let together = threads::run(plan, arguments.steering(), memory, pool, &cores, arguments.seconds)?;
     let facts = Facts {

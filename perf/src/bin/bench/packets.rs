@@ -6,7 +6,7 @@ use ces_dataplane::io::Pool;
 use ces_dataplane::io::memory::MemoryPool;
 use ces_perf::fleet;
 use ces_perf::memory::huge_pages_free_mib;
-use ces_perf::rotation::{Rotation, Slot};
+use ces_perf::rotation::{Rewrite, Rotation};
 use ces_perf::threads;
 use dpdk::{Eal, Mbuf, Mempool, Options};
 
@@ -14,8 +14,8 @@ use dpdk::{Eal, Mbuf, Mempool, Options};
 const SPARE: usize = 511;
 
 /// Where a case's frames are from.
-pub(crate) trait Memory {
-    type Frame: Slot + Send + 'static;
+pub(crate) trait FrameMemory {
+    type Frame: Rewrite + Send + 'static;
     type Pool: Pool<Frame = Self::Frame> + 'static;
 
     /// All frames of a case in rotation.
@@ -41,7 +41,7 @@ impl InMemory {
     }
 }
 
-impl Memory for InMemory {
+impl FrameMemory for InMemory {
     type Frame = MemoryFrame;
     type Pool = MemoryPool;
 
@@ -123,7 +123,7 @@ impl Packets {
     }
 }
 
-impl Memory for Packets {
+impl FrameMemory for Packets {
     type Frame = Mbuf;
     type Pool = Mempool;
 

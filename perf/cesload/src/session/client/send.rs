@@ -5,7 +5,7 @@ use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
 use crate::session::dns;
 use crate::session::frames::{Fields, Outlet, SLOT_BITS, datagram};
-use crate::session::plan::{Target, Transport};
+use crate::session::plan::{Destination, Transport};
 use crate::session::stamp::Stamp;
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::tcp::{ACK, PSH, SYN};
@@ -39,14 +39,14 @@ impl Client {
 
     /// The query of a session, and its length.
     pub(super) fn query(&self, slot: u32) -> Option<([u8; dns::QUERY_MAX], usize)> {
-        let Target::Named { names, .. } = &self.plan.target else { return None };
+        let Destination::Named { names, .. } = &self.plan.target else { return None };
         let mut query = [0; dns::QUERY_MAX];
         let length = dns::query(self.nonce(slot) as u16, names, self.table.slot(slot).peer, &mut query)?;
         Some((query, length))
     }
 
     pub(super) fn ask(&mut self, slot: u32, out: &mut impl Outlet) {
-        let Target::Named { server, .. } = self.plan.target else { return };
+        let Destination::Named { server, .. } = self.plan.target else { return };
         let Some((query, length)) = self.query(slot) else { return };
         let ends = Ends { destination: server, destination_port: dns::PORT, ..self.ends(slot) };
         let sent = datagram(out, self.port, &self.link, ends, &query[..length]);

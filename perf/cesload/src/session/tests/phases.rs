@@ -2,9 +2,9 @@
 
 use crate::arp::Answers;
 use crate::session::client::Client;
-use crate::session::crew::{Crew, Part};
-use crate::session::load::{Kind, Load};
-use crate::session::phases::{Climb, Phase, Work};
+use crate::session::crew::{Crew, ThreadPart};
+use crate::session::load::{Load, SessionKind};
+use crate::session::phases::{Climb, Tallied, Work};
 use crate::session::plan::tests::plan;
 use crate::session::plan::{Plan, Share, Transport};
 use crate::session::server::Server;
@@ -30,7 +30,7 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
     };
     let kinds = plans
         .iter()
-        .map(|plan| Kind {
+        .map(|plan| SessionKind {
             client: Client::new(plan.clone(), Share::whole(plan), 0, link(0), 3).unwrap(),
             server: Server::new(plan, 1, link(1), 4),
             weight: f64::from(plan.number),
@@ -78,7 +78,7 @@ fn rate_is_held_and_all_complete() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (mut load, cables) = load(&[many(transport, 1)]);
         let crew = Crew::new(1);
-        let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+        let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
             .run(Some(100_000.0), 20_000_000);
         let tally = &phase.tallies[0];
         assert_eq!((tally.begun, tally.completed, tally.failures(), tally.again), (2000, 2000, 0, 0));
@@ -93,7 +93,7 @@ fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (mut load, cables) = load(&[many(transport, 1)]);
         let crew = Crew::new(1);
-        let phase = Work::new(&mut load, clock(cables, 100), &crew, 0, Part::WHOLE, 64)
+        let phase = Work::new(&mut load, clock(cables, 100), &crew, 0, ThreadPart::WHOLE, 64)
             .run(Some(100_000.0), 20_000_000);
         let tally = &phase.tallies[0];
         assert_eq!(tally.begun, 2000);
@@ -106,7 +106,7 @@ fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
 fn kinds_share_by_their_weights() {
     let (mut load, cables) = load(&[many(Transport::Udp, 1), many(Transport::Tcp, 3)]);
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
         .run(Some(100_000.0), 10_000_000);
     assert_eq!((phase.tallies[0].begun, phase.tallies[1].begun), (250, 750));
     assert_eq!((phase.tallies[0].completed, phase.tallies[1].completed), (250, 750));
@@ -117,7 +117,7 @@ fn want_of_addresses_and_ports_is_told() {
     let slow = Plan { think_ns: 5_000_000, ..plan(Transport::Tcp) };
     let (mut load, cables) = load(&[slow]);
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
         .run(Some(100_000.0), 2_000_000);
     assert_eq!((phase.tallies[0].begun, phase.full), (32, 168));
     assert_eq!(phase.tallies[0].completed, 32);
@@ -127,7 +127,8 @@ fn want_of_addresses_and_ports_is_told() {
 fn as_fast_as_it_goes_ends_too() {
     let (mut load, cables) = load(&[many(Transport::Tcp, 1)]);
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64).run(None, 1_000_000);
+    let phase =
+        Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64).run(None, 1_000_000);
     let tally = &phase.tallies[0];
     assert!(tally.begun > 1000, "{}", tally.begun);
     assert_eq!((tally.completed + tally.failures(), phase.full), (tally.begun, 0));
@@ -145,7 +146,8 @@ fn stopped_trial_keeps_its_books() {
         }
         now
     };
-    let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(Some(100_000.0), 1_000_000_000);
+    let phase =
+        Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(Some(100_000.0), 1_000_000_000);
     let tally = &phase.tallies[0];
     assert!(phase.stopped && tally.begun < 100, "{}", tally.begun);
     assert_eq!((tally.completed, tally.failed[Cause::Stopped as usize]), (0, tally.begun));
@@ -160,7 +162,7 @@ fn ladder_opens_uses_and_ends() {
         // All that there is room for, and then few: a climb begins with the first slots.
         for sessions in [8000, 100] {
             load.reset(9, true);
-            let climb = Work::new(&mut load, &mut clock, &crew, 0, Part::WHOLE, 64)
+            let climb = Work::new(&mut load, &mut clock, &crew, 0, ThreadPart::WHOLE, 64)
                 .climb(&ascent(sessions, 500_000.0));
             assert_eq!((climb.opened, climb.alive), (sessions, sessions));
             let sum = |tallies: &[crate::session::tally::Tally]| {
@@ -197,7 +199,7 @@ fn forgotten_sessions_are_not_alive() {
         now
     };
     load.reset(9, true);
-    let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent(400, 400_000.0));
+    let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent(400, 400_000.0));
     assert_eq!(climb.opened, 400);
     assert_eq!(climb.alive, 300);
     assert_eq!(climb.holding.tallies[0].failed[Cause::NoResponse as usize], 100);
@@ -211,7 +213,7 @@ fn further_queues_are_listened_on() {
     let (c, mut at_c) = memory::port(1024);
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let kind = Kind {
+    let kind = SessionKind {
         server: Server::new(&plan, 1, link, 4),
         client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 3).unwrap(),
         weight: 1.0,
@@ -233,7 +235,7 @@ fn further_queues_are_listened_on() {
         now
     };
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(Some(100_000.0), 1_000_000);
+    let phase = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(Some(100_000.0), 1_000_000);
     assert_eq!((phase.tallies[0].begun, phase.tallies[0].completed, phase.foreign), (100, 100, 0));
 }
 
@@ -265,7 +267,7 @@ fn slow_ports_are_waited_for() {
             }
             now
         };
-        let phase = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).run(None, 20_000_000);
+        let phase = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(None, 20_000_000);
         let (tally, served) = (&phase.tallies[0], &phase.served[0]);
         assert!(tally.begun > 2000, "{}", tally.begun);
         assert_eq!(served.unsent, 0);
@@ -298,7 +300,7 @@ fn stopped_climb_ends_where_nothing_is_taken_any_more() {
     // Nothing is under way when it is stopped: the first request has been answered, and the next is due in a second.
     let hold = Duration::from_hours(1);
     let ascent = Ascent { use_per_second: Some(1.0), hold, ..ascent(4000, 400_000.0) };
-    let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent);
+    let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent);
     assert_eq!(climb.opened, 4000);
     assert!(climb.holding.stopped && climb.alive == 4000);
     assert_eq!(climb.ending.tallies[0].failed[Cause::Stopped as usize], 4000);
@@ -310,7 +312,7 @@ fn sessions_that_end_in_silence_are_not_waited_for() {
     let (mut load, cables) = load(&[many(Transport::Udp, 1)]);
     let crew = Crew::new(1);
     load.reset(9, true);
-    let climb = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, Part::WHOLE, 64)
+    let climb = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
         .climb(&ascent(3200, 100_000.0));
     assert_eq!((climb.opened, climb.alive), (3200, 3200));
     assert!(climb.ending.seconds < 0.1 * climb.opening.seconds, "{}", climb.ending.seconds);
@@ -344,7 +346,7 @@ fn what_a_device_forgets_when_it_is_idle_is_kept_by_use() {
         load.reset(9, true);
         // It takes ten milliseconds to open them, and as long to use each.
         let ascent = Ascent { refresh, ..ascent(4000, 400_000.0) };
-        let climb = Work::new(&mut load, clock, &crew, 0, Part::WHOLE, 64).climb(&ascent);
+        let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent);
         assert_eq!((climb.opened, climb.alive), (4000, alive), "{refresh:?}");
     }
 }
@@ -368,7 +370,7 @@ fn crossed<R: Send + Default>(
         let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
         near.push(to_a);
         far.push(to_b);
-        let kind = |plan: &Plan| Kind {
+        let kind = |plan: &Plan| SessionKind {
             client: Client::new(plan.clone(), Share::new(plan, thread, threads), 0, link(0), 3).unwrap(),
             server: Server::new(plan, 1, link(1), 4),
             weight: 1.0,
@@ -379,13 +381,13 @@ fn crossed<R: Send + Default>(
         let wires = Wires::new(vec![a, b], 2, MemoryPool::new(8192));
         let mut load = Load::new(wires, kinds, vec![Answers::default(), Answers::default()], mesh);
         load.reset(9, keep);
-        loads.push((load, Part { before, own, all }));
+        loads.push((load, ThreadPart { before, own, all }));
         before += own;
     }
     let (crew, clock, done) = (&Crew::new(threads), Clock::new(), &AtomicBool::new(false));
     let work = &work;
     std::thread::scope(|scope| {
-        let run = |(thread, (mut load, part)): (usize, (Load<_, _>, Part))| {
+        let run = |(thread, (mut load, part)): (usize, (Load<_, _>, ThreadPart))| {
             scope.spawn(move || {
                 let mut now = || {
                     std::thread::yield_now();
@@ -424,7 +426,7 @@ fn answers_at_another_thread_reach_their_owner() {
     let plans = [patient(Transport::Udp, 1), patient(Transport::Tcp, 2)];
     for threads in [2, 3] {
         let phases = crossed(&plans, false, threads, |work| work.run(Some(20_000.0), 100_000_000));
-        let mut sum = Phase::default();
+        let mut sum = Tallied::default();
         for phase in phases {
             assert!(phase.handed_over > 0 && phase.tallies[0].begun > 0, "each thread has its part");
             if sum.tallies.is_empty() { sum = phase } else { sum.add(&phase) }
@@ -460,7 +462,7 @@ fn threads_climb_together() {
 #[test]
 fn threads_ask_for_different_names() {
     let plan = Plan {
-        target: crate::session::plan::Target::Named {
+        target: crate::session::plan::Destination::Named {
             server: 1,
             names: crate::session::dns::Names::numbered("h{}.b.demo", 0, 9).unwrap(),
         },

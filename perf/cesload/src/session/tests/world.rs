@@ -3,7 +3,7 @@
 use crate::session::client::Client;
 use crate::session::frames::Outlet;
 use crate::session::packet::Packet;
-use crate::session::plan::{Plan, Share, Target};
+use crate::session::plan::{Destination, Plan, Share};
 use crate::session::server::Server;
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::{checksum::Sum, ethernet, ipv4};
@@ -106,7 +106,7 @@ impl World {
 
     fn is_query(&self, frame: &[u8]) -> bool {
         matches!(Packet::parse(frame), Packet::Udp(ends, _) if ends.destination_port == 53)
-            && matches!(self.client.plan().target, Target::Named { .. })
+            && matches!(self.client.plan().target, Destination::Named { .. })
     }
 
     fn answered(&mut self, frame: Vec<u8>) -> Vec<u8> {
