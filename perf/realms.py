@@ -148,6 +148,23 @@ def down():
         subprocess.run([LAB, "down"], check=False)
 
 
+def measure(work, file):
+    """What a program does: builds, does its work in the lab, which gives figures, and ends the lab. The figures go to a file, if
+    one is named, a line each. Returns the exit status."""
+    build()
+    try:
+        with open(file or os.devnull, "w") as out:
+            for figure in work():
+                out.write(json.dumps(figure) + "\n")
+                out.flush()
+        return 0
+    except RuntimeError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        down()
+
+
 def threads(realm):
     """Processor time in µs of the gateway's control thread, which has its process's number, and of its journal."""
     pid = open(f"{os.environ['CES_LAB']}/run/gw{realm}.pid").read().strip()
