@@ -39,13 +39,17 @@ fn frames_are_those_of_the_bindings() {
     };
     let egress = made("egress-64.toml");
     assert!(egress.len() == 12 && egress.iter().all(|packet| packet.data.len() == 60));
-    let ends = Ends::of(&egress[0].data).unwrap();
+    let ends = Ends::of(&egress[0].data).unwrap().0;
     assert_eq!((ends.source, ends.destination, ends.destination_port), (0xc0a8_0a0a, 0xac10_0001, 9));
     let ingress = made("ingress-imix.toml");
     let mut lengths: Vec<usize> = ingress.iter().map(|packet| packet.data.len()).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [[110; 7].as_slice(), &[640; 4], &[1564]].concat(), "50 bytes around each, no FCS");
-    assert_eq!(Ends::of(&ingress[0].data).map(|ends| ends.destination), Some(0xc633_6401), "the tunnel's");
+    assert_eq!(
+        Ends::of(&ingress[0].data).map(|(ends, _)| ends.destination),
+        Some(0xc633_6401),
+        "the tunnel's"
+    );
     std::fs::remove_dir_all(&scratch).unwrap();
 }
 

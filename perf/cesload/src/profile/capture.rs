@@ -2,24 +2,18 @@
 
 use super::model::Protocol;
 use super::size::FCS;
+use crate::frame::ends::Ends;
 use ces_dataplane::io::pcap;
-use ces_dataplane::wire::{Wire, ethernet, ipv4};
 use std::collections::HashMap;
 use std::path::Path;
 
 /// A flow of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// Source address.
-    pub source: u32,
-    /// Destination address.
-    pub destination: u32,
+    /// Its addresses and ports.
+    pub ends: Ends,
     /// UDP or TCP.
     pub protocol: Protocol,
-    /// Source port.
-    pub source_port: u16,
-    /// Destination port.
-    pub destination_port: u16,
     /// Bytes of its frames in their order, FCS included.
     pub sizes: Vec<u16>,
 }
@@ -40,45 +34,21 @@ pub fn flows(packets: &[pcap::CapturedFrame]) -> Vec<Captured> {
     let mut flows: Vec<Captured> = Vec::new();
     let mut known = HashMap::new();
     for packet in packets {
-        let Some(mut flow) = parse(&packet.data) else { continue };
+        let Some((ends, protocol)) = Ends::of(&packet.data) else { continue };
         let size = u16::try_from(packet.length).unwrap_or(u16::MAX).saturating_add(FCS);
-        let key =
-            (flow.source, flow.destination, flow.protocol.number(), flow.source_port, flow.destination_port);
-        let at = *known.entry(key).or_insert(flows.len());
-        flow.sizes.push(size);
-        if let Some(flow) = flows.get_mut(at) {
-            flow.sizes.push(size);
-        } else {
-            flows.push(flow);
+        let at = *known.entry((ends, protocol)).or_insert(flows.len());
+        if at == flows.len() {
+            flows.push(Captured { ends, protocol, sizes: Vec::new() });
         }
+        flows[at].sizes.push(size);
     }
     flows
-}
-
-/// The flow of a frame, whose end may be missing.
-fn parse(frame: &[u8]) -> Option<Captured> {
-    let link = ethernet::Header::parse(frame).ok().filter(|link| link.ethertype == ethernet::IPV4)?;
-    let packet = frame.get(link.length()..)?;
-    let header = ipv4::Header::parse_quoted(packet).ok().filter(|header| !header.is_fragment())?;
-    let protocol = match header.protocol {
-        ipv4::UDP => Protocol::Udp,
-        ipv4::TCP => Protocol::Tcp,
-        _ => return None,
-    };
-    let [s0, s1, d0, d1] = *packet.get(header.length()..)?.first_chunk::<4>()?;
-    Some(Captured {
-        source: header.source,
-        destination: header.destination,
-        protocol,
-        source_port: u16::from_be_bytes([s0, s1]),
-        destination_port: u16::from_be_bytes([d0, d1]),
-        sizes: Vec::new(),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ces_dataplane::wire::{Wire, ipv4};
 
     fn packet(source: u32, port: u16, length: usize) -> pcap::CapturedFrame {
         let mut data = vec![0; length];
@@ -96,8 +66,8 @@ mod tests {
         arp.data[12..14].copy_from_slice(&[8, 6]);
         let found = flows(&[packet(1, 10, 60), packet(1, 11, 70), arp, cut]);
         assert_eq!(found.len(), 2);
-        assert_eq!((found[0].source_port, found[0].sizes.as_slice()), (10, [64, 1004].as_slice()));
-        assert_eq!((found[1].source_port, found[1].sizes.as_slice()), (11, [74].as_slice()));
+        assert_eq!((found[0].ends.source_port, found[0].sizes.as_slice()), (10, [64, 1004].as_slice()));
+        assert_eq!((found[1].ends.source_port, found[1].sizes.as_slice()), (11, [74].as_slice()));
         assert!(read(Path::new("/nowhere.pcap")).unwrap_err().contains("/nowhere.pcap"));
     }
 }

@@ -158,7 +158,7 @@ impl fmt::Display for Mac {
 }
 
 /// What a stream's packets carry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// UDP.

@@ -49,7 +49,7 @@ fn a_good_profile_has_all_its_flows() {
     assert_eq!((traffic.from, traffic.to, traffic.count), (0, 1, 1024));
     let flows: std::collections::HashSet<_> = (0..1024)
         .map(|index| traffic.flow(index))
-        .map(|flow| (flow.source, flow.destination, flow.source_port))
+        .map(|flow| (flow.ends.source, flow.ends.destination, flow.ends.source_port))
         .collect();
     assert_eq!(flows.len(), 1024);
     assert_eq!(traffic.lengths.at(5, 7), 46);
@@ -142,11 +142,14 @@ fn bindings_become_packets_of_both_ways() {
     let read = |direction: &str| parse("p.toml", &text(direction), &directory, &[]).unwrap();
     let egress = &read("egress").traffic[0];
     let flow = egress.flow(1);
-    assert_eq!((flow.source, flow.destination, flow.source_port), (0x0a00_0005, 0xac10_0001, 5001));
+    assert_eq!(
+        (flow.ends.source, flow.ends.destination, flow.ends.source_port),
+        (0x0a00_0005, 0xac10_0001, 5001)
+    );
     assert_eq!(egress.shapes[0].received_overhead, 50);
     assert!(egress.note.contains("1 bindings without a tunnel"));
     let ingress = &read("ingress").traffic[0];
-    assert_eq!((ingress.flow(0).source, ingress.flow(0).destination), (9, 7));
+    assert_eq!((ingress.flow(0).ends.source, ingress.flow(0).ends.destination), (9, 7));
     let outer = ingress.shapes[0].outer.unwrap();
     assert_eq!((outer.source, outer.destination, outer.id), (0xcb00_7101, 0xc633_6401, 11));
 

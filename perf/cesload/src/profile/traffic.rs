@@ -6,6 +6,7 @@ use super::model::{Direction, Generator, Order, Port, Protocol, Stream};
 use super::range::{Addresses, PortRange};
 use super::size::{self, FCS, WIRE_OVERHEAD, Weighted};
 use crate::frame;
+use crate::frame::ends::Ends;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::wire::ethernet;
 use ces_settings::Problem;
@@ -47,14 +48,8 @@ pub struct Shape {
 /// What differs between the flows of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Source address of the hosts' packet.
-    pub source: u32,
-    /// Destination address of the hosts' packet.
-    pub destination: u32,
-    /// Source port.
-    pub source_port: u16,
-    /// Destination port.
-    pub destination_port: u16,
+    /// Those of the hosts' packet.
+    pub ends: Ends,
     /// Index into [`Traffic::shapes`].
     pub shape: u32,
 }
@@ -153,21 +148,24 @@ impl Traffic {
             digit
         };
         match &self.flows {
-            Flows::Ranges { source, destination, source_port, destination_port } => Flow {
-                source: source.at(digit(source.count())),
-                destination: destination.at(digit(destination.count())),
-                source_port: source_port.at(digit(source_port.count())),
-                destination_port: destination_port.at(digit(destination_port.count())),
-                shape: 0,
-            },
+            Flows::Ranges { source, destination, source_port, destination_port } => {
+                let ends = Ends {
+                    source: source.at(digit(source.count())),
+                    destination: destination.at(digit(destination.count())),
+                    source_port: source_port.at(digit(source_port.count())),
+                    destination_port: destination_port.at(digit(destination_port.count())),
+                };
+                Flow { ends, shape: 0 }
+            }
             Flows::Listed { flows, source_port, destination_port } => {
                 let mut flow = flows[digit(flows.len() as u64) as usize];
                 let drawn = source_port.at(digit(source_port.count()));
-                if flow.source_port == 0 {
-                    flow.source_port = drawn;
+                let Flow { ends, .. } = &mut flow;
+                if ends.source_port == 0 {
+                    ends.source_port = drawn;
                 }
-                if flow.destination_port == 0 {
-                    flow.destination_port = destination_port.at(digit(destination_port.count()));
+                if ends.destination_port == 0 {
+                    ends.destination_port = destination_port.at(digit(destination_port.count()));
                 }
                 flow
             }
@@ -378,13 +376,7 @@ impl Traffic {
                 lowered += u64::from(length > largest);
                 list.push(length.clamp(smallest, largest.max(smallest)));
             }
-            flows.push(Flow {
-                source: flow.source,
-                destination: flow.destination,
-                source_port: flow.source_port,
-                destination_port: flow.destination_port,
-                shape: u32::from(flow.protocol == Protocol::Tcp),
-            });
+            flows.push(Flow { ends: flow.ends, shape: u32::from(flow.protocol == Protocol::Tcp) });
         }
         if raised + lowered > 0 {
             self.note = format!(
@@ -440,7 +432,8 @@ impl Traffic {
                 Direction::Ingress => (binding.remote_tag, binding.tag),
             };
             let only = binding.port.unwrap_or(0);
-            flows.push(Flow { source, destination, source_port: 0, destination_port: only, shape });
+            let ends = Ends { source, destination, source_port: 0, destination_port: only };
+            flows.push(Flow { ends, shape });
         }
         if flows.is_empty() {
             let protocol = format!("{protocol:?}").to_uppercase();

@@ -224,7 +224,7 @@ where
             return;
         }
         for frame in self.received.drain(..) {
-            let owner = Ends::of(frame.data()).and_then(|ends| {
+            let owner = Ends::of(frame.data()).and_then(|(ends, _)| {
                 let mut here = self.kinds.iter().filter(|kind| kind.client.port() == port);
                 here.find_map(|kind| kind.client.other_owner_of(ends))
             });

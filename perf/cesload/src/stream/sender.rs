@@ -102,13 +102,7 @@ impl Sender {
         }
         let flow = |index: u32| {
             let flow = traffic.flow(index);
-            let tuple = Ends {
-                source: flow.source,
-                destination: flow.destination,
-                source_port: flow.source_port,
-                destination_port: flow.destination_port,
-            };
-            Flow { tuple, shape: flow.shape, sequence: 0 }
+            Flow { tuple: flow.ends, shape: flow.shape, sequence: 0 }
         };
         let probes: Vec<(u32, Flow)> = part
             .of(traffic.probes())
