@@ -26,6 +26,11 @@ impl WallClock {
         self.began + self.clock.now()
     }
 
+    /// Nanoseconds since 1970 of a time by the even clock.
+    pub const fn wall(&self, even: u64) -> u64 {
+        self.began + even
+    }
+
     /// Nanoseconds since it was made.
     pub fn age(&self) -> u64 {
         self.clock.now() - self.made

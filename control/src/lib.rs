@@ -2,9 +2,10 @@
 //!
 //! Read in this order: [`config`] (what can be said), [`source`] (what the loop waits for) and [`sources`] (each of them:
 //! other gateways, questions, resolvers, the kernel, the operator), [`interfaces`] (what the kernel has to do with
-//! ports) and [`fleet`] (the workers seen from here), [`state`] (what outlives the process), [`daemon`] (how
-//! all of it starts, its loop). [`datagram`], [`echo`], [`sender`] and [`tls`] are formats, [`admin`], [`families`],
-//! [`trace`] and [`log`] what is shown. What they share is small: [`inward`], [`listeners`], [`stream`], [`slots`].
+//! ports) and [`fleet`] (the workers seen from here), [`state`] (what outlives the process), [`records`] (what is
+//! kept of NAT44), [`daemon`] (how all of it starts, its loop). [`datagram`], [`echo`], [`sender`] and [`tls`] are formats,
+//! [`admin`], [`families`], [`trace`] and [`log`] what is shown. What they share is small:
+//! [`inward`], [`listeners`], [`stream`], [`slots`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -20,6 +21,7 @@ pub mod inward;
 pub mod listeners;
 pub mod log;
 pub mod pages;
+pub mod records;
 pub mod room;
 pub mod sender;
 pub mod slots;

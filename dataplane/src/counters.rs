@@ -234,6 +234,13 @@ counters! {
             /// Sessions that gave way to others.
             sessions_displaced,
         }
+        "ces_nat_records_total", "Records of NAT44, told to the control thread or lost in the worker.",
+        counter worker "outcome" {
+            /// Records told.
+            records_told = "told",
+            /// Records for which there was no room.
+            records_lost = "lost",
+        }
         "ces_nat_sessions_opened_total", "Sessions of NAT44 that were opened.", counter all {
             /// Sessions opened.
             sessions_opened,

@@ -3,7 +3,7 @@
 
 use crate::alg::Alg;
 use crate::counters::PORTS;
-use crate::msg::{PuntClass, PuntRates};
+use crate::msg::{PuntClass, PuntRates, Recording};
 use crate::narrow::Number24;
 use crate::nat::Nat;
 use crate::tag::Layout;
@@ -93,6 +93,8 @@ pub struct WorkerSettings {
     pub nat_room: NatRoom,
     /// NAT44.
     pub nat: Nat,
+    /// What is recorded of NAT44.
+    pub recording: Recording,
     /// Which ALGs are on, and where.
     pub alg: Alg,
     /// Slots for their control channels, where there are sessions.
@@ -140,6 +142,7 @@ impl WorkerSettings {
             limited: 4096,
             nat_room: NatRoom::default(),
             nat: Nat::default(),
+            recording: Recording::Nothing,
             alg: Alg::default(),
             channels: 16,
             translations: 0,

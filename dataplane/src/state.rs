@@ -6,7 +6,7 @@
 use crate::Nanos;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::msg::{Command, Event, TraceRecord};
+use crate::msg::{Command, Event, Record, TraceRecord};
 use crate::packet::{BURST, Packet};
 use crate::premises::{Meters, Premises};
 use crate::settings::{SettingsError, WorkerSettings};
@@ -144,6 +144,7 @@ impl State {
             self.counters.nat_hosts = usage.hosts;
             self.counters.sessions_configured = usage.configured;
             self.counters.nat_ports = usage.ports;
+            self.counters.records_lost = self.sessions.records_lost();
             self.counters.sessions_displaced = usage.displaced;
             self.counters.sessions_percent = usage.sessions_percent;
             self.counters.ports_percent = usage.ports_percent;
@@ -164,6 +165,23 @@ impl State {
     /// Removes the event that [`State::peek_event`] showed.
     pub fn pop_event(&mut self) {
         self.events.pop();
+    }
+
+    /// Whether there are records of NAT44 for the control thread.
+    #[inline(always)]
+    pub fn has_records(&self) -> bool {
+        self.sessions.has_records()
+    }
+
+    /// The next record of NAT44 for the control thread, if any. It leaves with [`State::pop_record`].
+    #[inline]
+    pub fn peek_record(&self) -> Option<&Record> {
+        self.sessions.peek_record()
+    }
+
+    /// Removes the record that [`State::peek_record`] showed.
+    pub fn pop_record(&mut self) {
+        self.sessions.pop_record();
     }
 
     /// The next record of a trace for the control thread, if any. It leaves with [`State::pop_trace`].

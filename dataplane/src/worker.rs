@@ -21,7 +21,7 @@ use crate::Nanos;
 use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::io::{Pool, PortQueues};
-use crate::msg::{Command, PortId, PuntClass, SLOT_BYTES};
+use crate::msg::{Command, Event, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
 use crate::reason::DropReason;
 use crate::settings::Side;
@@ -182,7 +182,7 @@ where
             self.join(now);
         }
         self.send_all();
-        work += self.tell_events();
+        work += self.tell_events(now);
         self.state.tick(now);
         if self.news {
             self.news = false;
@@ -478,7 +478,7 @@ where
     }
 
     /// Moves events to their ring until it is full; the rest waits.
-    fn tell_events(&mut self) -> usize {
+    fn tell_events(&mut self, now: Nanos) -> usize {
         let mut told = 0;
         while let Some(event) = self.state.peek_event() {
             if self.control.events.push(*event).is_err() {
@@ -488,6 +488,9 @@ where
             self.state.pop_event();
             told += 1;
         }
+        if self.state.has_records() {
+            told += self.tell_records(now);
+        }
         while let Some(record) = self.state.peek_trace()
             && self.control.traces.push(*record).is_ok()
         {
@@ -495,6 +498,23 @@ where
             told += 1;
         }
         self.news |= told != 0;
+        told
+    }
+
+    /// Moves records to the ring, of which they leave a quarter to other events.
+    #[inline(never)]
+    fn tell_records(&mut self, now: Nanos) -> usize {
+        let (capacity, taken) = (self.control.events.capacity(), self.control.events.len());
+        let room = (capacity / 4 * 3).saturating_sub(taken);
+        let mut told = 0;
+        while told < room
+            && let Some(record) = self.state.peek_record()
+            && self.control.events.push(Event::Recorded(now, *record)).is_ok()
+        {
+            self.state.pop_record();
+            told += 1;
+        }
+        self.state.counters.records_told += told as u64;
         told
     }
 }

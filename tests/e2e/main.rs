@@ -19,6 +19,7 @@ mod nat;
 mod odd;
 mod operator;
 mod programs;
+mod records;
 mod routes;
 mod ssh;
 mod statics;
@@ -47,13 +48,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 19] = [
+    let groups: [(&str, &[Case]); 20] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("full", full::CASES),
         ("nat", nat::CASES),
         ("statics", statics::CASES),
+        ("records", records::CASES),
         ("routes", routes::CASES),
         ("programs", programs::CASES),
         ("alg", alg::CASES),

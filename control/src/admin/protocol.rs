@@ -3,8 +3,11 @@
 //! A request is one line. Its answer is one line, [`Response::Ok`] or [`Response::Error`]; a trace sends lines of
 //! [`Response::Item`] before, and a long list comes in pages of the same kind, which [`PagedList`] puts together.
 
+use crate::records::RecordQuestion;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Longest request in bytes.
 pub const REQUEST_BYTES: usize = 4096;
@@ -106,6 +109,22 @@ pub fn protocol(text: &str) -> Result<u8, String> {
         .ok_or_else(|| "a name such as icmp, tcp, udp, or a number from 0 to 255 was expected".to_owned())
 }
 
+/// Reads an address outside, with a port where the protocol has ports.
+pub fn external(text: &str) -> Result<SocketAddrV4, String> {
+    let alone = || text.parse().map(|address: Ipv4Addr| SocketAddrV4::new(address, 0));
+    text.parse().or_else(|_| alone()).map_err(|_| "an address was expected, or an address:port".to_owned())
+}
+
+/// Reads a time: milliseconds since 1970.
+pub fn time(text: &str) -> Result<u64, String> {
+    let expected = || "seconds since 1970 were expected, or a time such as 2026-11-29T18:05:00Z".to_owned();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(u64::from(seconds) * 1000);
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| expected())?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| expected())
+}
+
 fn flags(text: &str) -> Result<u8, String> {
     ces_rules::flags(text).ok_or_else(|| "fin, syn, rst, psh, ack, urg, ece, cwr were expected".to_owned())
 }
@@ -142,6 +161,8 @@ pub enum Request {
     },
     /// Ask which rule of the filter decides.
     Why(Why),
+    /// Ask who had an address and port outside.
+    Who(RecordQuestion),
     /// Read the configuration, hosts, policies, rules and certificates again.
     Reload,
     /// End a session by our tag.
@@ -218,6 +239,7 @@ impl Request {
             },
             Self::Trace { .. } => "trace",
             Self::Why(_) => "why",
+            Self::Who(_) => "who",
             Self::Reload => "reload",
             Self::TerminateSession { .. } | Self::TerminateSessions { .. } | Self::TerminatePeer { .. } => {
                 "terminate"

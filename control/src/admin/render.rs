@@ -8,6 +8,8 @@ use super::value::{list, number, or_none, text, texts};
 use ces_rules::protocol_name;
 use serde_json::Value;
 use std::fmt::Write as _;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The answer to `show`.
 pub fn show(topic: Topic, answer: &Value) -> String {
@@ -500,6 +502,37 @@ pub fn why(answer: &Value) -> String {
         return format!("from {from} to {to}: no rule decides; {then}\n");
     }
     format!("from {from} to {to}: {}, by {}: {}\n", text(answer, "action"), place(rule), text(rule, "rule"))
+}
+
+/// The answer to `who`.
+pub fn who(answer: &Value) -> String {
+    let mut table = TextTable::new(&["PROTOCOL", "HOST", "REMOTE", "FROM", "UNTIL"]);
+    let end = |value: &Value| match (value[0].as_str(), value[1].as_u64()) {
+        (Some(address), Some(0)) => address.to_owned(),
+        (Some(address), Some(port)) => format!("{address}:{port}"),
+        _ => "-".to_owned(),
+    };
+    for found in list(answer) {
+        let until = match (found["to_ms"].as_u64(), found["restarted_ms"].as_u64()) {
+            (Some(at), _) => time(at),
+            (None, Some(at)) => format!("not said; the gateway started again at {}", time(at)),
+            (None, None) => "now".to_owned(),
+        };
+        table.row(vec![
+            protocol_name(number(found, "protocol") as u8),
+            end(&found["host"]),
+            end(&found["remote"]),
+            found["from_ms"].as_u64().map_or_else(|| "before the records begin".to_owned(), time),
+            until,
+        ]);
+    }
+    or_none(&table, "nobody, as far as the records say")
+}
+
+/// Milliseconds since 1970, as a person reads them.
+fn time(at_ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000);
+    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
 }
 
 fn nat(answer: &Value) -> String {

@@ -1,13 +1,16 @@
 //! The command line of cesd: looks, traces, and the few things that an operator does by hand.
 #![forbid(unsafe_code)]
 
-use ces_control::admin::protocol::{PagedList, Request, Response, TRACE_MAX, Topic, Why, protocol};
+use ces_control::admin::protocol::{
+    PagedList, Request, Response, TRACE_MAX, Topic, Why, external, protocol, time,
+};
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
+use ces_control::records::RecordQuestion;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +67,18 @@ enum Command {
     },
     /// Show which rule of the filter decides about a session
     Why(Why),
+    /// Show which host had an address and port outside, as it was recorded
+    Who {
+        /// The address, with a port where the protocol has ports: 203.0.113.7:40123
+        #[arg(value_parser = external)]
+        external: SocketAddrV4,
+        /// The IP protocol: icmp, tcp, udp, or a number
+        #[arg(long, value_parser = protocol)]
+        protocol: Option<u8>,
+        /// When: seconds since 1970, or a time such as 2026-11-29T18:05:00Z [default: at any time]
+        #[arg(long, value_parser = time)]
+        at: Option<u64>,
+    },
     /// Read configuration, hosts, policies, rules and certificates again
     Reload,
     /// End sessions
@@ -161,6 +176,12 @@ fn request(command: &Command) -> Result<Request, &Path> {
             count: *count,
         },
         Command::Why(why) => Request::Why(why.clone()),
+        Command::Who { external, protocol, at } => Request::Who(RecordQuestion {
+            external: *external.ip(),
+            port: external.port(),
+            protocol: *protocol,
+            at_ms: *at,
+        }),
         Command::Reload => Request::Reload,
         Command::Terminate(Terminate::Session { tag }) => Request::TerminateSession { tag: *tag },
         Command::Terminate(Terminate::Sessions { peer }) => Request::TerminateSessions { peer: peer.clone() },
@@ -214,6 +235,7 @@ fn print(arguments: &Arguments, answer: &Value, item: bool) -> io::Result<()> {
             out.write_all(render::show(shown(*topic, *last), answer).as_bytes())?;
         }
         Command::Why(_) => out.write_all(render::why(answer).as_bytes())?,
+        Command::Who { .. } => out.write_all(render::who(answer).as_bytes())?,
         Command::Trace { .. } if item => out.write_all(render::traced(answer).as_bytes())?,
         _ => match answer {
             Value::Null => {}

@@ -6,6 +6,7 @@ use crate::interfaces::interface_of;
 use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
 use ces_dataplane::counters::PORTS;
+use ces_dataplane::msg::Recording;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Side;
 use ces_dataplane::tag::worker_of_pool;
@@ -25,6 +26,9 @@ const BINDINGS: u32 = 1 << 24;
 /// The most restricted bindings of a worker: what a binding can name in 24 bits.
 const LIMITED: u64 = (1 << 24) - 2;
 
+/// The most collectors: each has a queue of its own.
+const COLLECTORS: u64 = 8;
+
 /// Everything that does not fit.
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Problems::default();
@@ -39,9 +43,32 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     alg(config, &mut found);
     realm_gateway(config, &mut found);
     filter(config, &mut found);
+    records(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
     all
+}
+
+/// Records of NAT44: of something, and for somebody.
+fn records(config: &Config, found: &mut Problems) {
+    let Some(records) = &config.records else { return };
+    if config.nat.is_none() {
+        found.add("records", "there is nothing to record without a section [nat]");
+    }
+    found.within("records.file_mib", u64::from(records.file_mib), 0, 1 << 20);
+    found.within("records.collector", records.collector.len() as u64, 0, COLLECTORS);
+    let stored = records.file_mib > 0 && config.state.is_some();
+    if !stored && records.collector.is_empty() && records.what != Recording::Nothing {
+        found.add("records", "nobody gets them: a section [state] or a collector was expected");
+    }
+    for (i, collector) in records.collector.iter().enumerate() {
+        let key = format!("records.collector[{i}].address");
+        if collector.address.port() == 0 || collector.address.ip().is_unspecified() {
+            found.add(key.as_str(), "an address with a port was expected, such as 198.51.100.9:4739");
+        } else if records.collector[..i].iter().any(|other| other.address == collector.address) {
+            found.add(key.as_str(), format!("{} is named twice", collector.address));
+        }
+    }
 }
 
 fn ports(config: &Config, found: &mut Problems) {

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use model::{
-    ADMIN_SOCKET, AdminSection, CapacitySection, Config, ControlSection, DnsTcpSection, FilterSection,
-    LogSection, MemorySection, MetricsSection, PortSection, RegistryFiles, StateSection, StaticRoute,
-    TlsSection, WorkerSection,
+    ADMIN_SOCKET, AdminSection, CapacitySection, CollectorSection, Config, ControlSection, DnsTcpSection,
+    FilterSection, IpfixTransport, LogSection, MemorySection, MetricsSection, PortSection, RecordsSection,
+    RegistryFiles, StateSection, StaticRoute, TlsSection, WorkerSection,
 };
 
 /// Everything that was read, checked together.

@@ -2,7 +2,7 @@
 
 use crate::log::{Format, LogLevel};
 use ces_dataplane::alg::Alg;
-use ces_dataplane::msg::PuntRates;
+use ces_dataplane::msg::{PuntRates, Recording};
 use ces_dataplane::nat::{Filtering, Nat};
 use ces_dataplane::settings::Side;
 use ces_gateway::CoreSettings;
@@ -49,6 +49,9 @@ pub struct Config {
     /// The rules of the filter.
     #[serde(default)]
     pub filter: FilterSection,
+    /// What is recorded of NAT44, and for whom.
+    #[serde(default)]
+    pub records: Option<RecordsSection>,
     /// Certificates for CETP over TLS.
     #[serde(default)]
     pub tls: Option<TlsSection>,
@@ -203,6 +206,46 @@ impl Default for DnsTcpSection {
 pub struct FilterSection {
     /// Files of rules, read one behind the other.
     pub files: Vec<PathBuf>,
+}
+
+/// Records of NAT44 that a provider can keep.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordsSection {
+    /// What is recorded.
+    pub what: Recording,
+    /// Size of the file in the state directory at most, in MiB; 0 = none.
+    pub file_mib: u32,
+    /// Who gets them by IPFIX.
+    pub collector: Vec<CollectorSection>,
+}
+
+impl Default for RecordsSection {
+    fn default() -> Self {
+        Self { what: Recording::Mappings, file_mib: 64, collector: Vec::new() }
+    }
+}
+
+/// A collector of IPFIX.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectorSection {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// How messages go there.
+    #[serde(default)]
+    pub transport: IpfixTransport,
+}
+
+/// How messages go to a collector (RFC 7011 §10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpfixTransport {
+    /// In datagrams.
+    #[default]
+    Udp,
+    /// In a stream.
+    Tcp,
 }
 
 /// Certificates for CETP over TLS, in PEM.
@@ -425,6 +468,7 @@ impl Config {
             state,
             nat,
             realm_gateway,
+            records,
             // These change while the gateway runs.
             route: _,
             realm: _,
@@ -475,6 +519,7 @@ impl Config {
             ("[memory]", keep(memory, &running.memory)),
             ("[capacity]", keep(capacity, &running.capacity)),
             ("[state]", keep(state, &running.state)),
+            ("[records]", keep(records, &running.records)),
             // Its tables are there from the start, or not at all.
             ("[nat]", nat.is_some() != running.nat.is_some() && keep(nat, &running.nat)),
             (

@@ -16,6 +16,7 @@ use crate::datagram;
 use crate::fleet::Fleet;
 use crate::inward::{Blocked, GatewayAccess};
 use crate::log::Log;
+use crate::records::Recorder;
 use crate::sources::netlink::table::NextHop;
 use crate::sources::peering::Upper;
 use crate::state::Journal;
@@ -48,6 +49,8 @@ pub(super) struct House {
     pub(super) rules: Rules,
     /// What ALGs wrote anew last.
     pub(super) rewrites: Rewrites,
+    /// Where records of NAT44 go, if any are made.
+    pub(super) recorder: Option<Recorder>,
     /// What of NAT44 there is little left of.
     pub(super) shortage: Shortage,
     pub(super) load: Load,

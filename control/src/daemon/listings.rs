@@ -6,6 +6,7 @@ use super::rules::Snapshot;
 use super::shortage::{Holders, Of};
 use super::views;
 use crate::admin::protocol::{Response, Topic};
+use crate::records::RecordAnswer;
 use crate::slots::Key;
 use crate::sources::netlink::table::NextHop;
 use ces_dataplane::msg::{Command, Event, HostView, NatRow, NatTable};
@@ -13,7 +14,9 @@ use ces_gateway::snapshot::{BindingSnapshot, Page};
 use ces_gateway::{AdminToken, Routes};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 /// Rows of a page: some hundred microseconds' work.
 const ROWS: usize = 64;
@@ -37,6 +40,8 @@ enum Rest {
     Rules(Snapshot, usize),
     Services(u64),
     Reservations(u64),
+    /// The store of records is looked through.
+    Who(Receiver<io::Result<Vec<RecordAnswer>>>),
     Nothing,
 }
 
@@ -104,6 +109,11 @@ impl Listings {
         };
         self.add(Reader::Client(client), rest);
         true
+    }
+
+    /// Answers when the store of records does.
+    pub(super) fn begin_who(&mut self, client: Key, answer: Receiver<io::Result<Vec<RecordAnswer>>>) {
+        self.add(Reader::Client(client), Rest::Who(answer));
     }
 
     /// Begins a list of who has that of which there is little left, for the log.
@@ -276,6 +286,14 @@ impl Listing {
                 }
                 Some(Response::Item(json!({ "routes": page })))
             }
+            Rest::Who(answer) => match answer.try_recv() {
+                Ok(Ok(found)) => Some(Response::Ok(rows(&found))),
+                Ok(Err(error)) => Some(Response::Error(format!("the records cannot be read: {error}"))),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => {
+                    Some(Response::Error("the records cannot be looked through".to_owned()))
+                }
+            },
             // What comes behind the pages: the hosts that hold most are known when all are.
             Rest::Nothing if !self.holders.is_empty() && matches!(self.reader, Reader::Client(_)) => {
                 Some(Response::Item(rows(&std::mem::take(&mut self.holders).rows())))

@@ -48,6 +48,11 @@ impl Operator {
     pub(super) fn serve(&mut self, house: &mut House, client: Key, request: Request, now: u64) {
         let response = match request {
             Request::Show { topic } if self.listings.begin(client, topic, house) => return,
+            Request::Who(asked) => match house.recorder.as_ref().map(|recorder| recorder.ask(asked)) {
+                Some(Some(answer)) => return self.listings.begin_who(client, answer),
+                Some(None) => Response::Error("no records are stored, or too many ask: try again".to_owned()),
+                None => Response::Error("nothing is recorded: there is no section [records]".to_owned()),
+            },
             Request::Trace { address, port, protocol, dropped, count } => {
                 match trace_filter(house, port, count) {
                     Ok(port) => {
@@ -69,7 +74,7 @@ impl Operator {
         match request {
             Request::Show { topic } => self.show(house, topic, now),
             // Answered by the caller, since they take time.
-            Request::Trace { .. } | Request::Reload => Response::Ok(Value::Null),
+            Request::Trace { .. } | Request::Reload | Request::Who(_) => Response::Ok(Value::Null),
             Request::Why(why) => match question(house, why) {
                 Ok(question) => ok(&house.rules.why(&Premises::new(&house.settings), &question)),
                 Err(text) => Response::Error(text),

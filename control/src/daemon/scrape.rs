@@ -5,6 +5,7 @@ use super::shortage::Of;
 use super::views::{ring_overflows, totals};
 use crate::datagram::NotDns;
 use crate::families::{Families, MetricsPage};
+use crate::records::KeptRecords;
 use crate::state::Journal;
 use ces_cetp::engine::{BlockReason, Outcomes};
 use ces_dataplane::counters::{Counters, FAMILIES};
@@ -35,6 +36,7 @@ impl Scrape {
         cetp(house, &mut families, now);
         rules(house, &mut families);
         shortage(house, &mut families);
+        records(house, &mut families);
         inbound(house, &mut families);
         own(house, &mut families, age);
         if let Some(kept) = &house.journal {
@@ -44,6 +46,19 @@ impl Scrape {
             tracing::error!(kind = "metrics", "metrics page: {error}");
             Vec::new()
         })
+    }
+}
+
+/// Records of NAT44, by who gets them.
+fn records(house: &House, families: &mut Families) {
+    let Some(recorder) = &house.recorder else { return };
+    let mut kept = families.counters(
+        "ces_records_total",
+        "Records of NAT44, by who gets them: those that were kept or sent, and those that were lost.",
+    );
+    for KeptRecords { by, kept: taken, lost } in recorder.kept() {
+        kept.count(&[("by", &by), ("outcome", "kept")], taken);
+        kept.count(&[("by", &by), ("outcome", "lost")], lost);
     }
 }
 

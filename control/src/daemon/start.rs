@@ -22,6 +22,7 @@ use crate::interfaces::{InterfaceError, Interfaces};
 use crate::inward::Blocked;
 use crate::listeners::ListenError;
 use crate::log::Log;
+use crate::records::Recorder;
 use crate::source::Sockets;
 use crate::sources::admin::{AdminError, AdminServer};
 use crate::sources::dns_tcp::DnsTcp;
@@ -244,6 +245,7 @@ pub fn start(
         fleet.len(),
         dpdk::version(),
     );
+    let recorder = Recorder::open(&config, wall.now() / 1_000_000).map_err(system("records"))?;
     let scrape = Scrape::new()?;
     let mut rules = Rules::default();
     rules.replace(book, fleet.len());
@@ -268,6 +270,7 @@ pub fn start(
         settings,
         fib: Arc::default(),
         rules,
+        recorder,
         shortage: Shortage::default(),
         load: Load::default(),
         log,

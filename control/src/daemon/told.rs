@@ -56,6 +56,7 @@ pub(super) fn settings(
         limited: config.capacity.limited,
         nat_room: room(config),
         nat: nat(config),
+        recording: config.records.as_ref().map(|records| records.what).unwrap_or_default(),
         alg: config.alg.clone(),
         channels: config.capacity.alg_channels,
         translations: 0,

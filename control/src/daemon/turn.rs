@@ -202,6 +202,13 @@ impl Daemon {
                 self.house.rows_told.push(event);
                 return true;
             }
+            Event::Recorded(at, record) => {
+                // The worker's clock is the one that this one stands on.
+                if let Some(recorder) = &self.house.recorder {
+                    recorder.take(self.clock.wall(at) / 1_000_000, record);
+                }
+                return true;
+            }
             Event::Decided(filter, decision, asked) => {
                 self.house.rules.log(filter, decision, &asked, now);
                 return true;

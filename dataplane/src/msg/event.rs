@@ -1,7 +1,9 @@
 //! What a worker tells the control thread.
 
 use super::command::{HopId, TunnelId};
+use super::record::Record;
 use super::reservation::{ReservationEnd, ReservationId};
+use crate::Nanos;
 use crate::alg::scope::Rewrite;
 use crate::filter::{Asked, Decision};
 use crate::table::stage::Stage;
@@ -148,6 +150,8 @@ pub enum Event {
     ChannelEncrypted(Ipv4Addr, Ipv4Addr),
     /// An ALG wrote a place anew, or would have.
     Rewritten(Rewrite),
+    /// Something was recorded at that time.
+    Recorded(Nanos, Record),
     /// A reservation is over; its number may be used again.
     ReservationEnded(ReservationId, ReservationEnd),
     /// A packet needed this next hop and it is unresolved; said at most once a second for each.

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod event;
 pub mod punt;
+pub mod record;
 pub mod reservation;
 pub mod trace;
 
@@ -16,6 +17,7 @@ pub use command::{
 };
 pub use event::{BindingStats, EndReason, Event, HostView, InsertError, MappingView, NatRow, SessionView};
 pub use punt::{FrameSlot, PuntClass, PuntRates, RING_PARTS, SLOT_BYTES};
+pub use record::{Record, Recorded, Recording};
 pub use reservation::{Reservation, ReservationEnd, ReservationId};
 pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};
 

@@ -16,6 +16,7 @@ pub mod limits;
 mod mappings;
 mod permissions;
 mod ports;
+mod records;
 pub mod reservations;
 pub mod session;
 pub mod sessions;

@@ -25,13 +25,15 @@ use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
 use super::permissions::Permissions;
 use super::ports::Ports;
+use super::records::Records;
 use super::reservations::Reservations;
 use super::session::{Flow, Heading, Session};
 use super::subscribers::Subscribers;
 use super::wheel::{Hook, Wheel};
 use crate::Nanos;
 use crate::meter::seconds;
-use crate::nat::{Filtering, Nat};
+use crate::msg::{Record, Recorded};
+use crate::nat::{Filtering, Nat, Space};
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::{SettingsError, WorkerSettings};
@@ -59,6 +61,7 @@ pub struct Sessions {
     expectations: Expectations,
     reservations: Reservations,
     fragments: Fragments,
+    records: Records,
     share: Share,
     /// Those of static mappings.
     configured: u64,
@@ -147,6 +150,7 @@ impl Sessions {
             expectations: Expectations::new(channels * AWAITED as u32, hasher)?,
             reservations: Reservations::new(&settings.pool_room, &settings.pool, hasher)?,
             fragments: Fragments::default(),
+            records: Records::new(settings.recording),
             share,
             configured: 0,
             displaced: 0,
@@ -276,7 +280,9 @@ impl Sessions {
             None if self.give_way(now_s) => self.wheel.take(due_s, gives_way).ok_or(DropReason::NatFull)?,
             None => return Err(DropReason::NatFull),
         };
-        self.enter(taken, session)
+        let entered = self.enter(taken, session)?;
+        self.record(Recorded::Created, &session);
+        Ok(entered)
     }
 
     /// Puts a session into a slot that hangs there. Without room in an index, the slot is free again.
@@ -343,6 +349,8 @@ impl Sessions {
     fn leave_port(&mut self, inside: Inside, is_given: bool, now_s: u32) {
         let gone = if is_given { self.mappings.leave(inside) } else { None };
         if let Some(outside) = gone {
+            let external = (self.ports.address(outside.pool), outside.port);
+            self.records.mapping(Recorded::Ended, inside.protocol, (inside.host, inside.port), external);
             self.rest(outside, now_s);
         }
         if let Some(line) = self.subscribers.find(inside.host) {
@@ -357,6 +365,41 @@ impl Sessions {
         if let Some(place) = outside.place() {
             self.ports.give_back(place, now_s);
         }
+    }
+
+    /// Records that a session begins or ends, where that is asked for.
+    fn record(&mut self, what: Recorded, session: &Session) {
+        let has_mapping = session.is_given() && Space::of(session.protocol()).is_some();
+        self.records.session(what, session, has_mapping);
+    }
+
+    /// A host was refused a session.
+    pub fn record_refused(&mut self, why: DropReason, protocol: u8, host: u32, now_s: u32) {
+        let pool = self.subscribers.find(host).map(|line| self.subscribers.get(line).pool);
+        let external = pool.map_or(0, |pool| self.ports.address(pool));
+        self.records.refused(why, protocol, host, external, now_s);
+    }
+
+    /// Whether there are records for the control thread.
+    #[inline(always)]
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// The next record for the control thread, if any. It leaves with [`Sessions::pop_record`].
+    #[inline]
+    pub fn peek_record(&self) -> Option<&Record> {
+        self.records.peek()
+    }
+
+    /// Removes the record that [`Sessions::peek_record`] showed.
+    pub fn pop_record(&mut self) {
+        self.records.pop();
+    }
+
+    /// Records for which there was no room.
+    pub fn records_lost(&self) -> u64 {
+        self.records.lost()
     }
 
     /// Ends a session.
@@ -374,6 +417,7 @@ impl Sessions {
             self.permissions.leave(outside, session.remote().0);
         }
         self.lines[slot as usize] = Session::default();
+        self.record(Recorded::Ended, &session);
         if session.is_annexed() {
             self.unattend(slot, now_s);
         }

@@ -214,6 +214,7 @@ impl Gateway {
             Event::Row(..)
             | Event::RowsRead(..)
             | Event::Decided(..)
+            | Event::Recorded(..)
             | Event::ChannelEncrypted(..)
             | Event::Rewritten(..) => {}
             Event::TunnelMtu(tunnel, mtu) => {

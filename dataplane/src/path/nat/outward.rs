@@ -5,6 +5,7 @@ use super::errors;
 use super::flows::{begins, flow_of, lacks_port};
 use super::rules;
 use crate::frame::{Buffers, Frame};
+use crate::meter::seconds;
 use crate::nat::{Nat, Space};
 use crate::packet::{ERROR, EXPIRED, Packet};
 use crate::path::answer::refuse;
@@ -63,7 +64,14 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
     may.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
     rules::admit(ground, frame, packet, flow)?;
     let opened = ground.sessions.open_out(flow, &ground.desk.premises.nat, ground.arrival.now);
-    let slot = opened.map_err(|reason| refuse(&mut ground.desk, frame, packet, reason, ground.arrival))?;
+    let slot = match opened {
+        Ok(slot) => slot,
+        Err(reason) => {
+            let (host, now_s) = (packet.source(), seconds(ground.arrival.now));
+            ground.sessions.record_refused(reason, packet.protocol, host, now_s);
+            return Err(refuse(&mut ground.desk, frame, packet, reason, ground.arrival));
+        }
+    };
     rules::admitted(ground, frame, packet, slot);
     if let Some(session) = ground.sessions.get_mut(slot) {
         session.lead(Heading::In, hop, ground.desk.premises.generation());

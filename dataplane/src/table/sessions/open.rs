@@ -3,6 +3,7 @@
 use super::{By, Face, Flow, Heading, Inside, Sessions};
 use crate::Nanos;
 use crate::meter::seconds;
+use crate::msg::Recorded;
 use crate::nat::{Filtering, Nat, Space};
 use crate::reason::DropReason;
 use crate::table::expectations::Door;
@@ -225,7 +226,12 @@ impl Sessions {
             None => return Err(DropReason::NatPortsFull),
         };
         let outside = Outside { pool, port, protocol: inside.protocol };
-        if self.assign(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
+        if !self.assign(subscriber, inside, outside, now_s) {
+            return Err(DropReason::NatFull);
+        }
+        let external = (self.ports.address(pool), port);
+        self.records.mapping(Recorded::Created, inside.protocol, (inside.host, inside.port), external);
+        Ok(outside)
     }
 
     /// Gives a host's port an external one that was taken for it. Without room, that one rests.
