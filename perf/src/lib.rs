@@ -5,11 +5,13 @@
 //!
 //! Read in this order: [`measure`] and [`calibration`] (what a number is, and what it is held against), [`packets`],
 //! [`rotation`] and [`sequence`] (what goes in), [`realm`] and [`world`] (the state that it meets); then the cases: [`path`] and
-//! [`stage`] of the path, [`turn`], [`fleet`], [`idle`] and [`threads`] of workers, [`insertion`] and [`footprint`] of tables;
+//! [`stage`] of the path, [`turn`], [`fleet`], [`idle`] and [`threads`] of workers, [`insertion`], [`churn`]
+//! and [`footprint`] of tables;
 //! last [`memory`], [`place`] and [`report`] (what is told of the machine and the run).
 #![forbid(unsafe_code)]
 
 pub mod calibration;
+pub mod churn;
 pub mod fleet;
 pub mod footprint;
 pub mod idle;

@@ -3,6 +3,7 @@
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::path::BURST;
 use ces_dataplane::table::session::Heading;
+use ces_perf::churn::ChurnStep;
 use ces_perf::fleet::Steering;
 use ces_perf::realm::{ENTRIES, PlanWay, RealmPlan};
 use ces_perf::report::Variant;
@@ -98,6 +99,8 @@ pub(crate) enum CaseKind {
     Worker(PlanWay),
     /// Commands.
     Insert,
+    /// Sessions of NAT44 that come and go.
+    Churn(ChurnStep),
     /// Turns without packets.
     Idle,
     /// Which rule of the filter decides.
@@ -112,7 +115,7 @@ pub(crate) enum CaseKind {
 pub(crate) type Named = (&'static str, CaseKind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 27] = [
+pub(crate) const CASES: [Named; 29] = [
     ("calibration", CaseKind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     (
         "ces-egress",
@@ -154,6 +157,12 @@ pub(crate) const CASES: [Named; 27] = [
         "Ingress in four workers, packets arrive at any",
     ),
     ("ces-insert", CaseKind::Insert, "Making a binding, all tables"),
+    (
+        "nat-create",
+        CaseKind::Churn(ChurnStep::Create),
+        "Opening a session of NAT44 with a mapping of its own",
+    ),
+    ("nat-expire", CaseKind::Churn(ChurnStep::Expire), "Ending a session of NAT44 whose time is over"),
     ("worker-idle", CaseKind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
     ("filter-classify", CaseKind::Classify, "Which rule of the filter decides; \"entries\" are rules"),
     (

@@ -8,6 +8,7 @@ use arguments::{Arguments, CASES, CaseKind, Named};
 use ces_dataplane::settings::WorkerSettings;
 use ces_dataplane::state::State;
 use ces_perf::calibration::Calibration;
+use ces_perf::churn::SessionChurn;
 use ces_perf::fleet::Crowd;
 use ces_perf::footprint;
 use ces_perf::idle::Idle;
@@ -69,6 +70,7 @@ fn make<S: FrameMemory>(arguments: &Arguments, kind: CaseKind, memory: &S) -> Re
     let (plan, burst) = (arguments.plan(kind), arguments.burst);
     Ok(match kind {
         CaseKind::Calibration => Box::new(Calibration::new(memory.whole()?)),
+        CaseKind::Churn(step) => Box::new(SessionChurn::new(step, plan.entries, burst)?),
         CaseKind::Insert => Box::new(Insertion::new(plan, burst)?),
         CaseKind::Path(_) => Box::new(Path::new(plan, memory.whole()?, burst)?),
         CaseKind::World(heading) => {
