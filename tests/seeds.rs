@@ -17,6 +17,8 @@ mod ftp;
 #[path = "fuzz/src/packet.rs"]
 #[allow(dead_code)] // what the maker of seeds needs as well
 mod packet;
+#[path = "fuzz/src/sip.rs"]
+mod sip;
 
 fn replay(target: &str, run: fn(&[u8])) {
     let directory = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo"))
@@ -51,6 +53,11 @@ fn dns_seeds() {
 #[test]
 fn ftp_seeds() {
     replay("ftp", ftp::run);
+}
+
+#[test]
+fn sip_seeds() {
+    replay("sip", sip::run);
 }
 
 #[test]

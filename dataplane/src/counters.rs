@@ -16,6 +16,8 @@ pub const BURSTS: usize = 8;
 
 /// The family of what application layer gateways met with.
 pub const ALG_EVENTS: &str = "ces_alg_events_total";
+/// The family of what the one of SIP met with.
+pub const SIP_EVENTS: &str = "ces_alg_sip_events_total";
 
 /// Where a number stands.
 pub type Count = fn(&Counters) -> u64;
@@ -283,6 +285,36 @@ counters! {
         "ces_alg_awaited", "Connections that were announced in control channels and have not come yet.", gauge all {
             /// Announced connections that have not come, now.
             alg_awaited,
+        }
+        "ces_sip_calls", "Calls of SIP that are followed.", gauge all {
+            /// Calls that are followed, now.
+            sip_live,
+        }
+        "ces_alg_sip_events_total", "What the application layer gateway of SIP met with.", counter all "event" {
+            /// Messages that were read.
+            sip_messages = "message",
+            /// Messages that were written anew.
+            sip_rewritten = "rewritten",
+            /// Places that would have been written anew if that were not only shown.
+            sip_would_rewrite = "would_rewrite",
+            /// Streams and ports that were announced.
+            sip_announced = "announced",
+            /// Announcements of privileged ports.
+            sip_refused = "refused",
+            /// What there was no external port, or no room, for.
+            sip_full = "full",
+            /// Messages, and descriptions of media, that could not be read.
+            sip_garbled = "garbled",
+            /// Fragments of messages, which are not read.
+            sip_fragmented = "fragmented",
+            /// Messages that became too long for their way, and were cut there.
+            sip_grown = "grown",
+            /// Hosts that have registered.
+            sip_registered = "registered",
+            /// Calls that began.
+            sip_calls = "call",
+            /// Calls that ended.
+            sip_ended = "ended",
         }
         "ces_alg_events_total", "What application layer gateways met with.", counter all "event" {
             /// Control channels that were opened and are attended to.

@@ -99,6 +99,8 @@ pub struct WorkerSettings {
     pub alg: Alg,
     /// Slots for their control channels, where there are sessions.
     pub channels: u32,
+    /// Slots for calls of SIP, where there are sessions.
+    pub dialogs: u32,
     /// How many other static mappings there were before those.
     pub translations: u16,
     /// What there is room for of the circular pool.
@@ -145,6 +147,7 @@ impl WorkerSettings {
             recording: Recording::Nothing,
             alg: Alg::default(),
             channels: 16,
+            dialogs: 16,
             translations: 0,
             pool_room: PoolRoom::default(),
             pool: Vec::new(),

@@ -285,7 +285,8 @@ fn what_was_announced_is_over_after_its_time_or_with_its_channel() {
     assert_eq!((gateway.state.counters.alg_awaited, gateway.state.counters.mappings_live), (1, 2));
     wait(&mut gateway, 62);
     assert_eq!(data_syn(&mut gateway, SERVER, 5141), Err(Why::Unasked));
-    wait(&mut gateway, 64);
+    // A turn looks at one place.
+    wait(&mut gateway, 256);
     assert_eq!((gateway.state.counters.alg_awaited, gateway.state.counters.mappings_live), (0, 1));
     // Five times, of which four are awaited.
     let mut at = CLIENT + 22;

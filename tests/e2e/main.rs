@@ -21,6 +21,7 @@ mod operator;
 mod programs;
 mod records;
 mod routes;
+mod sip;
 mod ssh;
 mod statics;
 mod traffic;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 20] = [
+    let groups: [(&str, &[Case]); 21] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         ("routes", routes::CASES),
         ("programs", programs::CASES),
         ("alg", alg::CASES),
+        ("sip", sip::CASES),
         ("filter", filter::CASES),
         ("exercises", exercises::CASES),
         ("dmz", dmz::CASES),

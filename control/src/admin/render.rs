@@ -602,20 +602,22 @@ fn alg(answer: &Value) -> String {
         }
         shown.push('\n');
     }
-    let channels = &answer["channels"];
+    let (channels, calls) = (&answer["channels"], &answer["calls"]);
     let mut table = TextTable::new(&["EVENT", "COUNT"]);
-    for event in list(&answer["events"]) {
-        table.row(vec![
-            event[0].as_str().unwrap_or_default().to_owned(),
-            count(event[1].as_u64().unwrap_or(0)),
-        ]);
+    for (of, events) in [("", "events"), ("sip ", "sip_events")] {
+        for event in list(&answer[events]) {
+            let name = format!("{of}{}", event[0].as_str().unwrap_or_default());
+            table.row(vec![name, count(event[1].as_u64().unwrap_or(0))]);
+        }
     }
     let awaited = count(number(answer, "awaited"));
     let _ = write!(
         shown,
-        "{} of {} control channels, {awaited} connections awaited\n{}",
+        "{} of {} control channels, {} of {} calls, {awaited} connections and streams awaited\n{}",
         channels[0],
         channels[1],
+        calls[0],
+        calls[1],
         table.text()
     );
     shown

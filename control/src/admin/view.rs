@@ -195,8 +195,12 @@ pub struct AlgView {
     pub channels: (u64, u64),
     /// Connections that were announced and have not come yet.
     pub awaited: u64,
+    /// Calls of SIP that are followed, and for how many there is room.
+    pub calls: (u64, u64),
     /// What was met with, and how often.
     pub events: Vec<(&'static str, u64)>,
+    /// What the one of SIP met with.
+    pub sip_events: Vec<(&'static str, u64)>,
 }
 
 /// A session of NAT44. Addresses are with ports, or identifiers of queries.

@@ -5,6 +5,7 @@ use super::model::{Config, PortSection};
 use crate::interfaces::interface_of;
 use crate::sources::tap::NAME_BYTES;
 use ces_cetp::engine::Proto;
+use ces_dataplane::alg::Alg;
 use ces_dataplane::counters::PORTS;
 use ces_dataplane::msg::Recording;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
@@ -415,17 +416,25 @@ fn resolvers(config: &Config, found: &mut Problems) {
     }
 }
 
-/// ALGs: ports that servers have, networks, and a time in which a data connection comes.
+/// ALGs: ports that servers have, networks, and times in which something comes.
 fn alg(config: &Config, found: &mut Problems) {
-    let ftp = &config.alg.ftp;
-    spoken("alg.ftp.ports", &ftp.ports, found);
-    for (i, hosts) in ftp.hosts.iter().enumerate() {
-        found.within(format!("alg.ftp.hosts[{i}].networks"), hosts.networks.len() as u64, 1, 64);
-        spoken(&format!("alg.ftp.hosts[{i}].ports"), hosts.ports.as_deref().unwrap_or_default(), found);
+    let Alg { ftp, sip } = &config.alg;
+    for (place, ports, hosts) in [("alg.ftp", &ftp.ports, &ftp.hosts), ("alg.sip", &sip.ports, &sip.hosts)] {
+        spoken(&format!("{place}.ports"), ports, found);
+        found.within(format!("{place}.hosts"), hosts.len() as u64, 0, 64);
+        for (i, hosts) in hosts.iter().enumerate() {
+            found.within(format!("{place}.hosts[{i}].networks"), hosts.networks.len() as u64, 1, 64);
+            spoken(&format!("{place}.hosts[{i}].ports"), hosts.ports.as_deref().unwrap_or_default(), found);
+        }
     }
-    found.within("alg.ftp.hosts", ftp.hosts.len() as u64, 0, 64);
     found.within("alg.ftp.await_s", u64::from(ftp.await_s), 1, 3600);
-    found.within("capacity.alg_channels", u64::from(config.capacity.alg_channels), 0, 1 << 20);
+    found.within("alg.sip.await_s", u64::from(sip.await_s), 1, 3600);
+    found.within("alg.sip.registered_s", u64::from(sip.registered_s), 0, 65_535);
+    found.within("alg.sip.host_calls", u64::from(sip.host_calls), 1, 65_535);
+    found.within("alg.sip.dialog_s", u64::from(sip.dialog_s), 60, 65_535);
+    let capacity = &config.capacity;
+    found.within("capacity.alg_channels", u64::from(capacity.alg_channels), 0, 1 << 20);
+    found.within("capacity.sip_dialogs", u64::from(capacity.sip_dialogs), 0, 1 << 20);
 }
 
 /// Ports on which a protocol is spoken.

@@ -304,6 +304,8 @@ pub struct CapacitySection {
     pub nat_addresses: u16,
     /// Control channels of ALGs, of each worker.
     pub alg_channels: u32,
+    /// Calls of SIP, of each worker.
+    pub sip_dialogs: u32,
     /// Addresses of the circular pool, those that a reload took out included.
     pub pool_addresses: u16,
     /// Pending reservations of the Realm Gateway, of each worker.
@@ -327,6 +329,7 @@ impl Default for CapacitySection {
             nat_hosts: 4096,
             nat_addresses: 16,
             alg_channels: 1024,
+            sip_dialogs: 1024,
             pool_addresses: 512,
             reservations: 16_384,
             unwanted: 65_536,

@@ -59,6 +59,7 @@ pub(super) fn settings(
         recording: config.records.as_ref().map(|records| records.what).unwrap_or_default(),
         alg: config.alg.clone(),
         channels: config.capacity.alg_channels,
+        dialogs: config.capacity.sip_dialogs,
         translations: 0,
         pool_room: pool_room(config),
         pool: config.realm_gateway.as_ref().map(RealmGateway::pool).unwrap_or_default(),

@@ -8,7 +8,9 @@ use crate::admin::view::{
 };
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
-use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES};
+use ces_dataplane::alg::Alg;
+use ces_dataplane::alg::scope::AlgHosts;
+use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES, SIP_EVENTS};
 use ces_dataplane::msg::{MappingView, PortId, PuntClass, SessionView};
 use ces_dataplane::nat::statics::{PortProtocol, Static};
 use ces_dataplane::reason::DropReason;
@@ -150,20 +152,35 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
 
 pub(super) fn alg(house: &House) -> AlgView {
     let totals = totals(house);
-    let ftp = &house.config.alg.ftp;
-    let events =
-        FAMILIES.iter().find(|family| family.name == ALG_EVENTS).map_or(&[][..], |family| family.members);
+    let Alg { ftp, sip } = &house.config.alg;
+    let events = |name| {
+        let members =
+            FAMILIES.iter().find(|family| family.name == name).map_or(&[][..], |family| family.members);
+        members.iter().map(|(label, count)| (*label, count(&totals))).collect()
+    };
+    let networks = |hosts: &[AlgHosts]| hosts.iter().map(|hosts| hosts.networks.len()).sum();
     AlgView {
-        protocols: vec![AlgProtocolView {
-            name: "FTP",
-            transport: "TCP",
-            ports: ftp.ports.clone(),
-            mode: ftp.mode,
-            hosts: ftp.hosts.iter().map(|hosts| hosts.networks.len()).sum(),
-        }],
+        protocols: vec![
+            AlgProtocolView {
+                name: "FTP",
+                transport: "TCP",
+                ports: ftp.ports.clone(),
+                mode: ftp.mode,
+                hosts: networks(&ftp.hosts),
+            },
+            AlgProtocolView {
+                name: "SIP",
+                transport: "UDP",
+                ports: sip.ports.clone(),
+                mode: sip.mode,
+                hosts: networks(&sip.hosts),
+            },
+        ],
+        calls: (totals.sip_live, u64::from(house.settings.dialogs) * house.fleet.len() as u64),
         channels: (totals.alg_channels, u64::from(house.settings.channels) * house.fleet.len() as u64),
         awaited: totals.alg_awaited,
-        events: events.iter().map(|(label, count)| (*label, count(&totals))).collect(),
+        events: events(ALG_EVENTS),
+        sip_events: events(SIP_EVENTS),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Application layer gateways: protocols that name addresses and ports in what they say. Here is what needs no table: which
-//! of them are on, and for whom ([`scope`]), how they are read, and what rewriting does to a TCP stream ([`shift`]).
+//! of them are on, and for whom ([`scope`]), how they are read, and what rewriting does to a TCP stream ([`shift`]) or to a
+//! message ([`sip`]).
 
 pub mod ftp;
 pub mod scope;
 pub mod shift;
+pub mod sip;
 
 use scope::{AlgHosts, AlgMode, mode_for};
 
@@ -40,4 +42,6 @@ impl Ftp {
 pub struct Alg {
     /// FTP.
     pub ftp: Ftp,
+    /// SIP.
+    pub sip: sip::Sip,
 }

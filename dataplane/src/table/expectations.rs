@@ -13,11 +13,24 @@ pub(super) struct Door {
     pub(super) protocol: u8,
 }
 
+/// Who needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The control channel: it is over with that.
+    Channel,
+    /// The call in this place.
+    Dialog(u32),
+    /// A registration: it stays for its time, however often somebody comes.
+    Nobody,
+}
+
 /// One of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expectation {
     /// The slot of the control channel's session; in a free line, the next line.
     pub(super) slot: u32,
+    /// Who needs it.
+    pub(super) owner: Owner,
     /// Where the inside host awaits it.
     pub(super) inside: Inside,
     /// Where that is outside.
@@ -34,7 +47,7 @@ impl Line for Expectation {
     fn free(next: u32) -> Self {
         let inside = Inside { host: 0, port: 0, protocol: 0 };
         let door = Door { address: 0, port: 0, protocol: 0 };
-        Self { slot: next, inside, door, is_given: false, remote: 0, until_s: 0 }
+        Self { slot: next, owner: Owner::Channel, inside, door, is_given: false, remote: 0, until_s: 0 }
     }
 
     fn next(&self) -> u32 {

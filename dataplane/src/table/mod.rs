@@ -6,6 +6,7 @@
 pub mod annex;
 pub mod bindings;
 pub mod channels;
+mod dialogs;
 pub mod entry;
 mod expectations;
 pub mod fib;

@@ -16,6 +16,9 @@ use std::net::Ipv4Addr;
 const WORDS: usize = 1 << 10;
 /// How long a port rests: RFC 6888 §3, REQ-8.
 const REST_S: u32 = 120;
+/// Ports that are tried to find one that is free together with the next.
+const TRIES: usize = 32;
+
 /// An address.
 #[derive(Debug)]
 struct Pool {
@@ -167,6 +170,31 @@ impl Ports {
         self.wake(now_s);
         let port = self.choose(wish).or_else(|| self.longest_resting(wish))?;
         self.claim(Place { pool: wish.pool, space: wish.space, port }).then_some(port)
+    }
+
+    /// Takes an even port and the next one: those that the host has inside, where they are free.
+    pub(super) fn take_pair(&mut self, wish: Wish<'_>, now_s: u32) -> Option<u16> {
+        self.wake(now_s);
+        let (first, last) = wish.range;
+        let place = |port| Place { pool: wish.pool, space: wish.space, port };
+        let mut sought = wish;
+        for _ in 0..TRIES {
+            let port = self.choose(sought)?;
+            let fits = port.is_multiple_of(2) && port < last && !wish.taken.has(port + 1);
+            if fits && self.claim(place(port)) {
+                if self.claim(place(port + 1)) {
+                    return Some(port);
+                }
+                self.free(place(port));
+            }
+            // Somewhere else, from where none is free on.
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            let span = u32::from(last - first).max(1);
+            sought.port = (first + ((self.random >> 32) as u32 % span) as u16) & !1;
+        }
+        None
     }
 
     /// Takes this port, if it is free.

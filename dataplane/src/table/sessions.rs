@@ -6,6 +6,7 @@
 
 mod adopt;
 mod awaited;
+mod calls;
 mod fair;
 mod open;
 mod reserved;
@@ -15,10 +16,12 @@ mod stale;
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
 pub use awaited::UNPRIVILEGED;
+pub use calls::CallRules;
 pub use open::Opening;
 pub use reserved::Reserved;
 
 use super::channels::{AWAITED, Channels};
+use super::dialogs::{Dialogs, STREAMS};
 use super::expectations::Expectations;
 use super::fragments::Fragments;
 use super::index::{Hasher, Index};
@@ -58,6 +61,7 @@ pub struct Sessions {
     subscribers: Subscribers,
     ports: Ports,
     channels: Channels,
+    dialogs: Dialogs,
     expectations: Expectations,
     reservations: Reservations,
     fragments: Fragments,
@@ -132,6 +136,7 @@ impl Sessions {
         let by_address = settings.nat.filtering == Filtering::AddressDependent;
         let permissions = if by_address { room.sessions } else { 0 };
         let channels = settings.channels.min(room.sessions);
+        let dialogs = settings.dialogs.min(room.sessions);
         Ok(Self {
             lines: match kept {
                 Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
@@ -147,7 +152,12 @@ impl Sessions {
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
             channels: Channels::new(channels, hasher)?,
-            expectations: Expectations::new(channels * AWAITED as u32, hasher)?,
+            dialogs: Dialogs::new(dialogs, hasher)?,
+            // And of each channel a registration.
+            expectations: Expectations::new(
+                channels * (AWAITED as u32 + 1) + dialogs * 2 * STREAMS as u32,
+                hasher,
+            )?,
             reservations: Reservations::new(&settings.pool_room, &settings.pool, hasher)?,
             fragments: Fragments::default(),
             records: Records::new(settings.recording),

@@ -18,6 +18,8 @@ pub(super) struct Subscriber {
     pub(super) ports: u32,
     /// Its external address; [`NO_POOL`] if it has none yet.
     pub(super) pool: u16,
+    /// Its calls, as far as it has anything else all the while.
+    pub(super) calls: u16,
 }
 
 impl Line for Subscriber {
@@ -66,7 +68,7 @@ impl Subscribers {
 
     /// A line for a host that has none; `None` if there is no room.
     pub(super) fn add(&mut self, host: u32, pool: u16) -> Option<u32> {
-        let line = self.lines.take(Subscriber { host, sessions: 0, ports: 0, pool })?;
+        let line = self.lines.take(Subscriber { host, pool, ..Subscriber::default() })?;
         if !self.index.insert(self.hash(host), line) {
             self.lines.give_back(line);
             return None;
@@ -90,7 +92,7 @@ impl Subscribers {
 
     /// As a list shows it, if one stands there.
     pub(super) fn view(&self, line: u32, address: impl Fn(u16) -> u32) -> Option<HostView> {
-        let Subscriber { host, sessions, ports, pool } = self.lines[line];
+        let Subscriber { host, sessions, ports, pool, .. } = self.lines[line];
         // What is free is of no host.
         (host != 0).then(|| HostView {
             host: host.into(),

@@ -19,6 +19,8 @@ pub mod icmp;
 pub mod ipv4;
 pub mod outer;
 pub mod pair;
+pub mod sdp;
+pub mod sip;
 pub mod tcp;
 pub mod text;
 pub mod udp;

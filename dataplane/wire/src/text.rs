@@ -76,6 +76,21 @@ impl<const N: usize> Text<N> {
     }
 }
 
+/// Where the first line feed stands, eight bytes at a time.
+pub(crate) fn feed(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (nth, word) in words.iter().enumerate() {
+        // A byte that is one became zero; the lowest bit that is found is the first one's.
+        let word = u64::from_le_bytes(*word) ^ (b'\n' as u64 * ONES);
+        let found = word.wrapping_sub(ONES) & !word & (0x80 * ONES);
+        if found != 0 {
+            return Some(8 * nth + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|byte| *byte == b'\n').map(|at| bytes.len() - rest.len() + at)
+}
+
 /// The number at the beginning, of at most 5 digits, and how many it has.
 pub(crate) fn decimal(bytes: &[u8]) -> Option<(u32, usize)> {
     let length = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -6,3 +6,4 @@ pub mod cetp;
 pub mod dns;
 pub mod ftp;
 pub mod packet;
+pub mod sip;

@@ -1,5 +1,5 @@
-//! Segments of control channels. Only they come here, and only from the long ways: a session that is one takes no straight
-//! line.
+//! Packets of control channels: FTP's here, SIP's in [`sip`]. Only they come here, and only from the long ways: a session that
+//! is one takes no straight line.
 //!
 //! What the inside host says is read in order ([`said`]), and its segments are written anew where what they say has to
 //! differ, or where they have moved ([`stream`]). What the other side says stays; what it acknowledges is moved back. What is
@@ -8,6 +8,7 @@
 
 mod acknowledge;
 mod said;
+mod sip;
 mod stream;
 
 use super::ground::Ground;
@@ -25,10 +26,10 @@ use crate::table::sessions::Sessions;
 use crate::verdict::Settled;
 use crate::way::{Way, write};
 use crate::wire::ftp::{self, Place, Said, Speaker};
-use crate::wire::{Wire, icmp, read32, tcp};
+use crate::wire::{Wire, icmp, ipv4, read32, tcp};
 use said::Listening;
 use std::net::Ipv4Addr;
-use stream::{Segment, Span};
+use stream::{Segment, Span, ip_of};
 
 /// A session was opened: if it is a control channel, it is attended to. Without room it is not, which is counted.
 pub(super) fn opened(ground: &mut Ground<'_>, slot: u32) {
@@ -50,7 +51,12 @@ pub(super) fn treat<F: Frame>(
     if ground.sessions.get(slot).is_none_or(|session| !session.is_annexed()) {
         return Ok(());
     }
+    let is_datagram = packet.protocol == ipv4::UDP;
     let is_dry = ground.sessions.channel(slot).is_some_and(|channel| channel.is_dry);
+    if is_datagram {
+        sip::treat(ground, frame, packet, (slot, heading), is_dry);
+        return Ok(());
+    }
     if is_dry {
         if heading == Heading::Out && !packet.is_fragment() {
             watch(ground, ip_of(frame, packet), packet, slot);
@@ -208,10 +214,4 @@ pub(super) fn requote(sessions: &mut Sessions, ip: &mut [u8], packet: &Packet, s
         let old = shift.heard(read32(ip, sequence));
         write::replace_covered_word(&mut ip[l4..], sequence - l4, old, icmp::CHECKSUM);
     }
-}
-
-/// The packet in its frame.
-fn ip_of<'f, F: Frame>(frame: &'f mut F, packet: &Packet) -> &'f mut [u8] {
-    let (l3, total) = (usize::from(packet.l3), usize::from(packet.total));
-    frame.data_mut().get_mut(l3..l3 + total).unwrap_or_default()
 }

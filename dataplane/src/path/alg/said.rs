@@ -12,6 +12,7 @@ use crate::premises::Meters;
 use crate::table::channels::Privacy;
 use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::wire::ftp::{PLACE, Place, Said};
+use crate::wire::ipv4;
 use crate::wire::text::{Garbled, Text};
 use std::net::Ipv4Addr;
 
@@ -58,7 +59,7 @@ impl<'s> Listening<'s> {
         let told = if self.is_dry {
             Ok(Sessions::expected_at(&session, place.port, nat))
         } else {
-            sessions.await_at(*slot, place.port, *await_s, nat, *now)
+            sessions.await_at(*slot, (place.port, ipv4::TCP), *await_s, nat, *now)
         };
         // A port alone is one of the address that the client came to: it cannot be another's (RFC 2428 §3).
         let is_there = |told: &(u32, u16)| place.address.is_some() || told.0 == own[1];

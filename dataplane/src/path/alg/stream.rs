@@ -212,3 +212,9 @@ fn move_selective(segment: &mut [u8], at: usize, count: usize, shift: &Shift) {
         replace_covered_word(segment, at + 4, right, tcp::CHECKSUM);
     }
 }
+
+/// The packet in its frame.
+pub(super) fn ip_of<'f, F: Frame>(frame: &'f mut F, packet: &Packet) -> &'f mut [u8] {
+    let (l3, total) = (usize::from(packet.l3), usize::from(packet.total));
+    frame.data_mut().get_mut(l3..l3 + total).unwrap_or_default()
+}

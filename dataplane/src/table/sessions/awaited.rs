@@ -12,7 +12,7 @@ use crate::narrow::NONE;
 use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
 use crate::table::channels::{AWAITED, Channel};
-use crate::table::expectations::{Door, Expectation};
+use crate::table::expectations::{Door, Expectation, Owner};
 use crate::table::session::Heading;
 use crate::tag::worker_of_port;
 use crate::wire::ftp::Speaker;
@@ -31,6 +31,7 @@ fn channel_of(session: &Session, alg: &Alg) -> Option<(Speaker, AlgMode)> {
     };
     let mode = match session.protocol() {
         ipv4::TCP => alg.ftp.mode(session.host().0, port),
+        ipv4::UDP => alg.sip.mode(session.host().0, [session.host().1, session.remote().1]),
         _ => AlgMode::Off,
     };
     (mode != AlgMode::Off).then_some((speaker, mode))
@@ -71,13 +72,12 @@ impl Sessions {
         (self.channels.len() as u64, self.expectations.len() as u64)
     }
 
-    /// Awaits a connection from the other end of a control channel to this TCP port of its inside host: the address and port
-    /// under which the other end reaches it, which are of the channel's own external address. What was announced before is only
-    /// awaited longer.
+    /// Awaits the other end of a control channel at this port of its inside host: the address and port under which the other end
+    /// reaches it, which are of the channel's own external address. What was announced before is only awaited longer.
     pub fn await_at(
         &mut self,
         slot: u32,
-        port: u16,
+        (port, protocol): (u16, u8),
         await_s: u16,
         nat: &Nat,
         now: Nanos,
@@ -85,21 +85,49 @@ impl Sessions {
         let now_s = seconds(now);
         let session = *self.lines.get(slot as usize).ok_or(DropReason::NatNoSession)?;
         let (host, remote) = (session.host().0, session.remote().0);
-        let inside = Inside { host, port, protocol: ipv4::TCP };
+        let inside = Inside { host, port, protocol };
         let (door, is_given) = self.door_for(&session, inside, nat, now_s)?;
-        let told = (door.address, door.port);
         let until_s = now_s.saturating_add(await_s.into());
-        if let Some(line) = self.expectations.find(door, remote) {
-            self.expectations.prolong(line, until_s);
-            return Ok(told);
+        let (owner, known) = (Owner::Channel, self.expectations.find(door, remote));
+        let line = self.expect((owner, slot), inside, (door, is_given), remote, (until_s, now_s));
+        let line = line.ok_or(DropReason::NatFull)?;
+        if known != Some(line) {
+            self.keep(slot, line, now_s).ok_or(DropReason::NatFull)?;
         }
+        Ok((door.address, door.port))
+    }
+
+    /// Awaits a host at a door, for its owner, in whose name it is noted; `None`, with nothing changed, if there is no room.
+    /// What the same owner awaits there already is only awaited longer, and what another did is his no more.
+    pub(super) fn expect(
+        &mut self,
+        (owner, slot): (Owner, u32),
+        inside: Inside,
+        (door, is_given): (Door, bool),
+        remote: u32,
+        (until_s, now_s): (u32, u32),
+    ) -> Option<u32> {
+        if let Some(line) = self.expectations.find(door, remote) {
+            let known = self.expectations.get(line);
+            // A registration stands for whoever speaks with the same other end there.
+            if known.inside == inside
+                && (known.owner == Owner::Nobody || known.owner == owner && known.slot == slot)
+            {
+                self.expectations.prolong(line, until_s.max(known.until_s));
+                return Some(line);
+            }
+        }
+        // Before what stood there gives the port back.
         self.join_port(inside, is_given);
-        let expectation = Expectation { slot, inside, door, is_given, remote, until_s };
-        let kept = self.expectations.add(expectation).and_then(|line| self.keep(slot, line, now_s));
-        if kept.is_none() {
+        if let Some(line) = self.expectations.find(door, remote) {
+            self.settle(line, now_s);
+        }
+        let added =
+            self.expectations.add(Expectation { slot, owner, inside, door, is_given, remote, until_s });
+        if added.is_none() {
             self.leave_port(inside, is_given, now_s);
         }
-        kept.map(|()| told).ok_or(DropReason::NatFull)
+        added
     }
 
     /// Where a port of the host of this session would be outside, as far as that can be said of one that nothing is done about.
@@ -109,8 +137,17 @@ impl Sessions {
         configured.filter(|_| external != host).unwrap_or((external, port))
     }
 
+    /// Where a port of the host of this session is outside, if that is so already.
+    pub fn outside(&self, session: &Session, port: u16, nat: &Nat) -> Option<(u32, u16)> {
+        let inside = Inside { host: session.host().0, port, protocol: session.protocol() };
+        nat.statics.outside(inside.host, port, inside.protocol).or_else(|| {
+            let outside = self.mappings.outside(self.mappings.of(inside)?);
+            Some((self.ports.address(outside.pool), outside.port))
+        })
+    }
+
     /// Where a port of the host of this session is outside, and whether that is given to it, by a mapping.
-    fn door_for(
+    pub(super) fn door_for(
         &mut self,
         session: &Session,
         inside: Inside,
@@ -133,7 +170,8 @@ impl Sessions {
             return port.map(|port| (at(external, port), false)).ok_or(DropReason::NatPortsFull);
         }
         let pool = pool.map_or_else(|| self.pool(subscriber), Ok)?;
-        let outside = self.map(subscriber, (pool, Space::Tcp), inside, nat, now_s)?;
+        let space = Space::of(protocol).ok_or(DropReason::NatNoSession)?;
+        let outside = self.map(subscriber, (pool, space), inside, nat, now_s)?;
         Ok((at(self.ports.address(outside.pool), outside.port), true))
     }
 
@@ -173,15 +211,11 @@ impl Sessions {
         let (now_s, (host, _), (remote, _)) = (seconds(now), session.host(), session.remote());
         let door = Door { address: remote, port, protocol: ipv4::TCP };
         let until_s = now_s.saturating_add(await_s.into());
-        if let Some(line) = self.expectations.find(door, host) {
-            self.expectations.prolong(line, until_s);
-            return;
-        }
         let inside = Inside { host, port: session.host().1, protocol: ipv4::TCP };
-        self.join_port(inside, false);
-        let expectation = Expectation { slot, inside, door, is_given: false, remote: host, until_s };
-        if self.expectations.add(expectation).and_then(|line| self.keep(slot, line, now_s)).is_none() {
-            self.leave_port(inside, false, now_s);
+        let (owner, known) = (Owner::Channel, self.expectations.find(door, host));
+        let line = self.expect((owner, slot), inside, (door, false), host, (until_s, now_s));
+        if let Some(line) = line.filter(|line| known != Some(*line)) {
+            self.keep(slot, line, now_s);
         }
     }
 
@@ -214,12 +248,15 @@ impl Sessions {
         if let Some(line) = self.expectations.over(now_s) {
             self.settle(line, now_s);
         }
+        if let Some(line) = self.dialogs.over(now_s) {
+            self.forget_call(line, now_s);
+        }
     }
 
-    /// Notes an expectation with its channel, where one before it may give way to it.
+    /// Notes an expectation with its channel, where one before it may give way to it. Without a channel it is forgotten.
     fn keep(&mut self, slot: u32, line: u32, now_s: u32) -> Option<()> {
         let Some(channel) = self.channels.get_mut(slot) else {
-            self.expectations.remove(line);
+            self.forget(line, now_s);
             return None;
         };
         let place = usize::from(channel.turn) % AWAITED;
@@ -230,18 +267,34 @@ impl Sessions {
     }
 
     /// Forgets what is awaited in this place, if anything is.
-    fn forget(&mut self, line: u32, now_s: u32) {
+    pub(super) fn forget(&mut self, line: u32, now_s: u32) {
         if line != NONE {
             let Expectation { inside, is_given, .. } = self.expectations.remove(line);
             self.leave_port(inside, is_given, now_s);
         }
     }
 
-    /// What is awaited in this place has come, or is over.
+    /// What is awaited in this place has come: once, but for a registration.
+    pub(super) fn has_come(&mut self, line: u32, now_s: u32) {
+        if self.expectations.get(line).owner != Owner::Nobody {
+            self.settle(line, now_s);
+        }
+    }
+
+    /// What is awaited in this place is over.
     pub(super) fn settle(&mut self, line: u32, now_s: u32) {
-        let Expectation { slot, .. } = self.expectations.get(line);
-        let awaited = self.channels.get_mut(slot).map(|channel| channel.awaited.iter_mut());
-        awaited.into_iter().flatten().filter(|place| **place == line).for_each(|place| *place = NONE);
+        let Expectation { slot, owner, .. } = self.expectations.get(line);
+        match owner {
+            Owner::Channel => {
+                let awaited = self.channels.get_mut(slot).map(|channel| channel.awaited.iter_mut());
+                awaited.into_iter().flatten().filter(|place| **place == line).for_each(|place| *place = NONE);
+            }
+            Owner::Dialog(dialog) => {
+                let awaited = self.dialogs.get_mut(dialog).awaited.as_flattened_mut().iter_mut();
+                awaited.filter(|place| **place == line).for_each(|place| *place = NONE);
+            }
+            Owner::Nobody => {}
+        }
         self.forget(line, now_s);
     }
 

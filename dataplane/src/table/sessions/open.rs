@@ -97,7 +97,7 @@ impl Sessions {
                 }
                 Some(Why::Announced(place)) => {
                     sessions.lines[opened as usize].announced();
-                    sessions.settle(place, seconds(now));
+                    sessions.has_come(place, seconds(now));
                 }
             }
             Ok(opened)
@@ -226,12 +226,17 @@ impl Sessions {
             None => return Err(DropReason::NatPortsFull),
         };
         let outside = Outside { pool, port, protocol: inside.protocol };
-        if !self.assign(subscriber, inside, outside, now_s) {
-            return Err(DropReason::NatFull);
+        if self.give(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
+    }
+
+    /// Gives a host's port an external one that was taken for it, of which there is a record. Without room, that one rests.
+    pub(super) fn give(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
+        let is_given = self.assign(subscriber, inside, outside, now_s);
+        if is_given {
+            let external = (self.ports.address(outside.pool), outside.port);
+            self.records.mapping(Recorded::Created, inside.protocol, (inside.host, inside.port), external);
         }
-        let external = (self.ports.address(pool), port);
-        self.records.mapping(Recorded::Created, inside.protocol, (inside.host, inside.port), external);
-        Ok(outside)
+        is_given
     }
 
     /// Gives a host's port an external one that was taken for it. Without room, that one rests.

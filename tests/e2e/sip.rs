@@ -1,0 +1,221 @@
+//! Telephones cross NAT44: baresip and sipp inside and in the world, with kamailio as their registrar, and media counted at both
+//! ends.
+
+use crate::Case;
+use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
+
+pub(crate) const CASES: &[Case] = &[
+    ("phones_call_each_other_through_a_registrar", phones_call_each_other_through_a_registrar),
+    ("a_registrar_that_mends_nat_itself_is_not_harmed", a_registrar_that_mends_nat_itself_is_not_harmed),
+    ("calls_are_made_moved_and_given_up", calls_are_made_moved_and_given_up),
+    ("media_is_let_in_where_rules_forbid_the_world", media_is_let_in_where_rules_forbid_the_world),
+];
+
+/// Where the registrar is, and the telephones in the world.
+const REGISTRAR: &str = "203.0.113.40";
+const BOB: &str = "203.0.113.41";
+const PEER: &str = "203.0.113.42";
+
+const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
+
+/// A host that is called without having registered; nobody else is let in but by a call.
+const CALLED: &[Edit] = &[(
+    Realm::A,
+    "[tls]\n",
+    "[nat]\naddresses = [\"192.0.2.2\"]\n\n[alg.sip]\nmedia_from = \"announced\"\n\n\
+     [[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.11\"\nprotocol = \"udp\"\nport = 5060\n\n\
+     [filter]\nfiles = [\"rules\"]\n\n[tls]\n",
+)];
+
+fn events(lab: &Lab, event: &str) -> u64 {
+    lab.metrics(Realm::A).sum("ces_alg_sip_events_total", &[("event", event)]) as u64
+}
+
+/// A file of `tests/tools/sip`, with what stands for these words.
+fn rendered(lab: &Lab, name: &str, to: &str, words: &[(&str, &str)]) -> String {
+    let text = std::fs::read_to_string(lab.root().join("tests/tools/sip").join(name)).expect("it is there");
+    let text = words.iter().fold(text, |text, (from, to)| text.replace(from, to));
+    let path = lab.directory().join(to);
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("the state directory is ours");
+    std::fs::write(&path, text).expect("the state directory is ours");
+    path.display().to_string()
+}
+
+/// A minute of a tone: what telephones send that have no microphone.
+fn tone(lab: &Lab) -> String {
+    let path = lab.directory().join("tone.wav");
+    let line = format!(
+        "python3 -c \"import math,struct,wave
+w=wave.open('{}','wb'); w.setnchannels(1); w.setsampwidth(2); w.setframerate(8000)
+w.writeframes(b''.join(struct.pack('<h',int(8000*math.sin(i/3))) for i in range(8000*60)))\"",
+        path.display()
+    );
+    lab.run("net", &line).expect();
+    path.display().to_string()
+}
+
+fn registrar(lab: &Lab, more: &str) -> Background {
+    let listen = format!("{REGISTRAR}:5060");
+    let config = rendered(lab, "kamailio.cfg", "kamailio.cfg", &[("@LISTEN@", &listen)]);
+    let at = lab.directory().display();
+    lab.serve("net", &listen, &format!("kamailio -DD -E -f {config} -m 16 -M 8 -Y {at} {more}"))
+}
+
+/// A telephone on a node; for so long, doing this.
+fn phone(lab: &Lab, node: &str, name: &str, address: &str, seconds: u32, doing: &str) -> Background {
+    let words = [("@LISTEN@", format!("{address}:5060")), ("@TONE@", tone(lab))];
+    let words = words.each_ref().map(|(from, to)| (*from, to.as_str()));
+    rendered(lab, "baresip.conf", &format!("phone-{name}/config"), &words);
+    let at = lab.directory().join(format!("phone-{name}"));
+    let account = format!("<sip:{name}@{REGISTRAR}>;auth_pass=x;answermode=auto;regint=600\n");
+    std::fs::write(at.join("accounts"), account).expect("the state directory is ours");
+    std::fs::write(at.join("contacts"), "").expect("the state directory is ours");
+    lab.background(node, &format!("baresip -f {} -t {seconds} {doing}", at.display()))
+}
+
+/// Packets that a telephone received and sent in a call that the other side ended.
+fn packets(said: &str) -> (u32, u32) {
+    let number = |name: &str| {
+        let text = said.split(&format!(";{name}=")).nth(1).and_then(|rest| rest.split(';').next());
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    (number("PR"), number("PS"))
+}
+
+/// Whether a telephone that ended its call received and sent all the time.
+fn heard(said: &str) -> bool {
+    said.split("audio=").filter_map(|rest| rest.split(' ').next()).any(|rates| {
+        let rates: Vec<u32> = rates.split('/').filter_map(|rate| rate.parse().ok()).collect();
+        rates.len() == 2 && rates.iter().all(|rate| *rate > 50_000)
+    })
+}
+
+/// The world's telephone says that it is at the name server's address, and does not bind to it: what it sends comes from there.
+fn from_one_address(lab: &Lab, source: &str) {
+    lab.run("net", &format!("ip route replace 192.0.2.0/30 dev gwa scope link src {source}")).expect();
+}
+
+/// One calls the other, which answers; both hear each other.
+fn call(lab: &Lab, caller: (&str, &str, &str), called: (&str, &str, &str)) {
+    let registered = events(lab, "registered");
+    let waits = phone(lab, called.0, called.1, called.2, 40, "");
+    let is_there = || {
+        let log = lab.run("net", &format!("ss -Hlnu sport = :5060 src {}", called.2));
+        events(lab, "registered") > registered || called.0 == "net" && !log.stdout.is_empty()
+    };
+    assert!(eventually(is_there), "{}", waits.end());
+    // A registration that does not pass the gateway is seen by the registrar alone: the caller tries until it is there.
+    let doing = format!("-e '/dial sip:{}@{REGISTRAR}'", called.1);
+    let mut said = phone(lab, caller.0, caller.1, caller.2, 9, &doing).wait();
+    for _ in 0..5 {
+        if said.stdout.contains("Call established") {
+            break;
+        }
+        said = phone(lab, caller.0, caller.1, caller.2, 9, &doing).wait();
+    }
+    let answered = waits.end();
+    assert!(said.stdout.contains("Call established") && heard(&said.to_string()), "{said}\n{answered}");
+    let (received, sent) = packets(&answered.to_string());
+    assert!(received > 100 && sent > 100, "{received} {sent}\n{said}\n{answered}");
+}
+
+const ALICE: (&str, &str, &str) = ("a1", "alice", "192.168.10.11");
+
+/// In either direction, and between two hosts inside, whose registrar is in the world.
+fn phones_call_each_other_through_a_registrar(lab: &Lab) {
+    lab.gateways(NAT);
+    from_one_address(lab, "203.0.113.53");
+    let registrar = registrar(lab, "");
+    let (calls, ended) = (events(lab, "call"), events(lab, "ended"));
+    call(lab, ALICE, ("net", "bob", BOB));
+    call(lab, ("net", "bob", BOB), ALICE);
+    assert!(events(lab, "call") >= calls + 2 && events(lab, "ended") >= ended + 2);
+    call(lab, ("a2", "carol", "192.168.10.12"), ALICE);
+    assert_eq!(events(lab, "garbled"), 0, "{}", lab.ctl(Realm::A, "show alg"));
+    let registrar = registrar.end();
+    assert!(!registrar.stderr.contains("192.168.10."), "{registrar}");
+    lab.ctl(Realm::A, "show alg").says("SIP on UDP ports 5060");
+    lab.ctl(Realm::A, "show alg --last").says("sip");
+    from_one_address(lab, "192.0.2.1");
+}
+
+fn a_registrar_that_mends_nat_itself_is_not_harmed(lab: &Lab) {
+    lab.gateways(NAT);
+    from_one_address(lab, "203.0.113.53");
+    let registrar = registrar(lab, "-A NAT");
+    call(lab, ("net", "bob", BOB), ALICE);
+    registrar.end();
+    from_one_address(lab, "192.0.2.1");
+}
+
+/// A telephone of sipp on a node, which plays a scenario so often; what it was sent is in a file.
+fn sipp(lab: &Lab, node: &str, scenario: &str, address: &str, more: &str) -> (String, Background) {
+    let raw = lab.directory().join("tone.ulaw");
+    std::fs::write(&raw, vec![0x55; 16_000]).expect("the state directory is ours");
+    let words = [("@TONE@", raw.display().to_string())];
+    let words = words.each_ref().map(|(from, to)| (*from, to.as_str()));
+    let file = rendered(lab, &format!("{scenario}.xml"), &format!("{scenario}.xml"), &words);
+    let log = lab.directory().join(format!("{scenario}.messages")).display().to_string();
+    let _ = std::fs::remove_file(&log);
+    let line = format!(
+        "sipp -sf {file} -i {address} -mi {address} -cid_str call-%u -nostdin -trace_msg -message_file {log} \
+         -timeout 60 -timeout_error {more}"
+    );
+    (log, lab.background(node, &line))
+}
+
+/// How many packets of media went each way between a host and the peer in the world.
+fn media(lab: &Lab) -> Vec<(u64, u64)> {
+    let sessions = lab.json(Realm::A, "show sessions");
+    let is_media = |row: &&serde_json::Value| {
+        row["protocol"] == 17
+            && row["remote"].as_str().is_some_and(|at| at.starts_with(PEER) && !at.ends_with(":5060"))
+    };
+    let count = |row: &serde_json::Value| {
+        let packets = |key: &str| row[key].as_u64().unwrap_or(0);
+        (packets("out_packets"), packets("in_packets"))
+    };
+    sessions.as_array().expect("rows").iter().filter(is_media).map(count).collect()
+}
+
+/// INVITE, another offer, OPTIONS and BYE by one who writes compact forms; and one who gives up.
+fn calls_are_made_moved_and_given_up(lab: &Lab) {
+    lab.gateways(NAT);
+    let host = ALICE.2;
+    let ended = events(lab, "ended");
+    let (log, answerer) = sipp(lab, "net", "answerer", PEER, "-rtp_echo -mp 6000 -m 3");
+    let (_, caller) = sipp(lab, "a1", "caller", host, &format!("-mp 4000 -m 3 -l 1 {PEER}"));
+    let went = || media(lab).iter().any(|&(out, back)| out > 20 && back > 20);
+    assert!(eventually(went), "{:?} {}", media(lab), caller.end());
+    let (caller, answerer) = (caller.wait(), answerer.wait());
+    assert!(caller.ok() && answerer.ok(), "{caller}\n{answerer}");
+    let read = std::fs::read_to_string(&log).expect("messages");
+    assert!(read.contains("INVITE sip:b@") && !read.contains("192.168.10."), "{read}");
+    assert!(events(lab, "ended") >= ended + 3);
+    let (log, ringer) = sipp(lab, "net", "ringer", PEER, "-m 2");
+    let (_, gives_up) = sipp(lab, "a1", "giver-up", host, &format!("-m 2 -l 1 {PEER}"));
+    let (gives_up, ringer) = (gives_up.wait(), ringer.wait());
+    assert!(gives_up.ok() && ringer.ok(), "{gives_up}\n{ringer}");
+    let read = std::fs::read_to_string(&log).expect("messages");
+    assert!(read.contains("CANCEL") && !read.contains("192.168.10."), "{read}");
+    assert!(events(lab, "ended") >= ended + 5);
+    assert_eq!(lab.metrics(Realm::A).sum("ces_sip_calls", &[]) as u64, 0);
+}
+
+/// What a call announces is let in, from whom it names, and nobody else is; with the call it ends.
+fn media_is_let_in_where_rules_forbid_the_world(lab: &Lab) {
+    let rules = lab.directory().join("a/rules");
+    std::fs::write(&rules, "allow udp from outside to inside port 5060\ndeny\n")
+        .expect("the state directory is ours");
+    lab.gateways(CALLED);
+    lab.ctl(Realm::A, "reload").expect();
+    let (log, answerer) = sipp(lab, "a1", "answerer", ALICE.2, "-rtp_echo -mp 4000 -m 1");
+    let (heard, caller) = sipp(lab, "net", "caller", PEER, "-mp 6000 -m 1 192.0.2.2");
+    let went = || media(lab).iter().any(|&(out, back)| out > 20 && back > 20);
+    assert!(eventually(went), "{:?} {} {}", media(lab), caller.end(), answerer.end());
+    let (caller, answerer) = (caller.wait(), answerer.wait());
+    assert!(caller.ok() && answerer.ok(), "{caller}\n{answerer}");
+    let (log, heard) = [log, heard].map(|log| std::fs::read_to_string(log).expect("messages")).into();
+    assert!(log.contains("INVITE sip:b@192.168.10.11") && !heard.contains("192.168.10."), "{log}\n{heard}");
+    assert!(eventually(|| media(lab).is_empty()), "{:?}", media(lab));
+}

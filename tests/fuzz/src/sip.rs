@@ -1,0 +1,63 @@
+//! SIP's messages as anybody may write them: what is written instead is a message as before, in which nothing else has changed.
+
+use ces_dataplane::alg::sip::{Edits, GROWTH, MediaStream, Translator};
+use ces_dataplane::wire::sdp;
+use ces_dataplane::wire::sip::{Message, Use, read};
+
+/// 192.168.10.11, and what it is outside.
+const OURS: u32 = 0xc0a8_0a0b;
+const OUTSIDE: u32 = 0xc612_0001;
+
+/// Moves every port of ours by so many.
+struct Other(u16);
+
+impl Translator for Other {
+    fn own(&self) -> u32 {
+        OURS
+    }
+
+    fn other(&self) -> u32 {
+        OUTSIDE
+    }
+
+    fn place(&mut self, port: Option<u16>, _: Use) -> Option<(u32, u16)> {
+        Some((OUTSIDE, port.unwrap_or(5060).wrapping_add(self.0)))
+    }
+
+    fn stream(&mut self, nth: usize, stream: MediaStream) -> Option<MediaStream> {
+        let moved = |port: u16| port.wrapping_add(self.0);
+        (nth != 2).then(|| MediaStream { port: moved(stream.port), rtcp: stream.rtcp.map(moved), ..stream })
+    }
+}
+
+/// What a message becomes.
+fn rewritten(bytes: &[u8], message: &Message, by: u16) -> Vec<u8> {
+    let (mut edits, mut other) = (Edits::default(), Other(by));
+    edits.name(bytes, message, &mut other);
+    if let Ok(described) = sdp::read(bytes, message.body) {
+        edits.describe(bytes, &described, &mut other);
+    }
+    let mut out = vec![0; bytes.len() + GROWTH];
+    let length = edits.write(bytes, message, &mut out);
+    out.truncate(length.expect("there is room"));
+    if edits.is_empty() {
+        assert_eq!(out, bytes, "nothing is written anew");
+    }
+    out
+}
+
+/// The property: no panic; what is written anew is a message of the same call with a body as long as it says, in which nothing
+/// of ours is named where it was sought; and it stays that.
+pub fn run(data: &[u8]) {
+    let Some((&by, bytes)) = data.split_first() else { return };
+    let Ok(Some(message)) = read(bytes, OURS) else { return };
+    let out = rewritten(bytes, &message, by.into());
+    let again = read(&out, OURS).expect("a message").expect("a message");
+    assert_eq!((again.method, again.status), (message.method, message.status));
+    assert_eq!(again.call.of(&out), message.call.of(bytes));
+    assert!(again.places().is_empty(), "{:?}", String::from_utf8_lossy(&out));
+    // What comes behind the body is as it was.
+    assert_eq!(out[usize::from(again.body.end)..], bytes[usize::from(message.body.end)..]);
+    let there = read(&out, OUTSIDE).expect("a message").expect("a message");
+    assert!(there.places().len() >= message.places().len());
+}
