@@ -212,6 +212,10 @@ const NAT: &str =
     "[nat]                           # a host that no file names gets ordinary names, and goes out, too
 addresses = [\"192.0.2.2\"]";
 
+const POOL: &str = "addresses = [\"192.0.2.16/29\"]";
+const WHOLE: &str = "external = \"203.0.113.16/28\"";
+const ONE: &str = "external = \"192.0.2.2\"";
+
 /// As [`MISTAKES`]: values that are well formed, and cannot work.
 const R4: &[(&str, &str, &str, &str)] = &[
     ("203.0.113.53\"", "resolver\"", "upstreams", "expected an address such as \"203.0.113.53\""),
@@ -227,6 +231,11 @@ const R4: &[(&str, &str, &str, &str)] = &[
     (NAT, "[nat]\naddresses = [\"192.0.2.1\"]", "addresses", "the next hop of route[0]"),
     (NAT, "[nat]\naddresses = [\"192.0.2.3\"]", "addresses", "no host's address"),
     (NAT, "[nat]\naddresses = [\"203.0.113.53\"]", "addresses", "dns.upstreams[0]"),
+    (POOL, "addresses = [\"203.0.113.52/30\"]", "addresses", "203.0.113.53 is the resolver dns.upstreams[0]"),
+    (POOL, "addresses = [\"192.0.2.1\"]", "addresses", "192.0.2.1 is the next hop of route[0]"),
+    (WHOLE, "external = \"203.0.113.48/28\"", "external", "203.0.113.53 is the resolver dns.upstreams[0]"),
+    (ONE, "external = \"192.0.2.1\"", "external", "192.0.2.1 is the next hop of route[0]"),
+    ("\"192.168.10.20\"", "\"192.168.10.255\"", "inside", "no host's address in 192.168.10.0/24"),
     ("iface=veth-out", "iface=veth-in", "device", "the interface \"veth-in\" is taken by"),
     (
         "side = \"outside\"",
@@ -263,6 +272,25 @@ fn r4_an_inside_address_is_no_endpoint_and_no_locator() {
         let at = EXAMPLE.find(section).unwrap();
         let text =
             format!("{}{}", &EXAMPLE[..at], EXAMPLE[at..].replacen("\"192.0.2.2\"", "\"192.168.10.1\"", 1));
+        let errors = parse("cesd.toml", &text).unwrap_err();
+        assert!(
+            errors.iter().any(|error| error.line.is_some() && error.message.contains(words)),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
+fn r4_an_address_in_the_dmz_is_no_endpoint_and_no_locator() {
+    let dmz = "[[port]]\nname = \"dmz\"\ndevice = \"net_af_packet2,iface=veth-dmz\"\nside = \"dmz\"\n\
+               addresses = [\"172.16.5.1/24\"]\n[worker]";
+    let with_dmz = EXAMPLE.replacen("[worker]", dmz, 1);
+    parse("cesd.toml", &with_dmz).unwrap();
+    for (section, words) in
+        [("[[cetp.endpoints]]", "no peer reaches it"), ("[[cetp.locators]]", "tunnels end outside")]
+    {
+        let (before, after) = with_dmz.split_at(with_dmz.find(section).unwrap());
+        let text = format!("{before}{}", after.replacen("\"192.0.2.2\"", "\"172.16.5.1\"", 1));
         let errors = parse("cesd.toml", &text).unwrap_err();
         assert!(
             errors.iter().any(|error| error.line.is_some() && error.message.contains(words)),

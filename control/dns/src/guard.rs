@@ -114,7 +114,7 @@ impl Guard {
         let lies_in = |networks: &[Network], inner| networks.iter().any(|network| network.contains(inner));
         let within = |networks: &[Network]| inner.is_some_and(|inner| lies_in(networks, inner));
         let perhaps = match address {
-            IpAddr::V4(_) => [None; 2],
+            IpAddr::V4(_) => [None; 4],
             IpAddr::V6(address) => perhaps_wrapped(address),
         };
         if within(&self.own) || perhaps.into_iter().flatten().any(|inner| lies_in(&self.own, inner)) {
@@ -160,13 +160,19 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
 }
 
 /// What may be an IPv4 address inside, or mean something else: that of a Teredo client (RFC 4380 §4), and those of the prefix
-/// for translation in a site (RFC 8215) where it is used as one of 48 bits (RFC 6052 §2.2).
-fn perhaps_wrapped(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+/// for translation in a site (RFC 8215) where it is used as one of 48, 56 or 64 bits (RFC 6052 §2.2).
+fn perhaps_wrapped(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let octets = address.octets();
     let teredo = address.segments()[..2] == [0x2001, 0];
     let local = address.segments()[..3] == [0x64, 0xff9b, 1];
     let at = |places: [usize; 4], flip: u8| Ipv4Addr::from(places.map(|place| octets[place] ^ flip));
-    [teredo.then(|| at([12, 13, 14, 15], 0xff)), local.then(|| at([6, 7, 9, 10], 0))]
+    let translated = |places| local.then(|| at(places, 0));
+    [
+        teredo.then(|| at([12, 13, 14, 15], 0xff)),
+        translated([6, 7, 9, 10]),
+        translated([7, 9, 10, 11]),
+        translated([9, 10, 11, 12]),
+    ]
 }
 
 /// The IPv4 address inside: mapped (RFC 4291 §2.5.5.2), compatible (§2.5.5.1), translated (RFC 6052 §2.1, RFC 8215, RFC
@@ -290,6 +296,9 @@ mod tests {
             ("2001:db8::200:5efe:10.64.0.1", true, true),
             ("2001:0:4136:e378:8000:63bf:3f57:f5f3", true, true),
             ("64:ff9b:1:c0a8:a:c00::", true, true),
+            ("64:ff9b:1:ffc0:a8:a0c::", true, true),
+            ("64:ff9b:1:fffe:c0:a80a:c00:0", true, true),
+            ("64:ff9b:1:fffe:cb:71:5000:0", false, false),
             ("fe80::5efe:203.0.113.80", true, false),
             ("2001:db8::5efe:203.0.113.80", false, false),
             ("64:ff9b:1:fffe::203.0.113.80", false, false),

@@ -268,6 +268,13 @@ impl CheckedResponse {
             .collect()
     }
 
+    /// The names that the answer's CNAMEs lead to.
+    pub fn aliases(&self) -> impl Iterator<Item = Name> {
+        self.records()
+            .filter(|(section, record)| *section == 0 && record.kind == RecordType::CNAME)
+            .filter_map(|(_, record)| wire::read_name(&self.bytes, record.data_at).map(|(name, _)| name))
+    }
+
     /// The response for that asker of the same question, aged by that many seconds.
     pub fn reply(&self, query: &Query, age_s: u32) -> Vec<u8> {
         self.reply_with(query, age_s, true)

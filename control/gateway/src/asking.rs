@@ -86,7 +86,7 @@ pub(crate) enum AskingStage {
 pub(crate) enum Pending {
     Ask(Ask),
     /// An ordinary query, given to the resolver as it is.
-    Forward(Waiter),
+    Forward(Waiter, RecordsTold),
     /// The CES records of a name, which say what a peer's word for it is worth.
     Claim {
         ces_id: Arc<str>,
@@ -97,6 +97,15 @@ pub(crate) enum Pending {
         ask: u64,
         at: usize,
     },
+}
+
+/// What is known of the CES records of a name that is asked for as an ordinary one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordsTold {
+    /// It has none, or nobody asked.
+    None,
+    /// Its server does not say: it may be another's name (CNAME), which has some.
+    Nothing,
 }
 
 /// How an [`Ask`] ends when no binding comes of it.
@@ -256,10 +265,10 @@ impl Waiting {
     }
 
     /// An ordinary query waits for the resolver.
-    pub(crate) fn forward(&mut self, waiter: Waiter) -> u64 {
+    pub(crate) fn forward(&mut self, waiter: Waiter, told: RecordsTold) -> u64 {
         let id = self.next;
         self.enter(&waiter, id);
-        self.insert(Pending::Forward(waiter))
+        self.insert(Pending::Forward(waiter, told))
     }
 
     /// The entry for a question that an ask puts to the resolver; none if it does so already.
@@ -309,13 +318,13 @@ impl Waiting {
     }
 
     /// Takes an ordinary query out.
-    pub(crate) fn forwarded(&mut self, id: u64) -> Option<Waiter> {
-        if !matches!(self.entries.get(&id), Some(Pending::Forward(_))) {
+    pub(crate) fn forwarded(&mut self, id: u64) -> Option<(Waiter, RecordsTold)> {
+        if !matches!(self.entries.get(&id), Some(Pending::Forward(..))) {
             return None;
         }
-        let Some(Pending::Forward(waiter)) = self.entries.remove(&id) else { return None };
+        let Some(Pending::Forward(waiter, told)) = self.entries.remove(&id) else { return None };
         self.leave(&waiter);
-        Some(waiter)
+        Some((waiter, told))
     }
 
     /// The resolver is another: it is to be asked again for all who wait for it now.
@@ -346,7 +355,7 @@ impl Waiting {
             Pending::Claim { name, .. } => {
                 Some((Question::new(ces_dns::name(name)?, RecordType::NAPTR), true))
             }
-            Pending::Forward(waiter) => Some((Question::of(&waiter.query), false)),
+            Pending::Forward(waiter, _) => Some((Question::of(&waiter.query), false)),
             Pending::Ordinary { ask, at } => Some((self.ask(*ask)?.ordinary.get(*at)?.0.clone(), false)),
         }
     }
@@ -389,7 +398,7 @@ mod tests {
         let mut waiting = Waiting::new(7);
         let ask = waiting.begin(HostId(0), "www.b.demo.".into(), waiter(1, Transport::Tcp), 5);
         waiting.join(ask, waiter(2, Transport::Udp));
-        let other = waiting.forward(waiter(3, Transport::Tcp));
+        let other = waiting.forward(waiter(3, Transport::Tcp), RecordsTold::None);
         assert_eq!(waiting.queries(), 3);
         assert!(waiting.gone(QueryToken(1)) && !waiting.gone(QueryToken(1)) && !waiting.gone(QueryToken(2)));
         assert_eq!(waiting.queries(), 2);
@@ -412,7 +421,8 @@ mod tests {
     #[test]
     fn r2_what_another_resolver_owes_is_asked_a_piece_at_a_time() {
         let mut waiting = Waiting::new(7);
-        let ids: Vec<u64> = (1..=3).map(|token| waiting.forward(waiter(token, Transport::Udp))).collect();
+        let ids: Vec<u64> =
+            (1..=3).map(|token| waiting.forward(waiter(token, Transport::Udp), RecordsTold::None)).collect();
         waiting.owe_all();
         waiting.forwarded(ids[1]).unwrap();
         let mut pieces = Vec::new();

@@ -162,14 +162,16 @@ pub(crate) fn resolver_settings(
     resolver
 }
 
-/// What no answer from upstream may say: addresses of this side.
+/// What no answer from upstream may say: addresses of this side, and of the circular pool, which stand for whom a name of ours
+/// was asked for a moment ago.
 fn guard(settings: &CoreSettings, own: &[OwnAddress]) -> Guard {
     let network = |net: &Ipv4Net| Network { address: net.network(), prefix: net.prefix_len() };
     let realm = &settings.realm;
     let networks = realm.networks.iter().chain([&realm.proxy_pool]).map(network);
     let alone = own.iter().map(|&address| Network { address: address.v4(), prefix: 32 });
+    let pool = settings.realm_gateway.iter().flat_map(|pool| &pool.addresses).map(|part| network(&part.0));
     Guard {
-        own: networks.chain(alone).collect(),
+        own: networks.chain(alone).chain(pool).collect(),
         private: settings.dns.filter_private,
         networks: settings.dns.private_networks.iter().map(network).collect(),
         names: settings.dns.private_names.iter().filter_map(|name| ces_dns::name(name.as_str())).collect(),

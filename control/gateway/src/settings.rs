@@ -44,6 +44,9 @@ pub struct CoreSettings {
     /// How its hosts are reached from the plain Internet.
     #[serde(default)]
     pub realm_gateway: Option<RealmGateway>,
+    /// What else is nobody's but ours: the DMZ, and addresses under which hosts are seen outside.
+    #[serde(skip)]
+    pub ours: Vec<Ipv4Net>,
 }
 
 /// The realm behind the gateway.
@@ -457,7 +460,7 @@ impl CoreSettings {
     pub fn may_be_a_peers(&self, address: Ipv4Addr) -> bool {
         let is_ours = self.cetp.locators.iter().any(|locator| locator.address == address)
             || self.cetp.endpoints.iter().any(|endpoint| endpoint.address == address);
-        let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]);
+        let mut inside = self.realm.networks.iter().chain([&self.realm.proxy_pool]).chain(&self.ours);
         !is_ours && special(address).is_none() && !inside.any(|network| network.contains(&address))
     }
 

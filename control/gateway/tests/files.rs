@@ -353,8 +353,11 @@ fn a_wrong_key_is_refused() {
 
 #[test]
 fn c9_a_locator_is_nothing_of_ours_and_somebodys() {
-    let settings = a();
+    let mut settings = a();
+    settings.ours = vec!["203.0.113.16/28".parse().unwrap()];
     for (address, may) in [
+        ([203, 0, 113, 17], false),
+        ([203, 0, 113, 32], true),
         ([198, 51, 100, 2], true),
         ([192, 0, 2, 2], true),
         (A_OUTER.octets(), false),

@@ -249,6 +249,28 @@ fn n1_a_name_once_known_as_one_of_ces_does_not_fall_back() {
     assert_eq!(lab.address(0, H2, "h1.b.demo"), Some(LEGACY));
 }
 
+/// The name of a load balancer's, whose server knows no NAPTR, for one with CES.
+#[test]
+fn n1_an_alias_of_a_name_known_as_one_of_ces_does_not_fall_back() {
+    for (title, naptr) in
+        [("silence", Odd::Silent), ("SERVFAIL", Odd::Code(ServFail)), ("REFUSED", Odd::Code(Refused))]
+    {
+        let mut lab = Lab::new();
+        lab.odd("h1.b.demo", A, address(LEGACY));
+        for (alias, target) in [("www.example", "h1.b.demo"), ("other.example", "plain.example")] {
+            lab.odd(alias, NAPTR, naptr.clone());
+            lab.odd(alias, A, Odd::Alias(target.into(), LEGACY));
+        }
+        assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(PROXY), "{title}");
+        let reply = lab.ask(0, H2, "www.example", A);
+        assert_eq!((reply.code, reply.address), (ServFail, None), "{title}");
+        assert!(lab.logged(0, "name failed", "a name that leads to it"), "{title}: told by its right name");
+        let data = lab.ask(0, H2, "other.example", A).data.join(" ");
+        assert!(data.contains("203.0.113.80"), "{title}: {data}");
+        assert_eq!(lab.nodes[0].gateway.pools().waiting, 0, "{title}");
+    }
+}
+
 fn service(target: &str, hints: &[Ipv4Addr]) -> Service {
     let hints = hints.iter().map(|ip| rdata::A(*ip)).collect();
     let parameters = vec![(SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(hints)))];
@@ -317,6 +339,22 @@ fn n3_addresses_of_this_side_do_not_pass_and_are_counted() {
         filtered += u64::from(!passes);
         let dns = serde_json::to_value(lab.nodes[0].gateway.dns(lab.now)).unwrap();
         assert_eq!(dns["resolver"]["rebinding_filtered"], filtered, "{name} {text}");
+    }
+    // An address of the circular pool stands for whom a name of ours was asked for.
+    let pool = |s: &mut CoreSettings| {
+        s.realm_gateway = Some(toml::from_str("addresses = [\"198.51.100.16/30\"]").unwrap());
+    };
+    let mut lab = Lab::with(pool, &lab::realm("a.demo"), &lab::realm("b.demo"));
+    for (text, passes) in [("198.51.100.18", false), ("::ffff:198.51.100.18", false), ("198.51.100.20", true)]
+    {
+        let ip: IpAddr = text.parse().unwrap();
+        let (qtype, data) = match ip {
+            IpAddr::V4(ip) => (A, RData::A(rdata::A(ip))),
+            IpAddr::V6(ip) => (AAAA, RData::AAAA(rdata::AAAA(ip))),
+        };
+        lab.odd("evil.example", qtype, Odd::Says(vec![data]));
+        lab.nodes[0].gateway.flush_cache();
+        assert_eq!(lab.ask(0, H1, "evil.example", qtype).answers, usize::from(passes), "{text}");
     }
     let off = |s: &mut CoreSettings| s.dns.filter_private = false;
     let mut lab = Lab::with(off, &lab::realm("a.demo"), &lab::realm("b.demo"));

@@ -317,11 +317,11 @@ fn signalling(config: &Config, found: &mut Problems) {
                 found.add(format!("{key}.address"), format!("{address}: an IPv4 address was expected"));
             }
         }
-        let inside = |address: IpAddr| config.side_of(address) == Some(Side::Inside);
-        if inside(endpoint.address) {
+        if let Some(side @ (Side::Inside | Side::Dmz)) = config.side_of(endpoint.address) {
+            let (address, side) = (endpoint.address, word(side));
             found.add(
                 format!("{key}.address"),
-                format!("{} is an address of an inside port; no peer reaches it", endpoint.address),
+                format!("{address} is an address of {side} port; no peer reaches it"),
             );
         }
         let page = config.metrics.as_ref().map(|metrics| metrics.listen);
@@ -338,10 +338,11 @@ fn signalling(config: &Config, found: &mut Problems) {
         }
     }
     for (i, locator) in config.cetp.locators.iter().enumerate() {
-        if config.side_of(locator.address.into()) == Some(Side::Inside) {
+        if let Some(side @ (Side::Inside | Side::Dmz)) = config.side_of(locator.address.into()) {
+            let (address, side) = (locator.address, word(side));
             found.add(
                 format!("cetp.locators[{i}].address"),
-                format!("{} is an address of an inside port; tunnels end outside", locator.address),
+                format!("{address} is an address of {side} port; tunnels end outside"),
             );
         }
     }
@@ -355,6 +356,15 @@ fn signalling(config: &Config, found: &mut Problems) {
     );
     if config.registry.files.is_empty() {
         found.add("registry.files", "names no file; without hosts and policies nobody reaches anybody");
+    }
+}
+
+/// A side with its article.
+const fn word(side: Side) -> &'static str {
+    match side {
+        Side::Inside => "an inside",
+        Side::Dmz => "a DMZ",
+        Side::Outside => "an outside",
     }
 }
 
@@ -377,6 +387,9 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
     if let Some(address) = pool.iter().find(whole) {
         let what = format!("{address} is that of a static mapping, too; the pool has its addresses alone");
         found.add("realm_gateway.addresses", what);
+    }
+    if let Some((address, whose)) = super::nat::needed_outside(config, |address| pool.contains(address)) {
+        found.add("realm_gateway.addresses", format!("{address} {whose}; it cannot be ours"));
     }
     let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net)));
     for (port, net) in links {

@@ -419,7 +419,22 @@ impl Config {
     /// What concerns the gateway's core.
     pub fn settings(&self) -> CoreSettings {
         let Self { realm, dns, cetp, realm_gateway, .. } = self.clone();
-        CoreSettings { realm, dns, cetp, realm_gateway }
+        CoreSettings { realm, dns, cetp, realm_gateway, ours: self.ours() }
+    }
+
+    /// What is nobody's but ours beyond the realm: the gateway's own addresses, the DMZ, and addresses under which hosts are seen
+    /// outside, those of NAT44, of static mappings and of the circular pool.
+    fn ours(&self) -> Vec<Ipv4Net> {
+        let own = self.addresses().into_iter().map(Ipv4Net::from);
+        let nat = self.nat.iter().flat_map(|nat| nat.addresses.iter().copied().map(Ipv4Net::from));
+        let statics = self.nat.iter().flat_map(|nat| nat.statics.lines()).map(|line| line.external);
+        let pool = self.realm_gateway.iter().flat_map(|pool| pool.addresses.iter().map(|part| part.0));
+        own.chain(self.dmz()).chain(nat).chain(statics).chain(pool).collect()
+    }
+
+    /// Whether that is so of an address.
+    pub fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.ours().iter().any(|network| network.contains(&address))
     }
 
     /// The gateway's own addresses on all ports.

@@ -10,7 +10,7 @@ use ces_gateway::settings::{special, special_within};
 use ces_settings::Problems;
 use ces_wire::{geneve, vxlan};
 use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The kernel opens connections from ports beginning with this one (`net.ipv4.ip_local_port_range` as it is delivered).
 const KERNEL_PORTS: u16 = 32_768;
@@ -78,6 +78,20 @@ pub(super) fn check(config: &Config, found: &mut Problems) {
     found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
     found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
     found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
+}
+
+/// The first router or resolver whose address is such, and whose it is.
+pub(super) fn needed_outside(
+    config: &Config,
+    is_such: impl Fn(&Ipv4Addr) -> bool,
+) -> Option<(Ipv4Addr, String)> {
+    let asked =
+        config.dns.upstreams.iter().filter_map(|upstream| match upstream.socket().ip().to_canonical() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+    let address = config.route.iter().map(|route| route.via).chain(asked).find(is_such)?;
+    Some((address, of_another(config, address)?))
 }
 
 /// Whose an address outside is, if not ours: nobody's on a link, a router's, a resolver's.
@@ -188,7 +202,11 @@ fn outside(config: &Config, key: &str, line: &Static, found: &mut Problems) {
         } else if let Some((address, what)) = needed(config).into_iter().find(|(address, _)| within(address))
         {
             found.add(key, format!("{address} is {what}"));
+        } else if let Some((address, whose)) = needed_outside(config, within) {
+            found.add(key, format!("{address} {whose}; it cannot be ours"));
         }
+    } else if let Some((address, whose)) = needed_outside(config, within) {
+        found.add(key, format!("{address} {whose}; it cannot be ours"));
     } else {
         ports(config, &key, line, found);
     }
@@ -278,6 +296,11 @@ fn inside(config: &Config, key: &str, line: &Static, found: &mut Problems) {
         found.add(key, format!("{net} lies in no network of the realm or the DMZ"));
     } else if let Some(own) = config.addresses().into_iter().find(|own| net.contains(own)) {
         found.add(key, format!("{own} is the gateway itself"));
+    } else if net.prefix_len() == 32
+        && let Some(link) =
+            config.links().iter().find(|link| link.contains(&net) && no_host_of(**link, net.addr()))
+    {
+        found.add(key, format!("{} is no host's address in {}", net.addr(), link.trunc()));
     }
 }
 

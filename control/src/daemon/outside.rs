@@ -22,6 +22,9 @@ pub(super) fn leads_there(address: IpAddr, config: &Config, routes: &Routes) -> 
     if config.realm.proxy_pool.contains(&address) {
         return Err("the address lies in the proxy pool");
     }
+    if config.is_ours(address) {
+        return Err("the address is the DMZ's, or one under which our hosts are seen");
+    }
     let (port, _) = routes.lead(address).ok_or("no route leads there")?;
     match config.port.get(usize::from(port)).map(|port| port.side) {
         Some(Side::Outside) => Ok(()),
@@ -68,5 +71,30 @@ mod tests {
         ] {
             assert_eq!(leads_there(address.parse().unwrap(), &config, &routes), expected, "{address}");
         }
+    }
+
+    /// NAT44, static mappings and the circular pool: the kernel takes their addresses for its own.
+    #[test]
+    fn c9_no_peer_is_where_our_hosts_are_seen_nor_in_the_dmz() {
+        let mut config = crate::config::parse("example", include_str!("../../cesd.example.toml")).unwrap();
+        let net = |text: &str| text.parse().unwrap();
+        config.nat.as_mut().unwrap().addresses.push([198, 51, 100, 7].into());
+        config.port.push(crate::config::PortSection {
+            name: "dmz".into(),
+            side: Side::Dmz,
+            addresses: vec![net("198.51.100.65/28")],
+            ..config.port[1].clone()
+        });
+        let lead = |(network, port)| LearntRoute { network: net(network), via: None, port };
+        let routes: Routes = [("0.0.0.0/0", 1), ("198.51.100.64/28", 2)].into_iter().map(lead).collect();
+        let statics = config.nat.as_ref().unwrap().statics.lines()[0].external.addr();
+        let pool = config.realm_gateway.as_ref().unwrap().pool()[0];
+        for address in [[198, 51, 100, 7].into(), [198, 51, 100, 66].into(), statics, pool] {
+            assert!(leads_there(address.into(), &config, &routes).is_err(), "{address}");
+            assert!(!config.settings().may_be_a_peers(address), "{address}");
+        }
+        let peer = std::net::Ipv4Addr::new(198, 51, 100, 8);
+        assert_eq!(leads_there(peer.into(), &config, &routes), Ok(()));
+        assert!(config.settings().may_be_a_peers(peer));
     }
 }

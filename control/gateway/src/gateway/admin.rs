@@ -344,11 +344,11 @@ impl Gateway {
         // An ask that ends may leave ordinary queries behind.
         let next = |waiting: &Waiting| {
             let whoever =
-                |(_, pending): &(u64, &Pending)| matches!(pending, Pending::Ask(_) | Pending::Forward(_));
+                |(_, pending): &(u64, &Pending)| matches!(pending, Pending::Ask(_) | Pending::Forward(..));
             waiting.iter().filter(whoever).map(|(id, _)| id).min()
         };
         while let Some(id) = next(&self.waiting) {
-            if let Some(waiter) = self.waiting.forwarded(id) {
+            if let Some((waiter, _)) = self.waiting.forwarded(id) {
                 self.serv_fail(waiter.token, &waiter.query, QueryOutcome::UpstreamFailed);
             } else {
                 self.fail(id, Failed::Negotiation, "the gateway stops", now);

@@ -3,7 +3,7 @@
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{AskingStage, Failed, Pending, Waiter};
+use crate::asking::{AskingStage, Failed, Pending, RecordsTold, Waiter};
 use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
@@ -170,16 +170,16 @@ impl Gateway {
         if self.waiting.queries() >= self.core.settings().dns.waiting {
             return self.serv_fail(token, &query, QueryOutcome::WaitingFull);
         }
-        let pending = self.waiting.forward(Waiter { token, query });
+        let pending = self.waiting.forward(Waiter { token, query }, RecordsTold::None);
         self.resolver.query(question, 0, pending, now);
     }
 
     /// The resolver has come to an end with something.
     pub(crate) fn resolved(&mut self, pending: u64, resolution: Resolution, now: Nanos) {
         match self.waiting.get(pending) {
-            Some(Pending::Forward(_)) => {
-                if let Some(Waiter { token, query }) = self.waiting.forwarded(pending) {
-                    self.answer_ordinary(&resolution, &query, token, now);
+            Some(Pending::Forward(..)) => {
+                if let Some((waiter, told)) = self.waiting.forwarded(pending) {
+                    self.answer_told(&resolution, &waiter, told, now);
                 }
             }
             Some(Pending::Claim { .. }) => {
@@ -203,6 +203,24 @@ impl Gateway {
     fn answer_ordinary(&mut self, resolution: &Resolution, query: &Query, token: QueryToken, now: Nanos) {
         let bytes = resolution.reply(query, now);
         self.answer(QuerySide::Inside, token, bytes, resolution.outcome());
+    }
+
+    /// The same, unless it would lead around the tunnel of another name, which is known to have CES records, by a CNAME of a name
+    /// whose own nobody tells.
+    fn answer_told(&mut self, resolution: &Resolution, waiter: &Waiter, told: RecordsTold, now: Nanos) {
+        let Waiter { token, query } = waiter;
+        let alias = match resolution {
+            Resolution::Answer(received) if told == RecordsTold::Nothing && is_for_address(query) => {
+                let mut aliases =
+                    received.packet.aliases().map(|alias| Arc::<str>::from(ces_dns::fqdn(&alias)));
+                aliases.find(|alias| self.core.has_records(alias, now))
+            }
+            _ => None,
+        };
+        let Some(alias) = alias else { return self.answer_ordinary(resolution, query, *token, now) };
+        let why = "it has CES records, and nobody tells those of a name that leads to it";
+        self.core.log(LogLine::new(Severity::Info, "name failed").remote(&alias).reason(why));
+        self.serv_fail(*token, query, QueryOutcome::UpstreamFailed);
     }
 
     /// Ends the wait for CES records of which nothing is heard, where those who ask cannot wait longer, or the name's
@@ -230,7 +248,7 @@ impl Gateway {
             let remote = Arc::clone(ask.remote());
             self.known.silent(&remote, now);
         }
-        self.forward_ask(pending, now);
+        self.forward_ask(pending, RecordsTold::Nothing, now);
     }
 
     fn discovered(&mut self, pending: u64, resolution: &Resolution, now: Nanos) {
@@ -243,7 +261,7 @@ impl Gateway {
             Resolution::NoData(_) | Resolution::NxDomain(_) => {
                 self.known.heard(&remote);
                 self.core.learn_records(&remote, false, now);
-                return self.forward_ask(pending, now);
+                return self.forward_ask(pending, RecordsTold::None, now);
             }
             Resolution::ServFail => "the resolver fails to find its NAPTR, and it has had CES records",
             Resolution::Refused => "the resolver refuses to tell its NAPTR, and it has had CES records",
@@ -252,7 +270,7 @@ impl Gateway {
         match resolution {
             _ if has_had => self.fail(pending, Failed::Discovery, why, now),
             Resolution::Timeout => self.silent(pending, now),
-            _ => self.forward_ask(pending, now),
+            _ => self.forward_ask(pending, RecordsTold::Nothing, now),
         }
     }
 
@@ -274,7 +292,7 @@ impl Gateway {
             }
             self.known.heard(remote);
             self.core.learn_records(remote, false, now);
-            return self.forward_ask(pending, now);
+            return self.forward_ask(pending, RecordsTold::None, now);
         }
         self.known.heard(remote);
         let owner = owner.map(|record| record.name.clone());
@@ -344,14 +362,14 @@ impl Gateway {
     }
 
     /// No CES answers for the name: its queries are ordinary ones.
-    fn forward_ask(&mut self, pending: u64, now: Nanos) {
+    fn forward_ask(&mut self, pending: u64, told: RecordsTold, now: Nanos) {
         let Some((ask, waiters)) = self.waiting.end(pending) else { return };
         for waiter in waiters {
             let question = Question::of(&waiter.query);
             if let Some(resolution) = ask.ordinary(&question) {
-                self.answer_ordinary(resolution, &waiter.query, waiter.token, now);
+                self.answer_told(resolution, &waiter, told, now);
             } else {
-                let id = self.waiting.forward(waiter);
+                let id = self.waiting.forward(waiter, told);
                 self.resolver.query(question, 0, id, now);
             }
         }

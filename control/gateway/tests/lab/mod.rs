@@ -55,6 +55,8 @@ pub(crate) enum Odd {
     Says(Vec<RData>),
     /// The same, with addresses of other names beside it.
     With(Vec<RData>, Vec<(String, Ipv4Addr)>),
+    /// Answers that it is another name, which has this address.
+    Alias(String, Ipv4Addr),
     /// Does so after so many nanoseconds.
     After(u64, Box<Odd>),
     /// Asks whoever serves the name.
@@ -533,6 +535,12 @@ impl Lab {
                     Record::from_rdata(ces_dns::name(&name).unwrap(), 30, RData::A(A(ip)))
                 };
                 Some(answer(owned(data), beside.into_iter().map(record).collect()))
+            }
+            Odd::Alias(target, ip) => {
+                let target = ces_dns::name(&target).unwrap();
+                let mut records = owned(vec![RData::CNAME(CNAME(target.clone()))]);
+                records.push(Record::from_rdata(target, 30, RData::A(A(ip))));
+                Some(answer(records, Vec::new()))
             }
             Odd::Asks => self.resolve(&transmit.bytes),
             Odd::After(ns, odd) => {
