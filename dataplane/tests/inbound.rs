@@ -45,6 +45,7 @@ fn reservation(port: u16, protocol: u8) -> Reservation {
         host: address(HOST),
         from: (address(0), 0),
         loose: Some(0),
+        clients: 1,
         lasts_ms: 2000,
     }
 }
@@ -221,6 +222,17 @@ fn loose_ones_let_the_same_client_open_more() {
     sent(&mut gateway, OUTSIDE, &syn(CLIENT, (40_001, 443)));
     assert_eq!(ends(&mut gateway), [(0, ReservationEnd::Used(address(CLIENT)))]);
     assert_eq!(dropped(&mut gateway, OUTSIDE, &syn(CLIENT, (40_002, 443))), Why::PoolUnreserved);
+}
+
+#[test]
+fn one_answer_may_be_for_several_clients() {
+    let mut gateway = gateway();
+    reserve(&mut gateway, 0, Reservation { clients: 2, ..reservation(80, 6) });
+    sent(&mut gateway, OUTSIDE, &syn(CLIENT, (40_000, 80)));
+    assert_eq!(ends(&mut gateway), [], "another one may come");
+    sent(&mut gateway, OUTSIDE, &syn(CLIENT_2, (40_000, 80)));
+    assert_eq!(ends(&mut gateway), [(0, ReservationEnd::Used(address(CLIENT_2)))]);
+    assert_eq!(dropped(&mut gateway, OUTSIDE, &syn(CLIENT + 1, (40_000, 80))), Why::PoolUnreserved);
 }
 
 #[test]

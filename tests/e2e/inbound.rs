@@ -8,6 +8,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_client_reaches_a_host_by_its_name", a_client_reaches_a_host_by_its_name),
     ("ping_and_ssh_reach_a_host", ping_and_ssh_reach_a_host),
     ("ten_clients_share_three_addresses", ten_clients_share_three_addresses),
+    ("clients_of_one_resolver_come_at_once", clients_of_one_resolver_come_at_once),
+    ("a_resolver_tells_from_where_the_client_comes", a_resolver_tells_from_where_the_client_comes),
     ("who_comes_late_or_never_finds_nothing", who_comes_late_or_never_finds_nothing),
     ("who_comes_unasked_takes_nobodys_place", who_comes_unasked_takes_nobodys_place),
     ("a_full_pool_is_silence_over_udp_and_an_answer_over_tcp", a_full_pool),
@@ -30,6 +32,21 @@ const THREE: &[Edit] = &[
     ),
     OF_HOSTS,
 ];
+
+/// With a resolver that is shared by many: it asks from the router's own address.
+const SHARED: &[Edit] = &[
+    THREE[0],
+    (
+        Realm::B,
+        "[{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]",
+        "[{ networks = [\"198.51.100.1\"], proof = \"truncation\", clients = 16 }]",
+    ),
+    OF_HOSTS,
+];
+
+/// With one that is believed for whom it asks.
+const BELIEVED: &[Edit] =
+    &[THREE[0], (Realm::B, "proof = \"none\" }", "proof = \"none\", client_subnet = true }"), OF_HOSTS];
 
 /// One that lies on the outside link.
 const ON_THE_LINK: &[Edit] = &[
@@ -149,6 +166,34 @@ fn ten_clients_share_three_addresses(lab: &Lab) {
     for client in clients {
         client.wait().says("Hello from b1");
     }
+}
+
+/// An ordinary resolver asks once for all who ask it at once, and gives them one answer.
+fn clients_of_one_resolver_come_at_once(lab: &Lab) {
+    gateways(lab, SHARED);
+    let client = |number: u32| {
+        let from = format!("203.0.113.{}", 130 + number);
+        lab.background("net", &format!("curl -sS -m 30 --interface {from} http://www.b.demo/"))
+    };
+    let clients: Vec<Background> = (0..8).map(client).collect();
+    for client in clients {
+        client.wait().says("Hello from b1");
+    }
+}
+
+/// RFC 7871.
+fn a_resolver_tells_from_where_the_client_comes(lab: &Lab) {
+    gateways(lab, BELIEVED);
+    let line = "dig +tries=1 +subnet=203.0.113.64/26 -b 203.0.113.60 @198.51.100.2 www.b.demo";
+    let answer = lab.run("net", line);
+    answer.says("CLIENT-SUBNET: 203.0.113.64/26/26");
+    let address =
+        answer.stdout.lines().find(|line| line.starts_with("www.b.demo.") && line.contains("\tA\t"));
+    let address = address.and_then(|line| line.split_whitespace().last()).expect("an address");
+    lab.drops_more(Realm::B, "pool_foreign", 1, || {
+        assert!(!fetch(lab, "203.0.113.200", address, 2).ok());
+    });
+    fetch(lab, "203.0.113.70", address, 20).says("Hello from b1");
 }
 
 fn who_comes_late_or_never_finds_nothing(lab: &Lab) {

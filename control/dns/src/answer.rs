@@ -201,12 +201,19 @@ fn opt(edns: Option<Edns>, code: ResponseCode, out: &mut Vec<u8>) {
         out.extend_from_slice(&UDP_MAX.to_be_bytes());
         // RFC 6891 §6.1.3: extended code, version 0; RFC 3225 §3: DO is copied.
         out.extend_from_slice(&[code.high(), 0, u8::from(edns.dnssec_ok) << 7, 0]);
+        let length = out.len();
+        out.extend_from_slice(&[0, 0]);
         // RFC 7873 §5.2: a cookie is answered by both.
-        let Some(cookie) = edns.cookie else { return out.extend_from_slice(&[0, 0]) };
-        out.extend_from_slice(&(4 + cookie.len() as u16).to_be_bytes());
-        out.extend_from_slice(&cookie::OPTION.to_be_bytes());
-        out.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
-        out.extend_from_slice(&cookie);
+        if let Some(cookie) = edns.cookie {
+            out.extend_from_slice(&cookie::OPTION.to_be_bytes());
+            out.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
+            out.extend_from_slice(&cookie);
+        }
+        if let Some(subnet) = edns.client_subnet {
+            subnet.emit(out);
+        }
+        let options = (out.len() - length - 2) as u16;
+        out[length..length + 2].copy_from_slice(&options.to_be_bytes());
     }
 }
 

@@ -24,6 +24,7 @@ mod wire;
 
 pub mod answer;
 pub mod cache;
+pub mod client_subnet;
 pub mod cookie;
 pub mod guard;
 pub mod limit;

@@ -7,6 +7,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use crate::answer;
+use crate::client_subnet::{self, ClientSubnet};
 use crate::cookie::{self, Cookie};
 use crate::outcome::QueryOutcome;
 pub use crate::query::{Edns, Query, Transport, UDP_MAX, UDP_MIN};
@@ -60,6 +61,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         checking_disabled: header.checking_disabled(),
         edns: None,
         cookie: None,
+        client_subnet: None,
         transport,
     };
 
@@ -91,6 +93,13 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
             };
             query.cookie = Some(cookie);
         }
+        if let Some(data) = wire::option(record.data, client_subnet::OPTION) {
+            // RFC 7871 §7.1.1
+            let Some(subnet) = ClientSubnet::parse(data) else {
+                return refuse(QueryOutcome::EdnsMalformed, ResponseCode::FormErr, Some(&query));
+            };
+            query.client_subnet = Some(subnet);
+        }
         // RFC 6891 §6.1.3: the version is the second octet of the TTL.
         if record.ttl >> 16 & 0xff != 0 {
             return refuse(QueryOutcome::EdnsVersion, ResponseCode::BADVERS, Some(&query));
@@ -111,7 +120,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
 }
 
 fn edns(opt: &RecordFrame<'_>) -> Edns {
-    Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0, cookie: None }
+    Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0, cookie: None, client_subnet: None }
 }
 
 /// Records that are looked at for an OPT in what is refused anyway.

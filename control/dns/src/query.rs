@@ -1,5 +1,6 @@
 //! A query that has been taken: what is asked, by whom as far as DNS tells, and how long its answer may be.
 
+use crate::client_subnet::ClientSubnet;
 use crate::cookie::Cookie;
 use hickory_proto::rr::{Name, RecordType};
 
@@ -21,6 +22,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The cookies that the answer carries: the client's, and one of ours.
     pub cookie: Option<[u8; 24]>,
+    /// For whose network the answer is good, if that was looked at.
+    pub client_subnet: Option<ClientSubnet>,
 }
 
 /// A query of opcode QUERY with exactly one question of class IN.
@@ -40,6 +43,8 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// The requester's cookies, if it has any.
     pub cookie: Option<Cookie>,
+    /// For whose network the requester asks, if it says so.
+    pub client_subnet: Option<ClientSubnet>,
     /// How it came.
     pub transport: Transport,
 }

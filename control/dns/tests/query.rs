@@ -51,7 +51,10 @@ fn edns_says_what_the_asker_takes() {
         let at = bytes.len() - 8;
         bytes[at..at + 2].copy_from_slice(&u16::to_be_bytes(payload));
         let query = parse(&bytes);
-        assert_eq!(query.edns, Some(message::Edns { payload, dnssec_ok: true, cookie: None }));
+        assert_eq!(
+            query.edns,
+            Some(message::Edns { payload, dnssec_ok: true, cookie: None, client_subnet: None })
+        );
         assert_eq!(query.limit(), limit, "{payload}");
     }
 }

@@ -388,6 +388,7 @@ mod tests {
             checking_disabled: false,
             edns: None,
             cookie: None,
+            client_subnet: None,
             transport,
         };
         Waiter { token: QueryToken(token), query }

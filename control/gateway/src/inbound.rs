@@ -165,6 +165,12 @@ impl InboundState {
         self.settings.as_ref().map_or(Proof::None, |settings| settings.proof(resolver))
     }
 
+    /// Whether who asks from there is believed for whose network he asks.
+    pub(crate) fn believes_subnets_of(&self, resolver: IpAddr) -> bool {
+        let group = self.settings.as_ref().and_then(|settings| settings.group(resolver));
+        group.is_some_and(|group| group.client_subnet)
+    }
+
     /// What labels and cookies are made with.
     pub(crate) fn prover(&self) -> &Prover {
         &self.prover
@@ -195,7 +201,13 @@ impl InboundState {
         out: &mut Outbox,
         now: Nanos,
     ) -> Result<Ipv4Addr, Refusal> {
-        let asked = Asked { asker: wish.asker, id: wish.id, name: wish.service.name.shared() };
+        let name = wish.service.name.shared();
+        // Whose answers are for several clients has the same one for all his queries.
+        let asked = if self.clients_of(wish.asker.ip()) > 1 {
+            Asked { asker: SocketAddr::new(wish.asker.ip(), 0), id: 0, name }
+        } else {
+            Asked { asker: wish.asker, id: wish.id, name }
+        };
         if let Some(address) = self.again(&asked, out, now) {
             return Ok(address);
         }
@@ -206,17 +218,28 @@ impl InboundState {
         taken
     }
 
-    /// The address of a query that is sent again, if it lasts long enough; otherwise it is replaced.
+    /// For how many clients one answer may be.
+    fn clients_of(&self, resolver: IpAddr) -> u16 {
+        let group = self.settings.as_ref().and_then(|settings| settings.group(resolver));
+        group.map_or(1, |group| group.clients)
+    }
+
+    /// The address of a query that is sent again, if it lasts long enough; otherwise it is replaced, or left to those who were
+    /// told it.
     fn again(&mut self, asked: &Asked, out: &mut Outbox, now: Nanos) -> Option<Ipv4Addr> {
         let (worker, number) = self.asked.get(asked).copied()?;
-        let pending = self.books[worker as usize].lines[number as usize].as_mut()?;
+        let pending = self.books[worker as usize].lines[number as usize].as_ref()?;
         let half = (pending.until - pending.since) / 2;
         if now + half <= pending.until {
             return Some(pending.address);
         }
-        pending.is_replaced = true;
         self.asked.remove(asked);
-        out.command(worker, Command::Withdraw(ReservationId(number)));
+        if self.clients_of(asked.asker.ip()) == 1
+            && let Some(pending) = &mut self.books[worker as usize].lines[number as usize]
+        {
+            pending.is_replaced = true;
+            out.command(worker, Command::Withdraw(ReservationId(number)));
+        }
         None
     }
 
@@ -233,6 +256,7 @@ impl InboundState {
             return Err(Refusal::HostLimit);
         }
         let (service, tuple, worker) = (wish.service, tuple_of(wish.service), wish.worker);
+        let clients = self.clients_of(wish.asker.ip());
         let book = self.books.get_mut(worker as usize).ok_or(Refusal::Exhausted)?;
         let number = book.number(self.room).ok_or(Refusal::Exhausted)?;
         let Some(address) = self.pool.take(worker, tuple) else {
@@ -247,6 +271,7 @@ impl InboundState {
             host: wish.host.v4(),
             from: wish.from,
             loose: u16::try_from(service.loose_packets.unwrap_or(settings.loose_packets)).ok(),
+            clients,
             lasts_ms,
         };
         out.command(worker, Command::Reserve(ReservationId(number), reservation));

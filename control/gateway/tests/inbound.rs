@@ -89,12 +89,16 @@ impl Outside {
 
     /// With these cookies in an OPT record.
     fn send_cookie(&mut self, name: &str, cookie: &[u8]) -> Option<Reply> {
+        self.send_option(name, 10, cookie)
+    }
+
+    fn send_option(&mut self, name: &str, code: u8, data: &[u8]) -> Option<Reply> {
         self.asked = self.asked.wrapping_add(1);
         let mut bytes = question(name, RecordType::A, self.asked);
         bytes[11] = 1;
-        let length = cookie.len() as u8;
-        bytes.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + length, 0, 10, 0, length]);
-        bytes.extend_from_slice(cookie);
+        let length = data.len() as u8;
+        bytes.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + length, 0, code, 0, length]);
+        bytes.extend_from_slice(data);
         self.send_bytes(Transport::Udp, &bytes)
     }
 
@@ -149,6 +153,7 @@ fn a_name_has_the_next_address_and_its_worker_knows_before_the_answer() {
         host: Ipv4Addr::new(192, 168, 0, 10),
         from: (Ipv4Addr::UNSPECIFIED, 0),
         loose: Some(0),
+        clients: 1,
         lasts_ms: 2000,
     };
     assert_eq!((worker, id, reservation), (0, ReservationId(0), asked));
@@ -169,6 +174,55 @@ fn services_share_an_address_of_whatever_host_they_are() {
         [Some(16), Some(16), Some(17), None]
     );
     assert_eq!((outside.reserved[1].2.loose, outside.reserved[1].2.lasts_ms), (None, 700));
+}
+
+#[test]
+fn an_answer_of_a_shared_resolver_is_for_several_clients() {
+    let mut outside = Outside::new(
+        "addresses = ['198.51.100.16/31']\nresolvers = [\
+         { networks = ['203.0.113.53'], proof = 'none', clients = 8 }]",
+        1,
+    );
+    assert_eq!([1, 2, 3].map(|_| outside.ask("www.b.demo")), [Some(16); 3]);
+    assert_eq!((outside.reserved.len(), outside.reserved[0].2.clients), (1, 8));
+    // What lasts too short is left to those who were told it.
+    outside.now += 3 * SECOND / 2;
+    assert_eq!(outside.ask("www.b.demo"), Some(17));
+    assert!(outside.withdrawn.is_empty());
+    outside.end(1, ReservationEnd::Expired);
+    assert_eq!(outside.ask("www.b.demo"), Some(17));
+}
+
+/// RFC 7871: who is believed has the first packet come from where he says, and is told for whom the answer is good.
+#[test]
+fn the_first_packet_comes_from_the_network_that_a_believed_resolver_tells() {
+    let data = [0, 1, 24, 0, 203, 0, 113];
+    let told = [0, 8, 0, 7, 0, 1, 24, 24, 203, 0, 113];
+    let anybody = (Ipv4Addr::UNSPECIFIED, 0);
+    for (is_believed, from) in [(true, (Ipv4Addr::new(203, 0, 113, 0), 24)), (false, anybody)] {
+        let mut outside = Outside::new(
+            &format!(
+                "addresses = ['198.51.100.16']\nresolvers = [\
+                 {{ networks = ['203.0.113.53'], proof = 'none', client_subnet = {is_believed} }}]"
+            ),
+            1,
+        );
+        outside.send_option("www.b.demo", 8, &data);
+        assert_eq!(outside.reserved[0].2.from, from);
+        assert_eq!(outside.said.ends_with(&told), is_believed);
+    }
+    // What tells nothing of an IPv4 client is for anybody; what is no such option is an error.
+    let mut outside = Outside::new(
+        "addresses = ['198.51.100.16/31']\nresolvers = [\
+         { networks = ['203.0.113.53'], proof = 'none', client_subnet = true }]",
+        1,
+    );
+    outside.send_option("www.b.demo", 8, &[0, 1, 0, 0]);
+    outside.send_option("www.b.demo", 8, &[0, 2, 16, 0, 0x20, 0x01]);
+    assert!(outside.said.ends_with(&[0, 8, 0, 6, 0, 2, 16, 0, 0x20, 0x01]), "scope 0");
+    assert_eq!([0, 1].map(|place| outside.reserved[place].2.from), [anybody; 2]);
+    let wrong = outside.send_option("www.b.demo", 8, &[0, 1, 24, 0, 203]).expect("an answer");
+    assert_eq!(wrong.code, ResponseCode::FormErr);
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub struct Reservation {
     pub from: (Ipv4Addr, u8),
     /// Sessions that whoever opened the first may open beside it, as long as the reservation lasts; `None` = any number.
     pub loose: Option<u16>,
+    /// Clients for which it is, as one answer of a resolver's may be for several: so many times what one may open, whoever
+    /// opens it.
+    pub clients: u16,
     /// How long it lasts, in milliseconds.
     pub lasts_ms: u32,
 }

@@ -145,7 +145,8 @@ impl Reservations {
         }
         let until = now + Nanos::from(reservation.lasts_ms) * (SECOND / 1000);
         let hangs = self.wheel.take_this(slot, tick(until), false);
-        let left = reservation.loose.map(|more| u32::from(more) + 1);
+        let left =
+            reservation.loose.map(|more| (u32::from(more) + 1) * u32::from(reservation.clients.max(1)));
         self.lines[slot as usize] = Some(Pending { reservation, until, hangs, client: None, left });
         true
     }
@@ -174,12 +175,13 @@ impl Reservations {
         self.index.find(self.hasher.hash(key), is)
     }
 
-    /// The host of a reservation, if this client may use it: the network is right, and nobody else was faster.
+    /// The host of a reservation, if this client may use it: the network is right, and nobody else was faster where it is for
+    /// one alone.
     pub(super) fn lets(&self, slot: u32, client: u32) -> Option<Ipv4Addr> {
         let Pending { reservation, client: first, .. } = self.lines.get(slot as usize)?.as_ref()?;
         let (network, prefix) = reservation.from;
-        let may =
-            ipv4::within(client, network.to_bits(), prefix) && first.is_none_or(|first| first == client);
+        let is_its = reservation.clients > 1 || first.is_none_or(|first| first == client);
+        let may = is_its && ipv4::within(client, network.to_bits(), prefix);
         may.then_some(reservation.host)
     }
 
@@ -267,6 +269,7 @@ mod tests {
             host: 7.into(),
             from: (0.into(), 0),
             loose: Some(0),
+            clients: 1,
             lasts_ms: 2000,
         }
     }

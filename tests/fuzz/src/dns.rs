@@ -121,6 +121,7 @@ fn response(flags: u8, bytes: &[u8]) {
         checking_disabled: false,
         edns: None,
         cookie: None,
+        client_subnet: None,
         transport: Transport::Udp,
     };
     while let Some((token, resolution)) = resolver.poll_done() {

@@ -26,6 +26,8 @@ struct Known<'a> {
     /// Whether the client has shown that it receives what is sent to its address.
     is_there: bool,
     client: SocketAddr,
+    /// The network for which it asks.
+    from: (Ipv4Addr, u8),
     now: Nanos,
 }
 
@@ -76,7 +78,7 @@ impl Known<'_> {
         let Some(service) = configuration.registry().host(name).and_then(|entry| entry.inbound(name)) else {
             return zone::Inbound::NotOffered;
         };
-        let wish = Wish { host, worker, service, asker: self.client, id, from: ANYBODY };
+        let wish = Wish { host, worker, service, asker: self.client, id, from: self.from };
         match self.inbound.reserve(&wish, out, self.now) {
             Ok(address) => zone::Inbound::Address(address),
             Err(Refusal::Exhausted) => zone::Inbound::Lacking(QueryOutcome::PoolExhausted),
@@ -95,6 +97,7 @@ impl Gateway {
         now: Nanos,
     ) {
         self.give_cookie(&mut query, client, now);
+        self.give_subnet(&mut query, client);
         let found = self.look_up(client, name, &query, now);
         // Who comes over TCP has shown that he is there, and has a moment of patience.
         if matches!(found, Lookup::Lacking(_)) && query.transport == Transport::Tcp {
@@ -124,13 +127,24 @@ impl Gateway {
         let has_cookie = query.cookie.is_some_and(|cookie| prover.knows(&cookie, client.ip(), now));
         let is_there = query.transport == Transport::Tcp || has_cookie;
         let (name, has_label) = (told.map(|(_, name)| name).or(name), told.is_some());
-        zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, client, now })
+        let believed = query.client_subnet.filter(|_| inbound.believes_subnets_of(client.ip()));
+        let from = believed.and_then(|subnet| subnet.network()).unwrap_or(ANYBODY);
+        zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, client, from, now })
     }
 
     /// Has the answer carry a cookie for who sent one (RFC 7873 §5.2.3).
     fn give_cookie(&self, query: &mut Query, client: SocketAddr, now: Nanos) {
         if let (Some(edns), Some(cookie)) = (&mut query.edns, query.cookie) {
             edns.cookie = Some(self.inbound.prover().cookie(cookie.client, client.ip(), now));
+        }
+    }
+
+    /// Has the answer say for whose network it is good, if who asks is believed for whose he asks (RFC 7871 §7.2.1).
+    fn give_subnet(&self, query: &mut Query, client: SocketAddr) {
+        if let (Some(edns), Some(subnet)) = (&mut query.edns, query.client_subnet)
+            && self.inbound.believes_subnets_of(client.ip())
+        {
+            edns.client_subnet = Some(subnet.answered(subnet.network().is_some()));
         }
     }
 

@@ -76,6 +76,16 @@ pub struct Resolvers {
     pub networks: Vec<PoolNetwork>,
     /// How they prove that they are there.
     pub proof: Proof,
+    /// Clients that one answer may be for: a resolver gives it to all who ask it at once.
+    #[serde(default = "one")]
+    pub clients: u16,
+    /// Whether they are believed for whose network they ask (RFC 7871): the first packet comes from there then.
+    #[serde(default)]
+    pub client_subnet: bool,
+}
+
+const fn one() -> u16 {
+    1
 }
 
 impl RealmGateway {
@@ -87,11 +97,15 @@ impl RealmGateway {
         all
     }
 
+    /// The group of a resolver with this address.
+    pub fn group(&self, resolver: IpAddr) -> Option<&Resolvers> {
+        let IpAddr::V4(resolver) = resolver else { return None };
+        self.resolvers.iter().find(|group| group.networks.iter().any(|part| part.0.contains(&resolver)))
+    }
+
     /// How a resolver with this address proves that it is there.
     pub fn proof(&self, resolver: IpAddr) -> Proof {
-        let IpAddr::V4(resolver) = resolver else { return self.proof };
-        let has = |group: &&Resolvers| group.networks.iter().any(|part| part.0.contains(&resolver));
-        self.resolvers.iter().find(has).map_or(self.proof, |group| group.proof)
+        self.group(resolver).map_or(self.proof, |group| group.proof)
     }
 
     /// What is wrong with it, where these networks are inside and these addresses the gateway's own.
@@ -138,6 +152,7 @@ impl RealmGateway {
             found.within(format!("realm_gateway.{key}"), value.into(), least, most.into());
         }
         for (i, group) in self.resolvers.iter().enumerate() {
+            found.within(format!("realm_gateway.resolvers[{i}].clients"), group.clients.into(), 1, 1000);
             if group.networks.is_empty() {
                 found.add(format!("realm_gateway.resolvers[{i}].networks"), "names no address");
             }
