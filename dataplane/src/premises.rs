@@ -27,6 +27,8 @@ pub struct Premises {
     realm: Vec<(u32, u8)>,
     /// Networks on the links of other ports.
     links: Vec<(u32, u8)>,
+    /// Those of outside ports alone.
+    outside_links: Vec<(u32, u8)>,
     /// Networks of the DMZ.
     dmz: Vec<(u32, u8)>,
     punt_rates: [Rate; PuntClass::COUNT],
@@ -75,6 +77,7 @@ impl Premises {
                 .flat_map(|port| &port.addresses)
                 .map(network)
                 .collect(),
+            outside_links: of(Side::Outside).flat_map(|port| &port.addresses).map(network).collect(),
             dmz: of(Side::Dmz).flat_map(|port| &port.networks).map(network).collect(),
             proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
@@ -190,12 +193,20 @@ impl Premises {
     /// Whether the address belongs inside: to a network of the realm or to the proxy addresses, and not to a narrower
     /// network on the link of another port. A realm of all addresses says nothing about any.
     pub fn belongs_inside(&self, address: u32) -> bool {
-        let narrowest = |networks: &[(u32, u8)]| {
-            let around =
-                |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(address, network, prefix);
-            networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
-        };
-        narrowest(&self.realm) > narrowest(&self.links)
+        narrowest(&self.realm, address) > narrowest(&self.links, address)
+    }
+
+    /// Whether nothing with that source comes from a side: addresses of the realm from nowhere else, those of the DMZ not from
+    /// the world, but for a narrower network on its link. RFC 2827: what the gateway answered would go in there.
+    pub fn is_elsewhere(&self, side: Side, source: u32) -> bool {
+        match side {
+            Side::Inside => false,
+            Side::Dmz => self.belongs_inside(source),
+            Side::Outside => {
+                self.belongs_inside(source)
+                    || narrowest(&self.dmz, source) > narrowest(&self.outside_links, source)
+            }
+        }
     }
 
     /// Whether what comes from there may answer a question of ours. RFC 5452 §9.1: nobody else is asked.
@@ -207,6 +218,13 @@ impl Premises {
     pub fn listens(&self, side: Side, port: u16) -> bool {
         self.tcp_listen.contains(&(side, port))
     }
+}
+
+/// The prefix length of the narrowest network around an address; one of all addresses says nothing about any.
+#[inline]
+fn narrowest(networks: &[(u32, u8)], address: u32) -> Option<u8> {
+    let around = |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(address, network, prefix);
+    networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
 }
 
 /// How the meters of the premises stand. A worker has its own, and keeps them when the premises change.
@@ -296,6 +314,32 @@ mod tests {
         }
         settings.ports[0].networks = vec![([0, 0, 0, 0].into(), 0)];
         assert!(!Premises::new(&settings).belongs_inside(0x0808_0808), "a realm of everything");
+    }
+
+    #[test]
+    fn p4_what_belongs_to_the_dmz_is_told_by_the_narrowest_network() {
+        let mut settings = settings();
+        settings.ports.push(PortSettings {
+            side: Side::Dmz,
+            mac: [2, 0, 0, 0, 0, 3],
+            addresses: vec![([192, 0, 2, 65].into(), 28)],
+            networks: vec![([192, 0, 0, 0].into(), 16), ([192, 0, 2, 64].into(), 28)],
+            vlan: None,
+            mtu: 1500,
+        });
+        let premises = Premises::new(&settings);
+        for (address, elsewhere) in [
+            ([192, 0, 2, 66], [false, false, true]),
+            ([192, 0, 7, 1], [false, false, true]),
+            ([192, 0, 2, 9], [false, false, false]),
+            ([10, 0, 0, 9], [false, true, true]),
+            ([172, 16, 0, 9], [false, true, true]),
+            ([8, 8, 8, 8], [false, false, false]),
+        ] {
+            let by = [Side::Inside, Side::Dmz, Side::Outside];
+            let address = u32::from_be_bytes(address);
+            assert_eq!(by.map(|side| premises.is_elsewhere(side, address)), elsewhere, "{address:#x}");
+        }
     }
 
     #[test]

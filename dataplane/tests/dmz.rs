@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, HopId, Neighbour};
+use ces_dataplane::msg::{Command, HopId, Neighbour, PuntClass};
 use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -162,6 +162,31 @@ fn nobody_speaks_for_another_zone() {
     let frame = ethernet([0xff; 6], MAC_WEB, 0x0806, &who);
     assert!(matches!(gateway.one(DMZ, &frame).0, Verdict::Punt(_)), "ARP");
     assert_eq!(gateway.state.counters.drops.iter().sum::<u64>(), 5, "each packet has one fate");
+}
+
+/// What the gateway answers for itself would go into the DMZ.
+#[test]
+fn p4_addresses_of_the_dmz_do_not_arrive_outside() {
+    let mut gateway = gateway("allow");
+    for (source, protocol, payload) in [
+        (WEB, 1, icmp(8, 0, 7 << 16 | 1, b"x")),
+        (BACK, 1, icmp(8, 0, 7 << 16 | 1, b"x")),
+        (WEB, 6, tcp(5000, 48001, SYN, &[], &[])),
+        (BACK, 17, udp(5000, 53, b"q")),
+        (OWN, 17, udp(5000, 53, b"q")),
+    ] {
+        let packet = Ip::new(source, LOCAL, protocol, payload);
+        assert_eq!(fate(&mut gateway, OUTSIDE, &packet), Err(Why::SourceSpoofed), "{source:#x} {protocol}");
+    }
+    for (sender, fate) in
+        [(WEB, Verdict::Drop(Why::SourceSpoofed)), (0xc633_64fe, Verdict::Punt(PuntClass::Arp))]
+    {
+        let mut who = vec![0, 1, 8, 0, 6, 4, 0, 1];
+        who.extend(MAC_ROUTER.iter().copied().chain(sender.to_be_bytes()).chain([0; 6]));
+        who.extend(LOCAL.to_be_bytes());
+        let frame = ethernet([0xff; 6], MAC_ROUTER, 0x0806, &who);
+        assert_eq!(gateway.one(OUTSIDE, &frame).0, fate, "{sender:#x}");
+    }
 }
 
 #[test]

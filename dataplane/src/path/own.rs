@@ -73,7 +73,7 @@ impl<'s> Desk<'s> {
         };
         match arp::Message::parse(&frame[at..]) {
             Err(malformed) => Verdict::Drop(malformed.into()),
-            Ok(message) if side != Side::Inside && self.premises.belongs_inside(message.sender) => {
+            Ok(message) if self.premises.is_elsewhere(side, message.sender) => {
                 Verdict::Drop(DropReason::SourceSpoofed)
             }
             Ok(message)
@@ -138,8 +138,8 @@ impl<'s> Desk<'s> {
         };
         if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
             Some(DropReason::SourceInvalid)
-        } else if port.side != Side::Inside && self.premises.belongs_inside(packet.source()) {
-            // RFC 2827: nobody out there has an address of the realm, and no answer may go in for one.
+        } else if self.premises.is_elsewhere(port.side, packet.source()) {
+            // RFC 2827: nobody out there has an address of the realm or the DMZ, and no answer may go in for one.
             Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
             Some(DropReason::Multicast)
