@@ -73,16 +73,7 @@ fn phone(lab: &Lab, node: &str, name: &str, address: &str, seconds: u32, doing: 
     lab.background(node, &format!("baresip -f {} -t {seconds} {doing}", at.display()))
 }
 
-/// Packets that a telephone received and sent in a call that the other side ended.
-fn packets(said: &str) -> (u32, u32) {
-    let number = |name: &str| {
-        let text = said.split(&format!(";{name}=")).nth(1).and_then(|rest| rest.split(';').next());
-        text.and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    (number("PR"), number("PS"))
-}
-
-/// Whether a telephone that ended its call received and sent all the time.
+/// Whether a telephone sent and received as many bits a second as its codec has, which it counts every three seconds.
 fn heard(said: &str) -> bool {
     said.split("audio=").filter_map(|rest| rest.split(' ').next()).any(|rates| {
         let rates: Vec<u32> = rates.split('/').filter_map(|rate| rate.parse().ok()).collect();
@@ -114,9 +105,8 @@ fn call(lab: &Lab, caller: (&str, &str, &str), called: (&str, &str, &str)) {
         said = phone(lab, caller.0, caller.1, caller.2, 9, &doing).wait();
     }
     let answered = waits.end();
-    assert!(said.stdout.contains("Call established") && heard(&said.to_string()), "{said}\n{answered}");
-    let (received, sent) = packets(&answered.to_string());
-    assert!(received > 100 && sent > 100, "{received} {sent}\n{said}\n{answered}");
+    assert!(said.stdout.contains("Call established"), "{said}\n{answered}");
+    assert!(heard(&said.to_string()) && heard(&answered.to_string()), "{said}\n{answered}");
 }
 
 const ALICE: (&str, &str, &str) = ("a1", "alice", "192.168.10.11");
