@@ -15,6 +15,14 @@ use crate::table::fib::Fib;
 use crate::wire::ipv4;
 use std::sync::Arc;
 
+/// Where the DMZ is.
+#[derive(Clone, Debug)]
+struct Dmz {
+    networks: Vec<(u32, u8)>,
+    /// Networks on the links of outside ports, which may lie within those.
+    outside: Vec<(u32, u8)>,
+}
+
 /// What is configured of the gateway itself.
 #[derive(Clone, Debug)]
 pub struct Premises {
@@ -27,10 +35,7 @@ pub struct Premises {
     realm: Vec<(u32, u8)>,
     /// Networks on the links of other ports.
     links: Vec<(u32, u8)>,
-    /// Those of outside ports alone.
-    outside_links: Vec<(u32, u8)>,
-    /// Networks of the DMZ.
-    dmz: Vec<(u32, u8)>,
+    dmz: Box<Dmz>,
     punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
@@ -77,8 +82,10 @@ impl Premises {
                 .flat_map(|port| &port.addresses)
                 .map(network)
                 .collect(),
-            outside_links: of(Side::Outside).flat_map(|port| &port.addresses).map(network).collect(),
-            dmz: of(Side::Dmz).flat_map(|port| &port.networks).map(network).collect(),
+            dmz: Box::new(Dmz {
+                networks: of(Side::Dmz).flat_map(|port| &port.networks).map(network).collect(),
+                outside: of(Side::Outside).flat_map(|port| &port.addresses).map(network).collect(),
+            }),
             proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
@@ -156,7 +163,7 @@ impl Premises {
 
     /// Whether the address lies in a network of the DMZ.
     pub fn is_dmz(&self, address: u32) -> bool {
-        self.dmz.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
+        self.dmz.networks.iter().any(|&(network, prefix)| ipv4::within(address, network, prefix))
     }
 
     /// The zone of an address.
@@ -193,20 +200,25 @@ impl Premises {
     /// Whether the address belongs inside: to a network of the realm or to the proxy addresses, and not to a narrower
     /// network on the link of another port. A realm of all addresses says nothing about any.
     pub fn belongs_inside(&self, address: u32) -> bool {
-        narrowest(&self.realm, address) > narrowest(&self.links, address)
+        let narrowest = |networks: &[(u32, u8)]| {
+            let around =
+                |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(address, network, prefix);
+            networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
+        };
+        narrowest(&self.realm) > narrowest(&self.links)
     }
 
-    /// Whether nothing with that source comes from a side: addresses of the realm from nowhere else, those of the DMZ not from
-    /// the world, but for a narrower network on its link. RFC 2827: what the gateway answered would go in there.
-    pub fn is_elsewhere(&self, side: Side, source: u32) -> bool {
-        match side {
-            Side::Inside => false,
-            Side::Dmz => self.belongs_inside(source),
-            Side::Outside => {
-                self.belongs_inside(source)
-                    || narrowest(&self.dmz, source) > narrowest(&self.outside_links, source)
-            }
-        }
+    /// Whether nothing with that source comes from the world, since it is the DMZ's: but for a narrower network on a link
+    /// outside. RFC 2827: what the gateway answered would go in there.
+    #[cold]
+    #[inline(never)]
+    pub fn belongs_to_dmz(&self, source: u32) -> bool {
+        let narrowest = |networks: &[(u32, u8)]| {
+            let around =
+                |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(source, network, prefix);
+            networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
+        };
+        narrowest(&self.dmz.networks) > narrowest(&self.dmz.outside)
     }
 
     /// Whether what comes from there may answer a question of ours. RFC 5452 §9.1: nobody else is asked.
@@ -218,13 +230,6 @@ impl Premises {
     pub fn listens(&self, side: Side, port: u16) -> bool {
         self.tcp_listen.contains(&(side, port))
     }
-}
-
-/// The prefix length of the narrowest network around an address; one of all addresses says nothing about any.
-#[inline]
-fn narrowest(networks: &[(u32, u8)], address: u32) -> Option<u8> {
-    let around = |&&(network, prefix): &&(u32, u8)| prefix > 0 && ipv4::within(address, network, prefix);
-    networks.iter().filter(around).map(|&(_, prefix)| prefix).max()
 }
 
 /// How the meters of the premises stand. A worker has its own, and keeps them when the premises change.
@@ -328,17 +333,14 @@ mod tests {
             mtu: 1500,
         });
         let premises = Premises::new(&settings);
-        for (address, elsewhere) in [
-            ([192, 0, 2, 66], [false, false, true]),
-            ([192, 0, 7, 1], [false, false, true]),
-            ([192, 0, 2, 9], [false, false, false]),
-            ([10, 0, 0, 9], [false, true, true]),
-            ([172, 16, 0, 9], [false, true, true]),
-            ([8, 8, 8, 8], [false, false, false]),
+        for (address, is_its) in [
+            ([192, 0, 2, 66], true),
+            ([192, 0, 7, 1], true),
+            ([192, 0, 2, 9], false),
+            ([10, 0, 0, 9], false),
+            ([8, 8, 8, 8], false),
         ] {
-            let by = [Side::Inside, Side::Dmz, Side::Outside];
-            let address = u32::from_be_bytes(address);
-            assert_eq!(by.map(|side| premises.is_elsewhere(side, address)), elsewhere, "{address:#x}");
+            assert_eq!(premises.belongs_to_dmz(u32::from_be_bytes(address)), is_its, "{address:?}");
         }
     }
 

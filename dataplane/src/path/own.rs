@@ -59,6 +59,13 @@ impl<'s> Desk<'s> {
         self.premises.port(arrival.port).ok_or(DropReason::PortDown)
     }
 
+    /// Whether nothing with that source comes from a side: addresses of the realm from nowhere else, those of the DMZ not from
+    /// the world (RFC 2827). No answer may go in there for one.
+    fn is_forged(&self, side: Side, source: u32) -> bool {
+        (side != Side::Inside && self.premises.belongs_inside(source))
+            || (side == Side::Outside && self.premises.belongs_to_dmz(source))
+    }
+
     /// The address that the gateway speaks from to whom this came from.
     pub(super) fn speaks_from(&self, arrival: Arrival) -> Option<u32> {
         self.port(arrival).ok().and_then(|port| self.premises.own_address(port))
@@ -73,9 +80,7 @@ impl<'s> Desk<'s> {
         };
         match arp::Message::parse(&frame[at..]) {
             Err(malformed) => Verdict::Drop(malformed.into()),
-            Ok(message) if self.premises.is_elsewhere(side, message.sender) => {
-                Verdict::Drop(DropReason::SourceSpoofed)
-            }
+            Ok(message) if self.is_forged(side, message.sender) => Verdict::Drop(DropReason::SourceSpoofed),
             Ok(message)
                 if to_us
                     || self.premises.is_own(side, message.target)
@@ -138,8 +143,7 @@ impl<'s> Desk<'s> {
         };
         if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
             Some(DropReason::SourceInvalid)
-        } else if self.premises.is_elsewhere(port.side, packet.source()) {
-            // RFC 2827: nobody out there has an address of the realm or the DMZ, and no answer may go in for one.
+        } else if self.is_forged(port.side, packet.source()) {
             Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
             Some(DropReason::Multicast)
