@@ -202,41 +202,35 @@ impl InboundState {
         now: Nanos,
     ) -> Result<Ipv4Addr, Refusal> {
         let name = wish.service.name.shared();
+        let group = self.settings.as_ref().and_then(|settings| settings.group(wish.asker.ip()));
+        let clients = group.map_or(1, |group| group.clients);
         // Whose answers are for several clients has the same one for all his queries.
-        let asked = if self.clients_of(wish.asker.ip()) > 1 {
+        let asked = if clients > 1 {
             Asked { asker: SocketAddr::new(wish.asker.ip(), 0), id: 0, name }
         } else {
             Asked { asker: wish.asker, id: wish.id, name }
         };
-        if let Some(address) = self.again(&asked, out, now) {
+        if let Some(address) = self.again(&asked, clients, out, now) {
             return Ok(address);
         }
-        let taken = self.place(wish, asked, out, now);
+        let taken = self.place(wish, (asked, clients), out, now);
         if taken.is_err() {
             self.count(wish.asker.ip(), &wish.service.name.shared(), Fate::Refused);
         }
         taken
     }
 
-    /// For how many clients one answer may be.
-    fn clients_of(&self, resolver: IpAddr) -> u16 {
-        let group = self.settings.as_ref().and_then(|settings| settings.group(resolver));
-        group.map_or(1, |group| group.clients)
-    }
-
     /// The address of a query that is sent again, if it lasts long enough; otherwise it is replaced, or left to those who were
     /// told it.
-    fn again(&mut self, asked: &Asked, out: &mut Outbox, now: Nanos) -> Option<Ipv4Addr> {
+    fn again(&mut self, asked: &Asked, clients: u16, out: &mut Outbox, now: Nanos) -> Option<Ipv4Addr> {
         let (worker, number) = self.asked.get(asked).copied()?;
-        let pending = self.books[worker as usize].lines[number as usize].as_ref()?;
+        let pending = self.books[worker as usize].lines[number as usize].as_mut()?;
         let half = (pending.until - pending.since) / 2;
         if now + half <= pending.until {
             return Some(pending.address);
         }
         self.asked.remove(asked);
-        if self.clients_of(asked.asker.ip()) == 1
-            && let Some(pending) = &mut self.books[worker as usize].lines[number as usize]
-        {
+        if clients == 1 {
             pending.is_replaced = true;
             out.command(worker, Command::Withdraw(ReservationId(number)));
         }
@@ -246,7 +240,7 @@ impl InboundState {
     fn place(
         &mut self,
         wish: &Wish<'_>,
-        asked: Asked,
+        (asked, clients): (Asked, u16),
         out: &mut Outbox,
         now: Nanos,
     ) -> Result<Ipv4Addr, Refusal> {
@@ -256,7 +250,6 @@ impl InboundState {
             return Err(Refusal::HostLimit);
         }
         let (service, tuple, worker) = (wish.service, tuple_of(wish.service), wish.worker);
-        let clients = self.clients_of(wish.asker.ip());
         let book = self.books.get_mut(worker as usize).ok_or(Refusal::Exhausted)?;
         let number = book.number(self.room).ok_or(Refusal::Exhausted)?;
         let Some(address) = self.pool.take(worker, tuple) else {

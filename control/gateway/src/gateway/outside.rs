@@ -127,8 +127,9 @@ impl Gateway {
         let has_cookie = query.cookie.is_some_and(|cookie| prover.knows(&cookie, client.ip(), now));
         let is_there = query.transport == Transport::Tcp || has_cookie;
         let (name, has_label) = (told.map(|(_, name)| name).or(name), told.is_some());
-        let believed = query.client_subnet.filter(|_| inbound.believes_subnets_of(client.ip()));
-        let from = believed.and_then(|subnet| subnet.network()).unwrap_or(ANYBODY);
+        // What the answer will say: it was believed.
+        let subnet = query.edns.and_then(|edns| edns.client_subnet);
+        let from = subnet.and_then(|subnet| subnet.network()).unwrap_or(ANYBODY);
         zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, client, from, now })
     }
 

@@ -8,6 +8,7 @@
 
 mod acknowledge;
 mod said;
+mod shown;
 mod sip;
 mod stream;
 

@@ -1,11 +1,10 @@
 //! What is done about the lines of FTP's control channels (RFC 959, RFC 2428).
 
+use super::shown::show;
 use crate::Nanos;
 use crate::alg::ftp::Listener;
-use crate::alg::scope::Rewrite;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::msg::Event;
 use crate::nat::Nat;
 use crate::path::own::Desk;
 use crate::premises::Meters;
@@ -14,7 +13,6 @@ use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::wire::ftp::{PLACE, Place, Said};
 use crate::wire::ipv4;
 use crate::wire::text::{Garbled, Text};
-use std::net::Ipv4Addr;
 
 /// Hears what the inside host of a session says.
 pub(super) struct Listening<'s> {
@@ -71,12 +69,7 @@ impl<'s> Listening<'s> {
         let said = (place.address.unwrap_or(told.0), place.port);
         if said != told {
             self.counters.alg_would_rewrite += u64::from(self.is_dry);
-            let [host, remote] = [session.host().0, session.remote().0].map(Ipv4Addr::from_bits);
-            let [from, to] = [said, told].map(|(address, port)| (Ipv4Addr::from_bits(address), port));
-            if self.meters.rewrite(self.now) {
-                let rewrite = Rewrite { protocol: "ftp", host, remote, from, to, is_dry: self.is_dry };
-                self.events.offer(Event::Rewritten(rewrite));
-            }
+            show(&session, ("ftp", self.is_dry), [said, told], (self.meters, self.events), self.now);
         }
         Some(place.written(told.0, told.1))
     }

@@ -1,15 +1,14 @@
 //! SIP over UDP (RFC 3261): datagrams of its control channels. What they name of the inside host is written anew, both ways, and
 //! the media that they announce is awaited.
 
+use super::shown::show;
 use super::stream::ip_of;
 use crate::Nanos;
-use crate::alg::scope::Rewrite;
 use crate::alg::sip::{Edits, GROWTH, MediaStream, Translator};
 use crate::counters::Counters;
 use crate::events::Events;
 use crate::frame::Frame;
 use crate::meter::seconds;
-use crate::msg::Event;
 use crate::packet::{DONT_FRAGMENT, Packet};
 use crate::path::ground::Ground;
 use crate::premises::{Meters, Premises};
@@ -20,7 +19,6 @@ use crate::wire::checksum::pseudo;
 use crate::wire::sdp::{self, Description};
 use crate::wire::sip::{self, Form, Message, Method, PORT, Use};
 use crate::wire::{Wire, ipv4, read16, udp, write16};
-use std::net::Ipv4Addr;
 
 /// Bytes of the longest message there is, grown.
 const ROOM: usize = 2048 + GROWTH;
@@ -146,15 +144,8 @@ fn put<F: Frame>(
     if read16(datagram, udp::CHECKSUM) != 0 {
         write16(datagram, udp::CHECKSUM, 0);
         let sum = pseudo(packet.source(), packet.destination(), ipv4::UDP, datagram.len());
-        // RFC 768: none is not what came out as none.
-        write16(
-            datagram,
-            udp::CHECKSUM,
-            match sum.bytes(datagram).checksum() {
-                0 => u16::MAX,
-                sum => sum,
-            },
-        );
+        let sum = sum.bytes(datagram).checksum_udp();
+        write16(datagram, udp::CHECKSUM, sum);
     }
     packet.total = total;
     true
@@ -243,12 +234,7 @@ impl Call<'_> {
             return;
         }
         self.counters.sip_would_rewrite += u64::from(self.is_dry);
-        if self.meters.rewrite(self.now) {
-            let [host, remote] = [self.session.host().0, self.session.remote().0].map(Ipv4Addr::from_bits);
-            let [from, to] = [from, to].map(|(address, port)| (Ipv4Addr::from_bits(address), port));
-            let rewrite = Rewrite { protocol: "sip", host, remote, from, to, is_dry: self.is_dry };
-            self.events.offer(Event::Rewritten(rewrite));
-        }
+        show(&self.session, ("sip", self.is_dry), [from, to], (self.meters, self.events), self.now);
     }
 
     /// Where a port of the host is outside.
