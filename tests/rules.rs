@@ -33,6 +33,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("ces-wire", &[]),
     ("ces-dataplane", &["ces-filter", "ces-meter", "ces-wire", "machine", "dpdk"]),
     ("ces-cetp", &[]),
+    ("ces-dhcp", &["ces-dns"]),
     ("ces-dns", &["ces-meter"]),
     ("ces-settings", &[]),
     ("ces-rules", &["ces-filter", "ces-settings"]),
@@ -41,6 +42,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "ces-control",
         &[
             "ces-cetp",
+            "ces-dhcp",
             "ces-dns",
             "ces-rules",
             "ces-settings",
@@ -78,7 +80,7 @@ const IO_CRATES: &[&str] = &[
 ];
 
 /// The engines without I/O or clock.
-const ENGINES: &[&str] = &["ces-cetp", "ces-dns", "ces-rules", "ces-settings", "ces-gateway"];
+const ENGINES: &[&str] = &["ces-cetp", "ces-dhcp", "ces-dns", "ces-rules", "ces-settings", "ces-gateway"];
 
 fn ours(metadata: &Metadata) -> Vec<&Package> {
     metadata.workspace_packages()

@@ -91,8 +91,23 @@ fn sum(datagram: &[u8], source: u32, destination: u32) -> checksum::Sum {
     checksum::pseudo(source, destination, ipv4::UDP, datagram.len()).bytes(datagram)
 }
 
-/// Takes a frame apart. The checksums are checked; a UDP checksum of 0 means that the sender computed none (RFC 768).
+/// Takes a frame apart that somebody wants to be answered.
 pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), NotDns> {
+    let (path, message) = open(frame)?;
+    let source = path.remote.ip();
+    if path.remote.port() == 0
+        || source.is_unspecified()
+        || source.is_multicast()
+        || source.is_broadcast()
+        || source.is_loopback()
+    {
+        return Err(NotDns::Unanswerable);
+    }
+    Ok((path, message))
+}
+
+/// Takes a frame apart. The checksums are checked; a UDP checksum of 0 means that the sender computed none (RFC 768).
+pub fn open(frame: &[u8]) -> Result<(Path, &[u8]), NotDns> {
     let link = ethernet::Header::parse(frame)?;
     if link.ethertype != ethernet::IPV4 {
         return Err(NotDns::NotIpv4);
@@ -112,20 +127,11 @@ pub fn parse(frame: &[u8]) -> Result<(Path, &[u8]), NotDns> {
     if header.checksum != 0 && sum(datagram, ip.source, ip.destination).fold() != 0xffff {
         return Err(NotDns::Checksum);
     }
-    let source = Ipv4Addr::from_bits(ip.source);
-    if header.source_port == 0
-        || source.is_unspecified()
-        || source.is_multicast()
-        || source.is_broadcast()
-        || source.is_loopback()
-    {
-        return Err(NotDns::Unanswerable);
-    }
     let path = Path {
         remote_mac: link.source,
         local_mac: link.destination,
         vlan: link.vlan,
-        remote: SocketAddrV4::new(source, header.source_port),
+        remote: SocketAddrV4::new(Ipv4Addr::from_bits(ip.source), header.source_port),
         local: SocketAddrV4::new(Ipv4Addr::from_bits(ip.destination), header.destination_port),
     };
     Ok((path, &datagram[udp::LENGTH..]))

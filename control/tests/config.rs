@@ -47,12 +47,72 @@ fn the_example_shows_the_defaults() {
         .replace("inside_port = 443", "#")
         .replacen("networks = [\"192.168.10.0/24\"] # where", "# where", 1)
         .replace("tap = \"ces-inside\"", "#")
+        .replace("mtu = 1400 ", "#")
+        .replace("routers = [", "#")
+        .replace("dns = [\"192.168.10.1\"]  ", "#")
+        .replace("domain = \"a.demo\" ", "#")
+        .replace("captive_portal = ", "#")
+        .replace("boot_server = ", "#")
+        .replace("boot_server_name = ", "#")
+        .replace("boot_file = ", "#")
         .replace("alias = \"internet\"             # the network", "# the network");
     assert_eq!(parse("spelled out", &spelled).unwrap(), parse("example", EXAMPLE).unwrap());
 }
 
 /// What is replaced in the example by what, the text of the line complained about, and words of the complaint.
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    // addresses for hosts
+    ("100-192.168.10.199", "100-192.168.11.9", "pools = ", "is not within 192.168.10.0/24"),
+    ("100-192.168.10.199", "100-192.168.10.255", "pools = ", "192.168.10.255 is no host's address"),
+    (
+        "192.168.10.100-192.168.10.199",
+        "192.168.10.1-192.168.10.9",
+        "pools = ",
+        "192.168.10.1 is the gateway's own",
+    ),
+    (
+        "192.168.10.100-192.168.10.199",
+        "192.168.10.9-192.168.10.2",
+        "pools = ",
+        "the first address was expected before",
+    ),
+    ("192.168.10.100-192.168.10.199", "ten", "pools = ", "a range such as"),
+    (
+        "\"192.168.10.100-192.168.10.199\"",
+        "\"192.168.10.100-192.168.10.199\", \"192.168.10.199\"",
+        "pools = ",
+        "overlaps pools[0]",
+    ),
+    ("[dhcp]\n", "[dhcp]\nprobe_ms = 9000\n", "probe_ms = 9000", "0 to 5000 was expected"),
+    (
+        "network = \"192.168.10.0/24\"     # that",
+        "network = \"192.168.10.0/25\" # that",
+        "# that",
+        "the link of the port",
+    ),
+    (
+        "network = \"192.168.10.0/24\"     # that",
+        "network = \"10.9.9.0/24\" # that",
+        "# that",
+        "none of realm.networks",
+    ),
+    ("#lease_s = 43200", "lease_s = 5", "lease_s = 5", "60 to 31536000 was expected"),
+    (
+        "#routers = [\"192.168.10.1\"]",
+        "routers = [\"192.168.9.1\"]",
+        "routers = ",
+        "is no host of 192.168.10.0/24",
+    ),
+    (
+        "#routes = []",
+        "routes = [{ to = \"10.0.0.1/8\", via = \"192.168.10.2\" }]",
+        "routes = ",
+        "host bits set",
+    ),
+    ("#captive_portal = \"https", "captive_portal = \"http", "captive_portal = ", "begins with \"https://\""),
+    ("address = \"192.168.10.50\"", "address = \"192.168.99.50\"", "192.168.99.50", "lies in no subnet"),
+    ("client_id = \"ff:00:00", "client_id = \"ff:0:00", "client_id", "octets such as"),
+    ("client_id = \"ff:00:00:00:01:00:01:02\"", "", "[[dhcp.reservation]]", "either `mac` or `client_id`"),
     // static mappings
     ("203.0.113.16/28", "203.0.113.16/29", "inside = \"192.168.10.32/28\"", "are not of one size"),
     ("203.0.113.16/28", "203.0.113.17/28", "203.0.113.17/28", "has host bits set; write 203.0.113.16/28"),

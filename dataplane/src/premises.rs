@@ -40,6 +40,8 @@ pub struct Premises {
     icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
     resolvers: Vec<(u32, u16)>,
+    /// Whether hosts get addresses from the gateway.
+    dhcp: bool,
     /// NAT44.
     pub nat: Nat,
     /// Which ALGs are on, and where.
@@ -90,6 +92,7 @@ impl Premises {
             punt_rates: settings.punt_rates.map(rate),
             icmp_rate: rate(settings.icmp_error_rate),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
+            dhcp: settings.dhcp,
             nat: settings.nat.clone(),
             alg: settings.alg.clone(),
             translations: settings.translations,
@@ -224,6 +227,11 @@ impl Premises {
     /// Whether what comes from there may answer a question of ours. RFC 5452 §9.1: nobody else is asked.
     pub fn is_resolver(&self, address: u32, port: u16) -> bool {
         self.resolvers.contains(&(address, port))
+    }
+
+    /// Whether hosts get addresses from the gateway (DHCP).
+    pub const fn serves_dhcp(&self) -> bool {
+        self.dhcp
     }
 
     /// Whether one of the gateway's TCP servers listens on this port.

@@ -124,6 +124,8 @@ pub struct WorkerSettings {
     pub tcp_listen: Vec<(Side, u16)>,
     /// Addresses and ports of the resolvers that are asked: only their answers reach the control thread.
     pub resolvers: Vec<(Ipv4Addr, u16)>,
+    /// Whether hosts get addresses from the gateway (DHCP).
+    pub dhcp: bool,
     /// The networks that proxy addresses come from: only tells `no_binding` from `no_route`.
     pub proxy_networks: Vec<(Ipv4Addr, u8)>,
     /// Punted packets a second at most, by class in the order of `PuntClass::ALL`; bursts of a tenth of a second.
@@ -159,6 +161,7 @@ impl WorkerSettings {
             workers: 1,
             tcp_listen: Vec::new(),
             resolvers: Vec::new(),
+            dhcp: false,
             proxy_networks: Vec::new(),
             punt_rates: PuntRates::default().by_class(),
             icmp_error_rate: PuntRates::default().icmp_errors,

@@ -134,10 +134,10 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A disk of 128 KiB where gateway A has its state, as long as this value lives.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(lab: &Lab) -> Self {
+    pub(crate) fn mount(lab: &Lab) -> Self {
         let path = lab.directory().join("a/disk");
         fs::create_dir_all(&path).expect("the state directory is ours");
         let mounted = Command::new("mount")
@@ -148,11 +148,11 @@ impl SmallDisk {
         Self(path)
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         fs::write(self.0.join("filler"), vec![0; 1 << 20]).expect_err("it is smaller");
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         fs::remove_file(self.0.join("filler")).expect("it is there");
     }
 }

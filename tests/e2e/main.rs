@@ -4,6 +4,7 @@
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
 mod alg;
+mod dhcp;
 mod dmz;
 mod exercises;
 mod filter;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 21] = [
+    let groups: [(&str, &[Case]); 22] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         ("exercises", exercises::CASES),
         ("dmz", dmz::CASES),
         ("inbound", inbound::CASES),
+        ("dhcp", dhcp::CASES),
         ("operator", operator::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),

@@ -177,7 +177,7 @@ pub fn replay(bytes: &[u8], figures: &Figures) -> Result<Replayed, Unusable> {
 }
 
 /// CRC-32 as of IEEE 802.3 §3.2.9, continued from one that was computed before.
-fn checksum(before: u32, bytes: &[u8]) -> u32 {
+pub fn checksum(before: u32, bytes: &[u8]) -> u32 {
     let mut crc = !before;
     for byte in bytes {
         crc = TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8);

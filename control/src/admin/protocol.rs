@@ -62,6 +62,10 @@ pub enum Topic {
     Pools,
     /// The control thread: its longest pieces of work, by cause
     Control,
+    /// DHCP: messages by outcome, how many addresses are left, other servers
+    Dhcp,
+    /// Addresses that were leased by DHCP
+    Leases,
     /// The journal of sessions: whether it is whole, its size, what it said at the start
     Journal,
 }
@@ -235,6 +239,8 @@ impl Request {
                 Topic::Reservations => "show reservations",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
+                Topic::Dhcp => "show dhcp",
+                Topic::Leases => "show leases",
                 Topic::Journal => "show journal",
             },
             Self::Trace { .. } => "trace",

@@ -1,5 +1,6 @@
 //! Answers of `cesd` as a person reads them.
 
+mod dhcp;
 mod inbound;
 
 use super::protocol::Topic;
@@ -36,6 +37,8 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Reservations => inbound::reservations(answer),
         Topic::Pools => pools(answer),
         Topic::Control => control(answer),
+        Topic::Dhcp => dhcp::server(answer),
+        Topic::Leases => dhcp::leases(answer),
         Topic::Journal => journal(answer),
     }
 }

@@ -4,6 +4,7 @@
 //! finds what does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
 mod check;
+mod dhcp;
 mod links;
 mod model;
 mod nat;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
+pub use dhcp::settings as dhcp_settings;
+pub use dhcp::{AddressRange, ClientId, DhcpReservation, DhcpRoute, DhcpSection, DhcpSubnet};
 pub use model::{
     ADMIN_SOCKET, AdminSection, CapacitySection, CollectorSection, Config, ControlSection, DnsTcpSection,
     FilterSection, IpfixTransport, LogSection, MemorySection, MetricsSection, PortSection, RecordsSection,
@@ -34,6 +37,8 @@ pub struct Loaded {
     pub policies: PolicySet,
     /// The rules of the filter, if there are files of them.
     pub rules: Option<Arc<Book>>,
+    /// What the DHCP server is told.
+    pub dhcp: ces_dhcp::Settings,
 }
 
 /// Reads a text as the configuration in `path` and checks it, without any other file.
@@ -66,7 +71,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let (registry, policies) =
         ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
     let rules = rules::load(&read_all(&config.filter.files)?, &config, &registry, read)?;
-    Ok(Loaded { config, registry, policies, rules })
+    let dhcp = dhcp::settings(&config, &registry)
+        .map_err(|problems| ces_settings::place(&path.display().to_string(), &text, &problems))?;
+    Ok(Loaded { config, registry, policies, rules, dhcp })
 }
 
 /// Reads files of which each must be there.

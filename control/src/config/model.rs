@@ -52,6 +52,9 @@ pub struct Config {
     /// What is recorded of NAT44, and for whom.
     #[serde(default)]
     pub records: Option<RecordsSection>,
+    /// Addresses for the hosts.
+    #[serde(default)]
+    pub dhcp: Option<super::dhcp::DhcpSection>,
     /// Certificates for CETP over TLS.
     #[serde(default)]
     pub tls: Option<TlsSection>,
@@ -494,6 +497,7 @@ impl Config {
             dns_tcp: _,
             alg: _,
             filter: _,
+            dhcp: _,
             cetp: _,
             tls: _,
             registry: _,

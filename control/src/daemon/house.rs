@@ -3,6 +3,7 @@
 
 use super::askers::{Askers, Origin};
 use super::devices::Devices;
+use super::dhcp::Dhcp;
 use super::load::Load;
 use super::outside;
 use super::rewrites::Rewrites;
@@ -28,7 +29,7 @@ use ces_dataplane::table::fib::Fib;
 use ces_dns::message::Transport;
 use ces_gateway::output::{AdminToken, Output, QueryToken};
 use ces_gateway::snapshot::BindingSnapshot;
-use ces_gateway::{Gateway, Severity};
+use ces_gateway::{Evidence, Gateway, Severity};
 use mio::Token;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub(super) struct House {
     pub(super) log: Log,
     /// Where changes of sessions are written down.
     pub(super) journal: Option<Journal>,
+    /// Who gives hosts their addresses.
+    pub(super) dhcp: Dhcp,
     /// Counters of bindings that the workers told, for who asked.
     pub(super) told: Vec<(AdminToken, Option<BindingSnapshot>)>,
     /// Rows of tables of NAT44 that the workers told, for who asked.
@@ -96,6 +99,7 @@ impl House {
     /// Takes a frame that a worker punted; false if there is none.
     pub(super) fn take_punt(&mut self, worker: usize, now: u64) -> bool {
         let (gateway, askers, ports) = (&mut self.gateway, &mut self.askers, &self.config.port);
+        let dhcp = &mut self.dhcp;
         let Sources { taps, kernel, upstream, .. } = &mut self.sources;
         let mut sought = None;
         let taken = self.fleet.punted(worker, |slot| {
@@ -103,11 +107,16 @@ impl House {
             let length = usize::from(slot.length).min(SLOT_BYTES);
             let frame = &mut slot.data[..length];
             let is_inside = ports.get(usize::from(port)).is_some_and(|port| port.side == Side::Inside);
-            if is_inside
-                && let Some((address, mac, by)) = sender::of(frame)
-                && !gateway.handle_sender(address.into(), mac, by, now)
-            {
-                return;
+            if is_inside && let Some((address, mac, by)) = sender::of(frame) {
+                if by == Evidence::Arp {
+                    dhcp.seen(address, mac, now);
+                }
+                if !gateway.handle_sender(address.into(), mac, by, now) {
+                    return;
+                }
+            }
+            if slot.class == PuntClass::Dhcp {
+                return dhcp.handle(port, frame, now);
             }
             if slot.class == PuntClass::Udp
                 && !datagram::parse(frame).is_ok_and(|(path, _)| upstream.expects(path.local.port()))
@@ -192,6 +201,20 @@ impl House {
                 Output::Log(entry) => log(&entry),
             }
         }
+        self.dhcp.pump(&mut self.fleet, &self.settings, now);
+    }
+
+    /// Goes on with what the DHCP server waited for. True if there was anything.
+    pub(super) fn lease(&mut self, now: u64) -> bool {
+        let is_due = self.dhcp.poll_timeout().is_some_and(|at| at <= now);
+        if is_due {
+            self.dhcp.handle_timeout(now);
+        }
+        let work = self.dhcp.take_written() || is_due;
+        if work {
+            self.pump(now);
+        }
+        work
     }
 
     /// Tells the workers all that holds for them.

@@ -40,6 +40,7 @@ enum Rest {
     Rules(Snapshot, usize),
     Services(u64),
     Reservations(u64),
+    Leases(u32),
     /// The store of records is looked through.
     Who(Receiver<io::Result<Vec<RecordAnswer>>>),
     Nothing,
@@ -105,6 +106,7 @@ impl Listings {
             Topic::Rules => Rest::Rules(house.rules.snapshot(), 0),
             Topic::Services => Rest::Services(0),
             Topic::Reservations => Rest::Reservations(0),
+            Topic::Leases => Rest::Leases(0),
             _ => return false,
         };
         self.add(Reader::Client(client), rest);
@@ -260,6 +262,11 @@ impl Listing {
                 let page = house.gateway.reservations_page(*from, ROWS, now);
                 self.rest = page.next.map_or(Rest::Nothing, Rest::Reservations);
                 Some(Response::Item(rows(&page.rows)))
+            }
+            Rest::Leases(from) => {
+                let (page, next) = house.dhcp.page(*from, ROWS, now);
+                self.rest = next.map_or(Rest::Nothing, Rest::Leases);
+                Some(Response::Item(rows(&page)))
             }
             Rest::Neighbours(left) => {
                 let page: Vec<_> =

@@ -5,6 +5,7 @@
 
 mod askers;
 mod devices;
+mod dhcp;
 mod discard;
 mod files;
 mod ground;

@@ -148,6 +148,7 @@ impl Operator {
             },
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
+            Topic::Dhcp => ok(&house.dhcp.view()),
             Topic::Journal => match &house.journal {
                 Some(journal) => ok(&journal.view()),
                 None => Response::Error("no journal is kept: there is no section [state]".to_owned()),
@@ -161,6 +162,7 @@ impl Operator {
             | Topic::Mappings
             | Topic::Rules
             | Topic::Services
+            | Topic::Leases
             | Topic::Reservations => Response::Ok(Value::Null),
         }
     }

@@ -14,7 +14,7 @@ use crate::sources::tap::Tap;
 use crate::tls::Credentials;
 use ces_gateway::Reloaded;
 use ces_rules::Book;
-use ces_settings::FileError;
+use ces_settings::{FileError, Problem};
 use mio::Waker;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -143,6 +143,7 @@ struct Prepared {
     config: Config,
     credentials: Option<Credentials>,
     rules: Option<Arc<Book>>,
+    dhcp: ces_dhcp::Settings,
 }
 
 /// What comes of a piece.
@@ -172,9 +173,13 @@ fn begin(
     for warning in loaded.policies.warnings() {
         tracing::warn!("{warning}");
     }
-    let Loaded { config, registry, policies, rules } = loaded;
+    let Loaded { config, registry, policies, rules, mut dhcp } = loaded;
+    if !fixed.is_empty() {
+        let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        dhcp = crate::config::dhcp_settings(&config, &registry).map_err(said)?;
+    }
     house.gateway.begin_reload(config.settings(), registry, policies).map_err(|error| one(&error))?;
-    Ok(Applying::Prepared(Box::new(Prepared { config, credentials, rules }), fixed))
+    Ok(Applying::Prepared(Box::new(Prepared { config, credentials, rules, dhcp }), fixed))
 }
 
 impl Applying {
@@ -209,7 +214,7 @@ fn told(reloaded: Reloaded, fixed: &str) -> Vec<String> {
 
 /// Puts a configuration into force.
 fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<String>> {
-    let Prepared { config, credentials, rules } = prepared;
+    let Prepared { config, credentials, rules, dhcp } = prepared;
     // First everything that can fail: nothing has changed before that.
     let settings = super::told::premises(&config, &house.settings).map_err(|error| one(&error))?;
     let sources = &house.sources;
@@ -241,6 +246,7 @@ fn apply(house: &mut House, prepared: Prepared, now: u64) -> Result<(), Vec<Stri
         after.clear(&before, &mut requests).map_err(|error| one(&error))?;
     }
     house.sources.peering.set_credentials(credentials);
+    house.dhcp.configure(dhcp);
     house.log.set(config.log.level, config.log.format);
     house.config = config;
     house.pump(now);

@@ -3,6 +3,7 @@
 
 use super::askers::Askers;
 use super::devices::Devices;
+use super::dhcp::Dhcp;
 use super::ground::Ground;
 use super::house::House;
 use super::load::Load;
@@ -34,7 +35,7 @@ use crate::sources::routes::Learnt;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
-use crate::state::{Directory, Journal, Keys, Past, Reading, Reopened, StateError, kept};
+use crate::state::{Directory, Journal, Keys, LeaseFile, Past, Reading, Reopened, StateError, kept};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
@@ -136,7 +137,7 @@ pub fn start(
     credentials: Option<Credentials>,
     log: Log,
 ) -> Result<Daemon, StartError> {
-    let Loaded { config, registry: hosts, policies, rules: book } = loaded;
+    let Loaded { config, registry: hosts, policies, rules: book, dhcp } = loaded;
     for warning in policies.warnings() {
         tracing::warn!("{warning}");
     }
@@ -221,6 +222,11 @@ pub fn start(
     let settings = told::settings(&config, &macs, layout, tag_key, random.random());
     let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
     let reloader = Reloader::new(path.to_owned(), Arc::clone(&waker));
+    let leases = config.state.as_ref().map(|state| {
+        let waker = Arc::clone(&waker);
+        LeaseFile::open(&state.directory, move || _ = waker.wake())
+    });
+    let dhcp = Dhcp::new(dhcp, leases.transpose()?, random.random(), wall.now());
     let bell = Bell::new(move || {
         // A full eventfd wakes as well as one more count.
         let _ = waker.wake();
@@ -275,6 +281,7 @@ pub fn start(
         load: Load::default(),
         log,
         journal,
+        dhcp,
         told: Vec::new(),
         rows_told: Vec::new(),
         rewrites: super::rewrites::Rewrites::default(),

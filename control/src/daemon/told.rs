@@ -71,6 +71,7 @@ pub(super) fn settings(
         workers: config.worker.cores.len() as u32,
         tcp_listen,
         resolvers: config.dns.upstreams.iter().filter_map(ipv4).collect(),
+        dhcp: config.dhcp.is_some(),
         proxy_networks: vec![(config.realm.proxy_pool.network(), config.realm.proxy_pool.prefix_len())],
         punt_rates: punt.by_class(),
         icmp_error_rate: punt.icmp_errors,

@@ -157,6 +157,7 @@ impl Daemon {
             self.piece("timers", |daemon, now| daemon.house.gateway.handle_timeout(now));
             work = true;
         }
+        work |= self.piece("leases", |daemon, now| daemon.house.lease(now));
         self.piece("peering", |daemon, now| daemon.house.settle(now));
         if let Some(read) = self.reloader.take_read() {
             self.piece("reload_prepare", |daemon, now| daemon.reloader.begin(&mut daemon.house, read, now));
@@ -299,7 +300,7 @@ impl Daemon {
             return Duration::ZERO;
         }
         let mut until = self.round.last_sweep + SWEEP_NS;
-        if let Some(at) = house.gateway.poll_timeout() {
+        for at in [house.gateway.poll_timeout(), house.dhcp.poll_timeout()].into_iter().flatten() {
             until = until.min(at);
         }
         if until <= now || !house.fleet.doze() {

@@ -67,6 +67,8 @@ punt_classes! {
     Icmp, icmp = 1_000, 2 / 2;
     /// UDP replies to the gateway's own sockets (source port 53 of its resolvers), to the shadow TAP.
     Udp, udp = 50_000, 1 / 8;
+    /// DHCP from inside, to one of the gateway's addresses or to everybody, to the DHCP server.
+    Dhcp, dhcp = 5_000, 4 / 0;
 }
 
 /// The longest frame that crosses the punt and inject rings, in bytes: an MTU of 1500 with Ethernet and two VLAN tags

@@ -180,9 +180,11 @@ pub(super) fn parse_hosts(
     arrival: Arrival,
 ) -> Settled<()> {
     let port = desk.port(arrival)?;
-    let l3 = match port.accept(frame)? {
-        Carried::Ipv4(l3) => l3,
-        Carried::Arp(l3) => return Err(desk.arp(frame, l3, arrival)),
+    let l3 = match port.accept(frame) {
+        Ok(Carried::Ipv4(l3)) => l3,
+        Ok(Carried::Arp(l3)) => return Err(desk.arp(frame, l3, arrival)),
+        Err(DropReason::Broadcast) => return Err(desk.broadcast(frame, arrival)),
+        Err(reason) => return Err(Verdict::Drop(reason)),
     };
     packet.parse(frame, l3)?;
     takes(port, packet)?;

@@ -11,10 +11,13 @@ use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::table::fragments;
 use crate::verdict::{Arrival, Attempt, Verdict};
-use crate::wire::{Wire, arp, icmp, ipv4, tcp};
+use crate::wire::{Wire, arp, ethernet, icmp, ipv4, tcp};
 
 /// The port of DNS.
 const DNS: u32 = 53;
+/// The ports of DHCP: of servers and relays, and of clients.
+const DHCP_SERVER: u32 = 67;
+const DHCP_CLIENT: u32 = 68;
 /// The first port that is not reserved: our resolvers send from above.
 const PORTS_RESERVED: u32 = 1024;
 
@@ -91,6 +94,34 @@ impl<'s> Desk<'s> {
                 self.punt(side, PuntClass::Arp, arrival)
             }
             Ok(_) => Verdict::Drop(DropReason::Unasked),
+        }
+    }
+
+    /// A frame with IPv4 for everybody on the link: for the control thread if it is DHCP, and hosts get their addresses here. What
+    /// another server says to everybody goes there as well, since somebody should know of that server.
+    #[cold]
+    pub(super) fn broadcast(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
+        let port = match self.port(arrival) {
+            Ok(port) if port.side == Side::Inside && self.premises.serves_dhcp() => port,
+            _ => return Verdict::Drop(DropReason::Broadcast),
+        };
+        let mut packet = Packet::NOTHING;
+        let parsed = match ethernet::Header::parse(frame) {
+            Ok(link) => packet.parse(frame, link.length()),
+            Err(malformed) => Err(malformed.into()),
+        };
+        if let Err(reason) = parsed {
+            return Verdict::Drop(reason);
+        }
+        let is_dhcp = packet.protocol == ipv4::UDP
+            && packet.flags & FRAGMENT == 0
+            && matches!(packet.ports & 0xffff, DHCP_SERVER | DHCP_CLIENT)
+            && (self.premises.is_own(port.side, packet.destination())
+                || port.is_broadcast(packet.destination()));
+        if is_dhcp {
+            self.punt(port.side, PuntClass::Dhcp, arrival)
+        } else {
+            Verdict::Drop(DropReason::Broadcast)
         }
     }
 
@@ -174,6 +205,12 @@ impl<'s> Desk<'s> {
                 wanted.then_some(PuntClass::Icmp)
             }
             ipv4::UDP if destination == DNS => Some(PuntClass::Dns),
+            // A client that goes on with its lease, or a relay.
+            ipv4::UDP
+                if destination == DHCP_SERVER && side == Side::Inside && self.premises.serves_dhcp() =>
+            {
+                Some(PuntClass::Dhcp)
+            }
             ipv4::UDP => {
                 let answer = side != Side::Inside
                     && destination >= PORTS_RESERVED

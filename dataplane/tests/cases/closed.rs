@@ -1,6 +1,7 @@
 //! What is for the gateway itself, and ways that are closed.
 
 use super::*;
+use ces_dataplane::settings::WorkerSettings;
 
 #[test]
 fn what_is_for_the_gateway_is_punted_and_nothing_else() {
@@ -149,4 +150,44 @@ fn closed_ways_have_their_reasons() {
     assert_eq!(g.events(), vec![ces_dataplane::msg::Event::HopWanted(ROUTER); 2]);
     g.command(Command::SetHop(ROUTER, Neighbour { port: OUTSIDE, mac: Some(MAC_ROUTER), pin: None }));
     assert_eq!(g.one(INSIDE, &from_host(&host_udp())).0, OUT);
+}
+
+#[test]
+fn dhcp_is_for_the_server_where_there_is_one() {
+    let serving = || Gateway::bare(WorkerSettings { dhcp: true, ..settings() });
+    let everybody = |source: u32, destination: u32, from, to| {
+        let packet = Ip::new(source, destination, 17, udp(from, to, &[1; 300]));
+        (INSIDE, ethernet([0xff; 6], MAC_HOST, 0x0800, &packet.bytes()))
+    };
+    let discover = || everybody(0, u32::MAX, 68, 67);
+    let to_us = |source| (INSIDE, from_host(&Ip::new(source, GATEWAY, 17, udp(68, 67, &[1; 300]))));
+    let punted = |title, input| case(title, serving(), input, Verdict::Punt(PuntClass::Dhcp), None);
+    let broadcast = |title, g, input| drop_case(title, g, input, Why::Broadcast);
+    let (mut cut, mut fragment) = (discover(), discover());
+    cut.1.truncate(60);
+    fragment.1 = {
+        let packet = Ip::new(0, u32::MAX, 17, udp(68, 67, &[1; 300])).fragment(0x2000);
+        ethernet([0xff; 6], MAC_HOST, 0x0800, &packet.bytes())
+    };
+    let mut outside = discover();
+    outside.0 = OUTSIDE;
+    run(vec![
+        punted("discover", discover()),
+        punted("rebinding", everybody(HOST, GATEWAY | 0xff, 68, 67)),
+        punted("another server's offer", everybody(HOST, u32::MAX, 67, 68)),
+        punted("renewing", to_us(HOST)),
+        broadcast("where there is none", gateway(), discover()),
+        drop_case("renewing where there is none", gateway(), to_us(HOST), Why::Unasked),
+        broadcast("another port", serving(), everybody(HOST, u32::MAX, 137, 137)),
+        broadcast("in parts", serving(), fragment),
+        broadcast("from outside", serving(), outside),
+        drop_case("cut short", serving(), cut, Why::IpTotalLength),
+        drop_case("from elsewhere, renewing", serving(), to_us(0x0808_0808), Why::SourceSpoofed),
+    ]);
+    let mut few = WorkerSettings { dhcp: true, ..settings() };
+    few.punt_rates[PuntClass::Dhcp as usize] = 10;
+    let mut g = Gateway::bare(few);
+    let (port, frame) = discover();
+    let fates = [g.one(port, &frame).0, g.one(port, &frame).0];
+    assert_eq!(fates, [Verdict::Punt(PuntClass::Dhcp), Verdict::Drop(Why::PuntMetered)]);
 }

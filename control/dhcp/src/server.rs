@@ -1,0 +1,634 @@
+//! The server: each message becomes an answer, silence, or something that has to be found out or written down before.
+//!
+//! An address is probed before it is offered (RFC 2131 §2.2): the offer waits, nothing else does. A lease is written down before it
+//! is acknowledged, so that who comes after this process knows of everything that a client may rely on.
+
+use crate::book::{Book, Standing};
+use crate::lease::{Client, Lease, Record, State};
+use crate::message::{self, Came, Kind, Request};
+use crate::outcome::{DhcpCounters, Outcome};
+use crate::reply::{self, Reply, Terms, To};
+use crate::settings::Settings;
+use crate::{MILLISECOND, Mac, Nanos, Port, SECOND};
+use ces_dns::limit::{Exceeded, RateLimit, Rates};
+use rustc_hash::{FxHashMap, FxHasher};
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Acknowledgements that may wait to be written down.
+const UNWRITTEN: usize = 4096;
+/// Addresses that may be probed at a time.
+const PROBES: usize = 4096;
+/// Addresses that are probed for one DISCOVER.
+const TRIES: u8 = 4;
+/// Clients, and links, whose rates are remembered.
+const RATED: u32 = 4096;
+/// Entries that end in one call of [`Server::handle_timeout`]: some hundred microseconds.
+const PIECE: usize = 256;
+
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The port of the gateway.
+    pub port: Port,
+    /// The station that sent the frame: the client, or a router or relay on the way.
+    pub mac: Mac,
+    /// The source address.
+    pub source: Ipv4Addr,
+    /// The gateway's address that it was sent to; none: to everybody.
+    pub to: Option<Ipv4Addr>,
+}
+
+/// One thing to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Write this down, and tell [`Server::handle_written`] the number.
+    Write(u64, Record),
+    /// Send this.
+    Send(Reply),
+    /// Ask on the link of this port who has an address; tell [`Server::handle_seen`] who answers.
+    Probe(Port, Ipv4Addr),
+    /// Tell the operator.
+    Notice(Notice),
+}
+
+/// What an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another server answers hosts of ours.
+    ForeignServer {
+        /// The port of the gateway.
+        port: Port,
+        /// Who it says that it is.
+        server: Option<Ipv4Addr>,
+        /// The station.
+        mac: Mac,
+    },
+    /// An address of a pool is used by somebody who has no lease.
+    InUse {
+        /// The address.
+        address: Ipv4Addr,
+        /// The station.
+        mac: Mac,
+    },
+    /// A client says that somebody else uses its address.
+    Declined {
+        /// The address.
+        address: Ipv4Addr,
+        /// The client.
+        mac: Mac,
+    },
+    /// A subnet has no address left.
+    Exhausted {
+        /// A client that gets none.
+        mac: Mac,
+    },
+    /// A lease began.
+    Leased {
+        /// The address.
+        address: Ipv4Addr,
+        /// The client.
+        mac: Mac,
+        /// What it calls itself.
+        name: Option<Box<str>>,
+    },
+    /// A lease has ended.
+    Ended {
+        /// The address.
+        address: Ipv4Addr,
+        /// The client.
+        mac: Mac,
+    },
+}
+
+/// A DISCOVER that waits for nobody to answer.
+#[derive(Debug)]
+struct Probing {
+    request: Box<Request>,
+    arrival: Arrival,
+    subnet: usize,
+    until: Nanos,
+    tries: u8,
+}
+
+/// An acknowledgement that waits to be written down.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    reply: Reply,
+    outcome: Outcome,
+}
+
+/// The server.
+pub struct Server {
+    book: Book,
+    clients: RateLimit,
+    links: RateLimit,
+    probing: FxHashMap<u32, Probing>,
+    /// Probes by when they are over.
+    due: BTreeSet<(Nanos, u32)>,
+    waiting: VecDeque<Waiting>,
+    /// The number of the last record.
+    written: u64,
+    out: VecDeque<Output>,
+    counters: DhcpCounters,
+    seed: u64,
+}
+
+fn limit(rate: u32, burst: u32, seed: u64) -> RateLimit {
+    let rates = Rates {
+        client_per_second: rate,
+        client_burst: burst,
+        total_per_second: u32::MAX,
+        total_burst: u32::MAX,
+        clients: RATED,
+    };
+    RateLimit::new(&rates, seed)
+}
+
+/// A hardware address as one that rates are kept by.
+fn rated(mac: Mac) -> IpAddr {
+    let number = mac.iter().fold(0u128, |number, octet| number << 8 | u128::from(*octet));
+    Ipv6Addr::from(number << 64).into()
+}
+
+impl Server {
+    /// A server without leases. The seed is random.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let (clients, links) = limits(&settings, seed);
+        Self {
+            book: Book::new(settings),
+            clients,
+            links,
+            probing: FxHashMap::default(),
+            due: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            written: 0,
+            out: VecDeque::new(),
+            counters: DhcpCounters::default(),
+            seed,
+        }
+    }
+
+    /// Takes up what the last process wrote down, in its order.
+    pub fn restore(&mut self, records: impl IntoIterator<Item = Record>, now: Nanos) {
+        records.into_iter().for_each(|record| self.book.restore(record, now));
+    }
+
+    /// Goes on with other settings. What is leased stays leased.
+    pub fn configure(&mut self, settings: Settings) {
+        if settings == *self.book.settings() {
+            return;
+        }
+        (self.clients, self.links) = limits(&settings, self.seed);
+        // Who waits for a probe asks again.
+        for (_, probing) in self.probing.drain() {
+            self.counters.count(Outcome::Probing);
+            drop(probing);
+        }
+        self.due.clear();
+        self.book.configure(settings);
+    }
+
+    /// The addresses.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &DhcpCounters {
+        &self.counters
+    }
+
+    /// Addresses that are being probed, and acknowledgements that wait to be written down.
+    pub fn under_way(&self) -> (usize, usize) {
+        (self.probing.len(), self.waiting.len())
+    }
+
+    /// The next thing to do; ask until `None` after every call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Server::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Nanos> {
+        let probe = self.due.first().map(|(at, _)| *at);
+        probe.into_iter().chain(self.book.next_end()).min()
+    }
+
+    /// Time has come for what [`Server::poll_timeout`] announced.
+    pub fn handle_timeout(&mut self, now: Nanos) {
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, address)) = self.due.pop_first() else { break };
+            if let Some(probing) = self.probing.remove(&address) {
+                let Probing { request, arrival, subnet, .. } = probing;
+                let outcome = self.send_offer(&arrival, &request, subnet, address.into(), now);
+                self.counters.count(outcome);
+            }
+        }
+        for _ in 0..PIECE {
+            let Some(ended) = self.book.expire(now) else { break };
+            if ended.state == State::Bound {
+                self.counters.expired += 1;
+                self.tell(Notice::Ended { address: ended.address, mac: ended.mac });
+            }
+        }
+    }
+
+    /// A frame that was no datagram for a server or client, and so no message.
+    pub fn handle_garbage(&mut self) {
+        self.counters.count(Outcome::NotDhcp);
+    }
+
+    /// A message came.
+    pub fn handle(&mut self, arrival: &Arrival, bytes: &[u8], now: Nanos) {
+        let outcome = match message::parse(bytes) {
+            Err(outcome) => Some(outcome),
+            Ok(Came::Answer(answer)) => Some(self.foreign(arrival, answer.server)),
+            Ok(Came::Request(request)) => self.serve(arrival, request, now),
+        };
+        if let Some(outcome) = outcome {
+            self.counters.count(outcome);
+        }
+    }
+
+    /// A station has an address, as ARP says.
+    pub fn handle_seen(&mut self, address: Ipv4Addr, mac: Mac, now: Nanos) {
+        let bits = address.to_bits();
+        if !self.probing.get(&bits).is_some_and(|probing| probing.request.mac != mac) {
+            return;
+        }
+        let Some(probing) = self.take_probing(bits) else { return };
+        self.counters.conflicts += 1;
+        self.tell(Notice::InUse { address, mac });
+        let until = now + u64::from(self.book.settings().decline_s) * SECOND;
+        self.book.decline(address, Client::of_mac(mac), mac, until);
+        let Probing { request, arrival, subnet, tries, .. } = probing;
+        let outcome = if tries >= TRIES {
+            Some(Outcome::InUse)
+        } else {
+            self.discover(&arrival, request, &[subnet], tries, now)
+        };
+        if let Some(outcome) = outcome {
+            self.counters.count(outcome);
+        }
+    }
+
+    /// All records up to this number have been written down; or they could not be.
+    pub fn handle_written(&mut self, number: u64, is_written: bool) {
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.number <= number) {
+            if is_written {
+                self.counters.count(waiting.outcome);
+                self.out.push_back(Output::Send(waiting.reply));
+            } else {
+                self.counters.count(Outcome::Unwritten);
+            }
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.out.push_back(Output::Notice(notice));
+    }
+
+    /// An answer of a server: another one than this, on a link of ours.
+    fn foreign(&mut self, arrival: &Arrival, server: Option<Ipv4Addr>) -> Outcome {
+        if server.is_some_and(|server| self.book.settings().own.contains(&server)) {
+            return Outcome::OwnAnswer;
+        }
+        self.tell(Notice::ForeignServer { port: arrival.port, server, mac: arrival.mac });
+        Outcome::ForeignServer
+    }
+
+    /// What becomes of a client's message; `None`: it is under way.
+    fn serve(&mut self, arrival: &Arrival, request: Box<Request>, now: Nanos) -> Option<Outcome> {
+        let (client, link) = match request.is_relayed() {
+            true => (rated(request.mac), request.giaddr.into()),
+            false => (rated(arrival.mac), Ipv4Addr::from(u32::from(arrival.port)).into()),
+        };
+        if self.clients.admit(client, now) == Err(Exceeded::Client) {
+            return Some(Outcome::RateClient);
+        }
+        if self.links.admit(link, now) == Err(Exceeded::Client) {
+            return Some(Outcome::RateLink);
+        }
+        let places = self.places(arrival, &request);
+        if places.is_empty() {
+            return Some(Outcome::NoSubnet);
+        }
+        match request.kind {
+            Kind::Discover => self.discover(arrival, request, &places, 0, now),
+            Kind::Request => self.request(arrival, &request, &places, now),
+            Kind::Decline => Some(self.declined(&request, now)),
+            Kind::Release => Some(self.released(&request, now)),
+            Kind::Inform => Some(self.inform(arrival, &request, &places)),
+        }
+    }
+
+    /// The subnets that a client may be in: that of its relay, that of the address which it has, or those of the link.
+    fn places(&self, arrival: &Arrival, request: &Request) -> Vec<usize> {
+        if request.is_relayed() {
+            return self.book.subnet_of(request.selection.unwrap_or(request.giaddr)).into_iter().collect();
+        }
+        let on_link =
+            |index: &usize| self.book.subnet(*index).link.is_some_and(|(port, _)| port == arrival.port);
+        let subnets = 0..self.book.settings().subnets.len();
+        match self.book.subnet_of(request.ciaddr) {
+            // From the other side of a router, or from the link.
+            Some(subnet) if arrival.to.is_some() || on_link(&subnet) => vec![subnet],
+            _ => subnets.filter(on_link).collect(),
+        }
+    }
+
+    /// Who answers, and from which address.
+    fn to(&self, arrival: &Arrival, subnet: usize) -> To {
+        let own = self.book.subnet(subnet).link.filter(|(port, _)| *port == arrival.port);
+        let server = own.map(|(_, address)| address).or(arrival.to);
+        let server = server.or_else(|| self.book.settings().own.first().copied());
+        To { port: arrival.port, mac: arrival.mac, server: server.unwrap_or(Ipv4Addr::UNSPECIFIED) }
+    }
+
+    fn terms<'a>(&'a self, subnet: usize, address: Option<Ipv4Addr>) -> Terms<'a> {
+        let name = address.and_then(|address| self.book.reservation(address)?.name.as_deref());
+        Terms { subnet: self.book.subnet(subnet), address, name }
+    }
+
+    fn discover(
+        &mut self,
+        arrival: &Arrival,
+        request: Box<Request>,
+        places: &[usize],
+        tries: u8,
+        now: Nanos,
+    ) -> Option<Outcome> {
+        let chosen = places.iter().find_map(|&place| {
+            let is_known = self.book.held(place, &request.client()).is_some()
+                || self.book.reserved_for(place, &request).is_some();
+            is_known.then(|| self.book.choose(place, &request)).flatten().map(|address| (place, address))
+        });
+        let any = || places.iter().find_map(|&place| Some((place, self.book.choose(place, &request)?)));
+        let Some((subnet, address)) = chosen.or_else(any) else {
+            self.tell(Notice::Exhausted { mac: request.mac });
+            return Some(Outcome::Exhausted);
+        };
+        let bits = address.to_bits();
+        if let Some(probing) = self.probing.get_mut(&bits) {
+            // It is the same client's: the offer answers what came last.
+            probing.request = request;
+            return Some(Outcome::Probing);
+        }
+        let held = self.book.at(address).filter(|lease| self.book.is_held_by(lease, &request));
+        let state = held.map(|lease| lease.state);
+        let (station, most) = (station(arrival, &request), self.book.settings().station_leases);
+        let is_new = !matches!(state, Some(State::Bound | State::Offered));
+        if is_new
+            && most > 0
+            && station != 0
+            && self.book.reservation(address).is_none()
+            && self.book.of_station(station) >= most
+        {
+            return Some(Outcome::StationLimit);
+        }
+        let settings = self.book.settings();
+        let patience = u64::from(settings.probe_ms) * MILLISECOND;
+        let until = now + patience + u64::from(settings.offer_s) * SECOND;
+        let link = self.book.subnet(subnet).link.filter(|_| patience > 0 && !request.is_relayed());
+        let Some((port, _)) = link.filter(|_| is_new) else {
+            return Some(self.send_offer(arrival, &request, subnet, address, now));
+        };
+        if self.probing.len() >= PROBES {
+            return Some(Outcome::RateLink);
+        }
+        self.book.offer(address, &request, station, until);
+        self.counters.probes += 1;
+        self.out.push_back(Output::Probe(port, address));
+        let until = now + patience;
+        self.due.insert((until, bits));
+        let probing = Probing { request, arrival: *arrival, subnet, until, tries: tries + 1 };
+        self.probing.insert(bits, probing);
+        None
+    }
+
+    fn take_probing(&mut self, address: u32) -> Option<Probing> {
+        let probing = self.probing.remove(&address)?;
+        self.due.remove(&(probing.until, address));
+        Some(probing)
+    }
+
+    fn send_offer(
+        &mut self,
+        arrival: &Arrival,
+        request: &Request,
+        subnet: usize,
+        address: Ipv4Addr,
+        now: Nanos,
+    ) -> Outcome {
+        let until = now + u64::from(self.book.settings().offer_s) * SECOND;
+        self.book.offer(address, request, station(arrival, request), until);
+        let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
+        if let Some(reply) = reply::offer(to, request, terms) {
+            self.out.push_back(Output::Send(reply));
+        }
+        Outcome::Offered
+    }
+
+    /// RFC 2131 §4.3.2.
+    fn request(
+        &mut self,
+        arrival: &Arrival,
+        request: &Request,
+        places: &[usize],
+        now: Nanos,
+    ) -> Option<Outcome> {
+        let client = request.client();
+        let is_in_place = |server: &Self, address: Ipv4Addr| {
+            places.iter().copied().find(|place| server.book.subnet(*place).network.contains(&address))
+        };
+        // SELECTING: it takes an offer, ours or another's.
+        if let Some(meant) = request.server {
+            let is_ours = self.book.settings().own.contains(&meant);
+            if !is_ours {
+                self.withdraw(places, &client);
+                return Some(Outcome::OtherServer);
+            }
+            let Some(address) = request.requested else { return Some(Outcome::NoAddress) };
+            let Some(subnet) = is_in_place(self, address) else {
+                return Some(self.nak(arrival, request, places[0], Outcome::NakNetwork));
+            };
+            return self.take(arrival, request, (subnet, address), Outcome::Selected, now);
+        }
+        if !request.ciaddr.is_unspecified() {
+            // RENEWING by unicast, REBINDING by broadcast.
+            let address = request.ciaddr;
+            let Some(subnet) = is_in_place(self, address) else {
+                return Some(self.nak(arrival, request, places[0], Outcome::NakNetwork));
+            };
+            let is_direct = arrival.to.is_some() && !request.is_relayed();
+            let outcome = if is_direct { Outcome::Renewed } else { Outcome::Rebound };
+            // Another address has been set aside for it since.
+            let reserved = self.book.reserved_for(subnet, request).filter(|reserved| {
+                *reserved != address && self.book.standing(*reserved, request) == Standing::Free
+            });
+            if reserved.is_some() {
+                return Some(self.nak(arrival, request, subnet, Outcome::NakAddress));
+            }
+            return self.take(arrival, request, (subnet, address), outcome, now);
+        }
+        // INIT-REBOOT: it has started again.
+        let Some(address) = request.requested else { return Some(Outcome::NoAddress) };
+        let Some(subnet) = is_in_place(self, address) else {
+            return Some(self.nak(arrival, request, places[0], Outcome::NakNetwork));
+        };
+        let is_held = self.book.at(address).is_some_and(|lease| self.book.is_held_by(lease, request));
+        let is_known =
+            self.book.held(subnet, &client).is_some() || self.book.reserved_for(subnet, request).is_some();
+        match self.book.standing(address, request) {
+            Standing::Free if is_held || self.book.reservation(address).is_some() => {
+                self.take(arrival, request, (subnet, address), Outcome::Rebooted, now)
+            }
+            Standing::Taken => Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
+            _ if is_known => Some(self.nak(arrival, request, subnet, Outcome::NakAddress)),
+            _ => Some(Outcome::UnknownClient),
+        }
+    }
+
+    /// The client has taken another server's offer: what was offered here is free.
+    fn withdraw(&mut self, places: &[usize], client: &Client) {
+        for &place in places {
+            let held = self.book.held(place, client);
+            if let Some(lease) = held.filter(|lease| lease.state == State::Offered) {
+                let address = lease.address;
+                if self.take_probing(address.to_bits()).is_some() {
+                    self.counters.count(Outcome::OtherServer);
+                }
+                self.book.withdraw(address);
+            }
+        }
+    }
+
+    /// Leases an address to a client that may have it.
+    fn take(
+        &mut self,
+        arrival: &Arrival,
+        request: &Request,
+        (subnet, address): (usize, Ipv4Addr),
+        outcome: Outcome,
+        now: Nanos,
+    ) -> Option<Outcome> {
+        match self.book.standing(address, request) {
+            Standing::Free => {}
+            Standing::Taken => return Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
+            Standing::Never => return Some(self.nak(arrival, request, subnet, Outcome::NakAddress)),
+        }
+        // What is being probed has not been offered.
+        if self.probing.contains_key(&address.to_bits()) {
+            return Some(self.nak(arrival, request, subnet, Outcome::NakAddress));
+        }
+        if self.waiting.len() >= UNWRITTEN {
+            return Some(Outcome::Unwritten);
+        }
+        let is_new = self.book.at(address).is_none_or(|lease| lease.state != State::Bound);
+        let until = now + u64::from(self.book.subnet(subnet).lease_s) * SECOND;
+        let left = self.book.bind(address, request, station(arrival, request), until);
+        for other in left {
+            self.write(Record::gone(other));
+        }
+        let record = self.book.at(address).map(Record::of)?;
+        let number = self.write(record);
+        if is_new {
+            self.tell(Notice::Leased { address, mac: request.mac, name: request.name.clone() });
+        }
+        let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
+        let reply = reply::ack(to, request, terms)?;
+        if self.book.settings().is_written {
+            self.waiting.push_back(Waiting { number, reply, outcome });
+            return None;
+        }
+        self.out.push_back(Output::Send(reply));
+        Some(outcome)
+    }
+
+    fn write(&mut self, record: Record) -> u64 {
+        self.written += 1;
+        self.out.push_back(Output::Write(self.written, record));
+        self.written
+    }
+
+    fn nak(&mut self, arrival: &Arrival, request: &Request, subnet: usize, outcome: Outcome) -> Outcome {
+        let why = match outcome {
+            Outcome::NakNetwork => "the address is of another network",
+            Outcome::NakTaken => "the address is another client's",
+            _ => "the address is not this client's",
+        };
+        if let Some(reply) = reply::nak(self.to(arrival, subnet), request, why) {
+            self.out.push_back(Output::Send(reply));
+        }
+        outcome
+    }
+
+    /// RFC 2131 §4.3.3.
+    fn declined(&mut self, request: &Request, now: Nanos) -> Outcome {
+        let is_ours = request.server.is_none_or(|server| self.book.settings().own.contains(&server));
+        let held = request.requested.and_then(|address| self.book.at(address)).filter(|lease| {
+            is_ours && is_of(lease, request) && matches!(lease.state, State::Bound | State::Offered)
+        });
+        let Some(Lease { address, client, .. }) = held.cloned() else { return Outcome::DeclineIgnored };
+        if self.probing.contains_key(&address.to_bits()) {
+            return Outcome::DeclineIgnored;
+        }
+        self.counters.conflicts += 1;
+        let until = now + u64::from(self.book.settings().decline_s) * SECOND;
+        self.book.decline(address, client, request.mac, until);
+        self.write(Record::gone(address));
+        self.tell(Notice::Declined { address, mac: request.mac });
+        Outcome::Declined
+    }
+
+    /// RFC 2131 §4.3.4.
+    fn released(&mut self, request: &Request, now: Nanos) -> Outcome {
+        let held =
+            self.book.at(request.ciaddr).filter(|lease| is_of(lease, request) && lease.state == State::Bound);
+        let Some(address) = held.map(|lease| lease.address) else { return Outcome::ReleaseIgnored };
+        let Some(record) = self.book.release(address, now).map(Record::of) else {
+            return Outcome::ReleaseIgnored;
+        };
+        self.write(record);
+        self.tell(Notice::Ended { address, mac: request.mac });
+        Outcome::Released
+    }
+
+    /// RFC 2131 §4.3.5: no lease time, no address.
+    fn inform(&mut self, arrival: &Arrival, request: &Request, places: &[usize]) -> Outcome {
+        let ciaddr = if request.ciaddr.is_unspecified() { arrival.source } else { request.ciaddr };
+        let subnet = places.iter().find(|place| self.book.subnet(**place).network.contains(&ciaddr));
+        let Some(subnet) = subnet.copied() else { return Outcome::InformIgnored };
+        let answered = Request { ciaddr, ..request.clone() };
+        let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, None));
+        if let Some(reply) = reply::ack(to, &answered, terms) {
+            self.out.push_back(Output::Send(reply));
+        }
+        Outcome::Informed
+    }
+}
+
+fn limits(settings: &Settings, seed: u64) -> (RateLimit, RateLimit) {
+    let (client, link) = (settings.client_rate, settings.link_rate);
+    (limit(client, client.saturating_mul(2), seed), limit(link, link, seed.rotate_left(32)))
+}
+
+/// Whether a client gives back what is its own. Some leave their identifier out there (udhcpc until 1.36), which RFC 2131 §4.3.4 does
+/// not allow; then the hardware address tells.
+fn is_of(lease: &Lease, request: &Request) -> bool {
+    lease.client == request.client() || (request.identifier.is_none() && lease.mac == request.mac)
+}
+
+/// What leases are counted by: the station on the link, or, behind a relay, the line that it names (option 82). 0: nothing.
+fn station(arrival: &Arrival, request: &Request) -> u64 {
+    let mut hasher = FxHasher::default();
+    match (&request.relay, request.is_relayed()) {
+        (_, false) => arrival.mac.hash(&mut hasher),
+        (Some(relay), true) => (request.giaddr, relay).hash(&mut hasher),
+        (None, true) => return 0,
+    }
+    hasher.finish() | 1
+}
