@@ -1,9 +1,9 @@
 //! All addresses with whose they are. Whatever changes, changes here, so that the indices agree and an address has one holder.
 
 use crate::Nanos;
-use crate::lease::{Client, Holder, Lease, Record, State};
-use crate::message::Request;
-use crate::settings::{Reservation, Settings, Subnet, Whose, in_pool};
+use crate::lease::{Client, Holder, Lease, LeaseRecord, LeaseState};
+use crate::message::ClientMessage;
+use crate::settings::{ReservedAddress, Settings, Subnet, Whose, in_pool};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 /// Whether a client may have an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Availability {
     /// It is its own, or nobody's.
     Free,
     /// Another has it, or uses it.
@@ -48,19 +48,19 @@ pub struct Stocked {
 }
 
 impl Stock {
-    fn count(&mut self, state: State) -> Option<&mut usize> {
+    fn count(&mut self, state: LeaseState) -> Option<&mut usize> {
         match state {
-            State::Bound => Some(&mut self.bound),
-            State::Offered => Some(&mut self.offered),
-            State::Declined => Some(&mut self.declined),
-            State::Past => None,
+            LeaseState::Bound => Some(&mut self.bound),
+            LeaseState::Offered => Some(&mut self.offered),
+            LeaseState::Declined => Some(&mut self.declined),
+            LeaseState::Past => None,
         }
     }
 }
 
 /// The addresses.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct LeaseBook {
     settings: Settings,
     /// Reservations by address, in [`Settings::reservations`].
     reserved: FxHashMap<u32, usize>,
@@ -76,7 +76,7 @@ pub struct Book {
     stocks: Vec<Stock>,
 }
 
-impl Book {
+impl LeaseBook {
     /// Nothing is leased.
     pub fn new(settings: Settings) -> Self {
         let mut book = Self::default();
@@ -97,7 +97,7 @@ impl Book {
             let address = reservation.address.to_bits();
             self.reserved.insert(address, index);
             match &reservation.whose {
-                Whose::Mac(mac) => _ = self.owners.insert((Client::of_mac(*mac), address)),
+                Whose::Hardware(mac) => _ = self.owners.insert((Client::of_mac(*mac), address)),
                 Whose::Identifier(identifier) => {
                     self.owners.insert((Client::of_identifier(identifier), address));
                 }
@@ -110,15 +110,17 @@ impl Book {
             self.stocks.push(Stock { fresh, ..Stock::default() });
         }
         self.settings = settings;
-        leases.into_values().for_each(|lease| self.put(lease));
+        for lease in leases.into_values() {
+            self.put(lease);
+        }
     }
 
     /// Takes up what was written down.
-    pub fn restore(&mut self, record: Record, now: Nanos) {
-        let Record { address, holder } = record;
+    pub fn restore(&mut self, record: LeaseRecord, now: Nanos) {
+        let LeaseRecord { address, holder } = record;
         self.take(address);
         if let Some(Holder { until, client, mac, station, name }) = holder {
-            let state = if until > now { State::Bound } else { State::Past };
+            let state = if until > now { LeaseState::Bound } else { LeaseState::Past };
             self.put(Lease { address, state, until, client, mac, station, name });
         }
     }
@@ -164,36 +166,38 @@ impl Book {
     }
 
     /// The reservation of an address.
-    pub fn reservation(&self, address: Ipv4Addr) -> Option<&Reservation> {
+    pub fn reservation(&self, address: Ipv4Addr) -> Option<&ReservedAddress> {
         self.reserved.get(&address.to_bits()).map(|index| &self.settings.reservations[*index])
     }
 
     /// Whether a reservation is this client's.
-    fn is_reserved_for(&self, address: u32, request: &Request) -> bool {
+    fn is_reserved_for(&self, address: u32, request: &ClientMessage) -> bool {
         let by = |client: Client| self.owners.contains(&(client, address));
         by(Client::of_mac(request.mac)) || (request.identifier.is_some() && by(request.client()))
     }
 
     /// Whether an address's entry is this client's. Of a reservation by hardware address it is, whatever identifier the client
     /// has now: firmware and system of one machine often have two.
-    pub fn is_held_by(&self, lease: &Lease, request: &Request) -> bool {
-        lease.state != State::Declined
+    pub fn is_held_by(&self, lease: &Lease, request: &ClientMessage) -> bool {
+        lease.state != LeaseState::Declined
             && (lease.client == request.client() || self.is_reserved_for(lease.address.to_bits(), request))
     }
 
     /// Whether a client may have an address.
-    pub fn standing(&self, address: Ipv4Addr, request: &Request) -> Standing {
+    pub fn standing(&self, address: Ipv4Addr, request: &ClientMessage) -> Availability {
         let bits = address.to_bits();
-        let Some(subnet) = self.subnet_of(address) else { return Standing::Never };
+        let Some(subnet) = self.subnet_of(address) else { return Availability::Never };
         let is_given = if self.reserved.contains_key(&bits) {
             self.is_reserved_for(bits, request)
         } else {
             in_pool(self.subnet(subnet), address)
         };
         match self.at(address) {
-            Some(lease) if lease.state != State::Past && !self.is_held_by(lease, request) => Standing::Taken,
-            _ if is_given => Standing::Free,
-            _ => Standing::Never,
+            Some(lease) if lease.state != LeaseState::Past && !self.is_held_by(lease, request) => {
+                Availability::Taken
+            }
+            _ if is_given => Availability::Free,
+            _ => Availability::Never,
         }
     }
 
@@ -202,12 +206,13 @@ impl Book {
         let range = (client.clone(), 0)..=(client.clone(), u32::MAX);
         let network = self.subnet(index).network;
         let all = self.clients.range(range).filter_map(|(_, address)| self.leases.get(address));
-        all.filter(|lease| network.contains(&lease.address))
-            .min_by_key(|lease| (lease.state == State::Past, lease.state == State::Offered, lease.address))
+        all.filter(|lease| network.contains(&lease.address)).min_by_key(|lease| {
+            (lease.state == LeaseState::Past, lease.state == LeaseState::Offered, lease.address)
+        })
     }
 
     /// The address of a subnet that is reserved for a client.
-    pub fn reserved_for(&self, index: usize, request: &Request) -> Option<Ipv4Addr> {
+    pub fn reserved_for(&self, index: usize, request: &ClientMessage) -> Option<Ipv4Addr> {
         let network = self.subnet(index).network;
         let of = |client: Client| {
             let range = (client.clone(), 0)..=(client, u32::MAX);
@@ -219,9 +224,9 @@ impl Book {
 
     /// The address of a subnet that a client gets (RFC 2131 §4.3.1): the one reserved for it, the one that it has or had, the
     /// one that it asks for, one that nobody has had, or the one that has been free for longest.
-    pub fn choose(&self, index: usize, request: &Request) -> Option<Ipv4Addr> {
+    pub fn choose(&self, index: usize, request: &ClientMessage) -> Option<Ipv4Addr> {
         let subnet = self.subnet(index);
-        let is_free = |address: &Ipv4Addr| self.standing(*address, request) == Standing::Free;
+        let is_free = |address: &Ipv4Addr| self.standing(*address, request) == Availability::Free;
         let reserved = || self.reserved_for(index, request).filter(is_free);
         let own = || self.held(index, &request.client()).map(|lease| lease.address).filter(is_free);
         let wanted = || {
@@ -245,22 +250,22 @@ impl Book {
     }
 
     /// An address is offered, unless the client has it already.
-    pub fn offer(&mut self, address: Ipv4Addr, request: &Request, station: u64, until: Nanos) {
-        if self.at(address).is_some_and(|lease| lease.state == State::Bound) {
+    pub fn offer(&mut self, address: Ipv4Addr, request: &ClientMessage, station: u64, until: Nanos) {
+        if self.at(address).is_some_and(|lease| lease.state == LeaseState::Bound) {
             return;
         }
-        self.enter(address, State::Offered, request, station, until);
+        self.enter(address, LeaseState::Offered, request, station, until);
     }
 
     /// An address is leased. The other addresses that the client had in the subnet: they are nobody's from here on.
     pub fn bind(
         &mut self,
         address: Ipv4Addr,
-        request: &Request,
+        request: &ClientMessage,
         station: u64,
         until: Nanos,
     ) -> Vec<Ipv4Addr> {
-        self.enter(address, State::Bound, request, station, until);
+        self.enter(address, LeaseState::Bound, request, station, until);
         let Some(network) = self.subnet_of(address).map(|index| self.subnet(index).network) else {
             return Vec::new();
         };
@@ -268,7 +273,8 @@ impl Book {
         let range = (client.clone(), 0)..=(client, u32::MAX);
         let all = self.clients.range(range).map(|(_, other)| Ipv4Addr::from(*other));
         let others: Vec<_> = all.filter(|other| *other != address && network.contains(other)).collect();
-        let of_offers = |other: &Ipv4Addr| self.at(*other).is_some_and(|lease| lease.state != State::Offered);
+        let of_offers =
+            |other: &Ipv4Addr| self.at(*other).is_some_and(|lease| lease.state != LeaseState::Offered);
         let told = others.iter().copied().filter(of_offers).collect();
         for other in others {
             self.take(other);
@@ -276,7 +282,14 @@ impl Book {
         told
     }
 
-    fn enter(&mut self, address: Ipv4Addr, state: State, request: &Request, station: u64, until: Nanos) {
+    fn enter(
+        &mut self,
+        address: Ipv4Addr,
+        state: LeaseState,
+        request: &ClientMessage,
+        station: u64,
+        until: Nanos,
+    ) {
         self.take(address);
         let (client, mac, name) = (request.client(), request.mac, request.name.clone());
         self.put(Lease { address, state, until, client, mac, station, name });
@@ -285,14 +298,22 @@ impl Book {
     /// An address is free again, and its client's if nobody else needs it. The entry, if there was one.
     pub fn release(&mut self, address: Ipv4Addr, now: Nanos) -> Option<&Lease> {
         let lease = self.take(address)?;
-        self.put(Lease { state: State::Past, until: now, ..lease });
+        self.put(Lease { state: LeaseState::Past, until: now, ..lease });
         self.at(address)
     }
 
     /// An address is used by somebody who has no lease of it.
-    pub fn decline(&mut self, address: Ipv4Addr, by: Client, mac: crate::Mac, until: Nanos) {
+    pub fn decline(&mut self, address: Ipv4Addr, by: Client, mac: crate::HardwareAddress, until: Nanos) {
         self.take(address);
-        self.put(Lease { address, state: State::Declined, until, client: by, mac, station: 0, name: None });
+        self.put(Lease {
+            address,
+            state: LeaseState::Declined,
+            until,
+            client: by,
+            mac,
+            station: 0,
+            name: None,
+        });
     }
 
     /// What was offered is not any more.
@@ -309,16 +330,16 @@ impl Book {
     pub fn expire(&mut self, now: Nanos) -> Option<Lease> {
         let address = self.due.first().filter(|(at, _)| *at <= now)?.1;
         let lease = self.take(address.into())?;
-        if lease.state == State::Bound {
-            self.put(Lease { state: State::Past, ..lease.clone() });
+        if lease.state == LeaseState::Bound {
+            self.put(Lease { state: LeaseState::Past, ..lease.clone() });
         }
         Some(lease)
     }
 
     /// What is to be known of all addresses, so that nothing else need be.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
-        let lasting = |lease: &&Lease| matches!(lease.state, State::Bound | State::Past);
-        self.leases.values().filter(lasting).map(Record::of)
+    pub fn records(&self) -> impl Iterator<Item = LeaseRecord> {
+        let lasting = |lease: &&Lease| matches!(lease.state, LeaseState::Bound | LeaseState::Past);
+        self.leases.values().filter(lasting).map(LeaseRecord::of)
     }
 
     /// Where an address is in stock, if it is anybody's.
@@ -333,16 +354,16 @@ impl Book {
     fn put(&mut self, lease: Lease) {
         let bits = lease.address.to_bits();
         let (state, until, station) = (lease.state, lease.until, lease.station);
-        if state != State::Declined {
+        if state != LeaseState::Declined {
             self.clients.insert((lease.client.clone(), bits));
         }
-        if state != State::Past {
+        if state != LeaseState::Past {
             self.due.insert((until, bits));
         }
-        let is_counted = matches!(state, State::Offered | State::Bound) && station != 0;
+        let is_counted = matches!(state, LeaseState::Offered | LeaseState::Bound) && station != 0;
         if let Some(stock) = self.stock_of(bits) {
             stock.fresh.remove(&bits);
-            if state == State::Past {
+            if state == LeaseState::Past {
                 stock.past.insert((until, bits));
             }
         }
@@ -371,7 +392,7 @@ impl Book {
         {
             *count -= 1;
         }
-        if matches!(lease.state, State::Offered | State::Bound)
+        if matches!(lease.state, LeaseState::Offered | LeaseState::Bound)
             && let Some(count) = self.stations.get_mut(&lease.station)
         {
             *count = count.saturating_sub(1);

@@ -1,6 +1,6 @@
 //! One address, and whose it is.
 
-use crate::{Mac, Nanos};
+use crate::{HardwareAddress, Nanos};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ const IDENTIFIER: u8 = 1;
 
 impl Client {
     /// A client without an identifier.
-    pub fn of_mac(mac: Mac) -> Self {
+    pub fn of_mac(mac: HardwareAddress) -> Self {
         Self([&[MAC], &mac[..]].concat().into())
     }
 
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Client {
 /// How an address stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum LeaseState {
     /// It was offered, or is being probed for that.
     Offered,
     /// It is leased.
@@ -80,13 +80,13 @@ pub struct Lease {
     /// The address.
     pub address: Ipv4Addr,
     /// How it stands.
-    pub state: State,
+    pub state: LeaseState,
     /// Until when; of one that is past, since when.
     pub until: Nanos,
     /// Whose it is.
     pub client: Client,
     /// The client's hardware address.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// What counts against the limit of a station or of a line of a relay.
     #[serde(skip)]
     pub station: u64,
@@ -97,7 +97,7 @@ pub struct Lease {
 /// What is written down of an address: whose it is and until when, or that it is nobody's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct LeaseRecord {
     /// The address.
     pub address: Ipv4Addr,
     /// Who has it.
@@ -114,7 +114,7 @@ pub struct Holder {
     /// Whose it is.
     pub client: Client,
     /// The client's hardware address.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// What counts against the limit of a station or of a line of a relay.
     pub station: u64,
     /// What the client calls itself.
@@ -122,7 +122,7 @@ pub struct Holder {
     pub name: Option<Box<str>>,
 }
 
-impl Record {
+impl LeaseRecord {
     /// What is to be known of a lease.
     pub fn of(lease: &Lease) -> Self {
         let Lease { address, until, client, mac, station, name, .. } = lease;

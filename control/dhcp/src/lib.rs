@@ -18,11 +18,11 @@ pub mod reply;
 pub mod server;
 pub mod settings;
 
-pub use lease::{Client, Lease, Record, State};
+pub use lease::{Client, Lease, LeaseRecord, LeaseState};
 pub use outcome::{DhcpCounters, Outcome};
 pub use reply::Reply;
-pub use server::{Arrival, Notice, Output, Server};
-pub use settings::{Given, Reservation, Settings, Subnet, Whose};
+pub use server::{DhcpArrival, DhcpNotice, DhcpOutput, Server};
+pub use settings::{Given, ReservedAddress, Settings, Subnet, Whose};
 
 /// Nanoseconds since 1970.
 pub type Nanos = u64;
@@ -32,6 +32,6 @@ pub const SECOND: Nanos = 1_000_000_000;
 pub const MILLISECOND: Nanos = 1_000_000;
 
 /// An Ethernet address.
-pub type Mac = [u8; 6];
+pub type HardwareAddress = [u8; 6];
 /// The number of a port of the gateway.
-pub type Port = u8;
+pub type PortNumber = u8;

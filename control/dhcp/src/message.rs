@@ -1,6 +1,6 @@
 //! What clients send, read once into a value that cannot be wrong (RFC 2131 §2, RFC 2132).
 
-use crate::Mac;
+use crate::HardwareAddress;
 use crate::lease::Client;
 use crate::outcome::Outcome;
 use dhcproto::v4::borrowed::{DhcpOptionIterator, Message};
@@ -38,7 +38,7 @@ pub enum Kind {
 
 /// A message of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct ClientMessage {
     /// What it wants.
     pub kind: Kind,
     /// The transaction.
@@ -50,7 +50,7 @@ pub struct Request {
     /// The relay's address; unspecified if there is none between.
     pub giaddr: Ipv4Addr,
     /// The client's hardware address.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// Option 61 as it came: it is echoed (RFC 6842).
     pub identifier: Option<Vec<u8>>,
     /// Option 50: the address that is asked for.
@@ -71,7 +71,7 @@ pub struct Request {
 
 /// A message that is no client's, with who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ServerMessage {
     /// Option 54, where it is there.
     pub server: Option<Ipv4Addr>,
 }
@@ -80,13 +80,13 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
     /// A client's message.
-    Request(Box<Request>),
+    Request(Box<ClientMessage>),
     /// A server's.
-    Answer(Answer),
+    Answer(ServerMessage),
 }
 
-/// Options by their code, those in the fields that option 52 names too (RFC 2131 §4.1); parts of one that stand side by side are one
-/// (RFC 3396), of others of one code the first counts.
+/// Options by their code, those in the fields that option 52 names too (RFC 2131 §4.1); parts of one that stand side by side
+/// are one (RFC 3396), of others of one code the first counts.
 struct Options<'a> {
     all: Vec<(u8, Vec<u8>)>,
     bytes: &'a [u8],
@@ -139,13 +139,13 @@ pub fn parse(bytes: &[u8]) -> Result<Came, Outcome> {
     let server = options.address(OptionCode::ServerIdentifier);
     match message.opcode() {
         Opcode::BootRequest => {}
-        Opcode::BootReply => return Ok(Came::Answer(Answer { server })),
+        Opcode::BootReply => return Ok(Came::Answer(ServerMessage { server })),
         Opcode::Unknown(_) => return Err(Outcome::Malformed),
     }
-    if hardware != (HType::Eth, size_of::<Mac>()) {
+    if hardware != (HType::Eth, size_of::<HardwareAddress>()) {
         return Err(Outcome::Hardware);
     }
-    let mac: Mac = message.chaddr().try_into().map_err(|_| Outcome::Hardware)?;
+    let mac: HardwareAddress = message.chaddr().try_into().map_err(|_| Outcome::Hardware)?;
     // No client is called so, and nobody could answer it.
     if mac[0] & 1 != 0 || mac == [0; 6] {
         return Err(Outcome::Hardware);
@@ -171,7 +171,7 @@ pub fn parse(bytes: &[u8]) -> Result<Came, Outcome> {
         .or_else(|| options.address(OptionCode::SubnetSelection));
     let named = options.get(OptionCode::ClientFQDN).and_then(fqdn_label);
     let name = named.or_else(|| options.get(OptionCode::Hostname).and_then(label));
-    Ok(Came::Request(Box::new(Request {
+    Ok(Came::Request(Box::new(ClientMessage {
         kind,
         xid: message.xid(),
         flags: u16::from(message.flags()),
@@ -229,7 +229,7 @@ fn fqdn_label(value: &[u8]) -> Option<Box<str>> {
     label(rest.get(..usize::from(*length))?)
 }
 
-impl Request {
+impl ClientMessage {
     /// Whether answers are to go to everybody, since the client hears no others yet.
     pub fn wants_broadcast(&self) -> bool {
         self.flags & 0x8000 != 0
@@ -259,7 +259,7 @@ mod tests {
         bytes
     }
 
-    fn request(options: &[u8]) -> Request {
+    fn request(options: &[u8]) -> ClientMessage {
         match parse(&message(options)) {
             Ok(Came::Request(request)) => *request,
             other => panic!("{other:?}"),
@@ -288,7 +288,7 @@ mod tests {
         let mut answer = message(&[53, 1, 2, 54, 4, 192, 0, 2, 9, 255]);
         answer[0] = 2;
         let server = Some([192, 0, 2, 9].into());
-        assert_eq!(parse(&answer), Ok(Came::Answer(Answer { server })));
+        assert_eq!(parse(&answer), Ok(Came::Answer(ServerMessage { server })));
     }
 
     #[test]

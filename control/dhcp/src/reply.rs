@@ -1,8 +1,8 @@
 //! What clients get (RFC 2131 §4.3, table 3).
 
-use crate::message::Request;
+use crate::message::ClientMessage;
 use crate::settings::Subnet;
-use crate::{Mac, Port};
+use crate::{HardwareAddress, PortNumber};
 use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
 use ipnet::Ipv4Net;
@@ -24,9 +24,9 @@ const FILE: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The port of the gateway that it leaves by.
-    pub port: Port,
+    pub port: PortNumber,
     /// The station that it goes to.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// The gateway's address that it comes from.
     pub source: Ipv4Addr,
     /// The address and port that it goes to.
@@ -39,16 +39,16 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct To {
     /// The port of the gateway by which the message came.
-    pub port: Port,
+    pub port: PortNumber,
     /// The station that it came from.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// The gateway's address that it is answered from, which is the server's identifier (option 54).
     pub server: Ipv4Addr,
 }
 
 /// What an offer or an acknowledgement is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct Granted<'a> {
     /// The subnet.
     pub subnet: &'a Subnet,
     /// The address; none: the client has one (INFORM).
@@ -58,7 +58,7 @@ pub struct Terms<'a> {
 }
 
 /// The fields that every answer has from its question.
-fn answer(request: &Request, kind: MessageType, server: Ipv4Addr) -> Message {
+fn answer(request: &ClientMessage, kind: MessageType, server: Ipv4Addr) -> Message {
     let none = Ipv4Addr::UNSPECIFIED;
     let mut message = Message::new_with_id(request.xid, none, none, none, request.giaddr, &request.mac);
     message.set_opcode(Opcode::BootReply).set_flags(Flags::from(request.flags));
@@ -86,7 +86,7 @@ fn emit(message: &Message, relay: Option<&[u8]>) -> Option<Vec<u8>> {
 }
 
 /// Where an answer goes (RFC 2131 §4.1).
-fn reply(to: To, request: &Request, yiaddr: Ipv4Addr, message: &Message) -> Option<Reply> {
+fn reply(to: To, request: &ClientMessage, yiaddr: Ipv4Addr, message: &Message) -> Option<Reply> {
     let (mac, address, port) = if request.is_relayed() {
         (to.mac, request.giaddr, SERVER_PORT)
     } else if !request.ciaddr.is_unspecified() {
@@ -102,27 +102,27 @@ fn reply(to: To, request: &Request, yiaddr: Ipv4Addr, message: &Message) -> Opti
 }
 
 /// An address is offered.
-pub fn offer(to: To, request: &Request, terms: Terms<'_>) -> Option<Reply> {
+pub fn offer(to: To, request: &ClientMessage, terms: Granted<'_>) -> Option<Reply> {
     told(to, request, MessageType::Offer, terms)
 }
 
 /// An address is leased; or, to INFORM, the host is told what hosts are told.
-pub fn ack(to: To, request: &Request, terms: Terms<'_>) -> Option<Reply> {
+pub fn ack(to: To, request: &ClientMessage, terms: Granted<'_>) -> Option<Reply> {
     told(to, request, MessageType::Ack, terms)
 }
 
 /// An address is refused: to everybody, as the client hears nothing else where it is now; through a relay likewise.
-pub fn nak(to: To, request: &Request, why: &str) -> Option<Reply> {
+pub fn nak(to: To, request: &ClientMessage, why: &str) -> Option<Reply> {
     let mut message = answer(request, MessageType::Nak, to.server);
     message.opts_mut().insert(DhcpOption::Message(why.to_owned()));
     if request.is_relayed() {
         message.set_flags(Flags::from(request.flags).set_broadcast());
     }
-    let unaddressed = Request { ciaddr: Ipv4Addr::UNSPECIFIED, ..request.clone() };
+    let unaddressed = ClientMessage { ciaddr: Ipv4Addr::UNSPECIFIED, ..request.clone() };
     reply(to, &unaddressed, Ipv4Addr::UNSPECIFIED, &message)
 }
 
-fn told(to: To, request: &Request, kind: MessageType, terms: Terms<'_>) -> Option<Reply> {
+fn told(to: To, request: &ClientMessage, kind: MessageType, terms: Granted<'_>) -> Option<Reply> {
     let given = &terms.subnet.given;
     let mut message = answer(request, kind, to.server);
     let yiaddr = terms.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -164,7 +164,7 @@ fn told(to: To, request: &Request, kind: MessageType, terms: Terms<'_>) -> Optio
 }
 
 /// The options that are configured, the most needed first.
-fn options(terms: Terms<'_>) -> Vec<DhcpOption> {
+fn options(terms: Granted<'_>) -> Vec<DhcpOption> {
     let (subnet, given) = (terms.subnet, &terms.subnet.given);
     let some = |all: &Vec<Ipv4Addr>, option: fn(Vec<Ipv4Addr>) -> DhcpOption| {
         (!all.is_empty()).then(|| option(all.clone()))
@@ -199,7 +199,7 @@ fn routes(subnet: &Subnet) -> Option<DhcpOption> {
 }
 
 /// Those that the client wants, in its order (RFC 2132 §9.8); the mask in any case (RFC 2131 §4.3.1).
-fn wanted(request: &Request, options: Vec<DhcpOption>) -> Vec<DhcpOption> {
+fn wanted(request: &ClientMessage, options: Vec<DhcpOption>) -> Vec<DhcpOption> {
     let Some(parameters) = &request.parameters else { return options };
     let place = |option: &DhcpOption| {
         let code = u8::from(OptionCode::from(option));

@@ -1,15 +1,15 @@
 //! The server: each message becomes an answer, silence, or something that has to be found out or written down before.
 //!
-//! An address is probed before it is offered (RFC 2131 §2.2): the offer waits, nothing else does. A lease is written down before it
-//! is acknowledged, so that who comes after this process knows of everything that a client may rely on.
+//! An address is probed before it is offered (RFC 2131 §2.2): the offer waits, nothing else does. A lease is written down before
+//! it is acknowledged, so that who comes after this process knows of everything that a client may rely on.
 
-use crate::book::{Book, Standing};
-use crate::lease::{Client, Lease, Record, State};
-use crate::message::{self, Came, Kind, Request};
+use crate::book::{Availability, LeaseBook};
+use crate::lease::{Client, Lease, LeaseRecord, LeaseState};
+use crate::message::{self, Came, ClientMessage, Kind};
 use crate::outcome::{DhcpCounters, Outcome};
-use crate::reply::{self, Reply, Terms, To};
+use crate::reply::{self, Granted, Reply, To};
 use crate::settings::Settings;
-use crate::{MILLISECOND, Mac, Nanos, Port, SECOND};
+use crate::{HardwareAddress, MILLISECOND, Nanos, PortNumber, SECOND};
 use ces_dns::limit::{Exceeded, RateLimit, Rates};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::collections::{BTreeSet, VecDeque};
@@ -29,11 +29,11 @@ const PIECE: usize = 256;
 
 /// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct DhcpArrival {
     /// The port of the gateway.
-    pub port: Port,
+    pub port: PortNumber,
     /// The station that sent the frame: the client, or a router or relay on the way.
-    pub mac: Mac,
+    pub mac: HardwareAddress,
     /// The source address.
     pub source: Ipv4Addr,
     /// The gateway's address that it was sent to; none: to everybody.
@@ -42,54 +42,54 @@ pub struct Arrival {
 
 /// One thing to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum DhcpOutput {
     /// Write this down, and tell [`Server::handle_written`] the number.
-    Write(u64, Record),
+    Write(u64, LeaseRecord),
     /// Send this.
     Send(Reply),
     /// Ask on the link of this port who has an address; tell [`Server::handle_seen`] who answers.
-    Probe(Port, Ipv4Addr),
+    Probe(PortNumber, Ipv4Addr),
     /// Tell the operator.
-    Notice(Notice),
+    Notice(DhcpNotice),
 }
 
 /// What an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum DhcpNotice {
     /// Another server answers hosts of ours.
     ForeignServer {
         /// The port of the gateway.
-        port: Port,
+        port: PortNumber,
         /// Who it says that it is.
         server: Option<Ipv4Addr>,
         /// The station.
-        mac: Mac,
+        mac: HardwareAddress,
     },
     /// An address of a pool is used by somebody who has no lease.
     InUse {
         /// The address.
         address: Ipv4Addr,
         /// The station.
-        mac: Mac,
+        mac: HardwareAddress,
     },
     /// A client says that somebody else uses its address.
     Declined {
         /// The address.
         address: Ipv4Addr,
         /// The client.
-        mac: Mac,
+        mac: HardwareAddress,
     },
     /// A subnet has no address left.
     Exhausted {
         /// A client that gets none.
-        mac: Mac,
+        mac: HardwareAddress,
     },
     /// A lease began.
     Leased {
         /// The address.
         address: Ipv4Addr,
         /// The client.
-        mac: Mac,
+        mac: HardwareAddress,
         /// What it calls itself.
         name: Option<Box<str>>,
     },
@@ -98,15 +98,15 @@ pub enum Notice {
         /// The address.
         address: Ipv4Addr,
         /// The client.
-        mac: Mac,
+        mac: HardwareAddress,
     },
 }
 
 /// A DISCOVER that waits for nobody to answer.
 #[derive(Debug)]
 struct Probing {
-    request: Box<Request>,
-    arrival: Arrival,
+    request: Box<ClientMessage>,
+    arrival: DhcpArrival,
     subnet: usize,
     until: Nanos,
     tries: u8,
@@ -122,7 +122,7 @@ struct Waiting {
 
 /// The server.
 pub struct Server {
-    book: Book,
+    book: LeaseBook,
     clients: RateLimit,
     links: RateLimit,
     probing: FxHashMap<u32, Probing>,
@@ -131,7 +131,7 @@ pub struct Server {
     waiting: VecDeque<Waiting>,
     /// The number of the last record.
     written: u64,
-    out: VecDeque<Output>,
+    out: VecDeque<DhcpOutput>,
     counters: DhcpCounters,
     seed: u64,
 }
@@ -148,7 +148,7 @@ fn limit(rate: u32, burst: u32, seed: u64) -> RateLimit {
 }
 
 /// A hardware address as one that rates are kept by.
-fn rated(mac: Mac) -> IpAddr {
+fn rated(mac: HardwareAddress) -> IpAddr {
     let number = mac.iter().fold(0u128, |number, octet| number << 8 | u128::from(*octet));
     Ipv6Addr::from(number << 64).into()
 }
@@ -158,7 +158,7 @@ impl Server {
     pub fn new(settings: Settings, seed: u64) -> Self {
         let (clients, links) = limits(&settings, seed);
         Self {
-            book: Book::new(settings),
+            book: LeaseBook::new(settings),
             clients,
             links,
             probing: FxHashMap::default(),
@@ -172,7 +172,7 @@ impl Server {
     }
 
     /// Takes up what the last process wrote down, in its order.
-    pub fn restore(&mut self, records: impl IntoIterator<Item = Record>, now: Nanos) {
+    pub fn restore(&mut self, records: impl IntoIterator<Item = LeaseRecord>, now: Nanos) {
         records.into_iter().for_each(|record| self.book.restore(record, now));
     }
 
@@ -192,7 +192,7 @@ impl Server {
     }
 
     /// The addresses.
-    pub fn book(&self) -> &Book {
+    pub fn book(&self) -> &LeaseBook {
         &self.book
     }
 
@@ -207,7 +207,7 @@ impl Server {
     }
 
     /// The next thing to do; ask until `None` after every call.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<DhcpOutput> {
         self.out.pop_front()
     }
 
@@ -229,9 +229,9 @@ impl Server {
         }
         for _ in 0..PIECE {
             let Some(ended) = self.book.expire(now) else { break };
-            if ended.state == State::Bound {
+            if ended.state == LeaseState::Bound {
                 self.counters.expired += 1;
-                self.tell(Notice::Ended { address: ended.address, mac: ended.mac });
+                self.tell(DhcpNotice::Ended { address: ended.address, mac: ended.mac });
             }
         }
     }
@@ -242,7 +242,7 @@ impl Server {
     }
 
     /// A message came.
-    pub fn handle(&mut self, arrival: &Arrival, bytes: &[u8], now: Nanos) {
+    pub fn handle(&mut self, arrival: &DhcpArrival, bytes: &[u8], now: Nanos) {
         let outcome = match message::parse(bytes) {
             Err(outcome) => Some(outcome),
             Ok(Came::Answer(answer)) => Some(self.foreign(arrival, answer.server)),
@@ -254,14 +254,14 @@ impl Server {
     }
 
     /// A station has an address, as ARP says.
-    pub fn handle_seen(&mut self, address: Ipv4Addr, mac: Mac, now: Nanos) {
+    pub fn handle_seen(&mut self, address: Ipv4Addr, mac: HardwareAddress, now: Nanos) {
         let bits = address.to_bits();
-        if !self.probing.get(&bits).is_some_and(|probing| probing.request.mac != mac) {
+        if self.probing.get(&bits).is_none_or(|probing| probing.request.mac == mac) {
             return;
         }
         let Some(probing) = self.take_probing(bits) else { return };
         self.counters.conflicts += 1;
-        self.tell(Notice::InUse { address, mac });
+        self.tell(DhcpNotice::InUse { address, mac });
         let until = now + u64::from(self.book.settings().decline_s) * SECOND;
         self.book.decline(address, Client::of_mac(mac), mac, until);
         let Probing { request, arrival, subnet, tries, .. } = probing;
@@ -280,31 +280,32 @@ impl Server {
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.number <= number) {
             if is_written {
                 self.counters.count(waiting.outcome);
-                self.out.push_back(Output::Send(waiting.reply));
+                self.out.push_back(DhcpOutput::Send(waiting.reply));
             } else {
                 self.counters.count(Outcome::Unwritten);
             }
         }
     }
 
-    fn tell(&mut self, notice: Notice) {
-        self.out.push_back(Output::Notice(notice));
+    fn tell(&mut self, notice: DhcpNotice) {
+        self.out.push_back(DhcpOutput::Notice(notice));
     }
 
     /// An answer of a server: another one than this, on a link of ours.
-    fn foreign(&mut self, arrival: &Arrival, server: Option<Ipv4Addr>) -> Outcome {
+    fn foreign(&mut self, arrival: &DhcpArrival, server: Option<Ipv4Addr>) -> Outcome {
         if server.is_some_and(|server| self.book.settings().own.contains(&server)) {
             return Outcome::OwnAnswer;
         }
-        self.tell(Notice::ForeignServer { port: arrival.port, server, mac: arrival.mac });
+        self.tell(DhcpNotice::ForeignServer { port: arrival.port, server, mac: arrival.mac });
         Outcome::ForeignServer
     }
 
     /// What becomes of a client's message; `None`: it is under way.
-    fn serve(&mut self, arrival: &Arrival, request: Box<Request>, now: Nanos) -> Option<Outcome> {
-        let (client, link) = match request.is_relayed() {
-            true => (rated(request.mac), request.giaddr.into()),
-            false => (rated(arrival.mac), Ipv4Addr::from(u32::from(arrival.port)).into()),
+    fn serve(&mut self, arrival: &DhcpArrival, request: Box<ClientMessage>, now: Nanos) -> Option<Outcome> {
+        let (client, link) = if request.is_relayed() {
+            (rated(request.mac), request.giaddr.into())
+        } else {
+            (rated(arrival.mac), Ipv4Addr::from(u32::from(arrival.port)).into())
         };
         if self.clients.admit(client, now) == Err(Exceeded::Client) {
             return Some(Outcome::RateClient);
@@ -326,7 +327,7 @@ impl Server {
     }
 
     /// The subnets that a client may be in: that of its relay, that of the address which it has, or those of the link.
-    fn places(&self, arrival: &Arrival, request: &Request) -> Vec<usize> {
+    fn places(&self, arrival: &DhcpArrival, request: &ClientMessage) -> Vec<usize> {
         if request.is_relayed() {
             return self.book.subnet_of(request.selection.unwrap_or(request.giaddr)).into_iter().collect();
         }
@@ -341,22 +342,22 @@ impl Server {
     }
 
     /// Who answers, and from which address.
-    fn to(&self, arrival: &Arrival, subnet: usize) -> To {
+    fn to(&self, arrival: &DhcpArrival, subnet: usize) -> To {
         let own = self.book.subnet(subnet).link.filter(|(port, _)| *port == arrival.port);
         let server = own.map(|(_, address)| address).or(arrival.to);
         let server = server.or_else(|| self.book.settings().own.first().copied());
         To { port: arrival.port, mac: arrival.mac, server: server.unwrap_or(Ipv4Addr::UNSPECIFIED) }
     }
 
-    fn terms<'a>(&'a self, subnet: usize, address: Option<Ipv4Addr>) -> Terms<'a> {
+    fn terms(&self, subnet: usize, address: Option<Ipv4Addr>) -> Granted<'_> {
         let name = address.and_then(|address| self.book.reservation(address)?.name.as_deref());
-        Terms { subnet: self.book.subnet(subnet), address, name }
+        Granted { subnet: self.book.subnet(subnet), address, name }
     }
 
     fn discover(
         &mut self,
-        arrival: &Arrival,
-        request: Box<Request>,
+        arrival: &DhcpArrival,
+        request: Box<ClientMessage>,
         places: &[usize],
         tries: u8,
         now: Nanos,
@@ -368,7 +369,7 @@ impl Server {
         });
         let any = || places.iter().find_map(|&place| Some((place, self.book.choose(place, &request)?)));
         let Some((subnet, address)) = chosen.or_else(any) else {
-            self.tell(Notice::Exhausted { mac: request.mac });
+            self.tell(DhcpNotice::Exhausted { mac: request.mac });
             return Some(Outcome::Exhausted);
         };
         let bits = address.to_bits();
@@ -380,7 +381,7 @@ impl Server {
         let held = self.book.at(address).filter(|lease| self.book.is_held_by(lease, &request));
         let state = held.map(|lease| lease.state);
         let (station, most) = (station(arrival, &request), self.book.settings().station_leases);
-        let is_new = !matches!(state, Some(State::Bound | State::Offered));
+        let is_new = !matches!(state, Some(LeaseState::Bound | LeaseState::Offered));
         if is_new
             && most > 0
             && station != 0
@@ -401,7 +402,7 @@ impl Server {
         }
         self.book.offer(address, &request, station, until);
         self.counters.probes += 1;
-        self.out.push_back(Output::Probe(port, address));
+        self.out.push_back(DhcpOutput::Probe(port, address));
         let until = now + patience;
         self.due.insert((until, bits));
         let probing = Probing { request, arrival: *arrival, subnet, until, tries: tries + 1 };
@@ -417,8 +418,8 @@ impl Server {
 
     fn send_offer(
         &mut self,
-        arrival: &Arrival,
-        request: &Request,
+        arrival: &DhcpArrival,
+        request: &ClientMessage,
         subnet: usize,
         address: Ipv4Addr,
         now: Nanos,
@@ -427,7 +428,7 @@ impl Server {
         self.book.offer(address, request, station(arrival, request), until);
         let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
         if let Some(reply) = reply::offer(to, request, terms) {
-            self.out.push_back(Output::Send(reply));
+            self.out.push_back(DhcpOutput::Send(reply));
         }
         Outcome::Offered
     }
@@ -435,8 +436,8 @@ impl Server {
     /// RFC 2131 §4.3.2.
     fn request(
         &mut self,
-        arrival: &Arrival,
-        request: &Request,
+        arrival: &DhcpArrival,
+        request: &ClientMessage,
         places: &[usize],
         now: Nanos,
     ) -> Option<Outcome> {
@@ -467,7 +468,7 @@ impl Server {
             let outcome = if is_direct { Outcome::Renewed } else { Outcome::Rebound };
             // Another address has been set aside for it since.
             let reserved = self.book.reserved_for(subnet, request).filter(|reserved| {
-                *reserved != address && self.book.standing(*reserved, request) == Standing::Free
+                *reserved != address && self.book.standing(*reserved, request) == Availability::Free
             });
             if reserved.is_some() {
                 return Some(self.nak(arrival, request, subnet, Outcome::NakAddress));
@@ -483,10 +484,10 @@ impl Server {
         let is_known =
             self.book.held(subnet, &client).is_some() || self.book.reserved_for(subnet, request).is_some();
         match self.book.standing(address, request) {
-            Standing::Free if is_held || self.book.reservation(address).is_some() => {
+            Availability::Free if is_held || self.book.reservation(address).is_some() => {
                 self.take(arrival, request, (subnet, address), Outcome::Rebooted, now)
             }
-            Standing::Taken => Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
+            Availability::Taken => Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
             _ if is_known => Some(self.nak(arrival, request, subnet, Outcome::NakAddress)),
             _ => Some(Outcome::UnknownClient),
         }
@@ -496,7 +497,7 @@ impl Server {
     fn withdraw(&mut self, places: &[usize], client: &Client) {
         for &place in places {
             let held = self.book.held(place, client);
-            if let Some(lease) = held.filter(|lease| lease.state == State::Offered) {
+            if let Some(lease) = held.filter(|lease| lease.state == LeaseState::Offered) {
                 let address = lease.address;
                 if self.take_probing(address.to_bits()).is_some() {
                     self.counters.count(Outcome::OtherServer);
@@ -509,16 +510,16 @@ impl Server {
     /// Leases an address to a client that may have it.
     fn take(
         &mut self,
-        arrival: &Arrival,
-        request: &Request,
+        arrival: &DhcpArrival,
+        request: &ClientMessage,
         (subnet, address): (usize, Ipv4Addr),
         outcome: Outcome,
         now: Nanos,
     ) -> Option<Outcome> {
         match self.book.standing(address, request) {
-            Standing::Free => {}
-            Standing::Taken => return Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
-            Standing::Never => return Some(self.nak(arrival, request, subnet, Outcome::NakAddress)),
+            Availability::Free => {}
+            Availability::Taken => return Some(self.nak(arrival, request, subnet, Outcome::NakTaken)),
+            Availability::Never => return Some(self.nak(arrival, request, subnet, Outcome::NakAddress)),
         }
         // What is being probed has not been offered.
         if self.probing.contains_key(&address.to_bits()) {
@@ -527,16 +528,16 @@ impl Server {
         if self.waiting.len() >= UNWRITTEN {
             return Some(Outcome::Unwritten);
         }
-        let is_new = self.book.at(address).is_none_or(|lease| lease.state != State::Bound);
+        let is_new = self.book.at(address).is_none_or(|lease| lease.state != LeaseState::Bound);
         let until = now + u64::from(self.book.subnet(subnet).lease_s) * SECOND;
         let left = self.book.bind(address, request, station(arrival, request), until);
         for other in left {
-            self.write(Record::gone(other));
+            self.write(LeaseRecord::gone(other));
         }
-        let record = self.book.at(address).map(Record::of)?;
+        let record = self.book.at(address).map(LeaseRecord::of)?;
         let number = self.write(record);
         if is_new {
-            self.tell(Notice::Leased { address, mac: request.mac, name: request.name.clone() });
+            self.tell(DhcpNotice::Leased { address, mac: request.mac, name: request.name.clone() });
         }
         let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
         let reply = reply::ack(to, request, terms)?;
@@ -544,33 +545,39 @@ impl Server {
             self.waiting.push_back(Waiting { number, reply, outcome });
             return None;
         }
-        self.out.push_back(Output::Send(reply));
+        self.out.push_back(DhcpOutput::Send(reply));
         Some(outcome)
     }
 
-    fn write(&mut self, record: Record) -> u64 {
+    fn write(&mut self, record: LeaseRecord) -> u64 {
         self.written += 1;
-        self.out.push_back(Output::Write(self.written, record));
+        self.out.push_back(DhcpOutput::Write(self.written, record));
         self.written
     }
 
-    fn nak(&mut self, arrival: &Arrival, request: &Request, subnet: usize, outcome: Outcome) -> Outcome {
+    fn nak(
+        &mut self,
+        arrival: &DhcpArrival,
+        request: &ClientMessage,
+        subnet: usize,
+        outcome: Outcome,
+    ) -> Outcome {
         let why = match outcome {
             Outcome::NakNetwork => "the address is of another network",
             Outcome::NakTaken => "the address is another client's",
             _ => "the address is not this client's",
         };
         if let Some(reply) = reply::nak(self.to(arrival, subnet), request, why) {
-            self.out.push_back(Output::Send(reply));
+            self.out.push_back(DhcpOutput::Send(reply));
         }
         outcome
     }
 
     /// RFC 2131 §4.3.3.
-    fn declined(&mut self, request: &Request, now: Nanos) -> Outcome {
+    fn declined(&mut self, request: &ClientMessage, now: Nanos) -> Outcome {
         let is_ours = request.server.is_none_or(|server| self.book.settings().own.contains(&server));
         let held = request.requested.and_then(|address| self.book.at(address)).filter(|lease| {
-            is_ours && is_of(lease, request) && matches!(lease.state, State::Bound | State::Offered)
+            is_ours && is_of(lease, request) && matches!(lease.state, LeaseState::Bound | LeaseState::Offered)
         });
         let Some(Lease { address, client, .. }) = held.cloned() else { return Outcome::DeclineIgnored };
         if self.probing.contains_key(&address.to_bits()) {
@@ -579,33 +586,35 @@ impl Server {
         self.counters.conflicts += 1;
         let until = now + u64::from(self.book.settings().decline_s) * SECOND;
         self.book.decline(address, client, request.mac, until);
-        self.write(Record::gone(address));
-        self.tell(Notice::Declined { address, mac: request.mac });
+        self.write(LeaseRecord::gone(address));
+        self.tell(DhcpNotice::Declined { address, mac: request.mac });
         Outcome::Declined
     }
 
     /// RFC 2131 §4.3.4.
-    fn released(&mut self, request: &Request, now: Nanos) -> Outcome {
-        let held =
-            self.book.at(request.ciaddr).filter(|lease| is_of(lease, request) && lease.state == State::Bound);
+    fn released(&mut self, request: &ClientMessage, now: Nanos) -> Outcome {
+        let held = self
+            .book
+            .at(request.ciaddr)
+            .filter(|lease| is_of(lease, request) && lease.state == LeaseState::Bound);
         let Some(address) = held.map(|lease| lease.address) else { return Outcome::ReleaseIgnored };
-        let Some(record) = self.book.release(address, now).map(Record::of) else {
+        let Some(record) = self.book.release(address, now).map(LeaseRecord::of) else {
             return Outcome::ReleaseIgnored;
         };
         self.write(record);
-        self.tell(Notice::Ended { address, mac: request.mac });
+        self.tell(DhcpNotice::Ended { address, mac: request.mac });
         Outcome::Released
     }
 
     /// RFC 2131 §4.3.5: no lease time, no address.
-    fn inform(&mut self, arrival: &Arrival, request: &Request, places: &[usize]) -> Outcome {
+    fn inform(&mut self, arrival: &DhcpArrival, request: &ClientMessage, places: &[usize]) -> Outcome {
         let ciaddr = if request.ciaddr.is_unspecified() { arrival.source } else { request.ciaddr };
         let subnet = places.iter().find(|place| self.book.subnet(**place).network.contains(&ciaddr));
         let Some(subnet) = subnet.copied() else { return Outcome::InformIgnored };
-        let answered = Request { ciaddr, ..request.clone() };
+        let answered = ClientMessage { ciaddr, ..request.clone() };
         let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, None));
         if let Some(reply) = reply::ack(to, &answered, terms) {
-            self.out.push_back(Output::Send(reply));
+            self.out.push_back(DhcpOutput::Send(reply));
         }
         Outcome::Informed
     }
@@ -616,14 +625,14 @@ fn limits(settings: &Settings, seed: u64) -> (RateLimit, RateLimit) {
     (limit(client, client.saturating_mul(2), seed), limit(link, link, seed.rotate_left(32)))
 }
 
-/// Whether a client gives back what is its own. Some leave their identifier out there (udhcpc until 1.36), which RFC 2131 §4.3.4 does
-/// not allow; then the hardware address tells.
-fn is_of(lease: &Lease, request: &Request) -> bool {
+/// Whether a client gives back what is its own. Some leave their identifier out there (udhcpc of BusyBox 1.35), which RFC 2131
+/// §4.3.4 does not allow; then the hardware address tells.
+fn is_of(lease: &Lease, request: &ClientMessage) -> bool {
     lease.client == request.client() || (request.identifier.is_none() && lease.mac == request.mac)
 }
 
 /// What leases are counted by: the station on the link, or, behind a relay, the line that it names (option 82). 0: nothing.
-fn station(arrival: &Arrival, request: &Request) -> u64 {
+fn station(arrival: &DhcpArrival, request: &ClientMessage) -> u64 {
     let mut hasher = FxHasher::default();
     match (&request.relay, request.is_relayed()) {
         (_, false) => arrival.mac.hash(&mut hasher),

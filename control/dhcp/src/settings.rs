@@ -1,6 +1,6 @@
 //! What is configured. It has been checked: subnets and pools do not overlap, pools lie within their subnet.
 
-use crate::{Mac, Port};
+use crate::{HardwareAddress, PortNumber};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ pub struct Settings {
     /// The subnets whose hosts get addresses.
     pub subnets: Vec<Subnet>,
     /// Addresses that are somebody's.
-    pub reservations: Vec<Reservation>,
+    pub reservations: Vec<ReservedAddress>,
     /// The gateway's own addresses.
     pub own: Vec<Ipv4Addr>,
     /// How long a probe of an address is waited for, in milliseconds; 0 = none is probed.
@@ -35,7 +35,7 @@ pub struct Subnet {
     /// The network.
     pub network: Ipv4Net,
     /// The port on whose link it is, and the gateway's address there; none: it is behind relays.
-    pub link: Option<(Port, Ipv4Addr)>,
+    pub link: Option<(PortNumber, Ipv4Addr)>,
     /// The addresses that anybody gets: first and last of each range.
     pub pools: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// How long an address is leased, in seconds.
@@ -71,7 +71,7 @@ pub struct Given {
 
 /// An address that is not for everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reservation {
+pub struct ReservedAddress {
     /// The address.
     pub address: Ipv4Addr,
     /// Whose it is.
@@ -84,7 +84,7 @@ pub struct Reservation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// The client's with this hardware address.
-    Mac(Mac),
+    Hardware(HardwareAddress),
     /// The client's with this identifier (option 61).
     Identifier(Box<[u8]>),
     /// A host's that does not ask for it.

@@ -189,7 +189,7 @@ proptest! {
             bytes[28] &= 0xfe;
             bytes[236..240].copy_from_slice(&[99, 130, 83, 99]);
         }
-        let arrival = ces_dhcp::Arrival { port: 0, mac: mac(1), source: at(9), to: None };
+        let arrival = ces_dhcp::DhcpArrival { port: 0, mac: mac(1), source: at(9), to: None };
         lab.server.handle(&arrival, &bytes, lab.now);
         let heard = lab.hear();
         prop_assert!(heard.len() <= 1);

@@ -3,7 +3,7 @@
 mod lab;
 
 use ces_dhcp::reply::{CLIENT_PORT, SERVER_PORT};
-use ces_dhcp::{MILLISECOND, Notice, Outcome, SECOND, State, Whose};
+use ces_dhcp::{DhcpNotice, LeaseState, MILLISECOND, Outcome, SECOND, Whose};
 use dhcproto::v4::{DhcpOption, MessageType};
 use lab::{GATEWAY, LEASE_S, Lab, NONE, RELAY, Say, at, mac, settings};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,7 +28,7 @@ fn rfc_2131_3_1_four_messages_lease_an_address() {
     let ack = lab.answer(&Say::select(1, offer.yiaddr()));
     assert_eq!((ack.kind(), ack.yiaddr()), (MessageType::Ack, offer.yiaddr()));
     let lease = lab.server.book().at(offer.yiaddr()).unwrap();
-    assert_eq!((lease.state, lease.mac), (State::Bound, mac(1)));
+    assert_eq!((lease.state, lease.mac), (LeaseState::Bound, mac(1)));
     assert_ne!(lab.lease(2), offer.yiaddr(), "another client, another address");
     assert_eq!(lab.server.counters().total(), 4, "each message once");
 }
@@ -62,9 +62,9 @@ fn rfc_2131_4_3_2_renewing_and_rebinding_go_on_with_the_lease() {
     lab.wait(525 * SECOND);
     assert_eq!(lab.answer(&Say::rebind(1, address)).kind(), MessageType::Ack);
     lab.wait(599 * SECOND);
-    assert_eq!(lab.server.book().at(address).unwrap().state, State::Bound);
+    assert_eq!(lab.server.book().at(address).unwrap().state, LeaseState::Bound);
     lab.wait(SECOND);
-    assert_eq!(lab.server.book().at(address).unwrap().state, State::Past);
+    assert_eq!(lab.server.book().at(address).unwrap().state, LeaseState::Past);
     assert_eq!(lab.server.counters().expired, 1);
     lab.counted(Outcome::Renewed, 1);
     lab.counted(Outcome::Rebound, 1);
@@ -128,10 +128,10 @@ fn case_11_a_declined_address() {
     assert!(lab.say(&Say::decline(1, at(102))).is_empty() || address == at(102));
     assert!(lab.say(&Say::decline(1, address).server([192, 0, 2, 1].into())).is_empty());
     lab.counted(Outcome::DeclineIgnored, 3);
-    assert_eq!(lab.server.book().at(address).unwrap().state, State::Bound);
+    assert_eq!(lab.server.book().at(address).unwrap().state, LeaseState::Bound);
     lab.notices.clear();
     assert!(lab.say(&Say::decline(1, address)).is_empty());
-    assert_eq!(lab.notices, [Notice::Declined { address, mac: mac(1) }]);
+    assert_eq!(lab.notices, [DhcpNotice::Declined { address, mac: mac(1) }]);
     let others: Vec<_> = (1..4).map(|client| lab.lease(client)).collect();
     assert!(!others.contains(&address));
     assert!(lab.say(&Say::discover(4)).is_empty(), "the last one is nobody's");
@@ -147,7 +147,7 @@ fn rfc_2131_4_3_4_a_released_address_is_free_and_still_its_clients() {
     assert!(lab.say(&Say::release(2, address)).is_empty());
     lab.counted(Outcome::ReleaseIgnored, 1);
     assert!(lab.say(&Say::release(1, address)).is_empty());
-    assert_eq!(lab.server.book().at(address).unwrap().state, State::Past);
+    assert_eq!(lab.server.book().at(address).unwrap().state, LeaseState::Past);
     let others: Vec<_> = (2..5).map(|client| lab.lease(client)).collect();
     assert!(!others.contains(&address), "others get what nobody has had");
     assert_eq!(lab.lease(5), address, "as long as there is any");
@@ -163,7 +163,7 @@ fn rfc_2131_4_3_4_a_released_address_is_free_and_still_its_clients() {
 #[test]
 fn rfc_2131_4_3_5_inform_is_told_and_leases_nothing() {
     let mut lab = Lab::new(settings());
-    let inform = Say::new(MessageType::Inform, 1).has(at(9)).to_server();
+    let inform = Say::new(MessageType::Inform, 1).has(at(9)).unicast();
     let ack = lab.answer(&inform);
     assert_eq!((ack.kind(), ack.yiaddr(), *ack.reply.to.ip()), (MessageType::Ack, NONE, at(9)));
     assert!(ack.option(6).is_some() && [51, 58, 59].iter().all(|code| ack.option(*code).is_none()));
@@ -299,7 +299,7 @@ fn who_is_given_another_address_by_the_registry_moves_at_the_next_renewal() {
     let mut lab = Lab::new(settings());
     let address = lab.lease(1);
     let mut other = settings();
-    other.reservations[0].whose = Whose::Mac(mac(1));
+    other.reservations[0].whose = Whose::Hardware(mac(1));
     lab.server.configure(other);
     assert_eq!(lab.answer(&Say::renew(1, address)).kind(), MessageType::Nak);
     lab.write(true);
@@ -324,7 +324,7 @@ fn rfc_2131_2_2_an_address_is_probed_before_it_is_offered() {
     // Somebody has it.
     lab.server.handle_seen(first, mac(99), lab.now);
     assert!(lab.hear().is_empty());
-    assert!(lab.notices.contains(&Notice::InUse { address: first, mac: mac(99) }));
+    assert!(lab.notices.contains(&DhcpNotice::InUse { address: first, mac: mac(99) }));
     let second = lab.probes[1];
     assert_ne!(second, first);
     let offered = lab.wait(300 * MILLISECOND);
@@ -391,10 +391,10 @@ fn a_foreign_server_is_told() {
     let mut lab = Lab::new(settings());
     let mut answer = Say::new(MessageType::Offer, 1).server(at(9)).bytes();
     answer[0] = 2;
-    let arrival = ces_dhcp::Arrival { port: 0, mac: mac(9), source: at(9), to: None };
+    let arrival = ces_dhcp::DhcpArrival { port: 0, mac: mac(9), source: at(9), to: None };
     lab.server.handle(&arrival, &answer, lab.now);
     lab.hear();
-    assert_eq!(lab.notices, [Notice::ForeignServer { port: 0, server: Some(at(9)), mac: mac(9) }]);
+    assert_eq!(lab.notices, [DhcpNotice::ForeignServer { port: 0, server: Some(at(9)), mac: mac(9) }]);
     lab.counted(Outcome::ForeignServer, 1);
 }
 

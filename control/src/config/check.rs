@@ -45,7 +45,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     realm_gateway(config, &mut found);
     filter(config, &mut found);
     records(config, &mut found);
-    super::dhcp::check(config, &mut found);
+    super::dhcp_server::check(config, &mut found);
     let mut all = found.into_vec();
     all.extend(config.settings().check(&config.addresses()));
     all

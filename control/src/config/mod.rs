@@ -5,6 +5,7 @@
 
 mod check;
 mod dhcp;
+mod dhcp_server;
 mod links;
 mod model;
 mod nat;
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::{MTU_MAX, MTU_MIN, problems};
-pub use dhcp::settings as dhcp_settings;
 pub use dhcp::{AddressRange, ClientId, DhcpReservation, DhcpRoute, DhcpSection, DhcpSubnet};
+pub use dhcp_server::settings as dhcp_settings;
 pub use model::{
     ADMIN_SOCKET, AdminSection, CapacitySection, CollectorSection, Config, ControlSection, DnsTcpSection,
     FilterSection, IpfixTransport, LogSection, MemorySection, MetricsSection, PortSection, RecordsSection,
@@ -71,7 +72,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     let (registry, policies) =
         ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
     let rules = rules::load(&read_all(&config.filter.files)?, &config, &registry, read)?;
-    let dhcp = dhcp::settings(&config, &registry)
+    let dhcp = dhcp_server::settings(&config, &registry)
         .map_err(|problems| ces_settings::place(&path.display().to_string(), &text, &problems))?;
     Ok(Loaded { config, registry, policies, rules, dhcp })
 }

@@ -7,7 +7,9 @@ use crate::state::{LeaseFile, LeaseFileView};
 use crate::trace::mac as mac_text;
 use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::WorkerSettings;
-use ces_dhcp::{Arrival, Mac, Notice, Outcome, Output, Record, Server, Settings, State};
+use ces_dhcp::{
+    DhcpArrival, DhcpNotice, DhcpOutput, HardwareAddress, LeaseRecord, LeaseState, Outcome, Server, Settings,
+};
 use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -64,7 +66,7 @@ pub(super) struct DhcpView {
 #[derive(Debug, Serialize)]
 pub(super) struct LeaseView {
     address: Ipv4Addr,
-    state: State,
+    state: LeaseState,
     mac: String,
     client_id: Option<String>,
     name: Option<Box<str>>,
@@ -76,7 +78,7 @@ impl Dhcp {
     /// With what the last process wrote down.
     pub(super) fn new(
         settings: Settings,
-        file: Option<(LeaseFile, Vec<Record>)>,
+        file: Option<(LeaseFile, Vec<LeaseRecord>)>,
         seed: u64,
         now: u64,
     ) -> Self {
@@ -99,7 +101,7 @@ impl Dhcp {
             Ok((path, message)) if PORTS.contains(&path.local.port()) => {
                 let to = *path.local.ip();
                 let is_ours = self.server.book().settings().own.contains(&to);
-                let arrival = Arrival {
+                let arrival = DhcpArrival {
                     port,
                     mac: path.remote_mac,
                     source: *path.remote.ip(),
@@ -112,7 +114,7 @@ impl Dhcp {
     }
 
     /// A station says by ARP that it has an address.
-    pub(super) fn seen(&mut self, address: Ipv4Addr, mac: Mac, now: u64) {
+    pub(super) fn seen(&mut self, address: Ipv4Addr, mac: HardwareAddress, now: u64) {
         self.server.handle_seen(address, mac, now);
     }
 
@@ -141,17 +143,17 @@ impl Dhcp {
     pub(super) fn pump(&mut self, fleet: &mut Fleet, settings: &WorkerSettings, now: u64) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Write(number, record) => {
+                DhcpOutput::Write(number, record) => {
                     if let Some(file) = &mut self.file {
                         file.write(number, record);
                     }
                 }
-                Output::Probe(port, address) => {
+                DhcpOutput::Probe(port, address) => {
                     if let Some(own) = settings.ports.get(usize::from(port)) {
                         fleet.inject(0, port, |frame| sender::ask(own, address, [0xff; 6], frame));
                     }
                 }
-                Output::Send(reply) => {
+                DhcpOutput::Send(reply) => {
                     let Some(own) = settings.ports.get(usize::from(reply.port)) else { continue };
                     let path = Path {
                         remote_mac: reply.mac,
@@ -164,14 +166,14 @@ impl Dhcp {
                         datagram::emit_answer(&path, &reply.bytes, own.mtu, frame).unwrap_or(0)
                     });
                 }
-                Output::Notice(notice) => self.tell(notice, now),
+                DhcpOutput::Notice(notice) => self.tell(notice, now),
             }
         }
     }
 
-    fn tell(&mut self, notice: Notice, now: u64) {
+    fn tell(&mut self, notice: DhcpNotice, now: u64) {
         match notice {
-            Notice::ForeignServer { port, server, mac } => {
+            DhcpNotice::ForeignServer { port, server, mac } => {
                 let (mac, last) = (mac_text(&mac), now / 1_000_000_000);
                 let known = self.foreign.iter_mut().find(|known| known.server == server && known.mac == mac);
                 if let Some(known) = known {
@@ -190,29 +192,29 @@ impl Dhcp {
                     "another DHCP server answers hosts of the realm"
                 );
             }
-            Notice::InUse { address, mac } => tracing::warn!(
+            DhcpNotice::InUse { address, mac } => tracing::warn!(
                 kind = "dhcp_in_use",
                 %address,
                 mac = mac_text(&mac),
                 "an address that was to be leased is used by somebody without a lease"
             ),
-            Notice::Declined { address, mac } => tracing::warn!(
+            DhcpNotice::Declined { address, mac } => tracing::warn!(
                 kind = "dhcp_declined",
                 %address,
                 mac = mac_text(&mac),
                 "a host says that somebody else uses the address that was leased to it"
             ),
-            Notice::Exhausted { mac } => {
+            DhcpNotice::Exhausted { mac } => {
                 tracing::warn!(
                     kind = "dhcp_exhausted",
                     mac = mac_text(&mac),
                     "no address is left for a host"
                 );
             }
-            Notice::Leased { address, mac, name } => {
+            DhcpNotice::Leased { address, mac, name } => {
                 tracing::info!(kind = "dhcp_leased", %address, mac = mac_text(&mac), host = name, "address leased");
             }
-            Notice::Ended { address, mac } => {
+            DhcpNotice::Ended { address, mac } => {
                 tracing::info!(kind = "dhcp_ended", %address, mac = mac_text(&mac), "lease ended");
             }
         }

@@ -1,12 +1,12 @@
 //! Leases of DHCP as they are written down: a line for each change, `CHECKSUM RECORD`, by a thread of its own, since a disk may
 //! take as long as it likes. A line that is damaged says nothing; the others stand.
 //!
-//! What is written has been synced before it counts: a client that hears of its lease has it, whatever becomes of the machine. What
-//! cannot be written is told, and no client hears of it. The writer knows all leases by itself, so the file is written anew from
-//! time to time, and its size is bounded by theirs.
+//! What is written has been synced before it counts: a client that hears of its lease has it, whatever becomes of the machine.
+//! What cannot be written is told, and no client hears of it. The writer knows all leases by itself, so the file is written anew
+//! from time to time, and its size is bounded by theirs.
 
 use super::files::{StateError, private, write_whole};
-use ces_dhcp::Record;
+use ces_dhcp::LeaseRecord;
 use ces_gateway::journal::checksum;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ struct Shared {
 }
 
 enum Message {
-    Record(u64, Record),
+    Record(u64, LeaseRecord),
     Stop,
 }
 
@@ -68,7 +68,7 @@ pub struct LeaseFile {
     thread: Option<JoinHandle<()>>,
 }
 
-fn line(record: &Record) -> Vec<u8> {
+fn line(record: &LeaseRecord) -> Vec<u8> {
     // Plain data with text for keys: it has a form in JSON.
     let text = serde_json::to_vec(record).unwrap_or_default();
     let mut line = format!("{:08x} ", checksum(0, &text)).into_bytes();
@@ -78,7 +78,7 @@ fn line(record: &Record) -> Vec<u8> {
 }
 
 /// What a file says, and how many of its lines say nothing; `None`: it is no such file.
-fn read(bytes: &[u8]) -> Option<(Vec<Record>, usize)> {
+fn read(bytes: &[u8]) -> Option<(Vec<LeaseRecord>, usize)> {
     let rest = bytes.strip_prefix(HEADER.as_bytes())?;
     let (mut records, mut damaged) = (Vec::new(), 0);
     for line in rest.split_inclusive(|byte| *byte == b'\n') {
@@ -102,7 +102,7 @@ impl LeaseFile {
     pub fn open(
         directory: &Path,
         wake: impl Fn() + Send + 'static,
-    ) -> Result<(Self, Vec<Record>), StateError> {
+    ) -> Result<(Self, Vec<LeaseRecord>), StateError> {
         let path = directory.join("leases");
         let records = match std::fs::read(&path) {
             Ok(bytes) => believed(&path, &bytes),
@@ -119,7 +119,9 @@ impl LeaseFile {
             compact_at: SMALL,
             shared: Arc::clone(&shared),
         };
-        records.iter().for_each(|record| writer.take(record.clone()));
+        for record in &records {
+            writer.take(record.clone());
+        }
         // A gateway without a disk is better than none, but nobody gets an address meanwhile.
         if let Err(error) = writer.rewrite() {
             writer.failed(&error);
@@ -132,7 +134,7 @@ impl LeaseFile {
     }
 
     /// Takes a record down. Never waits.
-    pub fn write(&mut self, number: u64, record: Record) {
+    pub fn write(&mut self, number: u64, record: LeaseRecord) {
         let taken =
             self.queue.as_ref().is_some_and(|queue| queue.try_send(Message::Record(number, record)).is_ok());
         if !taken {
@@ -172,7 +174,7 @@ impl Drop for LeaseFile {
 }
 
 /// What can be believed of a file; the rest is told, and kept beside it.
-fn believed(path: &Path, bytes: &[u8]) -> Vec<Record> {
+fn believed(path: &Path, bytes: &[u8]) -> Vec<LeaseRecord> {
     let aside = path.with_extension("damaged");
     let (records, what) = match read(bytes) {
         Some((records, 0)) => return records,
@@ -234,7 +236,7 @@ impl Writer {
         let _ = told.send((last, written.is_ok()));
     }
 
-    fn take(&mut self, record: Record) {
+    fn take(&mut self, record: LeaseRecord) {
         let address = record.address;
         match record.holder {
             Some(_) => _ = self.leases.insert(address, line(&record)),
@@ -290,10 +292,10 @@ mod tests {
     use ces_dhcp::lease::Holder;
     use ces_dhcp::{Client, SECOND};
 
-    fn record(last: u8, until: u64) -> Record {
+    fn record(last: u8, until: u64) -> LeaseRecord {
         let mac = [2, 0, 0, 0, 0, last];
         let holder = Holder { until, client: Client::of_mac(mac), mac, station: 3, name: Some("pc".into()) };
-        Record { address: [10, 0, 0, last].into(), holder: Some(holder) }
+        LeaseRecord { address: [10, 0, 0, last].into(), holder: Some(holder) }
     }
 
     fn wait(file: &mut LeaseFile) -> (u64, bool) {
@@ -311,7 +313,7 @@ mod tests {
         let (mut file, before) = LeaseFile::open(&path, || {}).unwrap();
         assert!(before.is_empty());
         for (number, record) in
-            [record(1, 5), record(2, SECOND), Record::gone([10, 0, 0, 1].into())].into_iter().enumerate()
+            [record(1, 5), record(2, SECOND), LeaseRecord::gone([10, 0, 0, 1].into())].into_iter().enumerate()
         {
             file.write(number as u64, record);
         }
@@ -320,7 +322,7 @@ mod tests {
         let whole = std::fs::read(path.join("leases")).unwrap();
         assert_eq!(read(&whole).unwrap().0.len(), 3);
         let (file, records) = LeaseFile::open(&path, || {}).unwrap();
-        assert_eq!(records.last(), Some(&Record::gone([10, 0, 0, 1].into())));
+        assert_eq!(records.last(), Some(&LeaseRecord::gone([10, 0, 0, 1].into())));
         drop(file);
         let (file, records) = LeaseFile::open(&path, || {}).unwrap();
         assert_eq!(records, [record(2, SECOND)], "written anew");

@@ -97,8 +97,8 @@ impl<'s> Desk<'s> {
         }
     }
 
-    /// A frame with IPv4 for everybody on the link: for the control thread if it is DHCP, and hosts get their addresses here. What
-    /// another server says to everybody goes there as well, since somebody should know of that server.
+    /// A frame with IPv4 for everybody on the link: for the control thread if it is DHCP, and hosts get their addresses here.
+    /// What another server says to everybody goes there as well, since somebody should know of that server.
     #[cold]
     pub(super) fn broadcast(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
         let port = match self.port(arrival) {

@@ -3,8 +3,8 @@
 
 use ces_dhcp::reply::Reply;
 use ces_dhcp::{
-    Arrival, Given, Mac, Nanos, Notice, Outcome, Output, Record, Reservation, SECOND, Server, Settings,
-    Subnet, Whose,
+    DhcpArrival, DhcpNotice, DhcpOutput, Given, HardwareAddress, LeaseRecord, Nanos, Outcome,
+    ReservedAddress, SECOND, Server, Settings, Subnet, Whose,
 };
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
@@ -20,7 +20,7 @@ pub(crate) fn at(last: u8) -> Ipv4Addr {
     [192, 168, 10, last].into()
 }
 
-pub(crate) fn mac(number: u8) -> Mac {
+pub(crate) fn mac(number: u8) -> HardwareAddress {
     [2, 0, 0, 0, 0, number]
 }
 
@@ -40,9 +40,9 @@ pub(crate) fn settings() -> Settings {
     };
     Settings {
         subnets: vec![subnet(10, Some((0, GATEWAY))), subnet(20, None)],
-        reservations: vec![Reservation {
+        reservations: vec![ReservedAddress {
             address: at(50),
-            whose: Whose::Mac(mac(50)),
+            whose: Whose::Hardware(mac(50)),
             name: Some("printer".into()),
         }],
         own: vec![GATEWAY],
@@ -61,7 +61,7 @@ pub(crate) struct Say {
     message: Message,
     /// To the server alone, or to everybody.
     to: Option<Ipv4Addr>,
-    station: Option<Mac>,
+    station: Option<HardwareAddress>,
     relay: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl Say {
 
     /// In RENEWING.
     pub(crate) fn renew(client: u8, address: Ipv4Addr) -> Self {
-        Self::rebind(client, address).to_server()
+        Self::rebind(client, address).unicast()
     }
 
     /// In REBINDING.
@@ -101,7 +101,7 @@ impl Say {
     }
 
     pub(crate) fn release(client: u8, address: Ipv4Addr) -> Self {
-        Self::new(MessageType::Release, client).has(address).server(GATEWAY).to_server()
+        Self::new(MessageType::Release, client).has(address).server(GATEWAY).unicast()
     }
 
     pub(crate) fn option(mut self, option: DhcpOption) -> Self {
@@ -132,7 +132,7 @@ impl Say {
         self
     }
 
-    pub(crate) fn to_server(self) -> Self {
+    pub(crate) fn unicast(self) -> Self {
         Self { to: Some(GATEWAY), ..self }
     }
 
@@ -146,7 +146,7 @@ impl Say {
         self
     }
 
-    pub(crate) fn station(mut self, station: Mac) -> Self {
+    pub(crate) fn station(mut self, station: HardwareAddress) -> Self {
         self.station = Some(station);
         self
     }
@@ -202,10 +202,10 @@ pub(crate) struct Lab {
     pub(crate) server: Server,
     pub(crate) now: Nanos,
     /// What was written down.
-    pub(crate) disk: Vec<Record>,
+    pub(crate) disk: Vec<LeaseRecord>,
     /// What is to be written down.
-    pub(crate) unwritten: Vec<(u64, Record)>,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) unwritten: Vec<(u64, LeaseRecord)>,
+    pub(crate) notices: Vec<DhcpNotice>,
     pub(crate) probes: Vec<Ipv4Addr>,
     settings: Settings,
 }
@@ -227,7 +227,7 @@ impl Lab {
     pub(crate) fn say(&mut self, said: &Say) -> Vec<Heard> {
         let source = said.message.ciaddr();
         let sender = said.station.unwrap_or_else(|| said.message.chaddr().try_into().unwrap());
-        let arrival = Arrival { port: 0, mac: sender, source, to: said.to };
+        let arrival = DhcpArrival { port: 0, mac: sender, source, to: said.to };
         self.server.handle(&arrival, &said.bytes(), self.now);
         self.hear()
     }
@@ -244,14 +244,14 @@ impl Lab {
         let mut heard = Vec::new();
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::Write(number, record) => self.unwritten.push((number, record)),
-                Output::Send(reply) => {
+                DhcpOutput::Write(number, record) => self.unwritten.push((number, record)),
+                DhcpOutput::Send(reply) => {
                     let message = Message::decode(&mut Decoder::new(&reply.bytes)).unwrap();
                     heard.push(Heard { reply, message });
                 }
-                Output::Probe(0, address) => self.probes.push(address),
-                Output::Probe(port, _) => panic!("no such port: {port}"),
-                Output::Notice(notice) => self.notices.push(notice),
+                DhcpOutput::Probe(0, address) => self.probes.push(address),
+                DhcpOutput::Probe(port, _) => panic!("no such port: {port}"),
+                DhcpOutput::Notice(notice) => self.notices.push(notice),
             }
         }
         heard
