@@ -21,6 +21,9 @@ pub enum Verdict {
     Punt(PuntClass),
     /// Hand it, unchanged, to the worker that owns its host.
     HandOff(u8),
+    /// Hand it to the worker that owns the inside host behind the external address that it is for: it is one of a session of
+    /// this worker, which makes its sender this to everybody. Its addresses are its own still.
+    TurnBack(u8, External),
     /// The gateway took it in itself (an ICMP error about one of its tunnels): free it.
     Absorb,
     /// Keep it: it goes through the path anew when the MAC address of this next hop is known. No address of it has been
@@ -35,8 +38,36 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+// One for each packet of a burst, gone through more than once.
+const _: () = assert!(size_of::<Verdict>() == 8);
+
 /// What cannot go on: a verdict instead of what comes next.
 pub type Settled<T> = Result<T, Verdict>;
+
+/// Under which address and port an inside host is seen by everybody else; of a query of ICMP, the identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct External {
+    /// The address in halves: so there is room beside it.
+    address: [u16; 2],
+    port: u16,
+}
+
+impl External {
+    /// Of this address and port.
+    pub const fn new(address: u32, port: u16) -> Self {
+        Self { address: [(address >> 16) as u16, address as u16], port }
+    }
+
+    /// The address.
+    pub const fn address(self) -> u32 {
+        (self.address[0] as u32) << 16 | self.address[1] as u32
+    }
+
+    /// The port.
+    pub const fn port(self) -> u16 {
+        self.port
+    }
+}
 
 /// What the packets of a burst have in common.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +76,17 @@ pub struct Arrival {
     pub port: PortId,
     /// Whether they may be kept.
     pub attempt: Attempt,
+    /// What another worker, which owns their sender, makes it on their way to a host of this one ([`Verdict::TurnBack`]).
+    pub turned: Option<External>,
     /// The time.
     pub now: Nanos,
+}
+
+impl Arrival {
+    /// That of packets which come for the first time, from outside of the gateway.
+    pub const fn at(port: PortId, now: Nanos) -> Self {
+        Self { port, attempt: Attempt::First, turned: None, now }
+    }
 }
 
 /// Whether a packet may be kept.
@@ -81,7 +121,7 @@ impl From<Verdict> for Fate {
             Verdict::Forward(egress) => Fate::Forward(egress.port),
             Verdict::Reply(egress, reason) => Fate::Reply(egress.port, reason),
             Verdict::Punt(class) => Fate::Punt(class),
-            Verdict::HandOff(worker) => Fate::HandOff(worker),
+            Verdict::HandOff(worker) | Verdict::TurnBack(worker, _) => Fate::HandOff(worker),
             Verdict::Absorb => Fate::Absorb,
             Verdict::Hold(_) => Fate::Hold,
             Verdict::HoldLater(_) => Fate::HoldLater,

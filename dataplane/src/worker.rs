@@ -88,6 +88,8 @@ pub struct Worker<P: PortQueues, M> {
     verdicts: Vec<Verdict>,
     /// What came from other workers, by port of arrival.
     taken_over: Vec<Vec<P::Frame>>,
+    /// What came from there on the second half of its way.
+    turned: Vec<HandedOver<P::Frame>>,
     /// What waits for the MAC addresses of next hops.
     held: Held<P::Frame>,
     /// Later fragments that wait for the first one of their packet.
@@ -127,6 +129,7 @@ where
             verdicts: vec![Verdict::Absorb; burst.capacity()],
             burst,
             taken_over,
+            turned: Vec::with_capacity(BURST),
             held: Held::new(FOR_HOP),
             later: Held::new(FOR_FIRST),
             unasked: Held::new(FOR_ASKING),
@@ -286,7 +289,7 @@ where
         if count != 0 {
             let bytes = self.burst.iter().map(|frame| frame.data().len() as u64).sum();
             self.state.counters.rx(port as PortId, count as u64, bytes);
-            self.process(port as PortId, Attempt::First, now);
+            self.process(Arrival::at(port as PortId, now));
         }
         count
     }
@@ -298,7 +301,8 @@ where
         for ring in 0..self.mesh.arrivals().len() {
             let mut due = BURST;
             while due > 0 {
-                let room = BURST - self.taken_over.iter().map(Vec::len).max().unwrap_or(0);
+                let fullest = self.taken_over.iter().map(Vec::len).max().unwrap_or(0);
+                let room = BURST - fullest.max(self.turned.len());
                 let taken = self.gather(ring, due.min(room));
                 (count, due) = (count + taken, due - taken);
                 if taken == room {
@@ -317,11 +321,13 @@ where
 
     /// Takes up to `most` frames out of a ring.
     fn gather(&mut self, ring: usize, most: usize) -> usize {
-        let Self { mesh, taken_over, state, .. } = self;
-        mesh.arrivals()[ring].pop_up_to(most, |HandedOver { port, frame }| {
-            if let Some(frames) = taken_over.get_mut(usize::from(port)) {
-                frame.prefetch_handle();
-                frames.push(frame);
+        let Self { mesh, taken_over, turned, state, .. } = self;
+        mesh.arrivals()[ring].pop_up_to(most, |handed| {
+            handed.frame.prefetch_handle();
+            if handed.turned().is_some() {
+                turned.push(handed);
+            } else if let Some(frames) = taken_over.get_mut(usize::from(handed.port)) {
+                frames.push(handed.frame);
             } else {
                 state.counters.drop(DropReason::PortDown);
             }
@@ -333,17 +339,32 @@ where
         for port in 0..self.taken_over.len() {
             if self.taken_over[port].len() >= least {
                 std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
-                self.process(port as PortId, Attempt::First, now);
+                self.process(Arrival::at(port as PortId, now));
             }
+        }
+        if self.turned.len() >= least {
+            self.process_turned(now);
         }
     }
 
+    /// Decides on what is on the second half of its way, one by one: each has a sender of its own.
+    #[cold]
+    fn process_turned(&mut self, now: Nanos) {
+        let mut turned = std::mem::take(&mut self.turned);
+        for handed in turned.drain(..) {
+            let arrival = Arrival { turned: handed.turned(), ..Arrival::at(handed.port, now) };
+            self.burst.push(handed.frame);
+            self.process(arrival);
+        }
+        self.turned = turned;
+    }
+
     /// Decides on the burst and does what was decided.
-    fn process(&mut self, port: PortId, attempt: Attempt, now: Nanos) {
+    fn process(&mut self, arrival: Arrival) {
+        let Arrival { port, turned, now, .. } = arrival;
         self.make_room();
         let count = self.burst.len();
         let verdicts = &mut self.verdicts[..count];
-        let arrival = Arrival { port, attempt, now };
         process_arrival(&mut self.state, arrival, &mut self.burst, verdicts, &mut self.outbound);
         if let Some(&Verdict::Forward(to)) = verdicts.first()
             && all_to(verdicts, to)
@@ -377,6 +398,13 @@ where
                         self.outbound.spend(frame);
                     }
                 },
+                Verdict::TurnBack(worker, by) => match self.mesh.turn_back(worker, port, frame, by) {
+                    Ok(()) => counters.handed_off += 1,
+                    Err(frame) => {
+                        counters.drop(DropReason::HandoffRingFull);
+                        self.outbound.spend(frame);
+                    }
+                },
                 Verdict::Hold(number) | Verdict::HoldLater(number) | Verdict::HoldUnasked(number) => {
                     let (waiting, count) = match verdict {
                         Verdict::Hold(_) => (&mut self.held, &mut counters.held),
@@ -384,7 +412,7 @@ where
                         _ => (&mut self.unasked, &mut counters.unasked_held),
                     };
                     *count += 1;
-                    let held = HeldFrame { awaited: number.number(), port, since: now, frame };
+                    let held = HeldFrame { awaited: number.number(), port, turned, since: now, frame };
                     if let Some((frame, reason)) = waiting.hold(held) {
                         counters.drop(reason);
                         self.outbound.spend(frame);
@@ -439,7 +467,7 @@ where
     #[cold]
     fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) -> u64 {
         self.burst.push(held.frame);
-        self.process(held.port, attempt, now);
+        self.process(Arrival { port: held.port, attempt, turned: held.turned, now });
         u64::from(matches!(self.verdicts[0], Verdict::Forward(_)))
     }
 

@@ -5,10 +5,11 @@ use crate::measure::{Burst, Case, Done, timed};
 use crate::random::shuffled;
 use crate::realm::{LOCATOR, PlanWay, RealmPlan};
 use ces_dataplane::Nanos;
+use ces_dataplane::narrow::NONE;
 use ces_dataplane::nat::Nat;
 use ces_dataplane::settings::{NatRoom, WorkerSettings};
 use ces_dataplane::table::index::Hasher;
-use ces_dataplane::table::session::Flow;
+use ces_dataplane::table::session::{Flow, Heading};
 use ces_dataplane::table::sessions::Sessions;
 use ces_dataplane::tag::Share;
 use ces_dataplane::wire::{Pair, ipv4};
@@ -28,6 +29,8 @@ const OF_A_HOST: u32 = 16;
 const OF_AN_ADDRESS: u32 = 24_000;
 /// Sessions that one call of `Sessions::expire` ends at most.
 const A_TURN: u64 = 64;
+/// Flows that a phase takes together, as those of the path do.
+const GROUP: usize = 16;
 /// The first external port.
 const PORTS: u16 = 1024;
 /// Longer than a session lasts that nobody answers, or a port rests.
@@ -147,7 +150,29 @@ impl Case for SessionChurn {
 /// What is measured, in functions with names that callgrind can be told.
 #[inline(never)]
 fn measured_opening(sessions: &mut Sessions, flows: &[Flow], nat: &Nat, now: Nanos) -> (u64, usize) {
-    timed(|| flows.iter().filter(|flow| sessions.open_out(**flow, nat, now).is_ok()).count())
+    timed(|| {
+        // In the phases of the path, of which each fetches for the next.
+        let group = |step: usize, phase: usize| {
+            let start = step.wrapping_sub(phase).saturating_mul(GROUP).min(flows.len());
+            &flows[start..(start + GROUP).min(flows.len())]
+        };
+        let mut opened = 0;
+        for step in 0..flows.len().div_ceil(GROUP) + 3 {
+            for flow in group(step, 0) {
+                sessions.prefetch_candidate(Heading::Out, sessions.hash(*flow));
+            }
+            for flow in group(step, 1) {
+                if sessions.candidate(Heading::Out, sessions.hash(*flow)) == NONE {
+                    sessions.foresee(*flow);
+                }
+            }
+            group(step, 2).iter().for_each(|flow| sessions.foresee_more(*flow));
+            for flow in group(step, 3) {
+                opened += usize::from(sessions.open_out(*flow, nat, now).is_ok());
+            }
+        }
+        opened
+    })
 }
 
 #[inline(never)]

@@ -1,6 +1,7 @@
 //! What hosts send into the world goes through NAT44, beside what goes to other realms by name.
 
 use crate::Case;
+use ces_dataplane::tag::{worker_of, worker_of_port};
 use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -11,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_host_that_no_file_names_goes_out", a_host_that_no_file_names_goes_out),
     ("fragments_and_large_packets_go_out", fragments_and_large_packets_go_out),
     ("hosts_meet_at_their_external_addresses", hosts_meet_at_their_external_addresses),
+    ("hosts_of_two_workers_meet", hosts_of_two_workers_meet),
     ("a_neighbour_on_the_outside_link_is_reached", a_neighbour_on_the_outside_link_is_reached),
     ("who_asks_for_nobody_is_told", who_asks_for_nobody_is_told),
     ("p10_nobody_goes_out_in_anothers_name", p10_nobody_goes_out_in_anothers_name),
@@ -20,6 +22,18 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
+
+const TWO_WORKERS: &[Edit] = &[
+    (
+        Realm::A,
+        "[tls]\n",
+        "[nat]\naddresses = [\"192.0.2.2\"]\n\n[[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.12\"\n\
+         port = 8080\n\n[tls]\n",
+    ),
+    (Realm::A, "net_af_xdp0,iface=inside", "net_af_packet0,iface=inside,qpairs=2"),
+    (Realm::A, "net_af_xdp1,iface=outside", "net_af_packet1,iface=outside,qpairs=2"),
+    (Realm::A, "cores = [0]", "cores = [0, 1]"),
+];
 
 /// A web server in the world.
 fn web(lab: &Lab) -> Background {
@@ -164,6 +178,35 @@ fn fragments_and_large_packets_go_out(lab: &Lab) {
 /// RFC 4787 §6, REQ-9: two hosts behind one gateway, by UDP hole punching over what each is seen as outside.
 fn hosts_meet_at_their_external_addresses(lab: &Lab) {
     lab.gateways(NAT);
+    meet(lab, (4001, 4002));
+}
+
+/// The same between hosts of two workers, each of which gives of its own ports: a port that its host has inside as well is in a
+/// block of that worker. TCP, too, to a port that is configured.
+fn hosts_of_two_workers_meet(lab: &Lab) {
+    lab.gateways(TWO_WORKERS);
+    let workers = [11, 12].map(|host| worker_of(u32::from_be_bytes([192, 168, 10, host]), 2));
+    assert_ne!(workers[0], workers[1]);
+    let port_of =
+        |worker| (4000..5000).find(|port| worker_of_port(*port, 2) == worker).expect("one of its ports");
+    meet(lab, (port_of(workers[0]), port_of(workers[1])));
+    let line = format!(
+        "python3 -m http.server --bind 192.168.10.12 --directory {}/www 8080",
+        lab.directory().display()
+    );
+    let server = lab.background("a2", &line);
+    assert!(eventually(|| lab.run("a1", "curl -sf -m 5 -o /dev/null http://192.0.2.2:8080/").ok()));
+    lab.run("a1", "curl -sS -m 20 http://192.0.2.2:8080/").says("Hello from b1");
+    server.end();
+    let handed = lab.json(Realm::A, "show workers");
+    let of_each = handed.as_array().expect("rows").iter().map(|row| row["handed_off"].as_u64());
+    assert!(of_each.clone().count() == 2 && of_each.clone().all(|count| count > Some(0)), "{handed}");
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 203.0.113.9").says(" 0% packet loss");
+    lab.run("a2", "ping -n -c 3 -i 0.2 -W 5 203.0.113.9").says(" 0% packet loss");
+}
+
+/// Hosts a1 and a2, each from this port, which is the same outside.
+fn meet(lab: &Lab, (own, other): (u16, u16)) {
     let punch = |own: u16, other: u16| {
         format!(
             "python3 -c \"import socket,time
@@ -177,10 +220,10 @@ for i in range(40):
 print(got.decode(), who[0], who[1])\""
         )
     };
-    let first = lab.background("a1", &punch(4001, 4002));
-    let second = lab.run("a2", &punch(4002, 4001));
-    second.says("from 4001 192.0.2.2 4001");
-    first.wait().says("from 4002 192.0.2.2 4002");
+    let first = lab.background("a1", &punch(own, other));
+    let second = lab.run("a2", &punch(other, own));
+    second.says(&format!("from {own} 192.0.2.2 {own}"));
+    first.wait().says(&format!("from {other} 192.0.2.2 {other}"));
 }
 
 fn a_neighbour_on_the_outside_link_is_reached(lab: &Lab) {

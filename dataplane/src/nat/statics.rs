@@ -230,6 +230,9 @@ impl Statics {
 
     /// The ports of an external address that are somebody's already.
     pub fn taken(&self, external: u32, space: Space) -> Taken<'_> {
+        if self.outside.is_empty() {
+            return Taken::default();
+        }
         let of = |range: &Range| (range.external, range.space);
         let from = self.outside.partition_point(|range| of(range) < (external, space));
         let to = self.outside.partition_point(|range| of(range) <= (external, space));
@@ -244,11 +247,14 @@ pub struct Taken<'s>(&'s [Range]);
 impl Taken<'_> {
     /// Whether this one is.
     pub fn has(self, port: u16) -> bool {
-        self.among(port / 64) >> (port % 64) & 1 != 0
+        !self.0.is_empty() && self.among(port / 64) >> (port % 64) & 1 != 0
     }
 
     /// Those among the 64 ports of a word, a bit each.
     pub fn among(self, word: u16) -> u64 {
+        if self.0.is_empty() {
+            return 0;
+        }
         let (base, top) = (u32::from(word) * 64, u32::from(word) * 64 + 63);
         let from = self.0.partition_point(|range| u32::from(range.last) < base);
         let bits = |range: &Range| {

@@ -3,6 +3,7 @@
 use super::dmz::Dmz;
 use super::ground::Ground;
 use super::inside::Inside;
+use super::nat;
 use super::outside::Outside;
 use super::own::{Desk, settle};
 use super::stagger::stagger;
@@ -13,7 +14,7 @@ use crate::packet::{BURST, Packet};
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
-use crate::verdict::{Arrival, Attempt, Verdict};
+use crate::verdict::{Arrival, External, Verdict};
 
 /// Decides on frames that arrived on `port`, and changes them into what is to be sent. `verdicts` is at least as long as
 /// `frames`; longer bursts than [`BURST`] are cut into pieces.
@@ -25,7 +26,7 @@ pub fn process_burst<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
     now: Nanos,
 ) {
-    process_arrival(state, Arrival { port, attempt: Attempt::First, now }, frames, verdicts, buffers);
+    process_arrival(state, Arrival::at(port, now), frames, verdicts, buffers);
 }
 
 /// Decides on one frame: a burst of one.
@@ -107,7 +108,10 @@ fn decide_with<F: Frame, B: Buffers<F>, const NAT: bool>(
     };
     let (side, gate, several) = (port.side, port.gate, share.is_part());
     let desk = Desk { premises, meters, counters };
-    let ground = Ground { desk, bindings, sessions, ways, events, arrival };
+    let ground = Ground { desk, bindings, sessions, ways, events, arrival, neighbour: None };
+    if let Some(external) = arrival.turned {
+        return turn(ground, external, frames, packets, verdicts, buffers);
+    }
     match (side, several) {
         (Side::Inside, false) => {
             stagger(Inside::<false, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
@@ -127,5 +131,23 @@ fn decide_with<F: Frame, B: Buffers<F>, const NAT: bool>(
         (Side::Outside, true) => {
             stagger(Outside::<true, NAT>::new(ground, share, &gate), frames, packets, verdicts, buffers);
         }
+    }
+}
+
+/// Decides on what is on the second half of its way from one inside host to another, whose worker this is.
+#[cold]
+fn turn<F: Frame, B: Buffers<F>>(
+    mut ground: Ground<'_>,
+    external: External,
+    frames: &mut [F],
+    packets: &mut [Packet],
+    verdicts: &mut [Verdict],
+    buffers: &mut B,
+) {
+    for ((frame, packet), verdict) in frames.iter_mut().zip(packets).zip(verdicts) {
+        *verdict = match nat::turned(&mut ground.again(), frame, packet, external, buffers) {
+            Ok(verdict) => verdict,
+            Err(verdict) => settle(ground.desk.counters, verdict),
+        };
     }
 }

@@ -71,8 +71,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool> Phases<F, B> for Dmz<'_, SEVE
 
     #[inline(always)]
     fn look_up(&self, packet: &mut Packet) {
-        packet.slot = self.ground.sessions.candidate(heading(packet), packet.hash);
-        self.ground.sessions.prefetch(packet.slot);
+        nat::look_up(&self.ground, heading(packet), packet);
     }
 
     #[inline(always)]

@@ -17,6 +17,8 @@ pub(super) struct Ground<'s> {
     pub(super) ways: &'s mut Ways,
     pub(super) events: &'s mut Events,
     pub(super) arrival: Arrival,
+    /// The inside host of another worker that sends this, and its port, where it sends to a host of this one.
+    pub(super) neighbour: Option<(u32, u16)>,
 }
 
 impl Ground<'_> {
@@ -37,6 +39,7 @@ impl Ground<'_> {
             ways: self.ways,
             events: self.events,
             arrival: self.arrival,
+            neighbour: self.neighbour,
         }
     }
 

@@ -84,8 +84,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
     #[inline(always)]
     fn look_up(&self, packet: &mut Packet) {
         if NAT && packet.flags & ROUTED != 0 {
-            packet.slot = self.ground.sessions.candidate(Heading::Out, packet.hash);
-            self.ground.sessions.prefetch(packet.slot);
+            nat::look_up(&self.ground, Heading::Out, packet);
             return;
         }
         packet.slot = self.ground.bindings.candidate(packet.hash);

@@ -100,8 +100,7 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
     #[inline(always)]
     fn look_up(&self, packet: &mut Packet) {
         if NAT && packet.flags & ROUTED != 0 {
-            packet.slot = self.ground.sessions.candidate(Heading::In, packet.hash);
-            self.ground.sessions.prefetch(packet.slot);
+            nat::look_up(&self.ground, Heading::In, packet);
         }
     }
 

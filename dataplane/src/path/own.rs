@@ -27,7 +27,7 @@ pub(super) fn settle(counters: &mut Counters, verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Drop(reason) | Verdict::Reply(_, reason) => counters.drop(reason),
         Verdict::Absorb => counters.absorbed += 1,
-        Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) => {}
+        Verdict::Forward(_) | Verdict::Punt(_) | Verdict::HandOff(_) | Verdict::TurnBack(..) => {}
         Verdict::Hold(_) | Verdict::HoldLater(_) | Verdict::HoldUnasked(_) => {}
     }
     verdict

@@ -85,11 +85,13 @@ impl Expectations {
     }
 
     /// What is awaited there from that host.
+    #[inline]
     pub(super) fn find(&self, door: Door, remote: u32) -> Option<u32> {
         // Where nobody announces anything, a session that is opened pays for no hash.
-        if self.by_door.is_empty() {
-            return None;
-        }
+        if self.by_door.is_empty() { None } else { self.find_announced(door, remote) }
+    }
+
+    fn find_announced(&self, door: Door, remote: u32) -> Option<u32> {
         let is = |line: u32| self.lines[line].door == door && self.lines[line].remote == remote;
         self.by_door.find(self.hash(door, remote), is)
     }

@@ -58,13 +58,36 @@ impl Bucket {
         self.guests = self.guests & !(1 << way) | u8::from(guest) << way;
     }
 
+    /// Puts an entry that is at home into a free way.
+    #[inline(always)]
+    fn settle(&mut self, way: usize, signature: u16, slot: u32) {
+        self.signatures[way / 4] |= u64::from(signature) << (way % 4 * 16);
+        self.slots[way] = slot;
+    }
+
+    /// Empties a way.
+    #[inline(always)]
+    fn clear(&mut self, way: usize) {
+        self.signatures[way / 4] &= !(0xffff << (way % 4 * 16));
+        self.guests &= !(1 << way);
+    }
+
     fn free(&self) -> Option<usize> {
-        (0..WAYS).find(|&way| self.signature(way) == 0)
+        self.first(0)
     }
 
     fn is_guest(&self, way: usize) -> bool {
         self.guests >> way & 1 == 1
     }
+}
+
+/// Where an entry stands, until the table changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    bucket: usize,
+    way: usize,
+    /// Its slot.
+    pub slot: u32,
 }
 
 /// The table.
@@ -128,6 +151,12 @@ impl Index {
         machine::prefetch(&self.buckets[self.primary(hash)]);
     }
 
+    /// The same for a line that will be changed.
+    #[inline(always)]
+    pub fn prefetch_write(&self, hash: u64) {
+        machine::prefetch_write(&self.buckets[self.primary(hash)]);
+    }
+
     /// The slot that most likely holds the key of this hash, or [`NONE`] if it is certain that none does. If the key in
     /// that slot is another one, [`Index::find`] decides.
     #[inline(always)]
@@ -148,31 +177,51 @@ impl Index {
     }
 
     /// The slot of the key: the one for which `is` holds among those with its signature.
+    #[inline]
     pub fn find(&self, hash: u64, is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (bucket, way) = self.place(hash, is)?;
-        Some(self.buckets[bucket].slots[way])
+        self.place(hash, is).map(|place| place.slot)
     }
 
-    fn place(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<(usize, usize)> {
+    /// Where the key stands, as [`Index::find`] finds it.
+    #[inline]
+    pub fn place(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<Located> {
         let (primary, signature) = (self.primary(hash), signature(hash));
-        let mut search = |at: usize| {
+        let mut at = primary;
+        loop {
             let bucket = &self.buckets[at];
-            (0..WAYS)
-                .find(|&way| bucket.signature(way) == signature && is(bucket.slots[way]))
-                .map(|way| (at, way))
-        };
-        if let Some(place) = search(primary) {
-            return Some(place);
+            let mut matches = bucket.matches(signature);
+            while matches != 0 {
+                let way = matches.trailing_zeros() as usize & (WAYS - 1);
+                if is(bucket.slots[way]) {
+                    return Some(Located { bucket: at, way, slot: bucket.slots[way] });
+                }
+                matches &= matches - 1;
+            }
+            if at != primary || bucket.elsewhere == 0 {
+                return None;
+            }
+            at = self.other(primary, signature);
         }
-        if self.buckets[primary].elsewhere == 0 { None } else { search(self.other(primary, signature)) }
     }
 
     /// Inserts the slot of a key that is not in the table yet; `false`, with nothing changed, if there is no room.
+    #[inline]
     pub fn insert(&mut self, hash: u64, slot: u32) -> bool {
         let (primary, signature) = (self.primary(hash), signature(hash));
+        let bucket = &mut self.buckets[primary];
+        if let Some(way) = bucket.free() {
+            bucket.settle(way & (WAYS - 1), signature, slot);
+            self.length += 1;
+            return true;
+        }
+        self.insert_elsewhere(primary, signature, slot)
+    }
+
+    /// The same where its primary bucket is full.
+    #[cold]
+    fn insert_elsewhere(&mut self, primary: usize, signature: u16, slot: u32) -> bool {
         let secondary = self.other(primary, signature);
-        let direct =
-            [primary, secondary].into_iter().find_map(|at| self.buckets[at].free().map(|way| (at, way)));
+        let direct = self.buckets[secondary].free().map(|way| (secondary, way));
         let Some((at, way)) =
             direct.or_else(|| self.make_room(primary)).or_else(|| self.make_room(secondary))
         else {
@@ -215,7 +264,7 @@ impl Index {
         let bucket = &mut self.buckets[from.0];
         let (signature, slot, guest) =
             (bucket.signature(from.1), bucket.slots[from.1], bucket.is_guest(from.1));
-        bucket.put(from.1, 0, 0, false);
+        bucket.clear(from.1);
         self.buckets[to.0].put(to.1, signature, slot, !guest);
         if guest {
             self.buckets[to.0].elsewhere -= 1; // it is home again
@@ -225,17 +274,24 @@ impl Index {
     }
 
     /// Removes the entry with this hash and slot; `false` if there is none.
+    #[inline]
     pub fn remove(&mut self, hash: u64, slot: u32) -> bool {
-        let Some((at, way)) = self.place(hash, |other| other == slot) else {
-            return false;
-        };
-        if self.buckets[at].is_guest(way) {
+        let place = self.place(hash, |other| other == slot);
+        if let Some(place) = place {
+            self.remove_at(hash, place);
+        }
+        place.is_some()
+    }
+
+    /// Removes the entry of this hash from where it was found just now.
+    #[inline]
+    pub fn remove_at(&mut self, hash: u64, Located { bucket, way, .. }: Located) {
+        if self.buckets[bucket].is_guest(way) {
             let primary = self.primary(hash);
             self.buckets[primary].elsewhere -= 1;
         }
-        self.buckets[at].put(way, 0, 0, false);
+        self.buckets[bucket].clear(way & (WAYS - 1));
         self.length -= 1;
-        true
     }
 }
 

@@ -104,7 +104,33 @@ impl Mappings {
 
     /// The mapping of a host's port, if there is one.
     pub(super) fn of(&self, inside: Inside) -> Option<u32> {
-        self.by_inside.find(self.hash(inside.key()), |line| self.inside(line) == inside)
+        self.of_hash(inside, self.hash(inside.key()))
+    }
+
+    /// The same by its hash.
+    #[inline]
+    pub(super) fn of_hash(&self, inside: Inside, hash: u64) -> Option<u32> {
+        self.by_inside.find(hash, |line| self.inside(line) == inside)
+    }
+
+    /// Starts to fetch what says whether a host's port has a mapping, and returns the hash by which that is told.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, inside: Inside) -> u64 {
+        let hash = self.hash(inside.key());
+        self.by_inside.prefetch_write(hash);
+        hash
+    }
+
+    /// Starts to fetch what says whose an external port is.
+    #[inline(always)]
+    pub(super) fn prefetch_outside(&self, outside: Outside) {
+        self.by_outside.prefetch_write(self.hash(outside.key()));
+    }
+
+    /// Starts to fetch the mapping of this hash.
+    #[inline(always)]
+    pub(super) fn prefetch_line(&self, hash: u64) {
+        self.lines.prefetch(self.by_inside.candidate(hash));
     }
 
     /// Whose port that is outside, if it is anybody's.
@@ -118,12 +144,13 @@ impl Mappings {
         let Inside { host, port: host_port, protocol } = inside;
         let Outside { pool, port, .. } = outside;
         let line = self.lines.take(Mapping { host, sessions: 0, host_port, port, pool, protocol })?;
-        if !self.by_inside.insert(self.hash(inside.key()), line) {
+        let hash = self.hash(inside.key());
+        if !self.by_inside.insert(hash, line) {
             self.lines.give_back(line);
             return None;
         }
         if !self.by_outside.insert(self.hash(outside.key()), line) {
-            self.by_inside.remove(self.hash(inside.key()), line);
+            self.by_inside.remove(hash, line);
             self.lines.give_back(line);
             return None;
         }
@@ -140,19 +167,26 @@ impl Mappings {
         self.of(inside).is_some_and(|line| self.lines[line].sessions == 1)
     }
 
-    /// One session less uses it. If it was the last one, it is gone, and what it was outside is returned.
-    pub(super) fn leave(&mut self, inside: Inside) -> Option<Outside> {
-        let line = self.of(inside)?;
-        self.lines[line].sessions -= 1;
-        (self.lines[line].sessions == 0).then(|| self.remove(line))
+    /// The hash of a host's port.
+    pub(super) fn hash_of(&self, inside: Inside) -> u64 {
+        self.hash(inside.key())
     }
 
-    fn remove(&mut self, line: u32) -> Outside {
-        let (inside, outside) = (self.inside(line), self.outside(line));
-        self.by_inside.remove(self.hash(inside.key()), line);
+    /// One session less uses that of this port, which has this hash. If it was the last one, it is gone, and what it was outside
+    /// is returned.
+    pub(super) fn leave(&mut self, inside: Inside, hash: u64) -> Option<Outside> {
+        let place = self.by_inside.place(hash, |line| self.inside(line) == inside)?;
+        let line = place.slot;
+        let mapping = &mut self.lines[line];
+        mapping.sessions -= 1;
+        if mapping.sessions != 0 {
+            return None;
+        }
+        let outside = self.outside(line);
+        self.by_inside.remove_at(hash, place);
         self.by_outside.remove(self.hash(outside.key()), line);
         self.lines.give_back(line);
-        outside
+        Some(outside)
     }
 
     /// Whether one more fits.

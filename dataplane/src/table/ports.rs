@@ -51,6 +51,10 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Ports {
     pools: Vec<Pool>,
+    /// Those with an address, in the order of addresses.
+    by_address: Vec<(u32, u16)>,
+    /// Those that are offered.
+    offered: Vec<u16>,
     resting: VecDeque<Resting>,
     /// How many ports of an address hosts may have of this worker, by space.
     room: [u32; Space::COUNT],
@@ -94,6 +98,8 @@ impl Ports {
         let pools: Result<_, _> = (0..addresses).map(pool).collect();
         Ok(Self {
             pools: pools.map_err(|_| SettingsError::Memory("ports"))?,
+            by_address: Vec::with_capacity(addresses.into()),
+            offered: Vec::with_capacity(addresses.into()),
             resting: VecDeque::with_capacity(resting as usize),
             room: [0; Space::COUNT],
             worker: (worker, workers),
@@ -120,19 +126,25 @@ impl Ports {
                 (pool.address, pool.offered) = (address, true);
             }
         }
+        let numbered = || self.pools.iter().zip(0u16..);
+        self.offered.clear();
+        self.offered.extend(numbered().filter(|(pool, _)| pool.offered).map(|(_, number)| number));
+        self.by_address.clear();
+        self.by_address.extend(
+            numbered().filter(|(pool, _)| pool.address != 0).map(|(pool, number)| (pool.address, number)),
+        );
+        self.by_address.sort_unstable();
     }
 
     /// The address for a host, by a hash of it: a host has one address for all that it does (RFC 4787 §4.1, REQ-2).
     pub(super) fn pair(&self, hash: u64) -> Option<u16> {
-        let count = self.pools.iter().filter(|pool| pool.offered).count() as u64;
-        let place = ((u128::from(hash) * u128::from(count)) >> 64) as usize;
-        let mut offered = self.pools.iter().enumerate().filter(|(_, pool)| pool.offered);
-        offered.nth(place).map(|(pool, _)| pool as u16)
+        let place = ((u128::from(hash) * self.offered.len() as u128) >> 64) as usize;
+        self.offered.get(place).copied()
     }
 
     /// How many addresses are offered.
     pub(super) fn offered(&self) -> u32 {
-        self.pools.iter().filter(|pool| pool.offered).count() as u32
+        self.offered.len() as u32
     }
 
     /// How many ports of a pool are given to hosts, and how many may be.
@@ -160,9 +172,10 @@ impl Ports {
 
     /// The pool of an address that hosts have or may have.
     pub(super) fn pool_of(&self, address: u32) -> Option<u16> {
-        let place =
-            self.pools.iter().position(|pool| pool.address == address && (pool.offered || pool.used > 0));
-        place.map(|place| place as u16)
+        let after = self.by_address.partition_point(|(other, _)| *other < address);
+        let (_, number) = *self.by_address.get(after).filter(|(other, _)| *other == address)?;
+        let pool = &self.pools[usize::from(number)];
+        (pool.offered || pool.used > 0).then_some(number)
     }
 
     /// Takes a port: the one that the host has inside, where it is free.

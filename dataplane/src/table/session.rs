@@ -10,6 +10,7 @@ use crate::filter::Seen;
 use crate::msg::SessionView;
 use crate::nat::Timeouts;
 use crate::packet::Packet;
+use crate::verdict::External;
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Pair, ipv4};
 use std::mem::offset_of;
@@ -42,6 +43,12 @@ impl Flow {
         }
     }
 
+    /// The same from a source that is seen as this.
+    pub(crate) const fn seen_as(self, external: External) -> Self {
+        let addresses = Pair::new(external.address(), self.addresses.destination());
+        Self { addresses, ports: (external.port() as u32) << 16 | self.ports & 0xffff, ..self }
+    }
+
     /// The same the other way.
     pub const fn reversed(self) -> Self {
         Self { addresses: self.addresses.reversed(), ports: self.ports.rotate_left(16), ..self }
@@ -62,6 +69,17 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// What makes one flow another, of which only the source differs.
+    pub(crate) fn between(near: Flow, far: Flow) -> Self {
+        let (header, change) = changes(near, far);
+        Self { addresses: far.addresses, ports: far.ports, header, change }
+    }
+
+    /// What the source is then.
+    pub(crate) const fn external(&self) -> External {
+        External::new(self.addresses.source(), (self.ports >> 16) as u16)
+    }
+
     /// This, and then another one.
     pub const fn and(self, then: Self) -> Self {
         let Self { addresses, ports, .. } = then;

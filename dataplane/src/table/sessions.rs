@@ -47,6 +47,8 @@ use machine::table::HugeSlice;
 
 /// The most sessions that one turn looks at to see whether they are over.
 const DUE_MOST: usize = 64;
+/// How many of them are looked at together: what is known of all is fetched before the first one ends.
+const DUE_TOGETHER: usize = 16;
 
 /// The table.
 #[derive(Debug)]
@@ -92,6 +94,22 @@ enum By {
     Configuration,
     /// A client asked for the host's name.
     Reservation,
+}
+
+/// Who has a session: the host's line, and the mapping of its port, if that was given one.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    subscriber: u32,
+    mapping: Option<u32>,
+}
+
+/// By what a session is known: the hashes of what its host sends and of what comes to it, of the host's port, and of the host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashes {
+    near: u64,
+    arriving: u64,
+    inside: u64,
+    host: u64,
 }
 
 /// What there is of everything.
@@ -179,9 +197,9 @@ impl Sessions {
         !self.lines.is_empty()
     }
 
-    /// Whether there are other workers.
-    pub fn is_part(&self) -> bool {
-        self.share.is_part()
+    /// What is this worker's.
+    pub const fn share(&self) -> &Share {
+        &self.share
     }
 
     /// From now on hosts that have none yet get one of these addresses, and these are the circular pool's.
@@ -238,11 +256,17 @@ impl Sessions {
 
     /// The session of what comes with this heading.
     pub fn find(&self, heading: Heading, flow: Flow) -> Option<u32> {
+        self.find_by(heading, self.hash(flow), flow)
+    }
+
+    /// The same by its hash.
+    #[inline]
+    fn find_by(&self, heading: Heading, hash: u64, flow: Flow) -> Option<u32> {
         let is = |slot: u32| match (heading, &self.lines[slot as usize]) {
             (Heading::Out, line) => line.near() == flow,
             (Heading::In, line) => line.arriving() == flow,
         };
-        self.index(heading).find(self.hash(flow), is)
+        self.index(heading).find(hash, is)
     }
 
     /// Whether hosts are seen under this address.
@@ -254,7 +278,7 @@ impl Sessions {
     fn add(
         &mut self,
         near: Flow,
-        face: Face,
+        (face, tie): (Face, Tie),
         heading: Heading,
         nat: &Nat,
         now_s: u32,
@@ -271,7 +295,7 @@ impl Sessions {
             By::Reservation => session.reserved(),
         };
         // Before anything gives way to it, which may be the last session of this mapping.
-        self.join(&session);
+        self.join(&session, tie);
         let added = self.place(session, nat, now_s);
         if added.is_err() {
             self.leave(&session, now_s);
@@ -280,8 +304,9 @@ impl Sessions {
     }
 
     fn place(&mut self, session: Session, nat: &Nat, now_s: u32) -> Result<u32, DropReason> {
+        let hashes = (self.hash(session.near()), self.hash(session.arriving()));
         // Without ports, two hosts cannot speak with the same one outside.
-        if self.find(Heading::In, session.arriving()).is_some() {
+        if self.find_by(Heading::In, hashes.1, session.arriving()).is_some() {
             return Err(DropReason::NatTaken);
         }
         let (due_s, gives_way) = (session.due_s(&nat.timeouts), session.gives_way());
@@ -290,14 +315,20 @@ impl Sessions {
             None if self.give_way(now_s) => self.wheel.take(due_s, gives_way).ok_or(DropReason::NatFull)?,
             None => return Err(DropReason::NatFull),
         };
-        let entered = self.enter(taken, session)?;
+        let entered = self.enter(taken, session, hashes)?;
+        // The next one's, which comes soon where they come often.
+        self.prefetch(self.wheel.next());
         self.record(Recorded::Created, &session);
         Ok(entered)
     }
 
     /// Puts a session into a slot that hangs there. Without room in an index, the slot is free again.
-    fn enter(&mut self, (slot, hook): (u32, Hook), mut session: Session) -> Result<u32, DropReason> {
-        let (out, inward) = (self.hash(session.near()), self.hash(session.arriving()));
+    fn enter(
+        &mut self,
+        (slot, hook): (u32, Hook),
+        mut session: Session,
+        (out, inward): (u64, u64),
+    ) -> Result<u32, DropReason> {
         if !self.outward.insert(out, slot) {
             self.wheel.free(slot, hook);
             return Err(DropReason::NatFull);
@@ -335,9 +366,12 @@ impl Sessions {
     }
 
     /// A session more of a host's port.
-    fn join(&mut self, session: &Session) {
+    fn join(&mut self, session: &Session, Tie { subscriber, mapping }: Tie) {
         self.configured += u64::from(session.is_configured());
-        self.join_port(inside_of(session), session.is_given());
+        self.subscribers.get_mut(subscriber).sessions += 1;
+        if let Some(mapping) = mapping {
+            self.mappings.join(mapping);
+        }
     }
 
     /// Something more that needs a host's port, and what that was given outside.
@@ -357,13 +391,19 @@ impl Sessions {
     }
 
     fn leave_port(&mut self, inside: Inside, is_given: bool, now_s: u32) {
-        let gone = if is_given { self.mappings.leave(inside) } else { None };
+        let hashes = (self.mappings.hash_of(inside), self.subscribers.hash(inside.host));
+        self.leave_port_by(inside, is_given, hashes, now_s);
+    }
+
+    /// The same by the hashes of port and host.
+    fn leave_port_by(&mut self, inside: Inside, is_given: bool, (port, host): (u64, u64), now_s: u32) {
+        let gone = if is_given { self.mappings.leave(inside, port) } else { None };
         if let Some(outside) = gone {
             let external = (self.ports.address(outside.pool), outside.port);
             self.records.mapping(Recorded::Ended, inside.protocol, (inside.host, inside.port), external);
             self.rest(outside, now_s);
         }
-        if let Some(line) = self.subscribers.find(inside.host) {
+        if let Some(line) = self.subscribers.find_by(host, inside.host) {
             let subscriber = self.subscribers.get_mut(line);
             subscriber.sessions -= 1;
             subscriber.ports -= u32::from(gone.is_some());
@@ -415,11 +455,25 @@ impl Sessions {
     /// Ends a session.
     pub fn end(&mut self, slot: u32, now_s: u32) {
         let session = self.lines[slot as usize];
-        if !session.is_live() {
-            return;
+        if session.is_live() {
+            self.end_by(slot, self.hashes(&session), now_s);
         }
-        self.outward.remove(self.hash(session.near()), slot);
-        self.inward.remove(self.hash(session.arriving()), slot);
+    }
+
+    fn hashes(&self, session: &Session) -> Hashes {
+        Hashes {
+            near: self.hash(session.near()),
+            arriving: self.hash(session.arriving()),
+            inside: self.mappings.hash_of(inside_of(session)),
+            host: self.subscribers.hash(session.host().0),
+        }
+    }
+
+    /// Ends a session that is known by these hashes.
+    fn end_by(&mut self, slot: u32, hashes: Hashes, now_s: u32) {
+        let session = self.lines[slot as usize];
+        self.outward.remove(hashes.near, slot);
+        self.inward.remove(hashes.arriving, slot);
         self.wheel.free(slot, session.hangs());
         if self.permissions.is_kept()
             && let Some(outside) = self.door(&session)
@@ -431,7 +485,9 @@ impl Sessions {
         if session.is_annexed() {
             self.unattend(slot, now_s);
         }
-        self.leave(&session, now_s);
+        self.configured -= u64::from(session.is_configured());
+        let known = (hashes.inside, hashes.host);
+        self.leave_port_by(inside_of(&session), session.is_given(), known, now_s);
     }
 
     /// Notes what a packet does to its session.
@@ -450,19 +506,56 @@ impl Sessions {
     pub fn expire(&mut self, nat: &Nat, now: Nanos) -> u64 {
         let now_s = seconds(now);
         self.give_up(now_s);
+        let (mut ended, mut seen) = (0, 0);
+        let mut room = [0; DUE_TOGETHER];
+        while seen < DUE_MOST
+            && let Some((slots, hook)) = self.wheel.due_together(now_s, &mut room)
+        {
+            seen += slots.len();
+            ended += self.expire_together(slots, hook, nat, now_s);
+        }
+        ended
+    }
+
+    /// Ends those of these slots, which hang there, whose time is over, and hangs the others up elsewhere.
+    fn expire_together(&mut self, slots: &[u32], hook: Hook, nat: &Nat, now_s: u32) -> u64 {
+        for &slot in slots {
+            self.prefetch(slot);
+        }
+        let mut known = [Hashes::default(); DUE_TOGETHER];
+        for (hashes, &slot) in known.iter_mut().zip(slots) {
+            *hashes = self.foresee_end(slot);
+        }
+        for (hashes, _) in known.iter().zip(slots) {
+            self.mappings.prefetch_line(hashes.inside);
+            self.subscribers.prefetch_line(hashes.host);
+        }
         let mut ended = 0;
-        for _ in 0..DUE_MOST {
-            let Some((slot, hook)) = self.wheel.due(now_s) else { break };
+        for (&hashes, &slot) in known.iter().zip(slots) {
             let session = &mut self.lines[slot as usize];
             let due_s = session.due_s(&nat.timeouts);
             if due_s > now_s {
                 session.hang(self.wheel.rehang(slot, hook, due_s, session.gives_way()));
             } else {
-                self.end(slot, now_s);
+                self.end_by(slot, hashes, now_s);
                 ended += 1;
             }
         }
         ended
+    }
+
+    /// Starts to fetch what leads to a session.
+    fn foresee_end(&self, slot: u32) -> Hashes {
+        let session = &self.lines[slot as usize];
+        let hashes = self.hashes(session);
+        self.outward.prefetch_write(hashes.near);
+        self.inward.prefetch_write(hashes.arriving);
+        self.mappings.prefetch(inside_of(session));
+        self.subscribers.prefetch(hashes.host);
+        if let Some(outside) = self.door(session) {
+            self.mappings.prefetch_outside(outside);
+        }
+        hashes
     }
 
     /// Notes the ports of a first fragment, for those that come after it and have none.

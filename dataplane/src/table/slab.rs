@@ -39,7 +39,17 @@ impl<T: Line> Slab<T> {
         let line = self.free;
         let place = self.lines.get_mut(line as usize)?;
         self.free = std::mem::replace(place, content).next();
+        // That of the next one, which comes soon where they come often.
+        self.prefetch(self.free);
         Some(line)
+    }
+
+    /// Starts to fetch a line.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, line: u32) {
+        if let Some(line) = self.lines.get(line as usize) {
+            machine::prefetch_write(line);
+        }
     }
 
     /// Gives a line back that was taken.

@@ -51,9 +51,27 @@ impl Subscribers {
         self.hasher.hash(u64::from(host))
     }
 
+    /// Starts to fetch what says whether a host has a line.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Starts to fetch the line of this hash.
+    #[inline(always)]
+    pub(super) fn prefetch_line(&self, hash: u64) {
+        self.lines.prefetch(self.index.candidate(hash));
+    }
+
     /// The line of a host.
     pub(super) fn find(&self, host: u32) -> Option<u32> {
-        self.index.find(self.hash(host), |line| self.lines[line].host == host)
+        self.find_by(self.hash(host), host)
+    }
+
+    /// The same by its hash.
+    #[inline]
+    pub(super) fn find_by(&self, hash: u64, host: u32) -> Option<u32> {
+        self.index.find(hash, |line| self.lines[line].host == host)
     }
 
     /// A line.
@@ -77,12 +95,18 @@ impl Subscribers {
     }
 
     /// Forgets a host that has nothing any more.
+    #[inline]
     pub(super) fn let_go(&mut self, line: u32) {
-        let Subscriber { host, sessions, ports, .. } = self.get(line);
+        let Subscriber { sessions, ports, .. } = self.lines[line];
         if sessions == 0 && ports == 0 {
-            self.index.remove(self.hash(host), line);
-            self.lines.give_back(line);
+            self.forget(line);
         }
+    }
+
+    #[cold]
+    fn forget(&mut self, line: u32) {
+        self.index.remove(self.hash(self.lines[line].host), line);
+        self.lines.give_back(line);
     }
 
     /// How many there may be.

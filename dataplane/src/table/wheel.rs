@@ -88,7 +88,27 @@ impl Wheel {
     /// A slot that was free, and where it is hung up until `due_s`; `None` if none is.
     pub(super) fn take(&mut self, due_s: u32, gives_way: bool) -> Option<(u32, Hook)> {
         let slot = self.heads[FREE];
-        (slot != NONE).then(|| (slot, self.take_this(slot, due_s, gives_way)))
+        let Link { after, .. } = *self.links.get(slot as usize)?;
+        self.heads[FREE] = after;
+        if let Some(next) = self.links.get_mut(after as usize) {
+            next.before = NONE;
+            let then = next.after;
+            self.prefetch(then);
+        }
+        Some((slot, self.hang(slot, due_s, gives_way)))
+    }
+
+    /// The slot that [`Wheel::take`] returns next.
+    #[inline(always)]
+    pub(super) fn next(&self) -> u32 {
+        self.heads[FREE]
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, slot: u32) {
+        if let Some(link) = self.links.get(slot as usize) {
+            machine::prefetch_write(link);
+        }
     }
 
     /// Hangs up this slot, which is free, until `due_s`; returns where.
@@ -119,15 +139,30 @@ impl Wheel {
 
     /// The next slot that hangs in the past, if any, and where: whoever gets it frees it or hangs it elsewhere.
     pub(super) fn due(&mut self, now_s: u32) -> Option<(u32, Hook)> {
+        let hook = self.past(now_s)?;
+        Some((self.heads[usize::from(hook.0)], hook))
+    }
+
+    /// The same with those that hang there behind it, as far as there is room.
+    pub(super) fn due_together<'r>(&mut self, now_s: u32, room: &'r mut [u32]) -> Option<(&'r [u32], Hook)> {
+        let hook = self.past(now_s)?;
+        let (mut slot, mut count) = (self.heads[usize::from(hook.0)], 0);
+        while let (Some(place), Some(link)) = (room.get_mut(count), self.links.get(slot as usize)) {
+            (*place, slot, count) = (slot, link.after, count + 1);
+        }
+        Some((&room[..count], hook))
+    }
+
+    /// The first place in the past where anything hangs.
+    fn past(&mut self, now_s: u32) -> Option<Hook> {
         // After a leap of time one turn passes every place.
         if now_s.saturating_sub(self.second) > SECONDS as u32 {
             self.second = now_s - SECONDS as u32;
         }
         while self.second < now_s {
             for hook in [true, false].map(|gives_way| Hook::new(self.second, gives_way)) {
-                let slot = self.heads[usize::from(hook.0)];
-                if slot != NONE {
-                    return Some((slot, hook));
+                if self.heads[usize::from(hook.0)] != NONE {
+                    return Some(hook);
                 }
             }
             self.second += 1;
@@ -183,8 +218,9 @@ mod tests {
             let mut wheel = Wheel::new(6).unwrap();
             let mut model: BTreeMap<u32, (u32, bool, Hook)> = BTreeMap::new();
             let mut now_s = 100;
-            while let Some((slot, _)) = wheel.due(now_s) {
-                prop_assert!(false, "{} in an empty wheel", slot);
+            let mut room = [0; 3];
+            while let Some((slots, _)) = wheel.due_together(now_s, &mut room) {
+                prop_assert!(false, "{:?} in an empty wheel", slots);
             }
             let fits = |now_s: u32, wait: u32| (now_s + wait).min(now_s + SECONDS as u32 - 1);
             for (what, slot, wait, gives_way) in operations {
@@ -210,11 +246,14 @@ mod tests {
                     _ => {
                         now_s += wait / 10;
                         let mut came = Vec::new();
-                        while let Some((slot, hook)) = wheel.due(now_s) {
-                            let (due, _, hung) = model.remove(&slot).unwrap();
-                            prop_assert!(due < now_s && hung == hook);
-                            wheel.free(slot, hook);
-                            came.push(slot);
+                        while let Some((slots, hook)) = wheel.due_together(now_s, &mut room) {
+                            prop_assert_eq!(wheel.due(now_s), Some((slots[0], hook)));
+                            for &slot in slots {
+                                let (due, _, hung) = model.remove(&slot).unwrap();
+                                prop_assert!(due < now_s && hung == hook);
+                                wheel.free(slot, hook);
+                                came.push(slot);
+                            }
                         }
                         prop_assert!(model.values().all(|&(due, ..)| due >= now_s), "{:?} came", came);
                     }

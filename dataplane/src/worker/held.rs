@@ -17,6 +17,7 @@ use crate::meter::SECOND;
 use crate::msg::PortId;
 use crate::reason::DropReason;
 use crate::table::fragments::NUMBER_BITS;
+use crate::verdict::External;
 use std::collections::VecDeque;
 
 /// Frames that a worker holds at most. At 20,000 new sessions a second, each to a next hop of its own that is resolved within
@@ -90,6 +91,8 @@ pub(super) struct HeldFrame<F> {
     pub(super) awaited: u32,
     /// Where it arrived.
     pub(super) port: PortId,
+    /// What another worker makes its sender.
+    pub(super) turned: Option<External>,
     /// Since when.
     pub(super) since: Nanos,
     /// The frame, as it arrived.
@@ -164,7 +167,8 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_stays_as_it_came_and_others_are_not_kept() {
         let mut held = Held::new(FOR_ASKING);
-        let frame = |awaited, since| HeldFrame { awaited, port: 0, since, frame: (awaited, since) };
+        let frame =
+            |awaited, since| HeldFrame { awaited, port: 0, turned: None, since, frame: (awaited, since) };
         assert!(held.hold(frame(0, 1)).is_none());
         assert_eq!(
             held.hold(frame(0, 2)),

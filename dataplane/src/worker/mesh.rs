@@ -4,15 +4,29 @@
 //! each ordered pair of workers, so that each has one producer and one consumer.
 
 use crate::msg::PortId;
+use crate::verdict::External;
 use machine::ring::{self, Consumer, Producer};
 
 /// A frame on its way to its owner, with the port of its arrival.
 #[derive(Debug)]
 pub struct HandedOver<F> {
+    /// The frame, with the addresses that it arrived with.
+    pub frame: F,
+    /// What its sender is to others, if a session of the worker that hands it over says so.
+    external: External,
+    is_turned: bool,
     /// Where it arrived.
     pub port: PortId,
-    /// The frame, unchanged.
-    pub frame: F,
+}
+
+// Four in a cache line, which goes from core to core.
+const _: () = assert!(size_of::<HandedOver<usize>>() == 16);
+
+impl<F> HandedOver<F> {
+    /// What its sender is to others, if a session of the worker that handed it over says so.
+    pub const fn turned(&self) -> Option<External> {
+        if self.is_turned { Some(self.external) } else { None }
+    }
 }
 
 /// One worker's ends of the rings between workers.
@@ -51,9 +65,19 @@ impl<F: Send> Mesh<F> {
     /// [`Mesh::tell`].
     #[inline]
     pub fn send(&mut self, worker: u8, port: PortId, frame: F) -> Result<(), F> {
+        self.hand(worker, HandedOver { frame, external: External::new(0, 0), is_turned: false, port })
+    }
+
+    /// The same for a frame on the second half of its way, whose sender is this to others.
+    pub fn turn_back(&mut self, worker: u8, port: PortId, frame: F, by: External) -> Result<(), F> {
+        self.hand(worker, HandedOver { frame, external: by, is_turned: true, port })
+    }
+
+    #[inline]
+    fn hand(&mut self, worker: u8, handed: HandedOver<F>) -> Result<(), F> {
         match self.to.get_mut(usize::from(worker)) {
-            Some(Some(ring)) => ring.queue(HandedOver { port, frame }).map_err(|refused| refused.frame),
-            _ => Err(frame),
+            Some(Some(ring)) => ring.queue(handed).map_err(|refused| refused.frame),
+            _ => Err(handed.frame),
         }
     }
 
@@ -89,6 +113,19 @@ mod tests {
             assert!(got.iter().all(|value| *value as usize % 10 == receiver));
             assert_eq!(got.len(), 2);
         }
+    }
+
+    #[test]
+    fn what_is_turned_back_says_what_its_sender_is() {
+        let mut ends = Mesh::<u32>::new(2, 2);
+        let by = External::new(7, 0);
+        assert_eq!(ends[0].send(1, 3, 10), Ok(()));
+        assert_eq!(ends[0].turn_back(1, 3, 11, by), Ok(()));
+        assert_eq!(ends[0].turn_back(1, 3, 12, by), Err(12), "full");
+        ends[0].tell();
+        let got = std::iter::from_fn(|| ends[1].arrivals()[0].pop());
+        let got: Vec<_> = got.map(|handed| (handed.frame, handed.port, handed.turned())).collect();
+        assert_eq!(got, [(10, 3, None), (11, 3, Some(by))]);
     }
 
     #[test]

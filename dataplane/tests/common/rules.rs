@@ -23,10 +23,15 @@ impl Surroundings for Realm {
     }
 }
 
-/// The rules of this text.
+/// The rules of this text, for one worker.
 pub(crate) fn filter(text: &str) -> Arc<Filter> {
+    filter_of(text, 1)
+}
+
+/// The same for so many.
+pub(crate) fn filter_of(text: &str, workers: usize) -> Arc<Filter> {
     let files = [SourceFile { path: "rules".to_owned(), text: text.to_owned() }];
     let none = |_: &str, _: &str| panic!("no other file");
     let book = load(&Sources { files: &files, read: &none }, &Realm).expect("good rules");
-    Arc::new(Filter::new(book.rules, 1))
+    Arc::new(Filter::new(book.rules, workers))
 }

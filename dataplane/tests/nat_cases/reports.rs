@@ -86,7 +86,7 @@ fn telling() -> Gateway {
 /// What becomes of a SYN that nobody asked for when its six seconds are over.
 fn at_last(gateway: &mut Gateway, frame: &[u8]) -> (Verdict, Vec<u8>) {
     let (mut frames, mut verdicts) = ([MemoryFrame::new(frame)], [Verdict::Absorb]);
-    let arrival = Arrival { port: OUTSIDE, attempt: Attempt::Unasked, now: gateway.now };
+    let arrival = Arrival { attempt: Attempt::Unasked, ..Arrival::at(OUTSIDE, gateway.now) };
     process_arrival(&mut gateway.state, arrival, &mut frames, &mut verdicts, &mut gateway.wire);
     (verdicts[0], frames[0].data().to_vec())
 }

@@ -181,7 +181,9 @@ pub fn run(data: &[u8]) {
                 }
                 Verdict::Punt(_) | Verdict::Drop(_) | Verdict::Absorb => {}
                 Verdict::Hold(_) | Verdict::HoldLater(_) | Verdict::HoldUnasked(_) => {}
-                Verdict::HandOff(worker) => panic!("handed to worker {worker}: there is only one"),
+                Verdict::HandOff(worker) | Verdict::TurnBack(worker, _) => {
+                    panic!("handed to worker {worker}: there is only one")
+                }
             }
         }
         state.tick(now);

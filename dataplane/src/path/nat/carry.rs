@@ -1,6 +1,6 @@
 //! A packet whose session is known goes on.
 
-use super::flows::begins;
+use super::flows::{begins, owner_behind};
 use super::reserved::takes;
 use super::rules;
 use crate::frame::{Buffers, Frame};
@@ -36,24 +36,65 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
     }
     let turn = ground.sessions.get(slot).map(|session| session.turn(heading));
     let turn = turn.ok_or(DropReason::NatNoSession)?;
-    let to_another = heading == Heading::Out && ground.is_external(turn.addresses.destination());
-    let other =
-        if to_another { Some(other_half(ground, frame, packet, flow.protocol, &turn)?) } else { None };
     if packet.flags & EXPIRED != 0 {
         // RFC 1812 §5.3.1
         let what = (icmp::TIME_EXCEEDED, icmp::IN_TRANSIT, 0);
         return Err(tell(&mut ground.desk, frame, packet, what, DropReason::TtlExceeded, ground.arrival));
     }
-    let verdict = match other {
-        None => send(ground, frame, packet, &[(slot, heading)], &turn, buffers)?,
-        Some((other, back)) => {
-            let halves = [(slot, heading), (other, Heading::In)];
-            let verdict = send(ground, frame, packet, &halves, &turn.and(back), buffers)?;
-            follow(ground, other, Heading::In, packet);
-            verdict
+    if heading == Heading::Out && ground.is_external(turn.addresses.destination()) {
+        return to_another(ground, frame, packet, (slot, flow.protocol), &turn, buffers);
+    }
+    let verdict = send(ground, frame, packet, &[(slot, heading)], &turn, buffers)?;
+    follow(ground, slot, heading, packet);
+    Ok(verdict)
+}
+
+/// Sends on what a host sends to another one's external address. If that is another worker's, the packet is left to it with its
+/// addresses, so that all that is to be said of it there can be said to who sent it.
+fn to_another<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (slot, protocol): (u32, u8),
+    turn: &Turn,
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    let far = Flow { addresses: turn.addresses, ports: turn.ports, protocol }.at_another();
+    if let Some(worker) = owner_behind(ground, far) {
+        alg::treat(ground, frame, &mut packet.clone(), (slot, Heading::Out))?;
+        follow(ground, slot, Heading::Out, packet);
+        return Ok(Verdict::TurnBack(worker, turn.external()));
+    }
+    let (other, back) = match other_half(ground, frame, packet, far) {
+        Ok(other) => other,
+        Err(refused) => {
+            // It has left the host, whoever takes it.
+            follow(ground, slot, Heading::Out, packet);
+            return Err(refused);
         }
     };
-    follow(ground, slot, heading, packet);
+    let halves = [(slot, Heading::Out), (other, Heading::In)];
+    let verdict = send(ground, frame, packet, &halves, &turn.and(back), buffers)?;
+    follow(ground, other, Heading::In, packet);
+    follow(ground, slot, Heading::Out, packet);
+    Ok(verdict)
+}
+
+/// Sends on what a host of another worker has sent to the external address of one of this worker's.
+pub(super) fn carry_back<F: Frame, B: Buffers<F>>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (near, far): (Flow, Flow),
+    buffers: &mut B,
+) -> Settled<Verdict> {
+    if packet.is_fragment() && packet.flags & LATER == 0 {
+        ground.sessions.remember(&Packet { ports: near.ports, ..*packet }, ground.arrival.now);
+    }
+    let (other, back) = other_half(ground, frame, packet, far.at_another())?;
+    let turn = Turn::between(near, far).and(back);
+    let verdict = send(ground, frame, packet, &[(other, Heading::In)], &turn, buffers)?;
+    follow(ground, other, Heading::In, packet);
     Ok(verdict)
 }
 
@@ -67,10 +108,8 @@ fn other_half<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &Packet,
-    protocol: u8,
-    turn: &Turn,
+    flow: Flow,
 ) -> Settled<(u32, Turn)> {
-    let flow = Flow { addresses: turn.addresses, ports: turn.ports, protocol }.at_another();
     let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
         slot
     } else {
@@ -148,7 +187,8 @@ pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Sett
         ground.desk.counters.sessions_changed += 1;
         return Err(DropReason::NatChanged.into());
     }
-    if !is_known && !rules::lets_stand(ground, session) {
+    let stands = if is_known { Some(true) } else { rules::lets_stand(ground, session) };
+    if stands == Some(false) {
         ground.sessions.end(slot, seconds(ground.arrival.now));
         ground.desk.counters.sessions_forbidden += 1;
         return Err(DropReason::FilterDenied.into());
@@ -161,6 +201,8 @@ pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Sett
         Heading::In => session.host().0,
     };
     let hop = ways.lookup(fib, to, arrival.attempt, events, arrival.now)?;
-    session.lead(heading, hop, generation);
+    if stands.is_some() {
+        session.lead(heading, hop, generation);
+    }
     Ok(hop)
 }

@@ -1,7 +1,7 @@
 //! ICMP errors about what a session carried (RFC 5508 §4): they belong to the packet that they quote, whoever sends them.
 
 use super::carry::{comes_from, lead};
-use super::flows::quoted;
+use super::flows::{owner_behind, quoted};
 use crate::frame::Frame;
 use crate::packet::{EXPIRED, Packet};
 use crate::path::alg;
@@ -9,7 +9,7 @@ use crate::path::ground::Ground;
 use crate::path::icmp::translate_quoted_flow;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading, Session};
-use crate::verdict::{Settled, Verdict};
+use crate::verdict::{External, Settled, Verdict};
 use crate::way::{Front, Way, write};
 use crate::wire::Pair;
 use crate::wire::checksum::Sum;
@@ -35,6 +35,13 @@ pub(super) fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: 
     let addresses = Pair::new(source, packet.destination());
     let now_quoted = Flow { addresses: turn.addresses, ports: turn.ports, protocol: session.protocol() };
     if ground.is_external(turn.addresses.destination()) {
+        if let Some(worker) = owner_behind(ground, now_quoted.at_another()) {
+            return if packet.flags & EXPIRED != 0 {
+                Err(DropReason::TtlExceeded.into())
+            } else {
+                Ok(Verdict::TurnBack(worker, turn.external()))
+            };
+        }
         return back(ground, frame, packet, source, now_quoted);
     }
     pass(ground, frame, packet, (slot, Heading::Out), addresses, now_quoted.reversed())
@@ -51,6 +58,21 @@ fn back<F: Frame>(
     let other = session_of(ground, Heading::In, answered.at_another());
     let (slot, other) = other.ok_or(DropReason::IcmpErrorUnmatched)?;
     pass(ground, frame, packet, (slot, Heading::In), Pair::new(source, other.host().0), other.near())
+}
+
+/// An error of a host of another worker, or of a router behind, about what one of this worker's sent to its external address.
+#[cold]
+pub(super) fn turned<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    external: External,
+) -> Settled<Verdict> {
+    let quoted = quoted(frame, packet, Heading::Out).ok_or(DropReason::IcmpErrorUnmatched)?;
+    let near = quoted.reversed();
+    let is_translated = external.address() != near.addresses.source();
+    let source = if is_translated { external.address() } else { packet.source() };
+    back(ground, frame, packet, source, near.seen_as(external))
 }
 
 /// An error from outside, about what a host sent. `None`: no host did.

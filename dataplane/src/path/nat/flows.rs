@@ -26,17 +26,36 @@ pub(in crate::path) fn owner<F: Frame>(
         ipv4::ICMP => of_message(frame, packet),
         protocol => (protocol, packet.ports as u16),
     };
+    owner_of(ground, share, packet.destination(), port, protocol)
+}
+
+/// The same for an address that is not of the circular pool.
+#[inline(always)]
+fn owner_of(ground: &Ground<'_>, share: &Share, address: u32, port: u16, protocol: u8) -> Option<u8> {
     let Nat { statics, exceptions, .. } = &ground.desk.premises.nat;
-    if exceptions.are_of(packet.destination()) {
-        return share.host_elsewhere(packet.destination());
+    if exceptions.are_of(address) {
+        return share.host_elsewhere(address);
     }
     if !statics.is_empty()
-        && let Some((host, _)) = statics.behind(packet.destination(), port, protocol)
+        && let Some((host, _)) = statics.behind(address, port, protocol)
     {
         return share.host_elsewhere(host);
     }
-    let told = port != 0 && ground.is_external(packet.destination());
+    let told = port != 0 && ground.is_external(address);
     if told { share.elsewhere(worker_of_port(port, share.workers())) } else { None }
+}
+
+/// The other worker that owns the inside host for which this arrives at an external address.
+#[cold]
+pub(super) fn owner_behind(ground: &Ground<'_>, arriving: Flow) -> Option<u8> {
+    let (share, address) = (ground.sessions.share(), arriving.addresses.destination());
+    if !share.is_part() {
+        None
+    } else if ground.sessions.is_of_pool(address) {
+        share.elsewhere(worker_of_pool(address, share.workers()))
+    } else {
+        owner_of(ground, share, address, arriving.ports as u16, arriving.protocol)
+    }
 }
 
 /// The protocol, and the external port or the identifier that stands for it, which an ICMP message is about; 0 = none.

@@ -2,8 +2,8 @@
 //!
 //! The straight line ([`plain`]) is the same for both headings: a session that the packet leaves as it is. Everything else is
 //! in the long ways: [`flows`] says which flow a packet is of, [`outward`] and [`inward`] find or open its session, [`carry`]
-//! sends it on, [`rules`] says whether it may stand, [`errors`] does the same for ICMP errors, which belong to the packet that
-//! they quote.
+//! sends it on, [`turned`] does that for what comes from a host of another worker, [`rules`] says whether it may stand,
+//! [`errors`] does the same for ICMP errors, which belong to the packet that they quote.
 
 mod carry;
 mod errors;
@@ -12,21 +12,35 @@ mod inward;
 mod outward;
 mod reserved;
 mod rules;
+mod turned;
 
 pub(super) use flows::{is_passing, owner};
 pub(super) use inward::{inward, unasked};
 pub(super) use outward::outward;
+pub(super) use turned::turned;
 
 use super::ground::Ground;
 use crate::egress::Egress;
 use crate::frame::Frame;
+use crate::narrow::NONE;
 use crate::packet::{FRAGMENT, Packet, SETTLED, SPECIAL};
 use crate::table::session::{Flow, Heading};
 use crate::way::{Front, Way, write};
 use crate::wire::ipv4;
 
+/// Phase 2: finds the session's slot, and starts to fetch it; where there is none, what a host's first packet looks at first.
+#[inline(always)]
+pub(super) fn look_up(ground: &Ground<'_>, heading: Heading, packet: &mut Packet) {
+    packet.slot = ground.sessions.candidate(heading, packet.hash);
+    if packet.slot != NONE {
+        ground.sessions.prefetch(packet.slot);
+    } else if heading == Heading::Out && packet.flags & SETTLED == 0 {
+        ground.sessions.foresee(Flow::of(packet));
+    }
+}
+
 /// Starts to fetch the next hop of what has its session's slot, and of what the host sends the hop where answers go: by that it
-/// is known whether it is the host that sends.
+/// is known whether it is the host that sends. Of what may open a session, what it looks at.
 #[inline(always)]
 pub(super) fn fetch_hop(ground: &Ground<'_>, heading: Heading, packet: &Packet) {
     if let Some(session) = ground.sessions.get(packet.slot) {
@@ -34,6 +48,8 @@ pub(super) fn fetch_hop(ground: &Ground<'_>, heading: Heading, packet: &Packet) 
         if heading == Heading::Out {
             ground.ways.prefetch(Way::Realm(session.hop(Heading::In)));
         }
+    } else if heading == Heading::Out && packet.flags & SETTLED == 0 {
+        ground.sessions.foresee_more(Flow::of(packet));
     }
 }
 

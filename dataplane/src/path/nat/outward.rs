@@ -102,7 +102,7 @@ fn may_open<F: Frame>(ground: &Ground<'_>, frame: &F, packet: &Packet) -> Result
         Err(DropReason::NatNoSession)
     } else if lacks_port(packet) {
         Err(DropReason::L4Malformed)
-    } else if ground.sessions.is_part() && !tells_its_worker(ground, packet) {
+    } else if ground.sessions.share().is_part() && !tells_its_worker(ground, packet) {
         Err(DropReason::NatNoSession)
     } else {
         Ok(())

@@ -3,7 +3,7 @@
 //! They see a host of ours under its own address, whichever way the first packet goes. What a host sends to the external
 //! address of another host is judged once, between the two hosts, where the session of the other one is opened.
 
-use super::flows::icmp_type;
+use super::flows::{icmp_type, owner_behind};
 use crate::filter::{Action, Asked, Decision, Ruling, Seen, Zone};
 use crate::frame::Frame;
 use crate::msg::Event;
@@ -24,6 +24,9 @@ pub(super) fn admit<F: Frame>(
     packet: &Packet,
     near: Flow,
 ) -> Settled<()> {
+    if ground.is_external(near.addresses.destination()) {
+        return Ok(());
+    }
     let decision = decide(ground, near, Heading::Out, seen(frame, packet));
     decision.map_or(Ok(()), |fate| act(ground, frame, packet, fate))
 }
@@ -97,20 +100,36 @@ pub(super) fn admitted<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Pa
     alg::opened(ground, slot);
 }
 
-/// Whether the rules of today let a session stand.
-pub(super) fn lets_stand(ground: &Ground<'_>, session: &Session) -> bool {
+/// Whether the rules of today let a session stand; `None`: that is told by what its sender sends, a host of another worker.
+pub(super) fn lets_stand(ground: &Ground<'_>, session: &Session) -> Option<bool> {
     if session.is_announced() {
-        return true;
+        return Some(true);
+    }
+    if is_behind_another(ground, session.near()) {
+        return None;
     }
     let asked = || asked(ground, session.near(), session.opened(), session.seen());
     let rules = ground.desk.premises.filter().map(|(filter, _)| filter.rules());
-    match rules.and_then(|rules| rules.find(&asked()?)) {
+    Some(match rules.and_then(|rules| rules.find(&asked()?)) {
         Some((_, action)) => action == Action::Allow,
         // Nobody was let in to a host under its own address but by a rule.
         None => {
             session.opened() == Heading::Out || session.host().0 != session.arriving().addresses.destination()
         }
-    }
+    })
+}
+
+/// Whether a host exchanges packets with one of another worker, which alone knows who that is.
+fn is_behind_another(ground: &Ground<'_>, near: Flow) -> bool {
+    let is_ruled = ground.desk.premises.filter().is_some();
+    is_ruled && neighbour(ground, near).is_none() && owner_behind(ground, near.at_another()).is_some()
+}
+
+/// The inside host, and its port, behind the external address that a host of ours exchanges packets with.
+fn neighbour(ground: &Ground<'_>, near: Flow) -> Option<(u32, u16)> {
+    let Flow { addresses, ports, protocol } = near.at_another();
+    let nat = &ground.desk.premises.nat;
+    ground.neighbour.or_else(|| ground.sessions.behind(addresses.destination(), ports as u16, protocol, nat))
 }
 
 /// What rules see of a first packet itself.
@@ -119,7 +138,7 @@ fn seen<F: Frame>(frame: &F, packet: &Packet) -> Seen {
     Seen { mark, dscp: packet.tos >> 2, is_fragment: packet.is_fragment(), length: packet.total }
 }
 
-/// What the rules are asked; `None`: nothing, for it is judged elsewhere.
+/// What the rules are asked; `None`: nothing, for nobody is there.
 fn asked(ground: &Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Option<Asked> {
     let (host, remote) = (near.addresses.source(), near.addresses.destination());
     let (host_port, remote_port) = match near.protocol {
@@ -129,17 +148,15 @@ fn asked(ground: &Ground<'_>, near: Flow, heading: Heading, seen: Seen) -> Optio
     let premises = ground.desk.premises;
     let zone = |address, otherwise| if premises.is_dmz(address) { Zone::Dmz } else { otherwise };
     let inside = (zone(host, Zone::Inside), host, host_port);
-    let outside = (zone(remote, Zone::Outside), remote, remote_port);
+    let is_world = heading == Heading::Out && !ground.is_external(remote);
+    let other = match neighbour(ground, near).filter(|_| !is_world) {
+        Some((address, port)) => (zone(address, Zone::Inside), address, port),
+        None if heading == Heading::Out && !is_world => return None,
+        None => (zone(remote, Zone::Outside), remote, remote_port),
+    };
     let (from, to) = match heading {
-        Heading::Out if ground.is_external(remote) => return None,
-        Heading::Out => (inside, outside),
-        Heading::In => {
-            // The identifier of a query is the same for both.
-            let port = if near.protocol == ipv4::ICMP { near.ports >> 16 } else { near.ports };
-            let neighbour = ground.sessions.behind(remote, port as u16, near.protocol, &premises.nat);
-            let sender = neighbour.map(|(address, port)| (zone(address, Zone::Inside), address, port));
-            (sender.unwrap_or(outside), inside)
-        }
+        Heading::Out => (inside, other),
+        Heading::In => (other, inside),
     };
     let by = |address| ground.port_towards(address).unwrap_or(u8::MAX);
     Some(Asked {

@@ -1,6 +1,6 @@
 //! Sessions of the last process: their lines were kept, and what leads to them is made anew.
 
-use super::{Inside, Outside, Session, Sessions};
+use super::{Inside, Outside, Session, Sessions, Tie, inside_of};
 use crate::Nanos;
 use crate::alg::Alg;
 use crate::meter::seconds;
@@ -50,8 +50,11 @@ impl Sessions {
     }
 
     fn readmit(&mut self, slot: u32, session: Session, nat: &Nat, now_s: u32) -> bool {
-        let near = session.near();
-        if self.find(Heading::Out, near).is_some() || self.find(Heading::In, session.arriving()).is_some() {
+        let (near, arriving) = (session.near(), session.arriving());
+        let hashes = (self.hash(near), self.hash(arriving));
+        if self.find_by(Heading::Out, hashes.0, near).is_some()
+            || self.find_by(Heading::In, hashes.1, arriving).is_some()
+        {
             return false;
         }
         let (host, external) = (session.host().0, session.arriving().addresses.destination());
@@ -62,9 +65,12 @@ impl Sessions {
                 (session.is_configured() || self.is_external(external, nat)) && self.subscriber(host).is_ok()
             };
         if has_face {
-            self.join(&session);
+            let inside = inside_of(&session);
+            let Some(subscriber) = self.subscribers.find(host) else { return false };
+            let mapping = if session.is_given() { self.mappings.of(inside) } else { None };
+            self.join(&session, Tie { subscriber, mapping });
             let hook = self.wheel.take_this(slot, session.due_s(&nat.timeouts), session.gives_way());
-            if self.enter((slot, hook), session).is_ok() {
+            if self.enter((slot, hook), session, hashes).is_ok() {
                 return true;
             }
             self.leave(&session, now_s);
@@ -92,6 +98,6 @@ impl Sessions {
         if let Some(mapping) = self.mappings.of(inside) {
             return self.mappings.outside(mapping) == outside;
         }
-        self.ports.claim(place) && self.assign(line, inside, outside, now_s)
+        self.ports.claim(place) && self.assign(line, inside, outside, now_s).is_some()
     }
 }

@@ -171,7 +171,7 @@ impl Sessions {
         }
         let pool = pool.map_or_else(|| self.pool(subscriber), Ok)?;
         let space = Space::of(protocol).ok_or(DropReason::NatNoSession)?;
-        let outside = self.map(subscriber, (pool, space), inside, nat, now_s)?;
+        let (outside, _) = self.map(subscriber, (pool, space), inside, nat, now_s)?;
         Ok((at(self.ports.address(outside.pool), outside.port), true))
     }
 

@@ -1,6 +1,6 @@
 //! How sessions are opened: what a host's port is outside, given to it or configured, and what of the world may begin one.
 
-use super::{By, Face, Flow, Heading, Inside, Sessions};
+use super::{By, Face, Flow, Heading, Inside, Sessions, Tie};
 use crate::Nanos;
 use crate::meter::seconds;
 use crate::msg::Recorded;
@@ -68,28 +68,55 @@ impl Sessions {
             protocol: near.protocol,
         };
         self.open(inside.host, nat, now_s, |sessions, subscriber| {
-            let face = if nat.exceptions.are_between(inside.host, near.addresses.destination()) {
-                Face { address: inside.host, port: inside.port, by: By::Configuration }
+            let (face, mapping) = if nat.exceptions.are_between(inside.host, near.addresses.destination()) {
+                (Face { address: inside.host, port: inside.port, by: By::Configuration }, None)
             } else if let Some((face, place)) = sessions.face_of_channel(near, nat, now) {
-                let opened = sessions.add(near, face, Heading::Out, nat, now_s)?;
+                let tie = Tie { subscriber, mapping: None };
+                let opened = sessions.add(near, (face, tie), Heading::Out, nat, now_s)?;
                 sessions.settle(place, now_s);
                 return Ok(opened);
             } else {
                 sessions.face(subscriber, inside, nat, now_s)?
             };
-            sessions.add(near, face, Heading::Out, nat, now_s)
+            sessions.add(near, (face, Tie { subscriber, mapping }), Heading::Out, nat, now_s)
         })
+    }
+
+    /// Starts to fetch what [`Sessions::open_out`] will look at first for what a host sends that is of no session yet: whether
+    /// it has others, and a mapping, and what leads to the session from outside, where its port stays as it is.
+    #[inline(never)]
+    pub fn foresee(&self, near: Flow) {
+        let Flow { addresses, ports, protocol } = near;
+        let (host, port) = (addresses.source(), (ports >> 16) as u16);
+        let hash = self.subscribers.hash(host);
+        self.subscribers.prefetch(hash);
+        self.mappings.prefetch(Inside { host, port, protocol });
+        if let Some(pool) = self.ports.pair(hash) {
+            self.mappings.prefetch_outside(Outside { pool, port, protocol });
+            let addresses = Pair::new(addresses.destination(), self.ports.address(pool));
+            self.inward.prefetch_write(self.hash(Flow { addresses, ports: ports.rotate_left(16), protocol }));
+        }
+    }
+
+    /// And then what that leads to.
+    #[inline(never)]
+    pub fn foresee_more(&self, near: Flow) {
+        self.subscribers.prefetch_line(self.subscribers.hash(near.addresses.source()));
     }
 
     /// Opens a session for what comes from outside to a host's external port.
     pub fn open_in(&mut self, opening: Opening, nat: &Nat, now: Nanos) -> Result<u32, DropReason> {
         let Opening { near, face, why } = opening;
-        self.open(near.addresses.source(), nat, seconds(now), |sessions, _| {
+        self.open(near.addresses.source(), nat, seconds(now), |sessions, subscriber| {
             // By another of the external ports or addresses that stand for this one: two flows outside, and one inside.
             if face.by != By::Mapping && sessions.find(Heading::Out, near).is_some() {
                 return Err(DropReason::NatTaken);
             }
-            let opened = sessions.add(near, face, Heading::In, nat, seconds(now))?;
+            let has_mapping = face.by == By::Mapping && Space::of(near.protocol).is_some();
+            // It may have ended with the session that has given way to this one.
+            let mapping = if has_mapping { Some(sessions.mapping_of(near)?) } else { None };
+            let tie = Tie { subscriber, mapping };
+            let opened = sessions.add(near, (face, tie), Heading::In, nat, seconds(now))?;
             match why {
                 None => {}
                 Some(Why::Reserved(place)) => {
@@ -167,6 +194,12 @@ impl Sessions {
         Some(Opening::of(arriving, (inside.host, inside.port), By::Mapping, announced))
     }
 
+    /// The mapping of the port that a host sends from.
+    fn mapping_of(&self, near: Flow) -> Result<u32, DropReason> {
+        let (host, port) = (near.addresses.source(), (near.ports >> 16) as u16);
+        self.mappings.of(Inside { host, port, protocol: near.protocol }).ok_or(DropReason::NatFull)
+    }
+
     pub(super) fn subscriber(&mut self, host: u32) -> Result<u32, DropReason> {
         let known = self.subscribers.find(host);
         known.or_else(|| self.subscribers.add(host, NO_POOL)).ok_or(DropReason::NatFull)
@@ -183,20 +216,33 @@ impl Sessions {
         Ok(pool)
     }
 
-    /// What a host's port is outside; a new mapping has no session yet.
-    fn face(&mut self, subscriber: u32, inside: Inside, nat: &Nat, now_s: u32) -> Result<Face, DropReason> {
-        if let Some((address, port)) = nat.statics.outside(inside.host, inside.port, inside.protocol) {
-            return Ok(Face { address, port, by: By::Configuration });
+    /// What a host's port is outside, and its mapping; a new one has no session yet.
+    fn face(
+        &mut self,
+        subscriber: u32,
+        inside: Inside,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<(Face, Option<u32>), DropReason> {
+        if !nat.statics.is_empty()
+            && let Some((address, port)) = nat.statics.outside(inside.host, inside.port, inside.protocol)
+        {
+            return Ok((Face { address, port, by: By::Configuration }, None));
         }
         let pool = self.pool(subscriber)?;
-        let outside = match Space::of(inside.protocol) {
+        let (outside, mapping) = match Space::of(inside.protocol) {
             // By the pair of addresses alone.
-            None => Outside { pool, port: 0, protocol: inside.protocol },
-            Some(space) => self.map(subscriber, (pool, space), inside, nat, now_s)?,
+            None => (Outside { pool, port: 0, protocol: inside.protocol }, None),
+            Some(space) => {
+                let (outside, mapping) = self.map(subscriber, (pool, space), inside, nat, now_s)?;
+                (outside, Some(mapping))
+            }
         };
-        Ok(Face { address: self.ports.address(outside.pool), port: outside.port, by: By::Mapping })
+        let face = Face { address: self.ports.address(outside.pool), port: outside.port, by: By::Mapping };
+        Ok((face, mapping))
     }
 
+    /// What a host's port is outside by a mapping, an old one or a new one, and which that is.
     pub(super) fn map(
         &mut self,
         subscriber: u32,
@@ -204,12 +250,16 @@ impl Sessions {
         inside: Inside,
         nat: &Nat,
         now_s: u32,
-    ) -> Result<Outside, DropReason> {
+    ) -> Result<(Outside, u32), DropReason> {
         if let Some(mapping) = self.mappings.of(inside) {
             let outside = self.mappings.outside(mapping);
             // Until what stood there has ended, a moment after it was given to somebody else.
             let taken = nat.statics.taken(self.ports.address(outside.pool), space);
-            return if taken.has(outside.port) { Err(DropReason::NatChanged) } else { Ok(outside) };
+            return if taken.has(outside.port) {
+                Err(DropReason::NatChanged)
+            } else {
+                Ok((outside, mapping))
+            };
         }
         let held = self.subscribers.get(subscriber).ports;
         if held >= nat.host_ports {
@@ -226,27 +276,37 @@ impl Sessions {
             None => return Err(DropReason::NatPortsFull),
         };
         let outside = Outside { pool, port, protocol: inside.protocol };
-        if self.give(subscriber, inside, outside, now_s) { Ok(outside) } else { Err(DropReason::NatFull) }
+        let mapping = self.give(subscriber, inside, outside, now_s).ok_or(DropReason::NatFull)?;
+        Ok((outside, mapping))
     }
 
     /// Gives a host's port an external one that was taken for it, of which there is a record. Without room, that one rests.
-    pub(super) fn give(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
-        let is_given = self.assign(subscriber, inside, outside, now_s);
-        if is_given {
-            let external = (self.ports.address(outside.pool), outside.port);
-            self.records.mapping(Recorded::Created, inside.protocol, (inside.host, inside.port), external);
-        }
-        is_given
+    pub(super) fn give(
+        &mut self,
+        subscriber: u32,
+        inside: Inside,
+        outside: Outside,
+        now_s: u32,
+    ) -> Option<u32> {
+        let mapping = self.assign(subscriber, inside, outside, now_s)?;
+        let external = (self.ports.address(outside.pool), outside.port);
+        self.records.mapping(Recorded::Created, inside.protocol, (inside.host, inside.port), external);
+        Some(mapping)
     }
 
     /// Gives a host's port an external one that was taken for it. Without room, that one rests.
-    pub(super) fn assign(&mut self, subscriber: u32, inside: Inside, outside: Outside, now_s: u32) -> bool {
-        let fits = self.mappings.add(inside, outside).is_some();
-        if fits {
-            self.subscribers.get_mut(subscriber).ports += 1;
-        } else {
-            self.rest(outside, now_s);
+    pub(super) fn assign(
+        &mut self,
+        subscriber: u32,
+        inside: Inside,
+        outside: Outside,
+        now_s: u32,
+    ) -> Option<u32> {
+        let mapping = self.mappings.add(inside, outside);
+        match mapping {
+            Some(_) => self.subscribers.get_mut(subscriber).ports += 1,
+            None => self.rest(outside, now_s),
         }
-        fits
+        mapping
     }
 }

@@ -256,7 +256,7 @@ where
             let mut ports = [0; BURST];
             let arrivals = &mut self.mesh.arrivals()[ring];
             while self.received.len() < BURST
-                && let Some(HandedOver { port, frame }) = arrivals.pop()
+                && let Some(HandedOver { port, frame, .. }) = arrivals.pop()
             {
                 frame.prefetch();
                 ports[self.received.len()] = usize::from(port);
