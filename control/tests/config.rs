@@ -323,6 +323,74 @@ const R4: &[(&str, &str, &str, &str)] = &[
     ("files = [\"hosts.toml\"]", "files = [\"hosts.toml\", \"hosts.toml\"]", "files", "is taken by"),
 ];
 
+const DMZ: &str = "[[port]]\nname = \"dmz\"\ndevice = \"net_af_packet2,iface=veth-dmz\"\nside = \"dmz\"\n\
+                   addresses = [\"172.16.5.1/24\"]\n[worker]";
+
+/// What stands for something, by whom it is given away: each pair of them that cannot be. Where an address of a row stands in a
+/// column, it is refused with the words there, but for `-`, which may be.
+#[test]
+fn r4_no_address_stands_for_two_things() {
+    let with_dmz = EXAMPLE.replacen("[worker]", DMZ, 1);
+    let with_more = with_dmz.replacen(
+        "\n[nat.timeouts]",
+        "\n[[nat.static]]\nexternal = \"203.0.113.99\"\ninside = \"192.168.10.9\"\nport = 80\n[nat.timeouts]",
+        1,
+    );
+    let with_more = with_more.replacen(NAT, &NAT.replace("\"]", "\", \"203.0.113.98\"]"), 1);
+    let places: [(&str, &str); 6] = [
+        ("name server", "addresses = [\"192.0.2.2\"]       # our public"),
+        ("resolver", "upstreams = [\"203.0.113.53\"]"),
+        ("NAT44", ", \"203.0.113.98\"]"),
+        ("circular pool", "addresses = [\"192.0.2.16/29\"]"),
+        ("mapping", "external = \"203.0.113.16/28\""),
+        ("port of a mapping", "external = \"203.0.113.99\""),
+    ];
+    #[rustfmt::skip]
+    let table: [(&str, [&str; 6]); 14] = [
+        // name server, resolver, NAT44, circular pool, mapping, port of a mapping
+        ("192.168.10.1", ["an inside port", "gateway itself", "is inside", "is inside", "is inside", "is inside"]),
+        ("192.168.10.77", ["is inside", "-", "is inside", "is inside", "is inside", "is inside"]),
+        ("10.64.3.4", ["proxy pool", "proxy pool", "is inside", "is inside", "is inside", "is inside"]),
+        ("172.16.5.1", ["a DMZ port", "gateway itself", "the DMZ's", "gateway's own", "the DMZ's", "the DMZ's"]),
+        ("172.16.5.9", ["the DMZ's", "-", "the DMZ's", "the DMZ's", "the DMZ's", "the DMZ's"]),
+        ("192.0.2.2", ["-", "gateway itself", "named twice", "gateway's own", "nat.addresses", "-"]),
+        ("192.0.2.1", ["next hop", "-", "next hop", "next hop", "next hop", "next hop"]),
+        ("192.0.2.3", ["no host's", "no host's", "no host's", "no host's", "no host's", "no host's"]),
+        ("203.0.113.53", ["the resolver", "-", "the resolver", "the resolver", "the resolver", "the resolver"]),
+        ("203.0.113.98", ["nat.addresses", "cannot be ours", "-", "nat.addresses", "nat.addresses", "-"]),
+        ("192.0.2.17", ["realm_gateway", "cannot be ours", "pool has", "-", "pool has", "pool has"]),
+        ("203.0.113.20", ["static mapping", "cannot be ours", "share it", "static mapping", "-", "has it already"]),
+        ("203.0.113.99", ["static mapping", "cannot be ours", "-", "static mapping", "has it already", "-"]),
+        ("198.51.100.7", ["-", "-", "-", "-", "-", "-"]),
+    ];
+    let mut wrong = Vec::new();
+    for (address, words) in table {
+        for ((place, from), words) in places.into_iter().zip(words) {
+            assert_eq!(with_more.matches(from).count(), 1, "{place}");
+            let own = from.split('"').nth(1).unwrap();
+            let what = if place == "mapping" && words != "-" {
+                format!("{address}/32")
+            } else if place == "mapping" {
+                let net = format!("{address}/28").parse::<ipnet::Ipv4Net>().unwrap().trunc();
+                net.to_string()
+            } else {
+                address.to_owned()
+            };
+            let text = with_more.replacen(from, &from.replacen(own, &what, 1), 1);
+            let problems: Vec<String> = match parse("cesd.toml", &text) {
+                Ok(_) => Vec::new(),
+                Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
+            };
+            let said = problems.iter().any(|problem| problem.contains(words));
+            let fits = if words == "-" { problems.is_empty() } else { said };
+            if !fits {
+                wrong.push(format!("{address} as {place}: {words:?} was expected, not {problems:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Where the endpoint and the locator stand, each with its own complaint.
 #[test]
 fn r4_an_inside_address_is_no_endpoint_and_no_locator() {
@@ -342,9 +410,7 @@ fn r4_an_inside_address_is_no_endpoint_and_no_locator() {
 
 #[test]
 fn r4_an_address_in_the_dmz_is_no_endpoint_and_no_locator() {
-    let dmz = "[[port]]\nname = \"dmz\"\ndevice = \"net_af_packet2,iface=veth-dmz\"\nside = \"dmz\"\n\
-               addresses = [\"172.16.5.1/24\"]\n[worker]";
-    let with_dmz = EXAMPLE.replacen("[worker]", dmz, 1);
+    let with_dmz = EXAMPLE.replacen("[worker]", DMZ, 1);
     parse("cesd.toml", &with_dmz).unwrap();
     for (section, words) in
         [("[[cetp.endpoints]]", "no peer reaches it"), ("[[cetp.locators]]", "tunnels end outside")]

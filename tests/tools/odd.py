@@ -6,10 +6,12 @@ Every name of odd.demo has the address 203.0.113.80 but where its label says oth
 
     silent-naptr, servfail-naptr, notimp-naptr, formerr-naptr, refused-naptr, slow700-naptr, slow1600-naptr         N1
     https-hint, hint-of-other (HTTPS), srv-extra (SRV): lead to www.b.demo, with a foreign address beside it        N2
-    inside, proxy, gateway, loopback, mapped (AAAA): addresses that a stranger's name must not have                 N3
-    lowercase, lowercase-udp: gives the question back in lower case; the latter has no TCP                          N4
+    bare-alias: to NAPTR, that it stands for www.b.demo, and nothing more                                           N1
+    inside, proxy, gateway, outside, loopback, mapped (AAAA): addresses that a stranger's name must not have        N3
+    lowercase, lowercase-udp, uppercase-udp: gives the question back in that case; the latter two have no TCP       N4
     two-gateways: the first of its gateways is nobody's, the second is gwb                                          N6
     no-question, other-question, other-port: first a forged answer, then, 50 ms later, the true one                 N7
+    unserved: said to be gwb's, which knows nothing of it, and has a TXT                                            N12
     port0, empty-field, escaped: CES records with a mistake, and one that only looks so                             N15
     trailing, broken-additional, broken-answer (good over TCP)                                                      N16
     big: TXT of 60 KB, over TCP                                                                                     N17
@@ -26,7 +28,8 @@ import time
 
 A, CNAME, TXT, AAAA, SRV, NAPTR, HTTPS = 1, 5, 16, 28, 33, 35, 65
 CODES = {"formerr": 1, "servfail": 2, "notimp": 4, "refused": 5}
-ADDRESSES = {"inside": "192.168.10.12", "proxy": "10.64.0.1", "gateway": "192.168.10.1", "loopback": "127.0.0.1"}
+ADDRESSES = {"inside": "192.168.10.12", "proxy": "10.64.0.1", "gateway": "192.168.10.1", "outside": "192.0.2.2"}
+ADDRESSES["loopback"] = "127.0.0.1"
 LEGACY = "203.0.113.80"
 GWB = "!^.*$!cesid=1:gwb.demo.?cetp_ipv4=198.51.100.2?proto=tls?port=48001!"
 MISTAKES = {
@@ -70,6 +73,10 @@ def answers(label, kind, owner):
     if kind == TXT:
         texts = range(300 if label == "big" else 1)
         return [record(owner, TXT, bytes([200]) + (b"%03d" % n) + b"x" * 197) for n in texts], []
+    if kind == NAPTR and label == "bare-alias":
+        return [www], []
+    if kind == NAPTR and label == "unserved":
+        return [record(owner, NAPTR, naptr(10, GWB))], []
     if kind == NAPTR and label in MISTAKES:
         return ces(naptr(10, MISTAKES[label]))
     if kind == NAPTR and label == "two-gateways":
@@ -114,6 +121,8 @@ def respond(query, tcp):
     good = message(query, question, 0, records, more)
     if label.startswith("lowercase"):
         good = message(query, question[:-4].lower() + question[-4:], 0, records, more)
+    elif label.startswith("uppercase"):
+        good = message(query, question[:-4].upper() + question[-4:], 0, records, more)
     elif label == "trailing":
         good += b"\1" * 7
     elif label == "broken-additional":
@@ -177,7 +186,7 @@ class Tcp(socketserver.BaseRequestHandler):
         try:
             while True:
                 query = exactly(self.request, struct.unpack("!H", exactly(self.request, 2))[0])
-                if parse(query)[0][0].lower() == "lowercase-udp":
+                if parse(query)[0][0].lower().endswith("case-udp"):
                     return
                 for wait, answer, _ in respond(query, True):
                     time.sleep(wait)

@@ -27,6 +27,7 @@ pub(crate) struct H2hSide<'e> {
 /// What both sides agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Agreed {
+    /// 0: none.
     pub(crate) hard_ttl_s: u32,
     pub(crate) idle_ttl_s: Option<u32>,
     pub(crate) carry: Carry,
@@ -69,7 +70,7 @@ impl H2hSide<'_> {
         })?;
         let rate = value(Item::ControlDpRatelimit).and_then(Value::as_u64);
         Ok(Agreed {
-            hard_ttl_s: hard.max(1),
+            hard_ttl_s: hard,
             idle_ttl_s: smaller(ttl(Item::ControlIdleTtl), own.idle_ttl_s),
             carry: Carry { protocol, port, rate_bps: smaller(rate, own.rate_bps) },
             peer_told_ttl: told.is_some(),
@@ -170,7 +171,7 @@ mod tests {
         let hard = |own: &str, told: &str| terms(own, told).unwrap().hard_ttl_s;
         assert_eq!(hard(&info("hard_ttl", "180"), &format!(",{}", info("hard_ttl", "\"120\""))), 120);
         assert_eq!(hard(&info("hard_ttl", "60"), &format!(",{}", info("hard_ttl", "120"))), 60);
-        assert_eq!(hard("", &format!(",{}", info("hard_ttl", "0"))), 3600, "no lifetime at all is none told");
+        assert_eq!(hard("", &format!(",{}", info("hard_ttl", "0"))), 0, "no lifetime at all is none told");
         assert_eq!(hard("", &format!(",{}", info("hard_ttl", "99999"))), 7200);
         assert_eq!(terms("", &format!(",{}", info("idle_ttl", "30"))).unwrap().idle_ttl_s, Some(30));
     }

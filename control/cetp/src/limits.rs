@@ -44,9 +44,10 @@ pub struct CetpLimits {
     pub secret_s: u32,
     /// How long the old secret counts after that.
     pub secret_grace_s: u32,
-    /// Lifetime of a session for which neither side says `hard_ttl`.
+    /// Lifetime of a session for which neither side says `hard_ttl`. 0 = none: it lasts as long as it is used (RFC 5382 §5,
+    /// REQ-5).
     pub dp_ttl_s: u32,
-    /// Longest lifetime of a session.
+    /// Longest lifetime of a session for which one is said.
     pub dp_ttl_max_s: u32,
     /// Sessions with a peer, if neither side says `session_limit`.
     pub sessions_per_peer: u32,
@@ -102,7 +103,7 @@ impl Default for CetpLimits {
             pow_max_bits: 16,
             secret_s: 240,
             secret_grace_s: 2,
-            dp_ttl_s: 3_600,
+            dp_ttl_s: 0,
             dp_ttl_max_s: 7_200,
             sessions_per_peer: 300,
             sessions_per_peer_max: 400,
@@ -135,7 +136,6 @@ impl CetpLimits {
             ("frame_ms", self.frame_ms),
             ("action_ms", self.action_ms),
             ("secret_s", self.secret_s),
-            ("dp_ttl_s", self.dp_ttl_s),
             ("sessions_per_peer", self.sessions_per_peer),
             ("sessions", self.sessions),
             ("peers", self.peers),

@@ -216,6 +216,24 @@ fn c8_who_asks_for_what_we_lack_is_refused_and_not_blocked() {
     assert!(outputs.iter().any(|o| matches!(o, CetpOutput::PeerUp { .. })), "{outputs:?}");
 }
 
+/// More work than we do for anybody is no crime either; a wrong answer to what we ask for is.
+#[test]
+fn c8_who_asks_for_much_work_is_refused_and_not_blocked() {
+    let pow = |ope: &str, value: &str| {
+        let tlv = format!(r#"{{"ope":"{ope}","group":"ces","code":"pow","value":"{value}"}}"#);
+        c2c(1, "0.1").replacen(r#""TLV":["#, &format!(r#""TLV":[{tlv},"#), 1)
+    };
+    let mut victim = victim(|_| {});
+    let conn = victim.accept("192.0.2.66:1", 0).unwrap();
+    let outputs = victim.say(conn, &pow("query", "0123456789abcdef;30"), MS);
+    assert!(
+        outputs.iter().any(|o| matches!(o, CetpOutput::PeerFailed { why: Failure::ProofOfWork, .. })),
+        "{outputs:?}"
+    );
+    assert!(!outputs.iter().any(|o| matches!(o, CetpOutput::Blocked { .. })));
+    assert!(victim.accept("192.0.2.66:2", 2 * MS).is_ok());
+}
+
 /// The victim seeks the peer itself.
 fn seek(victim: &mut Victim) -> Vec<CetpOutput> {
     let (addr, port, proto) = (at("192.0.2.66:0").ip(), 49_001, Proto::Tls);

@@ -106,6 +106,53 @@ fn c11_a_peer_that_is_away_is_tried_for_names_once_a_second_at_most() {
     }
 }
 
+/// A peer with which nothing can be agreed is not dialled for every name, and soon after that is mended it is asked again.
+#[test]
+fn c8_a_refusal_is_remembered_for_a_while() {
+    let caces = r#"{"group":"ces","code":"caces"},"#;
+    let wants =
+        lab::network_policy("gwa.demo.").replacen(r#""request":["#, &format!(r#""request":[{caces}"#), 1);
+    let mut settings = lab::settings("gwa.demo.", "192.0.2.1");
+    settings.network_policy = std::sync::Arc::new(serde_json::from_str(&wants).unwrap());
+    let mut lab = Lab::new();
+    lab.add(settings, lab::host_policies("gwa.demo.", HOSTS, &[]));
+    lab.add(lab::settings("gwb.demo.", "192.0.2.2"), lab::host_policies("gwb.demo.", HOSTS, &[]));
+    for index in 0..300 {
+        lab.ask(0, index % HOSTS, 1, index % HOSTS);
+        lab.run_for(100 * MS);
+    }
+    let results = lab.results(0);
+    assert!(results.len() == 300 && results.iter().all(|why| *why == Err(Failure::Refused)), "{results:?}");
+    assert!(lab.dials.len() <= 3 * 3, "{} in 30 s", lab.dials.len());
+    // What we want changes; what the peer wants may.
+    let mended = lab::settings("gwa.demo.", "192.0.2.1");
+    lab.with(0, |engine, _| engine.configure(mended)).unwrap();
+    lab.ask(0, 1, 1, 1);
+    lab.run_for(S);
+    assert!(is_ok(&lab, 1));
+    // Nor does it keep the peer itself from coming.
+    let mut lab = Lab::new();
+    let mut settings = lab::settings("gwa.demo.", "192.0.2.1");
+    settings.network_policy = std::sync::Arc::new(serde_json::from_str(&wants).unwrap());
+    lab.add(settings, lab::host_policies("gwa.demo.", HOSTS, &[]));
+    let tells = lab::network_policy("gwb.demo.").replacen(
+        r#""offer":["#,
+        r#""offer":[{"group":"ces","code":"caces","value":"192.0.2.9"},"#,
+        1,
+    );
+    let mut settings = lab::settings("gwb.demo.", "192.0.2.2");
+    settings.network_policy = std::sync::Arc::new(serde_json::from_str(&tells).unwrap());
+    lab.add(settings, lab::host_policies("gwb.demo.", HOSTS, &[]));
+    lab.ask(0, 1, 1, 1);
+    lab.run_for(S);
+    assert!(!is_ok(&lab, 1));
+    lab.ask(1, 2, 0, 2);
+    lab.run_for(S);
+    lab.ask(0, 3, 1, 3);
+    lab.run_for(S);
+    assert!(is_ok(&lab, 3), "{:?}", lab.nodes[0].log);
+}
+
 /// What may stand where a stranger's name says that a gateway is.
 #[derive(Clone, Copy, Debug)]
 enum Bad {

@@ -15,7 +15,7 @@ use crate::resolution::{Failure, Received};
 use crate::{Nanos, SECOND};
 
 /// What the cache may hold.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSettings {
     /// Questions.

@@ -51,6 +51,8 @@ pub(crate) struct Try {
     /// The question section as sent, in its random case.
     pub(crate) question: Box<[u8]>,
     pub(crate) manner: Manner,
+    /// The case of the name was drawn, so that who gives it back has seen it.
+    pub(crate) drawn: bool,
     /// Its silence has been held against the server.
     pub(crate) blamed: bool,
     /// It was answered by what cannot be used: the true answer may yet come, if that was none.

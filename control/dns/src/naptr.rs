@@ -282,8 +282,8 @@ pub fn parse(naptr: &NAPTR, defaults: Defaults) -> Result<CesRecord, NaptrFault>
 /// for "everything", whatever it says, as both forms mean it.
 fn replacement(text: &str) -> Result<String, NaptrFault> {
     let delimiter = text.chars().next().ok_or(NaptrFault::Delimiters)?;
-    // RFC 3402 §3.2: any octet but a digit, the flag "i", and the backslash, which makes it an ordinary one.
-    if delimiter.is_ascii_digit() || matches!(delimiter, '\\' | 'i') {
+    // RFC 3402 §3.2: any octet but a digit from 1 on, the flag "i", and the backslash, which makes it an ordinary one.
+    if matches!(delimiter, '1'..='9' | '\\' | 'i') {
         return Err(NaptrFault::Delimiters);
     }
     let mut parts = vec![String::new()];
@@ -292,7 +292,7 @@ fn replacement(text: &str) -> Result<String, NaptrFault> {
         match (c, parts.last_mut()) {
             ('\\', Some(part)) => match rest.next() {
                 // RFC 3402 §3.2: "\1" stands for what the pattern has found: the name asked for, which is no part of us.
-                None | Some('0'..='9') => return Err(NaptrFault::Delimiters),
+                None | Some('1'..='9') => return Err(NaptrFault::Delimiters),
                 Some(escaped) => part.push(escaped),
             },
             (c, _) if c == delimiter => parts.push(String::new()),

@@ -268,6 +268,19 @@ impl CheckedResponse {
             .collect()
     }
 
+    /// Where a chain of CNAMEs ends of which it says no more than that, neither records nor, by an SOA, that there are none:
+    /// the question is to be put there (RFC 1034 §5.3.3, step 4c).
+    pub fn loose_end(&self) -> Option<Name> {
+        if self.kind != Kind::NoData || self.records().any(|(_, record)| record.kind == RecordType::SOA) {
+            return None;
+        }
+        let (name, at) = wire::read_plain_name(&self.bytes, HEADER)?;
+        let qtype = RecordType::from(u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]));
+        let answers = self.records().take(usize::from(self.counts[0])).map(|(_, record)| record);
+        let end = chain(&self.bytes, &name, qtype, &answers.collect::<Vec<_>>()).end;
+        (end != name).then_some(end)
+    }
+
     /// The names that the answer's CNAMEs lead to.
     pub fn aliases(&self) -> impl Iterator<Item = Name> {
         self.records()
@@ -331,6 +344,8 @@ pub(crate) fn says_no_edns(bytes: &[u8]) -> bool {
 
 /// Where a chain of CNAMEs ends.
 struct Chain {
+    /// At this name.
+    end: Name,
     /// Where the records of the type asked for begin.
     records: Vec<u16>,
 }
@@ -348,13 +363,13 @@ fn chain(bytes: &[u8], question: &Name, qtype: RecordType, answers: &[RecordFram
             .map(|r| r.start as u16)
             .collect();
         if !records.is_empty() {
-            return Chain { records };
+            return Chain { end: target, records };
         }
         let alias = answers.iter().filter(|r| r.kind == RecordType::CNAME).find(|r| owned_by(&target, r));
         let Some((next, _)) = alias.and_then(|r| wire::read_name(bytes, r.data_at)) else { break };
         target = next;
     }
-    Chain { records: Vec::new() }
+    Chain { end: target, records: Vec::new() }
 }
 
 /// Whether the owner and the names within the data of well-known types can be read and end where the data does. A host

@@ -30,7 +30,7 @@ pub use crate::servers::{MAX_SERVERS, ServerState};
 use crate::{MILLISECOND, Nanos};
 
 /// How the resolver behaves.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResolverSettings {
     /// Upstream servers, tried in this order; those beyond [`MAX_SERVERS`] are not used. None: every resolution fails.
@@ -230,20 +230,20 @@ impl Resolver {
         // RFC 5452 §9.1: the question must match. Where there is none, nothing says what is answered.
         let answered = packet.question().strip_suffix(kind).filter(|own| own.eq_ignore_ascii_case(name));
         let Some(answered) = answered else { return Err(ResolverEvent::WrongQuestion) };
-        if answered == name {
-            if has_both_cases(name) {
-                self.servers.kept_case(attempt.server);
-            } else if attempt.manner.plain {
-                self.servers.folded(attempt.server, false, now);
-            }
-            return Ok(packet);
+        let is_kept = answered == name;
+        if !is_kept && attempt.drawn && !attempt.manner.tcp {
+            return Err(ResolverEvent::WrongCase);
         }
-        // Over TCP it is the server itself that does not keep the case.
-        if attempt.manner.tcp {
+        if is_kept && has_both_cases(name) {
+            self.servers.kept_case(attempt.server);
+        } else if !is_kept && attempt.manner.tcp {
+            // It is the server itself that does not keep the case.
             self.servers.folded(attempt.server, true, now);
-            return Ok(packet);
+        } else if attempt.manner.plain {
+            // Whatever case it gives back: none was drawn.
+            self.servers.folded(attempt.server, false, now);
         }
-        Err(ResolverEvent::WrongCase)
+        Ok(packet)
     }
 
     /// A datagram came that cannot be used, as if from the server: it is asked again at once, over TCP, which nobody can
@@ -433,7 +433,8 @@ impl Resolver {
             self.counters.count(ResolverEvent::SentUdp);
         }
         flight.asked[server] = flight.asked[server].saturating_add(1);
-        let attempt = Try { server, socket, id, question, manner, blamed: false, doubted: false };
+        let attempt =
+            Try { server, socket, id, question, manner, drawn: is_random, blamed: false, doubted: false };
         self.flights.open(slot, attempt);
         self.servers.sent(server);
         self.transmits.push_back((Transmit { server: self.servers.address(server), socket, bytes }, id));

@@ -41,7 +41,7 @@ pub fn network(name: &Name) -> Option<(Ipv4Addr, u8)> {
 }
 
 /// An octet as `in-addr.arpa` writes it: no sign, no leading zero, so that an address has one name only.
-fn decimal(label: &[u8]) -> Option<u8> {
+pub(crate) fn decimal(label: &[u8]) -> Option<u8> {
     if label.len() > 1 && label[0] == b'0' || !label.iter().all(u8::is_ascii_digit) {
         return None;
     }

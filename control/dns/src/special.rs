@@ -86,7 +86,7 @@ pub fn zone_of(name: &Name) -> Option<Name> {
 
 /// How many labels of the reverse name, after `in-addr.arpa`, make the apex.
 fn reverse_v4<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
-    let octets: Vec<u8> = labels.map_while(octet).take(4).collect();
+    let octets: Vec<u8> = labels.map_while(reverse::decimal).take(4).collect();
     let apex = REVERSE_V4.iter().find(|apex| octets.starts_with(apex));
     let in_range = || {
         REVERSE_V4_RANGES.iter().any(
@@ -96,10 +96,6 @@ fn reverse_v4<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
     apex.map(|apex| apex.len()).or_else(|| in_range().then_some(2))
 }
 
-fn octet(label: &[u8]) -> Option<u8> {
-    std::str::from_utf8(label).ok()?.parse().ok()
-}
-
 fn reverse_v6<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
     let digit = |label: &[u8]| match label {
         [digit] => char::from(*digit).to_digit(16).map(|digit| digit as u8),
@@ -107,6 +103,12 @@ fn reverse_v6<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
     };
     let digits: Vec<u8> = labels.map_while(digit).take(32).collect();
     REVERSE_V6.iter().find(|apex| digits.starts_with(apex)).map(|apex| apex.len())
+}
+
+/// Whether a question is one for the parent of such a zone. RFC 4035 §3.1.4.1: DS stands there, and says that nothing below is
+/// signed (RFC 6303 §7), which who validates must be able to see. Zones at the top have no parent that knows of them.
+pub fn is_for_parent(query: &Query, apex: &Name) -> bool {
+    query.qtype == RecordType::DS && query.name == *apex && apex.num_labels() > 1
 }
 
 /// The SOA of such a zone in a negative answer (RFC 6303 §3), to be remembered for so many seconds.
@@ -143,10 +145,12 @@ fn records(query: &Query, apex: &Name) -> Vec<Record> {
     });
     match query.qtype {
         // RFC 6761 §6.3.
-        RecordType::A if is_localhost => record(IpAddr::from([127, 0, 0, 1]).into()),
+        RecordType::A | RecordType::ANY if is_localhost => record(IpAddr::from([127, 0, 0, 1]).into()),
         RecordType::AAAA if is_localhost => record(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]).into()),
-        RecordType::PTR if loopback => record(RData::PTR(PTR(crate::name("localhost").unwrap_or_default()))),
-        RecordType::SOA if is_apex => vec![soa(apex, TTL_S)],
+        RecordType::PTR | RecordType::ANY if loopback => {
+            record(RData::PTR(PTR(crate::name("localhost").unwrap_or_default())))
+        }
+        RecordType::SOA | RecordType::ANY if is_apex => vec![soa(apex, TTL_S)],
         RecordType::NS if is_apex => record(RData::NS(NS(apex.clone()))),
         _ => Vec::new(),
     }
@@ -215,6 +219,9 @@ mod tests {
             "63.100.in-addr.arpa.",
             "0.0.ip6.arpa.",
             "c.f.ip6.arpa.",
+            // No octets: an address has one name only.
+            "+10.in-addr.arpa.",
+            "010.in-addr.arpa.",
             "arpa.home.",
         ] {
             assert_eq!(zone_of(&name(text)), None, "{text}");

@@ -393,6 +393,34 @@ fn n4_a_server_that_does_not_keep_the_case_costs_one_round_trip_and_is_remembere
     assert!(to_second.server == server(2) && !is_lower_case(&to_second), "the defence stays on for others");
 }
 
+/// Servers that give names back in capitals, or each time in another case: where none was drawn, none is to be kept.
+#[test]
+fn n4_whatever_case_a_server_gives_back_costs_one_round_trip() {
+    let capital = |sent: &Transmit| {
+        let mut bytes = folded(sent);
+        let end = 12 + bytes[12..].iter().position(|octet| *octet == 0).unwrap();
+        bytes[12..end].make_ascii_uppercase();
+        bytes
+    };
+    for randomise_case in [true, false] {
+        let mut lab = Lab::new(ResolverSettings { randomise_case, ..settings(1) });
+        for n in 0..5 {
+            lab.ask(&format!("n{n}.{LONG}"), n);
+            let sent = lab.sent();
+            lab.resolver.handle_response(sent.server, sent.socket, &capital(&sent), lab.now);
+            if randomise_case && n < 3 {
+                let again = all_sent(&mut lab);
+                lab.resolver.handle_unreachable(again[1].server, again[1].socket, lab.now);
+                assert_eq!(lab.done(), None);
+                lab.resolver.handle_response(again[0].server, again[0].socket, &capital(&again[0]), lab.now);
+            }
+            assert_eq!(lab.done(), Some((n, "answer")), "name {n}, {randomise_case}");
+            lab.settled();
+        }
+        assert_eq!(lab.resolver.servers(lab.now)[0].folds_case, randomise_case);
+    }
+}
+
 #[test]
 fn n4_without_tcp_three_names_tell_as_much() {
     let mut lab = Lab::new(settings(1));

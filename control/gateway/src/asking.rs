@@ -28,6 +28,8 @@ pub(crate) struct Waiter {
 pub(crate) struct Ask {
     host: HostId,
     remote: Arc<str>,
+    /// Names that stand for it, of which nobody says more than that (CNAME).
+    aliases: Vec<Arc<str>>,
     /// All who asked for it: A and AAAA at once, the same again, never more than allowed.
     waiters: Vec<Waiter>,
     pub(crate) stage: AskingStage,
@@ -48,6 +50,11 @@ impl Ask {
     /// The name that it is about.
     pub(crate) fn remote(&self) -> &Arc<str> {
         &self.remote
+    }
+
+    /// The same, and those that were found to stand for it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.aliases.iter().chain([&self.remote])
     }
 
     /// When the first query came.
@@ -176,13 +183,14 @@ impl Waiting {
         }
     }
 
-    /// An ask is about another name from here on; the one before.
-    pub(crate) fn rename(&mut self, id: u64, name: Arc<str>) -> Option<Arc<str>> {
-        let ask = self.ask_mut(id)?;
+    /// An ask is about another name from here on, for which the one before stands. False if there is no such ask.
+    pub(crate) fn rename(&mut self, id: u64, name: Arc<str>) -> bool {
+        let Some(ask) = self.ask_mut(id) else { return false };
         let (host, before) = (ask.host, std::mem::replace(&mut ask.remote, Arc::clone(&name)));
+        ask.aliases.push(Arc::clone(&before));
         self.forget(host, &before, id);
         self.note(host, name, id);
-        Some(before)
+        true
     }
 
     /// Queries that wait.
@@ -241,6 +249,7 @@ impl Waiting {
         let ask = Ask {
             host,
             remote: Arc::clone(&remote),
+            aliases: Vec::new(),
             waiters: Vec::with_capacity(1),
             stage: AskingStage::Discovery,
             since: now,
@@ -406,7 +415,8 @@ mod tests {
         assert!(waiting.gone(QueryToken(3)));
         assert!(waiting.forwarded(other).is_none());
         assert_eq!(waiting.asked(HostId(0), "www.b.demo."), Some(ask));
-        assert_eq!(waiting.rename(ask, "b1.b.demo.".into()).as_deref(), Some("www.b.demo."));
+        assert!(waiting.rename(ask, "b1.b.demo.".into()) && !waiting.rename(other, "b1.b.demo.".into()));
+        assert!(waiting.ask(ask).unwrap().names().map(|name| &**name).eq(["www.b.demo.", "b1.b.demo."]));
         assert_eq!(waiting.asked(HostId(0), "b1.b.demo."), Some(ask));
         assert_eq!(
             (waiting.asked(HostId(0), "www.b.demo."), waiting.asked(HostId(1), "b1.b.demo.")),

@@ -213,7 +213,7 @@ impl Core {
 
     /// The session of the pair that the far end asked for: it answers for our end as well, as far as that may ask. The far
     /// gateway may know one session for a pair and refuse another one.
-    fn counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
+    pub(crate) fn counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
         let host = self.hosts.get(id)?;
         let session = self.sessions().asked_by(host.address(), host.name(), name)?;
         let may_ask = self.is_allowed(host.name(), Direction::Outbound, name, session.peer(), now);

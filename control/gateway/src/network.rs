@@ -163,12 +163,14 @@ pub(crate) fn resolver_settings(
 }
 
 /// What no answer from upstream may say: addresses of this side, and of the circular pool, which stand for whom a name of ours
-/// was asked for a moment ago.
+/// was asked for a moment ago. Where ports of an own address are a host's by a static mapping, a name may lead there, from inside
+/// as from everywhere: what else is at that address is not to be had from inside.
 fn guard(settings: &CoreSettings, own: &[OwnAddress]) -> Guard {
     let network = |net: &Ipv4Net| Network { address: net.network(), prefix: net.prefix_len() };
     let realm = &settings.realm;
     let networks = realm.networks.iter().chain([&realm.proxy_pool]).map(network);
-    let alone = own.iter().map(|&address| Network { address: address.v4(), prefix: 32 });
+    let own = own.iter().map(|address| address.v4()).filter(|address| !settings.shared.contains(address));
+    let alone = own.map(|address| Network { address, prefix: 32 });
     let pool = settings.realm_gateway.iter().flat_map(|pool| &pool.addresses).map(|part| network(&part.0));
     Guard {
         own: networks.chain(alone).chain(pool).collect(),

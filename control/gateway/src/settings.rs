@@ -47,6 +47,9 @@ pub struct CoreSettings {
     /// What else is nobody's but ours: the DMZ, and addresses under which hosts are seen outside.
     #[serde(skip)]
     pub ours: Vec<Ipv4Net>,
+    /// Addresses of the gateway's outside ports of which some port stands for a host, by a static mapping.
+    #[serde(skip)]
+    pub shared: Vec<Ipv4Addr>,
 }
 
 /// The realm behind the gateway.
@@ -145,7 +148,7 @@ pub struct Dns {
     /// Queries that may wait for an answer at a time.
     #[serde(default = "default_waiting")]
     pub waiting: u32,
-    /// Queries that may wait for the same pair of host and name.
+    /// Queries that may wait for the same pair of host and name: as many as a connection may have under way.
     #[serde(default = "default_waiting_per_name")]
     pub waiting_per_name: u32,
     /// Entries of the resolver's cache.
@@ -156,7 +159,7 @@ pub struct Dns {
     #[serde(default = "yes")]
     pub randomise_case: bool,
     /// Take private addresses and loopback out of what upstream answers. Those of the realm, the proxy pool and the
-    /// gateway never pass.
+    /// gateway never pass, but for [`CoreSettings::shared`].
     #[serde(default = "yes")]
     pub filter_private: bool,
     /// Networks whose addresses may all the same stand in an answer.
@@ -250,7 +253,7 @@ pub struct Cetp {
     #[serde(default = "default_idle_ttl")]
     pub idle_ttl_s: u16,
     /// Hard lifetime of a pair of two hosts of the realm where neither policy names one, in seconds; 0 = none. Between
-    /// gateways it is `limits.dp_ttl_s`.
+    /// gateways it is `limits.dp_ttl_s`, by default none either.
     #[serde(default)]
     pub hard_ttl_s: u32,
     /// The protocol engine's limits.
@@ -410,7 +413,7 @@ const fn default_waiting() -> u32 {
     16_384
 }
 const fn default_waiting_per_name() -> u32 {
-    16
+    64
 }
 const fn default_cache_entries() -> u32 {
     65_536
@@ -552,9 +555,9 @@ impl CoreSettings {
                 found.add(key, format!("{socket} is listed twice"));
             }
         }
-        for (i, address) in dns.addresses.iter().enumerate() {
+        for (i, address) in dns.addresses.iter().map(IpAddr::to_canonical).enumerate() {
             let nobodys = match address {
-                IpAddr::V4(address) => special(*address).is_some(),
+                IpAddr::V4(address) => special(address).is_some(),
                 IpAddr::V6(address) => {
                     address.is_unspecified() || address.is_multicast() || address.is_loopback()
                 }

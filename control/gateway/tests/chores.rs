@@ -132,7 +132,7 @@ fn r2_another_resolver_is_asked_again_in_pieces() {
         .collect();
     lab.upstream = lab::Upstream::Answers;
     let mut settings = lab.nodes[0].settings.clone();
-    settings.dns.naptr_timeout_ms += 1;
+    settings.dns.forward_timeout_ms += 1;
     let (registry, policies) = registry::load(&lab::hosts(&realm("a.demo")), &settings).unwrap();
     let now = lab.now;
     lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();

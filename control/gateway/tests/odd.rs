@@ -271,6 +271,57 @@ fn n1_an_alias_of_a_name_known_as_one_of_ces_does_not_fall_back() {
     }
 }
 
+/// RFC 1034 §3.6.2: a server tells that a name stands for another one, and leaves it to who asks to go on from there.
+#[test]
+fn n1_a_name_that_is_only_told_to_stand_for_another_one_is_followed() {
+    let to = |target: &str| Odd::Says(vec![RData::CNAME(rdata::CNAME(ces_dns::name(target).unwrap()))]);
+    let chain: Vec<_> = (0..12).map(|n| (format!("n{n}.example"), format!("n{}.example", n + 1))).collect();
+    let chain: Vec<_> = chain.iter().map(|(name, target)| (&**name, &**target)).collect();
+    let table: [(&str, &[(&str, &str)], bool); 6] = [
+        ("one", &[("n0.example", "h1.b.demo")], true),
+        ("several", &[("n0.example", "n1.example"), ("n1.example", "H1.B.demo")], true),
+        ("a name without CES", &[("n0.example", "plain.example")], false),
+        ("itself", &[("n0.example", "N0.example")], false),
+        ("round and round", &[("n0.example", "n1.example"), ("n1.example", "n0.example")], false),
+        ("without an end", &chain, false),
+    ];
+    for (title, aliases, leads) in table {
+        let mut lab = Lab::new();
+        lab.odd("plain.example", NAPTR, Odd::Says(vec![]));
+        for (name, target) in aliases {
+            lab.odd(name, NAPTR, to(target));
+        }
+        lab.odd("n0.example", A, Odd::Alias(aliases[0].1.into(), LEGACY));
+        for _ in 0..2 {
+            let data = lab.ask(0, H1, "n0.example", A).data.join(" ");
+            let expected = if leads { PROXY } else { LEGACY };
+            assert!(data.contains(&expected.to_string()), "{title}: {data}");
+        }
+        assert_eq!(lab.nodes[0].gateway.bindings(lab.now).len(), usize::from(leads), "{title}");
+        assert_eq!(lab.nodes[0].gateway.pools().waiting, 0, "{title}");
+    }
+    // What stands for a name of ours leads there; what stood for one with CES does not fall back when nobody tells any more.
+    let mut lab = Lab::new();
+    lab.odd("n0.example", NAPTR, to("h2.a.demo"));
+    assert_eq!(lab.address(0, H1, "n0.example"), Some(PROXY));
+    assert_eq!(lab.nodes[0].gateway.bindings(lab.now).len(), 2);
+    for (title, alias, target) in
+        [("the alias", Odd::Silent, Odd::Asks), ("the name", to("h1.b.demo"), Odd::Silent)]
+    {
+        let mut lab = Lab::new();
+        lab.odd("n0.example", NAPTR, to("h1.b.demo"));
+        lab.odd("n0.example", A, address(LEGACY));
+        assert_eq!(lab.address(0, H1, "n0.example"), Some(PROXY), "{title}");
+        lab.advance(60 * S);
+        lab.odd("n0.example", NAPTR, alias);
+        lab.odd("h1.b.demo", NAPTR, target);
+        let begin = lab.now;
+        let reply = lab.ask(0, H2, "n0.example", A);
+        assert_eq!((reply.code, reply.address), (ServFail, None), "{title} is silent");
+        assert!(lab.now - begin < 5 * S, "{title} is silent");
+    }
+}
+
 fn service(target: &str, hints: &[Ipv4Addr]) -> Service {
     let hints = hints.iter().map(|ip| rdata::A(*ip)).collect();
     let parameters = vec![(SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(hints)))];
@@ -364,6 +415,42 @@ fn n3_addresses_of_this_side_do_not_pass_and_are_counted() {
         lab.nodes[0].gateway.flush_cache();
         assert_eq!(lab.address(0, H1, "evil.example"), passes.then_some(ip), "{text}");
     }
+}
+
+/// A host behind is reached at the gateway's own address outside, by a static mapping, from inside by the same name as from
+/// everywhere. What a reload changes about that, and about what lies inside, holds from then on.
+#[test]
+fn n3_a_name_leads_to_an_address_of_ours_of_which_ports_are_a_hosts() {
+    let mut lab = Lab::new();
+    let now = lab.now;
+    lab.nodes[0].gateway.set_addresses(vec![lab::GATEWAY.into(), A_OUTER.into()], now);
+    lab.odd("www.example", A, address(A_OUTER));
+    lab.odd("evil.example", A, address(lab::GATEWAY));
+    lab.odd("odd.example", A, address(Ipv4Addr::new(198, 18, 0, 9)));
+    let reload = |lab: &mut Lab, change: &dyn Fn(&mut CoreSettings)| {
+        let mut settings = lab.nodes[0].settings.clone();
+        change(&mut settings);
+        let files = lab::hosts(&lab::realm("a.demo"));
+        let (registry, policies) = ces_gateway::registry::load(&files, &settings).unwrap();
+        let now = lab.now;
+        lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
+        lab.settle();
+    };
+    let passes = |lab: &mut Lab| {
+        ["www.example", "evil.example", "odd.example"].map(|name| lab.address(0, H1, name).is_some())
+    };
+    assert_eq!(passes(&mut lab), [false, false, true]);
+    reload(&mut lab, &|settings| settings.shared = vec![A_OUTER]);
+    assert_eq!(passes(&mut lab), [true, false, true]);
+    reload(&mut lab, &|settings| settings.realm.networks.push("198.18.0.0/24".parse().unwrap()));
+    assert_eq!(passes(&mut lab), [false, false, false]);
+    // What changes nothing about how is asked leaves what is known.
+    reload(&mut lab, &|_| {});
+    assert_eq!(passes(&mut lab), [false, false, true]);
+    lab.upstream_queries.clear();
+    reload(&mut lab, &|settings| settings.dns.host_rate += 1);
+    assert_eq!(passes(&mut lab), [false, false, true]);
+    assert!(!lab.upstream_queries.contains(&("odd.example.".into(), A)), "{:?}", lab.upstream_queries);
 }
 
 #[test]
@@ -511,6 +598,21 @@ fn n15_mistakes_in_ces_records_are_told_and_counted() {
             let expected = u64::from(fault.is_some_and(|fault| fault.label() == label));
             assert_eq!(count.as_u64(), Some(expected), "{regexp} {label}");
         }
+    }
+}
+
+/// A connection may have 64 questions under way, all of them about one name.
+#[test]
+fn n17_as_many_as_a_connection_may_ask_wait_for_one_name() {
+    let mut lab = Lab::new();
+    let long = || RData::TXT(rdata::TXT::new(vec!["x".repeat(200); 250]));
+    lab.odd("big.example", NAPTR, Odd::After(50 * MS, Box::new(Odd::Says(vec![]))));
+    lab.odd("big.example", TXT, Odd::After(100 * MS, Box::new(Odd::Says(vec![long()]))));
+    let tokens: Vec<u64> =
+        (0..64).map(|_| lab.query_as(0, QuerySide::Inside, Transport::Tcp, H1, "big.example", TXT)).collect();
+    for token in tokens {
+        assert_eq!(lab.wait(0, token).code, NoError);
+        assert!(lab.nodes[0].answers[&token].as_ref().unwrap().len() > 50_000);
     }
 }
 

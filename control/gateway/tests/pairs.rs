@@ -36,7 +36,8 @@ fn a_far_name_becomes_a_proxy_address_and_a_binding_at_both_ends() {
     assert_eq!((a.idle_s, b.idle_s), (300, 300));
     // P1: an established TCP connection is longer than what nobody chose.
     assert_eq!((a.patience, b.patience), (Patience::WithTcp, Patience::WithTcp));
-    assert!(a.hard_s > 0 && a.hard_s == b.hard_s);
+    // Nor does it end while it is used, where nobody has said how long it lasts.
+    assert_eq!((a.hard_s, b.hard_s), (0, 0));
 
     // Both ends see it under the other's name, and so do their hosts.
     let at_a = &lab.nodes[0].gateway.bindings(lab.now)[0];
@@ -321,10 +322,12 @@ fn a_peer_that_is_silent_is_servfail_in_time() {
 
 #[test]
 fn c3_a_lifetime_that_is_over_leaves_nothing_at_either_end() {
-    let mut lab = Lab::new();
+    let lifetime = |settings: &mut ces_gateway::CoreSettings| settings.cetp.limits.dp_ttl_s = 3_600;
+    let mut lab = Lab::with(lifetime, &realm("a.demo"), &realm("b.demo"));
     lab.address(0, H1, "h1.b.demo").unwrap();
     let frames = lab.cetp_frames;
     let (at_a, a) = lab.binding(0, H1, FIRST).unwrap();
+    assert_eq!(a.hard_s, 3_600);
     lab.now += u64::from(a.hard_s) * S;
     // Neither side has said how long it lasts, so the other one is told.
     lab.end(0, at_a, EndReason::Hard);
@@ -420,6 +423,24 @@ fn c4_the_session_of_a_pair_answers_in_both_directions() {
     lab.nodes[0].gateway.reload(settings, registry, policies, now).unwrap();
     lab.settle();
     assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::A).code, ResponseCode::NXDomain);
+}
+
+/// Nor does it matter that the peer cannot be asked just now, or refuses: as long as the pair's session stands it answers.
+#[test]
+fn c4_the_session_of_a_pair_answers_whoever_can_be_asked() {
+    let mut lab = Lab::new();
+    lab.address(1, H1, "h1.a.demo").unwrap();
+    let (_, before) = lab.binding(0, H1, FIRST).unwrap();
+    lab.kill(0);
+    lab.unreachable = true;
+    lab.resume(0, &realm("a.demo"));
+    let reply = lab.ask(0, H1, "h1.b.demo", RecordType::A);
+    assert_eq!((reply.address, reply.ttl), (Some(FIRST), Some(1)), "{:?}", lab.nodes[0].log);
+    assert_eq!(lab.ask(0, H1, "www.h1.b.demo", RecordType::A).code, ResponseCode::ServFail);
+    lab.unreachable = false;
+    lab.advance(5 * S);
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(FIRST));
+    assert_eq!(lab.binding(0, H1, FIRST).unwrap().1.far, before.far);
 }
 
 #[test]
@@ -594,6 +615,27 @@ fn p1_the_same_pair_gets_the_same_address_as_long_as_it_is_free() {
     let proxies =
         |list: &[(_, _)]| list.iter().map(|(_, proxy)| *proxy).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(proxies(&at_b(&lab)), proxies(&before));
+}
+
+/// RFC 5382 §5, REQ-5: an established connection outlasts two hours, by the peer's word and over the renewals of C2C.
+#[test]
+fn p1_what_nobody_limits_lasts_as_long_as_it_is_used() {
+    let mut lab = Lab::new();
+    let proxy = lab.address(0, H1, "h1.b.demo").unwrap();
+    let stands =
+        |lab: &Lab| [0, 1].map(|node| lab.nodes[node].bindings.values().copied().collect::<Vec<_>>());
+    let before = stands(&lab);
+    lab.advance(8 * 3_600 * S);
+    assert_eq!(stands(&lab), before);
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(proxy));
+    // Where one end says how long, both end together.
+    let text = realm("b.demo").replace(
+        "inbound.from = [\"h1.a.demo\", \"h1.b.demo\"]",
+        "inbound = { from = \"*\", hard_ttl = 90 }",
+    );
+    let mut lab = Lab::with(|_| {}, &realm("a.demo"), &text);
+    lab.address(0, H1, "h1.b.demo").unwrap();
+    assert_eq!(stands(&lab).map(|all| all[0].hard_s), [90, 90]);
 }
 
 #[test]

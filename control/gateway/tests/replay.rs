@@ -18,7 +18,8 @@ fn figures(lab: &Lab, node: usize) -> Figures {
 
 /// Negotiations both ways, agreed and refused, local pairs, ends of every kind, blocks, and a reload.
 fn eventful() -> Lab {
-    let mut lab = Lab::new();
+    let lifetime = |settings: &mut CoreSettings| settings.cetp.limits.dp_ttl_s = 3_600;
+    let mut lab = Lab::with(lifetime, &realm("a.demo"), &realm("b.demo"));
     lab.address(0, H1, "h1.b.demo").unwrap();
     lab.address(0, H1, "www.h1.b.demo").unwrap();
     lab.address(0, H2, "h2.b.demo").unwrap();

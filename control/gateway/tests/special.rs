@@ -3,7 +3,7 @@
 mod lab;
 
 use hickory_proto::op::ResponseCode::{self, NXDomain, NoError};
-use hickory_proto::rr::RecordType::{self, A, AAAA, MX, NS, PTR, SOA, SVCB, TXT};
+use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, MX, NS, PTR, SOA, SVCB, TXT};
 use lab::{H1, Lab};
 
 /// Name, type, code, data, owner of the SOA.
@@ -29,6 +29,7 @@ fn n8_localhost_is_the_host_itself() {
             ("LocalHost", AAAA, NoError, &["::1"], None),
             ("a.b.localhost", A, NoError, &["127.0.0.1"], None),
             ("a.b.localhost", AAAA, NoError, &["::1"], None),
+            ("localhost", ANY, NoError, &["127.0.0.1"], None),
             ("localhost", MX, NoError, &[], Some("localhost.")),
             ("a.localhost", TXT, NoError, &[], Some("localhost.")),
             ("localhost", NS, NoError, &["localhost."], None),
@@ -136,6 +137,27 @@ fn n13_a_realm_of_public_addresses_has_a_zone_for_them() {
     assert_eq!(reply.target.as_deref(), Some("h1.a.demo."));
 }
 
+/// A host that no file names, where such hosts go out: it is told who the gateway is, and nobody else.
+#[test]
+fn n13_a_nameless_host_is_told_the_gateways_name_and_no_other() {
+    let mut lab = Lab::new();
+    let platform = ces_gateway::Platform { forwards: true, ..lab::platform(1, 1) };
+    let settings = lab.nodes[0].settings.clone();
+    lab.nodes[0].gateway = lab::start(&settings, &lab::hosts(&lab::realm("a.demo")), platform, lab.now);
+    lab.settle();
+    let nameless = std::net::Ipv4Addr::new(192, 168, 0, 200);
+    for (name, code, target) in [
+        ("1.0.168.192.in-addr.arpa", NoError, Some("ns.a.demo.")),
+        ("10.0.168.192.in-addr.arpa", NoError, None),
+        ("1.0.64.10.in-addr.arpa", NoError, None),
+        ("1.0.0.127.in-addr.arpa", NoError, Some("localhost.")),
+    ] {
+        let reply = lab.ask(0, nameless, name, PTR);
+        assert_eq!((reply.code, reply.target.as_deref()), (code, target), "{name}");
+    }
+    assert!(lab.upstream_queries.is_empty());
+}
+
 /// RFC 4035 §3.1.4.1: to a host, which is offered recursion, DS of our zone comes from where it stands.
 #[test]
 fn n10_ds_of_the_own_zone_is_asked_of_its_parent() {
@@ -143,6 +165,18 @@ fn n10_ds_of_the_own_zone_is_asked_of_its_parent() {
     lab.ask(0, H1, "a.demo", RecordType::DS);
     assert_eq!(lab.upstream_queries.last().unwrap(), &("a.demo.".to_owned(), RecordType::DS));
     lab.upstream_queries.clear();
+    // So does that of the zones that every resolver serves for itself: their parents say that they are not signed.
+    for name in ["10.in-addr.arpa", "168.192.in-addr.arpa", "d.f.ip6.arpa", "home.arpa"] {
+        lab.upstream_queries.clear();
+        lab.ask(0, H1, name, RecordType::DS);
+        assert_eq!(lab.upstream_queries, [(format!("{name}."), RecordType::DS)]);
+    }
+    lab.upstream_queries.clear();
+    // Below them is no other zone, and those at the top are in nobody's.
+    for name in ["64.10.in-addr.arpa", "nas.home.arpa", "localhost", "x.onion", "onion"] {
+        lab.ask(0, H1, name, RecordType::DS);
+        assert!(lab.upstream_queries.is_empty(), "{name}: {:?}", lab.upstream_queries);
+    }
     let reply = lab.ask(0, H1, "a.demo", RecordType::DNSKEY);
     assert_eq!((reply.code, reply.soa.as_deref()), (NoError, Some("a.demo.")));
     assert!(lab.upstream_queries.is_empty());

@@ -11,7 +11,7 @@ use ces_dataplane::msg::Recording;
 use ces_dataplane::msg::{PuntClass, SLOT_BYTES};
 use ces_dataplane::settings::Side;
 use ces_dataplane::tag::worker_of_pool;
-use ces_gateway::settings::{overlap, special, special_within};
+use ces_gateway::settings::{PoolNetwork, overlap, special, special_within};
 use ces_settings::{Problem, Problems};
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,6 +40,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     signalling(config, &mut found);
     limits(config, &mut found);
     resolvers(config, &mut found);
+    name_server(config, &mut found);
     super::nat::check(config, &mut found);
     alg(config, &mut found);
     realm_gateway(config, &mut found);
@@ -65,8 +66,16 @@ fn records(config: &Config, found: &mut Problems) {
     }
     for (i, collector) in records.collector.iter().enumerate() {
         let key = format!("records.collector[{i}].address");
+        let lent = match collector.address.ip().to_canonical() {
+            IpAddr::V4(address) if !config.addresses().contains(&address) => {
+                super::nat::lent(config, address)
+            }
+            _ => None,
+        };
         if collector.address.port() == 0 || collector.address.ip().is_unspecified() {
             found.add(key.as_str(), "an address with a port was expected, such as 198.51.100.9:4739");
+        } else if let Some(what) = lent {
+            found.add(key.as_str(), format!("{} {what}; nobody collects there", collector.address.ip()));
         } else if records.collector[..i].iter().any(|other| other.address == collector.address) {
             found.add(key.as_str(), format!("{} is named twice", collector.address));
         }
@@ -384,13 +393,17 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
         let what = format!("{address} is one of nat.addresses, too; the pool has its addresses alone");
         found.add("realm_gateway.addresses", what);
     }
-    let whole = |address: &&Ipv4Addr| nat.statics.whole(address.to_bits()).is_some();
-    if let Some(address) = pool.iter().find(whole) {
+    let has_mapping = |address: &&Ipv4Addr| nat.statics.is_external(address.to_bits());
+    if let Some(address) = pool.iter().find(has_mapping) {
         let what = format!("{address} is that of a static mapping, too; the pool has its addresses alone");
         found.add("realm_gateway.addresses", what);
     }
     if let Some((address, whose)) = super::nat::needed_outside(config, |address| pool.contains(address)) {
         found.add("realm_gateway.addresses", format!("{address} {whose}; it cannot be ours"));
+    }
+    let of_dmz = |part: &PoolNetwork| Some((part.0, super::nat::of_dmz(config, part.0)?));
+    if let Some((part, net)) = realm_gateway.addresses.iter().find_map(of_dmz) {
+        found.add("realm_gateway.addresses", format!("{part} overlaps {net}, which is the DMZ's"));
     }
     let links = config.port.iter().flat_map(|port| port.addresses.iter().map(move |net| (port, net)));
     for (port, net) in links {
@@ -414,6 +427,28 @@ fn realm_gateway(config: &Config, found: &mut Problems) {
              (address modulo {workers}), so as many addresses side by side are needed"
         );
         found.add("realm_gateway.addresses", what);
+    }
+}
+
+/// Where the world asks for our names is an address of ours outside, or one that leads to it; not one that is somebody's.
+fn name_server(config: &Config, found: &mut Problems) {
+    for (i, address) in config.dns.addresses.iter().enumerate() {
+        let IpAddr::V4(address) = address.to_canonical() else { continue };
+        let key = format!("dns.addresses[{i}]");
+        match config.side_of(address.into()) {
+            Some(Side::Outside) => {}
+            Some(side) => {
+                found.add(
+                    key,
+                    format!("{address} is an address of {} port; nobody outside asks there", word(side)),
+                );
+            }
+            None => {
+                if let Some(whose) = super::nat::whose(config, address) {
+                    found.add(key, format!("{address} {whose}; the gateway does not answer there"));
+                }
+            }
+        }
     }
 }
 

@@ -422,7 +422,17 @@ impl Config {
     /// What concerns the gateway's core.
     pub fn settings(&self) -> CoreSettings {
         let Self { realm, dns, cetp, realm_gateway, .. } = self.clone();
-        CoreSettings { realm, dns, cetp, realm_gateway, ours: self.ours() }
+        CoreSettings { realm, dns, cetp, realm_gateway, ours: self.ours(), shared: self.shared() }
+    }
+
+    /// Addresses of outside ports of which some port stands for a host.
+    fn shared(&self) -> Vec<Ipv4Addr> {
+        let ports = self.nat.iter().flat_map(|nat| nat.statics.lines()).filter(|line| line.range().is_some());
+        let mut shared: Vec<_> = ports.map(|line| line.external.addr()).collect();
+        shared.retain(|address| self.side_of((*address).into()) == Some(Side::Outside));
+        shared.sort_unstable();
+        shared.dedup();
+        shared
     }
 
     /// What is nobody's but ours beyond the realm: the gateway's own addresses, the DMZ, and addresses under which hosts are seen

@@ -6,7 +6,7 @@ use super::model::{Config, PortSection};
 use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::nat::statics::{PortProtocol, Static, Statics};
 use ces_dataplane::settings::Side;
-use ces_gateway::settings::{special, special_within};
+use ces_gateway::settings::{overlap, special, special_within};
 use ces_settings::Problems;
 use ces_wire::{geneve, vxlan};
 use ipnet::Ipv4Net;
@@ -44,6 +44,8 @@ pub(super) fn check(config: &Config, found: &mut Problems) {
             found.add(key, format!("{address} is inside; nobody in the world would answer it"));
         } else if config.side_of((*address).into()) == Some(Side::Inside) {
             found.add(key, format!("{address} is an address of an inside port"));
+        } else if let Some(net) = of_dmz(config, (*address).into()) {
+            found.add(key, format!("{address} lies in {net}, which is the DMZ's"));
         } else if let Some(whose) = of_another(config, *address) {
             found.add(key, format!("{address} {whose}; it cannot be ours"));
         } else if let Some(port) =
@@ -104,6 +106,47 @@ fn of_another(config: &Config, address: Ipv4Addr) -> Option<String> {
     link.map(|net| format!("is no host's address in {}", net.trunc()))
         .or_else(|| hop().map(|i| format!("is the next hop of route[{i}]")))
         .or_else(|| asked().map(|i| format!("is the resolver dns.upstreams[{i}]")))
+}
+
+/// What an address stands for that is none of the gateway's own: a proxy of somebody far, or a host as it is seen outside.
+pub(super) fn lent(config: &Config, address: Ipv4Addr) -> Option<&'static str> {
+    let pool = || {
+        config.realm_gateway.iter().any(|pool| pool.addresses.iter().any(|part| part.0.contains(&address)))
+    };
+    let nat = || config.nat.iter().any(|nat| nat.addresses.contains(&address));
+    let mapping = || config.nat.iter().any(|nat| nat.statics.is_external(address.to_bits()));
+    if config.realm.proxy_pool.contains(&address) {
+        Some("lies in the proxy pool")
+    } else if pool() {
+        Some("is one of realm_gateway.addresses")
+    } else if nat() {
+        Some("is one of nat.addresses")
+    } else if mapping() {
+        Some("is that of a static mapping")
+    } else {
+        None
+    }
+}
+
+/// The network of the DMZ that addresses lie in, unless they lie in a narrower one on a link outside.
+pub(super) fn of_dmz(config: &Config, net: Ipv4Net) -> Option<Ipv4Net> {
+    let outside = |port: &&PortSection| port.side == Side::Outside;
+    let links = || config.port.iter().filter(outside).flat_map(|port| &port.addresses);
+    let is_outside = |dmz: &Ipv4Net| {
+        links().any(|link| link.prefix_len() > dmz.prefix_len() && link.trunc().contains(&net))
+    };
+    config.dmz().into_iter().find(|dmz| overlap(*dmz, net) && !is_outside(dmz))
+}
+
+/// Whose an address is that is none of the gateway's own, if somebody's is known.
+pub(super) fn whose(config: &Config, address: Ipv4Addr) -> Option<String> {
+    let realm = || config.realm.networks.iter().find(|net| net.contains(&address));
+    let dmz = || of_dmz(config, address.into());
+    lent(config, address)
+        .map(str::to_owned)
+        .or_else(|| realm().map(|net| format!("lies in {net}, which is inside")))
+        .or_else(|| dmz().map(|net| format!("lies in {net}, which is the DMZ's")))
+        .or_else(|| of_another(config, address))
 }
 
 /// Static mappings: from one address or network to one, and no port twice.
@@ -189,12 +232,18 @@ fn outside(config: &Config, key: &str, line: &Static, found: &mut Problems) {
         let ports = config.port.iter().filter(move |port| port.side == side);
         ports.flat_map(|port| port.addresses.iter().map(Ipv4Net::addr))
     };
+    let links = config.links();
+    let no_host = links.iter().find(|link| link.contains(&net) && no_host_of(**link, net.addr()));
     if special_within(net).is_some() || special(net.addr()).is_some() {
         found.add(key, format!("{net} is no host's"));
+    } else if let Some(link) = no_host.filter(|_| net.prefix_len() == 32) {
+        found.add(key, format!("{} is no host's address in {}", net.addr(), link.trunc()));
     } else if realm.clone().any(|inside| inside.contains(&net) || net.contains(inside)) {
         found.add(key, format!("{net} is inside; nobody in the world would send there"));
     } else if let Some(own) = own(Side::Inside).find(within) {
         found.add(key, format!("{own} is an address of an inside port"));
+    } else if let Some(dmz) = of_dmz(config, net) {
+        found.add(key, format!("{net} overlaps {dmz}, which is the DMZ's"));
     } else if line.range().is_none() {
         let nat = config.nat.iter().flat_map(|nat| nat.addresses.iter().copied());
         if let Some(address) = nat.clone().find(within) {

@@ -212,8 +212,7 @@ impl<'s> Desk<'s> {
                 Some(PuntClass::Dhcp)
             }
             ipv4::UDP => {
-                let answer = side != Side::Inside
-                    && destination >= PORTS_RESERVED
+                let answer = destination >= PORTS_RESERVED
                     && self.premises.is_resolver(packet.source(), source as u16);
                 answer.then_some(PuntClass::Udp)
             }

@@ -94,7 +94,8 @@ fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
     const RESOLVER: u32 = 0x0808_0808;
     let asking = || {
         let mut settings = settings();
-        settings.resolvers = vec![(address(RESOLVER), 53), (address(RESOLVER + 1), 5353)];
+        settings.resolvers =
+            vec![(address(RESOLVER), 53), (address(RESOLVER + 1), 5353), (address(HOST), 5353)];
         Gateway::bare(settings)
     };
     let answer = |source, from, to| {
@@ -112,6 +113,16 @@ fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
         unasked("of nobody", answer(0x0900_0001, 0, 40_000)),
         unasked("to a low port", answer(RESOLVER, 53, 123)),
         unasked("from inside", (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(53, 40_000, b"a"))))),
+        // A realm may have its resolver inside.
+        punted("of one inside", (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(5353, 40_000, b"a"))))),
+        unasked(
+            "of that to a low port",
+            (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(5353, 123, b"a")))),
+        ),
+        unasked(
+            "of its neighbour",
+            (INSIDE, from_host(&Ip::new(HOST + 1, GATEWAY, 17, udp(5353, 40_000, b"a")))),
+        ),
         drop_case("where nobody is asked", gateway(), answer(RESOLVER, 53, 40_000), Why::Unasked),
     ]);
 }

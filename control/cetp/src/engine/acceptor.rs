@@ -6,7 +6,7 @@ use super::links::Links;
 use super::peer::C2c;
 use super::reason::{BlockReason, Failure};
 use crate::limits::MS;
-use crate::message::{Message, MessageWriter, Tlv};
+use crate::message::{Message, MessageWriter, Ope, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
 use crate::policy::{canonical_name, same_name};
 use crate::tlv::{Item, Layer};
@@ -135,8 +135,9 @@ fn refuse(
     out.terminate(Layer::C2c, offending);
     links.send(conn, out.finish());
     refused(links, conn, why);
-    // Our trouble, not its fault: no room, or what it asks for is not here.
-    let is_ours = matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel);
+    // Our trouble, not its fault: no room, or what it asks for is not here, or more work than we do for anybody.
+    let is_too_much = offending.is_some_and(|tlv| tlv.ope == Ope::Query);
+    let is_ours = is_too_much || matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel);
     let is_blameless = is_ours || links.is_mutual(conn, now);
     if let Some(entry) = links.conns.get(conn).filter(|_| !is_blameless) {
         links.ground.block_for_abuse(entry.remote.ip(), BlockReason::C2cFailed, now);

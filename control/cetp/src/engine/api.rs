@@ -304,7 +304,7 @@ pub struct H2hSession {
     pub proxy: IpAddr,
     /// How its packets cross.
     pub tunnel: TunnelChoice,
-    /// Ends so many seconds after it came up; never 0.
+    /// Ends so many seconds after it came up; 0: as long as it is used.
     pub hard_ttl_s: u32,
     /// Ends after so many seconds without a packet, if agreed.
     pub idle_ttl_s: Option<u32>,

@@ -84,6 +84,8 @@ fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, names: &Names, now: Nano
     let (ground, limits) = (&links.ground, links.ground.limits());
     if ground.is_us(&names.ces_id) || !ground.is_trusted(&names.ces_id) {
         Some(Failure::Identity)
+    } else if let Some(why) = ground.refused.is_at_odds(peer, now).filter(|_| !links.is_up(peer)) {
+        Some(why)
     } else if ground.refused.is_filtered(&names.source, &names.destination, &names.ces_id, now) {
         Some(Failure::Filtered)
     } else if hosts.pending() >= limits.pending as usize

@@ -185,7 +185,7 @@ enum Next {
 /// The answer to a message of ours.
 pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Message<'_>, now: Nanos) {
     if message.info(Item::CesTerminate).is_some() {
-        return links.fail(peer, Failure::Refused, now);
+        return disagree(links, peer, conn, Failure::Refused, now);
     }
     let (Some(entry), Some(line)) = (links.peers.get(peer), links.conns.get(conn)) else { return };
     let Some(attempt) = entry.attempt() else { return };
@@ -210,7 +210,7 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
         Next::Fail(why)
     });
     match next {
-        Next::Fail(why) => links.fail(peer, why, now),
+        Next::Fail(why) => disagree(links, peer, conn, why, now),
         Next::Again(out) => {
             links.ground.counters.second_rounds += 1;
             if let Some(attempt) = links.peers.get_mut(peer).and_then(|entry| entry.attempt_mut()) {
@@ -222,6 +222,18 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
         }
         Next::Agreed(terms, c2c) => agreed(links, peer, c2c, &terms, now),
     }
+}
+
+/// C2C of ours is not to be, by the word of one side or the other. Where that is the peer's word beyond doubt, and not because both
+/// of us began at once, it is remembered.
+fn disagree(links: &mut Links, peer: PeerId, conn: ConnId, why: Failure, now: Nanos) {
+    let is_proven = links.conns.get(conn).is_some_and(|line| line.identity.is_some());
+    let is_alone = links.peers.name(peer).is_some_and(|ces_id| links.conns.named(&ces_id).is_empty());
+    let is_refusal = why.is_policy() || matches!(why, Failure::ProofOfWork | Failure::Rounds);
+    if is_proven && is_alone && is_refusal && !links.is_up(peer) {
+        links.ground.refused.be_at_odds(peer, why, now);
+    }
+    links.fail(peer, why, now);
 }
 
 type Offence<'m, 'a> = (Failure, Option<&'m Tlv<'a>>);

@@ -227,6 +227,7 @@ impl Links {
             overlap,
         };
         let meaning = entry.agree(new, terms, how, now);
+        self.ground.refused.agree(peer);
         self.ground.timers.set(until, Timer::C2c(peer));
         if let Some(at) = entry.plan_renewal(now) {
             self.ground.timers.set(at, Timer::Renewal(peer));

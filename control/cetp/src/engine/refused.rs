@@ -1,7 +1,7 @@
 //! What is refused for a while: addresses that broke the rules, endpoints that did not answer, names that are filtered.
 
 use super::api::{BlockSnapshot, Endpoint, FilterSnapshot, Nanos, PeerId};
-use super::reason::BlockReason;
+use super::reason::{BlockReason, Failure};
 use crate::block::Expiring;
 use crate::keyed::Keyed;
 use crate::limits::{CetpLimits, S};
@@ -25,7 +25,12 @@ pub(super) struct Refused {
     /// Of each peer its own: what is at an endpoint for the one says nothing of what is there for the other.
     unreachable: Expiring<(PeerId, IpAddr, u16), ()>,
     filters: Expiring<FilterKey, ()>,
+    /// Peers that do not agree with us on C2C, or we not with them: they are not asked for every name anew.
+    at_odds: Expiring<PeerId, Failure>,
 }
+
+/// For how long it is remembered that a peer does not agree: as long as nobody minds who mends it.
+const AT_ODDS: Nanos = 10 * S;
 
 impl Refused {
     pub(super) fn new(limits: &CetpLimits, mut key: impl FnMut() -> Keyed) -> Self {
@@ -33,6 +38,7 @@ impl Refused {
             blocked: Expiring::new(limits.blocked as usize, key()),
             unreachable: Expiring::new(limits.unreachable as usize, key()),
             filters: Expiring::new(limits.filters as usize, key()),
+            at_odds: Expiring::new(limits.peers as usize, key()),
         }
     }
 
@@ -40,6 +46,25 @@ impl Refused {
         self.blocked.resize(limits.blocked as usize);
         self.unreachable.resize(limits.unreachable as usize);
         self.filters.resize(limits.filters as usize);
+        // Other settings, perhaps other policies.
+        self.at_odds.resize(0);
+        self.at_odds.resize(limits.peers as usize);
+    }
+
+    // --- peers
+
+    /// Why C2C with a peer was not agreed on a moment ago.
+    pub(super) fn is_at_odds(&self, peer: PeerId, now: Nanos) -> Option<Failure> {
+        self.at_odds.find(&peer, now).copied()
+    }
+
+    pub(super) fn be_at_odds(&mut self, peer: PeerId, why: Failure, now: Nanos) {
+        self.at_odds.insert(peer, why, now + AT_ODDS, now);
+    }
+
+    /// It has agreed after all.
+    pub(super) fn agree(&mut self, peer: PeerId) {
+        self.at_odds.remove(&peer);
     }
 
     // --- addresses

@@ -11,6 +11,9 @@ use crate::limits::S;
 use crate::message::MessageWriter;
 use crate::tlv::Layer;
 
+/// A century: how long a session may last at a peer that has not said how long, in use all the while.
+const FOREVER: Nanos = 100 * 366 * 86_400 * S;
+
 /// Whether a peer may have one more.
 pub(super) fn has_room(hosts: &Hosts, links: &Links, peer: PeerId) -> bool {
     let c2c = links.peers.get(peer).and_then(|peer| peer.c2c());
@@ -34,8 +37,7 @@ pub(super) fn up(
         Role::Initiator => (&pair.source, &pair.destination, &c2c.tunnel_out),
         Role::Responder => (&pair.destination, &pair.source, &c2c.tunnel_in),
     };
-    let longest = links.ground.limits().dp_ttl_max_s;
-    let lifetime = if terms.peer_told_ttl { terms.hard_ttl_s } else { longest };
+    let peer_lifetime = if terms.peer_told_ttl { u64::from(terms.hard_ttl_s) * S } else { FOREVER };
     let session = H2hSession {
         local_tag: reservation.tag,
         remote_tag,
@@ -48,7 +50,7 @@ pub(super) fn up(
         idle_ttl_s: terms.idle_ttl_s,
         carry: terms.carry,
         role: pair.role,
-        peer_until: now + u64::from(lifetime) * S,
+        peer_until: now.saturating_add(peer_lifetime),
     };
     let epoch = peer.epoch();
     if let Some(old) = hosts.of(pair).map(|old| old.session.local_tag) {

@@ -5,6 +5,7 @@ use crate::Nanos;
 use crate::asking::Failed;
 use crate::counters::NegotiationOutcome;
 use crate::fabric::GivenUp;
+use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::output::Output;
 use crate::sessions::{Change, Phase};
@@ -180,9 +181,23 @@ impl Gateway {
             (Err(why @ Failure::Cancelled), Some(pending)) => {
                 self.fail(pending, failed(why), why.label(), now);
             }
-            (Err(why), Some(pending)) => self.not_agreed(pending, failed(why), why.label(), now),
+            // The pair has a session that the far end asked for: it is why that end may refuse another one, and it stands though
+            // nobody can be asked.
+            (Err(why), Some(pending)) => {
+                match host.and_then(|id| self.standing_counterpart(id, destination, now)) {
+                    Some(handle) => self.connected(pending, handle, now),
+                    None => self.not_agreed(pending, failed(why), why.label(), now),
+                }
+            }
             (Err(_), None) => {}
         }
+    }
+
+    /// The session of a pair that the far end asked for, unless it is to end.
+    fn standing_counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
+        let handle = self.core.counterpart(id, name, now)?;
+        let session = self.core.sessions().get(handle)?;
+        (!self.engine.is_to_end(session.tag())).then_some(handle)
     }
 
     /// A worker said something.

@@ -3,7 +3,7 @@
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{AskingStage, Failed, Pending, RecordsTold, Waiter};
+use crate::asking::{Ask, AskingStage, Failed, Pending, RecordsTold, Waiter};
 use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
@@ -31,6 +31,9 @@ const UNSURE_TTL_S: u32 = 1;
 /// How long after the first query the same one is a second try, not the second of two programs: no stub resolver waits
 /// less than a second.
 const AGAIN_NS: Nanos = 900 * MILLISECOND;
+/// Names that one name may stand for, each for the next, where each has to be asked for by itself: beyond that it is a loop or
+/// abuse.
+const ALIASES: usize = 8;
 
 impl Gateway {
     pub(crate) fn inside(
@@ -51,7 +54,7 @@ impl Gateway {
         if !self.core.hosts_mut().get_mut(id).is_some_and(|host| host.may_ask(rate, now)) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
         }
-        if self.reverse(id, &query, token, now) {
+        if self.reverse(Some(id), &query, token, now) {
             return;
         }
         // RFC 4035 §3.1.4.1: DS of a zone stands at its parent, which is asked like any other name.
@@ -83,6 +86,9 @@ impl Gateway {
         }
         if !self.rates.nameless(client, now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
+        }
+        if self.is_about_us(&query) && self.reverse(None, &query, token, now) {
+            return;
         }
         if self.served_here(&query, token) {
             return;
@@ -123,8 +129,7 @@ impl Gateway {
     /// have some nobody wants to know; asking might make the far side set an address aside.
     fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
-        let is_early =
-            matches!(ask.stage, AskingStage::Discovery) && !self.core.has_records(ask.remote(), now);
+        let is_early = matches!(ask.stage, AskingStage::Discovery) && !self.has_had_records(ask, now);
         if is_early && let Some(id) = self.waiting.beside(pending, &question) {
             self.resolver.query(question, 0, id, now);
         }
@@ -228,7 +233,7 @@ impl Gateway {
     fn hurry(&mut self, pending: u64, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_over = matches!(ask.stage, AskingStage::Discovery)
-            && !self.core.has_records(ask.remote(), now)
+            && !self.has_had_records(ask, now)
             && (ask.is_hurried || self.known.is_silent(ask.remote(), now));
         let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
         if is_over && has_all() {
@@ -252,17 +257,15 @@ impl Gateway {
     }
 
     fn discovered(&mut self, pending: u64, resolution: &Resolution, now: Nanos) {
-        let Some(remote) = self.waiting.ask(pending).map(|ask| Arc::clone(ask.remote())) else { return };
-        let has_had = self.core.has_records(&remote, now);
+        let Some(ask) = self.waiting.ask(pending) else { return };
+        let remote = Arc::clone(ask.remote());
+        let has_had = self.has_had_records(ask, now);
         // RFC 4074 §4, RFC 8906 §3.1.2: many servers know no NAPTR and say so by any error, or by nothing. That means that
         // there is no CES, unless there has been: then it means nothing, and the ordinary address must not stand in for it.
         let why = match resolution {
             Resolution::Answer(received) => return self.read_records(pending, &remote, received, now),
-            Resolution::NoData(_) | Resolution::NxDomain(_) => {
-                self.known.heard(&remote);
-                self.core.learn_records(&remote, false, now);
-                return self.forward_ask(pending, RecordsTold::None, now);
-            }
+            Resolution::NoData(received) if self.follow_loose_end(pending, received, now) => return,
+            Resolution::NoData(_) | Resolution::NxDomain(_) => return self.without_records(pending, now),
             Resolution::ServFail => "the resolver fails to find its NAPTR, and it has had CES records",
             Resolution::Refused => "the resolver refuses to tell its NAPTR, and it has had CES records",
             Resolution::Timeout => "nobody answers the question for its NAPTR, and it has had CES records",
@@ -286,19 +289,61 @@ impl Gateway {
             self.core.log(line.reason(mistake.label()));
         }
         if discovery.services.is_empty() {
-            if discovery.mistake().is_some() && self.core.has_records(remote, now) {
+            let has_had = self.waiting.ask(pending).is_some_and(|ask| self.has_had_records(ask, now));
+            if discovery.mistake().is_some() && has_had {
                 let why = "none of its CES records can be read, and it has had others";
                 return self.fail(pending, Failed::Discovery, why, now);
             }
-            self.known.heard(remote);
-            self.core.learn_records(remote, false, now);
-            return self.forward_ask(pending, RecordsTold::None, now);
+            return self.without_records(pending, now);
         }
         self.known.heard(remote);
-        let owner = owner.map(|record| record.name.clone());
-        if self.follow_alias(pending, owner.as_ref(), now) {
+        // The records may stand at another name than the one that was asked for (CNAME): the far gateway knows only that one.
+        let owner = owner.map(|record| Arc::<str>::from(ces_dns::fqdn(&record.name)));
+        if let Some(owner) = owner.filter(|owner| owner != remote)
+            && !self.stands_for(pending, owner, now)
+        {
+            return;
+        }
+        if let Some(ask) = self.waiting.ask(pending) {
+            for alias in ask.names().filter(|name| *name != ask.remote()) {
+                self.core.learn_records(alias, true, now);
+            }
             self.reach(pending, discovery.services.into(), now);
         }
+    }
+
+    /// A name has no CES records, nor has any that stands for it.
+    fn without_records(&mut self, pending: u64, now: Nanos) {
+        let Some(ask) = self.waiting.ask(pending) else { return };
+        for name in ask.names() {
+            self.known.heard(name);
+            self.core.learn_records(name, false, now);
+        }
+        self.forward_ask(pending, RecordsTold::None, now);
+    }
+
+    /// Whether the name that an ask is about, or one that stands for it, has had CES records.
+    fn has_had_records(&self, ask: &Ask, now: Nanos) -> bool {
+        ask.names().any(|name| self.core.has_records(name, now))
+    }
+
+    /// RFC 1034 §3.6.2, §5.3.3: of a name that is told to stand for another one, and nothing more, that other one's records are
+    /// asked for. False if there is no such name.
+    fn follow_loose_end(&mut self, pending: u64, received: &Received, now: Nanos) -> bool {
+        let (Some(end), Some(ask)) = (received.packet.loose_end(), self.waiting.ask(pending)) else {
+            return false;
+        };
+        let (name, since) = (Arc::<str>::from(ces_dns::fqdn(&end)), ask.since());
+        if ask.names().count() > ALIASES || ask.names().any(|other| *other == name) {
+            return false;
+        }
+        if self.stands_for(pending, name, now) {
+            let waited_ms = (now.saturating_sub(since) / MILLISECOND).min(u32::MAX.into()) as u32;
+            let patience_ms = self.core.settings().dns.naptr_timeout_ms.saturating_sub(waited_ms).max(1);
+            self.resolver.query(Question::new(end, RecordType::NAPTR), patience_ms, pending, now);
+            self.hurry(pending, now);
+        }
+        true
     }
 
     /// Gateways answer for the name. Who asks for its address is led to one of them; who asks for anything else is told
@@ -334,28 +379,22 @@ impl Gateway {
         })
     }
 
-    /// The records may stand at another name than the one that was asked for (CNAME): the far gateway knows only that
-    /// one, so it is what the ask is about from here on. False if the ask has come to its end by that.
-    fn follow_alias(&mut self, pending: u64, owner: Option<&ces_dns::Name>, now: Nanos) -> bool {
-        let Some(ask) = self.waiting.ask(pending) else { return false };
-        let id = ask.host();
-        let Some(owner) = owner.map(ces_dns::fqdn).filter(|owner| **owner != **ask.remote()) else {
-            return true;
-        };
-        let is_ours = self.zones.contains(&ces_dns::name(&owner).unwrap_or_default());
-        let link = self.link(id, &owner, now);
+    /// What was asked for stands for another name, which the ask is about from here on. False if it has come to its end by
+    /// that: the name is ours, or a session leads there, or it is being asked for.
+    fn stands_for(&mut self, pending: u64, name: Arc<str>, now: Nanos) -> bool {
+        let Some(id) = self.waiting.ask(pending).map(Ask::host) else { return false };
+        let is_ours = self.zones.contains(&ces_dns::name(&name).unwrap_or_default());
+        let link = self.link(id, &name, now);
         let link = link.filter(|link| !matches!(link, Link::Up(handle) if self.is_away(*handle)));
         if link.is_none() && !is_ours {
-            let Some(alias) = self.waiting.rename(pending, owner.into()) else { return false };
-            self.core.learn_records(&alias, true, now);
-            return true;
+            return self.waiting.rename(pending, name);
         }
         let Some((_, waiters)) = self.waiting.end(pending) else { return false };
         for Waiter { token, query } in waiters {
             match link {
                 Some(Link::Up(handle)) => self.answer_met(handle, false, query, token, now),
                 Some(Link::Asking(other)) => self.join(other, query, token, now),
-                None => self.own_name(id, Some(&owner), &query, token, now),
+                None => self.own_name(id, Some(&name), &query, token, now),
             }
         }
         false

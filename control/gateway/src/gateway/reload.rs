@@ -17,7 +17,7 @@ use crate::sessions::{CesSession, Reach};
 use crate::settings::CoreSettings;
 use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::Direction;
-use ces_dns::resolver::Resolver;
+use ces_dns::resolver::{Resolver, ResolverSettings};
 use rand::RngExt;
 use std::sync::Arc;
 
@@ -90,10 +90,12 @@ impl Gateway {
         reload.exchange(&mut self.core, self.waiting.ids());
         let before = reload.configuration().settings();
         self.rates.change(&before.dns, &self.core.settings().dns, &mut self.rng);
-        let (is_other_mtu, is_other_pinning, is_other_dns) = (
+        // What no answer may say follows from more than how the resolver is set.
+        let asks = |settings| resolver_settings(settings, &self.platform);
+        let (is_other_mtu, is_other_pinning, asks_otherwise) = (
             before.cetp.peer_mtu != self.core.settings().cetp.peer_mtu,
             before.realm.mac_policy != self.core.settings().realm.mac_policy,
-            before.dns != self.core.settings().dns,
+            asks(before) != asks(self.core.settings()),
         );
         if is_other_mtu {
             self.core.say_mtus(now);
@@ -106,7 +108,7 @@ impl Gateway {
         let (configuration, out) = self.core.configuration_and_out();
         self.inbound.change(configuration, out);
         self.end_what_is_not_trusted(now);
-        if is_other_dns {
+        if asks_otherwise {
             self.restart_resolver();
         }
         self.settle(now);
@@ -252,8 +254,7 @@ impl Gateway {
 
     /// Other resolvers, times or sizes: a new resolver, which is asked again what the old one still owed.
     fn restart_resolver(&mut self) {
-        let Platform { upstream_sockets, addresses, .. } = &self.platform;
-        let settings = network::resolver_settings(self.core.settings(), *upstream_sockets, addresses);
+        let settings = resolver_settings(self.core.settings(), &self.platform);
         for socket in self.resolver.sockets() {
             self.core.push(Output::UpstreamClose(socket));
         }
@@ -262,4 +263,8 @@ impl Gateway {
         self.discarded.push(Discarded::new(before));
         self.waiting.owe_all();
     }
+}
+
+fn resolver_settings(settings: &CoreSettings, platform: &Platform) -> ResolverSettings {
+    network::resolver_settings(settings, platform.upstream_sockets, &platform.addresses)
 }

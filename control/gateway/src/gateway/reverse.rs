@@ -15,7 +15,13 @@ use std::sync::Arc;
 
 impl Gateway {
     /// Proxy addresses, hosts and the gateway itself have names here; false if the question is about no such address.
-    pub(crate) fn reverse(&mut self, id: HostId, query: &Query, token: QueryToken, now: Nanos) -> bool {
+    pub(crate) fn reverse(
+        &mut self,
+        id: Option<HostId>,
+        query: &Query,
+        token: QueryToken,
+        now: Nanos,
+    ) -> bool {
         let Some(IpAddr::V4(address)) = reverse::address(&query.name) else { return false };
         let wants_name = matches!(query.qtype, RecordType::PTR | RecordType::ANY);
         let Some(apex) = self.reverse_zone(&query.name, address) else {
@@ -49,11 +55,16 @@ impl Gateway {
         true
     }
 
+    /// Whether a question is about the name of one of the gateway's own addresses.
+    pub(crate) fn is_about_us(&self, query: &Query) -> bool {
+        matches!(reverse::address(&query.name), Some(IpAddr::V4(address)) if self.platform.addresses.contains(&address.into()))
+    }
+
     /// What stands behind an address, as that host sees it, and for how long that may be remembered.
-    fn name_behind(&self, id: HostId, address: Ipv4Addr, now: Nanos) -> Option<(Arc<str>, u32)> {
+    fn name_behind(&self, id: Option<HostId>, address: Ipv4Addr, now: Nanos) -> Option<(Arc<str>, u32)> {
         let dns = &self.core.settings().dns;
         if self.core.settings().realm.proxy_pool.contains(&address) {
-            let session = self.core.behind(id, address.into())?;
+            let session = self.core.behind(id?, address.into())?;
             return Some((Arc::clone(session.remote()), session.answer_ttl(dns.connected_ttl_s, now)));
         }
         let host = self.core.hosts().at(address.into()).and_then(|id| self.core.hosts().get(id));
@@ -89,7 +100,7 @@ impl Gateway {
         let is_within = |zone: &crate::names::Name| {
             ces_dns::name(zone.as_str()).is_some_and(|zone| zone.zone_of(&query.name))
         };
-        if dns.forward_zones.iter().any(is_within) {
+        if dns.forward_zones.iter().any(is_within) || special::is_for_parent(query, &apex) {
             return false;
         }
         let below = reverse::network(&query.name)
