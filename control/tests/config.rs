@@ -361,7 +361,7 @@ fn r4_no_address_stands_for_two_things() {
         ("192.0.2.17", ["realm_gateway", "cannot be ours", "pool has", "-", "pool has", "pool has"]),
         ("203.0.113.20", ["static mapping", "cannot be ours", "share it", "static mapping", "-", "has it already"]),
         ("203.0.113.99", ["static mapping", "cannot be ours", "-", "static mapping", "has it already", "-"]),
-        ("198.51.100.7", ["-", "-", "-", "-", "-", "-"]),
+        ("198.18.5.7", ["-", "-", "-", "-", "-", "-"]),
     ];
     let mut wrong = Vec::new();
     for (address, words) in table {
