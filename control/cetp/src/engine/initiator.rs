@@ -224,8 +224,8 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
     }
 }
 
-/// C2C of ours is not to be, by the word of one side or the other. Where that is the peer's word beyond doubt, and not because both
-/// of us began at once, it is remembered.
+/// C2C of ours is not to be, by the word of one side or the other. Where that is the peer's word beyond doubt, and not because
+/// both of us began at once, it is remembered.
 fn disagree(links: &mut Links, peer: PeerId, conn: ConnId, why: Failure, now: Nanos) {
     let is_proven = links.conns.get(conn).is_some_and(|line| line.identity.is_some());
     let is_alone = links.peers.name(peer).is_some_and(|ces_id| links.conns.named(&ces_id).is_empty());
