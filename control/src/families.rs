@@ -4,6 +4,7 @@
 //! packet path knows no metrics library, and nothing is counted twice.
 
 use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, Registry, TextEncoder};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,7 +120,7 @@ impl Samples<'_> {
     }
 }
 
-/// Our own registry with one collector: the snapshot that was taken for this scrape.
+/// Our own registry: the snapshot that was taken for this scrape, and what the kernel knows of the process (`process_…`).
 #[derive(Clone)]
 pub struct MetricsPage {
     registry: Registry,
@@ -154,6 +155,7 @@ impl MetricsPage {
         let snapshot = Snapshot { description: vec![about], ..Snapshot::default() };
         let registry = Registry::new();
         registry.register(Box::new(snapshot.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self { registry, snapshot })
     }
 
@@ -195,7 +197,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|own| own == line), "{line:?} is not in\n{text}");
         }
-        let again = page.text(Families::default()).unwrap();
-        assert!(again.is_empty(), "nothing is left of the last scrape");
+        assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+        let again = String::from_utf8(page.text(Families::default()).unwrap()).unwrap();
+        assert!(!again.contains("ces_"), "nothing is left of the last scrape: {again}");
     }
 }

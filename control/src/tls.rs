@@ -73,6 +73,12 @@ pub fn common_name(certificate: &[u8]) -> Result<Arc<str>, SubjectError> {
     Ok(name.to_ascii_lowercase().into())
 }
 
+/// When a certificate expires, in seconds since 1970 (RFC 5280 §4.1.2.5).
+fn expiry(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// Checks a peer's chain of certificates, at either end of a connection.
 #[derive(Debug)]
 struct Verifier {
@@ -186,6 +192,8 @@ pub struct Credentials {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     verifier: Arc<Verifier>,
+    /// When the first certificate of our chain expires, in seconds since 1970.
+    expires_s: i64,
 }
 
 impl Credentials {
@@ -240,6 +248,7 @@ impl Credentials {
                 (Which::Certificate, format!("peers will not take it: {}", complaint(&error)))
             })?;
         }
+        let expires_s = chain.iter().filter_map(|certificate| expiry(certificate)).min().unwrap_or(i64::MAX);
         let versions: &[&rustls::SupportedProtocolVersion] =
             &[&rustls::version::TLS13, &rustls::version::TLS12];
         let unfit = |error: rustls::Error| (Which::Key, format!("does not fit the certificate: {error}"));
@@ -261,7 +270,12 @@ impl Credentials {
             .map_err(unfit)?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { client: Arc::new(client), server: Arc::new(server), verifier })
+        Ok(Self { client: Arc::new(client), server: Arc::new(server), verifier, expires_s })
+    }
+
+    /// When peers will no longer take our certificate, in seconds since 1970: when the first of its chain expires.
+    pub const fn expires_s(&self) -> i64 {
+        self.expires_s
     }
 
     /// Whom the certificate named that was refused last. It is said once.

@@ -250,6 +250,15 @@ fn a_key_of_another_certificate_is_named_with_its_file() {
 }
 
 #[test]
+fn the_end_of_a_certificate_is_known() {
+    let ca = authority("CA");
+    let mut params = params("gwa.demo.");
+    params.not_after = date_time_ymd(2100, 1, 1);
+    let credentials = load(&ca.pem, &ca, &params, "gwa.demo.").unwrap();
+    assert_eq!(credentials.expires_s(), 4_102_444_800);
+}
+
+#[test]
 fn the_common_name_is_read_in_lower_case_or_refused() {
     let ca = authority("CA");
     let name = |cn: &str| {

@@ -4,6 +4,7 @@
 //! need. Namespaces need root. `CES_KEEP=1` leaves the lab up, `CES_BIN` names other binaries than this build's.
 
 mod alg;
+mod dashboards;
 mod dhcp;
 mod dmz;
 mod exercises;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 22] = [
+    let groups: [(&str, &[Case]); 23] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         ("inbound", inbound::CASES),
         ("dhcp", dhcp::CASES),
         ("operator", operator::CASES),
+        ("dashboards", dashboards::CASES),
         ("tunnel", tunnel::CASES),
         ("hostile", hostile::CASES),
         ("lifecycle", lifecycle::CASES),

@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("what_a_port_loses_is_counted", what_a_port_loses_is_counted),
     ("negotiations_are_counted_by_outcome", negotiations_are_counted_by_outcome),
     ("a_reload_gives_a_port_an_address_and_a_route", a_reload_gives_a_port_an_address_and_a_route),
+    ("a_refused_reload_is_told_until_one_is_taken", a_refused_reload_is_told),
     ("log_lines_are_readable_or_json", log_lines_are_readable_or_json),
 ];
 
@@ -116,6 +117,22 @@ fn a_reload_gives_a_port_an_address_and_a_route(lab: &Lab) {
     }
     let pings = pings.wait();
     pings.says(" 0% packet loss");
+}
+
+fn a_refused_reload_is_told(lab: &Lab) {
+    lab.gateways(&[]);
+    let shipped = lab.shipped_config(Realm::A);
+    let wrong = shipped.replacen("[realm]", "[realm]\nnonsense = 1", 1);
+    let taken_at = || lab.metrics(Realm::A).sum("ces_config_last_reload_success_timestamp_seconds", &[]);
+    let (before, left) = (taken_at(), "ces_tls_certificate_expiry_timestamp_seconds");
+    assert!(before > 1.7e9 && lab.metrics(Realm::A).sum(left, &[]) > before);
+    for (config, is_taken) in [(&wrong, false), (&shipped, true)] {
+        lab.write_config(Realm::A, config);
+        assert_eq!(lab.ctl(Realm::A, "reload").ok(), is_taken);
+        let told = lab.metrics(Realm::A).sum("ces_config_last_reload_successful", &[]);
+        assert_eq!(told > 0.5, is_taken);
+        assert_eq!(taken_at() > before, is_taken, "the one in force");
+    }
 }
 
 fn metrics_have_every_family(lab: &Lab) {

@@ -4,6 +4,7 @@
 use super::askers::{Askers, Origin};
 use super::devices::Devices;
 use super::dhcp::Dhcp;
+use super::last_reload::LastReload;
 use super::load::Load;
 use super::outside;
 use super::rewrites::Rewrites;
@@ -54,6 +55,7 @@ pub(super) struct House {
     pub(super) recorder: Option<Recorder>,
     /// What of NAT44 there is little left of.
     pub(super) shortage: Shortage,
+    pub(super) last_reload: LastReload,
     pub(super) load: Load,
     pub(super) log: Log,
     /// Where changes of sessions are written down.

@@ -10,6 +10,7 @@ mod discard;
 mod files;
 mod ground;
 mod house;
+mod last_reload;
 mod listings;
 mod load;
 mod logged;

@@ -105,8 +105,11 @@ impl Reloader {
 
     /// It has come to an end: who waits for it is answered.
     fn end(&mut self, house: &mut House, result: Result<Vec<String>, Vec<String>>, now: u64) {
+        let last = &mut house.last_reload;
+        last.succeeded = result.is_ok();
         let response = match result {
             Ok(lines) => {
+                last.in_force_since = now;
                 for line in &lines {
                     tracing::info!("{line}");
                 }

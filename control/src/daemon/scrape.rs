@@ -1,23 +1,27 @@
 //! The metrics of the running gateway: a snapshot of everything, as families.
 
+mod dhcp;
+mod own;
+
 use super::house::House;
 use super::shortage::Of;
 use super::views::{ring_overflows, totals};
 use crate::datagram::NotDns;
 use crate::families::{Families, MetricsPage};
 use crate::records::KeptRecords;
-use crate::state::Journal;
-use ces_cetp::engine::{BlockReason, Outcomes};
+use ces_cetp::engine::{BlockReason, Outcomes, PeerSnapshot};
 use ces_dataplane::counters::{Counters, FAMILIES};
 use ces_dataplane::msg::{EndReason, PuntClass};
 use ces_dataplane::reason::DropReason;
-use ces_dhcp::Outcome;
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_gateway::counters::{MacEvent, NegotiationOutcome, TIME_BOUNDS_US};
 use ces_gateway::inbound::Fate;
 
-/// Upper bounds of the burst histogram's buckets, in packets: those of `Counters::bursts`.
-const BURST_BOUNDS: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
+/// Upper bounds of the burst histogram's buckets, in packets: those of `Counters::bursts` but the first, which counts polls that
+/// found nothing.
+const BURST_BOUNDS: [f64; 6] = [1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
+/// The most peers that are told one by one: each is a label.
+const PEERS: usize = 256;
 
 /// The page that scrapers read.
 pub(super) struct Scrape(MetricsPage);
@@ -39,11 +43,8 @@ impl Scrape {
         shortage(house, &mut families);
         records(house, &mut families);
         inbound(house, &mut families);
-        dhcp(house, &mut families);
-        own(house, &mut families, age);
-        if let Some(kept) = &house.journal {
-            journal(kept, &mut families);
-        }
+        dhcp::tell(house, &mut families);
+        own::tell(house, &mut families, age);
         self.0.text(families).unwrap_or_else(|error| {
             tracing::error!(kind = "metrics", "metrics page: {error}");
             Vec::new()
@@ -119,6 +120,12 @@ fn packets(house: &House, families: &mut Families) {
             link.level(&[("port", port)], f64::from(u8::from(up)));
         }
     }
+    let mut speed = families.gauges("ces_port_speed_bytes", "Bytes a second that the port's link carries.");
+    for (number, port) in ports() {
+        if let Some((true, Some(mbps))) = house.devices.link(number) {
+            speed.level(&[("port", port)], f64::from(mbps) * 1e6 / 8.0);
+        }
+    }
     let mut tap =
         families.counters("ces_tap_frames_total", "Frames to and from the kernel on the shadow TAPs.");
     for ((_, port), shadow) in ports().zip(house.sources.taps.all()) {
@@ -144,10 +151,10 @@ fn workers(house: &House, families: &mut Families) {
     let workers: Vec<_> = (0..house.fleet.len())
         .map(|worker| (worker, worker.to_string(), house.fleet.snapshot(worker)))
         .collect();
-    let mut bursts = families.histograms("ces_burst_packets", "Packets in a receive burst.");
+    let mut bursts = families.histograms("ces_burst_packets", "Packets in a receive burst that had any.");
     for (_, name, counters) in &workers {
         let packets: u64 = counters.rx_packets.iter().sum();
-        bursts.distribution(&[("worker", name)], &BURST_BOUNDS, &counters.bursts, packets as f64);
+        bursts.distribution(&[("worker", name)], &BURST_BOUNDS, &counters.bursts[1..], packets as f64);
     }
     let mut depth =
         families.gauges("ces_ring_depth", "Entries in a ring between a worker and the control thread.");
@@ -356,75 +363,27 @@ fn cetp(house: &House, families: &mut Families, now: u64) {
         connections.count(&[("event", event)], count);
     }
     families.gauge("ces_cetp_connections", "CETP connections now.", house.sources.peering.len() as f64);
-    let up = house.gateway.peers(now).iter().filter(|peer| peer.up).count();
-    families.gauge("ces_cetp_peers_up", "Peers with which C2C stands.", up as f64);
+    peers(&house.gateway.peers(now), families);
 }
 
-fn own(house: &House, families: &mut Families, age: u64) {
-    let (neighbours, overflows) = house.sources.kernel.table().sizes();
-    let learnt = house.sources.learnt.standing();
-    families.gauge("ces_routes", "Routes that are forwarded by.", house.sources.learnt.routes().len() as f64);
-    families.counter("ces_route_tables_total", "Forwarding tables that were made of routes.", learnt.tables);
-    families.gauge(
-        "ces_route_table_seconds",
-        "How long the last forwarding table took to make.",
-        learnt.build_ns as f64 / 1e9,
-    );
-    families.gauge("ces_neighbours", "Neighbours learnt from the kernel.", neighbours as f64);
-    families.counter(
-        "ces_netlink_overflows_total",
-        "Routes and neighbours that found no room.",
-        overflows + learnt.refused,
-    );
-    families.counter(
-        "ces_netlink_resyncs_total",
-        "Times that the kernel's notices overflowed.",
-        house.sources.kernel.resyncs() + learnt.resyncs,
-    );
-    families.counter(
-        "ces_neighbours_full_total",
-        "Neighbours that the gateway needed and the kernel's table had no room for.",
-        house.sources.kernel.full(),
-    );
-    families.counter(
-        "ces_shadow_macs_restored_total",
-        "Times that a shadow interface got its port's MAC address back.",
-        house.sources.kernel.restored(),
-    );
-    let (turns, sleeps) = house.load.turns();
-    families.counter("ces_control_turns_total", "Turns of the control loop.", turns);
-    families.counter("ces_control_sleeps_total", "Times that the control loop slept.", sleeps);
-    let pieces = house.load.pieces();
-    let mut longest = families.gauges(
-        "ces_control_longest_seconds",
-        "The longest piece of work of the control loop since the start, by cause.",
-    );
-    for piece in &pieces {
-        longest.level(&[("by", piece.by)], piece.longest_ns as f64 / 1e9);
-    }
-    let mut worked = families.gauges(
-        "ces_control_worked_seconds",
-        "The most that a piece of work of the control loop worked, without what it waited for a core, by cause.",
-    );
-    for piece in &pieces {
-        worked.level(&[("by", piece.by)], piece.worked_ns as f64 / 1e9);
-    }
-    let mut long = families.counters(
-        "ces_control_long_total",
-        "Pieces of work of the control loop that worked for more than 5 ms, by cause.",
-    );
-    for piece in &pieces {
-        long.count(&[("by", piece.by)], piece.long);
-    }
-    families.counter(
-        "ces_log_lines_lost_total",
-        "Log lines that were lost because nobody read standard error in time.",
-        house.log.lost(),
-    );
-    families.gauge("ces_uptime_seconds", "Seconds since the start.", age as f64 / 1e9);
-    families
-        .gauges("ces_build_info", "Version of cesd.")
-        .level(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+/// By peer: those with most sessions, and how many there are in all.
+fn peers(all: &[PeerSnapshot], families: &mut Families) {
+    let up = all.iter().filter(|peer| peer.up).count();
+    families.gauge("ces_cetp_peers_up", "Peers with which C2C stands.", up as f64);
+    let mut told: Vec<_> = all.iter().collect();
+    told.sort_by_key(|peer| std::cmp::Reverse(peer.sessions));
+    told.truncate(PEERS);
+    let mut tell = |name: &str, help: &str, of: fn(&PeerSnapshot) -> usize| {
+        let mut gauges = families.gauges(name, help);
+        for peer in &told {
+            gauges.level(&[("peer", &peer.ces_id)], of(peer) as f64);
+        }
+    };
+    tell("ces_cetp_peer_up", "Whether C2C stands with the peer.", |peer| usize::from(peer.up));
+    tell("ces_cetp_peer_sessions", "Sessions with the peer.", |peer| peer.sessions);
+    tell("ces_cetp_peer_negotiations", "Negotiations of ours with the peer that are under way.", |peer| {
+        peer.pending
+    });
 }
 
 /// Bounded by how many names rules may have.
@@ -455,74 +414,4 @@ fn inbound(house: &House, families: &mut Families) {
     ] {
         families.gauge(name, help, value as f64);
     }
-}
-
-fn dhcp(house: &House, families: &mut Families) {
-    let (server, counters) = (house.dhcp.server(), house.dhcp.server().counters());
-    let mut messages = families.counters("ces_dhcp_messages_total", "Messages of DHCP, by outcome.");
-    for outcome in Outcome::ALL {
-        messages.count(&[("outcome", outcome.label())], counters.value(*outcome));
-    }
-    for (name, help, value) in [
-        ("ces_dhcp_probes_total", "Addresses that were probed before they were offered.", counters.probes),
-        ("ces_dhcp_conflicts_total", "Addresses that somebody used without a lease.", counters.conflicts),
-        ("ces_dhcp_expired_total", "Leases that ran out.", counters.expired),
-    ] {
-        families.counter(name, help, value);
-    }
-    let mut addresses = families.gauges("ces_dhcp_addresses", "Addresses of a subnet, by how they stand.");
-    for (index, subnet) in server.book().settings().subnets.iter().enumerate() {
-        let (stock, network) = (server.book().stock(index), subnet.network.to_string());
-        for (state, count) in [
-            ("leased", stock.bound),
-            ("offered", stock.offered),
-            ("declined", stock.declined),
-            ("free", stock.fresh + stock.past),
-        ] {
-            addresses.level(&[("subnet", &network), ("state", state)], count as f64);
-        }
-    }
-    let Some(file) = house.dhcp.file() else { return };
-    families.gauge(
-        "ces_dhcp_leases_whole",
-        "Whether leases can be written down.",
-        f64::from(u8::from(file.is_whole)),
-    );
-    families.gauge("ces_dhcp_leases_size_bytes", "Octets of the file of leases.", file.size as f64);
-    families.counter("ces_dhcp_leases_written_total", "Changes of leases written.", file.written);
-    families.counter(
-        "ces_dhcp_leases_failed_total",
-        "Changes of leases that could not be written.",
-        file.failed,
-    );
-}
-
-fn journal(journal: &Journal, families: &mut Families) {
-    let view = journal.view();
-    families.gauge(
-        "ces_journal_whole",
-        "Whether all that happened to sessions is in the journal.",
-        f64::from(u8::from(journal.is_whole())),
-    );
-    families.gauge("ces_journal_size_bytes", "Octets of the journal's file.", view.size as f64);
-    families.gauge("ces_journal_waiting", "Changes that wait to be written.", view.waiting as f64);
-    families.gauge(
-        "ces_journal_longest_seconds",
-        "The longest that one write or sync of the journal took.",
-        view.longest_us as f64 / 1e6,
-    );
-    for (name, help, value) in [
-        ("ces_journal_changes_total", "Changes of sessions written.", view.changes),
-        ("ces_journal_bytes_total", "Octets written to the journal.", view.bytes),
-        ("ces_journal_syncs_total", "Times that the journal was synced.", view.syncs),
-        ("ces_journal_snapshots_total", "Snapshots of the sessions written.", view.snapshots),
-        ("ces_journal_failures_total", "Times that the journal could not be written.", view.failures),
-        ("ces_journal_lost_total", "Changes that found no room to wait for the disk.", view.lost),
-    ] {
-        families.counter(name, help, value);
-    }
-    let mut restored =
-        families.gauges("ces_journal_restored", "Bindings of the last process, by what became of them.");
-    restored.level(&[("what", "kept")], view.kept as f64);
-    restored.level(&[("what", "ended")], view.ended as f64);
 }

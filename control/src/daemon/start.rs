@@ -6,6 +6,7 @@ use super::devices::Devices;
 use super::dhcp::Dhcp;
 use super::ground::Ground;
 use super::house::House;
+use super::last_reload::LastReload;
 use super::load::Load;
 use super::operator::Operator;
 use super::places::{self, Places};
@@ -278,6 +279,7 @@ pub fn start(
         rules,
         recorder,
         shortage: Shortage::default(),
+        last_reload: LastReload { in_force_since: wall.now(), succeeded: true },
         load: Load::default(),
         log,
         journal,

@@ -141,6 +141,11 @@ impl Peering {
         self.room.resize(limits.connections, limits.per_address);
     }
 
+    /// The certificates of connections to come, if there are any.
+    pub const fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
     /// Uses other certificates for the connections to come.
     pub fn set_credentials(&mut self, credentials: Option<Credentials>) {
         self.credentials = credentials;
