@@ -78,6 +78,8 @@ pub struct Arrival {
     pub attempt: Attempt,
     /// What another worker, which owns their sender, makes it on their way to a host of this one ([`Verdict::TurnBack`]).
     pub turned: Option<External>,
+    /// Whether another worker handed them over, which knew why.
+    pub is_handed: bool,
     /// The time.
     pub now: Nanos,
 }
@@ -85,7 +87,7 @@ pub struct Arrival {
 impl Arrival {
     /// That of packets which come for the first time, from outside of the gateway.
     pub const fn at(port: PortId, now: Nanos) -> Self {
-        Self { port, attempt: Attempt::First, turned: None, now }
+        Self { port, attempt: Attempt::First, turned: None, is_handed: false, now }
     }
 }
 

@@ -339,7 +339,7 @@ where
         for port in 0..self.taken_over.len() {
             if self.taken_over[port].len() >= least {
                 std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
-                self.process(Arrival::at(port as PortId, now));
+                self.process(Arrival { is_handed: true, ..Arrival::at(port as PortId, now) });
             }
         }
         if self.turned.len() >= least {
@@ -352,7 +352,8 @@ where
     fn process_turned(&mut self, now: Nanos) {
         let mut turned = std::mem::take(&mut self.turned);
         for handed in turned.drain(..) {
-            let arrival = Arrival { turned: handed.turned(), ..Arrival::at(handed.port, now) };
+            let arrival =
+                Arrival { turned: handed.turned(), is_handed: true, ..Arrival::at(handed.port, now) };
             self.burst.push(handed.frame);
             self.process(arrival);
         }
@@ -467,7 +468,7 @@ where
     #[cold]
     fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) -> u64 {
         self.burst.push(held.frame);
-        self.process(Arrival { port: held.port, attempt, turned: held.turned, now });
+        self.process(Arrival { attempt, turned: held.turned, ..Arrival::at(held.port, now) });
         u64::from(matches!(self.verdicts[0], Verdict::Forward(_)))
     }
 

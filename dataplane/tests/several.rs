@@ -292,6 +292,39 @@ fn fragments_find_their_way_between_workers() {
     assert_eq!((word(&later, 12), word(&later, 16)), (ends(&first).0.0, OTHER));
 }
 
+/// Fragments from the world: a port brings all of a packet to one worker, whoever owns what it is for (its hash is of addresses
+/// alone), which knows by the first where the others belong. The others may come first.
+#[test]
+fn fragments_from_the_world_find_their_worker() {
+    for arrival in [0, 1] {
+        for (host, protocol) in [(HOST, 17), (OTHER, 17), (HOST, 6), (OTHER, 1)] {
+            let mut workers = workers(2, &settings(), "");
+            let remote = (SERVER, if protocol == 1 { 0 } else { 53 });
+            let (port, frame) = from(host, &packet(protocol, (host, 6000), remote, SYN));
+            let external = ends(&workers.sent(0, port, &frame).1).0;
+            let answer = packet(protocol, remote, external, SYN | ACK);
+            let mut whole = answer.bytes()[20..].to_vec();
+            whole.resize(64, 7);
+            let part = |offset: u16, more: u16, data: &[u8]| {
+                let mut part = answer.clone().fragment(more << 13 | offset).raw();
+                part.payload = data.to_vec();
+                from(SERVER, &part).1
+            };
+            let (first, later) = (part(0, 1, &whole[..40]), part(5, 0, &whole[40..]));
+            if protocol != 1 {
+                let early = workers.arrive(arrival, OUTSIDE, &later);
+                assert!(matches!(early.verdict, Verdict::HoldLater(_)), "{:?}", early.verdict);
+                assert_eq!(early.by, arrival, "it waits where its first one is expected");
+            }
+            for fragment in [&first, &later] {
+                let (by, frame) = workers.sent(arrival, OUTSIDE, fragment);
+                assert_eq!((by, word(&frame, 12), word(&frame, 16)), (INSIDE, SERVER, host));
+            }
+            assert!(workers.0[arrival].state.take_came().is_some(), "the worker decides on what waits there");
+        }
+    }
+}
+
 /// A host with an address of its own answers pings of a host of another worker, and protocols without ports.
 #[test]
 fn what_is_configured_is_reached_from_another_worker() {

@@ -36,7 +36,7 @@ impl Workers {
         let (mut by, mut turned) = (at, None);
         for hands in 0..3 {
             let gateway = &mut self.0[by];
-            let arrival = Arrival { turned, ..Arrival::at(port, gateway.now) };
+            let arrival = Arrival { turned, is_handed: hands != 0, ..Arrival::at(port, gateway.now) };
             process_arrival(&mut gateway.state, arrival, &mut frames, &mut verdicts, &mut gateway.wire);
             match verdicts[0] {
                 Verdict::HandOff(worker) => by = worker.into(),

@@ -14,11 +14,49 @@ use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32, tcp};
 /// The other worker that owns what comes from outside, if that can be told by its port: hosts' external ports say whose they are.
 #[inline(always)]
 pub(in crate::path) fn owner<F: Frame>(
-    ground: &Ground<'_>,
+    ground: &mut Ground<'_>,
     share: &Share,
     frame: &F,
     packet: &Packet,
 ) -> Option<u8> {
+    if packet.is_fragment() {
+        owner_of_fragment(ground, share, frame, packet)
+    } else {
+        owner_of_whole(ground, share, frame, packet)
+    }
+}
+
+/// The same for a fragment. Whoever hands a first one over knows its ports by that, and where later ones go, which have none.
+#[cold]
+fn owner_of_fragment<F: Frame>(
+    ground: &mut Ground<'_>,
+    share: &Share,
+    frame: &F,
+    packet: &Packet,
+) -> Option<u8> {
+    let (now, address) = (ground.arrival.now, packet.destination());
+    if packet.flags & LATER == 0 {
+        let worker = owner_of_whole(ground, share, frame, packet)?;
+        let ports = match packet.protocol {
+            ipv4::ICMP => identifier(frame, packet).into(),
+            _ => packet.ports,
+        };
+        if packet.flags & ERROR == 0 {
+            ground.sessions.remember(&Packet { ports, ..*packet }, now);
+        }
+        Some(worker)
+    } else if ground.arrival.is_handed {
+        None
+    } else if ground.sessions.is_of_pool(address) {
+        share.elsewhere(worker_of_pool(address, share.workers()))
+    } else {
+        let ports = ground.sessions.recall(packet, now).unwrap_or(0);
+        owner_of(ground, share, address, ports as u16, packet.protocol)
+    }
+}
+
+#[inline(always)]
+fn owner_of_whole<F: Frame>(ground: &Ground<'_>, share: &Share, frame: &F, packet: &Packet) -> Option<u8> {
     if ground.sessions.is_of_pool(packet.destination()) {
         return share.elsewhere(worker_of_pool(packet.destination(), share.workers()));
     }
