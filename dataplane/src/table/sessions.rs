@@ -234,12 +234,14 @@ impl Sessions {
         self.index(heading).candidate(hash)
     }
 
-    /// Starts to fetch a slot.
+    /// Starts to fetch a slot; whether it is one.
     #[inline(always)]
-    pub fn prefetch(&self, slot: u32) {
-        if let Some(line) = self.lines.get(slot as usize) {
+    pub fn prefetch(&self, slot: u32) -> bool {
+        let line = self.lines.get(slot as usize);
+        if let Some(line) = line {
             machine::prefetch_write(line);
         }
+        line.is_some()
     }
 
     /// A slot, whatever stands there.

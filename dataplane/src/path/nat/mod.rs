@@ -22,7 +22,6 @@ pub(super) use turned::turned;
 use super::ground::Ground;
 use crate::egress::Egress;
 use crate::frame::Frame;
-use crate::narrow::NONE;
 use crate::packet::{FRAGMENT, Packet, SETTLED, SPECIAL};
 use crate::table::session::{Flow, Heading};
 use crate::way::{Front, Way, write};
@@ -32,9 +31,7 @@ use crate::wire::ipv4;
 #[inline(always)]
 pub(super) fn look_up(ground: &Ground<'_>, heading: Heading, packet: &mut Packet) {
     packet.slot = ground.sessions.candidate(heading, packet.hash);
-    if packet.slot != NONE {
-        ground.sessions.prefetch(packet.slot);
-    } else if heading == Heading::Out && packet.flags & SETTLED == 0 {
+    if !ground.sessions.prefetch(packet.slot) && heading == Heading::Out && packet.flags & SETTLED == 0 {
         ground.sessions.foresee(Flow::of(packet));
     }
 }
