@@ -19,6 +19,8 @@ mod ftp;
 mod packet;
 #[path = "fuzz/src/sip.rs"]
 mod sip;
+#[path = "fuzz/src/talk.rs"]
+mod talk;
 
 fn replay(target: &str, run: fn(&[u8])) {
     let directory = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo"))
@@ -58,6 +60,11 @@ fn ftp_seeds() {
 #[test]
 fn sip_seeds() {
     replay("sip", sip::run);
+}
+
+#[test]
+fn talk_seeds() {
+    replay("talk", talk::run);
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub const ALG_EVENTS: &str = "ces_alg_events_total";
 /// The family of what the one of SIP met with.
 pub const SIP_EVENTS: &str = "ces_alg_sip_events_total";
 
+/// The family of what the one of RTSP met with.
+pub const RTSP_EVENTS: &str = "ces_alg_rtsp_events_total";
+
 /// Where a number stands.
 pub type Count = fn(&Counters) -> u64;
 
@@ -290,6 +293,10 @@ counters! {
             /// Calls that are followed, now.
             sip_live,
         }
+        "ces_rtsp_sessions", "Connections of RTSP with streams that are followed.", gauge all {
+            /// Connections with streams that are followed, now.
+            rtsp_live,
+        }
         "ces_alg_sip_events_total", "What the application layer gateway of SIP met with.", counter all "event" {
             /// Messages that were read.
             sip_messages = "message",
@@ -315,6 +322,24 @@ counters! {
             sip_calls = "call",
             /// Calls that ended.
             sip_ended = "ended",
+        }
+        "ces_alg_rtsp_events_total", "What the application layer gateway of RTSP met with.", counter all "event" {
+            /// Messages that were read.
+            rtsp_messages = "message",
+            /// Messages that were written anew.
+            rtsp_rewritten = "rewritten",
+            /// Places that would have been written anew if that were not only shown.
+            rtsp_would_rewrite = "would_rewrite",
+            /// Streams that were announced.
+            rtsp_announced = "announced",
+            /// Announcements of what is not the host's own to announce: another address, or a privileged port.
+            rtsp_refused = "refused",
+            /// What there was no external pair of ports, or no room, for.
+            rtsp_full = "full",
+            /// Messages, transports and descriptions that could not be read, and connections in which something else is said.
+            rtsp_garbled = "garbled",
+            /// Requests that ended streams.
+            rtsp_ended = "ended",
         }
         "ces_alg_events_total", "What application layer gateways met with.", counter all "event" {
             /// Control channels that were opened and are attended to.

@@ -107,6 +107,8 @@ reasons! {
     FilterRate = "filter_rate",
     /// A segment of an ALG's control channel ahead of one that has not come: it could not be read, and comes again.
     AlgGap = "alg_gap",
+    /// A segment of an ALG's control channel with a part of a message that is not whole yet: it was read, and comes again.
+    AlgPart = "alg_part",
     /// A segment of an ALG's control channel whose checksum is wrong.
     AlgChecksum = "alg_checksum",
     /// A fragment of a segment of an ALG's control channel, which could not be read.

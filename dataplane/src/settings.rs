@@ -99,7 +99,9 @@ pub struct WorkerSettings {
     pub alg: Alg,
     /// Slots for their control channels, where there are sessions.
     pub channels: u32,
-    /// Slots for calls of SIP, where there are sessions.
+    /// Slots for those of them that are streams of messages.
+    pub talks: u32,
+    /// Slots for calls of SIP and streams of RTSP, where there are sessions.
     pub dialogs: u32,
     /// How many other static mappings there were before those.
     pub translations: u16,
@@ -149,6 +151,7 @@ impl WorkerSettings {
             recording: Recording::Nothing,
             alg: Alg::default(),
             channels: 16,
+            talks: 16,
             dialogs: 16,
             translations: 0,
             pool_room: PoolRoom::default(),

@@ -149,7 +149,7 @@ impl State {
             self.counters.sessions_percent = usage.sessions_percent;
             self.counters.ports_percent = usage.ports_percent;
             (self.counters.alg_channels, self.counters.alg_awaited) = self.sessions.attended();
-            self.counters.sip_live = self.sessions.calls();
+            (self.counters.sip_live, self.counters.rtsp_live) = self.sessions.calls();
         }
     }
 

@@ -1,12 +1,16 @@
 //! The packet path allocates nothing, whatever becomes of a packet.
 
+mod common;
 mod gateways;
 
+use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::io::memory::{self, MemoryPool};
 use ces_dataplane::msg::{Command, Neighbour};
+use ces_dataplane::path::process_burst;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::state::State;
+use ces_dataplane::verdict::Verdict;
 use ces_dataplane::worker::{Bell, Idle, Mesh, Parts, RingSizes, Worker, link};
 use gateways::Gateway;
 use machine::Clock;
@@ -101,4 +105,73 @@ fn no_packet_allocates() {
     assert!(punted > 0 && replaced > 0 && counters.held == counters.held_sent + replaced);
     let dropped = counters.dropped();
     assert_eq!(through + punted + dropped as usize, ROUNDS * FRAMES, "every packet is accounted for");
+}
+
+/// Nor does what reads messages of SIP and RTSP, as datagrams and out of streams, whole and in pieces, and writes them anew.
+#[test]
+fn no_message_allocates() {
+    use common::nat::{ACK, SERVER, SYN, from_world, gateway};
+    use common::{HOST, INSIDE, Ip, LOCAL, OUTSIDE, address, from_host, tcp, udp};
+    let (host, local) = (address(HOST).to_string(), address(LOCAL).to_string());
+    let body =
+        format!("v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nm=audio 4000 RTP/AVP 0\r\n");
+    let invite = |transport: &str| {
+        format!(
+            "INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/{transport} {host}:5060;branch=z\r\nCall-ID: 7\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:a@{host}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let setup = format!(
+        "SETUP rtsp://8.8.8.8/a RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;destination={host};client_port=5000-5001\r\n\r\n"
+    );
+    let answer = format!(
+        "RTSP/1.0 200 OK\r\nCSeq: 1\r\nTransport: RTP/AVP;destination={local};client_port=5000-5001;server_port=6-7\r\n\r\n"
+    );
+    let segment = |out: bool, port: u16, flags: u8, sequence: u32, data: &[u8]| {
+        let (from, to) = if out { (4000, port) } else { (port, 4000) };
+        let mut bytes = tcp(from, to, flags, &[], data);
+        bytes[4..8].copy_from_slice(&sequence.to_be_bytes());
+        if out {
+            (INSIDE, from_host(&Ip::new(HOST, SERVER, 6, bytes)))
+        } else {
+            (OUTSIDE, from_world(&Ip::new(SERVER, LOCAL, 6, bytes)))
+        }
+    };
+    let mut gateway = gateway();
+    let mut counted = 0;
+    for round in 0..100 {
+        let first = round * 5000;
+        let datagram = udp(5060, 5060, invite("UDP").as_bytes());
+        let mut frames = vec![(INSIDE, from_host(&Ip::new(HOST, SERVER, 17, datagram)))];
+        for (port, said) in [(554, &setup), (5060, &invite("TCP"))] {
+            let half = said.len() / 2;
+            frames.extend([
+                segment(true, port, SYN, first, &[]),
+                segment(false, port, SYN | ACK, first, &[]),
+                segment(true, port, ACK, first + 1, &said.as_bytes()[..half]),
+                segment(true, port, ACK, first + 1 + half as u32, &said.as_bytes()[half..]),
+                segment(true, port, ACK, first + 1, &said.as_bytes()[..half]),
+            ]);
+        }
+        frames.push(segment(false, 554, ACK, first + 1, answer.as_bytes()));
+        for (port, bytes) in frames {
+            let (mut frames, mut verdicts) = ([MemoryFrame::new(&bytes)], [Verdict::Absorb]);
+            let before = on_this_thread();
+            process_burst(
+                &mut gateway.state,
+                port,
+                &mut frames,
+                &mut verdicts,
+                &mut gateway.wire,
+                gateway.now,
+            );
+            counted += on_this_thread() - before;
+        }
+        gateway.events();
+        gateway.now += 1_000_000_000;
+    }
+    assert_eq!(counted, 0, "allocations");
+    let counters = &gateway.state.counters;
+    assert!(counters.sip_rewritten >= 200 && counters.rtsp_rewritten >= 200, "{counters:?}");
 }

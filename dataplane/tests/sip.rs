@@ -4,8 +4,8 @@
 
 mod common;
 
+use ces_dataplane::alg::media::MediaFrom;
 use ces_dataplane::alg::scope::AlgMode;
-use ces_dataplane::alg::sip::MediaFrom;
 use ces_dataplane::frame::MemoryFrame;
 use ces_dataplane::nat::Nat;
 use ces_dataplane::path::process_burst;

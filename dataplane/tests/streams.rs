@@ -1,5 +1,5 @@
-//! Two TCP stacks (smoltcp's) speak FTP's control channel through the gateway, over a path that drops, duplicates, reorders
-//! and cuts segments anew on both sides: what each application reads is what the other wrote, but for the places that it
+//! Two TCP stacks (smoltcp's) speak FTP's control channel, or RTSP, through the gateway, over a path that drops, duplicates,
+//! reorders and cuts segments anew on both sides: what each application reads is what the other wrote, but for the places that it
 //! names.
 #![allow(missing_docs)]
 
@@ -237,16 +237,74 @@ fn script() -> impl Strategy<Value = (Vec<u8>, Vec<Vec<u8>>)> {
     let lines = proptest::collection::vec(line(), 1..24);
     (lines, proptest::collection::vec(1usize..200, 1..20)).prop_map(|(lines, sizes)| {
         let whole = [lines.concat(), b"QUIT\r\n".to_vec()].concat();
-        let (mut chunks, mut rest) = (vec![], &whole[..]);
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (chunk, more) = rest.split_at((*size).min(rest.len()));
-            chunks.push(chunk.to_vec());
-            rest = more;
-        }
+        let chunks = chunks(&whole, &sizes);
         (whole, chunks)
+    })
+}
+
+fn chunks(whole: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
+    let (mut chunks, mut rest) = (vec![], whole);
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, more) = rest.split_at((*size).min(rest.len()));
+        chunks.push(chunk.to_vec());
+        rest = more;
+    }
+    chunks
+}
+
+/// Messages of RTSP that name an address, `@`, and what stands between them.
+fn message() -> impl Strategy<Value = String> {
+    let described = |fill: usize| {
+        format!("v=0\r\no=- 1 1 IN IP4 @\r\ns={}\r\nc=IN IP4 @\r\nm=video 0 RTP/AVP 96\r\n", "x".repeat(fill))
+    };
+    prop_oneof![
+        4 => (2500u16..2504).prop_map(|half| {
+            let (port, rtcp) = (2 * half, 2 * half + 1);
+            let transport = format!("RTP/AVP;unicast;destination=@;client_port={port}-{rtcp}");
+            format!("SETUP rtsp://8.8.8.8/a RTSP/1.0\r\nCSeq: 1\r\nTransport: {transport}\r\n\r\n")
+        }),
+        2 => Just("RTSP/1.0 200 OK\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;destination=@;interleaved=0-1\r\n\r\n".to_owned()),
+        2 => (0usize..1800).prop_map(move |fill| {
+            let length = described(fill).replace('@', &address(LOCAL).to_string()).len();
+            format!(
+                "ANNOUNCE rtsp://8.8.8.8/a RTSP/1.0\r\nCSeq: 3\r\nContent-Type: application/sdp\r\n\
+                 Content-Length: {length}\r\n\r\n{}",
+                described(fill)
+            )
+        }),
+        1 => (0usize..700).prop_map(|length| {
+            format!("SET_PARAMETER * RTSP/1.0\r\nCSeq: 4\r\nContent-Length: {length}\r\n\r\n{}", "y".repeat(length))
+        }),
+        2 => (0usize..2000).prop_map(|length| {
+            let header = [b'$', 0, (length >> 8) as u8 & 0x7f, length as u8 & 0x7f | 1];
+            let length = usize::from(header[2]) << 8 | usize::from(header[3]);
+            String::from_utf8_lossy(&header).into_owned() + &"z".repeat(length)
+        }),
+        1 => Just("\r\n\r\n".to_owned()),
+    ]
+}
+
+/// What is written by one who is at an address: as it is here, and as it is to be read there.
+fn talk(here: u32, there: u32) -> impl Strategy<Value = (Vec<u8>, Vec<Vec<u8>>)> {
+    let messages = proptest::collection::vec(message(), 1..12);
+    (messages, proptest::collection::vec(1usize..1500, 1..20)).prop_map(move |(messages, sizes)| {
+        let as_by = |at: u32| {
+            let at = address(at).to_string();
+            let lengths = |text: &String| {
+                let Some((head, body)) =
+                    text.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("ANN"))
+                else {
+                    return text.replace('@', &at);
+                };
+                let (body, at_length) = (body.replace('@', &at), head.rfind(' ').unwrap() + 1);
+                format!("{}{}\r\n\r\n{body}", &head[..at_length], body.len())
+            };
+            messages.iter().map(lengths).collect::<String>().into_bytes()
+        };
+        (as_by(there), chunks(&as_by(here), &sizes))
     })
 }
 
@@ -300,7 +358,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Has the two speak until both have said all and heard that the other has; what each has read.
-fn speak(case: &Case, client: Vec<Vec<u8>>, server: Vec<Vec<u8>>) -> [Vec<u8>; 2] {
+fn speak(case: &Case, port: u16, client: Vec<Vec<u8>>, server: Vec<Vec<u8>>) -> [Vec<u8>; 2] {
     let Case { seed, by, mtu, buffer, loss, mess, cuts } = *case;
     let mut gateway = gateway();
     let mut ends = [
@@ -312,10 +370,10 @@ fn speak(case: &Case, client: Vec<Vec<u8>>, server: Vec<Vec<u8>>) -> [Vec<u8>; 2
     let mut paths =
         [1, 2, 3, 4].map(|nth: u64| path(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(nth << 32)));
     let handle = ends[1].socket;
-    ends[1].sockets.get_mut::<tcp::Socket<'_>>(handle).listen(21).unwrap();
+    ends[1].sockets.get_mut::<tcp::Socket<'_>>(handle).listen(port).unwrap();
     let End { interface, sockets, socket, .. } = &mut ends[0];
     let connection = sockets.get_mut::<tcp::Socket<'_>>(*socket);
-    connection.connect(interface.context(), (ip(SERVER), 21), 4000).unwrap();
+    connection.connect(interface.context(), (ip(SERVER), port), 4000).unwrap();
     for step in 0..400_000u64 {
         let now = step * 5;
         gateway.now = SECOND + now * 1_000_000;
@@ -358,8 +416,18 @@ proptest! {
     /// alg.md, TCP sequence adjustment: nothing is lost, duplicated, or let through.
     #[test]
     fn each_reads_what_the_other_wrote(case in case(), client in script(), server in script()) {
-        let [to_client, to_server] = speak(&case, client.1, server.1);
+        let [to_client, to_server] = speak(&case, 21, client.1, server.1);
         prop_assert_eq!(&to_client, &server.0);
         assert_same(&client.0, &to_server);
+    }
+
+    /// The same of messages, both ways.
+    #[test]
+    fn each_reads_what_the_other_said(case in case(), client in talk(HOST, LOCAL), server in talk(LOCAL, HOST)) {
+        // What is kept until it is whole comes again in a time that grows with each loss.
+        let case = Case { mtu: case.mtu.map(|mtu| mtu.max(400)), loss: case.loss / 2, ..case };
+        let [to_client, to_server] = speak(&case, 554, client.1, server.1);
+        prop_assert_eq!(String::from_utf8_lossy(&to_client), String::from_utf8_lossy(&server.0));
+        prop_assert_eq!(String::from_utf8_lossy(&to_server), String::from_utf8_lossy(&client.0));
     }
 }

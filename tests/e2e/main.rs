@@ -23,6 +23,7 @@ mod operator;
 mod programs;
 mod records;
 mod routes;
+mod rtsp;
 mod sip;
 mod ssh;
 mod statics;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 23] = [
+    let groups: [(&str, &[Case]); 24] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ("programs", programs::CASES),
         ("alg", alg::CASES),
         ("sip", sip::CASES),
+        ("rtsp", rtsp::CASES),
         ("filter", filter::CASES),
         ("exercises", exercises::CASES),
         ("dmz", dmz::CASES),

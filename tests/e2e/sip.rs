@@ -7,7 +7,10 @@ use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
 pub(crate) const CASES: &[Case] = &[
     ("phones_call_each_other_through_a_registrar", phones_call_each_other_through_a_registrar),
     ("a_registrar_that_mends_nat_itself_is_not_harmed", a_registrar_that_mends_nat_itself_is_not_harmed),
+    ("phones_call_each_other_over_tcp", phones_call_each_other_over_tcp),
     ("calls_are_made_moved_and_given_up", calls_are_made_moved_and_given_up),
+    ("calls_are_made_moved_and_given_up_over_tcp", calls_are_made_moved_and_given_up_over_tcp),
+    ("whatever_else_is_said_in_a_call", whatever_else_is_said_in_a_call),
     ("media_is_let_in_where_rules_forbid_the_world", media_is_let_in_where_rules_forbid_the_world),
 ];
 
@@ -62,12 +65,20 @@ fn registrar(lab: &Lab, more: &str) -> Background {
 }
 
 /// A telephone on a node; for so long, doing this.
-fn phone(lab: &Lab, node: &str, name: &str, address: &str, seconds: u32, doing: &str) -> Background {
+fn phone(
+    lab: &Lab,
+    node: &str,
+    (name, transport): (&str, &str),
+    address: &str,
+    seconds: u32,
+    doing: &str,
+) -> Background {
     let words = [("@LISTEN@", format!("{address}:5060")), ("@TONE@", tone(lab))];
     let words = words.each_ref().map(|(from, to)| (*from, to.as_str()));
     rendered(lab, "baresip.conf", &format!("phone-{name}/config"), &words);
     let at = lab.directory().join(format!("phone-{name}"));
-    let account = format!("<sip:{name}@{REGISTRAR}>;auth_pass=x;answermode=auto;regint=600\n");
+    let account =
+        format!("<sip:{name}@{REGISTRAR};transport={transport}>;auth_pass=x;answermode=auto;regint=600\n");
     std::fs::write(at.join("accounts"), account).expect("the state directory is ours");
     std::fs::write(at.join("contacts"), "").expect("the state directory is ours");
     lab.background(node, &format!("baresip -f {} -t {seconds} {doing}", at.display()))
@@ -87,22 +98,23 @@ fn from_one_address(lab: &Lab, source: &str) {
 }
 
 /// One calls the other, which answers; both hear each other.
-fn call(lab: &Lab, caller: (&str, &str, &str), called: (&str, &str, &str)) {
+fn call(lab: &Lab, transport: &str, caller: (&str, &str, &str), called: (&str, &str, &str)) {
     let registered = events(lab, "registered");
-    let waits = phone(lab, called.0, called.1, called.2, 40, "");
+    let waits = phone(lab, called.0, (called.1, transport), called.2, 40, "");
     let is_there = || {
         let log = lab.run("net", &format!("ss -Hlnu sport = :5060 src {}", called.2));
         events(lab, "registered") > registered || called.0 == "net" && !log.stdout.is_empty()
     };
     assert!(eventually(is_there), "{}", waits.end());
     // A registration that does not pass the gateway is seen by the registrar alone: the caller tries until it is there.
-    let doing = format!("-e '/dial sip:{}@{REGISTRAR}'", called.1);
-    let mut said = phone(lab, caller.0, caller.1, caller.2, 9, &doing).wait();
+    let doing = format!("-e '/dial sip:{}@{REGISTRAR};transport={transport}'", called.1);
+    let caller_is = (caller.1, transport);
+    let mut said = phone(lab, caller.0, caller_is, caller.2, 9, &doing).wait();
     for _ in 0..5 {
         if said.stdout.contains("Call established") {
             break;
         }
-        said = phone(lab, caller.0, caller.1, caller.2, 9, &doing).wait();
+        said = phone(lab, caller.0, caller_is, caller.2, 9, &doing).wait();
     }
     let answered = waits.end();
     assert!(said.stdout.contains("Call established"), "{said}\n{answered}");
@@ -117,15 +129,30 @@ fn phones_call_each_other_through_a_registrar(lab: &Lab) {
     from_one_address(lab, "203.0.113.53");
     let registrar = registrar(lab, "");
     let (calls, ended) = (events(lab, "call"), events(lab, "ended"));
-    call(lab, ALICE, ("net", "bob", BOB));
-    call(lab, ("net", "bob", BOB), ALICE);
+    call(lab, "udp", ALICE, ("net", "bob", BOB));
+    call(lab, "udp", ("net", "bob", BOB), ALICE);
     assert!(events(lab, "call") >= calls + 2 && events(lab, "ended") >= ended + 2);
-    call(lab, ("a2", "carol", "192.168.10.12"), ALICE);
+    call(lab, "udp", ("a2", "carol", "192.168.10.12"), ALICE);
     assert_eq!(events(lab, "garbled"), 0, "{}", lab.ctl(Realm::A, "show alg"));
     let registrar = registrar.end();
     assert!(!registrar.stderr.contains("192.168.10."), "{registrar}");
-    lab.ctl(Realm::A, "show alg").says("SIP on UDP ports 5060");
+    lab.ctl(Realm::A, "show alg").says("SIP on UDP and TCP ports 5060");
     lab.ctl(Realm::A, "show alg --last").says("sip");
+    from_one_address(lab, "192.0.2.1");
+}
+
+/// The same over TCP.
+fn phones_call_each_other_over_tcp(lab: &Lab) {
+    lab.gateways(NAT);
+    from_one_address(lab, "203.0.113.53");
+    let registrar = registrar(lab, "-A TCP");
+    let (messages, garbled) = (events(lab, "message"), events(lab, "garbled"));
+    call(lab, "tcp", ALICE, ("net", "bob", BOB));
+    call(lab, "tcp", ("net", "bob", BOB), ALICE);
+    assert!(events(lab, "message") > messages + 10, "{}", lab.ctl(Realm::A, "show alg"));
+    assert_eq!(events(lab, "garbled"), garbled, "{}", lab.ctl(Realm::A, "show alg"));
+    let registrar = registrar.end();
+    assert!(!registrar.stderr.contains("192.168.10."), "{registrar}");
     from_one_address(lab, "192.0.2.1");
 }
 
@@ -133,7 +160,7 @@ fn a_registrar_that_mends_nat_itself_is_not_harmed(lab: &Lab) {
     lab.gateways(NAT);
     from_one_address(lab, "203.0.113.53");
     let registrar = registrar(lab, "-A NAT");
-    call(lab, ("net", "bob", BOB), ALICE);
+    call(lab, "udp", ("net", "bob", BOB), ALICE);
     registrar.end();
     from_one_address(lab, "192.0.2.1");
 }
@@ -154,6 +181,12 @@ fn sipp(lab: &Lab, node: &str, scenario: &str, address: &str, more: &str) -> (St
     (log, lab.background(node, &line))
 }
 
+/// Who is to be called is there: nobody asks again who has found no connection.
+fn is_there(lab: &Lab) {
+    let listens = || !lab.run("net", &format!("ss -Hlntu sport = :5060 src {PEER}")).stdout.is_empty();
+    assert!(eventually(listens), "nobody is to be called");
+}
+
 /// How many packets of media went each way between a host and the peer in the world.
 fn media(lab: &Lab) -> Vec<(u64, u64)> {
     let sessions = lab.json(Realm::A, "show sessions");
@@ -170,11 +203,21 @@ fn media(lab: &Lab) -> Vec<(u64, u64)> {
 
 /// INVITE, another offer, OPTIONS and BYE by one who writes compact forms; and one who gives up.
 fn calls_are_made_moved_and_given_up(lab: &Lab) {
+    calls_are_made_by(lab, "u1");
+}
+
+fn calls_are_made_moved_and_given_up_over_tcp(lab: &Lab) {
+    calls_are_made_by(lab, "t1");
+}
+
+fn calls_are_made_by(lab: &Lab, transport: &str) {
     lab.gateways(NAT);
     let host = ALICE.2;
     let ended = events(lab, "ended");
-    let (log, answerer) = sipp(lab, "net", "answerer", PEER, "-rtp_echo -mp 6000 -m 3");
-    let (_, caller) = sipp(lab, "a1", "caller", host, &format!("-mp 4000 -m 3 -l 1 {PEER}"));
+    let (log, answerer) =
+        sipp(lab, "net", "answerer", PEER, &format!("-t {transport} -rtp_echo -mp 6000 -m 3"));
+    is_there(lab);
+    let (_, caller) = sipp(lab, "a1", "caller", host, &format!("-t {transport} -mp 4000 -m 3 -l 1 {PEER}"));
     let went = || media(lab).iter().any(|&(out, back)| out > 20 && back > 20);
     assert!(eventually(went), "{:?} {}", media(lab), caller.end());
     let (caller, answerer) = (caller.wait(), answerer.wait());
@@ -182,14 +225,36 @@ fn calls_are_made_moved_and_given_up(lab: &Lab) {
     let read = std::fs::read_to_string(&log).expect("messages");
     assert!(read.contains("INVITE sip:b@") && !read.contains("192.168.10."), "{read}");
     assert!(events(lab, "ended") >= ended + 3);
-    let (log, ringer) = sipp(lab, "net", "ringer", PEER, "-m 2");
-    let (_, gives_up) = sipp(lab, "a1", "giver-up", host, &format!("-m 2 -l 1 {PEER}"));
+    let (log, ringer) = sipp(lab, "net", "ringer", PEER, &format!("-t {transport} -m 2"));
+    is_there(lab);
+    let (_, gives_up) = sipp(lab, "a1", "giver-up", host, &format!("-t {transport} -m 2 -l 1 {PEER}"));
     let (gives_up, ringer) = (gives_up.wait(), ringer.wait());
     assert!(gives_up.ok() && ringer.ok(), "{gives_up}\n{ringer}");
     let read = std::fs::read_to_string(&log).expect("messages");
     assert!(read.contains("CANCEL") && !read.contains("192.168.10."), "{read}");
     assert!(events(lab, "ended") >= ended + 5);
     assert_eq!(lab.metrics(Realm::A).sum("ces_sip_calls", &[]) as u64, 0);
+}
+
+/// MESSAGE, OPTIONS, UPDATE (RFC 3311) with another offer, and REFER (RFC 3515), over either transport: nothing private leaves.
+fn whatever_else_is_said_in_a_call(lab: &Lab) {
+    lab.gateways(NAT);
+    for transport in ["u1", "t1"] {
+        let garbled = events(lab, "garbled");
+        let (log, answerer) = sipp(lab, "net", "talker-answered", PEER, &format!("-t {transport} -m 1"));
+        is_there(lab);
+        let (heard, talker) =
+            sipp(lab, "a1", "talker", ALICE.2, &format!("-t {transport} -mp 4000 -m 1 -l 1 {PEER}"));
+        let (talker, answerer) = (talker.wait(), answerer.wait());
+        assert!(talker.ok() && answerer.ok(), "{talker}\n{answerer}");
+        let (log, heard) = [log, heard].map(|log| std::fs::read_to_string(log).expect("messages")).into();
+        for method in ["MESSAGE", "OPTIONS", "UPDATE", "REFER"] {
+            assert!(log.contains(&format!("{method} sip:b@")), "{method}: {log}");
+        }
+        assert!(!log.contains("192.168.10.") && log.contains("Refer-To: <sip:c@192.0.2.2:"), "{log}");
+        assert!(!heard.contains("192.0.2.2"), "what comes back is put back: {heard}");
+        assert_eq!(events(lab, "garbled"), garbled, "{}", lab.ctl(Realm::A, "show alg"));
+    }
 }
 
 /// What a call announces is let in, from whom it names, and nobody else is; with the call it ends.

@@ -605,22 +605,22 @@ fn alg(answer: &Value) -> String {
         }
         shown.push('\n');
     }
-    let (channels, calls) = (&answer["channels"], &answer["calls"]);
+    let channels = &answer["channels"];
     let mut table = TextTable::new(&["EVENT", "COUNT"]);
-    for (of, events) in [("", "events"), ("sip ", "sip_events")] {
+    for (of, events) in [("", "events"), ("sip ", "sip_events"), ("rtsp ", "rtsp_events")] {
         for event in list(&answer[events]) {
             let name = format!("{of}{}", event[0].as_str().unwrap_or_default());
             table.row(vec![name, count(event[1].as_u64().unwrap_or(0))]);
         }
     }
-    let awaited = count(number(answer, "awaited"));
+    let [awaited, calls, streams, dialogs] =
+        ["awaited", "calls", "streams", "dialogs"].map(|key| count(number(answer, key)));
     let _ = write!(
         shown,
-        "{} of {} control channels, {} of {} calls, {awaited} connections and streams awaited\n{}",
+        "{} of {} control channels, {calls} calls and {streams} connections with streams of {dialogs}, \
+         {awaited} connections and streams awaited\n{}",
         channels[0],
         channels[1],
-        calls[0],
-        calls[1],
         table.text()
     );
     shown

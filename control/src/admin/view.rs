@@ -195,12 +195,18 @@ pub struct AlgView {
     pub channels: (u64, u64),
     /// Connections that were announced and have not come yet.
     pub awaited: u64,
-    /// Calls of SIP that are followed, and for how many there is room.
-    pub calls: (u64, u64),
+    /// Calls of SIP that are followed.
+    pub calls: u64,
+    /// Connections of RTSP with streams that are followed.
+    pub streams: u64,
+    /// For how many of both there is room.
+    pub dialogs: u64,
     /// What was met with, and how often.
     pub events: Vec<(&'static str, u64)>,
     /// What the one of SIP met with.
     pub sip_events: Vec<(&'static str, u64)>,
+    /// What the one of RTSP met with.
+    pub rtsp_events: Vec<(&'static str, u64)>,
 }
 
 /// A session of NAT44. Addresses are with ports, or identifiers of queries.

@@ -467,8 +467,12 @@ fn resolvers(config: &Config, found: &mut Problems) {
 
 /// ALGs: ports that servers have, networks, and times in which something comes.
 fn alg(config: &Config, found: &mut Problems) {
-    let Alg { ftp, sip } = &config.alg;
-    for (place, ports, hosts) in [("alg.ftp", &ftp.ports, &ftp.hosts), ("alg.sip", &sip.ports, &sip.hosts)] {
+    let Alg { ftp, sip, rtsp } = &config.alg;
+    for (place, ports, hosts) in [
+        ("alg.ftp", &ftp.ports, &ftp.hosts),
+        ("alg.sip", &sip.ports, &sip.hosts),
+        ("alg.rtsp", &rtsp.ports, &rtsp.hosts),
+    ] {
         spoken(&format!("{place}.ports"), ports, found);
         found.within(format!("{place}.hosts"), hosts.len() as u64, 0, 64);
         for (i, hosts) in hosts.iter().enumerate() {
@@ -481,7 +485,10 @@ fn alg(config: &Config, found: &mut Problems) {
     found.within("alg.sip.registered_s", u64::from(sip.registered_s), 0, 65_535);
     found.within("alg.sip.host_calls", u64::from(sip.host_calls), 1, 65_535);
     found.within("alg.sip.dialog_s", u64::from(sip.dialog_s), 60, 65_535);
+    found.within("alg.rtsp.await_s", u64::from(rtsp.await_s), 1, 3600);
+    found.within("alg.rtsp.host_sessions", u64::from(rtsp.host_sessions), 1, 65_535);
     let capacity = &config.capacity;
+    found.within("capacity.alg_talks", u64::from(capacity.alg_talks), 0, 1 << 20);
     found.within("capacity.alg_channels", u64::from(capacity.alg_channels), 0, 1 << 20);
     found.within("capacity.sip_dialogs", u64::from(capacity.sip_dialogs), 0, 1 << 20);
 }

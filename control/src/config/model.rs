@@ -307,6 +307,8 @@ pub struct CapacitySection {
     pub nat_addresses: u16,
     /// Control channels of ALGs, of each worker.
     pub alg_channels: u32,
+    /// Those of them that are streams of messages.
+    pub alg_talks: u32,
     /// Calls of SIP, of each worker.
     pub sip_dialogs: u32,
     /// Addresses of the circular pool, those that a reload took out included.
@@ -332,6 +334,7 @@ impl Default for CapacitySection {
             nat_hosts: 4096,
             nat_addresses: 16,
             alg_channels: 1024,
+            alg_talks: 256,
             sip_dialogs: 1024,
             pool_addresses: 512,
             reservations: 16_384,

@@ -59,6 +59,7 @@ pub(super) fn settings(
         recording: config.records.as_ref().map(|records| records.what).unwrap_or_default(),
         alg: config.alg.clone(),
         channels: config.capacity.alg_channels,
+        talks: config.capacity.alg_talks,
         dialogs: config.capacity.sip_dialogs,
         translations: 0,
         pool_room: pool_room(config),

@@ -10,7 +10,7 @@ use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::alg::Alg;
 use ces_dataplane::alg::scope::AlgHosts;
-use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES, SIP_EVENTS};
+use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES, RTSP_EVENTS, SIP_EVENTS};
 use ces_dataplane::msg::{MappingView, PortId, PuntClass, SessionView};
 use ces_dataplane::nat::statics::{PortProtocol, Static};
 use ces_dataplane::reason::DropReason;
@@ -152,7 +152,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
 
 pub(super) fn alg(house: &House) -> AlgView {
     let totals = totals(house);
-    let Alg { ftp, sip } = &house.config.alg;
+    let Alg { ftp, sip, rtsp } = &house.config.alg;
     let events = |name| {
         let members =
             FAMILIES.iter().find(|family| family.name == name).map_or(&[][..], |family| family.members);
@@ -170,17 +170,27 @@ pub(super) fn alg(house: &House) -> AlgView {
             },
             AlgProtocolView {
                 name: "SIP",
-                transport: "UDP",
+                transport: "UDP and TCP",
                 ports: sip.ports.clone(),
                 mode: sip.mode,
                 hosts: networks(&sip.hosts),
             },
+            AlgProtocolView {
+                name: "RTSP",
+                transport: "TCP",
+                ports: rtsp.ports.clone(),
+                mode: rtsp.mode,
+                hosts: networks(&rtsp.hosts),
+            },
         ],
-        calls: (totals.sip_live, u64::from(house.settings.dialogs) * house.fleet.len() as u64),
+        calls: totals.sip_live,
+        streams: totals.rtsp_live,
+        dialogs: u64::from(house.settings.dialogs) * house.fleet.len() as u64,
         channels: (totals.alg_channels, u64::from(house.settings.channels) * house.fleet.len() as u64),
         awaited: totals.alg_awaited,
         events: events(ALG_EVENTS),
         sip_events: events(SIP_EVENTS),
+        rtsp_events: events(RTSP_EVENTS),
     }
 }
 

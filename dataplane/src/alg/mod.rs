@@ -1,11 +1,15 @@
 //! Application layer gateways: protocols that name addresses and ports in what they say. Here is what needs no table: which
-//! of them are on, and for whom ([`scope`]), how they are read, and what rewriting does to a TCP stream ([`shift`]) or to a
-//! message ([`sip`]).
+//! of them are on, and for whom ([`scope`]), how they are read, by lines ([`ftp`]) or by messages ([`talk`]), and what rewriting
+//! does to a TCP stream ([`shift`]) or to a message ([`edits`], [`sip`], [`rtsp`]).
 
+pub mod edits;
 pub mod ftp;
+pub mod media;
+pub mod rtsp;
 pub mod scope;
 pub mod shift;
 pub mod sip;
+pub mod talk;
 
 use scope::{AlgHosts, AlgMode, mode_for};
 
@@ -44,4 +48,6 @@ pub struct Alg {
     pub ftp: Ftp,
     /// SIP.
     pub sip: sip::Sip,
+    /// RTSP.
+    pub rtsp: rtsp::Rtsp,
 }

@@ -13,10 +13,10 @@
 
 use crate::wire::text::Text;
 
-/// The most bytes that are kept of what is not whole, and that an edit writes.
+/// The most bytes that are kept of a line that is not whole, and that an edit of a line writes.
 pub const TEXT: usize = 112;
-/// The most edits that are remembered. One that has arrived gives way to the next; the sender then has heard of the commands
-/// behind it.
+/// The most edits of lines that are remembered. One that has arrived gives way to the next; the sender then has heard of the
+/// commands behind it.
 pub const EDITS: usize = 4;
 /// What a segment may grow by: every edit in it, and one that was open.
 pub const GROWTH: u16 = 176;
@@ -28,7 +28,7 @@ pub const fn is_before(position: u32, other: u32) -> bool {
 
 /// Old bytes, and the text that stands for them.
 #[derive(Clone, Copy, Debug)]
-struct Edit {
+struct Edit<const TEXT: usize> {
     /// The first of the old bytes.
     at: u32,
     /// How many they are.
@@ -38,7 +38,7 @@ struct Edit {
     text: Text<TEXT>,
 }
 
-impl Edit {
+impl<const TEXT: usize> Edit<TEXT> {
     const NONE: Self = Self { at: 0, before: 0, was_open: false, text: Text::EMPTY };
 
     const fn end(&self) -> u32 {
@@ -46,9 +46,9 @@ impl Edit {
     }
 }
 
-/// One direction.
+/// One direction, of which so many edits are remembered, each of so many bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Shift {
+pub struct Shift<const EDITS: usize = { self::EDITS }, const TEXT: usize = { self::TEXT }> {
     /// The sequence number of the SYN.
     initial: u32,
     /// Old bytes before this one are no longer known: they have arrived.
@@ -59,14 +59,14 @@ pub struct Shift {
     next: u32,
     /// The first new byte that the receiver has not acknowledged.
     acknowledged: u32,
-    edits: [Edit; EDITS],
+    edits: [Edit<TEXT>; EDITS],
     count: u8,
     is_open: bool,
     /// The bytes of the last edit while it is open.
     held: Text<TEXT>,
 }
 
-impl Shift {
+impl<const EDITS: usize, const TEXT: usize> Shift<EDITS, TEXT> {
     /// That of a direction whose SYN has this sequence number.
     pub const fn begin(initial: u32) -> Self {
         let first = initial.wrapping_add(1);
@@ -88,12 +88,12 @@ impl Shift {
         self.initial
     }
 
-    fn edits(&self) -> &[Edit] {
+    fn edits(&self) -> &[Edit<TEXT>] {
         &self.edits[..usize::from(self.count)]
     }
 
     /// The edits, with how much what lies before each has moved.
-    fn moved(&self) -> impl Iterator<Item = (&Edit, u32)> {
+    fn moved(&self) -> impl Iterator<Item = (&Edit<TEXT>, u32)> {
         self.edits().iter().scan(self.offset, |offset, edit| {
             let before = *offset;
             *offset = moves(before, edit);
@@ -133,7 +133,7 @@ impl Shift {
         self.back(position, Edit::end)
     }
 
-    fn back(&self, position: u32, within: fn(&Edit) -> u32) -> u32 {
+    fn back(&self, position: u32, within: fn(&Edit<TEXT>) -> u32) -> u32 {
         let mut offset = self.offset;
         for (edit, before) in self.moved() {
             let begin = edit.at.wrapping_add(before);
@@ -161,9 +161,17 @@ impl Shift {
 
     /// Whether there is room for one more edit, now or by forgetting one that has arrived.
     pub fn make_room(&mut self) -> bool {
-        if usize::from(self.count) < EDITS {
-            return true;
-        }
+        usize::from(self.count) < EDITS || self.forget()
+    }
+
+    /// Whether there is room for so many more edits, when all are forgotten that have arrived.
+    pub fn has_room(&mut self, more: usize) -> bool {
+        while self.count > 0 && self.forget() {}
+        usize::from(self.count) + more <= EDITS
+    }
+
+    /// Forgets the first edit, if it has arrived.
+    fn forget(&mut self) -> bool {
         let first = self.edits[0];
         let (base, offset) = (first.end(), moves(self.offset, &first));
         let is_forgotten = !is_before(self.acknowledged, base.wrapping_add(offset));
@@ -233,7 +241,7 @@ impl Shift {
 
     /// An old byte of what a segment has to carry that begins at this one: a byte before it where that was kept.
     pub fn carries(&self, start: u32) -> u32 {
-        let owes = |edit: &Edit| edit.was_open && edit.end() == start;
+        let owes = |edit: &Edit<TEXT>| edit.was_open && edit.end() == start;
         start.wrapping_sub(self.edits().iter().any(owes).into())
     }
 
@@ -245,7 +253,7 @@ impl Shift {
     /// Whether old bytes go on as they are, however far they have moved.
     pub fn leaves(&self, from: u32, count: usize) -> bool {
         let end = from.wrapping_add(count as u32);
-        let apart = |edit: &Edit| !is_before(edit.at, end) || !is_before(from, edit.end());
+        let apart = |edit: &Edit<TEXT>| !is_before(edit.at, end) || !is_before(from, edit.end());
         !is_before(from, self.base) && self.edits().iter().all(apart)
     }
 
@@ -284,7 +292,7 @@ impl Shift {
 }
 
 /// How much what lies behind an edit has moved, by how much what lies before it has.
-fn moves(offset: u32, edit: &Edit) -> u32 {
+fn moves<const TEXT: usize>(offset: u32, edit: &Edit<TEXT>) -> u32 {
     offset.wrapping_add(edit.text.len() as u32).wrapping_sub(edit.before.into())
 }
 

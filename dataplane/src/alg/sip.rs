@@ -1,35 +1,17 @@
 //! What becomes of a SIP message on its way: where it names the address of one side, the other side reads the one under which
-//! that is seen there. Edits are gathered in one look, and written in one copy; nothing else of the message changes.
+//! that is seen there. Nothing else of the message changes.
 
+use super::edits::{Edits, address_text, port_text};
+use super::media::{MediaFrom, MediaRules, MediaStream};
 use super::scope::{AlgHosts, AlgMode, mode_for};
-use crate::wire::sdp::{Description, MEDIA};
-use crate::wire::sip::{Form, Message, Naming, PLACES, PORT, Span, Use};
-use crate::wire::text::Text;
-
-/// The most bytes of what is written: `255.255.255.255:65535`.
-const WRITTEN: usize = 24;
-/// The most edits: every place, of every stream its port, address, RTCP port and that one's address, two addresses of the
-/// description, and the length.
-const EDITS: usize = PLACES + 4 * MEDIA + 3;
-/// What a message may grow by.
-pub const GROWTH: usize = EDITS * WRITTEN;
-
-/// Who may send media to what a host has announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MediaFrom {
-    /// The other end of the control channel, and whom the host sends to itself.
-    #[default]
-    Peer,
-    /// Whoever the other end says that media comes from, instead.
-    Announced,
-}
+use crate::wire::sdp::Description;
+use crate::wire::sip::{Form, Message, Naming, PORT, Use};
 
 /// What is configured of SIP's.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sip {
-    /// The UDP ports on which SIP is spoken, at either end; none: it is left alone.
+    /// The ports on which SIP is spoken, UDP's at either end, TCP's of who is connected to; none: it is left alone.
     pub ports: Vec<u16>,
     /// What is done about it.
     pub mode: AlgMode,
@@ -63,26 +45,16 @@ impl Default for Sip {
 }
 
 impl Sip {
-    /// What is done about the datagrams of a host between these ports, its own and the other one.
-    pub fn mode(&self, host: u32, ports: [u16; 2]) -> AlgMode {
-        mode_for((self.mode, &self.ports), &self.hosts, host, &ports)
+    /// What is done about what a host exchanges between these ports.
+    pub fn mode(&self, host: u32, ports: &[u16]) -> AlgMode {
+        mode_for((self.mode, &self.ports), &self.hosts, host, ports)
     }
-}
 
-/// A stream of media, as its receiver announces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MediaStream {
-    /// Its port; 0: it is not wanted.
-    pub port: u16,
-    /// The one of its RTCP, if there is any.
-    pub rtcp: Option<u16>,
-    /// RTCP may come by the same port (RFC 5761).
-    pub is_muxed: bool,
-}
-
-impl MediaStream {
-    /// None.
-    pub const NONE: Self = Self { port: 0, rtcp: None, is_muxed: false };
+    /// What its media depends on.
+    pub fn media_rules(&self) -> MediaRules {
+        let Self { await_s, media_from, host_calls, dialog_s, .. } = *self;
+        MediaRules { await_s, media_from, host_calls, dialog_s }
+    }
 }
 
 /// Knows what the address of one side is to the other.
@@ -100,43 +72,8 @@ pub trait Translator {
     fn stream(&mut self, nth: usize, stream: MediaStream) -> Option<MediaStream>;
 }
 
-/// Bytes of a message, and the text that stands for them.
-#[derive(Clone, Copy, Debug)]
-struct Edit {
-    span: Span,
-    text: Text<WRITTEN>,
-}
-
-/// What is to be written anew of a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Edits {
-    list: [Edit; EDITS],
-    count: usize,
-}
-
-impl Default for Edits {
-    fn default() -> Self {
-        let none = Edit { span: Span { at: 0, end: 0 }, text: Text::EMPTY };
-        Self { list: [none; EDITS], count: 0 }
-    }
-}
-
 impl Edits {
-    /// Whether there is nothing.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn push(&mut self, bytes: &[u8], span: Span, text: Text<WRITTEN>) {
-        if *span.of(bytes) != *text
-            && let Some(place) = self.list.get_mut(self.count)
-        {
-            *place = Edit { span, text };
-            self.count += 1;
-        }
-    }
-
-    /// What is written instead of where the message names a port or address of one side.
+    /// What is written instead of where the message names a port or address of one side (RFC 3261 §8.1.1.7, §8.1.1.8).
     pub fn name(&mut self, bytes: &[u8], message: &Message, translator: &mut impl Translator) {
         let mut told = None;
         for &Naming { span, form, used } in message.places() {
@@ -203,46 +140,4 @@ impl Edits {
             }
         }
     }
-
-    /// Writes the message to `out`, its length as it has become (RFC 3261 §20.14); how long it is, if there is room.
-    pub fn write(&mut self, bytes: &[u8], message: &Message, out: &mut [u8]) -> Option<usize> {
-        let body = usize::from(message.body.end - message.body.at);
-        let growth: isize = self.list[..self.count]
-            .iter()
-            .filter(|edit| edit.span.at >= message.body.at)
-            .map(|edit| edit.text.len() as isize - isize::from(edit.span.end as i16 - edit.span.at as i16))
-            .sum();
-        if let (Some(span), true) = (message.length, growth != 0) {
-            let mut text = Text::EMPTY;
-            text.number(u32::try_from(body.checked_add_signed(growth)?).ok()?);
-            self.push(bytes, span, text);
-        }
-        let edits = &mut self.list[..self.count];
-        edits.sort_unstable_by_key(|edit| edit.span.at);
-        let (mut at, mut length) = (0, 0);
-        let mut put = |part: &[u8]| {
-            out.get_mut(length..length + part.len())?.copy_from_slice(part);
-            length += part.len();
-            Some(())
-        };
-        for edit in edits {
-            put(bytes.get(at..usize::from(edit.span.at))?)?;
-            put(&edit.text)?;
-            at = usize::from(edit.span.end);
-        }
-        put(bytes.get(at..)?)?;
-        Some(length)
-    }
-}
-
-fn address_text(address: u32) -> Text<WRITTEN> {
-    let mut text = Text::EMPTY;
-    text.numbers(&address.to_be_bytes(), b'.');
-    text
-}
-
-fn port_text(port: u16) -> Text<WRITTEN> {
-    let mut text = Text::EMPTY;
-    text.number(port.into());
-    text
 }

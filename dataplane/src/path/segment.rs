@@ -5,7 +5,7 @@ use crate::way::write;
 use crate::wire::{Wire, ipv4, tcp};
 
 /// Bytes of IPv4 and TCP headers without options: what a segment is smaller than its packet (RFC 9293 §3.7.1).
-const SEGMENT_HEADERS: u16 = (ipv4::LENGTH + tcp::LENGTH) as u16;
+pub(super) const SEGMENT_HEADERS: u16 = (ipv4::LENGTH + tcp::LENGTH) as u16;
 
 /// Lowers the maximum segment size of a SYN so that the segments of the other side fit packets of `mtu` bytes.
 pub(super) fn clamp_segment(ip: &mut [u8], packet: &Packet, mtu: u16) {

@@ -5,8 +5,11 @@ use super::index::{Hasher, Index};
 use super::slab::{Line, Slab};
 use crate::alg::ftp::Reader;
 use crate::alg::shift::Shift;
+use crate::alg::talk::{Language, Tongue};
 use crate::narrow::NONE;
 use crate::settings::SettingsError;
+use crate::table::dialogs::STREAMS;
+use crate::table::session::Heading;
 use crate::wire::ftp::Speaker;
 
 /// The most data connections that one channel awaits at a time.
@@ -23,11 +26,24 @@ pub enum Privacy {
     Encrypted,
 }
 
-/// A control channel: what its inside host says is read.
+/// What is spoken in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// Lines of FTP.
+    Lines,
+    /// SIP, a message a datagram.
+    Datagrams,
+    /// Messages in a stream.
+    Talk(Language),
+}
+
+/// A control channel: what its inside host says is read, and of messages what it hears as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel {
     /// The slot of its session; in a free line, the next one.
     slot: u32,
+    /// What is spoken.
+    pub spoken: Spoken,
     /// What is said is only shown, and goes as it came.
     pub is_dry: bool,
     /// Who can read it.
@@ -38,6 +54,8 @@ pub struct Channel {
     pub shift: Option<Shift>,
     /// The window that the other side announced last.
     pub window: u16,
+    /// The place of its talk.
+    talk: u32,
     /// What it awaits: places of expectations.
     pub(super) awaited: [u32; AWAITED],
     /// The place that the next one takes.
@@ -46,9 +64,20 @@ pub struct Channel {
 
 impl Channel {
     /// That of a session, whose inside host is this speaker.
-    fn new(slot: u32, speaker: Speaker, is_dry: bool) -> Self {
+    fn new(slot: u32, spoken: Spoken, speaker: Speaker, is_dry: bool) -> Self {
         let (privacy, reader) = (Privacy::None, Reader::new(speaker));
-        Self { slot, is_dry, privacy, reader, shift: None, window: 0, awaited: [NONE; AWAITED], turn: 0 }
+        Self {
+            slot,
+            spoken,
+            is_dry,
+            privacy,
+            reader,
+            shift: None,
+            window: 0,
+            talk: NONE,
+            awaited: [NONE; AWAITED],
+            turn: 0,
+        }
     }
 
     /// The host's SYN has this sequence number. One that comes again changes nothing.
@@ -63,7 +92,7 @@ impl Channel {
 
 impl Line for Channel {
     fn free(next: u32) -> Self {
-        Self::new(next, Speaker::Client, false)
+        Self::new(next, Spoken::Lines, Speaker::Client, false)
     }
 
     fn next(&self) -> u32 {
@@ -71,18 +100,69 @@ impl Line for Channel {
     }
 }
 
+/// A request that ends streams, until it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// Which request of whom.
+    pub request: (Heading, u32),
+    /// Which stream; `None`: all of them.
+    pub nth: Option<usize>,
+}
+
+/// A stream of messages, both ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Talk {
+    /// In a free line, the next one.
+    next: u32,
+    /// What the host says, and what it hears.
+    tongues: [Tongue; 2],
+    /// The last request of RTSP for a stream, and what stands for its URL.
+    pub asked: (u32, u64),
+    /// What stands for the URLs of the streams.
+    pub urls: [u64; STREAMS],
+    /// What ends when that is answered.
+    pub ending: Option<Ending>,
+}
+
+impl Talk {
+    const NONE: Self =
+        Self { next: NONE, tongues: [Tongue::NONE; 2], asked: (0, 0), urls: [0; STREAMS], ending: None };
+
+    /// What comes with this heading.
+    pub const fn tongue(&mut self, heading: Heading) -> &mut Tongue {
+        &mut self.tongues[heading as usize]
+    }
+
+    /// Whether any byte of it has moved.
+    pub(super) fn has_moved(&self) -> bool {
+        self.tongues.iter().any(|tongue| tongue.shift.is_some_and(|shift| shift.has_moved()))
+    }
+}
+
+impl Line for Talk {
+    fn free(next: u32) -> Self {
+        Self { next, ..Self::NONE }
+    }
+
+    fn next(&self) -> u32 {
+        self.next
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub(super) struct Channels {
     lines: Slab<Channel>,
+    talks: Slab<Talk>,
     by_slot: Index,
     hasher: Hasher,
 }
 
 impl Channels {
-    /// Room for so many.
-    pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
-        Ok(Self { lines: Slab::new(count, "channels")?, by_slot: Index::new(count)?, hasher })
+    /// Room for so many, and for so many that are streams of messages.
+    pub(super) fn new(count: u32, talks: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+        let (lines, talks) = (Slab::new(count, "channels")?, Slab::new(talks, "talks")?);
+        Ok(Self { lines, talks, by_slot: Index::new(count)?, hasher })
     }
 
     fn hash(&self, slot: u32) -> u64 {
@@ -94,13 +174,28 @@ impl Channels {
     }
 
     /// One for the session in this slot, which has none; whether there was room.
-    pub(super) fn add(&mut self, slot: u32, speaker: Speaker, is_dry: bool) -> bool {
-        let Some(line) = self.lines.take(Channel::new(slot, speaker, is_dry)) else { return false };
-        let fits = self.by_slot.insert(self.hash(slot), line);
+    pub(super) fn add(&mut self, slot: u32, spoken: Spoken, speaker: Speaker, is_dry: bool) -> bool {
+        let mut channel = Channel::new(slot, spoken, speaker, is_dry);
+        // Of what is only shown nothing has to be remembered.
+        if matches!(spoken, Spoken::Talk(_)) && !is_dry {
+            let Some(talk) = self.talks.take(Talk::NONE) else { return false };
+            channel.talk = talk;
+        }
+        let line = self.lines.take(channel);
+        let fits = line.is_some_and(|line| self.by_slot.insert(self.hash(slot), line));
         if !fits {
-            self.lines.give_back(line);
+            if let Some(line) = line {
+                self.lines.give_back(line);
+            }
+            self.end_talk(channel.talk);
         }
         fits
+    }
+
+    fn end_talk(&mut self, talk: u32) {
+        if talk != NONE {
+            self.talks.give_back(talk);
+        }
     }
 
     /// That of the session in this slot.
@@ -109,12 +204,19 @@ impl Channels {
         Some(&mut self.lines[line])
     }
 
+    /// What is spoken in the channel of the session in this slot, both ways.
+    pub(super) fn talk(&mut self, slot: u32) -> Option<&mut Talk> {
+        let talk = self.lines[self.line(slot)?].talk;
+        (talk != NONE).then(|| &mut self.talks[talk])
+    }
+
     /// The session in this slot has ended. What its channel was.
     pub(super) fn remove(&mut self, slot: u32) -> Option<Channel> {
         let line = self.line(slot)?;
         let channel = self.lines[line];
         self.by_slot.remove(self.hash(slot), line);
         self.lines.give_back(line);
+        self.end_talk(channel.talk);
         Some(channel)
     }
 

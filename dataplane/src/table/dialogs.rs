@@ -1,9 +1,9 @@
-//! Calls that are followed (RFC 3261 §12): where the host of each awaits media, and where the other side does. A call that
-//! nobody speaks of is forgotten after a time; its media goes on by itself.
+//! Calls that are followed (RFC 3261 §12), and sessions of RTSP: where the host of each awaits media, and where the other side
+//! does. A call that nobody speaks of is forgotten after a time; its media goes on by itself.
 
 use super::index::{Hasher, Index};
 use super::slab::{Line, Slab};
-use crate::alg::sip::MediaStream;
+use crate::alg::media::MediaStream;
 use crate::narrow::NONE;
 use crate::settings::SettingsError;
 
@@ -20,6 +20,8 @@ pub(super) struct Dialog {
     pub(super) host: u32,
     /// When it is forgotten; 0 in a free line.
     pub(super) until_s: u32,
+    /// It is no call, but streams.
+    is_streams: bool,
     /// Somebody has answered.
     pub(super) is_answered: bool,
     /// Where the host awaits media.
@@ -36,6 +38,7 @@ impl Dialog {
         slot: 0,
         host: 0,
         until_s: 0,
+        is_streams: false,
         is_answered: false,
         near: [MediaStream::NONE; STREAMS],
         far: [(0, MediaStream::NONE); STREAMS],
@@ -60,6 +63,8 @@ pub(super) struct Dialogs {
     by_key: Index,
     hasher: Hasher,
     count: u32,
+    /// How many are no calls, but streams.
+    streams: u32,
     /// The place that is looked at next for one that is over.
     looked_at: u32,
 }
@@ -68,7 +73,7 @@ impl Dialogs {
     /// Room for so many.
     pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
         let lines = Slab::new(count, "dialogs")?;
-        Ok(Self { lines, by_key: Index::new(count)?, hasher, count, looked_at: 0 })
+        Ok(Self { lines, by_key: Index::new(count)?, hasher, count, streams: 0, looked_at: 0 })
     }
 
     /// What stands for a call of a host. Its name is any text: that two have the same of these 64 bits does not happen.
@@ -85,12 +90,13 @@ impl Dialogs {
     }
 
     /// One more, of the session in this slot; `None` if there is no room.
-    pub(super) fn add(&mut self, key: u64, slot: u32, host: u32) -> Option<u32> {
-        let line = self.lines.take(Dialog { key, slot, host, ..Dialog::NONE })?;
+    pub(super) fn add(&mut self, key: u64, slot: u32, host: u32, is_streams: bool) -> Option<u32> {
+        let line = self.lines.take(Dialog { key, slot, host, is_streams, ..Dialog::NONE })?;
         let fits = self.by_key.insert(key, line);
         if !fits {
             self.lines.give_back(line);
         }
+        self.streams += u32::from(fits && is_streams);
         fits.then_some(line)
     }
 
@@ -107,6 +113,7 @@ impl Dialogs {
     /// One less.
     pub(super) fn remove(&mut self, line: u32) {
         self.by_key.remove(self.lines[line].key, line);
+        self.streams -= u32::from(self.lines[line].is_streams);
         self.lines.give_back(line);
     }
 
@@ -121,8 +128,9 @@ impl Dialogs {
         (1..now_s).contains(&self.lines[line].until_s).then_some(line)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.by_key.len()
+    /// How many calls there are, and sessions of streams.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let streams = u64::from(self.streams);
+        (self.by_key.len() as u64 - streams, streams)
     }
 }

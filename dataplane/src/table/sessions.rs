@@ -154,7 +154,7 @@ impl Sessions {
         let by_address = settings.nat.filtering == Filtering::AddressDependent;
         let permissions = if by_address { room.sessions } else { 0 };
         let channels = settings.channels.min(room.sessions);
-        let dialogs = settings.dialogs.min(room.sessions);
+        let (talks, dialogs) = (settings.talks.min(channels), settings.dialogs.min(room.sessions));
         Ok(Self {
             lines: match kept {
                 Some(kept) => HugeSlice::kept(kept, room.sessions as usize, |_, bytes| Session::read(bytes)),
@@ -169,7 +169,7 @@ impl Sessions {
             permissions: Permissions::new(permissions, hasher)?,
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
-            channels: Channels::new(channels, hasher)?,
+            channels: Channels::new(channels, talks, hasher)?,
             dialogs: Dialogs::new(dialogs, hasher)?,
             // And of each channel a registration.
             expectations: Expectations::new(
@@ -485,7 +485,7 @@ impl Sessions {
         self.lines[slot as usize] = Session::default();
         self.record(Recorded::Ended, &session);
         if session.is_annexed() {
-            self.unattend(slot, now_s);
+            self.unattend(slot, session.host().0, now_s);
         }
         self.configured -= u64::from(session.is_configured());
         let known = (hashes.inside, hashes.host);

@@ -15,6 +15,16 @@ pub enum Heading {
     In,
 }
 
+impl Heading {
+    /// The other way.
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+}
+
 /// Where a session stands: RFC 7857 §2 with the state machine of RFC 6146 §3.5.2.2 for TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]

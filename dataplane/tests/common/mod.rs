@@ -3,6 +3,7 @@
 
 pub(crate) mod nat;
 pub(crate) mod rules;
+pub(crate) mod talk;
 pub(crate) mod workers;
 
 use ces_dataplane::egress::Egress;

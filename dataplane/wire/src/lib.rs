@@ -12,6 +12,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod framing;
 pub mod ftp;
 pub mod geneve;
 pub mod gre;
@@ -19,6 +20,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod outer;
 pub mod pair;
+pub mod rtsp;
 pub mod sdp;
 pub mod sip;
 pub mod tcp;

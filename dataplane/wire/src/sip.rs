@@ -172,6 +172,18 @@ fn header(name: &[u8]) -> Header {
 /// # Errors
 /// It is none that can be followed.
 pub fn read(bytes: &[u8], address: u32) -> Result<Option<Message>, Garbled> {
+    read_part(bytes, address, true)
+}
+
+/// The same of a message without its body, which comes behind or is none of a reader's matter.
+///
+/// # Errors
+/// It is none that can be followed.
+pub fn read_head(bytes: &[u8], address: u32) -> Result<Option<Message>, Garbled> {
+    read_part(bytes, address, false)
+}
+
+fn read_part(bytes: &[u8], address: u32, has_body: bool) -> Result<Option<Message>, Garbled> {
     // RFC 3261 §7.5: empty lines before it are none of it.
     let begin = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     // What no text begins with: STUN (RFC 5389 §6), and the zeros of some telephones.
@@ -236,7 +248,7 @@ pub fn read(bytes: &[u8], address: u32) -> Result<Option<Message>, Garbled> {
     }
     let (begin, rest) = (line.next, bytes.len() - line.next);
     // RFC 3261 §18.3: what comes behind the body is none of it, and a body that is not whole is wrong.
-    let length = length.unwrap_or(rest);
+    let length = if has_body { length.unwrap_or(rest) } else { 0 };
     if !has_via || !has_sequence || message.call.at == message.call.end || length > rest {
         return Err(Garbled);
     }

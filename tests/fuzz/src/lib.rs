@@ -7,3 +7,4 @@ pub mod dns;
 pub mod ftp;
 pub mod packet;
 pub mod sip;
+pub mod talk;

@@ -1,8 +1,10 @@
 //! SIP's messages as anybody may write them: what is written instead is a message as before, in which nothing else has changed.
 
-use ces_dataplane::alg::sip::{Edits, GROWTH, MediaStream, Translator};
+use ces_dataplane::alg::edits::{Edits, GROWTH};
+use ces_dataplane::alg::media::MediaStream;
+use ces_dataplane::alg::sip::Translator;
 use ces_dataplane::wire::sdp;
-use ces_dataplane::wire::sip::{Message, Use, read};
+use ces_dataplane::wire::sip::{Message, Use, read, read_head};
 
 /// 192.168.10.11, and what it is outside.
 const OURS: u32 = 0xc0a8_0a0b;
@@ -30,15 +32,27 @@ impl Translator for Other {
     }
 }
 
-/// What a message becomes.
-fn rewritten(bytes: &[u8], message: &Message, by: u16) -> Vec<u8> {
+fn edits_of(bytes: &[u8], message: &Message, by: u16) -> Edits {
     let (mut edits, mut other) = (Edits::default(), Other(by));
     edits.name(bytes, message, &mut other);
     if let Ok(described) = sdp::read(bytes, message.body) {
         edits.describe(bytes, &described, &mut other);
     }
+    edits.finish(bytes, message.body, message.length).expect("it is no longer than a message");
+    edits
+}
+
+/// What is to be written anew of a message in a stream, if it is one.
+pub fn edits(bytes: &[u8], has_body: bool) -> Option<Edits> {
+    let message = if has_body { read(bytes, OURS) } else { read_head(bytes, OURS) };
+    Some(edits_of(bytes, &message.ok()??, 3))
+}
+
+/// What a message becomes.
+fn rewritten(bytes: &[u8], message: &Message, by: u16) -> Vec<u8> {
+    let edits = edits_of(bytes, message, by);
     let mut out = vec![0; bytes.len() + GROWTH];
-    let length = edits.write(bytes, message, &mut out);
+    let length = edits.write(bytes, &mut out);
     out.truncate(length.expect("there is room"));
     if edits.is_empty() {
         assert_eq!(out, bytes, "nothing is written anew");

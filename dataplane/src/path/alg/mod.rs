@@ -1,5 +1,5 @@
-//! Packets of control channels: FTP's here, SIP's in [`sip`]. Only they come here, and only from the long ways: a session that
-//! is one takes no straight line.
+//! Packets of control channels: FTP's here, datagrams of SIP's in [`sip`], and streams of messages, SIP's and RTSP's, in
+//! [`talk`]. Only they come here, and only from the long ways: a session that is one takes no straight line.
 //!
 //! What the inside host says is read in order ([`said`]), and its segments are written anew where what they say has to
 //! differ, or where they have moved ([`stream`]). What the other side says stays; what it acknowledges is moved back. What is
@@ -7,27 +7,30 @@
 //! rest.
 
 mod acknowledge;
+mod growth;
+mod rtsp;
 mod said;
 mod shown;
 mod sip;
 mod stream;
+mod talk;
 
 use super::ground::Ground;
-use super::segment::clamp_segment;
 use crate::alg::ftp::Listener;
-use crate::alg::shift::{GROWTH, Shift};
+use crate::alg::shift::Shift;
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
 use crate::premises::Premises;
 use crate::reason::DropReason;
-use crate::table::channels::{Channel, Privacy};
+use crate::table::channels::{Channel, Privacy, Spoken};
 use crate::table::session::Heading;
 use crate::table::sessions::Sessions;
 use crate::verdict::Settled;
-use crate::way::{Way, write};
+use crate::way::write;
 use crate::wire::ftp::{self, Place, Said, Speaker};
 use crate::wire::{Wire, icmp, ipv4, read32, tcp};
+use growth::make_way;
 use said::Listening;
 use std::net::Ipv4Addr;
 use stream::{Segment, Span, ip_of};
@@ -52,11 +55,19 @@ pub(super) fn treat<F: Frame>(
     if ground.sessions.get(slot).is_none_or(|session| !session.is_annexed()) {
         return Ok(());
     }
-    let is_datagram = packet.protocol == ipv4::UDP;
-    let is_dry = ground.sessions.channel(slot).is_some_and(|channel| channel.is_dry);
-    if is_datagram {
-        sip::treat(ground, frame, packet, (slot, heading), is_dry);
-        return Ok(());
+    let Some(&mut Channel { spoken, is_dry, .. }) = ground.sessions.channel(slot) else { return Ok(()) };
+    match spoken {
+        Spoken::Datagrams => {
+            sip::treat(ground, frame, packet, (slot, heading), is_dry);
+            return Ok(());
+        }
+        Spoken::Talk(language) if is_dry => {
+            if !packet.is_fragment() {
+                talk::watch(ground, ip_of(frame, packet), packet, (slot, heading), language);
+            }
+            return Ok(());
+        }
+        _ => {}
     }
     if is_dry {
         if heading == Heading::Out && !packet.is_fragment() {
@@ -67,9 +78,10 @@ pub(super) fn treat<F: Frame>(
     if packet.is_fragment() {
         return Err(DropReason::AlgFragment.into());
     }
-    match heading {
-        Heading::Out => outward(ground, frame, packet, slot),
-        Heading::In => inward(ground, frame, packet, slot),
+    match (spoken, heading) {
+        (Spoken::Talk(language), _) => talk::treat(ground, frame, packet, (slot, heading), language),
+        (_, Heading::Out) => outward(ground, frame, packet, slot),
+        (_, Heading::In) => inward(ground, frame, packet, slot),
     }
 }
 
@@ -91,15 +103,6 @@ fn watch(ground: &mut Ground<'_>, ip: &[u8], packet: &Packet, slot: u32) {
     note_privacy(ground, slot, before, channel.privacy);
 }
 
-/// What the host sends must fit when it has grown: the other side is made to ask for less.
-fn make_way<F: Frame>(ground: &Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) {
-    let hop = ground.sessions.get(slot).map(|session| session.hop(Heading::Out));
-    let mtu = hop.map_or(0, |hop| ground.ways.mtu(Way::Realm(hop)));
-    // Of a way that is not known yet, what every link carries of the Internet's (RFC 1122 §3.3.3).
-    let mtu = if mtu == 0 { 1500 } else { mtu };
-    clamp_segment(&mut frame.data_mut()[usize::from(packet.l3)..], packet, mtu.saturating_sub(GROWTH));
-}
-
 /// What comes to the inside host.
 fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slot: u32) -> Settled<()> {
     let ip = ip_of(frame, packet);
@@ -107,7 +110,7 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
     let Some(channel) = ground.sessions.channel(slot) else { return Ok(()) };
     channel.window = segment.header.window;
     if let Some(shift) = &mut channel.shift {
-        segment.move_back(ip, shift);
+        segment.move_back(ip, shift, |heard| heard);
     }
     let before = channel.privacy;
     if before != Privacy::Encrypted {
@@ -117,11 +120,12 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
         let remote = ground.sessions.get(slot).map(|session| session.remote().0);
         if let Some(place) = awaited.filter(|place| place.address == remote) {
             let Premises { nat, alg, .. } = ground.desk.premises;
-            ground.sessions.meet_at(slot, place.port, alg.ftp.await_s, nat, ground.arrival.now);
+            let port = (place.port, ipv4::TCP);
+            ground.sessions.meet_at(slot, port, alg.ftp.await_s, nat, ground.arrival.now);
         }
     }
     if packet.tcp_flags & tcp::SYN != 0 {
-        make_way(ground, frame, packet, slot);
+        make_way(ground, frame, packet, (slot, Heading::Out));
     }
     Ok(())
 }
@@ -208,11 +212,13 @@ fn read(ground: &mut Ground<'_>, ip: &[u8], segment: &Segment, slot: u32) -> Set
 
 /// The packet that an ICMP error quotes has moved on its way: to the host it is what the host sent.
 pub(super) fn requote(sessions: &mut Sessions, ip: &mut [u8], packet: &Packet, slot: u32) {
-    let shift = sessions.channel(slot).and_then(|channel| channel.shift);
-    let (Some(shift), Some((at, quoted))) = (shift, packet.quoted(ip)) else { return };
+    let Some((at, quoted)) = packet.quoted(ip) else { return };
     let (l4, sequence) = (usize::from(packet.l4), at + quoted.length() + tcp::SEQUENCE);
     if quoted.fragment_offset == 0 && sequence + 4 <= usize::from(packet.total) {
-        let old = shift.heard(read32(ip, sequence));
+        let new = read32(ip, sequence);
+        let lines = sessions.channel(slot).and_then(|channel| channel.shift).map(|shift| shift.heard(new));
+        let said = sessions.talk(slot).and_then(|talk| talk.tongue(Heading::Out).shift);
+        let Some(old) = lines.or(said.map(|shift| shift.heard(new))) else { return };
         write::replace_covered_word(&mut ip[l4..], sequence - l4, old, icmp::CHECKSUM);
     }
 }

@@ -55,7 +55,7 @@ impl<'s> Listening<'s> {
         }
         let Self { sessions, nat, await_s, slot, now, .. } = self;
         let told = if self.is_dry {
-            Ok(Sessions::expected_at(&session, place.port, nat))
+            Ok(Sessions::expected_at(&session, (place.port, ipv4::TCP), nat))
         } else {
             sessions.await_at(*slot, (place.port, ipv4::TCP), *await_s, nat, *now)
         };

@@ -1,10 +1,12 @@
-//! SIP over UDP (RFC 3261): datagrams of its control channels. What they name of the inside host is written anew, both ways, and
-//! the media that they announce is awaited.
+//! SIP (RFC 3261): what its messages name of the inside host is written anew, both ways, and the media that they announce is
+//! awaited. Datagrams here; how messages stand in a stream is [`super::talk`]'s matter.
 
 use super::shown::show;
 use super::stream::ip_of;
 use crate::Nanos;
-use crate::alg::sip::{Edits, GROWTH, MediaStream, Translator};
+use crate::alg::edits::{Edits, GROWTH};
+use crate::alg::media::MediaStream;
+use crate::alg::sip::Translator;
 use crate::counters::Counters;
 use crate::events::Events;
 use crate::frame::Frame;
@@ -16,6 +18,7 @@ use crate::table::session::{Heading, Session};
 use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::way::{Way, write};
 use crate::wire::checksum::pseudo;
+use crate::wire::framing::Extent;
 use crate::wire::sdp::{self, Description};
 use crate::wire::sip::{self, Form, Message, Method, PORT, Use};
 use crate::wire::{Wire, ipv4, read16, udp, write16};
@@ -43,24 +46,58 @@ pub(super) fn treat<F: Frame>(
     let Some(datagram) = ip.get(usize::from(packet.l4)..) else { return };
     let Ok(header) = udp::Header::parse(datagram) else { return };
     let Some(message_bytes) = datagram.get(udp::LENGTH..usize::from(header.datagram_length)) else { return };
-    let (host, external) = (session.host().0, session.arriving().addresses.destination());
-    let (own, other) = if heading == Heading::Out { (host, external) } else { (external, host) };
-    let message = match sip::read(message_bytes, own) {
-        Ok(Some(message)) => message,
-        Ok(None) => return,
-        Err(_) => {
-            ground.desk.counters.sip_garbled += 1;
-            return;
-        }
-    };
     if header.checksum != 0 && !is_sound(packet, &datagram[..usize::from(header.datagram_length)]) {
         // Its receiver will not believe it either.
         ground.desk.counters.sip_garbled += 1;
         return;
     }
+    let Some(edits) = translate(ground, message_bytes, true, (slot, heading), is_dry) else { return };
+    if edits.is_empty() || is_dry {
+        return;
+    }
+    let mut out = [0; ROOM];
+    let Some(length) = edits.write(message_bytes, &mut out) else {
+        ground.desk.counters.sip_garbled += 1;
+        return;
+    };
+    if put(ground, frame, packet, (&session, heading), &out[..length]) {
+        ground.desk.counters.sip_rewritten += 1;
+    } else {
+        ground.desk.counters.sip_full += 1;
+    }
+}
+
+/// What is to be written anew of a message in a stream.
+pub(super) fn translate_part(
+    ground: &mut Ground<'_>,
+    bytes: &[u8],
+    extent: Extent,
+    place: (u32, Heading),
+    is_dry: bool,
+) -> Option<Edits> {
+    translate(ground, bytes, bytes.len() > extent.head, place, is_dry)
+}
+
+/// What is to be written anew of a message, with its body or without; `None`: nothing, for it cannot be read.
+fn translate(
+    ground: &mut Ground<'_>,
+    bytes: &[u8],
+    has_body: bool,
+    (slot, heading): (u32, Heading),
+    is_dry: bool,
+) -> Option<Edits> {
+    let session = ground.sessions.get(slot).copied()?;
+    let (host, external) = (session.host().0, session.arriving().addresses.destination());
+    let (own, other) = if heading == Heading::Out { (host, external) } else { (external, host) };
+    let read = if has_body { sip::read(bytes, own) } else { sip::read_head(bytes, own) };
+    let Ok(message) = read else {
+        ground.desk.counters.sip_garbled += 1;
+        return None;
+    };
+    let message = message?;
     ground.desk.counters.sip_messages += 1;
-    let described = if message.is_described {
-        let described = sdp::read(message_bytes, message.body);
+    let described = if message.is_described && has_body {
+        let described = sdp::read(bytes, message.body);
         ground.desk.counters.sip_garbled += u64::from(described.is_err());
         described.ok()
     } else {
@@ -83,27 +120,16 @@ pub(super) fn treat<F: Frame>(
         now: arrival.now,
         addresses: (own, other),
     };
-    call.find(message_bytes, &message, described.is_some());
-    edits.name(message_bytes, &message, &mut call);
+    call.find(bytes, &message, described.is_some());
+    edits.name(bytes, &message, &mut call);
     match (&described, heading) {
-        (Some(described), Heading::Out) => edits.describe(message_bytes, described, &mut call),
+        (Some(described), Heading::Out) => edits.describe(bytes, described, &mut call),
         (Some(described), Heading::In) => call.learn(described),
         (None, _) => {}
     }
     call.follow(&message);
-    if edits.is_empty() || is_dry {
-        return;
-    }
-    let mut out = [0; ROOM];
-    let Some(length) = edits.write(message_bytes, &message, &mut out) else {
-        ground.desk.counters.sip_garbled += 1;
-        return;
-    };
-    if put(ground, frame, packet, (&session, heading), &out[..length]) {
-        ground.desk.counters.sip_rewritten += 1;
-    } else {
-        ground.desk.counters.sip_full += 1;
-    }
+    edits.finish(bytes, message.body, message.length)?;
+    Some(edits)
 }
 
 fn is_sound(packet: &Packet, datagram: &[u8]) -> bool {
@@ -178,10 +204,11 @@ impl Call<'_> {
             return;
         }
         let begins = is_described && message.method == Method::Invite;
-        let before = self.sessions.calls();
+        let before = self.sessions.calls().0;
         let name = message.call.of(bytes);
-        self.line = self.sessions.call(self.slot, name, begins, &self.premises.alg.sip, self.now);
-        self.counters.sip_calls += self.sessions.calls() - before;
+        self.line =
+            self.sessions.call(self.slot, name, begins, self.premises.alg.sip.media_rules(), self.now);
+        self.counters.sip_calls += self.sessions.calls().0 - before;
         self.counters.sip_full += u64::from(begins && self.line.is_none());
     }
 
@@ -193,7 +220,7 @@ impl Call<'_> {
             let rtcp = media.rtcp.map(|rtcp| rtcp.port).or(media.port.port.checked_add(1));
             let rtcp = rtcp.filter(|_| media.is_rtp && media.port.port != 0);
             let stream = MediaStream { port: media.port.port, rtcp, is_muxed: media.is_muxed };
-            self.sessions.hear_stream(line, nth, (address, stream), (&alg.sip, nat), self.now);
+            self.sessions.hear_stream(line, nth, (address, stream), (alg.sip.media_rules(), nat), self.now);
         }
     }
 
@@ -247,7 +274,7 @@ impl Call<'_> {
             return Some(here);
         }
         if self.is_dry {
-            return Some(Sessions::expected_at(&self.session, sought, nat));
+            return Some(Sessions::expected_at(&self.session, (sought, self.session.protocol()), nat));
         }
         if used == Use::Other {
             let known = self.sessions.outside(&self.session, sought, nat);
@@ -257,7 +284,8 @@ impl Call<'_> {
             self.counters.sip_refused += 1;
             return None;
         }
-        let told = self.sessions.await_at(self.slot, (sought, ipv4::UDP), alg.sip.await_s, nat, self.now);
+        let sought = (sought, self.session.protocol());
+        let told = self.sessions.await_at(self.slot, sought, alg.sip.await_s, nat, self.now);
         let Ok(told) = told else {
             self.counters.sip_full += 1;
             return None;
@@ -273,7 +301,8 @@ impl Call<'_> {
         if port == self.session.arriving().ports as u16 {
             return Some((host, own));
         }
-        let behind = self.sessions.behind(self.addresses.0, port, ipv4::UDP, &self.premises.nat);
+        let protocol = self.session.protocol();
+        let behind = self.sessions.behind(self.addresses.0, port, protocol, &self.premises.nat);
         behind.filter(|behind| behind.0 == host)
     }
 }
@@ -308,11 +337,11 @@ impl Translator for Call<'_> {
             return None;
         }
         let told = if self.is_dry {
-            let at = |port| Sessions::expected_at(&self.session, port, nat).1;
+            let at = |port| Sessions::expected_at(&self.session, (port, ipv4::UDP), nat).1;
             Ok(MediaStream { port: at(stream.port), rtcp: stream.rtcp.map(at), ..stream })
         } else {
             let line = self.line?;
-            self.sessions.await_stream(line, (nth, stream), (&alg.sip, nat), self.now)
+            self.sessions.await_stream(line, (nth, stream), (alg.sip.media_rules(), nat), self.now)
         };
         let Ok(told) = told else {
             self.counters.sip_full += 1;

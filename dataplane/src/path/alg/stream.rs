@@ -12,6 +12,10 @@ use crate::wire::{Wire, ipv4, read32, tcp, write16};
 
 /// Bytes of the longest payload there is, grown.
 const ROOM: usize = 2048 + GROWTH as usize;
+/// Bytes of what is written of a payload, or of what it carries.
+pub(super) const WRITTEN: usize = 4096;
+/// The largest segment of who says nothing about it (RFC 9293 §3.7.1).
+const LARGEST: u16 = 536;
 /// Two options that say nothing.
 const NO_OPERATIONS: u16 = 0x0101;
 
@@ -62,14 +66,42 @@ impl Segment {
         summed(packet, segment.len()).bytes(segment).fold() == 0xffff
     }
 
-    /// Moves what it acknowledges, and has beyond a gap, to where that is to the sender of the other direction.
-    pub(super) fn move_back(&self, ip: &mut [u8], shift: &mut Shift) {
+    /// The number of its first byte, and behind its last one.
+    pub(super) fn ends(&self, ip: &[u8]) -> (u32, u32) {
+        let start = self.start();
+        (start, start.wrapping_add(self.payload(ip).len() as u32))
+    }
+
+    /// The largest that its sender takes, as its SYN says (RFC 9293 §3.7.1).
+    pub(super) fn largest(&self, ip: &[u8]) -> u16 {
+        let options = ip.get(self.l4..self.data).unwrap_or_default();
+        tcp::maximum_segment(options).map_or(LARGEST, |(_, size)| size)
+    }
+
+    /// Whether it ends its direction.
+    pub(super) const fn is_last(&self) -> bool {
+        self.has(tcp::FIN)
+    }
+
+    /// Whether it is the end of what its sender wrote at once.
+    pub(super) const fn is_pushed(&self) -> bool {
+        self.has(tcp::PSH)
+    }
+
+    /// Moves what it acknowledges, and has beyond a gap, to where that is to the sender of the other direction; of what that is
+    /// acknowledged it has heard anyhow.
+    pub(super) fn move_back<const E: usize, const T: usize>(
+        &self,
+        ip: &mut [u8],
+        shift: &mut Shift<E, T>,
+        anyhow: impl Fn(u32) -> u32,
+    ) {
         if !self.has(tcp::ACK) {
             return;
         }
         shift.acknowledge(self.header.acknowledgement);
         let segment = &mut ip[self.l4..];
-        let heard = shift.heard(self.header.acknowledgement);
+        let heard = anyhow(shift.heard(self.header.acknowledgement));
         replace_covered_word(segment, tcp::ACKNOWLEDGEMENT, heard, tcp::CHECKSUM);
         if let Some((at, count)) = selective(&segment[..self.header.length()]) {
             move_selective(segment, at, count, shift);
@@ -77,11 +109,16 @@ impl Segment {
     }
 
     /// Moves its number, and of what is urgent the end.
-    pub(super) fn move_on(&self, ip: &mut [u8], shift: &Shift) {
+    pub(super) fn move_on<const E: usize, const T: usize>(&self, ip: &mut [u8], shift: &Shift<E, T>) {
         self.renumber(&mut ip[self.l4..], shift.sent(self.header.sequence), shift);
     }
 
-    fn renumber(&self, segment: &mut [u8], sequence: u32, shift: &Shift) {
+    fn renumber<const E: usize, const T: usize>(
+        &self,
+        segment: &mut [u8],
+        sequence: u32,
+        shift: &Shift<E, T>,
+    ) {
         replace_covered_word(segment, tcp::SEQUENCE, sequence, tcp::CHECKSUM);
         if self.has(tcp::URG) {
             // RFC 9293 §3.1: it counts from the segment's own number.
@@ -156,6 +193,20 @@ impl Segment {
         if length == 0 && !is_over && !self.has(tcp::SYN) && !said_again {
             return Ok(false);
         }
+        self.put(frame, packet, shift, (sequence, &out[..length], is_over))?;
+        Ok(true)
+    }
+
+    /// Puts what is written in the place of its payload; whether that is all up to the end of its direction is said, too.
+    pub(super) fn put<F: Frame, const E: usize, const T: usize>(
+        &self,
+        frame: &mut F,
+        packet: &mut Packet,
+        shift: &Shift<E, T>,
+        (sequence, out, is_over): (u32, &[u8], bool),
+    ) -> Result<(), DropReason> {
+        let (l3, length) = (usize::from(packet.l3), out.len());
+        frame.truncate(l3 + usize::from(packet.total));
         let total = u16::try_from(self.data + length).map_err(|_| DropReason::AlgRoom)?;
         if !resize(frame, l3 + usize::from(total)) {
             return Err(DropReason::AlgRoom);
@@ -163,7 +214,7 @@ impl Segment {
         let ip = &mut frame.data_mut()[l3..];
         replace_covered(&mut ip[..usize::from(packet.l4)], ipv4::TOTAL_LENGTH, total, ipv4::CHECKSUM);
         let segment = &mut ip[self.l4..];
-        segment[self.data - self.l4..].copy_from_slice(&out[..length]);
+        segment[self.data - self.l4..].copy_from_slice(out);
         if !is_over {
             segment[tcp::FLAGS] &= !tcp::FIN;
         }
@@ -173,7 +224,7 @@ impl Segment {
         let sum = summed(packet, segment.len()).bytes(segment).checksum();
         write16(segment, tcp::CHECKSUM, sum);
         packet.total = total;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -191,7 +242,12 @@ fn resize<F: Frame>(frame: &mut F, length: usize) -> bool {
 
 /// Moves the edges of blocks that were received beyond a gap (RFC 2018 §3). An edit of which only a part was received counts
 /// as not received; a block without anything else is none, and then nothing is said of any, which is allowed (§4).
-fn move_selective(segment: &mut [u8], at: usize, count: usize, shift: &Shift) {
+fn move_selective<const E: usize, const T: usize>(
+    segment: &mut [u8],
+    at: usize,
+    count: usize,
+    shift: &Shift<E, T>,
+) {
     let edges = |segment: &[u8], block: usize| {
         let at = at + 8 * block;
         (at, shift.heard_from(read32(segment, at)), shift.heard(read32(segment, at + 4)))

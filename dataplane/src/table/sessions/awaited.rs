@@ -7,11 +7,12 @@ use super::{By, Face, Flow, Inside, Session, Sessions};
 use crate::Nanos;
 use crate::alg::Alg;
 use crate::alg::scope::AlgMode;
+use crate::alg::talk::Language;
 use crate::meter::seconds;
 use crate::narrow::NONE;
 use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
-use crate::table::channels::{AWAITED, Channel};
+use crate::table::channels::{AWAITED, Channel, Spoken, Talk};
 use crate::table::expectations::{Door, Expectation, Owner};
 use crate::table::session::Heading;
 use crate::tag::worker_of_port;
@@ -23,27 +24,39 @@ pub const UNPRIVILEGED: u16 = 1024;
 /// Ports that are tried where the host's own is somebody else's.
 const BESIDE: u16 = 64;
 
-/// Whose lines are read of a session that is a control channel, and what is done about them; `None`: it is none, or left alone.
-fn channel_of(session: &Session, alg: &Alg) -> Option<(Speaker, AlgMode)> {
+/// What is spoken in a session that is a control channel, who its inside host is there, and what is done about it; `None`: it is
+/// none, or left alone.
+fn channel_of(session: &Session, alg: &Alg) -> Option<(Spoken, Speaker, AlgMode)> {
+    let (host, near_port) = session.host();
     let (speaker, port) = match session.opened() {
         Heading::Out => (Speaker::Client, session.remote().1),
-        Heading::In => (Speaker::Server, session.host().1),
+        Heading::In => (Speaker::Server, near_port),
     };
-    let mode = match session.protocol() {
-        ipv4::TCP => alg.ftp.mode(session.host().0, port),
-        ipv4::UDP => alg.sip.mode(session.host().0, [session.host().1, session.remote().1]),
-        _ => AlgMode::Off,
+    let candidates = match session.protocol() {
+        ipv4::TCP => [
+            (Spoken::Lines, alg.ftp.mode(host, port)),
+            (Spoken::Talk(Language::Rtsp), alg.rtsp.mode(host, port)),
+            (Spoken::Talk(Language::Sip), alg.sip.mode(host, &[port])),
+        ],
+        ipv4::UDP => {
+            [(Spoken::Datagrams, alg.sip.mode(host, &[near_port, session.remote().1])), NOTHING, NOTHING]
+        }
+        _ => [NOTHING; 3],
     };
-    (mode != AlgMode::Off).then_some((speaker, mode))
+    let found = candidates.into_iter().find(|(_, mode)| *mode != AlgMode::Off);
+    found.map(|(spoken, mode)| (spoken, speaker, mode))
 }
+
+/// No channel.
+const NOTHING: (Spoken, AlgMode) = (Spoken::Lines, AlgMode::Off);
 
 impl Sessions {
     /// Attends to the session in this slot if it is a control channel, from the next bytes of its inside host on. Whether there
     /// was room; `None`: it is none, or left alone.
     pub fn attend(&mut self, slot: u32, alg: &Alg) -> Option<bool> {
         let session = self.lines.get_mut(slot as usize)?;
-        let (speaker, mode) = channel_of(session, alg)?;
-        let is_added = self.channels.add(slot, speaker, mode == AlgMode::DryRun);
+        let (spoken, speaker, mode) = channel_of(session, alg)?;
+        let is_added = self.channels.add(slot, spoken, speaker, mode == AlgMode::DryRun);
         session.set_annexed(is_added);
         Some(is_added)
     }
@@ -64,6 +77,19 @@ impl Sessions {
         if let Some(session) = self.lines.get_mut(slot as usize) {
             // A process that comes after this one does not know by how much.
             session.set_moved(read.shift.is_some_and(|shift| shift.has_moved()));
+        }
+    }
+
+    /// What is said in the session in this slot, both ways, if that is a stream of messages that is read.
+    pub fn talk(&mut self, slot: u32) -> Option<&mut Talk> {
+        self.channels.talk(slot)
+    }
+
+    /// What is said in that session was read, or written anew.
+    pub fn talked(&mut self, slot: u32) {
+        let has_moved = self.channels.talk(slot).is_some_and(|talk| talk.has_moved());
+        if let Some(session) = self.lines.get_mut(slot as usize) {
+            session.set_moved(has_moved);
         }
     }
 
@@ -131,9 +157,9 @@ impl Sessions {
     }
 
     /// Where a port of the host of this session would be outside, as far as that can be said of one that nothing is done about.
-    pub fn expected_at(session: &Session, port: u16, nat: &Nat) -> (u32, u16) {
+    pub fn expected_at(session: &Session, (port, protocol): (u16, u8), nat: &Nat) -> (u32, u16) {
         let (host, external) = (session.host().0, session.arriving().addresses.destination());
-        let configured = nat.statics.outside(host, port, session.protocol());
+        let configured = nat.statics.outside(host, port, protocol);
         configured.filter(|_| external != host).unwrap_or((external, port))
     }
 
@@ -198,9 +224,9 @@ impl Sessions {
         (!expectation.is_given).then_some(expectation.inside)
     }
 
-    /// The other end of a control channel awaits a connection of the channel's inside host at this port of its own (RFC 959
-    /// §3.3): it comes from the address that it knows.
-    pub fn meet_at(&mut self, slot: u32, port: u16, await_s: u16, nat: &Nat, now: Nanos) {
+    /// The other end of a control channel awaits a connection, or media, of the channel's inside host at this port of its own
+    /// (RFC 959 §3.3): it comes from the address that it knows.
+    pub fn meet_at(&mut self, slot: u32, (port, protocol): (u16, u8), await_s: u16, nat: &Nat, now: Nanos) {
         let Some(session) = self.lines.get(slot as usize).copied() else { return };
         let external = session.arriving().addresses.destination();
         // Elsewhere it comes from there anyhow, or has only this one.
@@ -209,9 +235,9 @@ impl Sessions {
             return;
         }
         let (now_s, (host, _), (remote, _)) = (seconds(now), session.host(), session.remote());
-        let door = Door { address: remote, port, protocol: ipv4::TCP };
+        let door = Door { address: remote, port, protocol };
         let until_s = now_s.saturating_add(await_s.into());
-        let inside = Inside { host, port: session.host().1, protocol: ipv4::TCP };
+        let inside = Inside { host, port: session.host().1, protocol };
         let (owner, known) = (Owner::Channel, self.expectations.find(door, host));
         let line = self.expect((owner, slot), inside, (door, false), host, (until_s, now_s));
         if let Some(line) = line.filter(|line| known != Some(*line)) {
@@ -298,8 +324,11 @@ impl Sessions {
         self.forget(line, now_s);
     }
 
-    /// The control channel in this slot has ended.
-    pub(super) fn unattend(&mut self, slot: u32, now_s: u32) {
+    /// The control channel in this slot, of this host, has ended, and with it what was awaited in its name.
+    pub(super) fn unattend(&mut self, slot: u32, host: u32, now_s: u32) {
+        if let Some(line) = self.dialogs.find(self.streams_key(slot, host)) {
+            self.forget_call(line, now_s);
+        }
         let awaited = self.channels.remove(slot).map_or([NONE; AWAITED], |channel| channel.awaited);
         for line in awaited {
             self.forget(line, now_s);

@@ -1,9 +1,9 @@
-//! Calls, and the media that they announce: each stream keeps a pair of external ports from when it is announced, and the other
-//! side is let in there. What has come is an ordinary session; with its call it ends.
+//! Calls and sessions of streams, and the media that they announce: each stream keeps a pair of external ports from when it
+//! is announced, and the other side is let in there. What has come is an ordinary session; with its call it ends.
 
 use super::{Flow, Inside, Outside, Session, Sessions};
 use crate::Nanos;
-use crate::alg::sip::{MediaFrom, MediaStream, Sip};
+use crate::alg::media::{MediaFrom, MediaRules, MediaStream};
 use crate::meter::seconds;
 use crate::narrow::NONE;
 use crate::nat::{Nat, Space};
@@ -15,30 +15,71 @@ use crate::table::session::Heading;
 use crate::wire::{Pair, ipv4};
 
 /// What is configured that calls depend on.
-pub type CallRules<'s> = (&'s Sip, &'s Nat);
+pub type CallRules<'s> = (MediaRules, &'s Nat);
 
 impl Sessions {
     /// The call of this name, of the host of the session in this slot; a new one where it begins, if there is room.
-    pub fn call(&mut self, slot: u32, name: &[u8], begins: bool, sip: &Sip, now: Nanos) -> Option<u32> {
+    pub fn call(
+        &mut self,
+        slot: u32,
+        name: &[u8],
+        begins: bool,
+        rules: MediaRules,
+        now: Nanos,
+    ) -> Option<u32> {
         let host = self.lines.get(slot as usize)?.host().0;
         let key = self.dialogs.key(host, name);
+        self.known_call((slot, host), (key, false), begins, rules, now)
+    }
+
+    /// The streams of the session of RTSP in this slot; new ones where they begin, if there is room.
+    pub fn streams(&mut self, slot: u32, begins: bool, rules: MediaRules, now: Nanos) -> Option<u32> {
+        let host = self.lines.get(slot as usize)?.host().0;
+        self.known_call((slot, host), (self.streams_key(slot, host), true), begins, rules, now)
+    }
+
+    /// What stands for the streams of a session: no call's name, since there is no line end in one.
+    pub(super) fn streams_key(&self, slot: u32, host: u32) -> u64 {
+        let [a, b, c, d] = slot.to_be_bytes();
+        self.dialogs.key(host, &[b'\n', a, b, c, d])
+    }
+
+    /// What stands for a text of a host.
+    pub fn key(&self, host: u32, text: &[u8]) -> u64 {
+        self.dialogs.key(host, text)
+    }
+
+    fn known_call(
+        &mut self,
+        (slot, host): (u32, u32),
+        (key, is_streams): (u64, bool),
+        begins: bool,
+        rules: MediaRules,
+        now: Nanos,
+    ) -> Option<u32> {
         let known = self.dialogs.find(key);
         let line = match known {
             Some(line) => line,
-            None if begins => self.begin_call(key, slot, host, sip)?,
+            None if begins => self.begin_call((key, is_streams), slot, host, rules)?,
             None => return None,
         };
         let dialog = self.dialogs.get_mut(line);
-        (dialog.slot, dialog.until_s) = (slot, seconds(now).saturating_add(sip.dialog_s.into()));
+        (dialog.slot, dialog.until_s) = (slot, seconds(now).saturating_add(rules.dialog_s.into()));
         Some(line)
     }
 
-    fn begin_call(&mut self, key: u64, slot: u32, host: u32, sip: &Sip) -> Option<u32> {
+    fn begin_call(
+        &mut self,
+        (key, is_streams): (u64, bool),
+        slot: u32,
+        host: u32,
+        rules: MediaRules,
+    ) -> Option<u32> {
         let subscriber = self.subscribers.find(host)?;
-        if self.subscribers.get(subscriber).calls >= sip.host_calls {
+        if self.subscribers.get(subscriber).calls >= rules.host_calls {
             return None;
         }
-        let line = self.dialogs.add(key, slot, host)?;
+        let line = self.dialogs.add(key, slot, host, is_streams)?;
         self.subscribers.get_mut(subscriber).calls += 1;
         Some(line)
     }
@@ -51,9 +92,9 @@ impl Sessions {
         before
     }
 
-    /// Calls.
-    pub fn calls(&self) -> u64 {
-        self.dialogs.len() as u64
+    /// Calls, and sessions of streams.
+    pub fn calls(&self) -> (u64, u64) {
+        self.dialogs.counts()
     }
 
     /// The host of a call awaits a stream, its `nth`: where that is outside.
@@ -81,7 +122,7 @@ impl Sessions {
         &mut self,
         line: u32,
         (nth, stream): (usize, MediaStream),
-        (sip, nat): CallRules<'_>,
+        (media, nat): CallRules<'_>,
         now: Nanos,
     ) -> Result<MediaStream, DropReason> {
         let now_s = seconds(now);
@@ -97,12 +138,12 @@ impl Sessions {
         self.map_pair(&session, awaited, nat, now_s);
         // A neighbour comes from an address of ours, which nobody in the world has.
         let is_neighbour = far.0 != 0 && self.is_external(far.0, nat);
-        let remote = match sip.media_from {
+        let remote = match media.media_from {
             _ if is_neighbour => far.0,
             MediaFrom::Announced if far.0 != 0 => far.0,
             _ => session.remote().0,
         };
-        let until_s = now_s.saturating_add(sip.await_s.into());
+        let until_s = now_s.saturating_add(media.await_s.into());
         let mut told = [None; 2];
         for (place, port) in [Some(awaited.port), awaited.rtcp].into_iter().enumerate() {
             let before = self.dialogs.get(line).awaited[nth][place];
@@ -161,15 +202,55 @@ impl Sessions {
     pub fn end_call(&mut self, line: u32, now_s: u32) {
         let dialog = self.dialogs.get(line);
         self.forget_call(line, now_s);
-        for (near, (remote, far)) in dialog.near.into_iter().zip(dialog.far) {
-            let pairs = [(Some(near.port), Some(far.port)), (near.rtcp, far.rtcp)];
-            for (port, remote_port) in pairs {
-                let (Some(port), Some(remote_port)) = (port, remote_port) else { continue };
-                let ports = u32::from(port) << 16 | u32::from(remote_port);
-                let flow = Flow { addresses: Pair::new(dialog.host, remote), ports, protocol: ipv4::UDP };
-                if let Some(slot) = self.find(Heading::Out, flow).filter(|_| port != 0) {
-                    self.end(slot, now_s);
-                }
+        for (near, far) in dialog.near.into_iter().zip(dialog.far) {
+            self.end_media(dialog.host, near, far, now_s);
+        }
+    }
+
+    /// A stream of a session is over, its `nth`; with the last one, all that is known of it.
+    pub fn end_stream(&mut self, line: u32, nth: usize, now_s: u32) {
+        let dialog = self.dialogs.get_mut(line);
+        if nth >= STREAMS {
+            return;
+        }
+        let near = std::mem::replace(&mut dialog.near[nth], MediaStream::NONE);
+        let far = std::mem::replace(&mut dialog.far[nth], (0, MediaStream::NONE));
+        let awaited = std::mem::replace(&mut dialog.awaited[nth], [NONE; 2]);
+        let (host, is_last) = (dialog.host, dialog.near.iter().all(|near| near.port == 0));
+        for place in awaited {
+            self.forget(place, now_s);
+        }
+        self.end_media(host, near, far, now_s);
+        if is_last {
+            self.forget_call(line, now_s);
+        }
+    }
+
+    /// Ends the sessions of a stream of a host.
+    fn end_media(&mut self, host: u32, near: MediaStream, (remote, far): (u32, MediaStream), now_s: u32) {
+        let pairs = [(Some(near.port), Some(far.port)), (near.rtcp, far.rtcp)];
+        for (port, remote_port) in pairs {
+            let (Some(port), Some(remote_port)) = (port, remote_port) else { continue };
+            let ports = u32::from(port) << 16 | u32::from(remote_port);
+            let flow = Flow { addresses: Pair::new(host, remote), ports, protocol: ipv4::UDP };
+            if let Some(slot) = self.find(Heading::Out, flow).filter(|_| port != 0) {
+                self.end(slot, now_s);
+            }
+        }
+    }
+
+    /// Which stream of a session this port of its host is, or would be; `None`: there is no room for it.
+    pub fn nth_stream(&self, line: u32, port: u16) -> Option<usize> {
+        let near = self.dialogs.get(line).near;
+        let known = near.iter().position(|near| near.port == port);
+        known.or_else(|| near.iter().position(|near| near.port == 0))
+    }
+
+    /// The streams of a session begin to flow, or do so again: they are awaited as when they were announced.
+    pub fn await_again(&mut self, line: u32, rules: CallRules<'_>, now: Nanos) {
+        for (nth, near) in self.dialogs.get(line).near.into_iter().enumerate() {
+            if near.port != 0 {
+                let _ = self.await_stream(line, (nth, near), rules, now);
             }
         }
     }
@@ -180,11 +261,12 @@ impl Sessions {
         let now_s = seconds(now);
         let Some(session) = self.lines.get(slot as usize).copied() else { return };
         let (host, address) = (session.host().0, session.arriving().addresses.destination());
-        let door = Door { address, port, protocol: ipv4::UDP };
+        let protocol = session.protocol();
+        let door = Door { address, port, protocol };
         let Some(pool) = self.ports.pool_of(address) else { return };
-        let inside = self.mappings.whose(Outside { pool, port, protocol: ipv4::UDP });
+        let inside = self.mappings.whose(Outside { pool, port, protocol });
         let Some(inside) = inside.filter(|inside| inside.host == host) else { return };
-        if nat.statics.behind(address, port, ipv4::UDP).is_some() {
+        if nat.statics.behind(address, port, protocol).is_some() {
             return;
         }
         let remote = session.remote().0;

@@ -1,0 +1,228 @@
+//! Streams of messages (SIP over TCP, RTSP): both ways alike, what one side says is read, and its segments are written anew where
+//! messages have to differ, or have moved.
+
+use super::acknowledge::acknowledge;
+use super::growth::make_way;
+use super::stream::{Segment, WRITTEN, ip_of};
+use super::{rtsp, sip};
+use crate::alg::edits::Edits;
+use crate::alg::shift::is_before;
+use crate::alg::talk::{Language, MESSAGE, MOST, Step};
+use crate::frame::Frame;
+use crate::packet::Packet;
+use crate::path::ground::Ground;
+use crate::path::segment::SEGMENT_HEADERS;
+use crate::reason::DropReason;
+use crate::table::session::Heading;
+use crate::verdict::Settled;
+use crate::way::Way;
+use crate::wire::framing::{Extent, Framed, framed};
+use crate::wire::tcp;
+
+/// What is to be written anew of a message; `None`: it could not be read.
+fn translate(
+    ground: &mut Ground<'_>,
+    bytes: &[u8],
+    extent: Extent,
+    place: (u32, Heading),
+    (language, is_dry): (Language, bool),
+) -> Option<Edits> {
+    match language {
+        Language::Sip => sip::translate_part(ground, bytes, extent, place, is_dry),
+        Language::Rtsp => rtsp::translate(ground, bytes, extent, place, is_dry),
+    }
+}
+
+fn count_garbled(ground: &mut Ground<'_>, language: Language) {
+    match language {
+        Language::Sip => ground.desk.counters.sip_garbled += 1,
+        Language::Rtsp => ground.desk.counters.rtsp_garbled += 1,
+    }
+}
+
+fn count_rewritten(ground: &mut Ground<'_>, language: Language) {
+    match language {
+        Language::Sip => ground.desk.counters.sip_rewritten += 1,
+        Language::Rtsp => ground.desk.counters.rtsp_rewritten += 1,
+    }
+}
+
+/// Shows what would be written anew, as far as whole messages stand in a segment.
+#[cold]
+pub(super) fn watch(
+    ground: &mut Ground<'_>,
+    ip: &[u8],
+    packet: &Packet,
+    place: (u32, Heading),
+    language: Language,
+) {
+    let Ok(segment) = Segment::of(ip, packet) else { return };
+    let mut rest = segment.payload(ip);
+    while let Framed::Message(extent) = framed(rest, language.version()) {
+        let Some(message) = rest.get(..extent.head + extent.body) else { return };
+        translate(ground, message, extent, place, (language, true));
+        rest = &rest[message.len()..];
+    }
+}
+
+/// Reads and rewrites a segment.
+pub(super) fn treat<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &mut Packet,
+    (slot, heading): (u32, Heading),
+    language: Language,
+) -> Settled<()> {
+    let ip = ip_of(frame, packet);
+    let segment = Segment::of(ip, packet)?;
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let (start, end) = segment.ends(ip);
+    let back = talk.tongue(heading.reversed());
+    back.window = segment.header.window;
+    let owed = back.owed();
+    if let Some(shift) = &mut back.shift {
+        segment.move_back(ip, shift, |heard| owed.heard(heard));
+        back.release();
+    }
+    let tongue = talk.tongue(heading);
+    if packet.tcp_flags & tcp::SYN != 0 {
+        tongue.begin(segment.header.sequence);
+        talk.tongue(heading.reversed()).most = segment.largest(ip);
+        make_way(ground, frame, packet, (slot, heading.reversed()));
+        return Ok(());
+    }
+    if tongue.shift.is_none() {
+        // Of the process before: nothing of it has moved.
+        tongue.begin(start.wrapping_sub(1));
+    }
+    let glides =
+        !segment.speaks(ip) || !segment.is_last() && tongue.glides(start, end.wrapping_sub(start) as usize);
+    if let (true, Some(shift)) = (glides, &tongue.shift) {
+        segment.move_on(ip, shift);
+        return Ok(());
+    }
+    if !segment.is_sound(ip, packet) {
+        return Err(DropReason::AlgChecksum.into());
+    }
+    let before = tongue.awaited();
+    let is_room = read(ground, segment.payload(ip), start, (slot, heading), language)?;
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let tongue = talk.tongue(heading);
+    if segment.is_last() && tongue.keeps() {
+        tongue.turn_blind();
+        count_garbled(ground, language);
+    }
+    ground.sessions.talked(slot);
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let tongue = talk.tongue(heading);
+    let Some(shift) = tongue.shift else { return Ok(()) };
+    // What is kept may begin before this segment.
+    let is_kept = is_before(shift.next(), start);
+    let passed =
+        if is_kept { 0 } else { shift.next().wrapping_sub(start).min(end.wrapping_sub(start)) as usize };
+    if passed > 0 || start == end {
+        return write(ground, frame, packet, &segment, (slot, heading), passed);
+    }
+    let is_again = before == tongue.awaited();
+    if !tongue.owes(language, end, segment.is_pushed(), is_again) {
+        return Err(if is_room { DropReason::AlgPart } else { DropReason::AlgRoom }.into());
+    }
+    let about = (&segment.header, tongue.arrived(), tongue.window);
+    Err(acknowledge(&mut ground.desk, frame, packet, about, ground.arrival))
+}
+
+/// Reads what is new in a segment; whether there was room for all that is to be noted of it.
+fn read(
+    ground: &mut Ground<'_>,
+    payload: &[u8],
+    start: u32,
+    (slot, heading): (u32, Heading),
+    language: Language,
+) -> Result<bool, DropReason> {
+    let mut at = None;
+    loop {
+        let Some(talk) = ground.sessions.talk(slot) else { return Ok(true) };
+        let tongue = talk.tongue(heading);
+        let first = tongue.awaited().wrapping_sub(start);
+        // What lies between has not been read: it may be the first half of a message.
+        if (first as i32) < 0 {
+            return Err(DropReason::AlgGap);
+        }
+        let from = *at.get_or_insert(first as usize);
+        let Some(new) = payload.get(from..).filter(|new| !new.is_empty()) else { return Ok(true) };
+        match tongue.step(language, new) {
+            Step::Passed(count) => at = Some(from + count),
+            Step::Part => return Ok(true),
+            Step::Full => return Ok(false),
+            Step::Message(extent, rest) => {
+                // Before anybody hears of it: it will be read again.
+                if !tongue.shift.as_mut().is_some_and(|shift| shift.has_room(MOST)) {
+                    return Ok(false);
+                }
+                let mut room = [0; MESSAGE];
+                let (message, count) = tongue.whole(extent, new, &mut room);
+                let edits = translate(ground, message, extent, (slot, heading), (language, false));
+                let edits = edits.unwrap_or_default();
+                let Some(talk) = ground.sessions.talk(slot) else { return Ok(true) };
+                let is_noted = talk.tongue(heading).note(message.len(), &edits, rest);
+                if !is_noted {
+                    count_garbled(ground, language);
+                } else if !edits.is_empty() {
+                    count_rewritten(ground, language);
+                }
+                at = Some(from + count);
+            }
+            Step::Other => {
+                talk.tongue(Heading::Out).turn_blind();
+                talk.tongue(Heading::In).turn_blind();
+                count_garbled(ground, language);
+            }
+        }
+    }
+}
+
+/// Writes so much of a segment as its receiver gets it: as far as fits its way. The rest comes again.
+fn write<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &mut Packet,
+    segment: &Segment,
+    (slot, heading): (u32, Heading),
+    passed: usize,
+) -> Settled<()> {
+    let hop = ground.sessions.get(slot).map_or(0, |session| session.hop(heading));
+    let mtu = usize::from(ground.ways.mtu(Way::Realm(hop)));
+    let ip = ip_of(frame, packet);
+    let payload = segment.payload(ip);
+    let (start, _) = segment.ends(ip);
+    let length = payload.len();
+    let headers = usize::from(packet.total) - length;
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let tongue = talk.tongue(heading);
+    // RFC 6691 §2: what is said to be the largest counts options of TCP as well.
+    let largest =
+        usize::from(tongue.most.saturating_add(SEGMENT_HEADERS)).saturating_sub(headers).max(length);
+    let most = mtu.saturating_sub(headers).min(largest);
+    let Some(shift) = tongue.shift else { return Ok(()) };
+    let mut out = [0; WRITTEN];
+    let written = match tongue.carries(start) {
+        None if passed == length && shift.leaves(start, length) => {
+            segment.move_on(ip, &shift);
+            return Ok(());
+        }
+        None => shift.write(start, start, &payload[..passed], &mut out),
+        Some((from, owed)) => {
+            let mut all = [0; WRITTEN];
+            let whole = owed.len() + passed;
+            let Some(room) = all.get_mut(..whole) else { return Err(DropReason::AlgRoom.into()) };
+            room[..owed.len()].copy_from_slice(owed);
+            room[owed.len()..].copy_from_slice(&payload[..passed]);
+            shift.write(from, from, &all[..whole], &mut out)
+        }
+    };
+    let (sequence, count) = written.ok_or(DropReason::AlgRoom)?;
+    let fits = count <= most;
+    let is_over = segment.is_last() && passed == length && fits;
+    segment.put(frame, packet, &shift, (sequence, &out[..count.min(most)], is_over))?;
+    Ok(())
+}
