@@ -277,7 +277,8 @@ fn n1_a_name_that_is_only_told_to_stand_for_another_one_is_followed() {
     let to = |target: &str| Odd::Says(vec![RData::CNAME(rdata::CNAME(ces_dns::name(target).unwrap()))]);
     let chain: Vec<_> = (0..12).map(|n| (format!("n{n}.example"), format!("n{}.example", n + 1))).collect();
     let chain: Vec<_> = chain.iter().map(|(name, target)| (&**name, &**target)).collect();
-    let table: [(&str, &[(&str, &str)], bool); 6] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+    let table: [Row<'_>; 6] = [
         ("one", &[("n0.example", "h1.b.demo")], true),
         ("several", &[("n0.example", "n1.example"), ("n1.example", "H1.B.demo")], true),
         ("a name without CES", &[("n0.example", "plain.example")], false),
