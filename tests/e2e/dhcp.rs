@@ -163,6 +163,11 @@ fn hosts_get_addresses_and_go_out(lab: &Lab) {
         let soa = host.run("dig +short +tries=3 @192.168.10.1 demo. SOA");
         assert!(soa.expect().contains("demo"), "{soa}");
     }
+    // By its name, to hosts that a file names and to those like it.
+    assert_eq!(lab.dig("a1", "laptop.a.demo"), first);
+    assert_eq!(lab.dig("a1", &format!("-x {first}")), "laptop.a.demo.");
+    assert_eq!(two.run("dig +short +tries=3 @192.168.10.1 laptop.a.demo").expect().trim(), first);
+    two.run("ping -n -c 1 -W 5 192.168.10.1").expect();
     let leases = lab.json(Realm::A, "show leases");
     let rows = leases.as_array().expect("rows");
     let of = |address: &String| rows.iter().find(|row| row["address"] == **address).expect("it is leased");
@@ -185,6 +190,7 @@ fn hosts_get_addresses_and_go_out(lab: &Lab) {
         rows.as_array().into_iter().flatten().filter(|row| row["state"] == "bound").count()
     };
     assert_eq!(bound(lab), 0);
+    assert_eq!(lab.dig_status("a1", "laptop.a.demo"), "NXDOMAIN");
     drop((dhclient, udhcpc));
     // Its address is still its own.
     let (udhcpc, again) = two.udhcpc("");

@@ -20,6 +20,15 @@ pub enum Availability {
     Never,
 }
 
+/// From where a client was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// What its leases are counted by: the station on the link, or the line of a relay; 0: nothing.
+    pub station: u64,
+    /// Whether it was itself.
+    pub is_near: bool,
+}
+
 /// What of a subnet can be given.
 #[derive(Debug, Default)]
 struct Stock {
@@ -119,9 +128,9 @@ impl LeaseBook {
     pub fn restore(&mut self, record: LeaseRecord, now: Nanos) {
         let LeaseRecord { address, holder } = record;
         self.take(address);
-        if let Some(Holder { until, client, mac, station, name }) = holder {
+        if let Some(Holder { until, client, mac, station, is_near, name }) = holder {
             let state = if until > now { LeaseState::Bound } else { LeaseState::Past };
-            self.put(Lease { address, state, until, client, mac, station, name });
+            self.put(Lease { address, state, until, client, mac, station, is_near, name });
         }
     }
 
@@ -250,11 +259,11 @@ impl LeaseBook {
     }
 
     /// An address is offered, unless the client has it already.
-    pub fn offer(&mut self, address: Ipv4Addr, request: &ClientMessage, station: u64, until: Nanos) {
+    pub fn offer(&mut self, address: Ipv4Addr, request: &ClientMessage, seat: Seat, until: Nanos) {
         if self.at(address).is_some_and(|lease| lease.state == LeaseState::Bound) {
             return;
         }
-        self.enter(address, LeaseState::Offered, request, station, until);
+        self.enter(address, LeaseState::Offered, request, seat, until);
     }
 
     /// An address is leased. The other addresses that the client had in the subnet: they are nobody's from here on.
@@ -262,10 +271,10 @@ impl LeaseBook {
         &mut self,
         address: Ipv4Addr,
         request: &ClientMessage,
-        station: u64,
+        seat: Seat,
         until: Nanos,
     ) -> Vec<Ipv4Addr> {
-        self.enter(address, LeaseState::Bound, request, station, until);
+        self.enter(address, LeaseState::Bound, request, seat, until);
         let Some(network) = self.subnet_of(address).map(|index| self.subnet(index).network) else {
             return Vec::new();
         };
@@ -287,12 +296,13 @@ impl LeaseBook {
         address: Ipv4Addr,
         state: LeaseState,
         request: &ClientMessage,
-        station: u64,
+        seat: Seat,
         until: Nanos,
     ) {
         self.take(address);
         let (client, mac, name) = (request.client(), request.mac, request.name.clone());
-        self.put(Lease { address, state, until, client, mac, station, name });
+        let Seat { station, is_near } = seat;
+        self.put(Lease { address, state, until, client, mac, station, is_near, name });
     }
 
     /// An address is free again, and its client's if nobody else needs it. The entry, if there was one.
@@ -312,6 +322,7 @@ impl LeaseBook {
             client: by,
             mac,
             station: 0,
+            is_near: false,
             name: None,
         });
     }
@@ -360,12 +371,13 @@ impl LeaseBook {
         if state != LeaseState::Past {
             self.due.insert((until, bits));
         }
-        let is_counted = matches!(state, LeaseState::Offered | LeaseState::Bound) && station != 0;
+        let mut is_counted = false;
         if let Some(stock) = self.stock_of(bits) {
             stock.fresh.remove(&bits);
             if state == LeaseState::Past {
                 stock.past.insert((until, bits));
             }
+            is_counted = matches!(state, LeaseState::Offered | LeaseState::Bound) && station != 0;
         }
         if let Some(index) = self.subnet_of(lease.address)
             && let Some(count) = self.stocks[index].count(state)
@@ -383,18 +395,18 @@ impl LeaseBook {
         let lease = self.leases.remove(&bits)?;
         self.clients.remove(&(lease.client.clone(), bits));
         self.due.remove(&(lease.until, bits));
+        let mut is_counted = false;
         if let Some(stock) = self.stock_of(bits) {
             stock.past.remove(&(lease.until, bits));
             stock.fresh.insert(bits);
+            is_counted = matches!(lease.state, LeaseState::Offered | LeaseState::Bound);
         }
         if let Some(index) = self.subnet_of(lease.address)
             && let Some(count) = self.stocks[index].count(lease.state)
         {
             *count -= 1;
         }
-        if matches!(lease.state, LeaseState::Offered | LeaseState::Bound)
-            && let Some(count) = self.stations.get_mut(&lease.station)
-        {
+        if is_counted && let Some(count) = self.stations.get_mut(&lease.station) {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.stations.remove(&lease.station);

@@ -90,6 +90,8 @@ pub struct Lease {
     /// What counts against the limit of a station or of a line of a relay.
     #[serde(skip)]
     pub station: u64,
+    /// Whether the client itself was heard, on its link: its frames come from its own hardware address.
+    pub is_near: bool,
     /// What the client calls itself.
     pub name: Option<Box<str>>,
 }
@@ -117,6 +119,9 @@ pub struct Holder {
     pub mac: HardwareAddress,
     /// What counts against the limit of a station or of a line of a relay.
     pub station: u64,
+    /// Whether the client itself was heard, on its link.
+    #[serde(default)]
+    pub is_near: bool,
     /// What the client calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
@@ -125,12 +130,13 @@ pub struct Holder {
 impl LeaseRecord {
     /// What is to be known of a lease.
     pub fn of(lease: &Lease) -> Self {
-        let Lease { address, until, client, mac, station, name, .. } = lease;
+        let Lease { address, until, client, mac, station, is_near, name, .. } = lease;
         let holder = Holder {
             until: *until,
             client: client.clone(),
             mac: *mac,
             station: *station,
+            is_near: *is_near,
             name: name.clone(),
         };
         Self { address: *address, holder: Some(holder) }

@@ -21,7 +21,7 @@ pub mod settings;
 pub use lease::{Client, Lease, LeaseRecord, LeaseState};
 pub use outcome::{DhcpCounters, Outcome};
 pub use reply::Reply;
-pub use server::{DhcpArrival, DhcpNotice, DhcpOutput, Server};
+pub use server::{DhcpArrival, DhcpHost, DhcpNotice, DhcpOutput, Server};
 pub use settings::{Given, ReservedAddress, Settings, Subnet, Whose};
 
 /// Nanoseconds since 1970.

@@ -3,7 +3,7 @@
 //! An address is probed before it is offered (RFC 2131 §2.2): the offer waits, nothing else does. A lease is written down before
 //! it is acknowledged, so that who comes after this process knows of everything that a client may rely on.
 
-use crate::book::{Availability, LeaseBook};
+use crate::book::{Availability, LeaseBook, Seat};
 use crate::lease::{Client, Lease, LeaseRecord, LeaseState};
 use crate::message::{self, Came, ClientMessage, Kind};
 use crate::outcome::{DhcpCounters, Outcome};
@@ -49,8 +49,19 @@ pub enum DhcpOutput {
     Send(Reply),
     /// Ask on the link of this port who has an address; tell [`Server::handle_seen`] who answers.
     Probe(PortNumber, Ipv4Addr),
+    /// An address has a host by a lease that holds; or none any more.
+    Host(Ipv4Addr, Option<DhcpHost>),
     /// Tell the operator.
     Notice(DhcpNotice),
+}
+
+/// A host that has its address by a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpHost {
+    /// Its hardware address, where its frames come from there.
+    pub mac: Option<HardwareAddress>,
+    /// What it calls itself, where such names count.
+    pub name: Option<Box<str>>,
 }
 
 /// What an operator should know.
@@ -174,6 +185,7 @@ impl Server {
     /// Takes up what the last process wrote down, in its order.
     pub fn restore(&mut self, records: impl IntoIterator<Item = LeaseRecord>, now: Nanos) {
         records.into_iter().for_each(|record| self.book.restore(record, now));
+        self.tell_hosts();
     }
 
     /// Goes on with other settings. What is leased stays leased.
@@ -188,7 +200,11 @@ impl Server {
             drop(probing);
         }
         self.due.clear();
+        let is_other_naming = settings.names != self.book.settings().names;
         self.book.configure(settings);
+        if is_other_naming {
+            self.tell_hosts();
+        }
     }
 
     /// The addresses.
@@ -231,6 +247,7 @@ impl Server {
             let Some(ended) = self.book.expire(now) else { break };
             if ended.state == LeaseState::Bound {
                 self.counters.expired += 1;
+                self.tell_host(ended.address);
                 self.tell(DhcpNotice::Ended { address: ended.address, mac: ended.mac });
             }
         }
@@ -284,6 +301,24 @@ impl Server {
             } else {
                 self.counters.count(Outcome::Unwritten);
             }
+        }
+    }
+
+    /// Tells who has an address.
+    fn tell_host(&mut self, address: Ipv4Addr) {
+        let lease = self.book.at(address).filter(|lease| lease.state == LeaseState::Bound);
+        let host = lease.map(|lease| DhcpHost {
+            mac: lease.is_near.then_some(lease.mac),
+            name: lease.name.clone().filter(|_| self.book.settings().names),
+        });
+        self.out.push_back(DhcpOutput::Host(address, host));
+    }
+
+    /// Tells all who have one.
+    fn tell_hosts(&mut self) {
+        let bound = self.book.leases().filter(|lease| lease.state == LeaseState::Bound);
+        for address in bound.map(|lease| lease.address).collect::<Vec<_>>() {
+            self.tell_host(address);
         }
     }
 
@@ -380,13 +415,13 @@ impl Server {
         }
         let held = self.book.at(address).filter(|lease| self.book.is_held_by(lease, &request));
         let state = held.map(|lease| lease.state);
-        let (station, most) = (station(arrival, &request), self.book.settings().station_leases);
+        let (seat, most) = (seat(arrival, &request), self.book.settings().station_leases);
         let is_new = !matches!(state, Some(LeaseState::Bound | LeaseState::Offered));
         if is_new
             && most > 0
-            && station != 0
+            && seat.station != 0
             && self.book.reservation(address).is_none()
-            && self.book.of_station(station) >= most
+            && self.book.of_station(seat.station) >= most
         {
             return Some(Outcome::StationLimit);
         }
@@ -400,7 +435,7 @@ impl Server {
         if self.probing.len() >= PROBES {
             return Some(Outcome::RateLink);
         }
-        self.book.offer(address, &request, station, until);
+        self.book.offer(address, &request, seat, until);
         self.counters.probes += 1;
         self.out.push_back(DhcpOutput::Probe(port, address));
         let until = now + patience;
@@ -425,7 +460,7 @@ impl Server {
         now: Nanos,
     ) -> Outcome {
         let until = now + u64::from(self.book.settings().offer_s) * SECOND;
-        self.book.offer(address, request, station(arrival, request), until);
+        self.book.offer(address, request, seat(arrival, request), until);
         let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
         if let Some(reply) = reply::offer(to, request, terms) {
             self.out.push_back(DhcpOutput::Send(reply));
@@ -530,10 +565,12 @@ impl Server {
         }
         let is_new = self.book.at(address).is_none_or(|lease| lease.state != LeaseState::Bound);
         let until = now + u64::from(self.book.subnet(subnet).lease_s) * SECOND;
-        let left = self.book.bind(address, request, station(arrival, request), until);
+        let left = self.book.bind(address, request, seat(arrival, request), until);
         for other in left {
             self.write(LeaseRecord::gone(other));
+            self.tell_host(other);
         }
+        self.tell_host(address);
         let record = self.book.at(address).map(LeaseRecord::of)?;
         let number = self.write(record);
         if is_new {
@@ -587,6 +624,7 @@ impl Server {
         let until = now + u64::from(self.book.settings().decline_s) * SECOND;
         self.book.decline(address, client, request.mac, until);
         self.write(LeaseRecord::gone(address));
+        self.tell_host(address);
         self.tell(DhcpNotice::Declined { address, mac: request.mac });
         Outcome::Declined
     }
@@ -602,6 +640,7 @@ impl Server {
             return Outcome::ReleaseIgnored;
         };
         self.write(record);
+        self.tell_host(address);
         self.tell(DhcpNotice::Ended { address, mac: request.mac });
         Outcome::Released
     }
@@ -631,13 +670,15 @@ fn is_of(lease: &Lease, request: &ClientMessage) -> bool {
     lease.client == request.client() || (request.identifier.is_none() && lease.mac == request.mac)
 }
 
-/// What leases are counted by: the station on the link, or, behind a relay, the line that it names (option 82). 0: nothing.
-fn station(arrival: &DhcpArrival, request: &ClientMessage) -> u64 {
+/// From where a client was heard: its leases count for the station on the link, or, behind a relay, for the line that it names
+/// (option 82).
+fn seat(arrival: &DhcpArrival, request: &ClientMessage) -> Seat {
     let mut hasher = FxHasher::default();
     match (&request.relay, request.is_relayed()) {
         (_, false) => arrival.mac.hash(&mut hasher),
         (Some(relay), true) => (request.giaddr, relay).hash(&mut hasher),
-        (None, true) => return 0,
+        (None, true) => return Seat { station: 0, is_near: false },
     }
-    hasher.finish() | 1
+    let is_near = !request.is_relayed() && arrival.mac == request.mac;
+    Seat { station: hasher.finish() | 1, is_near }
 }

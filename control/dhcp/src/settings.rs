@@ -25,6 +25,8 @@ pub struct Settings {
     pub link_rate: u32,
     /// Addresses of pools that one station on a link, or one line of a relay (option 82), may have; 0 = any number.
     pub station_leases: u32,
+    /// Whether hosts are called what they call themselves.
+    pub names: bool,
     /// Whether a lease is acknowledged only when it has been written down.
     pub is_written: bool,
 }

@@ -3,7 +3,7 @@
 mod lab;
 
 use ces_dhcp::reply::{CLIENT_PORT, SERVER_PORT};
-use ces_dhcp::{DhcpNotice, LeaseState, MILLISECOND, Outcome, SECOND, Whose};
+use ces_dhcp::{DhcpHost, DhcpNotice, LeaseState, MILLISECOND, Outcome, SECOND, Whose};
 use dhcproto::v4::{DhcpOption, MessageType};
 use lab::{GATEWAY, LEASE_S, Lab, NONE, RELAY, Say, at, mac, settings};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -367,6 +367,7 @@ fn one_station_does_not_get_all_addresses_nor_ask_for_ever() {
     (settings.station_leases, settings.client_rate) = (2, 10);
     let mut lab = Lab::new(settings);
     let from = |client| Say::discover(client).station(mac(66));
+    assert_eq!(lab.say(&Say::discover(50).station(mac(66))).len(), 1, "what is reserved does not count");
     for client in [1, 2] {
         assert_eq!(lab.say(&from(client)).len(), 1);
     }
@@ -412,4 +413,33 @@ fn pools_of_several_subnets_on_one_link_are_one() {
         })
         .collect();
     assert_eq!(all.len(), 8);
+}
+
+#[test]
+fn who_has_an_address_is_told_with_its_name_as_long_as_the_lease_holds() {
+    let mut lab = Lab::new(settings());
+    let named = |client| Say::discover(client).option(DhcpOption::Hostname("Laptop".into()));
+    let address = lab.answer(&named(1)).yiaddr();
+    assert!(lab.hosts.is_empty(), "an offer is nobody's yet");
+    lab.answer(&Say::select(1, address).option(DhcpOption::Hostname("Laptop".into())));
+    let host = DhcpHost { mac: Some(mac(1)), name: Some("laptop".into()) };
+    assert_eq!(lab.hosts.get(&address), Some(&host));
+    // Behind a relay its frames come from there.
+    let far = lab.answer(&Say::discover(2).relayed(&[1, 1, 1])).yiaddr();
+    lab.answer(&Say::select(2, far).relayed(&[1, 1, 1]));
+    assert_eq!(lab.hosts.get(&far), Some(&DhcpHost { mac: None, name: None }));
+    // The next process knows it as well.
+    lab.write(true);
+    lab.hosts.clear();
+    lab.restart(0);
+    lab.hear();
+    assert_eq!(lab.hosts.get(&address), Some(&host));
+    let mut nameless = settings();
+    nameless.names = false;
+    lab.server.configure(nameless);
+    lab.hear();
+    assert_eq!(lab.hosts[&address].name, None);
+    lab.say(&Say::release(1, address));
+    lab.wait(600 * SECOND);
+    assert!(lab.hosts.is_empty());
 }

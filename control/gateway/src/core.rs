@@ -14,6 +14,7 @@ use crate::configuration::Configuration;
 use crate::counters::CoreCounters;
 use crate::fabric::{Fabric, GivenUp};
 use crate::hosts::{HostDirectory, HostId, Hosts};
+use crate::leased::Leased;
 use crate::log::LogLine;
 use crate::names::Name;
 use crate::outbox::Outbox;
@@ -42,6 +43,7 @@ const RECORDS_NS: Nanos = 86_400 * crate::SECOND;
 pub(crate) struct Core {
     configuration: Configuration,
     hosts: Hosts,
+    leased: Leased,
     /// What peers' words for their hosts' names are worth.
     claims: Claims,
     fabric: Fabric,
@@ -63,6 +65,7 @@ impl Core {
         let mut core = Self {
             configuration: Configuration::new(settings, registry, policies),
             hosts: Hosts::new(hash_seed),
+            leased: Leased::new(hash_seed),
             claims: Claims::new(hash_seed.rotate_left(32)),
             fabric,
             watch: Watch::default(),
@@ -98,6 +101,11 @@ impl Core {
 
     pub(crate) fn hosts_mut(&mut self) -> &mut Hosts {
         &mut self.hosts
+    }
+
+    /// Hosts that have their address by a lease.
+    pub(crate) fn leased(&self) -> &Leased {
+        &self.leased
     }
 
     pub(crate) fn claims_mut(&mut self) -> &mut Claims {

@@ -5,7 +5,7 @@ mod lab;
 use ces_dataplane::msg::Binding;
 use ces_gateway::counters::MacEvent;
 use ces_gateway::settings::MacPolicy;
-use ces_gateway::{Evidence, LearntRoute, Mac, Output, registry};
+use ces_gateway::{Evidence, LearntRoute, LeasedHost, Mac, Output, registry};
 use hickory_proto::rr::RecordType;
 use lab::{H1, H2, Lab, S, host_mac};
 use std::net::Ipv4Addr;
@@ -191,4 +191,26 @@ fn p10_by_the_strict_policy_what_is_behind_a_router_comes_from_the_router() {
     reload(&mut lab, MacPolicy::Strict, &all.replacen("policy", "mac = \"any\"\npolicy", 1));
     assert_eq!(lab.met().mac, None, "the registry knows better");
     assert!(lab.from(H1, OTHER, Evidence::Packet));
+}
+
+#[test]
+fn p10_a_leased_address_is_its_clients_alone() {
+    const LEASED: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 77);
+    let client = [2, 0, 0, 7, 7, 7];
+    let host = || Some(LeasedHost { mac: Some(client), label: None });
+    let mut lab = lab();
+    assert!(lab.from(LEASED, OTHER, Evidence::Packet), "nobody's yet");
+    lab.nodes[0].gateway.set_leased(LEASED.into(), host());
+    assert!(lab.from(LEASED, client, Evidence::Arp) && !lab.from(LEASED, OTHER, Evidence::Arp));
+    assert!(lab.logged(0, "leased address from another mac refused", "02:00:00:09:09:09"));
+    assert_eq!(lab.macs()[MacEvent::Refused as usize], 1);
+    lab.nodes[0].gateway.set_leased(LEASED.into(), None);
+    assert!(lab.from(LEASED, OTHER, Evidence::Packet));
+    // What the registry says of a host's address is not changed by a lease.
+    lab.nodes[0].gateway.set_leased(H1.into(), host());
+    assert!(lab.from(H1, host_mac(H1), Evidence::Arp));
+    let mut lab = with(MacPolicy::Alarm, &lab::realm("a.demo"));
+    lab.nodes[0].gateway.set_leased(LEASED.into(), host());
+    assert!(lab.from(LEASED, OTHER, Evidence::Arp));
+    assert_eq!(lab.macs()[MacEvent::Told as usize], 1);
 }

@@ -7,7 +7,7 @@ use ces_dns::message::Transport;
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_gateway::counters::NegotiationOutcome;
 use ces_gateway::settings::CoreSettings;
-use ces_gateway::{Output, QueryToken};
+use ces_gateway::{LeasedHost, Output, QueryToken};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use lab::{A_OUTER, H1, H2, H3, Lab, S, Upstream, realm};
@@ -328,4 +328,28 @@ fn the_operator_sees_and_ends_sessions_and_blocks_hosts() {
     assert_eq!(lab.nodes[0].gateway.pools().proxies_per_host, 4096);
     let dns = lab.nodes[0].gateway.dns(now);
     assert!(serde_json::to_string(&dns).unwrap().contains("\"host_blocked\":1"));
+}
+
+#[test]
+fn a_host_with_a_lease_is_called_what_it_calls_itself() {
+    const LEASED: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 77);
+    let called = |label: &str| Some(LeasedHost { mac: None, label: Some(label.into()) });
+    let mut lab = Lab::new();
+    lab.nodes[0].gateway.set_leased(LEASED.into(), called("laptop"));
+    assert_eq!(lab.address(0, H1, "Laptop.a.demo"), Some(LEASED));
+    assert_eq!(lab.ask(0, H1, "laptop.a.demo", RecordType::AAAA).code, ResponseCode::NoError);
+    let reverse = "77.0.168.192.in-addr.arpa";
+    assert_eq!(lab.ask(0, H1, reverse, RecordType::PTR).target.unwrap(), "laptop.a.demo.");
+    assert_eq!(lab.ask(0, H1, "tablet.a.demo", RecordType::A).code, ResponseCode::NXDomain);
+    // Who came first keeps it; the registry's names and those that programs trust are nobody's.
+    lab.nodes[0].gateway.set_leased(Ipv4Addr::new(192, 168, 0, 78).into(), called("laptop"));
+    assert_eq!(lab.address(0, H1, "laptop.a.demo"), Some(LEASED));
+    for label in ["h2", "wpad"] {
+        lab.nodes[0].gateway.set_leased(LEASED.into(), called(label));
+        assert_ne!(lab.address(0, H1, &format!("{label}.a.demo")), Some(LEASED));
+        assert_eq!(lab.ask(0, H1, reverse, RecordType::PTR).code, ResponseCode::NXDomain);
+    }
+    lab.nodes[0].gateway.set_leased(LEASED.into(), called("laptop"));
+    lab.nodes[0].gateway.set_leased(LEASED.into(), None);
+    assert_eq!(lab.ask(0, H1, "laptop.a.demo", RecordType::A).code, ResponseCode::NXDomain);
 }

@@ -16,6 +16,9 @@ pub struct DhcpSection {
     /// Addresses that are some client's, beside those of hosts whose MAC address the registry names.
     #[serde(default)]
     pub reservation: Vec<DhcpReservation>,
+    /// Whether hosts are called in the realm's zone what they call themselves.
+    #[serde(default = "default_names")]
+    pub names: bool,
     /// How long an answer to the probe of an address is waited for, in milliseconds; 0 = no probe.
     #[serde(default = "default_probe")]
     pub probe_ms: u32,
@@ -140,6 +143,9 @@ impl<'de> Deserialize<'de> for ClientId {
     }
 }
 
+const fn default_names() -> bool {
+    true
+}
 const fn default_probe() -> u32 {
     300
 }

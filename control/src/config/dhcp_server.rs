@@ -233,7 +233,8 @@ pub fn settings(config: &Config, registry: &Registry) -> Result<Settings, Vec<Pr
     if !problems.is_empty() {
         return Err(problems);
     }
-    let DhcpSection { probe_ms, offer_s, decline_s, client_rate, link_rate, station_leases, .. } = *dhcp;
+    let DhcpSection { names, probe_ms, offer_s, decline_s, client_rate, link_rate, station_leases, .. } =
+        *dhcp;
     Ok(Settings {
         subnets,
         reservations,
@@ -244,6 +245,7 @@ pub fn settings(config: &Config, registry: &Registry) -> Result<Settings, Vec<Pr
         client_rate,
         link_rate,
         station_leases,
+        names,
         // Whether there is a file is known by who opened it.
         is_written: false,
     })

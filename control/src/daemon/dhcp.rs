@@ -10,6 +10,7 @@ use ces_dataplane::settings::WorkerSettings;
 use ces_dhcp::{
     DhcpArrival, DhcpNotice, DhcpOutput, HardwareAddress, LeaseRecord, LeaseState, Outcome, Server, Settings,
 };
+use ces_gateway::{Gateway, LeasedHost};
 use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -140,7 +141,16 @@ impl Dhcp {
     }
 
     /// Does what the server wants done, until it wants nothing more.
-    pub(super) fn pump(&mut self, fleet: &mut Fleet, settings: &WorkerSettings, now: u64) {
+    ///
+    /// True if the gateway's core was told something.
+    pub(super) fn pump(
+        &mut self,
+        fleet: &mut Fleet,
+        gateway: &mut Gateway,
+        settings: &WorkerSettings,
+        now: u64,
+    ) -> bool {
+        let mut told = false;
         while let Some(output) = self.server.poll_output() {
             match output {
                 DhcpOutput::Write(number, record) => {
@@ -166,9 +176,15 @@ impl Dhcp {
                         datagram::emit_answer(&path, &reply.bytes, own.mtu, frame).unwrap_or(0)
                     });
                 }
+                DhcpOutput::Host(address, host) => {
+                    let host = host.map(|host| LeasedHost { mac: host.mac, label: host.name });
+                    gateway.set_leased(address.into(), host);
+                    told = true;
+                }
                 DhcpOutput::Notice(notice) => self.tell(notice, now),
             }
         }
+        told
     }
 
     fn tell(&mut self, notice: DhcpNotice, now: u64) {

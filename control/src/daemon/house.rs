@@ -154,6 +154,16 @@ impl House {
 
     /// Does what the gateway wants done, until it wants nothing more.
     pub(super) fn pump(&mut self, now: u64) {
+        loop {
+            self.do_all(now);
+            if !self.dhcp.pump(&mut self.fleet, &mut self.gateway, &self.settings, now) {
+                return;
+            }
+        }
+    }
+
+    /// What the gateway's core wants done.
+    fn do_all(&mut self, now: u64) {
         while let Some(output) = self.gateway.poll_output() {
             let mut core = GatewayAccess { gateway: &mut self.gateway, blocked: &mut self.blocked, now };
             let Sources { kernel, learnt, peering, upstream, .. } = &mut self.sources;
@@ -203,7 +213,6 @@ impl House {
                 Output::Log(entry) => log(&entry),
             }
         }
-        self.dhcp.pump(&mut self.fleet, &self.settings, now);
     }
 
     /// Goes on with what the DHCP server waited for. True if there was anything.

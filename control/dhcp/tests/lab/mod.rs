@@ -3,7 +3,7 @@
 
 use ces_dhcp::reply::Reply;
 use ces_dhcp::{
-    DhcpArrival, DhcpNotice, DhcpOutput, Given, HardwareAddress, LeaseRecord, Nanos, Outcome,
+    DhcpArrival, DhcpHost, DhcpNotice, DhcpOutput, Given, HardwareAddress, LeaseRecord, Nanos, Outcome,
     ReservedAddress, SECOND, Server, Settings, Subnet, Whose,
 };
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
@@ -52,6 +52,7 @@ pub(crate) fn settings() -> Settings {
         client_rate: 1000,
         link_rate: 10_000,
         station_leases: 0,
+        names: true,
         is_written: false,
     }
 }
@@ -207,6 +208,8 @@ pub(crate) struct Lab {
     pub(crate) unwritten: Vec<(u64, LeaseRecord)>,
     pub(crate) notices: Vec<DhcpNotice>,
     pub(crate) probes: Vec<Ipv4Addr>,
+    /// Who has which address, as it was told.
+    pub(crate) hosts: std::collections::BTreeMap<Ipv4Addr, DhcpHost>,
     settings: Settings,
 }
 
@@ -219,6 +222,7 @@ impl Lab {
             unwritten: Vec::new(),
             notices: Vec::new(),
             probes: Vec::new(),
+            hosts: std::collections::BTreeMap::new(),
             settings,
         }
     }
@@ -251,6 +255,10 @@ impl Lab {
                 }
                 DhcpOutput::Probe(0, address) => self.probes.push(address),
                 DhcpOutput::Probe(port, _) => panic!("no such port: {port}"),
+                DhcpOutput::Host(address, host) => {
+                    self.hosts.remove(&address);
+                    self.hosts.extend(host.map(|host| (address, host)));
+                }
                 DhcpOutput::Notice(notice) => self.notices.push(notice),
             }
         }

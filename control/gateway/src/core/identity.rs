@@ -23,7 +23,10 @@ impl Core {
     /// Whether a frame that says that it comes from this address comes from whom it says.
     pub(crate) fn is_from(&mut self, sender: HostAddress, mac: Mac, by: Evidence, now: Nanos) -> bool {
         let policy = self.settings().realm.mac_policy;
-        let Some(id) = self.hosts.at(sender).filter(|_| policy != MacPolicy::Off) else { return true };
+        if policy == MacPolicy::Off {
+            return true;
+        }
+        let Some(id) = self.hosts.at(sender) else { return self.is_leased_to(sender, mac, policy) };
         if !self.has_mac(id) {
             return self.router_to(id).is_none_or(|router| router == mac) || self.refused(id, mac);
         }
@@ -34,6 +37,29 @@ impl Core {
         let is_taken = self.claimed(id, claim, mac, by, now);
         self.keep_pin(id, now);
         is_taken
+    }
+
+    /// Whether an address that may be leased is that station's. A lease does not move by what others say.
+    fn is_leased_to(&mut self, address: HostAddress, mac: Mac, policy: MacPolicy) -> bool {
+        if self.leased.mac(address).is_none_or(|own| own == mac) {
+            return true;
+        }
+        let (event, said) = if policy.refuses() {
+            (MacEvent::Refused, "leased address from another mac refused")
+        } else {
+            (MacEvent::Told, "leased address from another mac")
+        };
+        self.counters.macs[event as usize] += 1;
+        self.log(LogLine::new(Severity::Warn, said).address(address.ip()).reason(mac_text(mac)));
+        !policy.refuses()
+    }
+
+    /// A host has an address by a lease, or nobody has it any more.
+    pub(crate) fn set_leased(&mut self, address: HostAddress, host: Option<(Option<Mac>, Option<Arc<str>>)>) {
+        if self.leased.set(address, host) {
+            let pin = self.pinned(address);
+            self.fabric.pin_hop(address.into(), pin, &mut self.out);
+        }
     }
 
     /// Whether a host has a MAC address that can be seen here: it is on a link, or the registry names one.
@@ -49,7 +75,10 @@ impl Core {
 
     /// The MAC address that packets of the host with this address must come from.
     pub(crate) fn pinned(&self, address: HostAddress) -> Option<Mac> {
-        let id = self.hosts.at(address).filter(|_| self.settings().realm.mac_policy.refuses())?;
+        if !self.settings().realm.mac_policy.refuses() {
+            return None;
+        }
+        let Some(id) = self.hosts.at(address) else { return self.leased.mac(address) };
         if self.has_mac(id) { self.hosts.get(id)?.pin().mac() } else { self.router_to(id) }
     }
 

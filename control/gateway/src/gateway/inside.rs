@@ -45,7 +45,7 @@ impl Gateway {
         now: Nanos,
     ) {
         let Some(id) = HostAddress::of(client).and_then(|address| self.core.hosts().at(address)) else {
-            return self.answer_stranger(client, query, token, now);
+            return self.answer_stranger(client, name, query, token, now);
         };
         if self.core.is_blocked(id, now) {
             return self.refuse(token, &query, QueryOutcome::HostBlocked);
@@ -75,17 +75,28 @@ impl Gateway {
         }
     }
 
-    /// A host that no file names: where hosts go out without a name, it gets ordinary names, and nothing of ours.
-    fn answer_stranger(&mut self, client: IpAddr, query: Query, token: QueryToken, now: Nanos) {
+    /// A host that no file names: where hosts go out without a name, it gets ordinary names, and of ours those of its like alone.
+    fn answer_stranger(
+        &mut self,
+        client: IpAddr,
+        name: Option<&str>,
+        query: Query,
+        token: QueryToken,
+        now: Nanos,
+    ) {
         let realm = &self.core.settings().realm.networks;
         let host = HostAddress::of(client).filter(|host| realm.iter().any(|net| net.contains(&host.v4())));
         let goes_out = self.core.fabric().forwards();
-        if host.is_none() || !goes_out || self.zones.contains(&query.name) {
+        let leased = self.leased_as(name);
+        if host.is_none() || !goes_out || (leased.is_none() && self.zones.contains(&query.name)) {
             self.core.log(LogLine::new(Severity::Info, "query from an unknown host").address(client));
             return self.refuse(token, &query, QueryOutcome::HostUnknown);
         }
         if !self.rates.nameless(client, now) {
             return self.refuse(token, &query, QueryOutcome::RateClient);
+        }
+        if let Some(host) = leased {
+            return self.answer_leased(host, &query, token);
         }
         if self.is_about_us(&query) && self.reverse(None, &query, token, now) {
             return;

@@ -47,7 +47,10 @@ impl Gateway {
     ) {
         let target = name.and_then(|name| self.core.hosts().named(name).map(|target| (name, target)));
         let Some((name, target)) = target else {
-            return self.zone_answer(name, query, token);
+            return match self.leased_as(name) {
+                Some(host) => self.answer_leased(host, query, token),
+                None => self.zone_answer(name, query, token),
+            };
         };
         if !matches!(query.qtype, RecordType::A | RecordType::AAAA) {
             // RFC 8020 §2: a name that policy refuses is not there, for no type.
@@ -89,7 +92,7 @@ impl Gateway {
             || self.core.hosts().get(id).is_some_and(|host| self.agree(host.name(), name, now).is_ok())
     }
 
-    fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
+    pub(super) fn answer_local(&mut self, address: IpAddr, ttl: u32, query: &Query, token: QueryToken) {
         let (bytes, outcome) = if query.qtype == RecordType::A {
             (answer::addresses(query, Voice::LocalAuthority, ttl, &[address]), QueryOutcome::Local)
         } else {

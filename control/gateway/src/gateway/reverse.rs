@@ -71,7 +71,7 @@ impl Gateway {
         let name = match host {
             Some(host) => Arc::clone(host.name()),
             None if self.platform.addresses.contains(&address.into()) => dns.name_server.shared(),
-            None => return None,
+            None => Arc::clone(self.core.leased().name(address.into())?),
         };
         Some((name, dns.connected_ttl_s))
     }
