@@ -9,6 +9,8 @@ use std::path::Path;
 #[path = "fuzz/src/cetp.rs"]
 #[allow(dead_code)]
 mod cetp;
+#[path = "fuzz/src/dhcp.rs"]
+mod dhcp;
 #[path = "fuzz/src/dns.rs"]
 #[allow(dead_code)]
 mod dns;
@@ -45,6 +47,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 #[test]
 fn packet_seeds() {
     replay("packet", packet::run);
+}
+
+#[test]
+fn dhcp_seeds() {
+    replay("dhcp", dhcp::run);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cetp;
+pub mod dhcp;
 pub mod dns;
 pub mod ftp;
 pub mod packet;
