@@ -17,9 +17,12 @@ pub struct LeasedHost {
     pub label: Option<Box<str>>,
 }
 
+/// The MAC address and the name of such a host.
+pub(crate) type MacAndName = (Option<Mac>, Option<Arc<str>>);
+
 /// Those hosts.
 pub(crate) struct Leased {
-    hosts: HashMap<HostAddress, (Option<Mac>, Option<Arc<str>>), FxSeededState>,
+    hosts: HashMap<HostAddress, MacAndName, FxSeededState>,
     names: HashMap<Arc<str>, HostAddress, FxSeededState>,
 }
 
@@ -31,11 +34,7 @@ impl Leased {
 
     /// A host has an address, and this name if nobody has it; or nobody has the address any more. True if another MAC address
     /// is its own now.
-    pub(crate) fn set(
-        &mut self,
-        address: HostAddress,
-        host: Option<(Option<Mac>, Option<Arc<str>>)>,
-    ) -> bool {
+    pub(crate) fn set(&mut self, address: HostAddress, host: Option<MacAndName>) -> bool {
         let before = self.hosts.remove(&address);
         let mac_before = before.as_ref().and_then(|(mac, _)| *mac);
         if let Some((_, Some(name))) = &before

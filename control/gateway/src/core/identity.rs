@@ -8,6 +8,7 @@ use super::Core;
 use crate::address::{HopAddress, HostAddress};
 use crate::counters::MacEvent;
 use crate::hosts::{Host, HostId};
+use crate::leased::MacAndName;
 use crate::log::{LogLine, Severity};
 use crate::output::Output;
 use crate::pins::{Evidence, PATIENCE_NS, PinClaim};
@@ -55,7 +56,7 @@ impl Core {
     }
 
     /// A host has an address by a lease, or nobody has it any more.
-    pub(crate) fn set_leased(&mut self, address: HostAddress, host: Option<(Option<Mac>, Option<Arc<str>>)>) {
+    pub(crate) fn set_leased(&mut self, address: HostAddress, host: Option<MacAndName>) {
         if self.leased.set(address, host) {
             let pin = self.pinned(address);
             self.fabric.pin_hop(address.into(), pin, &mut self.out);
