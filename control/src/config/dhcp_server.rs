@@ -28,7 +28,7 @@ const FILE: usize = 127;
 const URI: usize = 255;
 
 /// The inside port on whose link a subnet is, with its number and address there.
-fn link<'a>(config: &'a Config, network: Ipv4Net) -> Option<(usize, &'a PortSection, Ipv4Addr)> {
+fn link(config: &Config, network: Ipv4Net) -> Option<(usize, &PortSection, Ipv4Addr)> {
     let inside = config.port.iter().enumerate().filter(|(_, port)| port.side == Side::Inside);
     inside
         .flat_map(|(number, port)| port.addresses.iter().map(move |own| (number, port, own)))
