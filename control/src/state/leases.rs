@@ -294,7 +294,14 @@ mod tests {
 
     fn record(last: u8, until: u64) -> LeaseRecord {
         let mac = [2, 0, 0, 0, 0, last];
-        let holder = Holder { until, client: Client::of_mac(mac), mac, station: 3, name: Some("pc".into()) };
+        let holder = Holder {
+            until,
+            client: Client::of_mac(mac),
+            mac,
+            station: 3,
+            is_near: true,
+            name: Some("pc".into()),
+        };
         LeaseRecord { address: [10, 0, 0, last].into(), holder: Some(holder) }
     }
 
