@@ -1,9 +1,9 @@
 //! The gateway: one value that owns hosts, policy, pools, resolver and CETP engine, and joins them.
 //!
 //! This file is the border: what comes in, and the two loops that carry what the engines say to where it belongs. Its parts,
-//! which alone see its owners: the life of a name in `inside`, `outside`, `local`, `leases` and `reverse`, the life of a binding in
-//! `bindings`, other settings in `reload` and `reloading`, another process in `restore`, the operator in `admin`, what is done
-//! a piece at a time in `pieces` and `probing`.
+//! which alone see its owners: the life of a name in `inside`, `outside`, `local`, `leases` and `reverse`, the life of a binding
+//! in `bindings`, other settings in `reload` and `reloading`, another process in `restore`, the operator in `admin`, what is
+//! done a piece at a time in `pieces` and `probing`.
 
 mod admin;
 mod bindings;
