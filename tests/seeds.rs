@@ -19,6 +19,8 @@ mod ftp;
 #[path = "fuzz/src/packet.rs"]
 #[allow(dead_code)] // what the maker of seeds needs as well
 mod packet;
+#[path = "fuzz/src/receiver.rs"]
+mod receiver;
 #[path = "fuzz/src/sip.rs"]
 mod sip;
 #[path = "fuzz/src/talk.rs"]

@@ -4,23 +4,17 @@
 mod common;
 
 use ces_dataplane::msg::{Command, HopId, Neighbour, PuntClass};
-use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::{NatRoom, PortSettings, Side};
-use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::settings::NatRoom;
+use ces_dataplane::table::fib::Fib;
 use ces_dataplane::verdict::Verdict;
+use common::dmz::*;
 use common::rules::filter;
 use common::*;
 use std::sync::Arc;
 
-const DMZ: u8 = 2;
-const MAC_DMZ: [u8; 6] = [2, 0, 0, 0, 0, 3];
 const MAC_WEB: [u8; 6] = [2, 0, 0, 0, 3, 1];
-/// The gateway in the DMZ, a server with a public address there, and one with a private address.
-const OWN: u32 = 0xc000_0281;
-const WEB: u32 = 0xc000_0282;
-const BACK: u32 = 0xac10_0502;
 const SERVER: u32 = 0x0808_0808;
 const EXTERNAL: u32 = 0xc633_6442;
 const SYN: u8 = 0x02;
@@ -29,26 +23,9 @@ const ACK: u8 = 0x10;
 /// A gateway with a DMZ of a public network and a private one.
 fn gateway(rules: &str) -> Gateway {
     let mut settings = settings();
-    settings.ports.push(PortSettings {
-        side: Side::Dmz,
-        mac: MAC_DMZ,
-        addresses: vec![(address(OWN), 28)],
-        networks: vec![(address(0xc000_0280), 28), (address(0xac10_0500), 24)],
-        vlan: None,
-        mtu: 1500,
-    });
+    add_dmz(&mut settings);
     settings.nat_room = NatRoom { sessions: 64, mappings: 64, hosts: 8, addresses: 2 };
     settings.nat.addresses = vec![address(EXTERNAL)];
-    let pair = |inside: &str, outside: &str| Exception {
-        inside: inside.parse().unwrap(),
-        outside: outside.parse().unwrap(),
-    };
-    settings.nat.exceptions = vec![
-        pair("192.0.2.128/28", "0.0.0.0/0"),
-        pair("10.0.0.0/24", "192.0.2.128/28"),
-        pair("10.0.0.0/24", "172.16.5.0/24"),
-    ]
-    .into();
     let mut gateway = Gateway::bare(settings.clone());
     let (web, back) = (HopId(4), HopId(5));
     for hop in [web, back] {
@@ -57,15 +34,7 @@ fn gateway(rules: &str) -> Gateway {
     for (host, hop) in [(HOST, HOP_HOST), (OTHER, HOP_OTHER), (WEB, web), (BACK, back)] {
         gateway.command(Command::Reach(address(host), hop));
     }
-    let route = |network, prefix, next| Route { network, prefix, next };
-    let routes = [
-        route(0, 0, Next::Via(ROUTER)),
-        route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
-        route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),
-        route(0xac10_0500, 24, Next::OnLink(DMZ)),
-        route(0xc000_0280, 28, Next::OnLink(DMZ)),
-    ];
-    let premises = Premises::new(&settings).with_routes(Arc::new(Fib::of(&routes, 1)));
+    let premises = Premises::new(&settings).with_routes(Arc::new(Fib::of(&dmz_routes(), 1)));
     gateway.state.move_in(&mut premises.with_filter(Some(filter(rules)), 1));
     gateway
 }

@@ -6,14 +6,14 @@ mod common;
 
 use ces_dataplane::msg::{Command, HopId, Neighbour};
 use ces_dataplane::nat::Filtering;
-use ces_dataplane::nat::exceptions::Exception;
 use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::{NatRoom, PortSettings, Side, WorkerSettings};
-use ces_dataplane::table::fib::{Fib, Next, Route};
+use ces_dataplane::settings::{NatRoom, WorkerSettings};
+use ces_dataplane::table::fib::Fib;
 use ces_dataplane::tag::worker_of;
 use ces_dataplane::verdict::Verdict;
+use common::dmz::*;
 use common::nat::*;
 use common::rules::filter_of;
 use common::workers::Workers;
@@ -22,12 +22,6 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const DMZ: u8 = 2;
-const MAC_DMZ: [u8; 6] = [2, 0, 0, 0, 0, 3];
-/// The gateway in the DMZ, a server with a public address there, and one with a private address.
-const OWN: u32 = 0xc000_0281;
-const WEB: u32 = 0xc000_0282;
-const BACK: u32 = 0xac10_0502;
 /// The addresses of the hosts of the realm and of those in the DMZ that are translated.
 const EXTERNAL: [u32; 2] = [0xc633_6442, 0xc633_6443];
 /// Hosts of the realm: of two workers they are one's and the other's, of four of each.
@@ -37,27 +31,10 @@ const WHOLE: u32 = 0xc633_6450;
 
 fn settings() -> WorkerSettings {
     let mut settings = nat_settings();
-    settings.ports.push(PortSettings {
-        side: Side::Dmz,
-        mac: MAC_DMZ,
-        addresses: vec![(address(OWN), 28)],
-        networks: vec![(address(0xc000_0280), 28), (address(0xac10_0500), 24)],
-        vlan: None,
-        mtu: 1500,
-    });
+    add_dmz(&mut settings);
     settings.nat_room = NatRoom { sessions: 512, mappings: 512, hosts: 32, addresses: 2 };
     settings.nat.addresses = EXTERNAL.map(address).to_vec();
     settings.nat.reserve_percent = 0;
-    let pair = |inside: &str, outside: &str| Exception {
-        inside: inside.parse().unwrap(),
-        outside: outside.parse().unwrap(),
-    };
-    settings.nat.exceptions = vec![
-        pair("192.0.2.128/28", "0.0.0.0/0"),
-        pair("10.0.0.0/24", "192.0.2.128/28"),
-        pair("10.0.0.0/24", "172.16.5.0/24"),
-    ]
-    .into();
     let net = |bits| address(bits).into();
     let (external, inside) = (net(WHOLE), net(HOSTS[4]));
     let whole = Static { external, inside, protocol: None, port: None, ports: None, inside_port: None };
@@ -66,15 +43,7 @@ fn settings() -> WorkerSettings {
 }
 
 fn premises(workers: &Workers, rules: &str, generation: u16) -> Vec<Premises> {
-    let route = |network, prefix, next| Route { network, prefix, next };
-    let routes = [
-        route(0, 0, Next::Via(ROUTER)),
-        route(0x0a00_0000, 24, Next::OnLink(INSIDE)),
-        route(LOCAL & 0xffff_ff00, 24, Next::OnLink(OUTSIDE)),
-        route(0xac10_0500, 24, Next::OnLink(DMZ)),
-        route(0xc000_0280, 28, Next::OnLink(DMZ)),
-    ];
-    let fib = Arc::new(Fib::of(&routes, generation));
+    let fib = Arc::new(Fib::of(&dmz_routes(), generation));
     let filter = (!rules.is_empty()).then(|| filter_of(rules, workers.0.len()));
     let of = |(number, worker): (usize, &Gateway)| {
         let premises = Premises::new(&worker.settings).with_routes(Arc::clone(&fib));

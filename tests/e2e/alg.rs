@@ -1,7 +1,7 @@
 //! Protocols that name addresses in what they say cross NAT44: real clients inside and servers in the world, and the other way
 //! round.
 
-use crate::Case;
+use crate::{Case, inbound};
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -358,24 +358,7 @@ fn ftp_of_a_server_that_says_it_is_elsewhere(lab: &Lab) {
 
 /// RFC 959 through the circular pool: who has asked for the name comes to an address that is the server's for him alone.
 fn ftp_of_a_server_reached_by_its_name(lab: &Lab) {
-    let hosts =
-        std::fs::read_to_string(lab.root().join("tests/lab/b/hosts.toml")).expect("the lab has hosts");
-    let service =
-        "policy = \"server\"\ninbound = [{ name = \"ftp.b.demo\", protocol = \"tcp\", port = 21 }]\n";
-    let hosts = hosts.replacen("policy = \"server\"\n", service, 1);
-    std::fs::write(lab.directory().join("b/inbound.toml"), hosts).expect("the state directory is ours");
-    lab.run("net", "ip route replace 198.51.100.16/29 via 198.51.100.2").expect();
-    lab.gateways(&[
-        (
-            Realm::B,
-            "[tls]\n",
-            "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 20000\n\
-             addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\
-             resolvers = [{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]\n\n[tls]\n",
-        ),
-        (Realm::B, "files = [\"hosts.toml\"]", "files = [\"inbound.toml\"]"),
-    ]);
-    lab.ctl(Realm::B, "reload").expect();
+    inbound::serve_by_name(lab, "ftp.b.demo", 21);
     let server = vsftpd_on(lab, "b1", "192.168.10.11", "");
     let came = || lab.metrics(Realm::B).sum("ces_alg_events_total", &[("event", "came")]);
     let before = came();

@@ -78,7 +78,17 @@ fn write(lab: &Lab, services: &str) {
 }
 
 fn gateways(lab: &Lab, edits: &[Edit]) {
-    write(lab, SERVICES);
+    serve(lab, SERVICES, edits);
+}
+
+/// The first of the hosts of realm B is reached through the pool at this TCP port, by this name.
+pub(crate) fn serve_by_name(lab: &Lab, name: &str, port: u16) {
+    let service = format!("inbound = [{{ name = \"{name}\", protocol = \"tcp\", port = {port} }}]\n");
+    serve(lab, &service, THREE);
+}
+
+fn serve(lab: &Lab, services: &str, edits: &[Edit]) {
+    write(lab, services);
     lab.gateways(edits);
     lab.ctl(Realm::B, "reload").expect();
     lab.run("net", "ip route replace 198.51.100.16/29 via 198.51.100.2").expect();

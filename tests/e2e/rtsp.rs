@@ -1,7 +1,7 @@
 //! Streams cross NAT44: GStreamer's server of RTSP and players of several kinds, inside and in the world, and frames counted
 //! where they arrive.
 
-use crate::Case;
+use crate::{Case, inbound};
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -184,24 +184,7 @@ fn a_camera_behind_a_static_mapping_is_played(lab: &Lab) {
 
 /// Through the circular pool: who has asked for the name comes to an address that is the camera's for him alone.
 fn a_camera_is_played_by_its_name(lab: &Lab) {
-    let hosts =
-        std::fs::read_to_string(lab.root().join("tests/lab/b/hosts.toml")).expect("the lab has hosts");
-    let service =
-        "policy = \"server\"\ninbound = [{ name = \"cam.b.demo\", protocol = \"tcp\", port = 8554 }]\n";
-    let hosts = hosts.replacen("policy = \"server\"\n", service, 1);
-    std::fs::write(lab.directory().join("b/inbound.toml"), hosts).expect("the state directory is ours");
-    lab.run("net", "ip route replace 198.51.100.16/29 via 198.51.100.2").expect();
-    lab.gateways(&[
-        (
-            Realm::B,
-            "[tls]\n",
-            "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 20000\n\
-             addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\
-             resolvers = [{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]\n\n[tls]\n",
-        ),
-        (Realm::B, "files = [\"hosts.toml\"]", "files = [\"inbound.toml\"]"),
-    ]);
-    lab.ctl(Realm::B, "reload").expect();
+    inbound::serve_by_name(lab, "cam.b.demo", 8554);
     let server = server(lab, "b1", HOST);
     for transport in ["udp", "tcp"] {
         let played = lab.run("net", &ffmpeg("cam.b.demo", transport, ""));

@@ -1,6 +1,7 @@
 //! A gateway without a NIC: two ports, packets made and checked byte by byte with plain arithmetic of their own.
 #![allow(dead_code, missing_docs)] // each test uses a part of it
 
+pub(crate) mod dmz;
 pub(crate) mod nat;
 pub(crate) mod rules;
 pub(crate) mod talk;

@@ -3,6 +3,7 @@
 //! The first byte says whose lines they are. The rest is the stream, which also says how it is cut, what of it is sent again
 //! and when it has arrived.
 
+use crate::receiver::Receiver;
 use ces_dataplane::alg::ftp::{Listener, Reader};
 use ces_dataplane::alg::shift::{EDITS, Shift, TEXT};
 use ces_dataplane::wire::ftp::{PLACE, Said, Speaker};
@@ -27,28 +28,6 @@ impl Listener for Other {
 
     fn is_private(&self) -> bool {
         self.is_private
-    }
-}
-
-/// What the receiver has: every byte the same, however often it comes.
-#[derive(Default)]
-struct Receiver {
-    bytes: Vec<Option<u8>>,
-}
-
-impl Receiver {
-    fn takes(&mut self, at: usize, bytes: &[u8]) {
-        let end = at + bytes.len();
-        self.bytes.resize(self.bytes.len().max(end), None);
-        for (place, byte) in self.bytes[at..end].iter_mut().zip(bytes) {
-            assert!(place.is_none_or(|before| before == *byte), "it says something else the second time");
-            *place = Some(*byte);
-        }
-    }
-
-    /// The first byte that has not come.
-    fn awaits(&self) -> usize {
-        self.bytes.iter().position(Option::is_none).unwrap_or(self.bytes.len())
     }
 }
 

@@ -7,5 +7,6 @@ pub mod dhcp;
 pub mod dns;
 pub mod ftp;
 pub mod packet;
+mod receiver;
 pub mod sip;
 pub mod talk;

@@ -4,6 +4,7 @@
 //! The first byte says what is spoken. The rest is the stream, which also says how it is cut, what of it is sent again and
 //! when it has arrived.
 
+use crate::receiver::Receiver;
 use crate::sip;
 use ces_dataplane::alg::edits::{Edits, WRITTEN};
 use ces_dataplane::alg::media::MediaStream;
@@ -83,28 +84,6 @@ fn translate(language: Language, bytes: &[u8], extent: Extent, is_client: bool) 
     let again = rtsp::read(&out, extent.head, OURS).expect("a message");
     assert!(again.places().is_empty(), "{:?}", String::from_utf8_lossy(&out));
     edits
-}
-
-/// What the receiver has: every byte the same, however often it comes.
-#[derive(Default)]
-struct Receiver {
-    bytes: Vec<Option<u8>>,
-}
-
-impl Receiver {
-    fn takes(&mut self, at: usize, bytes: &[u8]) {
-        let end = at + bytes.len();
-        self.bytes.resize(self.bytes.len().max(end), None);
-        for (place, byte) in self.bytes[at..end].iter_mut().zip(bytes) {
-            assert!(place.is_none_or(|before| before == *byte), "it says something else the second time");
-            *place = Some(*byte);
-        }
-    }
-
-    /// The first byte that has not come.
-    fn awaits(&self) -> usize {
-        self.bytes.iter().position(Option::is_none).unwrap_or(self.bytes.len())
-    }
 }
 
 /// Sends old bytes that were passed, as a segment does.
