@@ -114,16 +114,16 @@ fn packets(house: &House, families: &mut Families) {
             lost.count(&[("port", port), ("reason", reason)], count);
         }
     }
-    let mut link = families.gauges("ces_port_up", "Whether the port has a link.");
-    for (number, port) in ports() {
-        if let Some((up, _)) = house.devices.link(number) {
-            link.level(&[("port", port)], f64::from(u8::from(up)));
-        }
+    let links: Vec<_> =
+        ports().filter_map(|(number, port)| Some((port, house.devices.link(number)?))).collect();
+    let mut up = families.gauges("ces_port_up", "Whether the port has a link.");
+    for (port, (is_up, _)) in &links {
+        up.level(&[("port", port)], f64::from(u8::from(*is_up)));
     }
     let mut speed = families.gauges("ces_port_speed_bytes", "Bytes a second that the port's link carries.");
-    for (number, port) in ports() {
-        if let Some((true, Some(mbps))) = house.devices.link(number) {
-            speed.level(&[("port", port)], f64::from(mbps) * 1e6 / 8.0);
+    for (port, (is_up, mbps)) in &links {
+        if let (true, Some(mbps)) = (is_up, mbps) {
+            speed.level(&[("port", port)], f64::from(*mbps) * 1e6 / 8.0);
         }
     }
     let mut tap =
