@@ -4,7 +4,7 @@
 use crate::text::feed;
 
 /// The longest first line of a message.
-const START: usize = 1024;
+pub const START: usize = 1024;
 /// The most that a message may say its body is long: what is longer is no message.
 const BODY: u32 = 1 << 24;
 
@@ -43,6 +43,8 @@ pub fn framed(bytes: &[u8], version: &[u8]) -> Framed {
     if !begins {
         return Framed::Other;
     }
+    // RFC 3261 §7.3.3; RTSP has none.
+    let has_short_names = version.starts_with(b"SIP/");
     let (mut at, mut length, mut is_described) = (end + 1, None, false);
     loop {
         let Some(end) = feed(&bytes[at..]) else { return Framed::Part };
@@ -53,14 +55,17 @@ pub fn framed(bytes: &[u8], version: &[u8]) -> Framed {
         }
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = (line[..colon].trim_ascii_end(), line.get(colon + 1..).unwrap_or_default());
-        let is = |names: [&[u8]; 2]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-        if is([b"content-length", b"l"]) {
+        let is = |known: &[u8], short: &[u8]| {
+            name.eq_ignore_ascii_case(known) || has_short_names && name.eq_ignore_ascii_case(short)
+        };
+        if is(b"content-length", b"l") {
+            // Once, since which of two is heeded is anybody's choice (RFC 3261 §7.3.1).
             let said = digits(value.trim_ascii());
-            if said.is_none() || length.is_some_and(|length| Some(length) != said) {
+            if said.is_none() || length.is_some() {
                 return Framed::Other;
             }
             length = said;
-        } else if is([b"content-type", b"c"]) {
+        } else if is(b"content-type", b"c") {
             let kind = value.trim_ascii_start();
             is_described = kind.get(..15).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/sdp"));
         }
@@ -96,6 +101,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rtsp_has_no_short_names() {
+        let text = b"OPTIONS * RTSP/1.0\r\nl: 5\r\nc: application/sdp\r\n\r\n";
+        let whole = Extent { head: text.len(), body: 0, is_described: false };
+        assert_eq!(framed(text, b"RTSP/"), Framed::Message(whole));
+    }
+
     /// Cases of others, 15: a web page that speaks SIP.
     #[test]
     fn what_is_no_message_is_said_to_be_none() {
@@ -106,6 +118,7 @@ mod tests {
             b"OPTIONS sip:a SIP/2.0\r\nl: x\r\n\r\n",
             b"OPTIONS sip:a SIP/2.0\r\nl: 99999999\r\n\r\n",
             b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 2\r\n\r\n",
+            b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 1\r\n\r\n",
             &[b'x'; START],
         ] {
             let expected = if text == b"SIP/2.0\r\n" { Framed::Part } else { Framed::Other };

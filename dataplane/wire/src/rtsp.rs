@@ -211,7 +211,9 @@ pub fn read(bytes: &[u8], head: usize, address: u32) -> Result<Message, Garbled>
             message.sequence = decimals(value.of(bytes)).ok_or(Garbled)?;
             has_sequence = true;
         } else if is(b"content-length") {
-            message.length = Some(value);
+            if message.length.replace(value).is_some() {
+                return Err(Garbled);
+            }
         } else if is(b"content-base") || is(b"content-location") || is(b"location") || is(b"rtp-info") {
             message.urls(bytes, value, address)?;
         }

@@ -232,6 +232,10 @@ fn read_part(bytes: &[u8], address: u32, has_body: bool) -> Result<Option<Messag
             }
             Header::Length => {
                 let span = trimmed(bytes, value);
+                // Once, since which of two is heeded is anybody's choice (RFC 3261 §7.3.1).
+                if length.is_some() {
+                    return Err(Garbled);
+                }
                 length = Some(crate::text::number(span.of(bytes)).ok_or(Garbled)? as usize);
                 reader.message.length = Some(span);
             }
