@@ -1,11 +1,14 @@
 //! How many H2H negotiations two engines complete in a second, back to back in one thread: both ends' work, without
 //! sockets. `cargo run --release -p ces-cetp --example rate`
 
+#[path = "../tests/lab/book.rs"]
+mod book;
+
+use book::Book;
 use ces_cetp::engine::{
     CetpOutput, ConnId, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator,
     LocatorAddress, Nanos, Owner, PayloadOffer, PeerIdentity, Proto, ReserveError, SetAside,
 };
-use ces_cetp::policy::{PolicyBook, PolicyFile};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +19,13 @@ const HOSTS: usize = 1_000;
 const SERVICES: usize = 100;
 
 struct TestOwner {
-    book: PolicyBook,
+    book: Book,
     tag: u32,
 }
 
 impl Owner for TestOwner {
-    fn host_policy(&self, l: &str, d: Direction, r: &str, ces: &str) -> Option<Arc<ces_cetp::Policy>> {
-        self.book.host(l, d, r, ces)
+    fn host_policy(&self, l: &str, d: Direction, _r: &str, _ces: &str) -> Option<Arc<ces_cetp::Policy>> {
+        self.book.host(l, d)
     }
     fn is_service(&self, _fqdn: &str) -> bool {
         true
@@ -63,7 +66,7 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, TestOwner) {
     let ack = if ack { r#",{"group":"control","code":"ack"}"# } else { "" };
     let host = |index: usize| {
         format!(
-            r#"[{{"type":"hostpolicy","fqdn":"h{index}.{name}","direction":"outbound","policy":{{
+            r#"{{"type":"hostpolicy","fqdn":"h{index}.{name}","direction":"outbound","policy":{{
             "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}},
                 {{"group":"control","code":"hard_ttl","cmp":"optional"}}],
             "offer":[{{"group":"control","code":"caep","value":"192.0.2.7"}},{{"group":"control","code":"hard_ttl","value":120}}],
@@ -72,12 +75,10 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, TestOwner) {
             {{"type":"hostpolicy","fqdn":"h{index}.{name}","direction":"inbound","policy":{{
             "request":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep"}}{ack}],
             "available":[{{"group":"id","code":"fqdn"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
-                {{"group":"control","code":"hard_ttl","value":180}}]}}}}]"#
+                {{"group":"control","code":"hard_ttl","value":180}}]}}}}"#
         )
     };
-    let entries =
-        (0..HOSTS).flat_map(|index| PolicyFile::from_json(&host(index)).unwrap_or_default().policies);
-    let Ok(book) = PolicyBook::new(entries) else { panic!("policies") };
+    let book = Book::read(&format!("[{}]", (0..HOSTS).map(host).collect::<Vec<_>>().join(",")));
     let Ok(engine) = Engine::new(settings, [address[3]; 32], 0) else { panic!("settings") };
     (engine, TestOwner { book, tag: 0 })
 }

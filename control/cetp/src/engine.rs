@@ -380,12 +380,6 @@ impl Engine {
         evidence::send(&self.hosts, &mut self.links, &mut self.actions, local_tag, misbehavior, now)
     }
 
-    /// Refuses a name, local or remote, in new negotiations for a while and ends its sessions. False: no room.
-    pub fn filter_here(&mut self, name: Arc<str>, local: bool, for_ns: u64, now: Nanos) -> bool {
-        let key = FilterKey { name: canonical_name(&name).into(), local, ces_id: None };
-        filters::put(&mut self.hosts, &mut self.links, key, for_ns, now)
-    }
-
     /// Refuses an address for a while and closes its connections.
     pub fn block(&mut self, realm: &mut dyn Owner, addr: IpAddr, for_ns: u64, now: Nanos) {
         self.links.ground.block(addr, BlockReason::Operator, for_ns, now);

@@ -14,7 +14,7 @@ pub const VERSION: u64 = 2;
 const TLVS_READ: usize = 1_024;
 
 /// What a TLV does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ope {
     /// Asks.
@@ -24,7 +24,7 @@ pub enum Ope {
 }
 
 /// How a TLV may be taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub enum Cmp {
     /// Absent on the wire.
     #[default]

@@ -1,18 +1,18 @@
 //! Policies: what is asked of a peer, what is offered up front, what is told when asked.
 //!
 //! A policy is compiled when it is loaded: matches are typed, and its TLVs stand rendered, so that a negotiation copies
-//! text and parses nothing. The file format is the reference implementation's JSON, and the same keys in TOML.
+//! text and parses nothing. The file format is the reference implementation's JSON.
 
 mod accept;
-mod book;
+mod entry;
 
 pub use accept::Accept;
-pub use book::{PolicyBook, PolicyEntry, PolicyFile};
+pub use entry::PolicyEntry;
 
 use crate::message::{Cmp, Ope, Tlv};
 use crate::tlv::{Item, Layer, TlvName};
 use crate::value::Value;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Requirements in one policy at most: what is met is a set in one word.
 pub const MAX_REQUESTS: usize = 64;
@@ -73,8 +73,8 @@ pub struct OwnTerms {
 }
 
 /// A policy.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "RawPolicy", into = "RawPolicy")]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "RawPolicy")]
 pub struct Policy {
     request: Vec<Requirement>,
     offer: Vec<Offer>,
@@ -144,39 +144,30 @@ pub enum PolicyError {
     TooMany,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     request: Vec<RawEntry>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     offer: Vec<RawEntry>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     available: Vec<RawEntry>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawEntry {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     ope: Option<Ope>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     cmp: Option<Cmp>,
     group: String,
     code: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<OwnedValue>,
 }
 
 /// A value that does not borrow from the file.
 #[derive(Clone, Debug)]
 struct OwnedValue(Value<'static>);
-
-impl Serialize for OwnedValue {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
 
 impl<'de> Deserialize<'de> for OwnedValue {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -301,31 +292,6 @@ impl TryFrom<RawPolicy> for Policy {
         let mut policy = Self { request, offer, available, own: OwnTerms::default() };
         policy.own = policy.own_terms()?;
         Ok(policy)
-    }
-}
-
-impl From<Policy> for RawPolicy {
-    fn from(policy: Policy) -> Self {
-        let raw = |ope, cmp, item: Item, value: Option<Value<'static>>| RawEntry {
-            ope: Some(ope),
-            cmp,
-            group: item.group().into(),
-            code: item.code().into(),
-            value: value.map(OwnedValue),
-        };
-        let info = |entry: Offer| raw(Ope::Info, None, entry.item, entry.value);
-        Self {
-            request: policy
-                .request
-                .into_iter()
-                .map(|entry| {
-                    let cmp = entry.optional.then_some(Cmp::Optional);
-                    raw(Ope::Query, cmp, entry.item, entry.accept.into_value())
-                })
-                .collect(),
-            offer: policy.offer.into_iter().map(info).collect(),
-            available: policy.available.into_iter().map(info).collect(),
-        }
     }
 }
 

@@ -137,10 +137,11 @@ fn r2_what_a_restarted_peer_has_lost_ends_in_pieces() {
 fn r2_a_filter_looks_at_sessions_in_pieces() {
     let mut lab = crowd();
     let now = lab.now;
-    lab.with(0, |engine, _| assert!(engine.filter_here("h0.gwa.demo.".into(), true, 60 * S, now)));
-    assert!(lab.nodes[0].engine.has_ends() && lab.nodes[0].owner.downs == 0);
+    let host = FlowFilter::RemoteHost("h0.gwa.demo.".into());
+    lab.with(1, |engine, _| assert!(engine.filter_at_peer("gwa.demo.", host, now).is_some()));
+    assert!(lab.nodes[1].engine.has_ends() && lab.nodes[1].owner.downs == 0);
     lab.run_for(S);
-    assert_eq!(down(&lab, 0, DownReason::Filtered), HOSTS);
+    assert_eq!(down(&lab, 1, DownReason::Filtered), HOSTS);
     finish(&lab);
 }
 

@@ -469,13 +469,6 @@ fn filters_hold_for_their_time() {
     lab.ask(0, 0, 1, 0);
     lab.run_for(S);
     assert!(result(&lab, 0, 0, 1, 0).unwrap().is_ok());
-    // Filters of the operator's own, without the peer.
-    let now = lab.now;
-    lab.with(1, |engine, _| assert!(engine.filter_here("h2.gwa.demo.".into(), false, 5 * S, now)));
-    lab.run_for(S);
-    lab.ask(0, 2, 1, 0);
-    lab.run_for(S);
-    assert_eq!(result(&lab, 0, 2, 1, 0), Some(Err(Failure::Refused)));
     finish(&lab);
 }
 

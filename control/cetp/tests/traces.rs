@@ -5,7 +5,6 @@ mod lab;
 
 use ces_cetp::engine::*;
 use ces_cetp::message::Message;
-use ces_cetp::policy::{PolicyBook, PolicyFile};
 use ces_cetp::{Engine, frame};
 use lab::S;
 use serde_json::{Value, json};
@@ -129,11 +128,11 @@ struct Side {
 }
 
 fn side(settings: EngineSettings, hosts: &str) -> Side {
-    let book = PolicyBook::new(PolicyFile::from_json(hosts).unwrap().policies).unwrap();
+    let book = lab::Book::read(hosts);
     let mut lab = lab::Lab::new();
     lab.add(settings, Vec::new());
     let lab::Node { engine, mut owner, .. } = lab.nodes.pop().unwrap();
-    owner.services = book.local_names().map(|(name, _)| name.to_owned()).collect();
+    owner.services = book.0.keys().map(|(name, _)| (**name).to_owned()).collect();
     owner.book = book;
     Side { engine, owner, conn: None }
 }

@@ -92,11 +92,6 @@ int shim_errno(void)
 	return rte_errno;
 }
 
-unsigned int shim_lcore_id(void)
-{
-	return rte_lcore_id();
-}
-
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count)
 {
 	return rte_eth_rx_burst(port, queue, frames, count);

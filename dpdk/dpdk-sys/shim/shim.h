@@ -66,7 +66,6 @@ uint64_t shim_log_lost(void);
 int shim_interrupts(void (*begin)(void), void (*end)(void));
 
 int shim_errno(void);
-unsigned int shim_lcore_id(void);
 
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);

@@ -20,12 +20,6 @@ impl RegisteredThread {
         }
         Ok(Self { _eal: eal.clone(), _here: PhantomData })
     }
-
-    /// The lcore id.
-    pub fn lcore(&self) -> u32 {
-        // SAFETY: reads a thread-local integer.
-        unsafe { dpdk_sys::shim_lcore_id() }
-    }
 }
 
 impl Drop for RegisteredThread {

@@ -105,8 +105,7 @@ fn missing_devices_are_named(eal: &Eal) {
 fn threads_can_be_registered(eal: &Eal, pool: &Mempool) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let registered = RegisteredThread::new(eal).unwrap();
-            assert!(registered.lcore() > 0, "lcore 0 is the main thread's");
+            let _registered = RegisteredThread::new(eal).unwrap();
             let mut frames = Vec::new();
             assert!(pool.alloc_bulk(&mut frames, 300));
         });

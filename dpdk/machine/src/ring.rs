@@ -180,11 +180,6 @@ impl<T> Producer<T> {
     pub fn capacity(&self) -> usize {
         self.shared.slots.len()
     }
-
-    /// Whether the other end is gone.
-    pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.shared) < 2
-    }
 }
 
 impl<T> Consumer<T> {
@@ -259,11 +254,6 @@ impl<T> Consumer<T> {
     /// How many values it holds at most.
     pub fn capacity(&self) -> usize {
         self.shared.slots.len()
-    }
-
-    /// Whether the other end is gone. What it left can still be taken.
-    pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.shared) < 2
     }
 }
 

@@ -96,11 +96,3 @@ fn a_million_values_cross_between_threads_in_order() {
     writer.join().unwrap();
     assert_eq!(consumer.pop(), None);
 }
-
-#[test]
-fn gone_end_is_noticed() {
-    let (producer, consumer) = ring::<u8>(2);
-    assert!(!consumer.is_abandoned());
-    drop(producer);
-    assert!(consumer.is_abandoned());
-}

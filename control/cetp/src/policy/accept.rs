@@ -3,7 +3,6 @@
 use crate::policy::{protocol, same_name};
 use crate::tlv::Item;
 use crate::value::Value;
-use std::borrow::Cow;
 
 /// The test of a requirement.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,18 +93,6 @@ impl Accept {
 
     fn range(&self) -> Option<(u64, u64)> {
         if let Self::Range { min, max } = self { Some((*min, *max)) } else { None }
-    }
-
-    pub(super) fn into_value(self) -> Option<Value<'static>> {
-        match self {
-            Self::Any => None,
-            Self::Equal(value) => Some(value),
-            Self::OneOf(list) => Some(Value::List(list)),
-            Self::Range { min, max } => Some(Value::Map(vec![
-                (Cow::Borrowed("min"), Value::Number(min)),
-                (Cow::Borrowed("max"), Value::Number(max)),
-            ])),
-        }
     }
 }
 

@@ -2,9 +2,13 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+mod book;
+
+pub(crate) use book::Book;
+
 use ces_cetp::engine::*;
-use ces_cetp::policy::{PolicyBook, PolicyFile};
 use ces_cetp::{CetpLimits, Engine};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +24,7 @@ const PIECE_NS: Nanos = MS / 10;
 
 /// The owner's part: policies, tags, proxies, and a ledger of every reservation.
 pub(crate) struct TestOwner {
-    pub book: PolicyBook,
+    pub book: Book,
     pub services: BTreeSet<String>,
     pub reserved: BTreeSet<u32>,
     pub up: BTreeMap<u32, H2hSession>,
@@ -39,10 +43,10 @@ impl Owner for TestOwner {
         &self,
         local: &str,
         direction: Direction,
-        remote: &str,
-        remote_ces: &str,
+        _remote: &str,
+        _remote_ces: &str,
     ) -> Option<Arc<ces_cetp::Policy>> {
-        self.book.host(local, direction, remote, remote_ces)
+        self.book.host(local, direction)
     }
 
     fn is_service(&self, fqdn: &str) -> bool {
@@ -177,12 +181,8 @@ pub(crate) fn settings(ces_id: &str, address: &str) -> EngineSettings {
 }
 
 /// Policies for `count` hosts that may all reach and be reached; those of `strict` ask for an acknowledgement.
-pub(crate) fn host_policies(
-    realm: &str,
-    count: usize,
-    strict: &[usize],
-) -> Vec<ces_cetp::policy::PolicyEntry> {
-    let one = |index: usize| {
+pub(crate) fn host_policies(realm: &str, count: usize, strict: &[usize]) -> Vec<Value> {
+    let both = |index: usize| -> Vec<Value> {
         let fqdn = format!("h{index}.{realm}");
         let ack = if strict.contains(&index) { r#",{"group":"control","code":"ack"}"# } else { "" };
         let json = format!(
@@ -198,9 +198,9 @@ pub(crate) fn host_policies(
             "available":[{{"group":"id","code":"fqdn","value":"{fqdn}"}},{{"group":"control","code":"caep","value":"192.0.2.7"}},
                 {{"group":"control","code":"hard_ttl","value":"180"}}]}}}}]"#
         );
-        PolicyFile::from_json(&json).unwrap().policies
+        serde_json::from_str(&json).unwrap()
     };
-    (0..count).flat_map(one).collect()
+    (0..count).flat_map(both).collect()
 }
 
 impl Lab {
@@ -229,15 +229,11 @@ impl Lab {
         lab
     }
 
-    pub(crate) fn add(
-        &mut self,
-        settings: EngineSettings,
-        policies: Vec<ces_cetp::policy::PolicyEntry>,
-    ) -> usize {
+    pub(crate) fn add(&mut self, settings: EngineSettings, policies: Vec<Value>) -> usize {
         let index = self.nodes.len();
         let addr: IpAddr = [192, 0, 2, index as u8 + 1].into();
-        let book = PolicyBook::new(policies).unwrap();
-        let services = book.local_names().map(|(name, _)| name.to_owned()).collect();
+        let book = Book::read(&Value::Array(policies).to_string());
+        let services = book.0.keys().map(|(name, _)| (**name).to_owned()).collect();
         let owner = TestOwner {
             book,
             services,
