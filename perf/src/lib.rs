@@ -7,7 +7,7 @@
 //! [`rotation`] and [`sequence`] (what goes in), [`realm`] and [`world`] (the state that it meets); then the cases: [`path`] and
 //! [`stage`] of the path, [`turn`], [`fleet`], [`idle`] and [`threads`] of workers, [`insertion`], [`churn`]
 //! and [`footprint`] of tables;
-//! last [`memory`], [`place`] and [`report`] (what is told of the machine and the run).
+//! last [`memory`] and [`place`] (what is told of the machine).
 #![forbid(unsafe_code)]
 
 pub mod calibration;
@@ -23,7 +23,6 @@ pub mod path;
 pub mod place;
 pub mod random;
 pub mod realm;
-pub mod report;
 pub mod rotation;
 pub mod rules;
 pub mod sequence;

@@ -1,10 +1,10 @@
-//! Packets by template: everything that is alike in them stands there once, what differs is patched in.
+//! The packets that are measured, built whole and outside of the measured time.
 //!
 //! All carry 18 bytes of UDP payload, which makes the plain ones 60 bytes: the shortest Ethernet frame without its
 //! checksum. Every checksum in them is right.
 
 use ces_dataplane::msg::Encapsulation;
-use ces_dataplane::wire::{self, Wire, checksum, ethernet, gre, ipv4, udp, vxlan};
+use ces_dataplane::wire::{self, Wire, checksum, ethernet, ipv4, udp, vxlan};
 
 /// Bytes of UDP payload.
 pub const PAYLOAD: usize = 18;
@@ -15,7 +15,7 @@ pub const PLAIN: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + PAYLOAD
 /// The most bytes of a template: a plain frame behind outer Ethernet, IPv4, UDP and VXLAN or GENEVE.
 const LONGEST: usize = PLAIN + ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH;
 
-/// What differs between packets of one template.
+/// What differs between packets of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
     /// Inner (or only) source.
@@ -32,53 +32,26 @@ pub struct Differences {
     pub id: u32,
 }
 
-/// The outer headers of a template.
-#[derive(Clone, Copy, Debug)]
-struct Outer {
-    encapsulation: Encapsulation,
-    /// Sum of the outer IPv4 header without its source and checksum.
-    sum: u64,
-    /// Where the inner Ethernet header begins.
-    inner: usize,
-}
-
-/// A template.
+/// Packets of one kind.
 #[derive(Clone, Debug)]
 pub struct PacketTemplate {
     bytes: [u8; LONGEST],
-    length: usize,
-    outer: Option<Outer>,
-    /// Sums over what does not differ: the inner IPv4 header, and pseudo header, UDP header and payload.
-    ip_sum: u64,
-    udp_sum: u64,
+    /// The Ethernet header in front of everything.
+    link: ethernet::Header,
+    /// The header of the tunnel, and its outer destination.
+    tunnel: Option<(Encapsulation, u32)>,
 }
 
 /// Where the IPv4 header stands after its Ethernet header.
 const IP: usize = ethernet::LENGTH;
-/// Where the UDP header stands.
-const UDP: usize = IP + ipv4::LENGTH;
 
 impl PacketTemplate {
     /// Frames from `source_mac` to `destination_mac`, without a tunnel.
     pub fn plain(source_mac: [u8; 6], destination_mac: [u8; 6]) -> Self {
-        let mut bytes = [0; LONGEST];
-        let link = ethernet::Header {
-            destination: destination_mac,
-            source: source_mac,
-            vlan: None,
-            ethertype: ethernet::IPV4,
-        };
-        link.emit(&mut bytes);
-        let datagram = (udp::LENGTH + PAYLOAD) as u16;
-        let header = ipv4::Header::new(ipv4::UDP, 0, 0, ipv4::LENGTH as u16 + datagram);
-        let ip_sum = header.emit_open(&mut bytes[IP..UDP]).0;
-        let udp = udp::Header { source_port: 0, destination_port: 0, datagram_length: datagram, checksum: 0 };
-        udp.emit(&mut bytes[UDP..]);
-        for (index, byte) in bytes[UDP + udp::LENGTH..PLAIN].iter_mut().enumerate() {
-            *byte = index as u8;
-        }
-        let udp_sum = checksum::pseudo(0, 0, ipv4::UDP, usize::from(datagram)).bytes(&bytes[UDP..PLAIN]).0;
-        Self { bytes, length: PLAIN, outer: None, ip_sum, udp_sum }
+        let ethertype = ethernet::IPV4;
+        let link =
+            ethernet::Header { destination: destination_mac, source: source_mac, vlan: None, ethertype };
+        Self { bytes: [0; LONGEST], link, tunnel: None }
     }
 
     /// The same in a tunnel to `locator`.
@@ -88,79 +61,54 @@ impl PacketTemplate {
         locator: u32,
         encapsulation: Encapsulation,
     ) -> Self {
-        let plain = Self::plain([0; 6], [0; 6]);
-        let mut template = Self { bytes: [0; LONGEST], ..plain.clone() };
-        let bytes = &mut template.bytes;
-        // A plain frame has an Ethernet header of its own: it takes the place of the outer headers' last.
-        let outer = wire::Outer::new(encapsulation, 0, locator, 0);
-        let inner = IP + outer.length() - ethernet::LENGTH;
-        let link = ethernet::Header {
-            destination: destination_mac,
-            source: source_mac,
-            vlan: None,
-            ethertype: ethernet::IPV4,
-        };
-        link.emit(bytes);
-        outer.emit(&mut bytes[IP..], (PLAIN - ethernet::LENGTH) as u16, 0);
-        bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE].fill(0);
-        let sum = checksum::Sum::default().bytes(&bytes[IP..UDP]).0;
-        bytes[inner..inner + PLAIN].copy_from_slice(&plain.bytes[..PLAIN]);
-        template.length = inner + PLAIN;
-        template.outer = Some(Outer { encapsulation, sum, inner });
-        template
+        Self { tunnel: Some((encapsulation, locator)), ..Self::plain(source_mac, destination_mac) }
     }
 
-    /// Bytes of every packet.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Never: a template has headers.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Makes the packet of a flow; it lies in the template until the next one.
-    #[inline]
+    /// Makes the packet of a flow; it lies here until the next one.
     pub fn packet(&mut self, flow: &Differences) -> &[u8] {
         let bytes = &mut self.bytes;
-        let start = match self.outer {
-            None => 0,
-            Some(outer) => {
-                bytes[IP + ipv4::SOURCE..IP + ipv4::DESTINATION]
-                    .copy_from_slice(&flow.outer_source.to_be_bytes());
-                let sum = checksum::Sum(outer.sum).words(flow.outer_source).checksum();
-                bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE].copy_from_slice(&sum.to_be_bytes());
-                if outer.encapsulation == Encapsulation::Gre {
-                    bytes[UDP + gre::KEY..UDP + gre::LENGTH].copy_from_slice(&flow.id.to_be_bytes());
-                } else {
-                    bytes[UDP..UDP + 2]
-                        .copy_from_slice(&(flow.source_port | wire::outer::SOURCE_PORTS).to_be_bytes());
-                    let id = UDP + udp::LENGTH + vxlan::ID; // GENEVE's stands there, too
-                    bytes[id..id + 4].copy_from_slice(&(flow.id << 8).to_be_bytes());
-                }
-                outer.inner
-            }
-        };
-        let bytes = &mut bytes[start..start + PLAIN];
-        bytes[IP + ipv4::SOURCE..IP + ipv4::DESTINATION].copy_from_slice(&flow.source.to_be_bytes());
-        bytes[IP + ipv4::DESTINATION..UDP].copy_from_slice(&flow.destination.to_be_bytes());
-        let addresses = |sum: u64| checksum::Sum(sum).words(flow.source).words(flow.destination);
-        bytes[IP + ipv4::CHECKSUM..IP + ipv4::SOURCE]
-            .copy_from_slice(&addresses(self.ip_sum).checksum().to_be_bytes());
-        bytes[UDP..UDP + 2].copy_from_slice(&flow.source_port.to_be_bytes());
-        bytes[UDP + 2..UDP + 4].copy_from_slice(&flow.destination_port.to_be_bytes());
-        let ports = addresses(self.udp_sum).word(flow.source_port).word(flow.destination_port);
-        let sum = ports.checksum_udp();
-        bytes[UDP + udp::CHECKSUM..UDP + udp::LENGTH].copy_from_slice(&sum.to_be_bytes());
-        &self.bytes[..self.length]
+        self.link.emit(bytes);
+        let mut ip = IP;
+        if let Some((encapsulation, locator)) = self.tunnel {
+            let outer = wire::Outer::new(encapsulation, flow.outer_source, locator, flow.id);
+            outer.emit(&mut bytes[ip..], (PLAIN - IP) as u16, flow.source_port | wire::outer::SOURCE_PORTS);
+            ip += outer.length();
+        }
+        let frame = &mut bytes[..ip + PLAIN - IP];
+        for (byte, index) in frame[ip + PLAIN - IP - PAYLOAD..].iter_mut().zip(0..) {
+            *byte = index;
+        }
+        emit_datagram(
+            &mut frame[ip..],
+            [flow.source, flow.destination],
+            [flow.source_port, flow.destination_port],
+        );
+        frame
     }
+}
+
+/// Writes the IPv4 and UDP headers in front of the payload that stands in a packet, checksums included: from and to these
+/// addresses and ports.
+///
+/// # Panics
+/// If there is no room for both.
+pub fn emit_datagram(packet: &mut [u8], [source, destination]: [u32; 2], ports: [u16; 2]) {
+    ipv4::Header::new(ipv4::UDP, source, destination, packet.len() as u16).emit(packet);
+    let datagram = &mut packet[ipv4::LENGTH..];
+    let [source_port, destination_port] = ports;
+    let datagram_length = datagram.len() as u16;
+    udp::Header { source_port, destination_port, datagram_length, checksum: 0 }.emit(datagram);
+    let sum = checksum::pseudo(source, destination, ipv4::UDP, datagram.len()).bytes(datagram).checksum_udp();
+    datagram[udp::CHECKSUM..udp::LENGTH].copy_from_slice(&sum.to_be_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ces_dataplane::wire::geneve;
+    use ces_dataplane::wire::{geneve, gre};
+
+    /// Where the UDP header stands.
+    const UDP: usize = IP + ipv4::LENGTH;
 
     const FLOW: Differences = Differences {
         source: 0x0a01_0203,

@@ -10,6 +10,7 @@ impl Random {
     }
 
     /// A number below `most`.
+    #[inline]
     pub fn below(&mut self, most: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -33,17 +33,12 @@ impl Dut {
         ports: [&str; 2],
         core: usize,
         memory: Memory,
-        extra: &[String],
     ) -> Result<Self, String> {
         ces_control::fleet::check_cores(&[core]).map_err(|error| error.to_string())?;
         let devices = ports.map(str::to_owned);
-        let eal = Eal::start(&Options {
-            memory,
-            polling: vec![core],
-            devices: devices.to_vec(),
-            extra: extra.to_vec(),
-        })
-        .map_err(|error| error.to_string())?;
+        let polling = vec![core];
+        let eal = Eal::start(&Options { memory, polling, devices: devices.to_vec(), extra: Vec::new() })
+            .map_err(|error| error.to_string())?;
         let config = PortConfig {
             rx_descriptors: DESCRIPTORS,
             tx_descriptors: DESCRIPTORS,

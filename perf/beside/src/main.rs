@@ -86,9 +86,6 @@ struct Worker {
     /// The result as one line.
     #[arg(long)]
     json: bool,
-    /// A further argument for DPDK.
-    #[arg(long, allow_hyphen_values = true)]
-    eal: Vec<String>,
 }
 
 #[derive(Args)]
@@ -203,7 +200,7 @@ fn device(arguments: &Worker) -> Result<(), String> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| error.to_string())?;
     }
     let questions = questions();
-    let mut dut = dut::Dut::start(&realm, ports.devices()?, ports.core()?, ports.memory(), &arguments.eal)?;
+    let mut dut = dut::Dut::start(&realm, ports.devices()?, ports.core()?, ports.memory())?;
     say("ready")?;
     let end =
         arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6)));

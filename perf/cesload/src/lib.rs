@@ -4,7 +4,7 @@
 //! **trial**. A **search** runs trials until it knows a rate; a **mode** is a search with its criterion; a **report** tells.
 //!
 //! Read in this order: [`profile`] and [`frame`] (what is sent), [`port`] and [`arp`] (where), the two engines [`stream`]
-//! (packets at a rate, with [`track`]) and [`session`] (sessions with an end), [`trial`] and [`record`] (what came of it),
+//! (packets at a rate, with [`track`]) and [`session`] (sessions with an end), [`trial`] and [`latency`] (what came of it),
 //! [`search`], [`mode`], [`observer`] and [`report`]. [`wire`] is a device to measure the generator itself by; [`words`] is how
 //! numbers are written.
 
@@ -12,11 +12,11 @@
 
 pub mod arp;
 pub mod frame;
+pub mod latency;
 pub mod mode;
 pub mod observer;
 pub mod port;
 pub mod profile;
-pub mod record;
 pub mod report;
 pub mod search;
 pub mod session;

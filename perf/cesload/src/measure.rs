@@ -127,11 +127,8 @@ impl Measurement {
     }
 
     /// Tells what was found; the exit status.
-    pub(crate) fn end<T>(self, ended: Ended<T>) -> Result<u8, Failed>
-    where
-        Findings: From<T>,
-    {
-        let ended = ended.told();
+    pub(crate) fn end<T>(self, ended: Ended<T>, find: fn(T) -> Findings) -> Result<u8, Failed> {
+        let ended = ended.told(find);
         self.console.finish();
         let status = ended.verdict.exit_status();
         let report = RunReport {

@@ -14,6 +14,13 @@ pub struct Planned {
     pub duration: Duration,
 }
 
+impl Planned {
+    /// The trial that was run for it.
+    pub fn became(&self, trial: Trial) -> Trial {
+        Trial { label: self.label.clone(), intended_seconds: self.duration.as_secs_f64(), ..trial }
+    }
+}
+
 /// Sees what happens, and may end it.
 pub trait Observer {
     /// A trial begins.
@@ -21,5 +28,5 @@ pub trait Observer {
     /// It runs; called a few times a second.
     fn watch(&mut self, progress: Progress) -> Watch;
     /// It has ended, or failed with at least this to show.
-    fn ended(&mut self, planned: &Planned, trial: &Trial);
+    fn ended(&mut self, trial: &Trial);
 }

@@ -1,7 +1,6 @@
 //! What is shown while trials run, and how a run is ended early.
 
 use ces_load::observer::{Observer, Planned};
-use ces_load::record::TrialRecord;
 use ces_load::trial::{Progress, Trial, Watch};
 use ces_load::words::{grouped, percent, seconds};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -29,7 +28,7 @@ pub(crate) struct Console {
     title: String,
     number: usize,
     /// All trials so far.
-    pub trials: Vec<TrialRecord>,
+    pub trials: Vec<Trial>,
 }
 
 impl Console {
@@ -107,13 +106,12 @@ impl Observer for Console {
         if self.stop.load(Ordering::Relaxed) { Watch::Stop } else { Watch::Continue }
     }
 
-    fn ended(&mut self, planned: &Planned, trial: &Trial) {
-        let record = TrialRecord::of(planned, trial);
+    fn ended(&mut self, trial: &Trial) {
         if let Display::Bar(bar) = &self.display {
-            let length = seconds(record.seconds);
-            bar.println(format!("{} for {length}: {} lost", self.title, percent(record.loss_ratio)));
+            let length = seconds(trial.seconds);
+            bar.println(format!("{} for {length}: {} lost", self.title, percent(trial.counts.loss_ratio())));
         }
-        self.trials.push(record);
+        self.trials.push(trial.clone());
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, SoakArgs};
 use crate::failed::Failed;
 use crate::measure::{Measurement, rate_on};
-use ces_load::mode::{Ended, ladder, rate, reconfig, soak, throughput};
+use ces_load::mode::{Ended, Findings, ladder, rate, reconfig, soak, throughput};
 use ces_load::search::{Goal, SearchPlan};
-use ces_load::trial::Trials;
+use ces_load::trial::{Ascent, Trials};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub(crate) fn rate(args: &RateArgs) -> Result<u8, Failed> {
     let mut engine = measurement.traffic()?;
     let per_second = rate_on(args.rate, engine.as_ref())?;
     let ended = rate::run(engine.as_mut(), per_second, args.seconds, &mut measurement.console);
-    measurement.end(ended)
+    measurement.end(ended, Findings::Rate)
 }
 
 /// NDR, and PDR with it: they share their trials.
@@ -25,7 +25,7 @@ pub(crate) fn ndr(args: &SearchArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("ndr", &args.common)?;
     let mut engine = measurement.streams()?;
     let ended = searched(args, goals, &mut engine, &mut measurement)?;
-    measurement.end(ended)
+    measurement.end(ended, Findings::Throughput)
 }
 
 /// PDR alone.
@@ -33,7 +33,7 @@ pub(crate) fn pdr(args: &SearchArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("pdr", &args.common)?;
     let mut engine = measurement.streams()?;
     let ended = searched(args, vec![args.goal(Goal::pdr())], &mut engine, &mut measurement)?;
-    measurement.end(ended)
+    measurement.end(ended, Findings::Throughput)
 }
 
 /// The most new sessions a second.
@@ -42,23 +42,22 @@ pub(crate) fn cps(args: &CpsArgs) -> Result<u8, Failed> {
     let mut engine = measurement.sessions()?;
     let goals = vec![args.search.goal(Goal::with_loss_ratio("CPS", args.loss.0))];
     let ended = searched(&args.search, goals, &mut engine, &mut measurement)?;
-    measurement.end(ended)
+    measurement.end(ended, Findings::Throughput)
 }
 
 /// The session ladder.
 pub(crate) fn sessions(args: &SessionsArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("sessions", &args.common)?;
     let mut engine = measurement.sessions()?;
-    let open_per_second = rate_on(args.rate, &engine)?;
-    let wanted = ladder::Wanted {
-        rungs: args.ladder.clone(),
-        open_per_second,
+    let ascent = Ascent {
+        sessions: 0,
+        open_per_second: rate_on(args.rate, &engine)?,
         use_per_second: rate_on(args.use_rate.unwrap_or(args.rate), &engine)?,
         hold: args.hold_seconds,
         refresh: args.refresh_seconds,
     };
-    let ended = ladder::run(&mut engine, &wanted, &mut measurement.console);
-    measurement.end(ended)
+    let ended = ladder::run(&mut engine, &args.ladder, &ascent, &mut measurement.console);
+    measurement.end(ended, Findings::Ladder)
 }
 
 fn searched(
@@ -102,7 +101,7 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<u8, Failed> {
     let per_second = rate_on(args.rate, engine.as_ref())?;
     let wanted = soak::Wanted { per_second, duration: args.hours, line_every: args.every };
     let ended = soak::run(engine.as_mut(), &wanted, &mut lines, &mut measurement.console);
-    measurement.end(ended)
+    measurement.end(ended, Findings::Soak)
 }
 
 /// A command in the middle of a steady rate.
@@ -116,5 +115,5 @@ pub(crate) fn reconfig(args: &ReconfigArgs) -> Result<u8, Failed> {
         repeat: usize::from(args.repeat),
     };
     let ended = reconfig::run(engine.as_mut(), &wanted, &mut measurement.console);
-    measurement.end(ended)
+    measurement.end(ended, Findings::Reconfig)
 }

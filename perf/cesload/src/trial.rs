@@ -2,9 +2,10 @@
 //!
 //! What searches and modes run on. They see no port and no packet, so they are tested on a device that is made of arithmetic.
 
+use crate::latency::{Latency, latency_histogram};
 use crate::sums::sums;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -78,14 +79,15 @@ impl Published {
 }
 
 /// One stream's share of a trial.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct StreamTrial {
     /// Its name in the profile.
     pub name: String,
     /// What became of it, its probes included.
+    #[serde(flatten, serialize_with = "with_loss")]
     pub counts: Counts,
-    /// Delay of its probes in nanoseconds, from just before the port took the packet until it was polled.
-    pub latency_ns: Histogram<u64>,
+    /// Delay of its probes, from just before the port took the packet until it was polled.
+    pub latency_us: Option<Latency>,
 }
 
 /// A slice of a trial's time, for plots.
@@ -100,16 +102,23 @@ pub struct Interval {
 }
 
 /// A finished trial, or what there was of it when it failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Trial {
+    /// What it was for.
+    pub label: String,
     /// What the numbers count.
     pub unit: Unit,
     /// What was asked for, a second; `None` = as fast as it goes.
     pub asked_per_second: Option<f64>,
+    /// For how many seconds it was to send.
+    pub intended_seconds: f64,
     /// How long was sent, in seconds, without the wait for the last packets and without hold-ups.
     pub seconds: f64,
     /// Sum of all streams.
+    #[serde(flatten, serialize_with = "with_loss")]
     pub counts: Counts,
+    /// Delays of all probes.
+    pub latency_us: Option<Latency>,
     /// Each stream.
     pub streams: Vec<StreamTrial>,
     /// The trial in slices.
@@ -126,7 +135,39 @@ pub struct Trial {
     pub notes: Vec<String>,
 }
 
+/// Counts, and what is lost by them.
+fn with_loss<S: Serializer>(counts: &Counts, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct WithLoss<'a> {
+        #[serde(flatten)]
+        counts: &'a Counts,
+        lost: u64,
+        loss_ratio: f64,
+    }
+    WithLoss { counts, lost: counts.lost(), loss_ratio: counts.loss_ratio() }.serialize(serializer)
+}
+
 impl Trial {
+    /// One of which nothing has been counted yet.
+    pub fn new(unit: Unit, asked_per_second: Option<f64>, seconds: f64, intervals: Vec<Interval>) -> Trial {
+        Trial {
+            label: String::new(),
+            unit,
+            asked_per_second,
+            intended_seconds: seconds,
+            seconds,
+            counts: Counts::default(),
+            latency_us: None,
+            streams: Vec::new(),
+            intervals,
+            foreign: 0,
+            late: 0,
+            missed_by_generator: 0,
+            held_up_seconds: 0.0,
+            notes: Vec::new(),
+        }
+    }
+
     /// What was really sent, a second.
     pub fn sent_per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.counts.sent as f64 / self.seconds } else { 0.0 }
@@ -151,23 +192,16 @@ impl Trial {
         if all > 0.0 { self.held_up_seconds / all } else { 0.0 }
     }
 
-    /// Delay of all probes, in nanoseconds.
-    pub fn latency_ns(&self) -> Histogram<u64> {
-        let mut sum = latency_histogram();
-        for stream in &self.streams {
+    /// Has these streams, each with its delays in nanoseconds.
+    pub fn tell_streams(&mut self, streams: Vec<(String, Counts, Histogram<u64>)>) {
+        let mut all = latency_histogram();
+        for (name, counts, latency_ns) in streams {
             // Both have the same bounds, so that this cannot fail.
-            let _ = sum.add(&stream.latency_ns);
+            let _ = all.add(&latency_ns);
+            self.streams.push(StreamTrial { name, counts, latency_us: Latency::of(&latency_ns) });
         }
-        sum
+        self.latency_us = Latency::of(&all);
     }
-}
-
-/// Delays up to a minute, to three digits: about 200 kB.
-pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
-
-/// An empty histogram of delays in nanoseconds. Longer ones count as [`LATENCY_MAX_NS`].
-pub fn latency_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds are constants that fit")
 }
 
 /// What a trial tells while it runs, a few times a second, on the thread that runs it (never on a generator's core).
@@ -270,19 +304,8 @@ mod tests {
 
     #[test]
     fn a_rate_that_was_not_reached_shows() {
-        let mut trial = Trial {
-            unit: Unit::Packets,
-            asked_per_second: Some(1000.0),
-            seconds: 2.0,
-            counts: Counts { sent: 1000, received: 1000, ..Counts::default() },
-            streams: Vec::new(),
-            intervals: Vec::new(),
-            foreign: 0,
-            late: 0,
-            missed_by_generator: 0,
-            held_up_seconds: 0.0,
-            notes: Vec::new(),
-        };
+        let mut trial = Trial::new(Unit::Packets, Some(1000.0), 2.0, Vec::new());
+        trial.counts = Counts { sent: 1000, received: 1000, ..Counts::default() };
         assert!((trial.reached() - 0.5).abs() < 1e-9);
         trial.asked_per_second = None;
         assert!((trial.reached() - 1.0).abs() < 1e-9);

@@ -2,8 +2,7 @@
 
 use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
-use crate::record::TrialRecord;
-use crate::trial::{Ascent, Failure, Ladder, Progress, Rung, Watch};
+use crate::trial::{Ascent, Failure, Ladder, Progress, Rung, Trial, Watch};
 use crate::words::{grouped, percent};
 use serde::Serialize;
 use std::time::Duration;
@@ -14,21 +13,6 @@ pub const RUNGS: [u64; 5] = [64_512, 258_048, 1_032_192, 4_128_768, 16_515_072];
 /// Of the packets through open sessions so many may be lost on a rung that holds: what other work on a shared machine costs now
 /// and then; a session that the device has forgotten loses all of its.
 pub const LOSS_RATIO: f64 = 0.001;
-
-/// What to climb.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// Numbers of sessions, in the order in which they are tried.
-    pub rungs: Vec<u64>,
-    /// How fast they are opened, a second; none = as fast as it goes.
-    pub open_per_second: Option<f64>,
-    /// Requests a second while they are held open; none = as fast as it goes.
-    pub use_per_second: Option<f64>,
-    /// How long they are held open and used, at least.
-    pub hold: Duration,
-    /// How often an open session is used at least, from the first on.
-    pub refresh: Option<Duration>,
-}
 
 /// What became of a rung.
 #[derive(Clone, Debug, Serialize)]
@@ -64,10 +48,15 @@ pub struct Findings {
     pub steps: Vec<RungStep>,
 }
 
-/// Climbs until a rung does not hold.
-pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer) -> Ended<Findings> {
+/// Climbs these rungs until one does not hold, each like `ascent` but for its sessions.
+pub fn run(
+    ladder: &mut dyn Ladder,
+    rungs: &[u64],
+    ascent: &Ascent,
+    observer: &mut dyn Observer,
+) -> Ended<Findings> {
     let sessions_max = ladder.sessions_max();
-    let (within, beyond): (Vec<u64>, Vec<u64>) = wanted.rungs.iter().partition(|&&rung| rung <= sessions_max);
+    let (within, beyond): (Vec<u64>, Vec<u64>) = rungs.iter().partition(|&&rung| rung <= sessions_max);
     let mut findings = Findings {
         held: None,
         sessions_max,
@@ -78,7 +67,7 @@ pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer
     let mut verdict = Verdict::Done;
     let mut rungs = within.into_iter();
     for rung in rungs.by_ref() {
-        match climb(ladder, rung, wanted, observer) {
+        match climb(ladder, &Ascent { sessions: rung, ..*ascent }, observer) {
             Ok(step) => {
                 let fails = step.fails.clone();
                 findings.steps.push(step);
@@ -111,18 +100,13 @@ pub fn run(ladder: &mut dyn Ladder, wanted: &Wanted, observer: &mut dyn Observer
     Ended { findings, verdict, notes }
 }
 
-fn climb(
-    ladder: &mut dyn Ladder,
-    rung: u64,
-    wanted: &Wanted,
-    observer: &mut dyn Observer,
-) -> Result<RungStep, Verdict> {
+fn climb(ladder: &mut dyn Ladder, ascent: &Ascent, observer: &mut dyn Observer) -> Result<RungStep, Verdict> {
+    let sessions = grouped(ascent.sessions as f64);
+    let time = |rate| Duration::from_secs_f64(ascent.sessions as f64 / rate);
     let planned = Planned {
-        label: format!("open {} sessions", grouped(rung as f64)),
-        per_second: wanted.open_per_second,
-        duration: wanted
-            .open_per_second
-            .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(rung as f64 / rate)),
+        label: format!("open {sessions} sessions"),
+        per_second: ascent.open_per_second,
+        duration: ascent.open_per_second.map_or(Duration::ZERO, time),
     };
     observer.begins(&planned);
     let mut interrupted = false;
@@ -131,33 +115,27 @@ fn climb(
         interrupted |= wish == Watch::Stop;
         wish
     };
-    let ascent = Ascent {
-        sessions: rung,
-        open_per_second: wanted.open_per_second,
-        use_per_second: wanted.use_per_second,
-        hold: wanted.hold,
-        refresh: wanted.refresh,
-    };
-    match ladder.climb(&ascent, &mut watch) {
+    match ladder.climb(ascent, &mut watch) {
         Ok(climbed) => {
-            observer.ended(&planned, &climbed.opening);
-            if let Some(holding) = &climbed.holding {
-                let label = format!("use {} sessions", grouped(rung as f64));
-                observer.ended(&Planned { label, per_second: None, duration: wanted.hold }, holding);
+            let step = step(&climbed);
+            observer.ended(&planned.became(climbed.opening));
+            if let Some(holding) = climbed.holding {
+                let label = format!("use {sessions} sessions");
+                let planned = Planned { label, per_second: None, duration: ascent.hold };
+                observer.ended(&planned.became(holding));
             }
-            if interrupted { Err(Verdict::Interrupted) } else { Ok(step(&planned, &climbed)) }
+            if interrupted { Err(Verdict::Interrupted) } else { Ok(step) }
         }
         Err(Failure { why, partial }) => {
             if let Some(partial) = partial {
-                observer.ended(&planned, &partial);
+                observer.ended(&planned.became(*partial));
             }
             Err(Verdict::Error(why))
         }
     }
 }
 
-fn step(planned: &Planned, rung: &Rung) -> RungStep {
-    let opening = TrialRecord::of(planned, &rung.opening);
+fn step(rung: &Rung) -> RungStep {
     let loss_ratio = rung.holding.as_ref().map(|holding| holding.counts.loss_ratio());
     let sessions = |number: u64| grouped(number as f64);
     let fails = if rung.opened < rung.wanted {
@@ -177,8 +155,8 @@ fn step(planned: &Planned, rung: &Rung) -> RungStep {
         wanted: rung.wanted,
         opened: rung.opened,
         alive: rung.alive,
-        opened_per_second: opening.received_per_second,
-        packets_per_second: rung.holding.as_ref().map(crate::trial::Trial::sent_per_second),
+        opened_per_second: rung.opening.received_per_second(),
+        packets_per_second: rung.holding.as_ref().map(Trial::sent_per_second),
         loss_ratio,
         fails,
     }
@@ -243,14 +221,14 @@ mod tests {
     }
 
     fn climbed(stairs: &mut Stairs, rungs: &[u64]) -> (Findings, Ended<Findings>) {
-        let wanted = Wanted {
-            rungs: rungs.to_vec(),
+        let ascent = Ascent {
+            sessions: 0,
             open_per_second: Some(1e5),
             use_per_second: Some(1e5),
             hold: Duration::from_secs(1),
             refresh: None,
         };
-        let ended = run(stairs, &wanted, &mut Notebook::default());
+        let ended = run(stairs, rungs, &ascent, &mut Notebook::default());
         let findings = ended.findings.clone();
         (findings, ended)
     }

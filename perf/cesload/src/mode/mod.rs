@@ -27,42 +27,13 @@ pub enum Findings {
     Reconfig(reconfig::Findings),
 }
 
-impl<T> Ended<T>
-where
-    Findings: From<T>,
-{
-    /// As one of any mode.
-    pub fn told(self) -> Ended<Findings> {
-        Ended { findings: self.findings.into(), verdict: self.verdict, notes: self.notes }
-    }
-}
-
-macro_rules! findings {
-    ($($mode:ident::Findings => $name:ident,)+) => {
-        $(impl From<$mode::Findings> for Findings {
-            fn from(findings: $mode::Findings) -> Self {
-                Self::$name(findings)
-            }
-        })+
-    };
-}
-
-findings! {
-    rate::Findings => Rate,
-    throughput::Findings => Throughput,
-    ladder::Findings => Ladder,
-    soak::Findings => Soak,
-    reconfig::Findings => Reconfig,
-}
-
 #[cfg(test)]
 pub(crate) mod fixture {
     //! A device made of arithmetic for the modes' tests.
 
+    use crate::latency::latency_histogram;
     use crate::observer::{Observer, Planned};
-    use crate::trial::{
-        Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
-    };
+    use crate::trial::{Counts, Failure, Interval, Progress, Trial, Trials, Unit, Watch};
     use std::time::Duration;
 
     /// Forwards up to a capacity and loses a share of everything beside.
@@ -94,19 +65,10 @@ pub(crate) mod fixture {
             length_s: seconds / 10.0,
             counts: slice,
         });
-        Trial {
-            unit,
-            asked_per_second: Some(per_second),
-            seconds,
-            counts,
-            streams: vec![StreamTrial { name: "up <&>".to_owned(), counts, latency_ns }],
-            intervals: intervals.collect(),
-            foreign: 0,
-            late: 0,
-            missed_by_generator: 0,
-            held_up_seconds: 0.0,
-            notes: Vec::new(),
-        }
+        let mut trial = Trial::new(unit, Some(per_second), seconds, intervals.collect());
+        trial.counts = counts;
+        trial.tell_streams(vec![("up <&>".to_owned(), counts, latency_ns)]);
+        trial
     }
 
     impl Trials for Device {
@@ -164,6 +126,6 @@ pub(crate) mod fixture {
             if over { Watch::Stop } else { Watch::Continue }
         }
 
-        fn ended(&mut self, _planned: &Planned, _trial: &Trial) {}
+        fn ended(&mut self, _trial: &Trial) {}
     }
 }

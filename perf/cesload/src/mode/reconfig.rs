@@ -6,7 +6,6 @@
 use super::command::{CommandEnd, Running};
 use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
-use crate::record::TrialRecord;
 use crate::search::{Stopped, run_trial};
 use crate::trial::{Progress, Trial, Trials, Watch};
 use crate::words::{grouped, percent};
@@ -41,7 +40,7 @@ pub struct Round {
     pub command: Option<CommandEnd>,
     /// The trial.
     #[serde(skip)]
-    pub trial: TrialRecord,
+    pub trial: Trial,
 }
 
 /// Smallest, middle and largest of the rounds' blocked times, in seconds.
@@ -61,7 +60,7 @@ pub struct Findings {
     /// The command.
     pub command: String,
     /// The trial without it.
-    pub without: Option<TrialRecord>,
+    pub without: Option<Trial>,
     /// The trials with it.
     pub rounds: Vec<Round>,
     /// Their blocked times.
@@ -95,8 +94,8 @@ impl Observer for Trigger<'_> {
         self.observer.watch(progress)
     }
 
-    fn ended(&mut self, planned: &Planned, trial: &Trial) {
-        self.observer.ended(planned, trial);
+    fn ended(&mut self, trial: &Trial) {
+        self.observer.ended(trial);
     }
 }
 
@@ -109,7 +108,7 @@ pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer
 
     let without = planned("without the command".to_owned());
     let ran = run_trial(trials, &without, observer);
-    findings.without = ran.trial.map(|trial| TrialRecord::of(&without, &trial));
+    findings.without = ran.trial;
     let mut stopped = ran.stopped;
 
     while stopped == Stopped::No && findings.rounds.len() < wanted.repeat {
@@ -121,7 +120,7 @@ pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer
         let command = trigger.running.map(Running::finish);
         stopped = ran.stopped;
         if let Some(trial) = ran.trial {
-            findings.rounds.push(round(TrialRecord::of(&planned, &trial), command_at_s, command));
+            findings.rounds.push(round(trial, command_at_s, command));
         }
         if let Some(why) = failed {
             stopped = Stopped::Failed(why);
@@ -145,10 +144,10 @@ pub fn run(trials: &mut dyn Trials, wanted: &Wanted, observer: &mut dyn Observer
     Ended { findings, verdict, notes }
 }
 
-fn round(trial: TrialRecord, command_at_s: Option<f64>, command: Option<CommandEnd>) -> Round {
-    let per_second = trial.sent_per_second;
-    let blocked_s = if per_second > 0.0 { trial.lost as f64 / per_second } else { 0.0 };
-    Round { lost: trial.lost, per_second, blocked_s, command_at_s, command, trial }
+fn round(trial: Trial, command_at_s: Option<f64>, command: Option<CommandEnd>) -> Round {
+    let (lost, per_second) = (trial.counts.lost(), trial.sent_per_second());
+    let blocked_s = if per_second > 0.0 { lost as f64 / per_second } else { 0.0 };
+    Round { lost, per_second, blocked_s, command_at_s, command, trial }
 }
 
 fn spread(rounds: &[Round]) -> Option<BlockedSpread> {
@@ -161,12 +160,12 @@ fn notes(findings: &Findings) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(without) = &findings.without {
         notes.extend(super::rate::not_reached(without));
-        if without.lost > 0 {
+        if without.counts.lost() > 0 {
             notes.push(format!(
                 "Without the command {} of {} were lost, too ({}): the blocked time contains such loss. Take a lower rate.",
-                grouped(without.lost as f64),
+                grouped(without.counts.lost() as f64),
                 grouped(without.counts.sent as f64),
-                percent(without.loss_ratio)
+                percent(without.counts.loss_ratio())
             ));
         }
     }

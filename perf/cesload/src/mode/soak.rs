@@ -2,7 +2,6 @@
 
 use super::verdict::{Ended, Verdict};
 use crate::observer::{Observer, Planned};
-use crate::record::TrialRecord;
 use crate::search::run_trial;
 use crate::trial::{Progress, Trial, Trials, Watch};
 use crate::words::{grouped, percent};
@@ -27,7 +26,7 @@ pub struct Wanted {
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// The trial, as far as it went.
-    pub trial: Option<TrialRecord>,
+    pub trial: Option<Trial>,
     /// Lines that were appended.
     pub lines: u64,
     /// Why no further lines could be appended.
@@ -86,12 +85,12 @@ impl Observer for Lines<'_> {
         self.observer.watch(progress)
     }
 
-    fn ended(&mut self, planned: &Planned, trial: &Trial) {
+    fn ended(&mut self, trial: &Trial) {
         self.append(
             &Progress { elapsed_s: trial.seconds, total_s: trial.seconds, counts: trial.counts },
             true,
         );
-        self.observer.ended(planned, trial);
+        self.observer.ended(trial);
     }
 }
 
@@ -109,7 +108,7 @@ pub fn run(
     let mut lines = Lines { observer, to: lines, every_s, next_s: every_s, written: 0, failed: None };
     let ran = run_trial(trials, &planned, &mut lines);
     let (written, lines_failed) = (lines.written, lines.failed.map(|error| error.to_string()));
-    let trial = ran.trial.map(|trial| TrialRecord::of(&planned, &trial));
+    let trial = ran.trial;
     let mut notes: Vec<String> = trial.as_ref().and_then(super::rate::not_reached).into_iter().collect();
     if let Some(trial) = &trial
         && (trial.counts.sent as f64) < 1.0 / LOSS_RATIO
@@ -126,17 +125,17 @@ pub fn run(
     Ended { findings: Findings { trial, lines: written, lines_failed }, verdict, notes }
 }
 
-fn judge(trial: &TrialRecord) -> Verdict {
+fn judge(trial: &Trial) -> Verdict {
     if trial.counts.sent == 0 {
         Verdict::Failed("nothing was sent".to_owned())
-    } else if trial.loss_ratio <= LOSS_RATIO {
+    } else if trial.counts.loss_ratio() <= LOSS_RATIO {
         Verdict::Passed
     } else {
         Verdict::Failed(format!(
             "{} of {} lost, {}: more than {}",
-            grouped(trial.lost as f64),
+            grouped(trial.counts.lost() as f64),
             grouped(trial.counts.sent as f64),
-            percent(trial.loss_ratio),
+            percent(trial.counts.loss_ratio()),
             percent(LOSS_RATIO)
         ))
     }

@@ -4,8 +4,8 @@
 //! shows in trials that contradict each other, and then the findings say over how much of the load they do.
 
 use super::verdict::{Ended, Verdict};
+use crate::latency::Latency;
 use crate::observer::{Observer, Planned};
-use crate::record::{Latency, TrialRecord};
 use crate::search::{
     Ending, GoalResult, MaxLoad, SearchPlan, SearchResult, Stopped, contradiction, run_trial, search,
 };
@@ -183,7 +183,7 @@ fn measure_latency(
         };
         let ran = run_trial(trials, &planned, observer);
         if let Some(trial) = ran.trial {
-            let TrialRecord { loss_ratio, latency_us, .. } = TrialRecord::of(&planned, &trial);
+            let (loss_ratio, latency_us) = (trial.counts.loss_ratio(), trial.latency_us);
             findings.latency.push(LatencyAt { percent, per_second, loss_ratio, latency_us });
         }
         if ran.stopped != Stopped::No {

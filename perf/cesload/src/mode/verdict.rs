@@ -49,3 +49,10 @@ pub struct Ended<T> {
     /// What a reader has to know, in a sentence each.
     pub notes: Vec<String>,
 }
+
+impl<T> Ended<T> {
+    /// With its findings as one of all modes'.
+    pub fn told<F>(self, find: impl FnOnce(T) -> F) -> Ended<F> {
+        Ended { findings: find(self.findings), verdict: self.verdict, notes: self.notes }
+    }
+}

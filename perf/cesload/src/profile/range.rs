@@ -2,7 +2,6 @@
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -64,12 +63,6 @@ impl TryFrom<String> for Addresses {
     }
 }
 
-impl fmt::Display for Addresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
-    }
-}
-
 /// UDP or TCP ports from the first to the last, both included: `53` or `"1024-65535"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PortsText")]
@@ -123,12 +116,6 @@ impl TryFrom<PortsText> for PortRange {
             return Err(format!("\"{text}\" is empty: the first port is above the last"));
         }
         Ok(Self { first, last })
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
     }
 }
 

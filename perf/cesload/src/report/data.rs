@@ -1,8 +1,8 @@
 //! What is told of a run, whatever the form.
 
 use crate::mode::{Ended, Findings};
-use crate::record::TrialRecord;
 use crate::search::{FULL_SPEED, SEARCH};
+use crate::trial::Trial;
 use ces_perf::place::Machine;
 
 /// Everything that is told of a run.
@@ -27,7 +27,7 @@ pub struct RunReport {
     /// What the mode found.
     pub ended: Ended<Findings>,
     /// Every trial, in order.
-    pub trials: Vec<TrialRecord>,
+    pub trials: Vec<Trial>,
 }
 
 /// The version of cesload.

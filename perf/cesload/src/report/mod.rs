@@ -6,9 +6,8 @@ mod plot;
 mod text;
 
 use crate::mode::{Findings, throughput};
-use crate::record::TrialRecord;
 use crate::search::SearchResult;
-use crate::trial::Unit;
+use crate::trial::{Trial, Unit};
 pub use data::{RunReport, VERSION};
 use serde_json::{Value, json};
 
@@ -84,7 +83,7 @@ fn result(findings: &Findings) -> Value {
         Findings::Reconfig(findings) => json!({
             "command": findings.command,
             "blocked_s": findings.blocked_s,
-            "lost_without_command": findings.without.as_ref().map(|trial| trial.lost),
+            "lost_without_command": findings.without.as_ref().map(|trial| trial.counts.lost()),
             "rounds": findings.rounds,
         }),
     }
@@ -99,16 +98,16 @@ fn with_rates<const N: usize>(mut object: Value, unit: Unit, rates: [(&str, Opti
     object
 }
 
-fn trial(trial: &TrialRecord) -> Value {
+fn trial(trial: &Trial) -> Value {
     let mut object = json!(trial);
     // The report has these among its trials.
-    for key in ["intervals", "notes", "asked_per_second", "sent_per_second", "received_per_second"] {
+    for key in ["intervals", "notes", "asked_per_second"] {
         object.as_object_mut().map(|object| object.remove(key));
     }
     let rates = [
         ("rate_offered", trial.asked_per_second),
-        ("rate_sent", Some(trial.sent_per_second)),
-        ("rate_received", Some(trial.received_per_second)),
+        ("rate_sent", Some(trial.sent_per_second())),
+        ("rate_received", Some(trial.received_per_second())),
     ];
     with_rates(object, trial.unit, rates)
 }
@@ -181,7 +180,7 @@ mod tests {
             ended,
             trials: trials
                 .iter()
-                .map(|label| TrialRecord::of(&planned(label), &trial(Unit::Packets, 1000.0, 10.0, 0.01)))
+                .map(|label| planned(label).became(trial(Unit::Packets, 1000.0, 10.0, 0.01)))
                 .collect(),
         }
     }
@@ -239,10 +238,10 @@ mod tests {
             notes: Vec::new(),
         };
         [
-            ("rate", rate.told()),
-            ("ndr", ndr.told()),
-            ("soak", soak.told()),
-            ("reconfig", reconfig.told()),
+            ("rate", rate.told(Findings::Rate)),
+            ("ndr", ndr.told(Findings::Throughput)),
+            ("soak", soak.told(Findings::Soak)),
+            ("reconfig", reconfig.told(Findings::Reconfig)),
             ("sessions", ladder),
             ("rate", nothing),
         ]

@@ -1,10 +1,10 @@
 //! Which plots show a trial, its delays and a search, and plotters' SVG of them.
 
 use super::data::RunReport;
+use crate::latency::Latency;
 use crate::mode::{Findings, throughput};
-use crate::record::{Latency, TrialRecord};
 use crate::search::{SEARCH, offered};
-use crate::trial::{Counts, Unit};
+use crate::trial::{Counts, Trial, Unit};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
@@ -188,7 +188,7 @@ pub(super) fn of(report: &RunReport) -> Vec<Plot> {
 }
 
 /// What was sent and received, and what was missing, over time.
-fn over_time(trial: &TrialRecord, of: &str) -> Vec<Plot> {
+fn over_time(trial: &Trial, of: &str) -> Vec<Plot> {
     if trial.intervals.len() < 2 {
         return Vec::new();
     }
@@ -237,8 +237,8 @@ fn by_percentile<'a>(curves: impl Iterator<Item = (String, &'a Latency)>) -> Opt
 }
 
 /// How a search went: its loads in order, loss by load, and length of trials by load; by which goal each trial met.
-fn search(findings: &throughput::Findings, trials: &[TrialRecord]) -> Vec<Plot> {
-    let searched: Vec<&TrialRecord> = trials.iter().filter(|trial| trial.label == SEARCH).collect();
+fn search(findings: &throughput::Findings, trials: &[Trial]) -> Vec<Plot> {
+    let searched: Vec<&Trial> = trials.iter().filter(|trial| trial.label == SEARCH).collect();
     if searched.is_empty() {
         return Vec::new();
     }
@@ -249,15 +249,19 @@ fn search(findings: &throughput::Findings, trials: &[TrialRecord]) -> Vec<Plot> 
     let goals = findings.goals();
     let width = goals.iter().map(|result| result.goal.width).fold(1.0, f64::min);
     // As the search counts it: what could not be sent is lost, too.
-    let loss = |trial: &TrialRecord| {
+    let loss = |trial: &Trial| {
         let all = offered(trial.asked_per_second, trial.counts.sent, trial.seconds, width);
-        if all { trial.loss_ratio } else { 1.0 - (1.0 - trial.loss_ratio) * trial.reached }
+        if all {
+            trial.counts.loss_ratio()
+        } else {
+            1.0 - (1.0 - trial.counts.loss_ratio()) * trial.reached()
+        }
     };
-    let strictest = |trial: &TrialRecord| {
+    let strictest = |trial: &Trial| {
         goals.iter().position(|result| loss(trial) <= result.goal.loss_ratio).unwrap_or(goals.len())
     };
-    let load = |trial: &TrialRecord| trial.asked_per_second.unwrap_or(trial.sent_per_second);
-    let series = |point: &dyn Fn(usize, &TrialRecord) -> (f64, f64)| -> Vec<Series> {
+    let load = |trial: &Trial| trial.asked_per_second.unwrap_or_else(|| trial.sent_per_second());
+    let series = |point: &dyn Fn(usize, &Trial) -> (f64, f64)| -> Vec<Series> {
         let of = |goal: usize| {
             let met = searched.iter().enumerate().filter(|(_, trial)| strictest(trial) == goal);
             Series {

@@ -1,10 +1,10 @@
 //! The report for a terminal: each mode's findings in sections of facts and tables, what matters first.
 
 use super::data::{RunReport, VERSION};
+use crate::latency::Latency;
 use crate::mode::{Findings, Verdict, ladder, reconfig, throughput};
-use crate::record::{Latency, TrialRecord};
 use crate::search::{Ending, GoalResult};
-use crate::trial::Unit;
+use crate::trial::{Trial, Unit};
 use crate::words::{bit_rate, grouped, microseconds, percent, seconds};
 
 /// Below this nobody wants to know for how long the generator had no core.
@@ -71,9 +71,13 @@ pub(super) fn written(report: &RunReport) -> String {
 
 /// The result in a line.
 pub(super) fn headline(report: &RunReport) -> String {
-    let in_a_sentence = |trial: &TrialRecord| {
-        let (sent, lost) = (grouped(trial.counts.sent as f64), grouped(trial.lost as f64));
-        format!("{sent} sent in {}, {lost} lost ({})", seconds(trial.seconds), percent(trial.loss_ratio))
+    let in_a_sentence = |trial: &Trial| {
+        let (sent, lost) = (grouped(trial.counts.sent as f64), grouped(trial.counts.lost() as f64));
+        format!(
+            "{sent} sent in {}, {lost} lost ({})",
+            seconds(trial.seconds),
+            percent(trial.counts.loss_ratio())
+        )
     };
     let found = match &report.ended.findings {
         Findings::Rate(findings) => findings.trial.as_ref().map(in_a_sentence),
@@ -152,19 +156,23 @@ fn sections(report: &RunReport) -> Vec<Section> {
     sections
 }
 
-fn trial_sections(trial: Option<&TrialRecord>) -> Vec<Section> {
+fn trial_sections(trial: Option<&Trial>) -> Vec<Section> {
     let Some(trial) = trial else { return Vec::new() };
     let (counts, unit) = (&trial.counts, unit_name(trial.unit));
     let rate = |rate: f64| format!("{} {unit}", grouped(rate));
     let bits = counts.sent_bytes as f64 * 8.0 / trial.seconds.max(f64::MIN_POSITIVE);
     let bits = if counts.sent_bytes > 0 { format!(", {}", bit_rate(bits)) } else { String::new() };
-    let lost = (grouped(trial.lost as f64), grouped(counts.sent as f64), percent(trial.loss_ratio));
+    let lost = (
+        grouped(trial.counts.lost() as f64),
+        grouped(counts.sent as f64),
+        percent(trial.counts.loss_ratio()),
+    );
     let mut result = section(
         "Result",
         [
             ("Offered", trial.asked_per_second.map_or("as fast as it goes".to_owned(), rate)),
-            ("Sent", format!("{}{bits}, for {}", rate(trial.sent_per_second), seconds(trial.seconds))),
-            ("Received", rate(trial.received_per_second)),
+            ("Sent", format!("{}{bits}, for {}", rate(trial.sent_per_second()), seconds(trial.seconds))),
+            ("Received", rate(trial.received_per_second())),
             ("Lost", format!("{} of {} ({})", lost.0, lost.1, lost.2)),
             ("Duplicated", grouped(counts.duplicated as f64)),
             ("Reordered", grouped(counts.reordered as f64)),
@@ -194,9 +202,17 @@ fn trial_sections(trial: Option<&TrialRecord>) -> Vec<Section> {
     if !several.is_empty() {
         let rows = several.iter().map(|stream| {
             let (counts, number) = (&stream.counts, |number: u64| grouped(number as f64));
-            let [sent, received, lost] = [counts.sent, counts.received, stream.lost].map(number);
+            let [sent, received, lost] = [counts.sent, counts.received, counts.lost()].map(number);
             let [duplicated, reordered] = [counts.duplicated, counts.reordered].map(number);
-            vec![stream.name.clone(), sent, received, lost, percent(stream.loss_ratio), duplicated, reordered]
+            vec![
+                stream.name.clone(),
+                sent,
+                received,
+                lost,
+                percent(counts.loss_ratio()),
+                duplicated,
+                reordered,
+            ]
         });
         let columns = ["Stream", "sent", "received", "lost", "loss", "duplicated", "reordered"];
         sections.push(section("Streams", []).table(&columns, rows));
@@ -332,7 +348,7 @@ fn reconfig_sections(findings: &reconfig::Findings) -> Vec<Section> {
         result.fact("Blocked, smallest to largest", ends);
     }
     if let Some(without) = &findings.without {
-        result.fact("Lost without the command", grouped(without.lost as f64));
+        result.fact("Lost without the command", grouped(without.counts.lost() as f64));
     }
     let mut printed = section("What the command printed", []);
     let mut rows = Vec::new();
@@ -356,7 +372,7 @@ fn reconfig_sections(findings: &reconfig::Findings) -> Vec<Section> {
     vec![result.table(&columns, rows), printed]
 }
 
-fn trials_section(trials: &[TrialRecord]) -> Section {
+fn trials_section(trials: &[Trial]) -> Section {
     let columns = ["Trial", "asked/s", "seconds", "sent/s", "received/s", "lost", "loss", "p50", "p99"];
     let rows = trials.iter().map(|trial| {
         let delay = |delay: fn(&Latency) -> f64| or_none(trial.latency_us.as_ref().map(delay), microseconds);
@@ -364,10 +380,10 @@ fn trials_section(trials: &[TrialRecord]) -> Section {
             trial.label.clone(),
             trial.asked_per_second.map_or("max".to_owned(), grouped),
             format!("{:.2}", trial.seconds),
-            grouped(trial.sent_per_second),
-            grouped(trial.received_per_second),
-            grouped(trial.lost as f64),
-            percent(trial.loss_ratio),
+            grouped(trial.sent_per_second()),
+            grouped(trial.received_per_second()),
+            grouped(trial.counts.lost() as f64),
+            percent(trial.counts.loss_ratio()),
             delay(|latency| latency.p50),
             delay(|latency| latency.p99),
         ]

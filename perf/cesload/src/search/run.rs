@@ -192,8 +192,9 @@ pub fn run_trial(trials: &mut dyn Trials, planned: &Planned, observer: &mut dyn 
         Ok(trial) => (Some(trial), None),
         Err(Failure { why, partial }) => (partial.map(|partial| *partial), Some(why)),
     };
+    let trial = trial.map(|trial| planned.became(trial));
     if let Some(trial) = &trial {
-        observer.ended(planned, trial);
+        observer.ended(trial);
     }
     let stopped = match failed {
         Some(why) => Stopped::Failed(why),

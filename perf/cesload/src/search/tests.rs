@@ -59,19 +59,7 @@ impl Trials for Device<'_> {
         let lost = ((self.loss)(rate, self.trials) * sent as f64).round() as u64;
         let counts = Counts { sent, received: sent - lost, ..Counts::default() };
         self.clock.set(self.clock.get() + duration + PAUSE);
-        let trial = Trial {
-            unit: Unit::Packets,
-            asked_per_second: per_second,
-            seconds,
-            counts,
-            streams: Vec::new(),
-            intervals: Vec::new(),
-            foreign: 0,
-            late: 0,
-            missed_by_generator: 0,
-            held_up_seconds: 0.0,
-            notes: Vec::new(),
-        };
+        let trial = Trial { counts, ..Trial::new(Unit::Packets, per_second, seconds, Vec::new()) };
         watch(Progress { elapsed_s: seconds, total_s: seconds, counts });
         if self.fails_at == Some(self.trials) {
             return Err(Failure {
@@ -96,8 +84,8 @@ impl Observer for Notebook {
         if self.interrupt_at == Some(self.seen.len()) { Watch::Stop } else { Watch::Continue }
     }
 
-    fn ended(&mut self, planned: &Planned, trial: &Trial) {
-        self.seen.push((planned.per_second.unwrap_or(f64::INFINITY), trial.counts.loss_ratio()));
+    fn ended(&mut self, trial: &Trial) {
+        self.seen.push((trial.asked_per_second.unwrap_or(f64::INFINITY), trial.counts.loss_ratio()));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::frame::signature::Signature;
 use crate::session::stamp::Stamp;
 use ces_dataplane::wire::checksum::{Sum, pseudo};
 use ces_dataplane::wire::{Wire, ethernet, ipv4, tcp, udp};
+use ces_perf::packets::emit_datagram;
 
 /// Where frames go that are to be sent.
 pub trait Outlet {
@@ -178,19 +179,12 @@ pub fn datagram(
 ) -> Option<usize> {
     let mut bytes = [0; DATAGRAM_MAX];
     let ip = link.length();
-    let body = ip + ipv4::LENGTH;
-    let end = body + udp::LENGTH + payload.len();
+    let end = ip + UDP_HEADERS + payload.len();
     let frame = bytes.get_mut(..end)?;
     link.emit(frame);
-    ipv4::Header::new(ipv4::UDP, ends.source, ends.destination, (end - ip) as u16).emit(&mut frame[ip..]);
-    let Ends { source_port, destination_port, .. } = ends;
-    let header =
-        udp::Header { source_port, destination_port, datagram_length: (end - body) as u16, checksum: 0 };
-    header.emit(&mut frame[body..]);
-    frame[body + udp::LENGTH..].copy_from_slice(payload);
-    let sum =
-        pseudo(ends.source, ends.destination, ipv4::UDP, end - body).bytes(&frame[body..]).checksum_udp();
-    frame[body + udp::CHECKSUM..body + udp::CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
+    frame[ip + UDP_HEADERS..].copy_from_slice(payload);
+    let Ends { source, destination, source_port, destination_port } = ends;
+    emit_datagram(&mut frame[ip..], [source, destination], [source_port, destination_port]);
     out.frame(port, frame)?;
     Some(end + FCS)
 }

@@ -6,7 +6,7 @@ use crate::session::phases::Tallied;
 use crate::session::plan::Destination;
 use crate::session::server::Served;
 use crate::session::tally::{Cause, Tally};
-use crate::trial::{Counts, Failure, Interval, StreamTrial, Trial, Unit};
+use crate::trial::{Counts, Failure, Interval, Trial, Unit};
 use hdrhistogram::Histogram;
 
 /// What was seen beside a generator at work.
@@ -47,15 +47,13 @@ impl Outcome<'_> {
     /// What a phase comes to as a trial of sessions: begun, and by `done` at their end.
     pub fn sessions(&self, phase: &Tallied, done: impl Fn(&Tally) -> u64) -> Trial {
         let mut trial = self.trial_of(Unit::Sessions, TrialStage::Begin, phase);
+        let mut streams = Vec::new();
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
-            let (plan, streams) = (kind.client.plan(), &mut trial.streams);
+            let plan = kind.client.plan();
             trial.counts.add(&counts_of(tally, tally.begun, done(tally)));
             let mut stream = |what: &str, sent, received, latency: &Histogram<u64>| {
-                streams.push(StreamTrial {
-                    name: format!("{} {what}", plan.name),
-                    counts: Counts { sent, received, ..Counts::default() },
-                    latency_ns: latency.clone(),
-                });
+                let counts = Counts { sent, received, ..Counts::default() };
+                streams.push((format!("{} {what}", plan.name), counts, latency.clone()));
             };
             let mut tried = tally.begun;
             if matches!(plan.target, Destination::Named { .. }) {
@@ -74,21 +72,21 @@ impl Outcome<'_> {
                 stream("response", tally.requests, tally.responses, &tally.response_ns);
             }
         }
+        trial.tell_streams(streams);
         trial
     }
 
     /// What a phase comes to as a trial of requests and their responses.
     pub fn requests(&self, phase: &Tallied) -> Trial {
         let mut trial = self.trial_of(Unit::Packets, TrialStage::Hold, phase);
+        let mut streams = Vec::new();
         for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
             let counts = counts_of(tally, tally.requests, tally.responses);
             trial.counts.add(&counts);
-            trial.streams.push(StreamTrial {
-                name: format!("{} response", kind.client.plan().name),
-                counts,
-                latency_ns: tally.response_ns.clone(),
-            });
+            let name = format!("{} response", kind.client.plan().name);
+            streams.push((name, counts, tally.response_ns.clone()));
         }
+        trial.tell_streams(streams);
         trial
     }
 
@@ -114,20 +112,16 @@ impl Outcome<'_> {
         if phase.stopped {
             notes.push("The trial was stopped before its end.".to_owned());
         }
+        let intervals = self.watched.intervals[stage as usize].clone();
+        let late = |served: &Served| served.late;
         Trial {
-            unit,
-            asked_per_second: self.asked_per_second,
-            seconds: phase.seconds,
-            counts: Counts::default(),
-            streams: Vec::new(),
-            intervals: self.watched.intervals[stage as usize].clone(),
             foreign: phase.foreign,
             late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
-                + phase.served.iter().map(|it| it.late).sum::<u64>(),
+                + phase.served.iter().map(late).sum::<u64>(),
             // What the ports dropped is not told by phase.
             missed_by_generator: if stage == TrialStage::Begin { self.watched.missed } else { 0 },
-            held_up_seconds: 0.0,
             notes,
+            ..Trial::new(unit, self.asked_per_second, phase.seconds, intervals)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What became of sessions: each that was begun is open, completed, or failed for one cause.
 
-use crate::trial::latency_histogram;
+use crate::latency::latency_histogram;
 use hdrhistogram::Histogram;
 
 /// Why a session failed. Declared once, with its text.

@@ -16,12 +16,11 @@ mod watch;
 mod tests;
 
 use crate::frame::template::Link;
+use crate::latency::latency_histogram;
 use crate::port::frames::{Blank, Buffers};
 use crate::profile::traffic::{Lengths, Traffic};
 use crate::profile::{Generator, Profile};
-use crate::trial::{
-    Counts, Failure, Interval, Progress, StreamTrial, Trial, Trials, Unit, Watch, latency_histogram,
-};
+use crate::trial::{Counts, Failure, Interval, Progress, Trial, Trials, Unit, Watch};
 use crate::words::percent;
 use ces_dataplane::io::PortQueues;
 pub use dpdk::DpdkEngine;
@@ -155,19 +154,11 @@ where
 
     /// The counts of all threads and what they say about the generator itself.
     fn trial(&self, asked: Option<f64>, intervals: Vec<Interval>, missed: u64) -> Trial {
-        let mut trial = Trial {
-            unit: Unit::Packets,
-            asked_per_second: asked,
-            seconds: self.longest(|lane| lane.elapsed),
-            counts: Counts::default(),
-            streams: Vec::new(),
-            intervals,
-            foreign: 0,
-            late: 0,
-            missed_by_generator: missed,
-            held_up_seconds: self.longest(|lane| lane.held),
-            notes: Vec::new(),
-        };
+        let seconds = self.longest(|lane| lane.elapsed);
+        let mut trial = Trial::new(Unit::Packets, asked, seconds, intervals);
+        trial.missed_by_generator = missed;
+        trial.held_up_seconds = self.longest(|lane| lane.held);
+        let mut streams = Vec::new();
         for (number, (traffic, ..)) in self.traffic.iter().enumerate() {
             let mut counts = Counts::default();
             let mut latency_ns = latency_histogram();
@@ -182,8 +173,9 @@ where
                 }
             }
             trial.counts.add(&counts);
-            trial.streams.push(StreamTrial { name: traffic.name.clone(), counts, latency_ns });
+            streams.push((traffic.name.clone(), counts, latency_ns));
         }
+        trial.tell_streams(streams);
         for lane in &self.lanes {
             trial.foreign += lane.receiver.foreign;
             trial.late += lane.receiver.late;

@@ -2,10 +2,11 @@
 
 use crate::arp::Answers;
 use crate::frame::signature::{self, Found, Signature};
+use crate::latency::{LATENCY_MAX_NS, latency_histogram};
 use crate::profile::size::FCS;
 use crate::profile::traffic::{Lengths, Traffic};
 use crate::track::{self, Arrival};
-use crate::trial::{Counts, LATENCY_MAX_NS, latency_histogram};
+use crate::trial::Counts;
 use ces_dataplane::frame::Frame;
 use hdrhistogram::Histogram;
 use machine::table::HugeSlice;

@@ -7,6 +7,7 @@ use crate::frame::template::{Link, Template};
 use crate::port::frames::Blank;
 use crate::profile::Order;
 use crate::profile::traffic::{self, Lengths, Traffic};
+use ces_perf::random::Random;
 use machine::table::HugeSlice;
 use std::io;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub struct Sender {
     probe_next: u64,
     probe_turn: usize,
     turn: usize,
-    random: u64,
+    random: Random,
     drawn: Box<[u32; BURST_MAX]>,
 }
 
@@ -109,38 +110,27 @@ impl Sender {
             .map(|probe| (traffic.probe(probe), flow(traffic.probe(probe))))
             .collect();
         let share = traffic.share * own.len() as f64 / f64::from(traffic.count);
-        Ok(Some(
-            Self {
-                stream,
-                port: traffic.from,
-                share,
-                schedule: Schedule::free(0.0),
-                sent: 0,
-                sent_bytes: 0,
-                lengths: Arc::clone(lengths),
-                templates: traffic.shapes.iter().map(|shape| Template::new(link, shape)).collect(),
-                order: traffic.order,
-                flows: HugeSlice::from_fn(own.len(), |index| flow(own.start + index as u32))?,
-                first: (own.start, part.first + own.start),
-                first_probe: part.first + traffic.count + part.of(traffic.probes()).start,
-                probe_every: 0,
-                probe_next: 0,
-                probe_turn: 0,
-                probes,
-                turn: 0,
-                random: 0,
-                drawn: Box::new([0; BURST_MAX]),
-            }
-            .seeded(seed ^ u64::from(part.first + own.start)),
-        ))
-    }
-
-    fn seeded(mut self, seed: u64) -> Self {
-        // SplitMix64 (Steele et al. 2014): neighbouring seeds become unlike ones, and none is 0.
-        let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        self.random = mixed | 1;
-        self
+        Ok(Some(Self {
+            stream,
+            port: traffic.from,
+            share,
+            schedule: Schedule::free(0.0),
+            sent: 0,
+            sent_bytes: 0,
+            lengths: Arc::clone(lengths),
+            templates: traffic.shapes.iter().map(|shape| Template::new(link, shape)).collect(),
+            order: traffic.order,
+            flows: HugeSlice::from_fn(own.len(), |index| flow(own.start + index as u32))?,
+            first: (own.start, part.first + own.start),
+            first_probe: part.first + traffic.count + part.of(traffic.probes()).start,
+            probe_every: 0,
+            probe_next: 0,
+            probe_turn: 0,
+            probes,
+            turn: 0,
+            random: Random::new(mixed(seed ^ u64::from(part.first + own.start))),
+            drawn: Box::new([0; BURST_MAX]),
+        }))
     }
 
     /// Makes ready for a trial. `probes_per_second` are sent by all threads together, of which this one has its share.
@@ -211,14 +201,7 @@ impl Sender {
                 self.turn = if drawn + 1 == count { 0 } else { drawn + 1 };
                 drawn
             }
-            Order::Random => {
-                // xorshift64* (Vigna 2016), its upper half scaled to the count.
-                self.random ^= self.random >> 12;
-                self.random ^= self.random << 25;
-                self.random ^= self.random >> 27;
-                let upper = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-                ((upper * count as u64) >> 32) as usize
-            }
+            Order::Random => self.random.below(count as u32) as usize,
         }
     }
 
@@ -244,4 +227,10 @@ impl Sender {
             Signature { trial, flow: self.first_probe + probe.flow, sequence: probe.sequence, time_ns };
         template.write(frame, total, &flow.tuple, &signature) as u64 + u64::from(crate::profile::size::FCS)
     }
+}
+
+/// SplitMix64 (Steele et al. 2014): neighbouring seeds become unlike ones, and none is 0.
+fn mixed(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1
 }

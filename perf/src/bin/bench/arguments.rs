@@ -6,11 +6,11 @@ use ces_dataplane::table::session::Heading;
 use ces_perf::churn::ChurnStep;
 use ces_perf::fleet::Steering;
 use ces_perf::realm::{ENTRIES, PlanWay, RealmPlan};
-use ces_perf::report::Variant;
 use ces_perf::rotation::COLD;
 use ces_perf::stage::Stage;
-use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser};
+use serde::Serialize;
 
 /// The most restricted bindings that a worker has room for.
 const LIMITED_MOST: u32 = 65_534;
@@ -34,39 +34,15 @@ pub(crate) struct Arguments {
     /// Bindings.
     #[arg(long, default_value_t = ENTRIES, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub entries: u32,
-    /// Peers, with a tunnel each; no more than bindings.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
-    pub tunnels: u16,
-    /// Restricted bindings: one protocol, one port, a rate.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(LIMITED_MOST)))]
-    pub limited: u16,
-    /// The hosts' MAC addresses are known, and their packets must come from them.
-    #[arg(long)]
-    pub pinned: bool,
-    /// The header between gateways.
-    #[arg(long, default_value = "vxlan", value_parser = PossibleValuesParser::new(["vxlan", "gre", "geneve"]))]
-    pub encapsulation: String,
-    /// Workers that share the bindings, in turn on one core (cases that end in `-worker`).
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub workers: u32,
-    /// Each worker on a core of its own.
-    #[arg(long)]
-    pub threads: bool,
-    /// Packets arrive at any worker and are handed over, instead of arriving at their own.
-    #[arg(long)]
-    pub mixed: bool,
+    /// What the case is varied by.
+    #[command(flatten)]
+    pub variant: Variant,
     /// Seconds of measured time, in windows of 50 ms, each followed by one of the calibration.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub seconds: f64,
     /// Packets that go through the path together.
     #[arg(long, default_value_t = BURST, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub burst: usize,
-    /// Packet memory that stays in the cache, instead of as cold as a NIC leaves it.
-    #[arg(long)]
-    pub warm: bool,
-    /// Ordinary pages for tables and packets, also where huge ones are to be had.
-    #[arg(long)]
-    pub ordinary_pages: bool,
     /// The core to stay on; the last one if absent.
     #[arg(long)]
     pub core: Option<usize>,
@@ -76,6 +52,38 @@ pub(crate) struct Arguments {
     /// The result as one line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a case can be varied by.
+#[derive(Clone, Args, Serialize)]
+pub(crate) struct Variant {
+    /// The header between gateways.
+    #[arg(long, default_value = "vxlan", value_parser = PossibleValuesParser::new(["vxlan", "gre", "geneve"]))]
+    pub encapsulation: String,
+    /// Peers, with a tunnel each; no more than bindings.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub tunnels: u16,
+    /// Restricted bindings: one protocol, one port, a rate.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(LIMITED_MOST)))]
+    pub limited: u16,
+    /// The hosts' MAC addresses are known, and their packets must come from them.
+    #[arg(long)]
+    pub pinned: bool,
+    /// Workers that share the bindings, in turn on one core (cases that end in `-worker`).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Each worker on a core of its own.
+    #[arg(long)]
+    pub threads: bool,
+    /// Packets arrive at any worker and are handed over, instead of arriving at their own.
+    #[arg(long)]
+    pub mixed: bool,
+    /// Packet memory that stays in the cache, instead of as cold as a NIC leaves it.
+    #[arg(long)]
+    pub warm: bool,
+    /// Ordinary pages for tables and packets, also where huge ones are to be had.
+    #[arg(long)]
+    pub ordinary_pages: bool,
 }
 
 /// Seconds to measure for: more than none, and at most a day.
@@ -196,30 +204,30 @@ impl Arguments {
     /// Sets what the case's name says.
     pub(crate) fn preset(&mut self, (name, ..): Named) {
         if name.ends_with("-limited") {
-            self.limited = self.entries.min(LIMITED_MOST) as u16;
+            self.variant.limited = self.entries.min(LIMITED_MOST) as u16;
         }
-        self.pinned |= name.ends_with("-pinned");
+        self.variant.pinned |= name.ends_with("-pinned");
         if name.ends_with("-mixed-worker") {
-            (self.workers, self.mixed) = (4, true);
+            (self.variant.workers, self.variant.mixed) = (4, true);
         }
         if let Some((_, header @ ("gre" | "geneve"))) = name.rsplit_once('-') {
-            header.clone_into(&mut self.encapsulation);
+            header.clone_into(&mut self.variant.encapsulation);
         }
     }
 
     /// What cannot be asked for together.
     pub(crate) fn check(&self, (_, kind, _): Named) -> Result<(), String> {
         let worker = matches!(kind, CaseKind::Worker(_));
-        if !worker && (self.workers > 1 || self.threads || self.mixed) {
+        if !worker && (self.variant.workers > 1 || self.variant.threads || self.variant.mixed) {
             return Err("--workers, --threads and --mixed are for the cases that end in -worker".to_owned());
         }
-        if self.packets.is_some() && self.threads {
+        if self.packets.is_some() && self.variant.threads {
             return Err("--threads takes a clock, and --packets goes without".to_owned());
         }
-        if u32::from(self.limited) > self.entries {
-            return Err(format!("{} restricted bindings of {}", self.limited, self.entries));
+        if u32::from(self.variant.limited) > self.entries {
+            return Err(format!("{} restricted bindings of {}", self.variant.limited, self.entries));
         }
-        if self.workers > 1 && self.burst > BURST {
+        if self.variant.workers > 1 && self.burst > BURST {
             return Err(format!("several workers take bursts of at most {BURST}"));
         }
         Ok(())
@@ -229,42 +237,27 @@ impl Arguments {
     pub(crate) fn plan(&self, kind: CaseKind) -> RealmPlan {
         let way = if let CaseKind::Path(way) | CaseKind::Worker(way) = kind { way } else { PlanWay::Egress };
         RealmPlan {
-            tunnels: self.tunnels,
-            encapsulation: match self.encapsulation.as_str() {
+            tunnels: self.variant.tunnels,
+            encapsulation: match self.variant.encapsulation.as_str() {
                 "gre" => Encapsulation::Gre,
                 "geneve" => Encapsulation::Geneve,
                 _ => Encapsulation::Vxlan,
             },
-            limited: self.limited,
-            pinned: self.pinned,
-            workers: self.workers,
+            limited: self.variant.limited,
+            pinned: self.variant.pinned,
+            workers: self.variant.workers,
             ..RealmPlan::new(way, self.entries)
         }
     }
 
     /// Where packets arrive.
     pub(crate) fn steering(&self) -> Steering {
-        if self.mixed { Steering::Mixed } else { Steering::Own }
-    }
-
-    /// What the case is varied by.
-    pub(crate) fn variant(&self) -> Variant {
-        Variant {
-            encapsulation: self.encapsulation.clone(),
-            tunnels: self.tunnels,
-            limited: self.limited,
-            pinned: self.pinned,
-            workers: self.workers,
-            threads: self.threads,
-            mixed: self.mixed,
-            warm: self.warm,
-            ordinary_pages: self.ordinary_pages,
-        }
+        if self.variant.mixed { Steering::Mixed } else { Steering::Own }
     }
 
     /// Frames in a circle of packet memory, of which there are so many.
     pub(crate) fn frames(&self, circles: u32) -> usize {
-        let frames = if self.warm { self.burst } else { COLD / circles as usize };
+        let frames = if self.variant.warm { self.burst } else { COLD / circles as usize };
         frames.next_multiple_of(self.burst)
     }
 }

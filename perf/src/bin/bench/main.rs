@@ -3,6 +3,7 @@
 
 mod arguments;
 mod packets;
+mod report;
 
 use arguments::{Arguments, CASES, CaseKind, Named};
 use ces_dataplane::settings::WorkerSettings;
@@ -18,7 +19,6 @@ use ces_perf::memory::Resident;
 use ces_perf::path::Path;
 use ces_perf::place::{self, Machine};
 use ces_perf::realm::RealmPlan;
-use ces_perf::report::{Facts, Report};
 use ces_perf::rules::{Build, Classify};
 use ces_perf::stage::Alone;
 use ces_perf::threads;
@@ -26,6 +26,7 @@ use ces_perf::world::World;
 use clap::Parser;
 use dpdk::Mbuf;
 use packets::{FrameMemory, InMemory, Packets};
+use report::{Facts, Report};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -117,11 +118,11 @@ fn tables(plan: RealmPlan) -> Result<(f64, usize), String> {
 }
 
 fn run(arguments: &Arguments, (name, kind, _): Named) -> Result<(), String> {
-    if arguments.ordinary_pages {
+    if arguments.variant.ordinary_pages {
         machine::table::ordinary_pages_only();
     }
     let packets = Packets::new(arguments)?;
-    let (measured, facts) = if arguments.threads {
+    let (measured, facts) = if arguments.variant.threads {
         on_cores(arguments, arguments.plan(kind), &packets)?
     } else {
         on_one_core(arguments, kind, &packets)?
@@ -129,7 +130,7 @@ fn run(arguments: &Arguments, (name, kind, _): Named) -> Result<(), String> {
     if facts.allocations_per_packet > ALLOCATIONS {
         return Err(format!("{} allocations per packet, where none may be", facts.allocations_per_packet));
     }
-    let variant = arguments.variant();
+    let variant = arguments.variant.clone();
     let report = Report::new(name, arguments.burst, variant, packets.described, &measured, facts);
     let written = if arguments.json { serde_json::to_string } else { serde_json::to_string_pretty };
     println!("{}", written(&report).map_err(|error| error.to_string())?);
@@ -164,7 +165,7 @@ fn on_one_core(
 }
 
 fn on_cores(arguments: &Arguments, plan: RealmPlan, packets: &Packets) -> Result<(Measured, Facts), String> {
-    let workers = arguments.workers as usize;
+    let workers = arguments.variant.workers as usize;
     let usable = machine::usable_cores().map_err(|error| format!("cannot tell the usable cores: {error}"))?;
     let from = usable.len().saturating_sub(workers);
     let cores = usable[from..].to_vec();

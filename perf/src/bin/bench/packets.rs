@@ -37,7 +37,7 @@ pub(crate) struct InMemory {
 impl InMemory {
     /// As much as these arguments need.
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        Self { burst: arguments.burst, spare: fleet::spare(arguments.workers, arguments.burst) }
+        Self { burst: arguments.burst, spare: fleet::spare(arguments.variant.workers, arguments.burst) }
     }
 }
 
@@ -82,19 +82,22 @@ impl Packets {
     pub(crate) fn new(arguments: &Arguments) -> Result<Self, String> {
         // In turn, the workers share one circle's length among them; on cores of their own each has a whole one, and its
         // own calibration.
-        let (shares, copies) =
-            if arguments.threads { (1, arguments.workers as usize) } else { (arguments.workers, 1) };
+        let (shares, copies) = if arguments.variant.threads {
+            (1, arguments.variant.workers as usize)
+        } else {
+            (arguments.variant.workers, 1)
+        };
         let (circle, whole) = (arguments.frames(shares), arguments.frames(1));
-        let further = if arguments.threads {
+        let further = if arguments.variant.threads {
             threads::SPARE * copies
         } else {
-            fleet::spare(arguments.workers, arguments.burst)
+            fleet::spare(arguments.variant.workers, arguments.burst)
         };
         let frames = (circle * shares as usize + whole) * copies + further + SPARE;
         // 2,432 bytes a frame with all that a pool keeps of it, and on ordinary pages a page of its own, because no frame
         // of DPDK's crosses one.
         let mib = ((frames as u64 * 4096) >> 20) as u32 + 64;
-        let huge = !arguments.ordinary_pages && huge_pages_free_mib() >= u64::from(mib);
+        let huge = !arguments.variant.ordinary_pages && huge_pages_free_mib() >= u64::from(mib);
         let memory = if huge { dpdk::Memory::HugePages } else { dpdk::Memory::Ordinary { mib } };
         let options = Options {
             memory,
@@ -106,9 +109,9 @@ impl Packets {
         let pool = Mempool::new(&eal, "bench", frames as u32).map_err(|error| error.to_string())?;
         let described = format!(
             "{}: {} mbufs in rotation, {}, on {} pages",
-            if arguments.warm { "warm" } else { "cold" },
+            if arguments.variant.warm { "warm" } else { "cold" },
             circle * shares as usize,
-            if arguments.warm {
+            if arguments.variant.warm {
                 "written just before their turn"
             } else {
                 "written half a round before their turn"
