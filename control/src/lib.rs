@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod datagram;
+pub mod doctor;
 pub mod echo;
 pub mod families;
 pub mod fleet;

@@ -15,6 +15,9 @@ pub struct Cesd {
     /// Only read and check the configuration and all files that it names
     #[arg(long)]
     pub check: bool,
+    /// With --check: look at what the configuration needs of this machine as well, and say what mends it
+    #[arg(long, requires = "check")]
+    pub machine: bool,
 }
 
 /// Writes the pages of cesd (section 8) and of its command line (section 1), and the completions of both for each shell.

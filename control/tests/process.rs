@@ -322,6 +322,25 @@ fn check_reads_everything_and_starts_nothing() {
 }
 
 #[test]
+fn check_of_the_machine_says_what_is_in_the_way() {
+    let Some(place) = place("doctor") else { return };
+    place.write("cesd.toml", CONFIG);
+    let check = ["--config", "cesd.toml", "--check", "--machine"];
+    let good = place.cesd(&check);
+    let said = text(&good);
+    assert!(
+        good.status.success() && said.contains("good  /dev/net/tun") && !said.contains("WRONG"),
+        "{said}"
+    );
+    place.write("cesd.toml", &CONFIG.replacen("cores = [0]", "cores = [1023]", 1));
+    let bad = place.cesd(&check);
+    let said = text(&bad);
+    assert!(bad.status.code() == Some(1) && said.contains("WRONG  worker's core 1023"), "{said}");
+    assert!(said.contains("To do:\nworker's core 1023: "), "{said}");
+    assert!(!place.links().contains("ces-"));
+}
+
+#[test]
 fn reload_takes_hosts_and_says_what_it_cannot_take() {
     let Some(place) = place("reload") else { return };
     let running = place.start(CONFIG);

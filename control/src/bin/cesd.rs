@@ -3,12 +3,14 @@
 
 use ces_control::config::Loaded;
 use ces_control::daemon;
+use ces_control::doctor::{self, Fitness, Machine};
 use ces_control::log::Log;
 use ces_control::pages::Cesd;
 use ces_control::tls::Credentials;
 use ces_settings::FileError;
 use clap::Parser as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// It could not start, or had to stop.
 const FAILED: u8 = 1;
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
     };
     if arguments.check {
         println!("{}: good", arguments.config.display());
-        return ExitCode::SUCCESS;
+        return if arguments.machine { examine(&loaded, credentials.as_ref()) } else { ExitCode::SUCCESS };
     }
     let log = match Log::start(loaded.config.log.level, loaded.config.log.format) {
         Ok(log) => log,
@@ -40,6 +42,15 @@ fn main() -> ExitCode {
     let code = run(&arguments, loaded, credentials, &log);
     log.finish();
     code
+}
+
+/// Says how it stands with the machine. What keeps the gateway from working is a failure.
+fn examine(loaded: &Loaded, credentials: Option<&Credentials>) -> ExitCode {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let findings = doctor::examine(&Machine::here(), &loaded.config, credentials, now.as_secs() as i64);
+    print!("{}", doctor::text(&findings));
+    let is_wrong = findings.iter().any(|finding| finding.fitness == Fitness::Wrong);
+    if is_wrong { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
 }
 
 fn run(arguments: &Cesd, loaded: Loaded, credentials: Option<Credentials>, log: &Log) -> ExitCode {
