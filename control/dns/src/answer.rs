@@ -188,9 +188,10 @@ fn header(query: &Query, flags: u16, code: ResponseCode, counts: [u16; 3]) -> Me
     MessageHeader { id: query.id, flags, questions: 1, answers, authorities, additionals }
 }
 
-/// The OPT record, if the asker sent one.
+/// The OPT record, if the asker sent one, and the signature, if he signed.
 pub(crate) fn finish(query: &Query, code: ResponseCode, out: &mut Vec<u8>) {
     opt(query.edns, code, out);
+    query.sign(out);
 }
 
 /// RFC 6891 §6.1.1: an OPT is answered by an OPT.

@@ -8,6 +8,7 @@
 //!   type or not: only id, flags, the case of the question, TTLs and EDNS are the client's own.
 //! * [`naptr`] reads and writes CES records, [`zone`] answers for the gateway's own zones, [`reverse`] names addresses.
 //! * [`special`] is what is never asked upstream, [`guard`] what must not come from there.
+//! * [`update`] reads changes of our zones (RFC 2136), [`tsig`] is who sends them, and who asks.
 //! * [`resolver`] asks upstream through [`cache`], a [`question`] at a time, which ends as a [`resolution`]; what is under way
 //!   is in `flights.rs`, whom it asks in `servers.rs`; [`limit`] holds the rates.
 
@@ -37,10 +38,12 @@ pub mod resolution;
 pub mod resolver;
 pub mod reverse;
 pub mod special;
+pub mod tsig;
+pub mod update;
 pub mod zone;
 
 pub use hickory_proto::op::ResponseCode;
-pub use hickory_proto::rr::rdata::{NAPTR, PTR};
+pub use hickory_proto::rr::rdata::{NAPTR, NULL, PTR};
 pub use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// Nanoseconds since an arbitrary start.

@@ -11,6 +11,7 @@ use crate::client_subnet::{self, ClientSubnet};
 use crate::cookie::{self, Cookie};
 use crate::outcome::QueryOutcome;
 pub use crate::query::{Edns, Query, Transport, UDP_MAX, UDP_MIN};
+use crate::tsig::{self, Keyring, SignatureFault};
 use crate::wire::{self, HEADER, RecordFrame, Walker};
 
 /// Why a query is not taken, and what the asker is told.
@@ -22,8 +23,25 @@ pub struct Rejection {
     pub reply: Option<Vec<u8>>,
 }
 
-/// Reads a query. Anything that is not one query with one question in class IN is refused.
+/// Reads a query from somebody with whom no key is shared: see [`parse_signed`].
 pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
+    parse_signed(bytes, transport, &Keyring::default(), 0)
+}
+
+/// Whether it is an UPDATE (RFC 2136 §1.3), for [`crate::update`].
+pub fn is_update(bytes: &[u8]) -> bool {
+    wire::MessageHeader::parse(bytes)
+        .is_some_and(|header| !header.is_response() && header.opcode() == wire::UPDATE)
+}
+
+/// Reads a query. Anything that is not one query with one question in class IN is refused; so is one whose signature is not
+/// right at that time, in seconds since 1970.
+pub fn parse_signed(
+    bytes: &[u8],
+    transport: Transport,
+    keys: &Keyring,
+    now_s: u64,
+) -> Result<Query, Rejection> {
     let drop = |outcome| Err(Rejection { outcome, reply: None });
     let Some(header) = wire::MessageHeader::parse(bytes) else { return drop(QueryOutcome::Short) };
     // An answer to a response would let two servers talk to each other for ever.
@@ -62,6 +80,7 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         edns: None,
         cookie: None,
         client_subnet: None,
+        seal: None,
         transport,
     };
 
@@ -78,8 +97,18 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
         let Some(record) = walker.next() else {
             return refuse(QueryOutcome::RecordMalformed, ResponseCode::FormErr, Some(&query));
         };
+        if record.kind == RecordType::TSIG {
+            match tsig::verify(bytes, &record, keys, now_s) {
+                Ok(seal) => query.seal = Some(seal),
+                Err((fault, seal)) => {
+                    // RFC 8945 §5.2: NOTAUTH, and the record says why.
+                    query.seal = seal;
+                    return refuse(outcome_of(fault), code_of(fault), Some(&query));
+                }
+            }
+        }
         if record.kind != RecordType::OPT {
-            continue; // TSIG, SIG(0): signatures that nobody here asked for.
+            continue; // SIG(0): signatures that nobody here asked for.
         }
         // RFC 6891 §6.1.1: one OPT at most, its owner is the root.
         if query.edns.is_some() || !record.owner_is_root || !wire::options_are_whole(record.data) {
@@ -119,7 +148,25 @@ pub fn parse(bytes: &[u8], transport: Transport) -> Result<Query, Rejection> {
     Ok(query)
 }
 
-fn edns(opt: &RecordFrame<'_>) -> Edns {
+/// How a message whose signature is wrong counts.
+pub(crate) const fn outcome_of(fault: SignatureFault) -> QueryOutcome {
+    match fault {
+        SignatureFault::Malformed => QueryOutcome::SignatureMalformed,
+        SignatureFault::Key => QueryOutcome::BadKey,
+        SignatureFault::Signature => QueryOutcome::BadSignature,
+        SignatureFault::Time => QueryOutcome::BadTime,
+    }
+}
+
+/// What it is answered.
+pub(crate) const fn code_of(fault: SignatureFault) -> ResponseCode {
+    match fault {
+        SignatureFault::Malformed => ResponseCode::FormErr,
+        SignatureFault::Key | SignatureFault::Signature | SignatureFault::Time => ResponseCode::NotAuth,
+    }
+}
+
+pub(crate) fn edns(opt: &RecordFrame<'_>) -> Edns {
     Edns { payload: opt.class, dnssec_ok: opt.ttl & 0x8000 != 0, cookie: None, client_subnet: None }
 }
 

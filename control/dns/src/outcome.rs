@@ -30,6 +30,10 @@ labelled! {
         PoolExhausted = "pool_exhausted",
         /// From outside, as much is set aside for the host as may be: the same.
         InboundLimit = "inbound_limit",
+        /// From outside, who asks has not come for what was set aside, and the pool is too busy for that: the same.
+        Reputation = "reputation",
+        /// From outside, who asks holds an equal share of the pool already: the same.
+        InboundShare = "inbound_share",
         /// An upstream answer out of the cache.
         Cached = "cached",
         /// An upstream answer, just fetched.
@@ -78,6 +82,24 @@ labelled! {
         EdnsMalformed = "edns_malformed",
         /// An EDNS version above 0: BADVERS.
         EdnsVersion = "edns_version",
+        /// A record TSIG that cannot be read, or is not the last one: FORMERR.
+        SignatureMalformed = "signature_malformed",
+        /// Signed by a key that nobody here knows: NOTAUTH, BADKEY.
+        BadKey = "bad_key",
+        /// A signature that is not its key's: NOTAUTH, BADSIG.
+        BadSignature = "bad_signature",
+        /// A signature of another time: NOTAUTH, BADTIME.
+        BadTime = "bad_time",
+        /// An UPDATE that did what it asks.
+        Updated = "updated",
+        /// An UPDATE whose prerequisites do not hold: YXDOMAIN, NXDOMAIN, YXRRSET or NXRRSET.
+        Prerequisite = "prerequisite",
+        /// An UPDATE of another zone than ours, or with names outside of it: NOTAUTH, NOTZONE.
+        UpdateZone = "update_zone",
+        /// An UPDATE by somebody who may not: REFUSED.
+        UpdateRefused = "update_refused",
+        /// An UPDATE that could not be written down, or for which there is no room: SERVFAIL.
+        UpdateFailed = "update_failed",
         /// From an inside address that belongs to no host: REFUSED.
         HostUnknown = "host_unknown",
         /// From a host that the operator has blocked: REFUSED.

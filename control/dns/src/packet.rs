@@ -305,7 +305,8 @@ impl CheckedResponse {
             return answer::serv_fail(query);
         }
         let limit = query.limit();
-        let opt = if query.edns.is_some() { answer::OPT } else { 0 };
+        let seal = query.seal.as_ref().map_or(0, |seal| seal.octets());
+        let opt = seal + if query.edns.is_some() { answer::OPT } else { 0 };
         let [answers, authorities, mut additionals] = self.counts;
         let mut end = self.bytes.len();
         if end + opt > limit || !with_additional {

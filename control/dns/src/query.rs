@@ -2,7 +2,9 @@
 
 use crate::client_subnet::ClientSubnet;
 use crate::cookie::Cookie;
+use crate::tsig::Seal;
 use hickory_proto::rr::{Name, RecordType};
+use std::sync::Arc;
 
 /// How a query came and how its answer will go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +47,8 @@ pub struct Query {
     pub cookie: Option<Cookie>,
     /// For whose network the requester asks, if it says so.
     pub client_subnet: Option<ClientSubnet>,
+    /// How the answer is signed, if the query is.
+    pub seal: Option<Arc<Seal>>,
     /// How it came.
     pub transport: Transport,
 }
@@ -63,6 +67,13 @@ impl Query {
             (Transport::Udp, None) => usize::from(UDP_MIN),
             // RFC 6891 §6.2.3: values below 512 mean 512.
             (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(UDP_MIN, UDP_MAX)),
+        }
+    }
+
+    /// Signs an answer that is whole but for that (RFC 8945 §5.3).
+    pub(crate) fn sign(&self, out: &mut Vec<u8>) {
+        if let Some(seal) = &self.seal {
+            seal.sign(out);
         }
     }
 }

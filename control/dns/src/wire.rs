@@ -7,9 +7,15 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 pub(crate) const HEADER: usize = 12;
 /// Class IN.
 pub(crate) const CLASS_IN: u16 = 1;
+/// Class NONE (RFC 2136 §2.4).
+pub(crate) const CLASS_NONE: u16 = 254;
+/// Class ANY.
+pub(crate) const CLASS_ANY: u16 = 255;
 /// Longest name on the wire, final zero octet included (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 255;
 
+/// Opcode UPDATE (RFC 2136 §1.3).
+pub(crate) const UPDATE: u16 = 5;
 /// QR: a response.
 pub(crate) const QR: u16 = 0x8000;
 /// AA: authoritative.
@@ -134,6 +140,14 @@ pub(crate) fn emit_record(bytes: &[u8], record: &RecordFrame<'_>, out: &mut Vec<
     out.extend_from_slice(&record.ttl.to_be_bytes());
     let length_at = out.len();
     out.extend_from_slice(&[0, 0]);
+    emit_data(bytes, record, out)?;
+    let length = u16::try_from(out.len() - length_at - 2).ok()?;
+    out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
+
+/// Appends a record's data with its names written out; see [`emit_record`].
+pub(crate) fn emit_data(bytes: &[u8], record: &RecordFrame<'_>, out: &mut Vec<u8>) -> Option<()> {
     // Octets before the first name, and names.
     let (before, names) = match record.kind {
         RecordType::CNAME | RecordType::NS | RecordType::PTR | RecordType::DNAME => (0, 1),
@@ -150,8 +164,6 @@ pub(crate) fn emit_record(bytes: &[u8], record: &RecordFrame<'_>, out: &mut Vec<
         at = end;
     }
     out.extend_from_slice(bytes.get(at..record.data_at + record.data.len())?);
-    let length = u16::try_from(out.len() - length_at - 2).ok()?;
-    out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
     Some(())
 }
 

@@ -292,6 +292,11 @@ impl Zones {
             && !self.contains(&name.base_name())
     }
 
+    /// Whether a zone of ours begins there.
+    pub fn is_origin(&self, name: &Name) -> bool {
+        self.zones.iter().any(|zone| zone.origin == *name)
+    }
+
     /// Whether a name lies in one of the zones.
     pub fn contains(&self, name: &Name) -> bool {
         self.of(name).is_some()

@@ -398,6 +398,7 @@ mod tests {
             edns: None,
             cookie: None,
             client_subnet: None,
+            seal: None,
             transport,
         };
         Waiter { token: QueryToken(token), query }

@@ -3,12 +3,14 @@
 //! The first byte chooses: a query from inside or outside over UDP or TCP, or a response to the resolver's own question,
 //! with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
 
-use ces_dns::message::{Query, Transport, UDP_MAX, parse};
+use ces_dns::message::{Query, Transport, UDP_MAX, is_update, parse_signed};
 use ces_dns::naptr::{Announcement, Defaults, Endpoint, Forms, Proto, discover};
 use ces_dns::packet::{CheckedResponse, TtlBounds};
 use ces_dns::resolver::{Question, Resolution, Resolver, ResolverSettings};
+use ces_dns::tsig::{Algorithm, Keyring, SharedKey};
+use ces_dns::update::{self, Data, Records};
 use ces_dns::zone::{Lookup, NameServer, Names, Standing, Zones};
-use ces_dns::{Name, RecordType, answer};
+use ces_dns::{Name, RecordType, ResponseCode, answer};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Flag: the message comes over TCP.
@@ -67,8 +69,43 @@ pub fn run(data: &[u8]) {
     }
 }
 
+/// The key that the seeds are signed by, and when they were, in seconds since 1970.
+fn keys() -> Keyring {
+    let name = ces_dns::name("dhcp.b.demo").expect("a name");
+    Keyring::new([SharedKey::new(name, Algorithm::Sha256, b"secret of thirty-two octets made".to_vec())])
+}
+const SIGNED_S: u64 = 0x6b0d_43a2;
+
+/// What an UPDATE is about.
+struct Empty;
+
+impl Records for Empty {
+    fn of(&self, _name: &Name) -> Vec<(RecordType, Data)> {
+        Vec::new()
+    }
+}
+
+fn an_update(bytes: &[u8]) {
+    let is_ours = |zone: &Name| ces_dns::fqdn(zone) == "b.demo.";
+    let reply = match update::parse(bytes, &keys(), is_ours, SIGNED_S) {
+        Ok(update) => {
+            let code = update.holds(&Empty).err().unwrap_or(ResponseCode::NoError);
+            assert!(update.changes.iter().all(|change| update.zone.zone_of(change.name())));
+            update.reply(code)
+        }
+        Err(rejection) => match rejection.reply {
+            Some(reply) => reply,
+            None => return,
+        },
+    };
+    assert!(reply[..2] == bytes[..2] && reply[2] & 0xf8 == 0xa8 && reply.len() <= usize::from(UDP_MAX));
+}
+
 fn query(transport: Transport, bytes: &[u8]) {
-    let query = match parse(bytes, transport) {
+    if is_update(bytes) {
+        an_update(bytes);
+    }
+    let query = match parse_signed(bytes, transport, &keys(), SIGNED_S) {
         Ok(query) => query,
         Err(rejection) => {
             if let Some(reply) = rejection.reply {
@@ -122,6 +159,7 @@ fn response(flags: u8, bytes: &[u8]) {
         edns: None,
         cookie: None,
         client_subnet: None,
+        seal: None,
         transport: Transport::Udp,
     };
     while let Some((token, resolution)) = resolver.poll_done() {
