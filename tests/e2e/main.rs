@@ -29,6 +29,7 @@ mod ssh;
 mod statics;
 mod traffic;
 mod tunnel;
+mod updates;
 
 use ces_tests::lab::Lab;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 24] = [
+    let groups: [(&str, &[Case]); 25] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         ("exercises", exercises::CASES),
         ("dmz", dmz::CASES),
         ("inbound", inbound::CASES),
+        ("updates", updates::CASES),
         ("dhcp", dhcp::CASES),
         ("operator", operator::CASES),
         ("dashboards", dashboards::CASES),

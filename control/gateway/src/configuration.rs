@@ -32,6 +32,11 @@ impl Configuration {
         &self.registry
     }
 
+    /// Hosts and policies, for what comes at run time.
+    pub(crate) fn hosts_and_policies(&mut self) -> (&CoreSettings, &mut Registry, &mut PolicySet) {
+        (&self.settings, &mut self.registry, &mut self.policies)
+    }
+
     pub(crate) fn policies(&self) -> &PolicySet {
         &self.policies
     }

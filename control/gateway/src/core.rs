@@ -86,6 +86,11 @@ impl Core {
         &self.configuration
     }
 
+    /// The same, for names that come at run time.
+    pub(crate) fn configuration_mut(&mut self) -> &mut Configuration {
+        &mut self.configuration
+    }
+
     /// What is in force, and where is said what is to be done.
     pub(crate) fn configuration_and_out(&mut self) -> (&Configuration, &mut Outbox) {
         (&self.configuration, &mut self.out)

@@ -17,12 +17,16 @@ mod reload;
 mod reloading;
 mod restore;
 mod reverse;
+mod update_waits;
+mod updates;
 
 use reloading::Reload;
 pub use reloading::{Discarded, PIECE, Reloaded};
 pub use restore::Restored;
+use update_waits::Waits;
 
 use crate::Nanos;
+use crate::added::AddedNames;
 use crate::address::{HopAddress, HostAddress};
 use crate::asking::Waiting;
 use crate::core::Core;
@@ -35,7 +39,7 @@ use crate::platform::Platform;
 use crate::rates::QueryRates;
 use crate::registry::{PolicySet, Registry};
 use crate::routes::Routes;
-use crate::settings::CoreSettings;
+use crate::settings::{CoreSettings, keyring};
 use crate::shares::Negotiations;
 use crate::{Evidence, Mac};
 use ces_cetp::Engine;
@@ -46,6 +50,7 @@ use ces_dns::answer;
 use ces_dns::message::{self, Query, Transport};
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::resolver::{Resolver, SocketKey};
+use ces_dns::tsig::Keyring;
 use ces_dns::zone::Zones;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -74,6 +79,10 @@ pub struct Gateway {
     negotiations: Negotiations,
     rates: QueryRates,
     inbound: InboundState,
+    /// The keys of those who sign.
+    keys: Keyring,
+    added: AddedNames,
+    updates: Waits,
     reload: Option<Reload>,
     discarded: Vec<Discarded>,
     /// The name that is being asked for, as text: kept, so that no query allocates it.
@@ -116,6 +125,7 @@ impl Gateway {
         let seed: u64 = rng.random();
         let (pool, room) = (settings.realm_gateway.clone(), platform.reservations_per_worker);
         let inbound = InboundState::new(pool, platform.workers, room, rng.random(), rng.random());
+        let keys = keyring(&settings.dns.keys);
         let core = Core::new(settings, registry, policies, &platform, seed);
         Ok(Self {
             core,
@@ -129,6 +139,9 @@ impl Gateway {
             negotiations: Negotiations::default(),
             rates,
             inbound,
+            keys,
+            added: AddedNames::default(),
+            updates: Waits::default(),
             reload: None,
             discarded: Vec::new(),
             text: String::new(),
@@ -148,7 +161,12 @@ impl Gateway {
         if side == QuerySide::Outside && !self.rates.outside(client.ip(), now) {
             return self.no_answer(side, token, QueryOutcome::RateTotal);
         }
-        let query = match message::parse(query, transport) {
+        // RFC 2136 from inside alone: what is for the outside would be for anybody.
+        if side == QuerySide::Inside && !self.keys.is_empty() && message::is_update(query) {
+            self.update(client.ip(), query, token, now);
+            return self.settle(now);
+        }
+        let query = match message::parse_signed(query, transport, &self.keys, now / crate::SECOND) {
             Ok(query) => query,
             Err(rejection) => {
                 return match rejection.reply {
@@ -170,7 +188,7 @@ impl Gateway {
 
     /// The client of a query over TCP went away: no answer is wanted, the token does not come back.
     pub fn handle_dns_gone(&mut self, token: QueryToken) {
-        if self.waiting.gone(token) {
+        if self.updates.gone(token) || self.waiting.gone(token) {
             self.core.counters_mut().dns.count(QuerySide::Inside, QueryOutcome::Abandoned);
         } else if self.inbound.gone(token) {
             self.core.counters_mut().dns.count(QuerySide::Outside, QueryOutcome::Abandoned);
@@ -248,6 +266,7 @@ impl Gateway {
         self.core.silent_owners(now);
         self.probe_paths(now);
         self.answer_late(now);
+        self.go_on_updating(now);
         self.resolver.handle_timeout(now);
         self.engine.handle_timeout(&mut self.core.at(now), now);
         self.settle(now);
@@ -261,6 +280,8 @@ impl Gateway {
             self.core.next_silence(),
             self.core.fabric().next_path(),
             self.inbound.next_late(),
+            // What waited for other settings, which did not come into force.
+            (self.reload.is_none() && self.updates.is_held()).then_some(0),
         ];
         timers.into_iter().flatten().min()
     }

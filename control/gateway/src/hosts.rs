@@ -161,6 +161,22 @@ impl Hosts {
         }
     }
 
+    /// A host is not found any more.
+    pub(crate) fn withdraw(&mut self, id: HostId) {
+        let Some(host) = self.slots.get(id.0 as usize).and_then(Option::as_deref) else { return };
+        self.directory.by_address.remove(&host.address);
+        for name in std::iter::once(&host.name).chain(&host.services) {
+            self.directory.by_name.remove(name);
+        }
+    }
+
+    /// A host is found by these services, and by no others.
+    pub(crate) fn rename(&mut self, id: HostId, services: Vec<Arc<str>>) {
+        self.withdraw(id);
+        self.set_services(id, services);
+        self.publish(id);
+    }
+
     /// Forgets a host that is not found any more.
     pub(crate) fn remove(&mut self, id: HostId) {
         if self.slots.get_mut(id.0 as usize).and_then(Option::take).is_some() {

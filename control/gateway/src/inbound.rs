@@ -7,12 +7,16 @@
 mod fate;
 mod pool;
 mod proof;
+mod reputation;
 mod shown;
 mod tally;
 
 pub use fate::{Fate, Fates};
 pub use pool::PoolAddress;
-pub use shown::{InboundFigures, InboundSnapshot, ReservationSnapshot, ServiceSnapshot, Told};
+pub use reputation::ReputationRow;
+pub use shown::{
+    InboundFigures, InboundSnapshot, ReputationSnapshot, ReservationSnapshot, ServiceSnapshot, Told,
+};
 
 use crate::Nanos;
 use crate::address::HostAddress;
@@ -20,11 +24,12 @@ use crate::configuration::Configuration;
 use crate::outbox::Outbox;
 use crate::output::QueryToken;
 use crate::registry::Service;
-use crate::settings::{Proof, RealmGateway};
+use crate::settings::{Proof, RealmGateway, Resolvers, Wanted};
 use ces_dataplane::msg::{Command, Reservation, ReservationEnd, ReservationId};
 use ces_dns::message::Query;
 use pool::{CircularPool, Tuple};
 use proof::Prover;
+use reputation::{Reputations, suffices};
 use rustc_hash::{FxHashMap, FxSeededState};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +48,17 @@ pub(crate) enum Refusal {
     Exhausted,
     /// The host has as many pending reservations as it may.
     HostLimit,
+    /// Who asks has not the reputation that the pool's load asks for.
+    Reputation,
+    /// Who asks holds an equal share of the addresses already.
+    Share,
+}
+
+/// Who asks: from where, and by which key, if he signs.
+#[derive(Clone, Debug)]
+pub(crate) struct WhoAsks {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: Option<String>,
 }
 
 /// Who wants what.
@@ -51,7 +67,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) worker: u32,
     pub(crate) service: &'a Service,
     /// Who asked, and by which number.
-    pub(crate) asker: SocketAddr,
+    pub(crate) asker: &'a WhoAsks,
     pub(crate) id: u16,
     /// Where the client is.
     pub(crate) from: (Ipv4Addr, u8),
@@ -71,6 +87,8 @@ struct Pending {
     host: HostAddress,
     tuple: Tuple,
     address: Ipv4Addr,
+    /// For whose network he asked, if he is believed.
+    from: Option<Ipv4Addr>,
     since: Nanos,
     until: Nanos,
     /// Who asked has another one by now.
@@ -120,6 +138,11 @@ pub(crate) struct InboundState {
     resolvers: Tally<IpAddr>,
     clients: Tally<Ipv4Addr>,
     services: Tally<Arc<str>>,
+    /// What comes of those who ask, and of those who come.
+    askers: Reputations,
+    comers: Reputations,
+    /// How often a reputation, or a share, did not suffice.
+    wanting: [u64; 2],
 }
 
 impl InboundState {
@@ -144,6 +167,9 @@ impl InboundState {
             resolvers: Tally::new(seed.rotate_left(16)),
             clients: Tally::new(seed.rotate_left(32)),
             services: Tally::new(seed.rotate_left(48)),
+            askers: Reputations::new(seed.rotate_left(8)),
+            comers: Reputations::new(seed.rotate_left(24)),
+            wanting: [0; 2],
         };
         inbound.set(settings);
         inbound
@@ -161,14 +187,19 @@ impl InboundState {
     }
 
     /// How who asks from there proves that he is there.
-    pub(crate) fn proof(&self, resolver: IpAddr) -> Proof {
-        self.settings.as_ref().map_or(Proof::None, |settings| settings.proof(resolver))
+    pub(crate) fn proof(&self, asker: &WhoAsks) -> Proof {
+        let group = self.group(asker).map(|group| group.proof);
+        group.or(self.settings.as_ref().map(|settings| settings.proof)).unwrap_or(Proof::None)
+    }
+
+    /// The group of who asks, if it is one of any.
+    fn group(&self, asker: &WhoAsks) -> Option<&Resolvers> {
+        self.settings.as_ref()?.group(asker.address.ip(), asker.key.as_deref())
     }
 
     /// Whether who asks from there is believed for whose network he asks.
-    pub(crate) fn believes_subnets_of(&self, resolver: IpAddr) -> bool {
-        let group = self.settings.as_ref().and_then(|settings| settings.group(resolver));
-        group.is_some_and(|group| group.client_subnet)
+    pub(crate) fn believes_subnets_of(&self, asker: &WhoAsks) -> bool {
+        self.group(asker).is_some_and(|group| group.client_subnet)
     }
 
     /// What labels and cookies are made with.
@@ -202,22 +233,53 @@ impl InboundState {
         now: Nanos,
     ) -> Result<Ipv4Addr, Refusal> {
         let name = wish.service.name.shared();
-        let group = self.settings.as_ref().and_then(|settings| settings.group(wish.asker.ip()));
+        let group = self.group(wish.asker);
         let clients = group.map_or(1, |group| group.clients);
+        let is_known = group.is_some_and(|group| !group.reputation);
+        let asker = wish.asker.address;
         // Whose answers are for several clients has the same one for all his queries.
         let asked = if clients > 1 {
-            Asked { asker: SocketAddr::new(wish.asker.ip(), 0), id: 0, name }
+            Asked { asker: SocketAddr::new(asker.ip(), 0), id: 0, name }
         } else {
-            Asked { asker: wish.asker, id: wish.id, name }
+            Asked { asker, id: wish.id, name }
         };
         if let Some(address) = self.again(&asked, clients, out, now) {
             return Ok(address);
         }
-        let taken = self.place(wish, (asked, clients), out, now);
-        if taken.is_err() {
-            self.count(wish.asker.ip(), &wish.service.name.shared(), Fate::Refused);
+        let may = if is_known { Ok(()) } else { self.may_have(wish, now) };
+        let taken = may.and_then(|()| self.place(wish, (asked, clients), out, now));
+        match &taken {
+            Ok(_) => self.askers.begin(asker.ip(), now),
+            Err(refusal) => {
+                match refusal {
+                    Refusal::Reputation => self.wanting[0] += 1,
+                    Refusal::Share => self.wanting[1] += 1,
+                    Refusal::Exhausted | Refusal::HostLimit => {}
+                }
+                self.count(asker.ip(), &wish.service.name.shared(), Fate::Refused);
+            }
         }
         taken
+    }
+
+    /// Whether who asks has the reputation for what he wants, as full as the pool is: for whose network he is believed to ask,
+    /// that network's.
+    fn may_have(&mut self, wish: &Wish<'_>, now: Nanos) -> Result<(), Refusal> {
+        let Some(settings) = &self.settings else { return Ok(()) };
+        let (wanted, taken, offered) = self.pool.outlook(wish.worker, tuple_of(wish.service));
+        let asker = wish.asker.address.ip();
+        let reputation = if wish.from.1 > 0 {
+            self.comers.of(wish.from.0.into(), now)
+        } else {
+            self.askers.of(asker, now)
+        };
+        let load_percent = (taken * 100).checked_div(offered).unwrap_or(0) as u32;
+        if !suffices(&settings.tiers, load_percent, wanted, reputation) {
+            return Err(Refusal::Reputation);
+        }
+        // What shares an address takes none from anybody.
+        let needs_share = wanted != Wanted::Shared && reputation < settings.share_below;
+        if needs_share && !self.askers.holds_less(asker, offered) { Err(Refusal::Share) } else { Ok(()) }
     }
 
     /// The address of a query that is sent again, if it lasts long enough; otherwise it is replaced, or left to those who were
@@ -272,17 +334,18 @@ impl InboundState {
         self.asked.insert(asked.clone(), (worker, number));
         *self.by_host.entry(wish.host).or_default() += 1;
         let host = wish.host;
-        let line = Pending { asked, host, tuple, address, since: now, until, is_replaced: false };
+        let from = (wish.from.1 > 0).then_some(wish.from.0);
+        let line = Pending { asked, host, tuple, address, from, since: now, until, is_replaced: false };
         book.lines[number as usize] = Some(line);
         Ok(address)
     }
 
     /// A worker's reservation is over.
-    pub(crate) fn ended(&mut self, worker: u32, id: ReservationId, end: ReservationEnd) -> bool {
+    pub(crate) fn ended(&mut self, worker: u32, id: ReservationId, end: ReservationEnd, now: Nanos) -> bool {
         let Some(book) = self.books.get_mut(worker as usize) else { return false };
         let Some(pending) = book.lines.get_mut(id.0 as usize).and_then(Option::take) else { return false };
         book.free.push(id.0);
-        let Pending { asked, host, tuple, address, is_replaced, .. } = pending;
+        let Pending { asked, host, tuple, address, from, is_replaced, .. } = pending;
         self.pool.give_back(address, tuple);
         if self.asked.get(&asked) == Some(&(worker, id.0)) {
             self.asked.remove(&asked);
@@ -295,15 +358,27 @@ impl InboundState {
         }
         let fate = match end {
             ReservationEnd::Used(client) => {
+                self.comers.note(client.into(), true, now);
                 let bits = client.to_bits() & u32::MAX << (32 - CLIENT_PREFIX);
                 self.clients.count(&bits.into(), Fate::Used);
                 Fate::Used
             }
-            ReservationEnd::Expired => Fate::Expired,
+            ReservationEnd::Expired => {
+                if let Some(from) = from {
+                    self.comers.note(from.into(), false, now);
+                }
+                Fate::Expired
+            }
             ReservationEnd::Withdrawn if is_replaced => Fate::Replaced,
             ReservationEnd::Withdrawn => Fate::Withdrawn,
             ReservationEnd::Refused => Fate::Refused,
         };
+        let was_used = match fate {
+            Fate::Used => Some(true),
+            Fate::Expired => Some(false),
+            Fate::Refused | Fate::Replaced | Fate::Withdrawn => None,
+        };
+        self.askers.end(asked.asker.ip(), was_used, now);
         self.count(asked.asker.ip(), &asked.name, fate);
         true
     }

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 pub mod address;
 mod asking;
 mod claims;
@@ -42,6 +43,7 @@ mod shares;
 pub mod snapshot;
 mod word;
 
+pub use added::{AddedName, AddedRecord, AddedRow};
 pub use ces_settings::SourceFile;
 pub use core::figures;
 pub use gateway::{Discarded, Gateway, PIECE, Reloaded, Restored};

@@ -3,6 +3,7 @@
 //! The order matters in one place: a binding's command always comes before the DNS answer or the CETP message that
 //! makes somebody use it.
 
+use crate::added::AddedRecord;
 use crate::address::{HopAddress, HostAddress, TunnelEnd};
 use crate::log::LogLine;
 use crate::sessions::Change;
@@ -115,6 +116,13 @@ pub enum Output {
         at: Nanos,
         /// What.
         change: Box<Change>,
+    },
+    /// Write down what was added at run time, all of it at once; tell `handle_added_written` when that is done.
+    Added {
+        /// Names it.
+        number: u64,
+        /// What.
+        records: Vec<AddedRecord>,
     },
     /// A line for the log.
     Log(LogLine),

@@ -15,6 +15,8 @@ mod policy;
 mod value;
 
 pub use hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
+pub(crate) use load::{inbound_of, no_hosts_address};
 pub use load::{load, load_behind};
 pub use mac::MacEntry;
 pub use policy::{PolicyRule, PolicySet, RuleLimits};
+pub use value::{Pattern, Protocol};

@@ -5,9 +5,16 @@
 
 mod networks;
 mod realm_gateway;
+mod updates;
 
 pub use networks::{overlap, special, special_within};
-pub use realm_gateway::{LOOSE_PACKETS, PoolNetwork, Proof, RESERVATION_MS_MAX, RealmGateway, Resolvers};
+#[cfg(test)]
+pub(crate) use realm_gateway::default_tiers;
+pub use realm_gateway::{
+    LOOSE_PACKETS, PoolNetwork, Proof, RESERVATION_MS_MAX, RealmGateway, Resolvers, Tier, Wanted,
+};
+pub(crate) use updates::keyring;
+pub use updates::{NamedAddresses, Secret, TsigKey, UpdatedService, Updates};
 
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
@@ -171,6 +178,12 @@ pub struct Dns {
     /// Zones that every resolver serves for itself (RFC 6303), but whose names upstream is asked for here.
     #[serde(default)]
     pub forward_zones: Vec<Name>,
+    /// Keys that are shared with those who sign what they send (RFC 8945).
+    #[serde(default)]
+    pub keys: Vec<TsigKey>,
+    /// Who may set which names at run time (RFC 2136), from inside.
+    #[serde(default)]
+    pub updates: Vec<Updates>,
 }
 
 /// A resolver to ask: an address, or an address and port.
@@ -449,7 +462,7 @@ impl CoreSettings {
         self.check_dns(own, &mut found);
         self.check_cetp(own, &mut found);
         if let Some(realm_gateway) = &self.realm_gateway {
-            realm_gateway.check(&self.inside(), own, &mut found);
+            realm_gateway.check(&self.inside(), own, &self.dns.keys, &mut found);
         }
         found.into_vec()
     }
@@ -529,6 +542,7 @@ impl CoreSettings {
 
     fn check_dns(&self, own: &[Ipv4Addr], found: &mut Problems) {
         let dns = &self.dns;
+        updates::check(&dns.keys, &dns.updates, found);
         if dns.upstreams.is_empty() {
             found.add("dns.upstreams", "names no resolver");
         }

@@ -34,7 +34,12 @@ address = "192.168.0.11"
 inbound = [{ name = "web.b.demo", protocol = "tcp", port = 80 }]
 "#;
 
+/// Where nobody needs a reputation.
 fn pooled(pool: &str) -> CoreSettings {
+    reputed(&format!("tiers = []\nshare_below = 0.0\n{pool}"))
+}
+
+fn reputed(pool: &str) -> CoreSettings {
     let mut settings = settings("b", "cesb.demo.", "b.demo.", OUTER);
     settings.realm_gateway = Some(toml::from_str(pool).expect("a good section"));
     settings.dns.outside_rate = 0;
@@ -55,7 +60,11 @@ struct Outside {
 
 impl Outside {
     fn new(pool: &str, workers: u32) -> Self {
-        let gateway = start(&pooled(pool), &hosts(HOSTS), platform(2, workers), 0);
+        Self::with(&pooled(pool), workers)
+    }
+
+    fn with(settings: &CoreSettings, workers: u32) -> Self {
+        let gateway = start(settings, &hosts(HOSTS), platform(2, workers), 0);
         Self {
             gateway,
             now: SECOND,
@@ -445,4 +454,111 @@ fn reservations_a_second() {
             1_000_000_000 / ns
         );
     }
+}
+
+/// A crowd that asks and never comes beside one who does, for a minute, and who was there ten seconds before: how often he asked
+/// meanwhile, and found an address.
+///
+/// Everybody asks for a full name, which takes an address of 64 alone: each of the crowd a hundred times a second, from a
+/// network of its own or, if it lies about that, from another one each time; he ten times a second, and comes after 50 ms.
+fn beside_liars(pool: &str, liars: u32, lie_anew: bool) -> (u32, u32) {
+    const STEP: u64 = SECOND / 100;
+    let pool =
+        format!("{pool}\naddresses = [\"198.51.100.64/26\"]\nproof = \"none\"\nhost_reservations = 1000");
+    let mut outside = Outside::with(&reputed(&pool), 1);
+    let mut pending: Vec<(u64, ReservationId, bool)> = Vec::new();
+    let (mut asked, mut found, mut network) = (0, 0, 0u32);
+    for step in 0..6_000u64 {
+        outside.now += STEP;
+        let (now, over): (_, Vec<_>) =
+            (outside.now, pending.extract_if(.., |(at, ..)| *at <= outside.now).collect());
+        for (_, id, is_used) in over {
+            let end =
+                if is_used { ReservationEnd::Used([198, 18, 0, 9].into()) } else { ReservationEnd::Expired };
+            outside.gateway.handle_event(0, Event::ReservationEnded(id, end), now);
+            outside.outputs();
+        }
+        let is_his = step % 10 == 0;
+        let liars = if step < 1_000 { 0 } else { liars };
+        for who in (0..liars).chain(is_his.then_some(u32::MAX)) {
+            network = if lie_anew { network + 1 } else { who.wrapping_add(1) };
+            let client = if who == u32::MAX { 0x0808_0808 } else { 0x6400_0000 + (network << 8) };
+            let before = outside.reserved.len();
+            outside.asked = outside.asked.wrapping_add(1);
+            let bytes = question("h1.b.demo", RecordType::A, outside.asked);
+            let client = (Ipv4Addr::from_bits(client), 5353).into();
+            outside.gateway.handle_dns(
+                QuerySide::Outside,
+                Transport::Udp,
+                client,
+                &bytes,
+                QueryToken(7),
+                now,
+            );
+            outside.outputs();
+            let is_given = outside.reserved.len() > before;
+            if let Some((_, id, _)) = outside.reserved.last().filter(|_| is_given) {
+                let (lasts, is_used) =
+                    if who == u32::MAX { (SECOND / 20, true) } else { (2 * SECOND, false) };
+                pending.push((now + lasts, *id, is_used));
+            }
+            if who == u32::MAX && step >= 1_000 {
+                (asked, found) = (asked + 1, found + u32::from(is_given));
+            }
+        }
+    }
+    (asked, found)
+}
+
+/// Of 64 addresses a tenth is left to who has 0.6 of reputation or more: 6, each for 50 ms, 120 a second; he wants 10. Liars whom
+/// somebody knows are at 0 after their first two seconds and have the third of the pool that nobody needs, or an equal share at
+/// first.
+#[test]
+fn who_asks_and_never_comes_starves_nobody_who_does() {
+    for (liars, lie_anew) in [(1, false), (10, false), (200, false), (1, true), (20, true)] {
+        let (asked, found) = beside_liars("", liars, lie_anew);
+        assert_eq!((asked, found), (500, 500), "{liars} liars, {lie_anew}");
+    }
+}
+
+/// Without reputations 20 who ask a hundred times a second leave to him what is free when it is his turn: next to nothing.
+#[test]
+fn without_reputations_he_finds_nothing() {
+    let (asked, found) = beside_liars("tiers = []\nshare_below = 0.0", 20, true);
+    assert!(asked == 500 && found < 100, "{found} of {asked}");
+}
+
+/// Who is under agreement signs what he asks (RFC 8945), from wherever he asks; nobody else is believed to be he.
+#[test]
+fn an_agreed_resolver_is_known_by_its_key() {
+    let mut settings = pooled("addresses = ['198.51.100.20']");
+    settings.dns.keys = vec![
+        toml::from_str("name = \"dhcp.b.demo\"\nsecret = \"c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzIG1hZGU=\"")
+            .expect("a key"),
+    ];
+    if let Some(pool) = &mut settings.realm_gateway {
+        let group = "key = 'dhcp.b.demo'\nproof = 'none'\nclient_subnet = true";
+        pool.resolvers = vec![toml::from_str(group).expect("a group")];
+    }
+    assert_eq!(settings.check(&[OUTER]), []);
+    let mut outside = Outside::with(&settings, 1);
+    // dig -y hmac-sha256:dhcp.b.demo:…, as it was sent then.
+    let signed = "e83b012000010000000000020377777701620464656d6f000001000100002904d0000000000000046468637001620464656d6f\
+                  0000fa00ff00000000003d0b686d61632d7368613235360000006b0d43a2012c00204c0efff518f6d0700954a834bdfec2e583\
+                  3e0b09ee997470885a67b6247fb55ee83b00000000";
+    let octet = |at: usize| u8::from_str_radix(&signed[at..at + 2], 16).expect("hex");
+    let bytes: Vec<u8> = (0..signed.len()).step_by(2).map(octet).collect();
+    outside.now = 0x6b0d_43a2 * SECOND;
+    outside.ask_by(Transport::Udp, "www.b.demo", RecordType::A);
+    assert_eq!((outside.reserved.len(), outside.count(QueryOutcome::Truncated)), (0, 1));
+    outside.send_bytes(Transport::Udp, &bytes);
+    assert_eq!(outside.reserved.len(), 1, "it proves nothing else");
+    assert_eq!(outside.count(QueryOutcome::Reserved), 1);
+    let mut wrong = bytes.clone();
+    wrong[13] ^= 0x20;
+    outside.send_bytes(Transport::Udp, &wrong);
+    assert_eq!((outside.reserved.len(), outside.count(QueryOutcome::BadSignature)), (1, 1));
+    outside.now += 301 * SECOND;
+    outside.send_bytes(Transport::Udp, &bytes);
+    assert_eq!(outside.count(QueryOutcome::BadTime), 1);
 }

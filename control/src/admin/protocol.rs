@@ -54,6 +54,8 @@ pub enum Topic {
     Logged,
     /// The Realm Gateway: the circular pool, who asked and who came
     Inbound,
+    /// The Realm Gateway: the reputation of who asks, and of who comes
+    Reputation,
     /// Names by which hosts are reached from the plain Internet, and what became of their reservations
     Services,
     /// Pending reservations of the circular pool
@@ -66,6 +68,8 @@ pub enum Topic {
     Dhcp,
     /// Addresses that were leased by DHCP
     Leases,
+    /// Names that came at run time, by UPDATE (RFC 2136)
+    Names,
     /// The journal of sessions: whether it is whole, its size, what it said at the start
     Journal,
 }
@@ -135,6 +139,35 @@ fn flags(text: &str) -> Result<u8, String> {
 
 fn dscp(text: &str) -> Result<u8, String> {
     ces_rules::dscp(text).ok_or_else(|| "a name such as ef, or a number from 0 to 63 was expected".to_owned())
+}
+
+/// A host that comes at run time, as a file of the registry would say it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct NewHost {
+    /// Its name
+    pub name: String,
+    /// Its address
+    pub address: Ipv4Addr,
+    /// The MAC address that its packets must come from, or `any` [default: the first that is seen]
+    #[arg(long)]
+    pub mac: Option<String>,
+    /// A group that it is in; may be said several times
+    #[arg(long = "group")]
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Another name of it; may be said several times
+    #[arg(long = "service")]
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// A policy of its; may be said several times, the first rule that fits decides
+    #[arg(long = "policy")]
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// What is reached of it from the plain Internet: all, tcp/80, icmp, or www.b.demo=tcp/80; may be said several times
+    #[arg(long = "inbound")]
+    #[serde(default)]
+    pub inbound: Vec<String>,
 }
 
 /// What can be asked.
@@ -208,6 +241,13 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// Have a host come; one of that name that came at run time gives way.
+    AddHost(NewHost),
+    /// Have a host go that came at run time.
+    RemoveHost {
+        /// Its name.
+        name: String,
+    },
     /// Forget what the resolver's cache knows.
     Flush,
 }
@@ -235,12 +275,14 @@ impl Request {
                 Topic::Rules => "show rules",
                 Topic::Logged => "show logged",
                 Topic::Inbound => "show inbound",
+                Topic::Reputation => "show reputation",
                 Topic::Services => "show services",
                 Topic::Reservations => "show reservations",
                 Topic::Pools => "show pools",
                 Topic::Control => "show control",
                 Topic::Dhcp => "show dhcp",
                 Topic::Leases => "show leases",
+                Topic::Names => "show names",
                 Topic::Journal => "show journal",
             },
             Self::Trace { .. } => "trace",
@@ -252,6 +294,7 @@ impl Request {
             }
             Self::BlockHost { .. } | Self::BlockAddress { .. } => "block",
             Self::UnblockHost { .. } | Self::UnblockAddress { .. } => "unblock",
+            Self::AddHost(_) | Self::RemoveHost { .. } => "host",
             Self::Flush => "flush",
         }
     }

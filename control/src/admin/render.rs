@@ -4,13 +4,11 @@ mod dhcp;
 mod inbound;
 
 use super::protocol::Topic;
-use super::table::{TextTable, bit_rate, bytes, count, duration};
+use super::table::{TextTable, bit_rate, bytes, count, duration, time};
 use super::value::{list, number, or_none, text, texts};
 use ces_rules::protocol_name;
 use serde_json::Value;
 use std::fmt::Write as _;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The answer to `show`.
 pub fn show(topic: Topic, answer: &Value) -> String {
@@ -39,6 +37,8 @@ pub fn show(topic: Topic, answer: &Value) -> String {
         Topic::Control => control(answer),
         Topic::Dhcp => dhcp::server(answer),
         Topic::Leases => dhcp::leases(answer),
+        Topic::Names => inbound::names(answer),
+        Topic::Reputation => inbound::reputation(answer),
         Topic::Journal => journal(answer),
     }
 }
@@ -530,12 +530,6 @@ pub fn who(answer: &Value) -> String {
         ]);
     }
     or_none(&table, "nobody, as far as the records say")
-}
-
-/// Milliseconds since 1970, as a person reads them.
-fn time(at_ms: u64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000);
-    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
 }
 
 fn nat(answer: &Value) -> String {

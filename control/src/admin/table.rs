@@ -1,6 +1,8 @@
 //! Aligned tables for a person's terminal.
 
 use std::fmt::Write as _;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Rows of cells under headings. Numbers go to the right.
 #[derive(Debug, Default)]
@@ -98,6 +100,12 @@ fn scaled(value: u64, units: &[&str]) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{value} {}", units[0]) } else { format!("{scaled:.1} {}", units[unit]) }
+}
+
+/// Milliseconds since 1970, as a person reads them.
+pub fn time(at_ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000);
+    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
 }
 
 /// Seconds as a person says them, such as `2 h 05 min`.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use ces_control::admin::protocol::{
-    PagedList, Request, Response, TRACE_MAX, Topic, Why, external, protocol, time,
+    NewHost, PagedList, Request, Response, TRACE_MAX, Topic, Why, external, protocol, time,
 };
 use ces_control::admin::render;
 use ces_control::config::ADMIN_SOCKET;
@@ -90,6 +90,10 @@ enum Command {
     /// Lift a block
     #[command(subcommand)]
     Unblock(Unblock),
+    /// Have a host come or go, until it is taken back: over reloads and, with a state directory, restarts. The files are read
+    /// again, as by `reload`
+    #[command(subcommand)]
+    Host(Host),
     /// Forget what the resolver's cache knows
     Flush,
     /// Write manual pages and completions of both programs
@@ -146,6 +150,17 @@ enum Block {
 }
 
 #[derive(Subcommand)]
+enum Host {
+    /// A host that no file names; one of that name that was added before gives way
+    Add(NewHost),
+    /// One that was added
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum Unblock {
     /// A host of the realm
     Host {
@@ -194,6 +209,8 @@ fn request(command: &Command) -> Result<Request, &Path> {
         }
         Command::Unblock(Unblock::Host { name }) => Request::UnblockHost { host: name.clone() },
         Command::Unblock(Unblock::Address { address }) => Request::UnblockAddress { address: *address },
+        Command::Host(Host::Add(host)) => Request::AddHost(host.clone()),
+        Command::Host(Host::Remove { name }) => Request::RemoveHost { name: name.clone() },
         Command::Flush => Request::Flush,
         Command::Pages { directory } => return Err(directory),
     })

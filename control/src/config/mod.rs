@@ -11,9 +11,11 @@ mod model;
 mod nat;
 mod rules;
 
+use crate::state::{Added, peek};
 use ces_gateway::{PolicySet, Registry, SourceFile};
 use ces_rules::Book;
 use ces_settings::FileError;
+use std::collections::BTreeMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Loaded {
     pub rules: Option<Arc<Book>>,
     /// What the DHCP server is told.
     pub dhcp: ces_dhcp::Settings,
+    /// What the files contradict of what was added at run time, and is set aside.
+    pub aside: Vec<FileError>,
 }
 
 /// Reads a text as the configuration in `path` and checks it, without any other file.
@@ -53,8 +57,70 @@ fn read(path: &Path) -> Result<String, FileError> {
     std::fs::read_to_string(path).map_err(|error| FileError::unreadable(path.display().to_string(), &error))
 }
 
+/// How places in hosts that were added at run time begin.
+pub const ADDED_HOST: &str = "added host ";
+
+/// Hosts that were added at run time.
+#[derive(Clone, Debug)]
+pub enum AddedHosts {
+    /// Those that the last process left in its state directory.
+    Left,
+    /// These, of which the files may contradict some.
+    Are(Vec<SourceFile>),
+    /// These, all of which have to fit.
+    Fit(Vec<SourceFile>),
+}
+
 /// Reads the configuration and the files it names, and checks all of it. All errors of a stage are found together.
 pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
+    load_with(path, AddedHosts::Left)
+}
+
+/// The hosts that the last process left.
+fn left(config: &Config) -> Vec<SourceFile> {
+    let records = config.state.as_ref().map(|state| peek::<Added>(&state.directory)).unwrap_or_default();
+    let mut hosts = BTreeMap::new();
+    for record in records {
+        match record {
+            Added::Host(name, Some(text)) => _ = hosts.insert(name, text),
+            Added::Host(name, None) => _ = hosts.remove(&name),
+            Added::Name(_) => {}
+        }
+    }
+    hosts.into_iter().map(|(name, text)| SourceFile { path: format!("{ADDED_HOST}{name}"), text }).collect()
+}
+
+/// Hosts and policies of files and of run time together. Hosts of run time that do not fit are set aside.
+fn registry(
+    files: Vec<SourceFile>,
+    added: AddedHosts,
+    config: &Config,
+) -> Result<(Registry, PolicySet, Vec<FileError>), Vec<FileError>> {
+    let (mut added, all_fit) = match added {
+        AddedHosts::Left => (left(config), false),
+        AddedHosts::Are(files) => (files, false),
+        AddedHosts::Fit(files) => (files, true),
+    };
+    let (settings, links) = (config.settings(), config.links());
+    let mut aside = Vec::new();
+    loop {
+        let all: Vec<_> = files.iter().chain(&added).cloned().collect();
+        match ces_gateway::registry::load_behind(&all, &settings, &links) {
+            Ok((registry, policies)) => return Ok((registry, policies, aside)),
+            Err(errors) => {
+                let before = added.len();
+                added.retain(|file| all_fit || errors.iter().all(|error| error.path != file.path));
+                if added.len() == before {
+                    return Err(errors);
+                }
+                aside.extend(errors.into_iter().filter(|error| error.path.starts_with(ADDED_HOST)));
+            }
+        }
+    }
+}
+
+/// As [`load`], with these hosts beside those of the files.
+pub fn load_with(path: &Path, added: AddedHosts) -> Result<Loaded, Vec<FileError>> {
     let text = read(path).map_err(|error| vec![error])?;
     let mut config = parse(&path.display().to_string(), &text)?;
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -69,12 +135,11 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<FileError>> {
     }
     config.admin.socket = directory.join(&config.admin.socket);
     let files = read_all(&config.registry.files)?;
-    let (registry, policies) =
-        ces_gateway::registry::load_behind(&files, &config.settings(), &config.links())?;
+    let (registry, policies, aside) = registry(files, added, &config)?;
     let rules = rules::load(&read_all(&config.filter.files)?, &config, &registry, read)?;
     let dhcp = dhcp_server::settings(&config, &registry)
         .map_err(|problems| ces_settings::place(&path.display().to_string(), &text, &problems))?;
-    Ok(Loaded { config, registry, policies, rules, dhcp })
+    Ok(Loaded { config, registry, policies, rules, dhcp, aside })
 }
 
 /// Reads files of which each must be there.

@@ -3,7 +3,7 @@
 use crate::datagram::{self, Path};
 use crate::fleet::Fleet;
 use crate::sender;
-use crate::state::{LeaseFile, LeaseFileView};
+use crate::state::{LeaseFile, LineFileView};
 use crate::trace::mac as mac_text;
 use ces_dataplane::msg::PortId;
 use ces_dataplane::settings::WorkerSettings;
@@ -59,7 +59,7 @@ pub(super) struct DhcpView {
     probes: u64,
     conflicts: u64,
     expired: u64,
-    file: Option<LeaseFileView>,
+    file: Option<LineFileView>,
     foreign: Vec<ForeignServer>,
 }
 
@@ -242,7 +242,7 @@ impl Dhcp {
     }
 
     /// The file of leases, as an operator sees it.
-    pub(super) fn file(&self) -> Option<LeaseFileView> {
+    pub(super) fn file(&self) -> Option<LineFileView> {
         self.file.as_ref().map(LeaseFile::view)
     }
 

@@ -1,6 +1,7 @@
 //! The owners side by side: workers, ports, sources, the gateway's core, who waits for answers. Each is a value of its own;
 //! what crosses between them is here.
 
+use super::added::AddedHosts;
 use super::askers::{Askers, Origin};
 use super::devices::Devices;
 use super::dhcp::Dhcp;
@@ -60,6 +61,8 @@ pub(super) struct House {
     pub(super) log: Log,
     /// Where changes of sessions are written down.
     pub(super) journal: Option<Journal>,
+    /// What came at run time.
+    pub(super) added: AddedHosts,
     /// Who gives hosts their addresses.
     pub(super) dhcp: Dhcp,
     /// Counters of bindings that the workers told, for who asked.
@@ -156,7 +159,12 @@ impl House {
     pub(super) fn pump(&mut self, now: u64) {
         loop {
             self.do_all(now);
-            if !self.dhcp.pump(&mut self.fleet, &mut self.gateway, &self.settings, now) {
+            let leased = self.dhcp.pump(&mut self.fleet, &mut self.gateway, &self.settings, now);
+            let admin = &mut self.sources.admin;
+            let written = self
+                .added
+                .take_written(&mut self.gateway, |client, response| _ = admin.respond(client, response));
+            if !leased && !written {
                 return;
             }
         }
@@ -210,6 +218,7 @@ impl House {
                         journal.record(at, change);
                     }
                 }
+                Output::Added { number, records } => self.added.keep_names(number, records),
                 Output::Log(entry) => log(&entry),
             }
         }

@@ -41,6 +41,7 @@ enum Rest {
     Services(u64),
     Reservations(u64),
     Leases(u32),
+    Names(u64),
     /// The store of records is looked through.
     Who(Receiver<io::Result<Vec<RecordAnswer>>>),
     Nothing,
@@ -107,6 +108,7 @@ impl Listings {
             Topic::Services => Rest::Services(0),
             Topic::Reservations => Rest::Reservations(0),
             Topic::Leases => Rest::Leases(0),
+            Topic::Names => Rest::Names(0),
             _ => return false,
         };
         self.add(Reader::Client(client), rest);
@@ -267,6 +269,11 @@ impl Listing {
                 let (page, next) = house.dhcp.page(*from, ROWS, now);
                 self.rest = next.map_or(Rest::Nothing, Rest::Leases);
                 Some(Response::Item(rows(&page)))
+            }
+            Rest::Names(from) => {
+                let page = house.gateway.added(*from, ROWS);
+                self.rest = page.next.map_or(Rest::Nothing, Rest::Names);
+                Some(Response::Item(rows(&page.rows)))
             }
             Rest::Neighbours(left) => {
                 let page: Vec<_> =

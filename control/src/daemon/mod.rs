@@ -3,6 +3,7 @@
 //! Read `house` (the owners side by side), `turn` (the loop), `start` (the beginning), then what others see and do:
 //! `operator` with `listings` and `tracing`, `views` and `scrape`, `reload`.
 
+mod added;
 mod askers;
 mod devices;
 mod dhcp;

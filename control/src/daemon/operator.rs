@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 /// The longest block by hand, in seconds: a year.
 const BLOCK_SECONDS: u64 = 366 * 86_400;
 
+/// What there is to say of the Realm Gateway where there is none.
+const NO_POOL: &str = "nobody is reached from the plain Internet: there is no section [realm_gateway]";
+
 /// What is under way for operators.
 pub(super) struct Operator {
     listings: Listings,
@@ -74,7 +77,11 @@ impl Operator {
         match request {
             Request::Show { topic } => self.show(house, topic, now),
             // Answered by the caller, since they take time.
-            Request::Trace { .. } | Request::Reload | Request::Who(_) => Response::Ok(Value::Null),
+            Request::Trace { .. }
+            | Request::Reload
+            | Request::AddHost(_)
+            | Request::RemoveHost { .. }
+            | Request::Who(_) => Response::Ok(Value::Null),
             Request::Why(why) => match question(house, why) {
                 Ok(question) => ok(&house.rules.why(&Premises::new(&house.settings), &question)),
                 Err(text) => Response::Error(text),
@@ -141,10 +148,11 @@ impl Operator {
             Topic::Rewrites => ok(&house.rewrites.rows(now)),
             Topic::Inbound => match house.gateway.inbound() {
                 Some(view) => ok(&view),
-                None => Response::Error(
-                    "nobody is reached from the plain Internet: there is no section [realm_gateway]"
-                        .to_owned(),
-                ),
+                None => Response::Error(NO_POOL.to_owned()),
+            },
+            Topic::Reputation => match house.gateway.reputations(now) {
+                Some(view) => ok(&view),
+                None => Response::Error(NO_POOL.to_owned()),
             },
             Topic::Pools => ok(&house.gateway.pools()),
             Topic::Control => ok(&house.load.pieces()),
@@ -163,6 +171,7 @@ impl Operator {
             | Topic::Rules
             | Topic::Services
             | Topic::Leases
+            | Topic::Names
             | Topic::Reservations => Response::Ok(Value::Null),
         }
     }

@@ -1,5 +1,6 @@
 //! A look at the configuration and its files for a gateway that runs.
 
+use super::added::HostChange;
 use super::discard::discard;
 use super::files;
 use super::ground::Ground;
@@ -7,7 +8,7 @@ use super::house::House;
 use super::places::Places;
 use super::sources::Sources;
 use crate::admin::protocol::Response;
-use crate::config::{Config, Loaded};
+use crate::config::{AddedHosts, Config, Loaded};
 use crate::slots::Key;
 use crate::sources::netlink::Requests;
 use crate::sources::tap::Tap;
@@ -35,26 +36,47 @@ pub(super) struct Reloader {
     /// Who waits for what is being read, and who asked after that began.
     waiting: Vec<Key>,
     late: Option<Vec<Key>>,
+    /// A host that comes or goes with it, and who asked for that.
+    change: Option<(Key, HostChange)>,
 }
 
 impl Reloader {
     /// For the configuration in that file.
     pub(super) fn new(path: PathBuf, waker: Arc<Waker>) -> Self {
-        Self { path, waker, reading: None, applying: None, waiting: Vec::new(), late: None }
+        Self { path, waker, reading: None, applying: None, waiting: Vec::new(), late: None, change: None }
     }
 
     /// Begins; a client that asks is answered at the end. Who asks while files are being read has them read once more, as
     /// they may have changed since.
-    pub(super) fn ask(&mut self, client: Option<Key>) {
-        if self.reading.is_some() || self.applying.is_some() {
+    pub(super) fn ask(&mut self, client: Option<Key>, house: &House) {
+        if self.is_busy() {
             self.late.get_or_insert_default().extend(client);
             return;
         }
         self.waiting.extend(client);
+        self.read(AddedHosts::Are(house.added.files(None).unwrap_or_default()));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.reading.is_some() || self.applying.is_some()
+    }
+
+    /// Has a host come, or go: the files are read again, with it. The client is answered at the end; an error is said at once.
+    pub(super) fn change(&mut self, client: Key, change: HostChange, house: &House) -> Result<(), String> {
+        if self.is_busy() {
+            return Err("a reload is under way: try again".to_owned());
+        }
+        let files = house.added.files(Some(&change))?;
+        self.change = Some((client, change));
+        self.read(AddedHosts::Fit(files));
+        Ok(())
+    }
+
+    fn read(&mut self, added: AddedHosts) {
         let (done, read) = mpsc::channel();
         let (path, waker) = (self.path.clone(), Arc::clone(&self.waker));
         let began = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            let _ = done.send(files::load(&path));
+            let _ = done.send(files::load_with(&path, added));
             let _ = waker.wake();
         });
         if let Err(error) = began {
@@ -123,12 +145,23 @@ impl Reloader {
             }
         };
         house.pump(now);
+        if let Some((client, change)) = self.change.take() {
+            match &response {
+                Response::Ok(_) => {
+                    let what = if change.text.is_some() { "added" } else { "removed" };
+                    let said = Response::Ok(format!("{} {what}", change.name).into());
+                    house.added.keep(client, change, said);
+                    house.pump(now);
+                }
+                _ => _ = house.sources.admin.respond(client, &response),
+            }
+        }
         for client in std::mem::take(&mut self.waiting) {
             house.sources.admin.respond(client, &response);
         }
         if let Some(late) = self.late.take() {
             self.waiting = late;
-            self.ask(None);
+            self.ask(None, house);
         }
     }
 }
@@ -176,7 +209,10 @@ fn begin(
     for warning in loaded.policies.warnings() {
         tracing::warn!("{warning}");
     }
-    let Loaded { config, registry, policies, rules, mut dhcp } = loaded;
+    let Loaded { config, registry, policies, rules, mut dhcp, aside } = loaded;
+    for error in aside {
+        tracing::warn!("set aside: {error}");
+    }
     if !fixed.is_empty() {
         let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         dhcp = crate::config::dhcp_settings(&config, &registry).map_err(said)?;

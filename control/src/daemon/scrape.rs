@@ -43,6 +43,7 @@ impl Scrape {
         shortage(house, &mut families);
         records(house, &mut families);
         inbound(house, &mut families);
+        added(house, &mut families);
         dhcp::tell(house, &mut families);
         own::tell(house, &mut families, age);
         self.0.text(families).unwrap_or_else(|error| {
@@ -397,6 +398,21 @@ fn rules(house: &House, families: &mut Families) {
     }
 }
 
+/// What came at run time.
+fn added(house: &House, families: &mut Families) {
+    families.gauge("ces_added_names", "Names that were set by UPDATE.", house.gateway.added_names() as f64);
+    families.gauge("ces_added_hosts", "Hosts that were added by cesctl.", house.added.len() as f64);
+    let Some(file) = house.added.view() else { return };
+    let whole = f64::from(u8::from(file.is_whole));
+    families.gauge("ces_added_whole", "Whether names and hosts of run time can be written down.", whole);
+    families.counter("ces_added_written_total", "Changes of names and hosts written.", file.written);
+    families.counter(
+        "ces_added_failed_total",
+        "Changes of names and hosts that could not be written.",
+        file.failed,
+    );
+}
+
 /// The circular pool, where there is one.
 fn inbound(house: &House, families: &mut Families) {
     let Some(figures) = house.gateway.inbound_figures() else { return };
@@ -413,5 +429,14 @@ fn inbound(house: &House, families: &mut Families) {
         ("ces_inbound_addresses_taken", "Addresses of which something is reserved.", figures.taken),
     ] {
         families.gauge(name, help, value as f64);
+    }
+    let mut known = families.gauges("ces_inbound_reputations", "Networks whose reputation is remembered.");
+    for (of, count) in ["askers", "comers"].into_iter().zip(figures.reputations) {
+        known.level(&[("of", of)], count as f64);
+    }
+    let mut wanting = families
+        .counters("ces_inbound_wanting_total", "Queries that got no address because of who asked, by why.");
+    for (why, count) in ["reputation", "share"].into_iter().zip(figures.wanting) {
+        wanting.count(&[("why", why)], count);
     }
 }

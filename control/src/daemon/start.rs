@@ -1,6 +1,7 @@
 //! From a configuration to a running gateway. Every step that can fail says what to do about it; what was made before is
 //! undone by being dropped.
 
+use super::added::AddedHosts;
 use super::askers::Askers;
 use super::devices::Devices;
 use super::dhcp::Dhcp;
@@ -36,7 +37,9 @@ use crate::sources::routes::Learnt;
 use crate::sources::signals::Signals;
 use crate::sources::tap::{Tap, TapError, TapSettings, Taps};
 use crate::sources::upstream::{SOCKETS, Upstream};
-use crate::state::{Directory, Journal, Keys, LeaseFile, Past, Reading, Reopened, StateError, kept};
+use crate::state::{
+    AddedFile, Directory, Journal, Keys, LeaseFile, Past, Reading, Reopened, StateError, kept,
+};
 use crate::tls::{Credentials, TlsError};
 use ces_dataplane::io::dpdk::start as start_ports;
 use ces_dataplane::settings::Side;
@@ -138,7 +141,10 @@ pub fn start(
     credentials: Option<Credentials>,
     log: Log,
 ) -> Result<Daemon, StartError> {
-    let Loaded { config, registry: hosts, policies, rules: book, dhcp } = loaded;
+    let Loaded { config, registry: hosts, policies, rules: book, dhcp, aside } = loaded;
+    for error in aside {
+        tracing::warn!("set aside: {error}");
+    }
     for warning in policies.warnings() {
         tracing::warn!("{warning}");
     }
@@ -219,9 +225,15 @@ pub fn start(
     let wall = WallClock::new(clock);
     let mut gateway = Gateway::new(config.settings(), hosts, policies, platform, wall.now())
         .map_err(StartError::Gateway)?;
+    let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
+    let file = config.state.as_ref().map(|state| {
+        let waker = Arc::clone(&waker);
+        AddedFile::open(&state.directory, move || _ = waker.wake())
+    });
+    let (added, names) = AddedHosts::new(file.transpose()?);
+    gateway.restore_added(names, wall.now());
     let journal = taken.map(|taken| resume(&mut gateway, taken, wall.now()));
     let settings = told::settings(&config, &macs, layout, tag_key, random.random());
-    let waker = Arc::new(Waker::new(poll.registry(), NOBODY).map_err(system("eventfd"))?);
     let reloader = Reloader::new(path.to_owned(), Arc::clone(&waker));
     let leases = config.state.as_ref().map(|state| {
         let waker = Arc::clone(&waker);
@@ -283,6 +295,7 @@ pub fn start(
         load: Load::default(),
         log,
         journal,
+        added,
         dhcp,
         told: Vec::new(),
         rows_told: Vec::new(),

@@ -11,7 +11,7 @@ use super::operator::Operator;
 use super::reload::Reloader;
 use super::scrape::Scrape;
 use super::service::Service;
-use crate::admin::protocol::Request;
+use crate::admin::protocol::{Request, Response};
 use crate::clock::WallClock;
 use crate::sources::metrics::Http;
 use crate::sources::signals::Signal;
@@ -243,13 +243,20 @@ impl Daemon {
         for asked in self.house.sources.signals.take() {
             match asked {
                 Signal::Stop => self.stop(),
-                Signal::Reload => self.reloader.ask(None),
+                Signal::Reload => self.reloader.ask(None, &self.house),
             }
         }
         for client in self.house.sources.admin.take_heard() {
             while let Some(request) = self.house.sources.admin.request(client) {
                 if request == Request::Reload {
-                    self.reloader.ask(Some(client));
+                    self.reloader.ask(Some(client), &self.house);
+                    continue;
+                }
+                if let Some(change) = super::added::change(&request) {
+                    let begun = change.and_then(|change| self.reloader.change(client, change, &self.house));
+                    if let Err(text) = begun {
+                        self.house.sources.admin.respond(client, &Response::Error(text));
+                    }
                     continue;
                 }
                 let by = request.word();

@@ -5,7 +5,9 @@ use super::reloading::Discarded;
 use crate::asking::{Failed, Pending, Waiting};
 use crate::counters::CoreCounters;
 use crate::hosts::{Host, HostId};
-use crate::inbound::{InboundFigures, InboundSnapshot, ReservationSnapshot, ServiceSnapshot};
+use crate::inbound::{
+    InboundFigures, InboundSnapshot, ReputationSnapshot, ReservationSnapshot, ServiceSnapshot,
+};
 use crate::log::{LogLine, Severity};
 use crate::output::AdminToken;
 use crate::sessions::{CesSession, CesSessions, Change, Phase, TunnelKey};
@@ -217,6 +219,11 @@ impl Gateway {
     /// The circular pool; `None`: there is none.
     pub fn inbound(&self) -> Option<InboundSnapshot> {
         self.inbound.is_there().then(|| self.inbound.snapshot())
+    }
+
+    /// Reputations of who asks from outside, and of who comes.
+    pub fn reputations(&self, now: Nanos) -> Option<ReputationSnapshot> {
+        self.inbound.is_there().then(|| self.inbound.reputations(now))
     }
 
     /// How full it is; `None`: there is none.

@@ -222,7 +222,7 @@ impl Gateway {
             }
             Event::Wanted(address) => self.core.reach(address, now),
             Event::ReservationEnded(id, end) => {
-                let is_ours = self.inbound.ended(worker, id, end);
+                let is_ours = self.inbound.ended(worker, id, end, now);
                 self.core.counters_mut().stale_events += u64::from(!is_ours);
             }
             // For whoever makes lists and logs.

@@ -19,11 +19,11 @@ use ces_cetp::engine::{Direction, ReserveError};
 use ces_cetp::tlv::Item;
 use ces_cetp::value::Value;
 use ces_dataplane::tag::Handle;
-use ces_dns::RecordType;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::Query;
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::zone::{Lookup, Standing};
+use ces_dns::{Record, RecordType};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,7 +46,11 @@ impl Gateway {
         now: Nanos,
     ) {
         let target = name.and_then(|name| self.core.hosts().named(name).map(|target| (name, target)));
+        let notes = self.notes(query);
         let Some((name, target)) = target else {
+            if !notes.is_empty() {
+                return self.answer_notes(notes, query, token);
+            }
             return match self.leased_as(name) {
                 Some(host) => self.answer_leased(host, query, token),
                 None => self.zone_answer(name, query, token),
@@ -62,6 +66,9 @@ impl Gateway {
                     answer.emit(query),
                     QueryOutcome::PolicyRefused,
                 );
+            }
+            if !notes.is_empty() {
+                return self.answer_notes(notes, query, token);
             }
             // ces.md: known, no such type: NOERROR, empty.
             let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
@@ -84,6 +91,11 @@ impl Gateway {
         let wanted = if is_new { dns.new_ttl_s } else { dns.connected_ttl_s };
         let (proxy, ttl) = (session.proxy().ip(), session.answer_ttl(wanted, now));
         self.answer_local(proxy, ttl, query, token);
+    }
+
+    fn answer_notes(&mut self, notes: Vec<Record>, query: &Query, token: QueryToken) {
+        let answer = Answer::records(Voice::LocalAuthority, notes);
+        self.answer(QuerySide::Inside, token, answer.emit(query), QueryOutcome::Local);
     }
 
     /// Whether a host meets a name of ours, or may.

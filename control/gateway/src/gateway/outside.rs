@@ -4,7 +4,7 @@ use super::{Gateway, host_name};
 use crate::Nanos;
 use crate::core::Core;
 use crate::hosts::HostId;
-use crate::inbound::{InboundState, Late, Refusal, Wish};
+use crate::inbound::{InboundState, Late, Refusal, WhoAsks, Wish};
 use crate::output::QueryToken;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::{Query, Transport};
@@ -16,6 +16,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Any client: what is set aside is for whoever comes first.
 const ANYBODY: (Ipv4Addr, u8) = (Ipv4Addr::UNSPECIFIED, 0);
 
+/// Who asks, by address and, if he signs, by key.
+fn asker(address: SocketAddr, query: &Query) -> WhoAsks {
+    let key = query.seal.as_ref().and_then(|seal| seal.key());
+    WhoAsks { address, key: key.map(|key| ces_dns::fqdn(key.name())) }
+}
+
 /// What is known about the one name that is asked for, by this client.
 struct Known<'a> {
     core: &'a mut Core,
@@ -25,7 +31,7 @@ struct Known<'a> {
     has_label: bool,
     /// Whether the client has shown that it receives what is sent to its address.
     is_there: bool,
-    client: SocketAddr,
+    asker: WhoAsks,
     /// The network for which it asks.
     from: (Ipv4Addr, u8),
     now: Nanos,
@@ -42,12 +48,12 @@ impl Names for Known<'_> {
 
     fn inbound_address(&mut self, query: &Query) -> zone::Inbound {
         let Some(name) = self.name.filter(|name| self.offers(name)) else { return zone::Inbound::NotOffered };
-        let proof = self.inbound.proof(self.client.ip());
+        let proof = self.inbound.proof(&self.asker);
         if proof.is_by_truncation() && !self.is_there {
             return zone::Inbound::Truncate;
         }
         if proof.is_by_cname() && !self.has_label {
-            let label = self.inbound.prover().label(name, self.client.ip(), self.now);
+            let label = self.inbound.prover().label(name, self.asker.address.ip(), self.now);
             // A name that has no room for it is known by truncation alone.
             return match query.name.prepend_label(label) {
                 Ok(alias) => zone::Inbound::Alias(alias),
@@ -78,11 +84,13 @@ impl Known<'_> {
         let Some(service) = configuration.registry().host(name).and_then(|entry| entry.inbound(name)) else {
             return zone::Inbound::NotOffered;
         };
-        let wish = Wish { host, worker, service, asker: self.client, id, from: self.from };
+        let wish = Wish { host, worker, service, asker: &self.asker, id, from: self.from };
         match self.inbound.reserve(&wish, out, self.now) {
             Ok(address) => zone::Inbound::Address(address),
             Err(Refusal::Exhausted) => zone::Inbound::Lacking(QueryOutcome::PoolExhausted),
             Err(Refusal::HostLimit) => zone::Inbound::Lacking(QueryOutcome::InboundLimit),
+            Err(Refusal::Reputation) => zone::Inbound::Lacking(QueryOutcome::Reputation),
+            Err(Refusal::Share) => zone::Inbound::Lacking(QueryOutcome::InboundShare),
         }
     }
 }
@@ -130,7 +138,8 @@ impl Gateway {
         // What the answer will say: it was believed.
         let subnet = query.edns.and_then(|edns| edns.client_subnet);
         let from = subnet.and_then(|subnet| subnet.network()).unwrap_or(ANYBODY);
-        zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, client, from, now })
+        let asker = asker(client, query);
+        zones.lookup(query, &mut Known { core, inbound, name, has_label, is_there, asker, from, now })
     }
 
     /// Has the answer carry a cookie for who sent one (RFC 7873 §5.2.3).
@@ -142,8 +151,9 @@ impl Gateway {
 
     /// Has the answer say for whose network it is good, if who asks is believed for whose he asks (RFC 7871 §7.2.1).
     fn give_subnet(&self, query: &mut Query, client: SocketAddr) {
+        let asker = asker(client, query);
         if let (Some(edns), Some(subnet)) = (&mut query.edns, query.client_subnet)
-            && self.inbound.believes_subnets_of(client.ip())
+            && self.inbound.believes_subnets_of(&asker)
         {
             edns.client_subnet = Some(subnet.answered(subnet.network().is_some()));
         }

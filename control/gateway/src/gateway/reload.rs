@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
 use crate::sessions::{CesSession, Reach};
-use crate::settings::CoreSettings;
+use crate::settings::{CoreSettings, keyring};
 use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::Direction;
 use ces_dns::resolver::{Resolver, ResolverSettings};
@@ -46,13 +46,14 @@ impl Gateway {
     pub fn begin_reload(
         &mut self,
         settings: CoreSettings,
-        registry: Registry,
-        policies: PolicySet,
+        mut registry: Registry,
+        mut policies: PolicySet,
     ) -> Result<(), String> {
         if self.reload.is_some() {
             return Err("another reload is under way".to_owned());
         }
         self.needs_no_restart(&settings)?;
+        self.lay_over(&mut registry, &mut policies, &settings);
         let directory = self.core.hosts().draft(registry.hosts().len(), registry.names());
         let configuration = Configuration::new(settings, registry, policies);
         self.reload = Some(Reload::new(configuration, directory));
@@ -88,6 +89,7 @@ impl Gateway {
         self.core.claims_mut().forget();
         let Some(reload) = &mut self.reload else { return Ok(()) };
         reload.exchange(&mut self.core, self.waiting.ids());
+        self.keys = keyring(&self.core.settings().dns.keys);
         let before = reload.configuration().settings();
         self.rates.change(&before.dns, &self.core.settings().dns, &mut self.rng);
         // What no answer may say follows from more than how the resolver is set.
@@ -145,6 +147,7 @@ impl Gateway {
                 let reload = self.reload.take()?;
                 let reloaded = reload.reloaded;
                 self.discarded.push(reload.discard());
+                self.go_on_updating(now);
                 return Some(reloaded);
             }
             Stage::Compare(_) | Stage::Add(_) | Stage::Ready => {}

@@ -67,13 +67,22 @@ impl Gateway {
             let session = self.core.behind(id?, address.into())?;
             return Some((Arc::clone(session.remote()), session.answer_ttl(dns.connected_ttl_s, now)));
         }
-        let host = self.core.hosts().at(address.into()).and_then(|id| self.core.hosts().get(id));
-        let name = match host {
-            Some(host) => Arc::clone(host.name()),
-            None if self.platform.addresses.contains(&address.into()) => dns.name_server.shared(),
-            None => Arc::clone(self.core.leased().name(address.into())?),
-        };
+        let is_ours = self.core.hosts().at(address.into()).is_none()
+            && self.platform.addresses.contains(&address.into());
+        let name = if is_ours { dns.name_server.shared() } else { self.pointer(address)? };
         Some((name, dns.connected_ttl_s))
+    }
+
+    /// Whether a zone of names of the realm's addresses begins there.
+    pub(super) fn is_reverse_zone(&self, zone: &Name) -> bool {
+        let named = reverse::network(zone).and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+        let Some(named) = named else { return false };
+        let mut within = self.core.settings().realm.networks.iter().filter_map(|own| {
+            let narrower = if named.contains(&own.network()) { own } else { &named };
+            own.contains(&narrower.network()).then(|| narrower.network())
+        });
+        within
+            .any(|address| self.reverse_zone(&reverse::name(address.into()), address).as_ref() == Some(zone))
     }
 
     /// The zone of an address's name, if we answer for it: one of those that are served here anyway, or that of the

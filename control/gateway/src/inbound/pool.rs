@@ -4,6 +4,7 @@
 //! address overlap, so that a packet fits one at most: a full name (any, any) has its address alone, services share
 //! one as long as no packet could be for two of them. (80, any) overlaps (any, TCP): both take TCP to port 80.
 
+use crate::settings::Wanted;
 use ces_dataplane::tag::worker_of_pool;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
@@ -164,6 +165,20 @@ impl CircularPool {
         address.taken.add(tuple);
         address.given += 1;
         Some(address.ip)
+    }
+
+    /// What it would be to take that of a worker's addresses, of how many of them something is taken, and how many there are.
+    pub(crate) fn outlook(&self, worker: u32, tuple: Tuple) -> (Wanted, usize, usize) {
+        let Some(circle) = self.circles.get(worker as usize) else { return (Wanted::Full, 0, 0) };
+        let offered = circle.addresses.iter().filter(|address| address.is_offered);
+        let taken = offered.clone().filter(|address| !address.taken.is_empty()).count();
+        let is_shared = |at: usize| !circle.addresses[at].taken.is_empty();
+        let wanted = match circle.find(tuple) {
+            _ if tuple.is_all() => Wanted::Full,
+            Some(at) if is_shared(at) => Wanted::Shared,
+            _ => Wanted::Service,
+        };
+        (wanted, taken, offered.count())
     }
 
     /// Gives it back.

@@ -1,6 +1,6 @@
 //! The Realm Gateway as an operator sees it.
 
-use super::{Fate, Fates, InboundState, PoolAddress};
+use super::{Fate, Fates, InboundState, PoolAddress, ReputationRow};
 use crate::Nanos;
 use crate::address::HostAddress;
 use crate::registry::{HostEntry, Service};
@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 /// Resolvers and networks of clients that are shown: those with the most reservations.
 const SHOWN: usize = 20;
+
+/// Reputations that are shown of those who ask, and of those who come.
+const SHOWN_REPUTATIONS: usize = 50;
 
 /// What became of reservations, by the labels of [`Fate`].
 pub type Told = BTreeMap<&'static str, u64>;
@@ -82,13 +85,41 @@ pub struct InboundFigures {
     pub taken: usize,
     /// Addresses that are given out.
     pub offered: usize,
+    /// Networks whose reputation is remembered: of those who ask, and of those who come.
+    pub reputations: [usize; 2],
+    /// How often a reputation did not suffice, and how often somebody had his share already.
+    pub wanting: [u64; 2],
+}
+
+/// What an operator sees of reputations.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReputationSnapshot {
+    /// Networks of those who ask, by which it is remembered: those whose reputation says most, the worst first.
+    pub askers: Vec<ReputationRow>,
+    /// Networks of those who come.
+    pub comers: Vec<ReputationRow>,
+    /// How many of each are remembered.
+    pub remembered: [usize; 2],
+    /// How often a reputation did not suffice, and how often somebody had his share already.
+    pub refused: [u64; 2],
 }
 
 impl InboundState {
+    /// Reputations as an operator sees them.
+    pub(crate) fn reputations(&self, now: Nanos) -> ReputationSnapshot {
+        ReputationSnapshot {
+            askers: self.askers.rows(SHOWN_REPUTATIONS, now),
+            comers: self.comers.rows(SHOWN_REPUTATIONS, now),
+            remembered: [self.askers.len(), self.comers.len()],
+            refused: self.wanting,
+        }
+    }
+
     pub(crate) fn figures(&self) -> InboundFigures {
         let (taken, offered) = self.pool.load();
         let pending = self.by_host.values().sum::<u32>() as usize;
-        InboundFigures { fates: self.fates, pending, taken, offered }
+        let reputations = [self.askers.len(), self.comers.len()];
+        InboundFigures { fates: self.fates, pending, taken, offered, reputations, wanting: self.wanting }
     }
 
     pub(crate) fn snapshot(&self) -> InboundSnapshot {

@@ -4,19 +4,13 @@
 //! asks for it, and questions for the peer's lifetimes and limits, so that both sides keep the narrower.
 
 use super::file::{Policy as PolicyEntry, RuleEntry, TlvEntry};
-use super::policy::PolicyRule;
+use super::policy::{Compiled, PolicyRule};
 use super::value::Several;
 use ces_cetp::Policy;
 use ces_cetp::engine::Direction;
 use ces_cetp::tlv::Layer;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// A policy's rules, by direction. All names that refer to it share them.
-pub(super) struct Compiled {
-    pub(super) outbound: Vec<Arc<PolicyRule>>,
-    pub(super) inbound: Vec<Arc<PolicyRule>>,
-}
 
 /// Compiles a policy, of hosts whose certificate authority has that address, if any; the error says in which direction.
 pub(super) fn compile(policy: &PolicyEntry, caep: &str) -> Result<Compiled, String> {

@@ -5,7 +5,7 @@ use super::hosts::{DEFAULT_GROUP, HostEntry, Registry, Service};
 use super::policy::PolicySet;
 use super::{compile, file, json};
 use crate::names::{Name, is_within};
-use crate::settings::{CoreSettings, LOOSE_PACKETS, RESERVATION_MS_MAX};
+use crate::settings::{CoreSettings, LOOSE_PACKETS, RESERVATION_MS_MAX, UpdatedService};
 use ces_cetp::engine::Direction;
 use ces_dataplane::nat::Space;
 use ces_settings::{FileError, SourceFile};
@@ -157,10 +157,28 @@ pub fn load_behind(
         }
         entries.push(HostEntry { name, address: address.into(), mac: host.mac, services, inbound, groups });
     }
+    let mut wrong = |message| {
+        complaints.push(FileError { path: "dns.updates".to_owned(), line: None, message });
+    };
+    for rule in &settings.dns.updates {
+        if let Some(Err(message)) = rule.inbound.map(|inbound| inbound_of(inbound, &rule.key)) {
+            wrong(message);
+        }
+        let Some(policy) = &rule.policy else { continue };
+        match by_policy_name.get(policy) {
+            Some((_, index)) => used[*index] = true,
+            None => wrong(format!("there is no policy {policy:?} ({known})")),
+        }
+    }
     if complaints.len() == 0 {
         for (name, (source, index)) in by_policy_name.iter().filter(|(_, (_, index))| !used[*index]) {
             let message = format!("no host uses policy {name:?}");
             policies.warn(complaints.at(source, spans[*index].clone(), message));
+        }
+        for (name, (_, index)) in &by_policy_name {
+            if let Some(body) = bodies[*index].take() {
+                policies.keep(name, body);
+            }
         }
         let registry = Registry::new(entries);
         policies.warn_about_strangers(&registry);
@@ -171,6 +189,18 @@ pub fn load_behind(
 }
 
 /// What a host's entry for the plain Internet says.
+/// What is reached by a name that came at run time.
+pub(crate) fn inbound_of(service: UpdatedService, name: &Name) -> Result<Service, String> {
+    let entry = file::Inbound {
+        name: None,
+        protocol: service.protocol,
+        port: service.port,
+        loose_packets: None,
+        timeout_ms: None,
+    };
+    inbound_service(&entry, name)
+}
+
 fn inbound_service(entry: &file::Inbound, host: &Name) -> Result<Service, String> {
     let protocol = entry.protocol.map_or(0, |protocol| protocol.0);
     let port = entry.port.unwrap_or(0);
@@ -223,7 +253,11 @@ fn known_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
 }
 
 /// Why no host can have this address.
-fn no_hosts_address(address: Ipv4Addr, settings: &CoreSettings, own: &[Ipv4Net]) -> Option<String> {
+pub(crate) fn no_hosts_address(
+    address: Ipv4Addr,
+    settings: &CoreSettings,
+    own: &[Ipv4Net],
+) -> Option<String> {
     if own.iter().any(|net| net.addr() == address) {
         return Some(format!("{address} is the gateway's own"));
     }

@@ -84,6 +84,13 @@ impl PolicyRule {
     }
 }
 
+/// A policy's rules, by direction. All names that refer to it share them.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) outbound: Vec<Arc<PolicyRule>>,
+    pub(super) inbound: Vec<Arc<PolicyRule>>,
+}
+
 /// The policies of hosts and of the network.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
@@ -93,6 +100,8 @@ pub struct PolicySet {
     strangers: Vec<(Name, FileError)>,
     warnings: Vec<FileError>,
     network: Option<Arc<Policy>>,
+    /// Policies by their names, for hosts that come at run time.
+    named: FxHashMap<Arc<str>, Arc<Compiled>>,
 }
 
 impl PolicySet {
@@ -132,6 +141,31 @@ impl PolicySet {
             Direction::Inbound => &mut self.inbound,
         };
         rules.entry(local.shared()).or_default().push(rule);
+    }
+
+    /// A policy that hosts may be given.
+    pub(super) fn keep(&mut self, name: &str, policy: Compiled) {
+        self.named.insert(name.into(), Arc::new(policy));
+    }
+
+    /// A host that came at run time has this policy.
+    pub(crate) fn give(&mut self, host: &Name, policy: &str) {
+        let Some(policy) = self.named.get(policy) else { return };
+        self.outbound.insert(host.shared(), policy.outbound.clone());
+        self.inbound.insert(host.shared(), policy.inbound.clone());
+    }
+
+    /// Another name of a host is reached as its host is.
+    pub(crate) fn share(&mut self, host: &Name, service: &Name) {
+        if let Some(rules) = self.inbound.get(host.as_str()).cloned() {
+            self.inbound.insert(service.shared(), rules);
+        }
+    }
+
+    /// A name is gone.
+    pub(crate) fn forget(&mut self, name: &Name) {
+        self.outbound.remove(name.as_str());
+        self.inbound.remove(name.as_str());
     }
 
     pub(super) fn set_network(&mut self, policy: Arc<Policy>) -> bool {

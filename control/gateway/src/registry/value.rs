@@ -3,7 +3,7 @@
 use crate::names::{Name, NameError, is_within};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -16,8 +16,9 @@ pub(super) struct Seconds(pub(super) u32);
 pub(super) struct BitsPerSecond(pub(super) u64);
 
 /// An IP protocol: `"tcp"`, `"udp"`, `"icmp"`, or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Protocol(pub(super) u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Protocol(pub(crate) u8);
 
 /// A list, or one thing alone.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ impl<T> Default for Several<T> {
 
 /// Which names a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub enum Pattern {
     /// Every name: `*`.
     All,
     /// Every name below this one: `*.b.demo`.
@@ -49,7 +50,8 @@ impl Pattern {
         })
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    /// Whether it is about this name.
+    pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::All => true,
             Self::Below(zone) => name.len() > zone.as_str().len() && is_within(name, zone.as_str()),
@@ -124,6 +126,16 @@ impl<'de> Deserialize<'de> for Protocol {
         };
         let expected = "\"tcp\", \"udp\", \"icmp\", \"sctp\" or a protocol number from 0 to 255";
         deserializer.deserialize_any(NumberOrText(expected, number, text))
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("*"),
+            Self::Below(zone) => serializer.collect_str(&format_args!("*.{zone}")),
+            Self::Exactly(name) => name.serialize(serializer),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Realm Gateway as a person reads it.
 
-use crate::admin::table::{TextTable, count};
+use crate::admin::table::{TextTable, count, time};
 use crate::admin::value::{list, number, or_none, text};
 use ces_rules::protocol_name;
 use serde_json::Value;
@@ -23,6 +23,41 @@ fn tuple(value: &Value) -> String {
         0 => protocol,
         port => format!("{protocol} {port}"),
     }
+}
+
+/// The answer to `show reputation`.
+pub(super) fn reputation(answer: &Value) -> String {
+    let of = |value: &Value, at: usize| count(value[at].as_u64().unwrap_or(0));
+    let mut shown = format!(
+        "{} who ask and {} who come are remembered; {} times a reputation did not suffice, {} times a share was held already\n",
+        of(&answer["remembered"], 0),
+        of(&answer["remembered"], 1),
+        of(&answer["refused"], 0),
+        of(&answer["refused"], 1)
+    );
+    for (heading, key) in [("WHO ASKS", "askers"), ("WHO COMES", "comers")] {
+        let mut table = TextTable::new(&[heading, "REPUTATION", "USED", "EXPIRED", "PENDING"]);
+        for row in list(&answer[key]) {
+            let value = format!("{:.2}", row["reputation"].as_f64().unwrap_or(0.0));
+            let figures = ["used", "expired", "pending"].map(|figure| count(number(row, figure)));
+            table.row([text(row, "network"), value].into_iter().chain(figures).collect());
+        }
+        if !table.is_empty() {
+            let _ = write!(shown, "\n{}", table.text());
+        }
+    }
+    shown
+}
+
+/// The answer to `show names`.
+pub(super) fn names(answer: &Value) -> String {
+    let mut table = TextTable::new(&["NAME", "LEADS TO", "NOTES", "KEY", "SINCE"]);
+    for name in list(answer) {
+        let to = if name["address"].is_string() { text(name, "address") } else { text(name, "pointer") };
+        let since = time(number(name, "since_s") * 1000);
+        table.row(vec![text(name, "name"), to, count(number(name, "notes")), text(name, "key"), since]);
+    }
+    table.text()
 }
 
 /// The answer to `show inbound`.

@@ -1,0 +1,216 @@
+//! Names that came at run time (RFC 2136): what is said of each, kept over a restart, and how they become names of hosts.
+//!
+//! A name leads to one address. If a host has that address, it is one more name of that host; otherwise the first such name is
+//! a host of its own. What the files say comes first: a name that a file gives to another host meanwhile is set aside, and
+//! counts again when the file lets it go.
+
+use crate::Nanos;
+use crate::names::Name;
+use crate::registry::{HostEntry, PolicySet, Registry, inbound_of};
+use crate::settings::{CoreSettings, Updates};
+use crate::snapshot::Page;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Names that are remembered: some 200 octets each.
+pub(crate) const NAMES_MAX: usize = 65_536;
+/// Records of other types that one name may have, and octets of each.
+pub(crate) const NOTES_MAX: usize = 4;
+pub(crate) const NOTE_OCTETS_MAX: usize = 512;
+
+/// What is said of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedName {
+    /// The address of its host.
+    pub address: Option<Ipv4Addr>,
+    /// Of the name of an address: the name that it has (PTR).
+    pub pointer: Option<Arc<str>>,
+    /// Records that mean nothing to the gateway, by type: what a DHCP server notes about who has the name (TXT, DHCID).
+    pub notes: Vec<(u16, Box<[u8]>)>,
+    /// Whose key set it.
+    pub key: Arc<str>,
+    /// When it was set first, in nanoseconds since 1970.
+    pub since: Nanos,
+}
+
+impl AddedName {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.address.is_none() && self.pointer.is_none() && self.notes.is_empty()
+    }
+}
+
+/// A change of them as it is written down; `None`: nothing is said of the name any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedRecord {
+    /// The name.
+    pub name: Arc<str>,
+    /// What is said of it.
+    pub is: Option<AddedName>,
+}
+
+/// A name that came at run time, as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AddedRow {
+    /// The name.
+    pub name: Arc<str>,
+    /// Where it leads.
+    pub address: Option<Ipv4Addr>,
+    /// The name of the address that it is of.
+    pub pointer: Option<Arc<str>>,
+    /// Records that mean nothing to the gateway.
+    pub notes: usize,
+    /// Whose key set it.
+    pub key: Arc<str>,
+    /// Since when, in seconds since 1970.
+    pub since_s: u64,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddedNames {
+    names: BTreeMap<Arc<str>, AddedName>,
+}
+
+impl AddedNames {
+    pub(crate) fn get(&self, name: &str) -> Option<&AddedName> {
+        self.names.get(name)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Some of them, from this place on.
+    pub(crate) fn page(&self, from: u64, most: usize) -> Page<AddedRow> {
+        let rows = self.names.iter().skip(from as usize).take(most);
+        let rows = rows.map(|(name, is)| AddedRow {
+            name: Arc::clone(name),
+            address: is.address,
+            pointer: is.pointer.clone(),
+            notes: is.notes.len(),
+            key: Arc::clone(&is.key),
+            since_s: is.since / crate::SECOND,
+        });
+        let next = from + most as u64;
+        Page { rows: rows.collect(), next: (next < self.names.len() as u64).then_some(next) }
+    }
+
+    pub(crate) fn set(&mut self, record: AddedRecord) {
+        match record.is {
+            Some(is) => _ = self.names.insert(record.name, is),
+            None => _ = self.names.remove(&record.name),
+        }
+    }
+
+    /// The names that lead to an address, the first that was set first.
+    pub(crate) fn of(&self, address: Ipv4Addr) -> Vec<(Name, &AddedName)> {
+        let mut all: Vec<_> = self
+            .names
+            .iter()
+            .filter(|(_, is)| is.address == Some(address))
+            .filter_map(|(name, is)| Some((Name::parse(name).ok()?, is)))
+            .collect();
+        all.sort_by_key(|(_, is)| is.since);
+        all
+    }
+
+    /// Where they lead.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.names.values().filter_map(|is| is.address)
+    }
+
+    /// Has hosts and policies know all of them. What the files contradict comes back, with why.
+    pub(crate) fn lay_over(
+        &self,
+        registry: &mut Registry,
+        policies: &mut PolicySet,
+        settings: &CoreSettings,
+    ) -> Vec<(Arc<str>, String)> {
+        let mut by_address: BTreeMap<Ipv4Addr, Vec<(Name, &AddedName)>> = BTreeMap::new();
+        for (name, is) in &self.names {
+            if let (Some(address), Ok(name)) = (is.address, Name::parse(name)) {
+                by_address.entry(address).or_default().push((name, is));
+            }
+        }
+        let mut aside = Vec::new();
+        for (address, mut names) in by_address {
+            names.sort_by_key(|(_, is)| is.since);
+            for (name, is) in names {
+                if let Err(why) = enter(registry, policies, settings, &name, address, &is.key) {
+                    aside.push((name.shared(), why));
+                }
+            }
+        }
+        aside
+    }
+}
+
+/// By what a key may set a name.
+pub(crate) fn rule<'a>(settings: &'a CoreSettings, key: &str, name: &str) -> Option<&'a Updates> {
+    let rules = settings.dns.updates.iter();
+    let mut of_key = rules.filter(|rule| rule.key.as_str() == key);
+    of_key.find(|rule| rule.names.iter().any(|pattern| pattern.matches(name)))
+}
+
+/// Has hosts and policies know that a name leads to an address.
+pub(crate) fn enter(
+    registry: &mut Registry,
+    policies: &mut PolicySet,
+    settings: &CoreSettings,
+    name: &Name,
+    address: Ipv4Addr,
+    key: &str,
+) -> Result<(), String> {
+    if let Some(other) = registry.host(name.as_str()) {
+        return Err(format!("{name} belongs to {} already", other.name));
+    }
+    if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
+        return Err(format!("{address} lies in no network of the realm"));
+    }
+    let rule = rule(settings, key, name.as_str());
+    let inbound = rule.and_then(|rule| rule.inbound).and_then(|it| inbound_of(it, name).ok());
+    if let Some(host) = registry.at(address.into()) {
+        let host = host.name.clone();
+        registry.add_service(address.into(), name, inbound);
+        policies.share(&host, name);
+    } else {
+        registry.add(HostEntry {
+            name: name.clone(),
+            address: address.into(),
+            mac: None,
+            services: Vec::new(),
+            inbound: inbound.into_iter().collect(),
+            groups: Vec::new(),
+        });
+        if let Some(policy) = rule.and_then(|rule| rule.policy.as_ref()) {
+            policies.give(name, policy);
+        }
+    }
+    Ok(())
+}
+
+/// Has hosts and policies forget a name that led to an address; those that are left of a host that it was the own name of
+/// have to be entered again, and are told.
+pub(crate) fn leave(
+    registry: &mut Registry,
+    policies: &mut PolicySet,
+    name: &Name,
+    address: Ipv4Addr,
+) -> Vec<Name> {
+    let Some(host) = registry.at(address.into()) else { return Vec::new() };
+    if host.name != *name {
+        registry.remove_service(name);
+        policies.forget(name);
+        return Vec::new();
+    }
+    let gone = registry.remove(address.into());
+    policies.forget(name);
+    let services = gone.map(|host| host.services).unwrap_or_default();
+    for service in &services {
+        policies.forget(service);
+    }
+    services
+}
