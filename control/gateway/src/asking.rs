@@ -16,6 +16,10 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+/// Names that one name may stand for, each for the next, where each has to be asked for by itself: beyond that it is a loop or
+/// abuse.
+pub(crate) const ALIASES: usize = 8;
+
 /// A query and who asked it.
 #[derive(Debug)]
 pub(crate) struct Waiter {
@@ -95,15 +99,29 @@ pub(crate) enum Pending {
     /// An ordinary query, given to the resolver as it is.
     Forward(Waiter, RecordsTold),
     /// The CES records of a name, which say what a peer's word for it is worth.
-    Claim {
-        ces_id: Arc<str>,
-        name: Arc<str>,
-    },
+    Claim(ClaimAsked),
     /// The answer to one of the questions of an ask, by its place there.
     Ordinary {
         ask: u64,
         at: usize,
     },
+}
+
+/// A peer's word for the name of its host, which is being looked up.
+#[derive(Debug)]
+pub(crate) struct ClaimAsked {
+    pub(crate) ces_id: Arc<str>,
+    pub(crate) name: Arc<str>,
+    /// The names that it stands for, of which nobody says more than that (CNAME), the last one last.
+    pub(crate) ends: Vec<Arc<str>>,
+    pub(crate) since: Nanos,
+}
+
+impl ClaimAsked {
+    /// The name whose records are asked for.
+    pub(crate) fn asked(&self) -> &Arc<str> {
+        self.ends.last().unwrap_or(&self.name)
+    }
 }
 
 /// What is known of the CES records of a name that is asked for as an ordinary one.
@@ -299,14 +317,19 @@ impl Waiting {
     }
 
     /// A peer's word for a name waits for the resolver.
-    pub(crate) fn claim(&mut self, ces_id: Arc<str>, name: Arc<str>) -> u64 {
-        self.insert(Pending::Claim { ces_id, name })
+    pub(crate) fn claim(&mut self, ces_id: Arc<str>, name: Arc<str>, now: Nanos) -> u64 {
+        self.insert(Pending::Claim(ClaimAsked { ces_id, name, ends: Vec::new(), since: now }))
+    }
+
+    /// It waits for what is said of another name, in the same entry.
+    pub(crate) fn claim_on(&mut self, id: u64, claim: ClaimAsked) {
+        self.entries.insert(id, Pending::Claim(claim));
     }
 
     /// The word that was looked up: it waits no longer.
-    pub(crate) fn claimed(&mut self, id: u64) -> Option<(Arc<str>, Arc<str>)> {
+    pub(crate) fn claimed(&mut self, id: u64) -> Option<ClaimAsked> {
         match self.entries.remove(&id)? {
-            Pending::Claim { ces_id, name } => Some((ces_id, name)),
+            Pending::Claim(claim) => Some(claim),
             other => {
                 self.entries.insert(id, other);
                 None
@@ -361,8 +384,8 @@ impl Waiting {
                 Some((Question::new(ces_dns::name(&ask.remote)?, RecordType::NAPTR), true))
             }
             Pending::Ask(_) => None,
-            Pending::Claim { name, .. } => {
-                Some((Question::new(ces_dns::name(name)?, RecordType::NAPTR), true))
+            Pending::Claim(claim) => {
+                Some((Question::new(ces_dns::name(claim.asked())?, RecordType::NAPTR), true))
             }
             Pending::Forward(waiter, _) => Some((Question::of(&waiter.query), false)),
             Pending::Ordinary { ask, at } => Some((self.ask(*ask)?.ordinary.get(*at)?.0.clone(), false)),

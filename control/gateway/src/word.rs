@@ -1,16 +1,16 @@
 //! A peer's word for the name of its host is looked up: the CES records of the name say whose it is.
 
 use crate::Nanos;
-use crate::asking::Waiting;
+use crate::asking::{ALIASES, ClaimAsked, Waiting};
 use crate::claims::ClaimWord;
 use crate::core::Core;
 use crate::names::Name;
 use crate::network;
 use ces_cetp::Engine;
-use ces_dns::RecordType;
 use ces_dns::naptr::{self, Defaults};
 use ces_dns::question::Question;
-use ces_dns::resolver::{Resolution, Resolver};
+use ces_dns::resolver::{Received, Resolution, Resolver};
+use ces_dns::{MILLISECOND, RecordType};
 use std::sync::Arc;
 
 /// How long an answer is waited for, in milliseconds: who asked waits for 2 s (cetp.md), and the answer has to reach him.
@@ -31,7 +31,7 @@ pub(crate) fn look_up(
     match question.filter(|_| core.claims_mut().ask(&ces_id, &name, now)) {
         Some(question) => {
             core.counters_mut().claims_looked_up += 1;
-            let id = waiting.claim(ces_id, name);
+            let id = waiting.claim(ces_id, name, now);
             resolver.query(question, PATIENCE_MS, id, now);
         }
         None => settle(core, engine, (&ces_id, &name), ClaimWord::Unheard, now),
@@ -42,10 +42,19 @@ pub(crate) fn look_up(
 pub(crate) fn looked_up(
     core: &mut Core,
     engine: &mut Engine,
-    (ces_id, name): (&Arc<str>, &Arc<str>),
-    resolution: &Resolution,
+    (waiting, resolver): (&mut Waiting, &mut Resolver),
+    (pending, resolution): (u64, &Resolution),
     now: Nanos,
 ) {
+    let Some(mut claim) = waiting.claimed(pending) else { return };
+    if let Resolution::NoData(received) = resolution
+        && let Some(question) = loose_end(&mut claim, received)
+    {
+        let waited_ms = (now.saturating_sub(claim.since) / MILLISECOND).min(PATIENCE_MS.into()) as u32;
+        waiting.claim_on(pending, claim);
+        return resolver.query(question, (PATIENCE_MS - waited_ms).max(1), pending, now);
+    }
+    let (ces_id, name) = (&claim.ces_id, &claim.name);
     let word = match resolution {
         Resolution::Answer(received) => {
             let defaults = Defaults { port: network::DEFAULT_PORT, proto: naptr::Proto::Tls };
@@ -57,6 +66,17 @@ pub(crate) fn looked_up(
         Resolution::ServFail | Resolution::Refused | Resolution::Timeout => ClaimWord::Unheard,
     };
     settle(core, engine, (ces_id, name), word, now);
+}
+
+/// RFC 1034 §3.6.2, §5.3.3: of a name that is told to stand for another one, and nothing more, that other one's records count.
+fn loose_end(claim: &mut ClaimAsked, received: &Received) -> Option<Question> {
+    let end = received.packet.loose_end()?;
+    let name = Arc::<str>::from(ces_dns::fqdn(&end));
+    let is_new = name != claim.name && !claim.ends.contains(&name) && claim.ends.len() < ALIASES;
+    is_new.then(|| {
+        claim.ends.push(name);
+        Question::new(end, RecordType::NAPTR)
+    })
 }
 
 fn settle(

@@ -83,6 +83,50 @@ fn c17_a_claimed_name_is_looked_up() {
     }
 }
 
+/// A name's owner is found by another name for which it stands, though the server says no more than that (CNAME).
+#[test]
+fn c17_a_bare_alias_of_a_claimed_name_is_followed() {
+    let to = |target: &str| Odd::Says(vec![RData::CNAME(rdata::CNAME(ces_dns::name(target).unwrap()))]);
+    let theirs = || Odd::Says(gateway("cesa.demo.", A_OUTER, 10));
+    let chain = |length: usize| {
+        let mut steps = vec![("h1.a.demo".to_owned(), to("n1.else"))];
+        steps.extend((1..length).map(|n| (format!("n{n}.else"), to(&format!("n{}.else", n + 1)))));
+        steps.push((format!("n{length}.else"), theirs()));
+        steps
+    };
+    let two = |end: Odd| vec![("h1.a.demo".to_owned(), to("n1.else")), ("n1.else".to_owned(), end)];
+    let late = |odd: Odd| Odd::After(900 * MS, Box::new(odd));
+    for (title, steps, is_believed) in [
+        ("one", chain(1), true),
+        ("eight", chain(8), true),
+        ("nine", chain(9), false),
+        ("to itself", vec![("h1.a.demo".to_owned(), to("h1.a.demo"))], false),
+        ("round", two(to("H1.a.demo")), false),
+        ("elsewhere", two(Odd::Says(gateway("cesc.demo.", A_OUTER, 10))), false),
+        ("to nothing", two(Odd::Says(vec![])), false),
+        ("to no name", two(Odd::Code(NXDomain)), false),
+        ("to silence", two(Odd::Silent), false),
+        (
+            "too late",
+            vec![("h1.a.demo".to_owned(), late(to("n1.else"))), ("n1.else".to_owned(), late(theirs()))],
+            false,
+        ),
+    ] {
+        let mut lab = Lab::new();
+        for (name, odd) in steps {
+            lab.odd(&name, NAPTR, odd);
+        }
+        let token = lab.query(0, H1, "h1.b.demo", A);
+        assert_eq!(lab.wait(0, token).address.is_some(), is_believed, "{title}");
+        let counters = lab.nodes[1].gateway.counters();
+        assert_eq!(
+            (counters.claims_looked_up, counters.claims_refused),
+            (1, u64::from(!is_believed)),
+            "{title}"
+        );
+    }
+}
+
 #[test]
 fn c17_what_could_not_be_looked_up_is_asked_again_soon() {
     let mut lab = Lab::new();

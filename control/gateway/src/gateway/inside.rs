@@ -3,7 +3,7 @@
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{Ask, AskingStage, Failed, Pending, RecordsTold, Waiter};
+use crate::asking::{ALIASES, Ask, AskingStage, Failed, Pending, RecordsTold, Waiter};
 use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
@@ -31,9 +31,6 @@ const UNSURE_TTL_S: u32 = 1;
 /// How long after the first query the same one is a second try, not the second of two programs: no stub resolver waits
 /// less than a second.
 const AGAIN_NS: Nanos = 900 * MILLISECOND;
-/// Names that one name may stand for, each for the next, where each has to be asked for by itself: beyond that it is a loop or
-/// abuse.
-const ALIASES: usize = 8;
 
 impl Gateway {
     pub(crate) fn inside(
@@ -198,11 +195,9 @@ impl Gateway {
                     self.answer_told(&resolution, &waiter, told, now);
                 }
             }
-            Some(Pending::Claim { .. }) => {
-                if let Some((ces_id, name)) = self.waiting.claimed(pending) {
-                    let claim = (&ces_id, &name);
-                    word::looked_up(&mut self.core, &mut self.engine, claim, &resolution, now);
-                }
+            Some(Pending::Claim(_)) => {
+                let asked = (&mut self.waiting, &mut self.resolver);
+                word::looked_up(&mut self.core, &mut self.engine, asked, (pending, &resolution), now);
             }
             Some(Pending::Ordinary { .. }) => {
                 if let Some(ask) = self.waiting.answered(pending, resolution) {
