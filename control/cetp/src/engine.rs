@@ -15,6 +15,7 @@ mod batches;
 mod claims;
 mod conns;
 mod counters;
+mod doubts;
 mod ended;
 mod ends;
 mod evidence;
@@ -24,6 +25,7 @@ mod hosts;
 mod inbound;
 mod initiator;
 mod links;
+mod look;
 mod pair;
 mod peer;
 mod peers;
@@ -207,6 +209,7 @@ impl Engine {
             Timer::Action(id) => self.actions.done(links, id, ActionResult::Silent),
             Timer::Revival(peer) => initiator::revive(links, peer, hosts.count_of(peer) > 0, now),
             Timer::Renewal(peer) => initiator::renew(links, peer, now),
+            Timer::Doubt(peer) => look::look(hosts, links, realm, peer, now),
         }
     }
 
@@ -221,6 +224,7 @@ impl Engine {
             Timer::Action(id) => self.actions.is_due(id, at),
             Timer::Revival(id) => peer(id).is_some_and(|entry| entry.is_revival_due(at)),
             Timer::Renewal(id) => peer(id).is_some_and(|entry| entry.is_renewal_due(at)),
+            Timer::Doubt(id) => peer(id).is_some_and(|entry| entry.is_look_due(at)),
         }
     }
 
@@ -254,7 +258,7 @@ impl Engine {
                     }
                     asking::flush(hosts, links, realm, peer, now);
                 }
-                News::Restarted(peer) => ends::lost(hosts, links, peer),
+                News::Doubtful(peer) => look::begin(hosts, links, realm, peer, now),
                 News::Failed(peer, why) => {
                     asking::fail_waiting(hosts, links, realm, peer, why, now);
                     initiator::plan_revival(links, peer, hosts.count_of(peer) > 0, now);
@@ -330,7 +334,28 @@ impl Engine {
 
     /// Whether a session is to end. It answers for its names no more: ask anew ([`Engine::negotiate`]).
     pub fn is_to_end(&self, local_tag: u32) -> bool {
-        self.hosts.is_ending() && self.hosts.ending(local_tag).is_some()
+        (self.hosts.is_ending() && self.hosts.ending(local_tag).is_some())
+            || doubts::is_lost(&self.hosts, &self.links, local_tag)
+    }
+
+    /// Our tags of all sessions with a peer.
+    pub fn tags_with(&self, ces_id: &str) -> Vec<u32> {
+        let peer = self.links.peers.find(ces_id);
+        peer.into_iter().flat_map(|peer| self.hosts.tags_of(peer)).collect()
+    }
+
+    /// Whether nobody knows if the peer still has a session. It answers for its names no more: ask anew ([`Engine::negotiate`]).
+    pub fn is_doubted(&self, local_tag: u32) -> bool {
+        doubts::is_doubted(&self.hosts, &self.links, local_tag)
+    }
+
+    /// Something of the peer's came on a session after [`CetpOutput::Doubted`]: it has lost nothing.
+    pub fn has_carried(&mut self, local_tag: u32) {
+        if self.is_doubted(local_tag)
+            && let Some(peer) = self.hosts.get(local_tag).map(|session| session.peer)
+        {
+            doubts::stands(&mut self.links, peer);
+        }
     }
 
     /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.

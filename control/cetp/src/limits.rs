@@ -31,6 +31,9 @@ pub struct CetpLimits {
     pub revive_ms: u32,
     /// The longest time between two such tries.
     pub revive_max_s: u32,
+    /// How long sessions with a peer that was lost and is back with other tunnel ids wait for a sign that it still has them.
+    /// After a loss TCP repeats itself within as long as that lasted. 0 = they end at once.
+    pub doubt_s: u32,
     /// How long a filter (host or domain) holds.
     pub filter_s: u32,
     /// Round trips of one negotiation.
@@ -97,6 +100,7 @@ impl Default for CetpLimits {
             unreachable_s: 1,
             revive_ms: 1_000,
             revive_max_s: 60,
+            doubt_s: 30,
             filter_s: 30,
             rounds: 2,
             pow_bits: 12,

@@ -124,7 +124,7 @@ fn a_peer_that_restarts_gets_its_sessions_again() {
             matches!(output, CetpOutput::H2hDown { why: DownReason::Replaced, .. } | CetpOutput::H2hUp { .. })
         });
         let sessions: Vec<bool> = sessions.map(|output| matches!(output, CetpOutput::H2hUp { .. })).collect();
-        assert_eq!(sessions, [false, false, false, true], "all old ones go, then the new one comes");
+        assert!(!sessions.is_empty() && sessions.chunks(2).all(|two| two == [false, true]), "each anew");
         // And ours ask for what stands here but no longer there.
         for host in 0..2 {
             lab.ask(0, host, 1, host);
@@ -252,6 +252,97 @@ fn c13_a_peer_that_draws_other_tunnel_ids_while_it_is_there_has_not_restarted() 
     assert!(ups > renewed);
     let replaced = |o: &CetpOutput| matches!(o, CetpOutput::H2hDown { why: DownReason::Replaced, .. });
     assert!(!lab.nodes[1].log.iter().any(replaced));
+}
+
+/// The second gateway asks for the first one's host, is lost, and is back with other tunnel ids; which session that was.
+fn back_with_other_ids() -> (Lab, u32) {
+    let mut lab = Lab::pair(2);
+    lab.ask(1, 0, 0, 0);
+    lab.run_for(S);
+    let tag = *lab.nodes[0].owner.up.keys().next().unwrap();
+    for link in lab.open_links() {
+        lab.cut(link);
+    }
+    lab.nodes[1].engine.draw_tunnel_ids_by([1, 1]);
+    lab.run_for(2 * S);
+    assert!(lab.nodes[0].log.iter().any(|output| matches!(output, CetpOutput::Doubted { .. })));
+    assert!(lab.nodes[0].engine.is_doubted(tag) && lab.nodes[0].engine.peers(lab.now)[0].doubted);
+    (lab, tag)
+}
+
+fn doubt_over(lab: &Lab) -> Vec<bool> {
+    let stands = |output: &CetpOutput| match output {
+        CetpOutput::DoubtOver { stands, .. } => Some(*stands),
+        _ => None,
+    };
+    lab.nodes[0].log.iter().filter_map(stands).collect()
+}
+
+#[test]
+fn c13_a_packet_on_one_session_shows_that_the_peer_has_all() {
+    let (mut lab, tag) = back_with_other_ids();
+    lab.with(0, |engine, _| engine.has_carried(tag));
+    assert_eq!(doubt_over(&lab), [true]);
+    lab.run_for(40 * S);
+    assert!(lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].owner.downs == 0);
+    assert_eq!(lab.nodes[0].engine.counters().peers_proven, 1);
+    finish(&lab);
+    // It is known to draw others: the next time its sessions end by nothing but its word.
+    for link in lab.open_links() {
+        lab.cut(link);
+    }
+    lab.nodes[1].engine.draw_tunnel_ids_by([2, 2]);
+    lab.run_for(10 * S);
+    assert!(lab.nodes[0].engine.is_doubted(tag));
+    lab.run_for(40 * S);
+    assert!(lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].engine.is_doubted(tag));
+    assert_eq!(doubt_over(&lab), [true, false]);
+    let theirs = lab.nodes[0].owner.up[&tag].remote_tag;
+    lab.with(1, |engine, _| assert!(engine.terminate_session(theirs)));
+    lab.run_for(S);
+    assert!(lab.nodes[0].owner.up.is_empty());
+}
+
+#[test]
+fn c13_what_nothing_proves_ends_when_the_time_is_over() {
+    let (mut lab, tag) = back_with_other_ids();
+    lab.run_for(26 * S);
+    assert!(lab.nodes[0].owner.up.contains_key(&tag));
+    // What is made meanwhile is not meant.
+    lab.ask(1, 1, 0, 1);
+    lab.run_for(6 * S);
+    assert!(!lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].owner.up.len() == 1);
+    assert_eq!((doubt_over(&lab), lab.nodes[0].engine.counters().peers_restarted), (vec![false], 1));
+    // The peer, which had it after all, is told.
+    finish(&lab);
+    lab.assert_mirrored(0, 1);
+    assert_eq!(lab.nodes[1].owner.up.len(), 1);
+    // Nobody waits where no time is given.
+    let mut lab = Lab::pair(1);
+    lab.nodes[0].settings.limits.doubt_s = 0;
+    let settings = lab.nodes[0].settings.clone();
+    lab.nodes[0].engine.configure(settings).unwrap();
+    lab.ask(1, 0, 0, 0);
+    lab.run_for(S);
+    lab.restart(1);
+    lab.ask(0, 0, 1, 0);
+    lab.run_for(2 * S);
+    let replaced = |o: &&CetpOutput| matches!(o, CetpOutput::H2hDown { why: DownReason::Replaced, .. });
+    assert_eq!(lab.nodes[0].log.iter().filter(replaced).count(), 1);
+}
+
+/// A second loss before anything is known: the time begins anew.
+#[test]
+fn c13_a_peer_that_is_lost_again_is_waited_for_again() {
+    let (mut lab, tag) = back_with_other_ids();
+    lab.run_for(20 * S);
+    for link in lab.open_links() {
+        lab.cut(link);
+    }
+    lab.run_for(20 * S);
+    assert!(lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].engine.is_doubted(tag));
+    lab.run_for(20 * S);
+    assert!(lab.nodes[0].owner.up.is_empty());
 }
 
 #[test]

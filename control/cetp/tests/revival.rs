@@ -55,8 +55,9 @@ fn a_peer_that_restarted_is_found_out_without_a_query() {
         let ended =
             |output: &CetpOutput| matches!(output, CetpOutput::H2hDown { why: DownReason::Replaced, .. });
         assert!(lab.nodes[0].log.iter().any(ended), "what our host sends is lost no longer");
-        assert!(lab.nodes[0].owner.up.is_empty());
+        assert_eq!(lab.nodes[0].owner.up.len(), 1, "agreed on anew");
         lab.check_ledger();
+        lab.assert_mirrored(0, 1);
     }
 }
 

@@ -617,6 +617,43 @@ fn c2_a_peer_that_has_what_nobody_here_remembers_is_told_that_all_is_over() {
     assert_eq!(gwa.engine.sessions().count(), 1);
 }
 
+/// C13: the reference draws tunnel ids for each C2C. After a loss its refusal of a pair as a duplicate shows that it has what it had.
+#[test]
+fn c13_a_node_that_draws_anew_after_a_loss_keeps_its_sessions_by_refusing_one() {
+    let trace = messages("01_c2c_2rtt_h2h_1rtt.json");
+    let (mut gwa, first) = asking();
+    let mut answer = trace[5].1.clone();
+    answer["DST"] = first["SST"].clone();
+    gwa.hear(&answer);
+    gwa.engine.handle_closed(&mut gwa.owner, gwa.conn.unwrap(), S / 5);
+    gwa.outputs();
+    let outputs = gwa.connect("hosta1.gwa.demo.", "srv2.hostb1.gwb.demo.", "gwb.demo.");
+    let tag = sent(&outputs)[0]["SST"].clone();
+    let mut outputs = Vec::new();
+    for recorded in [&trace[1].1, &trace[3].1] {
+        let mut message = recorded.clone();
+        message["DST"] = tag.clone();
+        for tlv in message["TLV"].as_array_mut().unwrap() {
+            if tlv["group"] == "payload" && tlv["ope"] == "info" {
+                tlv["value"][1] = json!(77);
+            }
+        }
+        outputs = gwa.hear(&message);
+    }
+    assert!(outputs.iter().any(|output| matches!(output, CetpOutput::Doubted { .. })), "{outputs:?}");
+    let about = |message: &&Value| message.to_string().contains("srv1.hostb1");
+    let said_now = sent(&outputs);
+    let again = said_now.iter().find(about).expect("the pair that stands is asked for");
+    let outputs = gwa.hear(&duplicate(&again["SST"]));
+    assert!(matches!(outputs[0], CetpOutput::DoubtOver { stands: true, .. }), "{outputs:?}");
+    let kept = first["SST"].as_u64().unwrap() as u32;
+    assert!(
+        matches!(&outputs[1], CetpOutput::NegotiationDone { result: Ok((tag, _)), .. } if *tag == kept),
+        "{outputs:?}"
+    );
+    assert!(gwa.owner.up.contains_key(&kept) && !gwa.engine.is_doubted(kept));
+}
+
 #[test]
 fn an_unknown_mandatory_query_is_answered_not_available_and_counted() {
     let trace = messages("20_c2c_1rtt.json");

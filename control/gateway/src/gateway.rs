@@ -41,6 +41,7 @@ use crate::registry::{PolicySet, Registry};
 use crate::routes::Routes;
 use crate::settings::{CoreSettings, keyring};
 use crate::shares::Negotiations;
+use crate::signs::Signs;
 use crate::{Evidence, Mac};
 use ces_cetp::Engine;
 use ces_cetp::engine::{AcceptError, ConnId, PeerIdentity};
@@ -78,6 +79,7 @@ pub struct Gateway {
     known: Known,
     negotiations: Negotiations,
     rates: QueryRates,
+    signs: Signs,
     inbound: InboundState,
     /// The keys of those who sign.
     keys: Keyring,
@@ -138,6 +140,7 @@ impl Gateway {
             known,
             negotiations: Negotiations::default(),
             rates,
+            signs: Signs::default(),
             inbound,
             keys,
             added: AddedNames::default(),

@@ -40,6 +40,7 @@ pub mod routes;
 pub mod sessions;
 pub mod settings;
 mod shares;
+mod signs;
 pub mod snapshot;
 mod word;
 

@@ -573,9 +573,39 @@ fn the_name_of_a_restarted_peer_is_negotiated_anew() {
     let Far::Tunnel { remote_tag, .. } = a.far else { panic!() };
     let now = lab.now;
     assert!(lab.nodes[1].gateway.bindings(now).iter().any(|binding| binding.tag == remote_tag));
-    // What else there was with the peer of before has ended.
-    let left = lab.nodes[0].gateway.bindings(now);
-    assert!(!left.iter().any(|binding| &*binding.remote == "h2.b.demo."), "{left:?}");
+    // What else there was with the peer of before has been agreed on anew, or has ended.
+    lab.advance(31 * S);
+    let there: Vec<u32> = lab.nodes[1].gateway.bindings(lab.now).iter().map(|binding| binding.tag).collect();
+    let stands = |far| matches!(far, Far::Tunnel { remote_tag, .. } if there.contains(&remote_tag));
+    assert!(lab.nodes[0].bindings.values().all(|binding| stands(binding.far)));
+}
+
+/// C13: a peer of which nobody knows whether it is another: what it carries shows it, what it does not carry ends.
+#[test]
+fn c13_packets_show_that_a_peer_with_other_tunnel_ids_has_its_sessions() {
+    for carries in [true, false] {
+        let mut lab = Lab::new();
+        // By the far end alone: nobody here can ask for the pair.
+        let there = lab.address(1, H1, "h1.a.demo").unwrap();
+        let handle = *lab.nodes[0].bindings.keys().next().unwrap();
+        lab.nodes[0].stats.in_packets = 7;
+        lab.kill(1);
+        lab.restart(1, &realm("b.demo"));
+        lab.address(1, H2, "h1.a.demo");
+        lab.advance(2 * S);
+        assert!(lab.nodes[0].gateway.peers(lab.now)[0].doubted);
+        assert!(lab.logged(0, "peer doubted", "other tunnel ids"));
+        lab.advance(10 * S);
+        lab.nodes[0].stats.in_packets += u64::from(carries);
+        lab.advance(4 * S);
+        assert_eq!(lab.nodes[0].gateway.peers(lab.now)[0].doubted, !carries);
+        lab.advance(60 * S);
+        assert_eq!(lab.nodes[0].bindings.contains_key(&handle), carries, "{there}");
+        let counters = lab.nodes[0].gateway.cetp_counters();
+        assert_eq!((counters.peers_proven, counters.peers_restarted), if carries { (1, 0) } else { (0, 1) });
+        let why = if carries { "still has" } else { "nothing came" };
+        assert!(lab.logged(0, "peer no longer doubted", why));
+    }
 }
 
 /// What a host remembers of a name is true again as soon as it asks for it, whatever happened meanwhile.

@@ -225,7 +225,12 @@ fn peers(answer: &Value) -> String {
         let tunnel = if peer["tunnel_out"].is_null() { &peer["tunnel_in"] } else { &peer["tunnel_out"] };
         table.row(vec![
             text(peer, "ces_id"),
-            if peer["up"].as_bool() == Some(true) { "up" } else { "down" }.to_owned(),
+            match (peer["up"] == true, peer["doubted"] == true) {
+                (true, false) => "up",
+                (true, true) => "doubted",
+                (false, _) => "down",
+            }
+            .to_owned(),
             text(peer, "role"),
             texts(peer, "connections"),
             count(number(peer, "sessions")),

@@ -355,6 +355,17 @@ fn cetp(house: &House, families: &mut Families, now: u64) {
     ] {
         strange.count(&[("what", what)], count);
     }
+    let mut doubts = families.counters(
+        "ces_cetp_doubts_total",
+        "Peers that came back with other tunnel ids, and whether they turned out to still have their sessions.",
+    );
+    for (event, count) in [
+        ("begun", counters.peers_doubted),
+        ("stood", counters.peers_proven),
+        ("restarted", counters.peers_restarted),
+    ] {
+        doubts.count(&[("event", event)], count);
+    }
     let mut blocks = families.counters("ces_cetp_blocks_total", "Addresses that were blocked, by reason.");
     for why in BlockReason::ALL {
         blocks.count(&[("reason", why.label())], counters.blocks[why as usize]);

@@ -430,6 +430,20 @@ pub enum CetpOutput {
         /// Why.
         why: PeerDownReason,
     },
+    /// A peer was lost and is back with other tunnel ids: nobody knows whether it still has its sessions. Said every 3 s
+    /// until that shows: if anything comes on one of them ([`Engine::is_doubted`](super::Engine::is_doubted)), say so
+    /// ([`Engine::has_carried`](super::Engine::has_carried)).
+    Doubted {
+        /// Who.
+        ces_id: Arc<str>,
+    },
+    /// It need not be looked for any more.
+    DoubtOver {
+        /// Who.
+        ces_id: Arc<str>,
+        /// Whether the peer has shown that it has what it had.
+        stands: bool,
+    },
     /// An address is refused for a while.
     Blocked {
         /// Which.
@@ -510,6 +524,8 @@ pub struct PeerSnapshot {
     pub ces_id: Arc<str>,
     /// Whether C2C stands.
     pub up: bool,
+    /// Whether nobody knows if it still has the sessions of before it was lost.
+    pub doubted: bool,
     /// Who started C2C.
     pub role: Option<Role>,
     /// Our and its C2C tag.

@@ -10,7 +10,7 @@ use super::links::Links;
 use super::pair::{Pair, PairRef};
 use super::reason::Failure;
 use super::timers::Timer;
-use super::{ends, initiator, sessions};
+use super::{doubts, ends, initiator, sessions};
 use crate::h2h::{Agreed, H2hSide};
 use crate::limits::{CetpLimits, MS};
 use crate::message::{Message, MessageWriter, Tlv};
@@ -60,6 +60,7 @@ pub(super) fn ask(
     }
     if let Some(session) = hosts.of(key)
         && links.is_up(peer)
+        && !doubts::is_doubted(hosts, links, session.session.local_tag)
     {
         links.ground.counters.connected += 1;
         let (local_tag, proxy) = (session.session.local_tag, session.session.proxy);
@@ -77,6 +78,18 @@ pub(super) fn ask(
     let id = hosts.begin(pair, policy, request.endpoints, now);
     start_or_wait(hosts, links, realm, id, now);
     Negotiating::Pending(id)
+}
+
+/// Asks for a pair anew that has a session, to find out whether the peer still has it.
+pub(super) fn again(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, pair: Pair, now: Nanos) {
+    let Some(entry) = links.peers.get(pair.peer) else { return };
+    let (ces_id, endpoints) = (entry.ces_id().clone(), entry.known().to_vec());
+    let policy = realm.host_policy(&pair.source, Direction::Outbound, &pair.destination, &ces_id);
+    if let Some(policy) = policy {
+        links.ground.counters.asked_again += 1;
+        let id = hosts.begin(pair, policy, endpoints, now);
+        start_or_wait(hosts, links, realm, id, now);
+    }
 }
 
 /// Why a wish that policy allows is not begun.
@@ -183,11 +196,12 @@ fn start(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, id: Negoti
     let Some(entry) = hosts.negotiation(id) else { return };
     let pair = entry.pair.clone();
     ends::make_way(hosts, links, pair.peer, pair.role, (&pair.source, &pair.destination));
-    if let Some(kept) = hosts.kept(&pair) {
+    let kept = hosts.kept(&pair).filter(|kept| !doubts::is_doubted(hosts, links, kept.tag));
+    if let Some(kept) = kept {
         // The peer was away and has not lost its state: what there was still stands.
         return finish(hosts, links, realm, id, Ok(kept), now);
     }
-    if !sessions::has_room(hosts, links, pair.peer) {
+    if hosts.of(&pair).is_none() && !sessions::has_room(hosts, links, pair.peer) {
         return finish(hosts, links, realm, id, Err(Failure::SessionLimit), now);
     }
     let Some(ces_id) = links.peers.name(pair.peer) else { return };
@@ -361,8 +375,12 @@ fn terminated(
 ) {
     let is_empty = info.value.as_ref().is_none_or(Value::is_empty);
     let Some(entry) = hosts.negotiation(id) else { return };
-    match hosts.kept(&entry.pair).filter(|_| is_empty) {
+    let (peer, is_sign) = (entry.pair.peer, is_empty && doubts::is_sign(hosts, links, &entry.pair));
+    match hosts.kept(&entry.pair).filter(|kept| is_sign && !doubts::is_lost(hosts, links, kept.tag)) {
         Some(kept) => {
+            if doubts::is_doubted(hosts, links, kept.tag) {
+                doubts::stands(links, peer);
+            }
             unreserve(hosts, realm, id);
             finish(hosts, links, realm, id, Ok(kept), now);
         }

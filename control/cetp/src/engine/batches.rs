@@ -18,8 +18,6 @@ pub(super) enum Cause {
     Leaving,
     /// The peer ended them.
     ByPeer,
-    /// The peer has restarted.
-    Lost,
 }
 
 impl Cause {
@@ -27,7 +25,6 @@ impl Cause {
         match self {
             Self::Told | Self::Each | Self::Leaving => DownReason::ByUs,
             Self::ByPeer => DownReason::ByPeer,
-            Self::Lost => DownReason::Replaced,
         }
     }
 
@@ -99,17 +96,17 @@ mod tests {
     fn r2_what_is_made_meanwhile_is_not_of_what_ends() {
         let mut batches = Batches::default();
         assert_eq!((batches.cause(0), batches.next()), (None, None));
-        batches.end(Cause::Lost, [7].into_iter().collect());
-        assert_eq!((batches.cause(0), batches.cause(batches.living())), (Some(Cause::Lost), None));
+        batches.end(Cause::ByPeer, [7].into_iter().collect());
+        assert_eq!((batches.cause(0), batches.cause(batches.living())), (Some(Cause::ByPeer), None));
         batches.end(Cause::Told, [8].into_iter().collect());
         assert_eq!(
             (batches.cause(0), batches.cause(1), batches.cause(2)),
-            (Some(Cause::Lost), Some(Cause::Told), None)
+            (Some(Cause::ByPeer), Some(Cause::Told), None)
         );
         let steps: Vec<Step> = std::iter::from_fn(|| batches.next()).collect();
         let expected = [
-            Step::End(7, Cause::Lost, 0),
-            Step::Done(Cause::Lost),
+            Step::End(7, Cause::ByPeer, 0),
+            Step::Done(Cause::ByPeer),
             Step::End(8, Cause::Told, 1),
             Step::Done(Cause::Told),
         ];

@@ -62,6 +62,14 @@ pub struct CetpCounters {
     pub unknown_tlvs: u64,
     /// Sessions that ended, ours or the peer's wish, or by replacement.
     pub sessions_ended: u64,
+    /// Peers that came back with other tunnel ids, so that nobody knew whether they still had their sessions.
+    pub peers_doubted: u64,
+    /// Negotiations of ours that nobody asked for but to find out whether they had.
+    pub asked_again: u64,
+    /// Such peers that showed that they had.
+    pub peers_proven: u64,
+    /// Such peers that did not.
+    pub peers_restarted: u64,
     /// Filters put up for peers.
     pub filters_accepted: u64,
     /// Complaints received.

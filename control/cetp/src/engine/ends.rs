@@ -17,9 +17,6 @@ use crate::tlv::Item;
 use crate::value::Value;
 use std::borrow::Cow;
 
-/// Sessions of a peer that has restarted of which it is told: each is a message.
-const LOST_TOLD: usize = 256;
-
 /// Before two names are negotiated: a session of theirs that is to end is ended now, whoever asked for it, and the peer hears of
 /// that before it hears of the next one.
 pub(super) fn make_way(
@@ -97,17 +94,6 @@ pub(super) fn all_sessions(hosts: &mut Hosts, links: &mut Links, ces_id: &str) -
         begin(hosts, peer, Cause::Each);
     }
     count
-}
-
-/// The peer has restarted: its side of every session is gone, and what our hosts send into them is lost. Some are told to the
-/// peer all the same, in case it only drew other tunnel ids and would refuse the same pairs as duplicates.
-pub(super) fn lost(hosts: &mut Hosts, links: &mut Links, peer: PeerId) {
-    for tag in hosts.tags_of(peer).take(LOST_TOLD) {
-        if let Some(session) = hosts.get(tag) {
-            sessions::owe_end(links, peer, (tag, session.session.remote_tag));
-        }
-    }
-    begin(hosts, peer, Cause::Lost);
 }
 
 /// Tells a peer that none of its sessions with us stands.

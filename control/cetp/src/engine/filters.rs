@@ -6,7 +6,7 @@ use super::hosts::Hosts;
 use super::links::Links;
 use super::reason::DownReason;
 use super::refused::FilterKey;
-use super::sessions;
+use super::{doubts, sessions};
 use crate::limits::S;
 use crate::policy::canonical_name;
 use crate::tlv::Item;
@@ -28,9 +28,14 @@ pub(super) fn put(hosts: &mut Hosts, links: &mut Links, key: FilterKey, for_ns: 
     true
 }
 
-/// Looks at one more session of those that a filter may stop; whether it ends by that. `None` if none is left.
+/// Looks at one more session of those that a filter may stop, or that its peer may have lost; whether it ends by that. `None` if
+/// none is left.
 pub(super) fn go_on(hosts: &mut Hosts, links: &mut Links, now: Nanos) -> Option<bool> {
     let tag = hosts.next_look()?;
+    if doubts::is_lost(hosts, links, tag) {
+        doubts::end_lost(hosts, links, tag);
+        return Some(true);
+    }
     let is_hit = hosts.get(tag).is_some_and(|entry| {
         let session = &entry.session;
         let (local, remote, ces_id) = (&session.local_fqdn, &session.remote_fqdn, &session.ces_id);

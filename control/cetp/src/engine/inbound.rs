@@ -5,7 +5,7 @@ use super::hosts::Hosts;
 use super::links::Links;
 use super::pair::{Pair, PairRef};
 use super::reason::{BlockReason, DownReason, Failure};
-use super::{asking, ends, sessions};
+use super::{asking, doubts, ends, sessions};
 use crate::h2h::{H2hSide, name_of};
 use crate::message::{Message, MessageWriter, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
@@ -42,6 +42,9 @@ pub(super) fn message(
     let known = hosts.get(message.dst);
     if known.is_some_and(|known| known.peer == peer && known.session.remote_tag == message.sst) {
         if is_end {
+            if doubts::is_doubted(hosts, links, message.dst) {
+                doubts::stands(links, peer);
+            }
             sessions::down(hosts, links, message.dst, DownReason::ByPeer);
         }
         return;

@@ -26,8 +26,8 @@ use std::sync::Arc;
 pub(super) enum News {
     /// C2C stands: what waits for it can go on.
     Up(PeerId),
-    /// It has restarted: its side of every session is gone.
-    Restarted(PeerId),
+    /// Nobody knows what it has of before.
+    Doubtful(PeerId),
     /// C2C of ours failed, and with it what waits for it.
     Failed(PeerId, Failure),
     /// One of several endpoints is not it.
@@ -106,6 +106,7 @@ impl Links {
         Some(PeerSnapshot {
             ces_id: peer.ces_id().clone(),
             up: c2c.is_some(),
+            doubted: peer.is_doubted(),
             role: c2c.map(|c2c| c2c.role),
             tags: c2c.map(C2c::tags),
             connections: remotes.collect(),
@@ -227,6 +228,9 @@ impl Links {
             overlap,
         };
         let meaning = entry.agree(new, terms, how, now);
+        if meaning.is_doubtful {
+            entry.begin_doubt(self.ground.limits(), overlap, now);
+        }
         self.ground.refused.agree(peer);
         self.ground.timers.set(until, Timer::C2c(peer));
         if let Some(at) = entry.plan_renewal(now) {
@@ -238,8 +242,8 @@ impl Links {
         }
         self.sift(peer, conn, now);
         self.ground.emit(CetpOutput::PeerUp { ces_id, role });
-        if meaning.has_restarted {
-            self.news.push_back(News::Restarted(peer));
+        if meaning.is_doubtful {
+            self.news.push_back(News::Doubtful(peer));
         }
         if meaning.begins_anew {
             self.close_older(peer, opened, now);

@@ -73,8 +73,27 @@ enum Draws {
     Once,
     /// Nothing this time: it was there until our side ended C2C because its time was over.
     WasAlive,
-    /// Nothing ever: it has drawn others while its connections were alive.
+    /// Nothing ever: it has drawn others while it was there.
     ForEachC2c,
+}
+
+/// Sessions that a peer lost of which it is told: each is a message.
+const LOST_TOLD: u32 = 256;
+
+/// That nobody knows what a peer still has which was lost and is back with other tunnel ids.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// Sessions of C2C before this one are meant.
+    before: u32,
+    since: Nanos,
+    /// Until when a sign is waited for; `None`: its sessions end by none.
+    until: Option<Nanos>,
+    /// When it is looked for one next.
+    next: Option<Nanos>,
+    /// None came: what is meant is lost.
+    is_lost: bool,
+    looks: u32,
+    told: u32,
 }
 
 /// How C2C came about that is agreed now.
@@ -93,8 +112,8 @@ pub(super) struct Circumstances {
 /// What C2C that is agreed says about the peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meaning {
-    /// It knows nothing of before.
-    pub(super) has_restarted: bool,
+    /// Nobody knows whether it knows anything of before.
+    pub(super) is_doubtful: bool,
     /// It begins anew elsewhere: old connections lead nowhere.
     pub(super) begins_anew: bool,
 }
@@ -128,6 +147,7 @@ pub(super) struct Peer {
     renewal: Option<Nanos>,
     /// How its tunnel ids are to be read.
     draws: Draws,
+    doubt: Option<Doubt>,
     /// When we last began to seek it.
     sought: Option<Nanos>,
     /// C2C ends as soon as its sessions are ended.
@@ -151,6 +171,7 @@ impl Peer {
             revival: Revival::default(),
             renewal: None,
             draws: Draws::default(),
+            doubt: None,
             sought: None,
             is_leaving: false,
         }
@@ -265,7 +286,7 @@ impl Peer {
         if !how.is_renewal {
             self.epoch = self.epoch.wrapping_add(1);
         }
-        let has_restarted = self.read_tunnel_ids(terms, how.is_renewal);
+        let (has_changed, has_restarted) = self.read_tunnel_ids(terms, how.is_renewal);
         let was_up = self.c2c.is_some();
         let role = new.role;
         match self.c2c.take() {
@@ -279,14 +300,18 @@ impl Peer {
             _ => (self.c2c, self.other) = (Some(new), None),
         }
         let is_glare = self.other.is_some();
-        Meaning { has_restarted, begins_anew: has_restarted || (was_up && !how.is_renewal && !is_glare) }
+        let was_doubted = self.doubt.is_some_and(|doubt| !doubt.is_lost);
+        let is_doubtful = !how.is_renewal && (has_changed || was_doubted);
+        Meaning { is_doubtful, begins_anew: has_restarted || (was_up && !how.is_renewal && !is_glare) }
     }
 
-    /// Reads the tunnel ids that it told. Whether they say that it has restarted.
-    fn read_tunnel_ids(&mut self, terms: &PeerTerms, is_renewal: bool) -> bool {
-        let has_changed = terms.changes(&self.tunnel_ids);
-        let has_restarted = has_changed && !is_renewal && self.draws == Draws::Once;
-        if is_renewal && has_changed {
+    /// Reads the tunnel ids that it told. Whether they are others than before, for which there is no reason but that it was lost;
+    /// and whether they say that it has restarted, as far as we know.
+    fn read_tunnel_ids(&mut self, terms: &PeerTerms, is_renewal: bool) -> (bool, bool) {
+        let is_other = terms.changes(&self.tunnel_ids);
+        let has_changed = is_other && !is_renewal && self.draws != Draws::WasAlive;
+        let has_restarted = has_changed && self.draws == Draws::Once;
+        if is_renewal && is_other {
             self.draws = Draws::ForEachC2c;
         } else if self.draws == Draws::WasAlive {
             self.draws = Draws::Once;
@@ -294,7 +319,75 @@ impl Peer {
         for (encapsulation, id) in terms.tunnel_ids() {
             self.tunnel_ids[encapsulation as usize] = Some(id);
         }
-        has_restarted
+        (has_changed, has_restarted)
+    }
+
+    // --- what it still has
+
+    /// From now on nobody knows what it has of before C2C that was agreed now; for how long a sign is waited for.
+    pub(super) fn begin_doubt(&mut self, limits: &CetpLimits, overlap: Nanos, now: Nanos) {
+        let until = now + u64::from(limits.doubt_s) * S;
+        let until = (self.draws != Draws::ForEachC2c).then_some(until);
+        // The second C2C of two that both sides started at once says nothing new.
+        let young = self.doubt.filter(|doubt| !doubt.is_lost && now.saturating_sub(doubt.since) <= overlap);
+        let before = young.map_or(self.epoch, |doubt| doubt.before);
+        self.doubt = Some(Doubt { before, since: now, until, next: None, is_lost: false, looks: 0, told: 0 });
+    }
+
+    /// Whether nobody knows what it has.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubt.is_some_and(|doubt| !doubt.is_lost)
+    }
+
+    /// Whether nobody knows if it has the sessions of that C2C, or they are lost.
+    pub(super) fn is_doubtful_of(&self, epoch: u32) -> bool {
+        self.doubt.is_some_and(|doubt| epoch.wrapping_sub(doubt.before).cast_signed() < 0)
+    }
+
+    /// Whether it has lost the sessions of that C2C.
+    pub(super) fn has_lost(&self, epoch: u32) -> bool {
+        self.doubt.is_some_and(|doubt| doubt.is_lost) && self.is_doubtful_of(epoch)
+    }
+
+    /// Whether no sign is waited for any longer.
+    pub(super) fn is_doubt_over(&self, limits: &CetpLimits, now: Nanos) -> bool {
+        let grace = u64::from(limits.doubt_s) * S;
+        self.doubt.is_none_or(|doubt| doubt.is_lost || now >= doubt.until.unwrap_or(doubt.since + grace))
+    }
+
+    /// No sign came: whether its sessions of before are lost by that.
+    pub(super) fn give_up(&mut self) -> bool {
+        let Some(doubt) = self.doubt.as_mut().filter(|doubt| !doubt.is_lost) else { return false };
+        doubt.next = None;
+        doubt.is_lost = doubt.until.is_some();
+        doubt.is_lost
+    }
+
+    /// It is looked for a sign again then; how often it has been.
+    pub(super) fn look_again(&mut self, at: Nanos) -> u32 {
+        let Some(doubt) = &mut self.doubt else { return 0 };
+        (doubt.next, doubt.looks) = (Some(at), doubt.looks + 1);
+        doubt.looks
+    }
+
+    pub(super) fn is_look_due(&self, at: Nanos) -> bool {
+        self.doubt.is_some_and(|doubt| doubt.next == Some(at))
+    }
+
+    /// It was there, and has drawn other ids all the same.
+    pub(super) const fn has_lost_nothing(&mut self) {
+        (self.doubt, self.draws) = (None, Draws::ForEachC2c);
+    }
+
+    pub(super) const fn end_doubt(&mut self) {
+        self.doubt = None;
+    }
+
+    /// Whether it may be told of one more session that it has lost.
+    pub(super) fn may_be_told(&mut self) -> bool {
+        let Some(doubt) = &mut self.doubt else { return false };
+        doubt.told += 1;
+        doubt.told <= LOST_TOLD
     }
 
     /// Of two C2C the one whose connection lives is the better guess of what the peer still knows.

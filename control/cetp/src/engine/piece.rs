@@ -66,7 +66,7 @@ fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos)
         Step::End(tag, cause, batch) if hosts.is_of(tag, peer, batch) => {
             match cause {
                 Cause::Each | Cause::Leaving => _ = sessions::end(hosts, links, tag, cause.why()),
-                Cause::Told | Cause::ByPeer | Cause::Lost => {
+                Cause::Told | Cause::ByPeer => {
                     _ = sessions::down(hosts, links, tag, cause.why());
                 }
             }

@@ -14,10 +14,13 @@ use crate::tlv::Layer;
 /// A century: how long a session may last at a peer that has not said how long, in use all the while.
 const FOREVER: Nanos = 100 * 366 * 86_400 * S;
 
-/// Whether a peer may have one more.
+/// Whether a peer may have one more. Those of which nobody knows whether it still has them do not count there: as many again.
 pub(super) fn has_room(hosts: &Hosts, links: &Links, peer: PeerId) -> bool {
-    let c2c = links.peers.get(peer).and_then(|peer| peer.c2c());
-    c2c.is_some_and(|c2c| hosts.count_of(peer) < c2c.session_limit as usize)
+    let limit = links.peers.get(peer).and_then(|peer| {
+        let limit = peer.c2c()?.session_limit as usize;
+        Some(if peer.is_doubted() { 2 * limit } else { limit })
+    });
+    limit.is_some_and(|limit| hosts.count_of(peer) < limit)
         && hosts.len() < links.ground.limits().sessions as usize
 }
 

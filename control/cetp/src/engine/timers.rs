@@ -15,6 +15,7 @@ pub(super) enum Timer {
     Action(ActionId),
     Revival(PeerId),
     Renewal(PeerId),
+    Doubt(PeerId),
 }
 
 /// All timers, the next one first.

@@ -89,6 +89,19 @@ impl Gateway {
                 };
                 self.core.log(LogLine::new(Severity::Info, "peer down").peer(&ces_id).reason(why));
             }
+            cetp::CetpOutput::Doubted { ces_id } => {
+                if self.signs.look(&ces_id, || self.engine.tags_with(&ces_id)) {
+                    let why =
+                        "it is back with other tunnel ids: whether it still has its sessions is not known";
+                    self.core.log(LogLine::new(Severity::Info, "peer doubted").peer(&ces_id).reason(why));
+                }
+            }
+            cetp::CetpOutput::DoubtOver { ces_id, stands } => {
+                self.signs.over(&ces_id);
+                let why = if stands { "it still has its sessions" } else { "nothing came on its sessions" };
+                self.core
+                    .log(LogLine::new(Severity::Info, "peer no longer doubted").peer(&ces_id).reason(why));
+            }
             cetp::CetpOutput::Blocked { addr, why, for_ns } => {
                 let until = Some((why, now.saturating_add(for_ns)));
                 let _ = self.core.change(Change::AddressBlocked { address: addr, until }, now);
@@ -321,6 +334,11 @@ impl Gateway {
             self.core.push(Output::Binding { token, binding });
         }
         let Some(session) = self.core.sessions().get(handle) else { return };
+        let (tag, carried) = (session.tag(), stats.map_or(0, |stats| stats.in_packets));
+        if self.signs.read(session.peer(), tag, carried) {
+            self.engine.has_carried(tag);
+            return;
+        }
         let idle_s = u32::from(session.idle_s());
         let Some(partner) = session.partner().map(|partner| self.core.sessions().handle(partner)) else {
             return;

@@ -143,11 +143,13 @@ impl Gateway {
         }
     }
 
-    /// Whether a binding's peer has lost all its connections, or it is to end.
+    /// Whether a binding's peer has lost all its connections, it is to end, or nobody knows whether the peer still has it.
     fn is_away(&self, handle: Handle) -> bool {
         self.core.sessions().get(handle).is_some_and(|session| {
             session.tunnel().is_some()
-                && (!self.engine.is_connected(session.peer()) || self.engine.is_to_end(session.tag()))
+                && (!self.engine.is_connected(session.peer())
+                    || self.engine.is_to_end(session.tag())
+                    || self.engine.is_doubted(session.tag()))
         })
     }
 
