@@ -16,7 +16,8 @@ Every name of odd.demo has the address 203.0.113.80 but where its label says oth
     trailing, broken-additional, broken-answer (good over TCP)                                                      N16
     big: TXT of 60 KB, over TCP                                                                                     N17
 
-What it is asked it prints: names that a gateway has to answer itself (N8, N9, N10, N13) must not be among it.
+What it is asked it prints: names that a gateway has to answer itself (N8, N9, N10, N13) must not be among it. N5, N11 and N14 are
+about restarts, the gateway's own refusals, and who asks from outside: there is nothing that an upstream could do.
 """
 
 import socket
