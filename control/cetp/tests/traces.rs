@@ -617,7 +617,7 @@ fn c2_a_peer_that_has_what_nobody_here_remembers_is_told_that_all_is_over() {
     assert_eq!(gwa.engine.sessions().count(), 1);
 }
 
-/// C13: the reference draws tunnel ids for each C2C. After a loss its refusal of a pair as a duplicate shows that it has what it had.
+/// C13: the reference draws tunnel ids for each C2C. After a loss its refusal of a pair as a duplicate shows that it has all.
 #[test]
 fn c13_a_node_that_draws_anew_after_a_loss_keeps_its_sessions_by_refusing_one() {
     let trace = messages("01_c2c_2rtt_h2h_1rtt.json");
