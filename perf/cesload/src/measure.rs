@@ -28,7 +28,7 @@ const COMMIT: &str = "CES_PERF_COMMIT";
 
 /// Reads and checks a profile, with what the command line says differently.
 pub(crate) fn profile(args: &ProfileArgs) -> Result<Profile, Failed> {
-    let mut profile = profile::load_with(&args.path, &args.ports)
+    let mut profile = profile::load(&args.path, &args.ports)
         .map_err(|errors| Failed::Usage(errors.iter().map(ToString::to_string).collect()))?;
     if !args.cores.is_empty() {
         let mut cores = args.cores.clone();

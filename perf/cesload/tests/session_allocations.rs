@@ -103,7 +103,7 @@ fn nothing_is_allocated_for_sessions() {
     ];
     let kinds = plans.map(|plan| SessionKind {
         server: Server::new(&plan, 1, link, 1),
-        client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 2).unwrap(),
+        client: Client::new(plan.clone(), Share::new(&plan, 0, 1), 0, link, 2).unwrap(),
         weight: 1.0,
         credit: 0.0,
     });

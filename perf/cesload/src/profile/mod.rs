@@ -48,13 +48,9 @@ pub struct Profile {
     pub traffic: Vec<Traffic>,
 }
 
-/// Reads the profile in `path` and the files that it names, and checks all of it. Problems are found together.
-pub fn load(path: &Path) -> Result<Profile, Vec<FileError>> {
-    load_with(path, &[])
-}
-
-/// [`load`], with other devices for some ports, by their names.
-pub fn load_with(path: &Path, devices: &[(String, String)]) -> Result<Profile, Vec<FileError>> {
+/// Reads the profile in `path` and the files that it names, with other devices for some ports, by their names, and checks all of
+/// it. Problems are found together.
+pub fn load(path: &Path, devices: &[(String, String)]) -> Result<Profile, Vec<FileError>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| vec![FileError::unreadable(&name, &error)])?;
     parse(&name, &text, path.parent().unwrap_or(Path::new("")), devices)

@@ -113,11 +113,6 @@ impl Share {
         Self { thread, bounds: (0..=threads).map(bound).collect() }
     }
 
-    /// All of it, for one thread.
-    pub fn whole(plan: &Plan) -> Self {
-        Self::new(plan, 0, 1)
-    }
-
     /// Its first slot, and those of all threads before it.
     pub fn first(&self) -> u32 {
         self.bounds[self.thread]

@@ -31,7 +31,7 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
     let kinds = plans
         .iter()
         .map(|plan| SessionKind {
-            client: Client::new(plan.clone(), Share::whole(plan), 0, link(0), 3).unwrap(),
+            client: Client::new(plan.clone(), Share::new(plan, 0, 1), 0, link(0), 3).unwrap(),
             server: Server::new(plan, 1, link(1), 4),
             weight: f64::from(plan.number),
             credit: 0.0,
@@ -215,7 +215,7 @@ fn further_queues_are_listened_on() {
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
     let kind = SessionKind {
         server: Server::new(&plan, 1, link, 4),
-        client: Client::new(plan.clone(), Share::whole(&plan), 0, link, 3).unwrap(),
+        client: Client::new(plan.clone(), Share::new(&plan, 0, 1), 0, link, 3).unwrap(),
         weight: 1.0,
         credit: 0.0,
     };

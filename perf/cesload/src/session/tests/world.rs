@@ -62,7 +62,7 @@ impl World {
     pub(super) fn new(plan: Plan, keep: bool) -> Self {
         let mut server = Server::new(&plan, 1, link(1), 77);
         server.reset(5, plan.requests, keep);
-        let share = Share::whole(&plan);
+        let share = Share::new(&plan, 0, 1);
         let mut client = Client::new(plan, share, 0, link(0), 99).unwrap();
         client.reset(5, keep);
         Self {
