@@ -86,6 +86,39 @@ fn an_invite_in_two_segments_arrives_whole() {
     }
 }
 
+/// What its sender has heard of long ago, and says no more, goes on as fast as it is acknowledged.
+#[test]
+fn what_was_kept_goes_on_with_each_acknowledgement() {
+    let at = |own: u32| {
+        let own = dotted(own);
+        request("INVITE", &own, &described(&own, 6000).replace("s=-", &"s=".repeat(600)))
+    };
+    let mut talk = Talk::out(nat_settings(), SIP);
+    let (invite, first) = (at(HOST).into_bytes(), talk.sent[0]);
+    let mut parts =
+        invite.chunks(500).enumerate().map(|(nth, part)| (first.wrapping_add(500 * nth as u32), part));
+    for (at, part) in parts.by_ref().take(invite.len() / 500) {
+        assert_eq!(talk.part(0, 0, at, part).unwrap_err(), Why::AlgPart);
+        assert_eq!(talk.part(0, 0, at, part).unwrap().0, INSIDE, "it is acknowledged");
+    }
+    let (at_last, last) = parts.next().unwrap();
+    let (_, frame) = talk.part(0, PSH, at_last, last).unwrap();
+    let mut read = talk.reads(0, &frame);
+    let mut pieces = 0;
+    loop {
+        let (port, frame) = talk.part(1, 0, talk.sent[1], b"").unwrap();
+        if port == INSIDE {
+            break;
+        }
+        read += &talk.reads(0, &frame);
+        pieces += 1;
+    }
+    assert_eq!(pieces, 2, "the sender hears of it in the end");
+    let (_, frame) = talk.part(0, PSH, at_last, last).unwrap();
+    read += &talk.reads(0, &frame);
+    assert_eq!(read, at(LOCAL));
+}
+
 /// Cases of others, 10: RFC 5626 §3.5.1.
 #[test]
 fn case_10_keepalives_between_messages() {

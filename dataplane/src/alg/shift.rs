@@ -146,12 +146,13 @@ impl<const EDITS: usize, const TEXT: usize> Shift<EDITS, TEXT> {
         position.wrapping_sub(offset)
     }
 
-    /// Notes what the receiver acknowledges.
-    pub fn acknowledge(&mut self, position: u32) {
-        let is_news = is_before(self.acknowledged, position);
-        if is_news && !is_before(self.sent(self.next), position) {
+    /// Notes what the receiver acknowledges; whether that is more than before.
+    pub fn acknowledge(&mut self, position: u32) -> bool {
+        let is_news = is_before(self.acknowledged, position) && !is_before(self.sent(self.next), position);
+        if is_news {
             self.acknowledged = position;
         }
+        is_news
     }
 
     /// Notes that the next `count` old bytes go on as they are.

@@ -333,10 +333,15 @@ impl Tongue {
 
     /// What a segment has to carry that begins there, as far as that has not arrived, and where that begins.
     pub fn carries(&self, start: u32) -> Option<(u32, &[u8])> {
+        self.rest().filter(|_| start == self.base.wrapping_add(self.owed.into()))
+    }
+
+    /// What its sender has heard of that has not arrived, and where that begins, if it is known what it becomes.
+    pub fn rest(&self) -> Option<(u32, &[u8])> {
         let arrived = self.shift.as_ref()?.arrived().wrapping_sub(self.base);
         let arrived = if arrived < u32::from(self.owed) { arrived } else { 0 };
-        let is_behind = self.owed > 0 && self.held == 0 && start == self.base.wrapping_add(self.owed.into());
-        is_behind
+        let is_whole = self.owed > 0 && self.held == 0;
+        is_whole
             .then(|| (self.base.wrapping_add(arrived), &self.text[arrived as usize..usize::from(self.owed)]))
     }
 }

@@ -1,5 +1,7 @@
-//! The acknowledgement of what the gateway keeps of a segment, as its receiver would send it.
+//! What the gateway answers to a segment itself, as who is at the other end would: the acknowledgement of what it keeps, and more
+//! of what it has kept.
 
+use super::stream::resize;
 use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::packet::Packet;
@@ -23,9 +25,21 @@ pub(super) fn acknowledge<F: Frame>(
     (header, next, window): (&tcp::Header, u32, u16),
     arrival: Arrival,
 ) -> Verdict {
+    say(desk, frame, packet, (header, next, window), &[], arrival)
+}
+
+/// The same, with these bytes: the next of what the sender of the segment awaits.
+pub(super) fn say<F: Frame>(
+    desk: &mut Desk<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    about: (&tcp::Header, u32, u16),
+    bytes: &[u8],
+    arrival: Arrival,
+) -> Verdict {
     let (Some(to), Ok(port)) = (sender(frame), desk.port(arrival)) else { return DropReason::AlgRoom.into() };
     let link = port.header_to(to);
-    let written = write_acknowledgement(frame, packet, (header, next, window), link.length());
+    let written = write_answer(frame, packet, about, bytes, link.length());
     if written.is_none() {
         return DropReason::AlgRoom.into();
     }
@@ -33,18 +47,21 @@ pub(super) fn acknowledge<F: Frame>(
     Verdict::Forward(Egress::by(arrival.port))
 }
 
-fn write_acknowledgement<F: Frame>(
+fn write_answer<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     (header, next, window): (&tcp::Header, u32, u16),
+    bytes: &[u8],
     front: usize,
 ) -> Option<()> {
     let (l3, l4) = (usize::from(packet.l3), usize::from(packet.l3) + usize::from(packet.l4));
     let stamps = tcp::stamps(frame.data().get(l4..l4 + header.length())?);
-    let length = tcp::LENGTH + if stamps.is_some() { STAMPS } else { 0 };
+    let headers = tcp::LENGTH + if stamps.is_some() { STAMPS } else { 0 };
+    let length = headers + bytes.len();
     let total = ipv4::LENGTH + length;
-    // It is no longer than the segment, which has the same options and more to say.
-    frame.truncate(l3 + total);
+    if !resize(frame, l3 + total) {
+        return None;
+    }
     if !set_front(frame, l3, front) {
         return None;
     }
@@ -57,8 +74,8 @@ fn write_acknowledgement<F: Frame>(
         destination_port: header.source_port,
         sequence: header.acknowledgement,
         acknowledgement: next,
-        header_length: length as u8,
-        flags: tcp::ACK,
+        header_length: headers as u8,
+        flags: if bytes.is_empty() { tcp::ACK } else { tcp::ACK | tcp::PSH },
         window,
         checksum: 0,
         urgent: 0,
@@ -69,6 +86,7 @@ fn write_acknowledgement<F: Frame>(
         write32(segment, tcp::LENGTH + 4, echo);
         write32(segment, tcp::LENGTH + 8, value);
     }
+    segment.get_mut(headers..length)?.copy_from_slice(bytes);
     let sum =
         pseudo(addresses.source(), addresses.destination(), ipv4::TCP, length).bytes(segment).checksum();
     write16(segment, tcp::CHECKSUM, sum);

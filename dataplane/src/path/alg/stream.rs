@@ -89,23 +89,24 @@ impl Segment {
     }
 
     /// Moves what it acknowledges, and has beyond a gap, to where that is to the sender of the other direction; of what that is
-    /// acknowledged it has heard anyhow.
+    /// acknowledged it has heard anyhow. Whether more has arrived than before.
     pub(super) fn move_back<const E: usize, const T: usize>(
         &self,
         ip: &mut [u8],
         shift: &mut Shift<E, T>,
         anyhow: impl Fn(u32) -> u32,
-    ) {
+    ) -> bool {
         if !self.has(tcp::ACK) {
-            return;
+            return false;
         }
-        shift.acknowledge(self.header.acknowledgement);
+        let is_news = shift.acknowledge(self.header.acknowledgement);
         let segment = &mut ip[self.l4..];
         let heard = anyhow(shift.heard(self.header.acknowledgement));
         replace_covered_word(segment, tcp::ACKNOWLEDGEMENT, heard, tcp::CHECKSUM);
         if let Some((at, count)) = selective(&segment[..self.header.length()]) {
             move_selective(segment, at, count, shift);
         }
+        is_news
     }
 
     /// Moves its number, and of what is urgent the end.
@@ -234,7 +235,7 @@ fn summed(packet: &Packet, length: usize) -> Sum {
 }
 
 /// Gives a frame this length, whatever the new end holds; `false` without room.
-fn resize<F: Frame>(frame: &mut F, length: usize) -> bool {
+pub(super) fn resize<F: Frame>(frame: &mut F, length: usize) -> bool {
     let now = frame.data().len();
     frame.truncate(length);
     length <= now || frame.extend(length - now)

@@ -1,7 +1,7 @@
 //! Streams of messages (SIP over TCP, RTSP): both ways alike, what one side says is read, and its segments are written anew where
 //! messages have to differ, or have moved.
 
-use super::acknowledge::acknowledge;
+use super::acknowledge::{acknowledge, say};
 use super::growth::make_way;
 use super::stream::{Segment, WRITTEN, ip_of};
 use super::{rtsp, sip};
@@ -17,7 +17,7 @@ use crate::table::session::Heading;
 use crate::verdict::Settled;
 use crate::way::Way;
 use crate::wire::framing::{Extent, Framed, framed};
-use crate::wire::tcp;
+use crate::wire::{Wire, ipv4, tcp};
 
 /// What is to be written anew of a message; `None`: it could not be read.
 fn translate(
@@ -81,10 +81,14 @@ pub(super) fn treat<F: Frame>(
     back.window = segment.header.window;
     let owed = back.owed();
     if let Some(shift) = &mut back.shift {
-        segment.move_back(ip, shift, |heard| owed.heard(heard));
+        let is_news = segment.move_back(ip, shift, |heard| owed.heard(heard));
         back.release();
+        if is_news && !segment.speaks(ip) && packet.tcp_flags & (tcp::SYN | tcp::RST) == 0 {
+            say_more(ground, frame, packet, &segment, (slot, heading))?;
+        }
     }
-    let tongue = talk.tongue(heading);
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let (tongue, ip) = (talk.tongue(heading), ip_of(frame, packet));
     if packet.tcp_flags & tcp::SYN != 0 {
         tongue.begin(segment.header.sequence);
         talk.tongue(heading.reversed()).most = segment.largest(ip);
@@ -129,6 +133,34 @@ pub(super) fn treat<F: Frame>(
     }
     let about = (&segment.header, tongue.arrived(), tongue.window);
     Err(acknowledge(&mut ground.desk, frame, packet, about, ground.arrival))
+}
+
+/// Who has acknowledged a part of what its sender has heard of long ago gets more of it at once: that sender would say the rest
+/// again only when its timer has run out, each time after twice as long (RFC 6298 §5.5). `Ok`: there is none.
+fn say_more<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    segment: &Segment,
+    (slot, heading): (u32, Heading),
+) -> Settled<()> {
+    let hop = ground.sessions.get(slot).map_or(0, |session| session.hop(heading.reversed()));
+    let mtu = usize::from(ground.ways.mtu(Way::Realm(hop)));
+    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let (next, window) = (talk.tongue(heading).arrived(), talk.tongue(heading).window);
+    let tongue = talk.tongue(heading.reversed());
+    let (Some(shift), Some((from, bytes))) = (&tongue.shift, tongue.rest()) else { return Ok(()) };
+    let headers = ipv4::LENGTH + segment.header.length();
+    let largest = usize::from(tongue.most.saturating_add(SEGMENT_HEADERS));
+    let most = mtu.min(largest).saturating_sub(headers).min(segment.header.window.into());
+    let mut out = [0; WRITTEN];
+    let Some((sequence, count)) = shift.write(from, from, bytes, &mut out) else { return Ok(()) };
+    if most == 0 || count == 0 {
+        return Ok(());
+    }
+    let header = tcp::Header { acknowledgement: sequence, ..segment.header };
+    let out = &out[..count.min(most)];
+    Err(say(&mut ground.desk, frame, packet, (&header, next, window), out, ground.arrival))
 }
 
 /// Reads what is new in a segment; whether there was room for all that is to be noted of it.
