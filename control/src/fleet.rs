@@ -8,6 +8,7 @@ use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
 use ces_dataplane::premises::Premises;
+use ces_dataplane::queue::{Line, QueueFigures};
 use ces_dataplane::settings::{SettingsError, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -126,6 +127,8 @@ impl Fleet {
             cores,
         };
         let meshes = Mesh::new(fleet.cores.len(), HANDOFF_FRAMES);
+        let workers = fleet.cores.len();
+        let lines: Vec<_> = settings.ports.iter().map(|_| Line::new(workers)).collect();
         let (ready, started) = mpsc::channel();
         let mut kept = kept.into_iter();
         for (number, (share, mesh)) in shares.into_iter().zip(meshes).enumerate() {
@@ -141,6 +144,7 @@ impl Fleet {
                 frames_waiting: 0,
             });
             let (eal, stop, ready) = (eal.clone(), Arc::clone(&fleet.stop), ready.clone());
+            let lines = lines.clone();
             let thread = std::thread::Builder::new().name(format!("worker{number}")).spawn(move || {
                 let made = machine::pin_to_core(core)
                     .map_err(|error| {
@@ -166,7 +170,8 @@ impl Fleet {
                     }
                 };
                 let WorkerIo { ports, pool } = share;
-                let mut worker = Worker::new(Parts { state, ports, pool, control: side, mesh, clock, idle });
+                let mut worker =
+                    Worker::new(Parts { state, ports, pool, control: side, mesh, lines, clock, idle });
                 let _ = ready.send(Ok(()));
                 worker.run(&stop);
                 drop(worker);
@@ -206,6 +211,11 @@ impl Fleet {
     /// The counters of a worker, as last published.
     pub fn snapshot(&self, worker: usize) -> Counters {
         self.members[worker].control.counters.snapshot()
+    }
+
+    /// What a worker tells of its queues.
+    pub fn queues(&self, worker: usize) -> &QueueFigures {
+        &self.members[worker].control.counters.queues
     }
 
     /// Depth and capacity of the rings of a worker: commands, inject, events, punt.

@@ -38,7 +38,7 @@ fn c12_the_example_beside_the_aalto_nodes_is_good() {
 
 #[test]
 fn the_example_shows_the_defaults() {
-    // Not defaults but examples, since they have none: a VLAN, a core, a mailbox, a port inside, a directory in memory.
+    // Not defaults but examples, since they have none: a VLAN, a bandwidth, a core, a mailbox, a port inside, a directory in memory.
     let spelled = defaults_spelled_out()
         .replace("vlan = 100", "#")
         .replace("core = 0  ", "#")
@@ -47,6 +47,8 @@ fn the_example_shows_the_defaults() {
         .replace("inside_port = 443", "#")
         .replacen("networks = [\"192.168.10.0/24\"] # where", "# where", 1)
         .replace("tap = \"ces-inside\"", "#")
+        .replace("bandwidth = \"100M\"", "#")
+        .replace("urgent = \"25M\"", "#")
         .replace("mtu = 1400 ", "#")
         .replace("routers = [", "#")
         .replace("dns = [\"192.168.10.1\"]  ", "#")
@@ -214,6 +216,34 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "overlaps 192.168.10.1/24",
     ),
     ("side = \"outside\"", "side = \"outside\"\nmtu = 100", "mtu = 100", "576 to 2022 was expected"),
+    (
+        "side = \"outside\"",
+        "side = \"outside\"\nbandwidth = \"0\"",
+        "bandwidth",
+        "from 100k to 400G was expected",
+    ),
+    (
+        "side = \"outside\"",
+        "side = \"outside\"\nbandwidth = \"401G\"",
+        "bandwidth",
+        "from 100k to 400G was expected",
+    ),
+    ("side = \"outside\"", "side = \"outside\"\nbandwidth = \"5MB\"", "bandwidth", "such as \"1.5M\""),
+    ("side = \"outside\"", "side = \"outside\"\nurgent = \"1M\"", "urgent", "and there is none"),
+    (
+        "side = \"outside\"",
+        "side = \"outside\"\nbandwidth = \"1M\"\nurgent = \"2M\"",
+        "urgent",
+        "no more than the bandwidth",
+    ),
+    (
+        "[memory]",
+        "[memory]\nmib = 32\n[[port]]\nname = \"dmz\"\ndevice = \"net_null9\"\nside = \"outside\"\n\
+         addresses = [\"198.18.0.1/30\"]\nbandwidth = \"1G\"\n[[port]]\nname = \"more\"\ndevice = \"net_null8\"\n\
+         side = \"outside\"\naddresses = [\"198.18.1.1/30\"]\nbandwidth = \"400G\"",
+        "mib = 32",
+        "40 MiB are needed",
+    ),
     ("side = \"outside\"", "side = \"outside\"\nvlan = 4095", "vlan = 4095", "1 to 4094 was expected"),
     ("side = \"outside\"", "side = \"outside\"\nrx_descriptors = 1000", "rx_descriptors", "a power of two"),
     (
@@ -445,6 +475,7 @@ fn only_devices_cores_and_memory_wait_for_a_restart() {
         ("side = \"outside\"", "side = \"outside\"\nmtu = 1400", "[[port]]"),
         ("side = \"outside\"", "side = \"outside\"\nvlan = 9", "[[port]]"),
         ("net_af_packet1,", "net_af_packet2,", "[[port]]"),
+        ("side = \"outside\"", "side = \"outside\"\nbandwidth = \"9M\"", "[[port]]"),
         ("cores = [1]", "cores = [2]", "[worker]"),
         ("[control]", "[control]\ncore = 0", "[control]"),
         ("[memory]", "[memory]\nmib = 512", "[memory]"),
@@ -469,6 +500,20 @@ fn only_devices_cores_and_memory_wait_for_a_restart() {
         // What waits is as it was, what does not is as it was read.
         assert_eq!(new, if waits.is_empty() { read } else { running.clone() }, "{to}");
     }
+}
+
+#[test]
+fn another_bandwidth_is_a_reload() {
+    let with = |bandwidth: &str| {
+        let port = format!("side = \"outside\"\nbandwidth = \"{bandwidth}\"");
+        parse("cesd.toml", &EXAMPLE.replacen("side = \"outside\"", &port, 1)).unwrap()
+    };
+    let (running, mut new) = (with("9M"), with("10M"));
+    assert!(new.keep_fixed(&running).is_empty());
+    assert_eq!(
+        new.port[1].shape().map(|shape| (shape.bandwidth, shape.urgent)),
+        Some((10_000_000, 2_500_000))
+    );
 }
 
 #[test]

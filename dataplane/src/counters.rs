@@ -5,6 +5,7 @@
 //! the numbers of one snapshot may be a turn apart.
 
 use crate::msg::{PortId, PuntClass};
+use crate::queue::QueueFigures;
 use crate::reason::DropReason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -87,6 +88,8 @@ macro_rules! counters {
         #[derive(Debug)]
         #[repr(align(128))] // two lines, as the hardware fetches them: no sharing with another worker's block
         pub struct Published {
+            /// What shaped ports tell of their queues.
+            pub queues: QueueFigures,
             $($array: [AtomicU64; $length],)+
             $($($name: AtomicU64,)+)+
             $($other: AtomicU64,)+
@@ -95,6 +98,7 @@ macro_rules! counters {
         impl Default for Published {
             fn default() -> Self {
                 Self {
+                    queues: QueueFigures::default(),
                     $($array: [const { AtomicU64::new(0) }; $length],)+
                     $($($name: AtomicU64::new(0),)+)+
                     $($other: AtomicU64::new(0),)+

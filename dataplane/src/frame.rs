@@ -5,6 +5,7 @@
 //! that must be fragmented), through [`Buffers`]; an ICMP error is written into the frame that caused it.
 
 use crate::egress::Egress;
+use crate::packet::Packet;
 
 /// One frame, from its Ethernet header on.
 pub trait Frame {
@@ -49,8 +50,8 @@ pub trait Buffers<F: Frame> {
     /// An empty frame with headroom of at least [`HEADROOM`]; `None` if the pool is empty.
     fn allocate(&mut self) -> Option<F>;
 
-    /// Sends a frame that was allocated here.
-    fn send(&mut self, egress: Egress, frame: F);
+    /// Sends a frame that was allocated here, as a part of this packet.
+    fn send(&mut self, egress: Egress, frame: F, packet: &Packet);
 }
 
 /// Headroom in bytes that the path needs ahead of a received frame: the largest outer header (Ethernet with a VLAN tag

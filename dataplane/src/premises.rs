@@ -10,6 +10,7 @@ use crate::meter::{Level, Rate, SECOND};
 use crate::msg::{PortId, PuntClass};
 use crate::nat::Nat;
 use crate::port::PathPort;
+use crate::queue::Shape;
 use crate::settings::{Side, WorkerSettings};
 use crate::table::fib::Fib;
 use crate::wire::ipv4;
@@ -27,6 +28,8 @@ struct Dmz {
 #[derive(Clone, Debug)]
 pub struct Premises {
     ports: Vec<PathPort>,
+    /// How each is shaped.
+    pub(crate) shapes: Vec<Option<Shape>>,
     /// The gateway's own addresses, by side, without those that a host has.
     own: [Vec<u32>; Side::COUNT],
     tcp_listen: Vec<(Side, u16)>,
@@ -76,6 +79,7 @@ impl Premises {
         let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
         Self {
             ports: settings.ports.iter().map(PathPort::new).collect(),
+            shapes: settings.shapes.clone(),
             own: Side::ALL.map(own),
             tcp_listen: settings.tcp_listen.clone(),
             realm: inside.map(network).chain(proxy_networks.iter().copied()).collect(),

@@ -169,6 +169,10 @@ reasons! {
     PuntTooLong = "punt_too_long",
     /// The ring to the worker that owns the host is full.
     HandoffRingFull = "handoff_ring_full",
+    /// As much of its host, or of its flow, waits for the shaped port already as may wait of one.
+    QueueFull = "queue_full",
+    /// Its flow has waited for the shaped port too long for a while, and its sender is told by this loss (RFC 8289).
+    QueueAqm = "queue_aqm",
     /// The port's transmit queue did not take it.
     TxQueueFull = "tx_queue_full",
     /// No packet buffer was left.

@@ -6,6 +6,7 @@ use crate::counters::PORTS;
 use crate::msg::{PuntClass, PuntRates, Recording};
 use crate::narrow::Number24;
 use crate::nat::Nat;
+use crate::queue::Shape;
 use crate::tag::Layout;
 use std::net::Ipv4Addr;
 
@@ -81,6 +82,8 @@ pub struct PoolRoom {
 pub struct WorkerSettings {
     /// The ports, in the order of the configuration: the index is the `PortId`.
     pub ports: Vec<PortSettings>,
+    /// How each of them is shaped, in their order; those without, and those beyond the last, are not.
+    pub shapes: Vec<Option<Shape>>,
     /// Slots for bindings: at most `1 << layout.slot_bits`.
     pub bindings: u32,
     /// Slots for tunnels.
@@ -142,6 +145,7 @@ impl WorkerSettings {
     pub fn new(ports: Vec<PortSettings>, bindings: u32) -> Self {
         Self {
             ports,
+            shapes: Vec::new(),
             bindings,
             tunnels: 1024,
             neighbours: 16_384,

@@ -142,6 +142,11 @@ impl Share {
         if worker != self.worker && worker < self.workers { Some(worker as u8) } else { None }
     }
 
+    /// Which worker's it is.
+    pub const fn worker(&self) -> u32 {
+        self.worker
+    }
+
     /// How many workers there are.
     #[inline(always)]
     pub const fn workers(&self) -> u32 {

@@ -11,6 +11,7 @@ mod held;
 mod link;
 mod mesh;
 mod outbound;
+mod shaped;
 mod shares;
 
 pub use held::HELD_MOST;
@@ -23,6 +24,7 @@ use crate::frame::Frame;
 use crate::io::{Pool, PortQueues};
 use crate::msg::{Command, Event, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
+use crate::queue::Line;
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
@@ -31,7 +33,9 @@ use crate::way::UNNAMED;
 use held::{FOR_ASKING, FOR_FIRST, FOR_HOP, Held, HeldFrame};
 use machine::Clock;
 use outbound::Outbound;
+use shaped::Shaped;
 use shares::Shares;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,6 +71,8 @@ pub struct Parts<P: PortQueues, M> {
     pub control: WorkerSide,
     /// Its ends of the rings to the other workers.
     pub mesh: Mesh<P::Frame>,
+    /// The lines of the ports, which all workers share; those of shaped ones that are missing are its own alone.
+    pub lines: Vec<Arc<Line>>,
     /// The time.
     pub clock: Clock,
     /// What to do when there is nothing to do.
@@ -112,12 +118,12 @@ where
 {
     /// Puts a worker together. Everything that it will need is allocated here.
     pub fn new(parts: Parts<P, M>) -> Self {
-        let Parts { state, ports, pool, control, mesh, clock, idle } = parts;
+        let Parts { state, ports, pool, control, mesh, lines, clock, idle } = parts;
         let shares = Shares::new(control.punt.capacity());
         let taken_over = ports.iter().map(|_| Vec::with_capacity(BURST)).collect();
         // At most a burst is spent at a time.
         let burst: Vec<P::Frame> = Vec::with_capacity(BURST);
-        let outbound = Outbound::new(pool, ports.len());
+        let outbound = Outbound::new(pool, ports.len(), Shaped::new(&state, &lines));
         Self {
             state,
             ports,
@@ -171,11 +177,16 @@ where
         while self.unasked.take_first().is_some() {
             self.state.counters.drop(DropReason::Unasked);
         }
+        self.state.counters.drops[DropReason::PortDown as usize] += self.outbound.shaped.clear();
         self.publish();
     }
 
     /// One round over all sources. Returns whether there was anything to do. For tests; [`Worker::run`] calls it.
     pub fn turn(&mut self, now: Nanos) -> bool {
+        let is_shaping = !self.outbound.shaped.is_none();
+        if is_shaping {
+            self.outbound.shaped.begin(now);
+        }
         let mut work = self.take_commands(now) + self.take_injected();
         for port in 0..self.ports.len() {
             work += self.receive(port, now);
@@ -183,6 +194,9 @@ where
         work += self.take_over(now);
         if self.later.len() != 0 {
             self.join(now);
+        }
+        if is_shaping {
+            self.outbound.pass_shaped();
         }
         self.send_all();
         work += self.tell_events(now);
@@ -196,7 +210,8 @@ where
             self.let_go(now);
             self.publish();
         }
-        work != 0
+        // What waits for a shaped port is due before anything new arrives.
+        work != 0 || (is_shaping && self.outbound.shaped.is_waiting())
     }
 
     /// The tables and counters.
@@ -223,6 +238,9 @@ where
     fn publish(&mut self) {
         self.state.take_stock();
         let counters = &mut self.state.counters;
+        if !self.outbound.shaped.is_none() {
+            self.outbound.shaped.tell(&self.control.counters.queues, counters);
+        }
         counters.held_now = (self.held.len() + self.later.len() + self.unasked.len()) as u64;
         counters.command_depth = self.control.commands.len() as u64;
         counters.inject_depth = self.control.inject.len() as u64;
@@ -258,6 +276,7 @@ where
     fn move_in(&mut self) {
         if let Some(mut premises) = self.control.premises.pop() {
             self.state.move_in(&mut premises);
+            self.outbound.shaped.change(&self.state.premises.shapes);
             // There is room: as many may be under way as there are places.
             let _ = self.control.left.push(premises);
         }
@@ -369,16 +388,17 @@ where
         process_arrival(&mut self.state, arrival, &mut self.burst, verdicts, &mut self.outbound);
         if let Some(&Verdict::Forward(to)) = verdicts.first()
             && all_to(verdicts, to)
-            && self.outbound.queues.push_burst(to, &mut self.burst)
+            && self.outbound.push_burst(to, &mut self.burst, &self.state.packets)
         {
             return;
         }
         let side = self.state.premises.port(port).map_or(Side::Outside, |port| port.side);
-        let counters = &mut self.state.counters;
-        for (frame, verdict) in self.burst.drain(..).zip(&self.verdicts) {
+        let State { counters, packets, .. } = &mut self.state;
+        for (number, (frame, verdict)) in self.burst.drain(..).zip(&self.verdicts).enumerate() {
             match *verdict {
                 Verdict::Forward(to) | Verdict::Reply(to, _) => {
-                    if !self.outbound.push(to, frame) {
+                    let packet = packets.get(number).filter(|_| matches!(verdict, Verdict::Forward(_)));
+                    if !self.outbound.push(to, frame, packet) {
                         counters.drop(DropReason::PortDown);
                     }
                 }
@@ -495,7 +515,7 @@ where
         let bytes = |frames: &[P::Frame]| frames.iter().map(|frame| frame.data().len() as u64).sum::<u64>();
         let Outbound { queues, pool, .. } = &mut self.outbound;
         let counters = &mut self.state.counters;
-        for queue in queues.waiting(port as PortId) {
+        if let Some(queue) = queues.waiting(port as PortId) {
             let total = bytes(queue);
             let sent = self.ports[port].tx_burst(queue);
             counters.tx(port as PortId, sent as u64, total - bytes(queue));

@@ -46,6 +46,7 @@ fn no_packet_allocates() {
             pool: MemoryPool::new(1024),
             control: worker_side,
             mesh: Mesh::alone(),
+            lines: Vec::new(),
             clock: Clock::new(),
             idle: Idle::default(),
         }));

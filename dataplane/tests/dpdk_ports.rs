@@ -55,7 +55,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
         device(4, "middleb"), // gateway 1, outside
         device(5, "host1_a"), // host 1
     ];
-    let (ports, mut shares) = start(&eal, &devices, 1).unwrap();
+    let (ports, mut shares) = start(&eal, &devices, 1, 0).unwrap();
     let WorkerIo { ports: queues, pool } = shares.pop().unwrap();
     let mut queues = queues.into_iter();
     let mut next = || queues.next().unwrap();
@@ -80,6 +80,7 @@ fn packets_cross_two_workers_on_dpdk_ports() {
                     pool,
                     control: worker_side,
                     mesh: Mesh::alone(),
+                    lines: Vec::new(),
                     clock: Clock::new(),
                     idle: Idle { polls: 100, nap: Duration::from_micros(50) },
                 })

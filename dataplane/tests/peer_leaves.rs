@@ -153,7 +153,7 @@ fn gateway(directory: &Path, core: usize, running: &Sender<(Vec<Port>, ControlSi
     let eal = Eal::start(&options(vec![core])).unwrap();
     let _registered = RegisteredThread::new(&eal).unwrap();
     let devices = [INSIDE, OUTSIDE].map(|port| (device(directory, port, "server"), PortConfig::default()));
-    let (ports, mut shares) = start(&eal, &devices, 1).unwrap();
+    let (ports, mut shares) = start(&eal, &devices, 1, 0).unwrap();
     let WorkerIo { ports: queues, pool } = shares.pop().unwrap();
     let (mut control, worker_side) = link(RingSizes::default(), Arc::new(Bell::silent()));
     for command in Gateway(0).commands() {
@@ -167,6 +167,7 @@ fn gateway(directory: &Path, core: usize, running: &Sender<(Vec<Port>, ControlSi
         pool,
         control: worker_side,
         mesh: Mesh::alone(),
+        lines: Vec::new(),
         clock: Clock::new(),
         idle: Idle { polls: u32::MAX, nap: Duration::ZERO },
     })

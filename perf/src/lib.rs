@@ -7,7 +7,7 @@
 //! [`rotation`] and [`sequence`] (what goes in), [`realm`] and [`world`] (the state that it meets); then the cases: [`path`] and
 //! [`stage`] of the path, [`turn`], [`fleet`], [`idle`] and [`threads`] of workers, [`insertion`], [`churn`]
 //! and [`footprint`] of tables;
-//! last [`memory`] and [`place`] (what is told of the machine).
+//! [`queue`] of shaped ports; last [`memory`] and [`place`] (what is told of the machine).
 #![forbid(unsafe_code)]
 
 pub mod calibration;
@@ -21,6 +21,7 @@ pub mod memory;
 pub mod packets;
 pub mod path;
 pub mod place;
+pub mod queue;
 pub mod random;
 pub mod realm;
 pub mod rotation;

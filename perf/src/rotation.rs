@@ -6,6 +6,7 @@
 
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
+use ces_dataplane::packet::Packet;
 use dpdk::{Mbuf, Mempool};
 
 /// Frames in a circle of cold packet memory. Between writing a frame and its turn, half of the circle is written and half
@@ -127,7 +128,7 @@ impl<F: Frame> Buffers<F> for NoBuffers {
         None
     }
 
-    fn send(&mut self, _egress: Egress, _frame: F) {
+    fn send(&mut self, _egress: Egress, _frame: F, _packet: &Packet) {
         self.wanted += 1;
     }
 }

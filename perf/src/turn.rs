@@ -99,7 +99,16 @@ impl<F: Rewrite + Send, M: Pool<Frame = F>> Member<F, M> {
         });
         let (control_side, control) = link(RingSizes::default(), Arc::new(Bell::silent()));
         let ports = wires.iter().map(|wire| Wire(Rc::clone(wire))).collect();
-        let worker = Worker::new(Parts { state, ports, pool, control, mesh, clock, idle: Idle::default() });
+        let worker = Worker::new(Parts {
+            state,
+            ports,
+            pool,
+            control,
+            mesh,
+            lines: Vec::new(),
+            clock,
+            idle: Idle::default(),
+        });
         Ok(Self {
             worker,
             arrival: Rc::clone(&wires[usize::from(plan.arrival())]),

@@ -21,6 +21,7 @@ mod nat;
 mod odd;
 mod operator;
 mod programs;
+mod qos;
 mod records;
 mod routes;
 mod rtsp;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
         ("full", full::CASES),
+        ("qos", qos::CASES),
         ("nat", nat::CASES),
         ("statics", statics::CASES),
         ("records", records::CASES),

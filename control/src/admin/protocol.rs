@@ -20,6 +20,8 @@ pub const TRACE_MAX: u32 = 100_000;
 pub enum Topic {
     /// Interfaces: addresses, link, packets and bytes by direction
     Ports,
+    /// Shaped ports: what waits in each class, for how long, and what became of the rest
+    Queues,
     /// Worker threads: load, bursts, rings
     Workers,
     /// Bindings between hosts and far hosts, with their counters
@@ -258,6 +260,7 @@ impl Request {
         match self {
             Self::Show { topic } => match topic {
                 Topic::Ports => "show ports",
+                Topic::Queues => "show queues",
                 Topic::Workers => "show workers",
                 Topic::Bindings => "show bindings",
                 Topic::Peers => "show peers",

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 pub fn show(topic: Topic, answer: &Value) -> String {
     match topic {
         Topic::Ports => ports(answer),
+        Topic::Queues => queues(answer),
         Topic::Workers => workers(answer),
         Topic::Bindings => bindings(answer),
         Topic::Peers => peers(answer),
@@ -95,6 +96,44 @@ fn ports(answer: &Value) -> String {
         }
     }
     table.text() + &problems
+}
+
+fn queues(answer: &Value) -> String {
+    let mut table = TextTable::new(&[
+        "PORT",
+        "BANDWIDTH",
+        "CLASS",
+        "WAITING",
+        "BYTES",
+        "HOSTS",
+        "DELAY",
+        "SENT",
+        "SENT BYTES",
+        "MARKED",
+        "DROPPED LATE",
+        "DROPPED FULL",
+    ]);
+    for port in list(answer) {
+        for class in list(&port["classes"]) {
+            let name = text(class, "class");
+            let bits = if name == "urgent" { "urgent_bits" } else { "bandwidth_bits" };
+            table.row(vec![
+                text(port, "port"),
+                bit_rate(number(port, bits)),
+                name,
+                count(number(class, "packets")),
+                bytes(number(class, "bytes")),
+                count(number(class, "hosts")),
+                format!("{:.1} ms", number(class, "delay_us") as f64 / 1000.0),
+                count(number(class, "sent")),
+                bytes(number(class, "sent_bytes")),
+                count(number(class, "marked")),
+                count(number(class, "dropped_late")),
+                count(number(class, "dropped_full")),
+            ]);
+        }
+    }
+    or_none(&table, "no port is shaped: none has a bandwidth")
 }
 
 fn workers(answer: &Value) -> String {

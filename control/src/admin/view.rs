@@ -48,6 +48,44 @@ pub struct PortView {
     pub tap_counters: TapCounters,
 }
 
+/// A shaped port.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueuesView {
+    /// Its name.
+    pub port: String,
+    /// Bits a second.
+    pub bandwidth_bits: u64,
+    /// Those of them that urgent packets have before all others.
+    pub urgent_bits: u64,
+    /// Its classes, the most urgent first.
+    pub classes: Vec<QueueView>,
+}
+
+/// A class of a shaped port.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueView {
+    /// Its name.
+    pub class: &'static str,
+    /// Packets that wait.
+    pub packets: u64,
+    /// Their bytes, as on the wire.
+    pub bytes: u64,
+    /// Hosts whose they are, in each worker.
+    pub hosts: u64,
+    /// How long the last packets waited, where that was longest, in microseconds.
+    pub delay_us: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Their bytes, as on the wire.
+    pub sent_bytes: u64,
+    /// Those of them that were marked (ECN).
+    pub marked: u64,
+    /// Packets dropped because their flow's queue stood for too long.
+    pub dropped_late: u64,
+    /// Packets dropped because as many of their host or flow waited as may.
+    pub dropped_full: u64,
+}
+
 /// What a device counted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct DeviceView {

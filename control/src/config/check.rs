@@ -27,6 +27,11 @@ const BINDINGS: u32 = 1 << 24;
 /// The most restricted bindings of a worker: what a binding can name in 24 bits.
 const LIMITED: u64 = (1 << 24) - 2;
 
+/// Bits a second of a shaped port: at the least, a packet takes an eighth of a second.
+const BANDWIDTHS: std::ops::RangeInclusive<u64> = 100_000..=400_000_000_000;
+/// Bytes of a packet buffer with what DPDK keeps beside it.
+const BUFFER_BYTES: u64 = 2560;
+
 /// The most collectors: each has a queue of its own.
 const COLLECTORS: u64 = 8;
 
@@ -34,6 +39,7 @@ const COLLECTORS: u64 = 8;
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Problems::default();
     ports(config, &mut found);
+    queues(config, &mut found);
     realm_is_inside(config, &mut found);
     workers(config, &mut found);
     routes(config, &mut found);
@@ -218,8 +224,37 @@ fn one_port(key: &str, port: &PortSection, found: &mut Problems) {
             found.add(format!("{key}.{name}"), format!("{value}: a power of two was expected"));
         }
     }
+    bandwidth(key, port, found);
     if port.tcp.contains(&0) {
         found.add(format!("{key}.tcp"), "0 is no TCP port");
+    }
+}
+
+fn bandwidth(key: &str, port: &PortSection, found: &mut Problems) {
+    match (port.bandwidth, port.urgent) {
+        (None, Some(_)) => found.add(format!("{key}.urgent"), "is a part of a bandwidth, and there is none"),
+        (Some(all), urgent) => {
+            if !BANDWIDTHS.contains(&all.0) {
+                found.add(format!("{key}.bandwidth"), format!("{}: from 100k to 400G was expected", all.0));
+            }
+            if let Some(urgent) = urgent.filter(|urgent| urgent.0 == 0 || urgent.0 > all.0) {
+                let what = format!("{}: more than 0 and no more than the bandwidth was expected", urgent.0);
+                found.add(format!("{key}.urgent"), what);
+            }
+        }
+        (None, None) => {}
+    }
+}
+
+/// What may wait at shaped ports fits into the memory that there is.
+fn queues(config: &Config, found: &mut Problems) {
+    let workers = config.worker.cores.len() as u64;
+    // A worker's packets may lie in any worker's memory.
+    let packets = u64::from(config.shaped_frames()) * workers * workers;
+    let mib = (packets * BUFFER_BYTES).div_ceil(1 << 20);
+    if !config.memory.huge_pages && mib > u64::from(config.memory.mib) {
+        let what = format!("{mib} MiB are needed for what may wait at ports with a bandwidth alone");
+        found.add("memory.mib", what);
     }
 }
 

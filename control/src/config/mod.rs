@@ -3,6 +3,7 @@
 //! It is read and checked whole before anything starts or changes. serde finds wrong keys and types ([`model`]); [`check`]
 //! finds what does not fit together. Every complaint names the file, the line, the key, and what was expected.
 
+mod bandwidth;
 mod check;
 mod dhcp;
 mod dhcp_server;
@@ -20,6 +21,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use bandwidth::Bandwidth;
 pub use check::{MTU_MAX, MTU_MIN, problems};
 pub use dhcp::{AddressRange, ClientId, DhcpReservation, DhcpRoute, DhcpSection, DhcpSubnet};
 pub use dhcp_server::settings as dhcp_settings;

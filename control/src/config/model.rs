@@ -1,9 +1,11 @@
 //! What can be configured, section by section, and what of it takes a restart.
 
+use super::bandwidth::Bandwidth;
 use crate::log::{Format, LogLevel};
 use ces_dataplane::alg::Alg;
 use ces_dataplane::msg::{PuntRates, Recording};
 use ces_dataplane::nat::{Filtering, Nat};
+use ces_dataplane::queue::Shape;
 use ces_dataplane::settings::Side;
 use ces_gateway::CoreSettings;
 use ipnet::Ipv4Net;
@@ -101,6 +103,12 @@ pub struct PortSection {
     /// Largest IP packet in bytes.
     #[serde(default = "default_mtu")]
     pub mtu: u16,
+    /// Bits a second that it sends at most; without it, as much as the link carries.
+    #[serde(default)]
+    pub bandwidth: Option<Bandwidth>,
+    /// Of these, those that urgent packets have before all others; without it, a quarter.
+    #[serde(default)]
+    pub urgent: Option<Bandwidth>,
     /// Name of its shadow TAP; without it, `ces-` and the port's name.
     #[serde(default)]
     pub tap: Option<String>,
@@ -119,6 +127,12 @@ impl PortSection {
     /// The name of its shadow TAP.
     pub fn tap_name(&self) -> String {
         self.tap.clone().unwrap_or_else(|| format!("ces-{}", self.name))
+    }
+
+    /// How it is shaped, if it is.
+    pub fn shape(&self) -> Option<Shape> {
+        let Bandwidth(bandwidth) = self.bandwidth?;
+        Some(Shape { bandwidth, urgent: self.urgent.map_or(bandwidth / 4, |urgent| urgent.0) })
     }
 
     /// The networks of the DMZ behind it; none, if it faces another side.
@@ -458,6 +472,13 @@ impl Config {
         self.port.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr).collect()
     }
 
+    /// How many packets may wait at all shaped ports, in each worker.
+    pub fn shaped_frames(&self) -> u32 {
+        let workers = self.worker.cores.len() as u32;
+        let shapes = self.port.iter().filter_map(PortSection::shape);
+        shapes.map(|shape| shape.frames_of_worker(workers) as u32).sum()
+    }
+
     /// The networks of the DMZ.
     pub fn dmz(&self) -> Vec<Ipv4Net> {
         self.port.iter().flat_map(PortSection::dmz).collect()
@@ -533,6 +554,8 @@ impl Config {
                 tap,
                 rx_descriptors,
                 tx_descriptors,
+                bandwidth,
+                urgent,
                 // These change while the gateway runs.
                 addresses: _,
                 networks: _,
@@ -546,6 +569,10 @@ impl Config {
                 | keep(tap, &running.tap)
                 | keep(rx_descriptors, &running.rx_descriptors)
                 | keep(tx_descriptors, &running.tx_descriptors);
+            // Whether it is shaped is; how fast changes while the gateway runs.
+            if bandwidth.is_some() != running.bandwidth.is_some() {
+                port_differs |= keep(bandwidth, &running.bandwidth) | keep(urgent, &running.urgent);
+            }
         }
         [
             ("[[port]]", port_differs),

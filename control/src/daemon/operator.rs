@@ -134,6 +134,7 @@ impl Operator {
     fn show(&mut self, house: &House, topic: Topic, now: u64) -> Response {
         match topic {
             Topic::Ports => ok(&views::ports(house)),
+            Topic::Queues => ok(&views::queues(house)),
             Topic::Workers => ok(&views::workers(house, &mut self.seen)),
             Topic::Peers => ok(&views::peers(house, now)),
             Topic::Dns => ok(&house.gateway.dns(now)),

@@ -2,6 +2,7 @@
 
 mod dhcp;
 mod own;
+mod queues;
 
 use super::house::House;
 use super::shortage::Of;
@@ -35,6 +36,7 @@ impl Scrape {
     pub(super) fn page(&self, house: &House, age: u64, now: u64) -> Vec<u8> {
         let mut families = Families::default();
         packets(house, &mut families);
+        queues::tell(house, &mut families);
         workers(house, &mut families);
         pools(house, &mut families);
         names(house, &mut families, now);

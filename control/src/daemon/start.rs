@@ -198,8 +198,8 @@ pub fn start(
     let eal = eal(&config)?;
     let devices: Vec<_> =
         config.port.iter().map(|port| (port.device.clone(), port_config(&config, port))).collect();
-    let (ports, shares) =
-        start_ports(&eal, &devices, workers as u16).map_err(|error| refused(&config, error))?;
+    let (ports, shares) = start_ports(&eal, &devices, workers as u16, config.shaped_frames())
+        .map_err(|error| refused(&config, error))?;
     let watch = interfaces.watch().map_err(system("interfaces"))?;
     let devices = Devices::new(ports, watch).map_err(|error| StartError::Dpdk(error, ""))?;
     let macs: Vec<_> = (0..devices.len()).map(|number| devices.mac(number)).collect();

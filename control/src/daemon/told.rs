@@ -50,6 +50,7 @@ pub(super) fn settings(
     let punt = &config.punt;
     WorkerSettings {
         ports: config.port.iter().zip(macs).map(port).collect(),
+        shapes: config.port.iter().map(PortSection::shape).collect(),
         bindings: config.capacity.bindings,
         tunnels: config.capacity.tunnels,
         neighbours: config.capacity.neighbours,

@@ -4,8 +4,9 @@ use super::house::House;
 use super::shortage::Of;
 use crate::admin::view::{
     AlgProtocolView, AlgView, DropView, MappingRow, NatView, NatWorkerView, NeighbourView, PeersView,
-    PortView, RingView, RouteView, SessionRow, WorkerView,
+    PortView, QueueView, QueuesView, RingView, RouteView, SessionRow, WorkerView,
 };
+use crate::config::PortSection;
 use crate::sources::netlink::table::NextHop;
 use crate::trace::mac;
 use ces_dataplane::alg::Alg;
@@ -13,6 +14,7 @@ use ces_dataplane::alg::scope::AlgHosts;
 use ces_dataplane::counters::{ALG_EVENTS, Counters, FAMILIES, RTSP_EVENTS, SIP_EVENTS};
 use ces_dataplane::msg::{MappingView, PortId, PuntClass, SessionView};
 use ces_dataplane::nat::statics::{PortProtocol, Static};
+use ces_dataplane::queue::{Class, Figure};
 use ces_dataplane::reason::DropReason;
 use ces_gateway::LearntRoute;
 use ces_gateway::address::HopAddress;
@@ -61,6 +63,41 @@ pub(super) fn ports(house: &House) -> Vec<PortView> {
             }
         };
     house.config.port.iter().enumerate().zip(taps).map(view).collect()
+}
+
+/// The shaped ports.
+pub(super) fn queues(house: &House) -> Vec<QueuesView> {
+    let class = |port: usize, class: Class| {
+        let of = |figure| queue_figure(house, port, class, figure);
+        QueueView {
+            class: class.label(),
+            packets: of(Figure::Packets),
+            bytes: of(Figure::Bytes),
+            hosts: of(Figure::Hosts),
+            delay_us: of(Figure::Delay) / 1000,
+            sent: of(Figure::Sent),
+            sent_bytes: of(Figure::SentBytes),
+            marked: of(Figure::Marked),
+            dropped_late: of(Figure::DroppedLate),
+            dropped_full: of(Figure::DroppedFull),
+        }
+    };
+    let port = |(number, port): (usize, &PortSection)| {
+        let shape = port.shape()?;
+        Some(QueuesView {
+            port: port.name.clone(),
+            bandwidth_bits: shape.bandwidth,
+            urgent_bits: shape.urgent,
+            classes: Class::ALL.into_iter().map(|of| class(number, of)).collect(),
+        })
+    };
+    house.config.port.iter().enumerate().filter_map(port).collect()
+}
+
+/// A figure of a queue in all workers together; how long packets wait is that of the worker where it is longest.
+pub(super) fn queue_figure(house: &House, port: usize, class: Class, figure: Figure) -> u64 {
+    let told = (0..house.fleet.len()).map(|worker| house.fleet.queues(worker).told(port, class, figure));
+    if figure == Figure::Delay { told.max().unwrap_or(0) } else { told.sum() }
 }
 
 /// What could not enter a ring, by ring.

@@ -158,11 +158,14 @@ pub fn start_port(
 /// Opens and starts ports, with a queue pair of each for every worker and a pool for each worker. What else is said of
 /// them is as for [`start_port`].
 ///
+/// At shaped ports so many frames may wait in each worker beside those in the ports' own queues.
+///
 /// Returned are the ports, for their settings and counters, and the workers' shares.
 pub fn start(
     eal: &Eal,
     devices: &[(String, PortConfig)],
     workers: u16,
+    shaped: u32,
 ) -> Result<(Vec<::dpdk::Port>, Vec<WorkerIo>), Error> {
     // A frame is at most in one place: a receive queue of its worker, a transmit queue, under way, or held by any worker,
     // since a worker holds also what another received and handed over.
@@ -170,7 +173,7 @@ pub fn start(
         .iter()
         .map(|(_, config)| u32::from(config.rx_descriptors) + u32::from(config.tx_descriptors))
         .sum();
-    let held = HELD_MOST as u32 * u32::from(workers);
+    let held = (HELD_MOST as u32 + shaped) * u32::from(workers);
     let mut shares = shares(eal, workers, queued + held)?;
     let mut ports = Vec::with_capacity(devices.len());
     for (device, config) in devices {

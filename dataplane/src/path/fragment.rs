@@ -67,7 +67,7 @@ fn split<F: Frame, B: Buffers<F>>(
         data[length..length + part.len()].copy_from_slice(part);
         fragment.emit(data);
         let egress = finish(&mut other, fragment.total_length)?;
-        buffers.send(egress, other);
+        buffers.send(egress, other, packet);
         made += 1;
     }
     let first = ipv4::Header {

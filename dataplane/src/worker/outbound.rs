@@ -1,10 +1,11 @@
 //! Frames that will leave or are done with, and where new ones come from: what the path sees as [`Buffers`].
 
+use super::shaped::Shaped;
 use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
 use crate::io::Pool;
 use crate::msg::{FrameSlot, SLOT_BYTES};
-use crate::packet::BURST;
+use crate::packet::{BURST, Packet};
 use crate::queue::{Queues, Refused};
 use crate::reason::DropReason;
 
@@ -14,6 +15,8 @@ const ETHERNET_HEADER: usize = 14;
 pub(super) struct Outbound<F, M> {
     pub(super) pool: M,
     pub(super) queues: Queues<F>,
+    /// The ports that are shaped.
+    pub(super) shaped: Shaped<F>,
     /// Frames to free in bulk: at most a burst at a time.
     spent: Vec<F>,
     /// Frames that found their queue full, or, made here, no port.
@@ -21,13 +24,17 @@ pub(super) struct Outbound<F, M> {
 }
 
 impl<F: Frame, M: Pool<Frame = F>> Outbound<F, M> {
-    pub(super) fn new(pool: M, ports: usize) -> Self {
-        Self { pool, queues: Queues::new(ports), spent: Vec::with_capacity(BURST), lost: 0 }
+    pub(super) fn new(pool: M, ports: usize, shaped: Shaped<F>) -> Self {
+        Self { pool, queues: Queues::new(ports), shaped, spent: Vec::with_capacity(BURST), lost: 0 }
     }
 
-    /// Queues a frame; `false` if there is no such port.
+    /// Queues a frame; `false` if there is no such port. `packet` is what it was when it arrived.
     #[inline]
-    pub(super) fn push(&mut self, egress: Egress, frame: F) -> bool {
+    pub(super) fn push(&mut self, egress: Egress, frame: F, packet: Option<&Packet>) -> bool {
+        let frame = match self.shaped.push(egress, frame, packet) {
+            Ok(()) => return true,
+            Err(frame) => frame,
+        };
         match self.queues.push(egress, frame) {
             Ok(()) => true,
             Err((Refused::NoPort, frame)) => {
@@ -40,6 +47,21 @@ impl<F: Frame, M: Pool<Frame = F>> Outbound<F, M> {
                 true
             }
         }
+    }
+
+    /// Queues a whole burst, as nearly all go; `false`, with nothing done, if there is no such port or no room.
+    #[inline(always)]
+    pub(super) fn push_burst(&mut self, egress: Egress, burst: &mut Vec<F>, packets: &[Packet]) -> bool {
+        if self.shaped.is_shaped(egress.port) {
+            self.shaped.push_burst(egress, burst, packets)
+        } else {
+            self.queues.push_burst(egress, burst)
+        }
+    }
+
+    /// Queues what shaped ports may send now.
+    pub(super) fn pass_shaped(&mut self) {
+        self.shaped.pass(&mut self.queues);
     }
 
     /// A frame is done with. It is freed with the others of its burst.
@@ -73,7 +95,7 @@ impl<F: Frame, M: Pool<Frame = F>> Outbound<F, M> {
             return Err(DropReason::NoBuffer);
         }
         frame.data_mut().copy_from_slice(slot.frame());
-        self.push(Egress::by(slot.port), frame);
+        self.push(Egress::by(slot.port), frame, None);
         Ok(())
     }
 }
@@ -83,8 +105,8 @@ impl<F: Frame, M: Pool<Frame = F>> Buffers<F> for Outbound<F, M> {
         self.pool.allocate()
     }
 
-    fn send(&mut self, egress: Egress, frame: F) {
-        if !self.push(egress, frame) {
+    fn send(&mut self, egress: Egress, frame: F, packet: &Packet) {
+        if !self.push(egress, frame, Some(packet)) {
             self.lost += 1;
         }
     }

@@ -13,6 +13,7 @@ use ces_dataplane::msg::{
     Binding, BindingLimits, Command, Encapsulation, Event, Far, HopId, Neighbour, Patience, PortId,
     TraceRecord, Tunnel, TunnelId,
 };
+use ces_dataplane::packet::Packet;
 use ces_dataplane::path::process_burst;
 use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
@@ -398,7 +399,7 @@ impl Buffers<MemoryFrame> for Wire {
         (!self.empty).then(MemoryFrame::empty)
     }
 
-    fn send(&mut self, egress: Egress, frame: MemoryFrame) {
+    fn send(&mut self, egress: Egress, frame: MemoryFrame, _: &Packet) {
         self.sent.push((egress.port, frame));
     }
 }

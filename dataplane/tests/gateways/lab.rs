@@ -57,6 +57,7 @@ impl Lab {
             pool: MemoryPool::new(POOL),
             control: worker_side,
             mesh,
+            lines: Vec::new(),
             clock: Clock::new(),
             idle: Idle { polls: 10, nap: Duration::from_micros(50) },
         });

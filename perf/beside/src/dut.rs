@@ -46,7 +46,7 @@ impl Dut {
             ..PortConfig::default()
         };
         let devices = devices.map(|device| (device, config.clone()));
-        let (ports, shares) = start(&eal, &devices, 1).map_err(|error| error.to_string())?;
+        let (ports, shares) = start(&eal, &devices, 1, 0).map_err(|error| error.to_string())?;
         let rings = RingSizes::default();
         let worker = config::WorkerSection {
             cores: vec![core],

@@ -227,7 +227,7 @@ pub(crate) fn run(
         .map_err(text)?;
     let config = PortConfig { promiscuous: true, ..PortConfig::default() };
     let devices: Vec<_> = names.into_iter().map(|device| (device, config.clone())).collect();
-    let (ports, mut shares) = start(&eal, &devices, queues).map_err(text)?;
+    let (ports, mut shares) = start(&eal, &devices, queues, 0).map_err(text)?;
     let end = Instant::now() + LINK_WAIT;
     for port in &ports {
         while !port.link().map_err(text)?.up {

@@ -8,6 +8,7 @@ use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{
     Binding, BindingLimits, Command, Encapsulation, Far, HopId, Neighbour, Patience, Tunnel, TunnelId,
 };
+use ces_dataplane::packet::Packet;
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::settings::{NatRoom, PortSettings, Side, WorkerSettings};
@@ -42,7 +43,7 @@ impl Buffers<MemoryFrame> for Spare {
         self.0.pop()
     }
 
-    fn send(&mut self, _: Egress, frame: MemoryFrame) {
+    fn send(&mut self, _: Egress, frame: MemoryFrame, _: &Packet) {
         assert!(frame.data().len() <= MemoryFrame::SIZE);
     }
 }

@@ -9,6 +9,7 @@ use ces_cetp::engine::{ConnId, PeerIdentity};
 use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
+use ces_dataplane::packet::Packet;
 use ces_dataplane::path::process;
 use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
@@ -629,7 +630,7 @@ impl Lab {
             fn allocate(&mut self) -> Option<MemoryFrame> {
                 None
             }
-            fn send(&mut self, _: Egress, _: MemoryFrame) {}
+            fn send(&mut self, _: Egress, _: MemoryFrame, _: &Packet) {}
         }
         let mut memory = MemoryFrame::new(frame);
         let (now, node) = (self.now, &mut self.nodes[i]);

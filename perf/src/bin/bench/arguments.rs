@@ -115,6 +115,8 @@ pub(crate) enum CaseKind {
     Classify,
     /// Rules of the filter are compiled.
     BuildRules,
+    /// Queues of a shaped port.
+    Queue,
     /// A stage alone.
     Stage(Stage),
 }
@@ -123,7 +125,7 @@ pub(crate) enum CaseKind {
 pub(crate) type Named = (&'static str, CaseKind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 29] = [
+pub(crate) const CASES: [Named; 30] = [
     ("calibration", CaseKind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     (
         "ces-egress",
@@ -172,6 +174,11 @@ pub(crate) const CASES: [Named; 29] = [
     ),
     ("nat-expire", CaseKind::Churn(ChurnStep::Expire), "Ending a session of NAT44 whose time is over"),
     ("worker-idle", CaseKind::Idle, "Turns of a worker that has nothing to do; \"packets\" are turns"),
+    (
+        "queue-fair",
+        CaseKind::Queue,
+        "Into a shaped port's queues and out again, all hosts waiting, 4096 at most",
+    ),
     ("filter-classify", CaseKind::Classify, "Which rule of the filter decides; \"entries\" are rules"),
     (
         "filter-build",

@@ -18,6 +18,7 @@ use ces_perf::measure::{self, Case, Measured};
 use ces_perf::memory::Resident;
 use ces_perf::path::Path;
 use ces_perf::place::{self, Machine};
+use ces_perf::queue::Queue;
 use ces_perf::realm::RealmPlan;
 use ces_perf::rules::{Build, Classify};
 use ces_perf::stage::Alone;
@@ -84,6 +85,7 @@ fn make<S: FrameMemory>(arguments: &Arguments, kind: CaseKind, memory: &S) -> Re
             Box::new(Crowd::new(plan, arguments.steering(), rotations, spare, || memory.pool())?)
         }
         CaseKind::Idle => Box::new(Idle::new(plan, burst)?),
+        CaseKind::Queue => Box::new(Queue::new(plan.entries, burst)?),
         CaseKind::Classify => Box::new(Classify::new(plan.entries, burst)?),
         CaseKind::BuildRules => Box::new(Build::new(plan.entries)),
         CaseKind::Stage(stage) => Box::new(Alone::new(stage, plan, memory.whole()?, burst)?),

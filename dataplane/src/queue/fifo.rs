@@ -1,19 +1,18 @@
-//! What was decided on and waits to be sent: between the path and the ports, by port and class.
+//! What leaves in this turn: between the path and the ports, in the order in which it came.
 //!
-//! The worker takes each port's frames in the order of [`Class::ALL`], and within a class in the order in which they came. A
-//! queue is bounded: what finds no room is lost and counted, at the one place where packets wait.
+//! A queue is bounded: what finds no room is lost and counted.
 
-use crate::egress::{Class, Egress};
+use crate::egress::Egress;
 use crate::msg::PortId;
 use crate::packet::BURST;
 
-/// Frames waiting for a port in a class at most: a burst of packets, and a burst before it, in up to two fragments each.
+/// Frames waiting for a port at most: a burst of packets, and a burst before it, in up to two fragments each.
 const MOST: usize = 4 * BURST;
 
 /// The queues of all ports.
 #[derive(Debug)]
 pub struct Queues<F> {
-    ports: Vec<[Vec<F>; Class::ALL.len()]>,
+    ports: Vec<Vec<F>>,
 }
 
 /// Why a frame was not queued.
@@ -28,8 +27,7 @@ pub enum Refused {
 impl<F> Queues<F> {
     /// Empty queues for so many ports, with room for all that they may hold.
     pub fn new(ports: usize) -> Self {
-        let queues = || std::array::from_fn(|_| Vec::with_capacity(MOST));
-        Self { ports: (0..ports).map(|_| queues()).collect() }
+        Self { ports: (0..ports).map(|_| Vec::with_capacity(MOST)).collect() }
     }
 
     /// How many ports there are.
@@ -40,7 +38,7 @@ impl<F> Queues<F> {
     /// The queue in which frames leave so.
     #[inline(always)]
     fn queue(&mut self, egress: Egress) -> Option<&mut Vec<F>> {
-        self.ports.get_mut(usize::from(egress.port))?.get_mut(egress.class as usize)
+        self.ports.get_mut(usize::from(egress.port))
     }
 
     /// Queues a whole burst, as nearly all go; `false`, with nothing done, if there is no such port or no room.
@@ -66,18 +64,18 @@ impl<F> Queues<F> {
     /// Whether anything waits for a port.
     #[inline]
     pub fn is_waiting(&self, port: PortId) -> bool {
-        self.ports.get(usize::from(port)).is_some_and(|queues| queues.iter().any(|queue| !queue.is_empty()))
+        self.ports.get(usize::from(port)).is_some_and(|queue| !queue.is_empty())
     }
 
-    /// What waits for a port, class by class, to be taken from the front of each.
-    pub fn waiting(&mut self, port: PortId) -> impl Iterator<Item = &mut Vec<F>> {
-        let queues = self.ports.get_mut(usize::from(port)).map(|queues| &mut queues[..]);
-        queues.unwrap_or_default().iter_mut().filter(|queue| !queue.is_empty())
+    /// What waits for a port, to be taken from the front; for a shaped one, where it puts what may go. `None` = no such port.
+    #[inline(always)]
+    pub fn waiting(&mut self, port: PortId) -> Option<&mut Vec<F>> {
+        self.queue(Egress::by(port))
     }
 
-    /// Whether a class of a port may have no room for a burst that comes in fragments after the one that is under way.
+    /// Whether a port may have no room for a burst that comes in fragments after the one that is under way.
     pub fn is_crowded(&self, port: PortId) -> bool {
-        self.ports.get(usize::from(port)).is_some_and(|queues| queues.iter().any(|queue| queue.len() > BURST))
+        self.ports.get(usize::from(port)).is_some_and(|queue| queue.len() > BURST)
     }
 }
 
@@ -86,7 +84,7 @@ mod tests {
     use super::*;
 
     fn taken(queues: &mut Queues<usize>, port: PortId) -> Vec<usize> {
-        queues.waiting(port).flat_map(|queue| queue.drain(..)).collect()
+        queues.waiting(port).into_iter().flat_map(|queue| queue.drain(..)).collect()
     }
 
     #[test]
@@ -116,7 +114,7 @@ mod tests {
         assert_eq!(queues.push(Egress::by(0), 2), Err((Refused::Full, 2)));
         assert_eq!(queues.push(Egress::by(1), 3), Err((Refused::NoPort, 3)));
         assert!(!queues.push_burst(Egress::by(1), &mut burst));
-        assert_eq!(queues.ports[0].each_ref().map(Vec::capacity), [MOST; Class::ALL.len()]);
+        assert_eq!(queues.ports[0].capacity(), MOST);
         assert_eq!(taken(&mut queues, 0).len(), MOST);
     }
 }

@@ -1,0 +1,142 @@
+//! Shaped ports: who shares a line, and what is urgent on it. Counted are bytes and losses, never time.
+
+use crate::Case;
+use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
+use serde_json::Value;
+
+pub(crate) const CASES: &[Case] = &[
+    ("a_shaped_port_carries_what_it_did_and_says_so", a_shaped_port_carries_what_it_did_and_says_so),
+    ("hosts_share_a_line_whatever_they_open", hosts_share_a_line_whatever_they_open),
+    ("audio_beside_a_transfer_loses_nothing", audio_beside_a_transfer_loses_nothing),
+    (
+        "audio_that_misbehaves_takes_nothing_from_the_transfer",
+        audio_that_misbehaves_takes_nothing_from_the_transfer,
+    ),
+    ("two_workers_share_a_line", two_workers_share_a_line),
+];
+
+const OUTSIDE: &str = "name = \"outside\"";
+
+fn shaped(bandwidth: &'static str) -> Vec<Edit> {
+    vec![(Realm::A, OUTSIDE, bandwidth)]
+}
+
+/// The line of the lectures' example, 1.5 Mbit/s, with a little more than the 1 Mbit/s of it that audio takes with its headers.
+const LECTURE: &str = "name = \"outside\"\nbandwidth = \"1.5M\"\nurgent = \"1.2M\"";
+const FOUR: &str = "name = \"outside\"\nbandwidth = \"4M\"";
+const TWENTY: &str = "name = \"outside\"\nbandwidth = \"20M\"";
+
+/// One more iperf3 server at b1.
+fn server(lab: &Lab, port: u16) -> Background {
+    let server = lab.background("b1", &format!("iperf3 -s -p {port}"));
+    let listens = || lab.run("b1", &format!("ss -Hltn sport = {port}")).expect().contains(&port.to_string());
+    assert!(eventually(listens), "iperf3 of b1 is up");
+    server
+}
+
+fn report(text: &str) -> Value {
+    serde_json::from_str(text).expect("iperf3 speaks JSON")
+}
+
+fn received(report: &Value) -> f64 {
+    report["end"]["sum_received"]["bytes"].as_f64().unwrap_or_default()
+}
+
+/// A figure of a class of gateway A's outside port.
+fn queue(lab: &Lab, class: &str, figure: &str) -> u64 {
+    let ports = lab.json(Realm::A, "show queues");
+    let classes = ports[0]["classes"].as_array().cloned().unwrap_or_default();
+    let class = classes.into_iter().find(|one| one["class"] == class).expect("there is such a class");
+    class[figure].as_u64().expect("a number")
+}
+
+fn a_shaped_port_carries_what_it_did_and_says_so(lab: &Lab) {
+    lab.gateways(&shaped(TWENTY));
+    let fetched = report(lab.run("a1", "iperf3 -J -c www.b.demo -n 4M").expect());
+    assert!(received(&fetched) >= 3e6, "{fetched}");
+    // What comes in is not shaped, and fragments of one packet arrive as well.
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 -s 4000 www.b.demo").says(" 0% packet loss");
+    lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 -Q 0xb8 www.b.demo").says(" 0% packet loss");
+    assert!(eventually(
+        || queue(lab, "ordinary", "sent_bytes") > 4_000_000 && queue(lab, "urgent", "sent") >= 3
+    ));
+    for word in ["20.0 Mbit/s", "5.0 Mbit/s", "urgent", "background"] {
+        lab.ctl(Realm::A, "show queues").says(word);
+    }
+    let of = [("port", "outside"), ("class", "ordinary")];
+    assert!(lab.metrics(Realm::A).sum("ces_queue_sent_bytes_total", &of) > 4e6);
+    assert!(!lab.metrics(Realm::B).has("ces_queue_sent_bytes_total", &[]), "which is not shaped");
+    lab.ctl(Realm::B, "show queues").says("no port is shaped");
+    // Another bandwidth is a matter of a reload, whether there is one of a restart.
+    let text = lab.shipped_config(Realm::A);
+    lab.write_config(Realm::A, &text.replacen(OUTSIDE, FOUR, 1));
+    lab.ctl(Realm::A, "reload").expect();
+    assert!(eventually(|| lab.ctl(Realm::A, "show queues").expect().contains("4.0 Mbit/s")));
+    lab.write_config(Realm::A, &text);
+    lab.ctl(Realm::A, "reload").says("[[port]]");
+    lab.ctl(Realm::A, "show queues").says("4.0 Mbit/s");
+    lab.stop(Realm::A);
+}
+
+fn hosts_share_a_line_whatever_they_open(lab: &Lab) {
+    lab.gateways(&shaped(FOUR));
+    let servers = [server(lab, 5301), server(lab, 5302)];
+    // Eight connections against one, for as long; the one is not starved of its half.
+    let many = lab.background("a2", "iperf3 -J -c www.b.demo -p 5302 -P 8 -t 12");
+    let one = lab.background("a1", "iperf3 -J -c www.b.demo -p 5301 -t 12");
+    let [many, one] = [many, one].map(|client| received(&report(client.wait().expect())));
+    assert!(one > many / 2.0 && many > one / 2.0, "{one} and {many} bytes");
+    assert!(
+        queue(lab, "ordinary", "marked") + queue(lab, "ordinary", "dropped_late") > 0,
+        "senders were told"
+    );
+    servers.into_iter().for_each(|server| drop(server.end()));
+}
+
+/// What audio lost of what it sent, and the bytes of the transfer beside it.
+fn audio_and_transfer(lab: &Lab, rate: &str) -> (f64, f64, f64) {
+    lab.gateways(&shaped(LECTURE));
+    let servers = [server(lab, 5303), server(lab, 5304)];
+    let before = queue(lab, "urgent", "dropped_full") + queue(lab, "urgent", "dropped_late");
+    let transfer = lab.background("a2", "iperf3 -J -c www.b.demo -p 5304 -t 20");
+    // DSCP 46: expedited forwarding. 1,000 bytes are 1,116 on the wire, in the tunnel and with what Ethernet adds.
+    let audio = lab.run("a1", &format!("iperf3 -J -u -b {rate} -l 1000 -S 0xb8 -c www.b.demo -p 5303 -t 10"));
+    let audio = report(audio.expect());
+    let bytes = received(&report(transfer.wait().expect()));
+    let dropped = queue(lab, "urgent", "dropped_full") + queue(lab, "urgent", "dropped_late") - before;
+    let packets = audio["end"]["sum"]["packets"].as_f64().unwrap_or_default();
+    servers.into_iter().for_each(|server| drop(server.end()));
+    (dropped as f64, packets, bytes)
+}
+
+fn audio_beside_a_transfer_loses_nothing(lab: &Lab) {
+    let (dropped, packets, bytes) = audio_and_transfer(lab, "900K");
+    assert!(packets > 450.0, "{packets}");
+    assert!(dropped < 1.0, "{dropped} of {packets}");
+    assert!(bytes > 300_000.0, "the transfer goes on beside it: {bytes} bytes");
+}
+
+fn audio_that_misbehaves_takes_nothing_from_the_transfer(lab: &Lab) {
+    let (dropped, packets, bytes) = audio_and_transfer(lab, "3M");
+    assert!(dropped > packets / 4.0, "{dropped} of {packets}");
+    assert!(bytes > 300_000.0, "the transfer keeps its share: {bytes} bytes");
+}
+
+fn two_workers_share_a_line(lab: &Lab) {
+    lab.gateways(&[
+        (Realm::A, OUTSIDE, FOUR),
+        (Realm::A, "net_af_xdp0,iface=inside", "net_af_packet0,iface=inside,qpairs=2"),
+        (Realm::A, "net_af_xdp1,iface=outside", "net_af_packet1,iface=outside,qpairs=2"),
+        (Realm::A, "cores = [0]", "cores = [0, 1]"),
+    ]);
+    let servers = [server(lab, 5305), server(lab, 5306)];
+    let clients = [("a1", 5305), ("a2", 5306)]
+        .map(|(host, port)| lab.background(host, &format!("iperf3 -J -c www.b.demo -p {port} -n 1M")));
+    for client in clients {
+        assert!(received(&report(client.wait().expect())) > 8e5);
+    }
+    let is_over =
+        || queue(lab, "ordinary", "packets") == 0 && queue(lab, "ordinary", "sent_bytes") > 1_600_000;
+    assert!(eventually(is_over), "{}", lab.ctl(Realm::A, "show queues"));
+    servers.into_iter().for_each(|server| drop(server.end()));
+}
