@@ -8,7 +8,7 @@ use ces_dataplane::counters::Counters;
 use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
 use ces_dataplane::premises::Premises;
-use ces_dataplane::queue::{Line, QueueFigures};
+use ces_dataplane::queue::{QueueFigures, SharedLine};
 use ces_dataplane::settings::{SettingsError, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -128,7 +128,7 @@ impl Fleet {
         };
         let meshes = Mesh::new(fleet.cores.len(), HANDOFF_FRAMES);
         let workers = fleet.cores.len();
-        let lines: Vec<_> = settings.ports.iter().map(|_| Line::new(workers)).collect();
+        let lines: Vec<_> = settings.ports.iter().map(|_| SharedLine::new(workers)).collect();
         let (ready, started) = mpsc::channel();
         let mut kept = kept.into_iter();
         for (number, (share, mesh)) in shares.into_iter().zip(meshes).enumerate() {

@@ -38,7 +38,7 @@ fn c12_the_example_beside_the_aalto_nodes_is_good() {
 
 #[test]
 fn the_example_shows_the_defaults() {
-    // Not defaults but examples, since they have none: a VLAN, a bandwidth, a core, a mailbox, a port inside, a directory in memory.
+    // Not defaults but examples, since they have none: a VLAN, a bandwidth, a core, mail, a port inside, a directory in memory.
     let spelled = defaults_spelled_out()
         .replace("vlan = 100", "#")
         .replace("core = 0  ", "#")

@@ -9,8 +9,7 @@ use crate::queue::QueueFigures;
 use crate::reason::DropReason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The most ports a worker serves.
-pub const PORTS: usize = 16;
+pub use crate::msg::PORTS;
 
 /// Buckets of the burst-size histogram: empty, 1, 2–3, 4–7, 8–15, 16–31, 32–63, 64 and more.
 pub const BURSTS: usize = 8;

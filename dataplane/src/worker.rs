@@ -24,7 +24,7 @@ use crate::frame::Frame;
 use crate::io::{Pool, PortQueues};
 use crate::msg::{Command, Event, PortId, PuntClass, SLOT_BYTES};
 use crate::path::{BURST, process_arrival};
-use crate::queue::Line;
+use crate::queue::SharedLine;
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
@@ -72,7 +72,7 @@ pub struct Parts<P: PortQueues, M> {
     /// Its ends of the rings to the other workers.
     pub mesh: Mesh<P::Frame>,
     /// The lines of the ports, which all workers share; those of shaped ones that are missing are its own alone.
-    pub lines: Vec<Arc<Line>>,
+    pub lines: Vec<Arc<SharedLine>>,
     /// The time.
     pub clock: Clock,
     /// What to do when there is nothing to do.

@@ -6,8 +6,8 @@ use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::path::BURST;
 use ces_dataplane::queue::codel::{Aim, Coarse};
 use ces_dataplane::queue::fair::{Backlog, FairQueues};
-use ces_dataplane::queue::key::Key;
-use ces_dataplane::queue::{Class, Figure, Line, Outcomes, Shape, Shaper, Whose};
+use ces_dataplane::queue::key::QueueKey;
+use ces_dataplane::queue::{Class, Figure, PortKeys, QueueOutcomes, Shape, Shaper, SharedLine};
 use ces_dataplane::reason::DropReason;
 use ces_dataplane::settings::Side;
 use ces_dataplane::table::index::Hasher;
@@ -21,8 +21,8 @@ const HASHER: Hasher = Hasher::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 
-fn key(class: Class, host: u32, flow: u64) -> Key {
-    Key::new(HASHER, class, host, flow, 14)
+fn key(class: Class, host: u32, flow: u64) -> QueueKey {
+    QueueKey::new(HASHER, class, host, flow, 14)
 }
 
 proptest! {
@@ -97,8 +97,8 @@ impl Sender {
 
 /// Lets them all send through a shaped port, turn by turn; the bytes that left.
 fn run(shape: Shape, senders: &mut [Sender], turn_ns: u64, time: u64) -> (Shaper<MemoryFrame>, u64) {
-    let whose = Whose::new(HASHER, Side::Outside);
-    let mut shaper = Shaper::new(shape, whose, Line::new(1), 0, 1);
+    let whose = PortKeys::new(HASHER, Side::Outside);
+    let mut shaper = Shaper::new(shape, whose, SharedLine::new(1), 0, 1);
     let (mut out, mut bytes, mut now) = (Vec::with_capacity(4 * BURST), 0, SECOND);
     while now < SECOND + time {
         now += turn_ns;
@@ -157,7 +157,7 @@ fn who_sends_little_waits_for_nobody() {
 }
 
 /// The example of the lectures: a link of 1.5 Mbit/s, audio of 1 Mbit/s and a transfer that takes what it gets.
-fn audio_and_transfer(audio: u64) -> ([Sender; 2], Outcomes) {
+fn audio_and_transfer(audio: u64) -> ([Sender; 2], QueueOutcomes) {
     let shape = Shape { bandwidth: 1_500_000, urgent: 1_000_000 };
     let mut senders =
         [Sender::new(Class::Urgent, 1, 1, audio, 250), Sender::new(Class::Ordinary, 2, 1, 3_000_000, 1538)];
@@ -215,7 +215,7 @@ proptest! {
         prop_assert!(bytes <= most, "{bytes} of {most}");
         let offered: u64 = senders.iter().map(|sender| sender.next).sum();
         let counted: u64 = Class::ALL.iter().map(|class| {
-            let Outcomes { sent, full, late, .. } = shaper.outcomes(*class);
+            let QueueOutcomes { sent, full, late, .. } = shaper.outcomes(*class);
             sent + full + late + shaper.waiting(*class).packets
         }).sum();
         prop_assert_eq!(offered, counted);

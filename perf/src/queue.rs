@@ -6,7 +6,7 @@ use crate::random::shuffled;
 use ces_dataplane::frame::Frame;
 use ces_dataplane::packet::Packet;
 use ces_dataplane::path::BURST;
-use ces_dataplane::queue::{Class, Line, Outcomes, Shape, Shaper, Whose};
+use ces_dataplane::queue::{Class, PortKeys, QueueOutcomes, Shape, Shaper, SharedLine};
 use ces_dataplane::settings::Side;
 use ces_dataplane::table::index::Hasher;
 use ces_dataplane::wire::ethernet;
@@ -67,8 +67,8 @@ impl Queue {
         if burst > BURST {
             return Err(format!("bursts of at most {BURST} packets"));
         }
-        let whose = Whose::new(Hasher::new([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]), Side::Outside);
-        let mut shaper = Shaper::new(SHAPE, whose, Line::new(1), 0, 1);
+        let whose = PortKeys::new(Hasher::new([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]), Side::Outside);
+        let mut shaper = Shaper::new(SHAPE, whose, SharedLine::new(1), 0, 1);
         let (mut template, now) = (PacketTemplate::plain([2; 6], [4; 6]), 1_000_000_000);
         shaper.begin(now);
         let (mut packets, mut frames) = (Vec::new(), Vec::new());
@@ -142,7 +142,7 @@ impl Case for Queue {
     fn check(&self) -> Result<(), String> {
         let (mut sent, mut lost) = (0, 0);
         for class in Class::ALL {
-            let Outcomes { sent: went, full, late, .. } = self.shaper.outcomes(class);
+            let QueueOutcomes { sent: went, full, late, .. } = self.shaper.outcomes(class);
             (sent, lost) = (sent + went, lost + full + late);
         }
         let packets = self.done.packets;

@@ -23,3 +23,6 @@ pub use trace::{Fate, TRACE_BYTES, TraceFilter, TraceRecord};
 
 /// Index of a port, in the order of the configuration.
 pub type PortId = u8;
+
+/// The most ports a worker serves.
+pub const PORTS: usize = 16;

@@ -8,7 +8,7 @@
 
 use super::class::Class;
 use super::codel::{Aim, Coarse, Codel, Sentence};
-use super::key::Key;
+use super::key::QueueKey;
 use super::round::{Place, Round, Turn};
 use super::ways::Ways;
 use crate::narrow::NONE;
@@ -78,7 +78,7 @@ pub struct Backlog {
 
 /// A packet that was taken out.
 #[derive(Debug)]
-pub struct Taken<F> {
+pub struct Dequeued<F> {
     /// It.
     pub frame: F,
     /// Its bytes as on the wire.
@@ -158,14 +158,14 @@ impl<F> FairQueues<F> {
 
     /// Starts to fetch what [`FairQueues::push`] will read.
     #[inline(always)]
-    pub fn prefetch(&self, key: &Key) {
+    pub fn prefetch(&self, key: &QueueKey) {
         self.flow_ways.prefetch(key.flow);
         self.host_ways.prefetch(key.host);
     }
 
     /// Queues a packet that takes so many bytes of the wire, or gives it back if its host or its flow may have no more waiting.
     #[inline]
-    pub fn push(&mut self, key: &Key, frame: F, bytes: u16, now: Coarse) -> Result<Class, F> {
+    pub fn push(&mut self, key: &QueueKey, frame: F, bytes: u16, now: Coarse) -> Result<Class, F> {
         let flow = self.flow_ways.place(key.flow);
         let host = if self.flows[flow as usize].packets > 0 {
             self.flows[flow as usize].host
@@ -211,7 +211,7 @@ impl<F> FairQueues<F> {
     }
 
     /// The host of a flow of which nothing waits. One that has not left yet stays with its own.
-    fn host_of(&mut self, flow: u32, key: &Key) -> u32 {
+    fn host_of(&mut self, flow: u32, key: &QueueKey) -> u32 {
         let its = &mut self.flows[flow as usize];
         if !its.place.waits() {
             its.host = self.host_ways.place(key.host);
@@ -231,7 +231,7 @@ impl<F> FairQueues<F> {
         aim: Aim,
         now: Coarse,
         mut mark: impl FnMut(&mut F, u16) -> bool,
-    ) -> Option<Taken<F>> {
+    ) -> Option<Dequeued<F>> {
         let mut dropped = 0;
         loop {
             let host = self.classes[class as usize].turn(&mut self.hosts)?;
@@ -257,7 +257,7 @@ impl<F> FairQueues<F> {
             }
             Round::sent(&mut self.flows, flow, bytes);
             Round::sent(&mut self.hosts, host, bytes);
-            return Some(Taken { frame, bytes, waited: now.since(since), is_marked: told, dropped });
+            return Some(Dequeued { frame, bytes, waited: now.since(since), is_marked: told, dropped });
         }
     }
 
@@ -296,7 +296,7 @@ mod tests {
         let mut refused = 0;
         for number in 0..3000u32 {
             let class = Class::ALL[number as usize % Class::COUNT];
-            let key = Key::new(hasher, class, number % 700, u64::from(number), 0);
+            let key = QueueKey::new(hasher, class, number % 700, u64::from(number), 0);
             refused += u32::from(queues.push(&key, (), 100, now).is_err());
         }
         assert!(refused > 2000);
@@ -310,8 +310,9 @@ mod tests {
     fn who_has_nothing_waiting_finds_room() {
         let mut queues = FairQueues::new(300);
         let (hasher, now) = (Hasher::new([3, 5]), Coarse::of(1 << 40));
-        let mut push =
-            |host, flow| queues.push(&Key::new(hasher, Class::Ordinary, host, flow, 0), (), 100, now).is_ok();
+        let mut push = |host, flow| {
+            queues.push(&QueueKey::new(hasher, Class::Ordinary, host, flow, 0), (), 100, now).is_ok()
+        };
         let taken = (0..1000).filter(|_| push(1, 1)).count();
         assert_eq!(taken, 100, "a flow leaves as much to its host, and its host as much to others");
         assert_eq!((2..1000).filter(|flow| push(1, *flow)).count(), 50);

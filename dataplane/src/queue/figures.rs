@@ -2,7 +2,7 @@
 //! shaped.
 
 use super::class::Class;
-use crate::counters::PORTS;
+use crate::msg::PORTS;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number of a queue, which is a class of a port.

@@ -15,7 +15,7 @@ const ECN: u8 = 3;
 
 /// What a packet is queued by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct QueueKey {
     /// Its class.
     pub class: Class,
     /// The hash of its class and host.
@@ -28,12 +28,12 @@ pub struct Key {
 
 /// Whose what leaves by a port is.
 #[derive(Clone, Copy, Debug)]
-pub struct Whose {
+pub struct PortKeys {
     hasher: Hasher,
     side: Side,
 }
 
-impl Whose {
+impl PortKeys {
     /// By a port that faces this side.
     pub const fn new(hasher: Hasher, side: Side) -> Self {
         Self { hasher, side }
@@ -41,15 +41,15 @@ impl Whose {
 
     /// The key of a frame that leaves, and that was this packet when it arrived.
     #[inline(always)]
-    pub fn key(self, frame: &[u8], packet: Option<&Packet>) -> Key {
+    pub fn key(self, frame: &[u8], packet: Option<&Packet>) -> QueueKey {
         match packet {
-            Some(packet) => Key::of_packet(self.hasher, self.side, frame, packet),
-            None => Key::of_frame(self.hasher, self.side, frame),
+            Some(packet) => QueueKey::of_packet(self.hasher, self.side, frame, packet),
+            None => QueueKey::of_frame(self.hasher, self.side, frame),
         }
     }
 }
 
-impl Key {
+impl QueueKey {
     /// Of a host's packet of a flow.
     #[inline(always)]
     pub fn new(hasher: Hasher, class: Class, host: u32, flow: u64, inner: usize) -> Self {
@@ -173,7 +173,7 @@ mod tests {
             let mut bytes = frame(tag, &ip(0xb9, 3, 4, &[&[0u8; 16][..], &inner].concat()));
             let mut packet = Packet::NOTHING;
             (packet.addresses, packet.total, packet.tos) = (Pair::new(9, 8), inner.len() as u16, 0xb9);
-            let key = Key::of_packet(HASHER, Side::Outside, &bytes, &packet);
+            let key = QueueKey::of_packet(HASHER, Side::Outside, &bytes, &packet);
             assert_eq!(usize::from(key.inner), bytes.len() - inner.len());
             assert!(mark(&mut bytes, key.inner));
             let at = if tag.is_some() { 18 } else { 14 };
@@ -196,7 +196,7 @@ mod tests {
     fn the_host_is_the_one_on_our_side() {
         let packet =
             |source, destination| Packet { addresses: Pair::new(source, destination), ..Packet::NOTHING };
-        let key = |side, frame: &[u8], packet: &Packet| Key::of_packet(HASHER, side, frame, packet).host;
+        let key = |side, frame: &[u8], packet: &Packet| QueueKey::of_packet(HASHER, side, frame, packet).host;
         let out = frame(None, &ip(0, 99, 2, b"translated"));
         assert_eq!(key(Side::Outside, &out, &packet(1, 2)), key(Side::Outside, &out, &packet(1, 7)));
         assert_ne!(key(Side::Outside, &out, &packet(1, 2)), key(Side::Outside, &out, &packet(3, 2)));
@@ -209,7 +209,7 @@ mod tests {
         for length in 0..60 {
             let mut bytes = frame(None, &ip(0, 1, 2, &[0; 40]));
             bytes.truncate(length);
-            let key = Key::of_packet(HASHER, Side::Outside, &bytes, &Packet::NOTHING);
+            let key = QueueKey::of_packet(HASHER, Side::Outside, &bytes, &Packet::NOTHING);
             mark(&mut bytes, key.inner);
         }
     }

@@ -80,7 +80,7 @@ struct Alone<T>(T);
 
 /// A port's line, as all workers see it.
 #[derive(Debug)]
-pub struct Line {
+pub struct SharedLine {
     /// When it will have sent what was given to it.
     free_at: Alone<AtomicU64>,
     /// When the urgent class will have used what it was given.
@@ -89,7 +89,7 @@ pub struct Line {
     hosts: Vec<Alone<AtomicU32>>,
 }
 
-impl Line {
+impl SharedLine {
     /// Of a port of so many workers.
     pub fn new(workers: usize) -> Arc<Self> {
         let hosts = (0..workers).map(|_| Alone::default()).collect();
@@ -128,7 +128,7 @@ impl Cost {
 /// A worker's pace at a port.
 #[derive(Debug)]
 pub struct Pace {
-    line: Arc<Line>,
+    line: Arc<SharedLine>,
     worker: usize,
     cost: Cost,
     urgent: Cost,
@@ -153,7 +153,7 @@ const fn fine(now: Nanos) -> u64 {
 
 impl Pace {
     /// Of this worker.
-    pub fn new(line: Arc<Line>, worker: usize, shape: Shape) -> Self {
+    pub fn new(line: Arc<SharedLine>, worker: usize, shape: Shape) -> Self {
         let (cost, urgent) = (Cost::of(shape.bandwidth), Cost::of(shape.urgent));
         Self { line, worker, cost, urgent, own_at: 0, waited: false }
     }
@@ -246,7 +246,7 @@ mod tests {
 
     /// Sends frames of these lengths whenever it is let, at these times; bytes at each time.
     fn sent(shape: Shape, times: &[u64], length: u64) -> Vec<(u64, u64)> {
-        let mut pace = Pace::new(Line::new(1), 0, shape);
+        let mut pace = Pace::new(SharedLine::new(1), 0, shape);
         let mut sent = Vec::new();
         for &now in times {
             if let Some(grant) = pace.ask(1 << 30, 1, now) {
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_line_that_rested_gives_no_burst() {
-        let mut pace = Pace::new(Line::new(1), 0, SHAPE);
+        let mut pace = Pace::new(SharedLine::new(1), 0, SHAPE);
         assert_eq!(pace.ask(1 << 20, 1, SECOND).map(|grant| grant.bytes), Some(1));
         assert_eq!(
             pace.ask(1 << 20, 1, 2 * SECOND).map(|grant| grant.bytes),
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn workers_share_a_line_by_their_hosts() {
-        let line = Line::new(2);
+        let line = SharedLine::new(2);
         let mut paces = [0, 1].map(|worker| Pace::new(Arc::clone(&line), worker, SHAPE));
         let (mut sent, hosts) = ([0u64; 2], [1, 3]);
         for turn in 0..400_000u64 {
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_back_stops_nothing() {
-        let mut pace = Pace::new(Line::new(1), 0, SHAPE);
+        let mut pace = Pace::new(SharedLine::new(1), 0, SHAPE);
         let grant = pace.ask(1 << 20, 1, 1000 * SECOND).unwrap();
         pace.sent(grant, 1538);
         assert!(pace.ask(1 << 20, 1, SECOND).is_some());
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_urgent_class_is_due_as_long_as_it_keeps_to_its_rate() {
-        let pace = Pace::new(Line::new(1), 0, SHAPE);
+        let pace = Pace::new(SharedLine::new(1), 0, SHAPE);
         let mut bytes = 0;
         for turn in 0..1_000_000u64 {
             let now = SECOND + turn * 1000;

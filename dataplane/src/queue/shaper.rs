@@ -2,9 +2,9 @@
 
 use super::class::Class;
 use super::codel::{Aim, Coarse, nanos};
-use super::fair::{Backlog, FairQueues, Taken};
-use super::key::{Key, Whose, mark};
-use super::pace::{Line, Pace, Shape, on_wire};
+use super::fair::{Backlog, Dequeued, FairQueues};
+use super::key::{PortKeys, QueueKey, mark};
+use super::pace::{Pace, Shape, SharedLine, on_wire};
 use super::round::QUANTUM;
 use crate::Nanos;
 use crate::frame::Frame;
@@ -16,7 +16,7 @@ const LONGEST: usize = 1514;
 
 /// What became of packets in a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
+pub struct QueueOutcomes {
     /// Sent.
     pub sent: u64,
     /// Their bytes, as on the wire.
@@ -32,7 +32,7 @@ pub struct Outcomes {
 /// A shaped port.
 #[derive(Debug)]
 pub struct Shaper<F> {
-    whose: Whose,
+    whose: PortKeys,
     queues: FairQueues<F>,
     pace: Pace,
     aim: Aim,
@@ -40,18 +40,18 @@ pub struct Shaper<F> {
     deficits: [i32; Class::COUNT],
     /// Whose part it is.
     part: usize,
-    outcomes: [Outcomes; Class::COUNT],
+    outcomes: [QueueOutcomes; Class::COUNT],
     /// How long the last packets of each class waited, in units of [`codel`](super::codel).
     waited: [f32; Class::COUNT],
     /// The time of this turn.
     now: Nanos,
     /// Those of a burst: room for one.
-    keys: Vec<Key>,
+    keys: Vec<QueueKey>,
 }
 
 impl<F: Frame> Shaper<F> {
     /// For this worker, of so many.
-    pub fn new(shape: Shape, whose: Whose, line: Arc<Line>, worker: u32, workers: u32) -> Self {
+    pub fn new(shape: Shape, whose: PortKeys, line: Arc<SharedLine>, worker: u32, workers: u32) -> Self {
         Self {
             whose,
             queues: FairQueues::new(shape.frames_of_worker(workers) as usize),
@@ -59,7 +59,7 @@ impl<F: Frame> Shaper<F> {
             aim: Aim::of(shape.frame_ns(LONGEST)),
             deficits: [0; Class::COUNT],
             part: 0,
-            outcomes: [Outcomes::default(); Class::COUNT],
+            outcomes: [QueueOutcomes::default(); Class::COUNT],
             waited: [0.0; Class::COUNT],
             now: 0,
             keys: Vec::with_capacity(BURST),
@@ -102,7 +102,7 @@ impl<F: Frame> Shaper<F> {
 
     /// Queues a frame by this key.
     #[inline]
-    pub fn push_as(&mut self, key: &Key, frame: F) {
+    pub fn push_as(&mut self, key: &QueueKey, frame: F) {
         let bytes = on_wire(frame.data().len());
         if self.queues.push(key, frame, bytes, Coarse::of(self.now)).is_err() {
             self.outcomes[key.class as usize].full += 1;
@@ -148,7 +148,7 @@ impl<F: Frame> Shaper<F> {
             let before = self.queues.backlog(class).packets;
             let taken = self.queues.pop(class, self.aim, now, |frame, inner| mark(frame.data_mut(), inner));
             let outcomes = &mut self.outcomes[class as usize];
-            let Some(Taken { frame, bytes, waited, is_marked, dropped }) = taken else {
+            let Some(Dequeued { frame, bytes, waited, is_marked, dropped }) = taken else {
                 // All that waited in it had waited too long.
                 outcomes.late += before;
                 continue;
@@ -202,7 +202,7 @@ impl<F: Frame> Shaper<F> {
     }
 
     /// What became of packets of a class so far.
-    pub fn outcomes(&self, class: Class) -> Outcomes {
+    pub fn outcomes(&self, class: Class) -> QueueOutcomes {
         self.outcomes[class as usize]
     }
 

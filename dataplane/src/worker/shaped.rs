@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::msg::PortId;
 use crate::packet::Packet;
 use crate::queue::fair::Backlog;
-use crate::queue::{Class, Figure, Line, Outcomes, QueueFigures, Queues, Shape, Shaper, Whose};
+use crate::queue::{Class, Figure, PortKeys, QueueFigures, QueueOutcomes, Queues, Shape, Shaper, SharedLine};
 use crate::reason::DropReason;
 use crate::state::State;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub(super) struct Shaped<F> {
 
 impl<F: Frame> Shaped<F> {
     /// The ports that are shaped where this worker is. `lines` are what all workers share of each port.
-    pub(super) fn new(state: &State, lines: &[Arc<Line>]) -> Self {
+    pub(super) fn new(state: &State, lines: &[Arc<SharedLine>]) -> Self {
         let shapes = &state.premises.shapes;
         let one = |(number, shape): (usize, &Option<Shape>)| {
             let (worker, workers) = (state.share.worker(), state.share.workers());
-            let line = lines.get(number).cloned().unwrap_or_else(|| Line::new(workers as usize));
-            let whose = Whose::new(state.hasher, state.premises.port(number as PortId)?.side);
+            let line = lines.get(number).cloned().unwrap_or_else(|| SharedLine::new(workers as usize));
+            let whose = PortKeys::new(state.hasher, state.premises.port(number as PortId)?.side);
             Some(Shaper::new((*shape)?, whose, line, worker, workers))
         };
         let is_any = shapes.iter().any(Option::is_some);
@@ -112,7 +112,7 @@ impl<F: Frame> Shaped<F> {
         for (number, port) in self.ports.iter().enumerate() {
             let Some(shaper) = port else { continue };
             for class in Class::ALL {
-                let Outcomes { sent, bytes: sent_bytes, full, late, marked } = shaper.outcomes(class);
+                let QueueOutcomes { sent, bytes: sent_bytes, full, late, marked } = shaper.outcomes(class);
                 let Backlog { packets, bytes, hosts } = shaper.waiting(class);
                 for (figure, count) in [
                     (Figure::Sent, sent),
