@@ -79,6 +79,27 @@ fn the_realm_reaches_the_dmz_as_it_is_and_nobody_comes_from_there() {
     assert_eq!(fate(&mut gateway, DMZ, &Ip::new(WEB, PROXY, 17, udp(53, 99, b"x"))), Err(Why::Unasked));
 }
 
+/// P9: parts of an answer from the DMZ, of whatever protocol, that overtake their first one wait for it.
+#[test]
+fn p9_parts_of_an_answer_from_the_dmz_arrive_in_any_order() {
+    for (protocol, asked, told) in [
+        (1, icmp(8, 0, 7 << 16, &[1; 16]), icmp(0, 0, 7 << 16, &[1; 16])),
+        (17, udp(5000, 53, b"q"), udp(53, 5000, &[1; 16])),
+    ] {
+        let mut gateway = gateway("");
+        let asked = Ip::new(HOST, WEB, protocol, asked);
+        assert_eq!(fate(&mut gateway, INSIDE, &asked), Ok((DMZ, HOST, WEB)));
+        let whole = Ip::new(WEB, HOST, protocol, told).bytes()[20..].to_vec();
+        let first = Ip::new(WEB, HOST, protocol, whole[..16].to_vec()).fragment(0x2000).raw();
+        let later = Ip::new(WEB, HOST, protocol, whole[16..].to_vec()).fragment(2).raw();
+        let frame = ethernet(MAC_DMZ, MAC_WEB, 0x0800, &later.bytes());
+        assert!(matches!(gateway.one(DMZ, &frame).0, Verdict::HoldLater(_)), "{protocol}");
+        for part in [first, later] {
+            assert_eq!(fate(&mut gateway, DMZ, &part), Ok((INSIDE, WEB, HOST)), "{protocol}");
+        }
+    }
+}
+
 #[test]
 fn public_addresses_are_routed_and_private_ones_translated() {
     let rules = "allow tcp from outside to dmz 192.0.2.130 port 80\ndeny icmp from dmz\n";

@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, Event, HopId, NatRow, NatTable, Neighbour};
+use ces_dataplane::msg::{Command, Event, HopId, NatRow, NatTable, Neighbour, PuntClass};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -354,6 +354,44 @@ fn fragments_ahead_of_their_first_one_wait_for_it() {
     assert!(matches!(gateway.one(INSIDE, &outward).0, Verdict::HoldLater(_)));
     let elsewhere = from_world(&part(SERVER, LOCAL + 1, 40, 72, 5));
     assert!(matches!(gateway.one(OUTSIDE, &elsewhere).0, Verdict::Drop(_)), "no host's address");
+}
+
+/// P9: whose a later fragment of ICMP is, its first one says: a host's, the gateway's, or nobody's.
+#[test]
+fn p9_later_fragments_of_icmp_wait_for_the_first_one_to_say_whose_they_are() {
+    let mut gateway = gateway();
+    let echo = Ip::new(HOST, SERVER, 1, icmp(8, 0, 7 << 16, &[1; 16]));
+    let (_, out) = sent(&mut gateway, INSIDE, &from_host(&echo));
+    let id = (word(&out, 24) >> 16) as u16;
+    let part = |kind: u8, id: u16, number: u16, at: usize| {
+        let whole = icmp(kind, 0, u32::from(id) << 16, &[8; 32]);
+        let (from, to, fragment) = [(0, 24, 0x2000), (24, 32, 0x2003), (32, 40, 4)][at];
+        let mut part = Ip::new(SERVER, LOCAL, 1, whole[from..to].to_vec()).fragment(fragment).raw();
+        part.id = number;
+        from_world(&part)
+    };
+    // An answer to the host, backwards.
+    for at in [2, 1] {
+        assert!(matches!(gateway.one(OUTSIDE, &part(0, id, 5, at)).0, Verdict::HoldLater(_)));
+    }
+    assert_eq!(word(&sent(&mut gateway, OUTSIDE, &part(0, id, 5, 0)).1, 16), HOST);
+    assert!(gateway.state.take_came().is_some());
+    for at in [1, 2] {
+        assert_eq!(word(&sent(&mut gateway, OUTSIDE, &part(0, id, 5, at)).1, 16), HOST);
+    }
+    // An echo request to the gateway, backwards: all of it is the kernel's, and nothing of it the host's with the same number.
+    for (number, other) in [(6, id.wrapping_add(1)), (7, 0)] {
+        let kernel = |verdict| matches!(verdict, Verdict::Punt(PuntClass::Icmp));
+        assert!(matches!(gateway.one(OUTSIDE, &part(8, other, number, 2)).0, Verdict::HoldLater(_)));
+        assert!(kernel(gateway.one(OUTSIDE, &part(8, other, number, 0)).0));
+        assert!(gateway.state.take_came().is_some());
+        assert!(kernel(gateway.one(OUTSIDE, &part(8, other, number, 2)).0));
+        assert!(kernel(gateway.one(OUTSIDE, &part(8, other, number, 1)).0));
+    }
+    // A first one that nobody takes takes none of the others along.
+    assert_eq!(dropped(&mut gateway, OUTSIDE, &part(13, 9, 8, 0)), Why::Unasked);
+    assert!(gateway.state.take_came().is_none());
+    assert!(matches!(gateway.one(OUTSIDE, &part(13, 9, 8, 1)).0, Verdict::HoldLater(_)));
 }
 
 /// RFC 4787 §6, REQ-9: hosts meet at their external addresses, and see one another there.

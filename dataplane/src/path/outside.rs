@@ -227,5 +227,9 @@ fn for_us<F: Frame>(ground: &mut Ground<'_>, share: &Share, frame: &mut F, packe
     {
         return verdict;
     }
-    ground.desk.addressed_to_us(Side::Outside, frame, packet, ground.arrival)
+    let verdict = ground.desk.addressed_to_us(Side::Outside, frame, packet, ground.arrival);
+    if packet.is_fragment() && !packet.is_later_fragment() && matches!(verdict, Verdict::Punt(_)) {
+        nat::remember(ground, frame, packet);
+    }
+    verdict
 }

@@ -144,6 +144,14 @@ pub(super) fn flow_of<F: Frame>(
     Ok(flow)
 }
 
+/// The first fragment of a query to the gateway itself goes to its kernel: so do the later ones, which wait for that where the
+/// address may be a host's.
+#[cold]
+pub(in crate::path) fn remember<F: Frame>(ground: &mut Ground<'_>, frame: &F, packet: &Packet) {
+    let ports = query(identifier(frame, packet), Heading::In);
+    ground.sessions.remember(&Packet { ports, ..*packet }, ground.arrival.now);
+}
+
 /// The identifier of an ICMP query stands for the port of the inside host (RFC 5508 §3.1).
 const fn query(id: u16, heading: Heading) -> u32 {
     match heading {

@@ -29,14 +29,8 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
     }
     let flow = match flow_of(ground, frame, packet, Heading::In) {
         Ok(flow) => flow,
-        // Of ICMP it may be the gateway's, whose kernel puts it together; of nothing else.
-        Err(kept @ Verdict::HoldLater(_))
-            if packet.protocol != ipv4::ICMP
-                && (ground.is_external(packet.destination())
-                    || ground.desk.premises.nat.exceptions.are_of(packet.destination())) =>
-        {
-            return Err(kept);
-        }
+        // Whose it is, a host's or, of ICMP, the gateway's, its first one says.
+        Err(unmatched) if may_be_a_hosts(ground, packet) => return Err(unmatched),
         Err(_) => return Ok(None),
     };
     let slot = match ground.sessions.find(Heading::In, flow) {
@@ -59,6 +53,13 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
         Some(slot) => carry(ground, frame, packet, (slot, flow), Heading::In, buffers).map(Some),
         None => Ok(None),
     }
+}
+
+/// Whether what comes to an address may be for a host.
+#[cold]
+fn may_be_a_hosts(ground: &Ground<'_>, packet: &Packet) -> bool {
+    ground.is_external(packet.destination())
+        || ground.desk.premises.nat.exceptions.are_of(packet.destination())
 }
 
 /// What becomes of a packet that nobody asked for. RFC 5382 §5, REQ-4: a SYN to where hosts are seen is not answered for six

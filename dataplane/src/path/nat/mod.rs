@@ -14,7 +14,7 @@ mod reserved;
 mod rules;
 mod turned;
 
-pub(super) use flows::{is_passing, owner};
+pub(super) use flows::{is_passing, owner, remember};
 pub(super) use inward::{inward, unasked};
 pub(super) use outward::outward;
 pub(super) use turned::turned;
