@@ -17,6 +17,9 @@ pub const TRACE_BACKLOG_BYTES: usize = 4 << 20;
 /// A client that neither asks nor reads for so long is closed, in nanoseconds: others want to be served.
 const IDLE_NS: u64 = 60_000_000_000;
 
+/// Who has been silent for so long gives way to who comes when there is no more room, in nanoseconds: a `cesctl` asks at once.
+const DAWDLES_NS: u64 = 1_000_000_000;
+
 struct Client {
     /// When something last happened to its socket.
     last: u64,
@@ -25,6 +28,14 @@ struct Client {
     /// A request is being answered: the next one waits.
     busy: bool,
     ended: bool,
+}
+
+impl Client {
+    /// Whether nothing has happened to its socket since then, and it does not wait for our answer.
+    fn is_silent(&self, since: u64) -> bool {
+        let waits_for_us = self.busy && self.stream.pending() == 0;
+        !waits_for_us && self.last <= since
+    }
 }
 
 /// The socket and who is connected. The socket's file goes with it.
@@ -98,7 +109,7 @@ impl AdminServer {
                     return;
                 }
             };
-            let full = self.clients.len() >= self.limit;
+            let full = self.clients.len() >= self.limit && !self.make_room(now);
             let key = self.clients.insert(Client {
                 last: now,
                 stream: Stream::new(socket, BACKLOG_BYTES),
@@ -118,6 +129,17 @@ impl AdminServer {
                 self.clients.remove(key);
             }
         }
+    }
+
+    /// Closes who has been silent the longest; false if nobody has been for long.
+    fn make_room(&mut self, now: u64) -> bool {
+        let dawdles = |client: &Client| client.is_silent(now.saturating_sub(DAWDLES_NS));
+        let silent = self.clients.iter().filter(|(_, client)| dawdles(client));
+        let Some(key) = silent.min_by_key(|(_, client)| client.last).map(|(key, _)| key) else {
+            return false;
+        };
+        self.close(key);
+        true
     }
 
     fn close(&mut self, key: Key) {
@@ -220,11 +242,8 @@ impl<W: ?Sized> Source<W> for AdminServer {
 
     /// Closes who is silent. A client that waits for our answer is not; one that does not read it is.
     fn handle_timeout(&mut self, _: &mut W, now: u64) {
-        let silent = |client: &Client| {
-            let waits_for_us = client.busy && client.stream.pending() == 0;
-            !waits_for_us && now.saturating_sub(client.last) >= IDLE_NS
-        };
-        for key in self.clients.keys_where(silent) {
+        let Some(since) = now.checked_sub(IDLE_NS) else { return };
+        for key in self.clients.keys_where(|client| client.is_silent(since)) {
             self.close(key);
         }
     }
@@ -323,6 +342,27 @@ mod tests {
         assert!(server.respond(keys[1], &Response::Ok(serde_json::Value::Null)));
         server.handle_timeout(&mut (), IDLE_NS);
         assert!(server.clients.is_empty());
+    }
+
+    #[test]
+    fn r3_who_has_been_silent_the_longest_gives_way() {
+        let (mut server, path, _poll) = server("dawdles");
+        let connect = || std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let mut asks = connect();
+        asks.write_all(b"{\"do\":\"trace\",\"count\":1}\n").unwrap();
+        server.accept(1);
+        assert!(server.request(only_client(&server)).is_some());
+        let silent = connect();
+        server.accept(2);
+        let early = connect();
+        server.accept(1 + DAWDLES_NS);
+        assert!(line(&early).contains("too many"), "nobody has been silent for long");
+        let late = connect();
+        server.accept(2 + DAWDLES_NS);
+        assert_eq!((&silent).read(&mut [0; 1]).unwrap(), 0, "it gave way, and who waits for us did not");
+        late.set_nonblocking(true).unwrap();
+        assert_eq!((&late).read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(server.clients.len(), 2);
     }
 
     #[test]
