@@ -350,6 +350,9 @@ const R4: &[(&str, &str, &str, &str)] = &[
     ("to = \"0.0.0.0/0\"", "to = \"10.64.7.0/24\"", "to = ", "lies in the proxy pool"),
     ("to = \"0.0.0.0/0\"", "to = \"192.168.10.128/25\"", "via = ", "lies in the realm's network"),
     ("127.0.0.1:9180", "192.0.2.2:48001", "port = 48001", "the metrics page's"),
+    ("127.0.0.1:9180", "192.168.10.1:53", "listen", "53 is the name service's"),
+    ("127.0.0.1:9180", "0.0.0.0:53", "listen", "53 is the name service's"),
+    ("127.0.0.1:9180", "[::]:53", "listen", "53 is the name service's"),
     ("files = [\"hosts.toml\"]", "files = [\"hosts.toml\", \"hosts.toml\"]", "files", "is taken by"),
 ];
 

@@ -576,5 +576,12 @@ fn limits(config: &Config, found: &mut Problems) {
         if metrics.listen.port() == 0 {
             found.add("metrics.listen", "port 0: a port from 1 to 65535 was expected");
         }
+        let is_ours = match metrics.listen.ip().to_canonical() {
+            IpAddr::V4(address) => address.is_unspecified() || config.addresses().contains(&address),
+            IpAddr::V6(address) => address.is_unspecified(),
+        };
+        if metrics.listen.port() == 53 && is_ours {
+            found.add("metrics.listen", "53 is the name service's");
+        }
     }
 }
