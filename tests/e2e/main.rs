@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 25] = [
+    let groups: [(&str, &[Case]); 26] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
