@@ -15,6 +15,9 @@ pub(crate) const CASES: &[Case] = &[
     ("ftp_of_a_server_behind_a_static_mapping", ftp_of_a_server_behind_a_static_mapping),
     ("ftp_of_a_server_that_says_it_is_elsewhere", ftp_of_a_server_that_says_it_is_elsewhere),
     ("ftp_of_a_server_reached_by_its_name", ftp_of_a_server_reached_by_its_name),
+    ("ftp_between_realms", ftp_between_realms),
+    ("ftp_between_two_hosts_of_a_realm", ftp_between_two_hosts_of_a_realm),
+    ("ftp_through_a_restricted_binding", ftp_through_a_restricted_binding),
 ];
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
@@ -364,5 +367,96 @@ fn ftp_of_a_server_reached_by_its_name(lab: &Lab) {
     let before = came();
     fetched_from(lab, "ftp.b.demo");
     assert!(came() >= before + 7.0, "{}", lab.ctl(Realm::B, "show alg"));
+    server.end();
+}
+
+/// Every way in which a host fetches a file from another one by its name, both behind gateways.
+fn fetched_by_name(lab: &Lab, client: &str, server: &str) {
+    let (file, sum) = (format!("ftp://{server}/20MB.bin"), sum(lab));
+    for line in [
+        format!("curl -sS -m 60 -P - {file}"),
+        format!("curl -sS -m 60 -P - --disable-eprt {file}"),
+        format!("curl -sS -m 60 {file}"),
+        format!("curl -sS -m 60 --disable-epsv --no-ftp-skip-pasv-ip {file}"),
+        format!("lftp -c 'set net:timeout 20; set ftp:passive-mode off; cat {file}'"),
+        format!(
+            "lftp -c 'set net:timeout 20; set ftp:prefer-epsv off; set ftp:fix-pasv-address off; cat {file}'"
+        ),
+        format!("ftp -A -o - {file}"),
+    ] {
+        let fetched = lab.run(client, &format!("{line} | sha256sum"));
+        assert_eq!(fetched.expect(), sum, "{line}: {fetched}");
+    }
+    let read = format!(
+        "python3 -c \"import ftplib,hashlib
+ftp=ftplib.FTP('{server}',timeout=20); ftp.trust_server_pasv_ipv4_address=True
+ftp.login(); d=hashlib.sha256(); ftp.set_pasv(False); ftp.dir(print); ftp.retrbinary('RETR 20MB.bin',d.update)
+ftp.set_pasv(True); ftp.af=0; print(ftp.nlst()); print(d.hexdigest()); ftp.quit()\""
+    );
+    let fetched = lab.run(client, &read);
+    fetched.says("['20MB.bin', 'index.html']");
+    fetched.says(sum.split_whitespace().next().expect("a sum"));
+}
+
+fn events_of(lab: &Lab, realm: Realm, event: &str) -> f64 {
+    lab.metrics(realm).sum("ces_alg_events_total", &[("event", event)])
+}
+
+/// Through two gateways, which both write anew what each of the two says: either host reads the other one's proxy address.
+fn ftp_between_realms(lab: &Lab) {
+    lab.gateways(&[]);
+    let before = Realm::BOTH.map(|realm| events_of(lab, realm, "rewritten"));
+    let server = vsftpd_on(lab, "b1", "192.168.10.11", "");
+    fetched_by_name(lab, "a1", "www.b.demo");
+    server.end();
+    let server = vsftpd_on(lab, "a1", "192.168.10.11", "");
+    fetched_by_name(lab, "b1", "a1.a.demo");
+    server.end();
+    for (realm, before) in Realm::BOTH.into_iter().zip(before) {
+        assert!(events_of(lab, realm, "rewritten") >= before + 8.0, "{}", lab.ctl(realm, "show alg"));
+        assert_eq!(events_of(lab, realm, "refused") + events_of(lab, realm, "garbled"), 0.0);
+        for reason in ["alg_checksum", "alg_room", "alg_fragment"] {
+            assert_eq!(lab.drops(realm, reason), 0, "{reason}");
+        }
+        lab.ctl(realm, "show alg --last").says("ftp");
+    }
+    assert!(
+        lab.metrics(Realm::A).sum("ces_alg_channels", &[]) >= 1.0,
+        "what has ended just now is known still"
+    );
+}
+
+/// Through one gateway, with a binding for each of the two.
+fn ftp_between_two_hosts_of_a_realm(lab: &Lab) {
+    lab.gateways(&[]);
+    let before = events_of(lab, Realm::A, "rewritten");
+    let server = vsftpd_on(lab, "a1", "192.168.10.11", "");
+    fetched_by_name(lab, "a2", "a1.a.demo");
+    server.end();
+    assert!(events_of(lab, Realm::A, "rewritten") >= before + 4.0, "{}", lab.ctl(Realm::A, "show alg"));
+}
+
+/// Where the pair may use the control channel's port alone, what is announced there comes in as well, and nothing else.
+fn ftp_through_a_restricted_binding(lab: &Lab) {
+    lab.gateways(&[]);
+    let server = vsftpd_on(lab, "b1", "192.168.10.11", "");
+    let sum = sum(lab);
+    let came = events_of(lab, Realm::B, "came");
+    for how in ["", "--disable-epsv", "-P -", "-P - --disable-eprt"] {
+        let line = format!("curl -sS -m 60 {how} ftp://files.b.demo/20MB.bin | sha256sum");
+        let fetched = lab.run("a1", &line);
+        assert_eq!(fetched.expect(), sum, "{line}: {fetched}");
+    }
+    assert!(events_of(lab, Realm::B, "came") >= came + 4.0, "{}", lab.ctl(Realm::B, "show alg"));
+    let often = "python3 -c \"import ftplib,socket
+from ftplib import parse229
+ftp=ftplib.FTP('files.b.demo',timeout=20); ftp.login()
+def knock(port):
+    s=socket.socket(); s.settimeout(2)
+    try: s.connect((ftp.host,port)); return 'in'
+    except OSError: return 'out'
+at=parse229(ftp.sendcmd('EPSV'),ftp.sock.getpeername())[1]
+print('announced',knock(at),'again',knock(at),'another',knock(80))\"";
+    lab.run("a1", often).says("announced in again out another out");
     server.end();
 }

@@ -23,12 +23,31 @@ pub struct Reader {
     pub speaker: Speaker,
     /// What comes next is in the middle of a line that does not matter.
     is_within: bool,
+    /// What has begun like a line that matters is kept until that is whole; otherwise such a line does not matter.
+    keeps: bool,
+    /// What is to be written stands for all of a line, so that the next gateway gets that in one segment, whatever comes again.
+    by_line: bool,
 }
 
 impl Reader {
     /// Of the lines of this speaker.
     pub const fn new(speaker: Speaker) -> Self {
-        Self { speaker, is_within: false }
+        Self { speaker, is_within: false, keeps: true, by_line: false }
+    }
+
+    /// The same, for another gateway that reads without keeping anything.
+    pub const fn for_another(self) -> Self {
+        Self { by_line: true, ..self }
+    }
+
+    /// The same of what comes from such a gateway.
+    pub const fn from_another(self) -> Self {
+        Self { keeps: false, ..self }
+    }
+
+    /// The same, of which nothing has been read.
+    pub const fn anew(self) -> Self {
+        Self { is_within: false, ..self }
     }
 
     /// Whether the next bytes are whole lines, of which one look shows that none matters.
@@ -81,7 +100,15 @@ impl Reader {
         if !shift.make_room() {
             return 0;
         }
-        let rest = match instead(said, line, listener) {
+        let rest = match self.instead(said, line, listener) {
+            // One that is too long for that stays as it is.
+            Some((place, text)) if self.by_line => {
+                if replace_line(shift, line, place, &text) {
+                    0
+                } else {
+                    line.len()
+                }
+            }
             Some((place, text)) => {
                 shift.pass(place.at());
                 // It fits: a place is shorter than a line.
@@ -97,7 +124,8 @@ impl Reader {
     /// A line, or what comes next of one, that does not end here.
     fn part(&mut self, shift: &mut Shift, rest: &[u8]) -> usize {
         let mut begun = Text::<LINE>::EMPTY;
-        let matters = begun.extend(shift.held()) && begun.extend(rest) && may_matter(self.speaker, &begun);
+        let begins = begun.extend(shift.held()) && begun.extend(rest) && may_matter(self.speaker, &begun);
+        let matters = begins && self.keeps;
         if matters && shift.held().is_empty() && !shift.make_room() {
             return 0;
         }
@@ -113,29 +141,41 @@ impl Reader {
         let held = shift.held().len();
         let mut line = Text::<{ TEXT + LINE }>::EMPTY;
         let is_whole = line.extend(shift.held()) && line.extend(end);
-        let found = is_whole.then(|| instead(said(self.speaker, &line), &line, listener)).flatten();
+        let found = is_whole.then(|| self.instead(said(self.speaker, &line), &line, listener)).flatten();
         // What was kept the sender has heard of, so the edit is about all of that.
         let closed = found.map_or(0, |(place, text)| {
-            let more = place.end().saturating_sub(held);
+            let end = if self.by_line { line.len() } else { place.end().max(held) };
+            let more = end - held;
             let mut instead = Text::<TEXT>::EMPTY;
             let fits = instead.extend(&line[..place.at()])
                 && instead.extend(&text)
-                && instead.extend(&line[place.end()..held.max(place.end())]);
+                && instead.extend(&line[place.end()..end]);
             if fits && shift.close(more, &instead) { more } else { 0 }
         });
         shift.let_go();
         shift.pass(end.len() - closed);
         end.len()
     }
+
+    /// What a listener wants written instead of a line's place.
+    fn instead(
+        self,
+        said: Result<Said, Garbled>,
+        line: &[u8],
+        listener: &mut impl Listener,
+    ) -> Option<(Place, Text<PLACE>)> {
+        let text = listener.hear(said);
+        let Ok(Said::Awaits(place)) = said else { return None };
+        text.filter(|text| self.by_line || line[place.at()..place.end()] != **text).map(|text| (place, text))
+    }
 }
 
-/// What a listener wants written instead of a line's place.
-fn instead(
-    said: Result<Said, Garbled>,
-    line: &[u8],
-    listener: &mut impl Listener,
-) -> Option<(Place, Text<PLACE>)> {
-    let text = listener.hear(said);
-    let Ok(Said::Awaits(place)) = said else { return None };
-    text.filter(|text| line[place.at()..place.end()] != **text).map(|text| (place, text))
+/// Puts a line with another place in the place of the next bytes, which are that line; `false`, with nothing changed, if it is
+/// too long.
+fn replace_line(shift: &mut Shift, line: &[u8], place: Place, text: &[u8]) -> bool {
+    let mut instead = Text::<TEXT>::EMPTY;
+    instead.extend(&line[..place.at()])
+        && instead.extend(text)
+        && instead.extend(&line[place.end()..])
+        && shift.replace(line.len(), &instead)
 }

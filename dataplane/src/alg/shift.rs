@@ -26,6 +26,11 @@ pub const fn is_before(position: u32, other: u32) -> bool {
     (position.wrapping_sub(other) as i32) < 0
 }
 
+/// The one that comes later.
+pub const fn later(position: u32, other: u32) -> u32 {
+    if is_before(position, other) { other } else { position }
+}
+
 /// Old bytes, and the text that stands for them.
 #[derive(Clone, Copy, Debug)]
 struct Edit<const TEXT: usize> {

@@ -1,5 +1,6 @@
 //! What comes from the realm: it goes where its binding leads, to a far host through a tunnel or to another inside host.
 
+use super::alg::between;
 use super::answer::{answer, refuse, tell};
 use super::fragment;
 use super::ground::Ground;
@@ -287,6 +288,7 @@ fn any<F: Frame, B: Buffers<F>>(
     if packet.flags & SPECIAL != 0 || entry.annex().is_some() {
         special(ground, frame, packet, &entry)?;
     }
+    let packet = &between::treat(ground, frame, packet, (slot, &entry, Heading::Out))?;
     let (way, addresses) = (entry.way_out(), entry.far());
     let verdict = if packet.total <= ground.ways.mtu(way) {
         let sent = ground.ways.send(way, frame, packet, addresses, change_to(packet, addresses));
@@ -336,14 +338,13 @@ fn special<F: Frame>(
         let what = (icmp::TIME_EXCEEDED, 0, 0);
         return Err(tell(desk, frame, packet, what, DropReason::TtlExceeded, *arrival));
     }
-    if packet.flags & ERROR == 0
-        && let Some(annex) = entry.annex()
-    {
-        let checked = bindings.annexes_mut().check(annex, Heading::Out, packet, now);
-        checked.map_err(|reason| match refused(packet, reason, *arrival) {
+    if packet.flags & ERROR == 0 {
+        let checked = bindings.check(entry, Heading::Out, packet, now);
+        let comes = checked.map_err(|reason| match refused(packet, reason, *arrival) {
             Verdict::Drop(reason) => refuse(desk, frame, packet, reason, *arrival),
             kept => kept,
         })?;
+        desk.counters.alg_came += u64::from(comes);
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if packet.flags & ERROR != 0 {

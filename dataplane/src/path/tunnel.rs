@@ -1,5 +1,6 @@
 //! What comes through a tunnel: it goes to the host whose session tag it carries.
 
+use super::alg::between;
 use super::fragment;
 use super::ground::Ground;
 use super::icmp::{ERROR_TOS, Error, translate_quoted, write_error};
@@ -75,6 +76,7 @@ pub(super) fn any<F: Frame, B: Buffers<F>>(
         return Err(unknown(ground, packet));
     };
     special(ground, frame, packet, &entry)?;
+    let packet = &between::treat(ground, frame, packet, (packet.slot, &entry, Heading::In))?;
     let way = entry.way_in();
     let verdict = if packet.total <= ground.ways.mtu(way) {
         let change = entry.change().reversed();
@@ -137,12 +139,10 @@ fn special<F: Frame>(
         let what = (icmp::TIME_EXCEEDED, 0, 0);
         return Err(answer(ground, frame, packet, entry, what, DropReason::TtlExceeded));
     }
-    let Ground { bindings, ways, events, arrival, .. } = ground;
-    if packet.flags & ERROR == 0
-        && let Some(annex) = entry.annex()
-    {
-        let checked = bindings.annexes_mut().check(annex, Heading::In, packet, arrival.now);
-        checked.map_err(|reason| refused(packet, reason, *arrival))?;
+    let Ground { desk, bindings, ways, events, arrival, .. } = ground;
+    if packet.flags & ERROR == 0 {
+        let checked = bindings.check(entry, Heading::In, packet, arrival.now);
+        desk.counters.alg_came += u64::from(checked.map_err(|reason| refused(packet, reason, *arrival))?);
     }
     let ip = &mut frame.data_mut()[usize::from(packet.l3)..];
     if (packet.tos ^ packet.outer_tos) & ECN != 0 {

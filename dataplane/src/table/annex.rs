@@ -1,9 +1,8 @@
 //! What there is to say of some bindings beyond their entry: a line each, fetched as soon as the binding is there. A plain
 //! binding has none and pays for none, one comparison aside.
 //!
-//! A line has room for more of the kind: 8 bytes, which are the seats of a mark, of a class to leave in, of an ALG's kind and
-//! of a filter's verdict. The sequence offsets of an ALG would take the place of rate and levels, 40 bytes, since those that
-//! it serves have no rate of their own.
+//! A binding in which a control channel of an ALG was opened gets one then. With that the line is full: a mark, a class to leave
+//! in and a filter's verdict would find their seats in the bits of [`Limit`] that no packet has.
 
 use super::fragments::Fragments;
 use super::limits::Limit;
@@ -14,6 +13,7 @@ use crate::msg::BindingLimits;
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::settings::SettingsError;
+use crate::wire::ipv4;
 use machine::table::HugeSlice;
 
 /// One line.
@@ -21,9 +21,30 @@ use machine::table::HugeSlice;
 #[repr(C, align(64))]
 struct Annex {
     limit: Limit,
+    /// Ports of which packets are read, up to four; 0: none.
+    heard: u64,
 }
 
 const _: () = assert!(size_of::<Annex>() == 64 && size_of::<Limit>() == 56);
+
+impl Annex {
+    /// Whether one of these ports is one of which packets are read.
+    #[inline(always)]
+    const fn hears(&self, ports: u32) -> bool {
+        self.heard != 0 && has_port(self.heard, ports)
+    }
+}
+
+/// Whether one of these two ports is in one of four lanes.
+#[inline(always)]
+const fn has_port(lanes: u64, ports: u32) -> bool {
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    const TOPS: u64 = 0x8000_8000_8000_8000;
+    const fn has_zero(lanes: u64) -> bool {
+        lanes.wrapping_sub(ONES) & !lanes & TOPS != 0
+    }
+    has_zero(lanes ^ (ports >> 16) as u64 * ONES) || has_zero(lanes ^ (ports & 0xffff) as u64 * ONES)
+}
 
 /// The table.
 #[derive(Debug)]
@@ -49,8 +70,38 @@ impl Annexes {
             return Some(0);
         }
         let place = self.free.pop()?;
-        self.lines[place as usize] = Annex { limit: Limit::new(limited, self.burst_ms) };
+        self.lines[place as usize] = Annex { limit: Limit::new(limited, self.burst_ms), heard: 0 };
         Some(place + 1)
+    }
+
+    /// From now on packets of TCP with this port are read, of the binding with this line, or of one that has none yet: the place
+    /// of its line plus 1. `None`, with nothing changed, if there is no room.
+    pub(super) fn hear(&mut self, annex: Option<u32>, port: u16) -> Option<u32> {
+        let annex = match annex {
+            Some(annex) => annex,
+            None => {
+                let place = self.free.pop()?;
+                self.lines[place as usize] = Annex::default();
+                place + 1
+            }
+        };
+        let line = self.line_mut(annex)?;
+        if !has_port(line.heard, u32::from(port) << 16 | u32::from(port)) {
+            let lane = (0..4).find(|lane| (line.heard >> (16 * lane)) as u16 == 0)?;
+            line.heard |= u64::from(port) << (16 * lane);
+        }
+        Some(annex)
+    }
+
+    /// Whether a packet may be one that is read, of the binding with this line.
+    pub fn hears(&self, annex: u32, packet: &Packet) -> bool {
+        let line = self.lines.get((annex as usize).wrapping_sub(1));
+        packet.protocol == ipv4::TCP && line.is_some_and(|line| line.hears(packet.ports))
+    }
+
+    /// Whether the binding with this line carries less than everything.
+    pub fn is_restricted(&self, annex: u32) -> bool {
+        self.lines.get((annex as usize).wrapping_sub(1)).is_some_and(|line| line.limit.is_narrow())
     }
 
     /// Gives a line back.
@@ -80,7 +131,8 @@ impl Annexes {
     /// [`SPECIAL`]: crate::packet::SPECIAL
     #[inline(always)]
     pub fn admit(&mut self, annex: u32, direction: Heading, packet: &Packet, now: Fine) -> bool {
-        self.line_mut(annex).is_some_and(|line| line.limit.admit(direction, packet, now))
+        self.line_mut(annex)
+            .is_some_and(|line| !line.hears(packet.ports) && line.limit.admit(direction, packet, now))
     }
 
     /// The long way: whether the binding with this line carries the packet.
@@ -94,6 +146,17 @@ impl Annexes {
         let Self { lines, fragments, .. } = self;
         let line = lines.get_mut((annex as usize).wrapping_sub(1));
         line.map_or(Ok(()), |line| line.limit.check(direction, packet, fragments, now))
+    }
+
+    /// The same for a packet of a connection that was announced: only the rate is asked.
+    pub fn charge(
+        &mut self,
+        annex: u32,
+        direction: Heading,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Result<(), DropReason> {
+        self.line_mut(annex).map_or(Ok(()), |line| line.limit.charge(direction, packet, now))
     }
 
     /// The [number](super::fragments::number) of a first fragment that came since this was asked last.

@@ -5,14 +5,17 @@
 //! control thread has been told.
 
 use super::annex::Annexes;
+use super::conversations::{Conversations, sights};
 use super::entry::{BindingEntry, Life};
 use super::index::{Hasher, Index};
+use super::session::Heading;
 use super::term::Term;
 use crate::Nanos;
 use crate::events::Events;
 use crate::meter::{SECOND, seconds};
 use crate::msg::{Binding, BindingStats, EndReason, Event, Far, InsertError, Patience};
 use crate::packet::Packet;
+use crate::reason::DropReason;
 use crate::settings::{SettingsError, WorkerSettings};
 use crate::tag::{Handle, Share};
 use crate::way::Way;
@@ -33,6 +36,7 @@ pub struct Bindings {
     index: Index,
     hasher: Hasher,
     annexes: Annexes,
+    conversations: Conversations,
     share: Share,
     live: u64,
     /// Slots whose end the control thread is still to be told.
@@ -54,6 +58,7 @@ impl Bindings {
             index: Index::new(settings.bindings)?,
             hasher,
             annexes: Annexes::new(settings.limited, settings.rate_burst_ms)?,
+            conversations: Conversations::new(settings.channels, hasher)?,
             share,
             live: 0,
             ending: 0,
@@ -186,6 +191,7 @@ impl Bindings {
 
     fn sweep(&mut self, due: usize, events: &mut Events, now: Nanos) {
         let now_s = seconds(now);
+        self.conversations.expire(now_s);
         for _ in 0..due.min(SWEEP_MOST).min(self.used) {
             let slot = self.next;
             self.next = if slot + 1 >= self.used { 0 } else { slot + 1 };
@@ -258,6 +264,46 @@ impl Bindings {
     /// The annexes, to ask whether a binding carries a packet.
     pub fn annexes_mut(&mut self) -> &mut Annexes {
         &mut self.annexes
+    }
+
+    /// From now on packets with this port of the binding in this slot are read; whether there was room.
+    pub fn hear(&mut self, slot: u32, port: u16) -> bool {
+        let Some(entry) = self.entries.get_mut(slot as usize).filter(|entry| entry.is_live()) else {
+            return false;
+        };
+        let annex = self.annexes.hear(entry.annex(), port);
+        if let Some(annex) = annex {
+            *entry = entry.with_annex(annex);
+        }
+        annex.is_some()
+    }
+
+    /// Whether a packet may be of a control channel that is read.
+    pub fn hears(&self, entry: &BindingEntry, packet: &Packet) -> bool {
+        entry.annex().is_some_and(|annex| self.annexes.hears(annex, packet))
+    }
+
+    /// Whether a binding carries a packet: as its limits say, or since it was announced. `Ok(true)`: it is what was awaited.
+    pub fn check(
+        &mut self,
+        entry: &BindingEntry,
+        heading: Heading,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Result<bool, DropReason> {
+        let Some(annex) = entry.annex() else { return Ok(false) };
+        let said = self.annexes.check(annex, heading, packet, now);
+        if said != Err(DropReason::PolicyProtocol) || self.conversations.is_empty() {
+            return said.map(|()| false);
+        }
+        let announced = self.conversations.lets_in(sights(entry, packet, heading), packet, seconds(now));
+        let comes = announced.ok_or(DropReason::PolicyProtocol)?;
+        self.annexes.charge(annex, heading, packet, now).map(|()| comes)
+    }
+
+    /// The control channels of its bindings.
+    pub fn conversations(&mut self) -> &mut Conversations {
+        &mut self.conversations
     }
 
     /// The page size of the entries' memory in bytes.

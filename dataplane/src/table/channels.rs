@@ -6,11 +6,13 @@ use super::slab::{Line, Slab};
 use crate::alg::ftp::Reader;
 use crate::alg::shift::Shift;
 use crate::alg::talk::{Language, Tongue};
+use crate::counters::Counters;
 use crate::narrow::NONE;
 use crate::settings::SettingsError;
 use crate::table::dialogs::STREAMS;
 use crate::table::session::Heading;
-use crate::wire::ftp::Speaker;
+use crate::wire::ftp::{Said, Speaker};
+use crate::wire::text::Garbled;
 
 /// The most data connections that one channel awaits at a time.
 pub(super) const AWAITED: usize = 4;
@@ -24,6 +26,18 @@ pub enum Privacy {
     Asked,
     /// Its ends alone.
     Encrypted,
+}
+
+impl Privacy {
+    /// A line of FTP says this, which is no place.
+    pub const fn hear(&mut self, said: Result<Said, Garbled>, counters: &mut Counters) {
+        match (said, *self) {
+            (Ok(Said::AsksTls), _) => *self = Self::Asked,
+            (Ok(Said::GrantsTls), Self::Asked) => *self = Self::Encrypted,
+            (Ok(_), _) => {}
+            (Err(Garbled), _) => counters.alg_garbled += 1,
+        }
+    }
 }
 
 /// What is spoken in a channel.

@@ -109,10 +109,25 @@ impl Limit {
                 }
             }
         }
+        self.charge(direction, packet, now)
+    }
+
+    /// Charges its rate for a packet, if that allows it.
+    pub(super) fn charge(
+        &mut self,
+        direction: Heading,
+        packet: &Packet,
+        now: Nanos,
+    ) -> Result<(), DropReason> {
         let level = &mut self.levels[direction as usize];
         let then = self.rate.take(Level::from(*level), u64::from(packet.total), Fine::of(now));
         *level = then.ok_or(DropReason::RateLimited)?.into();
         Ok(())
+    }
+
+    /// Whether it does not carry every protocol and port.
+    pub(super) const fn is_narrow(&self) -> bool {
+        self.mask != 0
     }
 
     /// How the buckets stand.

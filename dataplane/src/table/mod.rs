@@ -6,6 +6,7 @@
 pub mod annex;
 pub mod bindings;
 pub mod channels;
+pub mod conversations;
 mod dialogs;
 pub mod entry;
 mod expectations;

@@ -267,6 +267,11 @@ impl Session {
         (self.remote, self.remote_port)
     }
 
+    /// The inside host and the host outside.
+    pub const fn between(&self) -> [u32; 2] {
+        [self.host, self.remote]
+    }
+
     /// The protocol.
     pub const fn protocol(&self) -> u8 {
         self.protocol

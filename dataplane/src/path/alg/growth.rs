@@ -19,5 +19,10 @@ pub(super) fn make_way<F: Frame>(
     let mtu = hop.map_or(0, |hop| ground.ways.mtu(Way::Realm(hop)));
     // Of a way that is not known yet, what every link carries of the Internet's (RFC 1122 §3.3.3).
     let mtu = if mtu == 0 { 1500 } else { mtu };
-    clamp_segment(&mut frame.data_mut()[usize::from(packet.l3)..], packet, mtu.saturating_sub(GROWTH));
+    leave_room(&mut frame.data_mut()[usize::from(packet.l3)..], packet, mtu);
+}
+
+/// What the receiver of this SYN sends must fit this MTU when it has grown.
+pub(super) fn leave_room(ip: &mut [u8], packet: &Packet, mtu: u16) {
+    clamp_segment(ip, packet, mtu.saturating_sub(GROWTH));
 }

@@ -7,6 +7,7 @@
 //! rest.
 
 mod acknowledge;
+pub(super) mod between;
 mod growth;
 mod rtsp;
 mod said;
@@ -18,6 +19,8 @@ mod talk;
 use super::ground::Ground;
 use crate::alg::ftp::Listener;
 use crate::alg::shift::Shift;
+use crate::counters::Counters;
+use crate::events::Events;
 use crate::frame::Frame;
 use crate::msg::Event;
 use crate::packet::Packet;
@@ -151,13 +154,21 @@ fn overhear(channel: &mut Channel, payload: &[u8]) -> Option<Place> {
 
 /// Tells of a channel that is encrypted from now on: what is announced in it is not seen.
 fn note_privacy(ground: &mut Ground<'_>, slot: u32, before: Privacy, now: Privacy) {
-    if now != Privacy::Encrypted || before == now {
-        return;
-    }
-    ground.desk.counters.alg_encrypted += 1;
     if let Some(session) = ground.sessions.get(slot) {
-        let [host, remote] = [session.host().0, session.remote().0].map(Ipv4Addr::from_bits);
-        ground.events.offer(Event::ChannelEncrypted(host, remote));
+        note_encrypted(session.between(), (before, now), ground.desk.counters, ground.events);
+    }
+}
+
+fn note_encrypted(
+    between: [u32; 2],
+    (before, now): (Privacy, Privacy),
+    counters: &mut Counters,
+    events: &mut Events,
+) {
+    if now == Privacy::Encrypted && before != now {
+        counters.alg_encrypted += 1;
+        let [host, remote] = between.map(Ipv4Addr::from_bits);
+        events.offer(Event::ChannelEncrypted(host, remote));
     }
 }
 
@@ -182,12 +193,7 @@ fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet
         return Ok(());
     }
     let (span, shift, window) = read(ground, ip, &segment, slot)?;
-    if segment.goes_on(ip, span, &shift) {
-        segment.move_on(ip, &shift);
-        return Ok(());
-    }
-    if segment.rewrite(frame, packet, &shift, span)? {
-        ground.desk.counters.alg_rewritten += 1;
+    if segment.pass_on(frame, packet, (&shift, span), ground.desk.counters)? {
         return Ok(());
     }
     let about = (&segment.header, shift.arrived(), window);

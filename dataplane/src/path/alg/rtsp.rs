@@ -139,7 +139,13 @@ impl Hearing<'_> {
     fn tell(&mut self, from: (u32, u16), to: (u32, u16)) {
         if self.heading == Heading::Out && from != to {
             self.counters.rtsp_would_rewrite += u64::from(self.is_dry);
-            show(&self.session, ("rtsp", self.is_dry), [from, to], (self.meters, self.events), self.now);
+            show(
+                self.session.between(),
+                ("rtsp", self.is_dry),
+                [from, to],
+                (self.meters, self.events),
+                self.now,
+            );
         }
     }
 

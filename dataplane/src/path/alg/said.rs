@@ -69,7 +69,7 @@ impl<'s> Listening<'s> {
         let said = (place.address.unwrap_or(told.0), place.port);
         if said != told {
             self.counters.alg_would_rewrite += u64::from(self.is_dry);
-            show(&session, ("ftp", self.is_dry), [said, told], (self.meters, self.events), self.now);
+            show(session.between(), ("ftp", self.is_dry), [said, told], (self.meters, self.events), self.now);
         }
         Some(place.written(told.0, told.1))
     }
@@ -79,10 +79,7 @@ impl Listener for Listening<'_> {
     fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>> {
         match said {
             Ok(Said::Awaits(place)) => return self.awaits(place),
-            Ok(Said::AsksTls) => *self.privacy = Privacy::Asked,
-            Ok(Said::GrantsTls) if *self.privacy == Privacy::Asked => *self.privacy = Privacy::Encrypted,
-            Ok(Said::GrantsTls | Said::Nothing) => {}
-            Err(Garbled) => self.counters.alg_garbled += 1,
+            said => self.privacy.hear(said, self.counters),
         }
         None
     }

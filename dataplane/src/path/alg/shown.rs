@@ -5,19 +5,18 @@ use crate::alg::scope::Rewrite;
 use crate::events::Events;
 use crate::msg::Event;
 use crate::premises::Meters;
-use crate::table::session::Session;
 use std::net::Ipv4Addr;
 
-/// Shows that in a session of this protocol the second place was written instead of the first, or only would have been.
+/// Shows that between these two in this protocol the second place was written instead of the first, or only would have been.
 pub(super) fn show(
-    session: &Session,
+    between: [u32; 2],
     (protocol, is_dry): (&'static str, bool),
     places: [(u32, u16); 2],
     (meters, events): (&mut Meters, &mut Events),
     now: Nanos,
 ) {
     if meters.rewrite(now) {
-        let [host, remote] = [session.host().0, session.remote().0].map(Ipv4Addr::from_bits);
+        let [host, remote] = between.map(Ipv4Addr::from_bits);
         let [from, to] = places.map(|(address, port)| (Ipv4Addr::from_bits(address), port));
         events.offer(Event::Rewritten(Rewrite { protocol, host, remote, from, to, is_dry }));
     }

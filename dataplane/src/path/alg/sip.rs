@@ -261,7 +261,7 @@ impl Call<'_> {
             return;
         }
         self.counters.sip_would_rewrite += u64::from(self.is_dry);
-        show(&self.session, ("sip", self.is_dry), [from, to], (self.meters, self.events), self.now);
+        show(self.session.between(), ("sip", self.is_dry), [from, to], (self.meters, self.events), self.now);
     }
 
     /// Where a port of the host is outside.

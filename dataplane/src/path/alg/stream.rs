@@ -2,6 +2,7 @@
 
 use crate::alg::ftp::{Listener, Reader};
 use crate::alg::shift::{GROWTH, Shift, is_before};
+use crate::counters::Counters;
 use crate::frame::Frame;
 use crate::packet::Packet;
 use crate::reason::DropReason;
@@ -169,13 +170,13 @@ impl Segment {
     }
 
     /// Whether it goes on as it is, but for where it is.
-    pub(super) fn goes_on(&self, ip: &[u8], span: Span, shift: &Shift) -> bool {
+    fn goes_on(&self, ip: &[u8], span: Span, shift: &Shift) -> bool {
         let Span { from, length } = span;
         length == self.payload(ip).len() && from == self.start() && shift.leaves(from, length)
     }
 
     /// Writes what its receiver gets instead, into the frame and what is known of it; `false` if nothing of it goes on yet.
-    pub(super) fn rewrite<F: Frame>(
+    fn rewrite<F: Frame>(
         &self,
         frame: &mut F,
         packet: &mut Packet,
@@ -196,6 +197,24 @@ impl Segment {
         }
         self.put(frame, packet, shift, (sequence, &out[..length], is_over))?;
         Ok(true)
+    }
+
+    /// Has what of it is dealt with go on, as it is or written anew; `false` if nothing of it goes on yet.
+    pub(super) fn pass_on<F: Frame>(
+        &self,
+        frame: &mut F,
+        packet: &mut Packet,
+        (shift, span): (&Shift, Span),
+        counters: &mut Counters,
+    ) -> Result<bool, DropReason> {
+        let ip = ip_of(frame, packet);
+        if self.goes_on(ip, span, shift) {
+            self.move_on(ip, shift);
+            return Ok(true);
+        }
+        let goes_on = self.rewrite(frame, packet, shift, span)?;
+        counters.alg_rewritten += u64::from(goes_on);
+        Ok(goes_on)
     }
 
     /// Puts what is written in the place of its payload; whether that is all up to the end of its direction is said, too.

@@ -1,0 +1,311 @@
+//! Control channels between realms: connections through bindings in which addresses are named, and what is announced there.
+//!
+//! A binding is a pair of hosts, so nobody else can come by what is announced, and ports are the same at both ends: what a line
+//! has to say is where each of the two directions is. Those of one connection are found by the pair of addresses beyond the
+//! gateway, which is no other binding's, and by the ports. Nothing has to be taken away when a binding ends: what it was is found
+//! by nobody any more, and goes when it has been silent.
+
+use super::entry::BindingEntry;
+use super::index::{Hasher, Index};
+use super::session::Heading;
+use super::slab::{Line, Slab};
+use crate::alg::ftp::Reader;
+use crate::alg::shift::{Shift, later};
+use crate::msg::TCP_IDLE_S;
+use crate::narrow::NONE;
+use crate::packet::Packet;
+use crate::settings::SettingsError;
+use crate::table::channels::Privacy;
+use crate::way::Way;
+use crate::wire::ftp::Speaker;
+use crate::wire::{Pair, ipv4, tcp};
+use machine::table::HugeSlice;
+
+/// How long a connection is known that both ends have closed, or one has reset: for what comes again.
+const CLOSED_S: u32 = 60;
+/// Announcements that stand together: of those whose pairs have the same hash the oldest gives way.
+const TOGETHER: usize = 8;
+
+/// A packet of a binding as its connection sees it: the pair of addresses beyond the gateway, both ports, the host's first, and
+/// which way it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    pair: Pair,
+    ports: u32,
+    heading: Heading,
+}
+
+/// How a packet of a binding may be seen. One that stays in the realm is of a connection that its own host has opened, or that
+/// the other one has, by the binding of its own.
+pub fn sights(entry: &BindingEntry, packet: &Packet, heading: Heading) -> [Option<Sight>; 2] {
+    let swapped = packet.ports.rotate_left(16);
+    let ports = if heading == Heading::Out { packet.ports } else { swapped };
+    let own = Sight { pair: entry.far(), ports, heading };
+    let other = Sight { pair: entry.near_reversed(), ports: swapped, heading: Heading::In };
+    [Some(own), matches!(entry.way_out(), Way::Realm(_)).then_some(other)]
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Direction {
+    /// What becomes of its bytes, from its SYN on.
+    pub shift: Option<Shift>,
+    /// How it is read.
+    pub reader: Reader,
+    /// The window that its receiver announced last.
+    pub window: u16,
+    /// What its sender was told to have arrived, since it is kept.
+    told: u32,
+}
+
+impl Direction {
+    /// Its SYN has this sequence number. One that comes again changes nothing.
+    pub fn begin(&mut self, initial: u32) {
+        if self.shift.is_none_or(|shift| shift.initial() != initial) {
+            (self.reader, self.shift) = (self.reader.anew(), Some(Shift::begin(initial)));
+            self.told = initial.wrapping_add(1);
+        }
+    }
+
+    /// What its sender was told to have arrived: it is to hear no less.
+    pub const fn told(&self) -> u32 {
+        self.told
+    }
+
+    /// Its sender is told that so much has arrived, or what it was told before.
+    pub const fn tell(&mut self, arrived: u32) -> u32 {
+        self.told = later(self.told, arrived);
+        self.told
+    }
+}
+
+/// A connection in which addresses are named.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversation {
+    /// The next one, in a free line.
+    next: u32,
+    pair: Pair,
+    ports: u32,
+    seen_s: u32,
+    /// A bit for each heading whose end has come.
+    ended: u8,
+    /// What is said is only shown, and goes as it came.
+    pub is_dry: bool,
+    /// Who can read it.
+    pub privacy: Privacy,
+    directions: [Direction; 2],
+}
+
+impl Conversation {
+    fn new(Sight { pair, ports, heading }: Sight, is_dry: bool, is_near: bool) -> Self {
+        let direction = |of: Heading| {
+            let speaker = if of == heading { Speaker::Client } else { Speaker::Server };
+            let reader = Reader::new(speaker);
+            // What comes through a tunnel the other gateway has put together; its sender cannot be answered here.
+            let reader = match of {
+                _ if is_near => reader,
+                Heading::Out => reader.for_another(),
+                Heading::In => reader.from_another(),
+            };
+            Direction { shift: None, reader, window: 0, told: 0 }
+        };
+        let directions = [direction(Heading::Out), direction(Heading::In)];
+        let (next, privacy) = (NONE, Privacy::None);
+        Self { next, pair, ports, seen_s: 0, ended: 0, is_dry, privacy, directions }
+    }
+
+    /// What goes this way, and what comes back.
+    pub const fn both(&mut self, heading: Heading) -> (&mut Direction, &mut Direction) {
+        let [out, back] = &mut self.directions;
+        match heading {
+            Heading::Out => (out, back),
+            Heading::In => (back, out),
+        }
+    }
+
+    /// Notes a packet that goes this way.
+    pub fn follow(&mut self, heading: Heading, tcp_flags: u8, now_s: u32) {
+        self.seen_s = now_s;
+        if tcp_flags & tcp::RST != 0 {
+            self.ended = 3;
+        }
+        if tcp_flags & tcp::FIN != 0 {
+            self.ended |= 1 << heading as u8;
+        }
+    }
+
+    fn is_over(&self, now_s: u32) -> bool {
+        let rests_s = if self.ended == 3 { CLOSED_S } else { TCP_IDLE_S.into() };
+        now_s.saturating_sub(self.seen_s) > rests_s
+    }
+
+    fn is_at(&self, sight: Sight) -> bool {
+        self.pair == sight.pair && self.ports == sight.ports
+    }
+}
+
+impl Line for Conversation {
+    fn free(next: u32) -> Self {
+        let nowhere = Sight { pair: Pair::NONE, ports: 0, heading: Heading::Out };
+        Self { next, ..Self::new(nowhere, false, false) }
+    }
+
+    fn next(&self) -> u32 {
+        self.next
+    }
+}
+
+/// A connection that was announced: from the other host of a pair to this port of who said so.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced {
+    pair: Pair,
+    port: u16,
+    /// The other end's port, once that has come; 0: it has not.
+    from: u16,
+    /// The port is that of who stands first in the ports.
+    is_first: bool,
+    until_s: u32,
+}
+
+impl Announced {
+    /// Whether this packet is of it, once it was let in.
+    fn has(&self, Sight { pair, ports, .. }: Sight) -> bool {
+        let (first, second) = ((ports >> 16) as u16, ports as u16);
+        let (port, from) = if self.is_first { (first, second) } else { (second, first) };
+        pair == self.pair && port == self.port && (self.from == 0 || self.from == from)
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Conversations {
+    lines: Slab<Conversation>,
+    index: Index,
+    announced: HugeSlice<[Announced; TOGETHER]>,
+    hasher: Hasher,
+    /// The next line that is looked at.
+    hand: u32,
+}
+
+impl Conversations {
+    /// Room for so many connections.
+    pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+        let announced =
+            HugeSlice::new((count as usize).div_ceil(2)).map_err(|_| SettingsError::Memory("announced"))?;
+        Ok(Self {
+            lines: Slab::new(count, "conversations")?,
+            index: Index::new(count)?,
+            announced,
+            hasher,
+            hand: 0,
+        })
+    }
+
+    fn hash(&self, sight: Sight) -> u64 {
+        self.hasher.hash(self.hasher.hash(sight.pair.bits()) ^ u64::from(sight.ports))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The one that a packet is of, and which way it goes there.
+    pub fn find(&self, sights: [Option<Sight>; 2]) -> Option<(u32, Heading)> {
+        let mut found = sights.into_iter().flatten().filter_map(|sight| {
+            let line = self.index.find(self.hash(sight), |line| self.lines[line].is_at(sight))?;
+            Some((line, sight.heading))
+        });
+        found.next()
+    }
+
+    /// One that a packet opens which is seen so; `None` without room. One of the same ends before it gives way.
+    pub fn open(&mut self, sight: Sight, is_dry: bool, is_near: bool) -> Option<u32> {
+        let known = self.index.find(self.hash(sight), |line| self.lines[line].is_at(sight));
+        if let Some(line) = known {
+            let initials =
+                self.lines[line].directions.map(|direction| direction.shift.map(|shift| shift.initial()));
+            if self.lines[line].ended == 0 && initials.iter().any(Option::is_some) {
+                return Some(line);
+            }
+            self.forget(line);
+        }
+        let line = self.lines.take(Conversation::new(sight, is_dry, is_near))?;
+        if !self.index.insert(self.hash(sight), line) {
+            self.lines.give_back(line);
+            return None;
+        }
+        Some(line)
+    }
+
+    /// That in this line.
+    pub fn get_mut(&mut self, line: u32) -> &mut Conversation {
+        &mut self.lines[line]
+    }
+
+    fn forget(&mut self, line: u32) {
+        let Conversation { pair, ports, .. } = self.lines[line];
+        let hash = self.hash(Sight { pair, ports, heading: Heading::Out });
+        if self.index.remove(hash, line) {
+            self.lines.give_back(line);
+        }
+    }
+
+    /// Looks at the next line, and forgets what has been silent too long.
+    pub(super) fn expire(&mut self, now_s: u32) {
+        if self.is_empty() {
+            return;
+        }
+        self.hand = if self.hand as usize + 1 < self.lines.len() { self.hand + 1 } else { 0 };
+        if self.lines[self.hand].is_over(now_s) {
+            self.forget(self.hand);
+        }
+    }
+
+    fn together(&mut self, pair: Pair) -> &mut [Announced] {
+        let places = self.announced.len().max(1) as u64;
+        let place = self.hasher.hash(pair.bits()) % places;
+        self.announced.get_mut(place as usize).map_or(&mut [], |together| &mut together[..])
+    }
+
+    /// Who speaks in this connection, this way, is to be reached at this port for so long.
+    pub fn announce(&mut self, (line, heading): (u32, Heading), port: u16, (await_s, now_s): (u16, u32)) {
+        let (pair, is_first) = (self.lines[line].pair, heading == Heading::Out);
+        let together = self.together(pair);
+        let same = |one: &&mut Announced| one.pair == pair && one.port == port && one.is_first == is_first;
+        let until_s = now_s.saturating_add(await_s.into());
+        let place = match together.iter_mut().position(|one| same(&&mut *one)) {
+            Some(known) => together.get_mut(known),
+            None => together.iter_mut().min_by_key(|one| one.until_s),
+        };
+        if let Some(place) = place {
+            *place = Announced { pair, port, from: 0, is_first, until_s };
+        }
+    }
+
+    /// Whether a packet is of a connection that was announced: the first time one that opens it. `Some(true)`: that one it is.
+    pub fn lets_in(&mut self, sights: [Option<Sight>; 2], packet: &Packet, now_s: u32) -> Option<bool> {
+        if packet.protocol != ipv4::TCP || packet.is_fragment() {
+            return None;
+        }
+        sights.into_iter().flatten().find_map(|sight| {
+            let found =
+                self.together(sight.pair).iter_mut().find(|one| one.has(sight) && one.until_s >= now_s)?;
+            let opens = packet.opens_tcp(true) && !packet.opens_tcp(false);
+            let to_speaker = found.is_first == (sight.heading == Heading::In);
+            let comes = found.from == 0;
+            if comes && !(opens && to_speaker) {
+                return None;
+            }
+            let (first, second) = ((sight.ports >> 16) as u16, sight.ports as u16);
+            found.from = if found.is_first { second } else { first };
+            found.until_s = now_s + u32::from(TCP_IDLE_S);
+            Some(comes)
+        })
+    }
+}
