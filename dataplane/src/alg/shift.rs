@@ -116,8 +116,12 @@ impl<const EDITS: usize, const TEXT: usize> Shift<EDITS, TEXT> {
         self.next
     }
 
-    /// Where an old byte is to the receiver: one that an edit replaced, where its text begins.
+    /// Where an old byte is to the receiver: one that an edit replaced, where its text begins. A SYN that comes again, however
+    /// late, is where it was.
     pub fn sent(&self, position: u32) -> u32 {
+        if position == self.initial && is_before(position, self.base) {
+            return position;
+        }
         let mut offset = self.offset;
         for (edit, before) in self.moved() {
             if is_before(position, edit.end()) {

@@ -59,9 +59,11 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// Its SYN has this sequence number. One that comes again changes nothing.
+    /// Its SYN has this sequence number. One that comes again changes nothing, nor does another one where something has been said
+    /// (RFC 5961 §4.2).
     pub fn begin(&mut self, initial: u32) {
-        if self.shift.is_none_or(|shift| shift.initial() != initial) {
+        let is_silent = |shift: Shift| shift.next() == shift.initial().wrapping_add(1);
+        if self.shift.is_none_or(|shift| shift.initial() != initial && is_silent(shift)) {
             (self.reader, self.shift) = (self.reader.anew(), Some(Shift::begin(initial)));
             self.told = initial.wrapping_add(1);
         }

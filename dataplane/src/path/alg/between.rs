@@ -28,6 +28,7 @@ use crate::verdict::Settled;
 use crate::wire::ftp::{self, PLACE, Place, Said};
 use crate::wire::ipv4;
 use crate::wire::text::{Garbled, Text};
+use std::cell::Cell;
 
 /// A binding, and which way a packet goes through it.
 type Through<'e> = (u32, &'e BindingEntry, Heading);
@@ -128,10 +129,14 @@ fn speak<F: Frame>(
         return Ok(());
     }
     back.window = segment.header.window;
-    let told = back.told();
+    let told = Cell::new(back.told());
     if let Some(shift) = &mut back.shift {
-        segment.move_back(ip, shift, |heard| later(told, heard));
+        segment.move_back(ip, shift, |heard| {
+            told.set(later(told.get(), heard));
+            told.get()
+        });
     }
+    back.tell(told.get());
     if packet.flags & SYN != 0 {
         direction.begin(segment.header.sequence);
         leave_room(ip, packet, ways.mtu(entry.way_out()));
