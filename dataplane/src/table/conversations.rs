@@ -47,7 +47,7 @@ pub fn sights(entry: &BindingEntry, packet: &Packet, heading: Heading) -> [Optio
 
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Direction {
+pub struct OneWay {
     /// What becomes of its bytes, from its SYN on.
     pub shift: Option<Shift>,
     /// How it is read.
@@ -58,7 +58,7 @@ pub struct Direction {
     told: u32,
 }
 
-impl Direction {
+impl OneWay {
     /// Its SYN has this sequence number. One that comes again changes nothing, nor does another one where something has been said
     /// (RFC 5961 §4.2).
     pub fn begin(&mut self, initial: u32) {
@@ -95,7 +95,7 @@ pub struct Conversation {
     pub is_dry: bool,
     /// Who can read it.
     pub privacy: Privacy,
-    directions: [Direction; 2],
+    directions: [OneWay; 2],
 }
 
 impl Conversation {
@@ -109,7 +109,7 @@ impl Conversation {
                 Heading::Out => reader.for_another(),
                 Heading::In => reader.from_another(),
             };
-            Direction { shift: None, reader, window: 0, told: 0 }
+            OneWay { shift: None, reader, window: 0, told: 0 }
         };
         let directions = [direction(Heading::Out), direction(Heading::In)];
         let (next, privacy) = (NONE, Privacy::None);
@@ -117,7 +117,7 @@ impl Conversation {
     }
 
     /// What goes this way, and what comes back.
-    pub const fn both(&mut self, heading: Heading) -> (&mut Direction, &mut Direction) {
+    pub const fn both(&mut self, heading: Heading) -> (&mut OneWay, &mut OneWay) {
         let [out, back] = &mut self.directions;
         match heading {
             Heading::Out => (out, back),
