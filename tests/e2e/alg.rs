@@ -405,16 +405,17 @@ fn events_of(lab: &Lab, realm: Realm, event: &str) -> f64 {
 /// Through two gateways, which both write anew what each of the two says: either host reads the other one's proxy address.
 fn ftp_between_realms(lab: &Lab) {
     lab.gateways(&[]);
-    let before = Realm::BOTH.map(|realm| events_of(lab, realm, "rewritten"));
+    let wrong = |realm| events_of(lab, realm, "refused") + events_of(lab, realm, "garbled");
+    let before = Realm::BOTH.map(|realm| (events_of(lab, realm, "rewritten"), wrong(realm)));
     let server = vsftpd_on(lab, "b1", "192.168.10.11", "");
     fetched_by_name(lab, "a1", "www.b.demo");
     server.end();
     let server = vsftpd_on(lab, "a1", "192.168.10.11", "");
     fetched_by_name(lab, "b1", "a1.a.demo");
     server.end();
-    for (realm, before) in Realm::BOTH.into_iter().zip(before) {
-        assert!(events_of(lab, realm, "rewritten") >= before + 8.0, "{}", lab.ctl(realm, "show alg"));
-        assert_eq!(events_of(lab, realm, "refused") + events_of(lab, realm, "garbled"), 0.0);
+    for (realm, (rewritten, wrongs)) in Realm::BOTH.into_iter().zip(before) {
+        assert!(events_of(lab, realm, "rewritten") >= rewritten + 8.0, "{}", lab.ctl(realm, "show alg"));
+        assert!(wrong(realm) < wrongs + 1.0, "{}", lab.ctl(realm, "show alg"));
         for reason in ["alg_checksum", "alg_room", "alg_fragment"] {
             assert_eq!(lab.drops(realm, reason), 0, "{reason}");
         }

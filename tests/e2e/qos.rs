@@ -90,7 +90,9 @@ fn hosts_share_a_line_whatever_they_open(lab: &Lab) {
         queue(lab, "ordinary", "marked") + queue(lab, "ordinary", "dropped_late") > 0,
         "senders were told"
     );
-    servers.into_iter().for_each(|server| drop(server.end()));
+    for server in servers {
+        drop(server.end());
+    }
 }
 
 /// What audio lost of what it sent, and the bytes of the transfer beside it.
@@ -105,7 +107,9 @@ fn audio_and_transfer(lab: &Lab, rate: &str) -> (f64, f64, f64) {
     let bytes = received(&report(transfer.wait().expect()));
     let dropped = queue(lab, "urgent", "dropped_full") + queue(lab, "urgent", "dropped_late") - before;
     let packets = audio["end"]["sum"]["packets"].as_f64().unwrap_or_default();
-    servers.into_iter().for_each(|server| drop(server.end()));
+    for server in servers {
+        drop(server.end());
+    }
     (dropped as f64, packets, bytes)
 }
 
@@ -139,5 +143,7 @@ fn two_workers_share_a_line(lab: &Lab) {
     let is_over =
         || queue(lab, "ordinary", "packets") == 0 && queue(lab, "ordinary", "sent_bytes") > 3_000_000;
     assert!(eventually(is_over), "{}", lab.ctl(Realm::A, "show queues"));
-    servers.into_iter().for_each(|server| drop(server.end()));
+    for server in servers {
+        drop(server.end());
+    }
 }

@@ -43,7 +43,7 @@ const fn has_port(lanes: u64, ports: u32) -> bool {
     const fn has_zero(lanes: u64) -> bool {
         lanes.wrapping_sub(ONES) & !lanes & TOPS != 0
     }
-    has_zero(lanes ^ (ports >> 16) as u64 * ONES) || has_zero(lanes ^ (ports & 0xffff) as u64 * ONES)
+    has_zero(lanes ^ ((ports >> 16) as u64 * ONES)) || has_zero(lanes ^ ((ports & 0xffff) as u64 * ONES))
 }
 
 /// The table.
@@ -77,13 +77,12 @@ impl Annexes {
     /// From now on packets of TCP with this port are read, of the binding with this line, or of one that has none yet: the place
     /// of its line plus 1. `None`, with nothing changed, if there is no room.
     pub(super) fn hear(&mut self, annex: Option<u32>, port: u16) -> Option<u32> {
-        let annex = match annex {
-            Some(annex) => annex,
-            None => {
-                let place = self.free.pop()?;
-                self.lines[place as usize] = Annex::default();
-                place + 1
-            }
+        let annex = if let Some(annex) = annex {
+            annex
+        } else {
+            let place = self.free.pop()?;
+            self.lines[place as usize] = Annex::default();
+            place + 1
         };
         let line = self.line_mut(annex)?;
         if !has_port(line.heard, u32::from(port) << 16 | u32::from(port)) {

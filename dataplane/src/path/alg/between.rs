@@ -110,7 +110,7 @@ fn speak<F: Frame>(
     let mut listening = Listening {
         counters: &mut *desk.counters,
         meters: &mut *desk.meters,
-        events: &mut *events,
+        events,
         privacy: &mut privacy,
         between: [entry.host(), entry.proxy()],
         addresses: (own, other),
