@@ -9,7 +9,7 @@ use lab::{Lab, MS, S};
 const HOSTS: usize = 40;
 const SESSIONS: usize = HOSTS * HOSTS;
 /// More than one piece ends.
-const MOST: u64 = 250;
+const MOST: u64 = 125;
 
 fn crowd() -> Lab {
     let mut lab = Lab::new();

@@ -10,7 +10,7 @@ use crate::message::MessageWriter;
 use crate::tlv::Layer;
 
 /// What one piece may cost: some milliseconds at some microseconds for each end, all that its owner does about it included.
-const PIECE: u32 = 2_000;
+const PIECE: u32 = 1_000;
 /// What a look at a session costs.
 const LOOK: u32 = 1;
 /// What an end costs.
