@@ -436,7 +436,7 @@ impl Between for Gateway {
 
 /// Two gateways with a tunnel in which packets are lost, and a host behind each.
 struct Realms {
-    gateways: [Gateway; 2],
+    gateways: Vec<Gateway>,
     random: Path,
 }
 
@@ -447,7 +447,7 @@ impl Realms {
             settings.tag_key[0] ^= nth;
             Gateway::bare(settings)
         };
-        let mut gateways = [of(0), of(1)];
+        let mut gateways = vec![of(0), of(1)];
         let tags = [gateways[0].tag(0), gateways[1].tag(0)];
         for (nth, gateway) in gateways.iter_mut().enumerate() {
             let mut tunnel = tunnel(Encapsulation::Vxlan);
