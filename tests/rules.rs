@@ -34,9 +34,10 @@ fn may_depend_on() -> BTreeMap<String, BTreeSet<String>> {
         let cells: Vec<&str> = row.split('|').collect();
         let [_, _, name, _, may, _] = cells[..] else { panic!("four columns: {row}") };
         let named: BTreeSet<String> = may.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-        let may = match may.trim().starts_with("all above") {
-            true => all.keys().filter(|above| !named.contains(*above)).cloned().collect(),
-            false => named,
+        let may = if may.trim().starts_with("all above") {
+            all.keys().filter(|above| !named.contains(*above)).cloned().collect()
+        } else {
+            named
         };
         all.insert(name.trim().trim_matches('`').to_owned(), may);
     }
