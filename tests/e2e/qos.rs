@@ -114,8 +114,8 @@ fn audio_and_transfer(lab: &Lab, rate: &str) -> (f64, f64, f64) {
 }
 
 fn audio_beside_a_transfer_goes_on(lab: &Lab) {
-    // A third of what is kept for it, and a few late ones allowed for: on a machine that others use as well a worker may be away
-    // for longer than audio waits. That none is lost at the full rate is shown in a time of its own, in `dataplane/tests/queues.rs`.
+    // A third of what is kept for it, and a few late ones allowed for: on a machine that others use as well a worker may be
+    // away for longer than audio waits. None is lost at the full rate in `dataplane/tests/queues.rs`, whose time is its own.
     let (dropped, packets, bytes) = audio_and_transfer(lab, "300K");
     assert!(packets > 150.0, "{packets}");
     assert!(dropped < packets / 10.0, "{dropped} of {packets}");
