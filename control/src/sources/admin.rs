@@ -133,8 +133,8 @@ impl AdminServer {
 
     /// Closes who has been silent the longest; false if nobody has been for long.
     fn make_room(&mut self, now: u64) -> bool {
-        let dawdles = |client: &Client| client.is_silent(now.saturating_sub(DAWDLES_NS));
-        let silent = self.clients.iter().filter(|(_, client)| dawdles(client));
+        let Some(since) = now.checked_sub(DAWDLES_NS) else { return false };
+        let silent = self.clients.iter().filter(|(_, client)| client.is_silent(since));
         let Some(key) = silent.min_by_key(|(_, client)| client.last).map(|(key, _)| key) else {
             return false;
         };
