@@ -40,6 +40,11 @@ impl AddedName {
     pub fn is_empty(&self) -> bool {
         self.address.is_none() && self.pointer.is_none() && self.notes.is_empty()
     }
+
+    /// Records of this type that mean nothing to the gateway go: this one, or all of them (RFC 2136 §2.5.2, §2.5.4).
+    pub(crate) fn forget(&mut self, kind: u16, record: Option<&[u8]>) {
+        self.notes.retain(|(other, data)| *other != kind || record.is_some_and(|record| **data != *record));
+    }
 }
 
 /// A change of them as it is written down; `None`: nothing is said of the name any more.
@@ -189,6 +194,7 @@ pub(crate) fn enter(
             policies.give(name, policy);
         }
     }
+    registry.mark(name);
     Ok(())
 }
 
@@ -200,6 +206,10 @@ pub(crate) fn leave(
     name: &Name,
     address: Ipv4Addr,
 ) -> Vec<Name> {
+    if !registry.unmark(name) {
+        // It was set aside: what the files say there is not its.
+        return Vec::new();
+    }
     let Some(host) = registry.at(address.into()) else { return Vec::new() };
     if host.name != *name {
         registry.remove_service(name);
@@ -210,7 +220,37 @@ pub(crate) fn leave(
     policies.forget(name);
     let services = gone.map(|host| host.services).unwrap_or_default();
     for service in &services {
+        registry.unmark(service);
         policies.forget(service);
     }
     services
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_set_aside_takes_nothing_of_the_files_with_it() {
+        let (mut registry, mut policies) = (Registry::default(), PolicySet::default());
+        let (own, other) = (Name::parse("a.demo.").unwrap(), Name::parse("b.demo.").unwrap());
+        let address = Ipv4Addr::new(10, 1, 0, 5);
+        registry.add(HostEntry {
+            name: own.clone(),
+            address: address.into(),
+            mac: None,
+            services: vec![other.clone()],
+            inbound: Vec::new(),
+            groups: Vec::new(),
+        });
+        for name in [&own, &other] {
+            assert!(leave(&mut registry, &mut policies, name, address).is_empty());
+            assert!(registry.host(name.as_str()).is_some(), "{name}");
+        }
+        registry.add_service(address.into(), &Name::parse("c.demo.").unwrap(), None);
+        let late = Name::parse("c.demo.").unwrap();
+        registry.mark(&late);
+        leave(&mut registry, &mut policies, &late, address);
+        assert!(registry.host("c.demo.").is_none() && registry.host("a.demo.").is_some());
+    }
 }

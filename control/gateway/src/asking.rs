@@ -6,11 +6,11 @@
 use crate::Nanos;
 use crate::hosts::HostId;
 use crate::output::QueryToken;
-use ces_dns::RecordType;
 use ces_dns::message::{Query, Transport};
 use ces_dns::naptr::CesService;
 use ces_dns::question::Question;
 use ces_dns::resolver::Resolution;
+use ces_dns::{MILLISECOND, RecordType};
 use rustc_hash::{FxHashMap, FxSeededState};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +19,12 @@ use std::sync::Arc;
 /// Names that one name may stand for, each for the next, where each has to be asked for by itself: beyond that it is a loop or
 /// abuse.
 pub(crate) const ALIASES: usize = 8;
+
+/// What is left of a patience that began then, in milliseconds: 1 at the least.
+pub(crate) fn left_ms(patience_ms: u32, since: Nanos, now: Nanos) -> u32 {
+    let waited_ms = (now.saturating_sub(since) / MILLISECOND).min(u32::MAX.into()) as u32;
+    patience_ms.saturating_sub(waited_ms).max(1)
+}
 
 /// A query and who asked it.
 #[derive(Debug)]

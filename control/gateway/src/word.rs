@@ -1,16 +1,16 @@
 //! A peer's word for the name of its host is looked up: the CES records of the name say whose it is.
 
 use crate::Nanos;
-use crate::asking::{ALIASES, ClaimAsked, Waiting};
+use crate::asking::{ALIASES, ClaimAsked, Waiting, left_ms};
 use crate::claims::ClaimWord;
 use crate::core::Core;
 use crate::names::Name;
 use crate::network;
 use ces_cetp::Engine;
+use ces_dns::RecordType;
 use ces_dns::naptr::{self, Defaults};
 use ces_dns::question::Question;
 use ces_dns::resolver::{Received, Resolution, Resolver};
-use ces_dns::{MILLISECOND, RecordType};
 use std::sync::Arc;
 
 /// How long an answer is waited for, in milliseconds: who asked waits for 2 s (cetp.md), and the answer has to reach him.
@@ -50,9 +50,9 @@ pub(crate) fn looked_up(
     if let Resolution::NoData(received) = resolution
         && let Some(question) = loose_end(&mut claim, received)
     {
-        let waited_ms = (now.saturating_sub(claim.since) / MILLISECOND).min(PATIENCE_MS.into()) as u32;
+        let patience_ms = left_ms(PATIENCE_MS, claim.since, now);
         waiting.claim_on(pending, claim);
-        return resolver.query(question, (PATIENCE_MS - waited_ms).max(1), pending, now);
+        return resolver.query(question, patience_ms, pending, now);
     }
     let (ces_id, name) = (&claim.ces_id, &claim.name);
     let word = match resolution {

@@ -3,7 +3,7 @@
 use super::{Gateway, Link};
 use crate::Nanos;
 use crate::address::HostAddress;
-use crate::asking::{ALIASES, Ask, AskingStage, Failed, Pending, RecordsTold, Waiter};
+use crate::asking::{ALIASES, Ask, AskingStage, Failed, Pending, RecordsTold, Waiter, left_ms};
 use crate::hosts::HostId;
 use crate::log::{LogLine, Severity};
 use crate::names::{Name, is_within};
@@ -44,12 +44,8 @@ impl Gateway {
         let Some(id) = HostAddress::of(client).and_then(|address| self.core.hosts().at(address)) else {
             return self.answer_stranger(client, name, query, token, now);
         };
-        if self.core.is_blocked(id, now) {
-            return self.refuse(token, &query, QueryOutcome::HostBlocked);
-        }
-        let rate = Rate::per_second(self.core.settings().dns.host_rate);
-        if !self.core.hosts_mut().get_mut(id).is_some_and(|host| host.may_ask(rate, now)) {
-            return self.refuse(token, &query, QueryOutcome::RateClient);
+        if let Err(outcome) = self.may_ask(id, now) {
+            return self.refuse(token, &query, outcome);
         }
         if self.reverse(Some(id), &query, token, now) {
             return;
@@ -70,6 +66,16 @@ impl Gateway {
             Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token, now),
             _ => self.forward(query, token, now),
         }
+    }
+
+    /// Whether a host may ask, or change, anything now.
+    pub(super) fn may_ask(&mut self, id: HostId, now: Nanos) -> Result<(), QueryOutcome> {
+        if self.core.is_blocked(id, now) {
+            return Err(QueryOutcome::HostBlocked);
+        }
+        let rate = Rate::per_second(self.core.settings().dns.host_rate);
+        let may = self.core.hosts_mut().get_mut(id).is_some_and(|host| host.may_ask(rate, now));
+        if may { Ok(()) } else { Err(QueryOutcome::RateClient) }
     }
 
     /// A host that no file names: where hosts go out without a name, it gets ordinary names, and of ours those of its like alone.
@@ -346,8 +352,7 @@ impl Gateway {
             return false;
         }
         if self.stands_for(pending, name, now) {
-            let waited_ms = (now.saturating_sub(since) / MILLISECOND).min(u32::MAX.into()) as u32;
-            let patience_ms = self.core.settings().dns.naptr_timeout_ms.saturating_sub(waited_ms).max(1);
+            let patience_ms = left_ms(self.core.settings().dns.naptr_timeout_ms, since, now);
             self.resolver.query(Question::new(end, RecordType::NAPTR), patience_ms, pending, now);
             self.hurry(pending, now);
         }

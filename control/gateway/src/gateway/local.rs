@@ -46,8 +46,8 @@ impl Gateway {
         now: Nanos,
     ) {
         let target = name.and_then(|name| self.core.hosts().named(name).map(|target| (name, target)));
-        let notes = self.notes(query);
         let Some((name, target)) = target else {
+            let notes = self.notes(query);
             if !notes.is_empty() {
                 return self.answer_notes(notes, query, token);
             }
@@ -67,6 +67,7 @@ impl Gateway {
                     QueryOutcome::PolicyRefused,
                 );
             }
+            let notes = self.notes(query);
             if !notes.is_empty() {
                 return self.answer_notes(notes, query, token);
             }

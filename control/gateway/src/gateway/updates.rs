@@ -13,14 +13,13 @@ use crate::names::Name;
 use crate::output::{Output, QueryToken};
 use crate::registry::{PolicySet, Registry, no_hosts_address};
 use crate::sessions::CesSession;
-use crate::settings::{CoreSettings, NamedAddresses};
+use crate::settings::{CoreSettings, NamedAddresses, Updates};
 use crate::snapshot::Page;
 use ces_dataplane::tag::Handle;
 use ces_dns::message::Query;
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::update::{self, Data, Records, Update, ZoneChange};
 use ces_dns::{NULL, RData, Record, RecordType, ResponseCode, fqdn, reverse};
-use ces_meter::Rate;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -132,15 +131,14 @@ impl Draft<'_> {
                 if is_own && IpAddr::V4(address) != self.client {
                     return Err(refused(format!("{address} is not the sender's own")));
                 }
-                self.may_lead(&text, address)?;
+                self.may_lead(rule, &text, address)?;
+                let key = Arc::from(self.key);
                 let entry = self.entry(&name);
-                (entry.address, entry.key) = (Some(address), Arc::from(rule.key.as_str()));
+                (entry.address, entry.key) = (Some(address), key);
             }
             ZoneChange::Add(_, kind, data) => self.note(&name, *kind, data)?,
             ZoneChange::DeleteSet(_, RecordType::A) => self.entry(&name).address = None,
-            ZoneChange::DeleteSet(_, kind) => {
-                self.entry(&name).notes.retain(|(other, _)| *other != u16::from(*kind));
-            }
+            ZoneChange::DeleteSet(_, kind) => self.entry(&name).forget((*kind).into(), None),
             ZoneChange::DeleteName(_) => {
                 let entry = self.entry(&name);
                 (entry.address, entry.notes) = (None, Vec::new());
@@ -149,9 +147,7 @@ impl Draft<'_> {
                 let entry = self.entry(&name);
                 entry.address = entry.address.filter(|address| address.octets() != **data);
             }
-            ZoneChange::Delete(_, kind, data) => {
-                self.entry(&name).notes.retain(|(other, has)| *other != u16::from(*kind) || has != data);
-            }
+            ZoneChange::Delete(_, kind, data) => self.entry(&name).forget((*kind).into(), Some(data)),
         }
         Ok(())
     }
@@ -174,10 +170,9 @@ impl Draft<'_> {
     }
 
     /// Whether a name may lead to an address.
-    fn may_lead(&self, name: &str, address: Ipv4Addr) -> Result<(), Refusal> {
+    fn may_lead(&self, rule: &Updates, name: &str, address: Ipv4Addr) -> Result<(), Refusal> {
         let core = &self.gateway.core;
         let settings = core.settings();
-        let Some(rule) = added::rule(settings, self.key, name) else { return Err(refused("no rule")) };
         if !settings.realm.networks.iter().any(|network| network.contains(&address)) {
             return Err(refused(format!("{address} lies in no network of the realm")));
         }
@@ -261,9 +256,8 @@ impl Draft<'_> {
                 entry.pointer =
                     entry.pointer.take().filter(|pointer| text_of(data).as_ref() != Some(pointer));
             }
-            ZoneChange::DeleteSet(_, kind) | ZoneChange::Delete(_, kind, _) => {
-                self.entry(&name).notes.retain(|(other, _)| *other != u16::from(*kind));
-            }
+            ZoneChange::DeleteSet(_, kind) => self.entry(&name).forget((*kind).into(), None),
+            ZoneChange::Delete(_, kind, data) => self.entry(&name).forget((*kind).into(), Some(data)),
         }
         Ok(())
     }
@@ -273,13 +267,13 @@ impl Gateway {
     /// An UPDATE of a host.
     pub(super) fn update(&mut self, client: IpAddr, bytes: &[u8], token: QueryToken, now: Nanos) {
         let host = HostAddress::of(client).and_then(|address| self.core.hosts().at(address));
-        let rate = Rate::per_second(self.core.settings().dns.host_rate);
-        let may = match host.and_then(|id| self.core.hosts_mut().get_mut(id)) {
-            Some(host) => host.may_ask(rate, now),
-            None => self.rates.nameless(client, now),
+        let may = match host {
+            Some(id) => self.may_ask(id, now),
+            None if self.rates.nameless(client, now) => Ok(()),
+            None => Err(QueryOutcome::RateClient),
         };
-        if !may {
-            return self.no_answer(QuerySide::Inside, token, QueryOutcome::RateClient);
+        if let Err(outcome) = may {
+            return self.no_answer(QuerySide::Inside, token, outcome);
         }
         let is_ours = |zone: &ces_dns::Name| self.zones.is_origin(zone) || self.is_reverse_zone(zone);
         let update = match update::parse(bytes, &self.keys, is_ours, now / crate::SECOND) {

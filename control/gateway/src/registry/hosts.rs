@@ -3,7 +3,7 @@
 use super::mac::MacEntry;
 use crate::address::HostAddress;
 use crate::names::Name;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// The group of the hosts that no file names.
@@ -57,6 +57,8 @@ pub struct Registry {
     by_address: FxHashMap<HostAddress, u32>,
     /// Names that have names below them, and how many there are right below: they exist, too (RFC 8020 §2).
     above: FxHashMap<Arc<str>, u32>,
+    /// Names that came at run time, and not by a file.
+    late: FxHashSet<Arc<str>>,
 }
 
 impl Registry {
@@ -112,6 +114,16 @@ impl Registry {
         self.leave(name);
     }
 
+    /// A name that is there came at run time.
+    pub(crate) fn mark(&mut self, name: &Name) {
+        self.late.insert(name.shared());
+    }
+
+    /// Whether a name came at run time; it is going.
+    pub(crate) fn unmark(&mut self, name: &Name) -> bool {
+        self.late.remove(name.as_str())
+    }
+
     fn exists(&self, name: &str) -> bool {
         self.by_name.contains_key(name) || self.above.contains_key(name)
     }
@@ -153,7 +165,7 @@ impl Registry {
         self.by_name.len()
     }
 
-    /// All hosts, in the order of the files.
+    /// All hosts.
     pub fn hosts(&self) -> &[HostEntry] {
         &self.hosts
     }

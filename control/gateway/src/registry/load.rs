@@ -188,7 +188,6 @@ pub fn load_behind(
     }
 }
 
-/// What a host's entry for the plain Internet says.
 /// What is reached by a name that came at run time.
 pub(crate) fn inbound_of(service: UpdatedService, name: &Name) -> Result<Service, String> {
     let entry = file::Inbound {
@@ -201,6 +200,7 @@ pub(crate) fn inbound_of(service: UpdatedService, name: &Name) -> Result<Service
     inbound_service(&entry, name)
 }
 
+/// What a host's entry for the plain Internet says.
 fn inbound_service(entry: &file::Inbound, host: &Name) -> Result<Service, String> {
     let protocol = entry.protocol.map_or(0, |protocol| protocol.0);
     let port = entry.port.unwrap_or(0);
