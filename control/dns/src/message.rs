@@ -141,8 +141,7 @@ pub fn parse_signed(
         return refuse(QueryOutcome::Class, ResponseCode::Refused, Some(&query));
     }
     // RFC 6895 §3.1: types 128 to 254 and OPT are not data; ANY is a question all the same.
-    let value = u16::from(qtype);
-    if value == 0 || qtype == RecordType::OPT || (128..255).contains(&value) {
+    if is_meta(qtype) && qtype != RecordType::ANY {
         return refuse(QueryOutcome::MetaType, ResponseCode::FormErr, Some(&query));
     }
     Ok(query)
@@ -186,4 +185,10 @@ fn said_edns(bytes: &[u8], header: &wire::MessageHeader) -> Option<Edns> {
         .filter(|record| record.kind == RecordType::OPT && record.owner_is_root)
         .map(|opt| edns(&opt))
         .next()
+}
+
+/// Types that stand for others, or for no data (RFC 2136 §1.2, RFC 6895 §3.1).
+pub(crate) fn is_meta(kind: RecordType) -> bool {
+    let value = u16::from(kind);
+    value == 0 || kind == RecordType::OPT || (128..256).contains(&value)
 }

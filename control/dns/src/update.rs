@@ -4,10 +4,11 @@
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::answer;
-use crate::message::{self, Rejection};
+use crate::message::{self, Rejection, is_meta};
 use crate::outcome::QueryOutcome;
 use crate::query::Edns;
 use crate::tsig::{self, Keyring, Seal};
@@ -191,12 +192,6 @@ pub fn parse(
     }
 }
 
-/// Types that stand for others, or for no data (RFC 2136 §1.2, RFC 6895 §3.1).
-fn is_meta(kind: RecordType) -> bool {
-    let value = u16::from(kind);
-    value == 0 || kind == RecordType::OPT || (128..256).contains(&value)
-}
-
 /// The records of a message about a zone.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
@@ -232,6 +227,7 @@ impl Reader<'_> {
     /// RFC 2136 §3.2.5
     fn prerequisites(&self, records: &[RecordFrame<'_>]) -> Result<Vec<Prerequisite>, ResponseCode> {
         let mut all: Vec<Prerequisite> = Vec::new();
+        let mut places = HashMap::new();
         for record in records {
             if record.ttl != 0 {
                 return Err(ResponseCode::FormErr);
@@ -246,11 +242,8 @@ impl Reader<'_> {
                 CLASS_NONE if is_empty => Prerequisite::Missing(name, kind),
                 CLASS_IN if !is_meta(kind) => {
                     let data = self.data(record)?;
-                    let same = all.iter_mut().find_map(|other| match other {
-                        Prerequisite::Is(other, of, data) if *other == name && *of == kind => Some(data),
-                        _ => None,
-                    });
-                    if let Some(known) = same {
+                    let place = *places.entry((name.clone(), kind)).or_insert(all.len());
+                    if let Some(Prerequisite::Is(_, _, known)) = all.get_mut(place) {
                         known.push(data);
                         continue;
                     }

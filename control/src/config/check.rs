@@ -258,17 +258,21 @@ fn queues(config: &Config, found: &mut Problems) {
     }
 }
 
+/// The PCI address of a device that has one, with its domain.
+pub fn pci_address(device: &str) -> Option<String> {
+    let name = device.split(',').next()?;
+    let mut parts = name.rsplitn(3, ':');
+    let (slot, function) = parts.next()?.split_once('.')?;
+    let (bus, domain) = (parts.next()?, parts.next());
+    let hex = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_hexdigit());
+    let is_address = [slot, function, bus, domain.unwrap_or("0000")].into_iter().all(hex);
+    is_address.then(|| if domain.is_some() { name.to_owned() } else { format!("0000:{name}") })
+}
+
 /// A device is `0000:03:00.0`, `03:00.0`, or a virtual device `net_…` with arguments.
 fn wrong_device(device: &str) -> Option<String> {
     let name = device.split(',').next().unwrap_or_default();
-    let pci = {
-        let mut parts = name.rsplitn(3, ':');
-        let slot = parts.next().and_then(|last| last.split_once('.'));
-        let hex = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_hexdigit());
-        slot.is_some_and(|(device, function)| hex(device) && hex(function))
-            && parts.next().is_some_and(hex)
-            && parts.next().is_none_or(hex)
-    };
+    let pci = pci_address(device).is_some();
     let virtual_device = name
         .strip_prefix("net_")
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !rest.is_empty());

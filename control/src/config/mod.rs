@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use bandwidth::Bandwidth;
-pub use check::{MTU_MAX, MTU_MIN, problems};
+pub use check::{MTU_MAX, MTU_MIN, pci_address, problems};
 pub use dhcp::{AddressRange, ClientId, DhcpReservation, DhcpRoute, DhcpSection, DhcpSubnet};
 pub use dhcp_server::settings as dhcp_settings;
 pub use model::{

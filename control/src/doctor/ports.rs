@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::machine::Machine;
-use crate::config::{Config, PortSection};
+use crate::config::{Config, PortSection, pci_address};
 use crate::interfaces::interface_of;
 
 /// The kernel's drivers that hand a device to DPDK.
@@ -30,14 +30,6 @@ fn shadows(machine: &Machine) -> Finding {
     } else {
         Finding::wrong(device, "not there: no shadow interface can be made", "modprobe tun")
     }
-}
-
-/// A device by its PCI address, with the domain.
-fn pci_address(device: &str) -> Option<String> {
-    let address = device.split(',').next()?.trim();
-    let is_address =
-        address.contains(':') && address.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c));
-    is_address.then(|| if address.len() < 12 { format!("0000:{address}") } else { address.to_owned() })
 }
 
 fn pci(machine: &Machine, port: &PortSection, address: &str) -> Finding {

@@ -49,13 +49,13 @@ pub(super) fn look(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, 
     if looks > ASKED {
         return;
     }
-    let is_askable = |tag: &u32| {
-        let entry = hosts.get(*tag).filter(|_| is_doubted(hosts, links, *tag));
+    let askable = |tag: u32| {
+        let entry = hosts.get(tag).filter(|_| is_doubted(hosts, links, tag));
         let pair = entry.filter(|entry| entry.session.role == Role::Initiator).map(Session::pair);
-        pair.is_some_and(|pair| hosts.negotiation_of(&pair as &dyn PairRef).is_none())
+        pair.filter(|pair| hosts.negotiation_of(pair as &dyn PairRef).is_none())
     };
-    let asked = hosts.tags_of(peer).take(TRIED).find(is_askable);
-    if let Some(pair) = asked.and_then(|tag| Some(hosts.get(tag)?.pair())) {
+    let asked = hosts.tags_of(peer).take(TRIED).find_map(askable);
+    if let Some(pair) = asked {
         asking::again(hosts, links, realm, pair, now);
     }
 }

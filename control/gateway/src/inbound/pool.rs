@@ -173,10 +173,12 @@ impl CircularPool {
         let offered = circle.addresses.iter().filter(|address| address.is_offered);
         let taken = offered.clone().filter(|address| !address.taken.is_empty()).count();
         let is_shared = |at: usize| !circle.addresses[at].taken.is_empty();
-        let wanted = match circle.find(tuple) {
-            _ if tuple.is_all() => Wanted::Full,
-            Some(at) if is_shared(at) => Wanted::Shared,
-            _ => Wanted::Service,
+        let wanted = if tuple.is_all() {
+            Wanted::Full
+        } else if circle.find(tuple).is_some_and(is_shared) {
+            Wanted::Shared
+        } else {
+            Wanted::Service
         };
         (wanted, taken, offered.count())
     }
