@@ -139,8 +139,7 @@ impl State {
     /// Counts what there is of everything, for whoever reads the counters.
     pub fn take_stock(&mut self) {
         self.counters.events_waiting = self.events.len() as u64;
-        let between = self.bindings.conversations().len() as u64;
-        self.counters.alg_channels = between;
+        self.counters.alg_channels = self.bindings.conversations().len() as u64;
         if self.sessions.has_room() {
             let usage = self.sessions.usage();
             self.counters.sessions_live = usage.sessions;
@@ -153,7 +152,8 @@ impl State {
             self.counters.sessions_percent = usage.sessions_percent;
             self.counters.ports_percent = usage.ports_percent;
             let (channels, awaited) = self.sessions.attended();
-            (self.counters.alg_channels, self.counters.alg_awaited) = (between + channels, awaited);
+            self.counters.alg_channels += channels;
+            self.counters.alg_awaited = awaited;
             (self.counters.sip_live, self.counters.rtsp_live) = self.sessions.calls();
         }
     }

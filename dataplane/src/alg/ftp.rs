@@ -7,10 +7,13 @@ use super::shift::{Shift, TEXT};
 use crate::wire::ftp::{LINE, PLACE, Place, Said, Speaker, WORD, may_matter, said};
 use crate::wire::text::{Garbled, Text};
 
-/// What is done about a line that matters: what to write instead of its place, if anything.
+/// What is done about what lines say.
 pub trait Listener {
-    /// A line says this.
-    fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>>;
+    /// Its speaker awaits a connection there: what to write instead of that place, if anything.
+    fn awaits(&mut self, place: Place) -> Option<Text<PLACE>>;
+
+    /// Anything else.
+    fn hear(&mut self, said: Result<Said, Garbled>);
 
     /// Whether nothing that comes can be read any more: it is encrypted.
     fn is_private(&self) -> bool;
@@ -164,9 +167,26 @@ impl Reader {
         line: &[u8],
         listener: &mut impl Listener,
     ) -> Option<(Place, Text<PLACE>)> {
-        let text = listener.hear(said);
-        let Ok(Said::Awaits(place)) = said else { return None };
-        text.filter(|text| self.by_line || line[place.at()..place.end()] != **text).map(|text| (place, text))
+        let (place, text) = told(said, listener)?;
+        (self.by_line || line[place.at()..place.end()] != *text).then_some((place, text))
+    }
+}
+
+/// Has a listener hear what a line says: the place that it names, and what to write instead.
+fn told(said: Result<Said, Garbled>, listener: &mut impl Listener) -> Option<(Place, Text<PLACE>)> {
+    let Ok(Said::Awaits(place)) = said else {
+        listener.hear(said);
+        return None;
+    };
+    listener.awaits(place).map(|text| (place, text))
+}
+
+/// Has a listener hear all lines of a segment, as far as they stand in it: nothing is written.
+pub fn overhear(speaker: Speaker, bytes: &[u8], listener: &mut impl Listener) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if !listener.is_private() {
+            let _ = told(said(speaker, line), listener);
+        }
     }
 }
 

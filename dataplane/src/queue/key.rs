@@ -70,7 +70,7 @@ impl QueueKey {
         };
         // Fragments of a packet stay together: the later ones have no ports.
         let ports = if packet.flags & FRAGMENT == 0 { packet.ports } else { 0 };
-        let flow = packet.addresses.bits() ^ u64::from(ports) << 8 ^ u64::from(packet.protocol) << 56;
+        let flow = flow(packet.addresses.bits(), ports, packet.protocol);
         // Behind an outer header the packet stands at the end of its frame.
         let inner = frame.len().saturating_sub(usize::from(packet.total));
         let is_inner = inner > l3 + ipv4::LENGTH && length(frame, inner) == usize::from(packet.total);
@@ -91,9 +91,15 @@ impl QueueKey {
         let has_ports = is_whole && matches!(protocol, ipv4::TCP | ipv4::UDP) && frame.len() >= l4 + 4;
         let ports = if has_ports { read32(frame, l4) } else { 0 };
         let both = u64::from(addresses.0) << 32 | u64::from(addresses.1);
-        let flow = both ^ u64::from(ports) << 8 ^ u64::from(protocol) << 56;
+        let flow = flow(both, ports, protocol);
         Self::new(hasher, Class::of_tos(frame[l3 + ipv4::TOS]), host, flow, l3)
     }
+}
+
+/// What tells a flow from the others of its host.
+#[inline(always)]
+const fn flow(addresses: u64, ports: u32, protocol: u8) -> u64 {
+    addresses ^ (ports as u64) << 8 ^ (protocol as u64) << 56
 }
 
 /// Where the first IPv4 header of a frame stands, if it is whole.

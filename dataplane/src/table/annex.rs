@@ -94,13 +94,12 @@ impl Annexes {
 
     /// Whether a packet may be one that is read, of the binding with this line.
     pub fn hears(&self, annex: u32, packet: &Packet) -> bool {
-        let line = self.lines.get((annex as usize).wrapping_sub(1));
-        packet.protocol == ipv4::TCP && line.is_some_and(|line| line.hears(packet.ports))
+        packet.protocol == ipv4::TCP && self.line(annex).is_some_and(|line| line.hears(packet.ports))
     }
 
     /// Whether the binding with this line carries less than everything.
     pub fn is_restricted(&self, annex: u32) -> bool {
-        self.lines.get((annex as usize).wrapping_sub(1)).is_some_and(|line| line.limit.is_narrow())
+        self.line(annex).is_some_and(|line| line.limit.is_narrow())
     }
 
     /// Gives a line back.
@@ -112,6 +111,11 @@ impl Annexes {
     }
 
     #[inline(always)]
+    fn line(&self, annex: u32) -> Option<&Annex> {
+        self.lines.get((annex as usize).wrapping_sub(1))
+    }
+
+    #[inline(always)]
     fn line_mut(&mut self, annex: u32) -> Option<&mut Annex> {
         self.lines.get_mut((annex as usize).wrapping_sub(1))
     }
@@ -119,7 +123,7 @@ impl Annexes {
     /// Starts to fetch a line, if there is one.
     #[inline(always)]
     pub fn prefetch(&self, annex: u32) {
-        if let Some(line) = self.lines.get((annex as usize).wrapping_sub(1)) {
+        if let Some(line) = self.line(annex) {
             machine::prefetch_write(line);
         }
     }

@@ -1,6 +1,6 @@
 //! DNS messages as clients, strangers and upstream servers may send them.
 //!
-//! The first byte chooses: a query from inside or outside over UDP or TCP, or a response to the resolver's own question,
+//! The first byte chooses: a query or an UPDATE from inside or outside over UDP or TCP, signed or not, or a response to the resolver's own question,
 //! with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
 
 use ces_dns::message::{Query, Transport, UDP_MAX, is_update, parse_signed};
@@ -76,7 +76,7 @@ fn keys() -> Keyring {
 }
 const SIGNED_S: u64 = 0x6b0d_43a2;
 
-/// What an UPDATE is about.
+/// What stands of the names that prerequisites ask about: nothing.
 struct Empty;
 
 impl Records for Empty {

@@ -6,7 +6,7 @@
 use crate::receiver::Receiver;
 use ces_dataplane::alg::ftp::{Listener, Reader};
 use ces_dataplane::alg::shift::{EDITS, Shift, TEXT};
-use ces_dataplane::wire::ftp::{PLACE, Said, Speaker};
+use ces_dataplane::wire::ftp::{PLACE, Place, Said, Speaker};
 use ces_dataplane::wire::text::{Garbled, Text};
 
 /// Writes another place wherever one is named.
@@ -15,15 +15,12 @@ struct Other {
 }
 
 impl Listener for Other {
-    fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>> {
-        match said {
-            Ok(Said::Awaits(place)) => Some(place.written(0xc612_0001, place.port ^ 0x5555)),
-            Ok(Said::GrantsTls) => {
-                self.is_private = true;
-                None
-            }
-            _ => None,
-        }
+    fn awaits(&mut self, place: Place) -> Option<Text<PLACE>> {
+        Some(place.written(0xc612_0001, place.port ^ 0x5555))
+    }
+
+    fn hear(&mut self, said: Result<Said, Garbled>) {
+        self.is_private |= said == Ok(Said::GrantsTls);
     }
 
     fn is_private(&self) -> bool {

@@ -8,7 +8,7 @@ use super::note_encrypted;
 use super::shown::show;
 use super::stream::{Segment, ip_of};
 use crate::Nanos;
-use crate::alg::ftp::Listener;
+use crate::alg::ftp::{Listener, overhear};
 use crate::alg::scope::AlgMode;
 use crate::alg::shift::later;
 use crate::counters::Counters;
@@ -25,7 +25,7 @@ use crate::table::entry::BindingEntry;
 use crate::table::session::Heading;
 use crate::table::sessions::UNPRIVILEGED;
 use crate::verdict::Settled;
-use crate::wire::ftp::{self, PLACE, Place, Said};
+use crate::wire::ftp::{PLACE, Place, Said};
 use crate::wire::ipv4;
 use crate::wire::text::{Garbled, Text};
 use std::cell::Cell;
@@ -120,11 +120,7 @@ fn speak<F: Frame>(
     };
     if is_dry {
         let speaker = direction.reader.speaker;
-        for text in segment.payload(ip).split_inclusive(|byte| *byte == b'\n') {
-            if !listening.is_private() {
-                let _ = listening.hear(ftp::said(speaker, text));
-            }
-        }
+        overhear(speaker, segment.payload(ip), &mut listening);
         conversation.privacy = privacy;
         return Ok(());
     }
@@ -142,12 +138,7 @@ fn speak<F: Frame>(
         leave_room(ip, packet, ways.mtu(entry.way_out()));
     }
     let Some(shift) = &mut direction.shift else { return Ok(()) };
-    let speaks = segment.speaks(ip);
-    if speaks && !segment.is_sound(ip, packet) {
-        return Err(DropReason::AlgChecksum.into());
-    }
-    if !speaks || segment.skims(ip, shift, direction.reader) {
-        segment.move_on(ip, shift);
+    if segment.glides(ip, packet, shift, direction.reader)? {
         return Ok(());
     }
     let span = segment.read(ip, shift, &mut direction.reader, &mut listening);
@@ -181,7 +172,7 @@ struct Listening<'s> {
     now: Nanos,
 }
 
-impl Listening<'_> {
+impl Listener for Listening<'_> {
     /// Nobody announces anybody else (RFC 2577 §3), or what listens below.
     fn awaits(&mut self, place: Place) -> Option<Text<PLACE>> {
         let (own, other) = self.addresses;
@@ -198,15 +189,9 @@ impl Listening<'_> {
         }
         Some(place.written(other, place.port))
     }
-}
 
-impl Listener for Listening<'_> {
-    fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>> {
-        match said {
-            Ok(Said::Awaits(place)) => return self.awaits(place),
-            said => self.privacy.hear(said, self.counters),
-        }
-        None
+    fn hear(&mut self, said: Result<Said, Garbled>) {
+        self.privacy.hear(said, self.counters);
     }
 
     fn is_private(&self) -> bool {

@@ -17,7 +17,7 @@ mod stream;
 mod talk;
 
 use super::ground::Ground;
-use crate::alg::ftp::Listener;
+use crate::alg::ftp::overhear;
 use crate::alg::shift::Shift;
 use crate::counters::Counters;
 use crate::events::Events;
@@ -97,11 +97,7 @@ fn watch(ground: &mut Ground<'_>, ip: &[u8], packet: &Packet, slot: u32) {
     let (speaker, before) = (channel.reader.speaker, channel.privacy);
     let mut listening =
         Listening::to(sessions, (desk, events), &mut channel.privacy, (slot, true), arrival.now);
-    for line in segment.payload(ip).split_inclusive(|byte| *byte == b'\n') {
-        if !listening.is_private() {
-            let _ = listening.hear(ftp::said(speaker, line));
-        }
-    }
+    overhear(speaker, segment.payload(ip), &mut listening);
     sessions.heard(slot, &channel);
     note_privacy(ground, slot, before, channel.privacy);
 }
@@ -117,7 +113,7 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
     }
     let before = channel.privacy;
     if before != Privacy::Encrypted {
-        let awaited = overhear(channel, segment.payload(ip));
+        let awaited = listen(channel, segment.payload(ip));
         let now = channel.privacy;
         note_privacy(ground, slot, before, now);
         let remote = ground.sessions.get(slot).map(|session| session.remote().0);
@@ -135,7 +131,7 @@ fn inward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, slo
 
 /// Of what the other side says only matters whether it is about TLS, and where a client outside awaits its server inside: both
 /// stand in a segment of their own, for one asks or grants, and waits (RFC 4217 §4, RFC 959 §5.4). The latter.
-fn overhear(channel: &mut Channel, payload: &[u8]) -> Option<Place> {
+fn listen(channel: &mut Channel, payload: &[u8]) -> Option<Place> {
     let line = payload.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
     let other = match channel.reader.speaker {
         Speaker::Client => Speaker::Server,
@@ -184,12 +180,7 @@ fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet
         channel.begin(segment.header.sequence.wrapping_sub(1));
     }
     let (reader, Some(shift)) = (channel.reader, &mut channel.shift) else { return Ok(()) };
-    let speaks = segment.speaks(ip);
-    if speaks && !segment.is_sound(ip, packet) {
-        return Err(DropReason::AlgChecksum.into());
-    }
-    if !speaks || segment.skims(ip, shift, reader) {
-        segment.move_on(ip, shift);
+    if segment.glides(ip, packet, shift, reader)? {
         return Ok(());
     }
     let (span, shift, window) = read(ground, ip, &segment, slot)?;

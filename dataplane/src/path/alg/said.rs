@@ -42,7 +42,9 @@ impl<'s> Listening<'s> {
         let (counters, meters) = (&mut *desk.counters, &mut *desk.meters);
         Self { sessions, nat, await_s, counters, meters, events, privacy, is_dry, slot, now }
     }
+}
 
+impl Listener for Listening<'_> {
     /// The other end of the channel may reach the host's own port, as it is told here, and nobody anybody else's (RFC 2577
     /// §3: what is called the bounce attack).
     fn awaits(&mut self, place: Place) -> Option<Text<PLACE>> {
@@ -73,15 +75,9 @@ impl<'s> Listening<'s> {
         }
         Some(place.written(told.0, told.1))
     }
-}
 
-impl Listener for Listening<'_> {
-    fn hear(&mut self, said: Result<Said, Garbled>) -> Option<Text<PLACE>> {
-        match said {
-            Ok(Said::Awaits(place)) => return self.awaits(place),
-            said => self.privacy.hear(said, self.counters),
-        }
-        None
+    fn hear(&mut self, said: Result<Said, Garbled>) {
+        self.privacy.hear(said, self.counters);
     }
 
     fn is_private(&self) -> bool {

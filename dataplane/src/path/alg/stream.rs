@@ -135,8 +135,27 @@ impl Segment {
         !self.has(tcp::RST) && (self.has(tcp::FIN) || !self.payload(ip).is_empty())
     }
 
+    /// Whether it has gone on as it is, but for where it is: it says nothing, or at a glance nothing that matters.
+    pub(super) fn glides(
+        &self,
+        ip: &mut [u8],
+        packet: &Packet,
+        shift: &mut Shift,
+        reader: Reader,
+    ) -> Result<bool, DropReason> {
+        let speaks = self.speaks(ip);
+        if speaks && !self.is_sound(ip, packet) {
+            return Err(DropReason::AlgChecksum);
+        }
+        let glides = !speaks || self.skims(ip, shift, reader);
+        if glides {
+            self.move_on(ip, shift);
+        }
+        Ok(glides)
+    }
+
     /// Whether it is new, and nothing in it matters: read at a glance.
-    pub(super) fn skims(&self, ip: &[u8], shift: &mut Shift, reader: Reader) -> bool {
+    fn skims(&self, ip: &[u8], shift: &mut Shift, reader: Reader) -> bool {
         let (start, payload) = (self.start(), self.payload(ip));
         let is_plain = start == shift.next() && shift.carries(start) == start && !self.has(tcp::FIN);
         let skims = is_plain && reader.skims(shift, payload);
