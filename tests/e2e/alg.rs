@@ -54,7 +54,7 @@ fn vsftpd_on(lab: &Lab, node: &str, address: &str, more: &str) -> Background {
 }
 
 fn events(lab: &Lab, event: &str) -> f64 {
-    lab.metrics(Realm::A).sum("ces_alg_events_total", &[("event", event)])
+    events_of(lab, Realm::A, event)
 }
 
 /// The file that is fetched, as it should be.

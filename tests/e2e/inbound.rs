@@ -19,10 +19,10 @@ pub(crate) const CASES: &[Case] = &[
     ("addresses_on_the_link_are_answered_for", addresses_on_the_link_are_answered_for),
 ];
 
-const OF_HOSTS: Edit = (Realm::B, "files = [\"hosts.toml\"]", "files = [\"inbound.toml\"]");
+pub(crate) const OF_HOSTS: Edit = (Realm::B, "files = [\"hosts.toml\"]", "files = [\"inbound.toml\"]");
 
 /// Three addresses that are routed to the gateway; a busy machine has time enough.
-const THREE: &[Edit] = &[
+pub(crate) const THREE: &[Edit] = &[
     (
         Realm::B,
         "[tls]\n",
@@ -70,7 +70,7 @@ const SERVICES: &str = "inbound = [
 ";
 
 /// The lab's hosts, the first of which has these services for the plain Internet.
-fn write(lab: &Lab, services: &str) {
+pub(crate) fn write(lab: &Lab, services: &str) {
     let hosts =
         std::fs::read_to_string(lab.root().join("tests/lab/b/hosts.toml")).expect("the lab has hosts");
     let hosts = hosts.replacen("policy = \"server\"\n", &format!("policy = \"server\"\n{services}"), 1);

@@ -23,6 +23,13 @@ pub(crate) const CASES: &[Case] = &[
 
 const NAT: &[Edit] = &[(Realm::A, "[tls]\n", "[nat]\naddresses = [\"192.0.2.2\"]\n\n[tls]\n")];
 
+/// Two workers, through ports that have two queues.
+pub(crate) const ON_TWO_CORES: [Edit; 3] = [
+    (Realm::A, "net_af_xdp0,iface=inside", "net_af_packet0,iface=inside,qpairs=2"),
+    (Realm::A, "net_af_xdp1,iface=outside", "net_af_packet1,iface=outside,qpairs=2"),
+    (Realm::A, "cores = [0]", "cores = [0, 1]"),
+];
+
 const TWO_WORKERS: &[Edit] = &[
     (
         Realm::A,
@@ -30,9 +37,9 @@ const TWO_WORKERS: &[Edit] = &[
         "[nat]\naddresses = [\"192.0.2.2\"]\n\n[[nat.static]]\nexternal = \"192.0.2.2\"\ninside = \"192.168.10.12\"\n\
          port = 8080\n\n[tls]\n",
     ),
-    (Realm::A, "net_af_xdp0,iface=inside", "net_af_packet0,iface=inside,qpairs=2"),
-    (Realm::A, "net_af_xdp1,iface=outside", "net_af_packet1,iface=outside,qpairs=2"),
-    (Realm::A, "cores = [0]", "cores = [0, 1]"),
+    ON_TWO_CORES[0],
+    ON_TWO_CORES[1],
+    ON_TWO_CORES[2],
 ];
 
 /// A web server in the world.

@@ -1,6 +1,7 @@
 //! Names and hosts that come and go at run time, by nsupdate and by cesctl, and who asks and signs.
 
 use crate::Case;
+use crate::inbound::{OF_HOSTS, THREE, write};
 use ces_tests::lab::{Edit, Lab, Outcome, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -33,13 +34,9 @@ addresses = \"any\"
 const HOSTS: &str = "-y hmac-sha256:hosts.b.demo:c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzIG1hZGU=";
 const DHCP: &str = "-y hmac-sha512:dhcp.b.demo:YW5vdGhlciBvbmUgb2YgdGhpcnR5LXR3byBvY3RldHM=";
 
-const POOL: &str = "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 20000\n\
-                    addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\
-                    resolvers = [{ networks = [\"203.0.113.0/24\"], proof = \"none\" }]\n\n[tls]\n";
-
 const EDITS: &[Edit] = &[
     (Realm::B, "name_server = \"gwb.demo.\"\n", KEYS),
-    (Realm::B, "[tls]\n", POOL),
+    THREE[0],
     (Realm::B, "[registry]", "[state]\ndirectory = \"state\"\n\n[registry]"),
 ];
 
@@ -201,12 +198,8 @@ fn hosts_come_and_go_by_cesctl(lab: &Lab) {
 
 /// By BIND's dig: who signs needs no other proof, and has a signed answer; everybody else comes back over TCP.
 fn agreed_resolvers_sign(lab: &Lab) {
-    let edits = [
-        EDITS[0],
-        (Realm::B, "[tls]\n", SIGNED),
-        (Realm::B, "files = [\"hosts.toml\"]", "files = [\"reached.toml\"]"),
-    ];
-    reached(lab);
+    let edits = [EDITS[0], (Realm::B, "[tls]\n", SIGNED), OF_HOSTS];
+    write(lab, REACHED);
     lab.gateways(&edits);
     let ask = |key: &str, more: &str| {
         let line =
@@ -231,21 +224,12 @@ const SIGNED: &str = "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\n
 const OPEN: &str = "[nat]\naddresses = [\"198.51.100.2\"]\n\n[realm_gateway]\ntimeout_ms = 500\nproof = \"none\"\n\
                     addresses = [\"198.51.100.17\", \"198.51.100.18/31\"]\n\n[tls]\n";
 
-/// The lab's hosts, the first of which is reached by a full name.
-fn reached(lab: &Lab) {
-    let hosts =
-        std::fs::read_to_string(lab.root().join("tests/lab/b/hosts.toml")).expect("the lab has hosts");
-    let hosts =
-        hosts.replacen("policy = \"server\"\n", "policy = \"server\"\ninbound = [\"all.b.demo\"]\n", 1);
-    std::fs::write(lab.directory().join("b/reached.toml"), hosts).expect("the state directory is ours");
-}
+/// The first of the lab's hosts is reached by a full name.
+const REACHED: &str = "inbound = [\"all.b.demo\"]\n";
 
 fn who_never_comes_has_no_reputation(lab: &Lab) {
-    reached(lab);
-    lab.gateways(&[
-        (Realm::B, "[tls]\n", OPEN),
-        (Realm::B, "files = [\"hosts.toml\"]", "files = [\"reached.toml\"]"),
-    ]);
+    write(lab, REACHED);
+    lab.gateways(&[(Realm::B, "[tls]\n", OPEN), OF_HOSTS]);
     let ask = || lab.run("net", "dig +short +tries=1 +time=1 -b 203.0.113.60 @198.51.100.2 all.b.demo");
     let is_refused = || {
         for _ in 0..3 {
