@@ -12,7 +12,7 @@ pub const PAYLOAD: usize = 18;
 pub const SERVICE: u16 = 9;
 /// Bytes of a plain frame.
 pub const PLAIN: usize = ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + PAYLOAD;
-/// The most bytes of a template: a plain frame behind outer Ethernet, IPv4, UDP and VXLAN or GENEVE.
+/// The most bytes of a packet: a plain frame behind outer Ethernet, IPv4, UDP and VXLAN or GENEVE.
 const LONGEST: usize = PLAIN + ethernet::LENGTH + ipv4::LENGTH + udp::LENGTH + vxlan::LENGTH;
 
 /// What differs between packets of one kind.

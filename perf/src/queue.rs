@@ -13,7 +13,7 @@ use ces_dataplane::wire::ethernet;
 
 /// Bits a second: one of the shortest frames, 84 bytes on the wire, is due every 64 ns.
 const SHAPE: Shape = Shape { bandwidth: 10_500_000_000, urgent: 2_500_000_000 };
-const FRAME_NS: u64 = 64;
+const FRAME_NS: u64 = SHAPE.frame_ns(PLAIN);
 
 /// A frame behind one pointer, as an mbuf is.
 struct Short(Box<[u8; PLAIN]>);
@@ -61,6 +61,11 @@ pub struct Queue {
     done: Done,
 }
 
+/// How many hosts there are of so many asked for.
+pub fn hosts(asked: u32) -> u32 {
+    asked.clamp(BURST as u32, HOSTS)
+}
+
 impl Queue {
     /// Of so many hosts, as far as their packets may wait, in bursts of so many packets.
     pub fn new(hosts: u32, burst: usize) -> Result<Self, String> {
@@ -72,7 +77,7 @@ impl Queue {
         let (mut template, now) = (PacketTemplate::plain([2; 6], [4; 6]), 1_000_000_000);
         shaper.begin(now);
         let (mut packets, mut frames) = (Vec::new(), Vec::new());
-        let order = shuffled(hosts.clamp(BURST as u32, HOSTS), 3);
+        let order = shuffled(self::hosts(hosts), 3);
         for (number, host) in order.iter().chain(&order[..burst]).enumerate() {
             let flow = Differences {
                 source: 0x0a00_0000 | host,

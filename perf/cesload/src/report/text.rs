@@ -162,11 +162,7 @@ fn trial_sections(trial: Option<&Trial>) -> Vec<Section> {
     let rate = |rate: f64| format!("{} {unit}", grouped(rate));
     let bits = counts.sent_bytes as f64 * 8.0 / trial.seconds.max(f64::MIN_POSITIVE);
     let bits = if counts.sent_bytes > 0 { format!(", {}", bit_rate(bits)) } else { String::new() };
-    let lost = (
-        grouped(trial.counts.lost() as f64),
-        grouped(counts.sent as f64),
-        percent(trial.counts.loss_ratio()),
-    );
+    let lost = (grouped(counts.lost() as f64), grouped(counts.sent as f64), percent(counts.loss_ratio()));
     let mut result = section(
         "Result",
         [

@@ -156,7 +156,11 @@ fn on_one_core(
     case.check()?;
     let (bytes_per_entry, page_size) = case.table().unwrap_or((bytes_per_entry, page_size));
     let facts = Facts {
-        entries: if kind == CaseKind::Calibration { 1 } else { plan.entries },
+        entries: match kind {
+            CaseKind::Calibration => 1,
+            CaseKind::Queue => ces_perf::queue::hosts(plan.entries),
+            _ => plan.entries,
+        },
         page_size,
         bytes_per_entry,
         allocations_per_packet: case.done().allocations as f64 / case.done().packets.max(1) as f64,
