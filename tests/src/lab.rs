@@ -92,7 +92,8 @@ impl Lab {
         // Of the tree that is being tested, which is not the one that this was built in where a target directory was copied.
         let tests = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "not run by cargo")?;
         let root = Path::new(&tests).parent().ok_or("no workspace")?.to_owned();
-        let binaries = binaries(&root)?;
+        let binaries =
+            std::env::var_os("CES_BIN").ok_or("CES_BIN does not say where the programs are")?.into();
         let directory = std::env::temp_dir().join(format!("ces-lab.test-{}", std::process::id()));
         let lab = Self { root, binaries, directory, running: Mutex::new(None) };
         let made = lab.script(&["up", "--plain"]);
@@ -395,25 +396,4 @@ fn from_output(command: String, output: &std::process::Output) -> Outcome {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr,
     }
-}
-
-/// `CES_BIN`, or the build of this profile, brought up to date: the tests do not link what they test, so cargo does not
-/// build it for them.
-fn binaries(root: &Path) -> Result<PathBuf, String> {
-    if let Some(given) = std::env::var_os("CES_BIN") {
-        return Ok(given.into());
-    }
-    // The test binary is in DIR/deps, cesd in DIR.
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let directory = own.parent().and_then(Path::parent).ok_or("no target directory")?.to_owned();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--quiet", "-p", "ces-control", "-p", "ces-load", "--bins"]);
-    if directory.ends_with("release") {
-        cargo.arg("--release");
-    }
-    if let Some(target) = directory.parent() {
-        cargo.env("CARGO_TARGET_DIR", target);
-    }
-    let built = outcome("cargo build -p ces-control -p ces-load --bins".into(), &mut cargo);
-    if built.ok() { Ok(directory) } else { Err(built.to_string()) }
 }
