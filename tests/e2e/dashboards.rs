@@ -1,12 +1,13 @@
 //! The dashboards show what a gateway does: a real Prometheus scrapes it, and a real browser opens the consoles.
 
 use crate::Case;
-use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
+use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
 use std::path::PathBuf;
 
 pub(crate) const CASES: &[Case] = &[
     ("every_panel_has_data", every_panel_has_data),
     ("consoles_draw_in_a_browser", consoles_draw_in_a_browser),
+    ("a_page_of_its_own_draws_in_a_browser", a_page_of_its_own_draws_in_a_browser),
 ];
 
 /// All that has panels of its own is there.
@@ -87,19 +88,24 @@ fn every_panel_has_data(lab: &Lab) {
     prometheus.end();
 }
 
+/// What a browser makes of a page within ten seconds.
+fn browse(lab: &Lab, address: &str) -> Outcome {
+    let browser = lab.directory().join("browser");
+    let line = format!(
+        "timeout 60 chromium --headless --no-sandbox --disable-gpu --user-data-dir={} --virtual-time-budget=10000 \
+         --dump-dom '{address}'",
+        browser.display()
+    );
+    lab.run("gwb", &line)
+}
+
 /// Each panel that must have data draws a line, and none says that its question is wrong.
 fn consoles_draw_in_a_browser(lab: &Lab) {
     let prometheus = Prometheus::start(lab);
     assert!(eventually(|| ask(lab, "rate(ces_packets_total[1m])")["data"]["result"][0].is_object()));
-    let browser = lab.directory().join("browser");
     for console in std::fs::read_dir(&prometheus.consoles).expect("consoles were made") {
         let console = console.expect("it is there").file_name().to_string_lossy().into_owned();
-        let line = format!(
-            "timeout 60 chromium --headless --no-sandbox --disable-gpu --user-data-dir={} --virtual-time-budget=10000 \
-             --dump-dom 'http://127.0.0.1:9090/consoles/{console}?instance=127.0.0.1:9180'",
-            browser.display()
-        );
-        let page = lab.run("gwb", &line);
+        let page = browse(lab, &format!("http://127.0.0.1:9090/consoles/{console}?instance=127.0.0.1:9180"));
         let count = |what: &str| page.expect().matches(what).count();
         let (panels, drawn) = (count("new PromConsole.Graph"), count("<svg"));
         // Of what is not configured there is nothing.
@@ -111,4 +117,29 @@ fn consoles_draw_in_a_browser(lab: &Lab) {
         assert!(!page.stdout.contains("Error loading data"), "{console}: {}", page.stdout);
     }
     prometheus.end();
+}
+
+/// What is amiss, what there is, plots of what changes, and what was refused, without anything from elsewhere.
+fn a_page_of_its_own_draws_in_a_browser(lab: &Lab) {
+    lab.gateways(ALL);
+    lab.reach("a1", "www.b.demo");
+    lab.run("b1", "ping -n -c 3 www.b.demo").expect();
+    // Nobody is refused a name without being counted.
+    lab.run("b1", "dig +short nobody.b.demo").expect();
+    let page = browse(lab, "http://127.0.0.1:9180/");
+    let text = page.expect();
+    for part in [
+        "<li class=\"good\">Nothing.</li>",
+        "<dt>Peers up</dt><dd>1</dd>",
+        "aria-label=\"Sessions: by name ",
+        "aria-label=\"Packets a second, received: ",
+        "<td>name</td><td>inside ",
+        "<td>negotiation</td>",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("Sessions: by name 0") && !text.contains(">It does not answer"), "{text}");
+    assert!(text.matches("<polyline").count() >= 4, "plots: {text}");
+    let head = lab.run("gwb", "curl -sSI http://127.0.0.1:9180/");
+    assert!(head.expect().contains("Content-Security-Policy: default-src 'none'"), "{head}");
 }

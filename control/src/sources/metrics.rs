@@ -1,13 +1,23 @@
-//! Just enough HTTP/1.1 (RFC 9112) for a scraper: `GET /metrics`, one request at a time, bounded in every way.
+//! Just enough HTTP/1.1 (RFC 9112) for a scraper, `GET /metrics`, and for a person, `GET /`: a page that draws what it asks for
+//! there. One request at a time, bounded in every way.
 
 use crate::listeners::{ListenError, Listeners, Opened};
 use crate::slots::{Key, Slots};
 use crate::source::{Socket, Sockets, Source};
 use crate::stream::{Accepted, Readable, Stream};
 use mio::net::TcpStream;
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
+/// What a person sees: it names nothing outside itself but the metrics.
+const OWN_PAGE: &[u8] = include_bytes!("page.html");
+/// And its browser holds it to that (Content Security Policy Level 3).
+const OWN_FIELDS: &str = "Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'; \
+                          script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'\r\n\
+                          X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+/// What a scraper reads: the text format of Prometheus.
+const METRICS_FIELDS: &str = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 8192;
 /// Header fields of a request.
@@ -39,8 +49,8 @@ pub struct Http {
 enum Asked {
     /// Not complete.
     More,
-    /// The page. The head had so many bytes.
-    Page { head: usize, keep: bool, body: bool },
+    /// A page. The head had so many bytes.
+    Page { is_own: bool, head: usize, keep: bool, body: bool },
     /// Something else: the status line's rest.
     Wrong(&'static str),
 }
@@ -75,13 +85,15 @@ fn parse(bytes: &[u8]) -> Asked {
         Some("HEAD") => false,
         _ => return Asked::Wrong("405 Method Not Allowed"),
     };
-    if path != "/metrics" {
-        return Asked::Wrong("404 Not Found");
-    }
+    let is_own = match path {
+        "/" => true,
+        "/metrics" => false,
+        _ => return Asked::Wrong("404 Not Found"),
+    };
     let said = field("connection").unwrap_or_default();
     let says = |word: &[u8]| said.split(|&byte| byte == b',').any(|part| part.trim_ascii() == word);
     let keep = if request.version == Some(1) { !says(b"close") } else { says(b"keep-alive") };
-    Asked::Page { head, keep, body }
+    Asked::Page { is_own, head, keep, body }
 }
 
 impl Http {
@@ -133,8 +145,8 @@ impl Http {
         std::mem::take(&mut self.heard)
     }
 
-    /// Goes on with a client. `page` makes the page if it is asked for.
-    pub fn serve(&mut self, key: Key, mut page: impl FnMut() -> Vec<u8>, now: u64) {
+    /// Goes on with a client. `metrics` makes what a scraper reads if it is asked for.
+    pub fn serve(&mut self, key: Key, mut metrics: impl FnMut() -> Vec<u8>, now: u64) {
         loop {
             let Some(client) = self.clients.get_mut(key) else { return };
             match client.stream.flush() {
@@ -164,15 +176,18 @@ impl Http {
                         }
                     }
                 }
-                Asked::Page { head, keep, body } => {
+                Asked::Page { is_own, head, keep, body } => {
                     client.head.drain(..head);
                     client.last = now;
                     client.closing = !keep;
-                    let text = page();
+                    let (fields, text) = if is_own {
+                        (OWN_FIELDS, Cow::Borrowed(OWN_PAGE))
+                    } else {
+                        (METRICS_FIELDS, Cow::Owned(metrics()))
+                    };
                     let connection = if keep { "keep-alive" } else { "close" };
                     let answer = format!(
-                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-                         Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
+                        "HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
                         text.len()
                     );
                     let sent = client.stream.queue(answer.as_bytes());
@@ -222,10 +237,7 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart() {
-        let page = |keep, body| {
-            let same = move |k, b| (k, b) == (keep, body);
-            move |asked: &Asked| matches!(asked, Asked::Page { keep, body, .. } if same(*keep, *body))
-        };
+        let page = |keep, body| move |asked: &Asked| matches!(asked, Asked::Page { is_own: false, keep: k, body: b, .. } if (*k, *b) == (keep, body));
         type Check = Box<dyn Fn(&Asked) -> bool>;
         let wrong = |code: &'static str| -> Check {
             Box::new(move |asked| matches!(asked, Asked::Wrong(s) if s.starts_with(code)))
@@ -240,7 +252,8 @@ mod tests {
             ("GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Box::new(page(true, true))),
             ("HEAD /metrics HTTP/1.1\r\n\r\n", Box::new(page(true, false))),
             ("GET /metr", Box::new(|asked| *asked == Asked::More)),
-            ("GET / HTTP/1.1\r\n\r\n", wrong("404")),
+            ("GET / HTTP/1.1\r\n\r\n", Box::new(|asked| matches!(asked, Asked::Page { is_own: true, .. }))),
+            ("GET /page HTTP/1.1\r\n\r\n", wrong("404")),
             ("POST /metrics HTTP/1.1\r\n\r\n", wrong("405")),
             ("GET /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\n", wrong("413")),
             ("\x16\x03\x01\x00 hello", wrong("400")),
