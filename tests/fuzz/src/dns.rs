@@ -1,7 +1,7 @@
 //! DNS messages as clients, strangers and upstream servers may send them.
 //!
-//! The first byte chooses: a query or an UPDATE from inside or outside over UDP or TCP, signed or not, or a response to the resolver's own question,
-//! with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
+//! The first byte chooses: a query or an UPDATE from inside or outside over UDP or TCP, signed or not, or a response to the
+//! resolver's own question, with the id and question that it must have put right if a flag says so, since no fuzzer guesses them.
 
 use ces_dns::message::{Query, Transport, UDP_MAX, is_update, parse_signed};
 use ces_dns::naptr::{Announcement, Defaults, Endpoint, Forms, Proto, discover};
