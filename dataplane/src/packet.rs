@@ -29,8 +29,10 @@ pub const SETTLED: u16 = 64;
 pub const ROUTED: u16 = 128;
 /// It comes from the DMZ, for a host of the realm.
 pub const INWARD: u16 = 256;
+/// What it says is read on its way through a binding.
+pub const READ: u16 = 512;
 /// What takes more than the common steps.
-pub const SPECIAL: u16 = SYN | ERROR | EXPIRED;
+pub const SPECIAL: u16 = SYN | ERROR | EXPIRED | READ;
 
 /// The least bytes of a packet that [`Packet::parse_plain`] takes: an IPv4 header and 8 bytes behind it.
 pub const PLAIN_LEAST: usize = ipv4::LENGTH + 8;
@@ -63,7 +65,7 @@ pub struct Packet {
     pub total: u16,
     /// Where the layer 4 checksum stands that covers the addresses; 0 = there is none.
     pub check: u16,
-    /// Bits from [`SYN`] to [`INWARD`].
+    /// Bits from [`SYN`] to [`READ`].
     pub flags: u16,
     /// The identification of a fragment.
     pub id: u16,

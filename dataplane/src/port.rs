@@ -39,6 +39,8 @@ pub struct QuickLook {
     mask: u32,
     /// Bytes of the Ethernet header.
     length: u8,
+    /// Ports of UDP of which packets may be read on their way through a binding: the bit of each, modulo 64.
+    read: u64,
 }
 
 impl QuickLook {
@@ -52,7 +54,7 @@ impl QuickLook {
         // The priority above a tag's VLAN may be any.
         let kind_mask = if vlan.is_some() { 0xffff_ff0f_ffff } else { 0xffff };
         let (mac, kind) = (le64(&bytes, 0), le64(&bytes, 12));
-        Self { mac, kind, kind_mask, network, mask, length: header.length() as u8 }
+        Self { mac, kind, kind_mask, network, mask, length: header.length() as u8, read: 0 }
     }
 
     /// The IPv4 packet in a frame that the port certainly takes, and where it begins. `None`: [`PathPort::accept`] has to say.
@@ -68,6 +70,12 @@ impl QuickLook {
     #[inline(always)]
     pub const fn takes_from(&self, source: u32) -> bool {
         source & self.mask == self.network
+    }
+
+    /// Whether one of these two ports may be one of which packets are read; if not, none is.
+    #[inline(always)]
+    pub const fn may_read(&self, ports: u32) -> bool {
+        self.read >> (ports & 63) & 1 != 0 || self.read >> (ports >> 16 & 63) & 1 != 0
     }
 }
 
@@ -104,6 +112,12 @@ impl PathPort {
                 .map(|entry| network(entry).0 | !network(entry).1)
                 .collect(),
         }
+    }
+
+    /// The same, where packets of UDP with these ports may be read.
+    pub fn reading(mut self, ports: impl Iterator<Item = u16>) -> Self {
+        self.gate.read = ports.fold(0, |read, port| read | 1 << (port & 63));
+        self
     }
 
     /// Whether this port takes the frame, and what it carries.

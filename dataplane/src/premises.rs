@@ -78,7 +78,11 @@ impl Premises {
         // Bursts of a tenth of a second.
         let rate = |packets: u32| Rate::new(packets.into(), SECOND, (u64::from(packets) / 10).max(1));
         Self {
-            ports: settings.ports.iter().map(PathPort::new).collect(),
+            ports: settings
+                .ports
+                .iter()
+                .map(|port| PathPort::new(port).reading(settings.alg.sip.spoken()))
+                .collect(),
             shapes: settings.shapes.clone(),
             own: Side::ALL.map(own),
             tcp_listen: settings.tcp_listen.clone(),

@@ -7,7 +7,7 @@ mod common;
 
 use ces_dataplane::alg::shift::TEXT;
 use ces_dataplane::counters::Counters;
-use ces_dataplane::msg::{Binding, Command, Encapsulation, Far, TunnelId};
+use ces_dataplane::msg::BindingLimits;
 use ces_dataplane::verdict::Verdict;
 use ces_dataplane::wire::ftp::{PLACE, Said, Speaker, said};
 use common::nat::*;
@@ -442,23 +442,7 @@ struct Realms {
 
 impl Realms {
     fn new(case: &Case) -> Self {
-        let of = |nth: u32| {
-            let mut settings = settings();
-            settings.tag_key[0] ^= nth;
-            Gateway::bare(settings)
-        };
-        let mut gateways = vec![of(0), of(1)];
-        let tags = [gateways[0].tag(0), gateways[1].tag(0)];
-        for (nth, gateway) in gateways.iter_mut().enumerate() {
-            let mut tunnel = tunnel(Encapsulation::Vxlan);
-            if nth == 1 {
-                (tunnel.local, tunnel.remote) = (tunnel.remote, tunnel.local);
-                (tunnel.id_in, tunnel.id_out) = (tunnel.id_out, tunnel.id_in);
-            }
-            let far = Far::Tunnel { tunnel: TunnelId(0), remote_tag: tags[1 - nth] };
-            gateway.command(Command::SetTunnel(TunnelId(0), tunnel));
-            gateway.command(Command::InsertBinding(gateway.handle(0), Binding { far, ..binding() }));
-        }
+        let gateways = realms::gateways(&settings(), BindingLimits::default());
         let random = Path { random: case.seed, loss: case.loss, mess: 0, cuts: 0, under_way: vec![] };
         Self { gateways, random }
     }

@@ -1,5 +1,5 @@
 //! Telephones cross NAT44: baresip and sipp inside and in the world, with kamailio as their registrar, and media counted at both
-//! ends.
+//! ends. Between realms they call each other by name.
 
 use crate::Case;
 use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
@@ -12,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     ("calls_are_made_moved_and_given_up_over_tcp", calls_are_made_moved_and_given_up_over_tcp),
     ("whatever_else_is_said_in_a_call", whatever_else_is_said_in_a_call),
     ("media_is_let_in_where_rules_forbid_the_world", media_is_let_in_where_rules_forbid_the_world),
+    ("phones_of_two_realms_call_each_other_by_name", phones_of_two_realms_call_each_other_by_name),
+    ("a_call_crosses_a_restricted_binding", a_call_crosses_a_restricted_binding),
 ];
 
 /// Where the registrar is, and the telephones in the world.
@@ -31,7 +33,11 @@ const CALLED: &[Edit] = &[(
 )];
 
 fn events(lab: &Lab, event: &str) -> u64 {
-    lab.metrics(Realm::A).sum("ces_alg_sip_events_total", &[("event", event)]) as u64
+    events_of(lab, Realm::A, event)
+}
+
+fn events_of(lab: &Lab, realm: Realm, event: &str) -> u64 {
+    lab.metrics(realm).sum("ces_alg_sip_events_total", &[("event", event)]) as u64
 }
 
 /// A file of `tests/tools/sip`, with what stands for these words.
@@ -64,7 +70,7 @@ fn registrar(lab: &Lab, more: &str) -> Background {
     lab.serve("net", &listen, &format!("kamailio -DD -E -f {config} -m 16 -M 8 -Y {at} {more}"))
 }
 
-/// A telephone on a node; for so long, doing this.
+/// A telephone on a node that the registrar knows; for so long, doing this.
 fn phone(
     lab: &Lab,
     node: &str,
@@ -73,13 +79,24 @@ fn phone(
     seconds: u32,
     doing: &str,
 ) -> Background {
+    let account = format!("<sip:{name}@{REGISTRAR};transport={transport}>;auth_pass=x;regint=600");
+    phone_of(lab, (node, name, address), &account, seconds, doing)
+}
+
+/// A telephone on a node, with this account.
+fn phone_of(
+    lab: &Lab,
+    (node, name, address): (&str, &str, &str),
+    account: &str,
+    seconds: u32,
+    doing: &str,
+) -> Background {
     let words = [("@LISTEN@", format!("{address}:5060")), ("@TONE@", tone(lab))];
     let words = words.each_ref().map(|(from, to)| (*from, to.as_str()));
     rendered(lab, "baresip.conf", &format!("phone-{name}/config"), &words);
     let at = lab.directory().join(format!("phone-{name}"));
-    let account =
-        format!("<sip:{name}@{REGISTRAR};transport={transport}>;auth_pass=x;answermode=auto;regint=600\n");
-    std::fs::write(at.join("accounts"), account).expect("the state directory is ours");
+    std::fs::write(at.join("accounts"), format!("{account};answermode=auto\n"))
+        .expect("the state directory is ours");
     std::fs::write(at.join("contacts"), "").expect("the state directory is ours");
     lab.background(node, &format!("baresip -f {} -t {seconds} {doing}", at.display()))
 }
@@ -183,7 +200,11 @@ fn sipp(lab: &Lab, node: &str, scenario: &str, address: &str, more: &str) -> (St
 
 /// Who is to be called is there: nobody asks again who has found no connection.
 fn is_there(lab: &Lab) {
-    let listens = || !lab.run("net", &format!("ss -Hlntu sport = :5060 src {PEER}")).stdout.is_empty();
+    is_there_at(lab, "net", PEER);
+}
+
+fn is_there_at(lab: &Lab, node: &str, address: &str) {
+    let listens = || !lab.run(node, &format!("ss -Hlntu sport = :5060 src {address}")).stdout.is_empty();
     assert!(eventually(listens), "nobody is to be called");
 }
 
@@ -273,4 +294,59 @@ fn media_is_let_in_where_rules_forbid_the_world(lab: &Lab) {
     let (log, heard) = [log, heard].map(|log| std::fs::read_to_string(log).expect("messages")).into();
     assert!(log.contains("INVITE sip:b@192.168.10.11") && !heard.contains("192.168.10."), "{log}\n{heard}");
     assert!(eventually(|| media(lab).is_empty()), "{:?}", media(lab));
+}
+
+const BY_NAME: [&str; 2] = ["192.168.10.11", "192.168.10.12"];
+
+/// One calls the other by a name, which answers; both hear each other.
+fn call_by_name(lab: &Lab, caller: &str, called: &str, name: &str, transport: &str) {
+    let [called_at, caller_at] = BY_NAME;
+    let account = |name: &str, at: &str| format!("<sip:{name}@{at};transport={transport}>;regint=0");
+    let waits = phone_of(lab, (called, "bob", called_at), &account("bob", called_at), 40, "");
+    is_there_at(lab, called, called_at);
+    let dial = format!("-e '/dial sip:bob@{name};transport={transport}'");
+    let said = phone_of(lab, (caller, "alice", caller_at), &account("alice", caller_at), 9, &dial).wait();
+    let answered = waits.end();
+    assert!(said.stdout.contains("Call established"), "{said}\n{answered}");
+    assert!(heard(&said.to_string()) && heard(&answered.to_string()), "{said}\n{answered}");
+}
+
+/// Through two gateways, and through one where both are of one realm: either telephone reads the other one's proxy address.
+fn phones_of_two_realms_call_each_other_by_name(lab: &Lab) {
+    lab.gateways(&[]);
+    let before = Realm::BOTH.map(|realm| events_of(lab, realm, "rewritten"));
+    call_by_name(lab, "a2", "b1", "www.b.demo", "udp");
+    call_by_name(lab, "a2", "a1", "a1.a.demo", "udp");
+    for (realm, before) in Realm::BOTH.into_iter().zip(before) {
+        assert!(events_of(lab, realm, "rewritten") >= before + 4, "{}", lab.ctl(realm, "show alg"));
+        assert_eq!(events_of(lab, realm, "garbled"), 0, "{}", lab.ctl(realm, "show alg"));
+        lab.ctl(realm, "show alg --last").says("sip");
+    }
+}
+
+/// Where the pair may use SIP's port alone, media that a call announces comes in as well, until its end, and nothing else.
+fn a_call_crosses_a_restricted_binding(lab: &Lab) {
+    lab.gateways(&[]);
+    let came = || lab.metrics(Realm::B).sum("ces_alg_events_total", &[("event", "came")]) as u64;
+    let (before, [called_at, caller_at]) = (came(), BY_NAME);
+    let (log, answerer) = sipp(lab, "b1", "answerer", called_at, "-t u1 -rtp_echo -mp 6000 -m 2");
+    is_there_at(lab, "b1", called_at);
+    let (heard, caller) = sipp(lab, "a2", "caller", caller_at, "-t u1 -mp 4000 -m 2 -l 1 phone.b.demo");
+    let (caller, answerer) = (caller.wait(), answerer.wait());
+    assert!(caller.ok() && answerer.ok(), "{caller}\n{answerer}");
+    let (log, heard) = [log, heard].map(|log| std::fs::read_to_string(log).expect("messages")).into();
+    assert!(log.contains("INVITE sip:b@192.168.10.11") && !log.contains(caller_at), "{log}");
+    assert!(!heard.contains(called_at), "{heard}");
+    assert!(
+        came() >= before + 2,
+        "{} {} {heard}",
+        lab.ctl(Realm::A, "show drops"),
+        lab.ctl(Realm::B, "show drops")
+    );
+    let knock = "python3 -c \"import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(1)
+s.sendto(b'x',('phone.b.demo',6000))\"";
+    let refused = lab.drops(Realm::A, "policy_protocol");
+    lab.run("a2", knock).expect();
+    assert!(eventually(|| lab.drops(Realm::A, "policy_protocol") > refused), "the call is over");
 }

@@ -50,6 +50,14 @@ impl Sip {
         mode_for((self.mode, &self.ports), &self.hosts, host, ports)
     }
 
+    /// All ports on which it is spoken by anybody.
+    pub fn spoken(&self) -> impl Iterator<Item = u16> {
+        let modes = self.hosts.iter().filter_map(|hosts| hosts.mode).chain([self.mode]);
+        let is_on = modes.into_iter().any(|mode| mode != AlgMode::Off);
+        let all = self.hosts.iter().filter_map(|hosts| hosts.ports.as_ref()).chain([&self.ports]);
+        all.flatten().copied().filter(move |_| is_on)
+    }
+
     /// What its media depends on.
     pub fn media_rules(&self) -> MediaRules {
         let Self { await_s, media_from, host_calls, dialog_s, .. } = *self;
@@ -59,14 +67,17 @@ impl Sip {
 
 /// Knows what the address of one side is to the other.
 pub trait Translator {
-    /// The address that is sought.
+    /// A port from which something was sent is the same to both.
+    const PORTS_STAY: bool;
+
+    /// The address of who speaks, or is spoken to.
     fn own(&self) -> u32;
 
-    /// What it is called by the other side.
-    fn other(&self) -> u32;
+    /// What an address is called by the other side.
+    fn other(&self, address: u32) -> u32;
 
-    /// Where this port of it is to the other side.
-    fn place(&mut self, port: Option<u16>, used: Use) -> Option<(u32, u16)>;
+    /// Where this port of an address is to the other side.
+    fn place(&mut self, address: u32, port: Option<u16>, used: Use) -> Option<(u32, u16)>;
 
     /// Where this stream, which is the `nth`, is to the other side.
     fn stream(&mut self, nth: usize, stream: MediaStream) -> Option<MediaStream>;
@@ -74,12 +85,12 @@ pub trait Translator {
 
 impl Edits {
     /// What is written instead of where the message names a port or address of one side (RFC 3261 §8.1.1.7, §8.1.1.8).
-    pub fn name(&mut self, bytes: &[u8], message: &Message, translator: &mut impl Translator) {
+    pub fn name<T: Translator>(&mut self, bytes: &[u8], message: &Message, translator: &mut T) {
         let mut told = None;
-        for &Naming { span, form, used } in message.places() {
+        for &Naming { address, span, form, used } in message.places() {
             match (form, told) {
                 (Form::Both(port), _) => {
-                    told = translator.place(port, used);
+                    told = translator.place(address, port, used);
                     if let Some((address, external)) = told {
                         let mut text = address_text(address);
                         if port.is_some() || external != PORT {
@@ -89,9 +100,9 @@ impl Edits {
                         self.push(bytes, span, text);
                     }
                 }
-                (Form::Address, _) => self.push(bytes, span, address_text(translator.other())),
-                (Form::Port, Some((_, port))) => self.push(bytes, span, port_text(port)),
-                (Form::Port, None) => {}
+                (Form::Address, _) => self.push(bytes, span, address_text(translator.other(address))),
+                (Form::Port, Some((_, port))) if !T::PORTS_STAY => self.push(bytes, span, port_text(port)),
+                (Form::Port, _) => {}
             }
         }
     }
@@ -99,7 +110,7 @@ impl Edits {
     /// What is written instead of where one side awaits media.
     pub fn describe(&mut self, bytes: &[u8], described: &Description, translator: &mut impl Translator) {
         let own = translator.own();
-        let other = address_text(translator.other());
+        let other = address_text(translator.other(own));
         // A connection that streams share is written anew unless all of them stay where they are.
         let (mut shared, mut moved) = (0, 0);
         for (nth, media) in described.media().iter().enumerate() {

@@ -68,6 +68,9 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
             packet.hash = ground.sessions.hash(Flow::of(packet));
         } else {
             packet.hash = ground.bindings.hash(packet.key);
+            if gate.may_read(packet.ports) {
+                between::look(ground.desk.premises, packet);
+            }
         }
         Ok(())
     }

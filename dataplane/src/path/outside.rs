@@ -1,6 +1,7 @@
 //! What comes from outside. One look at protocol and port tells, before anything is parsed, what comes through a tunnel from
 //! what does not; the one is unwrapped, the other parsed as it is, each once.
 
+use super::alg::between;
 use super::ground::Ground;
 use super::nat;
 use super::outer::outer_error;
@@ -75,16 +76,20 @@ impl<F: Frame, B: Buffers<F>, const SEVERAL: bool, const NAT: bool> Phases<F, B>
                 parse_other(&mut ground.again(), share, gate, frame, packet)?;
             }
         }
-        if let Some(handle) = steered {
-            packet.slot = share.slot(handle);
-            return Ok(());
-        }
-        let handle = share.handle(Tag(packet.destination()));
+        let handle = if let Some(handle) = steered {
+            handle
+        } else {
+            let handle = share.handle(Tag(packet.destination()));
+            if SEVERAL && let Some(worker) = share.owner_elsewhere(handle) {
+                return Err(Verdict::HandOff(worker));
+            }
+            handle
+        };
         packet.slot = share.slot(handle);
-        match share.owner_elsewhere(handle) {
-            Some(worker) if SEVERAL => Err(Verdict::HandOff(worker)),
-            _ => Ok(()),
+        if gate.may_read(packet.ports) {
+            between::look(ground.desk.premises, packet);
         }
+        Ok(())
     }
 
     /// The binding, or the bucket of its flow.

@@ -293,7 +293,7 @@ impl Bindings {
     ) -> Result<bool, DropReason> {
         let Some(annex) = entry.annex() else { return Ok(false) };
         let said = self.annexes.check(annex, heading, packet, now);
-        if said != Err(DropReason::PolicyProtocol) || self.conversations.is_empty() {
+        if said != Err(DropReason::PolicyProtocol) || !self.conversations.awaits(seconds(now)) {
             return said.map(|()| false);
         }
         let announced = self.conversations.lets_in(sights(entry, packet, heading), packet, seconds(now));

@@ -23,8 +23,11 @@ use machine::table::HugeSlice;
 
 /// How long a connection is known that both ends have closed, or one has reset: for what comes again.
 const CLOSED_S: u32 = 60;
-/// Announcements that stand together: of those whose pairs have the same hash the oldest gives way.
-const TOGETHER: usize = 8;
+/// How long media is known that was announced and that nobody sends (RFC 4787 §4.3).
+const MEDIA_IDLE_S: u32 = 300;
+/// Announcements that stand together: of those whose pairs have the same hash the oldest gives way. Two streams, with RTCP, from
+/// both sides, are eight.
+const TOGETHER: usize = 16;
 
 /// A packet of a binding as its connection sees it: the pair of addresses beyond the gateway, both ports, the host's first, and
 /// which way it goes.
@@ -34,6 +37,12 @@ pub struct Sight {
     ports: u32,
     heading: Heading,
 }
+
+/// A binding, and which way a packet goes through it.
+pub type Through<'e> = (u32, &'e BindingEntry, Heading);
+
+/// Who announces something: a pair of addresses beyond the gateway, and which way that one's packets go.
+pub type Announcer = (Pair, Heading);
 
 /// How a packet of a binding may be seen. One that stays in the realm is of a connection that its own host has opened, or that
 /// the other one has, by the binding of its own.
@@ -157,10 +166,13 @@ impl Line for Conversation {
     }
 }
 
-/// A connection that was announced: from the other host of a pair to this port of who said so.
+/// A connection, or media, that was announced: from the other host of a pair to this port of who said so.
 #[derive(Clone, Copy, Debug, Default)]
 struct Announced {
     pair: Pair,
+    /// What stands for the call of media; 0: it is of none.
+    call: u32,
+    protocol: u8,
     port: u16,
     /// The other end's port, once that has come; 0: it has not.
     from: u16,
@@ -184,6 +196,8 @@ pub struct Conversations {
     lines: Slab<Conversation>,
     index: Index,
     announced: HugeSlice<[Announced; TOGETHER]>,
+    /// When all that was announced is over.
+    until_s: u32,
     hasher: Hasher,
     /// The next line that is looked at.
     hand: u32,
@@ -198,6 +212,7 @@ impl Conversations {
             lines: Slab::new(count, "conversations")?,
             index: Index::new(count)?,
             announced,
+            until_s: 0,
             hasher,
             hand: 0,
         })
@@ -275,38 +290,77 @@ impl Conversations {
         self.announced.get_mut(place as usize).map_or(&mut [], |together| &mut together[..])
     }
 
-    /// Who speaks in this connection, this way, is to be reached at this port for so long.
-    pub fn announce(&mut self, (line, heading): (u32, Heading), port: u16, (await_s, now_s): (u16, u32)) {
-        let (pair, is_first) = (self.lines[line].pair, heading == Heading::Out);
+    /// Who speaks in this connection, this way.
+    pub fn announcer(&self, (line, heading): (u32, Heading)) -> Announcer {
+        (self.lines[line].pair, heading)
+    }
+
+    /// What stands for a call of this name; never 0.
+    pub fn call(&self, name: &[u8]) -> u32 {
+        let add = |key: u64, byte: &u8| self.hasher.hash(key ^ u64::from(*byte));
+        name.iter().fold(0, add) as u32 | 1
+    }
+
+    /// Who speaks is to be reached at this port for so long, in this call.
+    pub fn announce(
+        &mut self,
+        (pair, heading): Announcer,
+        (protocol, port): (u8, u16),
+        call: u32,
+        (await_s, now_s): (u16, u32),
+    ) {
+        let is_first = heading == Heading::Out;
         let together = self.together(pair);
-        let same = |one: &&mut Announced| one.pair == pair && one.port == port && one.is_first == is_first;
+        let is_same = |one: &Announced| {
+            (one.pair, one.protocol, one.port, one.is_first) == (pair, protocol, port, is_first)
+        };
         let until_s = now_s.saturating_add(await_s.into());
-        let place = match together.iter_mut().position(|one| same(&&mut *one)) {
+        let place = match together.iter().position(is_same) {
             Some(known) => together.get_mut(known),
             None => together.iter_mut().min_by_key(|one| one.until_s),
         };
         if let Some(place) = place {
-            *place = Announced { pair, port, from: 0, is_first, until_s };
+            // Media that flows already does so still.
+            let from = if place.call == call && call != 0 && is_same(place) { place.from } else { 0 };
+            *place = Announced { pair, call, protocol, port, from, is_first, until_s };
         }
+        self.until_s = self.until_s.max(until_s);
     }
 
-    /// Whether a packet is of a connection that was announced: the first time one that opens it. `Some(true)`: that one it is.
+    /// A call of this pair is over, and with it its media.
+    pub fn end_call(&mut self, pair: Pair, call: u32) {
+        let of_call = self.together(pair).iter_mut().filter(|one| one.pair == pair && one.call == call);
+        of_call.for_each(|one| *one = Announced::default());
+    }
+
+    /// Whether anything may have been announced that is not over.
+    pub(super) const fn awaits(&self, now_s: u32) -> bool {
+        now_s <= self.until_s
+    }
+
+    /// Whether a packet is of what was announced: the first time one that opens it. `Some(true)`: that one it is.
     pub fn lets_in(&mut self, sights: [Option<Sight>; 2], packet: &Packet, now_s: u32) -> Option<bool> {
-        if packet.protocol != ipv4::TCP || packet.is_fragment() {
+        let is_media = packet.protocol == ipv4::UDP;
+        if !is_media && packet.protocol != ipv4::TCP || packet.is_fragment() {
             return None;
         }
         sights.into_iter().flatten().find_map(|sight| {
-            let found =
-                self.together(sight.pair).iter_mut().find(|one| one.has(sight) && one.until_s >= now_s)?;
-            let opens = packet.opens_tcp(true) && !packet.opens_tcp(false);
-            let to_speaker = found.is_first == (sight.heading == Heading::In);
+            let opens = is_media || packet.opens_tcp(true) && !packet.opens_tcp(false);
+            // What goes from a port that was announced to another one is of that, too.
+            let may_come = |one: &Announced| opens && one.is_first == (sight.heading == Heading::In);
+            let found = self.together(sight.pair).iter_mut().find(|one| {
+                one.protocol == packet.protocol
+                    && one.has(sight)
+                    && one.until_s >= now_s
+                    && (one.from != 0 || may_come(one))
+            })?;
             let comes = found.from == 0;
-            if comes && !(opens && to_speaker) {
-                return None;
-            }
             let (first, second) = ((sight.ports >> 16) as u16, sight.ports as u16);
             found.from = if found.is_first { second } else { first };
-            found.until_s = now_s + u32::from(TCP_IDLE_S);
+            let rests_s = if is_media { MEDIA_IDLE_S } else { TCP_IDLE_S.into() };
+            found.until_s = found.until_s.max(now_s + rests_s);
+            let until_s = found.until_s;
+            self.until_s = self.until_s.max(until_s);
             Some(comes)
         })
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod dmz;
 pub(crate) mod nat;
+pub(crate) mod realms;
 pub(crate) mod rules;
 pub(crate) mod talk;
 pub(crate) mod workers;

@@ -5,7 +5,7 @@ use crate::text::{Garbled, decimal, feed};
 
 /// The port where none is written (RFC 3261 §19.1.2).
 pub const PORT: u16 = 5060;
-/// The most places of one address that a message may name.
+/// The most places of the addresses that are sought that a message may name.
 pub const PLACES: usize = 24;
 
 /// What a message is about (RFC 3261 §7.1).
@@ -74,9 +74,11 @@ pub enum Use {
     Other,
 }
 
-/// A place of the address that was sought.
+/// A place of an address that was sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naming {
+    /// Which address.
+    pub address: u32,
     /// Where it is written.
     pub span: Span,
     /// How.
@@ -107,7 +109,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Where the address that was sought is named, in order.
+    /// Where the addresses that were sought are named, in order.
     pub fn places(&self) -> &[Naming] {
         &self.places[..usize::from(self.count)]
     }
@@ -167,23 +169,24 @@ fn header(name: &[u8]) -> Header {
     }
 }
 
-/// Reads a datagram; where it names `address`. `None`: it is no message, but what keeps a way open (RFC 5626 §3.5.1, §4.4.1).
+/// Reads a datagram; where it names one of these addresses. `None`: it is no message, but what keeps a way open (RFC 5626 §3.5.1,
+/// §4.4.1).
 ///
 /// # Errors
 /// It is none that can be followed.
-pub fn read(bytes: &[u8], address: u32) -> Result<Option<Message>, Garbled> {
-    read_part(bytes, address, true)
+pub fn read(bytes: &[u8], addresses: &[u32]) -> Result<Option<Message>, Garbled> {
+    read_part(bytes, addresses, true)
 }
 
 /// The same of a message without its body, which comes behind or is none of a reader's matter.
 ///
 /// # Errors
 /// It is none that can be followed.
-pub fn read_head(bytes: &[u8], address: u32) -> Result<Option<Message>, Garbled> {
-    read_part(bytes, address, false)
+pub fn read_head(bytes: &[u8], addresses: &[u32]) -> Result<Option<Message>, Garbled> {
+    read_part(bytes, addresses, false)
 }
 
-fn read_part(bytes: &[u8], address: u32, has_body: bool) -> Result<Option<Message>, Garbled> {
+fn read_part(bytes: &[u8], addresses: &[u32], has_body: bool) -> Result<Option<Message>, Garbled> {
     // RFC 3261 §7.5: empty lines before it are none of it.
     let begin = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     // What no text begins with: STUN (RFC 5389 §6), and the zeros of some telephones.
@@ -193,7 +196,7 @@ fn read_part(bytes: &[u8], address: u32, has_body: bool) -> Result<Option<Messag
     if bytes.len() > usize::from(u16::MAX) {
         return Err(Garbled);
     }
-    let none = Naming { span: Span::default(), form: Form::Port, used: Use::Other };
+    let none = Naming { address: 0, span: Span::default(), form: Form::Port, used: Use::Other };
     let mut message = Message {
         method: Method::Other,
         status: 0,
@@ -205,7 +208,7 @@ fn read_part(bytes: &[u8], address: u32, has_body: bool) -> Result<Option<Messag
         places: [none; PLACES],
         count: 0,
     };
-    let mut reader = Reader { bytes, address, message: &mut message };
+    let mut reader = Reader { bytes, addresses, message: &mut message };
     let mut line = Line::at(bytes, begin).ok_or(Garbled)?;
     reader.start(line)?;
     let (mut has_via, mut has_sequence, mut length) = (false, false, None);
@@ -311,8 +314,8 @@ impl Line {
 /// Reads a message.
 struct Reader<'m> {
     bytes: &'m [u8],
-    /// The address that is sought.
-    address: u32,
+    /// The addresses that are sought.
+    addresses: &'m [u32],
     message: &'m mut Message,
 }
 
@@ -373,8 +376,8 @@ impl Reader<'_> {
         let user = self.bytes[at..end].iter().position(|byte| *byte == b'@');
         let host = user.map_or(at, |user| at + user + 1);
         if let Some((place, behind)) = self.host((host, end), false)? {
-            let is_ours = self.note(place, used)?;
-            self.parameters((behind, end), is_ours)?;
+            let ours = self.note(place, used)?;
+            self.parameters((behind, end), ours)?;
         }
         Ok(end)
     }
@@ -392,16 +395,17 @@ impl Reader<'_> {
             let blank = skip(bytes, word, element, |byte| !is_space(byte));
             let host = skip(bytes, blank, element, is_space);
             if let Some((place, behind)) = self.host((host, element), true)? {
-                let is_ours = self.note(place, Use::Response)?;
-                self.parameters((behind, element), is_ours)?;
+                let ours = self.note(place, Use::Response)?;
+                self.parameters((behind, element), ours)?;
             }
             at = element + 1;
         }
         Ok(())
     }
 
-    /// Parameters that name an address or a port: `received`, `rport` (RFC 3581), `maddr`.
-    fn parameters(&mut self, (mut at, end): (usize, usize), is_ours: bool) -> Result<(), Garbled> {
+    /// Parameters of a host, which is this one of the addresses if any, that name an address or a port: `received`, `rport` (RFC
+    /// 3581), `maddr`.
+    fn parameters(&mut self, (mut at, end): (usize, usize), ours: Option<u32>) -> Result<(), Garbled> {
         let bytes = self.bytes;
         while at < end {
             let next = bytes[at..end].iter().position(|byte| *byte == b';').map_or(end, |length| at + length);
@@ -410,17 +414,23 @@ impl Reader<'_> {
             if let Some(equals) = equals {
                 let word = bytes[name..equals].trim_ascii_end();
                 let value = skip(bytes, equals + 1, next, is_space);
-                if word.eq_ignore_ascii_case(b"rport") && is_ours {
+                if let Some(address) = ours.filter(|_| word.eq_ignore_ascii_case(b"rport")) {
                     let digits = skip(bytes, value, next, |byte| byte.is_ascii_digit());
                     if digits > value {
                         let span = Span::new(value, digits);
-                        self.message.push(Naming { span, form: Form::Port, used: Use::Response })?;
+                        self.message.push(Naming { address, span, form: Form::Port, used: Use::Response })?;
                     }
                 } else if word.eq_ignore_ascii_case(b"received") || word.eq_ignore_ascii_case(b"maddr") {
                     let digits = skip(bytes, value, next, |byte| byte.is_ascii_digit() || byte == b'.');
-                    if crate::text::address(&bytes[value..digits]) == Some(self.address) {
+                    let sought = |address: &u32| self.addresses.contains(address);
+                    if let Some(address) = crate::text::address(&bytes[value..digits]).filter(sought) {
                         let span = Span::new(value, digits);
-                        self.message.push(Naming { span, form: Form::Address, used: Use::Response })?;
+                        self.message.push(Naming {
+                            address,
+                            span,
+                            form: Form::Address,
+                            used: Use::Response,
+                        })?;
                     }
                 }
             }
@@ -450,13 +460,13 @@ impl Reader<'_> {
         Ok(Some((Host { address, port, span: Span::new(at, behind) }, behind)))
     }
 
-    /// Notes a place, if it is of the address that is sought; whether it is.
-    fn note(&mut self, host: Host, used: Use) -> Result<bool, Garbled> {
-        let is_ours = host.address == self.address;
-        if is_ours {
-            self.message.push(Naming { span: host.span, form: Form::Both(host.port), used })?;
+    /// Notes a place, if it is of an address that is sought; which that is.
+    fn note(&mut self, Host { address, port, span }: Host, used: Use) -> Result<Option<u32>, Garbled> {
+        if !self.addresses.contains(&address) {
+            return Ok(None);
         }
-        Ok(is_ours)
+        self.message.push(Naming { address, span, form: Form::Both(port), used })?;
+        Ok(Some(address))
     }
 }
 
@@ -490,7 +500,7 @@ mod tests {
 
     /// Every place of our address that a message names.
     fn named(text: &str) -> Result<Vec<(String, Form, Use)>, Garbled> {
-        let message = read(text.as_bytes(), OURS)?.expect("a message");
+        let message = read(text.as_bytes(), &[OURS])?.expect("a message");
         let naming = |naming: &Naming| {
             (String::from_utf8_lossy(naming.span.of(text.as_bytes())).into_owned(), naming.form, naming.used)
         };
@@ -523,7 +533,7 @@ mod tests {
             ours("192.168.10.11:5062", Form::Both(Some(5062)), Contact),
         ];
         assert_eq!(named(text), Ok(expected));
-        let message = read(text.as_bytes(), OURS).unwrap().unwrap();
+        let message = read(text.as_bytes(), &[OURS]).unwrap().unwrap();
         assert_eq!((message.method, message.status, message.expires), (Method::Invite, 0, Some(60)));
         assert_eq!(message.call.of(text.as_bytes()), b"7@192.168.10.11");
         assert!(message.is_described && message.body.at == message.body.end);
@@ -535,7 +545,7 @@ mod tests {
     fn responses_say_what_they_answer() {
         let text =
             format!("\r\n{HEAD}Contact: <sip:a@192.168.10.11>;expires=99999999999\r\nExpires: 5\r\n\r\nrest");
-        let message = read(text.as_bytes(), OURS).unwrap().unwrap();
+        let message = read(text.as_bytes(), &[OURS]).unwrap().unwrap();
         assert_eq!((message.method, message.status), (Method::Register, 200));
         assert_eq!((message.expires, message.length), (Some(u32::MAX), None));
         assert_eq!(message.body.of(text.as_bytes()), b"rest");
@@ -544,7 +554,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_said_to_be_none() {
         for text in ["", "\r\n\r\n", "\0\0\0\0", "\x01\x01\0\0rest"] {
-            assert!(matches!(read(text.as_bytes(), OURS), Ok(None)), "{text:?}");
+            assert!(matches!(read(text.as_bytes(), &[OURS]), Ok(None)), "{text:?}");
         }
         let many = "Route: <sip:192.168.10.11>\r\n".repeat(PLACES + 1);
         for text in [
@@ -560,7 +570,7 @@ mod tests {
             format!("{HEAD}{many}\r\n"),
             format!("{}\r\n", HEAD.replace("Via", "Vie")),
         ] {
-            assert!(read(text.as_bytes(), OURS).is_err(), "{text:?}");
+            assert!(read(text.as_bytes(), &[OURS]).is_err(), "{text:?}");
         }
     }
 
@@ -577,7 +587,7 @@ mod tests {
             let at = at % text.len();
             text[at] = with;
             text.truncate(cut.max(1));
-            if let Ok(Some(message)) = read(&text, OURS) {
+            if let Ok(Some(message)) = read(&text, &[OURS]) {
                 let mut before = 0;
                 for naming in message.places() {
                     prop_assert!(naming.span.at >= before && naming.span.at < naming.span.end);

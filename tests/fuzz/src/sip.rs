@@ -14,15 +14,17 @@ const OUTSIDE: u32 = 0xc612_0001;
 struct Other(u16);
 
 impl Translator for Other {
+    const PORTS_STAY: bool = false;
+
     fn own(&self) -> u32 {
         OURS
     }
 
-    fn other(&self) -> u32 {
+    fn other(&self, _: u32) -> u32 {
         OUTSIDE
     }
 
-    fn place(&mut self, port: Option<u16>, _: Use) -> Option<(u32, u16)> {
+    fn place(&mut self, _: u32, port: Option<u16>, _: Use) -> Option<(u32, u16)> {
         Some((OUTSIDE, port.unwrap_or(5060).wrapping_add(self.0)))
     }
 
@@ -44,7 +46,7 @@ fn edits_of(bytes: &[u8], message: &Message, by: u16) -> Edits {
 
 /// What is to be written anew of a message in a stream, if it is one.
 pub fn edits(bytes: &[u8], has_body: bool) -> Option<Edits> {
-    let message = if has_body { read(bytes, OURS) } else { read_head(bytes, OURS) };
+    let message = if has_body { read(bytes, &[OURS]) } else { read_head(bytes, &[OURS]) };
     Some(edits_of(bytes, &message.ok()??, 3))
 }
 
@@ -64,14 +66,14 @@ fn rewritten(bytes: &[u8], message: &Message, by: u16) -> Vec<u8> {
 /// of ours is named where it was sought; and it stays that.
 pub fn run(data: &[u8]) {
     let Some((&by, bytes)) = data.split_first() else { return };
-    let Ok(Some(message)) = read(bytes, OURS) else { return };
+    let Ok(Some(message)) = read(bytes, &[OURS]) else { return };
     let out = rewritten(bytes, &message, by.into());
-    let again = read(&out, OURS).expect("a message").expect("a message");
+    let again = read(&out, &[OURS]).expect("a message").expect("a message");
     assert_eq!((again.method, again.status), (message.method, message.status));
     assert_eq!(again.call.of(&out), message.call.of(bytes));
     assert!(again.places().is_empty(), "{:?}", String::from_utf8_lossy(&out));
     // What comes behind the body is as it was.
     assert_eq!(out[usize::from(again.body.end)..], bytes[usize::from(message.body.end)..]);
-    let there = read(&out, OUTSIDE).expect("a message").expect("a message");
+    let there = read(&out, &[OUTSIDE]).expect("a message").expect("a message");
     assert!(there.places().len() >= message.places().len());
 }

@@ -1,11 +1,14 @@
-//! FTP between realms, and between two hosts of one: each gateway writes of each line the address that it translates, so that
-//! both hosts read the address under which they know the other. Ports stay, and what is announced comes through the binding
-//! of the same pair; one that is restricted lets it in, and nothing else.
+//! Control channels between realms, and between two hosts of one. FTP's here: each gateway writes of each line the address that
+//! it translates, so that both hosts read the address under which they know the other. Ports stay, and what is announced comes
+//! through the binding of the same pair; one that is restricted lets it in, and nothing else. What becomes of messages is in
+//! [`super::crossing`].
 
 use super::acknowledge::acknowledge;
+use super::crossing;
 use super::growth::leave_room;
 use super::note_encrypted;
 use super::shown::show;
+use super::sip;
 use super::stream::{Segment, ip_of};
 use crate::Nanos;
 use crate::alg::ftp::{Listener, overhear};
@@ -15,23 +18,41 @@ use crate::counters::Counters;
 use crate::events::Events;
 use crate::frame::Frame;
 use crate::meter::seconds;
-use crate::packet::{ERROR, LATER, Packet, SYN};
+use crate::packet::{ERROR, LATER, Packet, READ, SYN};
 use crate::path::ground::Ground;
-use crate::premises::Meters;
+use crate::premises::{Meters, Premises};
 use crate::reason::DropReason;
 use crate::table::channels::Privacy;
-use crate::table::conversations::sights;
+use crate::table::conversations::{Through, sights};
 use crate::table::entry::BindingEntry;
 use crate::table::session::Heading;
 use crate::table::sessions::UNPRIVILEGED;
 use crate::verdict::Settled;
+use crate::way::Way;
 use crate::wire::ftp::{PLACE, Place, Said};
 use crate::wire::ipv4;
 use crate::wire::text::{Garbled, Text};
 use std::cell::Cell;
 
-/// A binding, and which way a packet goes through it.
-type Through<'e> = (u32, &'e BindingEntry, Heading);
+/// Notes whether what this packet says is read, whatever binding it goes through: nothing tells before that it comes.
+#[cold]
+#[inline(never)]
+pub(in crate::path) fn look(premises: &Premises, packet: &mut Packet) {
+    let is_spoken = |port: u16| premises.alg.sip.spoken().any(|spoken| spoken == port);
+    if packet.protocol == ipv4::UDP && packet.ports != 0 && ports_of(packet).into_iter().any(is_spoken) {
+        packet.flags |= READ;
+    }
+}
+
+const fn ports_of(packet: &Packet) -> [u16; 2] {
+    [(packet.ports >> 16) as u16, packet.ports as u16]
+}
+
+/// What the inside hosts of a binding want of an ALG: both, where it stays in the realm.
+fn mode_of(entry: &BindingEntry, mode: impl Fn(u32) -> AlgMode) -> AlgMode {
+    let own = mode(entry.host());
+    if let Way::Realm(_) = entry.way_out() { own.max(mode(entry.far().destination())) } else { own }
+}
 
 /// Reads and rewrites a packet of a binding as far as it is of a control channel, before its addresses are changed: what it is
 /// then.
@@ -42,6 +63,9 @@ pub(in crate::path) fn treat<F: Frame>(
     through: Through<'_>,
 ) -> Settled<Packet> {
     let (slot, entry, heading) = through;
+    if packet.flags & READ != 0 {
+        return Ok(datagram(ground, frame, packet, through));
+    }
     let opens = packet.flags & SYN != 0;
     if packet.protocol != ipv4::TCP
         || packet.flags & (ERROR | LATER) != 0
@@ -73,11 +97,34 @@ pub(in crate::path) fn treat<F: Frame>(
     Ok(packet)
 }
 
+/// A datagram of SIP, as its gateway passes it on.
+fn datagram<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    through: Through<'_>,
+) -> Packet {
+    let (_, entry, heading) = through;
+    let sip = &ground.desk.premises.alg.sip;
+    let mode = mode_of(entry, |host| sip.mode(host, &ports_of(packet)));
+    let mtu = ground.ways.mtu(if heading == Heading::Out { entry.way_out() } else { entry.way_in() });
+    let mut now = *packet;
+    // Not before it can go: what is held comes here once more.
+    if mode == AlgMode::Off || packet.flags & (ERROR | LATER) != 0 || mtu == 0 {
+        return now;
+    }
+    let is_dry = mode == AlgMode::DryRun;
+    sip::rewrite(ground, frame, &mut now, (mtu, is_dry), |ground, bytes| {
+        crossing::translate_sip(ground, bytes, true, (packet, through), is_dry)
+    });
+    now
+}
+
 /// A connection is opened: if it is a control channel, it is attended to. Without room it is not, which is counted.
 fn open(ground: &mut Ground<'_>, packet: &Packet, (slot, entry, heading): Through<'_>) {
     let Ground { desk, bindings, .. } = ground;
     let port = packet.ports as u16;
-    let mode = desk.premises.alg.ftp.mode(entry.host(), port);
+    let mode = mode_of(entry, |host| desk.premises.alg.ftp.mode(host, port));
     let [Some(sight), other] = sights(entry, packet, heading) else { return };
     if mode == AlgMode::Off {
         return;
@@ -147,8 +194,10 @@ fn speak<F: Frame>(
     conversation.privacy = privacy;
     note_encrypted([entry.host(), entry.proxy()], (before, privacy), desk.counters, events);
     let await_s = desk.premises.alg.ftp.await_s;
+    let announcer = bindings.conversations().announcer((line, towards));
     for port in announced.into_iter().flatten().filter(|_| is_restricted) {
-        bindings.conversations().announce((line, towards), port, (await_s, seconds(arrival.now)));
+        let times = (await_s, seconds(arrival.now));
+        bindings.conversations().announce(announcer, (ipv4::TCP, port), 0, times);
     }
     if segment.pass_on(frame, packet, (&shift, span?), desk.counters)? {
         return Ok(());

@@ -8,6 +8,7 @@
 
 mod acknowledge;
 pub(super) mod between;
+mod crossing;
 mod growth;
 mod rtsp;
 mod said;

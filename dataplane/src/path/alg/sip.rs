@@ -1,5 +1,6 @@
 //! SIP (RFC 3261): what its messages name of the inside host is written anew, both ways, and the media that they announce is
-//! awaited. Datagrams here; how messages stand in a stream is [`super::talk`]'s matter.
+//! awaited. Datagrams here; how messages stand in a stream is [`super::talk`]'s matter, and what they become between realms
+//! [`super::crossing`]'s.
 
 use super::shown::show;
 use super::stream::ip_of;
@@ -28,20 +29,34 @@ const ROOM: usize = 2048 + GROWTH;
 /// For how long a host is where it has registered, if nobody says so (RFC 3261 §10.2.1.1).
 const REGISTERED_S: u32 = 3600;
 
-/// Reads and rewrites a datagram of a control channel. What cannot be read goes on as it is.
+/// Reads and rewrites a datagram of a control channel.
 #[inline(never)]
 pub(super) fn treat<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &mut Packet,
-    (slot, heading): (u32, Heading),
+    place: (u32, Heading),
     is_dry: bool,
+) {
+    let Some(session) = ground.sessions.get(place.0) else { return };
+    let mtu = ground.ways.mtu(Way::Realm(session.hop(place.1)));
+    rewrite(ground, frame, packet, (mtu, is_dry), |ground, bytes| {
+        translate(ground, bytes, true, place, is_dry)
+    });
+}
+
+/// Reads and rewrites a datagram whose way carries so much. What cannot be read goes on as it is.
+pub(super) fn rewrite<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &mut Packet,
+    (mtu, is_dry): (u16, bool),
+    translate: impl FnOnce(&mut Ground<'_>, &[u8]) -> Option<Edits>,
 ) {
     if packet.is_fragment() {
         ground.desk.counters.sip_fragmented += 1;
         return;
     }
-    let Some(session) = ground.sessions.get(slot).copied() else { return };
     let ip = ip_of(frame, packet);
     let Some(datagram) = ip.get(usize::from(packet.l4)..) else { return };
     let Ok(header) = udp::Header::parse(datagram) else { return };
@@ -51,7 +66,7 @@ pub(super) fn treat<F: Frame>(
         ground.desk.counters.sip_garbled += 1;
         return;
     }
-    let Some(edits) = translate(ground, message_bytes, true, (slot, heading), is_dry) else { return };
+    let Some(edits) = translate(ground, message_bytes) else { return };
     if edits.is_empty() || is_dry {
         return;
     }
@@ -60,7 +75,7 @@ pub(super) fn treat<F: Frame>(
         ground.desk.counters.sip_garbled += 1;
         return;
     };
-    if put(ground, frame, packet, (&session, heading), &out[..length]) {
+    if put(frame, packet, mtu, &out[..length], ground.desk.counters) {
         ground.desk.counters.sip_rewritten += 1;
     } else {
         ground.desk.counters.sip_full += 1;
@@ -89,20 +104,7 @@ fn translate(
     let session = ground.sessions.get(slot).copied()?;
     let (host, external) = (session.host().0, session.arriving().addresses.destination());
     let (own, other) = if heading == Heading::Out { (host, external) } else { (external, host) };
-    let read = if has_body { sip::read(bytes, own) } else { sip::read_head(bytes, own) };
-    let Ok(message) = read else {
-        ground.desk.counters.sip_garbled += 1;
-        return None;
-    };
-    let message = message?;
-    ground.desk.counters.sip_messages += 1;
-    let described = if message.is_described && has_body {
-        let described = sdp::read(bytes, message.body);
-        ground.desk.counters.sip_garbled += u64::from(described.is_err());
-        described.ok()
-    } else {
-        None
-    };
+    let (message, described) = read(ground.desk.counters, bytes, has_body, &[own])?;
     let mut edits = Edits::default();
     let Ground { desk, sessions, events, arrival, .. } = ground;
     let mut call = Call {
@@ -132,6 +134,28 @@ fn translate(
     Some(edits)
 }
 
+/// A message that names any of these addresses, and what it describes.
+pub(super) fn read(
+    counters: &mut Counters,
+    bytes: &[u8],
+    has_body: bool,
+    addresses: &[u32],
+) -> Option<(Message, Option<Description>)> {
+    let read = if has_body { sip::read(bytes, addresses) } else { sip::read_head(bytes, addresses) };
+    let Ok(message) = read else {
+        counters.sip_garbled += 1;
+        return None;
+    };
+    let message = message?;
+    counters.sip_messages += 1;
+    if !message.is_described || !has_body {
+        return Some((message, None));
+    }
+    let described = sdp::read(bytes, message.body);
+    counters.sip_garbled += u64::from(described.is_err());
+    Some((message, described.ok()))
+}
+
 fn is_sound(packet: &Packet, datagram: &[u8]) -> bool {
     let sum = pseudo(packet.source(), packet.destination(), ipv4::UDP, datagram.len());
     sum.bytes(datagram).fold() == 0xffff
@@ -140,11 +164,11 @@ fn is_sound(packet: &Packet, datagram: &[u8]) -> bool {
 /// Puts a message in the place of the one that a datagram carries; `false`, with nothing changed, without room. One that is too
 /// long now for its way is cut there, whatever its sender wished: who sent less cannot be told to send less.
 fn put<F: Frame>(
-    ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &mut Packet,
-    (session, heading): (&Session, Heading),
+    mtu: u16,
     message: &[u8],
+    counters: &mut Counters,
 ) -> bool {
     let (l3, l4) = (usize::from(packet.l3), usize::from(packet.l4));
     let Ok(total) = u16::try_from(l4 + udp::LENGTH + message.len()) else { return false };
@@ -155,7 +179,6 @@ fn put<F: Frame>(
         return false;
     }
     frame.truncate(length);
-    let mtu = ground.ways.mtu(Way::Realm(session.hop(heading)));
     let ip = &mut frame.data_mut()[l3..];
     let (header, datagram) = ip.split_at_mut(l4);
     write::replace_covered(header, ipv4::TOTAL_LENGTH, total, ipv4::CHECKSUM);
@@ -163,7 +186,7 @@ fn put<F: Frame>(
         let flags = read16(header, ipv4::FRAGMENT) & !ipv4::DONT_FRAGMENT;
         write::replace_covered(header, ipv4::FRAGMENT, flags, ipv4::CHECKSUM);
         packet.flags &= !DONT_FRAGMENT;
-        ground.desk.counters.sip_grown += 1;
+        counters.sip_grown += 1;
     }
     datagram[udp::LENGTH..].copy_from_slice(message);
     write16(datagram, udp::DATAGRAM_LENGTH, total - l4 as u16);
@@ -308,15 +331,17 @@ impl Call<'_> {
 }
 
 impl Translator for Call<'_> {
+    const PORTS_STAY: bool = false;
+
     fn own(&self) -> u32 {
         self.addresses.0
     }
 
-    fn other(&self) -> u32 {
+    fn other(&self, _: u32) -> u32 {
         self.addresses.1
     }
 
-    fn place(&mut self, port: Option<u16>, used: Use) -> Option<(u32, u16)> {
+    fn place(&mut self, _: u32, port: Option<u16>, used: Use) -> Option<(u32, u16)> {
         match self.heading {
             Heading::In => self.inside(port),
             Heading::Out => {
