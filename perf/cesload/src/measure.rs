@@ -149,9 +149,7 @@ impl Measurement {
         if let Err(Failed::Broken(why)) = print(&text) {
             failures.push(why);
         }
-        if let Findings::Soak(soak) = &report.ended.findings
-            && let Some(why) = &soak.lines_failed
-        {
+        if let Some(why) = self.console.log.and_then(|log| log.failed) {
             failures.push(format!("the soak's lines could not be appended: {why}"));
         }
         let contents: [(&Option<_>, &dyn Fn() -> String); 3] = [

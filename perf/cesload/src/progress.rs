@@ -1,5 +1,6 @@
 //! What is shown while trials run, and how a run is ended early.
 
+use ces_load::mode::log::Log;
 use ces_load::observer::{Observer, Planned};
 use ces_load::trial::{Progress, Trial, Watch};
 use ces_load::words::{grouped, percent, seconds};
@@ -21,7 +22,6 @@ enum Display {
 }
 
 /// Shows progress, keeps the trials for the report, and ends them when it is asked to.
-#[derive(Debug)]
 pub(crate) struct Console {
     display: Display,
     stop: Arc<AtomicBool>,
@@ -29,6 +29,8 @@ pub(crate) struct Console {
     number: usize,
     /// All trials so far.
     pub trials: Vec<Trial>,
+    /// Where a soak leaves its lines.
+    pub log: Option<Log>,
 }
 
 impl Console {
@@ -46,7 +48,7 @@ impl Console {
         } else {
             Display::Lines { last: Instant::now() }
         };
-        Console { display, stop, title: String::new(), number: 0, trials: Vec::new() }
+        Console { display, stop, title: String::new(), number: 0, trials: Vec::new(), log: None }
     }
 
     /// Tells what is being waited for before the first trial.
@@ -80,6 +82,9 @@ impl Observer for Console {
 
     fn watch(&mut self, progress: Progress) -> Watch {
         let counts = &progress.counts;
+        if let Some(log) = &mut self.log {
+            log.look(progress.elapsed_s, counts);
+        }
         let so_far = || {
             format!(
                 "{} of {}, {} sent, {} received",
@@ -107,6 +112,9 @@ impl Observer for Console {
     }
 
     fn ended(&mut self, trial: &Trial) {
+        if let Some(log) = &mut self.log {
+            log.end(trial);
+        }
         if let Display::Bar(bar) = &self.display {
             let length = seconds(trial.seconds);
             bar.println(format!("{} for {length}: {} lost", self.title, percent(trial.counts.loss_ratio())));

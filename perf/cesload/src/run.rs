@@ -3,7 +3,9 @@
 use crate::cli::{CpsArgs, RateArgs, ReconfigArgs, SearchArgs, SessionsArgs, SoakArgs};
 use crate::failed::Failed;
 use crate::measure::{Measurement, rate_on};
-use ces_load::mode::{Ended, Findings, ladder, rate, reconfig, soak, throughput};
+use ces_load::mode::log::Log;
+use ces_load::mode::{Ended, Findings, ladder, rate, reconfig, throughput};
+use ces_load::observer::Planned;
 use ces_load::search::{Goal, SearchPlan};
 use ces_load::trial::{Ascent, Trials};
 use std::fs::OpenOptions;
@@ -15,7 +17,8 @@ pub(crate) fn rate(args: &RateArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("rate", &args.common)?;
     let mut engine = measurement.traffic()?;
     let per_second = rate_on(args.rate, engine.as_ref())?;
-    let ended = rate::run(engine.as_mut(), per_second, args.seconds, &mut measurement.console);
+    let planned = Planned { label: "rate".to_owned(), per_second, duration: args.seconds };
+    let ended = rate::run(engine.as_mut(), &planned, None, &mut measurement.console);
     measurement.end(ended, Findings::Rate)
 }
 
@@ -89,7 +92,7 @@ fn searched(
 /// Hours at one rate.
 pub(crate) fn soak(args: &SoakArgs) -> Result<u8, Failed> {
     let mut measurement = Measurement::begin("soak", &args.common)?;
-    let mut lines: Box<dyn Write> = match &args.log {
+    let lines: Box<dyn Write> = match &args.log {
         Some(path) => {
             let opened = OpenOptions::new().append(true).create(true).open(path);
             let failed = |error: io::Error| Failed::Usage(vec![format!("--log {}: {error}", path.display())]);
@@ -99,9 +102,11 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<u8, Failed> {
     };
     let mut engine = measurement.traffic()?;
     let per_second = rate_on(args.rate, engine.as_ref())?;
-    let wanted = soak::Wanted { per_second, duration: args.hours, line_every: args.every };
-    let ended = soak::run(engine.as_mut(), &wanted, &mut lines, &mut measurement.console);
-    measurement.end(ended, Findings::Soak)
+    let planned = Planned { label: "soak".to_owned(), per_second, duration: args.hours };
+    measurement.console.log = Some(Log::new(lines, args.every));
+    let allowed = Some(rate::SOAK_LOSS_RATIO);
+    let ended = rate::run(engine.as_mut(), &planned, allowed, &mut measurement.console);
+    measurement.end(ended, Findings::Rate)
 }
 
 /// A command in the middle of a steady rate.

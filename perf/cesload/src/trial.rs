@@ -19,6 +19,18 @@ pub enum Unit {
     Sessions,
 }
 
+impl Unit {
+    /// What it counts, in words.
+    pub fn name(self) -> &'static str {
+        if self == Self::Packets { "packets" } else { "sessions" }
+    }
+
+    /// The same for a rate.
+    pub fn per_second(self) -> &'static str {
+        if self == Self::Packets { "packets/s" } else { "sessions/s" }
+    }
+}
+
 sums! {
     /// What became of packets or sessions. Sums over streams, threads and time.
     Counts {

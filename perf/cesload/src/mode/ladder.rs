@@ -185,7 +185,7 @@ fn notes(findings: &Findings) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Notebook, trial};
+    use super::super::tests::{Notebook, trial};
     use super::*;
     use crate::trial::Unit;
 

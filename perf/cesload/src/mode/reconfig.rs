@@ -177,7 +177,7 @@ fn notes(findings: &Findings) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Device, Notebook};
+    use super::super::tests::{Device, Notebook};
     use super::*;
 
     fn wanted(command: &str) -> Wanted {

@@ -194,10 +194,7 @@ fn measure_latency(
 }
 
 fn notes(findings: &Findings) -> Vec<String> {
-    let unit = match findings.unit {
-        Unit::Packets => "packets/s",
-        Unit::Sessions => "sessions/s",
-    };
+    let unit = findings.unit.per_second();
     let mut notes = Vec::new();
     let Some(found) = findings.searches.get(findings.answer) else { return notes };
     for result in &found.goals {
@@ -320,7 +317,7 @@ fn agreement_note(agreement: &Agreement, findings: &Findings, unit: &str) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Device, Notebook};
+    use super::super::tests::{Device, Notebook};
     use super::*;
     use crate::search::Goal;
 

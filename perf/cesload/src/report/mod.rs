@@ -1,17 +1,57 @@
 //! Tells what a mode found: as text, as JSON, as a page that is the text with plots.
 
-mod data;
 pub mod file;
 mod plot;
 mod text;
 
-use crate::mode::{Findings, throughput};
-use crate::search::SearchResult;
+use crate::mode::{Ended, Findings, throughput};
+use crate::search::{FULL_SPEED, SEARCH, SearchResult};
 use crate::trial::{Trial, Unit};
-pub use data::{RunReport, VERSION};
+use ces_perf::place::Machine;
 use serde_json::{Value, json};
 
+/// Everything that is told of a run.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// The mode, as on the command line.
+    pub mode: String,
+    /// The commit, if it is known.
+    pub commit: Option<String>,
+    /// When it began, by RFC 3339.
+    pub started: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The machine that measured.
+    pub machine: Machine,
+    /// The profile's file.
+    pub profile_path: String,
+    /// The profile's text.
+    pub profile: String,
+    /// What the mode found.
+    pub ended: Ended<Findings>,
+    /// Every trial, in order.
+    pub trials: Vec<Trial>,
+}
+
+/// The version of cesload.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 impl RunReport {
+    /// Notes of the findings and of the trials, each once. Those of a search's trials are left out: that a load was too much is
+    /// what it is searching for.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.ended.notes.clone();
+        let told = self.trials.iter().filter(|trial| trial.label != SEARCH && trial.label != FULL_SPEED);
+        for note in told.flat_map(|trial| &trial.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        notes
+    }
+
     /// For a terminal.
     pub fn text(&self) -> String {
         text::written(self)
@@ -71,15 +111,9 @@ fn escaped(text: &str) -> String {
 
 fn result(findings: &Findings) -> Value {
     match findings {
-        Findings::Rate(findings) => findings.trial.as_ref().map_or(Value::Null, trial),
+        Findings::Rate(found) => found.as_ref().map_or(Value::Null, trial),
         Findings::Throughput(findings) => throughput(findings),
         Findings::Ladder(findings) => json!(findings),
-        Findings::Soak(findings) => {
-            let mut object = findings.trial.as_ref().map_or_else(|| json!({}), trial);
-            object["lines"] = json!(findings.lines);
-            object["lines_failed"] = json!(findings.lines_failed);
-            object
-        }
         Findings::Reconfig(findings) => json!({
             "command": findings.command,
             "blocked_s": findings.blocked_s,
@@ -153,8 +187,8 @@ fn search(found: &SearchResult) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mode::fixture::{Device, Notebook, trial};
-    use crate::mode::{Ended, Verdict, ladder, rate, reconfig, soak, throughput};
+    use crate::mode::tests::{Device, Notebook, trial};
+    use crate::mode::{Ended, Verdict, ladder, rate, reconfig, throughput};
     use crate::observer::Planned;
     use crate::search::{Goal, SearchPlan};
     use crate::trial::Unit;
@@ -198,14 +232,11 @@ mod tests {
             repeat: 2,
             latency: Some(Duration::from_secs(1)),
         };
-        let rate = rate::run(&mut device, Some(1000.0), Duration::from_secs(10), &mut notebook);
+        let planned =
+            Planned { label: "rate".to_owned(), per_second: Some(1000.0), duration: Duration::from_secs(10) };
+        let rate = rate::run(&mut device, &planned, None, &mut notebook);
+        let soak = rate::run(&mut device, &planned, Some(0.5), &mut notebook);
         let ndr = throughput::run(&mut device, &wanted, &mut notebook, &mut || Duration::ZERO);
-        let soaked = soak::Wanted {
-            per_second: Some(1000.0),
-            duration: Duration::from_hours(1),
-            line_every: Duration::from_mins(1),
-        };
-        let soak = soak::run(&mut device, &soaked, &mut Vec::new(), &mut notebook);
         let reloaded = reconfig::Wanted {
             per_second: Some(1000.0),
             duration: Duration::from_secs(3),
@@ -233,14 +264,14 @@ mod tests {
             notes: Vec::new(),
         };
         let nothing = Ended {
-            findings: Findings::Rate(rate::Findings { trial: None }),
+            findings: Findings::Rate(None),
             verdict: Verdict::Error("port a: <gone>".to_owned()),
             notes: Vec::new(),
         };
         [
             ("rate", rate.told(Findings::Rate)),
             ("ndr", ndr.told(Findings::Throughput)),
-            ("soak", soak.told(Findings::Soak)),
+            ("soak", soak.told(Findings::Rate)),
             ("reconfig", reconfig.told(Findings::Reconfig)),
             ("sessions", ladder),
             ("rate", nothing),
@@ -306,7 +337,7 @@ mod tests {
             "10,000 sent",
             "NDR",
             "PASSED",
-            "Blocked",
+            "blocked",
             "64,512 sessions",
             "error: port a: <gone>",
         ]) {

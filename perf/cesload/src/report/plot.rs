@@ -1,10 +1,10 @@
 //! Which plots show a trial, its delays and a search, and plotters' SVG of them.
 
-use super::data::RunReport;
+use super::RunReport;
 use crate::latency::Latency;
 use crate::mode::{Findings, throughput};
 use crate::search::{SEARCH, offered};
-use crate::trial::{Counts, Trial, Unit};
+use crate::trial::{Counts, Trial};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
@@ -164,8 +164,7 @@ impl Plot {
 /// The plots of a report, by mode.
 pub(super) fn of(report: &RunReport) -> Vec<Plot> {
     match &report.ended.findings {
-        Findings::Rate(crate::mode::rate::Findings { trial })
-        | Findings::Soak(crate::mode::soak::Findings { trial, .. }) => {
+        Findings::Rate(trial) => {
             let Some(trial) = trial else { return Vec::new() };
             let delays = trial.latency_us.iter().map(|latency| ("all streams".to_owned(), latency));
             over_time(trial, "").into_iter().chain(by_percentile(delays)).collect()
@@ -201,10 +200,6 @@ fn over_time(trial: &Trial, of: &str) -> Vec<Plot> {
         missing += slice.counts.sent as f64 - slice.counts.received as f64;
         (slice.end_s, f64::max(missing, 0.0))
     });
-    let (what, per_second) = match trial.unit {
-        Unit::Packets => ("packets", "packets/s"),
-        Unit::Sessions => ("sessions", "sessions/s"),
-    };
     let plot = |title: &str, y, series| Plot {
         title: format!("{title}{of}"),
         x: ("seconds", Scale::Linear),
@@ -214,12 +209,12 @@ fn over_time(trial: &Trial, of: &str) -> Vec<Plot> {
     vec![
         plot(
             "Rate over time",
-            per_second,
+            trial.unit.per_second(),
             vec![line("sent", rate(|counts| counts.sent)), line("received", rate(|counts| counts.received))],
         ),
         plot(
             "Sent and not received so far: under way or lost",
-            what,
+            trial.unit.name(),
             vec![line("missing", so_far.collect())],
         ),
     ]
@@ -242,10 +237,7 @@ fn search(findings: &throughput::Findings, trials: &[Trial]) -> Vec<Plot> {
     if searched.is_empty() {
         return Vec::new();
     }
-    let unit = match findings.unit {
-        Unit::Packets => "packets/s",
-        Unit::Sessions => "sessions/s",
-    };
+    let unit = findings.unit.per_second();
     let goals = findings.goals();
     let width = goals.iter().map(|result| result.goal.width).fold(1.0, f64::min);
     // As the search counts it: what could not be sent is lost, too.
