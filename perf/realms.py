@@ -32,7 +32,7 @@ device = "net_af_packet1,iface=load-b"
 address = "192.168.16.0"
 gateway = "192.168.10.1"
 answers_for = ["192.168.16.0/22"]
-[[session]]
+[session]
 name = "it"
 from = "a"
 to = "b"

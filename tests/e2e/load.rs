@@ -25,7 +25,7 @@ device = "net_af_packet1,iface=load-b"
 address = "192.168.10.101"
 gateway = "192.168.10.1"
 answers_for = ["192.168.10.100/30", "192.168.10.104/30", "192.168.10.108/32"]
-[[session]]
+[session]
 name = "by name"
 from = "a"
 to = "b"

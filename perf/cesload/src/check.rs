@@ -37,7 +37,7 @@ pub(crate) fn told(profile: &Profile) -> String {
             lines.push(format!("  {}", traffic.note));
         }
     }
-    for placed in &profile.sessions {
+    if let Some(placed) = &profile.sessions {
         lines.push(format!(
             "session {}: {} to {}, room for {} sessions, {} bytes each: {} MiB",
             placed.plan.name,

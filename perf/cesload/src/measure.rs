@@ -4,11 +4,11 @@ use crate::cli::{Common, ProfileArgs, ReportArgs, WireArgs};
 use crate::failed::{Failed, print};
 use crate::progress::Console;
 use ces_load::mode::{Ended, Findings};
-use ces_load::port::{self, PortError};
+use ces_load::port::{self, Unready};
 use ces_load::profile::rate::Rate;
 use ces_load::profile::{self, Profile};
 use ces_load::report::{RunReport, file};
-use ces_load::session::engine::{SessionEngine, SessionError};
+use ces_load::session::engine::SessionEngine;
 use ces_load::stream::DpdkEngine;
 use ces_load::trial::Trials;
 use ces_load::wire::{self, Faults, Passed, WireSettings};
@@ -94,33 +94,25 @@ impl Measurement {
 
     /// Opens the ports for the profile's streams.
     pub(crate) fn streams(&self) -> Result<DpdkEngine, Failed> {
-        if self.profile.traffic.is_empty() {
-            return Err(Failed::Usage(vec![format!(
-                "{}: {} needs a [[stream]]",
-                self.profile_path, self.mode
-            )]));
-        }
-        let ports = port::open(&self.profile, &mut |what| self.console.say(what)).map_err(not_open)?;
+        self.wants("[[stream]]", !self.profile.traffic.is_empty())?;
+        let ports = port::open(&self.profile, &mut |what| self.console.say(what))?;
         DpdkEngine::over(&self.profile, ports).map_err(Failed::Broken)
     }
 
     /// Opens the ports for the profile's sessions.
     pub(crate) fn sessions(&self) -> Result<SessionEngine, Failed> {
-        if self.profile.session.is_empty() {
-            return Err(Failed::Usage(vec![format!(
-                "{}: {} needs a [[session]]",
-                self.profile_path, self.mode
-            )]));
-        }
-        SessionEngine::open(&self.profile, &mut |what| self.console.say(what)).map_err(|error| match error {
-            SessionError::Port(error) => not_open(error),
-            error => Failed::Broken(error.to_string()),
-        })
+        self.wants("[session]", self.profile.session.is_some())?;
+        Ok(SessionEngine::open(&self.profile, &mut |what| self.console.say(what))?)
+    }
+
+    fn wants(&self, what: &str, there: bool) -> Result<(), Failed> {
+        let why = || format!("{}: {} needs a {what}", self.profile_path, self.mode);
+        if there { Ok(()) } else { Err(Failed::Usage(vec![why()])) }
     }
 
     /// Opens the ports for the profile's streams, or if it has none, for its sessions.
     pub(crate) fn traffic(&self) -> Result<Box<dyn Trials>, Failed> {
-        if self.profile.traffic.is_empty() && !self.profile.session.is_empty() {
+        if self.profile.traffic.is_empty() && self.profile.session.is_some() {
             return Ok(Box::new(self.sessions()?));
         }
         Ok(Box::new(self.streams()?))
@@ -172,11 +164,12 @@ impl Measurement {
     }
 }
 
-/// Ports that are not ready: bad usage only if it can be seen without them.
-fn not_open(error: PortError) -> Failed {
-    match error {
-        PortError::Core { .. } => Failed::Usage(vec![error.to_string()]),
-        error => Failed::Broken(error.to_string()),
+impl From<Unready> for Failed {
+    fn from(why: Unready) -> Self {
+        match why {
+            Unready::Usage(why) => Self::Usage(vec![why]),
+            Unready::Broken(why) => Self::Broken(why),
+        }
     }
 }
 

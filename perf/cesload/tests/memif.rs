@@ -152,7 +152,7 @@ fn asker(directory: &Path) {
     let [own, gateway] = ADDRESSES;
     let further = format!("address = \"{own}\"\ngateway = \"{gateway}\"\nanswers_for = [\"192.0.2.0/24\"]");
     match port::open(&one_port(directory, "client", "0b", &further), &mut |_| ()) {
-        Ok(ports) => say("peer", format!("{:?}", ports.ports[0].peer)),
+        Ok(ports) => say("peer", format!("{:?}", ports.ports[0].facts.peer)),
         Err(error) => say("error", error),
     }
 }

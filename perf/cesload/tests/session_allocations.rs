@@ -8,7 +8,7 @@ use ces_load::arp::Answers;
 use ces_load::session::client::Client;
 use ces_load::session::dns::Names;
 use ces_load::session::frames::Outlet as _;
-use ces_load::session::load::{Load, SessionKind};
+use ces_load::session::load::Load;
 use ces_load::session::plan::{Destination, Plan, Share, Transport};
 use ces_load::session::server::Server;
 use ces_load::session::wires::Wires;
@@ -16,14 +16,13 @@ use ces_load::session::wires::Wires;
 #[global_allocator]
 static ALLOCATOR: machine::allocations::Counting = machine::allocations::Counting;
 
-fn plan(number: u8, transport: Transport, target: Destination) -> Plan {
+fn plan(transport: Transport, target: Destination) -> Plan {
     Plan {
         name: String::new(),
-        number,
         transport,
         client: 0x0a00_0001,
         clients: 16,
-        client_port: 1000 * u16::from(number),
+        client_port: 1000,
         client_ports: 1000,
         target,
         server_port: 80,
@@ -91,26 +90,24 @@ impl Network {
 
 #[test]
 fn nothing_is_allocated_for_sessions() {
+    let names = || Destination::Named { server: 1, names: Names::new("h{}.b.demo", 1, 1000).unwrap() };
+    let addresses = Destination::Addresses { first: 0xc633_6401, count: 1 };
+    sessions(&plan(Transport::Tcp, names()));
+    sessions(&plan(Transport::Udp, names()));
+    sessions(&plan(Transport::Tcp, addresses));
+}
+
+fn sessions(plan: &Plan) {
     let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
     let (server, cable) = memory::port(1024);
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let names = || Destination::Named { server: 1, names: Names::numbered("h{}.b.demo", 1, 1000).unwrap() };
-    let plans = [
-        plan(1, Transport::Tcp, names()),
-        plan(2, Transport::Udp, names()),
-        plan(3, Transport::Tcp, Destination::Addresses { first: 0xc633_6401, count: 1 }),
-    ];
-    let kinds = plans.map(|plan| SessionKind {
-        server: Server::new(&plan, 1, link, 1),
-        client: Client::new(plan.clone(), Share::new(&plan, 0, 1), 0, link, 2).unwrap(),
-        weight: 1.0,
-        credit: 0.0,
-    });
+    let client = Client::new(plan.clone(), Share::new(plan, 0, 1), 0, link, 2).unwrap();
+    let sides = (client, Server::new(plan, 1, link, 1));
     let answers = vec![Answers::default(), Answers::default()];
     // Frames that are lost or answered by the name server do not come back to the pools.
     let wires = Wires::new(vec![a, b], 2, MemoryPool::new(20_000));
-    let mut load = Load::new(wires, kinds.into(), answers, Mesh::alone());
+    let mut load = Load::new(wires, sides, answers, Mesh::alone());
     load.reset(1, false);
     let name_server = (Wires::new(vec![server], 1, MemoryPool::new(10_000)), cable);
     let mut network = Network { cables: [to_a, to_b], name_server, count: 0 };
@@ -122,7 +119,7 @@ fn nothing_is_allocated_for_sessions() {
             load.turn(now);
             network.carry();
         }
-        (load.sum(|it| it.completed), load.sum(|it| it.again))
+        (load.client.tally().completed, load.client.tally().again)
     };
     let (before, _) = run(200);
     let allocations = machine::allocations::on_this_thread();
@@ -135,20 +132,16 @@ fn nothing_is_allocated_for_sessions() {
 fn nothing_is_allocated_for_what_is_another_threads() {
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let plan = plan(1, Transport::Tcp, Destination::Addresses { first: 0xc633_6401, count: 1 });
+    let plan = plan(Transport::Tcp, Destination::Addresses { first: 0xc633_6401, count: 1 });
     let (mut loads, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
     for (thread, mesh) in Mesh::new(2, 64).into_iter().enumerate() {
         let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
         near.push(to_a);
         far.push(to_b);
-        let kind = SessionKind {
-            server: Server::new(&plan, 1, link, 1),
-            client: Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 2).unwrap(),
-            weight: 1.0,
-            credit: 0.0,
-        };
+        let client = Client::new(plan.clone(), Share::new(&plan, thread, 2), 0, link, 2).unwrap();
+        let sides = (client, Server::new(&plan, 1, link, 1));
         let wires = Wires::new(vec![a, b], 2, MemoryPool::new(10_000));
-        let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()], mesh);
+        let mut load = Load::new(wires, sides, vec![Answers::default(), Answers::default()], mesh);
         load.reset(1, false);
         loads.push(load);
     }
@@ -169,7 +162,7 @@ fn nothing_is_allocated_for_what_is_another_threads() {
                 }
             }
         }
-        loads.iter().map(|load| load.sum(|it| it.completed)).sum::<u64>()
+        loads.iter().map(|load| load.client.tally().completed).sum::<u64>()
     };
     let before = run(200);
     let allocations = machine::allocations::on_this_thread();

@@ -42,7 +42,7 @@ const CASES: &[(&str, i32, &str)] = &[
     ("soak {dir}/null.toml --hours never", BAD_USAGE, "expected hours"),
     ("soak {dir}/null.toml --log {dir}", BAD_USAGE, "--log {dir}: Is a directory"),
     ("reconfig {dir}/null.toml", BAD_USAGE, "--command <COMMAND>"),
-    ("cps {dir}/null.toml", BAD_USAGE, "cps needs a [[session]]"),
+    ("cps {dir}/null.toml", BAD_USAGE, "cps needs a [session]"),
     ("sessions {dir}/null.toml --ladder 10,0", BAD_USAGE, "0 is not in 1.."),
     ("wire --port net_null0", BAD_USAGE, "a wire has two ends"),
     ("rate {dir}/null.toml --port one=0000:99:00.0", BROKEN, "0000:99:00.0"),

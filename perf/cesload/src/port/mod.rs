@@ -22,65 +22,56 @@ const ASK: Duration = Duration::from_millis(250);
 /// How long a gateway is asked for.
 const ASK_FOR: Duration = Duration::from_secs(5);
 
-/// Why ports are not ready.
+/// Why ports, or what is to run on them, are not ready.
 #[derive(Debug, thiserror::Error)]
-pub enum PortError {
-    /// DPDK or a device refused.
-    #[error("port {name}: {error}")]
-    Device {
-        /// The port that it was about, or all of them.
-        name: String,
-        /// Why.
-        error: dpdk::Error,
-    },
-    /// No link.
-    #[error("{}", .memif.then(|| format!("port {name}: no peer has connected to {device} for {seconds} s"))
-        .unwrap_or_else(|| format!("port {name}: {device} has had no link for {seconds} s")))]
-    NoLink {
-        /// The port.
-        name: String,
-        /// Its device.
-        device: String,
-        /// How long was waited.
-        seconds: u32,
-        /// Whether the link is a shared memory.
-        memif: bool,
-    },
-    /// The next hop does not answer.
-    #[error("port {name}: {gateway} does not answer ARP requests from {address}")]
-    NoGateway {
-        /// The port.
-        name: String,
-        /// The next hop.
-        gateway: Ipv4Addr,
-        /// Who asked.
-        address: Ipv4Addr,
-    },
-    /// A core that this process may not use.
-    #[error("core {core} cannot be used: this process may use {usable}")]
-    Core {
-        /// The core.
-        core: usize,
-        /// Those that can.
-        usable: String,
-    },
-    /// The system does not tell the cores.
-    #[error("the cores of this process are not known: {0}")]
-    Cores(#[from] std::io::Error),
+pub enum Unready {
+    /// What can be seen without them: bad usage.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Of a port, or of several.
+fn broken(name: &str, error: impl std::fmt::Display) -> Unready {
+    Unready::Broken(format!("port {name}: {error}"))
+}
+
+/// Why one of these ports cannot go on, if one cannot.
+pub fn fault(ports: &[OpenPort]) -> Option<String> {
+    ports.iter().find_map(|port| match port.device.link() {
+        Ok(link) if link.up => None,
+        Ok(_) => Some(format!("port {}: the link is gone; its peer has left, or its cable", port.name)),
+        Err(error) => Some(format!("port {}: {error}", port.name)),
+    })
+}
+
+/// Packets that these ports have lost so far because the generator was too slow.
+pub fn missed(ports: &[OpenPort]) -> u64 {
+    let stats = ports.iter().filter_map(|port| port.device.stats().ok());
+    stats.map(|stats| stats.rx_missed + stats.rx_no_buffer).sum()
+}
+
+/// How a port's frames begin, and what its link can.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// Where its frames come from.
+    pub mac: [u8; 6],
+    /// Where they go to; without it, the port where the stream ends.
+    pub peer: Option<[u8; 6]>,
+    /// Their tag.
+    pub vlan: Option<u16>,
+    /// Bits a second, where the profile or a NIC says. What a virtual device says is made up.
+    pub speed_bps: Option<f64>,
 }
 
 /// An open port, without its queues.
 pub struct OpenPort {
     /// Its name in the profile.
     pub name: String,
-    /// Where its frames come from.
-    pub mac: [u8; 6],
-    /// Where its frames go to, if that is known: the stream's other port, if not.
-    pub peer: Option<[u8; 6]>,
-    /// The tag of its frames.
-    pub vlan: Option<u16>,
-    /// Bits a second, where the profile or a NIC says. What a virtual device says is made up.
-    pub speed_bps: Option<f64>,
+    /// How its frames begin, and what its link can.
+    pub facts: PortFacts,
     /// What ARP requests it answers.
     pub answers: Answers,
     /// The device.
@@ -107,23 +98,25 @@ pub struct Ports {
 }
 
 /// Opens all ports, waits for their links and finds their gateways. `say` is told what is being waited for.
-pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortError> {
-    let usable = machine::usable_cores()?;
+pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, Unready> {
+    let usable = machine::usable_cores()
+        .map_err(|error| Unready::Broken(format!("the cores of this process are not known: {error}")))?;
     let mut cores = profile.generator.cores.clone();
     if cores.is_empty() {
         cores.extend(usable.last());
     }
     if let Some(&core) = cores.iter().find(|core| !usable.contains(core)) {
         let usable = usable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(PortError::Core { core, usable });
+        let why = format!("core {core} cannot be used: this process may use {usable}");
+        return Err(Unready::Usage(why));
     }
     let eal = start_eal(profile, &cores)?;
     let queues = profile.generator.queues.max(cores.len() as u16);
     // A frame is at most in one place: a receive queue, a transmit queue, under way, or in a ring to another thread.
     let queued: u32 = profile.port.iter().map(|port| 2 * u32::from(port.descriptors)).sum();
-    let others = if profile.session.is_empty() { 0 } else { cores.len() - 1 };
+    let others = if profile.session.is_none() { 0 } else { cores.len() - 1 };
     let mut shares = shares(&eal, queues, queued + (others * HAND_OVER) as u32)
-        .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })?;
+        .map_err(|error| broken("of any kind", error))?;
     let mut ports = Vec::with_capacity(profile.port.len());
     let deadline = Instant::now() + Duration::from_secs(u64::from(profile.generator.link_wait_s));
     let mut opened = Vec::new();
@@ -159,8 +152,8 @@ pub fn open(profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<Ports, PortE
 /// A started device and its queue pairs.
 type Started = (dpdk::Port, Vec<DpdkPort>);
 
-fn failed(settings: &Port, error: dpdk::Error) -> PortError {
-    PortError::Device { name: settings.name.clone(), error }
+fn failed(settings: &Port, error: dpdk::Error) -> Unready {
+    broken(&settings.name, error)
 }
 
 /// Opens and starts a device, with a queue pair for each share.
@@ -186,7 +179,7 @@ fn connect(
     shares: &[WorkerIo],
     deadline: Instant,
     say: &mut dyn FnMut(&str),
-) -> Result<Started, PortError> {
+) -> Result<Started, Unready> {
     let mut told = false;
     loop {
         match start(eal, settings, shares) {
@@ -225,10 +218,12 @@ fn adopt(settings: &Port, (device, queues): Started) -> Result<(OpenPort, Vec<Dp
     let own = settings.address.map(|address| (address.to_bits(), 32));
     let port = OpenPort {
         name: settings.name.clone(),
-        mac,
-        peer: settings.peer_mac.map(|Mac(mac)| mac),
-        vlan: settings.vlan,
-        speed_bps: settings.speed.map(|speed| speed.0),
+        facts: PortFacts {
+            mac,
+            peer: settings.peer_mac.map(|Mac(mac)| mac),
+            vlan: settings.vlan,
+            speed_bps: settings.speed.map(|speed| speed.0),
+        },
         answers: Answers {
             mac,
             networks: networks.chain(own).collect(),
@@ -240,7 +235,7 @@ fn adopt(settings: &Port, (device, queues): Started) -> Result<(OpenPort, Vec<Dp
 }
 
 /// Starts DPDK for these devices.
-fn start_eal(profile: &Profile, cores: &[usize]) -> Result<Eal, PortError> {
+fn start_eal(profile: &Profile, cores: &[usize]) -> Result<Eal, Unready> {
     let memory = if profile.memory.huge_pages {
         Memory::HugePages
     } else {
@@ -248,7 +243,7 @@ fn start_eal(profile: &Profile, cores: &[usize]) -> Result<Eal, PortError> {
     };
     let devices = profile.port.iter().map(|port| port.device.clone()).collect();
     Eal::start(&Options { memory, polling: cores.to_vec(), devices, extra: Vec::new() })
-        .map_err(|error| PortError::Device { name: "of any kind".to_owned(), error })
+        .map_err(|error| broken("of any kind", error))
 }
 
 impl Ports {
@@ -257,7 +252,7 @@ impl Ports {
         profile: &Profile,
         deadline: Instant,
         say: &mut dyn FnMut(&str),
-    ) -> Result<(), PortError> {
+    ) -> Result<(), Unready> {
         for (port, settings) in self.ports.iter_mut().zip(&profile.port) {
             let mut told = false;
             let link = loop {
@@ -276,26 +271,28 @@ impl Ports {
             };
             let physical = port.device.name().contains(':'); // a PCI address; other devices make their speed up
             let known = link.speed_mbps.filter(|_| physical).map(|mbps| f64::from(mbps) * 1e6);
-            port.speed_bps = port.speed_bps.or(known);
+            port.facts.speed_bps = port.facts.speed_bps.or(known);
         }
         Ok(())
     }
 
-    fn find_gateways(&mut self, profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<(), PortError> {
+    fn find_gateways(&mut self, profile: &Profile, say: &mut dyn FnMut(&str)) -> Result<(), Unready> {
         for (index, settings) in profile.port.iter().enumerate() {
             let (Some(gateway), Some(address)) = (settings.gateway, settings.address) else { continue };
             say(&format!("asking for {gateway} on port {}", settings.name));
             let Some(Mac(mac)) = self.resolve(index, address, gateway) else {
-                return Err(PortError::NoGateway { name: settings.name.clone(), gateway, address });
+                let why = format!("{gateway} does not answer ARP requests from {address}");
+                return Err(broken(&settings.name, why));
             };
-            self.ports[index].peer = Some(mac);
+            self.ports[index].facts.peer = Some(mac);
         }
         Ok(())
     }
 
     /// Asks for an address until it is told. Requests of others are answered meanwhile, on all ports.
     fn resolve(&mut self, index: usize, address: Ipv4Addr, gateway: Ipv4Addr) -> Option<Mac> {
-        let request = arp::request(self.ports[index].mac, self.ports[index].vlan, address, gateway);
+        let request =
+            arp::request(self.ports[index].facts.mac, self.ports[index].facts.vlan, address, gateway);
         let begin = Instant::now();
         let mut asked = None;
         let mut frames: Vec<Mbuf> = Vec::with_capacity(32);
@@ -336,13 +333,14 @@ impl Ports {
     }
 }
 
-fn no_link(profile: &Profile, port: &Port) -> PortError {
-    PortError::NoLink {
-        name: port.name.clone(),
-        device: port.device.clone(),
-        seconds: profile.generator.link_wait_s,
-        memif: port.device.starts_with(MEMIF),
-    }
+fn no_link(profile: &Profile, port: &Port) -> Unready {
+    let (device, seconds) = (&port.device, profile.generator.link_wait_s);
+    let why = if device.starts_with(MEMIF) {
+        format!("no peer has connected to {device} for {seconds} s")
+    } else {
+        format!("{device} has had no link for {seconds} s")
+    };
+    broken(&port.name, why)
 }
 
 /// The driver of shared memory with another process, whose link is the other's presence.

@@ -37,12 +37,12 @@ pub struct Profile {
     /// The streams.
     #[serde(default)]
     pub stream: Vec<Stream>,
-    /// Kinds of sessions.
+    /// The sessions.
     #[serde(default)]
-    pub session: Vec<session::Session>,
+    pub session: Option<session::Session>,
     /// What the sessions come to. Filled by [`load`].
     #[serde(skip)]
-    pub sessions: Vec<session::Placed>,
+    pub sessions: Option<session::Placed>,
     /// What the streams come to, file contents included. Filled by [`load`].
     #[serde(skip)]
     pub traffic: Vec<Traffic>,
@@ -75,8 +75,8 @@ pub fn parse(
         }
     }
     problems.extend(check::problems(&profile.memory, &profile.generator, &profile.port, &profile.stream));
-    if profile.stream.is_empty() && profile.session.is_empty() {
-        let message = "expected at least one [[stream]] or [[session]]: nothing would be sent";
+    if profile.stream.is_empty() && profile.session.is_none() {
+        let message = "expected at least one [[stream]], or a [session]: nothing would be sent";
         problems.push(Problem::new("stream", message));
     }
     if problems.is_empty() {
@@ -85,9 +85,11 @@ pub fn parse(
             Err(found) => problems = found,
         }
     }
-    if problems.is_empty() {
-        match session::all(&profile.port, &profile.session) {
-            Ok(sessions) => profile.sessions = sessions,
+    if problems.is_empty()
+        && let Some(session) = &profile.session
+    {
+        match session::place(&profile.port, session) {
+            Ok(sessions) => profile.sessions = Some(sessions),
             Err(found) => problems = found,
         }
     }

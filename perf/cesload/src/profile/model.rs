@@ -111,7 +111,7 @@ const fn default_mtu() -> u16 {
 const fn default_descriptors() -> u16 {
     1024
 }
-pub(super) const fn default_weight() -> f64 {
+const fn default_weight() -> f64 {
     1.0
 }
 const fn default_ttl() -> u8 {
@@ -124,7 +124,7 @@ pub(super) const fn default_source_port() -> PortRange {
     PortRange { first: 1024, last: 65535 }
 }
 const fn default_destination_port() -> PortRange {
-    PortRange::one(9) // discard (RFC 863)
+    PortRange { first: 9, last: 9 } // discard (RFC 863)
 }
 
 /// A MAC address: `02:00:00:00:00:01`.

@@ -91,7 +91,7 @@ fn every_fault_is_told_with_its_line() {
         (
             "device = \"net_null1\"",
             "device = \"net_null1\"\nmtu = 9000",
-            "p.toml:8: port[1].mtu: expected 68 to 2022",
+            "p.toml:8: port[1].mtu: 9000: 68 to 2022 was expected",
         ),
         (
             "device = \"net_null1\"",

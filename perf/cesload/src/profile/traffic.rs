@@ -152,20 +152,20 @@ impl Traffic {
                 let ends = Ends {
                     source: source.at(digit(source.count())),
                     destination: destination.at(digit(destination.count())),
-                    source_port: source_port.at(digit(source_port.count())),
-                    destination_port: destination_port.at(digit(destination_port.count())),
+                    source_port: source_port.at(digit(source_port.count())) as u16,
+                    destination_port: destination_port.at(digit(destination_port.count())) as u16,
                 };
                 Flow { ends, shape: 0 }
             }
             Flows::Listed { flows, source_port, destination_port } => {
                 let mut flow = flows[digit(flows.len() as u64) as usize];
-                let drawn = source_port.at(digit(source_port.count()));
+                let drawn = source_port.at(digit(source_port.count())) as u16;
                 let Flow { ends, .. } = &mut flow;
                 if ends.source_port == 0 {
                     ends.source_port = drawn;
                 }
                 if ends.destination_port == 0 {
-                    ends.destination_port = destination_port.at(digit(destination_port.count()));
+                    ends.destination_port = destination_port.at(digit(destination_port.count())) as u16;
                 }
                 flow
             }

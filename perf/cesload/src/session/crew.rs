@@ -106,55 +106,9 @@ impl Crew {
     }
 }
 
-/// A thread's part of what all do: as its part of all client addresses and ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThreadPart {
-    /// Slots of the threads before it.
-    pub before: u64,
-    /// Its own.
-    pub own: u64,
-    /// Those of all.
-    pub all: u64,
-}
-
-impl ThreadPart {
-    /// All of it.
-    pub const WHOLE: Self = Self { before: 0, own: 1, all: 1 };
-
-    /// Its part of a number. The parts of all threads add up to it, and none is more than its slots if the number is not.
-    pub fn of(&self, number: u64) -> u64 {
-        let until = |slots: u64| u128::from(number) * u128::from(slots) / u128::from(self.all.max(1));
-        (until(self.before + self.own) - until(self.before)) as u64
-    }
-
-    /// Its part of a rate.
-    pub fn rate(&self, per_second: Option<f64>) -> Option<f64> {
-        per_second.map(|rate| rate * self.own as f64 / self.all.max(1) as f64)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn parts_add_up_and_fit(slots in proptest::collection::vec(1u64..1 << 24, 1..9), of: u64) {
-            let all: u64 = slots.iter().sum();
-            let number = of % (all + 1);
-            let (mut before, mut sum, mut rate) = (0, 0, 0.0);
-            for own in slots {
-                let part = ThreadPart { before, own, all };
-                prop_assert!(part.of(number) <= own);
-                sum += part.of(number);
-                rate += part.rate(Some(1.0)).unwrap();
-                before += own;
-            }
-            prop_assert_eq!(sum, number);
-            prop_assert!((rate - 1.0).abs() < 1e-9);
-        }
-    }
 
     #[test]
     fn nobody_waits_for_the_dead() {

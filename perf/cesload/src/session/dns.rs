@@ -20,86 +20,43 @@ const CLASS_IN: u16 = 1;
 /// The port of name servers (RFC 1035 §4.2.1).
 pub const PORT: u16 = 53;
 
-/// The names that are asked for, numbered from 0.
+/// The names that are asked for: a pattern with `{}`, in whose place stand the numbers from `first` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// A pattern with `{}`, in whose place stand the numbers from `first` on.
-    Numbered {
-        /// What stands ahead of the number.
-        before: String,
-        /// What stands behind it.
-        after: String,
-        /// The first number.
-        first: u32,
-        /// How many.
-        count: u32,
-    },
-    /// Each by itself.
-    Listed(Vec<String>),
+pub struct Names {
+    /// What stands ahead of the number, and behind it.
+    around: [String; 2],
+    first: u32,
+    count: u32,
 }
 
 impl Names {
     /// A pattern such as `h{}.b.demo` and its numbers; why not, if these are no names.
-    pub fn numbered(pattern: &str, first: u32, last: u32) -> Result<Self, String> {
+    pub fn new(pattern: &str, first: u32, last: u32) -> Result<Self, String> {
         let Some((before, after)) = pattern.split_once("{}") else {
             return Err(format!("\"{pattern}\" has no {{}} for the number"));
         };
-        if last < first {
-            return Err(format!("the last number, {last}, is below the first, {first}"));
-        }
-        let Some(count) = (last - first).checked_add(1) else {
-            return Err("these are more numbers than there can be".to_owned());
+        let Some(count) = last.checked_sub(first).and_then(|more| more.checked_add(1)) else {
+            return Err(format!("expected numbers from {first} on, and not all that there are"));
         };
-        let names = Self::Numbered { before: before.to_owned(), after: after.to_owned(), first, count };
+        let names = Self { around: [before.to_owned(), after.to_owned()], first, count };
         // The last number is the longest.
-        names.check(count - 1)?;
-        Ok(names)
-    }
-
-    /// A list; why not, if it is empty or has something that is no name.
-    pub fn listed(names: Vec<String>) -> Result<Self, String> {
-        if names.is_empty() {
-            return Err("there is no name in the list".to_owned());
-        }
-        let names = Self::Listed(names);
-        (0..names.count()).try_for_each(|index| names.check(index))?;
-        Ok(names)
+        let whole = names.emit(count - 1, &mut [0; NAME_MAX]);
+        whole
+            .map(|_| names)
+            .ok_or_else(|| format!("\"{before}{last}{after}\" is not a name (RFC 1035 §2.3.4)"))
     }
 
     /// How many there are: at least one.
     pub fn count(&self) -> u32 {
-        match self {
-            Self::Numbered { count, .. } => *count,
-            Self::Listed(names) => names.len() as u32,
-        }
-    }
-
-    fn check(&self, index: u32) -> Result<(), String> {
-        let mut bytes = [0; NAME_MAX];
-        match self.emit(index, &mut bytes) {
-            Some(_) => Ok(()),
-            None => Err(format!("\"{}\" is not a name (RFC 1035 §2.3.4)", self.text(index))),
-        }
-    }
-
-    /// A name as text, for messages.
-    pub fn text(&self, index: u32) -> String {
-        match self {
-            Self::Numbered { before, after, first, .. } => format!("{before}{}{after}", first + index),
-            Self::Listed(names) => names.get(index as usize).cloned().unwrap_or_default(),
-        }
+        self.count
     }
 
     /// Writes a name as in RFC 1035 §3.1, and tells its length. On bytes: `None` if it is none.
     fn emit(&self, index: u32, out: &mut [u8]) -> Option<usize> {
         let mut text = [0; NAME_MAX];
         let mut rest = &mut text[..];
-        match self {
-            Self::Numbered { before, after, first, .. } => {
-                write!(rest, "{before}{}{after}", first.checked_add(index)?).ok()?;
-            }
-            Self::Listed(names) => rest.write_all(names.get(index as usize)?.as_bytes()).ok()?,
-        }
+        let [before, after] = &self.around;
+        write!(rest, "{before}{}{after}", self.first.checked_add(index)?).ok()?;
         let left = rest.len();
         let text = &text[..NAME_MAX - left];
         let mut at = 0;
@@ -243,29 +200,27 @@ mod tests {
     }
 
     fn hosts() -> Names {
-        Names::numbered("h{}.b.demo", 1, 1000).unwrap()
+        Names::new("h{}.b.demo", 1, 1000).unwrap()
     }
 
     #[test]
     fn query_is_as_on_the_wire() {
         let bytes = asked(&hosts(), 41);
         assert_eq!(bytes, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03h42\x01b\x04demo\0\0\x01\0\x01");
-        let listed = Names::listed(vec!["www.b.demo.".to_owned()]).unwrap();
-        assert_eq!(asked(&listed, 0)[12..], *b"\x03www\x01b\x04demo\0\0\x01\0\x01");
+        let rooted = Names::new("www{}.b.demo.", 7, 7).unwrap();
+        assert_eq!(asked(&rooted, 0)[12..], *b"\x04www7\x01b\x04demo\0\0\x01\0\x01");
     }
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for bad in ["", ".", "a..b", ".a", "a b", &"x".repeat(64), &"abc.".repeat(64)] {
-            assert!(Names::listed(vec![bad.to_owned()]).is_err(), "{bad}");
+        for bad in ["a..b{}", ".a{}", "a b{}", &("x".repeat(64) + "{}"), &("abc.".repeat(64) + "{}")] {
+            assert!(Names::new(bad, 1, 1).is_err(), "{bad}");
         }
-        assert!(Names::listed(Vec::new()).is_err());
-        assert!(Names::numbered("h.b.demo", 1, 2).is_err());
-        assert!(Names::numbered("h{}.b.demo", 2, 1).is_err());
-        assert!(Names::numbered("h{}.b.demo", 0, u32::MAX).is_err());
-        assert!(Names::numbered(&format!("{}{{}}", "x".repeat(60)), 1, 999).is_ok());
-        assert!(Names::numbered(&format!("{}{{}}", "x".repeat(60)), 1, 1000).is_err());
-        assert_eq!(hosts().text(999), "h1000.b.demo");
+        assert!(Names::new("h.b.demo", 1, 2).is_err());
+        assert!(Names::new("h{}.b.demo", 2, 1).is_err());
+        assert!(Names::new("h{}.b.demo", 0, u32::MAX).is_err());
+        assert!(Names::new(&format!("{}{{}}", "x".repeat(60)), 1, 999).is_ok());
+        assert!(Names::new(&format!("{}{{}}", "x".repeat(60)), 1, 1000).is_err());
     }
 
     #[test]

@@ -207,12 +207,8 @@ pub struct Fields {
     pub echo: u32,
 }
 
-/// Bits of a slot's number in a signature's flow: 16,777,216 of them. Above them stands the number of the profile's session.
-/// The sequence is the generation in its upper half, so that what is late for an earlier session of the slot is known, and
-/// the request's number in its lower.
-pub const SLOT_BITS: u32 = 24;
-
-/// The signature at a payload's end, if there is one.
+/// The signature at a payload's end, if there is one. Its flow is the session's slot; its sequence is the generation in its upper
+/// half, so that what is late for an earlier session of the slot is known, and the request's number in its lower.
 pub fn signature_of(payload: &[u8]) -> Option<Signature> {
     payload.last_chunk().and_then(Signature::parse)
 }

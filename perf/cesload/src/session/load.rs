@@ -1,4 +1,4 @@
-//! One thread's clients and servers of a profile on their ports: what one turn of the generator's loop does.
+//! One thread's clients and server on their ports: what one turn of the generator's loop does.
 //!
 //! What is for a server, any thread answers. What is for a client is its own thread's: where a device spreads packets over
 //! queues in its own way, they come to any thread, which hands them over to their owner by a ring.
@@ -9,7 +9,6 @@ use crate::frame::signature::{self, Found};
 use crate::session::client::Client;
 use crate::session::frames::FCS;
 use crate::session::packet::Packet;
-use crate::session::plan::Transport;
 use crate::session::server::{Served, Server};
 use crate::session::tally::Tally;
 use crate::session::wires::Wires;
@@ -27,18 +26,6 @@ const AHEAD: u32 = 8;
 /// So many slots are looked at in a turn for one to use.
 const LOOK: usize = 256;
 
-/// One kind of sessions: clients, server, and its part of all.
-pub struct SessionKind {
-    /// The side that begins.
-    pub client: Client,
-    /// The side that answers.
-    pub server: Server,
-    /// Its part, beside those of the others.
-    pub weight: f64,
-    /// What it is behind its part.
-    pub credit: f64,
-}
-
 /// Frames that wait for another thread at most, from each. It looks at them in every turn; so many come while it is held up for
 /// 100 µs at 2.5 million a second.
 pub const HAND_OVER: usize = 256;
@@ -46,10 +33,10 @@ pub const HAND_OVER: usize = 256;
 /// What was counted, and is counted anew.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Of each kind's client.
-    pub tallies: Vec<Tally>,
-    /// Of each kind's server.
-    pub served: Vec<Served>,
+    /// Of the client.
+    pub tally: Tally,
+    /// Of the server.
+    pub served: Served,
     /// Frames that were for nobody.
     pub foreign: u64,
     /// Frames for another thread's sessions.
@@ -70,7 +57,9 @@ pub enum Begun {
 /// All sessions of a profile on their ports.
 pub struct Load<P: PortQueues, Q> {
     wires: Wires<P, Q>,
-    kinds: Vec<SessionKind>,
+    /// The side that begins.
+    pub client: Client,
+    server: Server,
     answers: Vec<Answers>,
     received: Vec<P::Frame>,
     /// What of it stays here.
@@ -88,7 +77,6 @@ pub struct Load<P: PortQueues, Q> {
     /// How long a turn sleeps in which nothing came. Nothing: it never does.
     pub nap: Duration,
     /// Where the turn through kept sessions goes on.
-    kind: usize,
     slot: u32,
     /// How often that turn has come to its end.
     rounds: u64,
@@ -98,16 +86,17 @@ impl<P: PortQueues, Q: Pool<Frame = P::Frame>> Load<P, Q>
 where
     P::Frame: Send,
 {
-    /// Sessions of these kinds; ARP requests are answered by port. `mesh`: the rings from and to the other threads.
+    /// Both sides of sessions; ARP requests are answered by port. `mesh`: the rings from and to the other threads.
     pub fn new(
         wires: Wires<P, Q>,
-        kinds: Vec<SessionKind>,
+        (client, server): (Client, Server),
         answers: Vec<Answers>,
         mesh: Mesh<P::Frame>,
     ) -> Self {
         Self {
             wires,
-            kinds,
+            client,
+            server,
             answers,
             received: Vec::with_capacity(BURST),
             kept: Vec::with_capacity(BURST),
@@ -118,7 +107,6 @@ where
             busy: false,
             came: false,
             nap: Duration::ZERO,
-            kind: 0,
             slot: 0,
             rounds: 0,
         }
@@ -126,39 +114,15 @@ where
 
     /// Begins a trial.
     pub fn reset(&mut self, trial: u16, keep: bool) {
-        for kind in &mut self.kinds {
-            let requests = kind.client.plan().requests;
-            kind.client.reset(trial, keep);
-            kind.server.reset(trial, requests, keep);
-            kind.credit = 0.0;
-        }
+        self.client.reset(trial, keep);
+        self.server.reset(trial, keep);
         (self.foreign, self.handed_over) = (0, 0);
         self.restart_turn();
     }
 
     /// Begins the turn through kept sessions anew.
     pub fn restart_turn(&mut self) {
-        (self.kind, self.slot, self.rounds) = (0, 0, 0);
-    }
-
-    /// The kinds of sessions.
-    pub fn kinds(&self) -> &[SessionKind] {
-        &self.kinds
-    }
-
-    /// Sessions that are not at their end.
-    pub fn open(&self) -> u64 {
-        self.kinds.iter().map(|kind| u64::from(kind.client.open())).sum()
-    }
-
-    /// Sessions that are kept open and wait for nothing.
-    pub fn idle(&self) -> u64 {
-        self.kinds.iter().map(|kind| u64::from(kind.client.idle())).sum()
-    }
-
-    /// Sum over all clients.
-    pub fn sum(&self, count: impl Fn(&Tally) -> u64) -> u64 {
-        self.kinds.iter().map(|kind| count(kind.client.tally())).sum()
+        (self.slot, self.rounds) = (0, 0);
     }
 
     /// How often all kept sessions had their turn.
@@ -169,8 +133,8 @@ where
     /// What was counted since the last time, which begins anew.
     pub fn take_counts(&mut self) -> Taken {
         Taken {
-            tallies: self.kinds.iter_mut().map(|kind| kind.client.take_tally()).collect(),
-            served: self.kinds.iter_mut().map(|kind| kind.server.take_served()).collect(),
+            tally: self.client.take_tally(),
+            served: self.server.take_served(),
             foreign: std::mem::take(&mut self.foreign),
             handed_over: std::mem::take(&mut self.handed_over),
         }
@@ -185,10 +149,8 @@ where
         }
         self.mesh.tell();
         self.take_handed_over(now);
-        for kind in &mut self.kinds {
-            if self.wires.has_room(kind.client.port()) {
-                kind.client.expire(BURST, now, &mut self.wires);
-            }
+        if self.has_room() {
+            self.client.expire(BURST, now, &mut self.wires);
         }
         self.wires.flush();
         if !self.came && !self.nap.is_zero() {
@@ -200,8 +162,7 @@ where
         let port = self.wires.port_of(pair);
         // What has no room further on waits in the port's queue. For clients: while another thread does not take what is its
         // own. For servers alone: while the port does not take answers; what it waits for is received by clients, who always can.
-        let has_clients = self.kinds.iter().any(|kind| kind.client.port() == port);
-        if if has_clients { !self.held.is_empty() } else { !self.wires.has_room(port) } {
+        if if self.client.port() == port { !self.held.is_empty() } else { !self.wires.has_room(port) } {
             return;
         }
         self.wires.receive(pair, &mut self.received);
@@ -224,10 +185,8 @@ where
             return;
         }
         for frame in self.received.drain(..) {
-            let owner = Ends::of(frame.data()).and_then(|(ends, _)| {
-                let mut here = self.kinds.iter().filter(|kind| kind.client.port() == port);
-                here.find_map(|kind| kind.client.other_owner_of(ends))
-            });
+            let ends = Ends::of(frame.data()).filter(|_| self.client.port() == port);
+            let owner = ends.and_then(|(ends, _)| self.client.other_owner_of(ends));
             let Some(owner) = owner else {
                 self.kept.push(frame);
                 continue;
@@ -278,14 +237,11 @@ where
         let mut packets = [Packet::Foreign; BURST];
         for (index, (frame, packet)) in self.received.iter().zip(&mut packets).enumerate() {
             *packet = Packet::parse(frame.data());
-            if let Packet::Tcp(ends, _) | Packet::Udp(ends, _) = *packet {
-                for kind in &self.kinds {
-                    if kind.client.port() == port_of(index)
-                        && let Some(slot) = kind.client.slot_of(ends)
-                    {
-                        kind.client.prefetch(slot);
-                    }
-                }
+            if let Packet::Tcp(ends, _) | Packet::Udp(ends, _) = *packet
+                && self.client.port() == port_of(index)
+                && let Some(slot) = self.client.slot_of(ends)
+            {
+                self.client.prefetch(slot);
             }
         }
         let mut questions = 0;
@@ -297,14 +253,16 @@ where
                     false
                 }
                 Packet::Damaged => {
-                    let damaged = self.kinds.iter_mut().find(|kind| kind.client.port() == port);
-                    damaged.is_some_and(|kind| {
-                        kind.client.damaged();
-                        true
-                    })
+                    let ours = self.client.port() == port;
+                    if ours {
+                        self.client.damaged();
+                    }
+                    ours
                 }
                 Packet::Tcp(..) | Packet::Udp(..) => {
-                    take(&mut self.kinds, &mut self.wires, port, frame.data(), packet, now)
+                    let (data, wires) = (frame.data(), &mut self.wires);
+                    self.client.port() == port && self.client.receive(packet, data.len() + FCS, now, wires)
+                        || self.server.port() == port && self.server.receive(packet, source(data), now, wires)
                 }
             };
             self.foreign += u64::from(!taken);
@@ -332,119 +290,53 @@ where
         self.busy
     }
 
-    /// Begins a session of the kind that is most behind its part.
+    /// Begins a session.
     pub fn begin(&mut self, now: Nanos) -> Begun {
-        let weights: f64 = self.kinds.iter().map(|kind| kind.weight).sum();
-        let mut first = 0;
-        for index in 0..self.kinds.len() {
-            let kind = &mut self.kinds[index];
-            // What a kind without a free address and port cannot use is not saved up.
-            kind.credit = (kind.credit + kind.weight).min(weights);
-            if kind.credit > self.kinds[first].credit {
-                first = index;
-            }
+        if !self.has_room() {
+            Begun::Congested
+        } else if self.client.begin(now, &mut self.wires) {
+            Begun::Yes
+        } else {
+            Begun::Full
         }
-        let mut told = Begun::Full;
-        // The others have its turn if it cannot.
-        for index in std::iter::once(first).chain(0..self.kinds.len()) {
-            let Some(kind) = self.kinds.get_mut(index) else { break };
-            if !self.wires.has_room(kind.client.port()) {
-                told = Begun::Congested;
-            } else if kind.client.begin(now, &mut self.wires) {
-                kind.credit -= weights;
-                return Begun::Yes;
-            }
-        }
-        told
     }
 
-    /// Whether every client port takes more.
+    /// Whether the clients' port takes more.
     fn has_room(&self) -> bool {
-        self.kinds.iter().all(|kind| self.wires.has_room(kind.client.port()))
+        self.wires.has_room(self.client.port())
     }
 
-    /// The next kept session that waits for nothing, after a look at so many slots.
-    fn next_kept(&mut self) -> Option<(usize, u32)> {
-        for _ in 0..LOOK {
-            let client = &self.kinds.get(self.kind)?.client;
-            if self.slot >= client.slots_used() {
+    /// The next kept session that waits for nothing, if it is in sight and its port takes more.
+    fn next_kept(&mut self) -> Option<u32> {
+        for _ in 0..if self.has_room() { LOOK } else { 0 } {
+            if self.slot >= self.client.slots_used() {
                 self.slot = 0;
-                self.kind += 1;
-                if self.kind == self.kinds.len() {
-                    self.kind = 0;
-                    self.rounds += 1;
-                    return None;
-                }
-                continue;
+                self.rounds += 1;
+                return None;
             }
-            if self.slot + AHEAD < client.slots_used() {
-                client.prefetch(self.slot + AHEAD);
+            if self.slot + AHEAD < self.client.slots_used() {
+                self.client.prefetch(self.slot + AHEAD);
             }
-            let slot = self.slot;
             self.slot += 1;
-            if client.is_idle(slot) {
-                return Some((self.kind, slot));
+            if self.client.is_idle(self.slot - 1) {
+                return Some(self.slot - 1);
             }
         }
         None
     }
 
-    /// Sends a request through the next kept session; `false` if there is none in sight, or its port takes no more.
+    /// Sends a request through the next kept session; `false` if there is none.
     pub fn use_next(&mut self, now: Nanos) -> bool {
-        if !self.has_room() {
-            return false;
-        }
-        let Some((kind, slot)) = self.next_kept() else { return false };
-        self.kinds[kind].client.use_kept(slot, now, &mut self.wires)
+        self.next_kept().is_some_and(|slot| self.client.use_kept(slot, now, &mut self.wires))
     }
 
-    /// Ends the next kept session; `false` if there is none in sight, or its port takes no more.
+    /// Ends the next kept session; `false` if there is none.
     pub fn end_next(&mut self, now: Nanos) -> bool {
-        if !self.has_room() {
-            return false;
-        }
-        let Some((kind, slot)) = self.next_kept() else { return false };
-        self.kinds[kind].client.end_kept(slot, now, &mut self.wires)
-    }
-
-    /// Whether no packet says that a session ends.
-    pub fn ends_silently(&self) -> bool {
-        self.kinds.iter().all(|kind| kind.client.plan().transport == Transport::Udp)
-    }
-
-    /// Gives up every session that is not at its end.
-    pub fn abandon(&mut self, now: Nanos) {
-        for kind in &mut self.kinds {
-            kind.client.abandon(now);
-        }
-    }
-
-    /// The longest that anything is waited for.
-    pub fn patience_ns(&self) -> Nanos {
-        self.kinds.iter().map(|kind| kind.client.plan().timeout_ns).max().unwrap_or(0)
+        self.next_kept().is_some_and(|slot| self.client.end_kept(slot, now, &mut self.wires))
     }
 }
 
-/// Gives a packet to the client or the server that it is for.
-fn take<P: PortQueues, Q: Pool<Frame = P::Frame>>(
-    kinds: &mut [SessionKind],
-    wires: &mut Wires<P, Q>,
-    port: usize,
-    frame: &[u8],
-    packet: &Packet<'_>,
-    now: Nanos,
-) -> bool {
-    let at_client = |kind: &mut SessionKind, wires: &mut Wires<P, Q>| {
-        kind.client.port() == port && kind.client.receive(packet, frame.len() + FCS, now, wires)
-    };
-    if kinds.iter_mut().any(|kind| at_client(kind, wires)) {
-        return true;
-    }
-    let Some((_, [s0, s1, s2, s3, s4, s5])) =
-        frame.first_chunk::<12>().and_then(|addresses| addresses.split_first_chunk::<6>())
-    else {
-        return false;
-    };
-    let from = [*s0, *s1, *s2, *s3, *s4, *s5];
-    kinds.iter_mut().any(|kind| kind.server.port() == port && kind.server.receive(packet, from, now, wires))
+/// The station that a frame comes from; 0 if it has none.
+fn source(frame: &[u8]) -> [u8; 6] {
+    frame.get(6..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
 }

@@ -1,9 +1,8 @@
 //! What a phase of work comes to as a trial, in the words that searches and reports share.
 
 use crate::session::crew::TrialStage;
-use crate::session::load::SessionKind;
 use crate::session::phases::Tallied;
-use crate::session::plan::Destination;
+use crate::session::plan::{Destination, Plan};
 use crate::session::server::Served;
 use crate::session::tally::{Cause, Tally};
 use crate::trial::{Counts, Failure, Interval, Trial, Unit};
@@ -16,27 +15,24 @@ pub struct SeenTrial {
     pub intervals: [Vec<Interval>; TrialStage::COUNT],
     /// Packets that the ports say they dropped at the generator.
     pub missed: u64,
-    /// A port whose link went down.
-    pub down: Option<String>,
+    /// Why a port could not go on, if one could not.
+    pub fault: Option<String>,
 }
 
 impl SeenTrial {
-    /// A failure if a link went down.
+    /// A failure if a port could not go on.
     pub fn check(self, trial: Trial) -> Result<Trial, Failure> {
-        match self.down {
+        match self.fault {
             None => Ok(trial),
-            Some(name) => Err(Failure {
-                why: format!("port {name}: its link went down"),
-                partial: Some(Box::new(trial)),
-            }),
+            Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
         }
     }
 }
 
 /// Makes trials of phases.
 pub struct Outcome<'a> {
-    /// The sessions' kinds.
-    pub kinds: &'a [SessionKind],
+    /// What the sessions are.
+    pub plan: &'a Plan,
     /// What was seen beside the work.
     pub watched: &'a SeenTrial,
     /// What was asked for, a second.
@@ -47,30 +43,27 @@ impl Outcome<'_> {
     /// What a phase comes to as a trial of sessions: begun, and by `done` at their end.
     pub fn sessions(&self, phase: &Tallied, done: impl Fn(&Tally) -> u64) -> Trial {
         let mut trial = self.trial_of(Unit::Sessions, TrialStage::Begin, phase);
-        let mut streams = Vec::new();
-        for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
-            let plan = kind.client.plan();
-            trial.counts.add(&counts_of(tally, tally.begun, done(tally)));
-            let mut stream = |what: &str, sent, received, latency: &Histogram<u64>| {
-                let counts = Counts { sent, received, ..Counts::default() };
-                streams.push((format!("{} {what}", plan.name), counts, latency.clone()));
-            };
-            let mut tried = tally.begun;
-            if matches!(plan.target, Destination::Named { .. }) {
-                stream("dns", tally.begun, tally.resolved, &tally.dns_ns);
-                tried = tally.resolved;
-            }
-            if !plan.only_asks() {
-                stream("set-up", tried, tally.set_up, &tally.set_up_ns);
-            }
-            // Only a server of ours tells; what it told was received.
-            let told = tally.first_packet_ns.len();
-            if told > 0 {
-                stream("first packet", told, told, &tally.first_packet_ns);
-            }
-            if tally.requests > 0 {
-                stream("response", tally.requests, tally.responses, &tally.response_ns);
-            }
+        let (plan, tally, mut streams) = (self.plan, &phase.tally, Vec::new());
+        trial.counts = counts_of(tally, tally.begun, done(tally));
+        let mut stream = |what: &str, sent, received, latency: &Histogram<u64>| {
+            let counts = Counts { sent, received, ..Counts::default() };
+            streams.push((format!("{} {what}", plan.name), counts, latency.clone()));
+        };
+        let mut tried = tally.begun;
+        if matches!(plan.target, Destination::Named { .. }) {
+            stream("dns", tally.begun, tally.resolved, &tally.dns_ns);
+            tried = tally.resolved;
+        }
+        if !plan.only_asks() {
+            stream("set-up", tried, tally.set_up, &tally.set_up_ns);
+        }
+        // Only a server of ours tells; what it told was received.
+        let told = tally.first_packet_ns.len();
+        if told > 0 {
+            stream("first packet", told, told, &tally.first_packet_ns);
+        }
+        if tally.requests > 0 {
+            stream("response", tally.requests, tally.responses, &tally.response_ns);
         }
         trial.tell_streams(streams);
         trial
@@ -79,27 +72,20 @@ impl Outcome<'_> {
     /// What a phase comes to as a trial of requests and their responses.
     pub fn requests(&self, phase: &Tallied) -> Trial {
         let mut trial = self.trial_of(Unit::Packets, TrialStage::Hold, phase);
-        let mut streams = Vec::new();
-        for (tally, kind) in phase.tallies.iter().zip(self.kinds) {
-            let counts = counts_of(tally, tally.requests, tally.responses);
-            trial.counts.add(&counts);
-            let name = format!("{} response", kind.client.plan().name);
-            streams.push((name, counts, tally.response_ns.clone()));
-        }
-        trial.tell_streams(streams);
+        trial.counts = counts_of(&phase.tally, phase.tally.requests, phase.tally.responses);
+        let name = format!("{} response", self.plan.name);
+        trial.tell_streams(vec![(name, trial.counts, phase.tally.response_ns.clone())]);
         trial
     }
 
     fn trial_of(&self, unit: Unit, stage: TrialStage, phase: &Tallied) -> Trial {
         let mut notes = Vec::new();
-        for ((tally, served), kind) in phase.tallies.iter().zip(&phase.served).zip(self.kinds) {
-            tell(&mut notes, &kind.client.plan().name, tally, served);
-        }
+        tell(&mut notes, &self.plan.name, &phase.tally, &phase.served);
         if phase.full > 0 {
             notes.push(format!(
                 "{} sessions were due and not begun, because every client address and port was in use: there are {}.",
                 phase.full,
-                self.kinds.iter().map(|kind| u64::from(kind.client.plan().capacity())).sum::<u64>()
+                self.plan.capacity()
             ));
         }
         if phase.handed_over > 0 {
@@ -113,11 +99,9 @@ impl Outcome<'_> {
             notes.push("The trial was stopped before its end.".to_owned());
         }
         let intervals = self.watched.intervals[stage as usize].clone();
-        let late = |served: &Served| served.late;
         Trial {
             foreign: phase.foreign,
-            late: phase.tallies.iter().map(|it| it.late).sum::<u64>()
-                + phase.served.iter().map(late).sum::<u64>(),
+            late: phase.tally.late + phase.served.late,
             // What the ports dropped is not told by phase.
             missed_by_generator: if stage == TrialStage::Begin { self.watched.missed } else { 0 },
             notes,

@@ -2,7 +2,7 @@
 //!
 //! The clock is an argument, so that whole trials run in tests on ports that are memory.
 
-use crate::session::crew::{Crew, ThreadPart, TrialStage};
+use crate::session::crew::{Crew, TrialStage};
 use crate::session::load::{Begun, Load, Taken};
 use crate::session::pace::Pacer;
 use crate::session::refresh::Refresh;
@@ -21,10 +21,10 @@ const PUBLISH: u32 = 64;
 /// What was counted over a while.
 #[derive(Debug, Default)]
 pub struct Tallied {
-    /// Of each kind's client.
-    pub tallies: Vec<Tally>,
-    /// Of each kind's server.
-    pub served: Vec<Served>,
+    /// Of the clients.
+    pub tally: Tally,
+    /// Of the servers.
+    pub served: Served,
     /// Frames that were for nobody.
     pub foreign: u64,
     /// Frames that came to this thread and belong to another's sessions.
@@ -55,12 +55,8 @@ pub struct Climb {
 impl Tallied {
     /// Adds what another thread counted.
     pub fn add(&mut self, other: &Self) {
-        for (tally, other) in self.tallies.iter_mut().zip(&other.tallies) {
-            tally.add(other);
-        }
-        for (served, other) in self.served.iter_mut().zip(&other.served) {
-            served.add(other);
-        }
+        self.tally.add(&other.tally);
+        self.served.add(&other.served);
         self.handed_over += other.handed_over;
         self.foreign += other.foreign;
         self.seconds = self.seconds.max(other.seconds);
@@ -108,8 +104,6 @@ pub struct Work<'a, P: PortQueues, Q, C> {
     load: &'a mut Load<P, Q>,
     clock: C,
     crew: &'a Crew,
-    thread: usize,
-    part: ThreadPart,
     catch_up_ms: u32,
     turns: u32,
     meetings: usize,
@@ -120,26 +114,19 @@ impl<'a, P: PortQueues, Q: Pool<Frame = P::Frame>, C: FnMut() -> Nanos> Work<'a,
 where
     P::Frame: Send,
 {
-    /// Work on this load, as that `thread` of the crew, with its `part` of rates and sessions. `catch_up_ms` as for
-    /// [`Pacer::new`].
-    pub fn new(
-        load: &'a mut Load<P, Q>,
-        clock: C,
-        crew: &'a Crew,
-        thread: usize,
-        part: ThreadPart,
-        catch_up_ms: u32,
-    ) -> Self {
-        Self { load, clock, crew, thread, part, catch_up_ms, turns: 0, meetings: 0, stopped: false }
+    /// Work on this load, whose share of the clients is its part of rates and sessions. `catch_up_ms` as for [`Pacer::new`].
+    pub fn new(load: &'a mut Load<P, Q>, clock: C, crew: &'a Crew, catch_up_ms: u32) -> Self {
+        Self { load, clock, crew, catch_up_ms, turns: 0, meetings: 0, stopped: false }
     }
 
     /// Begins sessions for a while; each runs to its end.
     pub fn run(mut self, per_second: Option<f64>, duration: Nanos) -> Tallied {
         self.meet(Counted::Sessions);
         let start = (self.clock)();
-        let most = |rate: f64| self.part.of((rate * duration as f64 / 1e9).ceil().max(1.0) as u64);
+        let most =
+            |rate: f64| self.load.client.share().of((rate * duration as f64 / 1e9).ceil().max(1.0) as u64);
         let most = per_second.map_or(u64::MAX, most);
-        let per_second = self.part.rate(per_second);
+        let per_second = self.load.client.share().rate(per_second);
         let (seconds, full) = self.begin(per_second, start + duration, most, None, Counted::Sessions);
         self.settle(Counted::Sessions);
         self.phase(seconds, full)
@@ -149,19 +136,20 @@ where
     pub fn climb(mut self, ascent: &Ascent) -> Climb {
         self.meet(Counted::SetUps);
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
-        let (open, refresh) = (self.part.rate(ascent.open_per_second), ascent.refresh.map(nanos));
-        let sessions = self.part.of(ascent.sessions);
+        let (open, refresh) =
+            (self.load.client.share().rate(ascent.open_per_second), ascent.refresh.map(nanos));
+        let sessions = self.load.client.share().of(ascent.sessions);
         let (seconds, full) = self.begin(open, Nanos::MAX, sessions, refresh, Counted::SetUps);
         self.settle(Counted::SetUps);
-        let opened = self.load.idle();
+        let opened = u64::from(self.load.client.idle());
         let opening = self.phase(seconds, full);
         self.load.restart_turn();
         // Each should have its turn in the time after which it is to be used again.
         let once = refresh.map_or(0.0, |every| opened as f64 / (every.max(1) as f64 / 1e9));
-        let using = self.part.rate(ascent.use_per_second).map(|rate| rate.max(once));
+        let using = self.load.client.share().rate(ascent.use_per_second).map(|rate| rate.max(once));
         let seconds = self.hold(using, nanos(ascent.hold));
         self.settle(Counted::Requests);
-        let alive = self.load.idle();
+        let alive = u64::from(self.load.client.idle());
         let holding = self.phase(seconds, 0);
         let seconds = self.end(open);
         self.settle(Counted::Ends);
@@ -178,8 +166,8 @@ where
     }
 
     fn phase(&mut self, seconds: f64, full: u64) -> Tallied {
-        let Taken { tallies, served, foreign, handed_over } = self.load.take_counts();
-        Tallied { tallies, served, foreign, handed_over, seconds, full, stopped: self.stopped }
+        let Taken { tally, served, foreign, handed_over } = self.load.take_counts();
+        Tallied { tally, served, foreign, handed_over, seconds, full, stopped: self.stopped }
     }
 
     /// A turn, and the time after it.
@@ -196,20 +184,16 @@ where
 
     #[cold]
     fn publish(&mut self, counted: Counted) {
+        let tally = self.load.client.tally();
         let (sent, received) = match counted {
-            Counted::Sessions => (self.load.sum(|it| it.begun), self.load.sum(|it| it.completed)),
-            Counted::SetUps => (self.load.sum(|it| it.begun), self.load.sum(|it| it.set_up)),
-            Counted::Requests => (self.load.sum(|it| it.requests), self.load.sum(|it| it.responses)),
-            Counted::Ends => (self.load.sum(Tally::ended), self.load.sum(|it| it.completed)),
+            Counted::Sessions => (tally.begun, tally.completed),
+            Counted::SetUps => (tally.begun, tally.set_up),
+            Counted::Requests => (tally.requests, tally.responses),
+            Counted::Ends => (tally.ended(), tally.completed),
         };
-        let counts = Counts {
-            sent,
-            received,
-            sent_bytes: self.load.sum(|it| it.sent_bytes),
-            received_bytes: self.load.sum(|it| it.received_bytes),
-            ..Counts::default()
-        };
-        self.crew.gauge(self.thread).publish(counted.stage(), &counts);
+        let (sent_bytes, received_bytes) = (tally.sent_bytes, tally.received_bytes);
+        let counts = Counts { sent, received, sent_bytes, received_bytes, ..Counts::default() };
+        self.crew.gauge(self.load.client.share().thread()).publish(counted.stage(), &counts);
         self.stopped |= self.crew.is_stopped();
     }
 
@@ -240,7 +224,7 @@ where
                 }
                 pacer.took();
             }
-            for _ in 0..refresh.due(self.load.idle(), BURST, now) {
+            for _ in 0..refresh.due(self.load.client.idle(), BURST, now) {
                 if !self.load.use_next(now) {
                     break;
                 }
@@ -261,13 +245,13 @@ where
         let mut give_up = None;
         loop {
             let now = self.turn(counted);
-            if self.load.open() == self.load.idle() {
+            if self.load.client.open() == self.load.client.idle() {
                 break;
             }
             if self.stopped {
-                let at = *give_up.get_or_insert(now + self.load.patience_ns());
+                let at = *give_up.get_or_insert(now + self.load.client.plan().timeout_ns);
                 if now >= at {
-                    self.load.abandon(now);
+                    self.load.client.abandon(now);
                 }
             }
         }
@@ -281,7 +265,7 @@ where
         let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let mut now = start;
         while (now < start.saturating_add(hold) || self.load.rounds() == 0)
-            && self.load.open() > 0
+            && self.load.client.open() > 0
             && !self.stopped
         {
             for _ in 0..pacer.due(self.burst(per_second), now) {
@@ -300,16 +284,16 @@ where
     /// has not begun to end by one timeout is given up.
     fn end(&mut self, per_second: Option<f64>) -> f64 {
         let start = (self.clock)();
-        let per_second = per_second.filter(|_| !self.load.ends_silently());
+        let per_second = per_second.filter(|_| !self.load.client.plan().ends_silently());
         let mut pacer = Pacer::new(per_second, self.catch_up_ms, start);
         let mut now = start;
         let mut give_up = None;
-        while self.load.idle() > 0 {
+        while self.load.client.idle() > 0 {
             if self.stopped {
                 // A port whose peer has left takes nothing any more.
-                let at = *give_up.get_or_insert(now.saturating_add(self.load.patience_ns()));
+                let at = *give_up.get_or_insert(now.saturating_add(self.load.client.plan().timeout_ns));
                 if now >= at {
-                    self.load.abandon(now);
+                    self.load.client.abandon(now);
                     break;
                 }
             }

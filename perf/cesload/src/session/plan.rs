@@ -37,8 +37,6 @@ pub enum Destination {
 pub struct Plan {
     /// The name in reports.
     pub name: String,
-    /// Its number among all profiles of sessions: 0 to 255.
-    pub number: u8,
     /// What carries them.
     pub transport: Transport,
     /// The first client address.
@@ -73,6 +71,11 @@ impl Plan {
     /// Whether a session is over once its name was answered.
     pub fn only_asks(&self) -> bool {
         self.requests == 0 && self.transport == Transport::Udp
+    }
+
+    /// Whether no packet says that a session ends.
+    pub fn ends_silently(&self) -> bool {
+        self.transport == Transport::Udp
     }
 
     /// How many sessions there can be at once, on all threads together.
@@ -133,6 +136,21 @@ impl Share {
         self.bounds.len() - 1
     }
 
+    /// Its part of a number. The parts of all threads add up to it, and none is more than its slots if the number is not.
+    pub fn of(&self, number: u64) -> u64 {
+        let until = |slots: u32| u128::from(number) * u128::from(slots) / u128::from(self.all().max(1));
+        (until(self.first() + self.count()) - until(self.first())) as u64
+    }
+
+    /// Its part of a rate.
+    pub fn rate(&self, per_second: Option<f64>) -> Option<f64> {
+        per_second.map(|rate| rate * f64::from(self.count()) / f64::from(self.all().max(1)))
+    }
+
+    fn all(&self) -> u32 {
+        self.bounds.last().copied().unwrap_or(0)
+    }
+
     /// A slot's place in this share, if it is in it.
     pub fn place_of(&self, slot: u32) -> Option<u32> {
         let place = slot.wrapping_sub(self.first());
@@ -153,7 +171,6 @@ pub(crate) mod tests {
     pub(crate) fn plan(transport: Transport) -> Plan {
         Plan {
             name: "web".to_owned(),
-            number: 1,
             transport,
             client: 0x0a00_0001,
             clients: 4,
@@ -207,6 +224,21 @@ pub(crate) mod tests {
                     assert_eq!(share.place_of(slot), place, "slot {slot} of {threads} threads");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn parts_add_up_and_fit() {
+        for (clients, client_ports, threads) in [(4, 8, 3), (100, 1, 7), (1, 64_512, 5), (1, 1, 3)] {
+            let plan = Plan { clients, client_ports, ..plan(Transport::Udp) };
+            let shares: Vec<_> = (0..threads).map(|thread| Share::new(&plan, thread, threads)).collect();
+            for number in [0, 1, 2, 31, u64::from(plan.capacity())] {
+                let number = number.min(plan.capacity().into());
+                assert!(shares.iter().all(|share| share.of(number) <= share.count().into()));
+                assert_eq!(shares.iter().map(|share| share.of(number)).sum::<u64>(), number);
+            }
+            let rates: f64 = shares.iter().filter_map(|share| share.rate(Some(1.0))).sum();
+            assert!((rates - 1.0).abs() < 1e-9);
         }
     }
 

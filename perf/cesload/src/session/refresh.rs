@@ -16,9 +16,9 @@ impl Refresh {
     }
 
     /// How many of `open` sessions are due, at most `most`.
-    pub fn due(&mut self, open: u64, most: usize, now: Nanos) -> usize {
+    pub fn due(&mut self, open: u32, most: usize, now: Nanos) -> usize {
         let Some(every) = self.every else { return 0 };
-        let (open, passed) = (open as f64, now.saturating_sub(self.since) as f64);
+        let (open, passed) = (f64::from(open), now.saturating_sub(self.since) as f64);
         // However long the thread was held up, nobody is due twice at once.
         self.due = (self.due + open * passed / every as f64).min(open);
         self.since = now;

@@ -44,8 +44,9 @@ pub struct Server {
     server_port: u16,
     request_bytes: usize,
     response_bytes: u32,
-    /// Requests of a session at most; `None` if sessions are kept open.
-    requests: Option<u16>,
+    /// Requests of a session at most, and whether sessions go on for ever instead.
+    requests: u16,
+    keep: bool,
     port: usize,
     syn: SessionTemplate,
     plain: SessionTemplate,
@@ -68,7 +69,8 @@ impl Server {
             server_port: plan.server_port,
             request_bytes: plan.request_bytes,
             response_bytes: plan.response_bytes as u32,
-            requests: Some(plan.requests),
+            requests: plan.requests,
+            keep: false,
             port,
             syn: SessionTemplate::syn(&link),
             plain: SessionTemplate::data(&link, 0),
@@ -80,9 +82,8 @@ impl Server {
     }
 
     /// Begins a trial: counts from 0, with a new trial's number. `keep`: whether sessions may go on for ever.
-    pub fn reset(&mut self, trial: u16, requests: u16, keep: bool) {
-        self.trial = trial;
-        self.requests = (!keep).then_some(requests);
+    pub fn reset(&mut self, trial: u16, keep: bool) {
+        (self.trial, self.keep) = (trial, keep);
         self.served = Served::default();
     }
 
@@ -145,10 +146,8 @@ impl Server {
     /// Whether the client acknowledges what we may have sent: the SYN, and so many responses at most, and the FIN.
     fn acceptable(&self, ends: Ends, acknowledgement: u32) -> bool {
         let acknowledged = acknowledgement.wrapping_sub(self.cookie(ends).wrapping_add(1));
-        let most = match self.requests {
-            Some(requests) => u32::from(requests).wrapping_mul(self.response_bytes).wrapping_add(1),
-            None => u32::MAX / 2,
-        };
+        let all = u32::from(self.requests).wrapping_mul(self.response_bytes).wrapping_add(1);
+        let most = if self.keep { u32::MAX / 2 } else { all };
         acknowledged <= most
     }
 

@@ -24,7 +24,7 @@ fn fine(_: &[u8]) -> Vec<Nanos> {
 }
 
 fn named(transport: Transport) -> Plan {
-    let names = Names::numbered("h{}.b.demo", 1, 9).unwrap();
+    let names = Names::new("h{}.b.demo", 1, 9).unwrap();
     Plan { target: Destination::Named { server: 0x0a00_00fe, names }, ..plan(transport) }
 }
 
@@ -356,7 +356,7 @@ fn packets_of_an_earlier_trial_are_late() {
     let mut world = World::new(plan(Transport::Udp), false);
     world.begin();
     let request = world.out.frames[0].1.clone();
-    world.server.reset(6, 3, false);
+    world.server.reset(6, false);
     world.deliver(1, &request);
     assert_eq!((world.server.served().late, world.server.served().requests), (1, 0));
 }

@@ -17,6 +17,7 @@ mod tests;
 
 use crate::frame::template::Link;
 use crate::latency::latency_histogram;
+use crate::port::PortFacts;
 use crate::port::frames::{Blank, Buffers};
 use crate::profile::traffic::{Lengths, Traffic};
 use crate::profile::{Generator, Profile};
@@ -33,60 +34,45 @@ use shared::{Phase, Shared};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
-pub use watch::Watched;
+pub use watch::Surroundings;
 use watch::{Seen, observe};
 
 /// Below this share of the time a hold-up is what every machine has.
 const HELD_UP_WORTH_SAYING: f64 = 0.01;
 
-/// The world outside the loop: what threads need to begin, and the state of ports.
-pub trait Surroundings: Sync {
-    /// Called on each generator thread before it begins; what it returns is kept until it ends.
-    fn enter(&self, thread: usize) -> Result<Box<dyn Any>, String>;
-}
-
 /// The engine, over any kind of port.
-pub struct StreamEngine<P: PortQueues, B, S, W> {
+pub struct StreamEngine<P: PortQueues, B, S> {
     lanes: Vec<Lane<P, B>>,
+    /// Of the ports.
+    names: Vec<String>,
     traffic: Vec<(Traffic, Arc<Lengths>, u32)>,
     settings: Generator,
     line_rate: Option<f64>,
     trial: u16,
+    enter: Enter,
     surroundings: S,
-    watched: W,
 }
 
-/// How the ports' frames begin, and what their links can.
-#[derive(Clone, Debug)]
-pub struct PortFacts {
-    /// Where its frames come from.
-    pub mac: [u8; 6],
-    /// Where they go to; without it, the port where the stream ends.
-    pub peer: Option<[u8; 6]>,
-    /// Their tag.
-    pub vlan: Option<u16>,
-    /// Bits a second.
-    pub speed_bps: Option<f64>,
-}
+/// Called on each generator thread before it begins; what it returns is kept until it ends.
+pub type Enter = Box<dyn Fn(usize) -> Result<Box<dyn Any>, String> + Sync>;
 
 /// One thread's queue pairs with what they answer, and its pool: those of all ports, perhaps several times over.
 type ThreadParts<P, B> = (Vec<(P, crate::arp::Answers)>, B);
 
-impl<P, B, S, W> StreamEngine<P, B, S, W>
+impl<P, B, S> StreamEngine<P, B, S>
 where
     P: PortQueues + Send,
     P::Frame: Blank + Send,
     B: Buffers<Frame = P::Frame> + Send,
     S: Surroundings,
-    W: Watched,
 {
     /// The engine for a profile, with the parts of each thread.
     pub fn new(
         profile: &Profile,
         facts: &[PortFacts],
         threads: Vec<ThreadParts<P, B>>,
+        enter: Enter,
         surroundings: S,
-        watched: W,
     ) -> Result<Self, String> {
         let memory = |error| format!("no memory for the flows: {error}");
         let mut first = 0;
@@ -119,13 +105,14 @@ where
         }
         Ok(Self {
             lanes,
+            names: profile.port.iter().map(|port| port.name.clone()).collect(),
             line_rate: line_rate(profile, facts),
             traffic: all,
             settings: profile.generator.clone(),
             // So that frames of a generator that ran before are told from ours.
             trial: machine::cycles() as u16,
+            enter,
             surroundings,
-            watched,
         })
     }
 
@@ -270,13 +257,12 @@ fn line_rate(profile: &Profile, facts: &[PortFacts]) -> Option<f64> {
     least
 }
 
-impl<P, B, S, W> Trials for StreamEngine<P, B, S, W>
+impl<P, B, S> Trials for StreamEngine<P, B, S>
 where
     P: PortQueues + Send,
     P::Frame: Blank + Send,
     B: Buffers<Frame = P::Frame> + Send,
     S: Surroundings,
-    W: Watched,
 {
     fn unit(&self) -> Unit {
         Unit::Packets
@@ -292,13 +278,13 @@ where
         duration: Duration,
         watch: &mut dyn FnMut(Progress) -> Watch,
     ) -> Result<Trial, Failure> {
-        if let Some(why) = self.watched.fault() {
+        if let Some(why) = self.surroundings.fault() {
             return Err(Failure { why, partial: None });
         }
         let cycles = self.begin(per_second, duration);
-        let missed = self.watched.missed();
+        let missed = self.surroundings.missed();
         let shared = Shared::new(self.lanes.len());
-        let (surroundings, watched) = (&self.surroundings, &self.watched);
+        let (enter, surroundings, names) = (&self.enter, &self.surroundings, &self.names);
         let drain = Duration::from_millis(u64::from(self.settings.drain_ms));
         let lanes = &mut self.lanes;
         let seen = std::thread::scope(|scope| {
@@ -308,7 +294,7 @@ where
                 .map(|(number, lane)| {
                     let shared = &shared;
                     scope.spawn(move || -> Result<(), String> {
-                        let _entered = surroundings.enter(number)?;
+                        let _entered = enter(number)?;
                         lane.run(shared, number, cycles);
                         Ok(())
                     })
@@ -318,7 +304,7 @@ where
                 std::thread::sleep(Duration::from_millis(1));
             }
             let seen = if shared.all_ready() {
-                observe(&shared, watched, duration, drain, watch)
+                observe(&shared, (surroundings, names), duration, drain, watch)
             } else {
                 Seen { intervals: Vec::new(), fault: None }
             };
@@ -333,7 +319,7 @@ where
             }
             Seen { fault: seen.fault.or(failed), ..seen }
         });
-        let missed = self.watched.missed().saturating_sub(missed);
+        let missed = self.surroundings.missed().saturating_sub(missed);
         let trial = self.trial(per_second, seen.intervals, missed);
         match seen.fault {
             None => Ok(trial),

@@ -57,18 +57,10 @@ impl Pool for Endless {
 
 impl Buffers for Endless {}
 
-struct Nowhere;
-
-impl Surroundings for Nowhere {
-    fn enter(&self, _: usize) -> Result<Box<dyn Any>, String> {
-        Ok(Box::new(()))
-    }
-}
-
 #[derive(Clone, Default)]
 struct Healthy(Arc<Mutex<Option<String>>>);
 
-impl Watched for Healthy {
+impl Surroundings for Healthy {
     fn fault(&self) -> Option<String> {
         self.0.lock().unwrap().clone()
     }
@@ -76,13 +68,14 @@ impl Watched for Healthy {
     fn missed(&self) -> u64 {
         0
     }
-
-    fn name(&self, port: usize) -> String {
-        ["left", "right"][port].to_owned()
-    }
 }
 
-type MemoryEngine = StreamEngine<MemoryPort, Endless, Nowhere, Healthy>;
+/// Threads need nothing.
+fn nowhere() -> Enter {
+    Box::new(|_| Ok(Box::new(())))
+}
+
+type MemoryEngine = StreamEngine<MemoryPort, Endless, Healthy>;
 
 /// Longer than a wire holds a frame that has no successor to be swapped with.
 const PROFILE: &str = r#"
@@ -120,7 +113,7 @@ fn engine(text: &str, threads: usize) -> (MemoryEngine, Vec<[FarEnd; 2]>, Health
         ends.push([FarEnd(left_end), FarEnd(right_end)]);
     }
     let healthy = Healthy::default();
-    let engine = StreamEngine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, healthy.clone()).unwrap();
+    let engine = StreamEngine::new(&profile, &[fact(1), fact(2)], parts, nowhere(), healthy.clone()).unwrap();
     (engine, ends, healthy)
 }
 
@@ -323,7 +316,7 @@ fn what_comes_on_a_further_queue_is_received_at_its_port() {
     let queues = [left, right, more_left, more_right].map(|port| (port, Answers::default())).into();
     let parts = vec![(queues, Endless)];
     let mut engine =
-        StreamEngine::new(&profile, &[fact(1), fact(2)], parts, Nowhere, Healthy::default()).unwrap();
+        StreamEngine::new(&profile, &[fact(1), fact(2)], parts, nowhere(), Healthy::default()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

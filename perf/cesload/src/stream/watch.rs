@@ -25,15 +25,12 @@ const OVERDUE: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The state of the ports, as the watching thread sees it.
-pub trait Watched {
+pub trait Surroundings {
     /// Why a port cannot go on, if one cannot.
     fn fault(&self) -> Option<String>;
 
     /// Packets that the ports have lost so far because the generator was too slow.
     fn missed(&self) -> u64;
-
-    /// A port's name.
-    fn name(&self, port: usize) -> String;
 }
 
 /// What the watching thread has seen of a trial.
@@ -47,7 +44,7 @@ pub(super) struct Seen {
 /// Watches a trial from its start to the last packet.
 pub(super) fn observe(
     shared: &Shared,
-    watched: &impl Watched,
+    (surroundings, names): (&impl Surroundings, &[String]),
     duration: Duration,
     drain: Duration,
     watch: &mut dyn FnMut(Progress) -> Watch,
@@ -76,7 +73,7 @@ pub(super) fn observe(
         let stuck = shared.stuck().map(|port| {
             format!(
                 "port {}: it has taken no packet for a second; its peer has left or does not poll",
-                watched.name(port)
+                names.get(port).map_or("?", String::as_str)
             )
         });
         let overdue = (elapsed > TIMES * duration + OVERDUE)
@@ -86,7 +83,7 @@ pub(super) fn observe(
         if elapsed >= told + TELL {
             told = elapsed;
             if seen.fault.is_none() {
-                seen.fault = watched.fault();
+                seen.fault = surroundings.fault();
             }
             let progress = Progress {
                 elapsed_s: elapsed.as_secs_f64(),

@@ -4,7 +4,7 @@ use super::{Client, mix};
 use crate::frame::ends::Ends;
 use crate::frame::signature::Signature;
 use crate::session::dns;
-use crate::session::frames::{Fields, Outlet, SLOT_BITS, datagram};
+use crate::session::frames::{Fields, Outlet, datagram};
 use crate::session::plan::{Destination, Transport};
 use crate::session::stamp::Stamp;
 use ces_dataplane::Nanos;
@@ -29,7 +29,7 @@ impl Client {
 
     /// The number of its flow in signatures.
     pub(super) fn flow(&self, slot: u32) -> u32 {
-        u32::from(self.plan.number) << SLOT_BITS | (self.share.first() + slot)
+        self.share.first() + slot
     }
 
     pub(super) fn sent(&mut self, sent: bool, bytes: usize) {

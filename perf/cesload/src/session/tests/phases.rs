@@ -2,8 +2,8 @@
 
 use crate::arp::Answers;
 use crate::session::client::Client;
-use crate::session::crew::{Crew, ThreadPart};
-use crate::session::load::{Load, SessionKind};
+use crate::session::crew::Crew;
+use crate::session::load::Load;
 use crate::session::phases::{Climb, Tallied, Work};
 use crate::session::plan::tests::plan;
 use crate::session::plan::{Plan, Share, Transport};
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Two ports, and the cables between them.
-fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
+fn load(plan: &Plan) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
     let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
     let link = |last| ethernet::Header {
         destination: [2, 0, 0, 0, 0, 1 - last],
@@ -28,17 +28,10 @@ fn load(plans: &[Plan]) -> (Load<MemoryPort, MemoryPool>, [Cable; 2]) {
         vlan: None,
         ethertype: ethernet::IPV4,
     };
-    let kinds = plans
-        .iter()
-        .map(|plan| SessionKind {
-            client: Client::new(plan.clone(), Share::new(plan, 0, 1), 0, link(0), 3).unwrap(),
-            server: Server::new(plan, 1, link(1), 4),
-            weight: f64::from(plan.number),
-            credit: 0.0,
-        })
-        .collect();
+    let client = Client::new(plan.clone(), Share::new(plan, 0, 1), 0, link(0), 3).unwrap();
+    let sides = (client, Server::new(plan, 1, link(1), 4));
     let answers = vec![Answers::default(), Answers::default()];
-    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(8192)), kinds, answers, Mesh::alone());
+    let mut load = Load::new(Wires::new(vec![a, b], 2, MemoryPool::new(8192)), sides, answers, Mesh::alone());
     load.reset(9, false);
     (load, [to_a, to_b])
 }
@@ -63,24 +56,17 @@ fn clock(mut cables: [Cable; 2], drop_every: u64) -> impl FnMut() -> Nanos {
     }
 }
 
-fn many(transport: Transport, number: u8) -> Plan {
-    Plan {
-        number,
-        client_ports: 1000,
-        client_port: 1000 * u16::from(number),
-        server_port: u16::from(number),
-        ..plan(transport)
-    }
+fn many(transport: Transport) -> Plan {
+    Plan { client_ports: 1000, client_port: 1000, ..plan(transport) }
 }
 
 #[test]
 fn rate_is_held_and_all_complete() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let (mut load, cables) = load(&[many(transport, 1)]);
+        let (mut load, cables) = load(&many(transport));
         let crew = Crew::new(1);
-        let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
-            .run(Some(100_000.0), 20_000_000);
-        let tally = &phase.tallies[0];
+        let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 64).run(Some(100_000.0), 20_000_000);
+        let tally = &phase.tally;
         assert_eq!((tally.begun, tally.completed, tally.failures(), tally.again), (2000, 2000, 0, 0));
         assert!((phase.seconds - 0.02).abs() < 1e-4, "{}", phase.seconds);
         assert_eq!((phase.full, phase.foreign, phase.stopped), (0, 0, false));
@@ -91,11 +77,10 @@ fn rate_is_held_and_all_complete() {
 #[test]
 fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let (mut load, cables) = load(&[many(transport, 1)]);
+        let (mut load, cables) = load(&many(transport));
         let crew = Crew::new(1);
-        let phase = Work::new(&mut load, clock(cables, 100), &crew, 0, ThreadPart::WHOLE, 64)
-            .run(Some(100_000.0), 20_000_000);
-        let tally = &phase.tallies[0];
+        let phase = Work::new(&mut load, clock(cables, 100), &crew, 64).run(Some(100_000.0), 20_000_000);
+        let tally = &phase.tally;
         assert_eq!(tally.begun, 2000);
         assert_eq!(tally.completed + tally.failures(), 2000);
         assert!(tally.again > 10 && tally.completed > 1990, "{tally:?}");
@@ -103,40 +88,28 @@ fn sessions_over_a_bad_wire_are_tried_again_and_accounted_for() {
 }
 
 #[test]
-fn kinds_share_by_their_weights() {
-    let (mut load, cables) = load(&[many(Transport::Udp, 1), many(Transport::Tcp, 3)]);
-    let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
-        .run(Some(100_000.0), 10_000_000);
-    assert_eq!((phase.tallies[0].begun, phase.tallies[1].begun), (250, 750));
-    assert_eq!((phase.tallies[0].completed, phase.tallies[1].completed), (250, 750));
-}
-
-#[test]
 fn want_of_addresses_and_ports_is_told() {
     let slow = Plan { think_ns: 5_000_000, ..plan(Transport::Tcp) };
-    let (mut load, cables) = load(&[slow]);
+    let (mut load, cables) = load(&slow);
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
-        .run(Some(100_000.0), 2_000_000);
-    assert_eq!((phase.tallies[0].begun, phase.full), (32, 168));
-    assert_eq!(phase.tallies[0].completed, 32);
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 64).run(Some(100_000.0), 2_000_000);
+    assert_eq!((phase.tally.begun, phase.full), (32, 168));
+    assert_eq!(phase.tally.completed, 32);
 }
 
 #[test]
 fn as_fast_as_it_goes_ends_too() {
-    let (mut load, cables) = load(&[many(Transport::Tcp, 1)]);
+    let (mut load, cables) = load(&many(Transport::Tcp));
     let crew = Crew::new(1);
-    let phase =
-        Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64).run(None, 1_000_000);
-    let tally = &phase.tallies[0];
+    let phase = Work::new(&mut load, clock(cables, u64::MAX), &crew, 64).run(None, 1_000_000);
+    let tally = &phase.tally;
     assert!(tally.begun > 1000, "{}", tally.begun);
     assert_eq!((tally.completed + tally.failures(), phase.full), (tally.begun, 0));
 }
 
 #[test]
 fn stopped_trial_keeps_its_books() {
-    let (mut load, _cables) = load(&[many(Transport::Tcp, 1)]);
+    let (mut load, _cables) = load(&many(Transport::Tcp));
     let crew = Crew::new(1);
     let mut now = 0;
     let clock = || {
@@ -146,9 +119,8 @@ fn stopped_trial_keeps_its_books() {
         }
         now
     };
-    let phase =
-        Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(Some(100_000.0), 1_000_000_000);
-    let tally = &phase.tallies[0];
+    let phase = Work::new(&mut load, clock, &crew, 64).run(Some(100_000.0), 1_000_000_000);
+    let tally = &phase.tally;
     assert!(phase.stopped && tally.begun < 100, "{}", tally.begun);
     assert_eq!((tally.completed, tally.failed[Cause::Stopped as usize]), (0, tally.begun));
 }
@@ -156,24 +128,18 @@ fn stopped_trial_keeps_its_books() {
 #[test]
 fn ladder_opens_uses_and_ends() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let (mut load, cables) = load(&[many(transport, 1), many(transport, 2)]);
+        let (mut load, cables) = load(&many(transport));
         let crew = Crew::new(1);
         let mut clock = clock(cables, u64::MAX);
         // All that there is room for, and then few: a climb begins with the first slots.
-        for sessions in [8000, 100] {
+        for sessions in [4000, 100] {
             load.reset(9, true);
-            let climb = Work::new(&mut load, &mut clock, &crew, 0, ThreadPart::WHOLE, 64)
-                .climb(&ascent(sessions, 500_000.0));
+            let climb = Work::new(&mut load, &mut clock, &crew, 64).climb(&ascent(sessions, 500_000.0));
             assert_eq!((climb.opened, climb.alive), (sessions, sessions));
-            let sum = |tallies: &[crate::session::tally::Tally]| {
-                tallies.iter().fold((0, 0, 0), |sum, it| {
-                    (sum.0 + it.requests, sum.1 + it.responses, sum.2 + it.completed)
-                })
-            };
-            let (requests, responses, _) = sum(&climb.holding.tallies);
+            let (requests, responses) = (climb.holding.tally.requests, climb.holding.tally.responses);
             assert!(requests >= sessions && requests == responses, "{requests} of {sessions}");
-            assert_eq!(sum(&climb.ending.tallies).2, sessions);
-            assert_eq!(load.open(), 0);
+            assert_eq!(climb.ending.tally.completed, sessions);
+            assert_eq!(load.client.open(), 0);
         }
     }
 }
@@ -181,7 +147,7 @@ fn ladder_opens_uses_and_ends() {
 #[test]
 fn forgotten_sessions_are_not_alive() {
     // A device that forgets: after the opening nothing passes for the first client address.
-    let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
+    let (mut load, [mut a, mut b]) = load(&many(Transport::Tcp));
     let crew = Crew::new(1);
     let mut now = 1 << 30;
     let clock = || {
@@ -199,28 +165,24 @@ fn forgotten_sessions_are_not_alive() {
         now
     };
     load.reset(9, true);
-    let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent(400, 400_000.0));
+    let climb = Work::new(&mut load, clock, &crew, 64).climb(&ascent(400, 400_000.0));
     assert_eq!(climb.opened, 400);
     assert_eq!(climb.alive, 300);
-    assert_eq!(climb.holding.tallies[0].failed[Cause::NoResponse as usize], 100);
+    assert_eq!(climb.holding.tally.failed[Cause::NoResponse as usize], 100);
 }
 
 #[test]
 fn further_queues_are_listened_on() {
     // What is for the clients comes at the third queue pair: the second of port 0.
-    let plan = many(Transport::Tcp, 1);
+    let plan = many(Transport::Tcp);
     let ((a, mut at_a), (b, mut at_b)) = (memory::port(1024), memory::port(1024));
     let (c, mut at_c) = memory::port(1024);
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };
-    let kind = SessionKind {
-        server: Server::new(&plan, 1, link, 4),
-        client: Client::new(plan.clone(), Share::new(&plan, 0, 1), 0, link, 3).unwrap(),
-        weight: 1.0,
-        credit: 0.0,
-    };
+    let client = Client::new(plan.clone(), Share::new(&plan, 0, 1), 0, link, 3).unwrap();
+    let sides = (client, Server::new(&plan, 1, link, 4));
     let wires = Wires::new(vec![a, b, c], 2, MemoryPool::new(4096));
-    let mut load = Load::new(wires, vec![kind], vec![Answers::default(), Answers::default()], Mesh::alone());
+    let mut load = Load::new(wires, sides, vec![Answers::default(), Answers::default()], Mesh::alone());
     load.reset(9, false);
     let mut now = 1 << 30;
     let clock = || {
@@ -235,8 +197,8 @@ fn further_queues_are_listened_on() {
         now
     };
     let crew = Crew::new(1);
-    let phase = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(Some(100_000.0), 1_000_000);
-    assert_eq!((phase.tallies[0].begun, phase.tallies[0].completed, phase.foreign), (100, 100, 0));
+    let phase = Work::new(&mut load, clock, &crew, 64).run(Some(100_000.0), 1_000_000);
+    assert_eq!((phase.tally.begun, phase.tally.completed, phase.foreign), (100, 100, 0));
 }
 
 /// A rung whose sessions are opened and used at one rate, for five milliseconds.
@@ -253,7 +215,7 @@ fn ascent(sessions: u64, per_second: f64) -> Ascent {
 #[test]
 fn slow_ports_are_waited_for() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let (mut load, [mut a, mut b]) = load(&[many(transport, 1)]);
+        let (mut load, [mut a, mut b]) = load(&many(transport));
         let crew = Crew::new(1);
         let mut now = 1 << 30;
         // One frame each way at a look, though thousands are wanted.
@@ -267,8 +229,8 @@ fn slow_ports_are_waited_for() {
             }
             now
         };
-        let phase = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).run(None, 20_000_000);
-        let (tally, served) = (&phase.tallies[0], &phase.served[0]);
+        let phase = Work::new(&mut load, clock, &crew, 64).run(None, 20_000_000);
+        let (tally, served) = (&phase.tally, &phase.served);
         assert!(tally.begun > 2000, "{}", tally.begun);
         assert_eq!(served.unsent, 0);
         // Over TCP a SYN-ACK has two frames follow: clients receive all the same, since it is what the servers' port waits for.
@@ -278,7 +240,7 @@ fn slow_ports_are_waited_for() {
 
 #[test]
 fn stopped_climb_ends_where_nothing_is_taken_any_more() {
-    let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
+    let (mut load, [mut a, mut b]) = load(&many(Transport::Tcp));
     let crew = Crew::new(1);
     let mut now = 1 << 30;
     let clock = || {
@@ -300,20 +262,19 @@ fn stopped_climb_ends_where_nothing_is_taken_any_more() {
     // Nothing is under way when it is stopped: the first request has been answered, and the next is due in a second.
     let hold = Duration::from_hours(1);
     let ascent = Ascent { use_per_second: Some(1.0), hold, ..ascent(4000, 400_000.0) };
-    let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent);
+    let climb = Work::new(&mut load, clock, &crew, 64).climb(&ascent);
     assert_eq!(climb.opened, 4000);
     assert!(climb.holding.stopped && climb.alive == 4000);
-    assert_eq!(climb.ending.tallies[0].failed[Cause::Stopped as usize], 4000);
-    assert_eq!(load.open(), 0);
+    assert_eq!(climb.ending.tally.failed[Cause::Stopped as usize], 4000);
+    assert_eq!(load.client.open(), 0);
 }
 
 #[test]
 fn sessions_that_end_in_silence_are_not_waited_for() {
-    let (mut load, cables) = load(&[many(Transport::Udp, 1)]);
+    let (mut load, cables) = load(&many(Transport::Udp));
     let crew = Crew::new(1);
     load.reset(9, true);
-    let climb = Work::new(&mut load, clock(cables, u64::MAX), &crew, 0, ThreadPart::WHOLE, 64)
-        .climb(&ascent(3200, 100_000.0));
+    let climb = Work::new(&mut load, clock(cables, u64::MAX), &crew, 64).climb(&ascent(3200, 100_000.0));
     assert_eq!((climb.opened, climb.alive), (3200, 3200));
     assert!(climb.ending.seconds < 0.1 * climb.opening.seconds, "{}", climb.ending.seconds);
 }
@@ -323,7 +284,7 @@ fn what_a_device_forgets_when_it_is_idle_is_kept_by_use() {
     // It forgets an address and port that has sent nothing for so long.
     const FORGETS: Nanos = 3_000_000;
     for (refresh, alive) in [(None, 0), (Some(Duration::from_millis(1)), 4000)] {
-        let (mut load, [mut a, mut b]) = load(&[many(Transport::Tcp, 1)]);
+        let (mut load, [mut a, mut b]) = load(&many(Transport::Tcp));
         let crew = Crew::new(1);
         let mut now = 1 << 30;
         let mut seen = std::collections::HashMap::new();
@@ -346,14 +307,14 @@ fn what_a_device_forgets_when_it_is_idle_is_kept_by_use() {
         load.reset(9, true);
         // It takes ten milliseconds to open them, and as long to use each.
         let ascent = Ascent { refresh, ..ascent(4000, 400_000.0) };
-        let climb = Work::new(&mut load, clock, &crew, 0, ThreadPart::WHOLE, 64).climb(&ascent);
+        let climb = Work::new(&mut load, clock, &crew, 64).climb(&ascent);
         assert_eq!((climb.opened, climb.alive), (4000, alive), "{refresh:?}");
     }
 }
 
 /// What several threads do over a device that hands every answer to the queue of the next one.
 fn crossed<R: Send + Default>(
-    plans: &[Plan],
+    plan: &Plan,
     keep: bool,
     threads: usize,
     work: impl Fn(Work<'_, MemoryPort, MemoryPool, &mut dyn FnMut() -> Nanos>) -> R + Sync,
@@ -364,39 +325,31 @@ fn crossed<R: Send + Default>(
         vlan: None,
         ethertype: ethernet::IPV4,
     };
-    let all = plans.iter().map(|plan| u64::from(plan.capacity())).sum();
-    let (mut loads, mut near, mut far, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut loads, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
     for (thread, mesh) in Mesh::new(threads, 64).into_iter().enumerate() {
         let ((a, to_a), (b, to_b)) = (memory::port(1024), memory::port(1024));
         near.push(to_a);
         far.push(to_b);
-        let kind = |plan: &Plan| SessionKind {
-            client: Client::new(plan.clone(), Share::new(plan, thread, threads), 0, link(0), 3).unwrap(),
-            server: Server::new(plan, 1, link(1), 4),
-            weight: 1.0,
-            credit: 0.0,
-        };
-        let kinds: Vec<_> = plans.iter().map(kind).collect();
-        let own = kinds.iter().map(|kind| u64::from(kind.client.share().count())).sum();
+        let client = Client::new(plan.clone(), Share::new(plan, thread, threads), 0, link(0), 3).unwrap();
+        let sides = (client, Server::new(plan, 1, link(1), 4));
         let wires = Wires::new(vec![a, b], 2, MemoryPool::new(8192));
-        let mut load = Load::new(wires, kinds, vec![Answers::default(), Answers::default()], mesh);
+        let mut load = Load::new(wires, sides, vec![Answers::default(), Answers::default()], mesh);
         load.reset(9, keep);
-        loads.push((load, ThreadPart { before, own, all }));
-        before += own;
+        loads.push(load);
     }
     let (crew, clock, done) = (&Crew::new(threads), Clock::new(), &AtomicBool::new(false));
     let work = &work;
     std::thread::scope(|scope| {
-        let run = |(thread, (mut load, part)): (usize, (Load<_, _>, ThreadPart))| {
+        let run = |mut load: Load<_, _>| {
             scope.spawn(move || {
                 let mut now = || {
                     std::thread::yield_now();
                     clock.now()
                 };
-                work(Work::new(&mut load, &mut now, crew, thread, part, 64))
+                work(Work::new(&mut load, &mut now, crew, 64))
             })
         };
-        let running: Vec<_> = loads.into_iter().enumerate().map(run).collect();
+        let running: Vec<_> = loads.into_iter().map(run).collect();
         scope.spawn(move || {
             while !done.load(Ordering::Relaxed) {
                 for queue in 0..threads {
@@ -417,26 +370,25 @@ fn crossed<R: Send + Default>(
 }
 
 /// Sessions that are patient enough for a machine that is busy.
-fn patient(transport: Transport, number: u8) -> Plan {
-    Plan { timeout_ns: 200_000_000, retries: 100, ..many(transport, number) }
+fn patient(transport: Transport) -> Plan {
+    Plan { timeout_ns: 200_000_000, retries: 100, ..many(transport) }
 }
 
 #[test]
 fn answers_at_another_thread_reach_their_owner() {
-    let plans = [patient(Transport::Udp, 1), patient(Transport::Tcp, 2)];
-    for threads in [2, 3] {
-        let phases = crossed(&plans, false, threads, |work| work.run(Some(20_000.0), 100_000_000));
+    for (transport, threads) in [(Transport::Udp, 2), (Transport::Tcp, 3)] {
+        let phases =
+            crossed(&patient(transport), false, threads, |work| work.run(Some(20_000.0), 100_000_000));
         let mut sum = Tallied::default();
         for phase in phases {
-            assert!(phase.handed_over > 0 && phase.tallies[0].begun > 0, "each thread has its part");
-            if sum.tallies.is_empty() { sum = phase } else { sum.add(&phase) }
+            assert!(phase.handed_over > 0 && phase.tally.begun > 0, "each thread has its part");
+            sum.add(&phase);
         }
-        for tally in &sum.tallies {
-            assert!(tally.begun <= 1001);
-            assert_eq!((tally.completed, tally.failures()), (tally.begun, 0));
-            assert_eq!(tally.set_up_ns.len(), tally.set_up);
-            assert_eq!(tally.first_packet_ns.len(), tally.set_up);
-        }
+        let tally = &sum.tally;
+        assert!(tally.begun <= 2001);
+        assert_eq!((tally.completed, tally.failures()), (tally.begun, 0));
+        assert_eq!(tally.set_up_ns.len(), tally.set_up);
+        assert_eq!(tally.first_packet_ns.len(), tally.set_up);
         assert_eq!((sum.foreign, sum.full, sum.stopped), (0, 0, false));
     }
 }
@@ -444,17 +396,17 @@ fn answers_at_another_thread_reach_their_owner() {
 #[test]
 fn threads_climb_together() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let plans = [patient(transport, 1)];
         for sessions in [4000, 5] {
-            let climbs = crossed(&plans, true, 3, |work| work.climb(&ascent(sessions, 100_000.0)));
+            let plan = patient(transport);
+            let climbs = crossed(&plan, true, 3, |work| work.climb(&ascent(sessions, 100_000.0)));
             let mut sum = Climb::default();
             for climb in climbs {
                 assert!(climb.opened.abs_diff(sessions / 3) <= 4, "{}", climb.opened);
-                if sum.opening.tallies.is_empty() { sum = climb } else { sum.add(&climb) }
+                sum.add(&climb);
             }
             assert_eq!((sum.opened, sum.alive), (sessions, sessions));
-            assert_eq!(sum.ending.tallies[0].completed, sessions);
-            assert!(sum.holding.tallies[0].responses >= sessions);
+            assert_eq!(sum.ending.tally.completed, sessions);
+            assert!(sum.holding.tally.responses >= sessions);
         }
     }
 }
@@ -464,9 +416,9 @@ fn threads_ask_for_different_names() {
     let plan = Plan {
         target: crate::session::plan::Destination::Named {
             server: 1,
-            names: crate::session::dns::Names::numbered("h{}.b.demo", 0, 9).unwrap(),
+            names: crate::session::dns::Names::new("h{}.b.demo", 0, 9).unwrap(),
         },
-        ..many(Transport::Udp, 1)
+        ..many(Transport::Udp)
     };
     let link =
         ethernet::Header { destination: [2; 6], source: [4; 6], vlan: None, ethertype: ethernet::IPV4 };

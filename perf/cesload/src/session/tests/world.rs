@@ -61,7 +61,7 @@ fn link(last: u8) -> ethernet::Header {
 impl World {
     pub(super) fn new(plan: Plan, keep: bool) -> Self {
         let mut server = Server::new(&plan, 1, link(1), 77);
-        server.reset(5, plan.requests, keep);
+        server.reset(5, keep);
         let share = Share::new(&plan, 0, 1);
         let mut client = Client::new(plan, share, 0, link(0), 99).unwrap();
         client.reset(5, keep);
