@@ -5,7 +5,6 @@
 mod dut;
 mod probe;
 mod realm;
-mod said;
 mod soaker;
 
 use ces_dataplane::msg::Encapsulation;
@@ -14,16 +13,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dpdk::Memory;
 use probe::Task;
 use realm::Realm;
-use said::say;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::io::{BufRead, stdin};
+use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Packet memory of each program that runs on DPDK, in MiB.
 const MEMORY_MIB: u32 = 512;
@@ -55,17 +53,12 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
         queues: u16,
     },
-    /// Tells whose a core is: the kernel's, other programs', nobody's.
+    /// Tells whose a core is, the kernel's, other programs' or nobody's: cycles so far, a line of JSON for each line on
+    /// standard input.
     Soak {
         /// The core; the last one if absent.
         #[arg(long)]
         core: Option<usize>,
-        /// For so long, a line each second.
-        #[arg(long, default_value_t = 10)]
-        seconds: u64,
-        /// Instead: cycles so far as a line of JSON for each line on standard input.
-        #[arg(long)]
-        ask: bool,
     },
     /// The machine, as kept runs have it.
     Machine,
@@ -80,12 +73,6 @@ struct Worker {
     /// Writes the bindings as `cesctl --json show bindings` prints them, for generators; without ports that is all.
     #[arg(long)]
     export: Option<PathBuf>,
-    /// Ends by itself.
-    #[arg(long)]
-    seconds: Option<f64>,
-    /// The result as one line.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -99,7 +86,7 @@ struct Ports {
     /// The core; the last one if absent.
     #[arg(long)]
     core: Option<usize>,
-    /// Where packet memory comes from; huge pages if there are enough, if absent.
+    /// Where packet memory comes from; huge pages if there are enough of them, if absent.
     #[arg(long, value_enum)]
     pages: Option<Pages>,
 }
@@ -122,8 +109,6 @@ struct RealmOf {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Pages {
-    /// Huge ones, if there are enough.
-    Auto,
     Huge,
     Ordinary,
 }
@@ -131,7 +116,7 @@ enum Pages {
 impl Ports {
     fn memory(&self) -> Memory {
         let huge = match self.pages {
-            None | Some(Pages::Auto) => ces_perf::memory::huge_pages_free_mib() >= u64::from(MEMORY_MIB),
+            None => ces_perf::memory::huge_pages_free_mib() >= u64::from(MEMORY_MIB),
             Some(pages) => pages == Pages::Huge,
         };
         if huge { Memory::HugePages } else { Memory::Ordinary { mib: MEMORY_MIB } }
@@ -177,7 +162,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     match arguments.command {
         None => device(&arguments.worker),
         Some(Command::Machine) => say(&serde_json::json!(Machine::here()).to_string()),
-        Some(Command::Soak { core, seconds, ask }) => soaker::run(last_or(core)?, seconds, ask),
+        Some(Command::Soak { core }) => soaker::run(last_or(core)?),
         Some(Command::Probe { ports, realm, task, queues }) => {
             probe::run(&realm.realm()?, task, ports.devices()?, queues, ports.core()?, ports.memory())
         }
@@ -202,9 +187,7 @@ fn device(arguments: &Worker) -> Result<(), String> {
     let questions = questions();
     let mut dut = dut::Dut::start(&realm, ports.devices()?, ports.core()?, ports.memory())?;
     say("ready")?;
-    let end =
-        arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6)));
-    while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| Instant::now() < end) {
+    while !stop.load(Ordering::Relaxed) {
         dut.check()?;
         while let Ok(line) = questions.try_recv() {
             match line.trim() {
@@ -214,8 +197,13 @@ fn device(arguments: &Worker) -> Result<(), String> {
         }
         std::thread::sleep(LOOK);
     }
-    let counted = dut.stop();
-    say(&if arguments.json { counted.to_string() } else { format!("{counted:#}") })
+    say(&dut.stop().to_string())
+}
+
+/// Says a line to whoever runs the program, at once.
+fn say(line: &str) -> Result<(), String> {
+    let mut out = stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))
 }
 
 /// The lines of standard input, read by a thread.

@@ -16,7 +16,6 @@
 
 use serde::Serialize;
 use std::io::{BufRead, stdin};
-use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -30,31 +29,17 @@ const GAP: u64 = 400;
 /// How long the core is watched before there is traffic: fifty ticks of the slowest usual clock (100 a second).
 const CALIBRATION: Duration = Duration::from_millis(500);
 
-/// Tells each second whose the core is; or with `ask`, for each line on standard input, all cycles so far.
-pub(crate) fn run(core: usize, seconds: u64, ask: bool) -> Result<(), String> {
+/// Tells all cycles so far for each line on standard input.
+pub(crate) fn run(core: usize) -> Result<(), String> {
     let soaker = Soaker::start(core)?;
     let (mut before, mut sum) = (soaker.spent()?, Shares::default());
-    if ask {
-        crate::said::say("ready")?;
-        for _ in stdin().lock().lines().map_while(Result::ok) {
-            let after = soaker.spent()?;
-            sum += soaker.between(&before, &after);
-            before = after;
-            crate::said::say(&serde_json::json!(sum).to_string())?;
-        }
-        return Ok(());
-    }
-    for _ in 0..seconds {
-        std::thread::sleep(Duration::from_secs(1));
+    crate::say("ready")?;
+    for _ in stdin().lock().lines().map_while(Result::ok) {
         let after = soaker.spent()?;
-        let Shares { all, kernel, others } = soaker.between(&before, &after);
-        let percent = |cycles: f64| 100.0 * cycles / all.max(1.0);
-        crate::said::say(&format!(
-            "core {core}: the kernel {:.2} %, other programs {:.2} %",
-            percent(kernel),
-            percent(others)
-        ))?;
+        let Shares { all, kernel, others } = after.since(&before, soaker.at_rest);
+        sum = Shares { all: sum.all + all, kernel: sum.kernel + kernel, others: sum.others + others };
         before = after;
+        crate::say(&serde_json::json!(sum).to_string())?;
     }
     Ok(())
 }
@@ -113,14 +98,6 @@ pub(crate) struct Shares {
     pub others: f64,
 }
 
-impl AddAssign for Shares {
-    fn add_assign(&mut self, more: Self) {
-        self.all += more.all;
-        self.kernel += more.kernel;
-        self.others += more.others;
-    }
-}
-
 impl Soaker {
     /// Begins on a core that has nothing to do, and watches it for a while.
     pub(crate) fn start(core: usize) -> Result<Self, String> {
@@ -144,7 +121,7 @@ impl Soaker {
         }
         let before = soaker.spent()?;
         std::thread::sleep(CALIBRATION);
-        let rest = soaker.between(&before, &soaker.spent()?);
+        let rest = soaker.spent()?.since(&before, 0.0);
         soaker.at_rest = rest.kernel / (rest.all - rest.others).max(1.0);
         Ok(soaker)
     }
@@ -155,11 +132,6 @@ impl Soaker {
         let [soaker, waited] = account(&self.account)?;
         let [daemon, _] = account(&self.daemon)?;
         Ok(Spent { soaker, own, waited, daemon })
-    }
-
-    /// Whose the core was between two looks.
-    pub(crate) fn between(&self, before: &Spent, after: &Spent) -> Shares {
-        after.since(before, self.at_rest)
     }
 }
 
@@ -252,7 +224,7 @@ mod tests {
         let Ok(soaker) = Soaker::start(core) else { return }; // a container may hide the kernel's threads
         let before = soaker.spent().unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        let shares = soaker.between(&before, &soaker.spent().unwrap());
+        let shares = soaker.spent().unwrap().since(&before, soaker.at_rest);
         assert!(shares.kernel <= shares.all && shares.others <= shares.all, "{shares:?}");
     }
 }
