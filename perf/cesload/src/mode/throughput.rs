@@ -222,13 +222,6 @@ fn notes(findings: &Findings) -> Vec<String> {
             ));
         }
     }
-    if let (Some((max, _)), Some(full_speed)) = (found.max_load, found.full_speed_per_second) {
-        notes.push(format!(
-            "The ports do not tell their speed; at full speed {} {unit} were sent, and the largest load is {}.",
-            grouped(full_speed),
-            grouped(max)
-        ));
-    }
     notes.extend(findings.agreement.iter().map(|agreement| agreement_note(agreement, findings, unit)));
     notes
 }
@@ -269,49 +262,32 @@ fn ending_note(result: &GoalResult, found: &SearchResult, unit: &str) -> Option<
 }
 
 fn agreement_note(agreement: &Agreement, findings: &Findings, unit: &str) -> String {
-    let name = &agreement.goal;
-    let searches = agreement.lower_per_second.len();
-    let width = findings
-        .goals()
-        .iter()
-        .find(|result| result.goal.name == *name)
-        .map_or(0.0, |result| result.goal.width);
-    let Some(spread) = agreement.spread else {
+    let (name, searches) = (&agreement.goal, agreement.lower_per_second.len());
+    let goal = findings.goals().iter().find(|result| result.goal.name == *name);
+    let width = percent(goal.map_or(0.0, |result| result.goal.width));
+    let Some(spread) = agreement.spread.map(percent) else {
         return format!(
             "Not all of {searches} searches found a rate for {name}, so that they cannot be compared."
         );
     };
     if agreement.agrees {
         return format!(
-            "{searches} searches found the same {name} within its resolution: they differ by {}, the width is {}.",
-            percent(spread),
-            percent(width)
+            "{searches} searches found the same {name} within its resolution: they differ by {spread}, the width is {width}."
         );
     }
-    let why = match agreement.noise {
-        Some(noise) => format!(
-            "their trials contradict each other over {} of the load: what the device carries changes from trial to trial by more \
-             than the width",
-            percent(noise)
-        ),
-        None => {
-            "no trial contradicts another: the loads that one search tried lie between those of the other"
-                .to_owned()
-        }
+    let why = agreement.noise.map_or_else(
+        || "no trial contradicts another".to_owned(),
+        |noise| format!("their trials contradict each other over {} of the load", percent(noise)),
+    );
+    let rates = |rates: &mut dyn Iterator<Item = Option<f64>>| {
+        rates.flatten().map(grouped).collect::<Vec<_>>().join(", ")
     };
-    let speeds: Vec<String> =
-        findings.searches.iter().filter_map(|found| found.full_speed_per_second.map(grouped)).collect();
-    let speeds = if speeds.len() == searches {
-        format!("; before each of them, {} {unit} were sent at full speed", speeds.join(", "))
-    } else {
-        String::new()
-    };
-    let rates: Vec<String> = agreement.lower_per_second.iter().flatten().map(|rate| grouped(*rate)).collect();
+    let found = rates(&mut agreement.lower_per_second.iter().copied());
+    let speeds = rates(&mut findings.searches.iter().map(|found| found.full_speed_per_second));
+    let speeds = if speeds.is_empty() { speeds } else { format!("; sent at full speed before: {speeds}") };
     format!(
-        "{searches} searches did not find the same {name} ({} {unit}): they differ by {}, the width is {}; {why}{speeds}.",
-        rates.join(", "),
-        percent(spread),
-        percent(width)
+        "{searches} searches did not find the same {name} ({found} {unit}): they differ by {spread}, the width is {width}; \
+         {why}{speeds}."
     )
 }
 

@@ -14,8 +14,6 @@ use std::path::Path;
 
 /// The most entries of a mix, after its weights were divided by what they have in common.
 const MIX_MAX: u64 = 65_536;
-/// Probe flows of a stream at most; a stream with fewer flows has one for each.
-pub const PROBE_FLOWS: u32 = 64;
 /// Bytes that the sender keeps for a flow.
 pub const SENDER_BYTES: u64 = 20;
 /// Bytes that each receiving thread keeps for a flow.
@@ -172,16 +170,6 @@ impl Traffic {
         }
     }
 
-    /// Probe flows: each has the addresses and ports of a flow, and a number and sequence of its own.
-    pub fn probes(&self) -> u32 {
-        if self.probes_per_second == 0 { 0 } else { self.count.min(PROBE_FLOWS) }
-    }
-
-    /// The flow that probe flow `index` looks like: spread over all of them.
-    pub fn probe(&self, index: u32) -> u32 {
-        (u64::from(index) * u64::from(self.count) / u64::from(self.probes().max(1))) as u32
-    }
-
     /// Bits on the wire for a packet, in the mean: as sent, and as received.
     pub fn wire_bits(&self, ports: &[Port]) -> (f64, f64) {
         let bits = |port: usize, overhead: f64| {
@@ -224,7 +212,7 @@ pub fn all(
 /// Whether the flows fit in the memory that is set aside for them.
 fn memory(generator: &Generator, all: &[Traffic]) -> Option<Problem> {
     let threads = generator.cores.len().max(1) as u64;
-    let flows: u64 = all.iter().map(|traffic| u64::from(traffic.count) + u64::from(traffic.probes())).sum();
+    let flows: u64 = all.iter().map(|traffic| u64::from(traffic.count)).sum();
     let bytes = flows * (SENDER_BYTES + TRACKER_BYTES * threads);
     let most = generator.flow_mib << 20;
     (flows > u64::from(u32::MAX) || bytes > most).then(|| {

@@ -44,7 +44,7 @@ fn senders(profile: &Profile) -> io::Result<Vec<Sender>> {
             sender.begin(Schedule::free(0.0), 0.0, 1);
             senders.push(sender);
         }
-        first += traffic.count + traffic.probes();
+        first += traffic.count;
     }
     Ok(senders)
 }

@@ -79,7 +79,7 @@ where
         let mut all = Vec::new();
         for traffic in &profile.traffic {
             all.push((traffic.clone(), Arc::new(traffic.lengths.clone()), first));
-            first += traffic.count + traffic.probes();
+            first += traffic.count;
         }
         let clock = Clock::new();
         let count = threads.len() as u32;

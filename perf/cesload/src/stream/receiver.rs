@@ -23,23 +23,7 @@ pub struct Received {
     to: usize,
     /// Number of its first flow.
     first: u32,
-    /// Its flows.
-    count: u32,
     lengths: Arc<Lengths>,
-    /// The flows that its probe flows look like.
-    probes: Vec<u32>,
-}
-
-impl Received {
-    /// The flow that the lengths of flow `number` go by, and whether it is a probe flow.
-    #[inline(always)]
-    fn index(&self, number: u32) -> (u32, bool) {
-        let index = number.wrapping_sub(self.first);
-        match index.checked_sub(self.count) {
-            None => (index, false),
-            Some(probe) => (self.probes.get(probe as usize).copied().unwrap_or(0), true),
-        }
-    }
 }
 
 /// What a thread receives.
@@ -61,13 +45,11 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver of all flows of all streams; with each stream, its first number.
     pub fn new(traffic: &[(Traffic, Arc<Lengths>, u32)], burst: usize) -> io::Result<Self> {
-        let total: usize = traffic.iter().map(|(stream, ..)| (stream.count + stream.probes()) as usize).sum();
+        let total: usize = traffic.iter().map(|(stream, ..)| stream.count as usize).sum();
         let of = |number: u32| {
             let stream = traffic.partition_point(|(.., first)| *first <= number).saturating_sub(1);
             let (traffic, _, first) = &traffic[stream];
-            let index = number - first;
-            let index = if index < traffic.count { index } else { traffic.probe(index - traffic.count) };
-            let shape = &traffic.shapes[traffic.flow(index).shape as usize];
+            let shape = &traffic.shapes[traffic.flow(number - first).shape as usize];
             track::FlowTrack::new(stream as u16, shape.received_overhead)
         };
         let streams = traffic.iter().map(|(stream, lengths, first)| Received {
@@ -75,9 +57,7 @@ impl Receiver {
             latency_ns: latency_histogram(),
             to: stream.to,
             first: *first,
-            count: stream.count,
             lengths: Arc::clone(lengths),
-            probes: (0..stream.probes()).map(|probe| stream.probe(probe)).collect(),
         });
         Ok(Self {
             streams: streams.collect(),
@@ -150,7 +130,7 @@ impl Receiver {
                 continue;
             };
             let Some(stream) = self.streams.get_mut(usize::from(flow.stream)) else { continue };
-            let (index, probe) = stream.index(signature.flow);
+            let index = signature.flow - stream.first;
             let expected = stream.lengths.at(index, signature.sequence) + flow.overhead;
             if *total != expected || port != stream.to {
                 stream.counts.misplaced += 1;
@@ -170,7 +150,7 @@ impl Receiver {
             }
             stream.counts.received += 1;
             stream.counts.received_bytes += u64::from(*length) + u64::from(FCS);
-            if probe {
+            if signature.time_ns != 0 {
                 let delay = signature.age_ns(now_ns).clamp(1, LATENCY_MAX_NS);
                 stream.latency_ns.saturating_record(delay);
             }

@@ -29,7 +29,7 @@ const _: () = assert!(size_of::<Flow>() as u64 == traffic::SENDER_BYTES);
 /// A packet whose time is written just before it is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Which of the probe flows.
+    /// Index of its flow.
     flow: u32,
     sequence: u32,
 }
@@ -54,15 +54,10 @@ pub struct Sender {
     flows: HugeSlice<Flow>,
     /// Index of the first of `flows` in the stream, and its number.
     first: (u32, u32),
-    /// The probe flows: what they look like in the stream, and the flow.
-    probes: Vec<(u32, Flow)>,
-    /// Number of the first probe flow.
-    first_probe: u32,
     /// Cycles between two probes; 0 = none are sent.
     probe_every: u64,
     /// When the next probe is due, in cycles since the start.
     probe_next: u64,
-    probe_turn: usize,
     turn: usize,
     random: Random,
     drawn: Box<[u32; BURST_MAX]>,
@@ -75,7 +70,7 @@ pub struct Part {
     pub thread: u32,
     /// Of how many.
     pub threads: u32,
-    /// Number of the stream's first flow; its probe flows follow its flows.
+    /// Number of the stream's first flow.
     pub first: u32,
 }
 
@@ -105,10 +100,6 @@ impl Sender {
             let flow = traffic.flow(index);
             Flow { tuple: flow.ends, shape: flow.shape, sequence: 0 }
         };
-        let probes: Vec<(u32, Flow)> = part
-            .of(traffic.probes())
-            .map(|probe| (traffic.probe(probe), flow(traffic.probe(probe))))
-            .collect();
         let share = traffic.share * own.len() as f64 / f64::from(traffic.count);
         Ok(Some(Self {
             stream,
@@ -122,11 +113,8 @@ impl Sender {
             order: traffic.order,
             flows: HugeSlice::from_fn(own.len(), |index| flow(own.start + index as u32))?,
             first: (own.start, part.first + own.start),
-            first_probe: part.first + traffic.count + part.of(traffic.probes()).start,
             probe_every: 0,
             probe_next: 0,
-            probe_turn: 0,
-            probes,
             turn: 0,
             random: Random::new(mixed(seed ^ u64::from(part.first + own.start))),
             drawn: Box::new([0; BURST_MAX]),
@@ -136,22 +124,16 @@ impl Sender {
     /// Makes ready for a trial. `probes_per_second` are sent by all threads together, of which this one has its share.
     pub fn begin(&mut self, schedule: Schedule, probes_per_second: f64, hertz: u64) {
         self.schedule = schedule;
-        (self.sent, self.sent_bytes, self.turn, self.probe_turn, self.probe_next) = (0, 0, 0, 0, 0);
-        self.probe_every = if probes_per_second > 0.0 && !self.probes.is_empty() {
-            (hertz as f64 / probes_per_second).max(1.0) as u64
-        } else {
-            0
-        };
+        (self.sent, self.sent_bytes, self.turn, self.probe_next) = (0, 0, 0, 0);
+        let probes = probes_per_second > 0.0;
+        self.probe_every = if probes { (hertz as f64 / probes_per_second).max(1.0) as u64 } else { 0 };
         for flow in &mut *self.flows {
-            flow.sequence = 0;
-        }
-        for (_, flow) in &mut self.probes {
             flow.sequence = 0;
         }
     }
 
     /// Fills fresh frames with packets that were due when `elapsed` cycles had passed. If a probe is among them, it is the
-    /// first, and yet to be [written](Self::write_probe). Returns it, and the bytes of all frames, FCS included.
+    /// first; its time may be [written](Self::write_probe) again. Returns it, and the bytes of all frames, FCS included.
     #[inline(always)]
     pub fn fill<F: Blank>(
         &mut self,
@@ -160,18 +142,8 @@ impl Sender {
         time_ns: u64,
         elapsed: u64,
     ) -> (Option<Probe>, u64) {
-        let mut bytes = 0;
-        let mut rest = frames;
-        let mut probe = None;
-        if self.probe_every != 0 && elapsed >= self.probe_next && !rest.is_empty() {
-            let (head, tail) = rest.split_at_mut(1);
-            rest = tail;
-            let taken = self.take_probe(elapsed);
-            bytes += self.write_probe(&mut head[0], &taken, trial, time_ns);
-            probe = Some(taken);
-        }
         // In phases, so that the flows' lines are fetched side by side.
-        let count = rest.len().min(BURST_MAX);
+        let count = frames.len().min(BURST_MAX);
         for index in 0..count {
             let drawn = self.draw();
             self.drawn[index] = drawn as u32;
@@ -179,7 +151,10 @@ impl Sender {
                 machine::prefetch_write(flow);
             }
         }
-        for (frame, &index) in rest.iter_mut().zip(&self.drawn[..count]) {
+        let probe = (self.probe_every != 0 && elapsed >= self.probe_next && count > 0)
+            .then(|| self.take_probe(elapsed));
+        let (mut bytes, mut time_ns) = (0, if probe.is_some() { time_ns } else { 0 });
+        for (frame, &index) in frames.iter_mut().zip(&self.drawn[..count]) {
             let Some(flow) = self.flows.get_mut(index as usize) else { continue };
             let total = self.lengths.at(self.first.0 + index, flow.sequence);
             let signature = Signature { trial, flow: self.first.1 + index, sequence: flow.sequence, time_ns };
@@ -187,6 +162,8 @@ impl Sender {
             let Some(template) = self.templates.get(flow.shape as usize) else { continue };
             bytes += template.write(frame, total, &flow.tuple, &signature) as u64
                 + u64::from(crate::profile::size::FCS);
+            // Only the first is timed.
+            time_ns = 0;
         }
         (probe, bytes)
     }
@@ -205,27 +182,23 @@ impl Sender {
         }
     }
 
+    /// The first packet that is drawn is a probe.
     #[cold]
     fn take_probe(&mut self, elapsed: u64) -> Probe {
         // Probes that were missed are not made up for: they would not be spread over the time.
         self.probe_next = (self.probe_next + self.probe_every).max(elapsed.saturating_sub(self.probe_every));
-        let turn = self.probe_turn;
-        self.probe_turn = (turn + 1) % self.probes.len();
-        let flow = &mut self.probes[turn].1;
-        let sequence = flow.sequence;
-        flow.sequence = sequence.wrapping_add(1);
-        Probe { flow: turn as u32, sequence }
+        let flow = self.drawn[0];
+        Probe { flow, sequence: self.flows.get(flow as usize).map_or(0, |flow| flow.sequence) }
     }
 
-    /// Writes a probe, now or again with a later time. Returns its bytes, FCS included.
+    /// Writes a probe again, with a later time.
     #[cold]
-    pub fn write_probe<F: Blank>(&self, frame: &mut F, probe: &Probe, trial: u16, time_ns: u64) -> u64 {
-        let (index, flow) = &self.probes[probe.flow as usize];
-        let total = self.lengths.at(*index, probe.sequence);
-        let template = &self.templates[flow.shape as usize];
-        let signature =
-            Signature { trial, flow: self.first_probe + probe.flow, sequence: probe.sequence, time_ns };
-        template.write(frame, total, &flow.tuple, &signature) as u64 + u64::from(crate::profile::size::FCS)
+    pub fn write_probe<F: Blank>(&self, frame: &mut F, probe: &Probe, trial: u16, time_ns: u64) {
+        let &Probe { flow: index, sequence } = probe;
+        let Some(flow) = self.flows.get(index as usize) else { return };
+        let total = self.lengths.at(self.first.0 + index, sequence);
+        let signature = Signature { trial, flow: self.first.1 + index, sequence, time_ns };
+        self.templates[flow.shape as usize].write(frame, total, &flow.tuple, &signature);
     }
 }
 
