@@ -56,26 +56,6 @@ impl Machine {
     }
 }
 
-impl std::fmt::Display for Machine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} ({}), {} cores{}, {} MiB, counter {} MHz, {}, Linux {}, {} MiB of huge pages reserved, transparent: {}, load {}",
-            self.cpu,
-            self.cpu_id,
-            self.cores,
-            if self.virtual_machine { " of a virtual machine" } else { "" },
-            self.memory_mib,
-            self.counter_mhz,
-            self.caches,
-            self.kernel,
-            self.huge_pages_mib,
-            self.transparent_huge_pages,
-            self.load
-        )
-    }
-}
-
 /// The first value of a "name : value" file.
 fn value(text: &str, name: &str) -> String {
     text.lines()

@@ -7,7 +7,7 @@
 
 use crate::calibration::Calibration;
 use crate::fleet::{RING, Steering, sequences};
-use crate::measure::{Case, INTERRUPTED_NS, Measured, Totals, WINDOW_MS};
+use crate::measure::{INTERRUPTED_NS, Measured, Totals, WINDOW_MS, window};
 use crate::realm::RealmPlan;
 use crate::rotation::{Rewrite, Rotation};
 use crate::turn::{Member, Seat};
@@ -207,14 +207,14 @@ impl<F: Rewrite + Send> Thread<'_, F> {
         for _ in 0..windows.div_ceil(10) {
             self.window(member, length, limit, &mut ignored, &mut found);
         }
-        calibrate(&mut calibration, limit);
-        found.calibration.push(self.calibrated(&mut calibration, limit));
+        self.calibrated(&mut calibration);
+        found.calibration.push(self.calibrated(&mut calibration));
         for _ in 0..windows {
             let mut totals = Totals::default();
             self.window(member, length, limit, &mut totals, &mut found);
             found.case.push(totals.cycles_per_packet());
             found.totals.add(&totals);
-            found.calibration.push(self.calibrated(&mut calibration, limit));
+            found.calibration.push(self.calibrated(&mut calibration));
         }
         found.taken_over = member.counters().taken_over;
         member.check()?;
@@ -222,9 +222,9 @@ impl<F: Rewrite + Send> Thread<'_, F> {
     }
 
     /// A window of the calibration, on all cores at once.
-    fn calibrated(&self, calibration: &mut Calibration<F>, limit: u64) -> f64 {
+    fn calibrated(&self, calibration: &mut Calibration<F>) -> f64 {
         self.common.barrier.wait();
-        calibrate(calibration, limit)
+        window(calibration, machine::cycles_per_second(), &mut Totals::default())
     }
 
     /// So many bursts.
@@ -273,17 +273,6 @@ impl<F: Rewrite + Send> Thread<'_, F> {
             self.stash.extend(common.drain(from..));
         }
     }
-}
-
-/// A window of the calibration; cycles per packet.
-fn calibrate<F: Rewrite>(calibration: &mut Calibration<F>, limit: u64) -> f64 {
-    let length = machine::cycles_per_second() / 1000 * WINDOW_MS;
-    let mut totals = Totals::default();
-    while totals.cycles() < length {
-        let burst = calibration.burst();
-        totals.count(burst.cycles, burst.packets, limit);
-    }
-    totals.cycles_per_packet()
 }
 
 #[cfg(test)]

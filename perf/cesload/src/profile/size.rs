@@ -25,56 +25,33 @@ pub struct Weighted {
 pub struct Imix {
     /// The name in profiles.
     pub name: &'static str,
-    /// The mix.
-    pub shares: &'static [Weighted],
+    /// Bytes of frames, and how many of these there are.
+    pub shares: &'static [(u16, u32)],
     /// Where it comes from.
     pub source: &'static str,
-}
-
-const fn share(size: u16, weight: u32) -> Weighted {
-    Weighted { size, weight }
 }
 
 /// The mixes that have names.
 pub const IMIX: &[Imix] = &[
     Imix {
         name: "imix-simple",
-        shares: &[share(64, 7), share(594, 4), share(1518, 1)],
+        shares: &[(64, 7), (594, 4), (1518, 1)],
         source: "the simple IMIX of most testers: IP packets of 40, 576 and 1500 bytes at 7:4:1, in frames of at least 64 bytes",
     },
     Imix {
         name: "imix-csit",
-        shares: &[share(64, 28), share(570, 16), share(1518, 4)],
+        shares: &[(64, 28), (570, 16), (1518, 4)],
         source: "IMIX_v4_1 of FD.io CSIT: 28 of 64, 16 of 570, 4 of 1518 bytes",
     },
     Imix {
         name: "imix-rfc2544",
-        shares: &[
-            share(64, 1),
-            share(128, 1),
-            share(256, 1),
-            share(512, 1),
-            share(1024, 1),
-            share(1280, 1),
-            share(1518, 1),
-        ],
+        shares: &[(64, 1), (128, 1), (256, 1), (512, 1), (1024, 1), (1280, 1), (1518, 1)],
         source: "the frame sizes of RFC 2544 §9.1, as many of each: genome abcdefg of RFC 6985 §4",
     },
 ];
 
-/// The sizes that the letters of an IMIX genome stand for (RFC 6985 §4). `z` is the MTU, which a profile says itself.
-pub const GENOME: &[(char, u16)] = &[
-    ('a', 64),
-    ('b', 128),
-    ('c', 256),
-    ('d', 512),
-    ('e', 1024),
-    ('f', 1280),
-    ('g', 1518),
-    ('h', 2112),
-    ('i', 9000),
-    ('j', 16000),
-];
+/// The sizes that the letters of an IMIX genome stand for, from `a` on (RFC 6985 §4). `z` is the MTU, which a profile says itself.
+const GENOME: [u16; 10] = [64, 128, 256, 512, 1024, 1280, 1518, 2112, 9000, 16000];
 
 /// Sizes as a profile says them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -108,27 +85,28 @@ impl Sizes {
 }
 
 fn named(name: &str) -> Result<Vec<Weighted>, String> {
-    let found = IMIX.iter().find(|imix| imix.name == name).map(|imix| imix.shares.to_vec());
-    found.ok_or_else(|| {
+    let found = IMIX.iter().find(|imix| imix.name == name);
+    found.map(|imix| weighted(imix.shares)).ok_or_else(|| {
         let names: Vec<&str> = IMIX.iter().map(|imix| imix.name).collect();
         format!("there is no mix \"{name}\"; there are: {}, and genome:LETTERS of RFC 6985", names.join(", "))
     })
 }
 
+fn weighted(shares: &[(u16, u32)]) -> Vec<Weighted> {
+    shares.iter().map(|&(size, weight)| Weighted { size, weight }).collect()
+}
+
 /// RFC 6985 §4: each letter is one frame of its size; the sequence repeats.
 fn genome(letters: &str) -> Result<Vec<Weighted>, String> {
-    let mut shares: Vec<Weighted> = Vec::new();
+    let mut counts = [0; GENOME.len()];
     for letter in letters.chars() {
-        let &(_, size) = GENOME
-            .iter()
-            .find(|(known, _)| *known == letter)
-            .ok_or_else(|| format!("'{letter}' is no letter of RFC 6985 §4 with a fixed size: a to j are"))?;
-        match shares.iter_mut().find(|share| share.size == size) {
-            Some(share) => share.weight += 1,
-            None => shares.push(share(size, 1)),
-        }
+        let count = (letter as usize).checked_sub('a' as usize).and_then(|at| counts.get_mut(at));
+        *count.ok_or_else(|| {
+            format!("'{letter}' is no letter of RFC 6985 §4 with a fixed size: a to j are")
+        })? += 1;
     }
-    Ok(shares)
+    let shares: Vec<_> = GENOME.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect();
+    Ok(weighted(&shares))
 }
 
 /// The mean size.
@@ -141,11 +119,9 @@ pub fn mean(shares: &[Weighted]) -> f64 {
 impl fmt::Display for Imix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.name)?;
-        for (index, share) in self.shares.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{} × {} bytes", share.weight, share.size)?;
-        }
-        write!(f, "; mean {:.1} bytes ({})", mean(self.shares), self.source)
+        let shares: Vec<_> =
+            self.shares.iter().map(|(size, count)| format!("{count} × {size} bytes")).collect();
+        write!(f, "{}; mean {:.1} bytes ({})", shares.join(", "), mean(&weighted(self.shares)), self.source)
     }
 }
 
@@ -165,7 +141,7 @@ mod tests {
     #[test]
     fn genome_counts_its_letters() {
         let shares = Sizes::Named("genome:aabga".to_owned()).shares().unwrap();
-        assert_eq!(shares, [share(64, 3), share(128, 1), share(1518, 1)]);
+        assert_eq!(shares, weighted(&[(64, 3), (128, 1), (1518, 1)]));
     }
 
     #[test]
@@ -175,7 +151,7 @@ mod tests {
         {
             assert!(sizes.shares().is_err(), "{sizes:?}");
         }
-        assert!(Sizes::Shares(vec![share(64, 0)]).shares().is_err());
+        assert!(Sizes::Shares(weighted(&[(64, 0)])).shares().is_err());
         assert!(Sizes::Named("x".into()).shares().unwrap_err().contains("imix-simple"));
     }
 }

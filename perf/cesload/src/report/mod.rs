@@ -179,6 +179,7 @@ fn search(found: &SearchResult) -> Value {
         "seconds": found.elapsed.as_secs_f64(),
         "max_load_per_second": found.max_load.map(|(load, _)| load),
         "max_load_from": found.max_load.map(|(_, from)| from),
+        "full_speed_per_second": found.full_speed_per_second,
         "most_sent_per_second": found.most_sent_per_second,
         "stopped": found.stopped,
     })

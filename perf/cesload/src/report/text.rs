@@ -30,10 +30,12 @@ pub(super) fn written(report: &RunReport) -> String {
         ("Started", format!("{}, took {}", report.started, seconds(report.seconds))),
         ("Command line", report.command.join(" ")),
         ("Version", version),
-        ("Machine", report.machine.to_string()),
         ("Profile", report.profile_path.clone()),
     ];
     section(&mut lines, "Run", run.map(|(what, value)| vec![what.to_owned(), value]).into());
+    if let Value::Object(machine) = serde_json::json!(report.machine) {
+        section(&mut lines, "Machine", facts(&machine));
+    }
     lines.iter().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
