@@ -6,9 +6,9 @@
 
 use crate::port::frames::{Blank, Buffers};
 use crate::sums::sums;
-use ces_dataplane::io::dpdk::DpdkPort;
+use ces_dataplane::io::dpdk::start;
 use ces_dataplane::io::{Pool, PortQueues};
-use dpdk::{Eal, Memory, Mempool, Options, PortConfig, RegisteredThread};
+use dpdk::{Eal, Memory, Options, PortConfig, RegisteredThread};
 use machine::Clock;
 use std::collections::VecDeque;
 
@@ -16,11 +16,8 @@ use std::collections::VecDeque;
 const BURST: usize = 32;
 /// Frames that a delay holds at most, in each direction.
 const DELAYED_MAX: usize = 8_192;
-/// Packet buffers without a delay: both ports' queues of 1,024 descriptors, and bursts.
-const BUFFERS: u32 = 8_191;
-/// Packet buffers with one: those, and what both directions hold.
-const BUFFERS_DELAYED: u32 = 32_767;
-/// Memory for that many buffers of 2.4 kB, in MiB, with what DPDK keeps beside.
+/// Memory for packet buffers with what DPDK keeps beside, in MiB: both ports' queues of 1,024 descriptors and bursts; with a
+/// delay also what both directions hold.
 const MEMORY_MIB: u32 = 64;
 const MEMORY_DELAYED_MIB: u32 = 256;
 /// A frame that waits for a successor to be swapped with goes on alone after so long.
@@ -258,23 +255,20 @@ pub fn run(settings: &WireSettings, go_on: &mut dyn FnMut() -> bool) -> Result<[
     let polling = settings.core.into_iter().collect();
     let eal = Eal::start(&Options { memory, polling, devices: settings.devices.to_vec(), extra: Vec::new() })
         .map_err(text)?;
-    let buffers = if delayed { BUFFERS_DELAYED } else { BUFFERS };
-    // DPDK's rings suit one below a power of two.
-    let buffers = ((buffers + 1) * u32::from(settings.queues)).next_power_of_two() - 1;
-    let pool = Mempool::new(&eal, "wire", buffers).map_err(text)?;
-    let pools = vec![pool.clone(); usize::from(settings.queues)];
-    let open = |device: &String| -> Result<(dpdk::Port, Vec<DpdkPort>), String> {
-        let mut port = dpdk::Port::open(&eal, device).map_err(text)?;
-        let config = PortConfig { promiscuous: true, queues: settings.queues, ..PortConfig::default() };
-        let queues = port.start(&config, &pools).map_err(text)?;
-        Ok((port, queues.into_iter().map(|(rx, tx)| DpdkPort::new(rx, tx)).collect()))
-    };
-    let [(_first, first), (_second, second)] = [open(&settings.devices[0])?, open(&settings.devices[1])?];
+    let config = PortConfig { promiscuous: true, ..PortConfig::default() };
+    let devices = settings.devices.clone().map(|device| (device, config.clone()));
+    let waiting = if delayed { 2 * DELAYED_MAX as u32 } else { 0 };
+    let (_ports, shares) = start(&eal, &devices, settings.queues, waiting).map_err(text)?;
+    let pool = shares.first().ok_or("no queue pairs")?.pool.clone();
+    let mut ports = [Vec::new(), Vec::new()];
+    for share in shares {
+        ports.iter_mut().zip(share.ports).for_each(|(queues, queue)| queues.push(queue));
+    }
     if let Some(core) = settings.core {
         machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
     }
     let _registered = RegisteredThread::new(&eal).map_err(text)?;
-    let mut wire = Wire::of_queues([first, second], pool, settings.faults);
+    let mut wire = Wire::of_queues(ports, pool, settings.faults);
     wire.run(Clock::new(), go_on);
     Ok(wire.passed())
 }

@@ -2,13 +2,13 @@
 
 use ces_dataplane::io::memory::{self, MemoryPool};
 use ces_load::arp::{self, Answers};
+use ces_load::crew::Crew;
 use ces_load::frame::template::Link;
 use ces_load::profile::{self, Profile};
 use ces_load::stream::lane::Lane;
 use ces_load::stream::receiver::Receiver;
 use ces_load::stream::schedule::Schedule;
 use ces_load::stream::sender::{Part, Sender};
-use ces_load::stream::shared::{Phase, Shared};
 use machine::Clock;
 use machine::allocations::{Counting, on_this_thread};
 use std::net::Ipv4Addr;
@@ -61,31 +61,28 @@ fn no_packet_allocates() {
     let mut lane =
         Lane::new(2, ports, MemoryPool::new(2 * FRAMES), vec![sender], receiver, BURST, Clock::new());
     lane.begin(1);
-    let shared = Shared::new(1);
+    let crew = Crew::new(1);
     let asker = Ipv4Addr::new(192, 0, 2, 1);
     assert!(right_end.send_bytes(&arp::request(MAC, None, asker, Ipv4Addr::new(192, 0, 2, 2))));
 
-    let mut counted = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !shared.all_ready() {
-                std::thread::yield_now();
-            }
-            shared.begin(machine::cycles());
-            while !shared.all_finished() {
+    let counted = crew.run(
+        std::slice::from_mut(&mut lane),
+        |number, lane| {
+            let before = on_this_thread();
+            lane.run(&crew, number, cycles);
+            Ok(on_this_thread() - before)
+        },
+        |_| {
+            while !crew.have_met(2) {
                 while let Some(frame) = left_end.receive() {
                     // A full cable drops it, as a device does.
                     let _ = right_end.send(frame);
                 }
                 std::thread::yield_now();
             }
-            shared.enter(Phase::End);
-        });
-        let before = on_this_thread();
-        lane.run(&shared, 0, cycles);
-        counted = on_this_thread() - before;
-    });
-    let counts = shared.counts();
+        },
+    );
+    let counts = crew.counts().1;
     assert!(counts.sent > 100 && counts.received > 0 && lane.receiver.answered == 1, "{counts:?}");
-    assert_eq!(counted, 0, "{counts:?}");
+    assert_eq!(counted, Ok(vec![0]), "{counts:?}");
 }

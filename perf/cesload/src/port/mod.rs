@@ -9,7 +9,7 @@ use crate::profile::{Mac, Port, Profile};
 use crate::session::load::HAND_OVER;
 use ces_dataplane::io::PortQueues as _;
 use ces_dataplane::io::dpdk::{DpdkPort, WorkerIo, shares, start_port};
-use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, Rss};
+use dpdk::{Eal, Mbuf, Memory, Options, PortConfig, RegisteredThread, Rss};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,12 @@ pub fn fault(ports: &[OpenPort]) -> Option<String> {
         Ok(_) => Some(format!("port {}: the link is gone; its peer has left, or its cable", port.name)),
         Err(error) => Some(format!("port {}: {error}", port.name)),
     })
+}
+
+/// What a thread over DPDK's ports needs: a core, and to be known to DPDK.
+pub fn enter(eal: &Eal, core: usize) -> Result<RegisteredThread, String> {
+    machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
+    RegisteredThread::new(eal).map_err(|error| error.to_string())
 }
 
 /// Packets that these ports have lost so far because the generator was too slow.

@@ -4,12 +4,12 @@
 //! state and answers with a copy of a template, so that it costs about what sending costs; and all threads have one clock.
 
 use crate::arp::Answers;
+use crate::crew::Crew;
 use crate::port::{self, OpenPort, Ports, Unready};
 use crate::profile::Profile;
 use crate::profile::range::Addresses;
 use crate::profile::session::Placed;
 use crate::session::client::Client;
-use crate::session::crew::Crew;
 use crate::session::load::{HAND_OVER, Load};
 use crate::session::outcome::{self, Outcome, SeenTrial};
 use crate::session::phases::{Climb, Tallied, Work};
@@ -20,10 +20,9 @@ use crate::trial::{Ascent, Counts, Failure, Interval, Ladder, Progress, Rung, Tr
 use ces_dataplane::io::dpdk::DpdkPort;
 use ces_dataplane::wire::ethernet;
 use ces_dataplane::worker::Mesh;
-use dpdk::{Eal, Mempool, RegisteredThread};
+use dpdk::{Eal, Mempool};
 use ipnet::Ipv4Subnets;
 use machine::Clock;
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often the one who watches is told, and an interval ends.
@@ -41,20 +40,6 @@ pub struct SessionEngine {
     clock: Clock,
     catch_up_ms: u32,
     trial: u16,
-}
-
-/// A thread that ends without having said that it is done takes the others with it.
-struct Present<'a> {
-    crew: &'a Crew,
-    done: bool,
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.crew.give_up();
-        }
-    }
 }
 
 impl SessionEngine {
@@ -102,44 +87,20 @@ impl SessionEngine {
         watch: &mut dyn FnMut(Progress) -> Watch,
         work: impl Fn(Work<'_, DpdkPort, Mempool, &mut dyn FnMut() -> u64>) -> R + Sync,
     ) -> Result<(Vec<R>, SeenTrial), Failure> {
-        let failure = |why: String| Failure { why, partial: None };
         let before = port::missed(&self.ports);
         let (crew, clock, catch_up_ms) = (&Crew::new(self.lanes.len()), self.clock, self.catch_up_ms);
-        let (eal, ports, work) = (&self.eal, &self.ports, &work);
+        let (eal, ports) = (&self.eal, &self.ports);
         let mut watched = SeenTrial::default();
-        let lanes = self.lanes.iter_mut().enumerate();
-        let results = std::thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for (number, (core, load)) in lanes {
-                let run = move || {
-                    let mut present = Present { crew, done: false };
-                    machine::pin_to_core(*core)
-                        .map_err(|error| format!("core {core} cannot be used: {error}"))?;
-                    let _registered = RegisteredThread::new(eal).map_err(|error| error.to_string())?;
-                    let mut now = || clock.now();
-                    let done = work(Work::new(load, &mut now, crew, catch_up_ms));
-                    present.done = true;
-                    Ok::<R, String>(done)
-                };
-                match std::thread::Builder::new().name(format!("generator{number}")).spawn_scoped(scope, run)
-                {
-                    Ok(thread) => threads.push(thread),
-                    Err(error) => {
-                        crew.give_up();
-                        return Err(failure(format!("no thread for the generator: {error}")));
-                    }
-                }
-            }
-            let over = || threads.iter().all(ScopedJoinHandle::is_finished);
-            observe(crew, ports, total, &over, watch, &mut watched);
-            let join = |thread: ScopedJoinHandle<'_, Result<R, String>>| match thread.join() {
-                Ok(result) => result.map_err(failure),
-                Err(_) => Err(failure("a thread of the generator has panicked".to_owned())),
-            };
-            // All are joined, whatever became of the first.
-            let results: Vec<_> = threads.into_iter().map(join).collect();
-            results.into_iter().collect::<Result<Vec<R>, Failure>>()
-        })?;
+        let done = crew.run(
+            &mut self.lanes,
+            |_, (core, load)| {
+                let _entered = port::enter(eal, *core)?;
+                let mut now = || clock.now();
+                Ok(work(Work::new(load, &mut now, crew, catch_up_ms)))
+            },
+            |over| observe(crew, ports, total, over, watch, &mut watched),
+        );
+        let results = done.map_err(|why| Failure { why, partial: None })?;
         watched.missed = port::missed(&self.ports).saturating_sub(before);
         Ok((results, watched))
     }

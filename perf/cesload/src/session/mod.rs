@@ -9,7 +9,6 @@
 //! for each session, without any state at the server.
 
 pub mod client;
-pub mod crew;
 pub mod dns;
 pub mod engine;
 pub mod frames;

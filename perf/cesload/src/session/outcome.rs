@@ -1,6 +1,6 @@
 //! What a phase of work comes to as a trial, in the words that searches and reports share.
 
-use crate::session::crew::TrialStage;
+use crate::crew::TrialStage;
 use crate::session::phases::Tallied;
 use crate::session::plan::{Destination, Plan};
 use crate::session::server::Served;

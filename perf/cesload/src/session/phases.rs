@@ -2,7 +2,7 @@
 //!
 //! The clock is an argument, so that whole trials run in tests on ports that are memory.
 
-use crate::session::crew::{Crew, TrialStage};
+use crate::crew::{Crew, TrialStage};
 use crate::session::load::{Begun, Load, Taken};
 use crate::session::pace::Pacer;
 use crate::session::refresh::Refresh;

@@ -4,7 +4,7 @@ use super::{StreamEngine, Surroundings};
 use crate::port::{self, OpenPort, Ports};
 use crate::profile::Profile;
 use ces_dataplane::io::dpdk::DpdkPort;
-use dpdk::{Mempool, RegisteredThread};
+use dpdk::Mempool;
 use std::any::Any;
 
 /// The engine over ports of DPDK.
@@ -34,11 +34,8 @@ impl DpdkEngine {
             let answers = ports.iter().map(|port| port.answers.clone()).cycle();
             parts.push((thread.io.ports.into_iter().zip(answers).collect(), thread.io.pool));
         }
-        // What threads over DPDK's ports need: a core, and to be known to DPDK.
         let enter = move |thread: usize| -> Result<Box<dyn Any>, String> {
-            let core: usize = cores.get(thread).copied().unwrap_or(0);
-            machine::pin_to_core(core).map_err(|error| format!("core {core} cannot be used: {error}"))?;
-            Ok(Box::new(RegisteredThread::new(&eal).map_err(|error| error.to_string())?))
+            Ok(Box::new(port::enter(&eal, cores.get(thread).copied().unwrap_or(0))?))
         };
         Self::new(profile, &facts, parts, Box::new(enter), DpdkPorts(ports))
     }

@@ -5,9 +5,9 @@
 
 use super::receiver::Receiver;
 use super::sender::{Probe, Sender};
-use super::shared::{Phase, Shared};
 use super::uptime::Uptime;
 use crate::arp::Answers;
+use crate::crew::{Crew, TrialStage};
 use crate::port::frames::{Blank, Buffers};
 use crate::trial::Counts;
 use ces_dataplane::io::PortQueues;
@@ -119,14 +119,14 @@ where
     }
 
     /// Runs a trial until it is ended; sends for `cycles` in which the thread has its core.
-    pub fn run(&mut self, shared: &Shared, number: usize, cycles: u64) {
+    pub fn run(&mut self, crew: &Crew, number: usize, cycles: u64) {
         let publish_every = self.hertz / PUBLISH_HZ;
         let mut published = 0;
-        shared.report_ready();
-        while shared.phase() == Phase::Ready {
+        crew.arrive();
+        while !crew.have_met(1) {
             self.receive();
         }
-        let start = shared.start();
+        let start = machine::cycles();
         let mut uptime = Uptime::new(start, self.hertz);
         let mut sending = true;
         let mut over = None;
@@ -136,18 +136,17 @@ where
         loop {
             self.receive();
             let now = machine::cycles();
-            let elapsed = (sending && now >= start).then(|| uptime.turn(now));
+            let elapsed = sending.then(|| uptime.turn(now));
             if let Some(elapsed) = elapsed {
                 (self.elapsed, self.held) = (elapsed.min(cycles), uptime.held());
             }
-            match shared.phase() {
-                Phase::End => break,
-                Phase::Drain if sending => {
-                    sending = false;
-                    self.abandon();
-                    shared.report_finished();
-                }
-                _ => {}
+            if crew.is_over() {
+                break;
+            }
+            if sending && crew.is_stopped() {
+                sending = false;
+                self.abandon();
+                crew.arrive();
             }
             if let Some(elapsed) = elapsed.filter(|_| sending) {
                 if elapsed < cycles {
@@ -157,18 +156,18 @@ where
                     if self.finish(cycles, now) || elapsed - over > self.hertz / GRACE_HZ {
                         sending = false;
                         self.abandon();
-                        shared.report_finished();
+                        crew.arrive();
                     }
                 }
-                self.look_for_stuck(now, shared);
+                self.look_for_stuck(now, crew);
             }
             if now - published >= publish_every {
                 published = now;
-                shared.threads[number].publish(&self.counts());
+                crew.gauge(number).publish(TrialStage::Begin, &self.counts());
             }
         }
         self.abandon();
-        shared.threads[number].publish(&self.counts());
+        crew.gauge(number).publish(TrialStage::Begin, &self.counts());
     }
 
     /// Receives a burst from every port.
@@ -256,10 +255,10 @@ where
     }
 
     #[inline(always)]
-    fn look_for_stuck(&self, now: u64, shared: &Shared) {
+    fn look_for_stuck(&self, now: u64, crew: &Crew) {
         for (number, gate) in self.gates.iter().enumerate() {
             if !gate.out.is_empty() && now.saturating_sub(gate.moved) > STUCK_S * self.hertz {
-                shared.report_stuck(number);
+                crew.report_stuck(number);
             }
         }
     }

@@ -8,13 +8,13 @@ pub mod lane;
 pub mod receiver;
 pub mod schedule;
 pub mod sender;
-pub mod shared;
 mod uptime;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
+use crate::crew::Crew;
 use crate::frame::template::Link;
 use crate::latency::latency_histogram;
 use crate::port::PortFacts;
@@ -30,7 +30,6 @@ use machine::Clock;
 use receiver::Receiver;
 use schedule::Schedule;
 use sender::{Part, Sender};
-use shared::{Phase, Shared};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,45 +282,23 @@ where
         }
         let cycles = self.begin(per_second, duration);
         let missed = self.surroundings.missed();
-        let shared = Shared::new(self.lanes.len());
+        let crew = Crew::new(self.lanes.len());
         let (enter, surroundings, names) = (&self.enter, &self.surroundings, &self.names);
         let drain = Duration::from_millis(u64::from(self.settings.drain_ms));
-        let lanes = &mut self.lanes;
-        let seen = std::thread::scope(|scope| {
-            let threads: Vec<_> = lanes
-                .iter_mut()
-                .enumerate()
-                .map(|(number, lane)| {
-                    let shared = &shared;
-                    scope.spawn(move || -> Result<(), String> {
-                        let _entered = enter(number)?;
-                        lane.run(shared, number, cycles);
-                        Ok(())
-                    })
-                })
-                .collect();
-            while !shared.all_ready() && !threads.iter().any(std::thread::ScopedJoinHandle::is_finished) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let seen = if shared.all_ready() {
-                observe(&shared, (surroundings, names), duration, drain, watch)
-            } else {
-                Seen { intervals: Vec::new(), fault: None }
-            };
-            shared.enter(Phase::End);
-            let mut failed = None;
-            for thread in threads {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(why)) => failed = Some(why),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Seen { fault: seen.fault.or(failed), ..seen }
-        });
+        let mut seen = Seen { intervals: Vec::new(), fault: None };
+        let ran = crew.run(
+            &mut self.lanes,
+            |number, lane| {
+                let _entered = enter(number)?;
+                lane.run(&crew, number, cycles);
+                Ok(())
+            },
+            |_| seen = observe(&crew, (surroundings, names), duration, drain, watch),
+        );
+        let fault = seen.fault.or(ran.err());
         let missed = self.surroundings.missed().saturating_sub(missed);
         let trial = self.trial(per_second, seen.intervals, missed);
-        match seen.fault {
+        match fault {
             None => Ok(trial),
             Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
         }

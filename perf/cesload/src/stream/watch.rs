@@ -1,6 +1,6 @@
 //! The thread that watches the generator's threads: slices of time, progress, links, and the wait for the last packets.
 
-use super::shared::{Phase, Shared};
+use crate::crew::Crew;
 use crate::trial::{Counts, Interval, Progress, Watch};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,10 @@ const OVERDUE: Duration = Duration::from_secs(5);
 /// The longest wait for the last packets, however many still come.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// The meetings of a trial's threads: when all poll, and when all have sent what they will.
+const READY: usize = 1;
+const FINISHED: usize = 2;
+
 /// The state of the ports, as the watching thread sees it.
 pub trait Surroundings {
     /// Why a port cannot go on, if one cannot.
@@ -43,15 +47,17 @@ pub(super) struct Seen {
 
 /// Watches a trial from its start to the last packet.
 pub(super) fn observe(
-    shared: &Shared,
+    crew: &Crew,
     (surroundings, names): (&impl Surroundings, &[String]),
     duration: Duration,
     drain: Duration,
     watch: &mut dyn FnMut(Progress) -> Watch,
 ) -> Seen {
     let every = INTERVAL.max(duration / INTERVALS);
+    while !crew.have_met(READY) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let begin = Instant::now();
-    shared.begin(machine::cycles());
     let mut seen = Seen { intervals: Vec::new(), fault: None };
     let mut last = (Duration::ZERO, Counts::default());
     let mut told = Duration::ZERO;
@@ -64,13 +70,13 @@ pub(super) fn observe(
         now
     };
     let mut sliced = Duration::ZERO;
-    while !shared.all_finished() {
+    while !crew.have_met(FINISHED) {
         std::thread::sleep(LOOK.min(every).min(duration.saturating_sub(begin.elapsed()).max(LOOK_DRAIN)));
         let elapsed = begin.elapsed();
         if elapsed >= sliced + every && (elapsed < duration || elapsed >= duration + every) {
-            sliced = slice(&mut seen.intervals, elapsed, shared.counts());
+            sliced = slice(&mut seen.intervals, elapsed, crew.counts().1);
         }
-        let stuck = shared.stuck().map(|port| {
+        let stuck = crew.stuck().map(|port| {
             format!(
                 "port {}: it has taken no packet for a second; its peer has left or does not poll",
                 names.get(port).map_or("?", String::as_str)
@@ -88,35 +94,35 @@ pub(super) fn observe(
             let progress = Progress {
                 elapsed_s: elapsed.as_secs_f64(),
                 total_s: duration.as_secs_f64(),
-                counts: shared.counts(),
+                counts: crew.counts().1,
             };
             stop |= seen.fault.is_some() | (watch(progress) == Watch::Stop);
         }
         if stop {
-            shared.enter(Phase::Drain);
+            crew.stop();
             break;
         }
     }
     let ended = begin.elapsed();
     if seen.fault.is_none() {
-        wait_for_last(shared, drain);
+        wait_for_last(crew, drain);
     }
-    slice(&mut seen.intervals, ended, shared.counts());
+    slice(&mut seen.intervals, ended, crew.counts().1);
     seen
 }
 
 /// Waits until nothing has come for `drain`, or all has come and nothing more.
-fn wait_for_last(shared: &Shared, drain: Duration) {
+fn wait_for_last(crew: &Crew, drain: Duration) {
     let begin = Instant::now();
-    let mut before = shared.counts();
+    let mut before = crew.counts().1;
     let mut quiet_since = Instant::now();
     while begin.elapsed() < DRAIN_MAX {
         std::thread::sleep(LOOK_DRAIN);
-        let counts = shared.counts();
+        let counts = crew.counts().1;
         if counts != before {
             (before, quiet_since) = (counts, Instant::now());
         }
-        let enough = if counts.lost() == 0 && shared.all_finished() { QUIET.min(drain) } else { drain };
+        let enough = if counts.lost() == 0 && crew.have_met(FINISHED) { QUIET.min(drain) } else { drain };
         if quiet_since.elapsed() >= enough {
             break;
         }

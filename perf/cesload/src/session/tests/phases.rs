@@ -1,8 +1,8 @@
 //! Whole trials on ports that are memory, with a clock that is a counter.
 
 use crate::arp::Answers;
+use crate::crew::Crew;
 use crate::session::client::Client;
-use crate::session::crew::Crew;
 use crate::session::load::Load;
 use crate::session::phases::{Climb, Tallied, Work};
 use crate::session::plan::tests::plan;

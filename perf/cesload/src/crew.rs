@@ -5,6 +5,7 @@
 
 use crate::trial::{Counts, Published};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 /// What a trial is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,16 +40,37 @@ impl Gauge {
     }
 }
 
+/// A port that is stuck: none.
+const NONE: usize = usize::MAX;
+
 /// All threads of a trial.
 #[derive(Debug)]
 pub struct Crew {
     /// Set to end the trial.
     stop: AtomicBool,
+    /// Whether the last packets have been waited for.
+    over: AtomicBool,
     /// Whether a thread is gone: nobody waits for it.
     broken: AtomicBool,
     /// How often a thread has come to a meeting.
     arrived: AtomicUsize,
+    /// A port that has taken nothing for too long.
+    stuck: AtomicUsize,
     gauges: Vec<Gauge>,
+}
+
+/// A thread that ends without having said that it is done takes the others with it.
+struct Present<'a> {
+    crew: &'a Crew,
+    done: bool,
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.crew.give_up();
+        }
+    }
 }
 
 impl Crew {
@@ -56,10 +78,49 @@ impl Crew {
     pub fn new(threads: usize) -> Self {
         Self {
             stop: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             arrived: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(NONE),
             gauges: (0..threads).map(|_| Gauge::default()).collect(),
         }
+    }
+
+    /// Does `work` with each of the lanes on a thread of its own, which `watch` watches until they are over. What each came to.
+    pub fn run<L: Send, R: Send>(
+        &self,
+        lanes: &mut [L],
+        work: impl Fn(usize, &mut L) -> Result<R, String> + Sync,
+        watch: impl FnOnce(&dyn Fn() -> bool),
+    ) -> Result<Vec<R>, String> {
+        let work = &work;
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (number, lane) in lanes.iter_mut().enumerate() {
+                let run = move || {
+                    let mut present = Present { crew: self, done: false };
+                    let came_to = work(number, lane)?;
+                    present.done = true;
+                    Ok(came_to)
+                };
+                match std::thread::Builder::new().name(format!("generator{number}")).spawn_scoped(scope, run)
+                {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        self.give_up();
+                        return Err(format!("no thread for the generator: {error}"));
+                    }
+                }
+            }
+            watch(&|| threads.iter().all(ScopedJoinHandle::is_finished));
+            self.over.store(true, Ordering::Release);
+            let panicked = |_| Err("a thread of the generator has panicked".to_owned());
+            let join =
+                |thread: ScopedJoinHandle<'_, Result<R, String>>| thread.join().unwrap_or_else(panicked);
+            // All are joined, whatever became of the first.
+            let results: Vec<_> = threads.into_iter().map(join).collect();
+            results.into_iter().collect()
+        })
     }
 
     /// What a thread has counted.
@@ -75,6 +136,21 @@ impl Crew {
     /// Whether it is to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is waited for any more.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire) || self.broken.load(Ordering::Acquire)
+    }
+
+    /// A port has taken nothing for too long.
+    pub fn report_stuck(&self, port: usize) {
+        self.stuck.store(port, Ordering::Release);
+    }
+
+    /// A port that has.
+    pub fn stuck(&self) -> Option<usize> {
+        Some(self.stuck.load(Ordering::Acquire)).filter(|port| *port != NONE)
     }
 
     /// A thread cannot go on: the others end, too, and do not wait for it.
@@ -118,7 +194,7 @@ mod tests {
         crew.arrive();
         assert!(crew.have_met(1) && !crew.have_met(2));
         crew.give_up();
-        assert!(crew.have_met(2) && crew.is_stopped());
+        assert!(crew.have_met(2) && crew.is_stopped() && crew.is_over());
     }
 
     #[test]
