@@ -60,15 +60,6 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Bits a second of Ethernet frames with their FCS.
-pub fn bit_rate(bits_per_second: f64) -> String {
-    match bits_per_second {
-        rate if rate >= 1e9 => format!("{:.2} Gbit/s", rate / 1e9),
-        rate if rate >= 1e6 => format!("{:.2} Mbit/s", rate / 1e6),
-        rate => format!("{:.1} kbit/s", rate / 1e3),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +82,5 @@ mod tests {
             (seconds(30.0), seconds(0.0012), seconds(7200.0)),
             ("30 s".into(), "1200 µs".into(), "2.00 h".into())
         );
-        assert_eq!(bit_rate(9.9e9), "9.90 Gbit/s");
     }
 }

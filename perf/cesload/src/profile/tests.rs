@@ -61,8 +61,8 @@ fn a_good_profile_has_all_its_flows() {
 fn every_fault_is_told_with_its_line() {
     let faults = [
         ("size = 64", "sise = 64", "p.toml:13: stream[0].sise: unknown field `sise`, expected one of"),
-        ("size = 64", "size = 63", "p.toml:13: stream[0].size: 63 bytes are too few"),
-        ("size = 64", "size = 1519", "p.toml:13: stream[0].size: 1519 bytes are too many"),
+        ("size = 64", "size = 63", "p.toml:13: stream[0].size: 63: 64 to 1518 bytes were"),
+        ("size = 64", "size = 1519", "p.toml:13: stream[0].size: 1519: 64 to 1518 bytes"),
         (
             "size = 64",
             "size = \"big\"",
@@ -70,7 +70,11 @@ fn every_fault_is_told_with_its_line() {
         ),
         ("size = 64", "size = 64\nsizes = \"imix-simple\"", "p.toml:13: stream[0].size: expected either"),
         ("size = 64", "sizes = \"imix\"", "p.toml:13: stream[0].sizes: there is no mix \"imix\""),
-        ("size = 64", "size = 64\nprotocol = \"tcp\"", "the headers and the signature of 18 bytes need 76"),
+        (
+            "size = 64",
+            "size = 64\nprotocol = \"tcp\"",
+            "stream[0].size: 64: 76 to 1518 bytes were expected: headers and the signature of 18 bytes",
+        ),
         ("to = \"b\"", "to = \"c\"", "p.toml:12: stream[0].to: there is no port \"c\"; there are: a, b"),
         ("flows = 1024", "flows = 1025", "p.toml:18: stream[0].flows: expected 1 to 1024"),
         ("flows = 1024", "flows = 0", "p.toml:18: stream[0].flows: expected 1 to 1024"),

@@ -231,11 +231,9 @@ fn memory(generator: &Generator, all: &[Traffic]) -> Option<Problem> {
 type Wrong = (&'static str, String);
 
 fn one(ports: &[Port], stream: &Stream, share: f64, directory: &Path) -> Result<Traffic, Wrong> {
-    let port = |key, name: &str| {
-        let found = ports.iter().position(|port| port.name == *name);
-        found.ok_or((key, format!("there is no port \"{name}\"")))
-    };
-    let (from, to) = (port("from", &stream.from)?, port("to", &stream.to)?);
+    // Whether there is one, is known by now.
+    let port = |name: &str| ports.iter().position(|port| port.name == *name).unwrap_or(0);
+    let (from, to) = (port(&stream.from), port(&stream.to));
     let mut traffic = Traffic {
         name: stream.name.clone(),
         from,
@@ -320,22 +318,12 @@ impl Traffic {
         let link = self.link(ports);
         let (smallest, largest) =
             (frame::shortest(stream.protocol) + link, self.longest_possible(ports) + link);
-        for share in &shares {
-            if share.size < smallest {
-                let signature = frame::signature::LENGTH;
-                let message = format!(
-                    "{} bytes are too few: the headers and the signature of {signature} bytes need {smallest}",
-                    share.size
-                );
-                return Err((key, message));
-            }
-            if share.size > largest {
-                let message = format!(
-                    "{} bytes are too many: the ports' MTU leaves {largest}, {link} of link header and FCS included",
-                    share.size
-                );
-                return Err((key, message));
-            }
+        if let Some(share) = shares.iter().find(|share| !(smallest..=largest).contains(&share.size)) {
+            let (size, signature) = (share.size, frame::signature::LENGTH);
+            let needs = format!(
+                "headers and the signature of {signature} bytes need the least, the ports' MTU leaves the most"
+            );
+            return Err((key, format!("{size}: {smallest} to {largest} bytes were expected: {needs}")));
         }
         let divisor = shares.iter().fold(0, |divisor, share| gcd(divisor, share.weight)).max(1);
         let entries: u64 = shares.iter().map(|share| u64::from(share.weight / divisor)).sum();

@@ -121,7 +121,7 @@ fn beside(alike: &[&Map<String, Value>]) -> Rows {
 /// A value in the unit that its name tells.
 fn in_words(name: &str, value: &Value) -> Option<String> {
     let unit: fn(f64) -> String = match name {
-        _ if name.ends_with(".count") => grouped,
+        _ if name.rsplit('.').next() == Some("count") => grouped,
         _ if name.contains("_us") => microseconds,
         _ if name.ends_with("_s") || name.contains("_s.") || name.ends_with("seconds") => seconds,
         _ if ["ratio", "width", "spread", "noise"].iter().any(|part| name.ends_with(part)) => percent,

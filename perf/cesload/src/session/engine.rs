@@ -184,7 +184,9 @@ impl Trials for SessionEngine {
         let (phases, watched) =
             self.watched(duration, watch, |work| work.run(per_second, duration.as_nanos() as u64))?;
         let mut phase = Tallied::default();
-        phases.iter().for_each(|part| phase.add(part));
+        for part in &phases {
+            phase.add(part);
+        }
         let trial = self.outcome(&watched, per_second).sessions(&phase, |tally| tally.completed);
         watched.check(trial)
     }
@@ -211,7 +213,9 @@ impl Ladder for SessionEngine {
             once(open_per_second).saturating_add(hold.max(once(use_per_second))).saturating_add(ending);
         let (climbs, watched) = self.watched(total, watch, |work| work.climb(ascent))?;
         let mut climb = Climb::default();
-        climbs.iter().for_each(|part| climb.add(part));
+        for part in &climbs {
+            climb.add(part);
+        }
         let mut holding = self.outcome(&watched, use_per_second).requests(&climb.holding);
         let name = format!("{} at its end", self.plan.name);
         outcome::tell(&mut holding.notes, &name, &climb.ending.tally, &climb.ending.served);

@@ -192,7 +192,7 @@ where
             Counted::Ends => (tally.ended(), tally.completed),
         };
         let (sent_bytes, received_bytes) = (tally.sent_bytes, tally.received_bytes);
-        let counts = Counts { sent, received, sent_bytes, received_bytes, ..Counts::default() };
+        let counts = Counts { sent, sent_bytes, received, received_bytes, ..Counts::default() };
         self.crew.gauge(self.load.client.share().thread()).publish(counted.stage(), &counts);
         self.stopped |= self.crew.is_stopped();
     }

@@ -1,16 +1,17 @@
 //! Whole sessions over a network that is made of arithmetic.
 
 mod phases;
+mod plan;
 mod world;
 
 use crate::frame::ends::Ends;
 use crate::session::dns::Names;
 use crate::session::frames::{Fields, SessionTemplate};
 use crate::session::packet::Packet;
-use crate::session::plan::tests::plan;
 use crate::session::plan::{Destination, Plan, Transport};
 use crate::session::stamp::Stamp;
 use crate::session::tally::Cause;
+use crate::session::tests::plan::plan;
 use crate::session::tests::world::{DELAY, World};
 use ces_dataplane::Nanos;
 use ces_dataplane::wire::ethernet;
