@@ -5,6 +5,7 @@
 mod dut;
 mod probe;
 mod realm;
+mod said;
 mod soaker;
 
 use ces_dataplane::msg::Encapsulation;
@@ -13,9 +14,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dpdk::Memory;
 use probe::Task;
 use realm::Realm;
+use said::say;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -198,12 +200,6 @@ fn device(arguments: &Worker) -> Result<(), String> {
         std::thread::sleep(LOOK);
     }
     say(&dut.stop().to_string())
-}
-
-/// Says a line to whoever runs the program, at once.
-fn say(line: &str) -> Result<(), String> {
-    let mut out = stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))
 }
 
 /// The lines of standard input, read by a thread.

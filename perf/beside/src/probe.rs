@@ -246,7 +246,7 @@ pub(crate) fn run(
     let right = tally.seen.iter().filter(|seen| **seen).count();
     let missing = tally.seen.len() - right;
     let outcome = json!({ "right": right, "wrong": tally.wrong, "missing": missing, "first": tally.first });
-    crate::say(&outcome.to_string())?;
+    crate::said::say(&outcome.to_string())?;
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     Ok(())
 }

@@ -33,13 +33,13 @@ const CALIBRATION: Duration = Duration::from_millis(500);
 pub(crate) fn run(core: usize) -> Result<(), String> {
     let soaker = Soaker::start(core)?;
     let (mut before, mut sum) = (soaker.spent()?, Shares::default());
-    crate::say("ready")?;
+    crate::said::say("ready")?;
     for _ in stdin().lock().lines().map_while(Result::ok) {
         let after = soaker.spent()?;
         let Shares { all, kernel, others } = after.since(&before, soaker.at_rest);
         sum = Shares { all: sum.all + all, kernel: sum.kernel + kernel, others: sum.others + others };
         before = after;
-        crate::say(&serde_json::json!(sum).to_string())?;
+        crate::said::say(&serde_json::json!(sum).to_string())?;
     }
     Ok(())
 }

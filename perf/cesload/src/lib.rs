@@ -3,10 +3,10 @@
 //! A **profile** says what is sent. An **engine** sends it for a while at a given load, and counts what comes back: that is a
 //! **trial**. A **search** runs trials until it knows a rate; a **mode** is a search with its criterion; a **report** tells.
 //!
-//! Read in this order: [`profile`] and [`frame`] (what is sent), [`port`] and [`arp`] (where), the two engines (each with a [`crew`] of threads) [`stream`]
-//! (packets at a rate, with [`track`]) and [`session`] (sessions with an end), [`trial`] and [`latency`] (what came of it),
-//! [`search`], [`mode`], [`observer`] and [`report`]. [`wire`] is a device to measure the generator itself by; [`words`] is how
-//! numbers are written.
+//! Read in this order: [`profile`] and [`frame`] (what is sent), [`port`] and [`arp`] (where), the [`crew`] of threads of the
+//! two engines, [`stream`] (packets at a rate, with [`track`]) and [`session`] (sessions with an end), [`trial`] and [`latency`]
+//! (what came of it), [`search`], [`mode`], [`observer`] and [`report`]. [`wire`] is a device to measure the generator itself
+//! by; [`words`] is how numbers are written.
 
 #![forbid(unsafe_code)]
 

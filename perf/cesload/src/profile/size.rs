@@ -50,7 +50,8 @@ pub const IMIX: &[Imix] = &[
     },
 ];
 
-/// The sizes that the letters of an IMIX genome stand for, from `a` on (RFC 6985 §4). `z` is the MTU, which a profile says itself.
+/// The sizes that the letters of an IMIX genome stand for, from `a` on (RFC 6985 §4). `z` is the MTU, which a profile says
+/// itself.
 const GENOME: [u16; 10] = [64, 128, 256, 512, 1024, 1280, 1518, 2112, 9000, 16000];
 
 /// Sizes as a profile says them.

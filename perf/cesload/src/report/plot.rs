@@ -1,6 +1,6 @@
 //! Which plots show a trial, its delays and a search, and plotters' SVG of them.
 
-use super::RunReport;
+use super::data::RunReport;
 use crate::latency::Latency;
 use crate::mode::{Findings, throughput};
 use crate::search::{SEARCH, offered};

@@ -1,6 +1,6 @@
 //! The report for a terminal: what the JSON says of the result, a column for each of several things alike, and the trials.
 
-use super::{RunReport, VERSION, result};
+use super::data::{RunReport, VERSION, result};
 use crate::mode::{Findings, Verdict};
 use crate::search::{Ending, GoalResult};
 use crate::trial::{Trial, Unit};
