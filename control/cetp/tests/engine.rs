@@ -297,6 +297,7 @@ fn c13_a_packet_on_one_session_shows_that_the_peer_has_all() {
     lab.run_for(40 * S);
     assert!(lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].engine.is_doubted(tag));
     assert_eq!(doubt_over(&lab), [true, false]);
+    assert!(!lab.nodes[0].engine.peers(lab.now)[0].doubted, "nobody looks for a sign any more");
     let theirs = lab.nodes[0].owner.up[&tag].remote_tag;
     lab.with(1, |engine, _| assert!(engine.terminate_session(theirs)));
     lab.run_for(S);
@@ -341,8 +342,23 @@ fn c13_a_peer_that_is_lost_again_is_waited_for_again() {
     }
     lab.run_for(20 * S);
     assert!(lab.nodes[0].owner.up.contains_key(&tag) && lab.nodes[0].engine.is_doubted(tag));
+    let first = |output: &&CetpOutput| matches!(output, CetpOutput::Doubted { is_first: true, .. });
+    assert_eq!(lab.nodes[0].log.iter().filter(first).count(), 2, "what came in between shows nothing");
     lab.run_for(20 * S);
     assert!(lab.nodes[0].owner.up.is_empty());
+}
+
+/// Its sessions have ended while it was away for the second time: nothing is looked for any more.
+#[test]
+fn c13_nobody_is_doubted_who_can_have_lost_nothing() {
+    let (mut lab, tag) = back_with_other_ids();
+    for link in lab.open_links() {
+        lab.cut(link);
+    }
+    let now = lab.now;
+    lab.with(0, |engine, _| engine.session_ended(tag, now));
+    lab.run_for(10 * S);
+    assert_eq!((doubt_over(&lab), lab.nodes[0].engine.counters().peers_proven), (vec![false], 0));
 }
 
 #[test]

@@ -50,9 +50,11 @@ impl Signs {
         self.of(ces_id).is_some_and(|looked| packets > *looked.first.entry(tag).or_insert(packets))
     }
 
-    /// A peer need not be looked at any more.
-    pub(crate) fn over(&mut self, ces_id: &str) {
+    /// A peer need not be looked at any more, or what was seen of it shows nothing. False if it was not looked at.
+    pub(crate) fn over(&mut self, ces_id: &str) -> bool {
+        let before = self.0.len();
         self.0.retain(|looked| *looked.ces_id != *ces_id);
+        self.0.len() < before
     }
 
     fn of(&mut self, ces_id: &str) -> Option<&mut Looked> {
@@ -75,7 +77,7 @@ mod tests {
         assert!(!signs.read(&ces_id, 1, 7) && !signs.read(&ces_id, 1, 7) && !signs.read(&ces_id, 2, 0));
         assert!(!signs.look(&ces_id, || vec![1, 2]));
         assert!(signs.is_owed() && signs.read(&ces_id, 1, 8));
-        signs.over(&ces_id);
+        assert!(signs.over(&ces_id) && !signs.over(&ces_id));
         assert!(!signs.is_owed() && !signs.read(&ces_id, 1, 9));
     }
 }

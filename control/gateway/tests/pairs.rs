@@ -608,6 +608,29 @@ fn c13_packets_show_that_a_peer_with_other_tunnel_ids_has_its_sessions() {
     }
 }
 
+/// C13: what came on a session before its peer was lost once more does not show that it has it still.
+#[test]
+fn c13_packets_between_two_restarts_show_nothing() {
+    let mut lab = Lab::new();
+    lab.address(1, H1, "h1.a.demo").unwrap();
+    let handle = *lab.nodes[0].bindings.keys().next().unwrap();
+    let back = |lab: &mut Lab| {
+        lab.kill(1);
+        lab.restart(1, &realm("b.demo"));
+        lab.address(1, H2, "h1.a.demo");
+        lab.advance(2 * S);
+        assert!(lab.nodes[0].gateway.peers(lab.now)[0].doubted);
+    };
+    lab.nodes[0].stats.in_packets = 7;
+    back(&mut lab);
+    lab.nodes[0].stats.in_packets = 8;
+    back(&mut lab);
+    lab.advance(60 * S);
+    assert!(!lab.nodes[0].bindings.contains_key(&handle));
+    let counters = lab.nodes[0].gateway.cetp_counters();
+    assert_eq!((counters.peers_proven, counters.peers_restarted), (0, 1));
+}
+
 /// What a host remembers of a name is true again as soon as it asks for it, whatever happened meanwhile.
 #[test]
 fn p1_the_same_pair_gets_the_same_address_as_long_as_it_is_free() {

@@ -436,6 +436,8 @@ pub enum CetpOutput {
     Doubted {
         /// Who.
         ces_id: Arc<str>,
+        /// Whether it has come back just now: what came on its sessions before shows nothing.
+        is_first: bool,
     },
     /// It need not be looked for any more.
     DoubtOver {

@@ -106,7 +106,7 @@ impl Links {
         Some(PeerSnapshot {
             ces_id: peer.ces_id().clone(),
             up: c2c.is_some(),
-            doubted: peer.is_doubted(),
+            doubted: peer.is_looked_at(),
             role: c2c.map(|c2c| c2c.role),
             tags: c2c.map(C2c::tags),
             connections: remotes.collect(),

@@ -45,7 +45,7 @@ pub(super) fn look(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, 
     }
     let looks = entry.look_again(now + EVERY);
     links.ground.timers.set(now + EVERY, Timer::Doubt(peer));
-    links.ground.emit(CetpOutput::Doubted { ces_id });
+    links.ground.emit(CetpOutput::Doubted { ces_id, is_first: looks == 1 });
     if looks > ASKED {
         return;
     }
@@ -60,8 +60,10 @@ pub(super) fn look(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, 
     }
 }
 
+/// Nothing is left that it could have lost.
 fn end(links: &mut Links, peer: PeerId) {
-    if let Some(entry) = links.peers.get_mut(peer) {
-        entry.end_doubt();
-    }
+    let Some(entry) = links.peers.get_mut(peer) else { return };
+    entry.end_doubt();
+    let ces_id = entry.ces_id().clone();
+    links.ground.emit(CetpOutput::DoubtOver { ces_id, stands: false });
 }

@@ -339,6 +339,11 @@ impl Peer {
         self.doubt.is_some_and(|doubt| !doubt.is_lost)
     }
 
+    /// Whether it is looked for a sign of what it has.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.doubt.is_some_and(|doubt| doubt.next.is_some())
+    }
+
     /// Whether nobody knows if it has the sessions of that C2C, or they are lost.
     pub(super) fn is_doubtful_of(&self, epoch: u32) -> bool {
         self.doubt.is_some_and(|doubt| epoch.wrapping_sub(doubt.before).cast_signed() < 0)

@@ -88,8 +88,13 @@ impl Gateway {
                     cetp::PeerDownReason::Abuse => "it broke the rules",
                 };
                 self.core.log(LogLine::new(Severity::Info, "peer down").peer(&ces_id).reason(why));
+                // Whatever comes meanwhile comes from before it was lost.
+                self.signs.over(&ces_id);
             }
-            cetp::CetpOutput::Doubted { ces_id } => {
+            cetp::CetpOutput::Doubted { ces_id, is_first } => {
+                if is_first {
+                    self.signs.over(&ces_id);
+                }
                 if self.signs.look(&ces_id, || self.engine.tags_with(&ces_id)) {
                     let why =
                         "it is back with other tunnel ids: whether it still has its sessions is not known";
@@ -97,7 +102,9 @@ impl Gateway {
                 }
             }
             cetp::CetpOutput::DoubtOver { ces_id, stands } => {
-                self.signs.over(&ces_id);
+                if !self.signs.over(&ces_id) {
+                    return;
+                }
                 let why = if stands { "it still has its sessions" } else { "nothing came on its sessions" };
                 self.core
                     .log(LogLine::new(Severity::Info, "peer no longer doubted").peer(&ces_id).reason(why));
