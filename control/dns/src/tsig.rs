@@ -210,7 +210,10 @@ impl Seal {
         let mac = self.signer().map(|key| {
             let length = (self.request_mac.len() as u16).to_be_bytes();
             let variables = variables(&self.name, &self.algorithm, self.time_s, FUDGE_S, self.error, &other);
-            key.mac(&[&length, &self.request_mac, out, &variables])
+            // RFC 8945 §4.3.2: under the number that the record says, whatever a forwarder has made of it.
+            let mut start = Vec::with_capacity(HEADER);
+            MessageHeader { id: self.original_id, ..header }.emit(&mut start);
+            key.mac(&[&length, &self.request_mac, &start, &out[HEADER..], &variables])
         });
         let mac = mac.unwrap_or_default();
         header.additionals += 1;

@@ -88,13 +88,24 @@ fn what_nsupdate_sends_is_read() {
 /// The other end's view of an answer: RFC 8945 §5.3.1 has the request's MAC, with its length, in front of it.
 #[test]
 fn an_answer_is_signed_with_the_request_before_it() {
+    // Also where a forwarder has given it another number: the answer goes back under that one, and says the original.
+    for id in [[0xe8, 0x3b], [7, 7]] {
+        let mut bytes = hex(QUERY);
+        bytes[..2].copy_from_slice(&id);
+        let reply = answer::refused(&parse_signed(&bytes, Transport::Udp, &keys(), SIGNED).unwrap());
+        assert_eq!((&reply[..2], &reply[reply.len() - 6..reply.len() - 4]), (&id[..], &[0xe8, 0x3b][..]));
+        is_signed_behind_the_query(&reply);
+    }
+}
+
+fn is_signed_behind_the_query(reply: &[u8]) {
     use hmac::{Hmac, KeyInit, Mac};
-    let query = parse_signed(&hex(QUERY), Transport::Udp, &keys(), SIGNED).unwrap();
-    let reply = answer::refused(&query);
     // name 13, type to length 10, algorithm 13, time and fudge 8, MAC 2 + 32, id to other 6.
     let at = reply.len() - (13 + 10 + 13 + 8 + 34 + 6);
     let mut unsigned = reply[..at].to_vec();
     unsigned[11] -= 1;
+    // RFC 8945 §4.3.2: the original number takes the place of the one in front.
+    unsigned[..2].copy_from_slice(&reply[reply.len() - 6..reply.len() - 4]);
     let request_mac = &hex(QUERY)[hex(QUERY).len() - 38..][..32];
     let mut variables = reply[at..at + 13].to_vec();
     variables.extend([0, 255, 0, 0, 0, 0]);
