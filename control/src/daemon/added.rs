@@ -155,11 +155,9 @@ impl AddedHosts {
     }
 
     fn write(&mut self, records: Vec<Added>, waits: Waits) {
-        for record in records {
-            self.number += 1;
-            if let Some(file) = &mut self.file {
-                file.write(self.number, record);
-            }
+        self.number += 1;
+        if let Some(file) = &mut self.file {
+            file.write(self.number, records);
         }
         self.waiting.push_back((self.number, waits));
     }

@@ -155,7 +155,7 @@ impl Dhcp {
             match output {
                 DhcpOutput::Write(number, record) => {
                     if let Some(file) = &mut self.file {
-                        file.write(number, record);
+                        file.write(number, vec![record]);
                     }
                 }
                 DhcpOutput::Probe(port, address) => {

@@ -1,5 +1,6 @@
 //! What is written down a line for each change, `CHECKSUM RECORD`, by a thread of its own, since a disk may take as long as it
-//! likes: leases of DHCP, and what was added at run time. A line that is damaged says nothing; the others stand.
+//! likes: leases of DHCP, and what was added at run time. A line that is damaged says nothing; the others stand. What changes
+//! together, or not at all, is a list of records in one line.
 //!
 //! What is written has been synced before it counts: a client that hears of its lease has it, whatever becomes of the machine.
 //! What cannot be written is told, and no client hears of it. The writer knows all records by itself, so the file is written anew
@@ -70,7 +71,7 @@ struct Shared {
 }
 
 enum Message<R> {
-    Record(u64, R),
+    Records(u64, Vec<R>),
     Stop,
 }
 
@@ -86,33 +87,41 @@ pub struct LineFile<R> {
     thread: Option<JoinHandle<()>>,
 }
 
-fn line<R: KeptLine>(record: &R) -> Vec<u8> {
+fn line(what: &impl Serialize) -> Vec<u8> {
     // Plain data with text for keys: it has a form in JSON.
-    let text = serde_json::to_vec(record).unwrap_or_default();
+    let text = serde_json::to_vec(what).unwrap_or_default();
     let mut line = format!("{:08x} ", checksum(0, &text)).into_bytes();
     line.extend_from_slice(&text);
     line.push(b'\n');
     line
 }
 
+/// A line's record, or records.
+fn records<R: KeptLine>(text: &[u8]) -> Option<Vec<R>> {
+    if text.starts_with(b"[") {
+        return serde_json::from_slice(text).ok();
+    }
+    Some(vec![serde_json::from_slice(text).ok()?])
+}
+
 /// What a file says, and how many of its lines say nothing; `None`: it is no such file.
 fn read<R: KeptLine>(bytes: &[u8]) -> Option<(Vec<R>, usize)> {
     let rest = bytes.strip_prefix(R::HEADER.as_bytes())?;
-    let (mut records, mut damaged) = (Vec::new(), 0);
+    let (mut all, mut damaged) = (Vec::new(), 0);
     for line in rest.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.strip_suffix(b"\n").and_then(|line| {
             let (check, text) = line.split_at_checked(9)?;
             let fits = check == format!("{:08x} ", checksum(0, text)).as_bytes();
-            serde_json::from_slice(text).ok().filter(|_| fits)
+            records(text).filter(|_| fits)
         });
         match whole {
-            Some(record) => records.push(record),
+            Some(records) => all.extend(records),
             // The end of the last line was being written when the process or the machine ended.
             None if !line.ends_with(b"\n") => {}
             None => damaged += 1,
         }
     }
-    Some((records, damaged))
+    Some((all, damaged))
 }
 
 impl<R: KeptLine> LineFile<R> {
@@ -148,13 +157,14 @@ impl<R: KeptLine> LineFile<R> {
         Ok((Self { queue: Some(queue), done, refused: None, shared, thread: Some(thread) }, records))
     }
 
-    /// Takes a record down. Never waits.
-    pub fn write(&mut self, number: u64, record: R) {
-        let taken =
-            self.queue.as_ref().is_some_and(|queue| queue.try_send(Message::Record(number, record)).is_ok());
+    /// Takes records down that change together (RFC 2136 §3.5). Never waits.
+    pub fn write(&mut self, number: u64, records: Vec<R>) {
+        let count = records.len() as u64;
+        let message = Message::Records(number, records);
+        let taken = self.queue.as_ref().is_some_and(|queue| queue.try_send(message).is_ok());
         if !taken {
             self.refused = Some(number);
-            self.shared.failed.fetch_add(1, Ordering::Relaxed);
+            self.shared.failed.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -217,13 +227,16 @@ impl<R: KeptLine> Writer<R> {
         while let Ok(first) = asked.recv() {
             let (mut buffer, mut last, mut count, mut is_over) = (Vec::new(), None, 0, false);
             for message in std::iter::once(first).chain(asked.try_iter()).take(BATCH) {
-                let Message::Record(number, record) = message else {
+                let Message::Records(number, records) = message else {
                     is_over = true;
                     break;
                 };
-                buffer.extend_from_slice(&line(&record));
-                self.take(&record);
-                (last, count) = (Some(number), count + 1);
+                match &*records {
+                    [record] => buffer.extend_from_slice(&line(record)),
+                    records => buffer.extend_from_slice(&line(&records)),
+                }
+                records.iter().for_each(|record| self.take(record));
+                (last, count) = (Some(number), count + records.len() as u64);
             }
             if let Some(last) = last {
                 self.write_batch(&buffer, last, count, told);
@@ -341,7 +354,7 @@ mod tests {
         for (number, record) in
             [record(1, 5), record(2, SECOND), LeaseRecord::gone([10, 0, 0, 1].into())].into_iter().enumerate()
         {
-            file.write(number as u64, record);
+            file.write(number as u64, vec![record]);
         }
         while wait(&mut file) != (2, true) {}
         drop(file);
@@ -367,6 +380,26 @@ mod tests {
         std::fs::remove_dir_all(path).unwrap();
     }
 
+    /// RFC 2136 §3.5: an UPDATE is done as a whole or not at all, also where the power goes.
+    #[test]
+    fn what_changes_together_is_there_as_a_whole_or_not_at_all() {
+        let path = directory("together");
+        let (mut file, _) = LeaseFile::open(&path, || {}).unwrap();
+        file.write(0, vec![record(1, 5)]);
+        file.write(1, vec![LeaseRecord::gone([10, 0, 0, 1].into()), record(2, 5), record(3, 5)]);
+        while wait(&mut file).0 != 1 {}
+        assert_eq!(file.view().written, 4);
+        drop(file);
+        let whole = std::fs::read(path.join("leases")).unwrap();
+        let mut seen: Vec<usize> = (LeaseRecord::HEADER.len()..=whole.len())
+            .map(|cut| read::<LeaseRecord>(&whole[..cut]).unwrap().0.len())
+            .collect();
+        seen.dedup();
+        assert_eq!(seen, [0, 1, 4]);
+        assert_eq!(LeaseFile::open(&path, || {}).unwrap().1.len(), 4);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
     #[test]
     fn what_cannot_be_written_is_said_and_tried_again() {
         let path = directory("leases-full");
@@ -378,10 +411,10 @@ mod tests {
         std::fs::create_dir(path.join("leases.new")).unwrap();
         (file, _) = LeaseFile::open(&path, || {}).unwrap();
         assert!(!file.view().is_whole);
-        file.write(7, record(1, 5));
+        file.write(7, vec![record(1, 5)]);
         assert_eq!(wait(&mut file), (7, false));
         std::fs::remove_dir(path.join("leases.new")).unwrap();
-        file.write(8, record(2, 5));
+        file.write(8, vec![record(2, 5)]);
         assert_eq!(wait(&mut file), (8, true));
         assert!(file.view().is_whole);
         drop(file);
