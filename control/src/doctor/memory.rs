@@ -5,15 +5,18 @@ use super::machine::Machine;
 use crate::config::Config;
 use std::path::Path;
 
-const HUGE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-/// Fewer are little for packet buffers beside the smallest tables: README's own number is twice that.
-const HUGE_AT_LEAST: u64 = 512;
+/// Sizes of huge pages that DPDK takes, in MiB, and where the kernel tells of them.
+const HUGE: [(u64, &str); 2] = [
+    (2, "/sys/kernel/mm/hugepages/hugepages-2048kB"),
+    (1024, "/sys/kernel/mm/hugepages/hugepages-1048576kB"),
+];
+/// Less is little for packet buffers beside the smallest tables, in MiB: README's own number is twice that.
+const HUGE_AT_LEAST: u64 = 1024;
 
 pub(super) fn examine(machine: &Machine, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     if config.memory.huge_pages {
         findings.push(huge_pages(machine));
-        findings.push(mounted(machine));
     } else {
         findings.push(ordinary(machine, config));
     }
@@ -24,32 +27,28 @@ pub(super) fn examine(machine: &Machine, config: &Config) -> Vec<Finding> {
 }
 
 fn huge_pages(machine: &Machine) -> Finding {
-    let number = |name: &str| machine.number(format!("{HUGE}/{name}"));
-    let (Some(all), Some(free)) = (number("nr_hugepages"), number("free_hugepages")) else {
+    let number = |path: &str, name: &str| machine.number(format!("{path}/{name}"));
+    let of_size = |(mib, path): (u64, &str)| {
+        Some(
+            [number(path, "free_hugepages")?, number(path, "nr_hugepages")?]
+                .map(|pages| pages.saturating_mul(mib)),
+        )
+    };
+    let sizes = HUGE.into_iter().filter_map(of_size);
+    let Some([free, all]) = sizes.reduce(|one, other| [0, 1].map(|of| one[of].saturating_add(other[of])))
+    else {
         return Finding::wrong(
             "huge pages",
-            "none of 2 MiB in this kernel",
+            "none in this kernel",
             "set memory.huge_pages = false, or take Debian's kernel",
         );
     };
-    let found = format!("{free} of {all} pages of 2 MiB are free");
+    let found = format!("{free} of {all} MiB are free");
     let mend = "scripts/hugepages 1024, soon after boot (or vm.nr_hugepages=1024 in /etc/sysctl.d)";
     match free {
         0 => Finding::wrong("huge pages", found, mend),
         few if few < HUGE_AT_LEAST => Finding::poor("huge pages", found, mend),
         _ => Finding::good("huge pages", found),
-    }
-}
-
-fn mounted(machine: &Machine) -> Finding {
-    let mounts = machine.text("/proc/mounts").unwrap_or_default();
-    match mounts.lines().find(|line| line.contains(" hugetlbfs ")) {
-        Some(line) => Finding::good("hugetlbfs", line.split(' ').nth(1).unwrap_or_default()),
-        None => Finding::wrong(
-            "hugetlbfs",
-            "not mounted",
-            "mkdir -p /dev/hugepages && mount -t hugetlbfs nodev /dev/hugepages",
-        ),
     }
 }
 
@@ -98,12 +97,19 @@ mod tests {
             Made::new("memory", &[], &[("/proc/meminfo", "MemTotal: 1 kB\nMemAvailable:  524288 kB\n")]);
         assert_eq!(standings(&made, "mib = 512"), [Good]);
         assert_eq!(standings(&made, "mib = 513"), [Wrong]);
-        assert_eq!(standings(&made, "huge_pages = true"), [Wrong, Wrong]);
-        made.write("/proc/mounts", "nodev /dev/hugepages hugetlbfs rw 0 0\n");
-        made.write(&format!("{HUGE}/nr_hugepages"), "512\n");
+        assert_eq!(standings(&made, "huge_pages = true"), [Wrong]);
+        let [(_, small), (_, large)] = HUGE;
+        made.write(&format!("{small}/nr_hugepages"), "512\n");
         for (free, standing) in [("0\n", Wrong), ("511\n", Poor), ("512\n", Good)] {
-            made.write(&format!("{HUGE}/free_hugepages"), free);
-            assert_eq!(standings(&made, "huge_pages = true"), [standing, Good], "{free}");
+            made.write(&format!("{small}/free_hugepages"), free);
+            assert_eq!(standings(&made, "huge_pages = true"), [standing], "{free}");
+        }
+        // Pages of 1 GiB alone; nothing has to be mounted, the EAL keeps no files there.
+        made.write(&format!("{small}/free_hugepages"), "0\n");
+        for (free, standing) in [("0\n", Wrong), ("1\n", Good)] {
+            made.write(&format!("{large}/nr_hugepages"), "1\n");
+            made.write(&format!("{large}/free_hugepages"), free);
+            assert_eq!(standings(&made, "huge_pages = true"), [standing], "{free} of 1 GiB");
         }
     }
 }
