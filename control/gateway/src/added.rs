@@ -10,7 +10,7 @@ use crate::registry::{HostEntry, PolicySet, Registry, inbound_of};
 use crate::settings::{CoreSettings, Updates};
 use crate::snapshot::Page;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -77,6 +77,8 @@ pub struct AddedRow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddedNames {
     names: BTreeMap<Arc<str>, AddedName>,
+    /// The names of each address.
+    by_address: BTreeMap<Ipv4Addr, BTreeSet<Arc<str>>>,
 }
 
 impl AddedNames {
@@ -104,27 +106,37 @@ impl AddedNames {
     }
 
     pub(crate) fn set(&mut self, record: AddedRecord) {
-        match record.is {
-            Some(is) => _ = self.names.insert(record.name, is),
-            None => _ = self.names.remove(&record.name),
+        let AddedRecord { name, is } = record;
+        let after = is.as_ref().and_then(|is| is.address);
+        let before = match is {
+            Some(is) => self.names.insert(Arc::clone(&name), is),
+            None => self.names.remove(&name),
+        };
+        if let Some(address) = before.and_then(|is| is.address)
+            && let Some(names) = self.by_address.get_mut(&address)
+        {
+            names.remove(&name);
+            if names.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
+        if let Some(address) = after {
+            self.by_address.entry(address).or_default().insert(name);
         }
     }
 
     /// The names that lead to an address, the first that was set first.
     pub(crate) fn of(&self, address: Ipv4Addr) -> Vec<(Name, &AddedName)> {
-        let mut all: Vec<_> = self
-            .names
-            .iter()
-            .filter(|(_, is)| is.address == Some(address))
-            .filter_map(|(name, is)| Some((Name::parse(name).ok()?, is)))
-            .collect();
+        let names = self.by_address.get(&address).into_iter().flatten();
+        let said = |name: &Arc<str>| Some((Name::parse(name).ok()?, self.names.get(name)?));
+        let mut all: Vec<_> = names.filter_map(said).collect();
         all.sort_by_key(|(_, is)| is.since);
         all
     }
 
     /// Where they lead.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.names.values().filter_map(|is| is.address)
+        self.by_address.keys().copied()
     }
 
     /// Has hosts and policies know all of them. What the files contradict comes back, with why.
@@ -134,16 +146,9 @@ impl AddedNames {
         policies: &mut PolicySet,
         settings: &CoreSettings,
     ) -> Vec<(Arc<str>, String)> {
-        let mut by_address: BTreeMap<Ipv4Addr, Vec<(Name, &AddedName)>> = BTreeMap::new();
-        for (name, is) in &self.names {
-            if let (Some(address), Ok(name)) = (is.address, Name::parse(name)) {
-                by_address.entry(address).or_default().push((name, is));
-            }
-        }
         let mut aside = Vec::new();
-        for (address, mut names) in by_address {
-            names.sort_by_key(|(_, is)| is.since);
-            for (name, is) in names {
+        for address in self.addresses() {
+            for (name, is) in self.of(address) {
                 if let Err(why) = enter(registry, policies, settings, &name, address, &is.key) {
                     aside.push((name.shared(), why));
                 }
@@ -229,6 +234,26 @@ pub(crate) fn leave(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_the_names_that_lead_there_in_their_order() {
+        let mut added = AddedNames::default();
+        let [one, two] = [1, 2].map(|last| Ipv4Addr::new(10, 1, 0, last));
+        let mut set = |name: &str, address: Option<Ipv4Addr>, since| {
+            let is = address.map(|_| AddedName { address, since, ..AddedName::default() });
+            added.set(AddedRecord { name: name.into(), is });
+            [one, two].map(|address| {
+                added.of(address).iter().map(|(name, _)| name.to_string()).collect::<Vec<String>>()
+            })
+        };
+        let none: [Vec<String>; 2] = [vec![], vec![]];
+        assert_eq!(set("b.demo.", Some(one), 1), [vec!["b.demo.".to_owned()], vec![]]);
+        assert_eq!(set("a.demo.", Some(one), 2), [vec!["b.demo.".to_owned(), "a.demo.".to_owned()], vec![]]);
+        assert_eq!(set("b.demo.", Some(two), 1), [vec!["a.demo.".to_owned()], vec!["b.demo.".to_owned()]]);
+        set("a.demo.", None, 0);
+        assert_eq!(set("b.demo.", None, 0), none);
+        assert_eq!(added.addresses().count() + added.len(), 0);
+    }
 
     #[test]
     fn a_name_that_was_set_aside_takes_nothing_of_the_files_with_it() {
