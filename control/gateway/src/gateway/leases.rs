@@ -8,7 +8,7 @@ use ces_dns::message::Query;
 use std::sync::Arc;
 
 /// Names that programs look for by themselves and trust: nobody is called so who only says it (CERT/CC VU#598349; RFC 5214).
-const TRUSTED: [&str; 3] = ["wpad", "isatap", "localhost"];
+pub(super) const TRUSTED: [&str; 3] = ["wpad", "isatap", "localhost"];
 
 impl Gateway {
     /// A host has an address by a lease; or nobody has it any more.

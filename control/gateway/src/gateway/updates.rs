@@ -3,7 +3,7 @@
 //! Who may set which is the configuration's (`[[dns.updates]]`). A change is in force at once and answered when it has been
 //! written down (RFC 2136 §3.5). While other settings are coming into force it waits.
 
-use super::Gateway;
+use super::{Gateway, leases};
 use crate::Nanos;
 use crate::added::{self, AddedName, AddedRecord, AddedRow, NAMES_MAX, NOTE_OCTETS_MAX, NOTES_MAX};
 use crate::address::HostAddress;
@@ -11,7 +11,7 @@ use crate::asking::Failed;
 use crate::log::{LogLine, Severity};
 use crate::names::Name;
 use crate::output::{Output, QueryToken};
-use crate::registry::{PolicySet, Registry, no_hosts_address};
+use crate::registry::{Pattern, PolicySet, Registry, no_hosts_address};
 use crate::sessions::CesSession;
 use crate::settings::{CoreSettings, NamedAddresses, Updates};
 use crate::snapshot::Page;
@@ -184,6 +184,14 @@ impl Draft<'_> {
         if is_zone || name == settings.dns.name_server.as_str() {
             return Err(refused(format!("{name} is the zone's own")));
         }
+        let label = name.split('.').next().unwrap_or_default();
+        let is_listed =
+            |pattern: &Pattern| matches!(pattern, Pattern::Exactly(listed) if listed.as_str() == name);
+        if leases::TRUSTED.contains(&label) && !rule.names.iter().any(is_listed) {
+            return Err(refused(format!(
+                "{name}: programs trust who is called so; no rule lists it as it is"
+            )));
+        }
         let host = core.configuration().registry().at(address.into());
         let is_one = |group: &String| host.is_some_and(|host| host.groups.iter().any(|own| **own == **group));
         if !rule.groups.is_empty() && !rule.groups.iter().any(is_one) {
@@ -195,13 +203,6 @@ impl Draft<'_> {
             added.of(address).iter().filter(|(name, _)| !self.names.contains_key(name.as_str())).count();
         if drafted + others >= rule.host_names as usize {
             return Err(refused(format!("{address} has as many names as may be")));
-        }
-        if added.len() + self.names.len() >= NAMES_MAX {
-            return Err(Refusal {
-                outcome: QueryOutcome::UpdateFailed,
-                code: ResponseCode::ServFail,
-                why: "there is no room for another name".to_owned(),
-            });
         }
         Ok(())
     }
@@ -239,9 +240,6 @@ impl Draft<'_> {
                 };
                 if added::rule(settings, self.key, &target).is_none() {
                     return Err(refused(format!("{target}: this key may not set it")));
-                }
-                if self.gateway.added.len() + self.names.len() >= NAMES_MAX {
-                    return Err(refused("there is no room for another name"));
                 }
                 self.entry(&name).pointer = Some(target);
             }
@@ -289,7 +287,8 @@ impl Gateway {
             let bytes = update.reply(ResponseCode::ServFail);
             return self.answer(QuerySide::Inside, token, bytes, QueryOutcome::WaitingFull);
         }
-        if self.reload.is_some() {
+        // Nothing overtakes what came before it.
+        if self.reload.is_some() || self.updates.is_held() {
             self.updates.held.push_back((client, update, token));
             return;
         }
@@ -345,7 +344,20 @@ impl Gateway {
             let is = (!is.is_empty()).then_some(is);
             (self.added.get(&name) != is.as_ref()).then_some(AddedRecord { name, is })
         };
-        Ok(draft.names.into_iter().filter_map(changed).collect())
+        let records: Vec<AddedRecord> = draft.names.into_iter().filter_map(changed).collect();
+        let is_new = |record: &&AddedRecord| record.is.is_some() && self.added.get(&record.name).is_none();
+        let (new, gone) = (
+            records.iter().filter(is_new).count(),
+            records.iter().filter(|record| record.is.is_none()).count(),
+        );
+        if new > 0 && self.added.len() + new > NAMES_MAX + gone {
+            return Err(Refusal {
+                outcome: QueryOutcome::UpdateFailed,
+                code: ResponseCode::ServFail,
+                why: "there is no room for another name".to_owned(),
+            });
+        }
+        Ok(records)
     }
 
     /// Puts changes into force.
