@@ -235,7 +235,9 @@ impl<R: KeptLine> Writer<R> {
                     [record] => buffer.extend_from_slice(&line(record)),
                     records => buffer.extend_from_slice(&line(&records)),
                 }
-                records.iter().for_each(|record| self.take(record));
+                for record in &records {
+                    self.take(record);
+                }
                 (last, count) = (Some(number), count + records.len() as u64);
             }
             if let Some(last) = last {
