@@ -415,6 +415,34 @@ fn what_is_for_a_hosts_external_port_turns_back() {
     assert_eq!(&frame[..6], &MAC_OTHER);
 }
 
+/// Two hosts that talk by their external addresses: nobody outside takes part in that with one of those.
+#[test]
+fn p4_addresses_under_which_hosts_are_seen_do_not_arrive_outside() {
+    let mut gateway = gateway();
+    external(&mut gateway, HOST, 5000);
+    let other = external(&mut gateway, OTHER, 5000);
+    let first = Ip::new(HOST, LOCAL, 17, udp(5000, other, b"hello"));
+    assert_eq!(dropped(&mut gateway, INSIDE, &from_host(&first)), Why::Unasked);
+    sent(&mut gateway, INSIDE, &from_other(&Ip::new(OTHER, LOCAL, 17, udp(5000, 5000, b"hello"))));
+    sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, LOCAL, 17, udp(5000, other, b"hello"))));
+    for packet in [
+        Ip::new(LOCAL, LOCAL, 17, udp(5000, other, b"forged")),
+        Ip::new(LOCAL, LOCAL, 17, udp(other, 5000, b"forged")),
+    ] {
+        for _ in 0..2 {
+            let why = dropped(&mut gateway, OUTSIDE, &from_world(&packet));
+            assert!(matches!(why, Why::SourceSpoofed | Why::SourceInvalid), "{why:?}");
+        }
+    }
+    sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, LOCAL, 17, udp(5000, other, b"hello"))));
+    // Nor does the gateway answer there.
+    let mut settings = nat_settings();
+    settings.nat.addresses = vec![address(LOCAL), address(LOCAL + 1)];
+    let mut gateway = gateway_with(settings);
+    let ping = Ip::new(LOCAL + 1, LOCAL, 1, icmp(8, 0, 7, b"abc"));
+    assert_eq!(dropped(&mut gateway, OUTSIDE, &from_world(&ping)), Why::SourceSpoofed);
+}
+
 /// Two hosts with tunnels of their own; two with the same other end cannot be told apart.
 #[test]
 fn protocols_without_ports_go_by_their_addresses() {

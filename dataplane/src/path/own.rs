@@ -62,11 +62,14 @@ impl<'s> Desk<'s> {
         self.premises.port(arrival.port).ok_or(DropReason::PortDown)
     }
 
-    /// Whether nothing with that source comes from a side: addresses of the realm from nowhere else, those of the DMZ not from
-    /// the world (RFC 2827). No answer may go in there for one.
+    /// Whether nothing with that source comes from a side: addresses of the realm from nowhere else, those of the DMZ, and those
+    /// under which hosts are seen, not from the world (RFC 2827). No answer may go in there for one.
     fn is_forged(&self, side: Side, source: u32) -> bool {
         (side != Side::Inside && self.premises.belongs_inside(source))
-            || (side == Side::Outside && self.premises.belongs_to_dmz(source))
+            || (side == Side::Outside
+                && (self.premises.belongs_to_dmz(source)
+                    || self.premises.is_seen(source)
+                    || self.premises.nat.statics.whole(source).is_some()))
     }
 
     /// The address that the gateway speaks from to whom this came from.

@@ -5,6 +5,7 @@ use super::reserved::takes;
 use super::rules;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
+use crate::narrow::Number24;
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
 use crate::path::alg;
 use crate::path::answer::tell;
@@ -202,7 +203,18 @@ pub(super) fn lead(ground: &mut Ground<'_>, slot: u32, heading: Heading) -> Sett
     };
     let hop = ways.lookup(fib, to, arrival.attempt, events, arrival.now)?;
     if stands.is_some() {
-        session.lead(heading, hop, generation);
+        remember(ground, slot, heading, hop);
     }
     Ok(hop)
+}
+
+/// A session keeps a next hop; but one with another host of ours has none, so that all of its packets go the long way, which
+/// takes nothing from the world for that host's (RFC 2827).
+pub(super) fn remember(ground: &mut Ground<'_>, slot: u32, heading: Heading, hop: u32) {
+    let generation = ground.desk.premises.generation();
+    let Some(remote) = ground.sessions.get(slot).map(|session| session.remote().0) else { return };
+    let kept = if ground.is_external(remote) { Number24::MOST } else { hop };
+    if let Some(session) = ground.sessions.get_mut(slot) {
+        session.lead(heading, kept, generation);
+    }
 }

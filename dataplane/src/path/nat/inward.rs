@@ -34,6 +34,8 @@ pub(in crate::path) fn inward<F: Frame, B: Buffers<F>>(
         Err(_) => return Ok(None),
     };
     let slot = match ground.sessions.find(Heading::In, flow) {
+        // Two hosts of ours talk by their external addresses: nobody out there has one (RFC 2827).
+        Some(_) if ground.is_external(packet.source()) => return Err(DropReason::SourceSpoofed.into()),
         Some(slot) => Some(slot),
         None if packet.flags & LATER == 0
             && begins(frame, packet)

@@ -1,6 +1,6 @@
 //! What an inside host sends into the world.
 
-use super::carry::{carry, comes_from};
+use super::carry::{carry, comes_from, remember};
 use super::errors;
 use super::flows::{begins, flow_of, lacks_port};
 use super::rules;
@@ -73,9 +73,7 @@ fn open<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, flow:
         }
     };
     rules::admitted(ground, frame, packet, slot);
-    if let Some(session) = ground.sessions.get_mut(slot) {
-        session.lead(Heading::In, hop, ground.desk.premises.generation());
-    }
+    remember(ground, slot, Heading::In, hop);
     Ok(slot)
 }
 
