@@ -573,7 +573,7 @@ fn n12_a_refused_name_is_not_there_for_any_type() {
     {
         let mut lab = Lab::new();
         lab.odd("h1.b.demo", TXT, Odd::Says(vec![RData::TXT(rdata::TXT::new(vec!["here".into()]))]));
-        for qtype in [A, AAAA, MX, TXT, HTTPS, SRV, A] {
+        for qtype in [A, AAAA, MX, TXT, HTTPS, SRV, RecordType::ANY, A] {
             let reply = lab.ask(0, host, name, qtype);
             assert_eq!((reply.code, reply.answers), (NXDomain, 0), "{host} {name} {qtype}");
         }
@@ -581,10 +581,12 @@ fn n12_a_refused_name_is_not_there_for_any_type() {
     // Where the first question is not for an address, our own policy is asked.
     let mut lab = Lab::new();
     lab.odd("h1.b.demo", TXT, Odd::Says(vec![RData::TXT(rdata::TXT::new(vec!["here".into()]))]));
-    for qtype in [TXT, MX, HTTPS] {
+    for qtype in [RecordType::ANY, TXT, MX, HTTPS] {
         assert_eq!(lab.ask(0, lab::H3, "h1.b.demo", qtype).code, NXDomain, "{qtype}");
     }
     assert_eq!(lab.cetp_frames, 0, "nobody is asked for that");
+    assert_eq!(lab.ask(0, H1, "nobody.b.demo", RecordType::ANY).code, NXDomain);
+    assert_eq!(lab.ask(0, H1, "h1.b.demo", RecordType::ANY).code, NoError);
     // Who may reach it is told.
     for _ in 0..2 {
         assert_eq!(lab.ask(0, H1, "h1.b.demo", TXT).data, ["here"]);

@@ -57,13 +57,10 @@ impl Gateway {
         if self.served_here(&query, token) {
             return;
         }
-        // RFC 8482 §4.2: nobody needs all records of a name, and among them would be addresses that lead around a tunnel.
-        if query.qtype == RecordType::ANY {
-            return self.answer(QuerySide::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
-        }
         match name {
             // Names of addresses have no CES records of their own.
             Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token, now),
+            _ if query.qtype == RecordType::ANY => self.answer_any(&query, token, now),
             _ => self.forward(query, token, now),
         }
     }
@@ -108,9 +105,19 @@ impl Gateway {
             return;
         }
         if query.qtype == RecordType::ANY {
-            return self.answer(QuerySide::Inside, token, answer::any(&query), QueryOutcome::Authoritative);
+            return self.answer_any(&query, token, now);
         }
         self.forward(query, token, now);
+    }
+
+    /// RFC 8482 §4.2: nobody needs all records of a name, and among them would be addresses that lead around a tunnel. One of
+    /// which it is known that it is not there is not there (RFC 8020 §2).
+    fn answer_any(&mut self, query: &Query, token: QueryToken, now: Nanos) {
+        let naptr = Question::new(query.name.clone(), RecordType::NAPTR);
+        match self.resolver.cached(&naptr, now) {
+            Some(none @ Resolution::NxDomain(_)) => self.answer_ordinary(&none, query, token, now),
+            _ => self.answer(QuerySide::Inside, token, answer::any(query), QueryOutcome::Authoritative),
+        }
     }
 
     /// A name that is not ours, whatever is asked about it: what it is decides about all types.
@@ -144,7 +151,10 @@ impl Gateway {
     fn ask_beside(&mut self, pending: u64, question: Question, now: Nanos) {
         let Some(ask) = self.waiting.ask(pending) else { return };
         let is_early = matches!(ask.stage, AskingStage::Discovery) && !self.has_had_records(ask, now);
-        if is_early && let Some(id) = self.waiting.beside(pending, &question) {
+        if is_early
+            && question.qtype != RecordType::ANY
+            && let Some(id) = self.waiting.beside(pending, &question)
+        {
             self.resolver.query(question, 0, id, now);
         }
     }
@@ -249,7 +259,9 @@ impl Gateway {
         let is_over = matches!(ask.stage, AskingStage::Discovery)
             && !self.has_had_records(ask, now)
             && (ask.is_hurried || self.known.is_silent(ask.remote(), now));
-        let has_all = || ask.waiters().iter().all(|w| ask.ordinary(&Question::of(&w.query)).is_some());
+        let is_settled =
+            |query: &Query| query.qtype == RecordType::ANY || ask.ordinary(&Question::of(query)).is_some();
+        let has_all = || ask.waiters().iter().all(|waiter| is_settled(&waiter.query));
         if is_over && has_all() {
             self.silent(pending, now);
         }
@@ -420,6 +432,8 @@ impl Gateway {
             let question = Question::of(&waiter.query);
             if let Some(resolution) = ask.ordinary(&question) {
                 self.answer_told(resolution, &waiter, told, now);
+            } else if waiter.query.qtype == RecordType::ANY {
+                self.answer_any(&waiter.query, waiter.token, now);
             } else {
                 let id = self.waiting.forward(waiter, told);
                 self.resolver.query(question, 0, id, now);
@@ -582,6 +596,9 @@ impl Gateway {
         if matches!(query.qtype, RecordType::SVCB | RecordType::HTTPS) {
             let bytes = Answer::no_data(Voice::Recursive, None).emit(&query);
             return self.answer(QuerySide::Inside, token, bytes, QueryOutcome::NoData);
+        }
+        if query.qtype == RecordType::ANY {
+            return self.answer_any(&query, token, now);
         }
         self.forward(query, token, now);
     }
