@@ -198,6 +198,36 @@ fn idle_clients_are_closed_waiting_ones_are_not_and_a_crowd_is_refused() {
     assert_eq!(got, *b"\0\x04done");
 }
 
+/// C6: strangers who connect and ask nothing keep nobody out.
+#[test]
+fn c6_who_asks_nothing_gives_way_to_who_finds_no_room() {
+    let limits = DnsTcpSection { connections: 3, connections_per_client: 8, ..DnsTcpSection::default() };
+    let mut server = Server::new(limits);
+    let connect = |server: &mut Server| {
+        let stream = TcpStream::connect(server.address).unwrap();
+        let counted = |server: &Server| server.dns.counters.accepted + server.dns.counters.refused;
+        let before = counted(server);
+        server.until(|server| counted(server) > before);
+        stream
+    };
+    let mut asker = connect(&mut server);
+    let mut silent = connect(&mut server);
+    asker.write_all(&framed(b"slow")).unwrap();
+    silent.write_all(&[0]).unwrap();
+    server.until(|server| server.asked.all.len() == 1);
+    connect(&mut server);
+    assert_eq!(server.dns.counters.refused, 1, "nobody has been silent for a second");
+    server.now = 1_000_000_000;
+    let mut late = connect(&mut server);
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    late.write_all(&framed(b"mine")).unwrap();
+    server.until(|server| server.asked.all.len() == 2);
+    // Both wait for their answers, however long that takes.
+    server.now = 9_000_000_000;
+    connect(&mut server);
+    assert_eq!((server.dns.counters.refused, server.dns.counters.idle, server.dns.len()), (2, 1, 2));
+}
+
 #[derive(Default)]
 struct Heard {
     answers: Vec<(SocketAddr, SocketKey, Vec<u8>)>,

@@ -26,6 +26,8 @@ const BYTES_PER_TURN: usize = 32 * 1024;
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 const SECOND: u64 = 1_000_000_000;
+/// From when on a connection on which nothing is asked gives way to who finds no room.
+const DAWDLES_NS: u64 = SECOND;
 
 /// What became of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -148,10 +150,7 @@ impl DnsTcp {
                 _ => return,
             };
             let of_client = self.per_client.get(&remote.ip()).copied().unwrap_or(0);
-            let of_side = self.clients.iter().filter(|(_, client)| client.side == side).count();
-            if of_side >= room_of(side, self.limits.connections as usize)
-                || of_client >= self.limits.connections_per_client
-            {
+            if of_client >= self.limits.connections_per_client || !self.has_room(side, now) {
                 self.counters.refused += 1;
                 continue;
             }
@@ -176,6 +175,22 @@ impl DnsTcp {
             self.counters.accepted += 1;
         }
         self.listeners.tell_again(number, &self.sockets);
+    }
+
+    /// Whether a side has room for one more. RFC 7766 §6.2.3: who asks nothing may be closed at any time, so who has done so for
+    /// longest goes for him; otherwise a few addresses would keep out all others.
+    fn has_room(&mut self, side: Side, now: u64) -> bool {
+        let of_side = || self.clients.iter().filter(|(_, client)| client.side == side);
+        if of_side().count() < room_of(side, self.limits.connections as usize) {
+            return true;
+        }
+        let dawdles =
+            |client: &Client| client.waiting.is_empty() && now.saturating_sub(client.last) >= DAWDLES_NS;
+        let longest = of_side().filter(|(_, client)| dawdles(client)).min_by_key(|(_, client)| client.last);
+        let Some(key) = longest.map(|(key, _)| key) else { return false };
+        self.counters.idle += 1;
+        self.close(key);
+        true
     }
 
     fn close(&mut self, key: Key) {
