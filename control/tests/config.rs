@@ -458,6 +458,31 @@ fn r4_an_address_in_the_dmz_is_no_endpoint_and_no_locator() {
     }
 }
 
+/// Somebody else, on whichever side, or a program beside the gateway.
+#[test]
+fn r4_nobody_collects_where_our_hosts_or_far_ones_are_seen() {
+    let from = "address = \"198.51.100.9:4739\"";
+    assert_eq!(EXAMPLE.matches(from).count(), 1);
+    for (address, words) in [
+        ("10.64.3.4", "nobody collects"),
+        ("192.0.2.17", "nobody collects"),
+        ("203.0.113.20", "nobody collects"),
+        ("255.255.255.255", "nobody collects"),
+        ("0.0.0.0", "an address with a port"),
+        ("192.0.2.2", ""),
+        ("127.0.0.1", ""),
+        ("192.168.10.77", ""),
+    ] {
+        let text = EXAMPLE.replacen(from, &format!("address = \"{address}:4739\""), 1);
+        let errors = parse("cesd.toml", &text).err().unwrap_or_default();
+        assert_eq!(errors.is_empty(), words.is_empty(), "{address}: {errors:?}");
+        assert!(
+            errors.iter().all(|error| error.line.is_some() && error.message.contains(words)),
+            "{errors:?}"
+        );
+    }
+}
+
 #[test]
 fn r4_what_cannot_work_is_refused() {
     wrong_ones(R4);

@@ -73,6 +73,7 @@ fn records(config: &Config, found: &mut Problems) {
     for (i, collector) in records.collector.iter().enumerate() {
         let key = format!("records.collector[{i}].address");
         let lent = match collector.address.ip().to_canonical() {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("is everybody"),
             IpAddr::V4(address) if !config.addresses().contains(&address) => {
                 super::nat::lent(config, address)
             }
