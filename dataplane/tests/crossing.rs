@@ -1,5 +1,5 @@
-//! SIP between realms, and between two hosts of one: telephones that know each other by proxy addresses, datagrams in, datagrams
-//! out. No NIC.
+//! SIP and RTSP between realms, and between two hosts of one, which know each other by proxy addresses: datagrams and segments
+//! in, datagrams and segments out. No NIC.
 #![allow(missing_docs)]
 
 mod common;
@@ -7,11 +7,13 @@ mod common;
 use ces_dataplane::alg::scope::{AlgHosts, AlgMode};
 use ces_dataplane::msg::{Binding, BindingLimits, Command, Event, Far};
 use ces_dataplane::reason::DropReason as Why;
+use common::nat::{ACK, RST, SYN};
 use common::realms::{cross, gateways};
 use common::talk::dotted;
 use common::*;
 
 const SIP: u16 = 5060;
+const RTSP: u16 = 554;
 
 fn realms() -> Vec<Gateway> {
     gateways(&settings(), BindingLimits::default())
@@ -264,4 +266,192 @@ fn a_restricted_binding_carries_what_a_call_announces() {
         gateway.now += 181 * SECOND;
     }
     assert_eq!(media(&mut gateways, 1, (6000, 4000)), Err(Why::PolicyProtocol));
+}
+
+/// A connection of the first one's host to the second one's, and how far each of the two is.
+struct Connection {
+    gateways: Vec<Gateway>,
+    port: u16,
+    sent: [u32; 2],
+    got: [u32; 2],
+}
+
+impl Connection {
+    fn open(gateways: Vec<Gateway>, port: u16) -> Self {
+        let mut connection = Self { gateways, port, sent: [1000, 5000], got: [5000, 1000] };
+        connection.says(0, SYN, "");
+        connection.says(1, SYN | ACK, "");
+        connection
+    }
+
+    fn packet(&self, from: usize, flags: u8, data: &str) -> Ip {
+        let ports = if from == 0 { (4000, self.port) } else { (self.port, 4000) };
+        let mut bytes = tcp(ports.0, ports.1, flags, &[], data.as_bytes());
+        bytes[4..8].copy_from_slice(&self.sent[from].to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.got[from].to_be_bytes());
+        Ip::new(HOST, PROXY, 6, bytes)
+    }
+
+    /// One says something in one segment: what the other one reads, who has read all before.
+    fn says(&mut self, from: usize, flags: u8, data: &str) -> String {
+        let packet = self.packet(from, flags, data);
+        let (frame, _) = cross(&mut self.gateways, from, &packet).unwrap();
+        let is_first = u32::from(flags & SYN != 0);
+        let number = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+        assert_eq!(number, self.got[1 - from]);
+        let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+        let read = String::from_utf8_lossy(&frame[54..end]).into_owned();
+        self.sent[from] += data.len() as u32 + is_first;
+        self.got[1 - from] += read.len() as u32 + is_first;
+        read
+    }
+
+    fn host(&mut self, from: usize, text: &str) -> String {
+        self.says(from, ACK | 0x08, text)
+    }
+
+    fn media(&mut self, from: usize, ports: (u16, u16)) -> Result<(), Why> {
+        cross(&mut self.gateways, from, &datagram(ports, "rtp")).map(|_| ())
+    }
+}
+
+fn asks(own: u32, other: u32) -> String {
+    let (own, other) = (dotted(own), dotted(other));
+    format!(
+        "SETUP rtsp://{other}/a/1 RTSP/1.0\r\nCSeq: 2\r\n\
+         Transport: RTP/AVP;unicast;destination={own};client_port=5000-5001,RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+    )
+}
+
+fn agrees(own: u32, other: u32) -> String {
+    let (own, other) = (dotted(own), dotted(other));
+    format!(
+        "RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Base: rtsp://{own}:554/a/\r\nTransport: RTP/AVP;unicast;destination={other};\
+         client_port=5000-5001;source={own};server_port=6000-6001\r\n\r\n"
+    )
+}
+
+/// RFC 2326 §12.39, RFC 7826 §18.54: URLs, transports and descriptions, whoever says them of whom.
+#[test]
+fn players_and_cameras_read_each_others_proxy_addresses() {
+    let mut connection = Connection::open(realms(), RTSP);
+    for round in 0..4 {
+        assert_eq!(connection.host(0, &asks(HOST, PROXY)), asks(PROXY, HOST), "{round}");
+        assert_eq!(connection.host(1, &agrees(HOST, PROXY)), agrees(PROXY, HOST), "{round}");
+    }
+    let sockets = |own: u32, other: u32| {
+        let (own, other) = (dotted(own), dotted(other));
+        format!(
+            "RTSP/2.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP;unicast;dest_addr=\"{other}:5002\"/\"{other}:5003\";\
+             src_addr=\"{own}:6002\"/\"{own}:6003\"\r\n\r\n"
+        )
+    };
+    assert_eq!(connection.host(1, &sockets(HOST, PROXY)), sockets(PROXY, HOST));
+    let describes = |own: u32| {
+        let at = dotted(own);
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 {at}\r\ns=-\r\nc=IN IP4 {at}\r\nm=video 0 RTP/AVP 96\r\n\
+             a=control:rtsp://{at}/a/0\r\n"
+        );
+        with_body("RTSP/1.0 200 OK\r\nCSeq: 1\r\n", &body)
+    };
+    assert_eq!(connection.host(1, &describes(HOST)), describes(PROXY));
+    let counters = &connection.gateways[0].state.counters;
+    assert_eq!((counters.rtsp_messages, counters.rtsp_garbled, counters.rtsp_refused), (10, 0, 0));
+    assert_eq!(counters.dropped(), 0);
+}
+
+/// SIP over TCP, the same.
+#[test]
+fn telephones_do_so_over_tcp() {
+    let mut connection = Connection::open(realms(), SIP);
+    let body = |at| described(at, 4000);
+    let said = answer("INVITE", HOST, PROXY, &body(HOST));
+    assert_eq!(connection.host(1, &said), answer("INVITE", PROXY, HOST, &body(PROXY)));
+    assert_eq!(connection.host(0, &said), answer("INVITE", PROXY, HOST, &body(PROXY)));
+}
+
+/// What a part of a message's bytes is kept for, its sender hears from each gateway that keeps it, through the tunnel as well;
+/// and the whole goes on with the rest.
+#[test]
+fn a_message_in_two_segments_arrives_once_and_whole() {
+    let mut connection = Connection::open(realms(), RTSP);
+    let text = asks(HOST, PROXY);
+    let (first, second) = text.split_at(60);
+    let part = from_host(&connection.packet(0, ACK | 0x08, first));
+    // Its own gateway keeps it, and says so.
+    let (_, out) = connection.gateways[0].one(INSIDE, &part);
+    assert_eq!(out[0].0, INSIDE, "an acknowledgement");
+    connection.sent[0] += first.len() as u32;
+    let read = connection.says(0, ACK | 0x08, second);
+    assert_eq!(read, asks(PROXY, HOST));
+    // Of what comes through a tunnel in parts the other gateway says so, by the tunnel.
+    let mut connection = Connection::open(realms(), RTSP);
+    let tags = [0, 1].map(|nth| connection.gateways[nth].tag(0));
+    let mut packet = connection.packet(0, ACK | 0x08, first);
+    (packet.source, packet.destination) = (tags[0], tags[1]);
+    let (_, between) = cross(&mut connection.gateways, 0, &datagram((9, 9), "x")).unwrap();
+    let outer = outer(
+        ces_dataplane::msg::Encapsulation::Vxlan,
+        u32::from_be_bytes(between[26..30].try_into().unwrap()),
+        u32::from_be_bytes(between[30..34].try_into().unwrap()),
+        ID_OUT,
+        &packet.bytes(),
+        0,
+    );
+    let (_, out) =
+        connection.gateways[1].one(OUTSIDE, &ethernet(MAC_OUT, MAC_ROUTER, 0x0800, &outer.bytes()));
+    assert_eq!(out[0].0, OUTSIDE);
+    assert_sound(&out[0].1);
+    let inner = &out[0].1[64..];
+    let word = |at: usize| u32::from_be_bytes(inner[at..at + 4].try_into().unwrap());
+    assert_eq!((word(12), word(16)), (tags[1], tags[0]));
+    assert_eq!(word(28), connection.sent[0] + first.len() as u32, "acknowledged");
+}
+
+#[test]
+fn a_restricted_binding_carries_what_is_agreed_on() {
+    let limits = BindingLimits { protocol: Some(6), port: Some(RTSP), ..BindingLimits::default() };
+    let mut connection = Connection::open(gateways(&settings(), limits), RTSP);
+    assert_eq!(connection.media(1, (6000, 5000)), Err(Why::PolicyProtocol));
+    connection.host(0, &asks(HOST, PROXY));
+    connection.host(1, &agrees(HOST, PROXY));
+    assert_eq!(connection.media(1, (6000, 5000)), Ok(()));
+    assert_eq!(connection.media(0, (5001, 6001)), Ok(()), "RTCP of the player");
+    assert_eq!(connection.media(1, (6001, 5001)), Ok(()));
+    assert_eq!(connection.media(1, (6000, 5004)), Err(Why::PolicyProtocol));
+}
+
+/// Without room a connection passes unread, in a dry run it is shown, and where it is off nobody looks.
+#[test]
+fn a_stream_is_off_or_only_shown_or_has_no_room() {
+    for (mode, talks) in [(AlgMode::DryRun, 16), (AlgMode::Off, 16), (AlgMode::On, 0)] {
+        let mut settings = settings();
+        (settings.alg.rtsp.mode, settings.talks) = (mode, talks);
+        let mut connection = Connection::open(gateways(&settings, BindingLimits::default()), RTSP);
+        assert_eq!(connection.host(0, &asks(HOST, PROXY)), asks(HOST, PROXY));
+        let counters = &connection.gateways[0].state.counters;
+        assert_eq!(
+            (counters.rtsp_would_rewrite, counters.alg_unattended),
+            (u64::from(mode == AlgMode::DryRun), u64::from(talks == 0))
+        );
+    }
+}
+
+/// With its connection what is known of one is forgotten: there is room for the next.
+#[test]
+fn room_comes_back() {
+    let mut settings = settings();
+    (settings.channels, settings.talks) = (2, 1);
+    let mut connection = Connection::open(gateways(&settings, BindingLimits::default()), RTSP);
+    connection.says(0, RST, "");
+    for gateway in &mut connection.gateways {
+        gateway.now += 61 * SECOND;
+        for _ in 0..8 {
+            gateway.now += 3 * SECOND;
+            gateway.state.tick(gateway.now);
+        }
+    }
+    let mut connection = Connection::open(connection.gateways, RTSP);
+    assert_eq!(connection.host(0, &asks(HOST, PROXY)), asks(PROXY, HOST));
 }

@@ -565,4 +565,12 @@ proptest! {
         assert_same(Speaker::Server, PROXY, &server.0, &to_client);
         assert_same(Speaker::Client, PROXY, &client.0, &to_server);
     }
+
+    /// The same of messages.
+    #[test]
+    fn each_reads_what_the_other_said_in_another_realm(case in case(), client in talk(HOST, PROXY), server in talk(HOST, PROXY)) {
+        let [to_client, to_server] = speak_through(Realms::new(&case), &case, 554, client.1, server.1);
+        prop_assert_eq!(String::from_utf8_lossy(&to_client), String::from_utf8_lossy(&server.0));
+        prop_assert_eq!(String::from_utf8_lossy(&to_server), String::from_utf8_lossy(&client.0));
+    }
 }

@@ -1,5 +1,5 @@
 //! Streams cross NAT44: GStreamer's server of RTSP and players of several kinds, inside and in the world, and frames counted
-//! where they arrive.
+//! where they arrive. Between realms players reach cameras by name.
 
 use crate::{Case, inbound};
 use ces_tests::lab::{Background, Edit, Lab, Outcome, Realm, eventually};
@@ -11,6 +11,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_camera_records_in_the_world", a_camera_records_in_the_world),
     ("a_camera_behind_a_static_mapping_is_played", a_camera_behind_a_static_mapping_is_played),
     ("a_camera_is_played_by_its_name", a_camera_is_played_by_its_name),
+    ("a_camera_is_played_from_another_realm", a_camera_is_played_from_another_realm),
+    ("a_camera_is_played_through_a_restricted_binding", a_camera_is_played_through_a_restricted_binding),
 ];
 
 /// Where the server in the world is.
@@ -192,4 +194,50 @@ fn a_camera_is_played_by_its_name(lab: &Lab) {
     }
     assert!(events(lab, Realm::B, "announced") >= 2, "{}", lab.ctl(Realm::B, "show alg"));
     server.end();
+}
+
+/// What an URL names by its address a player asks for again: it is the proxy's, as far as the player reads.
+fn played_from(lab: &Lab, client: &str, server: &str) {
+    for transport in ["udp", "tcp"] {
+        let played = lab.run(client, &ffmpeg(server, transport, ""));
+        assert_eq!(frames(&played), FRAMES, "{transport}: {played}");
+    }
+    for more in ["protocols=udp", "protocols=tcp", "protocols=udp default-rtsp-version=2-0"] {
+        gstreamer(lab, client, server, more);
+    }
+}
+
+/// Through two gateways, and through one where both are of one realm; by name, and by the address that the name has.
+fn a_camera_is_played_from_another_realm(lab: &Lab) {
+    lab.gateways(&[]);
+    let before = Realm::BOTH.map(|realm| events(lab, realm, "rewritten"));
+    let camera = server(lab, "b1", HOST);
+    played_from(lab, "a2", "www.b.demo");
+    let proxy = lab.run("a2", "getent ahostsv4 www.b.demo");
+    let proxy = proxy.expect().split_whitespace().next().expect("an address").to_owned();
+    let played = lab.run("a2", &ffmpeg(&proxy, "udp", ""));
+    assert_eq!(frames(&played), FRAMES, "{played}");
+    camera.end();
+    let camera = server(lab, "a1", HOST);
+    played_from(lab, "a2", "a1.a.demo");
+    camera.end();
+    for (realm, before) in Realm::BOTH.into_iter().zip(before) {
+        assert!(events(lab, realm, "rewritten") > before, "{}", lab.ctl(realm, "show alg"));
+        assert_eq!(events(lab, realm, "garbled") + events(lab, realm, "refused"), 0);
+        for reason in ["alg_checksum", "alg_room", "alg_fragment"] {
+            assert_eq!(lab.drops(realm, reason), 0, "{reason}");
+        }
+    }
+}
+
+/// Where the pair may use the server's port alone, media that was announced comes in as well.
+fn a_camera_is_played_through_a_restricted_binding(lab: &Lab) {
+    lab.gateways(&[]);
+    let came = || lab.metrics(Realm::A).sum("ces_alg_events_total", &[("event", "came")]) as u64;
+    let before = came();
+    let camera = server(lab, "b1", HOST);
+    let played = lab.run("a2", &ffmpeg("view.b.demo", "udp", ""));
+    assert_eq!(frames(&played), FRAMES, "{played}");
+    assert!(came() >= before + 2, "{}", lab.ctl(Realm::A, "show alg"));
+    camera.end();
 }

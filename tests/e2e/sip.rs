@@ -317,8 +317,10 @@ fn phones_of_two_realms_call_each_other_by_name(lab: &Lab) {
     let before = Realm::BOTH.map(|realm| events_of(lab, realm, "rewritten"));
     call_by_name(lab, "a2", "b1", "www.b.demo", "udp");
     call_by_name(lab, "a2", "a1", "a1.a.demo", "udp");
+    call_by_name(lab, "a2", "b1", "www.b.demo", "tcp");
+    call_by_name(lab, "a2", "a1", "a1.a.demo", "tcp");
     for (realm, before) in Realm::BOTH.into_iter().zip(before) {
-        assert!(events_of(lab, realm, "rewritten") >= before + 4, "{}", lab.ctl(realm, "show alg"));
+        assert!(events_of(lab, realm, "rewritten") >= before + 8, "{}", lab.ctl(realm, "show alg"));
         assert_eq!(events_of(lab, realm, "garbled"), 0, "{}", lab.ctl(realm, "show alg"));
         lab.ctl(realm, "show alg --last").says("sip");
     }

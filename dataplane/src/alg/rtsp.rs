@@ -66,14 +66,17 @@ pub trait Interpreter {
     /// The address of who is at the other end.
     fn peer(&self) -> u32;
 
+    /// What an address is called by the other side that stands where that end is said to be; `None`: the same.
+    fn far(&self, address: u32) -> Option<u32>;
+
     /// Whether the inside host is the client of its connection.
     fn is_client(&self) -> bool;
 
     /// Whether the host speaks; otherwise it is spoken to.
     fn speaks(&self) -> bool;
 
-    /// Where this port, of TCP, of the address that is sought is to the other side.
-    fn place(&mut self, port: Option<u16>) -> Option<(u32, u16)>;
+    /// Where this port, of TCP, of an address that is sought is to the other side.
+    fn place(&mut self, address: u32, port: Option<u16>) -> Option<(u32, u16)>;
 
     /// Where a stream is to the other side that the host awaits, when that other end of it is known.
     fn announced(&mut self, stream: MediaStream, far: Option<(u32, MediaStream)>) -> Option<MediaStream>;
@@ -91,7 +94,7 @@ pub trait Interpreter {
 /// What a message says of streams, and of URLs.
 pub fn interpret(edits: &mut Edits, bytes: &[u8], message: &Message, interpreter: &mut impl Interpreter) {
     for place in message.places() {
-        if let Some((address, external)) = interpreter.place(place.port) {
+        if let Some((address, external)) = interpreter.place(place.address, place.port) {
             let is_written = place.port.is_some() || external != PORT;
             let text = if is_written { place_text((address, external)) } else { address_text(address) };
             edits.push(bytes, place.span, text);
@@ -158,9 +161,16 @@ fn interpret_transport(
     if let Some(literal) = mine.literal.filter(|literal| literal.address == Some(own)) {
         edits.push(bytes, literal.span, address_text(other));
     }
-    // Of the other end a server knows no address of ours (RFC 2326 §12.39).
-    if let Some(literal) = theirs.literal.filter(|literal| speaks && literal.address == Some(other)) {
-        edits.push(bytes, literal.span, address_text(interpreter.peer()));
+    if let Some(literal) = theirs.literal
+        && let Some(far) = literal.address.and_then(|address| interpreter.far(address))
+    {
+        edits.push(bytes, literal.span, address_text(far));
+    }
+    for socket in theirs.sockets.iter().flatten() {
+        if let Some(far) = socket.address.and_then(|address| interpreter.far(address)) {
+            let text = if socket.port > 0 { place_text((far, socket.port)) } else { address_text(far) };
+            edits.push(bytes, socket.span, text);
+        }
     }
 }
 

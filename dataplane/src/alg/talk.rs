@@ -331,9 +331,12 @@ impl Tongue {
         }
     }
 
-    /// What a segment has to carry that begins there, as far as that has not arrived, and where that begins.
-    pub fn carries(&self, start: u32) -> Option<(u32, &[u8])> {
-        self.rest().filter(|_| start == self.base.wrapping_add(self.owed.into()))
+    /// What a segment has to carry that begins there, as far as that has not arrived, where that begins, and how many bytes of
+    /// the segment are among it: none, unless what its sender has heard of ends within an edit of another gateway.
+    pub fn carries(&self, start: u32) -> Option<(u32, &[u8], usize)> {
+        let known = self.base.wrapping_add(self.owed.into()).wrapping_sub(start);
+        let (from, rest) = self.rest().filter(|_| known <= self.owed.into())?;
+        Some((from, rest, known as usize))
     }
 
     /// What its sender has heard of that has not arrived, and where that begins, if it is known what it becomes.

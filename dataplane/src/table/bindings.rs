@@ -58,7 +58,7 @@ impl Bindings {
             index: Index::new(settings.bindings)?,
             hasher,
             annexes: Annexes::new(settings.limited, settings.rate_burst_ms)?,
-            conversations: Conversations::new(settings.channels, hasher)?,
+            conversations: Conversations::new(settings.channels, settings.talks, hasher)?,
             share,
             live: 0,
             ending: 0,

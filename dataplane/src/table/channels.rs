@@ -139,7 +139,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    const NONE: Self =
+    pub(super) const NONE: Self =
         Self { next: NONE, tongues: [Tongue::NONE; 2], asked: (0, 0), urls: [0; STREAMS], ending: None };
 
     /// What comes with this heading.

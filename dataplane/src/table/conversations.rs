@@ -15,7 +15,7 @@ use crate::msg::TCP_IDLE_S;
 use crate::narrow::NONE;
 use crate::packet::Packet;
 use crate::settings::SettingsError;
-use crate::table::channels::Privacy;
+use crate::table::channels::{Privacy, Spoken, Talk};
 use crate::way::Way;
 use crate::wire::ftp::Speaker;
 use crate::wire::{Pair, ipv4, tcp};
@@ -97,20 +97,27 @@ pub struct Conversation {
     next: u32,
     pair: Pair,
     ports: u32,
+    /// Who has opened it: what goes this way is the client's.
+    opened: Heading,
     seen_s: u32,
     /// A bit for each heading whose end has come.
     ended: u8,
+    /// What is spoken.
+    pub spoken: Spoken,
     /// What is said is only shown, and goes as it came.
     pub is_dry: bool,
+    /// The place of its talk, if messages are spoken.
+    talk: u32,
     /// Who can read it.
     pub privacy: Privacy,
     directions: [OneWay; 2],
 }
 
 impl Conversation {
-    fn new(Sight { pair, ports, heading }: Sight, is_dry: bool, is_near: bool) -> Self {
+    fn new(sight: Sight, (spoken, is_dry): (Spoken, bool), is_near: bool) -> Self {
+        let Sight { pair, ports, heading: opened } = sight;
         let direction = |of: Heading| {
-            let speaker = if of == heading { Speaker::Client } else { Speaker::Server };
+            let speaker = if of == opened { Speaker::Client } else { Speaker::Server };
             let reader = Reader::new(speaker);
             // What comes through a tunnel the other gateway has put together; its sender cannot be answered here.
             let reader = match of {
@@ -121,8 +128,24 @@ impl Conversation {
             OneWay { shift: None, reader, window: 0, told: 0 }
         };
         let directions = [direction(Heading::Out), direction(Heading::In)];
-        let (next, privacy) = (NONE, Privacy::None);
-        Self { next, pair, ports, seen_s: 0, ended: 0, is_dry, privacy, directions }
+        Self {
+            next: NONE,
+            pair,
+            ports,
+            opened,
+            seen_s: 0,
+            ended: 0,
+            spoken,
+            is_dry,
+            talk: NONE,
+            privacy: Privacy::None,
+            directions,
+        }
+    }
+
+    /// Whether what goes this way is said by who has opened it.
+    pub fn is_client(&self, heading: Heading) -> bool {
+        self.opened == heading
     }
 
     /// What goes this way, and what comes back.
@@ -158,7 +181,7 @@ impl Conversation {
 impl Line for Conversation {
     fn free(next: u32) -> Self {
         let nowhere = Sight { pair: Pair::NONE, ports: 0, heading: Heading::Out };
-        Self { next, ..Self::new(nowhere, false, false) }
+        Self { next, ..Self::new(nowhere, (Spoken::Lines, false), false) }
     }
 
     fn next(&self) -> u32 {
@@ -194,6 +217,7 @@ impl Announced {
 #[derive(Debug)]
 pub struct Conversations {
     lines: Slab<Conversation>,
+    talks: Slab<Talk>,
     index: Index,
     announced: HugeSlice<[Announced; TOGETHER]>,
     /// When all that was announced is over.
@@ -204,12 +228,13 @@ pub struct Conversations {
 }
 
 impl Conversations {
-    /// Room for so many connections.
-    pub(super) fn new(count: u32, hasher: Hasher) -> Result<Self, SettingsError> {
+    /// Room for so many connections, and for so many that are streams of messages.
+    pub(super) fn new(count: u32, talks: u32, hasher: Hasher) -> Result<Self, SettingsError> {
         let announced =
             HugeSlice::new((count as usize).div_ceil(2)).map_err(|_| SettingsError::Memory("announced"))?;
         Ok(Self {
             lines: Slab::new(count, "conversations")?,
+            talks: Slab::new(talks, "talks")?,
             index: Index::new(count)?,
             announced,
             until_s: 0,
@@ -242,22 +267,48 @@ impl Conversations {
     }
 
     /// One that a packet opens which is seen so; `None` without room. One of the same ends before it gives way.
-    pub fn open(&mut self, sight: Sight, is_dry: bool, is_near: bool) -> Option<u32> {
+    pub fn open(&mut self, sight: Sight, spoken: (Spoken, bool), is_near: bool) -> Option<u32> {
         let known = self.index.find(self.hash(sight), |line| self.lines[line].is_at(sight));
         if let Some(line) = known {
-            let initials =
-                self.lines[line].directions.map(|direction| direction.shift.map(|shift| shift.initial()));
-            if self.lines[line].ended == 0 && initials.iter().any(Option::is_some) {
+            if self.lines[line].ended == 0 && self.has_begun(line) {
                 return Some(line);
             }
             self.forget(line);
         }
-        let line = self.lines.take(Conversation::new(sight, is_dry, is_near))?;
-        if !self.index.insert(self.hash(sight), line) {
-            self.lines.give_back(line);
-            return None;
+        let mut conversation = Conversation::new(sight, spoken, is_near);
+        // Of what is only shown nothing has to be remembered.
+        if let (Spoken::Talk(_), false) = spoken {
+            conversation.talk = self.talks.take(Talk::NONE)?;
         }
-        Some(line)
+        let line = self.lines.take(conversation);
+        let fits = line.filter(|line| self.index.insert(self.hash(sight), *line));
+        if fits.is_none() {
+            if let Some(line) = line {
+                self.lines.give_back(line);
+            }
+            self.end_talk(conversation.talk);
+        }
+        fits
+    }
+
+    fn has_begun(&mut self, line: u32) -> bool {
+        let by_lines = self.lines[line].directions.iter().any(|direction| direction.shift.is_some());
+        let has_begun = |talk: &mut Talk| {
+            [Heading::Out, Heading::In].into_iter().any(|heading| talk.tongue(heading).shift.is_some())
+        };
+        by_lines || self.talk(line).is_some_and(has_begun)
+    }
+
+    /// What is said in the connection in this line, both ways, if that is messages.
+    pub fn talk(&mut self, line: u32) -> Option<&mut Talk> {
+        let talk = self.lines[line].talk;
+        (talk != NONE).then(|| &mut self.talks[talk])
+    }
+
+    fn end_talk(&mut self, talk: u32) {
+        if talk != NONE {
+            self.talks.give_back(talk);
+        }
     }
 
     /// That in this line.
@@ -266,10 +317,11 @@ impl Conversations {
     }
 
     fn forget(&mut self, line: u32) {
-        let Conversation { pair, ports, .. } = self.lines[line];
+        let Conversation { pair, ports, talk, .. } = self.lines[line];
         let hash = self.hash(Sight { pair, ports, heading: Heading::Out });
         if self.index.remove(hash, line) {
             self.lines.give_back(line);
+            self.end_talk(talk);
         }
     }
 

@@ -15,7 +15,7 @@ mod stale;
 
 pub use super::session::LAYOUT;
 pub use adopt::Adopted;
-pub use awaited::UNPRIVILEGED;
+pub use awaited::{UNPRIVILEGED, in_tcp};
 pub use calls::CallRules;
 pub use open::Opening;
 pub use reserved::Reserved;

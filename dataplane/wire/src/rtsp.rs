@@ -8,7 +8,7 @@ use crate::text::{Garbled, decimal, feed};
 pub const PORT: u16 = 554;
 /// The most transports that one message may offer.
 pub const TRANSPORTS: usize = 8;
-/// The most places at which a message may name one address.
+/// The most places at which a message may name the addresses that are sought.
 pub const PLACES: usize = 16;
 
 /// What a message is about (RFC 7826 §13).
@@ -27,6 +27,8 @@ pub enum RtspMethod {
 /// An address in a URL, with its port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UrlPlace {
+    /// The address.
+    pub address: u32,
     /// Where both are written.
     pub span: Span,
     /// The port, if one is.
@@ -115,13 +117,13 @@ impl Message {
         &self.transports[..usize::from(self.offered)]
     }
 
-    /// Where URLs name the address that was sought, in order.
+    /// Where URLs name the addresses that were sought, in order.
     pub fn places(&self) -> &[UrlPlace] {
         &self.places[..usize::from(self.count)]
     }
 
-    /// Notes where the URLs in these bytes name this address.
-    fn urls(&mut self, bytes: &[u8], span: Span, address: u32) -> Result<(), Garbled> {
+    /// Notes where the URLs in these bytes name one of these addresses.
+    fn urls(&mut self, bytes: &[u8], span: Span, addresses: &[u32]) -> Result<(), Garbled> {
         let (mut at, end) = (usize::from(span.at), usize::from(span.end));
         while let Some(found) = bytes[at..end].windows(3).position(|part| part == b"://") {
             let host = at + found + 3;
@@ -138,12 +140,11 @@ impl Message {
                 bytes[host..at].iter().rposition(|byte| *byte == b'@').map_or(host, |user| host + user + 1);
             let colon =
                 bytes[user..at].iter().position(|byte| *byte == b':').map_or(at, |colon| user + colon);
-            if crate::text::address(&bytes[user..colon]) != Some(address) {
-                continue;
-            }
+            let found = crate::text::address(&bytes[user..colon]);
+            let Some(address) = found.filter(|found| addresses.contains(found)) else { continue };
             let port = if colon < at { Some(port(&bytes[colon + 1..at])?) } else { None };
             *self.places.get_mut(usize::from(self.count)).ok_or(Garbled)? =
-                UrlPlace { span: Span::new(user, at), port };
+                UrlPlace { address, span: Span::new(user, at), port };
             self.count += 1;
         }
         Ok(())
@@ -165,11 +166,11 @@ impl Message {
     }
 }
 
-/// Reads a message, all of it or all but its body; where its URLs name `address`.
+/// Reads a message, all of it or all but its body; where its URLs name one of these addresses.
 ///
 /// # Errors
 /// It is none that can be followed.
-pub fn read(bytes: &[u8], head: usize, address: u32) -> Result<Message, Garbled> {
+pub fn read(bytes: &[u8], head: usize, addresses: &[u32]) -> Result<Message, Garbled> {
     if bytes.len() > usize::from(u16::MAX) || head > bytes.len() {
         return Err(Garbled);
     }
@@ -186,7 +187,7 @@ pub fn read(bytes: &[u8], head: usize, address: u32) -> Result<Message, Garbled>
         count: 0,
     };
     let mut at = feed(&bytes[..head]).ok_or(Garbled)? + 1;
-    start(&mut message, bytes, bytes[..at].trim_ascii_end().len(), address)?;
+    start(&mut message, bytes, bytes[..at].trim_ascii_end().len(), addresses)?;
     let mut has_sequence = false;
     while at < head {
         let next = feed(&bytes[at..head]).map_or(head, |feed| at + feed + 1);
@@ -215,7 +216,7 @@ pub fn read(bytes: &[u8], head: usize, address: u32) -> Result<Message, Garbled>
                 return Err(Garbled);
             }
         } else if is(b"content-base") || is(b"content-location") || is(b"location") || is(b"rtp-info") {
-            message.urls(bytes, value, address)?;
+            message.urls(bytes, value, addresses)?;
         }
         at = next;
     }
@@ -225,16 +226,16 @@ pub fn read(bytes: &[u8], head: usize, address: u32) -> Result<Message, Garbled>
     Ok(message)
 }
 
-/// Notes where the URLs of a description name an address, in a message that was read (RFC 2326 §C.1.1).
+/// Notes where the URLs of a description name one of these addresses, in a message that was read (RFC 2326 §C.1.1).
 ///
 /// # Errors
 /// They are too many, or name no port.
-pub fn read_controls(message: &mut Message, bytes: &[u8], address: u32) -> Result<(), Garbled> {
+pub fn read_controls(message: &mut Message, bytes: &[u8], addresses: &[u32]) -> Result<(), Garbled> {
     let (mut at, end) = (usize::from(message.body.at), usize::from(message.body.end));
     while at < end {
         let next = feed(&bytes[at..end]).map_or(end, |feed| at + feed + 1);
         if bytes[at..next].starts_with(b"a=control:") {
-            message.urls(bytes, Span::new(at, next), address)?;
+            message.urls(bytes, Span::new(at, next), addresses)?;
         }
         at = next;
     }
@@ -242,7 +243,7 @@ pub fn read_controls(message: &mut Message, bytes: &[u8], address: u32) -> Resul
 }
 
 /// RFC 7826 §7.1, §8.1: the first line, which ends there.
-fn start(message: &mut Message, bytes: &[u8], end: usize, address: u32) -> Result<(), Garbled> {
+fn start(message: &mut Message, bytes: &[u8], end: usize, addresses: &[u32]) -> Result<(), Garbled> {
     let line = &bytes[..end];
     if begins(line, b"RTSP/") {
         let status = line.split(|byte| *byte == b' ').nth(1).ok_or(Garbled)?;
@@ -258,7 +259,7 @@ fn start(message: &mut Message, bytes: &[u8], end: usize, address: u32) -> Resul
         _ => RtspMethod::Other,
     };
     message.url = Span::new(first + 1, last);
-    message.urls(bytes, message.url, address)
+    message.urls(bytes, message.url, addresses)
 }
 
 fn begins(text: &[u8], word: &[u8]) -> bool {
@@ -380,8 +381,8 @@ mod tests {
 
     fn message(text: &str) -> Result<Message, Garbled> {
         let Framed::Message(extent) = framed(text.as_bytes(), b"RTSP/") else { return Err(Garbled) };
-        let mut message = read(text.as_bytes(), extent.head, OURS)?;
-        read_controls(&mut message, text.as_bytes(), OURS)?;
+        let mut message = read(text.as_bytes(), extent.head, &[OURS])?;
+        read_controls(&mut message, text.as_bytes(), &[OURS])?;
         Ok(message)
     }
 

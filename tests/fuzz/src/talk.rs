@@ -35,6 +35,10 @@ impl Interpreter for Other {
         0xcb00_710a
     }
 
+    fn far(&self, address: u32) -> Option<u32> {
+        (address == OUTSIDE).then(|| self.peer())
+    }
+
     fn is_client(&self) -> bool {
         self.is_client
     }
@@ -43,7 +47,7 @@ impl Interpreter for Other {
         true
     }
 
-    fn place(&mut self, port: Option<u16>) -> Option<(u32, u16)> {
+    fn place(&mut self, _: u32, port: Option<u16>) -> Option<(u32, u16)> {
         Some((OUTSIDE, port.unwrap_or(554)))
     }
 
@@ -67,11 +71,11 @@ fn translate(language: Language, bytes: &[u8], extent: Extent, is_client: bool) 
         return sip::edits(bytes, bytes.len() > extent.head).unwrap_or_default();
     }
     let mut edits = Edits::default();
-    let Ok(mut message) = rtsp::read(bytes, extent.head, OURS) else { return edits };
+    let Ok(mut message) = rtsp::read(bytes, extent.head, &[OURS]) else { return edits };
     let mut other = Other { is_client };
     if extent.is_described
         && let Ok(described) = sdp::read(bytes, message.body)
-        && rtsp::read_controls(&mut message, bytes, OURS).is_ok()
+        && rtsp::read_controls(&mut message, bytes, &[OURS]).is_ok()
     {
         describe(&mut edits, bytes, &described, &other);
     }
@@ -86,7 +90,7 @@ fn translate(language: Language, bytes: &[u8], extent: Extent, is_client: bool) 
         assert!(!has_start, "no message any more: {:?}", String::from_utf8_lossy(&out));
         return edits;
     };
-    let again = rtsp::read(&out, extent.head, OURS).expect("a message");
+    let again = rtsp::read(&out, extent.head, &[OURS]).expect("a message");
     assert!(again.places().is_empty(), "{:?}", String::from_utf8_lossy(&out));
     edits
 }
@@ -98,8 +102,8 @@ fn send(tongue: &Tongue, first: u32, (from, to): (usize, usize), stream: &[u8], 
     let mut out = vec![0; 64 * 1024];
     let written = match tongue.carries(start) {
         None => shift.write(start, start, &stream[from..to], &mut out),
-        Some((base, owed)) => {
-            let all = [owed, &stream[from..to]].concat();
+        Some((base, owed, known)) => {
+            let all = [owed, stream[from..to].get(known..).unwrap_or_default()].concat();
             shift.write(base, base, &all, &mut out)
         }
     };

@@ -10,6 +10,7 @@ use crate::path::own::Desk;
 use crate::reason::DropReason;
 use crate::verdict::{Arrival, Verdict};
 use crate::way::write::set_front;
+use crate::way::{Front, Way, Ways};
 use crate::wire::checksum::pseudo;
 use crate::wire::{Wire, ipv4, tcp, write16, write32};
 
@@ -47,13 +48,30 @@ pub(super) fn say<F: Frame>(
     Verdict::Forward(Egress::by(arrival.port))
 }
 
+/// The same to who is beyond a tunnel, by the way there.
+pub(super) fn say_through<F: Frame>(
+    (ways, way): (&mut Ways, Way),
+    frame: &mut F,
+    packet: &Packet,
+    about: (&tcp::Header, u32, u16),
+    bytes: &[u8],
+) -> Verdict {
+    // What stood before the inner packet is as long as what comes before it again.
+    let sent = write_answer(frame, packet, about, bytes, 0).and_then(|total| {
+        let front = Front { l3: 0, total, tos: 0 };
+        ways.head(way, frame, front, packet.entropy()).map(|(egress, _)| egress)
+    });
+    sent.map_or(DropReason::AlgRoom.into(), Verdict::Forward)
+}
+
+/// How long it is.
 fn write_answer<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     (header, next, window): (&tcp::Header, u32, u16),
     bytes: &[u8],
     front: usize,
-) -> Option<()> {
+) -> Option<u16> {
     let (l3, l4) = (usize::from(packet.l3), usize::from(packet.l3) + usize::from(packet.l4));
     let stamps = tcp::stamps(frame.data().get(l4..l4 + header.length())?);
     let headers = tcp::LENGTH + if stamps.is_some() { STAMPS } else { 0 };
@@ -90,5 +108,5 @@ fn write_answer<F: Frame>(
     let sum =
         pseudo(addresses.source(), addresses.destination(), ipv4::TCP, length).bytes(segment).checksum();
     write16(segment, tcp::CHECKSUM, sum);
-    Some(())
+    Some(total as u16)
 }

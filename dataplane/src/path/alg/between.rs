@@ -10,7 +10,9 @@ use super::note_encrypted;
 use super::shown::show;
 use super::sip;
 use super::stream::{Segment, ip_of};
+use super::talk::{self, TalkOf};
 use crate::Nanos;
+use crate::alg::Alg;
 use crate::alg::ftp::{Listener, overhear};
 use crate::alg::scope::AlgMode;
 use crate::alg::shift::later;
@@ -22,11 +24,11 @@ use crate::packet::{ERROR, LATER, Packet, READ, SYN};
 use crate::path::ground::Ground;
 use crate::premises::{Meters, Premises};
 use crate::reason::DropReason;
-use crate::table::channels::Privacy;
+use crate::table::channels::{Privacy, Spoken};
 use crate::table::conversations::{Through, sights};
 use crate::table::entry::BindingEntry;
 use crate::table::session::Heading;
-use crate::table::sessions::UNPRIVILEGED;
+use crate::table::sessions::{UNPRIVILEGED, in_tcp};
 use crate::verdict::Settled;
 use crate::way::Way;
 use crate::wire::ftp::{PLACE, Place, Said};
@@ -48,10 +50,17 @@ const fn ports_of(packet: &Packet) -> [u16; 2] {
     [(packet.ports >> 16) as u16, packet.ports as u16]
 }
 
-/// What the inside hosts of a binding want of an ALG: both, where it stays in the realm.
-fn mode_of(entry: &BindingEntry, mode: impl Fn(u32) -> AlgMode) -> AlgMode {
-    let own = mode(entry.host());
-    if let Way::Realm(_) = entry.way_out() { own.max(mode(entry.far().destination())) } else { own }
+/// The inside hosts of a binding: two, where it stays in the realm.
+fn hosts(entry: &BindingEntry) -> [u32; 2] {
+    let is_near = matches!(entry.way_out(), Way::Realm(_));
+    [entry.host(), if is_near { entry.far().destination() } else { entry.host() }]
+}
+
+/// What is spoken in connections through a binding to this port, and what is done about it; `None`: it is left alone.
+fn spoken(entry: &BindingEntry, alg: &Alg, port: u16) -> Option<(Spoken, AlgMode)> {
+    let [own, other] = hosts(entry).map(|host| in_tcp(alg, host, port));
+    let both = own.into_iter().zip(other).map(|((spoken, own), (_, other))| (spoken, own.max(other)));
+    both.into_iter().find(|(_, mode)| *mode != AlgMode::Off)
 }
 
 /// Reads and rewrites a packet of a binding as far as it is of a control channel, before its addresses are changed: what it is
@@ -93,7 +102,20 @@ pub(in crate::path) fn treat<F: Frame>(
         ground.bindings.hear(slot, port as u16);
     }
     let mut packet = *packet;
-    speak(ground, frame, &mut packet, found, through)?;
+    let (line, towards) = found;
+    let conversation = ground.bindings.conversations().get_mut(line);
+    conversation.follow(towards, packet.tcp_flags, seconds(ground.arrival.now));
+    match (conversation.spoken, conversation.is_dry) {
+        (Spoken::Talk(language), is_dry) => {
+            let place = (TalkOf::Crossing(line, packet.addresses, through), towards);
+            if is_dry {
+                talk::watch(ground, ip_of(frame, &packet), &packet, place, language);
+            } else {
+                talk::treat(ground, frame, &mut packet, place, language)?;
+            }
+        }
+        _ => speak(ground, frame, &mut packet, found, through)?,
+    }
     Ok(packet)
 }
 
@@ -106,7 +128,8 @@ fn datagram<F: Frame>(
 ) -> Packet {
     let (_, entry, heading) = through;
     let sip = &ground.desk.premises.alg.sip;
-    let mode = mode_of(entry, |host| sip.mode(host, &ports_of(packet)));
+    let [own, other] = hosts(entry).map(|host| sip.mode(host, &ports_of(packet)));
+    let mode = own.max(other);
     let mtu = ground.ways.mtu(if heading == Heading::Out { entry.way_out() } else { entry.way_in() });
     let mut now = *packet;
     // Not before it can go: what is held comes here once more.
@@ -115,7 +138,7 @@ fn datagram<F: Frame>(
     }
     let is_dry = mode == AlgMode::DryRun;
     sip::rewrite(ground, frame, &mut now, (mtu, is_dry), |ground, bytes| {
-        crossing::translate_sip(ground, bytes, true, (packet, through), is_dry)
+        crossing::translate_sip(ground, bytes, true, (packet.addresses, through), is_dry)
     });
     now
 }
@@ -124,14 +147,11 @@ fn datagram<F: Frame>(
 fn open(ground: &mut Ground<'_>, packet: &Packet, (slot, entry, heading): Through<'_>) {
     let Ground { desk, bindings, .. } = ground;
     let port = packet.ports as u16;
-    let mode = mode_of(entry, |host| desk.premises.alg.ftp.mode(host, port));
+    let Some((spoken, mode)) = spoken(entry, &desk.premises.alg, port) else { return };
     let [Some(sight), other] = sights(entry, packet, heading) else { return };
-    if mode == AlgMode::Off {
-        return;
-    }
-    let is_dry = mode == AlgMode::DryRun;
+    let spoken = (spoken, mode == AlgMode::DryRun);
     let is_open =
-        bindings.hear(slot, port) && bindings.conversations().open(sight, is_dry, other.is_some()).is_some();
+        bindings.hear(slot, port) && bindings.conversations().open(sight, spoken, other.is_some()).is_some();
     desk.counters.alg_attended += u64::from(is_open);
     desk.counters.alg_unattended += u64::from(!is_open);
 }
@@ -151,7 +171,6 @@ fn speak<F: Frame>(
     let ip = ip_of(frame, packet);
     let segment = Segment::of(ip, packet)?;
     let conversation = bindings.conversations().get_mut(line);
-    conversation.follow(towards, packet.tcp_flags, seconds(arrival.now));
     let (is_dry, before, mut privacy) = (conversation.is_dry, conversation.privacy, conversation.privacy);
     let (direction, back) = conversation.both(towards);
     let mut listening = Listening {

@@ -38,6 +38,7 @@ use growth::make_way;
 use said::Listening;
 use std::net::Ipv4Addr;
 use stream::{Segment, Span, ip_of};
+use talk::TalkOf;
 
 /// A session was opened: if it is a control channel, it is attended to. Without room it is not, which is counted.
 pub(super) fn opened(ground: &mut Ground<'_>, slot: u32) {
@@ -67,7 +68,7 @@ pub(super) fn treat<F: Frame>(
         }
         Spoken::Talk(language) if is_dry => {
             if !packet.is_fragment() {
-                talk::watch(ground, ip_of(frame, packet), packet, (slot, heading), language);
+                talk::watch(ground, ip_of(frame, packet), packet, (TalkOf::Session(slot), heading), language);
             }
             return Ok(());
         }
@@ -83,7 +84,9 @@ pub(super) fn treat<F: Frame>(
         return Err(DropReason::AlgFragment.into());
     }
     match (spoken, heading) {
-        (Spoken::Talk(language), _) => talk::treat(ground, frame, packet, (slot, heading), language),
+        (Spoken::Talk(language), _) => {
+            talk::treat(ground, frame, packet, (TalkOf::Session(slot), heading), language)
+        }
         (_, Heading::Out) => outward(ground, frame, packet, slot),
         (_, Heading::In) => inward(ground, frame, packet, slot),
     }

@@ -30,7 +30,7 @@ pub(super) fn translate(
     let (host, external) = (session.host().0, session.arriving().addresses.destination());
     let addresses = if heading == Heading::Out { (host, external) } else { (external, host) };
     let Ground { desk, sessions, events, arrival, .. } = ground;
-    let Ok(mut message) = rtsp::read(bytes, extent.head, addresses.0) else {
+    let Ok(mut message) = rtsp::read(bytes, extent.head, &[addresses.0]) else {
         desk.counters.rtsp_garbled += 1;
         return None;
     };
@@ -52,7 +52,8 @@ pub(super) fn translate(
     let mut edits = Edits::default();
     if extent.is_described && bytes.len() > extent.head {
         let described = sdp::read(bytes, message.body);
-        if let (Ok(described), Ok(())) = (described, rtsp::read_controls(&mut message, bytes, addresses.0)) {
+        if let (Ok(described), Ok(())) = (described, rtsp::read_controls(&mut message, bytes, &[addresses.0]))
+        {
             describe(&mut edits, bytes, &described, &hearing);
         } else {
             hearing.counters.rtsp_garbled += 1;
@@ -171,6 +172,11 @@ impl Interpreter for Hearing<'_> {
         self.session.remote().0
     }
 
+    /// Of the other end a server knows no address of ours (RFC 2326 §12.39).
+    fn far(&self, address: u32) -> Option<u32> {
+        (self.speaks() && address == self.addresses.1).then(|| self.peer())
+    }
+
     fn is_client(&self) -> bool {
         self.session.opened() == Heading::Out
     }
@@ -179,7 +185,7 @@ impl Interpreter for Hearing<'_> {
         self.heading == Heading::Out
     }
 
-    fn place(&mut self, port: Option<u16>) -> Option<(u32, u16)> {
+    fn place(&mut self, _: u32, port: Option<u16>) -> Option<(u32, u16)> {
         let (host, own) = self.session.host();
         let outside = self.session.arriving().ports as u16;
         let named = port.unwrap_or(PORT);

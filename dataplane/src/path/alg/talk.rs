@@ -1,10 +1,10 @@
 //! Streams of messages (SIP over TCP, RTSP): both ways alike, what one side says is read, and its segments are written anew where
 //! messages have to differ, or have moved.
 
-use super::acknowledge::{acknowledge, say};
-use super::growth::make_way;
+use super::acknowledge::{say, say_through};
+use super::growth::{leave_room, make_way};
 use super::stream::{Segment, WRITTEN, ip_of};
-use super::{rtsp, sip};
+use super::{crossing, rtsp, sip};
 use crate::alg::edits::Edits;
 use crate::alg::shift::is_before;
 use crate::alg::talk::{Language, MESSAGE, MOST, Step};
@@ -13,23 +13,87 @@ use crate::packet::Packet;
 use crate::path::ground::Ground;
 use crate::path::segment::SEGMENT_HEADERS;
 use crate::reason::DropReason;
+use crate::table::channels::Talk;
+use crate::table::conversations::Through;
 use crate::table::session::Heading;
-use crate::verdict::Settled;
+use crate::verdict::{Settled, Verdict};
 use crate::way::Way;
 use crate::wire::framing::{Extent, Framed, framed};
-use crate::wire::{Wire, ipv4, tcp};
+use crate::wire::{Pair, Wire, ipv4, tcp};
+
+/// Whose a stream is.
+#[derive(Clone, Copy)]
+pub(super) enum TalkOf<'e> {
+    /// A session's, in this slot.
+    Session(u32),
+    /// One that goes through a binding: its conversation, and the addresses of what is read.
+    Crossing(u32, Pair, Through<'e>),
+}
+
+impl TalkOf<'_> {
+    /// What is said in it.
+    fn talk<'g>(self, ground: &'g mut Ground<'_>) -> Option<&'g mut Talk> {
+        match self {
+            Self::Session(slot) => ground.sessions.talk(slot),
+            Self::Crossing(line, ..) => ground.bindings.conversations().talk(line),
+        }
+    }
+
+    /// The way of what is read, which has this heading, or back.
+    fn way(self, ground: &Ground<'_>, heading: Heading, is_back: bool) -> Way {
+        let turned = |heading: Heading| if is_back { heading.reversed() } else { heading };
+        match self {
+            Self::Session(slot) => {
+                let hop = ground.sessions.get(slot).map(|session| session.hop(turned(heading)));
+                Way::Realm(hop.unwrap_or(0))
+            }
+            Self::Crossing(_, _, (_, entry, heading)) => match turned(heading) {
+                Heading::Out => entry.way_out(),
+                Heading::In => entry.way_in(),
+            },
+        }
+    }
+}
 
 /// What is to be written anew of a message; `None`: it could not be read.
 fn translate(
     ground: &mut Ground<'_>,
     bytes: &[u8],
     extent: Extent,
-    place: (u32, Heading),
+    (stream, heading): (TalkOf<'_>, Heading),
     (language, is_dry): (Language, bool),
 ) -> Option<Edits> {
-    match language {
-        Language::Sip => sip::translate_part(ground, bytes, extent, place, is_dry),
-        Language::Rtsp => rtsp::translate(ground, bytes, extent, place, is_dry),
+    match (stream, language) {
+        (TalkOf::Session(slot), Language::Sip) => {
+            sip::translate_part(ground, bytes, extent, (slot, heading), is_dry)
+        }
+        (TalkOf::Session(slot), Language::Rtsp) => {
+            rtsp::translate(ground, bytes, extent, (slot, heading), is_dry)
+        }
+        (TalkOf::Crossing(_, here, through), Language::Sip) => {
+            crossing::translate_sip(ground, bytes, bytes.len() > extent.head, (here, through), is_dry)
+        }
+        (TalkOf::Crossing(line, here, through), Language::Rtsp) => {
+            let is_client = ground.bindings.conversations().get_mut(line).is_client(heading);
+            crossing::translate_rtsp(ground, bytes, extent, (here, through), (is_client, is_dry))
+        }
+    }
+}
+
+/// The gateway says so much to who has sent a segment, in the name of the other end.
+fn reply<F: Frame>(
+    ground: &mut Ground<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    stream: TalkOf<'_>,
+    about: (&tcp::Header, u32, u16),
+    bytes: &[u8],
+) -> Verdict {
+    match stream {
+        TalkOf::Crossing(_, _, (_, entry, Heading::In)) => {
+            say_through((ground.ways, entry.way_out()), frame, packet, about, bytes)
+        }
+        _ => say(&mut ground.desk, frame, packet, about, bytes, ground.arrival),
     }
 }
 
@@ -53,7 +117,7 @@ pub(super) fn watch(
     ground: &mut Ground<'_>,
     ip: &[u8],
     packet: &Packet,
-    place: (u32, Heading),
+    place: (TalkOf<'_>, Heading),
     language: Language,
 ) {
     let Ok(segment) = Segment::of(ip, packet) else { return };
@@ -70,12 +134,12 @@ pub(super) fn treat<F: Frame>(
     ground: &mut Ground<'_>,
     frame: &mut F,
     packet: &mut Packet,
-    (slot, heading): (u32, Heading),
+    (stream, heading): (TalkOf<'_>, Heading),
     language: Language,
 ) -> Settled<()> {
     let ip = ip_of(frame, packet);
     let segment = Segment::of(ip, packet)?;
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let (start, end) = segment.ends(ip);
     let back = talk.tongue(heading.reversed());
     back.window = segment.header.window;
@@ -84,15 +148,18 @@ pub(super) fn treat<F: Frame>(
         let is_news = segment.move_back(ip, shift, |heard| owed.heard(heard));
         back.release();
         if is_news && !segment.speaks(ip) && packet.tcp_flags & (tcp::SYN | tcp::RST) == 0 {
-            say_more(ground, frame, packet, &segment, (slot, heading))?;
+            say_more(ground, frame, packet, &segment, (stream, heading))?;
         }
     }
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let (tongue, ip) = (talk.tongue(heading), ip_of(frame, packet));
     if packet.tcp_flags & tcp::SYN != 0 {
         tongue.begin(segment.header.sequence);
         talk.tongue(heading.reversed()).most = segment.largest(ip);
-        make_way(ground, frame, packet, (slot, heading.reversed()));
+        match stream {
+            TalkOf::Session(slot) => make_way(ground, frame, packet, (slot, heading.reversed())),
+            TalkOf::Crossing(_, _, (_, entry, _)) => leave_room(ip, packet, ground.ways.mtu(entry.way_out())),
+        }
         return Ok(());
     }
     if tongue.shift.is_none() {
@@ -109,15 +176,17 @@ pub(super) fn treat<F: Frame>(
         return Err(DropReason::AlgChecksum.into());
     }
     let before = tongue.awaited();
-    let is_room = read(ground, segment.payload(ip), start, (slot, heading), language)?;
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let is_room = read(ground, segment.payload(ip), start, (stream, heading), language)?;
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let tongue = talk.tongue(heading);
     if segment.is_last() && tongue.keeps() {
         tongue.turn_blind();
         count_garbled(ground, language);
     }
-    ground.sessions.talked(slot);
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    if let TalkOf::Session(slot) = stream {
+        ground.sessions.talked(slot);
+    }
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let tongue = talk.tongue(heading);
     let Some(shift) = tongue.shift else { return Ok(()) };
     // What is kept may begin before this segment.
@@ -125,14 +194,14 @@ pub(super) fn treat<F: Frame>(
     let passed =
         if is_kept { 0 } else { shift.next().wrapping_sub(start).min(end.wrapping_sub(start)) as usize };
     if passed > 0 || start == end {
-        return write(ground, frame, packet, &segment, (slot, heading), passed);
+        return write(ground, frame, packet, &segment, (stream, heading), passed);
     }
     let is_again = before == tongue.awaited();
     if !tongue.owes(language, end, segment.is_pushed(), is_again) {
         return Err(if is_room { DropReason::AlgPart } else { DropReason::AlgRoom }.into());
     }
     let about = (&segment.header, tongue.arrived(), tongue.window);
-    Err(acknowledge(&mut ground.desk, frame, packet, about, ground.arrival))
+    Err(reply(ground, frame, packet, stream, about, &[]))
 }
 
 /// Who has acknowledged a part of what its sender has heard of long ago gets more of it at once: that sender would say the rest
@@ -142,11 +211,10 @@ fn say_more<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     segment: &Segment,
-    (slot, heading): (u32, Heading),
+    (stream, heading): (TalkOf<'_>, Heading),
 ) -> Settled<()> {
-    let hop = ground.sessions.get(slot).map_or(0, |session| session.hop(heading.reversed()));
-    let mtu = usize::from(ground.ways.mtu(Way::Realm(hop)));
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let mtu = usize::from(ground.ways.mtu(stream.way(ground, heading, true)));
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let (next, window) = (talk.tongue(heading).arrived(), talk.tongue(heading).window);
     let tongue = talk.tongue(heading.reversed());
     let (Some(shift), Some((from, bytes))) = (&tongue.shift, tongue.rest()) else { return Ok(()) };
@@ -160,7 +228,7 @@ fn say_more<F: Frame>(
     }
     let header = tcp::Header { acknowledgement: sequence, ..segment.header };
     let out = &out[..count.min(most)];
-    Err(say(&mut ground.desk, frame, packet, (&header, next, window), out, ground.arrival))
+    Err(reply(ground, frame, packet, stream, (&header, next, window), out))
 }
 
 /// Reads what is new in a segment; whether there was room for all that is to be noted of it.
@@ -168,12 +236,12 @@ fn read(
     ground: &mut Ground<'_>,
     payload: &[u8],
     start: u32,
-    (slot, heading): (u32, Heading),
+    (stream, heading): (TalkOf<'_>, Heading),
     language: Language,
 ) -> Result<bool, DropReason> {
     let mut at = None;
     loop {
-        let Some(talk) = ground.sessions.talk(slot) else { return Ok(true) };
+        let Some(talk) = stream.talk(ground) else { return Ok(true) };
         let tongue = talk.tongue(heading);
         let first = tongue.awaited().wrapping_sub(start);
         // What lies between has not been read: it may be the first half of a message.
@@ -193,9 +261,9 @@ fn read(
                 }
                 let mut room = [0; MESSAGE];
                 let (message, count) = tongue.whole(extent, new, &mut room);
-                let edits = translate(ground, message, extent, (slot, heading), (language, false));
+                let edits = translate(ground, message, extent, (stream, heading), (language, false));
                 let edits = edits.unwrap_or_default();
-                let Some(talk) = ground.sessions.talk(slot) else { return Ok(true) };
+                let Some(talk) = stream.talk(ground) else { return Ok(true) };
                 let is_noted = talk.tongue(heading).note(message.len(), &edits, rest);
                 if !is_noted {
                     count_garbled(ground, language);
@@ -219,17 +287,16 @@ fn write<F: Frame>(
     frame: &mut F,
     packet: &mut Packet,
     segment: &Segment,
-    (slot, heading): (u32, Heading),
+    (stream, heading): (TalkOf<'_>, Heading),
     passed: usize,
 ) -> Settled<()> {
-    let hop = ground.sessions.get(slot).map_or(0, |session| session.hop(heading));
-    let mtu = usize::from(ground.ways.mtu(Way::Realm(hop)));
+    let mtu = usize::from(ground.ways.mtu(stream.way(ground, heading, false)));
     let ip = ip_of(frame, packet);
     let payload = segment.payload(ip);
     let (start, _) = segment.ends(ip);
     let length = payload.len();
     let headers = usize::from(packet.total) - length;
-    let Some(talk) = ground.sessions.talk(slot) else { return Ok(()) };
+    let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let tongue = talk.tongue(heading);
     // RFC 6691 §2: what is said to be the largest counts options of TCP as well.
     let largest =
@@ -243,12 +310,13 @@ fn write<F: Frame>(
             return Ok(());
         }
         None => shift.write(start, start, &payload[..passed], &mut out),
-        Some((from, owed)) => {
+        Some((from, owed, known)) => {
             let mut all = [0; WRITTEN];
-            let whole = owed.len() + passed;
+            let more = payload.get(known..passed).unwrap_or_default();
+            let whole = owed.len() + more.len();
             let Some(room) = all.get_mut(..whole) else { return Err(DropReason::AlgRoom.into()) };
             room[..owed.len()].copy_from_slice(owed);
-            room[owed.len()..].copy_from_slice(&payload[..passed]);
+            room[owed.len()..].copy_from_slice(more);
             shift.write(from, from, &all[..whole], &mut out)
         }
     };

@@ -33,11 +33,7 @@ fn channel_of(session: &Session, alg: &Alg) -> Option<(Spoken, Speaker, AlgMode)
         Heading::In => (Speaker::Server, near_port),
     };
     let candidates = match session.protocol() {
-        ipv4::TCP => [
-            (Spoken::Lines, alg.ftp.mode(host, port)),
-            (Spoken::Talk(Language::Rtsp), alg.rtsp.mode(host, port)),
-            (Spoken::Talk(Language::Sip), alg.sip.mode(host, &[port])),
-        ],
+        ipv4::TCP => in_tcp(alg, host, port),
         ipv4::UDP => {
             [(Spoken::Datagrams, alg.sip.mode(host, &[near_port, session.remote().1])), NOTHING, NOTHING]
         }
@@ -45,6 +41,15 @@ fn channel_of(session: &Session, alg: &Alg) -> Option<(Spoken, Speaker, AlgMode)
     };
     let found = candidates.into_iter().find(|(_, mode)| *mode != AlgMode::Off);
     found.map(|(spoken, mode)| (spoken, speaker, mode))
+}
+
+/// What may be spoken in a host's connections with servers at this port, and what is done about it.
+pub fn in_tcp(alg: &Alg, host: u32, port: u16) -> [(Spoken, AlgMode); 3] {
+    [
+        (Spoken::Lines, alg.ftp.mode(host, port)),
+        (Spoken::Talk(Language::Rtsp), alg.rtsp.mode(host, port)),
+        (Spoken::Talk(Language::Sip), alg.sip.mode(host, &[port])),
+    ]
 }
 
 /// No channel.
