@@ -308,6 +308,18 @@ const ONE: &str = "external = \"192.0.2.2\"";
 
 /// As [`MISTAKES`]: values that are well formed, and cannot work.
 const R4: &[(&str, &str, &str, &str)] = &[
+    (
+        "zones = [\"a.demo.\"",
+        "zones = [\"a.demo.\", \"Lab.localhost\"",
+        "zones",
+        "means something else to everybody",
+    ),
+    (
+        "zones = [\"a.demo.\"",
+        "zones = [\"a.demo.\", \"10.in-addr.arpa\"",
+        "zones",
+        "means something else to everybody",
+    ),
     ("203.0.113.53\"", "resolver\"", "upstreams", "expected an address such as \"203.0.113.53\""),
     ("upstreams = [\"203.0.113.53\"", "upstreams = [53", "upstreams", "expected an address such as"),
     ("203.0.113.53\"", "192.168.10.1\"", "upstreams", "192.168.10.1 is the gateway itself"),

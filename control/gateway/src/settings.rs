@@ -389,6 +389,9 @@ impl Payloads {
 fn default_proxy_pool() -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 16)
 }
+/// Where no host has its name (RFC 6761 §6.3, §6.4; RFC 7686 §2; RFC 3172 §2), but for `home.arpa` (RFC 8375 §3).
+const NOBODYS: [&str; 4] = ["localhost.", "invalid.", "onion.", "arpa."];
+
 const fn default_host_bindings() -> u32 {
     4096
 }
@@ -491,6 +494,11 @@ impl CoreSettings {
         for (i, zone) in realm.zones.iter().enumerate() {
             if let Some(other) = realm.zones[..i].iter().find(|z| *z == zone) {
                 found.add(format!("realm.zones[{i}]"), format!("{other} is listed twice"));
+            }
+            let lies_in = |apex: &str| is_within(zone.as_str(), apex);
+            if NOBODYS.into_iter().any(lies_in) && !lies_in("home.arpa.") {
+                let what = format!("no host has its name in {zone}: it means something else to everybody");
+                found.add(format!("realm.zones[{i}]"), what);
             }
         }
         if realm.networks.is_empty() {
