@@ -13,6 +13,7 @@ use crate::port::PathPort;
 use crate::queue::Shape;
 use crate::settings::{Side, WorkerSettings};
 use crate::table::fib::Fib;
+use crate::table::index::Hasher;
 use crate::wire::ipv4;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Premises {
     links: Vec<(u32, u8)>,
     dmz: Box<Dmz>,
     punt_rates: [Rate; PuntClass::COUNT],
+    /// What one host has of them at most.
+    host_punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
     resolvers: Vec<(u32, u16)>,
@@ -98,6 +101,7 @@ impl Premises {
             }),
             proxy_networks,
             punt_rates: settings.punt_rates.map(rate),
+            host_punt_rates: settings.punt_rates.map(|packets| rate(packets.div_ceil(HOST_PART))),
             icmp_rate: rate(settings.icmp_error_rate),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             dhcp: settings.dhcp,
@@ -248,11 +252,25 @@ impl Premises {
     }
 }
 
+/// One inside host has at most such a part of what its side gives to the control thread, so that none takes it from all.
+const HOST_PART: u32 = 8;
+/// Levels of hosts: those whose addresses have the same hash share one.
+const HOST_LEVELS: usize = 256;
+
+/// Of which classes a host has its part: ARP, without which nobody reaches the gateway, and its own services. DHCP has its own
+/// bounds, by client.
+const fn has_host_part(side: Side, class: PuntClass) -> bool {
+    matches!(side, Side::Inside) && matches!(class, PuntClass::Arp | PuntClass::Dns | PuntClass::Tcp)
+}
+
 /// How the meters of the premises stand. A worker has its own, and keeps them when the premises change.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub struct Meters {
     /// By side and class: what comes from outside takes nothing from inside.
     punt: [[Level; PuntClass::COUNT]; Side::COUNT],
+    /// By class, of inside hosts.
+    host_punt: Box<[[Level; PuntClass::COUNT]; HOST_LEVELS]>,
+    hasher: Hasher,
     icmp: Level,
     decisions: Level,
     rewrites: Level,
@@ -264,10 +282,31 @@ const DECISIONS: Rate = Rate::new(1000, SECOND, 100);
 const REWRITES: Rate = Rate::new(1000, SECOND, 100);
 
 impl Meters {
-    /// Whether one more packet of this class may go from that side to the control thread; then it is counted.
-    pub fn punt(&mut self, premises: &Premises, side: Side, class: PuntClass, now: Nanos) -> bool {
-        let class = class as usize;
-        self.punt[side as usize][class].take(premises.punt_rates[class], now)
+    /// Nothing was taken yet.
+    pub fn new(hasher: Hasher) -> Self {
+        Self {
+            punt: Default::default(),
+            host_punt: Box::new([[Level::default(); PuntClass::COUNT]; HOST_LEVELS]),
+            hasher,
+            icmp: Level::default(),
+            decisions: Level::default(),
+            rewrites: Level::default(),
+        }
+    }
+
+    /// Whether one more packet of this class may go from this address on that side to the control thread; then it is counted.
+    pub fn punt(
+        &mut self,
+        premises: &Premises,
+        (side, source): (Side, u32),
+        class: PuntClass,
+        now: Nanos,
+    ) -> bool {
+        let (nth, is_parted) = (class as usize, has_host_part(side, class));
+        let place = self.hasher.hash(source.into()) as usize % HOST_LEVELS;
+        let own = &mut self.host_punt[place][nth];
+        (!is_parted || own.take(premises.host_punt_rates[nth], now))
+            && self.punt[side as usize][nth].take(premises.punt_rates[nth], now)
     }
 
     /// Whether the gateway may make one more ICMP error; then it is counted.
@@ -364,17 +403,36 @@ mod tests {
     fn meters_keep_their_levels_when_the_premises_change() {
         let mut settings = settings();
         settings.icmp_error_rate = 20; // bursts of two
-        let mut meters = Meters::default();
+        let mut meters = Meters::new(Hasher::new(settings.hash_seed));
         let before = Premises::new(&settings);
         assert_eq!([0; 3].map(|now| meters.icmp_error(&before, now)), [true, true, false]);
         settings.punt_rates = [10; PuntClass::COUNT];
         let after = Premises::new(&settings);
         assert!(!meters.icmp_error(&after, 0), "what was taken stays taken");
-        assert_eq!([0; 2].map(|now| meters.punt(&after, Side::Inside, PuntClass::Arp, now)), [true, false]);
-        assert!(meters.punt(&after, Side::Inside, PuntClass::Dns, 0), "each class by itself");
-        assert!(meters.punt(&after, Side::Outside, PuntClass::Arp, 0), "each side by itself");
-        assert!(
-            meters.icmp_error(&after, SECOND) && meters.punt(&after, Side::Inside, PuntClass::Arp, SECOND)
+        assert_eq!(
+            [0; 2].map(|now| meters.punt(&after, (Side::Inside, 1), PuntClass::Arp, now)),
+            [true, false]
         );
+        assert!(meters.punt(&after, (Side::Inside, 1), PuntClass::Dns, 0), "each class by itself");
+        assert!(meters.punt(&after, (Side::Outside, 1), PuntClass::Arp, 0), "each side by itself");
+        assert!(
+            meters.icmp_error(&after, SECOND)
+                && meters.punt(&after, (Side::Inside, 1), PuntClass::Arp, SECOND)
+        );
+    }
+    #[test]
+    fn p16_one_host_leaves_the_others_theirs() {
+        let mut settings = settings();
+        settings.punt_rates = [800; PuntClass::COUNT]; // bursts of 80, of one host 10
+        let premises = Premises::new(&settings);
+        let mut meters = Meters::new(Hasher::new(settings.hash_seed));
+        let mut count = |side, source, class| {
+            (0..100).filter(|_| meters.punt(&premises, (side, source), class, 0)).count()
+        };
+        for class in [PuntClass::Arp, PuntClass::Dns, PuntClass::Tcp] {
+            assert_eq!([1, 2].map(|host| count(Side::Inside, host, class)), [10, 10], "{class:?}");
+            assert_eq!(count(Side::Outside, 1, class), 80, "resolvers outside are few and ask for many");
+        }
+        assert_eq!(count(Side::Inside, 1, PuntClass::Udp), 80, "what our resolver answers is one's");
     }
 }

@@ -58,7 +58,7 @@ impl State {
         Ok(Self {
             counters: Counters::default(),
             premises: Premises::new(settings),
-            meters: Meters::default(),
+            meters: Meters::new(hasher),
             share,
             hasher,
             bindings: Bindings::new(settings, hasher, share)?,

@@ -94,7 +94,7 @@ impl<'s> Desk<'s> {
                     || (side == Side::Outside && self.premises.is_seen(message.target))
                     || message.sender == message.target =>
             {
-                self.punt(side, PuntClass::Arp, arrival)
+                self.punt((side, message.sender), PuntClass::Arp, arrival)
             }
             Ok(_) => Verdict::Drop(DropReason::Unasked),
         }
@@ -122,7 +122,7 @@ impl<'s> Desk<'s> {
             && (self.premises.is_own(port.side, packet.destination())
                 || port.is_broadcast(packet.destination()));
         if is_dhcp {
-            self.punt(port.side, PuntClass::Dhcp, arrival)
+            self.punt((port.side, packet.source()), PuntClass::Dhcp, arrival)
         } else {
             Verdict::Drop(DropReason::Broadcast)
         }
@@ -227,11 +227,12 @@ impl<'s> Desk<'s> {
             }
             _ => None,
         };
-        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(side, class, arrival))
+        let from = (side, packet.source());
+        class.map_or(Verdict::Drop(DropReason::Unasked), |class| self.punt(from, class, arrival))
     }
 
-    fn punt(&mut self, side: Side, class: PuntClass, arrival: Arrival) -> Verdict {
-        if self.meters.punt(self.premises, side, class, arrival.now) {
+    fn punt(&mut self, from: (Side, u32), class: PuntClass, arrival: Arrival) -> Verdict {
+        if self.meters.punt(self.premises, from, class, arrival.now) {
             Verdict::Punt(class)
         } else {
             Verdict::Drop(DropReason::PuntMetered)
