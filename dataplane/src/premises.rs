@@ -269,7 +269,7 @@ pub struct Meters {
     /// By side and class: what comes from outside takes nothing from inside.
     punt: [[Level; PuntClass::COUNT]; Side::COUNT],
     /// By class, of inside hosts.
-    host_punt: Box<[[Level; PuntClass::COUNT]; HOST_LEVELS]>,
+    host_punt: Box<[[Level; PuntClass::COUNT]]>,
     hasher: Hasher,
     icmp: Level,
     decisions: Level,
@@ -286,7 +286,7 @@ impl Meters {
     pub fn new(hasher: Hasher) -> Self {
         Self {
             punt: Default::default(),
-            host_punt: Box::new([[Level::default(); PuntClass::COUNT]; HOST_LEVELS]),
+            host_punt: vec![[Level::default(); PuntClass::COUNT]; HOST_LEVELS].into(),
             hasher,
             icmp: Level::default(),
             decisions: Level::default(),
