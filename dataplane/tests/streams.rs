@@ -94,9 +94,9 @@ impl End {
         Self { link, interface, sockets, socket, writes, read: vec![], is_done: false, next: None }
     }
 
-    /// A packet as it leaves: an acknowledgement bears the number of what is sent next (RFC 9293 §3.10.7.4). smoltcp's bears that
-    /// of what it sends again, which the other end does not take if it has come; two that say all again to each other, and have
-    /// all of the other's, would never hear so.
+    /// A packet as it leaves: an acknowledgement bears the number of what is sent next (RFC 9293 §3.10.7.4). smoltcp's bears
+    /// that of what it sends again, which the other end does not take if it has come; two that say all again to each other, and
+    /// have all of the other's, would never hear so.
     fn leaves(&mut self, mut packet: Vec<u8>) -> Vec<u8> {
         let length = packet.len() - 20 - usize::from(packet[32] >> 4) * 4;
         let first = u32::from_be_bytes(packet[24..28].try_into().unwrap());

@@ -5,6 +5,7 @@
 
 use crate::msg::{BindingStats, EndReason};
 use crate::narrow::{Count48, Count56, Pair24};
+use crate::table::session::Heading;
 use crate::way::Way;
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::{Pair, ethernet};
@@ -274,6 +275,14 @@ impl BindingEntry {
     #[inline(always)]
     pub const fn way_in(&self) -> Way {
         Way::Realm(self.more.first())
+    }
+
+    /// The way by which packets of this heading leave.
+    pub fn way(&self, heading: Heading) -> Way {
+        match heading {
+            Heading::Out => self.way_out(),
+            Heading::In => self.way_in(),
+        }
     }
 
     /// The place of its annex, plus 1, if it has one.

@@ -169,8 +169,8 @@ fn header(name: &[u8]) -> Header {
     }
 }
 
-/// Reads a datagram; where it names one of these addresses. `None`: it is no message, but what keeps a way open (RFC 5626 §3.5.1,
-/// §4.4.1).
+/// Reads a datagram; where it names one of these addresses. `None`: it is no message, but what keeps a way open (RFC 5626
+/// §3.5.1, §4.4.1).
 ///
 /// # Errors
 /// It is none that can be followed.

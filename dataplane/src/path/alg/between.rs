@@ -83,7 +83,7 @@ pub(in crate::path) fn treat<F: Frame>(
         return Ok(*packet);
     }
     // Not before it can go: what is held comes here once more.
-    let way = if heading == Heading::Out { entry.way_out() } else { entry.way_in() };
+    let way = entry.way(heading);
     if ground.ways.mtu(way) == 0 {
         return Ok(*packet);
     }
@@ -130,7 +130,7 @@ fn datagram<F: Frame>(
     let sip = &ground.desk.premises.alg.sip;
     let [own, other] = hosts(entry).map(|host| sip.mode(host, &ports_of(packet)));
     let mode = own.max(other);
-    let mtu = ground.ways.mtu(if heading == Heading::Out { entry.way_out() } else { entry.way_in() });
+    let mtu = ground.ways.mtu(entry.way(heading));
     let mut now = *packet;
     // Not before it can go: what is held comes here once more.
     if mode == AlgMode::Off || packet.flags & (ERROR | LATER) != 0 || mtu == 0 {

@@ -3,7 +3,7 @@
 //! the binding of the same pair; one that is restricted lets in what is announced.
 
 use super::shown::show;
-use super::sip;
+use super::{rtsp, sip};
 use crate::Nanos;
 use crate::alg::edits::Edits;
 use crate::alg::media::MediaStream;
@@ -20,8 +20,9 @@ use crate::table::conversations::{Announcer, Through};
 use crate::table::session::Heading;
 use crate::table::sessions::UNPRIVILEGED;
 use crate::wire::framing::Extent;
-use crate::wire::sip::{Message, Method, Use};
-use crate::wire::{Pair, ipv4, rtsp, sdp};
+use crate::wire::rtsp::PORT as RTSP_PORT;
+use crate::wire::sip::{Message, Method, PORT as SIP_PORT, Use};
+use crate::wire::{Pair, ipv4};
 
 /// A message that goes through a binding.
 pub(super) struct Crossing<'s> {
@@ -81,19 +82,10 @@ pub(super) fn translate_rtsp(
     let mut crossing = Crossing::of(ground, Language::Rtsp, (here, through), is_dry);
     crossing.is_client = is_client;
     let addresses = [here.source(), here.destination()];
-    let Ok(mut message) = rtsp::read(bytes, extent.head, &addresses) else {
-        crossing.counters.rtsp_garbled += 1;
-        return None;
-    };
-    crossing.counters.rtsp_messages += 1;
+    let (message, described) = rtsp::read(crossing.counters, bytes, extent, &addresses)?;
     let mut edits = Edits::default();
-    if extent.is_described && bytes.len() > extent.head {
-        let described = sdp::read(bytes, message.body);
-        if let (Ok(described), Ok(())) = (described, rtsp::read_controls(&mut message, bytes, &addresses)) {
-            describe(&mut edits, bytes, &described, &crossing);
-        } else {
-            crossing.counters.rtsp_garbled += 1;
-        }
+    if let Some(described) = &described {
+        describe(&mut edits, bytes, described, &crossing);
     }
     interpret(&mut edits, bytes, &message, &mut crossing);
     edits.finish(bytes, message.body, message.length)?;
@@ -188,7 +180,7 @@ impl Translator for Crossing<'_> {
     }
 
     fn place(&mut self, address: u32, port: Option<u16>, used: Use) -> Option<(u32, u16)> {
-        let port = port.unwrap_or(crate::wire::sip::PORT);
+        let port = port.unwrap_or(SIP_PORT);
         if used != Use::Other {
             self.tell(address, port);
         }
@@ -230,7 +222,7 @@ impl Interpreter for Crossing<'_> {
     }
 
     fn place(&mut self, address: u32, port: Option<u16>) -> Option<(u32, u16)> {
-        let port = port.unwrap_or(rtsp::PORT);
+        let port = port.unwrap_or(RTSP_PORT);
         self.tell(address, port);
         Some((self.beyond(address), port))
     }

@@ -15,8 +15,9 @@ use crate::table::channels::Ending;
 use crate::table::session::{Heading, Session};
 use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::wire::framing::Extent;
+use crate::wire::ipv4;
 use crate::wire::rtsp::{self, Message, PORT, RtspMethod};
-use crate::wire::{ipv4, sdp};
+use crate::wire::sdp::{self, Description};
 
 /// What is to be written anew of a message; `None`: nothing, for it cannot be read.
 pub(super) fn translate(
@@ -30,11 +31,7 @@ pub(super) fn translate(
     let (host, external) = (session.host().0, session.arriving().addresses.destination());
     let addresses = if heading == Heading::Out { (host, external) } else { (external, host) };
     let Ground { desk, sessions, events, arrival, .. } = ground;
-    let Ok(mut message) = rtsp::read(bytes, extent.head, &[addresses.0]) else {
-        desk.counters.rtsp_garbled += 1;
-        return None;
-    };
-    desk.counters.rtsp_messages += 1;
+    let (message, described) = read(desk.counters, bytes, extent, &[addresses.0])?;
     let mut hearing = Hearing {
         sessions,
         premises: desk.premises,
@@ -50,20 +47,36 @@ pub(super) fn translate(
         addresses,
     };
     let mut edits = Edits::default();
-    if extent.is_described && bytes.len() > extent.head {
-        let described = sdp::read(bytes, message.body);
-        if let (Ok(described), Ok(())) = (described, rtsp::read_controls(&mut message, bytes, &[addresses.0]))
-        {
-            describe(&mut edits, bytes, &described, &hearing);
-        } else {
-            hearing.counters.rtsp_garbled += 1;
-        }
+    if let Some(described) = &described {
+        describe(&mut edits, bytes, described, &hearing);
     }
     hearing.remember(bytes, &message);
     interpret(&mut edits, bytes, &message, &mut hearing);
     hearing.follow(bytes, &message);
     edits.finish(bytes, message.body, message.length)?;
     Some(edits)
+}
+
+/// A message that names any of these addresses, and what it describes.
+pub(super) fn read(
+    counters: &mut Counters,
+    bytes: &[u8],
+    extent: Extent,
+    addresses: &[u32],
+) -> Option<(Message, Option<Description>)> {
+    let Ok(mut message) = rtsp::read(bytes, extent.head, addresses) else {
+        counters.rtsp_garbled += 1;
+        return None;
+    };
+    counters.rtsp_messages += 1;
+    if !extent.is_described || bytes.len() <= extent.head {
+        return Some((message, None));
+    }
+    let described = sdp::read(bytes, message.body);
+    let controls = rtsp::read_controls(&mut message, bytes, addresses);
+    let described = described.ok().filter(|_| controls.is_ok());
+    counters.rtsp_garbled += u64::from(described.is_none());
+    Some((message, described))
 }
 
 /// A message of a session.

@@ -19,7 +19,6 @@ use crate::table::session::{Heading, Session};
 use crate::table::sessions::{Sessions, UNPRIVILEGED};
 use crate::way::{Way, write};
 use crate::wire::checksum::pseudo;
-use crate::wire::framing::Extent;
 use crate::wire::sdp::{self, Description};
 use crate::wire::sip::{self, Form, Message, Method, PORT, Use};
 use crate::wire::{Wire, ipv4, read16, udp, write16};
@@ -82,19 +81,8 @@ pub(super) fn rewrite<F: Frame>(
     }
 }
 
-/// What is to be written anew of a message in a stream.
-pub(super) fn translate_part(
-    ground: &mut Ground<'_>,
-    bytes: &[u8],
-    extent: Extent,
-    place: (u32, Heading),
-    is_dry: bool,
-) -> Option<Edits> {
-    translate(ground, bytes, bytes.len() > extent.head, place, is_dry)
-}
-
 /// What is to be written anew of a message, with its body or without; `None`: nothing, for it cannot be read.
-fn translate(
+pub(super) fn translate(
     ground: &mut Ground<'_>,
     bytes: &[u8],
     has_body: bool,

@@ -47,10 +47,7 @@ impl TalkOf<'_> {
                 let hop = ground.sessions.get(slot).map(|session| session.hop(turned(heading)));
                 Way::Realm(hop.unwrap_or(0))
             }
-            Self::Crossing(_, _, (_, entry, heading)) => match turned(heading) {
-                Heading::Out => entry.way_out(),
-                Heading::In => entry.way_in(),
-            },
+            Self::Crossing(_, _, (_, entry, heading)) => entry.way(turned(heading)),
         }
     }
 }
@@ -63,15 +60,16 @@ fn translate(
     (stream, heading): (TalkOf<'_>, Heading),
     (language, is_dry): (Language, bool),
 ) -> Option<Edits> {
+    let has_body = bytes.len() > extent.head;
     match (stream, language) {
         (TalkOf::Session(slot), Language::Sip) => {
-            sip::translate_part(ground, bytes, extent, (slot, heading), is_dry)
+            sip::translate(ground, bytes, has_body, (slot, heading), is_dry)
         }
         (TalkOf::Session(slot), Language::Rtsp) => {
             rtsp::translate(ground, bytes, extent, (slot, heading), is_dry)
         }
         (TalkOf::Crossing(_, here, through), Language::Sip) => {
-            crossing::translate_sip(ground, bytes, bytes.len() > extent.head, (here, through), is_dry)
+            crossing::translate_sip(ground, bytes, has_body, (here, through), is_dry)
         }
         (TalkOf::Crossing(line, here, through), Language::Rtsp) => {
             let is_client = ground.bindings.conversations().get_mut(line).is_client(heading);
