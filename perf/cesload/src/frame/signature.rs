@@ -22,7 +22,8 @@ pub struct Signature {
     pub flow: u32,
     /// The packet's number in its flow.
     pub sequence: u32,
-    /// When it was sent: nanoseconds of the generator's clock, modulo 2⁴⁸. 0 in a stream's packet whose delay is not measured.
+    /// When it was sent: nanoseconds of the generator's clock, modulo 2⁴⁸. 0 in a stream's packet whose delay is not
+    /// measured.
     pub time_ns: u64,
 }
 

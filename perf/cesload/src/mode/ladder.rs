@@ -7,7 +7,8 @@ use crate::words::{grouped, percent};
 use serde::Serialize;
 use std::time::Duration;
 
-/// The ladder that FD.io CSIT climbs: 63 hosts × 1,024 ports = 64,512 = 63 × 2¹⁰, and four times as many on each further rung.
+/// The ladder that FD.io CSIT climbs: 63 hosts × 1,024 ports = 64,512 = 63 × 2¹⁰, and four times as many on each further
+/// rung.
 pub const RUNGS: [u64; 5] = [64_512, 258_048, 1_032_192, 4_128_768, 16_515_072];
 
 /// Of the packets through open sessions so many may be lost on a rung that holds: what other work on a shared machine costs now
