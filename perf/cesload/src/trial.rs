@@ -160,6 +160,14 @@ fn with_loss<S: Serializer>(counts: &Counts, serializer: S) -> Result<S::Ok, S::
 }
 
 impl Trial {
+    /// This one, or where something could not go on, a failure with what was measured.
+    pub fn unless(self, fault: Option<String>) -> Result<Trial, Failure> {
+        match fault {
+            None => Ok(self),
+            Some(why) => Err(Failure { why, partial: Some(Box::new(self)) }),
+        }
+    }
+
     /// One of which nothing has been counted yet.
     pub fn new(unit: Unit, asked_per_second: Option<f64>, seconds: f64, intervals: Vec<Interval>) -> Trial {
         Trial {

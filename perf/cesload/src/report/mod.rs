@@ -78,12 +78,11 @@ mod tests {
     use ces_perf::place::Machine;
     use std::time::Duration;
 
+    fn planned(label: &str) -> Planned {
+        Planned { label: label.to_owned(), per_second: Some(1000.0), duration: Duration::from_secs(10) }
+    }
+
     fn report(mode: &str, ended: Ended<Findings>) -> RunReport {
-        let planned = |label: &str| Planned {
-            label: label.to_owned(),
-            per_second: Some(1000.0),
-            duration: Duration::from_secs(10),
-        };
         let trials = ["search", "search", "rate"];
         RunReport {
             mode: mode.to_owned(),
@@ -115,8 +114,7 @@ mod tests {
             repeat: 2,
             latency: Some(Duration::from_secs(1)),
         };
-        let planned =
-            Planned { label: "rate".to_owned(), per_second: Some(1000.0), duration: Duration::from_secs(10) };
+        let planned = planned("rate");
         let rate = rate::run(&mut device, &planned, None, &mut notebook);
         let soak = rate::run(&mut device, &planned, Some(0.5), &mut notebook);
         let ndr = throughput::run(&mut device, &wanted, &mut notebook, &mut || Duration::ZERO);

@@ -188,7 +188,7 @@ impl Trials for SessionEngine {
             phase.add(part);
         }
         let trial = self.outcome(&watched, per_second).sessions(&phase, |tally| tally.completed);
-        watched.check(trial)
+        trial.unless(watched.fault)
     }
 }
 
@@ -220,7 +220,7 @@ impl Ladder for SessionEngine {
         let name = format!("{} at its end", self.plan.name);
         outcome::tell(&mut holding.notes, &name, &climb.ending.tally, &climb.ending.served);
         let opening = self.outcome(&watched, open_per_second).sessions(&climb.opening, |tally| tally.set_up);
-        let opening = watched.check(opening)?;
+        let opening = opening.unless(watched.fault)?;
         Ok(Rung {
             wanted: sessions,
             opened: climb.opened,

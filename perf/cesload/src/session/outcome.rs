@@ -5,7 +5,7 @@ use crate::session::phases::Tallied;
 use crate::session::plan::{Destination, Plan};
 use crate::session::server::Served;
 use crate::session::tally::{Cause, Tally};
-use crate::trial::{Counts, Failure, Interval, Trial, Unit};
+use crate::trial::{Counts, Interval, Trial, Unit};
 use hdrhistogram::Histogram;
 
 /// What was seen beside a generator at work.
@@ -17,16 +17,6 @@ pub struct SeenTrial {
     pub missed: u64,
     /// Why a port could not go on, if one could not.
     pub fault: Option<String>,
-}
-
-impl SeenTrial {
-    /// A failure if a port could not go on.
-    pub fn check(self, trial: Trial) -> Result<Trial, Failure> {
-        match self.fault {
-            None => Ok(trial),
-            Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
-        }
-    }
 }
 
 /// Makes trials of phases.

@@ -6,6 +6,7 @@
 use super::receiver::Receiver;
 use super::sender::{Probe, Sender};
 use super::uptime::Uptime;
+use super::watch::READY;
 use crate::arp::Answers;
 use crate::crew::{Crew, TrialStage};
 use crate::port::frames::{Blank, Buffers};
@@ -123,7 +124,7 @@ where
         let publish_every = self.hertz / PUBLISH_HZ;
         let mut published = 0;
         crew.arrive();
-        while !crew.have_met(1) {
+        while !crew.have_met(READY) {
             self.receive();
         }
         let start = machine::cycles();

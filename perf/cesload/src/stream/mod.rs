@@ -285,7 +285,7 @@ where
         let crew = Crew::new(self.lanes.len());
         let (enter, surroundings, names) = (&self.enter, &self.surroundings, &self.names);
         let drain = Duration::from_millis(u64::from(self.settings.drain_ms));
-        let mut seen = Seen { intervals: Vec::new(), fault: None };
+        let mut seen = Seen::default();
         let ran = crew.run(
             &mut self.lanes,
             |number, lane| {
@@ -297,10 +297,6 @@ where
         );
         let fault = seen.fault.or(ran.err());
         let missed = self.surroundings.missed().saturating_sub(missed);
-        let trial = self.trial(per_second, seen.intervals, missed);
-        match fault {
-            None => Ok(trial),
-            Some(why) => Err(Failure { why, partial: Some(Box::new(trial)) }),
-        }
+        self.trial(per_second, seen.intervals, missed).unless(fault)
     }
 }

@@ -25,7 +25,7 @@ const OVERDUE: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The meetings of a trial's threads: when all poll, and when all have sent what they will.
-const READY: usize = 1;
+pub(super) const READY: usize = 1;
 const FINISHED: usize = 2;
 
 /// The state of the ports, as the watching thread sees it.
@@ -38,6 +38,7 @@ pub trait Surroundings {
 }
 
 /// What the watching thread has seen of a trial.
+#[derive(Default)]
 pub(super) struct Seen {
     /// The trial in slices.
     pub intervals: Vec<Interval>,
@@ -58,7 +59,7 @@ pub(super) fn observe(
         std::thread::sleep(Duration::from_millis(1));
     }
     let begin = Instant::now();
-    let mut seen = Seen { intervals: Vec::new(), fault: None };
+    let mut seen = Seen::default();
     let mut last = (Duration::ZERO, Counts::default());
     let mut told = Duration::ZERO;
     let mut slice = |intervals: &mut Vec<Interval>, now: Duration, counts: Counts| {
