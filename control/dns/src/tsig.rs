@@ -211,15 +211,12 @@ impl Seal {
             let length = (self.request_mac.len() as u16).to_be_bytes();
             let variables = variables(&self.name, &self.algorithm, self.time_s, FUDGE_S, self.error, &other);
             // RFC 8945 §4.3.2: under the number that the record says, whatever a forwarder has made of it.
-            let mut start = Vec::with_capacity(HEADER);
-            MessageHeader { id: self.original_id, ..header }.emit(&mut start);
+            let start = octets(&MessageHeader { id: self.original_id, ..header });
             key.mac(&[&length, &self.request_mac, &start, &out[HEADER..], &variables])
         });
         let mac = mac.unwrap_or_default();
         header.additionals += 1;
-        let mut start = Vec::with_capacity(HEADER);
-        header.emit(&mut start);
-        out[..HEADER].copy_from_slice(&start);
+        out[..HEADER].copy_from_slice(&octets(&header));
         wire::emit_name(&self.name, out);
         out.extend_from_slice(&u16::from(RecordType::TSIG).to_be_bytes());
         out.extend_from_slice(&CLASS_ANY.to_be_bytes());
@@ -236,6 +233,12 @@ impl Seal {
         }
         out.extend_from_slice(&other);
     }
+}
+
+fn octets(header: &MessageHeader) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER);
+    header.emit(&mut out);
+    out
 }
 
 /// What is signed beside the message (RFC 8945 §4.3.3): names in lower case, without compression.
@@ -331,8 +334,7 @@ pub(crate) fn verify(
     // RFC 8945 §4.3.2: as it was before the record was added, under the number that it was sent with.
     header.id = data.original_id;
     header.additionals = header.additionals.saturating_sub(1);
-    let mut start = Vec::with_capacity(HEADER);
-    header.emit(&mut start);
+    let start = octets(&header);
     let variables = variables(&seal.name, data.algorithm, data.time_s, data.fudge, data.error, data.other);
     if !key.is_mac(data.mac, &[&start, &bytes[HEADER..record.start], &variables]) {
         return wrong(SignatureFault::Signature, seal);

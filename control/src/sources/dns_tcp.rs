@@ -59,6 +59,13 @@ struct Client {
     last: u64,
 }
 
+impl Client {
+    /// Whether it has asked nothing for so many nanoseconds. One that waits for our answer is not idle.
+    fn is_idle_for(&self, time: u64, now: u64) -> bool {
+        self.waiting.is_empty() && now.saturating_sub(self.last) >= time
+    }
+}
+
 /// A question that a client asked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClientQuery {
@@ -184,9 +191,8 @@ impl DnsTcp {
         if of_side().count() < room_of(side, self.limits.connections as usize) {
             return true;
         }
-        let dawdles =
-            |client: &Client| client.waiting.is_empty() && now.saturating_sub(client.last) >= DAWDLES_NS;
-        let longest = of_side().filter(|(_, client)| dawdles(client)).min_by_key(|(_, client)| client.last);
+        let dawdling = of_side().filter(|(_, client)| client.is_idle_for(DAWDLES_NS, now));
+        let longest = dawdling.min_by_key(|(_, client)| client.last);
         let Some(key) = longest.map(|(key, _)| key) else { return false };
         self.counters.idle += 1;
         self.close(key);
@@ -312,11 +318,10 @@ impl DnsTcp {
         }
     }
 
-    /// Closes who has been idle. A client that waits for our answer is not idle.
+    /// Closes who has been idle.
     fn close_idle(&mut self, now: u64) {
         let idle = u64::from(self.limits.idle_s) * SECOND;
-        let late = |client: &Client| client.waiting.is_empty() && now.saturating_sub(client.last) >= idle;
-        for key in self.clients.keys_where(late) {
+        for key in self.clients.keys_where(|client| client.is_idle_for(idle, now)) {
             let is_behind = self.clients.get_mut(key).is_some_and(|client| client.stream.pending() > 0);
             *(if is_behind { &mut self.counters.congested } else { &mut self.counters.idle }) += 1;
             self.close(key);

@@ -526,7 +526,7 @@ pub struct PeerSnapshot {
     pub ces_id: Arc<str>,
     /// Whether C2C stands.
     pub up: bool,
-    /// Whether nobody knows if it still has the sessions of before it was lost.
+    /// Whether a sign is looked for that it still has the sessions of before it was lost.
     pub doubted: bool,
     /// Who started C2C.
     pub role: Option<Role>,

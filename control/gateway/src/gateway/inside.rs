@@ -60,7 +60,6 @@ impl Gateway {
         match name {
             // Names of addresses have no CES records of their own.
             Some(name) if !is_within(name, "arpa.") => self.remote_name(id, name, query, token, now),
-            _ if query.qtype == RecordType::ANY => self.answer_any(&query, token, now),
             _ => self.forward(query, token, now),
         }
     }
@@ -103,9 +102,6 @@ impl Gateway {
         }
         if self.served_here(&query, token) {
             return;
-        }
-        if query.qtype == RecordType::ANY {
-            return self.answer_any(&query, token, now);
         }
         self.forward(query, token, now);
     }
@@ -190,8 +186,11 @@ impl Gateway {
         self.hurry(pending, now);
     }
 
-    /// Gives a query to the resolver as it is.
+    /// Gives a query to the resolver as it is, but for one for all records, which nobody needs.
     fn forward(&mut self, query: Query, token: QueryToken, now: Nanos) {
+        if query.qtype == RecordType::ANY {
+            return self.answer_any(&query, token, now);
+        }
         let question = Question::of(&query);
         // The path of every repeated query to the Internet: nothing to wait for.
         if let Some(resolution) = self.resolver.cached(&question, now) {
@@ -596,9 +595,6 @@ impl Gateway {
         if matches!(query.qtype, RecordType::SVCB | RecordType::HTTPS) {
             let bytes = Answer::no_data(Voice::Recursive, None).emit(&query);
             return self.answer(QuerySide::Inside, token, bytes, QueryOutcome::NoData);
-        }
-        if query.qtype == RecordType::ANY {
-            return self.answer_any(&query, token, now);
         }
         self.forward(query, token, now);
     }

@@ -19,11 +19,11 @@ use ces_cetp::engine::{Direction, ReserveError};
 use ces_cetp::tlv::Item;
 use ces_cetp::value::Value;
 use ces_dataplane::tag::Handle;
+use ces_dns::RecordType;
 use ces_dns::answer::{self, Answer, Voice};
 use ces_dns::message::Query;
 use ces_dns::outcome::{QueryOutcome, QuerySide};
 use ces_dns::zone::{Lookup, Standing};
-use ces_dns::{Record, RecordType};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,9 +47,8 @@ impl Gateway {
     ) {
         let target = name.and_then(|name| self.core.hosts().named(name).map(|target| (name, target)));
         let Some((name, target)) = target else {
-            let notes = self.notes(query);
-            if !notes.is_empty() {
-                return self.answer_notes(notes, query, token);
+            if self.has_noted(query, token) {
+                return;
             }
             return match self.leased_as(name) {
                 Some(host) => self.answer_leased(host, query, token),
@@ -67,9 +66,8 @@ impl Gateway {
                     QueryOutcome::PolicyRefused,
                 );
             }
-            let notes = self.notes(query);
-            if !notes.is_empty() {
-                return self.answer_notes(notes, query, token);
+            if self.has_noted(query, token) {
+                return;
             }
             // ces.md: known, no such type: NOERROR, empty.
             let answer = Answer::no_data(Voice::LocalAuthority, self.zones.soa(&query.name));
@@ -94,9 +92,15 @@ impl Gateway {
         self.answer_local(proxy, ttl, query, token);
     }
 
-    fn answer_notes(&mut self, notes: Vec<Record>, query: &Query, token: QueryToken) {
+    /// Answers with what was noted of a name, if there is such.
+    fn has_noted(&mut self, query: &Query, token: QueryToken) -> bool {
+        let notes = self.notes(query);
+        if notes.is_empty() {
+            return false;
+        }
         let answer = Answer::records(Voice::LocalAuthority, notes);
         self.answer(QuerySide::Inside, token, answer.emit(query), QueryOutcome::Local);
+        true
     }
 
     /// Whether a host meets a name of ours, or may.

@@ -189,7 +189,7 @@ impl Draft<'_> {
             |pattern: &Pattern| matches!(pattern, Pattern::Exactly(listed) if listed.as_str() == name);
         if leases::TRUSTED.contains(&label) && !rule.names.iter().any(is_listed) {
             return Err(refused(format!(
-                "{name}: programs trust who is called so; no rule lists it as it is"
+                "{name}: programs trust who is called so; the rule does not list it as it is"
             )));
         }
         let host = core.configuration().registry().at(address.into());
