@@ -130,6 +130,11 @@ impl Room {
         }
     }
 
+    /// Whether a peer is or was at that address.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.known.contains(&address)
+    }
+
     /// A connection is gone; one of ours was never in.
     pub fn leave(&mut self, key: Key) {
         if let Some(address) = self.inside.remove(&key) {

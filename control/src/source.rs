@@ -90,7 +90,7 @@ pub trait Source<W: ?Sized> {
         false
     }
 
-    /// Goes on with what was not read to the end.
+    /// Goes on with what was not read to the end: one socket's turn, since others want theirs.
     fn handle_unread(&mut self, _world: &mut W, _now: u64) {}
 
     /// Looks for what has taken too long: some ten times a second.

@@ -349,6 +349,35 @@ fn c10_a_refusal_says_which_peer_and_why() {
     });
     let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let line = |words: &[&str]| said.lines().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(line(&["no TLS with this peer", "gwb.demo.", "signature"]), "{said}");
+    // Those whom we seek have lines of their own, which no number of strangers takes.
+    assert!(line(&["no TLS with this peer", "gwb.demo.", "signature", "cetp_tls_known"]), "{said}");
     assert!(line(&["the peer is refused", "gwy.demo.", "not trusted"]), "{said}");
+}
+
+/// Whatever a peer sends at once is taken a little at a time, and of two that do so each has its turn.
+#[test]
+fn r2_what_comes_at_once_is_taken_in_pieces() {
+    let (mut near, mut far) = tls_pair("gwa.", "gwb.");
+    near.connect(&far, Proto::Tls, "gwb.");
+    until(&mut [&mut near, &mut far], |sides| sides[1].has("accepted Some(\"gwa.\")"));
+    let all = 512 * 1024;
+    near.peering.send(ConnId(7), &vec![7; all], &mut near.engine, 0);
+    let (mut seen, mut most) = (0, 0);
+    let end = Instant::now() + Duration::from_secs(10);
+    while seen < all && Instant::now() < end {
+        near.turn();
+        let mut events = mio::Events::with_capacity(64);
+        far.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
+        let sockets: Vec<_> = events.iter().map(|event| Socket::of(event.token()).1).collect();
+        for socket in sockets.into_iter().map(Some).chain([None]) {
+            match socket {
+                Some(socket) => far.peering.handle(socket, &mut far.engine, 0),
+                None => far.peering.handle_unread(&mut far.engine, 0),
+            }
+            most = most.max(far.engine.received.len() - seen);
+            seen = far.engine.received.len();
+        }
+    }
+    // A record of TLS is given out whole: 16 KiB at most.
+    assert!(seen == all && most <= 32 * 1024, "{seen} octets, {most} at once");
 }

@@ -1,6 +1,7 @@
 //! cesd and cesctl as processes, on devices that need no hardware. Needs root and /dev/net/tun, as cesd does; where they
 //! are missing the tests say so and pass.
 
+use ces_control::log::{Format, Log, LogLevel};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -493,6 +494,39 @@ fn r5_a_log_that_nobody_reads_stops_nothing() {
     let mut said = vec![0; 65_536];
     reader.read_exact(&mut said).unwrap();
     assert!(said.iter().all(|byte| *byte == b'.'));
+}
+
+/// So does what a thread says that panics: a worker that did not end because of that would not be missed.
+#[test]
+fn r5_who_panics_waits_for_no_reader() {
+    const CHILD: &str = "CES_TEST_PANICS";
+    if std::env::var_os(CHILD).is_some() {
+        let _log = Log::start(LogLevel::Info, Format::Text).unwrap();
+        let panicked = std::thread::spawn(|| panic!("said at last")).join().is_err();
+        std::process::exit(if panicked { 7 } else { 8 });
+    }
+    for is_read in [true, false] {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        if !is_read {
+            writer.write_all(&vec![b'.'; 65_536]).unwrap();
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "r5_who_panics_waits_for_no_reader", "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        let end = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        assert_eq!(child.wait().unwrap().code(), Some(7), "read {is_read}");
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains("said at last"), is_read, "{said}");
+    }
 }
 
 /// Counted rather than timed: a long list is made in as many pieces as it has pages.

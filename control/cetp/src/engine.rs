@@ -256,18 +256,18 @@ impl Engine {
                             inbound::message(hosts, links, realm, conn, &message, now);
                         }
                     }
-                    asking::flush(hosts, links, realm, peer, now);
+                    asking::flush(hosts, links, peer);
                 }
                 News::Doubtful(peer) => look::begin(hosts, links, realm, peer, now),
                 News::Failed(peer, why) => {
-                    asking::fail_waiting(hosts, links, realm, peer, why, now);
+                    asking::fail_waiting(hosts, links, peer, why);
                     initiator::plan_revival(links, peer, hosts.count_of(peer) > 0, now);
                 }
                 News::Missed(peer, why) => asking::fail_missed(hosts, links, realm, peer, why, now),
-                News::LostOne(peer, conn) => asking::resume(hosts, links, realm, peer, Some(conn), now),
+                News::LostOne(peer, conn) => asking::resume(hosts, peer, Some(conn)),
                 News::Down { peer, is_sought } => {
                     self.actions.fail(links, peer);
-                    asking::resume(hosts, links, realm, peer, None, now);
+                    asking::resume(hosts, peer, None);
                     let has_sessions = hosts.count_of(peer) > 0;
                     initiator::plan_revival(links, peer, has_sessions && is_sought, now);
                 }
@@ -279,7 +279,7 @@ impl Engine {
     /// do not wake the owner.
     fn settle(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.spread(realm, now);
-        if self.hosts.take_begun() {
+        while self.hosts.take_begun() {
             piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
             self.spread(realm, now);
         }
@@ -320,12 +320,13 @@ impl Engine {
         was_up
     }
 
-    /// Whether of many sessions that are to end some are left: [`Engine::end_some`] until there are none.
+    /// Whether some are left of many sessions that are to end, or of many negotiations that go on or fail with what became of their
+    /// peer: [`Engine::end_some`] until there are none.
     pub fn has_ends(&self) -> bool {
-        self.hosts.is_ending() || self.hosts.has_looks()
+        self.links.is_telling() || self.hosts.has_due() || self.hosts.is_ending() || self.hosts.has_looks()
     }
 
-    /// Ends some of them: a piece at each moment.
+    /// Ends, or goes on with, some of them: a piece at each moment.
     pub fn end_some(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.refresh(now);
         piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
@@ -494,6 +495,16 @@ impl Engine {
         let hosts = &self.hosts;
         if let Some(peer) = self.links.peer(ces_id, |peer| hosts.use_peer(peer)) {
             sessions::owe_end(&mut self.links, peer, tags);
+        }
+    }
+
+    /// The same, of one that another engine had yet to tell.
+    pub fn adopt_owed(&mut self, ces_id: &Arc<str>, tags: (u32, u32)) {
+        let hosts = &self.hosts;
+        if let Some(peer) = self.links.peer(ces_id, |peer| hosts.use_peer(peer))
+            && let Some(entry) = self.links.peers.get_mut(peer)
+        {
+            entry.owe(tags);
         }
     }
 

@@ -11,7 +11,8 @@ const SESSIONS: usize = HOSTS * HOSTS;
 /// More than one piece ends.
 const MOST: u64 = 125;
 
-fn crowd() -> Lab {
+/// Two gateways with nothing between them yet.
+fn two() -> Lab {
     let mut lab = Lab::new();
     for (ces_id, address) in [("gwa.demo.", "192.0.2.1"), ("gwb.demo.", "192.0.2.2")] {
         let mut settings = lab::settings(ces_id, address);
@@ -19,6 +20,11 @@ fn crowd() -> Lab {
         settings.limits.sessions_per_peer_max = 10_000;
         lab.add(settings, lab::host_policies(ces_id, HOSTS, &[]));
     }
+    lab
+}
+
+fn crowd() -> Lab {
+    let mut lab = two();
     for a in 0..HOSTS {
         for b in 0..HOSTS {
             lab.ask(0, a, 1, b);
@@ -158,4 +164,81 @@ fn r2_a_gateway_that_stops_ends_everything_at_once() {
     assert!(lab.nodes[0].owner.up.is_empty() && !lab.nodes[0].engine.has_ends());
     lab.run_for(S);
     finish(&lab);
+}
+
+/// In whatever form a peer names them: in one list, or one after the other in one segment.
+#[test]
+fn r2_sessions_that_a_peer_names_end_in_pieces() {
+    let framed = |json: String| [&(json.len() as u16).to_be_bytes(), json.as_bytes()].concat();
+    for is_list in [true, false] {
+        let mut lab = crowd();
+        let (ours, theirs) = lab.nodes[1].engine.peers(lab.now)[0].tags.unwrap();
+        let named = lab.nodes[1].owner.up.values().map(|session| (session.remote_tag, session.local_tag));
+        let bytes = if is_list {
+            let list: Vec<String> = named.map(|(theirs, ours)| format!("[{theirs},{ours}]")).collect();
+            let value = format!(r#"{{"sessions":[{}]}}"#, list.join(","));
+            framed(format!(
+                r#"{{"VER":2,"SST":{theirs},"DST":{ours},"TLV":[{{"ope":"info","group":"ces","code":"terminate","value":{value}}}]}}"#
+            ))
+        } else {
+            let end = |(theirs, ours): (u32, u32)| {
+                framed(format!(
+                    r#"{{"VER":2,"SST":{theirs},"DST":{ours},"TLV":[{{"ope":"info","group":"control","code":"terminate","value":""}}]}}"#
+                ))
+            };
+            named.flat_map(end).collect()
+        };
+        lab.inject(1, &bytes);
+        assert_eq!(lab.nodes[1].owner.downs, MOST, "list {is_list}");
+        assert_eq!(
+            lab.nodes[1].engine.sessions().filter(|s| lab.nodes[1].engine.is_to_end(s.local_tag)).count(),
+            SESSIONS - MOST as usize
+        );
+        // One of them is asked for anew by its far end, whose side has gone: it gets a new one.
+        lab.run_for(S);
+        assert_eq!(down(&lab, 1, DownReason::ByPeer), SESSIONS, "list {is_list}");
+        assert!(lab.nodes[1].owner.up.is_empty() && !lab.nodes[1].engine.has_ends());
+    }
+}
+
+/// What waits for a peer when it comes, or is known not to come, or goes.
+#[test]
+fn r2_who_waits_for_a_peer_goes_on_in_pieces() {
+    for (comes, most) in [(true, 100), (false, 250)] {
+        let mut lab = two();
+        lab.nodes[1].refuses = !comes;
+        for a in 0..HOSTS {
+            for b in 0..HOSTS {
+                lab.ask(0, a, 1, b);
+            }
+        }
+        assert_eq!(lab.nodes[0].engine.pending(), SESSIONS);
+        let done = |lab: &Lab| if comes { lab.nodes[0].owner.reserves } else { lab.results(0).len() as u64 };
+        let (mut seen, mut longest) = (0, 0);
+        while seen < SESSIONS as u64 {
+            lab.run_for(MS / 10);
+            longest = longest.max(done(&lab) - seen);
+            seen = done(&lab);
+        }
+        assert_eq!(longest, most, "comes {comes}");
+        lab.run_for(S);
+        finish(&lab);
+        assert_eq!(lab.nodes[0].owner.up.len(), if comes { SESSIONS } else { 0 });
+    }
+    // All that runs is lost, and starts anew where the peer is again.
+    let mut lab = two();
+    lab.ask(0, 0, 1, 0);
+    lab.run_for(S);
+    for a in 0..HOSTS {
+        for b in 0..HOSTS {
+            lab.ask(0, a, 1, b);
+        }
+    }
+    for link in lab.open_links() {
+        lab.cut(link);
+    }
+    assert!(lab.nodes[0].engine.has_ends());
+    lab.run_for(2 * S);
+    finish(&lab);
+    assert_eq!(lab.nodes[0].owner.up.len(), SESSIONS);
 }

@@ -163,3 +163,34 @@ fn both_may_seek_each_other_at_once() {
     lab.check_ledger();
     lab.assert_mirrored(0, 1);
 }
+
+/// Nor does it matter that C2C was being renewed when it was lost, while another endpoint has yet to answer.
+#[test]
+fn c13_a_peer_that_is_lost_while_c2c_is_renewed_comes_back_by_itself() {
+    let mut lab = Lab::new();
+    for (ces_id, address) in
+        [("gwa.demo.", "192.0.2.1"), ("gwb.demo.", "192.0.2.2"), ("gwc.demo.", "192.0.2.3")]
+    {
+        let mut settings = lab::settings(ces_id, address);
+        let policy = lab::network_policy(ces_id).replace("7200", "600");
+        settings.network_policy = std::sync::Arc::new(serde_json::from_str(&policy).unwrap());
+        settings.limits.connect_ms = 560_000;
+        lab.add(settings, lab::host_policies(ces_id, 2, &[]));
+    }
+    lab.set_dead(2, true);
+    let mut request = lab.request(0, "h0.gwa.demo.", 1, "h0.gwb.demo.", 1);
+    request.endpoints.extend(lab.endpoints(2, 1, Proto::Tls));
+    lab.negotiate(0, request);
+    lab.run_for(535 * S);
+    lab.ask(0, 1, 1, 1);
+    lab.run_for(4 * S);
+    let link = lab.open_links()[0];
+    lab.set_dead(1, true);
+    lab.run_for(2 * S);
+    lab.cut(link);
+    lab.run_for(S);
+    assert!(!is_up(&lab, 0) && lab.nodes[0].owner.up.len() == 1);
+    lab.set_dead(1, false);
+    lab.run_for(25 * S);
+    assert!(is_up(&lab, 0), "the other endpoint is given up after 560 s, and the peer sought again");
+}

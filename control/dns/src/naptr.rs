@@ -418,19 +418,26 @@ impl Announcement {
         let mut endpoints: Vec<&Endpoint> = self.endpoints.iter().collect();
         endpoints.sort_by_key(|endpoint| (endpoint.order, endpoint.preference));
         let reference = || endpoints.iter().map(|e| self.reference(e));
-        let tutorial = |behind| endpoints.iter().map(move |e| self.tutorial(e, behind));
-        let (sure, more) = match self.forms {
-            Forms::Both => (reference().collect(), tutorial(BEHIND).collect()),
-            Forms::Reference => (reference().collect(), Vec::new()),
-            Forms::Tutorial => (tutorial(0).collect(), Vec::new()),
+        let tutorial = |order: &dyn Fn(u16) -> u16| -> Vec<NAPTR> {
+            endpoints.iter().map(|e| self.tutorial(e, order(e.order))).collect()
+        };
+        // Behind all of the reference's, where there is an order behind them.
+        let behind = endpoints.last().and_then(|last| last.order.checked_add(1));
+        let (sure, more) = match (self.forms, behind) {
+            (Forms::Both, Some(behind)) => {
+                let order = |order: u16| order.saturating_add(BEHIND).max(behind);
+                (reference().collect(), tutorial(&order))
+            }
+            (Forms::Both | Forms::Reference, _) => (reference().collect(), Vec::new()),
+            (Forms::Tutorial, _) => (tutorial(&|order| order), Vec::new()),
         };
         Published { sure, more }
     }
 
-    fn tutorial(&self, endpoint: &Endpoint, behind: u16) -> NAPTR {
+    fn tutorial(&self, endpoint: &Endpoint, order: u16) -> NAPTR {
         let alias = endpoint.alias.as_ref().map(|alias| format!("?alias={alias}")).unwrap_or_default();
         let regexp = format!("!^(.*)$!cesid:1={}?ip={}{alias}!", self.ces_id, endpoint.addr);
-        record(endpoint, endpoint.order.saturating_add(behind), "CETP+cesid", &regexp)
+        record(endpoint, order, "CETP+cesid", &regexp)
     }
 
     fn reference(&self, endpoint: &Endpoint) -> NAPTR {

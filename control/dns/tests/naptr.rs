@@ -332,6 +332,39 @@ fn c1_the_form_that_every_reader_understands_comes_first_by_order() {
     }
 }
 
+/// Whatever orders a site gives its endpoints: nothing of the other form comes before anything of the reference's.
+#[test]
+fn c1_the_forms_do_not_mix_whatever_the_orders_are() {
+    for (orders, expected) in [
+        (vec![100, 100], 4),
+        (vec![0, 2_000], 4),
+        (vec![1_100, 100], 4),
+        (vec![64_536], 2),
+        (vec![65_000, 65_534], 4),
+        (vec![65_535], 1),
+        (vec![65_535, 7], 2),
+    ] {
+        let endpoints = orders.iter().zip(1u8..);
+        let own = Announcement {
+            ces_id: "gwb.demo.".into(),
+            endpoints: endpoints
+                .map(|(order, n)| endpoint(&format!("198.51.100.{n}"), 48_001, Proto::Tls, None, *order, 10))
+                .collect(),
+            forms: Forms::Both,
+        };
+        let published = own.emit();
+        let set: Vec<&NAPTR> = published.of(&ces_dns::name("www.b.demo").unwrap()).collect();
+        assert_eq!(set.len(), expected, "{orders:?}");
+        let of =
+            |form: &[u8]| set.iter().filter(|n| &*n.services == form).map(|n| n.order).collect::<Vec<_>>();
+        let (first, second) = (of(b"CES+cesid"), of(b"CETP+cesid"));
+        assert!(
+            second.iter().min().is_none_or(|least| first.iter().all(|order| order < least)),
+            "{orders:?}"
+        );
+    }
+}
+
 #[test]
 fn c1_the_set_fits_an_answer_without_edns() {
     let alias = "x".repeat(32);

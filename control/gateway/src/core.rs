@@ -178,7 +178,7 @@ impl Core {
     /// Whether a peer may say that its host has this name; `None` if that has yet to be looked up.
     pub(crate) fn may_speak_for(&self, peer: &str, name: &str, now: Nanos) -> Option<bool> {
         match self.configuration.word(peer, name) {
-            Word::Taken => Some(true),
+            Word::Taken | Word::Believed => Some(true),
             Word::Refused => Some(false),
             Word::LookedUp => self.claims.known(peer, name, now).map(|word| word == claims::ClaimWord::True),
         }
@@ -209,7 +209,8 @@ impl Core {
         let known = self.sessions().has_records_until(name, now);
         let until = has_some.then_some(now + RECORDS_NS);
         let is_news = match (known, until) {
-            (Some(known), Some(until)) => until - known >= RECORDS_NS / 2,
+            // The clock may have been set back since the last process wrote it down.
+            (Some(known), Some(until)) => until.saturating_sub(known) >= RECORDS_NS / 2,
             (known, until) => known.is_some() != until.is_some(),
         };
         if is_news {
@@ -221,16 +222,19 @@ impl Core {
     pub(crate) fn met(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
         let host = self.hosts.get(id)?;
         let own = self.sessions().towards(host.address(), name).map(CesSession::handle);
-        own.or_else(|| self.counterpart(id, name, now))
+        own.or_else(|| {
+            let session = self.counterpart(id, name, now)?;
+            let word = self.configuration.word(session.peer(), name);
+            matches!(word, Word::Taken | Word::LookedUp).then(|| session.handle())
+        })
     }
 
     /// The session of the pair that the far end asked for: it answers for our end as well, as far as that may ask. The far
     /// gateway may know one session for a pair and refuse another one.
-    pub(crate) fn counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
+    pub(crate) fn counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<&CesSession> {
         let host = self.hosts.get(id)?;
         let session = self.sessions().asked_by(host.address(), host.name(), name)?;
-        let may_ask = self.is_allowed(host.name(), Direction::Outbound, name, session.peer(), now);
-        may_ask.then(|| session.handle())
+        self.is_allowed(host.name(), Direction::Outbound, name, session.peer(), now).then_some(session)
     }
 
     // --- the life of a session

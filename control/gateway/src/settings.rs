@@ -289,7 +289,7 @@ impl Cetp {
                 if self.look_up_names {
                     Word::LookedUp
                 } else {
-                    Word::Taken
+                    Word::Believed
                 }
             }
             _ => Word::Refused,
@@ -305,8 +305,11 @@ impl Cetp {
 /// What becomes of a peer's word for the name of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// It is believed.
+    /// It is believed: it says what is known anyway.
     Taken,
+    /// It is believed for want of better: names are not looked up. It says whom a host of the peer's may reach, and leads none of
+    /// ours anywhere.
+    Believed,
     /// It is not.
     Refused,
     /// It is believed if the name's CES records say the same.

@@ -165,6 +165,37 @@ fn c17_nobody_is_asked_where_the_answer_is_known() {
     assert_eq!(lab.nodes[1].gateway.counters().claims_looked_up, 0);
 }
 
+/// Where names are not looked up, a peer may call its hosts as it likes, and what it calls them leads none of ours to them: what
+/// the name's own records say, and what our host is told who asks for it.
+#[test]
+fn c17_a_word_that_nobody_looks_up_leads_no_host_of_ours_anywhere() {
+    let change = |settings: &mut CoreSettings| {
+        settings.cetp.look_up_names = false;
+        if settings.realm.ces_id.as_str() == "cesa.demo." {
+            settings.realm.zones.push(Name::parse("bank.example.").unwrap());
+        }
+    };
+    let theirs = lab::realm("a.demo").replace("h1.a.demo", "www.bank.example");
+    let ours = lab::realm("b.demo").replace("\"h1.a.demo\"", "\"*\"");
+    let mut lab = Lab::with(change, &theirs, &ours);
+    lab.odd("www.bank.example", A, address(LEGACY));
+    let claimed = lab.ask(0, H1, "h1.b.demo", A).address;
+    assert_eq!(claimed, Some(PROXY));
+    let to_the_peer = lab.nodes[1].bindings.values().next().unwrap().proxy;
+    for (title, naptr, expected) in [
+        ("no CES", Odd::Code(NXDomain), Some(LEGACY)),
+        ("another's", Odd::Says(gateway("cesc.demo.", Ipv4Addr::new(192, 0, 2, 77), 10)), None),
+        ("its own", Odd::Says(gateway("cesa.demo.", A_OUTER, 10)), Some(to_the_peer)),
+    ] {
+        lab.odd("www.bank.example", NAPTR, naptr);
+        lab.advance(61 * S);
+        let answer = lab.ask(1, H1, "www.bank.example", A).address;
+        assert_eq!(answer.is_some(), expected.is_some(), "{title}");
+        assert_eq!(answer == Some(to_the_peer), title == "its own" && answer == expected, "{title}");
+        assert!(title == "its own" || answer == expected, "{title}");
+    }
+}
+
 /// RFC 4074 §4, RFC 8906 §3.1.2: an ordinary name whose server knows no NAPTR, in every way that there is.
 #[test]
 fn n1_a_server_that_knows_no_naptr_costs_no_name_its_address() {

@@ -205,6 +205,58 @@ fn c17_a_peer_speaks_for_its_own_names_alone() {
     }
 }
 
+/// What a peer may say, and where it may be, is asked again with other settings: of a process that runs, and of the next one.
+#[test]
+fn c9_c17_sessions_end_with_a_peer_that_may_no_longer_be_there_or_speak_for_them() {
+    let name = |text: &str| Name::parse(text).unwrap();
+    let anothers = |settings: &mut ces_gateway::CoreSettings| {
+        settings.cetp.peer_zones = [(name("cesc.demo."), vec![name("a.demo.")])].into_iter().collect();
+    };
+    let ours = |settings: &mut ces_gateway::CoreSettings| settings.realm.zones.push(name("a.demo."));
+    let inside = |settings: &mut ces_gateway::CoreSettings| {
+        settings.realm.networks.push("192.0.2.0/31".parse().unwrap());
+    };
+    let other = |settings: &mut ces_gateway::CoreSettings| settings.dns.connected_ttl_s = 60;
+    type Change<'a> = &'a dyn Fn(&mut ces_gateway::CoreSettings);
+    let changes: [(&str, Change<'_>, bool, bool); 4] = [
+        ("the peer's hosts' names are another's", &anothers, false, true),
+        ("they are ours", &ours, false, true),
+        ("its locator is inside", &inside, false, false),
+        ("something else", &other, true, true),
+    ];
+    for (title, change, asked_by_it, asked_by_us) in changes {
+        for restarts in [false, true] {
+            let mut lab = Lab::new();
+            lab.address(0, H1, "h1.b.demo").unwrap();
+            lab.address(1, H2, "h2.a.demo").unwrap();
+            change(&mut lab.nodes[1].settings);
+            let (settings, text, now) = (lab.nodes[1].settings.clone(), realm("b.demo"), lab.now);
+            if restarts {
+                lab.kill(1);
+                lab.resume(1, &text);
+            } else {
+                let (registry, policies) = ces_gateway::registry::load(&hosts(&text), &settings).unwrap();
+                lab.nodes[1].gateway.reload(settings, registry, policies, now).unwrap();
+                lab.settle();
+            }
+            lab.advance(5 * S);
+            let bindings = lab.nodes[1].gateway.bindings(lab.now);
+            let has = |local: &str| bindings.iter().any(|binding| &*binding.local == local);
+            assert_eq!(
+                (has("h1.b.demo."), has("h2.b.demo.")),
+                (asked_by_it, asked_by_us),
+                "{title}, restarts {restarts}"
+            );
+            let told = lab.nodes[0].gateway.bindings(lab.now).len();
+            assert_eq!(
+                told,
+                usize::from(asked_by_it) + usize::from(asked_by_us),
+                "{title}: the peer is told"
+            );
+        }
+    }
+}
+
 #[test]
 fn c17_a_thousand_hosts_may_begin_at_once() {
     let mut theirs = String::from("[[policy]]\nname = \"out\"\noutbound.to = [\"*\"]\n");
@@ -605,6 +657,34 @@ fn c13_packets_show_that_a_peer_with_other_tunnel_ids_has_its_sessions() {
         assert_eq!((counters.peers_proven, counters.peers_restarted), if carries { (1, 0) } else { (0, 1) });
         let why = if carries { "still has" } else { "nothing came" };
         assert!(lab.logged(0, "peer no longer doubted", why));
+    }
+}
+
+/// C13: what a peer's ways are is not to be found out anew by each process.
+#[test]
+fn c13_the_next_process_knows_a_peer_that_draws_other_tunnel_ids() {
+    for knows in [true, false] {
+        let mut lab = Lab::new();
+        lab.address(1, H1, "h1.a.demo").unwrap();
+        let handle = *lab.nodes[0].bindings.keys().next().unwrap();
+        let back = |lab: &mut Lab| {
+            lab.kill(1);
+            lab.restart(1, &realm("b.demo"));
+            lab.address(1, H2, "h1.a.demo");
+            lab.advance(5 * S);
+        };
+        if knows {
+            back(&mut lab);
+            lab.nodes[0].stats.in_packets += 1;
+            lab.advance(4 * S);
+            assert_eq!(lab.nodes[0].gateway.cetp_counters().peers_proven, 1);
+        }
+        lab.kill(0);
+        lab.resume(0, &realm("a.demo"));
+        back(&mut lab);
+        assert!(lab.nodes[0].gateway.peers(lab.now)[0].doubted);
+        lab.advance(60 * S);
+        assert_eq!(lab.nodes[0].bindings.contains_key(&handle), knows);
     }
 }
 

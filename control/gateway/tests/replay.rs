@@ -230,6 +230,65 @@ fn n1_a_name_that_has_had_ces_records_does_not_fall_back_after_a_restart_either(
     assert_eq!(learnt(&lab), 2);
 }
 
+/// What ended while the peer could not be told is told though this process is another one by then.
+#[test]
+fn c3_an_end_that_the_peer_has_yet_to_be_told_outlives_a_restart() {
+    for first_back in [0, 1] {
+        let mut lab = Lab::new();
+        let proxies: Vec<_> = ["h1.b.demo", "www.h1.b.demo"]
+            .into_iter()
+            .map(|name| lab.address(0, H1, name).unwrap())
+            .collect();
+        lab.kill(1);
+        lab.unreachable = true;
+        let (ended, _) = lab.binding(0, H1, proxies[0]).unwrap();
+        lab.end(0, ended, EndReason::Idle);
+        lab.kill(0);
+        for node in [first_back, 1 - first_back] {
+            lab.resume(node, &realm(["a.demo", "b.demo"][node]));
+            lab.advance(5 * S);
+        }
+        assert_eq!(lab.nodes[1].bindings.len(), 2);
+        lab.unreachable = false;
+        lab.advance(20 * S);
+        assert_eq!(lab.nodes[1].bindings.len(), 1, "{first_back} first");
+        // Once is enough: the next process has nothing left to tell.
+        let owed = |lab: &Lab| {
+            written(lab.nodes[0].gateway.sessions())
+                .iter()
+                .any(|(_, change)| matches!(change, Change::Owed { .. }))
+        };
+        assert!(!owed(&lab));
+    }
+}
+
+/// A machine whose clock has no battery begins in the past.
+#[test]
+fn r1_a_clock_that_was_set_back_ends_nothing_and_stops_nothing() {
+    let mut lab = Lab::new();
+    lab.advance(36_000 * S);
+    let first = lab.address(0, H1, "h1.b.demo").unwrap();
+    let other = lab.address(1, H1, "h1.a.demo").unwrap();
+    lab.kill(0);
+    lab.kill(1);
+    lab.now = 5 * S;
+    for (node, zone) in ["a.demo", "b.demo"].into_iter().enumerate() {
+        let restored = lab.resume(node, &realm(zone));
+        assert_eq!((restored.kept, restored.ended), (1, 0));
+    }
+    lab.advance(5 * S);
+    assert_eq!(
+        (lab.address(0, H1, "h1.b.demo"), lab.address(1, H1, "h1.a.demo")),
+        (Some(first), Some(other))
+    );
+    // Another host asks for the same name, which has had CES records then.
+    lab.ask(0, H2, "h1.b.demo", RecordType::A);
+    assert!(lab.address(0, H1, "www.h1.b.demo").is_some_and(|proxy| proxy != first));
+    let (ended, _) = lab.binding(0, H1, first).unwrap();
+    lab.end(0, ended, EndReason::Idle);
+    assert_eq!(lab.address(0, H1, "h1.b.demo"), Some(first));
+}
+
 #[test]
 fn c15_a_clean_stop_ends_nothing() {
     let mut lab = Lab::new();

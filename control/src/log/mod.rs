@@ -231,6 +231,8 @@ impl Log {
             .with_filter(limiter.clone());
         if tracing_subscriber::registry().with(threshold).with(layer).try_init().is_err() {
             tracing::debug!("logging was already started");
+        } else {
+            say_panics(queue.clone());
         }
         Ok(Self { limiter, queue, is_json, threshold: handle })
     }
@@ -256,6 +258,14 @@ impl Log {
     pub fn finish(&self) {
         self.queue.finish();
     }
+}
+
+/// What a thread says that panics goes the same way: it must end, and be seen to have ended, though nobody reads.
+fn say_panics(queue: Queue) {
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(target: UNLIMITED, "{}", panic.to_string().replace('\n', " "));
+        queue.finish();
+    }));
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::stream::{Accepted, Readable, Stream};
 use ces_dataplane::settings::Side;
 use mio::net::TcpStream;
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -96,7 +97,7 @@ pub struct DnsTcp {
     per_client: FxHashMap<IpAddr, u32>,
     limits: DnsTcpSection,
     sockets: Sockets,
-    unread: Vec<Key>,
+    unread: VecDeque<Key>,
     next: u64,
     /// Bytes that wait for all clients.
     backlog: usize,
@@ -115,7 +116,7 @@ impl DnsTcp {
             per_client: FxHashMap::default(),
             limits,
             sockets,
-            unread: Vec::new(),
+            unread: VecDeque::new(),
             next: 0,
             backlog: 0,
             abandoned: Vec::new(),
@@ -272,7 +273,7 @@ impl DnsTcp {
                 return;
             }
             if total >= BYTES_PER_TURN {
-                self.unread.push(key);
+                self.unread.push_back(key);
                 return;
             }
             match client.stream.read(&mut buffer) {
@@ -314,7 +315,7 @@ impl DnsTcp {
         }
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.paused || client.ended {
-            self.unread.push(key);
+            self.unread.push_back(key);
         }
     }
 
@@ -342,7 +343,7 @@ impl<A: Asker> Source<A> for DnsTcp {
     }
 
     fn handle_unread(&mut self, asker: &mut A, now: u64) {
-        for key in std::mem::take(&mut self.unread) {
+        if let Some(key) = self.unread.pop_front() {
             self.read(key, asker, now);
         }
     }

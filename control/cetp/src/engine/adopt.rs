@@ -16,6 +16,8 @@ pub struct PeerMemory {
     pub ces_id: Arc<str>,
     /// The tunnel ids that it told, in the order of [`Encapsulation::ALL`].
     pub tunnel_ids: [Option<u32>; Encapsulation::ALL.len()],
+    /// Whether it is known to draw others for each C2C.
+    pub draws_others: bool,
     /// Where it can be reached.
     pub endpoints: Vec<Endpoint>,
 }
@@ -23,8 +25,13 @@ pub struct PeerMemory {
 /// What is worth keeping of a peer.
 pub(super) fn memory(links: &Links, ces_id: &str) -> Option<PeerMemory> {
     let peer = links.peers.get(links.peers.find(ces_id)?)?;
-    let (tunnel_ids, endpoints) = (peer.tunnel_ids(), peer.known().to_vec());
-    Some(PeerMemory { ces_id: Arc::clone(peer.ces_id()), tunnel_ids, endpoints })
+    let (tunnel_ids, draws_others) = (peer.tunnel_ids(), peer.draws_others());
+    Some(PeerMemory {
+        ces_id: Arc::clone(peer.ces_id()),
+        tunnel_ids,
+        draws_others,
+        endpoints: peer.known().to_vec(),
+    })
 }
 
 /// Knows a peer again. False if there is no room.
@@ -32,6 +39,9 @@ pub(super) fn peer(hosts: &Hosts, links: &mut Links, memory: PeerMemory) -> bool
     let Some(peer) = links.peer(&memory.ces_id, |peer| hosts.use_peer(peer)) else { return false };
     if let Some(entry) = links.peers.get_mut(peer) {
         entry.remember_tunnel_ids(memory.tunnel_ids);
+        if memory.draws_others {
+            entry.remember_draws();
+        }
         entry.set_known(memory.endpoints);
     }
     true

@@ -375,6 +375,8 @@ pub enum CetpOutput {
         source: Arc<str>,
         /// The name asked for.
         destination: Arc<str>,
+        /// The gateway that was asked.
+        ces_id: Arc<str>,
         /// The session's local tag and proxy address, or why there is none. Its [`CetpOutput::H2hUp`] came before: just
         /// before, or long ago where a peer that was away turned out to still have the session.
         result: Result<(u32, IpAddr), Failure>,
@@ -387,6 +389,14 @@ pub enum CetpOutput {
         local_tag: u32,
         /// Why.
         why: DownReason,
+    },
+    /// A session with these tags, ours first, has ended while the peer was away: it has yet to be told. `None`: it has been told
+    /// of all.
+    Owed {
+        /// The peer.
+        ces_id: Arc<str>,
+        /// The tags.
+        tags: Option<(u32, u32)>,
     },
     /// A peer says that its host has this name. What it asks on its behalf waits for
     /// [`Engine::claim_settled`](super::Engine::claim_settled).

@@ -5,7 +5,7 @@ use super::api::{
     SetAside,
 };
 use super::conns::Wish;
-use super::hosts::{Hosts, Negotiation};
+use super::hosts::{Due, Hosts, Negotiation};
 use super::links::Links;
 use super::pair::{Pair, PairRef};
 use super::reason::Failure;
@@ -113,9 +113,9 @@ fn obstacle(hosts: &Hosts, links: &Links, peer: PeerId, names: &Names, now: Nano
 fn refuse(hosts: &mut Hosts, links: &mut Links, names: Names, why: Failure) -> Negotiating {
     let id = hosts.draw();
     links.ground.counters.h2h_initiated.count(Err(why));
-    let Names { source, destination, .. } = names;
+    let Names { source, destination, ces_id } = names;
     let result = Err(why);
-    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, result, took_ns: 0 });
+    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, ces_id, result, took_ns: 0 });
     Negotiating::Pending(id)
 }
 
@@ -143,31 +143,33 @@ fn wait(hosts: &mut Hosts, links: &mut Links, id: NegotiationId, now: Nanos) {
     links.ground.timers.set(deadline, Timer::Negotiation(id));
 }
 
-/// C2C stands: tells the peer what it has yet to be told, and starts the negotiations that waited.
-pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: PeerId, now: Nanos) {
-    if links.is_up(peer) {
-        sessions::tell_owed(links, peer);
+/// C2C stands: tells the peer what it has yet to be told, and has the negotiations start that waited.
+pub(super) fn flush(hosts: &mut Hosts, links: &mut Links, peer: PeerId) {
+    if links.is_up(peer) && links.begin_to_tell(peer) {
+        hosts.has_more();
     }
-    for id in hosts.waiting_of(peer) {
-        start_or_wait(hosts, links, realm, id, now);
-    }
+    hosts.owe(hosts.waiting_of(peer), Due::Start);
 }
 
 /// C2C of ours failed: so does what waits for it, unless the peer's own made it or another try is under way.
-pub(super) fn fail_waiting(
-    hosts: &mut Hosts,
-    links: &mut Links,
-    realm: &mut dyn Owner,
-    peer: PeerId,
-    why: Failure,
-    now: Nanos,
-) {
-    if links.is_up(peer) || links.peers.get(peer).is_some_and(|entry| entry.attempt().is_some()) {
-        return;
+pub(super) fn fail_waiting(hosts: &mut Hosts, links: &Links, peer: PeerId, why: Failure) {
+    if !links.is_up(peer) && links.peers.get(peer).is_some_and(|entry| entry.attempt().is_none()) {
+        hosts.owe(hosts.waiting_of(peer), Due::Fail(why));
     }
-    for id in hosts.waiting_of(peer) {
-        finish(hosts, links, realm, id, Err(why), now);
+}
+
+/// Does what is due next; what that costs, in times of a start. `None` if nothing is.
+pub(super) fn go_on(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) -> Option<bool> {
+    let (id, due) = hosts.next_due()?;
+    let peer = hosts.negotiation(id).map(|entry| entry.pair.peer);
+    match due {
+        Due::Start => start_or_wait(hosts, links, realm, id, now),
+        // If C2C stands by now, it is due to start as well.
+        Due::Fail(_) if peer.is_some_and(|peer| links.is_up(peer)) => {}
+        Due::Fail(why) => finish(hosts, links, realm, id, Err(why), now),
+        Due::Resume => resume_one(hosts, links, realm, id, now),
     }
+    Some(!matches!(due, Due::Fail(_)))
 }
 
 /// An endpoint is not the peer's: what has no other one to hope for fails, unless C2C runs already.
@@ -432,10 +434,11 @@ pub(super) fn finish(
     }
     let Some(entry) = hosts.end(id) else { return };
     links.ground.counters.h2h_initiated.count(result.map(|_| ()));
-    let Pair { source, destination, .. } = entry.pair;
+    let Pair { source, destination, peer, .. } = entry.pair;
+    let ces_id = links.peers.name(peer).unwrap_or_default();
     let result = result.map(|kept| (kept.tag, kept.proxy));
     let took_ns = now.saturating_sub(entry.asked);
-    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, result, took_ns });
+    links.ground.emit(CetpOutput::NegotiationDone { id, source, destination, ces_id, result, took_ns });
 }
 
 /// No answer in time: the peer may refuse by silence, but a connection on which it has never said anything may lead nowhere.
@@ -462,24 +465,22 @@ pub(super) fn cancel_all(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn O
 
 /// After a loss: negotiations that ran on that connection, or on any (`None`), start anew on another, or once wait for the
 /// peer to come back.
-pub(super) fn resume(
-    hosts: &mut Hosts,
-    links: &mut Links,
-    realm: &mut dyn Owner,
-    peer: PeerId,
-    lost: Option<ConnId>,
-    now: Nanos,
-) {
-    for id in hosts.running_of(peer, lost) {
-        if links.is_up(peer) {
-            send_first(hosts, links, realm, id, now);
-            continue;
-        }
-        unreserve(hosts, realm, id);
-        if hosts.has_resumed(id) {
-            finish(hosts, links, realm, id, Err(Failure::Lost), now);
-        } else {
-            start_or_wait(hosts, links, realm, id, now);
-        }
+pub(super) fn resume(hosts: &mut Hosts, peer: PeerId, lost: Option<ConnId>) {
+    hosts.owe(hosts.running_of(peer, lost), Due::Resume);
+}
+
+fn resume_one(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, id: NegotiationId, now: Nanos) {
+    let Some((peer, conn)) = hosts.negotiation(id).map(|entry| (entry.pair.peer, entry.conn)) else { return };
+    if conn.is_some_and(|conn| links.conns.of(peer).contains(&conn)) {
+        return;
+    }
+    if links.is_up(peer) {
+        return send_first(hosts, links, realm, id, now);
+    }
+    unreserve(hosts, realm, id);
+    if hosts.has_resumed(id) {
+        finish(hosts, links, realm, id, Err(Failure::Lost), now);
+    } else {
+        start_or_wait(hosts, links, realm, id, now);
     }
 }

@@ -9,7 +9,7 @@ use super::batches::Cause;
 use super::hosts::Hosts;
 use super::links::Links;
 use super::pair::PairRef;
-use super::reason::{DownReason, PeerDownReason};
+use super::reason::PeerDownReason;
 use super::sessions;
 use crate::message::{Cmp, MessageWriter, Ope};
 use crate::policy::canonical_name;
@@ -58,21 +58,12 @@ pub(super) fn by_peer(
                 let [first, second] = tags.as_slice() else { continue };
                 let (Some(first), Some(second)) = (first.as_u32(), second.as_u32()) else { continue };
                 // The sender's tag comes first; the other order can only name the same session.
-                end_named(hosts, links, peer, first, second);
-                end_named(hosts, links, peer, second, first);
+                hosts.end_named(peer, (second, first));
+                hosts.end_named(peer, (first, second));
             }
         }
         // Empty, or with an offending TLV in a C2C that stands: the peer does not want it after all.
         _ => links.peer_down(peer, PeerDownReason::ByPeer, now),
-    }
-}
-
-fn end_named(hosts: &mut Hosts, links: &mut Links, peer: PeerId, theirs: u32, ours: u32) {
-    let is_it = |tag| {
-        hosts.get(tag).is_some_and(|session| session.peer == peer && session.session.remote_tag == theirs)
-    };
-    if is_it(ours) {
-        sessions::down(hosts, links, ours, DownReason::ByPeer);
     }
 }
 

@@ -6,6 +6,7 @@ use super::api::{ConnId, Endpoint, H2hSession, Nanos, NegotiationId, PeerId, Rol
 use super::batches::{Batches, Cause, Step};
 use super::ended::Ended;
 use super::pair::{Pair, PairRef};
+use super::reason::Failure;
 use crate::keyed::Keyed;
 use crate::parts::PartedMap;
 use crate::policy::Policy;
@@ -23,11 +24,13 @@ pub(super) struct Session {
     pub(super) epoch: u32,
     /// With which of the peer's it ends.
     batch: u32,
+    /// The peer has named it as one that has ended.
+    is_named: bool,
 }
 
 impl Session {
     pub(super) const fn new(session: H2hSession, peer: PeerId, epoch: u32) -> Self {
-        Self { session, peer, epoch, batch: 0 }
+        Self { session, peer, epoch, batch: 0, is_named: false }
     }
 
     pub(super) fn pair(&self) -> Pair {
@@ -60,6 +63,17 @@ pub(super) struct Negotiation {
     repeated: bool,
 }
 
+/// What is due about a negotiation because of what became of its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It waited for C2C, which stands.
+    Start,
+    /// It waits for C2C, which is not to be.
+    Fail(Failure),
+    /// The connection is lost on which it ran.
+    Resume,
+}
+
 /// What a pair has; never nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -90,6 +104,10 @@ pub(super) struct Hosts {
     aside: FxHashMap<u32, NegotiationId>,
     /// Peers with sessions that are to end.
     ending: VecDeque<PeerId>,
+    /// Sessions that their peers have named as ended, by our tag: each is to end, unless it has meanwhile.
+    named: VecDeque<u32>,
+    /// Negotiations that go on or end with what became of their peers.
+    due: VecDeque<(NegotiationId, Due)>,
     /// Peers whose sessions are to be looked at, and what is left of one's.
     looked_through: VecDeque<PeerId>,
     looks: std::vec::IntoIter<u32>,
@@ -108,6 +126,8 @@ impl Hosts {
             of_peer: FxHashMap::default(),
             aside: FxHashMap::default(),
             ending: VecDeque::new(),
+            named: VecDeque::new(),
+            due: VecDeque::new(),
             looked_through: VecDeque::new(),
             looks: Vec::new().into_iter(),
             has_begun: false,
@@ -161,6 +181,33 @@ impl Hosts {
         })
     }
 
+    /// There is something to be gone on with.
+    pub(super) const fn has_more(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// This is due about each of these.
+    pub(super) fn owe(&mut self, ids: Vec<NegotiationId>, due: Due) {
+        self.has_begun |= !ids.is_empty();
+        self.due.extend(ids.into_iter().map(|id| (id, due)));
+    }
+
+    /// What is due next, where that is still so.
+    pub(super) fn next_due(&mut self) -> Option<(NegotiationId, Due)> {
+        loop {
+            let (id, due) = self.due.pop_front()?;
+            let waits = self.negotiations.get(&id).map(|entry| entry.reservation.is_none());
+            if waits == Some(due != Due::Resume) {
+                return Some((id, due));
+            }
+        }
+    }
+
+    /// Whether anything is due.
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     fn share(&mut self, peer: PeerId, change: impl FnOnce(&mut Share)) {
         let share = self.of_peer.entry(peer).or_default();
         change(share);
@@ -187,9 +234,29 @@ impl Hosts {
         std::mem::replace(&mut self.has_begun, false)
     }
 
+    /// A peer names a session, by both tags, as one that has ended: it is to end here.
+    pub(super) fn end_named(&mut self, peer: PeerId, (tag, remote_tag): (u32, u32)) {
+        let Some(session) = self.sessions.get_mut(&tag) else { return };
+        let is_it = (session.peer, session.session.remote_tag) == (peer, remote_tag);
+        if is_it && !std::mem::replace(&mut session.is_named, true) {
+            self.named.push_back(tag);
+            self.has_begun = true;
+        }
+    }
+
+    /// The next one that was named so.
+    pub(super) fn next_named(&mut self) -> Option<u32> {
+        loop {
+            let tag = self.named.pop_front()?;
+            if self.sessions.get(&tag).is_some_and(|session| session.is_named) {
+                return Some(tag);
+            }
+        }
+    }
+
     /// Whether anything is to end.
     pub(super) fn is_ending(&self) -> bool {
-        !self.ending.is_empty()
+        !self.ending.is_empty() || !self.named.is_empty()
     }
 
     /// All sessions that a peer has now are to be looked at.
@@ -239,7 +306,8 @@ impl Hosts {
     /// How a session is to end; `None` if it is not to.
     pub(super) fn ending(&self, tag: u32) -> Option<Cause> {
         let session = self.sessions.get(&tag)?;
-        self.of_peer.get(&session.peer)?.batches.cause(session.batch)
+        let in_batch = self.of_peer.get(&session.peer)?.batches.cause(session.batch);
+        if session.is_named { Some(Cause::ByPeer) } else { in_batch }
     }
 
     // --- sessions

@@ -4,7 +4,7 @@ use super::api::{CetpOutput, ConnId, Direction, Nanos, NegotiationId, Owner, Pee
 use super::hosts::Hosts;
 use super::links::Links;
 use super::pair::{Pair, PairRef};
-use super::reason::{BlockReason, DownReason, Failure};
+use super::reason::{BlockReason, Failure};
 use super::{asking, doubts, ends, sessions};
 use crate::h2h::{H2hSide, name_of};
 use crate::message::{Message, MessageWriter, Tlv};
@@ -45,7 +45,7 @@ pub(super) fn message(
             if doubts::is_doubted(hosts, links, message.dst) {
                 doubts::stands(links, peer);
             }
-            sessions::down(hosts, links, message.dst, DownReason::ByPeer);
+            hosts.end_named(peer, (message.dst, message.sst));
         }
         return;
     }

@@ -45,13 +45,15 @@ pub(super) struct Links {
     pub(super) peers: Peers,
     /// Connections too many, to be closed.
     surplus: Vec<ConnId>,
+    /// Peers that are told what they have yet to be told.
+    owed: VecDeque<PeerId>,
     news: VecDeque<News>,
 }
 
 impl Links {
     pub(super) fn new(mut ground: Ground) -> Self {
         let (conns, peers) = (Conns::new(ground.draw_key()), Peers::new(ground.draw_key()));
-        Self { ground, conns, peers, surplus: Vec::new(), news: VecDeque::new() }
+        Self { ground, conns, peers, surplus: Vec::new(), owed: VecDeque::new(), news: VecDeque::new() }
     }
 
     pub(super) fn next_news(&mut self) -> Option<News> {
@@ -69,6 +71,30 @@ impl Links {
         self.peers.get(peer).is_some_and(super::peer::Peer::is_leaving)
     }
 
+    /// A peer is up: it is told what it has yet to be told. False if that is nothing.
+    pub(super) fn begin_to_tell(&mut self, peer: PeerId) -> bool {
+        let is_owed = self.peers.get(peer).is_some_and(super::peer::Peer::is_owed);
+        if is_owed && !self.owed.contains(&peer) {
+            self.owed.push_front(peer);
+        }
+        is_owed
+    }
+
+    /// The next one that is, if it is still up.
+    pub(super) fn next_owed(&mut self) -> Option<PeerId> {
+        loop {
+            let peer = self.owed.pop_front()?;
+            if self.is_up(peer) {
+                return Some(peer);
+            }
+        }
+    }
+
+    /// Whether any is.
+    pub(super) fn is_telling(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
     /// The tags, ours first, of C2C with a peer.
     pub(super) fn tags(&self, peer: PeerId) -> Option<(u32, u32)> {
         self.peers.get(peer)?.c2c().map(C2c::tags)
@@ -79,7 +105,8 @@ impl Links {
         let conns = &self.conns;
         let limit = self.ground.limits().peers;
         self.peers.make(ces_id, limit, |id, peer| {
-            !conns.has_any(id) && peer.attempt().is_none() && peer.c2c().is_none() && !is_used(id)
+            let is_away = !conns.has_any(id) && peer.attempt().is_none() && peer.c2c().is_none();
+            is_away && !peer.is_owed() && !is_used(id)
         })
     }
 
@@ -368,6 +395,7 @@ impl Links {
             let ces_id = entry.ces_id().clone();
             self.ground.emit(CetpOutput::PeerDown { ces_id, why: PeerDownReason::ConnectionsLost });
         }
+        entry.renews_no_longer();
         self.news.push_back(News::Down { peer, is_sought: true });
     }
 
@@ -404,6 +432,9 @@ impl Links {
         }
         for conn in conns {
             self.close(conn, Failure::Lost, now);
+        }
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.renews_no_longer();
         }
         self.news.push_back(News::Down { peer, is_sought: why != PeerDownReason::Abuse });
     }

@@ -9,8 +9,8 @@ use crate::limits::{CetpLimits, S};
 use rand::Rng;
 use std::sync::Arc;
 
-/// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most.
-const MAX_OWED: usize = 1_024;
+/// Sessions of one peer that ended while it was away, and that it is told of when it is back, at most: 128 KiB.
+const MAX_OWED: usize = 16_384;
 
 /// Endpoints of a peer that are kept.
 const MAX_KNOWN: usize = 8;
@@ -242,15 +242,32 @@ impl Peer {
         self.tunnel_ids = ids;
     }
 
-    /// Remembers to tell it of a session that ended.
-    pub(super) fn owe(&mut self, tags: (u32, u32)) {
-        if self.owed.len() < MAX_OWED {
+    /// Remembers to tell it of a session that ended; false if there is no room.
+    pub(super) fn owe(&mut self, tags: (u32, u32)) -> bool {
+        let has_room = self.owed.len() < MAX_OWED;
+        if has_room {
             self.owed.push(tags);
         }
+        has_room
     }
 
-    pub(super) fn take_owed(&mut self) -> Vec<(u32, u32)> {
-        std::mem::take(&mut self.owed)
+    /// Whether it has yet to be told of any.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    pub(super) fn take_owed(&mut self) -> Option<(u32, u32)> {
+        self.owed.pop()
+    }
+
+    /// Whether it is known to draw other tunnel ids while it is there.
+    pub(super) fn draws_others(&self) -> bool {
+        self.draws == Draws::ForEachC2c
+    }
+
+    /// The same, as another engine knew it.
+    pub(super) const fn remember_draws(&mut self) {
+        self.draws = Draws::ForEachC2c;
     }
 
     // --- C2C
@@ -411,6 +428,13 @@ impl Peer {
         let was_up = self.c2c.take().is_some();
         (self.other, self.renewal) = (None, None);
         was_up
+    }
+
+    /// C2C that was to be renewed is over: who seeks the peer now seeks it anew.
+    pub(super) fn renews_no_longer(&mut self) {
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.purpose == Purpose::Renewal) {
+            attempt.purpose = Purpose::Revival;
+        }
     }
 
     /// C2C is to end. False if it is already.

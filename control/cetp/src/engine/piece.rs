@@ -1,10 +1,10 @@
-//! What is to end is worked off: so much at a moment.
+//! What is to end, and what is due about many negotiations at once, is worked off: so much at a moment.
 
 use super::api::{Nanos, Owner, PeerId};
 use super::batches::{Cause, Step};
 use super::hosts::Hosts;
 use super::links::Links;
-use super::reason::PeerDownReason;
+use super::reason::{DownReason, PeerDownReason};
 use super::{asking, filters, sessions};
 use crate::message::MessageWriter;
 use crate::tlv::Layer;
@@ -15,6 +15,9 @@ const PIECE: u32 = 1_000;
 const LOOK: u32 = 1;
 /// What an end costs.
 const END: u32 = 8;
+/// What a negotiation costs that starts, and one that fails.
+const START: u32 = 10;
+const FAIL: u32 = 4;
 /// What the end of C2C costs, with its connections.
 const LEAVE: u32 = 200;
 
@@ -35,7 +38,7 @@ impl Pace {
     }
 }
 
-/// Does a piece of what is to end.
+/// Does a piece of it.
 pub(super) fn go_on(
     hosts: &mut Hosts,
     links: &mut Links,
@@ -57,8 +60,19 @@ pub(super) fn finish(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner
     while step(hosts, links, realm, now).is_some() {}
 }
 
-/// Ends one session, or says that all are ended; what that cost. `None` if nothing is to end.
+/// Goes on with one negotiation, ends one session, or says that all are ended; what that cost. `None` if nothing is left.
 fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) -> Option<u32> {
+    // What has ended, before the same names are negotiated anew.
+    if sessions::tell_owed(links) {
+        return Some(LOOK);
+    }
+    if let Some(is_start) = asking::go_on(hosts, links, realm, now) {
+        return Some(if is_start { START } else { FAIL });
+    }
+    if let Some(tag) = hosts.next_named() {
+        sessions::down(hosts, links, tag, DownReason::ByPeer);
+        return Some(END);
+    }
     let Some((peer, step)) = hosts.next_end() else {
         return filters::go_on(hosts, links, now).map(|is_ended| if is_ended { END } else { LOOK });
     };
@@ -73,7 +87,7 @@ fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos)
             END
         }
         Step::Done(Cause::Leaving) => {
-            leave(hosts, links, realm, peer, now);
+            leave(hosts, links, peer, now);
             LEAVE
         }
         Step::End(..) | Step::Done(_) => LOOK,
@@ -81,7 +95,7 @@ fn step(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos)
 }
 
 /// All sessions with a peer are ended and told: so is C2C. Who waited for that asks anew.
-fn leave(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: PeerId, now: Nanos) {
+fn leave(hosts: &mut Hosts, links: &mut Links, peer: PeerId, now: Nanos) {
     if let Some(entry) = links.peers.get_mut(peer) {
         entry.has_left();
     }
@@ -91,5 +105,5 @@ fn leave(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, peer: Peer
         links.send(conn, out.finish());
     }
     links.peer_down(peer, PeerDownReason::ByUs, now);
-    asking::flush(hosts, links, realm, peer, now);
+    asking::flush(hosts, links, peer);
 }

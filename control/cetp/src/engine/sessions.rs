@@ -96,17 +96,30 @@ pub(super) fn tell_end_on(links: &mut Links, conn: ConnId, (local_tag, remote_ta
 
 /// Remembers to tell the peer of an ended session once C2C with it is up.
 pub(super) fn owe_end(links: &mut Links, peer: PeerId, tags: (u32, u32)) {
-    if let Some(peer) = links.peers.get_mut(peer) {
-        peer.owe(tags);
+    if let Some(entry) = links.peers.get_mut(peer)
+        && entry.owe(tags)
+    {
+        let ces_id = entry.ces_id().clone();
+        links.ground.emit(CetpOutput::Owed { ces_id, tags: Some(tags) });
     }
 }
 
-/// Tells a peer that is up what it has yet to be told.
-pub(super) fn tell_owed(links: &mut Links, peer: PeerId) {
-    let owed = links.peers.get_mut(peer).map(super::peer::Peer::take_owed).unwrap_or_default();
-    for tags in owed {
+/// Tells a peer that is up one of the ends that it has yet to be told of. False if there is none.
+pub(super) fn tell_owed(links: &mut Links) -> bool {
+    while let Some(peer) = links.next_owed() {
+        let Some(entry) = links.peers.get_mut(peer) else { continue };
+        let ces_id = entry.ces_id().clone();
+        let Some(tags) = entry.take_owed() else { continue };
+        let is_last = !entry.is_owed();
         tell_end(links, peer, tags);
+        if is_last {
+            links.ground.emit(CetpOutput::Owed { ces_id, tags: None });
+        } else {
+            links.begin_to_tell(peer);
+        }
+        return true;
     }
+    false
 }
 
 /// The owner's binding ended by itself. If the peer's may live on, it is told: its host would send into nothing, and the same

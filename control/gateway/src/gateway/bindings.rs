@@ -29,8 +29,8 @@ impl Gateway {
                 self.core.push(Output::CetpClose { conn });
             }
             cetp::CetpOutput::H2hUp { session } => self.session_up(&session, now),
-            cetp::CetpOutput::NegotiationDone { source, destination, result, .. } => {
-                self.negotiation_done(&source, &destination, result, now);
+            cetp::CetpOutput::NegotiationDone { source, destination, ces_id, result, .. } => {
+                self.negotiation_done((&source, &destination, &ces_id), result, now);
             }
             cetp::CetpOutput::H2hDown { local_tag, why } => {
                 let handle = self.core.sessions().handle(local_tag);
@@ -50,6 +50,10 @@ impl Gateway {
                     self.core.log(line);
                 }
                 self.core.remove(handle, now);
+            }
+            cetp::CetpOutput::Owed { ces_id, tags } => {
+                let tags = tags.into_iter().collect();
+                let _ = self.core.change(Change::Owed { ces_id, tags }, now);
             }
             cetp::CetpOutput::Claimed { ces_id, name } => {
                 let asked = (&mut self.waiting, &mut self.resolver);
@@ -102,6 +106,10 @@ impl Gateway {
                 }
             }
             cetp::CetpOutput::DoubtOver { ces_id, stands } => {
+                if stands {
+                    // It draws other ids for each C2C.
+                    self.remember_peer(&ces_id, now);
+                }
                 if !self.signs.over(&ces_id) {
                     return;
                 }
@@ -181,8 +189,7 @@ impl Gateway {
 
     fn negotiation_done(
         &mut self,
-        source: &str,
-        destination: &str,
+        (source, destination, ces_id): (&str, &str, &str),
         result: Result<(u32, IpAddr), Failure>,
         now: Nanos,
     ) {
@@ -201,10 +208,10 @@ impl Gateway {
             (Err(why @ Failure::Cancelled), Some(pending)) => {
                 self.fail(pending, failed(why), why.label(), now);
             }
-            // The pair has a session that the far end asked for: it is why that end may refuse another one, and it stands though
+            // The pair has a session that this far end asked for: it is why that end may refuse another one, and it stands though
             // nobody can be asked.
             (Err(why), Some(pending)) => {
-                match host.and_then(|id| self.standing_counterpart(id, destination, now)) {
+                match host.and_then(|id| self.standing_counterpart(id, destination, ces_id, now)) {
                     Some(handle) => self.connected(pending, handle, now),
                     None => self.not_agreed(pending, failed(why), why.label(), now),
                 }
@@ -213,11 +220,10 @@ impl Gateway {
         }
     }
 
-    /// The session of a pair that the far end asked for, unless it is to end.
-    fn standing_counterpart(&self, id: HostId, name: &str, now: Nanos) -> Option<Handle> {
-        let handle = self.core.counterpart(id, name, now)?;
-        let session = self.core.sessions().get(handle)?;
-        (!self.engine.is_to_end(session.tag())).then_some(handle)
+    /// The session of a pair that the far end asked for, by this gateway, unless it is to end.
+    fn standing_counterpart(&self, id: HostId, name: &str, peer: &str, now: Nanos) -> Option<Handle> {
+        let session = self.core.counterpart(id, name, now).filter(|session| **session.peer() == *peer)?;
+        (!self.engine.is_to_end(session.tag())).then(|| session.handle())
     }
 
     /// A worker said something.

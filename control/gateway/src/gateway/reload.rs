@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::platform::Platform;
 use crate::registry::{PolicySet, Registry};
 use crate::sessions::{CesSession, Reach};
-use crate::settings::{CoreSettings, keyring};
+use crate::settings::{CoreSettings, Word, keyring};
 use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::Direction;
 use ces_dns::resolver::{Resolver, ResolverSettings};
@@ -234,10 +234,20 @@ impl Gateway {
         }
         let Some(terms) = session.terms() else { return false };
         let (local, remote) = (session.local(), session.remote());
+        if let Reach::Tunnel { tunnel, .. } = &terms.reach
+            && !core.settings().may_be_a_peers(tunnel.remote.v4())
+        {
+            return false;
+        }
         let direction = match (terms.role, &terms.reach) {
             // Both halves of a local pair stand or fall with what its initiator may do.
             (_, Reach::Local { asked: true, .. }) => return self.agree(local, remote, now).is_ok(),
             (_, Reach::Local { .. }) => return self.agree(remote, local, now).is_ok(),
+            (SessionOrigin::Responder, _)
+                if core.configuration().word(session.peer(), remote) == Word::Refused =>
+            {
+                return false;
+            }
             (SessionOrigin::Responder, _) => Direction::Inbound,
             _ => Direction::Outbound,
         };

@@ -35,14 +35,18 @@ impl Gateway {
             .core
             .sessions()
             .peers()
-            .map(|(ces_id, (tunnel_ids, endpoints))| PeerMemory {
+            .map(|(ces_id, peer)| PeerMemory {
                 ces_id: Arc::clone(ces_id),
-                tunnel_ids: *tunnel_ids,
-                endpoints: endpoints.iter().map(told).collect(),
+                tunnel_ids: peer.tunnel_ids,
+                draws_others: peer.draws_others,
+                endpoints: peer.endpoints.iter().map(told).collect(),
             })
             .collect();
         for memory in memories {
             self.engine.adopt_peer(memory);
+        }
+        for (ces_id, tags) in self.core.sessions().owed() {
+            self.engine.adopt_owed(ces_id, tags);
         }
         let mut restored = Restored::default();
         let all: Vec<(u32, bool)> = self
@@ -145,17 +149,19 @@ impl Gateway {
 
     /// Keeps what is worth keeping of a peer that is up.
     pub(crate) fn remember_peer(&mut self, ces_id: &str, now: Nanos) {
-        let Some(PeerMemory { ces_id, tunnel_ids, endpoints }) = self.engine.peer_memory(ces_id) else {
+        let Some(PeerMemory { ces_id, tunnel_ids, draws_others, endpoints }) =
+            self.engine.peer_memory(ces_id)
+        else {
             return;
         };
         let endpoints: Vec<Endpoint> = endpoints.iter().map(kept).collect();
-        let known = self
-            .core
-            .sessions()
-            .peers()
-            .any(|(id, peer)| *id == ces_id && peer.0 == tunnel_ids && peer.1 == endpoints);
+        let known = self.core.sessions().peers().any(|(id, peer)| {
+            *id == ces_id
+                && (peer.tunnel_ids, peer.draws_others) == (tunnel_ids, draws_others)
+                && peer.endpoints == endpoints
+        });
         if !known {
-            let _ = self.core.change(Change::Peer { ces_id, tunnel_ids, endpoints }, now);
+            let _ = self.core.change(Change::Peer { ces_id, tunnel_ids, draws_others, endpoints }, now);
         }
     }
 }

@@ -119,8 +119,18 @@ pub enum Change {
         ces_id: Arc<str>,
         /// The tunnel ids that it told, by encapsulation.
         tunnel_ids: [Option<u32>; 3],
+        /// Whether it draws others for each C2C.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        draws_others: bool,
         /// Its endpoints.
         endpoints: Vec<Endpoint>,
+    },
+    /// Sessions with a peer that ended while it was away: it has yet to be told of these as well. None: it has been told of all.
+    Owed {
+        /// Its CES id.
+        ces_id: Arc<str>,
+        /// Their tags, ours first.
+        tags: Vec<(u32, u32)>,
     },
     /// A far name has CES records; `None` = it has none.
     Far {

@@ -85,7 +85,12 @@ struct Host {
 type FilterKey = (Arc<str>, bool, Option<Arc<str>>);
 
 /// What is known of a peer.
-type Peer = ([Option<u32>; 3], Vec<Endpoint>);
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Peer {
+    pub(crate) tunnel_ids: [Option<u32>; 3],
+    pub(crate) draws_others: bool,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
 
 /// The owner of all sessions.
 #[derive(Clone, Debug)]
@@ -103,6 +108,8 @@ pub struct CesSessions {
     blocked_addresses: BTreeMap<IpAddr, (BlockReason, Nanos)>,
     filters: BTreeMap<FilterKey, Nanos>,
     peers: BTreeMap<Arc<str>, Peer>,
+    /// Tags, ours first, of sessions that have ended and of which their peers have yet to be told.
+    owed: BTreeMap<Arc<str>, Vec<(u32, u32)>>,
     /// Far names with CES records, and until when that is believed.
     far_names: BTreeMap<Arc<str>, Nanos>,
     /// MAC addresses of hosts as they were seen, and whether ARP has told them.
@@ -116,7 +123,7 @@ impl PartialEq for CesSessions {
             && (self.careful_until, self.careful_floor) == (other.careful_until, other.careful_floor)
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
-            && (&self.filters, &self.peers) == (&other.filters, &other.peers)
+            && (&self.filters, &self.peers, &self.owed) == (&other.filters, &other.peers, &other.owed)
             && (&self.far_names, &self.pins) == (&other.far_names, &other.pins)
     }
 }
@@ -137,6 +144,7 @@ impl CesSessions {
             blocked_addresses: BTreeMap::new(),
             filters: BTreeMap::new(),
             peers: BTreeMap::new(),
+            owed: BTreeMap::new(),
             far_names: BTreeMap::new(),
             pins: BTreeMap::new(),
         }
@@ -204,8 +212,15 @@ impl CesSessions {
                 let key = (Arc::clone(name), *local, ces_id.clone());
                 keep(&mut self.filters, &key, Some(*until), |until| *until > now);
             }
-            Change::Peer { ces_id, tunnel_ids, endpoints } => {
-                keep(&mut self.peers, ces_id, Some((*tunnel_ids, endpoints.clone())), |_| true);
+            Change::Peer { ces_id, tunnel_ids, draws_others, endpoints } => {
+                let (tunnel_ids, draws_others) = (*tunnel_ids, *draws_others);
+                let peer = Peer { tunnel_ids, draws_others, endpoints: endpoints.clone() };
+                keep(&mut self.peers, ces_id, Some(peer), |_| true);
+            }
+            Change::Owed { ces_id, tags } => {
+                let mut all = self.owed.remove(ces_id).unwrap_or_default();
+                all.extend(tags.iter().take(MAX_KEPT.saturating_sub(all.len())));
+                keep(&mut self.owed, ces_id, (!tags.is_empty()).then_some(all), |_| true);
             }
             Change::Far { name, until } => keep(&mut self.far_names, name, *until, |until| *until > now),
             Change::Pinned { host, mac } => keep(&mut self.pins, host, *mac, |_| true),
@@ -530,8 +545,13 @@ impl CesSessions {
     }
 
     /// What is known of peers.
-    pub fn peers(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
         self.peers.iter()
+    }
+
+    /// Tags, ours first, of sessions that have ended and of which their peers have yet to be told.
+    pub(crate) fn owed(&self) -> impl Iterator<Item = (&Arc<str>, (u32, u32))> {
+        self.owed.iter().flat_map(|(ces_id, all)| all.iter().map(move |tags| (ces_id, *tags)))
     }
 
     /// Tells the changes that make all this again in an empty table, with their times where those matter.
@@ -579,9 +599,14 @@ impl CesSessions {
             let (name, ces_id) = (Arc::clone(name), ces_id.clone());
             each(0, Change::Filtered { name, local: *local, ces_id, until: *until });
         }
-        for (ces_id, (tunnel_ids, endpoints)) in &self.peers {
-            let (ces_id, endpoints) = (Arc::clone(ces_id), endpoints.clone());
-            each(0, Change::Peer { ces_id, tunnel_ids: *tunnel_ids, endpoints });
+        for (ces_id, peer) in &self.peers {
+            let Peer { tunnel_ids, draws_others, endpoints } = peer.clone();
+            each(0, Change::Peer { ces_id: Arc::clone(ces_id), tunnel_ids, draws_others, endpoints });
+        }
+        for (ces_id, all) in &self.owed {
+            for tags in all.chunks(LIST) {
+                each(0, Change::Owed { ces_id: Arc::clone(ces_id), tags: tags.to_vec() });
+            }
         }
         for (name, until) in &self.far_names {
             each(0, Change::Far { name: Arc::clone(name), until: Some(*until) });
