@@ -55,6 +55,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use timers::Timer;
 
+/// Messages that are read at once of those that waited for what a peer's word is worth: some milliseconds.
+const TOLD: usize = 50;
+
 /// The CETP engine of one gateway.
 #[derive(Debug)]
 pub struct Engine {
@@ -168,13 +171,19 @@ impl Engine {
     /// The owner knows what a peer's word for a name is worth ([`CetpOutput::Claimed`]): what waited for that is read.
     pub fn claim_settled(&mut self, realm: &mut dyn Owner, ces_id: &str, name: &str, now: Nanos) {
         self.refresh(now);
-        for (conn, payload) in self.claims.take(ces_id, name, now) {
+        self.claims.tell(ces_id, name);
+        self.read_told(realm, now);
+        self.settle(realm, now);
+    }
+
+    /// Reads some of what waited for that.
+    fn read_told(&mut self, realm: &mut dyn Owner, now: Nanos) {
+        for (conn, payload) in self.claims.take_told(TOLD, now) {
             if let Some(message) = streams::again(&self.links, &payload) {
                 self.message(realm, conn, &message, now);
                 self.spread(realm, now);
             }
         }
-        self.settle(realm, now);
     }
 
     /// A connection is gone, or one of ours could not be opened.
@@ -323,12 +332,15 @@ impl Engine {
     /// Whether some are left of many sessions that are to end, or of many negotiations that go on or fail with what became of their
     /// peer: [`Engine::end_some`] until there are none.
     pub fn has_ends(&self) -> bool {
-        self.links.is_telling() || self.hosts.has_due() || self.hosts.is_ending() || self.hosts.has_looks()
+        let hosts = &self.hosts;
+        let has_more = hosts.has_due() || hosts.is_ending() || hosts.has_looks();
+        has_more || self.links.is_telling() || self.claims.has_told()
     }
 
     /// Ends, or goes on with, some of them: a piece at each moment.
     pub fn end_some(&mut self, realm: &mut dyn Owner, now: Nanos) {
         self.refresh(now);
+        self.read_told(realm, now);
         piece::go_on(&mut self.hosts, &mut self.links, realm, &mut self.pace, now);
         self.settle(realm, now);
     }

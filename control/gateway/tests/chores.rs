@@ -5,9 +5,10 @@ mod lab;
 use ces_cetp::engine::FlowFilter;
 use ces_gateway::names::Name;
 use ces_gateway::settings::MacPolicy;
-use ces_gateway::{Evidence, registry};
+use ces_gateway::{Change, Evidence, registry};
 use hickory_proto::rr::RecordType;
-use lab::{Lab, S};
+use lab::{Lab, MS, Odd, S};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
@@ -141,4 +142,27 @@ fn r2_another_resolver_is_asked_again_in_pieces() {
     for token in tokens {
         assert!(lab.reply(0, token).is_some(), "asked again");
     }
+}
+
+/// A host that asks for many names at once, and a peer whose word for its name is slow to be looked up.
+#[test]
+fn r2_what_waited_for_a_peers_word_is_read_in_pieces() {
+    const NAMES: usize = 120;
+    let names: Vec<String> = (0..NAMES).map(|number| format!("\"s{number}.b.demo\"")).collect();
+    let policy = "policy = \"all\"\n";
+    let served = format!("{policy}services = [{}]\n", names.join(","));
+    let mut lab = Lab::with(|_| {}, &realm("a.demo"), &realm("b.demo").replacen(policy, &served, 1));
+    let slowly = Odd::After(500 * MS, Box::new(Odd::Asks));
+    lab.odd("n0.a.demo", RecordType::NAPTR, slowly);
+    let asked: Vec<u64> =
+        (0..NAMES).map(|number| lab.query(0, host(0), &format!("s{number}.b.demo"), RecordType::A)).collect();
+    for token in asked {
+        assert!(lab.wait(0, token).address.is_some());
+    }
+    let mut at_once: BTreeMap<u64, usize> = BTreeMap::new();
+    for (at, change) in &lab.nodes[1].changes {
+        *at_once.entry(*at).or_default() += usize::from(matches!(change, Change::Reserved { .. }));
+    }
+    let most = at_once.into_values().max().unwrap();
+    assert!(sessions(&lab, 1) == NAMES && most <= 50, "{most} at once");
 }

@@ -158,7 +158,7 @@ pub(super) fn fail_waiting(hosts: &mut Hosts, links: &Links, peer: PeerId, why: 
     }
 }
 
-/// Does what is due next; what that costs, in times of a start. `None` if nothing is.
+/// Does what is due next; whether that was to start, or start again, something. `None` if nothing is due.
 pub(super) fn go_on(hosts: &mut Hosts, links: &mut Links, realm: &mut dyn Owner, now: Nanos) -> Option<bool> {
     let (id, due) = hosts.next_due()?;
     let peer = hosts.negotiation(id).map(|entry| entry.pair.peer);

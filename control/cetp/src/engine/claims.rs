@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::policy::canonical_name;
 use crate::tlv::{Item, Layer};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Octets of messages that wait, in all and of one peer: some 500 a message as a rule, so that the hosts of a realm may begin
@@ -55,6 +55,8 @@ pub(super) struct Claims {
     peers: FxHashMap<Arc<str>, OfPeer>,
     /// Octets of all.
     size: usize,
+    /// What waits no longer, and is read a piece at a time.
+    told: VecDeque<Waiting>,
     /// When it was last looked for what nobody waits for any more.
     purged: Nanos,
 }
@@ -108,19 +110,28 @@ impl Claims {
         has(self)
     }
 
-    /// What waited for this, and for what somebody may still wait.
-    pub(super) fn take(&mut self, ces_id: &str, source: &str, now: Nanos) -> Vec<(ConnId, Vec<u8>)> {
-        let Some(of_peer) = self.peers.get_mut(ces_id) else { return Vec::new() };
+    /// What waited for this waits no longer.
+    pub(super) fn tell(&mut self, ces_id: &str, source: &str) {
+        let Some(of_peer) = self.peers.get_mut(ces_id) else { return };
         let told = of_peer.by_source.remove(source).unwrap_or_default();
         let size: usize = told.iter().map(Waiting::size).sum();
         (self.size, of_peer.size) = (self.size - size, of_peer.size - size);
         if of_peer.size == 0 {
             self.peers.remove(ces_id);
         }
-        told.into_iter()
-            .filter(|waiting| waiting.until > now)
-            .map(|waiting| (waiting.conn, waiting.payload))
-            .collect()
+        self.told.extend(told);
+    }
+
+    /// Some of what waits no longer, as far as who asked still waits for an answer.
+    pub(super) fn take_told(&mut self, most: usize, now: Nanos) -> Vec<(ConnId, Vec<u8>)> {
+        let some = self.told.drain(..most.min(self.told.len()));
+        let wanted = some.filter(|waiting| waiting.until > now);
+        wanted.map(|waiting| (waiting.conn, waiting.payload)).collect()
+    }
+
+    /// Whether there is any.
+    pub(super) fn has_told(&self) -> bool {
+        !self.told.is_empty()
     }
 }
 
@@ -141,8 +152,10 @@ mod tests {
         }
         assert_eq!(kept, MOST_OF_PEER / waiting(10).size());
         assert!(claims.has_room("gwb.", waiting(10).size(), 5), "another peer has its own");
-        assert_eq!(claims.take("gwa.", "h7.a.", 5).len(), 1);
-        assert_eq!(claims.take("gwa.", "h8.a.", 10).len(), 0, "nobody waits any more");
+        claims.tell("gwa.", "h7.a.");
+        assert_eq!((claims.take_told(9, 5).len(), claims.has_told()), (1, false));
+        claims.tell("gwa.", "h8.a.");
+        assert_eq!(claims.take_told(9, 10).len(), 0, "nobody waits any more");
         assert!(
             claims.has_room("gwa.", MOST_OF_PEER, 100 * MS) && claims.size == 0 && claims.peers.is_empty()
         );
