@@ -329,8 +329,8 @@ impl Engine {
         was_up
     }
 
-    /// Whether some are left of many sessions that are to end, or of many negotiations that go on or fail with what became of their
-    /// peer: [`Engine::end_some`] until there are none.
+    /// Whether some are left of many sessions that are to end, or of many negotiations that go on or fail with what became
+    /// of their peer: [`Engine::end_some`] until there are none.
     pub fn has_ends(&self) -> bool {
         let hosts = &self.hosts;
         let has_more = hosts.has_due() || hosts.is_ending() || hosts.has_looks();

@@ -169,24 +169,20 @@ fn r2_a_gateway_that_stops_ends_everything_at_once() {
 /// In whatever form a peer names them: in one list, or one after the other in one segment.
 #[test]
 fn r2_sessions_that_a_peer_names_end_in_pieces() {
-    let framed = |json: String| [&(json.len() as u16).to_be_bytes(), json.as_bytes()].concat();
+    let end = |(theirs, ours): (u32, u32), group: &str, value: &str| {
+        let tlv = format!(r#"{{"ope":"info","group":"{group}","code":"terminate","value":{value}}}"#);
+        let json = format!(r#"{{"VER":2,"SST":{theirs},"DST":{ours},"TLV":[{tlv}]}}"#);
+        [&(json.len() as u16).to_be_bytes(), json.as_bytes()].concat()
+    };
     for is_list in [true, false] {
         let mut lab = crowd();
         let (ours, theirs) = lab.nodes[1].engine.peers(lab.now)[0].tags.unwrap();
         let named = lab.nodes[1].owner.up.values().map(|session| (session.remote_tag, session.local_tag));
         let bytes = if is_list {
             let list: Vec<String> = named.map(|(theirs, ours)| format!("[{theirs},{ours}]")).collect();
-            let value = format!(r#"{{"sessions":[{}]}}"#, list.join(","));
-            framed(format!(
-                r#"{{"VER":2,"SST":{theirs},"DST":{ours},"TLV":[{{"ope":"info","group":"ces","code":"terminate","value":{value}}}]}}"#
-            ))
+            end((theirs, ours), "ces", &format!(r#"{{"sessions":[{}]}}"#, list.join(",")))
         } else {
-            let end = |(theirs, ours): (u32, u32)| {
-                framed(format!(
-                    r#"{{"VER":2,"SST":{theirs},"DST":{ours},"TLV":[{{"ope":"info","group":"control","code":"terminate","value":""}}]}}"#
-                ))
-            };
-            named.flat_map(end).collect()
+            named.flat_map(|tags| end(tags, "control", r#""""#)).collect()
         };
         lab.inject(1, &bytes);
         assert_eq!(lab.nodes[1].owner.downs, MOST, "list {is_list}");

@@ -36,8 +36,8 @@ const UNHEARD: Duration = Duration::from_secs(1);
 const BACKLOG_BYTES: usize = 64 * 65_537;
 /// How long the rest may take to go out after the engine has closed a connection, in nanoseconds.
 const LINGER_NS: u64 = 2_000_000_000;
-/// Bytes read from one connection in one turn, and at once: some twenty requests for sessions, a millisecond or two of the control
-/// thread's time. Of TLS what comes out may be a record more (16 KiB, RFC 8446 §5.1).
+/// Bytes read from one connection in one turn, and at once: some twenty requests for sessions, a millisecond or two of the
+/// control thread's time. Of TLS what comes out may be a record more (16 KiB, RFC 8446 §5.1).
 const BYTES_PER_TURN: usize = 8 * 1024;
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
