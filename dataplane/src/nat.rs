@@ -80,7 +80,7 @@ pub struct Nat {
     pub host_ports: u32,
     /// Hundredths of the sessions, and of an address's ports, which hosts get that have less than an equal share.
     pub reserve_percent: u8,
-    /// Whether a sender of a SYN that nobody asked for is told so, six seconds later (RFC 5382 §5, REQ-4).
+    /// Whether a sender of a SYN that nobody asked for is told so, six seconds later (RFC 5382 §4.3, REQ-4).
     pub tell_unasked: bool,
 }
 

@@ -100,7 +100,7 @@ pub struct WorkerSettings {
     pub recording: Recording,
     /// Which ALGs are on, and where.
     pub alg: Alg,
-    /// Slots for their control channels, where there are sessions.
+    /// Slots for their control channels, where there are sessions; and for those of bindings.
     pub channels: u32,
     /// Slots for those of them that are streams of messages.
     pub talks: u32,
@@ -139,7 +139,15 @@ pub struct WorkerSettings {
     pub icmp_error_rate: u32,
 }
 
+/// Bindings without limits that keep a line for each control channel there may be at once: a binding outlasts its channels.
+const HEARING: u32 = 4;
+
 impl WorkerSettings {
+    /// Bindings without limits of which ports may be read (capacity for [`WorkerSettings::channels`]).
+    pub const fn hearing(&self) -> u32 {
+        self.channels.saturating_mul(HEARING)
+    }
+
     /// Settings for one worker with these ports and room for so many bindings; the rest as it is good for most. The
     /// caller replaces `tag_key` and `hash_seed` by random numbers.
     pub fn new(ports: Vec<PortSettings>, bindings: u32) -> Self {
@@ -194,7 +202,7 @@ impl WorkerSettings {
         if self.neighbours > Number24::MOST {
             return Err(SettingsError::Neighbours(self.neighbours));
         }
-        if self.limited >= Number24::MOST {
+        if u64::from(self.limited) + u64::from(self.hearing()) >= u64::from(Number24::MOST) {
             return Err(SettingsError::Limited(self.limited));
         }
         if self.worker >= self.workers || self.workers > 1 << self.layout.worker_bits {

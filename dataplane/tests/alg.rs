@@ -117,6 +117,18 @@ fn a_port_command_names_the_external_address_and_lets_the_server_in_once() {
     assert_eq!((counters.alg_announced, counters.alg_came, counters.alg_attended), (1, 1, 1));
 }
 
+/// A SYN in the midst of a connection is the server's to answer (RFC 5961 §4.2): by how much bytes have moved stays.
+#[test]
+fn a_stray_syn_leaves_a_channel_where_it_is() {
+    let mut gateway = connected();
+    let (from, to) = (b"PORT 10,0,0,10,20,21\r\n", b"PORT 198,51,100,1,20,21\r\n");
+    passes(&mut gateway, CLIENT, from);
+    let stray = Ip::new(HOST, SERVER, 6, segment((4000, FTP), SYN, (7, 0), &[]));
+    sent(&mut gateway, INSIDE, &from_host(&stray));
+    let (length, grown) = (from.len() as u32, to.len() as u32);
+    assert_eq!(passes(&mut gateway, CLIENT + length, b"LIST\r\n"), (CLIENT + grown, b"LIST\r\n".to_vec()));
+}
+
 /// Cases of others, 13: a command in two segments, in either order, and once more whole.
 #[test]
 fn case_13_a_command_in_two_segments_arrives_once_and_whole() {

@@ -7,6 +7,7 @@ mod common;
 use ces_dataplane::alg::scope::{AlgHosts, AlgMode};
 use ces_dataplane::msg::{Binding, BindingLimits, Command, Event, Far};
 use ces_dataplane::reason::DropReason as Why;
+use ces_dataplane::verdict::Verdict;
 use common::nat::{ACK, RST, SYN};
 use common::realms::{cross, gateways};
 use common::talk::dotted;
@@ -420,6 +421,109 @@ fn a_restricted_binding_carries_what_is_agreed_on() {
     assert_eq!(connection.media(0, (5001, 6001)), Ok(()), "RTCP of the player");
     assert_eq!(connection.media(1, (6001, 5001)), Ok(()));
     assert_eq!(connection.media(1, (6000, 5004)), Err(Why::PolicyProtocol));
+}
+
+/// P9: what was announced may come in parts, in any order (RFC 4787 §11, REQ-14), whatever else the binding carries.
+#[test]
+fn p9_announced_media_comes_in_parts_through_a_restricted_binding() {
+    let whole = udp(5000, 6000, &[7; 56]);
+    let part = |id, fragment, from: usize, to: usize| {
+        let part = Ip::new(HOST, PROXY, 17, whole[from..to].to_vec()).fragment(fragment).raw();
+        from_host(&Ip { id, ..part })
+    };
+    let parts = |id| [part(id, 0x2000, 0, 32), part(id, 4, 32, 64)];
+    let carried =
+        |gateway: &mut Gateway, frame: &[u8]| matches!(gateway.one(INSIDE, frame).0, Verdict::Forward(_));
+    for protocol in [6, 17] {
+        let limits = BindingLimits { protocol: Some(protocol), port: Some(RTSP), ..BindingLimits::default() };
+        let gateways = gateways(&settings(), limits);
+        let mut gateway = if protocol == 6 {
+            let mut connection = Connection::open(gateways, RTSP);
+            let [first, later] = parts(1);
+            assert!(!carried(&mut connection.gateways[0], &first), "nobody has announced it");
+            assert!(!carried(&mut connection.gateways[0], &later));
+            connection.host(0, &asks(HOST, PROXY));
+            connection.host(1, &agrees(HOST, PROXY));
+            connection.gateways.remove(0)
+        } else {
+            let limits = BindingLimits { port: Some(SIP), ..limits };
+            let mut gateways = common::realms::gateways(&settings(), limits);
+            says(&mut gateways, 0, &request("INVITE", HOST, PROXY, &described(HOST, 5000)));
+            cross(&mut gateways, 1, &datagram((6000, 5000), "rtp")).unwrap();
+            gateways.remove(0)
+        };
+        let [first, later] = parts(2);
+        assert!(carried(&mut gateway, &first) && carried(&mut gateway, &later), "{protocol}");
+        let [first, later] = parts(3);
+        assert!(matches!(gateway.one(INSIDE, &later).0, Verdict::HoldLater(_)), "{protocol}");
+        gateway.state.take_came();
+        assert!(carried(&mut gateway, &first), "{protocol}");
+        assert!(gateway.state.take_came().is_some(), "what waits goes on");
+        assert!(carried(&mut gateway, &later), "{protocol}");
+        // Nobody else's parts come along.
+        let other = Ip { id: 3, ..Ip::new(HOST, PROXY, 132, whole[32..64].to_vec()).fragment(4).raw() };
+        assert!(!carried(&mut gateway, &from_host(&other)));
+    }
+}
+
+/// A SYN in the midst of a connection is its receiver's to answer (RFC 5961 §4.2): what is said goes on being read where it was.
+#[test]
+fn a_stray_syn_leaves_a_stream_where_it_is() {
+    let mut connection = Connection::open(realms(), RTSP);
+    connection.host(0, &asks(HOST, PROXY));
+    connection.host(1, &agrees(HOST, PROXY));
+    for from in [0, 1] {
+        for flags in [SYN, SYN | ACK] {
+            let mut stray = connection.packet(from, flags, "");
+            stray.payload[4..8].copy_from_slice(&0x7000_0000u32.to_be_bytes());
+            cross(&mut connection.gateways, from, &stray).unwrap();
+        }
+    }
+    assert_eq!(connection.host(0, &asks(HOST, PROXY)), asks(PROXY, HOST));
+    assert_eq!(connection.host(1, &agrees(HOST, PROXY)), agrees(PROXY, HOST));
+}
+
+const FTP: u16 = 21;
+
+/// The host's own address in a line, or its tag or proxy.
+fn port_line(at: u32) -> String {
+    let [a, b, c, d] = at.to_be_bytes();
+    format!("PORT {a},{b},{c},{d},20,21\r\n")
+}
+
+/// A line of FTP is put together as long as it has 112 bytes at most.
+#[test]
+fn a_long_line_passes_as_it_is() {
+    for (length, is_kept) in [(112, true), (113, false)] {
+        let mut connection = Connection::open(realms(), FTP);
+        let begun = format!("PORT {}", "1".repeat(length - 5));
+        let part = from_host(&connection.packet(0, ACK | 0x08, &begun));
+        let (_, out) = connection.gateways[0].one(INSIDE, &part);
+        assert_eq!(out[0].0, if is_kept { INSIDE } else { OUTSIDE }, "{length}: acknowledged, or passed on");
+    }
+}
+
+#[test]
+fn after_a_restart_a_control_connection_passes_unread() {
+    for (port, said) in [(FTP, port_line(HOST)), (RTSP, asks(HOST, PROXY))] {
+        let mut connection = Connection { gateways: realms(), port, sent: [1000, 5000], got: [5000, 1000] };
+        assert_eq!(connection.host(0, &said), said);
+    }
+}
+
+/// An ICMP error quotes the numbers that its sender has seen: nobody moves them back.
+#[test]
+fn errors_about_a_control_connection_quote_what_their_sender_has_seen() {
+    let mut connection = Connection::open(realms(), FTP);
+    assert_eq!(connection.host(0, &port_line(HOST)), port_line(PROXY));
+    let list = connection.packet(0, ACK | 0x08, "LIST\r\n");
+    let (frame, _) = cross(&mut connection.gateways, 0, &list).unwrap();
+    let number = |at: usize, frame: &[u8]| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+    assert_ne!(number(38, &frame), connection.sent[0], "the line has grown");
+    let error = Ip::new(HOST, PROXY, 1, icmp(3, 1, 0, &frame[14..]));
+    let (told, _) = cross(&mut connection.gateways, 1, &error).unwrap();
+    assert_eq!((number(54, &told), number(58, &told)), (HOST, PROXY));
+    assert_eq!(number(66, &told), number(38, &frame));
 }
 
 /// Without room a connection passes unread, in a dry run it is shown, and where it is off nobody looks.

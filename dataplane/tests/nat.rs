@@ -3,13 +3,15 @@
 
 mod common;
 
+use ces_dataplane::frame::{Frame, MemoryFrame};
 use ces_dataplane::msg::{Command, Event, HopId, NatRow, NatTable, Neighbour, PuntClass};
 use ces_dataplane::nat::Filtering;
+use ces_dataplane::path::process_arrival;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
-use ces_dataplane::settings::NatRoom;
+use ces_dataplane::settings::{NatRoom, PoolRoom};
 use ces_dataplane::table::fib::{Fib, Next, Route};
-use ces_dataplane::verdict::Verdict;
+use ces_dataplane::verdict::{Arrival, Attempt, Verdict};
 use common::nat::*;
 use common::*;
 use std::sync::Arc;
@@ -413,6 +415,52 @@ fn what_is_for_a_hosts_external_port_turns_back() {
     let (port, frame) = sent(&mut gateway, INSIDE, &from_host(&to_other));
     assert_eq!((port, flow(&frame)), (INSIDE, (LOCAL, 5000, OTHER, 5000)));
     assert_eq!(&frame[..6], &MAC_OTHER);
+}
+
+/// P2: what a host sends that goes no further is told to it, whichever way that would have gone: a route that is gone under a
+/// session, an address of ours at which there is nobody. There a SYN waits as one from the world does (RFC 5382 §4.3, REQ-4), so
+/// that two hosts may open the same connection from both sides; a datagram, which may do so too, is never answered.
+#[test]
+fn p2_a_host_is_told_what_goes_no_further() {
+    let told = |gateway: &mut Gateway, packet: &Ip| match gateway.one(INSIDE, &from_host(packet)) {
+        (Verdict::Reply(egress, why), out) => {
+            assert_sound(&out[0].1);
+            assert_eq!((egress.port, word(&out[0].1, 16), out[0].1[34]), (INSIDE, HOST, 3));
+            Ok((why, out[0].1[35]))
+        }
+        (verdict, _) => Err(verdict),
+    };
+    let mut gateway = gateway();
+    let packet = Ip::new(HOST, SERVER, 17, udp(5001, 53, b"q"));
+    sent(&mut gateway, INSIDE, &from_host(&packet));
+    let fib = Fib::of(&[Route { network: 0x0a00_0000, prefix: 24, next: Next::OnLink(INSIDE) }], 2);
+    gateway.state.move_in(&mut Premises::new(&nat_settings()).with_routes(Arc::new(fib)));
+    assert_eq!(told(&mut gateway, &packet), Ok((Why::NoRoute, 0)));
+
+    let mut settings = nat_settings();
+    settings.nat.tell_unasked = true;
+    settings.pool = vec![address(LOCAL + 2)];
+    settings.pool_room = PoolRoom { addresses: 1, reservations: 8, unwanted: 8 };
+    let mut gateway = gateway_with(settings);
+    let syn = |to| Ip::new(HOST, to, 6, tcp(5000, 6000, SYN, &[], b""));
+    assert_eq!(told(&mut gateway, &syn(LOCAL + 2)), Ok((Why::PoolUnreserved, 1)));
+    assert_eq!(
+        told(&mut gateway, &Ip::new(HOST, LOCAL, 17, udp(5000, 99, b"x"))),
+        Err(Verdict::Drop(Why::Unasked))
+    );
+    assert!(matches!(told(&mut gateway, &syn(LOCAL)), Err(Verdict::HoldUnasked(_))));
+    let later = |gateway: &mut Gateway| {
+        let arrival = Arrival { attempt: Attempt::Unasked, ..Arrival::at(INSIDE, gateway.now) };
+        let (mut frames, mut verdicts) = ([MemoryFrame::new(&from_host(&syn(LOCAL)))], [Verdict::Absorb]);
+        process_arrival(&mut gateway.state, arrival, &mut frames, &mut verdicts, &mut gateway.wire);
+        (verdicts[0], frames[0].data().to_vec())
+    };
+    let (verdict, frame) = later(&mut gateway);
+    assert!(matches!(verdict, Verdict::Reply(_, Why::Unasked)), "{verdict:?}");
+    assert_eq!((word(&frame, 12), word(&frame, 16), &frame[34..36]), (LOCAL, HOST, &[3, 3][..]));
+    // The other host has opened the same connection meanwhile: its own SYN is under way.
+    sent(&mut gateway, INSIDE, &from_other(&Ip::new(OTHER, LOCAL, 6, tcp(6000, 5000, SYN, &[], b""))));
+    assert_eq!(later(&mut gateway).0, Verdict::Drop(Why::Unasked));
 }
 
 /// Two hosts that talk by their external addresses: nobody outside takes part in that with one of those.

@@ -68,6 +68,40 @@ fn a_call_is_made_and_ended() {
     assert_eq!((counters.sip_messages, counters.sip_garbled, counters.sip_ended), (4, 0, 1));
 }
 
+/// A SYN in the midst of a connection, of whoever guesses its ports or of a host that has begun anew, is its receiver's to answer
+/// (RFC 5961 §4.2): nothing is forgotten by it. After the connection another one may begin.
+#[test]
+fn a_stray_syn_leaves_a_stream_where_it_is() {
+    let mut talk = Talk::out(nat_settings(), SIP);
+    let (options, expected) = outside("OPTIONS", None);
+    for from in [0, 1] {
+        assert_eq!(talk.host(&options), expected);
+        for flags in [SYN, SYN | ACK] {
+            talk.stray(from, flags, 0x7000_0000).unwrap();
+        }
+        let (first, second) = options.as_bytes().split_at(50);
+        let at = talk.sent[0];
+        assert_eq!(talk.part(0, 0, at, first).unwrap_err(), Why::AlgPart);
+        talk.stray(from, SYN, 0x7000_0001).unwrap();
+        let (_, late) = talk.part(0, PSH, at.wrapping_add(50), second).unwrap();
+        let (_, early) = talk.part(0, 0, at, first).unwrap();
+        let read = talk.reads(0, &early) + &talk.reads(0, &late);
+        assert_eq!(read, expected);
+        talk.sent[0] = at.wrapping_add(options.len() as u32);
+        let answer = |at: u32| response("200 OK", "OPTIONS", &dotted(at), "");
+        assert_eq!(talk.world(&answer(LOCAL)), answer(HOST));
+    }
+    for from in [0, 1] {
+        talk.part(from, FIN, talk.sent[from], b"").unwrap();
+        talk.sent[from] = talk.sent[from].wrapping_add(1);
+    }
+    let (_, frame) = talk.stray(0, SYN, 0x7000_0000).unwrap();
+    assert_eq!(word(&frame, 24), 0x7000_0000);
+    talk.stray(1, SYN | ACK, 0x6000_0000).unwrap();
+    (talk.sent, talk.got) = ([0x7000_0001, 0x6000_0001], [0x6000_0001, 0x7000_0001]);
+    assert_eq!(talk.host(&options), expected);
+}
+
 /// A message longer than a segment: the first part waits, and comes again.
 #[test]
 fn an_invite_in_two_segments_arrives_whole() {

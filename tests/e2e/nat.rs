@@ -116,7 +116,7 @@ fn nothing_unasked_comes_in(lab: &Lab) {
     assert!(!lab.run("net", "curl -sS -m 2 http://192.0.2.2:5000/").ok());
 }
 
-/// RFC 5382 §5, REQ-4: a real connection attempt hears that nobody is there, before its own patience ends.
+/// RFC 5382 §4.3, REQ-4: a real connection attempt hears that nobody is there, before its own patience ends.
 fn who_asks_for_nobody_is_told(lab: &Lab) {
     lab.gateways(NAT);
     let told = || lab.metrics(Realm::A).sum("ces_nat_unasked_total", &[("event", "told")]);

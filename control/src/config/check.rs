@@ -24,8 +24,8 @@ pub const MTU_MAX: u16 = (SLOT_BYTES - 18) as u16;
 const WORKERS: usize = 64;
 /// The most bindings of a worker: 64 MiB of slab for each 2²⁰.
 const BINDINGS: u32 = 1 << 24;
-/// The most restricted bindings of a worker: what a binding can name in 24 bits.
-const LIMITED: u64 = (1 << 24) - 2;
+/// The most restricted bindings of a worker: what a binding can name in 24 bits, less what control channels take at most.
+const LIMITED: u64 = (1 << 24) - 2 - (4 << 20);
 
 /// Bits a second of a shaped port: at the least, a packet takes an eighth of a second.
 const BANDWIDTHS: std::ops::RangeInclusive<u64> = 100_000..=400_000_000_000;

@@ -93,6 +93,12 @@ impl<const EDITS: usize, const TEXT: usize> Shift<EDITS, TEXT> {
         self.initial
     }
 
+    /// Whether a SYN with this number begins another connection, since nothing has been said in this one, or it is over. One that
+    /// comes again does not, nor does one in the midst of a connection: its receiver asks back (RFC 5961 §4.2).
+    pub const fn gives_way_to(&self, initial: u32, is_over: bool) -> bool {
+        self.initial != initial && (is_over || self.next == self.initial.wrapping_add(1))
+    }
+
     fn edits(&self) -> &[Edit<TEXT>] {
         &self.edits[..usize::from(self.count)]
     }

@@ -144,9 +144,10 @@ impl Tongue {
         text: [0; MESSAGE],
     };
 
-    /// Its SYN has this sequence number. One that comes again changes nothing.
-    pub fn begin(&mut self, initial: u32) {
-        if self.shift.is_none_or(|shift| shift.initial() != initial) {
+    /// Its SYN has this sequence number: see [`Shift::gives_way_to`]. Where a message has begun, something has been said.
+    pub fn begin(&mut self, initial: u32, is_over: bool) {
+        let is_silent = self.held == 0;
+        if self.shift.is_none_or(|shift| shift.gives_way_to(initial, is_over) && (is_silent || is_over)) {
             *self = Self {
                 shift: Some(Shift::begin(initial)),
                 window: self.window,

@@ -1,7 +1,7 @@
 //! What the gateway says to the sender of a packet that it drops, back by the port of its arrival.
 
 use super::icmp::{Error, write_error};
-use super::own::Desk;
+use super::own::{DNS, Desk};
 use super::reset::write_reset;
 use crate::egress::Egress;
 use crate::frame::Frame;
@@ -11,7 +11,7 @@ use crate::verdict::{Arrival, Verdict};
 use crate::wire::{Wire, ethernet, icmp, ipv4, tcp};
 
 /// Drops a packet from inside that goes no further, and tells its sender where a router does: no way there, nobody there,
-/// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first.
+/// or not allowed (RFC 1812 §5.2.7.1). Its time to live comes first, but for what has arrived.
 #[cold]
 pub(super) fn refuse<F: Frame>(
     desk: &mut Desk<'_>,
@@ -22,7 +22,11 @@ pub(super) fn refuse<F: Frame>(
 ) -> Verdict {
     let code = match reason {
         DropReason::NoRoute => icmp::NET_UNREACHABLE,
-        DropReason::NoBinding => icmp::HOST_UNREACHABLE,
+        DropReason::NoBinding
+        | DropReason::PoolUnreserved
+        | DropReason::PoolAgain
+        | DropReason::PoolForeign => icmp::HOST_UNREACHABLE,
+        DropReason::Unasked => return closed(desk, frame, packet, arrival),
         DropReason::PolicyProtocol
         | DropReason::NatHostLimit
         | DropReason::NatShare
@@ -40,6 +44,22 @@ pub(super) fn refuse<F: Frame>(
         ((icmp::UNREACHABLE, code, 0), reason)
     };
     tell(desk, frame, packet, what, reason, arrival)
+}
+
+/// Drops a packet from inside to an own address at which nobody takes it, and tells its sender as a host does (RFC 1122
+/// §3.2.2.1): who opens a connection, or sends a datagram. A segment of no connection hears nothing: it asks which ports
+/// are open.
+fn closed<F: Frame>(desk: &mut Desk<'_>, frame: &mut F, packet: &Packet, arrival: Arrival) -> Verdict {
+    // Nor does what looks like an answer of DNS: none of ours is said to be awaited or not.
+    let is_answer = packet.protocol == ipv4::UDP && packet.ports >> 16 == DNS;
+    let code = match packet.protocol {
+        _ if is_answer || packet.is_fragment() => return Verdict::Drop(DropReason::Unasked),
+        ipv4::UDP | ipv4::DCCP | ipv4::UDP_LITE => icmp::PORT_UNREACHABLE,
+        ipv4::TCP if packet.opens_tcp(true) && !packet.opens_tcp(false) => icmp::PORT_UNREACHABLE,
+        ipv4::TCP | ipv4::ICMP => return Verdict::Drop(DropReason::Unasked),
+        _ => icmp::PROTOCOL_UNREACHABLE,
+    };
+    tell(desk, frame, packet, (icmp::UNREACHABLE, code, 0), DropReason::Unasked, arrival)
 }
 
 /// Drops a packet of something that is not to be opened, and tells its sender: a connection is reset, anything else is

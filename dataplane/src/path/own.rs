@@ -14,7 +14,7 @@ use crate::verdict::{Arrival, Attempt, Verdict};
 use crate::wire::{Wire, arp, ethernet, icmp, ipv4, tcp};
 
 /// The port of DNS.
-const DNS: u32 = 53;
+pub(super) const DNS: u32 = 53;
 /// The ports of DHCP: of servers and relays, and of clients.
 const DHCP_SERVER: u32 = 67;
 const DHCP_CLIENT: u32 = 68;
@@ -175,9 +175,12 @@ impl<'s> Desk<'s> {
             Ok(port) => port,
             Err(reason) => return Some(reason),
         };
-        if martian(packet.source()) || self.premises.is_own(port.side, packet.source()) {
+        let source = packet.source();
+        // RFC 1122 §3.2.1.3: nobody has an address that means everybody, and no answer goes there.
+        let is_nobodys = martian(source) || self.premises.is_broadcast(source);
+        if is_nobodys || self.premises.is_own(port.side, source) {
             Some(DropReason::SourceInvalid)
-        } else if self.is_forged(port.side, packet.source()) {
+        } else if self.is_forged(port.side, source) {
             Some(DropReason::SourceSpoofed)
         } else if packet.destination() >> 28 == 0xe {
             Some(DropReason::Multicast)

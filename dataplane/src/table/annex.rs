@@ -50,17 +50,23 @@ const fn has_port(lanes: u64, ports: u32) -> bool {
 #[derive(Debug)]
 pub struct Annexes {
     lines: HugeSlice<Annex>,
-    free: Vec<u32>,
+    /// Free lines for limits, of which the control thread knows how many there are, and behind them those for control channels of
+    /// bindings without limits, which take none of the others (P15).
+    free: [Vec<u32>; 2],
+    /// How many lines are for limits.
+    limited: u32,
     /// What a rate's bucket holds.
     burst_ms: u32,
     fragments: Fragments,
 }
 
 impl Annexes {
-    /// A table of so many free lines.
-    pub fn new(count: u32, burst_ms: u32) -> Result<Self, SettingsError> {
+    /// A table of so many free lines for limits, and so many for control channels.
+    pub fn new(limited: u32, channels: u32, burst_ms: u32) -> Result<Self, SettingsError> {
+        let count = limited + channels;
         let lines = HugeSlice::new(count as usize).map_err(|_| SettingsError::Memory("limits"))?;
-        Ok(Self { lines, free: (0..count).rev().collect(), burst_ms, fragments: Fragments::default() })
+        let free = [(0..limited).rev().collect(), (limited..count).rev().collect()];
+        Ok(Self { lines, free, limited, burst_ms, fragments: Fragments::default() })
     }
 
     /// A line for these limits: its place plus 1; 0 if there is nothing to say; `None` if the table is full.
@@ -69,7 +75,7 @@ impl Annexes {
         if limited.protocol.is_none() && limited.port.is_none() && limited.rate_bps.is_none() {
             return Some(0);
         }
-        let place = self.free.pop()?;
+        let place = self.free[0].pop()?;
         self.lines[place as usize] = Annex { limit: Limit::new(limited, self.burst_ms), heard: 0 };
         Some(place + 1)
     }
@@ -80,7 +86,7 @@ impl Annexes {
         let annex = if let Some(annex) = annex {
             annex
         } else {
-            let place = self.free.pop()?;
+            let place = self.free[1].pop()?;
             self.lines[place as usize] = Annex::default();
             place + 1
         };
@@ -106,7 +112,7 @@ impl Annexes {
     #[inline]
     pub(super) fn release(&mut self, annex: u32) {
         if let Some(place) = annex.checked_sub(1) {
-            self.free.push(place);
+            self.free[usize::from(place >= self.limited)].push(place);
         }
     }
 
@@ -160,6 +166,16 @@ impl Annexes {
         now: Nanos,
     ) -> Result<(), DropReason> {
         self.line_mut(annex).map_or(Ok(()), |line| line.limit.charge(direction, packet, now))
+    }
+
+    /// Whether the first fragment of this packet was carried.
+    pub(super) fn knows(&self, packet: &Packet, now: Nanos) -> bool {
+        self.fragments.recall(packet, now).is_some()
+    }
+
+    /// This first fragment is carried.
+    pub(super) fn remember(&mut self, packet: &Packet, now: Nanos) {
+        self.fragments.remember(packet, now);
     }
 
     /// The [number](super::fragments::number) of a first fragment that came since this was asked last.
@@ -224,7 +240,7 @@ mod tests {
             packets in proptest::collection::vec((packet(), 0u64..200_000_000), 1..40),
         ) {
             let direction = if out { Heading::Out } else { Heading::In };
-            let (mut short, mut long) = (Annexes::new(2, 100).unwrap(), Annexes::new(2, 100).unwrap());
+            let (mut short, mut long) = (Annexes::new(2, 0, 100).unwrap(), Annexes::new(2, 0, 100).unwrap());
             let other = BindingLimits { protocol: Some(99), ..limited };
             prop_assert_eq!(short.allocate(&other), long.allocate(&other));
             let entry = short.allocate(&limited).unwrap();
@@ -254,8 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn p15_control_channels_take_no_line_that_limits_may_want() {
+        let mut annexes = Annexes::new(1, 2, 100).unwrap();
+        let slow = BindingLimits { rate_bps: Some(8), ..BindingLimits::default() };
+        assert_eq!([21; 3].map(|port| annexes.hear(None, port)), [Some(2), Some(3), None]);
+        assert_eq!([annexes.allocate(&slow), annexes.allocate(&slow)], [Some(1), None]);
+        assert_eq!(annexes.hear(Some(1), 21), Some(1), "what is restricted has its line");
+        annexes.release(2);
+        assert_eq!((annexes.allocate(&slow), annexes.hear(None, 21)), (None, Some(2)));
+        annexes.release(1);
+        assert_eq!((annexes.hear(None, 21), annexes.allocate(&slow)), (None, Some(1)));
+    }
+
+    #[test]
     fn an_entry_that_comes_back_begins_anew() {
-        let mut annexes = Annexes::new(1, 100).unwrap();
+        let mut annexes = Annexes::new(1, 0, 100).unwrap();
         let slow = BindingLimits { rate_bps: Some(8), ..BindingLimits::default() };
         let packet = Packet { total: 3000, ..Packet::NOTHING };
         for _ in 0..2 {

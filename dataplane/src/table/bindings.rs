@@ -57,7 +57,7 @@ impl Bindings {
             terms: HugeSlice::new(settings.bindings as usize).map_err(memory)?,
             index: Index::new(settings.bindings)?,
             hasher,
-            annexes: Annexes::new(settings.limited, settings.rate_burst_ms)?,
+            annexes: Annexes::new(settings.limited, settings.hearing(), settings.rate_burst_ms)?,
             conversations: Conversations::new(settings.channels, settings.talks, hasher)?,
             share,
             live: 0,
@@ -296,8 +296,16 @@ impl Bindings {
         if said != Err(DropReason::PolicyProtocol) || !self.conversations.awaits(seconds(now)) {
             return said.map(|()| false);
         }
+        if packet.is_later_fragment() {
+            let is_known = self.annexes.knows(packet, now);
+            is_known.then_some(()).ok_or(DropReason::FragmentUnmatched)?;
+            return self.annexes.charge(annex, heading, packet, now).map(|()| false);
+        }
         let announced = self.conversations.lets_in(sights(entry, packet, heading), packet, seconds(now));
         let comes = announced.ok_or(DropReason::PolicyProtocol)?;
+        if packet.is_fragment() {
+            self.annexes.remember(packet, now);
+        }
         self.annexes.charge(annex, heading, packet, now).map(|()| comes)
     }
 

@@ -94,9 +94,9 @@ impl Channel {
         }
     }
 
-    /// The host's SYN has this sequence number. One that comes again changes nothing.
-    pub fn begin(&mut self, initial: u32) {
-        if self.shift.is_none_or(|shift| shift.initial() != initial) {
+    /// The host's SYN has this sequence number: see [`Shift::gives_way_to`].
+    pub fn begin(&mut self, initial: u32, is_over: bool) {
+        if self.shift.is_none_or(|shift| shift.gives_way_to(initial, is_over)) {
             let speaker = self.reader.speaker;
             (self.privacy, self.reader, self.shift) =
                 (Privacy::None, Reader::new(speaker), Some(Shift::begin(initial)));

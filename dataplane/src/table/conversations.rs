@@ -68,11 +68,9 @@ pub struct OneWay {
 }
 
 impl OneWay {
-    /// Its SYN has this sequence number. One that comes again changes nothing, nor does another one where something has been said
-    /// (RFC 5961 §4.2).
+    /// Its SYN has this sequence number: see [`Shift::gives_way_to`].
     pub fn begin(&mut self, initial: u32) {
-        let is_silent = |shift: Shift| shift.next() == shift.initial().wrapping_add(1);
-        if self.shift.is_none_or(|shift| shift.initial() != initial && is_silent(shift)) {
+        if self.shift.is_none_or(|shift| shift.gives_way_to(initial, false)) {
             (self.reader, self.shift) = (self.reader.anew(), Some(Shift::begin(initial)));
             self.told = initial.wrapping_add(1);
         }
@@ -393,7 +391,7 @@ impl Conversations {
     /// Whether a packet is of what was announced: the first time one that opens it. `Some(true)`: that one it is.
     pub fn lets_in(&mut self, sights: [Option<Sight>; 2], packet: &Packet, now_s: u32) -> Option<bool> {
         let is_media = packet.protocol == ipv4::UDP;
-        if !is_media && packet.protocol != ipv4::TCP || packet.is_fragment() {
+        if !is_media && packet.protocol != ipv4::TCP {
             return None;
         }
         sights.into_iter().flatten().find_map(|sight| {

@@ -72,7 +72,7 @@ pub(super) const FOR_FIRST: Bounds = Bounds {
     full: DropReason::FragmentFull,
 };
 
-/// SYNs that nobody has asked for (RFC 5382 §5, REQ-4): one of a connection, the first, for six seconds; some 40 a second, and
+/// SYNs that nobody has asked for (RFC 5382 §4.3, REQ-4): one of a connection, the first, for six seconds; some 40 a second, and
 /// who sends more of them hears nothing.
 pub(super) const FOR_ASKING: Bounds = Bounds {
     most: 256,

@@ -47,7 +47,6 @@ fn what_is_for_the_gateway_is_punted_and_nothing_else() {
         unasked("ntp", outside(17, udp(5000, 123, b"a"))),
         punted("cetp", outside(6, tcp(5000, 48001, 2, &[], b"")), PuntClass::Tcp),
         unasked("ssh", outside(6, tcp(5000, 22, 2, &[], b""))),
-        unasked("cetp from inside", inside(6, tcp(5000, 48001, 2, &[], b""))),
         punted("dns over tcp", inside(6, tcp(5000, 53, 2, &[], b"")), PuntClass::Tcp),
         punted("syn ack of our connection", outside(6, tcp(48001, 40000, 0x12, &[], b"")), PuntClass::Tcp),
         punted("segment of our connection", outside(6, tcp(48001, 40000, 0x18, &[], b"x")), PuntClass::Tcp),
@@ -104,6 +103,7 @@ fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
     };
     let punted = |title, input| case(title, asking(), input, Verdict::Punt(PuntClass::Udp), None);
     let unasked = |title, input| drop_case(title, asking(), input, Why::Unasked);
+    let told = |title, packet: &Ip| told_case(title, asking(), packet, Why::Unasked, (3, 3));
     run(vec![
         punted("of the resolver", answer(RESOLVER, 53, 40_000)),
         punted("of one at another port", answer(RESOLVER + 1, 5353, 40_000)),
@@ -115,14 +115,8 @@ fn n7_answers_come_from_resolvers_that_are_asked_and_from_nobody_else() {
         unasked("from inside", (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(53, 40_000, b"a"))))),
         // A realm may have its resolver inside.
         punted("of one inside", (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(5353, 40_000, b"a"))))),
-        unasked(
-            "of that to a low port",
-            (INSIDE, from_host(&Ip::new(HOST, GATEWAY, 17, udp(5353, 123, b"a")))),
-        ),
-        unasked(
-            "of its neighbour",
-            (INSIDE, from_host(&Ip::new(HOST + 1, GATEWAY, 17, udp(5353, 40_000, b"a")))),
-        ),
+        told("of that to a low port", &Ip::new(HOST, GATEWAY, 17, udp(5353, 123, b"a"))),
+        told("of its neighbour", &Ip::new(HOST + 1, GATEWAY, 17, udp(5353, 40_000, b"a"))),
         drop_case("where nobody is asked", gateway(), answer(RESOLVER, 53, 40_000), Why::Unasked),
     ]);
 }
@@ -188,7 +182,13 @@ fn dhcp_is_for_the_server_where_there_is_one() {
         punted("another server's offer", everybody(HOST, u32::MAX, 67, 68)),
         punted("renewing", to_us(HOST)),
         broadcast("where there is none", gateway(), discover()),
-        drop_case("renewing where there is none", gateway(), to_us(HOST), Why::Unasked),
+        told_case(
+            "renewing where there is none",
+            gateway(),
+            &Ip::new(HOST, GATEWAY, 17, udp(68, 67, &[1; 300])),
+            Why::Unasked,
+            (3, 3),
+        ),
         broadcast("another port", serving(), everybody(HOST, u32::MAX, 137, 137)),
         broadcast("in parts", serving(), fragment),
         broadcast("from outside", serving(), outside),

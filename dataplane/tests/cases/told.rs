@@ -79,6 +79,43 @@ fn p2_what_must_not_be_answered_is_not() {
     assert_eq!(fates, [yes, yes, no, no], "metered");
 }
 
+/// Where the gateway itself is asked for what it does not have, a host inside does not wait for it; who looks for open ports by
+/// other segments hears nothing (P11), nor does anybody outside.
+#[test]
+fn p2_the_gateway_says_where_nobody_listens() {
+    let to_us = |protocol, payload| Ip::new(HOST, GATEWAY, protocol, payload);
+    let syn = tcp(5000, 48001, 2, &[], b"");
+    let told = |title, packet: &Ip, code| told_case(title, gateway(), packet, Why::Unasked, (3, code));
+    let unasked = |title, packet: &Ip| drop_case(title, gateway(), (INSIDE, from_host(packet)), Why::Unasked);
+    let mut cases = vec![
+        told("a connection", &to_us(6, syn.clone()), 3),
+        told("a datagram", &to_us(17, udp(5000, 123, b"a")), 3),
+        // A traceroute to the gateway ends there.
+        told("a datagram whose time is over", &to_us(17, udp(5000, 33434, b"a")).ttl(1), 3),
+        told("another protocol", &to_us(132, vec![0; 20]), 2),
+        unasked("a part of a datagram", &to_us(17, udp(5000, 123, b"12345678")).fragment(0x2000).raw()),
+        drop_case(
+            "outside",
+            gateway(),
+            from_outside(&Ip::new(0x0808_0808, LOCAL, 6, tcp(5000, 22, 2, &[], b""))),
+            Why::Unasked,
+        ),
+        drop_case(
+            "outside, a datagram",
+            gateway(),
+            from_outside(&Ip::new(0x0808_0808, LOCAL, 17, udp(1, 2, b""))),
+            Why::Unasked,
+        ),
+    ];
+    for flags in [0x01, 0, 0x29, 0x03, 0x06] {
+        let scan = to_us(6, tcp(5000, 48001, flags, &[], b""));
+        let fate = gateway().one(INSIDE, &from_host(&scan)).0;
+        assert!(!matches!(fate, Verdict::Reply(..)) || flags == 0x03, "{flags:02x}: {fate:?}");
+    }
+    cases.push(unasked("time stamp", &to_us(1, icmp(13, 0, 1, &[0; 12]))));
+    run(cases);
+}
+
 #[test]
 fn p2_the_gateway_answers_at_its_outside_address_too() {
     let ping = Ip::new(HOST, LOCAL, 1, icmp(8, 0, 1, b""));
@@ -122,6 +159,13 @@ fn p4_addresses_of_the_inside_do_not_arrive_outside() {
         refused("as a proxy", PROXY, 1, icmp(8, 0, 1, b""), Why::SourceSpoofed),
         refused("loopback", 0x7f00_0001, 1, icmp(8, 0, 1, b""), Why::SourceInvalid),
         refused("as the gateway outside", LOCAL, 1, icmp(8, 0, 1, b""), Why::SourceInvalid),
+        refused("as everybody outside", LOCAL | 255, 1, icmp(8, 0, 1, b""), Why::SourceInvalid),
+        drop_case(
+            "as everybody inside",
+            gateway(),
+            (INSIDE, from_host(&Ip::new(HOST | 255, 0x0808_0808, 17, udp(1, 2, b"")))),
+            Why::SourceInvalid,
+        ),
         drop_case("arp as a host", gateway(), arp(HOST), Why::SourceSpoofed),
         case("arp of a router", gateway(), arp(0xc633_64fe), Verdict::Punt(PuntClass::Arp), None),
     ]);

@@ -93,6 +93,12 @@ impl Talk {
         self.raw(from, segment(ports, ACK | flags, numbers, data))
     }
 
+    /// A segment without data with a number of its own, which acknowledges nothing.
+    pub(crate) fn stray(&mut self, from: usize, flags: u8, sequence: u32) -> Result<(u8, Vec<u8>), Why> {
+        let ports = if from == 0 { self.ports } else { (self.ports.1, self.ports.0) };
+        self.raw(from, segment(ports, flags, (sequence, 0), &[]))
+    }
+
     /// What the other one reads, who has read all before.
     pub(crate) fn reads(&mut self, from: usize, frame: &[u8]) -> String {
         assert_sound(frame);

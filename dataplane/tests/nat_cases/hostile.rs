@@ -251,6 +251,20 @@ fn time_that_jumps() {
     carried(&mut gateway, &[(true, SYN), (false, SYN | ACK)]);
 }
 
+/// RFC 5382 §7.3, REQ-10: whatever errors say of a connection, and who forges them, it goes on.
+#[test]
+fn icmp_errors_end_no_connection() {
+    let mut gateway = connected();
+    let went = Ip::new(LOCAL, SERVER, 6, tcp(4000, 80, ACK, &[], b"x")).bytes();
+    let came = Ip::new(SERVER, HOST, 6, tcp(80, 4000, ACK, &[], b"x")).bytes();
+    for (kind, code) in [(3, 0), (3, 1), (3, 2), (3, 3), (3, 13), (11, 0), (12, 0)] {
+        sent(&mut gateway, OUTSIDE, &from_world(&Ip::new(SERVER, LOCAL, 1, icmp(kind, code, 0, &went))));
+        sent(&mut gateway, INSIDE, &from_host(&Ip::new(HOST, SERVER, 1, icmp(kind, code, 0, &came))));
+    }
+    wait(&mut gateway, 7000);
+    carried(&mut gateway, &[(false, ACK), (true, ACK)]);
+}
+
 /// RFC 7857 §7.1: errors keep nothing alive, from whichever side.
 #[test]
 fn icmp_errors_do_not_refresh() {

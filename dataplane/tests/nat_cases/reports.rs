@@ -91,7 +91,7 @@ fn at_last(gateway: &mut Gateway, frame: &[u8]) -> (Verdict, Vec<u8>) {
     (verdicts[0], frames[0].data().to_vec())
 }
 
-/// RFC 5382 §5, REQ-4: kept in silence, then its sender is told, unless the host has opened the connection meanwhile.
+/// RFC 5382 §4.3, REQ-4: kept in silence, then its sender is told, unless the host has opened the connection meanwhile.
 #[test]
 fn report_7_a_syn_that_nobody_asked_for() {
     let mut gateway = telling();

@@ -386,7 +386,7 @@ fn udp_is_refreshed_both_ways() {
     let out = from_host(&Ip::new(HOST, SERVER, 17, udp(5000, 53, b"q")));
     let back = from_world(&Ip::new(SERVER, LOCAL, 17, udp(53, 5000, b"a")));
     sent(&mut gateway, INSIDE, &out);
-    wait(&mut gateway, 118);
+    wait(&mut gateway, 119);
     sent(&mut gateway, OUTSIDE, &back);
     for (port, frame) in [(INSIDE, &out), (OUTSIDE, &back), (OUTSIDE, &back)] {
         wait(&mut gateway, 297);

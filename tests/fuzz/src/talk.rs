@@ -121,7 +121,7 @@ pub fn run(data: &[u8]) {
     let initial = 0u32.wrapping_sub(u32::from(how) * 4);
     let first = initial.wrapping_add(1);
     let (mut tongue, mut receiver) = (Tongue::NONE, Receiver::default());
-    tongue.begin(initial);
+    tongue.begin(initial, false);
     let passed = |tongue: &Tongue| tongue.shift.unwrap().next().wrapping_sub(first) as usize;
     let mut at = 0;
     while at < stream.len() {

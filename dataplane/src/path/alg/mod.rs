@@ -28,7 +28,7 @@ use crate::packet::Packet;
 use crate::premises::Premises;
 use crate::reason::DropReason;
 use crate::table::channels::{Channel, Privacy, Spoken};
-use crate::table::session::Heading;
+use crate::table::session::{Heading, Session};
 use crate::table::sessions::Sessions;
 use crate::verdict::Settled;
 use crate::way::write;
@@ -176,12 +176,13 @@ fn note_encrypted(
 fn outward<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &mut Packet, slot: u32) -> Settled<()> {
     let ip = ip_of(frame, packet);
     let segment = Segment::of(ip, packet)?;
+    let is_over = ground.sessions.get(slot).is_some_and(Session::gives_way);
     let Some(channel) = ground.sessions.channel(slot) else { return Ok(()) };
     if packet.tcp_flags & tcp::SYN != 0 {
-        channel.begin(segment.header.sequence);
+        channel.begin(segment.header.sequence, is_over);
     } else if channel.shift.is_none() && !segment.payload(ip).is_empty() {
         // Of the process before: nothing of it has moved.
-        channel.begin(segment.header.sequence.wrapping_sub(1));
+        channel.begin(segment.header.sequence.wrapping_sub(1), false);
     }
     let (reader, Some(shift)) = (channel.reader, &mut channel.shift) else { return Ok(()) };
     if segment.glides(ip, packet, shift, reader)? {

@@ -15,7 +15,7 @@ use crate::path::segment::SEGMENT_HEADERS;
 use crate::reason::DropReason;
 use crate::table::channels::Talk;
 use crate::table::conversations::Through;
-use crate::table::session::Heading;
+use crate::table::session::{Heading, Session};
 use crate::verdict::{Settled, Verdict};
 use crate::way::Way;
 use crate::wire::framing::{Extent, Framed, framed};
@@ -36,6 +36,14 @@ impl TalkOf<'_> {
         match self {
             Self::Session(slot) => ground.sessions.talk(slot),
             Self::Crossing(line, ..) => ground.bindings.conversations().talk(line),
+        }
+    }
+
+    /// Whether its connection has ended, or not begun. One through a binding that has ended is forgotten with the next SYN.
+    fn is_over(self, ground: &Ground<'_>) -> bool {
+        match self {
+            Self::Session(slot) => ground.sessions.get(slot).is_some_and(Session::gives_way),
+            Self::Crossing(..) => false,
         }
     }
 
@@ -149,10 +157,11 @@ pub(super) fn treat<F: Frame>(
             say_more(ground, frame, packet, &segment, (stream, heading))?;
         }
     }
+    let is_over = stream.is_over(ground);
     let Some(talk) = stream.talk(ground) else { return Ok(()) };
     let (tongue, ip) = (talk.tongue(heading), ip_of(frame, packet));
     if packet.tcp_flags & tcp::SYN != 0 {
-        tongue.begin(segment.header.sequence);
+        tongue.begin(segment.header.sequence, is_over);
         talk.tongue(heading.reversed()).most = segment.largest(ip);
         match stream {
             TalkOf::Session(slot) => make_way(ground, frame, packet, (slot, heading.reversed())),
@@ -162,7 +171,7 @@ pub(super) fn treat<F: Frame>(
     }
     if tongue.shift.is_none() {
         // Of the process before: nothing of it has moved.
-        tongue.begin(start.wrapping_sub(1));
+        tongue.begin(start.wrapping_sub(1), false);
     }
     let glides =
         !segment.speaks(ip) || !segment.is_last() && tongue.glides(start, end.wrapping_sub(start) as usize);

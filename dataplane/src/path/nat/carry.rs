@@ -3,18 +3,19 @@
 use super::flows::{begins, owner_behind};
 use super::reserved::takes;
 use super::rules;
+use super::unasked::unasked;
 use crate::frame::{Buffers, Frame};
 use crate::meter::seconds;
 use crate::narrow::Number24;
 use crate::packet::{DONT_FRAGMENT, EXPIRED, LATER, Packet};
 use crate::path::alg;
-use crate::path::answer::tell;
+use crate::path::answer::{refuse, tell};
 use crate::path::fragment;
 use crate::path::ground::Ground;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading, Turn};
 use crate::table::sessions::Sessions;
-use crate::verdict::{Settled, Verdict};
+use crate::verdict::{Attempt, Settled, Verdict};
 use crate::way::{Front, Way, write};
 use crate::wire::{icmp, ipv4};
 
@@ -43,11 +44,27 @@ pub(super) fn carry<F: Frame, B: Buffers<F>>(
         return Err(tell(&mut ground.desk, frame, packet, what, DropReason::TtlExceeded, ground.arrival));
     }
     if heading == Heading::Out && ground.is_external(turn.addresses.destination()) {
-        return to_another(ground, frame, packet, (slot, flow.protocol), &turn, buffers);
+        let sent = to_another(ground, frame, packet, (slot, flow.protocol), &turn, buffers);
+        return sent.map_err(|refused| told(ground, frame, packet, refused));
     }
-    let verdict = send(ground, frame, packet, &[(slot, heading)], &turn, buffers)?;
+    let sent = send(ground, frame, packet, &[(slot, heading)], &turn, buffers);
+    let verdict = match sent {
+        Err(refused) if heading == Heading::Out => return Err(told(ground, frame, packet, refused)),
+        sent => sent?,
+    };
     follow(ground, slot, heading, packet);
     Ok(verdict)
+}
+
+/// What goes no further of what a host sends is told to it, as far as a router tells.
+#[cold]
+fn told<F: Frame>(ground: &mut Ground<'_>, frame: &mut F, packet: &Packet, refused: Verdict) -> Verdict {
+    match refused {
+        Verdict::Drop(reason) if reason != DropReason::Unasked => {
+            refuse(&mut ground.desk, frame, packet, reason, ground.arrival)
+        }
+        other => other,
+    }
 }
 
 /// Sends on what a host sends to another one's external address. If that is another worker's, the packet is left to it with its
@@ -92,9 +109,11 @@ pub(super) fn carry_back<F: Frame, B: Buffers<F>>(
     if packet.is_fragment() && packet.flags & LATER == 0 {
         ground.sessions.remember(&Packet { ports: near.ports, ..*packet }, ground.arrival.now);
     }
-    let (other, back) = other_half(ground, frame, packet, far.at_another())?;
-    let turn = Turn::between(near, far).and(back);
-    let verdict = send(ground, frame, packet, &[(other, Heading::In)], &turn, buffers)?;
+    let sent = other_half(ground, frame, packet, far.at_another()).and_then(|(other, back)| {
+        let turn = Turn::between(near, far).and(back);
+        Ok((other, send(ground, frame, packet, &[(other, Heading::In)], &turn, buffers)?))
+    });
+    let (other, verdict) = sent.map_err(|refused| told(ground, frame, packet, refused))?;
     follow(ground, other, Heading::In, packet);
     Ok(verdict)
 }
@@ -111,12 +130,14 @@ fn other_half<F: Frame>(
     packet: &Packet,
     flow: Flow,
 ) -> Settled<(u32, Turn)> {
-    let slot = if let Some(slot) = ground.sessions.find(Heading::In, flow) {
-        slot
-    } else {
-        let opening = takes(ground, frame, packet, flow)?;
-        let opening = opening.filter(|_| begins(frame, packet)).ok_or(DropReason::Unasked)?;
-        rules::open_in(ground, frame, packet, opening)?
+    let slot = match ground.sessions.find(Heading::In, flow) {
+        // RFC 5382 §4.3, REQ-4: that host has opened the connection meanwhile, and a SYN of its own is under way.
+        Some(_) if ground.arrival.attempt == Attempt::Unasked => return Err(DropReason::Unasked.into()),
+        Some(slot) => slot,
+        None => match takes(ground, frame, packet, flow)?.filter(|_| begins(frame, packet)) {
+            Some(opening) => rules::open_in(ground, frame, packet, opening)?,
+            None => return Err(unasked(ground, frame, packet)),
+        },
     };
     let session = ground.sessions.get(slot).ok_or(DropReason::NatNoSession)?;
     Ok((slot, session.turn(Heading::In)))

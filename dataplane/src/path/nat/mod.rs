@@ -3,7 +3,7 @@
 //! The straight line ([`plain`]) is the same for both headings: a session that the packet leaves as it is. Everything else is
 //! in the long ways: [`flows`] says which flow a packet is of, [`outward`] and [`inward`] find or open its session, [`carry`]
 //! sends it on, [`turned`] does that for what comes from a host of another worker, [`rules`] says whether it may stand,
-//! [`errors`] does the same for ICMP errors, which belong to the packet that they quote.
+//! [`errors`] does the same for ICMP errors, which belong to the packet that they quote; [`unasked`] is for what is nobody's.
 
 mod carry;
 mod errors;
@@ -13,11 +13,13 @@ mod outward;
 mod reserved;
 mod rules;
 mod turned;
+mod unasked;
 
 pub(super) use flows::{is_passing, owner, remember};
-pub(super) use inward::{inward, unasked};
+pub(super) use inward::inward;
 pub(super) use outward::outward;
 pub(super) use turned::turned;
+pub(super) use unasked::unasked;
 
 use super::ground::Ground;
 use crate::egress::Egress;
