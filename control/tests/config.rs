@@ -115,6 +115,17 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("address = \"192.168.10.50\"", "address = \"192.168.99.50\"", "192.168.99.50", "lies in no subnet"),
     ("client_id = \"ff:00:00", "client_id = \"ff:0:00", "client_id", "octets such as"),
     ("client_id = \"ff:00:00:00:01:00:01:02\"", "", "[[dhcp.reservation]]", "either `mac` or `client_id`"),
+    // blocks of ports
+    ("#block_ports = 0", "block_ports = 100", "block_ports = 100", "a power of two from 16 to 8192"),
+    ("#block_ports = 0", "block_ports = 8", "block_ports = 8", "a power of two from 16 to 8192"),
+    (
+        "#ports = [1024, 32767]",
+        "ports = [1000, 1100]\nblock_ports = 128",
+        "block_ports = 128",
+        "no whole block",
+    ),
+    ("#host_blocks = 8", "host_blocks = 0", "host_blocks = 0", "1 to 4096 was expected"),
+    ("#what = \"mappings\"", "what = \"blocks\"", "what = \"blocks\"", "nat.block_ports says how large"),
     // static mappings
     ("203.0.113.16/28", "203.0.113.16/29", "inside = \"192.168.10.32/28\"", "are not of one size"),
     ("203.0.113.16/28", "203.0.113.17/28", "203.0.113.17/28", "has host bits set; write 203.0.113.16/28"),
@@ -521,6 +532,8 @@ fn only_devices_cores_and_memory_wait_for_a_restart() {
         ("[memory]", "[memory]\nmib = 512", "[memory]"),
         ("[capacity]", "[capacity]\nbindings = 4096", "[capacity]"),
         ("#filtering = \"address-and-port", "filtering = \"address", "nat.filtering"),
+        ("#block_ports = 0", "block_ports = 64", "nat.block_ports"),
+        ("#host_blocks = 8", "host_blocks = 9", ""),
         ("#filtering = \"address-and-port-dependent", "filtering = \"endpoint-independent", ""),
         ("addresses = [\"192.0.2.2/30\"]", "addresses = [\"192.0.2.2/30\", \"192.0.2.9/29\"]", ""),
         ("side = \"outside\"", "side = \"outside\"\ntcp = [179]", ""),

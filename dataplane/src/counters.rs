@@ -230,12 +230,16 @@ counters! {
             /// External ports taken or at rest now.
             nat_ports,
         }
+        "ces_nat_port_blocks", "Blocks of external ports that hosts have.", gauge all {
+            /// Blocks of external ports that hosts have now.
+            nat_blocks,
+        }
         "ces_nat_full_percent",
         "How much of the room for sessions of NAT44 is taken, and of an address's external ports where most are given.",
         gauge worker "of" {
             /// Hundredths of the sessions that there is room for.
             sessions_percent = "sessions",
-            /// Hundredths of the external ports of the address with the most.
+            /// Hundredths of the external ports, or of the blocks of them, of the address with the most.
             ports_percent = "ports",
         }
         "ces_nat_sessions_displaced_total", "Sessions of NAT44 that gave way to others.", counter all {

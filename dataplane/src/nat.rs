@@ -8,6 +8,7 @@ pub mod statics;
 
 pub use space::Space;
 
+use crate::tag::PORT_BITS;
 use exceptions::Exceptions;
 use statics::Statics;
 use std::net::Ipv4Addr;
@@ -78,6 +79,11 @@ pub struct Nat {
     pub host_sessions: u32,
     /// External ports that one host may have.
     pub host_ports: u32,
+    /// How many ports next to one another a host gets at a time, of all protocols, which are then nobody else's: a power of two.
+    /// 0: one at a time. Says which worker owns a port, so only a restart changes it.
+    pub block_ports: u16,
+    /// How many such blocks one host may have.
+    pub host_blocks: u16,
     /// Hundredths of the sessions, and of an address's ports, which hosts get that have less than an equal share.
     pub reserve_percent: u8,
     /// Whether a sender of a SYN that nobody asked for is told so, six seconds later (RFC 5382 §4.3, REQ-4).
@@ -95,8 +101,17 @@ impl Default for Nat {
             timeouts: Timeouts::default(),
             host_sessions: 16_384,
             host_ports: 4096,
+            block_ports: 0,
+            host_blocks: 8,
             reserve_percent: 10,
             tell_unasked: true,
         }
+    }
+}
+
+impl Nat {
+    /// Bits of the number of ports next to one another that belong to one worker.
+    pub fn port_bits(&self) -> u32 {
+        if self.block_ports == 0 { PORT_BITS } else { self.block_ports.ilog2().max(PORT_BITS) }
     }
 }

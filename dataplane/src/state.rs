@@ -54,7 +54,8 @@ impl State {
     fn with(settings: &WorkerSettings, kept: Option<Kept>) -> Result<Self, SettingsError> {
         settings.check()?;
         let hasher = Hasher::new(settings.hash_seed);
-        let share = Share::new(settings.tag_key, settings.layout, settings.worker, settings.workers);
+        let share = Share::new(settings.tag_key, settings.layout, settings.worker, settings.workers)
+            .with_port_bits(settings.nat.port_bits());
         Ok(Self {
             counters: Counters::default(),
             premises: Premises::new(settings),
@@ -147,6 +148,7 @@ impl State {
             self.counters.nat_hosts = usage.hosts;
             self.counters.sessions_configured = usage.configured;
             self.counters.nat_ports = usage.ports;
+            self.counters.nat_blocks = usage.blocks;
             self.counters.records_lost = self.sessions.records_lost();
             self.counters.sessions_displaced = usage.displaced;
             self.counters.sessions_percent = usage.sessions_percent;

@@ -78,13 +78,14 @@ pub const fn worker_of(host: u32, workers: u32) -> u32 {
     (((mixed ^ mixed >> 15) as u64 * workers as u64) >> 32) as u32
 }
 
-/// Bits of the number of external ports next to one another that belong to one worker: an even one and the odd one behind it do.
-const PORT_BLOCK: u32 = 6;
+/// Bits of the number of external ports next to one another that belong to one worker at least: an even one and the odd one
+/// behind it do.
+pub const PORT_BITS: u32 = 6;
 
-/// The worker that owns an external port of NAT44, of so many.
+/// The worker that owns an external port of NAT44, of so many, each of which has ports next to one another of so many bits.
 #[inline(always)]
-pub const fn worker_of_port(port: u16, workers: u32) -> u32 {
-    worker_of(port as u32 >> PORT_BLOCK, workers)
+pub const fn worker_of_port(port: u16, bits: u32, workers: u32) -> u32 {
+    worker_of(port as u32 >> bits, workers)
 }
 
 /// The worker that owns an address of the circular pool, of so many: neighbouring addresses belong to one after the other.
@@ -100,12 +101,18 @@ pub struct Share {
     layout: Layout,
     worker: u32,
     workers: u32,
+    port_bits: u32,
 }
 
 impl Share {
     /// The share of `worker`, of so many, with tags under this key.
     pub const fn new(key: [u32; 4], layout: Layout, worker: u32, workers: u32) -> Self {
-        Self { cipher: TagCipher::new(key), layout, worker, workers }
+        Self { cipher: TagCipher::new(key), layout, worker, workers, port_bits: PORT_BITS }
+    }
+
+    /// The same where external ports next to one another of so many bits belong to one worker.
+    pub const fn with_port_bits(self, port_bits: u32) -> Self {
+        Self { port_bits, ..self }
     }
 
     /// Whether there are other workers.
@@ -157,6 +164,12 @@ impl Share {
     #[inline(always)]
     pub const fn elsewhere(&self, worker: u32) -> Option<u8> {
         if worker == self.worker { None } else { Some(worker as u8) }
+    }
+
+    /// The other worker that owns the external port, if it is another.
+    #[inline(always)]
+    pub const fn port_elsewhere(&self, port: u16) -> Option<u8> {
+        self.elsewhere(worker_of_port(port, self.port_bits, self.workers))
     }
 
     /// The other worker that owns the host, if it is another.

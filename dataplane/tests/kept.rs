@@ -212,6 +212,37 @@ fn with_several_workers_each_takes_up_its_own() {
     assert!(counters.sessions_forgotten >= 1, "no port of another worker's");
 }
 
+/// Who had a block has it still, and nobody else gets a port of it; a port that is of another size's block is forgotten with the
+/// session.
+#[test]
+fn blocks_of_ports_go_on_with_their_hosts() {
+    let mut settings = nat_settings();
+    settings.nat.block_ports = 64;
+    let memory = Memory::new();
+    let mut gateway = resumed(&memory, settings.clone(), SECOND);
+    let mapped = |gateway: &mut Gateway, host: u32, port: u16| {
+        let packet = Ip::new(host, SERVER, 17, udp(port, 53, b"q"));
+        let frame = if host == HOST { from_host(&packet) } else { from_other(&packet) };
+        forwarded(gateway, INSIDE, &frame).unwrap().1
+    };
+    let before = [mapped(&mut gateway, HOST, 5000), mapped(&mut gateway, OTHER, 5000)];
+    drop(gateway);
+    let mut gateway = resumed(&memory, settings.clone(), 2 * SECOND);
+    assert_eq!(gateway.state.counters.sessions_adopted, 2);
+    gateway.state.take_stock();
+    assert_eq!(gateway.state.counters.nat_blocks, 2);
+    assert_eq!(before, [mapped(&mut gateway, HOST, 5000), mapped(&mut gateway, OTHER, 5000)]);
+    for (host, port) in [(HOST, before[0]), (OTHER, before[1])] {
+        assert_eq!(mapped(&mut gateway, host, 5001) / 64, port / 64);
+    }
+    drop(gateway);
+    settings.nat.block_ports = 8192;
+    let gateway = resumed(&memory, settings, 3 * SECOND);
+    let counters = &gateway.state.counters;
+    assert_eq!(counters.sessions_adopted + counters.sessions_forgotten, 4);
+    assert!(counters.sessions_adopted >= 2, "{}", counters.sessions_adopted);
+}
+
 mod properties {
     use super::*;
     use proptest::prelude::*;

@@ -4,7 +4,9 @@
 mod common;
 
 use ces_dataplane::frame::{Frame, MemoryFrame};
-use ces_dataplane::msg::{Command, Event, HopId, NatRow, NatTable, Neighbour, PuntClass};
+use ces_dataplane::msg::{
+    Command, Event, HopId, NatRow, NatTable, Neighbour, PuntClass, Recorded, Recording,
+};
 use ces_dataplane::nat::Filtering;
 use ces_dataplane::path::process_arrival;
 use ces_dataplane::premises::Premises;
@@ -707,7 +709,10 @@ fn answers_find_the_worker_of_their_host() {
             let out = from(&Ip::new(host, SERVER, 17, udp(port, 53, b"q")));
             let (owner, frame) = carried(first, INSIDE, &out);
             let mapped = flow(&frame).1;
-            assert_eq!(ces_dataplane::tag::worker_of_port(mapped, 3) as usize, owner);
+            assert_eq!(
+                ces_dataplane::tag::worker_of_port(mapped, ces_dataplane::tag::PORT_BITS, 3) as usize,
+                owner
+            );
             let back = from_world(&Ip::new(SERVER, LOCAL, 17, udp(53, mapped, b"a")));
             let quoted = Ip::new(LOCAL, SERVER, 17, udp(mapped, 53, b"q")).bytes();
             let error = from_world(&Ip::new(WAYPOINT, LOCAL, 1, icmp(3, 1, 0, &quoted)));
@@ -767,18 +772,41 @@ mod properties {
     /// A host's port, by protocol.
     type Inside = (u32, u16, bool);
 
+    /// Ports of a block, where there are any.
+    const BLOCK: u16 = 4;
+
+    /// Whose blocks are, as records tell: each was nobody's when it was given, and its host's when it was taken back.
+    fn told(gateway: &mut Gateway, blocks: &mut BTreeMap<u16, u32>) -> Result<(), TestCaseError> {
+        while let Some(record) = gateway.state.peek_record().copied() {
+            gateway.state.pop_record();
+            let (block, host) = (record.external.1 / BLOCK, record.host.0.to_bits());
+            match record.what {
+                Recorded::Created => prop_assert_eq!(blocks.insert(block, host), None),
+                Recorded::Ended => prop_assert_eq!(blocks.remove(&block), Some(host)),
+                Recorded::Refused(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
         /// In a NAT whose tables, ports and quotas are too small for all: what a host's port is outside belongs to it alone,
         /// and is the same for everybody as long as it is used; what comes back reaches who sent, as it was sent; a stranger
-        /// reaches nobody; every packet has one fate.
+        /// reaches nobody; every packet has one fate. With blocks of ports, records say whose each is.
         #[test]
         fn ports_have_one_owner_and_answers_find_it(
+            by_blocks: bool,
             operations in proptest::collection::vec(operation(), 1..200),
         ) {
             let mut settings = nat_settings();
             settings.nat_room = NatRoom { sessions: 24, mappings: 12, hosts: 5, addresses: 1 };
             settings.nat.ports = (1024, 1039);
             (settings.nat.host_sessions, settings.nat.host_ports) = (9, 4);
+            if by_blocks {
+                (settings.nat.block_ports, settings.nat.host_blocks) = (BLOCK, 2);
+                settings.recording = Recording::Blocks;
+            }
+            let mut blocks = BTreeMap::new();
             settings.neighbours = 16;
             let mut gateway = gateway_with(settings);
             for host in 0..6 {
@@ -807,6 +835,8 @@ mod properties {
                         let (external, mapped, remote, remote_port) = flow(&out[0].1);
                         prop_assert_eq!((external, remote, remote_port), (LOCAL, server, to));
                         prop_assert!((1024..1040).contains(&mapped));
+                        told(&mut gateway, &mut blocks)?;
+                        prop_assert!(!by_blocks || blocks.get(&(mapped / BLOCK)) == Some(&source));
                         let inside = (source, port, tcp);
                         // Others may have had it, when their sessions were over.
                         flows.retain(|(other, _, theirs)| {
@@ -847,6 +877,8 @@ mod properties {
             }
             prop_assert_eq!(gateway.state.counters.dropped() + forwarded, packets);
             wait(&mut gateway, 8000);
+            told(&mut gateway, &mut blocks)?;
+            prop_assert!(blocks.is_empty() && gateway.state.counters.nat_blocks == 0);
             let counters = &gateway.state.counters;
             prop_assert_eq!((counters.sessions_live, counters.mappings_live, counters.nat_hosts), (0, 0, 0));
         }

@@ -41,6 +41,7 @@ fn record(what: Recorded, protocol: u8, port: u16, remote: Option<u16>) -> Recor
         host: (address(HOST), port),
         external: (address(LOCAL), port),
         remote: remote.map(|port| (address(SERVER), port)),
+        last: None,
     }
 }
 
@@ -83,6 +84,7 @@ fn a_session_is_recorded_when_it_begins_and_ends() {
         host: (address(OTHER), 443),
         external: (address(LOCAL), 443),
         remote: Some((address(SERVER), 80)),
+        last: None,
     };
     assert_eq!(records(&mut gateway), [served]);
     wait(&mut gateway, 125);

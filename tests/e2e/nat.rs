@@ -1,7 +1,7 @@
 //! What hosts send into the world goes through NAT44, beside what goes to other realms by name.
 
 use crate::Case;
-use ces_dataplane::tag::{worker_of, worker_of_port};
+use ces_dataplane::tag::{PORT_BITS, worker_of, worker_of_port};
 use ces_tests::lab::{Background, Edit, Lab, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -194,8 +194,9 @@ fn hosts_of_two_workers_meet(lab: &Lab) {
     lab.gateways(TWO_WORKERS);
     let workers = [11, 12].map(|host| worker_of(u32::from_be_bytes([192, 168, 10, host]), 2));
     assert_ne!(workers[0], workers[1]);
-    let port_of =
-        |worker| (4000..5000).find(|port| worker_of_port(*port, 2) == worker).expect("one of its ports");
+    let port_of = |worker| {
+        (4000..5000).find(|port| worker_of_port(*port, PORT_BITS, 2) == worker).expect("one of its ports")
+    };
     meet(lab, (port_of(workers[0]), port_of(workers[1])));
     let line = format!(
         "python3 -m http.server --bind 192.168.10.12 --directory {}/www 8080",

@@ -7,7 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) const CASES: &[Case] = &[
     ("who_had_a_port_is_told_over_restarts", who_had_a_port_is_told_over_restarts),
     ("collectors_understand_what_they_get", collectors_understand_what_they_get),
+    ("one_record_says_whose_a_block_of_ports_was", one_record_says_whose_a_block_of_ports_was),
 ];
+
+const BLOCKS: &[Edit] = &[(
+    Realm::A,
+    "[tls]\n",
+    "[nat]\naddresses = [\"192.0.2.2\"]\nblock_ports = 64\n\n[state]\ndirectory = \"state\"\n\n\
+     [records]\nfile_mib = 1\nwhat = \"blocks\"\n\n\
+     [[records.collector]]\naddress = \"127.0.0.1:4739\"\n\n[tls]\n",
+)];
 
 const KEPT: &[Edit] = &[(
     Realm::A,
@@ -125,5 +134,45 @@ fn collectors_understand_what_they_get(lab: &Lab) {
     outcome.says("203.0.113.9");
     tshark.end();
     sink.end();
+    lab.gateways(&[]);
+}
+
+fn one_record_says_whose_a_block_of_ports_was(lab: &Lab) {
+    lab.gateways(&[]);
+    let capture = lab.directory().join("blocks.pcap");
+    let tshark =
+        lab.background("gwa", &format!("tshark -q -i lo -f 'udp port 4739' -w {}", capture.display()));
+    assert!(eventually(|| capture.exists()));
+    lab.gateways(BLOCKS);
+    lab.ctl(Realm::A, "show nat").says("by blocks of 64");
+    for port in 5200..5210 {
+        asks(lab, port);
+    }
+    let port = || {
+        let sessions = lab.json(Realm::A, "show sessions");
+        let row = sessions.as_array().and_then(|rows| rows.first()).expect("a session");
+        let external = row["external"].as_str().expect("an end").to_owned();
+        external.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
+    };
+    let first = port() / 64 * 64;
+    let who = |port: u16, more: &str| lab.json(Realm::A, &format!("who 192.0.2.2:{port} {more}"));
+    assert!(eventually(|| who(first, "")[0]["host"][0] == "192.168.10.11"), "{}", who(first, ""));
+    let found = who(first + 63, "--protocol tcp");
+    assert_eq!(found[0]["ports"], serde_json::json!([first, first + 63]), "a block is of all protocols");
+    assert_eq!(who(first.wrapping_sub(1), "").as_array().map(Vec::len), Some(0));
+    lab.ctl(Realm::A, &format!("who 192.0.2.2:{first}")).says(&format!("{first}-{}", first + 63));
+    let metrics = lab.metrics(Realm::A);
+    assert_eq!(metrics.sum("ces_nat_port_blocks", &[]) as u64, 1);
+    assert_eq!(metrics.sum("ces_records_total", &[("by", "store"), ("outcome", "kept")]) as u64, 1);
+    // The next process knows whose it is.
+    lab.kill(Realm::A);
+    lab.start(Realm::A);
+    asks(lab, 5300);
+    assert_eq!(port() / 64 * 64, first);
+    assert_eq!(lab.metrics(Realm::A).sum("ces_nat_port_blocks", &[]) as u64, 1);
+    let dissect = format!("tshark -r {} -d udp.port==4739,cflow -V 2>/dev/null", capture.display());
+    let told = |words: &str| lab.run("gwa", &dissect).expect().contains(words);
+    assert!(eventually(|| told(&format!(": {}", first + 63))), "{}", lab.run("gwa", &dissect));
+    tshark.end();
     lab.gateways(&[]);
 }

@@ -553,7 +553,7 @@ pub fn why(answer: &Value) -> String {
 
 /// The answer to `who`.
 pub fn who(answer: &Value) -> String {
-    let mut table = TextTable::new(&["PROTOCOL", "HOST", "REMOTE", "FROM", "UNTIL"]);
+    let mut table = TextTable::new(&["PROTOCOL", "PORTS", "HOST", "REMOTE", "FROM", "UNTIL"]);
     let end = |value: &Value| match (value[0].as_str(), value[1].as_u64()) {
         (Some(address), Some(0)) => address.to_owned(),
         (Some(address), Some(port)) => format!("{address}:{port}"),
@@ -566,7 +566,11 @@ pub fn who(answer: &Value) -> String {
             (None, None) => "now".to_owned(),
         };
         table.row(vec![
-            protocol_name(number(found, "protocol") as u8),
+            match number(found, "protocol") as u8 {
+                0 => "any".to_owned(),
+                protocol => protocol_name(protocol),
+            },
+            format!("{}-{}", found["ports"][0], found["ports"][1]),
             end(&found["host"]),
             end(&found["remote"]),
             found["from_ms"].as_u64().map_or_else(|| "before the records begin".to_owned(), time),
@@ -577,8 +581,12 @@ pub fn who(answer: &Value) -> String {
 }
 
 fn nat(answer: &Value) -> String {
+    let blocks = match number(answer, "block_ports") {
+        0 => String::new(),
+        ports => format!(" by blocks of {ports}"),
+    };
     let mut shown = format!(
-        "external addresses {}, ports {} to {}, filtering {}, {} static mappings\n",
+        "external addresses {}, ports {} to {}{blocks}, filtering {}, {} static mappings\n",
         texts(answer, "addresses"),
         answer["ports"][0],
         answer["ports"][1],
@@ -596,6 +604,7 @@ fn nat(answer: &Value) -> String {
         "MAPPINGS",
         "HOSTS",
         "PORTS",
+        "BLOCKS",
         "OPENED",
         "ENDED",
         "GAVE WAY",
@@ -613,6 +622,7 @@ fn nat(answer: &Value) -> String {
             of("mappings"),
             of("hosts"),
             count(number(worker, "ports")),
+            count(number(worker, "blocks")),
             count(number(worker, "opened")),
             count(number(worker, "ended")),
             count(number(worker, "displaced")),

@@ -180,6 +180,8 @@ pub struct NatView {
     pub addresses: Vec<Ipv4Addr>,
     /// First and last of their ports that hosts may have.
     pub ports: (u16, u16),
+    /// How many of them a host gets at a time; 0: one.
+    pub block_ports: u16,
     /// Who may send to them.
     pub filtering: Filtering,
     /// How many static mappings there are.
@@ -355,6 +357,8 @@ pub struct NatWorkerView {
     pub hosts: (u64, u32),
     /// External ports that are taken or rest.
     pub ports: u64,
+    /// Blocks of them that hosts have.
+    pub blocks: u64,
     /// Sessions of static mappings now.
     pub configured: u64,
     /// Sessions opened since the start.

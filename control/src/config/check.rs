@@ -64,6 +64,10 @@ fn records(config: &Config, found: &mut Problems) {
     if config.nat.is_none() {
         found.add("records", "there is nothing to record without a section [nat]");
     }
+    let by_blocks = config.nat.as_ref().is_some_and(|nat| nat.block_ports > 0);
+    if records.what == Recording::Blocks && !by_blocks {
+        found.add("records.what", "there are blocks where nat.block_ports says how large they are");
+    }
     found.within("records.file_mib", u64::from(records.file_mib), 0, 1 << 20);
     found.within("records.collector", records.collector.len() as u64, 0, COLLECTORS);
     let stored = records.file_mib > 0 && config.state.is_some();

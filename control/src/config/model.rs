@@ -416,6 +416,12 @@ const fn default_scrapers() -> u32 {
     8
 }
 
+/// Whether ports would be given by other blocks, which say whose they are among workers.
+fn keep_blocks(new: &mut Option<Nat>, running: Option<&Nat>) -> bool {
+    let (Some(new), Some(running)) = (new, running) else { return false };
+    std::mem::replace(&mut new.block_ports, running.block_ports) != running.block_ports
+}
+
 /// Whether filtering by address alone would begin: what it needs is there from the start, or not at all.
 fn keep_filtering(new: &mut Option<Nat>, running: Option<&Nat>) -> bool {
     let (Some(new), Some(running)) = (new, running) else { return false };
@@ -590,6 +596,7 @@ impl Config {
                     && keep(realm_gateway, &running.realm_gateway),
             ),
             ("nat.filtering", keep_filtering(nat, running.nat.as_ref())),
+            ("nat.block_ports", keep_blocks(nat, running.nat.as_ref())),
         ]
         .into_iter()
         .filter(|(_, differs)| *differs)

@@ -18,6 +18,8 @@ const KERNEL_PORTS: u16 = 32_768;
 const DNS: u16 = 53;
 /// The most static mappings.
 const STATICS: u64 = 4096;
+/// How many ports a block may have.
+const BLOCKS: std::ops::RangeInclusive<u16> = 16..=8192;
 /// The most exceptions.
 const EXCEPTIONS: u64 = 256;
 
@@ -75,11 +77,24 @@ pub(super) fn check(config: &Config, found: &mut Problems) {
     }
     found.within("nat.host_sessions", u64::from(nat.host_sessions), 1, u64::from(capacity.sessions));
     found.within("nat.host_ports", u64::from(nat.host_ports), 1, u64::from(capacity.mappings));
+    if nat.block_ports != 0 && !(nat.block_ports.is_power_of_two() && BLOCKS.contains(&nat.block_ports)) {
+        let (least, most) = (BLOCKS.start(), BLOCKS.end());
+        found.add("nat.block_ports", format!("0, or a power of two from {least} to {most} was expected"));
+    } else if nat.block_ports != 0 && !has_block(nat.ports, nat.block_ports) {
+        found.add("nat.block_ports", "there is no whole block in nat.ports");
+    }
+    found.within("nat.host_blocks", u64::from(nat.host_blocks), 1, 4096);
     found.within("nat.reserve_percent", u64::from(nat.reserve_percent), 0, 50);
     found.within("capacity.sessions", u64::from(capacity.sessions), 64, 1 << 24);
     found.within("capacity.mappings", u64::from(capacity.mappings), 64, 1 << 24);
     found.within("capacity.nat_hosts", u64::from(capacity.nat_hosts), 1, 1 << 24);
     found.within("capacity.nat_addresses", u64::from(capacity.nat_addresses), 1, 4096);
+}
+
+/// Whether there is a block of so many ports among them: the first one that begins there ends there.
+fn has_block((first, last): (u16, u16), ports: u16) -> bool {
+    let ports = u32::from(ports);
+    u32::from(first).next_multiple_of(ports) + ports - 1 <= u32::from(last)
 }
 
 /// The first router or resolver whose address is such, and whose it is.

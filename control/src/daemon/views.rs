@@ -170,6 +170,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
             mappings: (counters.mappings_live, room.mappings),
             hosts: (counters.nat_hosts, room.hosts),
             ports: counters.nat_ports,
+            blocks: counters.nat_blocks,
             configured: counters.sessions_configured,
             opened: counters.sessions_opened,
             ended: counters.sessions_ended,
@@ -180,6 +181,7 @@ pub(super) fn nat(house: &House) -> Option<NatView> {
     Some(NatView {
         addresses: nat.addresses.clone(),
         ports: nat.ports,
+        block_ports: nat.block_ports,
         filtering: nat.filtering,
         statics: nat.statics.lines().len(),
         short_of: Of::ALL.into_iter().filter(|of| house.shortage.is_of(*of)).map(Of::label).collect(),

@@ -185,7 +185,17 @@ mod tests {
 
     fn record() -> Timed {
         let end = (Ipv4Addr::LOCALHOST, 1);
-        (1, Record { what: Recorded::Created, protocol: 17, host: end, external: end, remote: None })
+        (
+            1,
+            Record {
+                what: Recorded::Created,
+                protocol: 17,
+                host: end,
+                external: end,
+                remote: None,
+                last: None,
+            },
+        )
     }
 
     fn told(collector: &Collector) -> (u64, u64) {

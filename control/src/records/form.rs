@@ -30,6 +30,8 @@ pub(super) struct Line {
     pub(super) host: (Ipv4Addr, u16),
     pub(super) external: (Ipv4Addr, u16),
     pub(super) remote: Option<(Ipv4Addr, u16)>,
+    /// The last port of a block, of all protocols.
+    pub(super) last: Option<u16>,
     /// Milliseconds since 1970.
     pub(super) at_ms: u64,
 }
@@ -38,18 +40,26 @@ impl Line {
     /// The gateway started.
     pub(super) const fn started(at_ms: u64) -> Self {
         let nobody = (Ipv4Addr::UNSPECIFIED, 0);
-        Self { said: Said::Started, protocol: 0, host: nobody, external: nobody, remote: None, at_ms }
+        Self {
+            said: Said::Started,
+            protocol: 0,
+            host: nobody,
+            external: nobody,
+            remote: None,
+            last: None,
+            at_ms,
+        }
     }
 
     /// What is kept of a record: not that something was refused.
     pub(super) const fn of(at_ms: u64, record: Record) -> Option<Self> {
-        let Record { what, protocol, host, external, remote } = record;
+        let Record { what, protocol, host, external, remote, last } = record;
         let said = match what {
             Recorded::Created => Said::Created,
             Recorded::Ended => Said::Ended,
             Recorded::Refused(_) => return None,
         };
-        Some(Self { said, protocol, host, external, remote, at_ms })
+        Some(Self { said, protocol, host, external, remote, last, at_ms })
     }
 
     /// The octets, with this number.
@@ -64,6 +74,8 @@ impl Line {
         };
         octets[17] = self.protocol;
         octets[18] = u8::from(self.remote.is_some());
+        octets[19] = u8::from(self.last.is_some());
+        octets[38..40].copy_from_slice(&self.last.unwrap_or(0).to_be_bytes());
         let ends = [self.host, self.external, self.remote.unwrap_or((Ipv4Addr::UNSPECIFIED, 0))];
         for (place, (address, port)) in octets[20..38].as_chunks_mut::<6>().0.iter_mut().zip(ends) {
             place[..4].copy_from_slice(&address.octets());
@@ -91,9 +103,9 @@ impl Line {
             (Ipv4Addr::from(address), u16::from_be_bytes([octets[at + 4], octets[at + 5]]))
         };
         let remote = (octets[18] == 1).then(|| end(32));
-        let line =
-            Self { said, protocol: octets[17], host: end(20), external: end(26), remote, at_ms: word(8) };
-        Some((word(0), line))
+        let last = (octets[19] == 1).then(|| u16::from_be_bytes([octets[38], octets[39]]));
+        let (protocol, host, external) = (octets[17], end(20), end(26));
+        Some((word(0), Self { said, protocol, host, external, remote, last, at_ms: word(8) }))
     }
 }
 
@@ -106,11 +118,12 @@ mod tests {
         #[test]
         fn what_is_written_is_read_and_nothing_else(
             number in 1..u64::MAX, at_ms: u64, protocol: u8, host: (u32, u16), external: (u32, u16),
-            remote: Option<(u32, u16)>, flipped in 0..OCTETS * 8,
+            remote: Option<(u32, u16)>, last: Option<u16>, flipped in 0..OCTETS * 8,
         ) {
             let end = |(address, port): (u32, u16)| (Ipv4Addr::from_bits(address), port);
             let line = Line {
-                said: Said::Ended, protocol, host: end(host), external: end(external), remote: remote.map(end), at_ms,
+                said: Said::Ended, protocol, host: end(host), external: end(external), remote: remote.map(end), last,
+                at_ms,
             };
             let mut octets = line.emit(number);
             prop_assert_eq!(Line::parse(&octets), Some((number, line)));

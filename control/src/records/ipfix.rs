@@ -25,6 +25,8 @@ const POST_NAPT_DESTINATION_PORT: Element = (228, 2);
 const NAT_EVENT: Element = (230, 1);
 const NAT_POOL: Element = (283, 4);
 const TIME_MS: Element = (323, 8);
+const RANGE_START: Element = (361, 2);
+const RANGE_END: Element = (362, 2);
 const QUOTA_EVENT: Element = (466, 4);
 const MAX_SESSIONS: Element = (471, 4);
 const MAX_OF_USER: Element = (473, 4);
@@ -60,7 +62,9 @@ const NO_PORT: Template = (259, &[TIME_MS, NAT_EVENT, POST_NAT_SOURCE, PROTOCOL]
 const NO_SESSION: Template = (260, &[TIME_MS, NAT_EVENT, QUOTA_EVENT, MAX_SESSIONS]);
 /// RFC 8158 §5.6.5.3: a host has as many as one may have.
 const HOST_LIMIT: Template = (261, &[TIME_MS, NAT_EVENT, QUOTA_EVENT, MAX_OF_USER, SOURCE]);
-const ALL: [Template; 6] = [SESSION, BINDING, NO_ADDRESS, NO_PORT, NO_SESSION, HOST_LIMIT];
+/// RFC 8158 §5.6.8: a host is given a block of ports, or loses it.
+const BLOCK: Template = (262, &[TIME_MS, NAT_EVENT, SOURCE, POST_NAT_SOURCE, RANGE_START, RANGE_END]);
+const ALL: [Template; 7] = [SESSION, BINDING, NO_ADDRESS, NO_PORT, NO_SESSION, HOST_LIMIT, BLOCK];
 
 /// What happened (`natEvent`, RFC 8158 §5.3).
 mod event {
@@ -71,6 +75,8 @@ mod event {
     pub(super) const BINDING_DELETE: u8 = 9;
     pub(super) const PORTS_EXHAUSTED: u8 = 12;
     pub(super) const QUOTA_EXCEEDED: u8 = 13;
+    pub(super) const BLOCK_GIVEN: u8 = 16;
+    pub(super) const BLOCK_TAKEN_BACK: u8 = 17;
 }
 /// Which quota (`natQuotaExceededEvent`, RFC 8158 §5.4).
 const OF_SESSIONS: u32 = 1;
@@ -177,7 +183,8 @@ impl Exporter {
                 SOURCE => message.extend(record.host.0.octets()),
                 SOURCE_PORT => put16(message, record.host.1),
                 POST_NAT_SOURCE => message.extend(record.external.0.octets()),
-                POST_NAPT_SOURCE_PORT => put16(message, record.external.1),
+                POST_NAPT_SOURCE_PORT | RANGE_START => put16(message, record.external.1),
+                RANGE_END => put16(message, record.last.unwrap_or(record.external.1)),
                 PROTOCOL => message.push(record.protocol),
                 // Where it goes is not changed.
                 DESTINATION | POST_NAT_DESTINATION => message.extend(remote.0.octets()),
@@ -198,6 +205,7 @@ impl Exporter {
 /// The form of a record.
 const fn template(record: &Record) -> Template {
     match record.what {
+        Recorded::Created | Recorded::Ended if record.last.is_some() => BLOCK,
         Recorded::Created | Recorded::Ended if record.remote.is_some() => SESSION,
         Recorded::Created | Recorded::Ended => BINDING,
         Recorded::Refused(DropReason::NatNoAddress) => NO_ADDRESS,
@@ -209,6 +217,8 @@ const fn template(record: &Record) -> Template {
 
 const fn happened(record: &Record) -> u8 {
     match (record.what, record.remote.is_some()) {
+        (Recorded::Created, _) if record.last.is_some() => event::BLOCK_GIVEN,
+        (Recorded::Ended, _) if record.last.is_some() => event::BLOCK_TAKEN_BACK,
         (Recorded::Created, true) => event::SESSION_CREATE,
         (Recorded::Ended, true) => event::SESSION_DELETE,
         (Recorded::Created, false) => event::BINDING_CREATE,
@@ -254,6 +264,7 @@ mod tests {
             host: (Ipv4Addr::new(10, 0, 0, 7), 5000),
             external: (Ipv4Addr::new(203, 0, 113, 7), 40_123),
             remote: remote.then_some((Ipv4Addr::new(8, 8, 8, 8), 443)),
+            last: None,
         }
     }
 
@@ -283,6 +294,7 @@ mod tests {
         let all = [
             record(Recorded::Created, true),
             record(Recorded::Ended, false),
+            Record { last: Some(40_511), ..record(Recorded::Created, false) },
             record(Recorded::Refused(DropReason::NatHostLimit), false),
             record(Recorded::Refused(DropReason::NatPortsFull), false),
             record(Recorded::Refused(DropReason::NatNoAddress), false),

@@ -43,9 +43,11 @@ pub struct RecordQuestion {
 /// Whose it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordAnswer {
-    /// The host and its port.
+    /// The host and its port; 0 of a block.
     pub host: (Ipv4Addr, u16),
-    /// The protocol.
+    /// The first and the last port outside: one, or those of a block.
+    pub ports: (u16, u16),
+    /// The protocol; 0: all, of a block.
     pub protocol: u8,
     /// The host outside, where sessions are recorded.
     pub remote: Option<(Ipv4Addr, u16)>,
@@ -289,7 +291,8 @@ fn seek(file: &File, last: u64, room: u64, asked: RecordQuestion) -> io::Result<
     Ok(search.found)
 }
 
-type Whose = (u8, (Ipv4Addr, u16), Option<(Ipv4Addr, u16)>);
+/// The protocol, the host with its port, the first and the last port outside, and who it spoke with.
+type Whose = (u8, (Ipv4Addr, u16), (u16, u16), Option<(Ipv4Addr, u16)>);
 
 struct Search {
     asked: RecordQuestion,
@@ -307,10 +310,15 @@ impl Search {
             return;
         }
         let RecordQuestion { external, port, protocol, .. } = self.asked;
-        if line.external != (external, port) || protocol.is_some_and(|protocol| protocol != line.protocol) {
+        let (address, first) = line.external;
+        let ports = (first, line.last.unwrap_or(first));
+        let is_it = address == external && (ports.0..=ports.1).contains(&port);
+        // A block is of all protocols.
+        let is_other = |protocol| line.last.is_none() && protocol != line.protocol;
+        if !is_it || protocol.is_some_and(is_other) {
             return;
         }
-        let whose = (line.protocol, line.host, line.remote);
+        let whose = (line.protocol, line.host, ports, line.remote);
         if line.said == Said::Ended {
             self.ended.insert(whose, line.at_ms);
             return;
@@ -320,13 +328,13 @@ impl Search {
     }
 
     fn add(&mut self, whose: Whose, from_ms: Option<u64>, to_ms: Option<u64>) {
-        let (protocol, host, remote) = whose;
+        let (protocol, host, ports, remote) = whose;
         let is_then = |at_ms: u64| {
             from_ms.is_none_or(|from_ms| from_ms <= at_ms) && to_ms.is_none_or(|to_ms| at_ms <= to_ms)
         };
         if self.asked.at_ms.is_none_or(is_then) {
             let restarted_ms = self.started_ms.filter(|_| to_ms.is_none());
-            self.found.push(RecordAnswer { host, protocol, remote, from_ms, to_ms, restarted_ms });
+            self.found.push(RecordAnswer { host, ports, protocol, remote, from_ms, to_ms, restarted_ms });
         }
     }
 
@@ -354,7 +362,7 @@ mod tests {
 
     fn line(said: Said, host: u8, at_ms: u64) -> Line {
         let host = (Ipv4Addr::new(10, 0, 0, host), 5000);
-        Line { said, protocol: 6, host, external: (EXTERNAL, 40_000), remote: None, at_ms }
+        Line { said, protocol: 6, host, external: (EXTERNAL, 40_000), remote: None, last: None, at_ms }
     }
 
     /// A host's last octet, from when, until when, and when the gateway started again.

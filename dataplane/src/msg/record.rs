@@ -12,6 +12,8 @@ pub enum Recording {
     Nothing,
     /// Which external ports hosts were given, and not whom they spoke with (RFC 6888 §4, REQ-12).
     Mappings,
+    /// Which blocks of ports, where those are given by blocks; a line for each.
+    Blocks,
     /// Every session.
     Sessions,
 }
@@ -40,4 +42,6 @@ pub struct Record {
     pub external: (Ipv4Addr, u16),
     /// The host outside and its port, where sessions are recorded.
     pub remote: Option<(Ipv4Addr, u16)>,
+    /// The last port of a block, of all protocols, of which the first stands beside the address.
+    pub last: Option<u16>,
 }

@@ -5,6 +5,7 @@
 
 pub mod annex;
 pub mod bindings;
+mod blocks;
 pub mod channels;
 pub mod conversations;
 mod dialogs;

@@ -15,9 +15,12 @@ use std::net::Ipv4Addr;
 /// Ports of a space, in words of 64.
 const WORDS: usize = 1 << 10;
 /// How long a port rests: RFC 6888 §3, REQ-8.
-const REST_S: u32 = 120;
+pub(super) const REST_S: u32 = 120;
 /// Ports that are tried to find one that is free together with the next.
 const TRIES: usize = 32;
+
+/// This worker, bits of the number of ports next to one another that are one's, and how many workers there are.
+pub(super) type Worker = (u32, u32, u32);
 
 /// An address.
 #[derive(Debug)]
@@ -58,8 +61,7 @@ pub(super) struct Ports {
     resting: VecDeque<Resting>,
     /// How many ports of an address hosts may have of this worker, by space.
     room: [u32; Space::COUNT],
-    /// This worker, of so many.
-    worker: (u32, u32),
+    worker: Worker,
     random: u64,
 }
 
@@ -81,10 +83,9 @@ impl Ports {
         addresses: u16,
         resting: u32,
         seed: u64,
-        worker: u32,
-        workers: u32,
+        worker: Worker,
     ) -> Result<Self, SettingsError> {
-        let taken = |word| never(word, (worker, workers));
+        let taken = |word| never(word, worker);
         let pool = |_| {
             let taken = HugeSlice::from_fn(Space::COUNT * WORDS, taken)?;
             Ok::<_, std::io::Error>(Pool {
@@ -102,7 +103,7 @@ impl Ports {
             offered: Vec::with_capacity(addresses.into()),
             resting: VecDeque::with_capacity(resting as usize),
             room: [0; Space::COUNT],
-            worker: (worker, workers),
+            worker,
             random: seed | 1,
         })
     }
@@ -138,8 +139,18 @@ impl Ports {
 
     /// The address for a host, by a hash of it: a host has one address for all that it does (RFC 4787 §4.1, REQ-2).
     pub(super) fn pair(&self, hash: u64) -> Option<u16> {
-        let place = ((u128::from(hash) * self.offered.len() as u128) >> 64) as usize;
-        self.offered.get(place).copied()
+        self.offered.get(self.place(hash)).copied()
+    }
+
+    /// The same, but the next one for which this holds, if it does for any.
+    pub(super) fn pair_where(&self, hash: u64, holds: impl Fn(u16) -> bool) -> Option<u16> {
+        let (before, from) = self.offered.split_at(self.place(hash));
+        let fits = from.iter().chain(before).copied().find(|pool| holds(*pool));
+        fits.or_else(|| self.pair(hash))
+    }
+
+    fn place(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.offered.len() as u128) >> 64) as usize
     }
 
     /// How many addresses are offered.
@@ -182,6 +193,13 @@ impl Ports {
     pub(super) fn take(&mut self, wish: Wish<'_>, now_s: u32) -> Option<u16> {
         self.wake(now_s);
         let port = self.choose(wish).or_else(|| self.longest_resting(wish))?;
+        self.claim(Place { pool: wish.pool, space: wish.space, port }).then_some(port)
+    }
+
+    /// The same, but none that rests.
+    pub(super) fn take_rested(&mut self, wish: Wish<'_>, now_s: u32) -> Option<u16> {
+        self.wake(now_s);
+        let port = self.choose(wish)?;
         self.claim(Place { pool: wish.pool, space: wish.space, port }).then_some(port)
     }
 
@@ -301,8 +319,8 @@ impl Ports {
 }
 
 /// The ports of a word that no host of this worker gets.
-fn never(word: usize, (worker, workers): (u32, u32)) -> u64 {
-    let mine = worker_of_port((word % WORDS * 64) as u16, workers) == worker;
+fn never(word: usize, (worker, bits, workers): Worker) -> u64 {
+    let mine = worker_of_port((word % WORDS * 64) as u16, bits, workers) == worker;
     if mine { reserved(word) } else { u64::MAX }
 }
 
@@ -328,10 +346,11 @@ fn within(word: usize, (first, last): (u16, u16)) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tag::PORT_BITS;
     use std::collections::BTreeSet;
 
     fn ports(worker: u32, workers: u32) -> Ports {
-        let mut ports = Ports::new(2, 1 << 16, 12_345, worker, workers).unwrap();
+        let mut ports = Ports::new(2, 1 << 16, 12_345, (worker, PORT_BITS, workers)).unwrap();
         ports.offer(&[7, 8, 9].map(Ipv4Addr::from_bits), (1024, 2047));
         assert_eq!(ports.pool_of(9), None, "no room for the third");
         ports
@@ -387,7 +406,7 @@ mod tests {
         for worker in 0..3 {
             let mut ports = ports(worker, 3);
             while let Some(port) = ports.take(wish(1024), 0) {
-                assert_eq!(worker_of_port(port, 3), worker);
+                assert_eq!(worker_of_port(port, PORT_BITS, 3), worker);
                 assert!(given.insert(port));
             }
         }

@@ -40,7 +40,7 @@ impl Records {
     pub(super) fn session(&mut self, what: Recorded, session: &Session, has_mapping: bool) {
         match self.recording {
             Recording::Nothing => return,
-            Recording::Mappings if has_mapping || session.is_configured() => return,
+            Recording::Mappings | Recording::Blocks if has_mapping || session.is_configured() => return,
             _ => {}
         }
         let at = |(address, port): (u32, u16)| (Ipv4Addr::from_bits(address), port);
@@ -51,6 +51,7 @@ impl Records {
             host: at(session.host()),
             external: at((arriving.addresses.destination(), arriving.ports as u16)),
             remote: (self.recording == Recording::Sessions).then(|| at(session.remote())),
+            last: None,
         });
     }
 
@@ -59,7 +60,24 @@ impl Records {
     pub(super) fn mapping(&mut self, what: Recorded, protocol: u8, host: (u32, u16), external: (u32, u16)) {
         if self.recording == Recording::Mappings {
             let at = |(address, port): (u32, u16)| (Ipv4Addr::from_bits(address), port);
-            self.push(Record { what, protocol, host: at(host), external: at(external), remote: None });
+            self.push(Record {
+                what,
+                protocol,
+                host: at(host),
+                external: at(external),
+                remote: None,
+                last: None,
+            });
+        }
+    }
+
+    /// A host was given a block of ports, from the first to the last, or loses it.
+    #[cold]
+    pub(super) fn block(&mut self, what: Recorded, host: u32, external: u32, (first, last): (u16, u16)) {
+        if self.recording == Recording::Blocks {
+            let at = |address, port| (Ipv4Addr::from_bits(address), port);
+            let (host, external) = (at(host, 0), at(external, first));
+            self.push(Record { what, protocol: 0, host, external, remote: None, last: Some(last) });
         }
     }
 
@@ -77,7 +95,14 @@ impl Records {
             *told += 1;
             let at = |address| (Ipv4Addr::from_bits(address), 0);
             let what = Recorded::Refused(why);
-            self.push(Record { what, protocol, host: at(host), external: at(external), remote: None });
+            self.push(Record {
+                what,
+                protocol,
+                host: at(host),
+                external: at(external),
+                remote: None,
+                last: None,
+            });
         }
     }
 

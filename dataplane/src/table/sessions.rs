@@ -6,6 +6,7 @@
 
 mod adopt;
 mod awaited;
+mod blocks;
 mod calls;
 mod fair;
 mod open;
@@ -20,6 +21,7 @@ pub use calls::CallRules;
 pub use open::Opening;
 pub use reserved::Reserved;
 
+use super::blocks::Blocks;
 use super::channels::{AWAITED, Channels};
 use super::dialogs::{Dialogs, STREAMS};
 use super::expectations::Expectations;
@@ -27,7 +29,7 @@ use super::fragments::Fragments;
 use super::index::{Hasher, Index};
 use super::mappings::{Inside, Mappings, Outside};
 use super::permissions::Permissions;
-use super::ports::Ports;
+use super::ports::{Ports, Wish};
 use super::records::Records;
 use super::reservations::Reservations;
 use super::session::{Flow, Heading, Session};
@@ -62,6 +64,7 @@ pub struct Sessions {
     permissions: Permissions,
     subscribers: Subscribers,
     ports: Ports,
+    blocks: Blocks,
     channels: Channels,
     dialogs: Dialogs,
     expectations: Expectations,
@@ -125,6 +128,8 @@ pub struct NatUsage {
     pub configured: u64,
     /// External ports in use or at rest.
     pub ports: u64,
+    /// Port blocks that hosts have.
+    pub blocks: u64,
     /// Sessions that gave way to others, since the start.
     pub displaced: u64,
     /// Hundredths of the sessions that there is room for.
@@ -149,8 +154,11 @@ impl Sessions {
     ) -> Result<Self, SettingsError> {
         let room = &settings.nat_room;
         let seed = settings.hash_seed[0] ^ u64::from(settings.worker).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut ports = Ports::new(room.addresses, room.mappings, seed, settings.worker, settings.workers)?;
+        let worker = (settings.worker, settings.nat.port_bits(), settings.workers);
+        let mut ports = Ports::new(room.addresses, room.mappings, seed, worker)?;
         ports.offer(&settings.nat.addresses, settings.nat.ports);
+        let mut blocks = Blocks::new(&settings.nat, room.addresses, worker);
+        blocks.offer(settings.nat.ports);
         let by_address = settings.nat.filtering == Filtering::AddressDependent;
         let permissions = if by_address { room.sessions } else { 0 };
         let channels = settings.channels.min(room.sessions);
@@ -169,6 +177,7 @@ impl Sessions {
             permissions: Permissions::new(permissions, hasher)?,
             subscribers: Subscribers::new(room.hosts, hasher)?,
             ports,
+            blocks,
             channels: Channels::new(channels, talks, hasher)?,
             dialogs: Dialogs::new(dialogs, hasher)?,
             // And of each channel a registration.
@@ -205,6 +214,7 @@ impl Sessions {
     /// From now on hosts that have none yet get one of these addresses, and these are the circular pool's.
     pub fn offer(&mut self, nat: &Nat, pool: &[u32]) {
         self.ports.offer(&nat.addresses, nat.ports);
+        self.blocks.offer(nat.ports);
         self.reservations.offer(pool);
     }
 
@@ -416,6 +426,7 @@ impl Sessions {
     fn rest(&mut self, outside: Outside, now_s: u32) {
         if let Some(place) = outside.place() {
             self.ports.give_back(place, now_s);
+            self.leave_block(place, now_s);
         }
     }
 
@@ -579,9 +590,14 @@ impl Sessions {
     pub fn usage(&self) -> NatUsage {
         let sessions = self.outward.len();
         NatUsage {
+            blocks: self.blocks.given().into(),
             displaced: self.displaced,
             sessions_percent: (sessions * 100 / self.lines.len().max(1)) as u64,
-            ports_percent: self.ports.fullest_percent().into(),
+            ports_percent: match self.blocks.are_on() {
+                true => self.blocks.fullest_percent(),
+                false => self.ports.fullest_percent(),
+            }
+            .into(),
             sessions: sessions as u64,
             mappings: self.mappings.len() as u64,
             hosts: self.subscribers.len() as u64,

@@ -3,6 +3,7 @@
 use super::index::{Hasher, Index};
 use super::slab::{Line, Slab};
 use crate::msg::HostView;
+use crate::narrow::NONE;
 use crate::settings::SettingsError;
 
 /// That of a host which needed no address yet: all that it has is configured.
@@ -16,6 +17,8 @@ pub(super) struct Subscriber {
     pub(super) sessions: u32,
     /// Its external ports.
     pub(super) ports: u32,
+    /// The first of its port blocks; `NONE` if it has none.
+    pub(super) blocks: u32,
     /// Its external address; [`NO_POOL`] if it has none yet.
     pub(super) pool: u16,
     /// Its calls, as far as it has anything else all the while.
@@ -86,7 +89,7 @@ impl Subscribers {
 
     /// A line for a host that has none; `None` if there is no room.
     pub(super) fn add(&mut self, host: u32, pool: u16) -> Option<u32> {
-        let line = self.lines.take(Subscriber { host, pool, ..Subscriber::default() })?;
+        let line = self.lines.take(Subscriber { host, pool, blocks: NONE, ..Subscriber::default() })?;
         if !self.index.insert(self.hash(host), line) {
             self.lines.give_back(line);
             return None;

@@ -7,7 +7,7 @@ use crate::path::ground::Ground;
 use crate::path::own::refused;
 use crate::reason::DropReason;
 use crate::table::session::{Flow, Heading};
-use crate::tag::{Share, worker_of_pool, worker_of_port};
+use crate::tag::{Share, worker_of_pool};
 use crate::verdict::Settled;
 use crate::wire::{Pair, Wire, icmp, ipv4, read16, read32, tcp};
 
@@ -80,7 +80,7 @@ fn owner_of(ground: &Ground<'_>, share: &Share, address: u32, port: u16, protoco
         return share.host_elsewhere(host);
     }
     let told = port != 0 && ground.is_external(address);
-    if told { share.elsewhere(worker_of_port(port, share.workers())) } else { None }
+    if told { share.port_elsewhere(port) } else { None }
 }
 
 /// The other worker that owns the inside host for which this arrives at an external address.

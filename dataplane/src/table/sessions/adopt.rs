@@ -98,6 +98,13 @@ impl Sessions {
         if let Some(mapping) = self.mappings.of(inside) {
             return self.mappings.outside(mapping) == outside;
         }
-        self.ports.claim(place) && self.assign(line, inside, outside, now_s).is_some()
+        if !self.ports.claim(place) {
+            return false;
+        }
+        if self.blocks.are_on() && !self.own_again(line, place) {
+            self.ports.give_back(place, now_s);
+            return false;
+        }
+        self.assign(line, inside, outside, now_s).is_some()
     }
 }

@@ -15,7 +15,6 @@ use crate::reason::DropReason;
 use crate::table::channels::{AWAITED, Channel, Spoken, Talk};
 use crate::table::expectations::{Door, Expectation, Owner};
 use crate::table::session::Heading;
-use crate::tag::worker_of_port;
 use crate::wire::ftp::Speaker;
 use crate::wire::ipv4;
 
@@ -200,7 +199,7 @@ impl Sessions {
             let port = self.free_beside(at(external, port), inside, session.remote().0, nat);
             return port.map(|port| (at(external, port), false)).ok_or(DropReason::NatPortsFull);
         }
-        let pool = pool.map_or_else(|| self.pool(subscriber), Ok)?;
+        let pool = pool.map_or_else(|| self.pool(subscriber, nat), Ok)?;
         let space = Space::of(protocol).ok_or(DropReason::NatNoSession)?;
         let (outside, _) = self.map(subscriber, (pool, space), inside, nat, now_s)?;
         Ok((at(self.ports.address(outside.pool), outside.port), true))
@@ -212,8 +211,7 @@ impl Sessions {
         let taken = nat.statics.taken(door.address, Space::of(door.protocol)?);
         let is_free = |port: &u16| {
             let awaited = self.expectations.find(Door { port: *port, ..door }, remote);
-            let is_our_workers = self.is_of_pool(door.address)
-                || self.share.elsewhere(worker_of_port(*port, self.share.workers())).is_none();
+            let is_our_workers = self.is_of_pool(door.address) || self.share.port_elsewhere(*port).is_none();
             (*port == door.port || *port >= UNPRIVILEGED)
                 && is_our_workers
                 && !taken.has(*port)

@@ -10,7 +10,7 @@ use crate::nat::{Nat, Space};
 use crate::reason::DropReason;
 use crate::table::dialogs::STREAMS;
 use crate::table::expectations::{Door, Owner};
-use crate::table::ports::{Place, Wish};
+use crate::table::ports::{Place, Ports, Wish};
 use crate::table::session::Heading;
 use crate::wire::{Pair, ipv4};
 
@@ -299,7 +299,10 @@ impl Sessions {
         }
         // A host that holds much leaves room to others.
         let held = self.subscribers.get(subscriber).ports + 1;
-        if self.spare_port(host, (pool, Space::Udp), held, nat, now_s).is_err() {
+        let by_blocks = self.blocks.are_on();
+        if self.spare_mapping(now_s).is_err()
+            || !by_blocks && self.spare_port(host, (pool, Space::Udp), held, nat, now_s).is_err()
+        {
             return;
         }
         let of = |port| Outside { pool, port, protocol: ipv4::UDP };
@@ -307,7 +310,13 @@ impl Sessions {
         match (self.mappings.of(inside(stream.port)), self.mappings.of(inside(rtcp))) {
             (None, None) => {
                 let wish = Wish { pool, space: Space::Udp, port: stream.port, range: nat.ports, taken };
-                if let Some(first) = self.ports.take_pair(wish, now_s) {
+                let first = match by_blocks {
+                    true => self
+                        .port_of_blocks(subscriber, wish, (Ports::take_pair, Ports::take_pair), nat, now_s)
+                        .ok(),
+                    false => self.ports.take_pair(wish, now_s),
+                };
+                if let Some(first) = first {
                     self.give(subscriber, inside(stream.port), of(first), now_s);
                     self.give(subscriber, inside(rtcp), of(first + 1), now_s);
                 }

@@ -65,8 +65,17 @@ impl Sessions {
         self.displace(VICTIMS, now_s, holds_much) || self.displace(1, now_s, |_, _| true)
     }
 
-    /// Sees to it that there is a mapping, and a port in a space of a pool, for a host that has so many: of what is left, or for
-    /// which one of its own sessions gives way.
+    /// Sees to it that there is a mapping: of what is left, or for which a session gives way.
+    pub(super) fn spare_mapping(&mut self, now_s: u32) -> Result<(), DropReason> {
+        let is_last = |sessions: &Self, session: &Session| {
+            session.is_given() && sessions.mappings.is_last(inside_of(session))
+        };
+        let has_room = self.mappings.has_room() || self.displace(DOORS, now_s, is_last);
+        has_room.then_some(()).ok_or(DropReason::NatFull)
+    }
+
+    /// Sees to it that there is a port in a space of a pool for a host that has so many: of what is left, or for which one of its
+    /// own sessions gives way.
     pub(super) fn spare_port(
         &mut self,
         host: u32,
@@ -75,13 +84,6 @@ impl Sessions {
         nat: &Nat,
         now_s: u32,
     ) -> Result<(), DropReason> {
-        if !self.mappings.has_room()
-            && !self.displace(DOORS, now_s, |sessions, session| {
-                session.is_given() && sessions.mappings.is_last(inside_of(session))
-            })
-        {
-            return Err(DropReason::NatFull);
-        }
         let (used, room) = self.ports.given(pool, space);
         let hosts = (self.subscribers.len() as u32).div_ceil(self.ports.offered().max(1));
         let part = Part { held, used, room, hosts };

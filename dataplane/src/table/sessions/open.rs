@@ -8,7 +8,7 @@ use crate::nat::{Filtering, Nat, Space};
 use crate::reason::DropReason;
 use crate::table::expectations::Door;
 use crate::table::mappings::Outside;
-use crate::table::ports::Wish;
+use crate::table::ports::{Ports, Wish};
 use crate::table::subscribers::NO_POOL;
 use crate::wire::{Pair, ipv4};
 
@@ -206,12 +206,12 @@ impl Sessions {
     }
 
     /// The external address of a host. Where the one that it had is offered no longer, it gets another.
-    pub(super) fn pool(&mut self, subscriber: u32) -> Result<u16, DropReason> {
+    pub(super) fn pool(&mut self, subscriber: u32, nat: &Nat) -> Result<u16, DropReason> {
         let line = self.subscribers.get(subscriber);
         if self.ports.is_offered(line.pool) {
             return Ok(line.pool);
         }
-        let pool = self.ports.pair(self.subscribers.hash(line.host)).ok_or(DropReason::NatNoAddress)?;
+        let pool = self.pool_for(self.subscribers.hash(line.host), nat).ok_or(DropReason::NatNoAddress)?;
         self.subscribers.get_mut(subscriber).pool = pool;
         Ok(pool)
     }
@@ -229,7 +229,7 @@ impl Sessions {
         {
             return Ok((Face { address, port, by: By::Configuration }, None));
         }
-        let pool = self.pool(subscriber)?;
+        let pool = self.pool(subscriber, nat)?;
         let (outside, mapping) = match Space::of(inside.protocol) {
             // By the pair of addresses alone.
             None => (Outside { pool, port: 0, protocol: inside.protocol }, None),
@@ -265,19 +265,36 @@ impl Sessions {
         if held >= nat.host_ports {
             return Err(DropReason::NatHostLimit);
         }
-        self.spare_port(inside.host, (pool, space), held, nat, now_s)?;
+        self.spare_mapping(now_s)?;
         let taken = nat.statics.taken(self.ports.address(pool), space);
         let wish = Wish { pool, space, port: inside.port, range: nat.ports, taken };
-        let port = match self.ports.take(wish, now_s) {
-            Some(port) => port,
-            None if self.free_port(pool, space, now_s, |_| true) => {
-                self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)?
-            }
-            None => return Err(DropReason::NatPortsFull),
+        let port = match self.blocks.are_on() {
+            true => self.port_of_blocks(subscriber, wish, (Ports::take_rested, Ports::take), nat, now_s)?,
+            false => self.port_of_all(inside.host, held, wish, nat, now_s)?,
         };
         let outside = Outside { pool, port, protocol: inside.protocol };
         let mapping = self.give(subscriber, inside, outside, now_s).ok_or(DropReason::NatFull)?;
         Ok((outside, mapping))
+    }
+
+    /// A port for a host that has so many: of all that nobody has.
+    fn port_of_all(
+        &mut self,
+        host: u32,
+        held: u32,
+        wish: Wish<'_>,
+        nat: &Nat,
+        now_s: u32,
+    ) -> Result<u16, DropReason> {
+        let (pool, space) = (wish.pool, wish.space);
+        self.spare_port(host, (pool, space), held, nat, now_s)?;
+        match self.ports.take(wish, now_s) {
+            Some(port) => Ok(port),
+            None if self.free_port(pool, space, now_s, |_| true) => {
+                self.ports.take(wish, now_s).ok_or(DropReason::NatPortsFull)
+            }
+            None => Err(DropReason::NatPortsFull),
+        }
     }
 
     /// Gives a host's port an external one that was taken for it, of which there is a record. Without room, that one rests.
@@ -302,6 +319,9 @@ impl Sessions {
         outside: Outside,
         now_s: u32,
     ) -> Option<u32> {
+        if let Some(place) = outside.place() {
+            self.blocks.enter(place.pool, place.port);
+        }
         let mapping = self.mappings.add(inside, outside);
         match mapping {
             Some(_) => self.subscribers.get_mut(subscriber).ports += 1,
