@@ -3,7 +3,7 @@
 
 mod common;
 
-use ces_dataplane::msg::{Command, HopId, Neighbour};
+use ces_dataplane::msg::{Command, HopId, Neighbour, Recorded, Recording};
 use ces_dataplane::nat::statics::Static;
 use ces_dataplane::premises::Premises;
 use ces_dataplane::reason::DropReason as Why;
@@ -217,7 +217,7 @@ fn with_several_workers_each_takes_up_its_own() {
 #[test]
 fn blocks_of_ports_go_on_with_their_hosts() {
     let mut settings = nat_settings();
-    settings.nat.block_ports = 64;
+    (settings.nat.block_ports, settings.recording) = (64, Recording::Blocks);
     let memory = Memory::new();
     let mut gateway = resumed(&memory, settings.clone(), SECOND);
     let mapped = |gateway: &mut Gateway, host: u32, port: u16| {
@@ -231,6 +231,11 @@ fn blocks_of_ports_go_on_with_their_hosts() {
     assert_eq!(gateway.state.counters.sessions_adopted, 2);
     gateway.state.take_stock();
     assert_eq!(gateway.state.counters.nat_blocks, 2);
+    for _ in 0..2 {
+        let told = gateway.state.peek_record().map(|record| (record.what, record.last.is_some()));
+        assert_eq!(told, Some((Recorded::Created, true)));
+        gateway.state.pop_record();
+    }
     assert_eq!(before, [mapped(&mut gateway, HOST, 5000), mapped(&mut gateway, OTHER, 5000)]);
     for (host, port) in [(HOST, before[0]), (OTHER, before[1])] {
         assert_eq!(mapped(&mut gateway, host, 5001) / 64, port / 64);

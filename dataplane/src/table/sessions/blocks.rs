@@ -93,13 +93,15 @@ impl Sessions {
         line.blocks = block;
     }
 
-    /// A port is of a block that was its host's when the last process ended; whether it may be so still.
+    /// A port was its host's when the last process ended; whether its block may be. Of that there is a record, since the last
+    /// process may have given it alone, or recorded something else.
     pub(super) fn own_again(&mut self, subscriber: u32, place: Place) -> bool {
         let block = self.blocks.of(place.pool, place.port);
         match self.blocks.host(block) {
             Some(host) => host == self.subscribers.get(subscriber).host,
             None => {
                 self.own(subscriber, block);
+                self.record_block(Recorded::Created, block);
                 true
             }
         }
