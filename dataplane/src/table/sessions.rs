@@ -589,15 +589,13 @@ impl Sessions {
     /// How much there is of everything.
     pub fn usage(&self) -> NatUsage {
         let sessions = self.outward.len();
+        let ports_percent =
+            if self.blocks.are_on() { self.blocks.fullest_percent() } else { self.ports.fullest_percent() };
         NatUsage {
             blocks: self.blocks.given().into(),
             displaced: self.displaced,
             sessions_percent: (sessions * 100 / self.lines.len().max(1)) as u64,
-            ports_percent: match self.blocks.are_on() {
-                true => self.blocks.fullest_percent(),
-                false => self.ports.fullest_percent(),
-            }
-            .into(),
+            ports_percent: ports_percent.into(),
             sessions: sessions as u64,
             mappings: self.mappings.len() as u64,
             hosts: self.subscribers.len() as u64,

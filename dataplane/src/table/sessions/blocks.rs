@@ -14,9 +14,10 @@ pub(super) type Take = fn(&mut Ports, Wish<'_>, u32) -> Option<u16>;
 impl Sessions {
     /// The address for a host that has none, by its hash: with blocks, one of which there is a block to be had.
     pub(super) fn pool_for(&self, hash: u64, nat: &Nat) -> Option<u16> {
-        match self.blocks.are_on() {
-            true => self.ports.pair_where(hash, |pool| self.blocks.has_free(pool, nat, false)),
-            false => self.ports.pair(hash),
+        if self.blocks.are_on() {
+            self.ports.pair_where(hash, |pool| self.blocks.has_free(pool, nat, false))
+        } else {
+            self.ports.pair(hash)
         }
     }
 
@@ -97,14 +98,12 @@ impl Sessions {
     /// process may have given it alone, or recorded something else.
     pub(super) fn own_again(&mut self, subscriber: u32, place: Place) -> bool {
         let block = self.blocks.of(place.pool, place.port);
-        match self.blocks.host(block) {
-            Some(host) => host == self.subscribers.get(subscriber).host,
-            None => {
-                self.own(subscriber, block);
-                self.record_block(Recorded::Created, block);
-                true
-            }
+        if let Some(host) = self.blocks.host(block) {
+            return host == self.subscribers.get(subscriber).host;
         }
+        self.own(subscriber, block);
+        self.record_block(Recorded::Created, block);
+        true
     }
 
     /// A host has a port less: with the last one of a block the block is gone.

@@ -1,6 +1,7 @@
 //! Calls and sessions of streams, and the media that they announce: each stream keeps a pair of external ports from when it
 //! is announced, and the other side is let in there. What has come is an ordinary session; with its call it ends.
 
+use super::blocks::Take;
 use super::{Flow, Inside, Outside, Session, Sessions};
 use crate::Nanos;
 use crate::alg::media::{MediaFrom, MediaRules, MediaStream};
@@ -310,11 +311,11 @@ impl Sessions {
         match (self.mappings.of(inside(stream.port)), self.mappings.of(inside(rtcp))) {
             (None, None) => {
                 let wish = Wish { pool, space: Space::Udp, port: stream.port, range: nat.ports, taken };
-                let first = match by_blocks {
-                    true => self
-                        .port_of_blocks(subscriber, wish, (Ports::take_pair, Ports::take_pair), nat, now_s)
-                        .ok(),
-                    false => self.ports.take_pair(wish, now_s),
+                let first = if by_blocks {
+                    let take: (Take, Take) = (Ports::take_pair, Ports::take_pair);
+                    self.port_of_blocks(subscriber, wish, take, nat, now_s).ok()
+                } else {
+                    self.ports.take_pair(wish, now_s)
                 };
                 if let Some(first) = first {
                     self.give(subscriber, inside(stream.port), of(first), now_s);

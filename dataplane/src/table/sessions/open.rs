@@ -268,9 +268,10 @@ impl Sessions {
         self.spare_mapping(now_s)?;
         let taken = nat.statics.taken(self.ports.address(pool), space);
         let wish = Wish { pool, space, port: inside.port, range: nat.ports, taken };
-        let port = match self.blocks.are_on() {
-            true => self.port_of_blocks(subscriber, wish, (Ports::take_rested, Ports::take), nat, now_s)?,
-            false => self.port_of_all(inside.host, held, wish, nat, now_s)?,
+        let port = if self.blocks.are_on() {
+            self.port_of_blocks(subscriber, wish, (Ports::take_rested, Ports::take), nat, now_s)?
+        } else {
+            self.port_of_all(inside.host, held, wish, nat, now_s)?
         };
         let outside = Outside { pool, port, protocol: inside.protocol };
         let mapping = self.give(subscriber, inside, outside, now_s).ok_or(DropReason::NatFull)?;
