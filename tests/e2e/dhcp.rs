@@ -180,7 +180,8 @@ fn hosts_get_addresses_and_go_out(lab: &Lab) {
 
     // Renewed, to the server alone; then released.
     two.signal("USR1");
-    assert!(eventually(|| counted(lab, "renewed") >= 1.0));
+    assert!(eventually(|| two.told().get("what").is_some_and(|what| what == "renew")));
+    assert!(counted(lab, "renewed") >= 1.0);
     two.signal("USR2");
     assert!(eventually(|| counted(lab, "released") >= 1.0), "{}", lab.ctl(Realm::A, "show dhcp"));
     one.lab.run("la", &one.inside(&format!("dhclient -r {} eth0", one.files()))).expect();
