@@ -62,6 +62,17 @@ pub enum InterfaceError {
         /// Its address.
         address: IpAddr,
     },
+    /// The kernel would take what arrives on it.
+    #[error(
+        "port {port}: net.ipv4.conf.all.rp_filter is 2, so that the kernel would take beside the gateway what arrives on \
+         interface {interface}: set it to 0 or 1"
+    )]
+    Loose {
+        /// The port.
+        port: String,
+        /// The interface's name.
+        interface: String,
+    },
     /// Frames would come without their VLAN tag.
     #[error(
         "port {port}: {what} of interface {interface} cannot be turned off, which a port with a VLAN needs"
@@ -176,8 +187,9 @@ impl Interfaces {
     fn look(&mut self, seen: &Seen) {
         for (interface, up) in self.members.iter_mut().zip(&seen.up) {
             let Some(interface) = interface else { continue };
-            match self.links.find(&interface.name) {
+            match self.links.at(interface.index) {
                 Ok(link) => {
+                    let link = link.map(|(_, link)| link);
                     let is_back = interface.see(link.as_ref(), &mut self.links);
                     seen.restored.fetch_add(u64::from(is_back), Ordering::Relaxed);
                     up.store(interface.up, Ordering::Relaxed);
@@ -221,8 +233,12 @@ impl Interface {
         let (port, interface) = (port.name.clone(), name.to_owned());
         let system =
             |source| InterfaceError::System { port: port.clone(), interface: interface.clone(), source };
-        // An abstract name belongs to the network namespace, as the interface does, and ends with the process.
-        let address = SocketAddr::from_abstract_name(format!("ces-port/{name}")).map_err(system)?;
+        let Some(link) = links.find(name).map_err(system)? else {
+            return Err(InterfaceError::Absent { port, interface, device: device.clone() });
+        };
+        // By its number, which stays when its name does not. An abstract name belongs to the network namespace, as the interface
+        // does, and ends with the process.
+        let address = SocketAddr::from_abstract_name(format!("ces-port/{}", link.index)).map_err(system)?;
         let claim = match UnixListener::bind_addr(&address) {
             Ok(claim) => claim,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -230,9 +246,10 @@ impl Interface {
             }
             Err(error) => return Err(system(error)),
         };
-        let Some(link) = links.find(name).map_err(system)? else {
-            return Err(InterfaceError::Absent { port, interface, device: device.clone() });
-        };
+        let by_program = device.starts_with("net_af_xdp");
+        if !by_program && is_loose() {
+            return Err(InterfaceError::Loose { port, interface });
+        }
         if let Some(&address) = links.addresses(link.index).map_err(system)?.first() {
             return Err(InterfaceError::Addressed { port, interface, address });
         }
@@ -241,7 +258,7 @@ impl Interface {
             name: interface,
             index: link.index,
             up: link.up,
-            by_program: device.starts_with("net_af_xdp"),
+            by_program,
             program: None,
             amiss: None,
             _claim: claim,
@@ -308,7 +325,7 @@ impl Interface {
 
     /// Notes how the interface is now; whether its program was put back.
     fn see(&mut self, link: Option<&Link>, links: &mut Links) -> bool {
-        let is_up = link.is_some_and(|link| link.up && link.index == self.index);
+        let is_up = link.is_some_and(|link| link.up);
         if is_up != self.up {
             self.up = is_up;
             let state = if is_up { "up" } else { "down" };
@@ -316,14 +333,14 @@ impl Interface {
         }
         let amiss = match link {
             None => Some("is gone: the gateway must be started anew once it is back"),
-            Some(link) if link.index != self.index => {
-                Some("is another one than at the start: the gateway must be started anew")
-            }
             Some(link) => match (&self.program, link.program) {
                 (Some((own, ..)), Some((id, _))) if id != *own => {
                     Some("has another program's XDP program: nothing arrives on it")
                 }
                 (Some(_), None) => return self.put_back(links),
+                _ if links.addresses(self.index).is_ok_and(|addresses| !addresses.is_empty()) => {
+                    Some("has got an address: the kernel sends and answers there beside the gateway")
+                }
                 _ => None,
             },
         };
@@ -362,6 +379,12 @@ impl Interface {
             }
         }
     }
+}
+
+/// Whether the kernel takes what arrives on an interface if a route leads back by any other. Of the setting for all and that of
+/// the interface the greater number counts, so that 2, which is less strict than 1, cannot be taken back for one.
+fn is_loose() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").is_ok_and(|value| value.trim() == "2")
 }
 
 /// The interface that a virtual device is driven through, if it is of such a driver.

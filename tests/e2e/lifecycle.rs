@@ -21,6 +21,10 @@ pub(crate) const CASES: &[Case] = &[
     ("p5_interfaces_with_addresses_are_refused", p5_interfaces_with_addresses_are_refused),
     ("p5_offloads_are_turned_off", p5_offloads_are_turned_off),
     ("p7_links_are_the_kernels", p7_links_are_the_kernels),
+    (
+        "p5_a_kernel_that_cannot_be_kept_from_answering_is_refused",
+        p5_a_kernel_that_cannot_be_kept_from_answering_is_refused,
+    ),
     ("p8_a_second_gateway_touches_nothing", p8_a_second_gateway_touches_nothing),
     ("p8_xdp_programs_come_back", p8_xdp_programs_come_back),
     ("shadows_keep_the_ports_mac_addresses", shadows_keep_the_ports_mac_addresses),
@@ -306,6 +310,26 @@ fn p5_interfaces_with_addresses_are_refused(lab: &Lab) {
     assert!(!refused.ok() && refused.status != 124, "{refused}");
     refused.says("192.168.99.1");
     refused.says("port inside");
+    // One that comes later, of a DHCP client for instance, is told.
+    lab.gateways(&[]);
+    lab.run("gwa", "ip address add 192.168.99.1/24 dev inside").expect();
+    assert!(eventually(|| lab.log(Realm::A).contains("has got an address")), "{}", lab.log(Realm::A));
+    lab.run("gwa", "ip address flush dev inside").expect();
+    assert!(eventually(|| lab.log(Realm::A).contains("is as it should be")), "{}", lab.log(Realm::A));
+}
+
+/// As some distributions set it: then the kernel takes what arrives on a port of AF_PACKET as well.
+fn p5_a_kernel_that_cannot_be_kept_from_answering_is_refused(lab: &Lab) {
+    lab.stop(Realm::A);
+    let path = lab.directory().join("a/loose.toml");
+    let config =
+        lab.shipped_config(Realm::A).replacen("net_af_xdp0,iface=inside", "net_af_packet0,iface=inside", 1);
+    std::fs::write(&path, config).expect("the state directory is ours");
+    lab.run("gwa", "sysctl -q -w net.ipv4.conf.all.rp_filter=2").expect();
+    let refused = cesd(lab, &format!("--config {}", path.display()));
+    lab.run("gwa", "sysctl -q -w net.ipv4.conf.all.rp_filter=0").expect();
+    assert!(!refused.ok() && refused.status != 124, "{refused}");
+    refused.says("net.ipv4.conf.all.rp_filter is 2");
 }
 
 fn p5_offloads_are_turned_off(lab: &Lab) {
@@ -346,6 +370,18 @@ fn p8_a_second_gateway_touches_nothing(lab: &Lab) {
     assert!(!refused.ok() && refused.status != 124, "{refused}");
     refused.says("another gateway drives interface inside");
     lab.run("a1", "ping -n -c 3 -i 0.2 -W 5 www.b.demo").says(" 0% packet loss");
+    // By another name it is the same interface.
+    lab.run("gwa", "ip link set inside down && ip link set inside name lan && ip link set lan up").expect();
+    let second =
+        std::fs::read_to_string(&path).expect("it was written").replacen("iface=inside", "iface=lan", 1);
+    std::fs::write(&path, second).expect("the state directory is ours");
+    let refused = cesd(lab, &format!("--config {}", path.display()));
+    assert!(!refused.ok() && refused.status != 124, "{refused}");
+    refused.says("another gateway drives interface lan");
+    assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", logs(lab));
+    assert!(!lab.log(Realm::A).contains("interface inside is gone"), "{}", lab.log(Realm::A));
+    lab.run("gwa", "ip link set lan down && ip link set lan name inside && ip link set inside up").expect();
+    assert!(eventually(|| works(lab, "a1", "www.b.demo")), "{}", logs(lab));
 }
 
 fn p8_xdp_programs_come_back(lab: &Lab) {
