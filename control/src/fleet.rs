@@ -9,6 +9,7 @@ use ces_dataplane::io::dpdk::WorkerIo;
 use ces_dataplane::msg::{Command, Event, FrameSlot, PortId, SLOT_BYTES, TraceRecord};
 use ces_dataplane::premises::Premises;
 use ces_dataplane::queue::{QueueFigures, SharedLine};
+use ces_dataplane::seal::KeyChange;
 use ces_dataplane::settings::{SettingsError, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::worker::{Bell, ControlSide, Idle, Mesh, Parts, RingSizes, Worker, link};
@@ -58,6 +59,10 @@ struct Member {
     next: Option<Box<Premises>>,
     /// It is moving: the premises that it leaves have not come back yet.
     moving: bool,
+    /// Keys that it is to take, in order.
+    keys: VecDeque<Box<KeyChange>>,
+    /// Those that it has been sent, and whose predecessors have not come back.
+    keys_sent: usize,
     /// What found its ring full, in order.
     outbox: VecDeque<Waiting>,
     frames_waiting: usize,
@@ -140,6 +145,8 @@ impl Fleet {
                 control,
                 next: None,
                 moving: false,
+                keys: VecDeque::new(),
+                keys_sent: 0,
                 outbox: VecDeque::new(),
                 frames_waiting: 0,
             });
@@ -282,6 +289,35 @@ impl Fleet {
                     self.command(worker, Command::MoveIn);
                 }
             }
+        }
+    }
+
+    /// Has a worker take a key, behind everything that was sent before.
+    pub fn key(&mut self, worker: usize, change: Box<KeyChange>) {
+        if let Some(member) = self.members.get_mut(worker) {
+            member.keys.push_back(change);
+            self.see_to_keys();
+        }
+    }
+
+    /// Frees keys that workers have put away, and sends those that wait.
+    pub fn see_to_keys(&mut self) {
+        for worker in 0..self.members.len() {
+            let member = &mut self.members[worker];
+            while member.control.keys_left.pop().is_some() {
+                member.keys_sent -= 1;
+            }
+            let mut sent = 0;
+            while member.keys_sent < member.control.keys.capacity()
+                && let Some(change) = member.keys.pop_front()
+            {
+                if let Err(change) = member.control.keys.push(change) {
+                    member.keys.push_front(change);
+                    break;
+                }
+                (member.keys_sent, sent) = (member.keys_sent + 1, sent + 1);
+            }
+            (0..sent).for_each(|_| self.command(worker, Command::TakeKey));
         }
     }
 

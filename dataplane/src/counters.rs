@@ -170,6 +170,13 @@ counters! {
             /// ICMP errors not made because of their rate limit.
             icmp_suppressed,
         }
+        "ces_tunnel_sealed_packets_total", "Packets of encrypted tunnels, sealed for peers and opened.",
+        counter worker "direction" {
+            /// Packets sealed for peers.
+            packets_sealed = "out",
+            /// Packets from peers that were opened and taken.
+            packets_opened = "in",
+        }
         "ces_fragments_made_total", "Fragments made, beyond the first of each packet.", counter all {
             /// Fragments made here, beyond the first of each packet.
             fragments_made,

@@ -24,6 +24,7 @@ pub mod port;
 pub mod premises;
 pub mod queue;
 pub mod reason;
+pub mod seal;
 pub mod settings;
 pub mod state;
 pub mod table;

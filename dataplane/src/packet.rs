@@ -3,8 +3,10 @@
 //! What later phases need stands here, so that they read the frame again only where they change it. All offsets count from the
 //! IPv4 header, because the frame in front of it grows and shrinks.
 
+use crate::msg::Encapsulation;
 use crate::narrow::NONE;
 use crate::reason::DropReason;
+use crate::table::tunnels::inbound;
 use crate::wire::{Pair, Wire, icmp, ipv4, le64, read16, read32, tcp, udp};
 
 /// The most packets that go through the phases of the path together: 64 frames of two cache lines each and their parsed
@@ -271,6 +273,11 @@ impl Packet {
     /// Whether it answers the opening of a TCP connection, or, if `first` is asked for too, opens one.
     pub const fn opens_tcp(&self, first: bool) -> bool {
         self.tcp_flags & tcp::SYN != 0 && (first || self.tcp_flags & tcp::ACK != 0)
+    }
+
+    /// Whether it came through an encrypted tunnel, if it came through any.
+    pub const fn is_unsealed(&self) -> bool {
+        self.inbound >> 32 == inbound(Encapsulation::Psp, 0) >> 32
     }
 
     /// Whether it is a fragment, first or later.

@@ -125,6 +125,18 @@ reasons! {
     TunnelTagUnknown = "tunnel_tag_unknown",
     /// A tunnel header with wrong flags, version, or inner protocol.
     TunnelMalformed = "tunnel_malformed",
+    /// A tunnel packet in clear from a peer with which tunnels are encrypted.
+    TunnelClear = "tunnel_clear",
+    /// An encrypted tunnel packet that is not authentic: forged, damaged, or of a worker that its sender does not have.
+    TunnelForged = "tunnel_forged",
+    /// An encrypted tunnel packet that came before.
+    TunnelReplayed = "tunnel_replayed",
+    /// An encrypted tunnel packet so far behind others that nobody knows whether it came before.
+    TunnelLate = "tunnel_late",
+    /// An encrypted tunnel packet under a key that is not, or no longer, one of ours.
+    TunnelKeyUnknown = "tunnel_key_unknown",
+    /// To a peer with which tunnels are encrypted, and there is no key to send under, or it has sealed as much as it may.
+    TunnelUnkeyed = "tunnel_unkeyed",
     /// A fragment of a tunnel packet; the outer header is sent unfragmented (RFC 7348 §4.3).
     OuterFragment = "outer_fragment",
     /// A later fragment whose first fragment has not been seen.

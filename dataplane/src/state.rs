@@ -9,6 +9,7 @@ use crate::events::Events;
 use crate::msg::{Command, Event, Record, TraceRecord};
 use crate::packet::{BURST, Packet};
 use crate::premises::{Meters, Premises};
+use crate::seal::KeyChange;
 use crate::settings::{SettingsError, WorkerSettings};
 use crate::table::bindings::Bindings;
 use crate::table::index::Hasher;
@@ -108,8 +109,8 @@ impl State {
             Command::Reserve(id, reservation) => self.sessions.reserve(id, reservation, now),
             Command::Withdraw(id) => self.sessions.withdraw(id),
             Command::Trace(filter, count) => self.trace.arm(filter, count),
-            // What it is about does not go by value: see [`State::move_in`].
-            Command::MoveIn => {}
+            // What they are about does not go by value: see [`State::move_in`] and [`State::change_key`].
+            Command::MoveIn | Command::TakeKey => {}
         }
         self.counters.bindings_live = self.bindings.live();
     }
@@ -125,8 +126,17 @@ impl State {
         }
     }
 
+    /// Takes a key of a peer, and leaves the one that was in its place: whoever made it frees it.
+    pub fn change_key(&mut self, change: &mut KeyChange) {
+        self.ways.seals_mut().change(change);
+    }
+
     /// Periodic work: ends bindings and sessions whose time is over. Called once a turn, takes a bounded time.
     pub fn tick(&mut self, now: Nanos) {
+        if let Some(slot) = self.ways.seals_mut().take_low() {
+            // If there is no room, the peer has its other key by time.
+            self.events.offer(Event::KeyLow(slot));
+        }
         if self.bindings.expire(&mut self.events, now) {
             self.counters.bindings_live = self.bindings.live();
         }
@@ -140,6 +150,8 @@ impl State {
     /// Counts what there is of everything, for whoever reads the counters.
     pub fn take_stock(&mut self) {
         self.counters.events_waiting = self.events.len() as u64;
+        let seals = self.ways.seals();
+        (self.counters.packets_sealed, self.counters.packets_opened) = (seals.sealed, seals.opened);
         self.counters.alg_channels = self.bindings.conversations().len() as u64;
         if self.sessions.has_room() {
             let usage = self.sessions.usage();

@@ -80,6 +80,8 @@ pub struct Arrival {
     pub turned: Option<External>,
     /// Whether another worker handed them over, which knew why.
     pub is_handed: bool,
+    /// What was done to them before.
+    pub custody: Custody,
     /// The time.
     pub now: Nanos,
 }
@@ -87,8 +89,19 @@ pub struct Arrival {
 impl Arrival {
     /// That of packets which come for the first time, from outside of the gateway.
     pub const fn at(port: PortId, now: Nanos) -> Self {
-        Self { port, attempt: Attempt::First, turned: None, is_handed: false, now }
+        Self { port, attempt: Attempt::First, turned: None, is_handed: false, custody: Custody::New, now }
     }
+}
+
+/// What was done to packets of encrypted tunnels before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custody {
+    /// Nothing.
+    New,
+    /// They were opened by the worker at which they arrived, and handed over.
+    Opened,
+    /// They were opened, taken, and kept.
+    Kept,
 }
 
 /// Whether a packet may be kept.

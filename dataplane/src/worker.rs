@@ -23,12 +23,13 @@ use crate::egress::Egress;
 use crate::frame::Frame;
 use crate::io::{Pool, PortQueues};
 use crate::msg::{Command, Event, PortId, PuntClass, SLOT_BYTES};
+use crate::packet::Packet;
 use crate::path::{BURST, process_arrival};
 use crate::queue::SharedLine;
 use crate::reason::DropReason;
 use crate::settings::Side;
 use crate::state::State;
-use crate::verdict::{Arrival, Attempt, Verdict};
+use crate::verdict::{Arrival, Attempt, Custody, Verdict};
 use crate::way::UNNAMED;
 use held::{FOR_ASKING, FOR_FIRST, FOR_HOP, Held, HeldFrame};
 use machine::Clock;
@@ -92,7 +93,7 @@ pub struct Worker<P: PortQueues, M> {
     burst: Vec<P::Frame>,
     /// What was decided, frame by frame: as long as a burst can be.
     verdicts: Vec<Verdict>,
-    /// What came from other workers, by port of arrival.
+    /// What came from other workers, by port of arrival; behind that, what they have opened.
     taken_over: Vec<Vec<P::Frame>>,
     /// What came from there on the second half of its way.
     turned: Vec<HandedOver<P::Frame>>,
@@ -120,7 +121,7 @@ where
     pub fn new(parts: Parts<P, M>) -> Self {
         let Parts { state, ports, pool, control, mesh, lines, clock, idle } = parts;
         let shares = Shares::new(control.punt.capacity());
-        let taken_over = ports.iter().map(|_| Vec::with_capacity(BURST)).collect();
+        let taken_over = (0..2 * ports.len()).map(|_| Vec::with_capacity(BURST)).collect();
         // At most a burst is spent at a time.
         let burst: Vec<P::Frame> = Vec::with_capacity(BURST);
         let outbound = Outbound::new(pool, ports.len(), Shaped::new(&state, &lines));
@@ -258,6 +259,9 @@ where
             if command == Command::MoveIn {
                 self.move_in();
             }
+            if command == Command::TakeKey {
+                self.take_key();
+            }
             if let Command::SetHop(id, neighbour) = command
                 && neighbour.mac.is_some()
             {
@@ -279,6 +283,16 @@ where
             self.outbound.shaped.change(&self.state.premises.shapes);
             // There is room: as many may be under way as there are places.
             let _ = self.control.left.push(premises);
+        }
+    }
+
+    /// Takes a key that waits, and sends what was in its place back to whoever frees it.
+    #[cold]
+    fn take_key(&mut self) {
+        if let Some(mut change) = self.control.keys.pop() {
+            self.state.change_key(&mut change);
+            // There is room: as many may be under way as there are places.
+            let _ = self.control.keys_left.push(change);
         }
     }
 
@@ -340,12 +354,14 @@ where
 
     /// Takes up to `most` frames out of a ring.
     fn gather(&mut self, ring: usize, most: usize) -> usize {
-        let Self { mesh, taken_over, turned, state, .. } = self;
+        let Self { mesh, taken_over, turned, state, ports, .. } = self;
         mesh.arrivals()[ring].pop_up_to(most, |handed| {
             handed.frame.prefetch_handle();
             if handed.turned().is_some() {
                 turned.push(handed);
-            } else if let Some(frames) = taken_over.get_mut(usize::from(handed.port)) {
+            } else if let Some(frames) =
+                taken_over.get_mut(usize::from(handed.port) + usize::from(handed.is_opened()) * ports.len())
+            {
                 frames.push(handed.frame);
             } else {
                 state.counters.drop(DropReason::PortDown);
@@ -355,10 +371,14 @@ where
 
     /// Decides on what was taken over from each port, if it is so much.
     fn process_taken_over(&mut self, least: usize, now: Nanos) {
-        for port in 0..self.taken_over.len() {
-            if self.taken_over[port].len() >= least {
-                std::mem::swap(&mut self.burst, &mut self.taken_over[port]);
-                self.process(Arrival { is_handed: true, ..Arrival::at(port as PortId, now) });
+        for place in 0..self.taken_over.len() {
+            if self.taken_over[place].len() >= least {
+                std::mem::swap(&mut self.burst, &mut self.taken_over[place]);
+                let (port, custody) = match place.checked_sub(self.ports.len()) {
+                    Some(port) => (port, Custody::Opened),
+                    None => (place, Custody::New),
+                };
+                self.process(Arrival { is_handed: true, custody, ..Arrival::at(port as PortId, now) });
             }
         }
         if self.turned.len() >= least {
@@ -394,10 +414,10 @@ where
         }
         let side = self.state.premises.port(port).map_or(Side::Outside, |port| port.side);
         let State { counters, packets, .. } = &mut self.state;
-        for (number, (frame, verdict)) in self.burst.drain(..).zip(&self.verdicts).enumerate() {
+        for (place, (frame, verdict)) in self.burst.drain(..).zip(&self.verdicts).enumerate() {
             match *verdict {
                 Verdict::Forward(to) | Verdict::Reply(to, _) => {
-                    let packet = packets.get(number).filter(|_| matches!(verdict, Verdict::Forward(_)));
+                    let packet = packets.get(place).filter(|_| matches!(verdict, Verdict::Forward(_)));
                     if !self.outbound.push(to, frame, packet) {
                         counters.drop(DropReason::PortDown);
                     }
@@ -412,13 +432,21 @@ where
                     }
                     self.outbound.spend(frame);
                 }
-                Verdict::HandOff(worker) => match self.mesh.send(worker, port, frame) {
-                    Ok(()) => counters.handed_off += 1,
-                    Err(frame) => {
-                        counters.drop(DropReason::HandoffRingFull);
-                        self.outbound.spend(frame);
+                Verdict::HandOff(worker) => {
+                    let is_opened = packets.get(place).is_some_and(Packet::is_unsealed);
+                    let sent = if is_opened {
+                        self.mesh.send_opened(worker, port, frame)
+                    } else {
+                        self.mesh.send(worker, port, frame)
+                    };
+                    match sent {
+                        Ok(()) => counters.handed_off += 1,
+                        Err(frame) => {
+                            counters.drop(DropReason::HandoffRingFull);
+                            self.outbound.spend(frame);
+                        }
                     }
-                },
+                }
                 Verdict::TurnBack(worker, by) => match self.mesh.turn_back(worker, port, frame, by) {
                     Ok(()) => counters.handed_off += 1,
                     Err(frame) => {
@@ -433,7 +461,9 @@ where
                         _ => (&mut self.unasked, &mut counters.unasked_held),
                     };
                     *count += 1;
-                    let held = HeldFrame { awaited: number.number(), port, turned, since: now, frame };
+                    let is_unsealed = packets.get(place).is_some_and(Packet::is_unsealed);
+                    let awaited = number.number();
+                    let held = HeldFrame { awaited, port, turned, is_unsealed, since: now, frame };
                     if let Some((frame, reason)) = waiting.hold(held) {
                         counters.drop(reason);
                         self.outbound.spend(frame);
@@ -488,7 +518,8 @@ where
     #[cold]
     fn process_held(&mut self, held: HeldFrame<P::Frame>, attempt: Attempt, now: Nanos) -> u64 {
         self.burst.push(held.frame);
-        self.process(Arrival { attempt, turned: held.turned, ..Arrival::at(held.port, now) });
+        let custody = if held.is_unsealed { Custody::Kept } else { Custody::New };
+        self.process(Arrival { attempt, turned: held.turned, custody, ..Arrival::at(held.port, now) });
         u64::from(matches!(self.verdicts[0], Verdict::Forward(_)))
     }
 

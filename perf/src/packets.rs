@@ -148,6 +148,7 @@ mod tests {
                 Encapsulation::Vxlan => (vxlan::Header::parse(&frame[UDP + 8..]).unwrap().id, UDP + 16),
                 Encapsulation::Geneve => (geneve::Header::parse(&frame[UDP + 8..]).unwrap().id, UDP + 16),
                 Encapsulation::Gre => (gre::Header::parse(&frame[UDP..]).unwrap().key, UDP + 8),
+                Encapsulation::Psp => unreachable!("not in clear"),
             };
             assert_eq!(id, FLOW.id);
             inner_is_right(&frame[inner..]);

@@ -377,7 +377,8 @@ fn measured_encap<F: Rewrite>(
     written(frames, packets, targets, |id, frame, packet, number| {
         let tunnel = tables.tunnels.at((number % tables.tunnel_count) as u16)?;
         let (tos, entropy) = (packet.tos, packet.entropy());
-        write::encap(frame, usize::from(packet.l3), packet.total, tunnel, tos, entropy, id as u16)
+        let (l3, id) = (usize::from(packet.l3), id as u16);
+        write::encap(frame, l3, packet.total, tunnel, tos, entropy, id, |_| false).map(|(ip, _)| ip)
     })
 }
 

@@ -1,6 +1,7 @@
 //! What strangers, broken programs and attackers send: dropped, counted under its reason, and nothing else happens.
 
 use crate::Case;
+use crate::tunnel::CLEAR;
 use ces_tests::lab::{Lab, Realm, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -92,7 +93,7 @@ fn find<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::V
 }
 
 fn tunnel_packet_with_a_wrong_id(lab: &Lab) {
-    lab.gateways(&[]);
+    lab.gateways(CLEAR);
     let wrong = (id_in(lab) + 1) & 0xff_ffff;
     lab.drops_more(Realm::A, "tunnel_id_unknown", 3, || {
         lab.tool("net", "datagram.py", &tunnel(GWB, wrong, "")).expect();
@@ -100,7 +101,7 @@ fn tunnel_packet_with_a_wrong_id(lab: &Lab) {
 }
 
 fn tunnel_packet_with_wrong_tags(lab: &Lab) {
-    lab.gateways(&[]);
+    lab.gateways(CLEAR);
     let id = id_in(lab);
     lab.drops_more(Realm::A, "tunnel_tag_unknown", 3, || {
         lab.tool("net", "datagram.py", &tunnel(GWB, id, "--tags 1.2.3.4,5.6.7.8")).expect();
@@ -108,7 +109,7 @@ fn tunnel_packet_with_wrong_tags(lab: &Lab) {
 }
 
 fn tunnel_packet_cut_short(lab: &Lab) {
-    lab.gateways(&[]);
+    lab.gateways(CLEAR);
     let id = id_in(lab);
     let before = lab.metrics(Realm::A).sum("ces_drops_total", &[]);
     for cut in [8, 12, 16, 20, 30, 40, 49] {
@@ -122,7 +123,7 @@ fn tunnel_packet_cut_short(lab: &Lab) {
 }
 
 fn tunnel_packet_replayed_from_another_address(lab: &Lab) {
-    lab.gateways(&[]);
+    lab.gateways(CLEAR);
     let file = lab.directory().join("replay.pcap");
     let pings = lab.background("a1", "ping -n -c 40 -i 0.1 -W 5 www.b.demo");
     let capture = format!(

@@ -8,6 +8,7 @@ mod alg;
 mod dashboards;
 mod dhcp;
 mod dmz;
+mod encryption;
 mod exercises;
 mod filter;
 mod full;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let lab: Arc<Mutex<Option<Lab>>> = Arc::default();
-    let groups: [(&str, &[Case]); 26] = [
+    let groups: [(&str, &[Case]); 27] = [
         ("names", names::CASES),
         ("odd", odd::CASES),
         ("traffic", traffic::CASES),
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         ("operator", operator::CASES),
         ("dashboards", dashboards::CASES),
         ("tunnel", tunnel::CASES),
+        ("encryption", encryption::CASES),
         ("hostile", hostile::CASES),
         ("lifecycle", lifecycle::CASES),
         ("journal", journal::CASES),

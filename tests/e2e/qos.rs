@@ -100,7 +100,7 @@ fn audio_and_transfer(lab: &Lab, rate: &str) -> (f64, f64, f64) {
     let lost = || queue(lab, "urgent", "dropped_full") + queue(lab, "urgent", "dropped_late");
     let before = lost();
     let transfer = lab.background("a2", "iperf3 -J -c www.b.demo -p 5304 -t 20");
-    // DSCP 46: expedited forwarding. 1,000 bytes are 1,116 on the wire, in the tunnel and with what Ethernet adds.
+    // DSCP 46: expedited forwarding. 1,000 bytes are 1,126 on the wire, in the tunnel and with what Ethernet adds.
     let audio = lab.run("a1", &format!("iperf3 -J -u -b {rate} -l 1000 -S 0xb8 -c www.b.demo -p 5303 -t 10"));
     let audio = report(audio.expect());
     let bytes = received(&report(transfer.wait().expect()));

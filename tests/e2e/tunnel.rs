@@ -13,9 +13,14 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const SHIPPED: &str = "payloads = { vxlan = 80, gre = 60, geneve = 40 }";
+/// Tunnels in clear.
+pub(crate) const CLEAR: &[Edit] = &[
+    (Realm::A, SHIPPED, "encryption = \"off\"\npayloads = { vxlan = 80, gre = 60, geneve = 40 }"),
+    (Realm::B, SHIPPED, "encryption = \"off\"\npayloads = { vxlan = 80, gre = 60, geneve = 40 }"),
+];
 
 /// Traffic that uses every length and protocol, while the Internet is watched.
-fn carries(lab: &Lab, edits: &[Edit], filter: &str, room: u32) {
+pub(crate) fn carries(lab: &Lab, edits: &[Edit], filter: &str, room: u32) {
     lab.gateways(edits);
     lab.reach("a1", "www.b.demo");
     let pings = lab.background("a1", "ping -n -c 40 -i 0.1 -W 5 www.b.demo");
@@ -37,17 +42,17 @@ fn carries(lab: &Lab, edits: &[Edit], filter: &str, room: u32) {
 
 fn vxlan(lab: &Lab) {
     // RFC 7348 §4.1: UDP 4789.
-    carries(lab, &[], "udp dst port 4789", 1450);
+    carries(lab, CLEAR, "udp dst port 4789", 1450);
 }
 
 fn gre(lab: &Lab) {
-    let only = "payloads = { gre = 60 }";
+    let only = "encryption = \"off\"\npayloads = { gre = 60 }";
     carries(lab, &[(Realm::A, SHIPPED, only), (Realm::B, SHIPPED, only)], "ip proto 47", 1500 - 20 - 8 - 14);
 }
 
 fn geneve(lab: &Lab) {
     // RFC 8926 §3.3: UDP 6081. Both can do all; A, which asks, prefers GENEVE.
-    let first = "payloads = { geneve = 90, vxlan = 80, gre = 60 }";
+    let first = "encryption = \"off\"\npayloads = { geneve = 90, vxlan = 80, gre = 60 }";
     carries(lab, &[(Realm::A, SHIPPED, first)], "udp dst port 6081", 1450);
 }
 
@@ -76,7 +81,7 @@ fn no_encapsulation_in_common_is_refused(lab: &Lab) {
 /// What `cesload frames` makes of exported bindings for TRex and Pktgen, sent through the gateways: host's packets arrive at
 /// the far host by way of both, tunnel packets by way of the one that they are made for.
 fn frames_for_other_generators_are_carried(lab: &Lab) {
-    lab.gateways(&[]);
+    lab.gateways(CLEAR);
     lab.reach("a1", "www.b.demo");
     let directory = lab.directory().display();
     let tools = lab.root().display();

@@ -8,7 +8,7 @@ use std::path::Path;
 /// Names that stand for more than one type. In `ces-wire` and the modes of `ces-load` they are said with their module
 /// (`tcp::Header`, `ladder::Wanted`); the others mean the same in crates that may not know one another.
 const SHARED: &[&str] =
-    &["Encapsulation", "Endpoint", "Findings", "Header", "Message", "Nanos", "Proto", "Wanted"];
+    &["Cipher", "Encapsulation", "Endpoint", "Findings", "Header", "Message", "Nanos", "Proto", "Wanted"];
 
 /// The type, or trait, that an item makes, if it is public or the whole crate's.
 fn shared_type(item: &syn::Item) -> Option<String> {

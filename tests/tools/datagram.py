@@ -1,7 +1,7 @@
 """IPv4 packets as an attacker on the Internet would make them: any source address, any content.
 
     datagram.py tunnel --source S --destination D --encapsulation vxlan|gre|geneve --id N --tags SRC,DST [--cut N]
-    datagram.py replay FILE --source S       every packet of a capture again, its outer source changed
+    datagram.py replay FILE --source S [--flip N]   every packet of a capture again, its outer source changed, and a bit of byte N
     datagram.py udp --source S --destination D --port N --text T
 """
 
@@ -75,12 +75,16 @@ def main():
     parser.add_argument("--port", type=int)
     parser.add_argument("--text", default="")
     parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--flip", type=int)
     given = parser.parse_args()
     if given.what == "replay":
         packets = []
         for packet in captured(given.file):
             head = packet[:10] + b"\0\0" + ipaddress.IPv4Address(given.source).packed + packet[16:20]
-            packets.append(head[:10] + struct.pack("!H", checksum(head)) + head[12:] + packet[20:])
+            packet = bytearray(head[:10] + struct.pack("!H", checksum(head)) + head[12:] + packet[20:])
+            if given.flip is not None:
+                packet[given.flip] ^= 1
+            packets.append(bytes(packet))
         if not packets:
             sys.exit("no packet in the capture")
     elif given.what == "tunnel":

@@ -61,6 +61,7 @@ fn gateway(name: &str, address: [u8; 4], ack: bool) -> (Engine, TestOwner) {
         payloads: vec![PayloadOffer { encapsulation: Encapsulation::Vxlan, preference: 1 }],
         trusted: Vec::new(),
         believe_unauthenticated: false,
+        sealing: ces_cetp::engine::SealingSettings::default(),
         limits,
     };
     let ack = if ack { r#",{"group":"control","code":"ack"}"# } else { "" };

@@ -1,11 +1,13 @@
 //! C2C, gateway to gateway: identity, lifetime, limits, locators and encapsulations. Pure; the engine keeps the state.
 
+use crate::engine::Failure;
 use crate::engine::api::{Encapsulation, EngineSettings, Family, LocatorAddress, Nanos, TunnelChoice};
 use crate::keyed::Secrets;
 use crate::message::{Cmp, Message, MessageWriter, Ope, Tlv};
 use crate::negotiate::Negotiator;
 use crate::policy::{Policy, Requirement, same_name, smaller};
 use crate::pow;
+use crate::seal::{EPOCH, Encryption, SealOffer};
 use crate::tlv::Item;
 use crate::value::Value;
 use std::borrow::Cow;
@@ -44,6 +46,8 @@ pub(crate) struct PeerTerms {
     pub(crate) session_limit: Option<u32>,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) payloads: Vec<Payload>,
+    /// How it would have tunnels encrypted.
+    pub(crate) seal: Option<SealOffer>,
 }
 
 impl PeerTerms {
@@ -69,6 +73,8 @@ pub(crate) struct C2cSide<'e> {
     pub(crate) remote: SocketAddr,
     /// Ids that we drew for this peer, by encapsulation.
     pub(crate) tunnel_ids: [u32; 3],
+    /// What we tell it of encryption; `None`: nothing.
+    pub(crate) seal: Option<SealOffer>,
     pub(crate) now: Nanos,
 }
 
@@ -208,7 +214,11 @@ impl C2cSide<'_> {
             session_limit: number(Item::CesSessionLimit),
             candidates: Vec::new(),
             payloads: Vec::new(),
+            seal: None,
         };
+        // Who proves nothing is told no key, and believed none.
+        let seal = message.info(Item::CesSealing).filter(|info| info.cmp != Cmp::NotAvailable);
+        terms.seal = seal.and_then(|info| SealOffer::read(info.value.as_ref()?));
         for info in message.infos() {
             let (Some(item), Some(value)) = (info.item(), &info.value) else { continue };
             terms.candidates.extend(family(item).and_then(|family| parse_candidate(family, value)));
@@ -232,8 +242,33 @@ impl C2cSide<'_> {
         (candidates.collect(), payloads.collect())
     }
 
+    /// What we tell of encryption.
+    pub(crate) fn write_seal(&self, out: &mut MessageWriter) {
+        if let Some(seal) = &self.seal {
+            out.item(Ope::Info, Cmp::Optional, Item::CesSealing, seal.to_value());
+        }
+    }
+
+    /// Whether what is not encrypted may be agreed, if it is not.
+    pub(crate) fn may_be_clear(&self, theirs: &PeerTerms) -> Result<(), Failure> {
+        let is_sealed = self.seal.is_some() && theirs.seal.is_some();
+        let is_required = self.settings.sealing.with(self.peer) == Encryption::Required;
+        if is_required && !is_sealed { Err(Failure::Unencrypted) } else { Ok(()) }
+    }
+
     /// The tunnels of sessions that we start, and of those that the peer starts.
     pub(crate) fn choose(&self, theirs: &PeerTerms) -> Option<(TunnelChoice, TunnelChoice)> {
+        let (out, back) = self.choose_clear(theirs)?;
+        let ids = self.seal.as_ref().zip(theirs.seal.as_ref());
+        let Some(ids) = ids.map(|(ours, theirs)| (ours.spi & !EPOCH, theirs.spi & !EPOCH)) else {
+            return Some((out, back));
+        };
+        let seal = |choice| TunnelChoice { id_in: ids.0, id_out: ids.1, sealed: true, ..choice };
+        Some((seal(out), seal(back)))
+    }
+
+    /// The same if nothing is encrypted.
+    fn choose_clear(&self, theirs: &PeerTerms) -> Option<(TunnelChoice, TunnelChoice)> {
         let (candidates, payloads) = self.own_terms();
         let ours = (candidates.as_slice(), payloads.as_slice());
         let theirs = (theirs.candidates.as_slice(), theirs.payloads.as_slice());
@@ -244,11 +279,13 @@ impl C2cSide<'_> {
             remote,
             id_in: payload_in.tunnel_id,
             id_out: payload_out.tunnel_id,
+            sealed: false,
         };
         let (remote, local, payload_out, payload_in) = choose(theirs, ours)?;
         let encapsulation = payload_in.encapsulation;
         let id_in = payload_in.tunnel_id;
-        Some((out, TunnelChoice { encapsulation, local, remote, id_in, id_out: payload_out.tunnel_id }))
+        let id_out = payload_out.tunnel_id;
+        Some((out, TunnelChoice { encapsulation, local, remote, id_in, id_out, sealed: false }))
     }
 }
 

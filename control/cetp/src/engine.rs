@@ -33,6 +33,7 @@ mod piece;
 mod reason;
 mod refused;
 mod revival;
+mod sealing;
 mod sessions;
 mod streams;
 mod timers;
@@ -369,6 +370,17 @@ impl Engine {
         {
             doubts::stands(&mut self.links, peer);
         }
+    }
+
+    /// Agrees on other keys with the peer at whose tunnels this index of ours stands, without its epoch. False: none is up.
+    pub fn rekey(&mut self, realm: &mut dyn Owner, slot: u16, now: Nanos) -> bool {
+        self.refresh(now);
+        let Some(peer) = self.links.sealed_in(slot).filter(|peer| self.links.is_up(*peer)) else {
+            return false;
+        };
+        initiator::renew(&mut self.links, peer, now);
+        self.settle(realm, now);
+        true
     }
 
     /// Says goodbye to all peers and ends everything: negotiations fail with [`Failure::Cancelled`], sessions go down.

@@ -33,6 +33,7 @@ mod negotiate;
 mod parts;
 pub mod policy;
 pub mod pow;
+pub mod seal;
 pub mod tlv;
 pub mod value;
 

@@ -52,6 +52,10 @@ pub struct CetpLimits {
     pub dp_ttl_s: u32,
     /// Longest lifetime of a session for which one is said.
     pub dp_ttl_max_s: u32,
+    /// After how many seconds the keys of encrypted tunnels are changed.
+    pub rekey_s: u32,
+    /// After how many packets that were sent under a key it is changed before that.
+    pub rekey_packets: u32,
     /// Sessions with a peer, if neither side says `session_limit`.
     pub sessions_per_peer: u32,
     /// Sessions with a peer at most, whatever was agreed.
@@ -88,6 +92,12 @@ pub struct CetpLimits {
     pub filters: u32,
 }
 
+/// Twice the least time between two keys.
+const REKEY_LEAST_S: u32 = 10;
+/// RFC 9001 §B.1.1 lets 2²⁸ packets of at most 2¹¹ bytes be sealed under a key of AES-GCM; at half of that nothing is sealed any
+/// more, and before that is time for another key.
+const REKEY_PACKETS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 26;
+
 impl Default for CetpLimits {
     fn default() -> Self {
         Self {
@@ -109,6 +119,8 @@ impl Default for CetpLimits {
             secret_grace_s: 2,
             dp_ttl_s: 0,
             dp_ttl_max_s: 7_200,
+            rekey_s: 3_600,
+            rekey_packets: 1 << 26,
             sessions_per_peer: 300,
             sessions_per_peer_max: 400,
             sessions: 1 << 20,
@@ -161,6 +173,16 @@ impl CetpLimits {
         }
         if self.pow_max_bits > 32 || self.pow_bits > self.pow_max_bits {
             return Err("pow_bits, pow_max_bits: expected pow_bits ≤ pow_max_bits ≤ 32".into());
+        }
+        if self.rekey_s < REKEY_LEAST_S {
+            return Err(format!("rekey_s: expected at least {REKEY_LEAST_S}"));
+        }
+        if !(REKEY_PACKETS).contains(&self.rekey_packets) {
+            return Err(format!(
+                "rekey_packets: expected {} to {}",
+                REKEY_PACKETS.start(),
+                REKEY_PACKETS.end()
+            ));
         }
         if self.dp_ttl_s > self.dp_ttl_max_s {
             return Err("dp_ttl_s: expected at most dp_ttl_max_s".into());

@@ -91,6 +91,7 @@ registry! {
     CesEvidenceFormat = "ces" "evidence_format": "The format of evidence.";
     CesEvidence = "ces" "evidence": "A complaint about a session.";
     CesComment = "ces" "comment": "A comment.";
+    CesSealing = "ces" "sealing": "Encryption of tunnels. Ours: the reference implementation does not know it.";
     RlocIpv4 = "rloc" "ipv4": "A locator over IPv4.";
     RlocIpv6 = "rloc" "ipv6": "A locator over IPv6.";
     RlocEth = "rloc" "eth": "A locator over Ethernet.";

@@ -99,6 +99,7 @@ fn settings(ces_id: &str, address: &str, policy: Arc<ces_cetp::Policy>) -> Engin
         payloads: payloads.to_vec(),
         trusted: Vec::new(),
         believe_unauthenticated: false,
+        sealing: ces_cetp::engine::SealingSettings::default(),
         limits: ces_cetp::CetpLimits::default(),
     }
 }

@@ -22,6 +22,7 @@ use crate::output::Output;
 use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::registry::{HostEntry, PolicySet, Registry, RuleLimits};
+use crate::seal_keys::SealKeys;
 use crate::sessions::{
     Applied, Carries, CesSession, CesSessions, Change, Figures, Inconsistent, PairNames, Phase, Reach, Terms,
     TunnelKey,
@@ -31,6 +32,7 @@ use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::{
     self as cetp, Claim, Direction, H2hSession, LocatorAddress, Owner, ReserveError, SetAside,
 };
+use ces_cetp::seal::PeerKeys;
 use ces_dataplane::msg::{Encapsulation, Patience};
 use ces_dataplane::tag::{Handle, worker_of};
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub(crate) struct Core {
     /// What peers' words for their hosts' names are worth.
     claims: Claims,
     fabric: Fabric,
+    seal_keys: SealKeys,
     watch: Watch,
     out: Outbox,
     counters: CoreCounters,
@@ -69,6 +72,7 @@ impl Core {
             claims: Claims::new(hash_seed.rotate_left(32)),
             fabric,
             watch: Watch::default(),
+            seal_keys: SealKeys::new(platform),
             out: Outbox::new(platform.workers),
             counters: CoreCounters::default(),
         };
@@ -124,6 +128,12 @@ impl Core {
     /// The fabric, and where it says what is to be done.
     pub(crate) fn fabric_mut(&mut self) -> (&mut Fabric, &mut Outbox) {
         (&mut self.fabric, &mut self.out)
+    }
+
+    /// Tells the workers a peer's keys; whether what is sent to it is sent under another one.
+    pub(crate) fn tell_keys(&mut self, ces_id: &Arc<str>, keys: Option<&PeerKeys>) -> bool {
+        let rekey = self.configuration.settings().cetp.limits.rekey_packets;
+        self.seal_keys.tell(ces_id, keys, rekey, &mut self.out)
     }
 
     /// All sessions.
@@ -500,7 +510,7 @@ fn tunnel_key(agreed: &H2hSession, settings: &CoreSettings) -> Result<TunnelKey,
     }
     Ok(TunnelKey {
         peer: Arc::clone(&agreed.ces_id),
-        encapsulation: encapsulation(choice.encapsulation),
+        encapsulation: if choice.sealed { Encapsulation::Psp } else { encapsulation(choice.encapsulation) },
         local,
         remote,
         id_in: choice.id_in,

@@ -84,6 +84,8 @@ pub struct CoreCounters {
     pub ended: [u64; EndReason::COUNT],
     /// Sessions refused because the peer may not speak for the name that it gave its host.
     pub claims_refused: u64,
+    /// Times that another key was agreed for what is sent to a peer through encrypted tunnels.
+    pub rekeys: u64,
     /// What became of the MAC addresses that hosts' addresses were seen with, by [`MacEvent`].
     pub macs: [u64; MacEvent::COUNT],
     /// Names of peers' hosts that were looked up.
@@ -133,6 +135,7 @@ impl Serialize for CoreCounters {
         let ended = |i: usize| (EndReason::ALL[i].label(), self.ended[i]);
         map.serialize_entry("ended", &Labelled(EndReason::COUNT, ended))?;
         map.serialize_entry("claims_refused", &self.claims_refused)?;
+        map.serialize_entry("rekeys", &self.rekeys)?;
         let macs = |i: usize| (MacEvent::ALL[i].label(), self.macs[i]);
         map.serialize_entry("macs", &Labelled(MacEvent::COUNT, macs))?;
         map.serialize_entry("claims_looked_up", &self.claims_looked_up)?;

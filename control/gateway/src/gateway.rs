@@ -115,7 +115,7 @@ impl Gateway {
             ));
         }
         let mut rng = StdRng::from_seed(platform.seed);
-        let engine_settings = network::engine_settings(&settings, &policies)?;
+        let engine_settings = network::engine_settings(&settings, &policies, &platform)?;
         let mut engine = Engine::new(engine_settings, rng.random(), now)?;
         engine.draw_tunnel_ids_by(platform.tunnel_key);
         let resolver_settings =

@@ -37,6 +37,7 @@ mod probes;
 mod rates;
 pub mod registry;
 pub mod routes;
+mod seal_keys;
 pub mod sessions;
 pub mod settings;
 mod shares;

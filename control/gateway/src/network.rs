@@ -2,11 +2,13 @@
 //! names one, the zones and the CES records that are published.
 
 use crate::address::OwnAddress;
+use crate::platform::Platform;
 use crate::registry::PolicySet;
 use crate::settings::{Cetp, CoreSettings, Dns};
 use ces_cetp::Policy;
-use ces_cetp::engine::{self as cetp, Locator, LocatorAddress, PayloadOffer, Proto};
+use ces_cetp::engine::{self as cetp, Locator, LocatorAddress, PayloadOffer, Proto, SealingSettings};
 use ces_dataplane::msg::Encapsulation;
+use ces_dataplane::seal::STREAMS;
 use ces_dns::guard::{Guard, Network};
 use ces_dns::{naptr, resolver, zone};
 use ipnet::Ipv4Net;
@@ -21,6 +23,7 @@ pub(crate) const DEFAULT_PORT: u16 = 48_001;
 pub(crate) fn engine_settings(
     settings: &CoreSettings,
     policies: &PolicySet,
+    platform: &Platform,
 ) -> Result<cetp::EngineSettings, String> {
     let cetp = &settings.cetp;
     let network_policy = match policies.network() {
@@ -37,7 +40,8 @@ pub(crate) fn engine_settings(
         encapsulation: match encapsulation {
             Encapsulation::Vxlan => cetp::Encapsulation::Vxlan,
             Encapsulation::Gre => cetp::Encapsulation::Gre,
-            Encapsulation::Geneve => cetp::Encapsulation::Geneve,
+            // Agreed beside those in clear, and no payload of its own.
+            Encapsulation::Geneve | Encapsulation::Psp => cetp::Encapsulation::Geneve,
         },
         preference: u32::from(preference),
     });
@@ -48,6 +52,13 @@ pub(crate) fn engine_settings(
         payloads: payloads.collect(),
         trusted: cetp.trusted.iter().map(crate::names::Name::shared).collect(),
         believe_unauthenticated: has_plain(cetp),
+        sealing: SealingSettings {
+            encryption: cetp.encryption,
+            peers: cetp.peer_encryption.iter().map(|(peer, said)| (peer.shared(), *said)).collect(),
+            has_aes: platform.has_aes,
+            // More cannot be told apart: nothing is encrypted.
+            workers: u8::try_from(platform.workers).ok().filter(|count| *count <= STREAMS as u8).unwrap_or(0),
+        },
         limits: cetp.limits.clone(),
     })
 }

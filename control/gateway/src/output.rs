@@ -11,6 +11,7 @@ use crate::snapshot::BindingSnapshot;
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{ConnId, Endpoint};
 use ces_dataplane::msg::{Command, PortId};
+use ces_dataplane::seal::KeyChange;
 use ces_dataplane::table::fib::Fib;
 use std::sync::Arc;
 
@@ -44,6 +45,13 @@ pub enum Output {
         worker: u32,
         /// The command.
         command: Command,
+    },
+    /// Have that worker take this key of a peer.
+    Key {
+        /// The worker's number.
+        worker: u32,
+        /// The key, made ready.
+        change: Box<KeyChange>,
     },
     /// Have the workers forward by these routes.
     Routes(Arc<Fib>),

@@ -32,6 +32,11 @@ pub struct Platform {
     pub outer_mtu: u16,
     /// UDP sockets towards the resolvers that the driver may hold open at a time.
     pub upstream_sockets: u16,
+    /// Whether the processor has AES.
+    pub has_aes: bool,
+    /// The number of this process, which none before it had: written down before anything is sent encrypted. `None`: it is not
+    /// known to be new, so no key of a process before may be sent under.
+    pub start: Option<u32>,
     /// Random at start: what is drawn is drawn from here.
     pub seed: [u8; 32],
 }

@@ -18,6 +18,7 @@ pub use updates::{NamedAddresses, Secret, TsigKey, UpdatedService, Updates};
 
 use crate::names::{Name, is_within};
 use ces_cetp::engine::Proto;
+use ces_cetp::seal::Encryption;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::table::tunnels::MTU_FLOOR;
 use ces_dns::naptr::Forms;
@@ -251,6 +252,12 @@ pub struct Cetp {
     /// The MTU of the path to peers, by CES id, in bytes of the outer packet, where it is known to be narrower than our port.
     #[serde(default)]
     pub peer_mtu: BTreeMap<Name, u16>,
+    /// Whether tunnels to peers are encrypted.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// The same for some peers, by CES id.
+    #[serde(default)]
+    pub peer_encryption: BTreeMap<Name, Encryption>,
     /// Whether the word of a peer whose zones are not listed is looked up: its host has a name if the name's own CES records
     /// lead to that peer.
     #[serde(default = "yes")]

@@ -189,7 +189,8 @@ fn tunnel_name(tunnel: &Value) -> String {
     if tunnel.is_null() {
         return "-".to_owned();
     }
-    format!("{} {} > {}", text(tunnel, "encapsulation"), text(tunnel, "local"), text(tunnel, "remote"))
+    let header = if tunnel["sealed"] == true { "psp".to_owned() } else { text(tunnel, "encapsulation") };
+    format!("{header} {} > {}", text(tunnel, "local"), text(tunnel, "remote"))
 }
 
 fn bindings(answer: &Value) -> String {
@@ -246,6 +247,15 @@ fn bindings(answer: &Value) -> String {
     or_none(&table, "no bindings")
 }
 
+/// The cipher, the epoch of what is sent, and for how long its key has been in use.
+fn encryption_name(encryption: &Value) -> String {
+    if encryption.is_null() {
+        return "none".to_owned();
+    }
+    let since = duration(number(encryption, "since_s"));
+    format!("{}, epoch {}, for {since}", text(encryption, "cipher"), text(encryption, "epoch"))
+}
+
 fn peers(answer: &Value) -> String {
     let mut table = TextTable::new(&[
         "PEER",
@@ -259,6 +269,7 @@ fn peers(answer: &Value) -> String {
         "TUNNEL OUT",
         "ID OUT",
         "ID IN",
+        "ENCRYPTION",
     ]);
     for peer in list(&answer["peers"]) {
         let tunnel = if peer["tunnel_out"].is_null() { &peer["tunnel_in"] } else { &peer["tunnel_out"] };
@@ -279,6 +290,7 @@ fn peers(answer: &Value) -> String {
             tunnel_name(tunnel),
             text(tunnel, "id_out"),
             text(tunnel, "id_in"),
+            encryption_name(&peer["encryption"]),
         ]);
     }
     let mut all = or_none(&table, "no peers");

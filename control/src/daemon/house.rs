@@ -179,6 +179,7 @@ impl House {
                 Output::Answer { token, bytes } => self.answer(token, Some(&bytes), now),
                 Output::NoAnswer { token } => self.answer(token, None, now),
                 Output::Dataplane { worker, command } => self.fleet.command(worker as usize, command),
+                Output::Key { worker, change } => self.fleet.key(worker as usize, change),
                 Output::Routes(fib) => {
                     self.fib = fib;
                     self.publish();

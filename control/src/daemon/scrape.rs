@@ -291,6 +291,11 @@ fn names(house: &House, families: &mut Families, now: u64) {
         counters.claims_refused,
     );
     families.counter(
+        "ces_tunnel_rekeys_total",
+        "Keys that were agreed for what is sent to peers through encrypted tunnels, the first of each included.",
+        counters.rekeys,
+    );
+    families.counter(
         "ces_claims_looked_up_total",
         "Names of peers' hosts that were looked up because the peer's zones are not listed.",
         counters.claims_looked_up,
@@ -394,6 +399,9 @@ fn peers(all: &[PeerSnapshot], families: &mut Families) {
         }
     };
     tell("ces_cetp_peer_up", "Whether C2C stands with the peer.", |peer| usize::from(peer.up));
+    tell("ces_cetp_peer_encrypted", "Whether tunnels with the peer are encrypted.", |peer| {
+        usize::from(peer.encryption.is_some())
+    });
     tell("ces_cetp_peer_sessions", "Sessions with the peer.", |peer| peer.sessions);
     tell("ces_cetp_peer_negotiations", "Negotiations of ours with the peer that are under way.", |peer| {
         peer.pending

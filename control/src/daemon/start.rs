@@ -190,6 +190,8 @@ pub fn start(
         addresses: config.addresses().into_iter().map(Into::into).collect(),
         outer_mtu: outer_mtu(&config),
         upstream_sockets: SOCKETS,
+        has_aes: has_aes(),
+        start: directory.as_ref().and_then(Directory::start),
         seed: random.random(),
     };
     // It is read while DPDK starts, which waits for the kernel for the most part.
@@ -336,4 +338,18 @@ fn taps(config: &Config, macs: &[[u8; 6]]) -> Result<Vec<Tap>, StartError> {
     let indices: Vec<_> = taps.iter().map(Tap::index).collect();
     Ground::of(config, &indices).lay(&mut Requests::open()?)?;
     Ok(taps)
+}
+
+/// Whether the processor has AES and what goes with it in GCM, carry-less multiplication.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
 }

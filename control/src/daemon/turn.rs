@@ -320,6 +320,7 @@ impl Daemon {
     /// What has to be looked at now and then, besides the sources.
     fn sweep(&mut self, now: u64) {
         self.house.fleet.see_to_moves();
+        self.house.fleet.see_to_keys();
         self.operator.handle_timeout(&mut self.house);
         if self.house.config.nat.is_some() {
             let house = &mut self.house;

@@ -13,6 +13,7 @@ mod leases;
 mod lines;
 mod memory;
 mod open;
+mod starts;
 
 pub use added::{Added, AddedFile};
 pub use files::StateError;

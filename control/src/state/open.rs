@@ -3,6 +3,7 @@
 use super::files::{StateError, private};
 use super::journal::Journal;
 use super::keys::Keys;
+use super::starts;
 use ces_gateway::journal::{JournalHeader, Replayed, Unusable, replay};
 use ces_gateway::sessions::{CesSessions, Figures};
 use std::fs::{DirBuilder, File, TryLockError};
@@ -10,6 +11,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+
+/// Says that a journal was begun here once.
+const BEGUN: &str = "begun";
 
 /// What became of the sessions of the last process.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ pub struct Reopened {
 pub struct Directory {
     path: PathBuf,
     keys: Keys,
+    start: Option<u32>,
     lock: File,
 }
 
@@ -53,12 +58,18 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let keys = Keys::open(path, workers, bindings)?;
-        Ok(Self { path: path.to_owned(), keys, lock })
+        let start = starts::next(path, path.join(BEGUN).exists());
+        Ok(Self { path: path.to_owned(), keys, start, lock })
     }
 
     /// What makes tags mean something here.
     pub fn keys(&self) -> Keys {
         self.keys
+    }
+
+    /// The number of this process, which none before it had; `None` if that is not certain.
+    pub fn start(&self) -> Option<u32> {
+        self.start
     }
 
     /// Begins to read the journal, while others do what else there is to do at a start. Nothing is changed by that.
@@ -104,11 +115,11 @@ impl Directory {
 
     /// Whether a journal was ever begun here: then one that is missing was lost.
     fn is_marked(&self) -> bool {
-        self.path.join("begun").exists()
+        self.path.join(BEGUN).exists()
     }
 
     fn mark(&self) -> io::Result<()> {
-        private().create(true).truncate(false).open(self.path.join("begun")).map(|_| ())
+        private().create(true).truncate(false).open(self.path.join(BEGUN)).map(|_| ())
     }
 
     fn set_aside(&self, path: &Path, why: Unusable) -> String {

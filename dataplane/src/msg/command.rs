@@ -157,6 +157,8 @@ pub enum Command {
     Withdraw(ReservationId),
     /// Records the next `count` matching packets as `TraceRecord`s; 0 stops.
     Trace(TraceFilter, u32),
+    /// Takes the key that waits beside the commands (`worker::ControlSide::keys`).
+    TakeKey,
     /// Moves into the premises that wait beside the commands (`worker::ControlSide::premises`). What comes after it is meant
     /// for these.
     MoveIn,

@@ -160,6 +160,8 @@ pub enum Event {
     Wanted(Ipv4Addr),
     /// The path to the peer is narrower than thought (an ICMP "fragmentation needed" about our outer packet).
     TunnelMtu(TunnelId, u16),
+    /// The key that is sent under to the peer in this slot has been used so often that another one is wanted.
+    KeyLow(u16),
 }
 
 // A slot of the ring is as large as the largest event.

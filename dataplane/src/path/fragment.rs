@@ -21,8 +21,8 @@ pub(super) fn send<F: Frame, B: Buffers<F>>(
     // Fragments share their flow's entropy without ports, as those that the host makes.
     let entropy = Packet { ports: 0, ..*packet }.entropy();
     let mut finish = |frame: &mut F, l3: usize, total: u16| {
-        let sent = ways.head(way, frame, Front { l3, total, tos: packet.tos }, entropy);
-        sent.map(|(egress, _)| egress).ok_or(DropReason::NoHeadroom)
+        let sent = ways.wrap(way, frame, Front { l3, total, tos: packet.tos }, entropy);
+        sent.ok_or_else(|| ways.why_not(way))
     };
     let (first, made) = split(frame, packet, mtu, buffers, |frame, total| finish(frame, 0, total))?;
     Ok((finish(frame, l3, first)?, made))

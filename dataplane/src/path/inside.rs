@@ -295,7 +295,7 @@ fn any<F: Frame, B: Buffers<F>>(
     let (way, addresses) = (entry.way_out(), entry.far());
     let verdict = if packet.total <= ground.ways.mtu(way) {
         let sent = ground.ways.send(way, frame, packet, addresses, change_to(packet, addresses));
-        Verdict::Forward(sent.ok_or(DropReason::NoHeadroom)?)
+        Verdict::Forward(sent.ok_or_else(|| ground.ways.why_not(way))?)
     } else {
         blocked(ground, frame, packet, &entry, buffers)?
     };

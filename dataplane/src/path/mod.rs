@@ -34,6 +34,7 @@ mod outer;
 mod outside;
 mod own;
 mod reset;
+mod sealed;
 mod segment;
 mod stagger;
 mod tunnel;

@@ -18,7 +18,7 @@ use crate::tag::{Share, Tag};
 use crate::verdict::Verdict;
 use crate::way::Front;
 use crate::wire::outer::SOURCE_PORTS;
-use crate::wire::{Pair, Wire, checksum, ethernet, geneve, gre, icmp, ipv4, read16, read32, udp, vxlan};
+use crate::wire::{Pair, Wire, checksum, ethernet, geneve, gre, icmp, ipv4, psp, read16, read32, udp, vxlan};
 
 /// MTUs worth trying below a packet that was too big, when the router does not say (RFC 1191 §7.1).
 const PLATEAUS: [u16; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
@@ -42,6 +42,7 @@ pub(super) fn outer_error<F: Frame>(
         (ipv4::GRE, _) => (Encapsulation::Gre, l4),
         (ipv4::UDP, vxlan::PORT) => (Encapsulation::Vxlan, l4 + udp::LENGTH),
         (ipv4::UDP, geneve::PORT) => (Encapsulation::Geneve, l4 + udp::LENGTH),
+        (ipv4::UDP, psp::PORT) => (Encapsulation::Psp, l4 + udp::LENGTH),
         _ => return None,
     };
     let unmatched = Some(Verdict::Drop(DropReason::IcmpErrorUnmatched));
@@ -51,13 +52,13 @@ pub(super) fn outer_error<F: Frame>(
     if quoted.protocol == ipv4::UDP && read16(ip, l4 + udp::SOURCE_PORT) < SOURCE_PORTS {
         return unmatched;
     }
-    // The id stands in the second word of each of the three headers; in GRE it fills the word. A quote of 64 bits
+    // The id stands in the second word of each of the headers; in GRE and PSP it fills the word. A quote of 64 bits
     // (RFC 792) reaches it in GRE alone.
     let quotes_id = ip.len() >= header + vxlan::LENGTH;
-    let id = if encapsulation == Encapsulation::Gre {
-        read32(ip, header + gre::KEY)
-    } else {
-        read32(ip, header + vxlan::ID) >> 8
+    let id = match encapsulation {
+        Encapsulation::Gre => read32(ip, header + gre::KEY),
+        Encapsulation::Psp => read32(ip, header + psp::SPI) & !psp::EPOCH,
+        Encapsulation::Vxlan | Encapsulation::Geneve => read32(ip, header + vxlan::ID) >> 8,
     };
     let of = |tunnel: &tunnels::TunnelEntry| {
         tunnel.encapsulation == Some(encapsulation) && (!quotes_id || tunnel.id_out == id)
@@ -75,6 +76,10 @@ pub(super) fn outer_error<F: Frame>(
         let proof = if quotes_id { Knowledge::Id } else { Knowledge::None };
         ground.ways.narrow(tunnel, mtu, proof, ground.events);
         return Some(Verdict::Absorb);
+    }
+    if encapsulation == Encapsulation::Psp {
+        // What it quotes beyond that nobody can read, so nobody knows whom to tell.
+        return unmatched;
     }
     let inner = header + vxlan::LENGTH + ethernet::LENGTH;
     Some(tell_host(ground, share, frame, packet, inner, tunnel.0))
@@ -134,8 +139,8 @@ fn tell_host<F: Frame>(
         return unmatched;
     }
     translate_quoted(frame.data_mut(), &fresh, entry.host(), entry.proxy());
-    match ways.head(way, frame, Front { l3: 0, total, tos: fresh.tos }, 0) {
-        Some((egress, _)) => Verdict::Forward(egress),
+    match ways.wrap(way, frame, Front { l3: 0, total, tos: fresh.tos }, 0) {
+        Some(egress) => Verdict::Forward(egress),
         None => Verdict::Drop(DropReason::NoHeadroom),
     }
 }

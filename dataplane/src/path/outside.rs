@@ -6,6 +6,7 @@ use super::ground::Ground;
 use super::nat;
 use super::outer::outer_error;
 use super::own::settle;
+use super::sealed::unseal;
 use super::stagger::Phases;
 use super::tunnel;
 use super::unwrap::{Looks, look, tag_of, unwrap, unwrap_plain, unwrap_plain_other};
@@ -196,7 +197,10 @@ fn parse_any<F: Frame>(
         return Ok(());
     }
     let Some(unwrapped) = unwrap(data, l3)? else {
-        packet.parse(data, l3)?;
+        if unseal(ground, share, frame, l3, packet)? {
+            return Ok(());
+        }
+        packet.parse(frame.data(), l3)?;
         if may_pass {
             packet.flags |= ROUTED;
             return Ok(());

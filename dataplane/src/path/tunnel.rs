@@ -5,6 +5,7 @@ use super::fragment;
 use super::ground::Ground;
 use super::icmp::{ERROR_TOS, Error, translate_quoted, write_error};
 use super::own::refused;
+use super::sealed::is_peers;
 use super::segment::clamp_segment;
 use crate::egress::Egress;
 use crate::frame::{Buffers, Frame};
@@ -81,7 +82,7 @@ pub(super) fn any<F: Frame, B: Buffers<F>>(
     let verdict = if packet.total <= ground.ways.mtu(way) {
         let change = entry.change().reversed();
         let sent = ground.ways.send(way, frame, packet, entry.near_reversed(), change);
-        Verdict::Forward(sent.ok_or(DropReason::NoHeadroom)?)
+        Verdict::Forward(sent.ok_or_else(|| ground.ways.why_not(way))?)
     } else {
         blocked(ground, frame, packet, &entry, buffers)?
     };
@@ -119,7 +120,8 @@ fn unknown(ground: &Ground<'_>, packet: &Packet) -> Verdict {
     Verdict::Drop(if !ground.desk.premises.is_own(Side::Outside, local) {
         DropReason::Unasked
     } else if !known(false) {
-        DropReason::TunnelOuterUnknown
+        // Else anybody could forge in clear.
+        if is_peers(ground, packet.outer) { DropReason::TunnelClear } else { DropReason::TunnelOuterUnknown }
     } else if !known(true) {
         DropReason::TunnelIdUnknown
     } else {
@@ -213,10 +215,10 @@ fn answer<F: Frame>(
     let (kind, code, rest) = what;
     let error = Error { kind, code, rest, source: entry.source(), destination: entry.destination() };
     let (l3, quoted) = (usize::from(packet.l3), usize::from(packet.total));
-    // The inner front of a tunnel packet is 64 bytes and more, so the error's headers find their room there.
+    // The front of a tunnel packet is 56 bytes and more, so the error's headers find their room there.
     let sent = write_error(frame, l3, quoted, 0, &error).and_then(|total| {
         let front = Front { l3: 0, total, tos: ERROR_TOS };
-        ground.ways.head(way, frame, front, packet.entropy()).map(|(egress, _)| egress)
+        ground.ways.wrap(way, frame, front, packet.entropy())
     });
     sent.map_or(Verdict::Drop(reason), |egress| Verdict::Reply(egress, reason))
 }

@@ -6,7 +6,7 @@ use crate::packet::{PLAIN_LEAST, Packet};
 use crate::reason::DropReason;
 use crate::table::tunnels;
 use crate::tag::Tag;
-use crate::wire::{Pair, Wire, ethernet, geneve, gre, ipv4, le64, read16, read32, udp, vxlan};
+use crate::wire::{Pair, Wire, ethernet, geneve, gre, ipv4, le64, psp, read16, read32, udp, vxlan};
 
 /// What the outer headers of a tunnel packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) enum Looks {
 pub(super) fn look(ip: &[u8]) -> Looks {
     let Some(begin) = ip.first_chunk::<{ ipv4::LENGTH + 4 }>() else { return Looks::Other };
     match (begin[ipv4::PROTOCOL], read16(begin, ipv4::LENGTH + udp::DESTINATION_PORT)) {
-        (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT) => Looks::Tunnel,
+        (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT | psp::PORT) => Looks::Tunnel,
         _ => Looks::Other,
     }
 }
@@ -245,6 +245,7 @@ mod tests {
                     geneve::Header { id: 7, options_length: options as u8 }.emit(&mut bytes[28..]);
                 }
                 Encapsulation::Gre => gre::Header::new(7).emit(&mut bytes[20..]),
+                Encapsulation::Psp => unreachable!("not in clear"),
             }
             let at = options + if gre { PLAIN_GRE } else { PLAIN };
             write16(&mut bytes, at - 2, ethernet::IPV4);

@@ -5,10 +5,12 @@
 use super::hops::Hops;
 use super::index::{Hasher, Index};
 use crate::msg::{Encapsulation, PortId, Tunnel, TunnelId};
+use crate::seal::slot_of;
 use crate::settings::SettingsError;
 use crate::wire::checksum::Delta;
 use crate::wire::{Outer, Pair};
 use machine::table::HugeSlice;
+use std::num::NonZeroU16;
 
 /// The largest outer header: Ethernet with a tag 18, IPv4 20, UDP 8, VXLAN or GENEVE 8, inner Ethernet 14.
 pub const HEADER: usize = 68;
@@ -67,6 +69,8 @@ pub struct TunnelEntry {
     pub id_out: u32,
     /// The next hop towards the peer.
     pub neighbour: u32,
+    /// Whose keys what is sent is sealed under; `None`: it is sent in clear.
+    pub seal: Option<NonZeroU16>,
 }
 
 const _: () = assert!(size_of::<TunnelEntry>() == 128);
@@ -86,6 +90,7 @@ impl Default for TunnelEntry {
             inbound: 0,
             id_out: 0,
             neighbour: 0,
+            seal: None,
         }
     }
 }
@@ -94,6 +99,12 @@ impl Default for TunnelEntry {
 #[inline(always)]
 pub const fn inbound(encapsulation: Encapsulation, id: u32) -> u64 {
     (encapsulation as u64 + 1) << 32 | id as u64
+}
+
+/// One more than the slot of the keys that a tunnel is sealed under.
+fn seal_of(tunnel: &Tunnel) -> Option<NonZeroU16> {
+    let is_sealed = tunnel.encapsulation == Encapsulation::Psp;
+    NonZeroU16::new(slot_of(tunnel.id_in) + 1).filter(|_| is_sealed)
 }
 
 /// The table.
@@ -150,6 +161,7 @@ impl Tunnels {
             inbound: inbound(tunnel.encapsulation, tunnel.id_in),
             id_out: tunnel.id_out,
             neighbour: tunnel.neighbour.0,
+            seal: seal_of(tunnel),
             ..TunnelEntry::default()
         };
         entry.prepare(hops);
@@ -227,6 +239,12 @@ impl TunnelEntry {
         self.port = hop.port;
         self.mtu = self.mtu.min(hop.mtu);
         self.limit_inner();
+    }
+
+    /// Whose keys what is sent is sealed under.
+    #[inline(always)]
+    pub fn seal_slot(&self) -> Option<u16> {
+        self.seal.map(|seal| seal.get() - 1)
     }
 
     fn limit_inner(&mut self) {

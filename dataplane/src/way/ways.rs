@@ -12,14 +12,15 @@ use crate::narrow::Number24;
 use crate::packet::Packet;
 use crate::premises::Premises;
 use crate::reason::DropReason;
+use crate::seal::Seals;
 use crate::settings::{SettingsError, WorkerSettings};
 use crate::table::fib::{Fib, Next};
 use crate::table::hops::Hops;
 use crate::table::index::Hasher;
-use crate::table::tunnels::{Knowledge, Tunnels};
+use crate::table::tunnels::{Knowledge, TunnelEntry, Tunnels};
 use crate::verdict::{Attempt, Verdict};
-use crate::wire::Pair;
 use crate::wire::checksum::Delta;
+use crate::wire::{Pair, ipv4, psp, udp};
 use std::net::Ipv4Addr;
 
 /// A packet in its frame, as [`Ways::head`] finds it.
@@ -43,6 +44,8 @@ pub struct Ways {
     hops: Hops,
     /// Identification of the last outer packet.
     outer_id: u16,
+    /// The keys of tunnels that are encrypted.
+    seals: Seals,
 }
 
 impl Ways {
@@ -52,6 +55,7 @@ impl Ways {
             tunnels: Tunnels::new(settings.tunnels, hasher)?,
             hops: Hops::new(settings.neighbours, hasher)?,
             outer_id: 0,
+            seals: Seals::default(),
         })
     }
 
@@ -180,21 +184,74 @@ impl Ways {
         change: Delta,
     ) -> Option<Egress> {
         let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
-        let (egress, ip) = self.head(way, frame, front, packet.entropy())?;
+        let (egress, ip, is_sealed) = self.place(way, frame, front, packet.entropy())?;
         write::translate(ip, packet, addresses, change);
+        if is_sealed {
+            return self.seal(way, frame, egress);
+        }
         Some(egress)
     }
 
-    /// Puts in front of a packet what this way wants, in the place of what stands there: the packet need not be translated
-    /// any more. Where it leaves and the packet in its new place, or `None` as [`Ways::send`].
+    /// Sends a packet that is as it is to be carried: puts in front of it what this way wants, and says where it leaves. `None`
+    /// as [`Ways::send`].
+    pub fn wrap<F: Frame>(&mut self, way: Way, frame: &mut F, front: Front, entropy: u32) -> Option<Egress> {
+        let (egress, _, is_sealed) = self.place(way, frame, front, entropy)?;
+        if is_sealed { self.seal(way, frame, egress) } else { Some(egress) }
+    }
+
+    /// Seals the packet that stands behind the header of its tunnel.
+    #[inline(never)]
+    fn seal<F: Frame>(&mut self, way: Way, frame: &mut F, egress: Egress) -> Option<Egress> {
+        let Way::Tunnel(id) = way else { return None };
+        let tunnel = self.tunnels.at(id)?;
+        let (slot, at) = (tunnel.seal_slot()?, usize::from(tunnel.link_length) + ipv4::LENGTH + udp::LENGTH);
+        // The room was there before the packet was cut to its length.
+        let is_sealed = frame.extend(psp::TAG) && self.seals.seal(slot, frame.data_mut().get_mut(at..)?);
+        is_sealed.then_some(egress)
+    }
+
+    /// Why a packet that fits a way that is open was not sent by it.
+    #[cold]
+    pub fn why_not(&self, way: Way) -> DropReason {
+        let Way::Tunnel(id) = way else { return DropReason::NoHeadroom };
+        match self.tunnels.at(id).and_then(TunnelEntry::seal_slot) {
+            Some(slot) if !self.seals.is_ready(slot) => DropReason::TunnelUnkeyed,
+            _ => DropReason::NoHeadroom,
+        }
+    }
+
+    /// The keys of tunnels that are encrypted.
+    pub fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
+    /// The same, to be changed.
+    pub fn seals_mut(&mut self) -> &mut Seals {
+        &mut self.seals
+    }
+
+    /// Puts in front of a packet what the way to a next hop wants, in the place of what stands there. Where it leaves and the
+    /// packet in its new place, or `None` as [`Ways::send`].
     #[inline(always)]
     pub fn head<'f, F: Frame>(
+        &mut self,
+        hop: u32,
+        frame: &'f mut F,
+        front: Front,
+    ) -> Option<(Egress, &'f mut [u8])> {
+        let (egress, ip, _) = self.place(Way::Realm(hop), frame, front, 0)?;
+        Some((egress, ip))
+    }
+
+    /// The same for any way, and whether the packet is to be sealed when it is translated.
+    #[inline(always)]
+    fn place<'f, F: Frame>(
         &mut self,
         way: Way,
         frame: &'f mut F,
         front: Front,
         entropy: u32,
-    ) -> Option<(Egress, &'f mut [u8])> {
+    ) -> Option<(Egress, &'f mut [u8], bool)> {
         let Front { l3, total, tos } = front;
         match way {
             Way::Tunnel(id) => {
@@ -203,9 +260,10 @@ impl Ways {
                     return None;
                 }
                 let id = self.outer_id.wrapping_add(1);
-                let ip = write::encap(frame, l3, total, tunnel, tos, entropy, id)?;
+                let is_ready = |slot| self.seals.is_ready(slot);
+                let (ip, is_sealed) = write::encap(frame, l3, total, tunnel, tos, entropy, id, is_ready)?;
                 self.outer_id = id;
-                Some((Egress::by(tunnel.port), ip))
+                Some((Egress::by(tunnel.port), ip, is_sealed))
             }
             Way::Realm(hop) => {
                 let hop = self.hops.at(hop);
@@ -213,7 +271,7 @@ impl Ways {
                     return None;
                 }
                 let ip = write::deliver(frame, l3, total, hop)?;
-                Some((Egress::by(hop.port), ip))
+                Some((Egress::by(hop.port), ip, false))
             }
         }
     }

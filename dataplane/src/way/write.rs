@@ -7,7 +7,7 @@ use crate::table::session::Turn;
 use crate::table::tunnels;
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::outer::SOURCE_PORTS;
-use crate::wire::{Pair, ethernet, icmp, ipv4, read16, udp, write16};
+use crate::wire::{Pair, ethernet, icmp, ipv4, psp, read16, udp, write16};
 
 /// What the time to live, one less, does to the checksum: its word fell by 0x0100, and adding ~0x0100 subtracts that.
 const ONE_HOP: Delta = Sum(!0x0100u16 as u64).change();
@@ -92,7 +92,7 @@ pub fn set_front<F: Frame>(frame: &mut F, at: usize, length: usize) -> bool {
 }
 
 /// Wraps the packet of `total` bytes at `l3`: puts the tunnel's header in the place of the frame's. Padding is not carried
-/// on. The packet in its new place, or `None` without room.
+/// on. The packet in its new place, and whether it is to be sealed there, or `None` without room, or without a key: `is_ready`.
 #[inline(always)]
 pub fn encap<'f, F: Frame>(
     frame: &'f mut F,
@@ -102,24 +102,32 @@ pub fn encap<'f, F: Frame>(
     tos: u8,
     entropy: u32,
     id: u16,
-) -> Option<&'f mut [u8]> {
+    is_ready: impl FnOnce(u16) -> bool,
+) -> Option<(&'f mut [u8], bool)> {
     let (rest, length) = (usize::from(total), usize::from(tunnel.length));
     let outer = total + u16::from(tunnel.length - tunnel.link_length);
-    let differing = Differing { outer, tos, entropy, id };
+    let mut differing = Differing { outer, tos, entropy, id };
     if length == tunnels::HEADER_PLAIN {
         // All lengths are constants from here on: four wide stores instead of a call, and no more comparisons.
         let data = frame.reshape(l3, tunnels::HEADER_PLAIN, rest)?;
         let (header, ip) = data.split_first_chunk_mut::<{ tunnels::HEADER_PLAIN }>()?;
         *header = *tunnel.header.first_chunk()?;
-        // Only over UDP is a header so long: GRE's has 56 bytes, or 60 with a tag.
+        // Only VXLAN's and GENEVE's headers are so long: GRE's has 56 bytes, or 60 with a tag, and PSP's 58 or 62.
         differing.fill(header, ethernet::LENGTH, tunnel.sum, true);
-        return Some(ip);
+        return Some((ip, false));
+    }
+    if let Some(slot) = tunnel.seal_slot() {
+        // The tag finds its room now, or nothing is changed.
+        if !is_ready(slot) || !frame.extend(psp::TAG) {
+            return None;
+        }
+        differing.outer += psp::TAG as u16;
     }
     let (header, ip) = frame.reshape(l3, length, rest)?.split_at_mut_checked(length)?;
     header.copy_from_slice(&tunnel.header[..length]);
     let link = usize::from(tunnel.link_length);
     differing.fill(header, link, tunnel.sum, header[link + 9] == ipv4::UDP);
-    Some(ip)
+    Some((ip, tunnel.seal.is_some()))
 }
 
 /// What differs from packet to packet in an outer header.

@@ -93,6 +93,8 @@ pub(super) struct HeldFrame<F> {
     pub(super) port: PortId,
     /// What another worker makes its sender.
     pub(super) turned: Option<External>,
+    /// Whether it came through an encrypted tunnel: it was opened and taken.
+    pub(super) is_unsealed: bool,
     /// Since when.
     pub(super) since: Nanos,
     /// The frame, as it arrived.
@@ -167,8 +169,14 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_stays_as_it_came_and_others_are_not_kept() {
         let mut held = Held::new(FOR_ASKING);
-        let frame =
-            |awaited, since| HeldFrame { awaited, port: 0, turned: None, since, frame: (awaited, since) };
+        let frame = |awaited, since| HeldFrame {
+            awaited,
+            port: 0,
+            turned: None,
+            is_unsealed: false,
+            since,
+            frame: (awaited, since),
+        };
         assert!(held.hold(frame(0, 1)).is_none());
         assert_eq!(
             held.hold(frame(0, 2)),

@@ -1,8 +1,9 @@
-//! What joins a worker to the control thread: five rings, the published counters, and a bell.
+//! What joins a worker to the control thread: rings, the published counters, and a bell.
 
 use crate::counters::Published;
 use crate::msg::{Command, Event, FrameSlot, TraceRecord};
 use crate::premises::Premises;
+use crate::seal::KeyChange;
 use machine::ring::{self, Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -48,6 +49,10 @@ pub struct ControlSide {
     pub premises: Producer<Box<Premises>>,
     /// Premises that it has moved out of, to be freed.
     pub left: Consumer<Box<Premises>>,
+    /// Keys for the worker to take, each before its [`Command::TakeKey`].
+    pub keys: Producer<Box<KeyChange>>,
+    /// Those that were in their place, to be freed.
+    pub keys_left: Consumer<Box<KeyChange>>,
     /// How the worker ends the control thread's sleep.
     pub bell: Arc<Bell>,
 }
@@ -70,11 +75,16 @@ pub struct WorkerSide {
     pub(super) counters: Arc<Published>,
     pub(super) premises: Consumer<Box<Premises>>,
     pub(super) left: Producer<Box<Premises>>,
+    pub(super) keys: Consumer<Box<KeyChange>>,
+    pub(super) keys_left: Producer<Box<KeyChange>>,
     pub(super) bell: Arc<Bell>,
 }
 
 /// Premises that may be on their way to a worker: one while it moves, and one more for luck.
 const PREMISES: usize = 2;
+
+/// Keys that may be on their way to a worker.
+const KEYS: usize = 256;
 
 /// The rings between the control thread and one worker. `bell` may be shared by all workers.
 pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
@@ -85,6 +95,8 @@ pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
     let (punt, punt_out) = ring::ring(sizes.punt);
     let (premises_in, premises) = ring::ring(PREMISES);
     let (left, left_out) = ring::ring(PREMISES);
+    let (keys_in, keys) = ring::ring(KEYS);
+    let (keys_left, keys_out) = ring::ring(KEYS);
     let counters = Arc::new(Published::default());
     let control = ControlSide {
         commands: command_in,
@@ -95,9 +107,24 @@ pub fn link(sizes: RingSizes, bell: Arc<Bell>) -> (ControlSide, WorkerSide) {
         counters: Arc::clone(&counters),
         premises: premises_in,
         left: left_out,
+        keys: keys_in,
+        keys_left: keys_out,
         bell: Arc::clone(&bell),
     };
-    (control, WorkerSide { commands, inject, events, traces, punt, counters, premises, left, bell })
+    let worker = WorkerSide {
+        commands,
+        inject,
+        events,
+        traces,
+        punt,
+        counters,
+        premises,
+        left,
+        keys,
+        keys_left,
+        bell,
+    };
+    (control, worker)
 }
 
 /// Wakes the control thread, if it sleeps, when there is something in the rings for it.

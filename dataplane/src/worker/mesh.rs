@@ -14,9 +14,17 @@ pub struct HandedOver<F> {
     pub frame: F,
     /// What its sender is to others, if a session of the worker that hands it over says so.
     external: External,
-    is_turned: bool,
+    kind: Kind,
     /// Where it arrived.
     pub port: PortId,
+}
+
+/// How it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    AsItCame,
+    Turned,
+    Opened,
 }
 
 // Four in a cache line, which goes from core to core.
@@ -25,7 +33,12 @@ const _: () = assert!(size_of::<HandedOver<usize>>() == 16);
 impl<F> HandedOver<F> {
     /// What its sender is to others, if a session of the worker that handed it over says so.
     pub const fn turned(&self) -> Option<External> {
-        if self.is_turned { Some(self.external) } else { None }
+        if matches!(self.kind, Kind::Turned) { Some(self.external) } else { None }
+    }
+
+    /// Whether the worker that handed it over has opened it.
+    pub const fn is_opened(&self) -> bool {
+        matches!(self.kind, Kind::Opened)
     }
 }
 
@@ -65,12 +78,18 @@ impl<F: Send> Mesh<F> {
     /// [`Mesh::tell`].
     #[inline]
     pub fn send(&mut self, worker: u8, port: PortId, frame: F) -> Result<(), F> {
-        self.hand(worker, HandedOver { frame, external: External::new(0, 0), is_turned: false, port })
+        let external = External::new(0, 0);
+        self.hand(worker, HandedOver { frame, external, kind: Kind::AsItCame, port })
+    }
+
+    /// The same for a frame out of an encrypted tunnel, which was opened.
+    pub fn send_opened(&mut self, worker: u8, port: PortId, frame: F) -> Result<(), F> {
+        self.hand(worker, HandedOver { frame, external: External::new(0, 0), kind: Kind::Opened, port })
     }
 
     /// The same for a frame on the second half of its way, whose sender is this to others.
     pub fn turn_back(&mut self, worker: u8, port: PortId, frame: F, by: External) -> Result<(), F> {
-        self.hand(worker, HandedOver { frame, external: by, is_turned: true, port })
+        self.hand(worker, HandedOver { frame, external: by, kind: Kind::Turned, port })
     }
 
     #[inline]

@@ -257,7 +257,7 @@ pub(crate) fn tunnel_header(encapsulation: Encapsulation, id: u32, inner: usize)
     let port: u16 = match encapsulation {
         Encapsulation::Vxlan => 4789,
         Encapsulation::Geneve => 6081,
-        Encapsulation::Gre => 0,
+        Encapsulation::Gre | Encapsulation::Psp => 0,
     };
     if port != 0 {
         bytes.extend(0xc000u16.to_be_bytes());
@@ -278,6 +278,7 @@ pub(crate) fn tunnel_header(encapsulation: Encapsulation, id: u32, inner: usize)
             bytes.extend([0x20, 0, 0x65, 0x58]);
             bytes.extend(id.to_be_bytes());
         }
+        Encapsulation::Psp => unreachable!("not in clear"),
     }
     bytes.extend([0; 12]);
     bytes.extend([0x08, 0x00]);

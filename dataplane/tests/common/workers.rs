@@ -3,7 +3,7 @@
 use super::*;
 use ces_dataplane::path::process_arrival;
 use ces_dataplane::tag::Layout;
-use ces_dataplane::verdict::Arrival;
+use ces_dataplane::verdict::{Arrival, Custody};
 
 pub(crate) struct Workers(pub Vec<Gateway>);
 
@@ -36,7 +36,9 @@ impl Workers {
         let (mut by, mut turned) = (at, None);
         for hands in 0..3 {
             let gateway = &mut self.0[by];
-            let arrival = Arrival { turned, is_handed: hands != 0, ..Arrival::at(port, gateway.now) };
+            let custody = if hands == 0 { Custody::New } else { Custody::Opened };
+            let arrival =
+                Arrival { turned, is_handed: hands != 0, custody, ..Arrival::at(port, gateway.now) };
             process_arrival(&mut gateway.state, arrival, &mut frames, &mut verdicts, &mut gateway.wire);
             match verdicts[0] {
                 Verdict::HandOff(worker) => by = worker.into(),

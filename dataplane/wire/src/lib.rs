@@ -20,6 +20,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod outer;
 pub mod pair;
+pub mod psp;
 pub mod rtsp;
 pub mod sdp;
 pub mod sip;

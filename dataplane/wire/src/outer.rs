@@ -2,7 +2,7 @@
 //! Ethernet header. The one place that builds them.
 
 use crate::checksum::Sum;
-use crate::{Wire, ethernet, geneve, gre, ipv4, udp, vxlan};
+use crate::{Wire, ethernet, geneve, gre, ipv4, psp, udp, vxlan};
 
 /// How packets between two gateways are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -14,16 +14,18 @@ pub enum Encapsulation {
     Gre,
     /// RFC 8926, UDP 6081.
     Geneve,
+    /// Encrypted and authenticated, UDP 1000: see [`psp`]. The id is a security parameter index without its epoch, 31 bits.
+    Psp,
 }
 
 impl Encapsulation {
-    /// All of them.
+    /// Those in clear.
     pub const ALL: [Self; 3] = [Self::Vxlan, Self::Gre, Self::Geneve];
 
     /// The IP protocol of the outer packet.
     pub const fn protocol(self) -> u8 {
         match self {
-            Self::Vxlan | Self::Geneve => ipv4::UDP,
+            Self::Vxlan | Self::Geneve | Self::Psp => ipv4::UDP,
             Self::Gre => ipv4::GRE,
         }
     }
@@ -33,18 +35,33 @@ impl Encapsulation {
         match self {
             Self::Vxlan => Some(vxlan::PORT),
             Self::Geneve => Some(geneve::PORT),
+            Self::Psp => Some(psp::PORT),
             Self::Gre => None,
         }
     }
 
     /// Bytes that stand in front of the packet that is carried, outer IPv4 header included.
-    pub const fn overhead(self) -> u16 {
+    pub const fn front(self) -> u16 {
         let tunnel = match self {
-            Self::Vxlan => udp::LENGTH + vxlan::LENGTH,
-            Self::Geneve => udp::LENGTH + geneve::LENGTH,
-            Self::Gre => gre::LENGTH,
+            Self::Vxlan => udp::LENGTH + vxlan::LENGTH + ethernet::LENGTH,
+            Self::Geneve => udp::LENGTH + geneve::LENGTH + ethernet::LENGTH,
+            Self::Gre => gre::LENGTH + ethernet::LENGTH,
+            Self::Psp => udp::LENGTH + psp::LENGTH,
         };
-        (ipv4::LENGTH + tunnel + ethernet::LENGTH) as u16
+        (ipv4::LENGTH + tunnel) as u16
+    }
+
+    /// Bytes that stand behind it.
+    pub const fn trailer(self) -> u16 {
+        match self {
+            Self::Vxlan | Self::Geneve | Self::Gre => 0,
+            Self::Psp => psp::TAG as u16,
+        }
+    }
+
+    /// Bytes by which the outer packet is larger than the one that is carried.
+    pub const fn overhead(self) -> u16 {
+        self.front() + self.trailer()
     }
 }
 
@@ -60,7 +77,7 @@ pub struct Outer {
     pub source: u32,
     /// Outer destination.
     pub destination: u32,
-    /// The tunnel's id, 24 bits.
+    /// The tunnel's id.
     pub id: u32,
     /// DSCP and ECN.
     pub tos: u8,
@@ -76,7 +93,7 @@ impl Outer {
 
     /// Their length in bytes.
     pub const fn length(&self) -> usize {
-        self.encapsulation.overhead() as usize
+        self.encapsulation.front() as usize
     }
 
     /// Writes at the beginning of `bytes` what is alike in all packets: all but lengths, source port and checksum, which
@@ -98,6 +115,11 @@ impl Outer {
             Encapsulation::Vxlan => vxlan::Header { id: self.id }.emit(tunnel),
             Encapsulation::Geneve => geneve::Header { id: self.id, options_length: 0 }.emit(tunnel),
             Encapsulation::Gre => gre::Header::new(self.id).emit(tunnel),
+            // Which cipher, epoch and IV it has is written when it is sealed; there is no inner Ethernet header.
+            Encapsulation::Psp => {
+                psp::Header { cipher: psp::Cipher::Aes256Gcm, spi: self.id, iv: 0 }.emit(tunnel);
+                return sum;
+            }
         }
         let inner = &mut bytes[self.length() - ethernet::LENGTH..self.length()];
         ethernet::Header { destination: [0; 6], source: [0; 6], vlan: None, ethertype: ethernet::IPV4 }

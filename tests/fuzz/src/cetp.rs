@@ -5,7 +5,8 @@
 
 use ces_cetp::engine::{
     CetpOutput, Direction, Encapsulation, Endpoint, Engine, EngineSettings, H2hRequest, Locator,
-    LocatorAddress, Negotiating, Owner, PayloadOffer, PeerIdentity, Proto, ReserveError, SetAside,
+    LocatorAddress, Negotiating, Owner, PayloadOffer, PeerIdentity, Proto, ReserveError, SealingSettings,
+    SetAside,
 };
 use ces_cetp::frame;
 use ces_cetp::{CetpLimits, Policy};
@@ -108,6 +109,7 @@ impl World {
             trusted: Vec::new(),
             believe_unauthenticated: false,
             // A proof of work of 20 bits would be a fuzzer's whole minute.
+            sealing: SealingSettings { has_aes: true, workers: 1, ..SealingSettings::default() },
             limits: CetpLimits {
                 pow_bits: 2,
                 pow_max_bits: 4,

@@ -11,10 +11,13 @@ use ces_dataplane::msg::{
 use ces_dataplane::packet::Packet;
 use ces_dataplane::path::{BURST, process, process_burst};
 use ces_dataplane::premises::Premises;
+use ces_dataplane::seal::{InboundKey, KeyChange, KeyPart, OutboundKey, SealKey, Seals, slot_of};
 use ces_dataplane::settings::{NatRoom, PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::table::fib::{Fib, Next, Route};
 use ces_dataplane::verdict::Verdict;
+use ces_dataplane::wire::psp::{self, Cipher};
+use ces_dataplane::wire::write16;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -28,6 +31,8 @@ pub const JOIN: u8 = 0x08;
 pub const FIX_INNER: u8 = 0x04;
 /// Flag of the first frame: there is NAT44.
 pub const NAT: u8 = 0x10;
+/// Flag: what stands behind Ethernet, IPv4, UDP and PSP is encrypted as the peer does, tag and all.
+pub const SEAL: u8 = 0x20;
 
 const INSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
@@ -35,6 +40,37 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const SECOND_NS: u64 = 1_000_000_000;
 const BINDINGS: u32 = 64;
+/// The id of the first tunnel; that of the encrypted one is three more.
+const FIRST_ID: u32 = 0x0001_0203;
+const SEALED_ID: u32 = FIRST_ID + 3;
+
+/// Keys in one direction: `number` is the key's.
+fn outbound(number: u8, spi: u32) -> KeyPart {
+    let key = SealKey::new(Cipher::Aes256Gcm, &[number; 32]);
+    KeyPart::Out(key.map(|key| Box::new(OutboundKey::new(key, spi, 1, (0, 1), 1 << 20))))
+}
+
+/// What the peer seals with.
+fn peer() -> Seals {
+    let mut seals = Seals::default();
+    seals.change(&mut KeyChange { slot: 0, part: outbound(1, SEALED_ID) });
+    seals
+}
+
+/// Encrypts what stands behind Ethernet, IPv4, UDP and PSP, whose lengths then say so.
+fn seal(peer: &mut Seals, frame: &mut MemoryFrame) {
+    if frame.data().len() >= SEALED_AT + psp::LENGTH && frame.extend(psp::TAG) {
+        let data = frame.data_mut();
+        fix_ipv4(data, SEALED_AT + psp::LENGTH);
+        let length = data.len();
+        write16(data, 16, (length - 14) as u16);
+        write16(data, SEALED_AT - 4, (length - SEALED_AT + 8) as u16);
+        peer.seal(0, &mut data[SEALED_AT..]);
+    }
+}
+
+/// Where PSP's header begins.
+const SEALED_AT: usize = 42;
 
 struct Spare(Vec<MemoryFrame>);
 
@@ -48,7 +84,7 @@ impl Buffers<MemoryFrame> for Spare {
     }
 }
 
-/// A worker with three tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
+/// A worker with four tunnels to one peer, one for each encapsulation, and bindings: host .11 with a proxy through each
 /// of them, one restricted to TCP port 80, one with a rate, and the hosts .11 and .12 with each other. With `nat`, what hosts
 /// send to other addresses goes out under the gateway's own.
 pub fn state(nat: bool) -> State {
@@ -92,13 +128,14 @@ pub fn state(nat: bool) -> State {
         Command::Reach(Ipv4Addr::new(192, 168, 10, 11), HopId(1)),
         Command::Reach(Ipv4Addr::new(192, 168, 10, 12), HopId(2)),
     ];
-    let encapsulations = [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve];
+    let encapsulations =
+        [Encapsulation::Vxlan, Encapsulation::Gre, Encapsulation::Geneve, Encapsulation::Psp];
     for (index, encapsulation) in encapsulations.into_iter().enumerate() {
         let tunnel = Tunnel {
             encapsulation,
             local: GATEWAY,
             remote: PEER,
-            id_in: 0x0001_0203 + index as u32,
+            id_in: FIRST_ID + index as u32,
             id_out: 0x000a_0b0c + index as u32,
             neighbour: HopId(0),
             mtu: 1500,
@@ -120,6 +157,7 @@ pub fn state(nat: bool) -> State {
         (first, proxy(5), through(0), 1, slow),
         (first, proxy(6), Far::Local { source: proxy(1), destination: second }, 2, BindingLimits::default()),
         (second, proxy(1), Far::Local { source: proxy(6), destination: first }, 1, BindingLimits::default()),
+        (first, proxy(7), through(3), 1, BindingLimits::default()),
     ];
     for (slot, (host, proxy, far, neighbour, limits)) in bindings.into_iter().enumerate() {
         let binding = Binding {
@@ -134,6 +172,11 @@ pub fn state(nat: bool) -> State {
             limits,
         };
         commands.push(Command::InsertBinding(layout.handle(0, slot as u32, 1), binding));
+    }
+    let key = SealKey::new(Cipher::Aes256Gcm, &[1; 32]);
+    let inbound = key.map(|key| Box::new(InboundKey::new(key, SEALED_ID, 1)));
+    for part in [KeyPart::In(false, inbound), outbound(2, 0x000a_0b0f)] {
+        state.change_key(&mut KeyChange { slot: slot_of(SEALED_ID), part });
     }
     for command in commands {
         assert!(state.ready(), "nothing is under way yet");
@@ -155,6 +198,7 @@ pub fn first_sent(data: &[u8]) -> Option<Vec<u8>> {
 pub fn run(data: &[u8]) {
     let mut state = state(data.first().is_some_and(|flags| flags & NAT != 0));
     let mut spare = Spare(vec![MemoryFrame::empty(); 4]);
+    let mut peer = peer();
     let mut now = SECOND_NS;
     let mut burst: Vec<MemoryFrame> = Vec::new();
     let mut rest = data;
@@ -165,6 +209,9 @@ pub fn run(data: &[u8]) {
         let mut frame = MemoryFrame::new(bytes);
         if flags & FIX_INNER != 0 {
             fix_inner(frame.data_mut());
+        }
+        if flags & SEAL != 0 {
+            seal(&mut peer, &mut frame);
         }
         if flags & FIX_OUTER != 0 {
             fix_ipv4(frame.data_mut(), 14);

@@ -5,6 +5,7 @@ use super::initiator;
 use super::links::Links;
 use super::peer::C2c;
 use super::reason::{BlockReason, Failure};
+use crate::c2c::C2cSide;
 use crate::limits::MS;
 use crate::message::{Message, MessageWriter, Ope, Tlv};
 use crate::negotiate::{unanswerable, verify, write_answers, write_queries};
@@ -137,7 +138,8 @@ fn refuse(
     refused(links, conn, why);
     // Our trouble, not its fault: no room, or what it asks for is not here, or more work than we do for anybody.
     let is_too_much = offending.is_some_and(|tlv| tlv.ope == Ope::Query);
-    let is_ours = is_too_much || matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel);
+    let is_ours = is_too_much
+        || matches!(why, Failure::Overload | Failure::Unavailable | Failure::NoTunnel | Failure::Unencrypted);
     let is_blameless = is_ours || links.is_mutual(conn, now);
     if let Some(entry) = links.conns.get(conn).filter(|_| !is_blameless) {
         links.ground.block_for_abuse(entry.remote.ip(), BlockReason::C2cFailed, now);
@@ -187,11 +189,19 @@ fn try_request<'m, 'a>(
         return Ok(());
     }
     let terms = side.terms(message);
-    let tunnels = side.choose(&terms).ok_or((Failure::NoTunnel, None))?;
+    side.choose(&terms).ok_or((Failure::NoTunnel, None))?;
+    if terms.seal.is_none() {
+        side.may_be_clear(&terms).map_err(|why| (why, None))?;
+    }
     let peer = links.peer(&ces_id, is_used).ok_or((Failure::Overload, None))?;
+    let seal = terms.seal.as_ref().and_then(|theirs| links.answer_offer(peer, conn, theirs, now));
     let tag = links.draw_c2c_tag();
     let mut answers = MessageWriter::new(tag, message.sst);
-    write_answers(&links.ground.side(&ces_id, remote, now), message, &mut answers);
+    let side = C2cSide { seal, ..links.ground.side(&ces_id, remote, now) };
+    side.may_be_clear(&terms).map_err(|why| (why, None))?;
+    let tunnels = side.choose(&terms).ok_or((Failure::NoTunnel, None))?;
+    write_answers(&side, message, &mut answers);
+    side.write_seal(&mut answers);
     let (limits, tags) = (links.ground.limits(), (tag, message.sst));
     let c2c = C2c::agreed(limits, tags, Role::Responder, conn, &terms, tunnels, now);
     links.ground.counters.c2c_received.count(Ok(()));

@@ -7,6 +7,8 @@ use super::api::{Encapsulation, Endpoint, H2hSession, Nanos};
 use super::hosts::{Hosts, Session};
 use super::initiator;
 use super::links::Links;
+use super::sealing::Sealing;
+use crate::seal::PeerKeys;
 use std::sync::Arc;
 
 /// What is worth keeping of a peer.
@@ -20,6 +22,8 @@ pub struct PeerMemory {
     pub draws_others: bool,
     /// Where it can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// The keys of tunnels with it.
+    pub keys: Option<PeerKeys>,
 }
 
 /// What is worth keeping of a peer.
@@ -31,13 +35,17 @@ pub(super) fn memory(links: &Links, ces_id: &str) -> Option<PeerMemory> {
         tunnel_ids,
         draws_others,
         endpoints: peer.known().to_vec(),
+        keys: peer.sealing().and_then(Sealing::keys),
     })
 }
 
 /// Knows a peer again. False if there is no room.
 pub(super) fn peer(hosts: &Hosts, links: &mut Links, memory: PeerMemory) -> bool {
     let Some(peer) = links.peer(&memory.ces_id, |peer| hosts.use_peer(peer)) else { return false };
+    let sealing = memory.keys.and_then(Sealing::adopt);
+    let sealing = sealing.filter(|sealing| links.is_free(sealing.id()));
     if let Some(entry) = links.peers.get_mut(peer) {
+        entry.set_sealing(sealing);
         entry.remember_tunnel_ids(memory.tunnel_ids);
         if memory.draws_others {
             entry.remember_draws();

@@ -2,7 +2,8 @@
 
 use super::reason::{BlockReason, DownReason, Failure, PeerDownReason};
 use crate::limits::CetpLimits;
-use crate::policy::Policy;
+use crate::policy::{Policy, same_name};
+use crate::seal::{Cipher, Encryption, PeerKeys};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -197,8 +198,31 @@ pub struct EngineSettings {
     pub trusted: Vec<Arc<str>>,
     /// Whether a peer on a connection without identity (plain TCP) is believed its `ces.cesid`.
     pub believe_unauthenticated: bool,
+    /// How tunnels are encrypted.
+    pub sealing: SealingSettings,
     /// Figures.
     pub limits: CetpLimits,
+}
+
+/// How tunnels are encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealingSettings {
+    /// Whether they are.
+    pub encryption: Encryption,
+    /// The same for some peers, by CES id.
+    pub peers: Vec<(Arc<str>, Encryption)>,
+    /// Whether our processor has AES.
+    pub has_aes: bool,
+    /// How many workers number what is sent: 1 to 64. Otherwise none is encrypted.
+    pub workers: u8,
+}
+
+impl SealingSettings {
+    /// Whether tunnels to a peer are encrypted.
+    pub(crate) fn with(&self, ces_id: &str) -> Encryption {
+        let said = self.peers.iter().find(|(peer, _)| same_name(peer, ces_id));
+        said.map_or(self.encryption, |(_, encryption)| *encryption)
+    }
 }
 
 /// What a host's session needs at our side, set aside before the peer hears of it.
@@ -270,10 +294,12 @@ pub struct TunnelChoice {
     pub local: LocatorAddress,
     /// The peer's locator.
     pub remote: LocatorAddress,
-    /// The id on what arrives; ours, 24 bits.
+    /// The id on what arrives; ours, 24 bits, or 31 if it is encrypted.
     pub id_in: u32,
-    /// The id on what we send; the peer's, 24 bits.
+    /// The id on what we send; the peer's, as many.
     pub id_out: u32,
+    /// Whether it is encrypted; then the header is PSP's, whatever was agreed for packets in clear.
+    pub sealed: bool,
 }
 
 /// What a session may carry (`control.dp_proto`, `dp_port`, `dp_ratelimit`).
@@ -417,6 +443,13 @@ pub enum CetpOutput {
         /// Why.
         why: Failure,
     },
+    /// The keys of tunnels with a peer are these from now on; `None`: there are none any more.
+    Keys {
+        /// Who.
+        ces_id: Arc<str>,
+        /// The keys.
+        keys: Option<Box<PeerKeys>>,
+    },
     /// C2C with a peer stands.
     PeerUp {
         /// Who.
@@ -556,6 +589,19 @@ pub struct PeerSnapshot {
     pub tunnel_out: Option<TunnelChoice>,
     /// The tunnel of sessions that it starts.
     pub tunnel_in: Option<TunnelChoice>,
+    /// How tunnels with it are encrypted; `None`: they are not.
+    pub encryption: Option<EncryptionSnapshot>,
+}
+
+/// How tunnels with a peer are encrypted, as the operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EncryptionSnapshot {
+    /// The cipher.
+    pub cipher: Cipher,
+    /// The epoch of what is sent: 0 and 1 take turns.
+    pub epoch: u8,
+    /// For how long the key has been in use, in seconds.
+    pub since_s: u64,
 }
 
 /// A blocked address, as the operator sees it.

@@ -131,6 +131,7 @@ impl Ground {
             peer,
             remote,
             tunnel_ids: self.tunnel_ids(peer),
+            seal: None,
             now,
         }
     }

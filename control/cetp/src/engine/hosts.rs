@@ -543,6 +543,7 @@ mod tests {
             remote: here,
             id_in: 1,
             id_out: 2,
+            sealed: false,
         };
         let session = H2hSession {
             local_tag: tag,

@@ -179,7 +179,7 @@ enum Next {
     Fail(Failure),
     /// A second round, with this message.
     Again(MessageWriter),
-    Agreed(PeerTerms, C2c),
+    Agreed(Box<PeerTerms>, C2c),
 }
 
 /// The answer to a message of ours.
@@ -190,14 +190,15 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
     let (Some(entry), Some(line)) = (links.peers.get(peer), links.conns.get(conn)) else { return };
     let Some(attempt) = entry.attempt() else { return };
     let tag = attempt.tag;
-    let side = links.ground.side(entry.ces_id(), line.remote, now);
+    let seal = links.offer_again(peer, conn);
+    let side = C2cSide { seal: seal.clone(), ..links.ground.side(entry.ces_id(), line.remote, now) };
     let next = if message.queries().next().is_some() {
         asked(&side, attempt, message).map(Next::Again)
     } else {
         told(&side, message).map(|(terms, tunnels)| {
             let (limits, tags) = (links.ground.limits(), (tag, message.sst));
             let c2c = C2c::agreed(limits, tags, Role::Initiator, conn, &terms, tunnels, now);
-            Next::Agreed(terms, c2c)
+            Next::Agreed(Box::new(terms), c2c)
         })
     };
     let next = next.unwrap_or_else(|(why, offending)| {
@@ -220,7 +221,12 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
                 links.fail(peer, Failure::Malformed, now);
             }
         }
-        Next::Agreed(terms, c2c) => agreed(links, peer, c2c, &terms, now),
+        Next::Agreed(terms, c2c) => {
+            if let Some((ours, theirs)) = seal.zip(terms.seal.as_ref()) {
+                links.agree_keys(peer, &ours, theirs, now);
+            }
+            agreed(links, peer, c2c, &terms, now);
+        }
     }
 }
 
@@ -259,6 +265,7 @@ fn asked<'m, 'a>(
         out.text(Item::CesCesid, &side.settings.ces_id);
     }
     write_answers(side, message, &mut out);
+    side.write_seal(&mut out);
     write_queries(side, &mut out);
     Ok(out)
 }
@@ -282,6 +289,7 @@ fn told<'m, 'a>(
         _ if message.sst == 0 => Err((Failure::Malformed, None)),
         _ => {
             let terms = side.terms(message);
+            side.may_be_clear(&terms).map_err(|why| (why, None))?;
             side.choose(&terms).map(|tunnels| (terms, tunnels)).ok_or((Failure::NoTunnel, None))
         }
     }

@@ -2,19 +2,23 @@
 //!
 //! Nothing here knows of hosts. What they have to hear of is [`News`], which whoever knows both takes from here.
 
-use super::api::{CetpOutput, ConnId, Nanos, PeerId, PeerSnapshot, Role};
+use super::api::{
+    CetpOutput, ConnId, EncryptionSnapshot, Nanos, PeerId, PeerSnapshot, Role, SealingSettings,
+};
 use super::attempt::Purpose;
 use super::conns::{Conn, Conns, Gone, Origin};
 use super::ground::Ground;
 use super::peer::{C2c, Circumstances};
 use super::peers::Peers;
 use super::reason::{BlockReason, Failure, PeerDownReason};
+use super::sealing::{INDICES, Sealing};
 use super::timers::Timer;
-use crate::c2c::PeerTerms;
+use crate::c2c::{C2cSide, PeerTerms};
 use crate::frame::FrameError;
 use crate::limits::{MS, S};
 use crate::message::MessageWriter;
 use crate::negotiate::write_queries;
+use crate::seal::{EPOCH, Encryption, SealOffer};
 use crate::tlv::Item;
 use rand::Rng;
 use std::cmp::Reverse;
@@ -104,10 +108,110 @@ impl Links {
     pub(super) fn peer(&mut self, ces_id: &Arc<str>, is_used: impl Fn(PeerId) -> bool) -> Option<PeerId> {
         let conns = &self.conns;
         let limit = self.ground.limits().peers;
-        self.peers.make(ces_id, limit, |id, peer| {
+        let made = self.peers.make(ces_id, limit, |id, peer| {
             let is_away = !conns.has_any(id) && peer.attempt().is_none() && peer.c2c().is_none();
             is_away && !peer.is_owed() && !is_used(id)
-        })
+        });
+        while let Some(ces_id) = self.peers.take_gone() {
+            self.ground.emit(CetpOutput::Keys { ces_id, keys: None });
+        }
+        made
+    }
+
+    // --- keys
+
+    /// The peer at whose tunnels an index with these lowest bits stands.
+    pub(super) fn sealed_in(&self, slot: u16) -> Option<PeerId> {
+        let is_it = |(_, peer): &(PeerId, &super::peer::Peer)| {
+            peer.sealing().is_some_and(|sealing| sealing.id() % INDICES == u32::from(slot))
+        };
+        self.peers.iter().find(is_it).map(|(id, _)| id)
+    }
+
+    /// Whether an index can be drawn for a peer: the lowest bits of no other are the same.
+    pub(super) fn is_free(&self, id: u32) -> bool {
+        id != 0 && self.sealed_in((id % INDICES) as u16).is_none()
+    }
+
+    /// What a peer is told of encryption on a connection; `None` where tunnels to it are not encrypted, or its name is not
+    /// proven.
+    pub(super) fn offer(&mut self, peer: PeerId, conn: ConnId, now: Nanos) -> Option<SealOffer> {
+        let about = self.seals_with(peer, conn)?;
+        let is_fresh = self.conns.get(conn).is_some_and(|line| !line.established);
+        if self.peers.get(peer)?.sealing().is_none() {
+            let id = self.draw_index()?;
+            let sealing = Sealing::new(id, self.ground.rng(), now);
+            self.peers.get_mut(peer)?.set_sealing(Some(sealing));
+        }
+        let sealing = self.peers.get_mut(peer)?.sealing_mut()?;
+        let (offer, is_new) = sealing.offer(about, is_fresh, self.ground.rng(), now);
+        if is_new {
+            // Before the peer can use it.
+            self.tell_keys(peer);
+        }
+        Some(offer)
+    }
+
+    /// What a peer was told of encryption last, once more.
+    pub(super) fn offer_again(&self, peer: PeerId, conn: ConnId) -> Option<SealOffer> {
+        let about = self.seals_with(peer, conn)?;
+        Some(self.peers.get(peer)?.sealing()?.again(about))
+    }
+
+    /// What a peer is answered that has told this, if both are to encrypt; its keys hold from now on.
+    pub(super) fn answer_offer(
+        &mut self,
+        peer: PeerId,
+        conn: ConnId,
+        theirs: &SealOffer,
+        now: Nanos,
+    ) -> Option<SealOffer> {
+        self.seals_with(peer, conn)?;
+        if let Some(sealing) = self.peers.get_mut(peer)?.sealing_mut() {
+            sealing.heard(theirs);
+        }
+        let ours = self.offer(peer, conn, now)?;
+        self.agree_keys(peer, &ours, theirs, now);
+        self.offer_again(peer, conn)
+    }
+
+    /// Both have told: the keys hold from now on.
+    pub(super) fn agree_keys(&mut self, peer: PeerId, ours: &SealOffer, theirs: &SealOffer, now: Nanos) {
+        if let Some(sealing) = self.peers.get_mut(peer).and_then(super::peer::Peer::sealing_mut) {
+            sealing.heard(theirs);
+            sealing.agree(ours, theirs, now);
+            self.tell_keys(peer);
+        }
+    }
+
+    /// What we have and how many we are, where tunnels to a peer are to be encrypted and its transport proves who it is.
+    fn seals_with(&self, peer: PeerId, conn: ConnId) -> Option<(bool, u8)> {
+        let (entry, line) = (self.peers.get(peer)?, self.conns.get(conn)?);
+        let SealingSettings { has_aes, workers, .. } = self.ground.settings().sealing;
+        let is_wanted = self.ground.settings().sealing.with(entry.ces_id()) != Encryption::Off;
+        (is_wanted && line.identity.is_some() && workers > 0).then_some((has_aes, workers))
+    }
+
+    fn draw_index(&mut self) -> Option<u32> {
+        let is_full =
+            self.peers.iter().filter(|(_, peer)| peer.sealing().is_some()).count() >= INDICES as usize;
+        if is_full {
+            return None;
+        }
+        loop {
+            let id = self.ground.rng().next_u32() & !EPOCH;
+            if self.is_free(id) {
+                return Some(id);
+            }
+        }
+    }
+
+    fn tell_keys(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get(peer) else { return };
+        if let Some(keys) = entry.sealing().and_then(Sealing::keys) {
+            let ces_id = entry.ces_id().clone();
+            self.ground.emit(CetpOutput::Keys { ces_id, keys: Some(Box::new(keys)) });
+        }
     }
 
     pub(super) fn draw_c2c_tag(&mut self) -> u32 {
@@ -129,6 +233,8 @@ impl Links {
     ) -> Option<PeerSnapshot> {
         let peer = self.peers.get(id)?;
         let c2c = peer.c2c();
+        // While C2C is away, what was agreed stands.
+        let is_sealed = c2c.is_none() || peer.is_sealed();
         let remotes = self.conns.of(id).iter().filter_map(|id| Some(self.conns.get(*id)?.remote));
         Some(PeerSnapshot {
             ces_id: peer.ces_id().clone(),
@@ -143,6 +249,13 @@ impl Links {
             ttl_left_s: c2c.map_or(0, |c2c| c2c.until.saturating_sub(now) / S),
             tunnel_out: c2c.map(|c2c| c2c.tunnel_out.clone()),
             tunnel_in: c2c.map(|c2c| c2c.tunnel_in.clone()),
+            encryption: peer.sealing().filter(|_| is_sealed).and_then(Sealing::shown).map(
+                |(cipher, epoch, since)| EncryptionSnapshot {
+                    cipher,
+                    epoch,
+                    since_s: now.saturating_sub(since) / S,
+                },
+            ),
         })
     }
 
@@ -186,9 +299,12 @@ impl Links {
         if let Some(at) = attempt.run_on(conn, line.wish.as_ref(), setup, now) {
             self.ground.timers.set(at, Timer::Attempt(peer));
         }
-        let mut out = MessageWriter::new(attempt.tag, 0);
-        let side = self.ground.side(&ces_id, line.remote, now);
+        let (tag, remote) = (attempt.tag, line.remote);
+        let seal = self.offer(peer, conn, now);
+        let mut out = MessageWriter::new(tag, 0);
+        let side = C2cSide { seal, ..self.ground.side(&ces_id, remote, now) };
         side.write_offers(&mut out);
+        side.write_seal(&mut out);
         write_queries(&side, &mut out);
         if !self.send(conn, out.finish()) {
             self.fail(peer, Failure::Malformed, now);
@@ -260,7 +376,7 @@ impl Links {
         }
         self.ground.refused.agree(peer);
         self.ground.timers.set(until, Timer::C2c(peer));
-        if let Some(at) = entry.plan_renewal(now) {
+        if let Some(at) = entry.plan_renewal(u64::from(self.ground.limits().rekey_s) * S, now) {
             self.ground.timers.set(at, Timer::Renewal(peer));
         }
         self.attach(peer, conn);

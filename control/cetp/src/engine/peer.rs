@@ -4,6 +4,7 @@ use super::api::{ConnId, Endpoint, Nanos, Role, TunnelChoice};
 use super::attempt::{Attempt, Purpose};
 use super::reason::PeerDownReason;
 use super::revival::Revival;
+use super::sealing::Sealing;
 use crate::c2c::PeerTerms;
 use crate::limits::{CetpLimits, S};
 use rand::Rng;
@@ -152,6 +153,8 @@ pub(super) struct Peer {
     sought: Option<Nanos>,
     /// C2C ends as soon as its sessions are ended.
     is_leaving: bool,
+    /// The keys of tunnels with it.
+    sealing: Option<Sealing>,
 }
 
 impl Peer {
@@ -174,6 +177,7 @@ impl Peer {
             doubt: None,
             sought: None,
             is_leaving: false,
+            sealing: None,
         }
     }
 
@@ -268,6 +272,25 @@ impl Peer {
     /// The same, as another engine knew it.
     pub(super) const fn remember_draws(&mut self) {
         self.draws = Draws::ForEachC2c;
+    }
+
+    // --- keys
+
+    pub(super) const fn sealing(&self) -> Option<&Sealing> {
+        self.sealing.as_ref()
+    }
+
+    pub(super) const fn sealing_mut(&mut self) -> Option<&mut Sealing> {
+        self.sealing.as_mut()
+    }
+
+    pub(super) fn set_sealing(&mut self, sealing: Option<Sealing>) {
+        self.sealing = sealing;
+    }
+
+    /// Whether tunnels of sessions that are agreed on now are encrypted.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.c2c.as_ref().is_some_and(|c2c| c2c.tunnel_out.sealed)
     }
 
     // --- C2C
@@ -529,13 +552,17 @@ impl Peer {
         is_sought
     }
 
-    /// Plans the renewal of C2C that was agreed just now: the end that started C2C renews it, the other one need not.
-    pub(super) fn plan_renewal(&mut self, now: Nanos) -> Option<Nanos> {
+    /// Plans the renewal of C2C that was agreed just now: the end that started C2C renews it, the other one need not. Keys that
+    /// are older than `rekey` are renewed by it, by the end that started C2C first.
+    pub(super) fn plan_renewal(&mut self, rekey: Nanos, now: Nanos) -> Option<Nanos> {
         let ours = self.all_c2c().find(|c2c| c2c.role == Role::Initiator);
-        self.renewal = ours.and_then(|c2c| {
+        let rekey = if ours.is_some() { rekey } else { rekey + rekey / 10 };
+        let rekey = self.is_sealed().then_some(now + rekey);
+        let end = ours.and_then(|c2c| {
             let lead = ((c2c.until - now) / 10).clamp(*LEAD.start(), *LEAD.end());
             c2c.until.checked_sub(lead).filter(|at| *at > now)
         });
+        self.renewal = [end, rekey].into_iter().flatten().min();
         self.renewal
     }
 
@@ -544,10 +571,10 @@ impl Peer {
     }
 
     /// Plans the next try of a renewal, if there is time for one: at half of what is left, but not more often than once a
-    /// second.
+    /// second, nor more seldom than once a minute.
     pub(super) fn plan_next_renewal(&mut self, now: Nanos) -> Option<Nanos> {
         let until = self.c2c.as_ref()?.until;
-        let next = now + (until.saturating_sub(now) / 2).max(S);
+        let next = now + (until.saturating_sub(now) / 2).clamp(S, 60 * S);
         self.renewal = (next < until).then_some(next);
         self.renewal
     }

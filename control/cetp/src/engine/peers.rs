@@ -12,11 +12,13 @@ pub(super) struct Peers {
     peers: FxHashMap<PeerId, Peer>,
     ids: HashMap<Arc<str>, PeerId, Keyed>,
     last: PeerId,
+    /// Those that made room for others, and had keys.
+    gone: Vec<Arc<str>>,
 }
 
 impl Peers {
     pub(super) fn new(key: Keyed) -> Self {
-        Self { peers: FxHashMap::default(), ids: HashMap::with_hasher(key), last: 0 }
+        Self { peers: FxHashMap::default(), ids: HashMap::with_hasher(key), last: 0, gone: Vec::new() }
     }
 
     pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
@@ -48,6 +50,11 @@ impl Peers {
         self.peers.iter().map(|(id, peer)| (*id, peer))
     }
 
+    /// One that made room for another, and had keys.
+    pub(super) fn take_gone(&mut self) -> Option<Arc<str>> {
+        self.gone.pop()
+    }
+
     /// The peer of that name, made if there is room or another one that is idle.
     pub(super) fn make(
         &mut self,
@@ -62,6 +69,7 @@ impl Peers {
             let idle = self.iter().find(|(id, peer)| is_idle(*id, peer)).map(|(id, _)| id)?;
             if let Some(peer) = self.peers.remove(&idle) {
                 self.ids.remove(peer.ces_id());
+                self.gone.extend(peer.sealing().map(|_| peer.ces_id().clone()));
             }
         }
         self.last = self.last.wrapping_add(1);

@@ -37,6 +37,8 @@ pub enum Failure {
     Overload,
     /// No pair of locators, or no encapsulation, in common.
     NoTunnel,
+    /// Tunnels to this peer have to be encrypted, and it does not do that.
+    Unencrypted,
     /// The name that was asked for is not served here.
     NotServed,
     /// There is a session for this pair of names already.
@@ -58,7 +60,7 @@ impl Failure {
     }
 
     /// All of them, in counter order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Denied,
         Self::Refused,
         Self::Silent,
@@ -74,6 +76,7 @@ impl Failure {
         Self::Blocked,
         Self::Overload,
         Self::NoTunnel,
+        Self::Unencrypted,
         Self::NotServed,
         Self::Duplicate,
         Self::Malformed,
@@ -100,6 +103,7 @@ impl Failure {
             Self::Blocked => "blocked",
             Self::Overload => "overload",
             Self::NoTunnel => "no_tunnel",
+            Self::Unencrypted => "unencrypted",
             Self::NotServed => "not_served",
             Self::Duplicate => "duplicate",
             Self::Malformed => "malformed",
@@ -122,6 +126,7 @@ impl Failure {
                 | Self::Filtered
                 | Self::NotServed
                 | Self::NoTunnel
+                | Self::Unencrypted
         )
     }
 }

@@ -176,6 +176,7 @@ pub(crate) fn settings(ces_id: &str, address: &str) -> EngineSettings {
         ],
         trusted: Vec::new(),
         believe_unauthenticated: true,
+        sealing: SealingSettings::default(),
         limits: CetpLimits::default(),
     }
 }

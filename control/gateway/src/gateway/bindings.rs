@@ -68,6 +68,11 @@ impl Gateway {
                 let line = LogLine::new(Severity::Info, "session refused");
                 self.core.log(line.host(&destination).remote(&source).peer(&ces_id).reason(reason));
             }
+            cetp::CetpOutput::Keys { ces_id, keys } => {
+                let _ = self.core.change(Change::Keys { ces_id: ces_id.clone(), keys: keys.clone() }, now);
+                let is_other = self.core.tell_keys(&ces_id, keys.as_deref());
+                self.core.counters_mut().rekeys += u64::from(is_other);
+            }
             cetp::CetpOutput::PeerUp { ces_id, role } => {
                 self.remember_peer(&ces_id, now);
                 let line = LogLine::new(Severity::Info, "peer up").peer(&ces_id);
@@ -258,6 +263,10 @@ impl Gateway {
             | Event::Recorded(..)
             | Event::ChannelEncrypted(..)
             | Event::Rewritten(..) => {}
+            Event::KeyLow(slot) => {
+                let mut realm = self.core.at(now);
+                self.engine.rekey(&mut realm, slot, now);
+            }
             Event::TunnelMtu(tunnel, mtu) => {
                 let (fabric, out) = self.core.fabric_mut();
                 fabric.narrow(tunnel, mtu, out, now);

@@ -75,7 +75,7 @@ impl Gateway {
     pub fn apply_reload(&mut self, now: Nanos) -> Result<(), String> {
         let Some(reload) = &self.reload else { return Err("no reload is under way".to_owned()) };
         let next = reload.configuration();
-        let prepared = network::engine_settings(next.settings(), next.policies())
+        let prepared = network::engine_settings(next.settings(), next.policies(), &self.platform)
             .and_then(|engine| Ok((engine, network::zones(next.settings())?)))
             .and_then(|(engine, zones)| self.engine.configure(engine).map(|()| zones));
         self.zones = match prepared {

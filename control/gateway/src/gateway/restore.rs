@@ -9,6 +9,7 @@ use crate::log::{LogLine, Severity};
 use crate::sessions::{CesSession, CesSessions, Change, Endpoint, Reach};
 use crate::snapshot::SessionOrigin;
 use ces_cetp::engine::{self as cetp, Carry, H2hSession, LocatorAddress, PeerMemory, TunnelChoice};
+use ces_cetp::seal::PeerKeys;
 use ces_dataplane::msg::Encapsulation;
 use ces_dataplane::tag::worker_of;
 use rand::RngExt;
@@ -36,6 +37,7 @@ impl Gateway {
             .sessions()
             .peers()
             .map(|(ces_id, peer)| PeerMemory {
+                keys: self.core.sessions().keys().get(ces_id).map(|keys| self.still_held(keys)),
                 ces_id: Arc::clone(ces_id),
                 tunnel_ids: peer.tunnel_ids,
                 draws_others: peer.draws_others,
@@ -43,6 +45,9 @@ impl Gateway {
             })
             .collect();
         for memory in memories {
+            if let Some(keys) = &memory.keys {
+                self.core.tell_keys(&memory.ces_id, Some(keys));
+            }
             self.engine.adopt_peer(memory);
         }
         for (ces_id, tags) in self.core.sessions().owed() {
@@ -82,6 +87,12 @@ impl Gateway {
         let beyond = self.rng.random_range(words / 4..=words / 2) as u32;
         self.core.restart(beyond, self.rng.random(), now);
         self.settle(now);
+    }
+
+    /// What of the last process's keys can go on: all, or where this process has no number of its own what comes alone.
+    fn still_held(&self, keys: &PeerKeys) -> PeerKeys {
+        let outbound = keys.outbound.clone().filter(|_| self.platform.start.is_some());
+        PeerKeys { outbound, ..keys.clone() }
     }
 
     /// Whether a session of the last process can go on under this one's configuration.
@@ -149,7 +160,7 @@ impl Gateway {
 
     /// Keeps what is worth keeping of a peer that is up.
     pub(crate) fn remember_peer(&mut self, ces_id: &str, now: Nanos) {
-        let Some(PeerMemory { ces_id, tunnel_ids, draws_others, endpoints }) =
+        let Some(PeerMemory { ces_id, tunnel_ids, draws_others, endpoints, .. }) =
             self.engine.peer_memory(ces_id)
         else {
             return;
@@ -181,12 +192,14 @@ fn agreed(session: &CesSession) -> Option<H2hSession> {
             encapsulation: match tunnel.encapsulation {
                 Encapsulation::Vxlan => cetp::Encapsulation::Vxlan,
                 Encapsulation::Gre => cetp::Encapsulation::Gre,
-                Encapsulation::Geneve => cetp::Encapsulation::Geneve,
+                // What else was agreed is of no account to it.
+                Encapsulation::Geneve | Encapsulation::Psp => cetp::Encapsulation::Geneve,
             },
             local: LocatorAddress::Ip(tunnel.local.ip()),
             remote: LocatorAddress::Ip(tunnel.remote.ip()),
             id_in: tunnel.id_in,
             id_out: tunnel.id_out,
+            sealed: tunnel.encapsulation == Encapsulation::Psp,
         },
         hard_ttl_s: terms.hard_s,
         idle_ttl_s: (terms.idle_s > 0).then(|| u32::from(terms.idle_s)),

@@ -4,6 +4,7 @@ use super::session::{PairNames, Terms};
 use crate::address::{HostAddress, ProxyAddress};
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, Proto};
+use ces_cetp::seal::PeerKeys;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -131,6 +132,14 @@ pub enum Change {
         ces_id: Arc<str>,
         /// Their tags, ours first.
         tags: Vec<(u32, u32)>,
+    },
+    /// The keys of encrypted tunnels with a peer: what is sent and what comes goes on under them. `None`: there are none any
+    /// more.
+    Keys {
+        /// The peer's CES id.
+        ces_id: Arc<str>,
+        /// The keys.
+        keys: Option<Box<PeerKeys>>,
     },
     /// A far name has CES records; `None` = it has none.
     Far {

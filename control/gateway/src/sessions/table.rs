@@ -8,6 +8,7 @@ use super::tunnels::{TunnelInUse, TunnelsInUse};
 use crate::address::{HostAddress, ProxyAddress};
 use crate::{Mac, Nanos};
 use ces_cetp::engine::{BlockReason, ReserveError};
+use ces_cetp::seal::PeerKeys;
 use ces_dataplane::msg::TunnelId;
 use ces_dataplane::tag::{Handle, Layout, TagCipher};
 use ipnet::Ipv4Net;
@@ -110,6 +111,8 @@ pub struct CesSessions {
     peers: BTreeMap<Arc<str>, Peer>,
     /// Tags, ours first, of sessions that have ended and of which their peers have yet to be told.
     owed: BTreeMap<Arc<str>, Vec<(u32, u32)>>,
+    /// The keys of encrypted tunnels with peers.
+    keys: BTreeMap<Arc<str>, PeerKeys>,
     /// Far names with CES records, and until when that is believed.
     far_names: BTreeMap<Arc<str>, Nanos>,
     /// MAC addresses of hosts as they were seen, and whether ARP has told them.
@@ -124,6 +127,7 @@ impl PartialEq for CesSessions {
             && (&self.blocked_hosts, &self.blocked_addresses)
                 == (&other.blocked_hosts, &other.blocked_addresses)
             && (&self.filters, &self.peers, &self.owed) == (&other.filters, &other.peers, &other.owed)
+            && self.keys == other.keys
             && (&self.far_names, &self.pins) == (&other.far_names, &other.pins)
     }
 }
@@ -145,6 +149,7 @@ impl CesSessions {
             filters: BTreeMap::new(),
             peers: BTreeMap::new(),
             owed: BTreeMap::new(),
+            keys: BTreeMap::new(),
             far_names: BTreeMap::new(),
             pins: BTreeMap::new(),
         }
@@ -222,6 +227,7 @@ impl CesSessions {
                 all.extend(tags.iter().take(MAX_KEPT.saturating_sub(all.len())));
                 keep(&mut self.owed, ces_id, (!tags.is_empty()).then_some(all), |_| true);
             }
+            Change::Keys { ces_id, keys } => keep(&mut self.keys, ces_id, keys.as_deref().cloned(), |_| true),
             Change::Far { name, until } => keep(&mut self.far_names, name, *until, |until| *until > now),
             Change::Pinned { host, mac } => keep(&mut self.pins, host, *mac, |_| true),
             Change::Slots { worker, fresh, first_generation, free } => {
@@ -554,6 +560,11 @@ impl CesSessions {
         self.owed.iter().flat_map(|(ces_id, all)| all.iter().map(move |tags| (ces_id, *tags)))
     }
 
+    /// The keys of encrypted tunnels with peers.
+    pub fn keys(&self) -> &BTreeMap<Arc<str>, PeerKeys> {
+        &self.keys
+    }
+
     /// Tells the changes that make all this again in an empty table, with their times where those matter.
     pub fn write_down(&self, mut each: impl FnMut(Nanos, Change)) {
         // What is on its way out first: another session may have its proxy address by now.
@@ -607,6 +618,9 @@ impl CesSessions {
             for tags in all.chunks(LIST) {
                 each(0, Change::Owed { ces_id: Arc::clone(ces_id), tags: tags.to_vec() });
             }
+        }
+        for (ces_id, keys) in &self.keys {
+            each(0, Change::Keys { ces_id: Arc::clone(ces_id), keys: Some(Box::new(keys.clone())) });
         }
         for (name, until) in &self.far_names {
             each(0, Change::Far { name: Arc::clone(name), until: Some(*until) });

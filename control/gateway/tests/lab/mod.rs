@@ -10,11 +10,11 @@ use ces_dataplane::egress::Egress;
 use ces_dataplane::frame::{Buffers, Frame, MemoryFrame};
 use ces_dataplane::msg::{Binding, BindingStats, Command, EndReason, Event, Far, InsertError};
 use ces_dataplane::packet::Packet;
-use ces_dataplane::path::process;
+use ces_dataplane::path::{process, process_arrival};
 use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, Layout};
-use ces_dataplane::verdict::Verdict;
+use ces_dataplane::verdict::{Arrival, Custody, Verdict};
 use ces_dns::answer::{Answer, Voice};
 use ces_dns::message::{Query, Transport, parse};
 use ces_dns::outcome::{QueryOutcome, QuerySide};
@@ -163,6 +163,8 @@ pub(crate) fn platform(seed: u8, workers: u32) -> Platform {
         addresses: vec![GATEWAY.into()],
         outer_mtu: 1500,
         upstream_sockets: 4,
+        has_aes: true,
+        start: Some(1),
         seed: [seed; 32],
     }
 }
@@ -453,6 +455,11 @@ impl Lab {
                 assert!(self.nodes[i].answers.insert(token.0, None).is_none(), "answered twice");
             }
             Output::Dataplane { worker, command } => self.work(i, worker, command),
+            Output::Key { worker, mut change } => {
+                if let Some(state) = self.nodes[i].workers.get_mut(worker as usize) {
+                    state.change_key(&mut change);
+                }
+            }
             Output::Upstream(transmit) => {
                 let query = parse(&transmit.bytes, Transport::Udp).expect("a well-formed question");
                 let name = ces_dns::fqdn(&query.name);
@@ -636,7 +643,10 @@ impl Lab {
         let (now, node) = (self.now, &mut self.nodes[i]);
         let mut verdict = process(&mut node.workers[queue], port, &mut memory, &mut None_, now);
         if let Verdict::HandOff(owner) = verdict {
-            verdict = process(&mut node.workers[owner as usize], port, &mut memory, &mut None_, now);
+            let arrival = Arrival { is_handed: true, custody: Custody::Opened, ..Arrival::at(port, now) };
+            let (frames, verdicts) = (std::slice::from_mut(&mut memory), std::slice::from_mut(&mut verdict));
+            let state = &mut node.workers[owner as usize];
+            process_arrival(state, arrival, frames, verdicts, &mut None_);
             assert!(!matches!(verdict, Verdict::HandOff(_)), "handed over twice");
         }
         self.events(i);

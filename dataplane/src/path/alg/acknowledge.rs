@@ -59,7 +59,7 @@ pub(super) fn say_through<F: Frame>(
     // What stood before the inner packet is as long as what comes before it again.
     let sent = write_answer(frame, packet, about, bytes, 0).and_then(|total| {
         let front = Front { l3: 0, total, tos: 0 };
-        ways.head(way, frame, front, packet.entropy()).map(|(egress, _)| egress)
+        ways.wrap(way, frame, front, packet.entropy())
     });
     sent.map_or(DropReason::AlgRoom.into(), Verdict::Forward)
 }

@@ -153,7 +153,8 @@ fn send<F: Frame, B: Buffers<F>>(
     buffers: &mut B,
 ) -> Settled<Verdict> {
     let &(slot, heading) = halves.last().ok_or(DropReason::NatNoSession)?;
-    let way = Way::Realm(lead(ground, slot, heading)?);
+    let hop = lead(ground, slot, heading)?;
+    let way = Way::Realm(hop);
     let mtu = ground.ways.mtu(way);
     let l3 = usize::from(packet.l3);
     if mtu == 0 {
@@ -168,7 +169,7 @@ fn send<F: Frame, B: Buffers<F>>(
     let packet = &packet;
     if packet.total <= mtu {
         let front = Front { l3, total: packet.total, tos: packet.tos };
-        let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
+        let (egress, ip) = ground.ways.head(hop, frame, front).ok_or(DropReason::NoHeadroom)?;
         apply(ip, packet, turn);
         Ok(Verdict::Forward(egress))
     } else if packet.flags & DONT_FRAGMENT != 0 {

@@ -110,7 +110,8 @@ fn pass<F: Frame>(
     if packet.flags & EXPIRED != 0 {
         return Err(DropReason::TtlExceeded.into());
     }
-    let way = Way::Realm(lead(ground, slot, heading)?);
+    let hop = lead(ground, slot, heading)?;
+    let way = Way::Realm(hop);
     let Ground { ways, events, arrival, .. } = ground.again();
     // It must not be translated twice: not before its next hop is known.
     match ways.mtu(way) {
@@ -125,7 +126,7 @@ fn pass<F: Frame>(
         alg::requote(ground.sessions, &mut frame.data_mut()[usize::from(packet.l3)..], packet, slot);
     }
     let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
-    let (egress, ip) = ground.ways.head(way, frame, front, 0).ok_or(DropReason::NoHeadroom)?;
+    let (egress, ip) = ground.ways.head(hop, frame, front).ok_or(DropReason::NoHeadroom)?;
     write::translate(
         ip,
         packet,

@@ -78,7 +78,7 @@ pub(super) fn plain<F: Frame>(
     }
     let turn = session.turn(heading);
     let front = Front { l3: usize::from(packet.l3), total: packet.total, tos: packet.tos };
-    let (egress, ip) = ground.ways.head(Way::Realm(session.hop(heading)), frame, front, 0)?;
+    let (egress, ip) = ground.ways.head(session.hop(heading), frame, front)?;
     write::turn(ip, packet, &turn);
     session.count(heading, packet.total, now_s);
     Some(egress)

@@ -256,6 +256,7 @@ mod tests {
                     Encapsulation::Vxlan => vxlan::Header::parse(&l4[8..]).unwrap().id,
                     Encapsulation::Geneve => geneve::Header::parse(&l4[8..]).unwrap().id,
                     Encapsulation::Gre => gre::Header::parse(l4).unwrap().key,
+                    Encapsulation::Psp => unreachable!("not in clear"),
                 };
                 prop_assert_eq!(id, outer.id);
                 if outer.encapsulation != Encapsulation::Gre {

@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// The most entries of a mix, after its weights were divided by what they have in common.
 const MIX_MAX: u64 = 65_536;
+/// Why bindings cannot be used whose packets nobody but the gateways makes or reads.
+const SEALED: &str = "their tunnels are encrypted; with cetp.encryption = \"off\" they are in clear";
 /// Bytes that the sender keeps for a flow.
 pub const SENDER_BYTES: u64 = 20;
 /// Bytes that each receiving thread keeps for a flow.
@@ -378,6 +380,9 @@ impl Traffic {
         let mut flows = Vec::new();
         for binding in bindings {
             let Some(tunnel) = binding.tunnel else { continue };
+            if tunnel.encapsulation == Encapsulation::Psp {
+                return Err(SEALED.to_owned());
+            }
             if binding.protocol.is_some_and(|only| only != protocol.number()) {
                 continue;
             }

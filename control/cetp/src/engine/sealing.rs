@@ -1,0 +1,244 @@
+//! The keys of tunnels with one peer: which it was told, and which it told.
+//!
+//! Another key is told in each C2C, once the peer is known to have the one before. Two are alive at this side, so what it sends
+//! under the old one until the new one has arrived is opened; and since none is replaced before its successor is known to be
+//! there, an answer that is lost costs nothing.
+
+use super::api::Nanos;
+use crate::limits::S;
+use crate::seal::{Cipher, EPOCH, PeerKeys, SealOffer, TunnelSecret};
+use rand::Rng;
+
+/// Peers with whom tunnels can be encrypted: the lowest bits of their indices differ, by which a worker finds the keys.
+pub(super) const INDICES: u32 = 4_096;
+/// The least time between two keys: what was sent under the one before both has long come.
+const LEAST: Nanos = 5 * S;
+
+/// A key that the peer is to send under.
+#[derive(Clone, Debug)]
+struct Told {
+    secret: TunnelSecret,
+    epoch: bool,
+    drawn: Nanos,
+    /// Whether the peer has it.
+    is_there: bool,
+    /// Whether the peer had it, and has it no longer: it has begun anew.
+    is_forgotten: bool,
+}
+
+impl Told {
+    const fn spi(&self, id: u32) -> u32 {
+        if self.epoch { id | EPOCH } else { id }
+    }
+}
+
+/// What is agreed with a peer.
+#[derive(Clone, Debug)]
+struct Agreed {
+    cipher: Cipher,
+    outbound: (u32, TunnelSecret),
+    workers: u8,
+    since: Nanos,
+}
+
+/// The keys of tunnels with a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Sealing {
+    /// The index that we drew, without its epoch.
+    id: u32,
+    told: Told,
+    before: Option<TunnelSecret>,
+    agreed: Option<Agreed>,
+}
+
+impl Sealing {
+    pub(super) fn new(id: u32, rng: &mut impl Rng, now: Nanos) -> Self {
+        let told = Told {
+            secret: TunnelSecret::draw(rng),
+            epoch: false,
+            drawn: now,
+            is_there: false,
+            is_forgotten: false,
+        };
+        Self { id, told, before: None, agreed: None }
+    }
+
+    /// What another engine left. The peer is told another key at once: what came under the old one before is not known here.
+    pub(super) fn adopt(keys: PeerKeys) -> Option<Self> {
+        let [first, second] = keys.inbound;
+        let (told, before) = if keys.epoch { (second?, first) } else { (first?, second) };
+        let agreed = keys.outbound.map(|outbound| Agreed {
+            cipher: keys.cipher,
+            outbound,
+            workers: keys.workers,
+            since: 0,
+        });
+        let told = Told { secret: told, epoch: keys.epoch, drawn: 0, is_there: true, is_forgotten: false };
+        Some(Self { id: keys.id, told, before, agreed })
+    }
+
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What the peer is told now, and whether that is another key than before. On a connection that is new (`is_fresh`) there may
+    /// be another process of the peer's, which does not know what was sent under the key.
+    pub(super) fn offer(
+        &mut self,
+        about: (bool, u8),
+        is_fresh: bool,
+        rng: &mut impl Rng,
+        now: Nanos,
+    ) -> (SealOffer, bool) {
+        let Told { drawn, is_there, is_forgotten, epoch, .. } = self.told;
+        let is_old = drawn == 0 || now >= drawn + LEAST;
+        let is_new = is_forgotten || (is_there && (is_old || is_fresh));
+        if is_new {
+            let new = Told {
+                secret: TunnelSecret::draw(rng),
+                epoch: !epoch,
+                drawn: now,
+                is_there: false,
+                is_forgotten: false,
+            };
+            self.before = Some(std::mem::replace(&mut self.told, new).secret);
+        }
+        (self.again(about), is_new)
+    }
+
+    /// The same as it was told last.
+    pub(super) fn again(&self, (has_aes, workers): (bool, u8)) -> SealOffer {
+        let has = self.agreed.as_ref().map(|agreed| agreed.outbound.1.mark());
+        SealOffer { spi: self.told.spi(self.id), secret: self.told.secret.clone(), has_aes, workers, has }
+    }
+
+    /// The peer says which of our keys it has.
+    pub(super) fn heard(&mut self, theirs: &SealOffer) {
+        let has_it = theirs.has == Some(self.told.secret.mark());
+        self.told.is_forgotten = self.told.is_there && !has_it;
+        self.told.is_there = has_it;
+    }
+
+    /// Both have told.
+    pub(super) fn agree(&mut self, ours: &SealOffer, theirs: &SealOffer, now: Nanos) {
+        let outbound = (theirs.spi, theirs.secret.clone());
+        let since = match &self.agreed {
+            Some(agreed) if agreed.outbound == outbound => agreed.since,
+            _ => now,
+        };
+        let cipher = ours.cipher(theirs);
+        self.agreed = Some(Agreed { cipher, outbound, workers: theirs.workers, since });
+    }
+
+    /// All keys; `None` before anything was agreed.
+    pub(super) fn keys(&self) -> Option<PeerKeys> {
+        let agreed = self.agreed.as_ref()?;
+        let (told, before) = (Some(self.told.secret.clone()), self.before.clone());
+        Some(PeerKeys {
+            id: self.id,
+            cipher: agreed.cipher,
+            inbound: if self.told.epoch { [before, told] } else { [told, before] },
+            epoch: self.told.epoch,
+            outbound: Some(agreed.outbound.clone()),
+            workers: agreed.workers,
+        })
+    }
+
+    /// The cipher, the epoch of what is sent, and since when.
+    pub(super) fn shown(&self) -> Option<(Cipher, u8, Nanos)> {
+        let agreed = self.agreed.as_ref()?;
+        Some((agreed.cipher, u8::from(agreed.outbound.0 & EPOCH != 0), agreed.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    const ABOUT: (bool, u8) = (true, 1);
+
+    fn pair(rng: &mut StdRng) -> (Sealing, Sealing) {
+        (Sealing::new(5, rng, S), Sealing::new(9, rng, S))
+    }
+
+    /// C2C that `a` begins; `arrives`: whether the answer does.
+    fn c2c(a: &mut Sealing, b: &mut Sealing, arrives: bool, now: Nanos, rng: &mut StdRng) {
+        let (of_a, _) = a.offer(ABOUT, false, rng, now);
+        b.heard(&of_a);
+        let (mut of_b, _) = b.offer(ABOUT, false, rng, now);
+        b.agree(&of_b, &of_a, now);
+        of_b.has = b.again(ABOUT).has;
+        if arrives {
+            a.heard(&of_b);
+            a.agree(&of_a, &of_b, now);
+        }
+    }
+
+    /// Whether what each sends is opened by the other.
+    fn understand(a: &Sealing, b: &Sealing) -> bool {
+        let (a, b) = (a.keys().unwrap(), b.keys().unwrap());
+        let opens = |to: &PeerKeys, from: &PeerKeys| {
+            let (spi, secret) = from.outbound.clone().unwrap();
+            spi & !EPOCH == to.id && to.inbound[usize::from(spi & EPOCH != 0)] == Some(secret)
+        };
+        opens(&a, &b) && opens(&b, &a)
+    }
+
+    #[test]
+    fn each_c2c_brings_other_keys_and_none_is_lost_whatever_answer_is() {
+        let rng = &mut StdRng::from_seed([7; 32]);
+        let (mut a, mut b) = pair(rng);
+        c2c(&mut a, &mut b, true, S, rng);
+        assert!(understand(&a, &b));
+        for round in 1..200u64 {
+            let (first, now) = (a.keys().unwrap(), round * 10 * S);
+            let (from, to) = if round % 3 == 0 { (&mut b, &mut a) } else { (&mut a, &mut b) };
+            c2c(from, to, round % 7 != 0 && round % 5 != 0, now, rng);
+            assert!(understand(&a, &b), "round {round}");
+            if round % 35 == 2 {
+                assert_ne!(a.keys().unwrap().outbound, first.outbound, "round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_both_begin_at_once_brings_one_key() {
+        let rng = &mut StdRng::from_seed([8; 32]);
+        let (mut a, mut b) = pair(rng);
+        let first = a.offer(ABOUT, false, rng, S).0;
+        c2c(&mut b, &mut a, true, S, rng);
+        assert_eq!(a.offer(ABOUT, false, rng, S).0.secret, first.secret);
+        assert!(understand(&a, &b));
+    }
+
+    #[test]
+    fn r1_a_peer_that_has_forgotten_all_is_told_another_key_however_young_that_one_is() {
+        let rng = &mut StdRng::from_seed([6; 32]);
+        let (mut a, mut b) = pair(rng);
+        c2c(&mut a, &mut b, true, S, rng);
+        let used = b.keys().unwrap().outbound.unwrap().1;
+        // It asks, or is asked on a new connection.
+        let mut asks = Sealing::new(77, rng, S);
+        c2c(&mut asks, &mut a, true, S, rng);
+        assert!(understand(&asks, &a));
+        assert_ne!(asks.keys().unwrap().outbound.unwrap().1, used);
+        let last = a.again(ABOUT).secret;
+        assert_ne!(a.offer(ABOUT, true, rng, S).0.secret, last);
+    }
+
+    #[test]
+    fn r1_an_engine_that_goes_on_tells_another_key_at_once() {
+        let rng = &mut StdRng::from_seed([9; 32]);
+        let (mut a, mut b) = pair(rng);
+        c2c(&mut a, &mut b, true, S, rng);
+        let kept = a.keys().unwrap();
+        let mut next = Sealing::adopt(kept.clone()).unwrap();
+        assert!(understand(&next, &b), "what was agreed stands meanwhile");
+        c2c(&mut next, &mut b, true, S, rng);
+        assert!(understand(&next, &b));
+        let now = next.keys().unwrap();
+        assert_ne!((&now.outbound, now.epoch), (&kept.outbound, kept.epoch));
+    }
+}
