@@ -8,10 +8,12 @@ use ces_dataplane::msg::{
     Binding, BindingLimits, Command, Encapsulation, Event, Far, HopId, Neighbour, Patience, PortId, Tunnel,
     TunnelId,
 };
+use ces_dataplane::seal::{KeyChange, KeyPart, MOST_PACKETS, OutboundKey, SealKey, slot_of};
 use ces_dataplane::settings::{PortSettings, Side, WorkerSettings};
 use ces_dataplane::state::State;
 use ces_dataplane::tag::{Handle, Layout, TagCipher, worker_of};
 use ces_dataplane::wire::ipv4;
+use ces_dataplane::wire::psp::Cipher;
 use std::net::Ipv4Addr;
 
 /// The port towards the hosts.
@@ -305,11 +307,27 @@ impl RealmPlan {
         }
     }
 
+    /// What is sent to each peer is sealed under a key.
+    fn give_keys(&self, state: &mut State) {
+        for number in 0..self.tunnels() {
+            let tunnel = self.peer(number);
+            let mut secret = [0x5a; 32];
+            secret[..4].copy_from_slice(&number.to_le_bytes());
+            let key = SealKey::new(Cipher::Aes256Gcm, &secret);
+            let outbound =
+                key.map(|key| Box::new(OutboundKey::new(key, tunnel.id_out, 1, (0, 1), MOST_PACKETS)));
+            state.change_key(&mut KeyChange { slot: slot_of(tunnel.id_in), part: KeyPart::Out(outbound) });
+        }
+    }
+
     /// The state of the worker with these settings, with all that it owns in place.
     pub fn state(&self, settings: &WorkerSettings, handles: &[Handle], now: Nanos) -> Result<State, String> {
         let mut state = State::new(settings).map_err(|error| format!("no state: {error}"))?;
         for command in self.surroundings() {
             give(&mut state, command, now)?;
+        }
+        if self.encapsulation == Encapsulation::Psp {
+            self.give_keys(&mut state);
         }
         for entry in shuffled(self.entries, 1) {
             let handle = handles[entry as usize];

@@ -57,9 +57,13 @@ pub(super) enum Looks {
 #[inline(always)]
 pub(super) fn look(ip: &[u8]) -> Looks {
     let Some(begin) = ip.first_chunk::<{ ipv4::LENGTH + 4 }>() else { return Looks::Other };
-    match (begin[ipv4::PROTOCOL], read16(begin, ipv4::LENGTH + udp::DESTINATION_PORT)) {
-        (ipv4::GRE, _) | (ipv4::UDP, vxlan::PORT | geneve::PORT | psp::PORT) => Looks::Tunnel,
-        _ => Looks::Other,
+    let (protocol, port) = (begin[ipv4::PROTOCOL], read16(begin, ipv4::LENGTH + udp::DESTINATION_PORT));
+    // What is neither comes first: nearly all that is no tunnel's is TCP, or UDP to a port above.
+    let may_be = protocol == ipv4::GRE || (protocol == ipv4::UDP && port <= geneve::PORT);
+    if may_be && (protocol == ipv4::GRE || matches!(port, vxlan::PORT | geneve::PORT | psp::PORT)) {
+        Looks::Tunnel
+    } else {
+        Looks::Other
     }
 }
 

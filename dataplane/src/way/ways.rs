@@ -200,6 +200,7 @@ impl Ways {
     }
 
     /// Seals the packet that stands behind the header of its tunnel.
+    #[cold]
     #[inline(never)]
     fn seal<F: Frame>(&mut self, way: Way, frame: &mut F, egress: Egress) -> Option<Egress> {
         let Way::Tunnel(id) = way else { return None };

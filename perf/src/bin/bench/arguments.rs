@@ -125,7 +125,7 @@ pub(crate) enum CaseKind {
 pub(crate) type Named = (&'static str, CaseKind, &'static str);
 
 /// All cases. What a name's end says is set by it ([`Arguments::preset`]).
-pub(crate) const CASES: [Named; 30] = [
+pub(crate) const CASES: [Named; 31] = [
     ("calibration", CaseKind::Calibration, "Parse, TTL, checksum, forward with one flow: the yardstick"),
     ("ces-egress", CaseKind::Path(PlanWay::Egress), "From a host into a tunnel"),
     ("ces-ingress", CaseKind::Path(PlanWay::Ingress), "From a tunnel to a host"),
@@ -135,6 +135,7 @@ pub(crate) const CASES: [Named; 30] = [
     ("ces-egress-worker", CaseKind::Worker(PlanWay::Egress), "Egress in whole turns of the worker"),
     ("ces-ingress-worker", CaseKind::Worker(PlanWay::Ingress), "Ingress in whole turns of the worker"),
     ("ces-egress-pinned", CaseKind::Path(PlanWay::Egress), "Egress of hosts whose MAC addresses are known"),
+    ("ces-egress-sealed", CaseKind::Path(PlanWay::Egress), "Egress into encrypted tunnels, AES-256-GCM"),
     ("ces-egress-limited", CaseKind::Path(PlanWay::Egress), "Egress of restricted bindings alone"),
     ("ces-ingress-limited", CaseKind::Path(PlanWay::Ingress), "Ingress of restricted bindings alone"),
     ("ces-local-limited", CaseKind::Path(PlanWay::Local), "Restricted bindings within a realm"),
@@ -173,6 +174,9 @@ impl Arguments {
         if name.ends_with("-mixed-worker") {
             (self.variant.workers, self.variant.mixed) = (4, true);
         }
+        if name.ends_with("-sealed") {
+            "psp".clone_into(&mut self.variant.encapsulation);
+        }
         if let Some((_, header @ ("gre" | "geneve"))) = name.rsplit_once('-') {
             header.clone_into(&mut self.variant.encapsulation);
         }
@@ -202,6 +206,7 @@ impl Arguments {
         RealmPlan {
             tunnels: self.variant.tunnels,
             encapsulation: match self.variant.encapsulation.as_str() {
+                "psp" => Encapsulation::Psp,
                 "gre" => Encapsulation::Gre,
                 "geneve" => Encapsulation::Geneve,
                 _ => Encapsulation::Vxlan,
