@@ -92,6 +92,15 @@ impl OutboundKey {
         Self { key, spi, next, left, low: left.saturating_sub(step), step }
     }
 
+    /// Goes on with the count of the key before, should the peer tell of this one twice, with another between: each is good for
+    /// 2²⁷ packets, so a count that begins again at 0 near the end of its 32 bits meets none that was used.
+    pub(super) fn follow(&mut self, before: &Self) {
+        let count = before.next & 0xffff_ffff;
+        if count + MOST_PACKETS < 1 << 32 {
+            self.next = self.next >> 32 << 32 | count;
+        }
+    }
+
     /// Takes the next initialization vector; whether another key is wanted. `None`: it has sealed as much as it may.
     #[inline(always)]
     pub(super) fn take(&mut self) -> Option<(u64, bool)> {
@@ -143,6 +152,16 @@ mod tests {
         outbound.left = 1;
         assert_eq!(outbound.take(), Some((first + 5, false)));
         assert_eq!((outbound.take(), outbound.take()), (None, None));
+        let mut next = OutboundKey::new(Arc::clone(&outbound.key), 9, 3, (1, 2), 4);
+        next.follow(&outbound);
+        assert_eq!(next.take(), Some((first + 6, false)), "whichever key it is");
+        outbound.next = first | (0xffff_ffff - MOST_PACKETS);
+        next.follow(&outbound);
+        assert_eq!(next.next, outbound.next);
+        outbound.next += 1;
+        let mut next = OutboundKey::new(Arc::clone(&outbound.key), 9, 3, (1, 2), 4);
+        next.follow(&outbound);
+        assert_eq!(next.next, first, "it would not last");
         assert_eq!((stream_of(first + 5), stream_of(first)), ((1, 3 << 32 | 5), (1, 3 << 32)));
     }
 }

@@ -72,6 +72,9 @@ impl Seals {
                 let is_there =
                     new.as_ref().zip(keys.outbound.as_ref()).is_some_and(|(a, b)| a.key.is(&b.key));
                 if !is_there {
+                    if let Some((new, before)) = new.as_mut().zip(keys.outbound.as_ref()) {
+                        new.follow(before);
+                    }
                     std::mem::swap(&mut keys.outbound, new);
                 }
             }

@@ -20,9 +20,11 @@ struct Told {
     secret: TunnelSecret,
     epoch: bool,
     drawn: Nanos,
+    /// Whether the peer was told of it: it may have it, whatever it says next.
+    is_told: bool,
     /// Whether the peer has it.
     is_there: bool,
-    /// Whether the peer had it, and has it no longer: it has begun anew.
+    /// Whether the peer had it, or may have had it, and has it no longer: it has begun anew.
     is_forgotten: bool,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Sealing {
     id: u32,
     told: Told,
     before: Option<TunnelSecret>,
+    /// Whether the peer is known to have had the one before.
+    before_was_there: bool,
     agreed: Option<Agreed>,
 }
 
@@ -57,10 +61,11 @@ impl Sealing {
             secret: TunnelSecret::draw(rng),
             epoch: false,
             drawn: now,
+            is_told: false,
             is_there: false,
             is_forgotten: false,
         };
-        Self { id, told, before: None, agreed: None }
+        Self { id, told, before: None, before_was_there: false, agreed: None }
     }
 
     /// What another engine left. The peer is told another key at once: what came under the old one before is not known here.
@@ -73,8 +78,15 @@ impl Sealing {
             workers: keys.workers,
             since: 0,
         });
-        let told = Told { secret: told, epoch: keys.epoch, drawn: 0, is_there: true, is_forgotten: false };
-        Some(Self { id: keys.id, told, before, agreed })
+        let told = Told {
+            secret: told,
+            epoch: keys.epoch,
+            drawn: 0,
+            is_told: true,
+            is_there: true,
+            is_forgotten: false,
+        };
+        Some(Self { id: keys.id, told, before, before_was_there: true, agreed })
     }
 
     pub(super) const fn id(&self) -> u32 {
@@ -90,20 +102,34 @@ impl Sealing {
         rng: &mut impl Rng,
         now: Nanos,
     ) -> (SealOffer, bool) {
-        let Told { drawn, is_there, is_forgotten, epoch, .. } = self.told;
+        let Told { drawn, is_told, is_there, is_forgotten, .. } = self.told;
         let is_old = drawn == 0 || now >= drawn + LEAST;
-        let is_new = is_forgotten || (is_there && (is_old || is_fresh));
+        let is_new = is_forgotten || (is_there && is_old) || (is_told && is_fresh);
         if is_new {
-            let new = Told {
-                secret: TunnelSecret::draw(rng),
-                epoch: !epoch,
-                drawn: now,
-                is_there: false,
-                is_forgotten: false,
-            };
-            self.before = Some(std::mem::replace(&mut self.told, new).secret);
+            self.draw(rng, now);
         }
+        self.told.is_told = true;
         (self.again(about), is_new)
+    }
+
+    /// Another key, in the place of what the peer is least likely to send under: of the one before, or of the last, if that may
+    /// never have come and the one before did.
+    fn draw(&mut self, rng: &mut impl Rng, now: Nanos) {
+        let Told { is_there, is_forgotten, epoch, .. } = self.told;
+        let stays = self.before_was_there && !is_there && !is_forgotten;
+        let new = Told {
+            secret: TunnelSecret::draw(rng),
+            epoch: epoch == stays,
+            drawn: now,
+            is_told: false,
+            is_there: false,
+            is_forgotten: false,
+        };
+        let last = std::mem::replace(&mut self.told, new);
+        if !stays {
+            self.before = Some(last.secret);
+            self.before_was_there = is_there;
+        }
     }
 
     /// The same as it was told last.
@@ -112,10 +138,12 @@ impl Sealing {
         SealOffer { spi: self.told.spi(self.id), secret: self.told.secret.clone(), has_aes, workers, has }
     }
 
-    /// The peer says which of our keys it has.
+    /// The peer says which of our keys it has. One that has none may be another process than was told of this one last, and
+    /// would count anew under it.
     pub(super) fn heard(&mut self, theirs: &SealOffer) {
         let has_it = theirs.has == Some(self.told.secret.mark());
-        self.told.is_forgotten = self.told.is_there && !has_it;
+        let had_it = self.told.is_there || (self.told.is_told && theirs.has.is_none());
+        self.told.is_forgotten = had_it && !has_it;
         self.told.is_there = has_it;
     }
 
@@ -165,7 +193,17 @@ mod tests {
 
     /// C2C that `a` begins; `arrives`: whether the answer does.
     fn c2c(a: &mut Sealing, b: &mut Sealing, arrives: bool, now: Nanos, rng: &mut StdRng) {
-        let (of_a, _) = a.offer(ABOUT, false, rng, now);
+        begun(a, b, (false, arrives), now, rng);
+    }
+
+    fn begun(
+        a: &mut Sealing,
+        b: &mut Sealing,
+        (is_fresh, arrives): (bool, bool),
+        now: Nanos,
+        rng: &mut StdRng,
+    ) {
+        let (of_a, _) = a.offer(ABOUT, is_fresh, rng, now);
         b.heard(&of_a);
         let (mut of_b, _) = b.offer(ABOUT, false, rng, now);
         b.agree(&of_b, &of_a, now);
@@ -192,25 +230,50 @@ mod tests {
         let (mut a, mut b) = pair(rng);
         c2c(&mut a, &mut b, true, S, rng);
         assert!(understand(&a, &b));
+        let mut first = None;
         for round in 1..200u64 {
-            let (first, now) = (a.keys().unwrap(), round * 10 * S);
+            let now = round * 10 * S;
+            if round % 35 == 1 {
+                first = a.keys().unwrap().outbound;
+            }
             let (from, to) = if round % 3 == 0 { (&mut b, &mut a) } else { (&mut a, &mut b) };
             c2c(from, to, round % 7 != 0 && round % 5 != 0, now, rng);
             assert!(understand(&a, &b), "round {round}");
-            if round % 35 == 2 {
-                assert_ne!(a.keys().unwrap().outbound, first.outbound, "round {round}");
+            if round % 35 == 3 {
+                assert_ne!(a.keys().unwrap().outbound, first, "round {round}");
             }
         }
     }
 
     #[test]
-    fn what_both_begin_at_once_brings_one_key() {
+    fn what_both_begin_at_once_is_understood_whichever_key_comes_last() {
         let rng = &mut StdRng::from_seed([8; 32]);
         let (mut a, mut b) = pair(rng);
-        let first = a.offer(ABOUT, false, rng, S).0;
+        let late = a.offer(ABOUT, false, rng, S).0;
         c2c(&mut b, &mut a, true, S, rng);
-        assert_eq!(a.offer(ABOUT, false, rng, S).0.secret, first.secret);
         assert!(understand(&a, &b));
+        // What `a` had said before comes now, and is answered.
+        b.heard(&late);
+        let answer = b.offer(ABOUT, false, rng, S).0;
+        b.agree(&answer, &late, S);
+        a.heard(&b.again(ABOUT));
+        a.agree(&late, &b.again(ABOUT), S);
+        assert!(understand(&a, &b));
+        c2c(&mut b, &mut a, true, 2 * S, rng);
+        assert!(understand(&a, &b));
+    }
+
+    #[test]
+    fn r1_a_key_that_may_have_been_used_is_not_told_to_who_has_none() {
+        let rng = &mut StdRng::from_seed([5; 32]);
+        let (mut a, mut b) = pair(rng);
+        // It has the key, and ends before it has said so.
+        c2c(&mut a, &mut b, false, S, rng);
+        let used = b.keys().unwrap().outbound.unwrap().1;
+        let mut next = Sealing::new(78, rng, S);
+        c2c(&mut next, &mut a, true, S, rng);
+        assert!(understand(&a, &next));
+        assert_ne!(next.keys().unwrap().outbound.unwrap().1, used);
     }
 
     #[test]
@@ -226,6 +289,21 @@ mod tests {
         assert_ne!(asks.keys().unwrap().outbound.unwrap().1, used);
         let last = a.again(ABOUT).secret;
         assert_ne!(a.offer(ABOUT, true, rng, S).0.secret, last);
+    }
+
+    #[test]
+    fn on_new_connections_no_key_is_told_twice_and_what_is_sent_under_stays() {
+        let rng = &mut StdRng::from_seed([4; 32]);
+        let (mut a, mut b) = pair(rng);
+        c2c(&mut a, &mut b, true, S, rng);
+        c2c(&mut a, &mut b, true, 10 * S, rng);
+        let last = a.again(ABOUT).secret;
+        // Nothing of these arrives.
+        let told: Vec<_> = (11..15).map(|second| a.offer(ABOUT, true, rng, second * S).0.secret).collect();
+        assert!(told.iter().all(|one| *one != last) && told.windows(2).all(|two| two[0] != two[1]));
+        assert!(understand(&a, &b));
+        begun(&mut a, &mut b, (true, false), 16 * S, rng);
+        assert!(understand(&a, &b));
     }
 
     #[test]
