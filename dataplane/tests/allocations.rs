@@ -111,7 +111,7 @@ fn no_packet_allocates() {
 /// Nor does what reads messages of SIP and RTSP, as datagrams and out of streams, whole and in pieces, and writes them anew.
 #[test]
 fn no_message_allocates() {
-    use common::nat::{ACK, SERVER, SYN, from_world, gateway};
+    use common::nat::{ACK, FIN, SERVER, SYN, from_world, gateway};
     use common::{HOST, INSIDE, Ip, LOCAL, OUTSIDE, address, from_host, tcp, udp};
     let (host, local) = (address(HOST).to_string(), address(LOCAL).to_string());
     let body =
@@ -156,6 +156,13 @@ fn no_message_allocates() {
             ]);
         }
         frames.push(segment(false, 554, ACK, first + 1, answer.as_bytes()));
+        for (port, said) in [(554, &setup), (5060, &invite("TCP"))] {
+            let answered = if port == 554 { answer.len() as u32 } else { 0 };
+            frames.extend([
+                segment(true, port, FIN | ACK, first + 1 + said.len() as u32, &[]),
+                segment(false, port, FIN | ACK, first + 1 + answered, &[]),
+            ]);
+        }
         for (port, bytes) in frames {
             let (mut frames, mut verdicts) = ([MemoryFrame::new(&bytes)], [Verdict::Absorb]);
             let before = on_this_thread();

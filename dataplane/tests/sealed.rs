@@ -242,7 +242,7 @@ fn a_key_that_comes_again_stays_with_its_count_and_the_control_thread_hears_when
     let mut change = again(3, 4);
     g.state.change_key(&mut change);
     assert!(matches!(change.part, KeyPart::Out(Some(_))), "the old one goes back");
-    assert_eq!(vector(&mut g), (1 << 8, 0));
+    assert_eq!(vector(&mut g), (1 << 8, 3), "should the old one come again, none of its vectors does");
     g.state.tick(g.now);
     assert!(g.events().is_empty());
     // Its worker has half of four.
