@@ -13,6 +13,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_full_disk_is_told_and_leases_nothing", a_full_disk_is_told_and_leases_nothing),
     ("a_foreign_server_is_told", a_foreign_server_is_told),
     ("reservations_and_reloads", reservations_and_reloads),
+    ("p10_another_station_takes_no_lease", p10_another_station_takes_no_lease),
+    ("p10_a_client_that_moves_keeps_its_lease", p10_a_client_that_moves_keeps_its_lease),
 ];
 
 const SUBNET: &str = "[dhcp]\n\n[[dhcp.subnet]]\nnetwork = \"192.168.10.0/24\"\n\
@@ -341,4 +343,79 @@ fn reservations_and_reloads(lab: &Lab) {
     let (again, second) = other.udhcpc("");
     assert_ne!(second, "192.168.10.77");
     drop((client, again));
+}
+
+/// With this identifier, whatever the hardware address.
+const NAMED: &str = "-x 0x3d:ff0000000101";
+
+/// What `cesctl show leases` has of an address.
+fn lease(lab: &Lab, address: &str) -> serde_json::Value {
+    let rows = lab.json(Realm::A, "show leases");
+    let row = rows.as_array().into_iter().flatten().find(|row| row["address"] == *address).cloned();
+    row.unwrap_or_default()
+}
+
+fn goes_out(host: &Host<'_>) {
+    let goes = || host.run("ping -n -c 1 -W 2 203.0.113.9").ok();
+    assert!(eventually(goes), "{}", host.lab.log(Realm::A));
+}
+
+fn p10_another_station_takes_no_lease(lab: &Lab) {
+    lab.gateways(&DHCP);
+    let (laptop, thief) =
+        (Host::new(lab, "laptop", "02:00:00:00:03:61"), Host::new(lab, "thief", "02:00:00:00:03:62"));
+    let (client, address) = laptop.udhcpc(NAMED);
+    let tool = lab.root().join("tests/tools/dhcp.py");
+    let says = |what: &str, more: &str| {
+        let line = format!("python3 {} {what} eth0 --server 192.168.10.1 {more}", tool.display());
+        thief.run(&line).expect();
+    };
+    let named = "--identifier ff0000000101";
+    says("7", &format!("{named} --has {address}"));
+    says("4", &format!("{named} --wants {address}"));
+    // With the owner's hardware address in the message, too.
+    says("7", &format!("{named} --has {address} --mac 02:00:00:00:03:61"));
+    says("3", &format!("{named} --wants {address} --mac 02:00:00:00:03:61"));
+    assert!(eventually(|| counted(lab, "stranger") > 3.5), "{}", lab.ctl(Realm::A, "show dhcp"));
+    says("3", &format!("{named} --wants {address}"));
+    assert!(eventually(|| counted(lab, "nak_stranger") > 0.5), "{}", lab.ctl(Realm::A, "show dhcp"));
+    assert!(counted(lab, "released") < 0.5 && counted(lab, "declined") < 0.5);
+    lab.ctl(Realm::A, "show dhcp").says("nak_stranger");
+    let log = lab.log(Realm::A);
+    let told = log.lines().find(|line| line.contains("another station spoke in the name of a host"));
+    assert!(told.is_some_and(|line| line.contains("03:61") && line.contains("03:62")), "{log}");
+    // As a clone of the machine it gets another address, and each goes on with its own.
+    let (other, second) = thief.udhcpc(NAMED);
+    assert_ne!(second, address);
+    assert!(counted(lab, "offered_apart") > 0.5, "{}", lab.ctl(Realm::A, "show dhcp"));
+    for (host, address, mac) in
+        [(&laptop, &address, "02:00:00:00:03:61"), (&thief, &second, "02:00:00:00:03:62")]
+    {
+        host.signal("USR1");
+        let renewed = || host.told().get("what").is_some_and(|what| what == "renew");
+        assert!(eventually(renewed), "{}", lab.ctl(Realm::A, "show dhcp"));
+        assert_eq!(host.told()["address"], **address);
+        let lease = lease(lab, address);
+        assert_eq!((&lease["state"], &lease["mac"]), (&"bound".into(), &mac.into()));
+        goes_out(host);
+    }
+    drop((client, other));
+}
+
+fn p10_a_client_that_moves_keeps_its_lease(lab: &Lab) {
+    lab.gateways(&DHCP);
+    let cable = Host::new(lab, "cable", "02:00:00:00:03:71");
+    let (client, address) = cable.udhcpc(NAMED);
+    goes_out(&cable);
+    drop(client);
+    cable.run("ip link set eth0 down").expect();
+    let air = Host::new(lab, "air", "02:00:00:00:03:72");
+    let (client, again) = air.udhcpc(NAMED);
+    assert_eq!(again, address, "{}", lab.ctl(Realm::A, "show dhcp"));
+    assert_eq!(lease(lab, &address)["mac"], "02:00:00:00:03:72");
+    goes_out(&air);
+    assert!(lab.metrics(Realm::A).sum("ces_dhcp_moved_total", &[]) > 0.5);
+    let log = lab.log(Realm::A);
+    assert!(log.contains("speaks from another mac, and is silent at the one before"), "{log}");
+    drop(client);
 }

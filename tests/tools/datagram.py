@@ -102,4 +102,5 @@ def main():
     send(packets * given.count)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,8 @@ pub struct Client(Box<[u8]>);
 /// What tells a hardware address from an identifier.
 const MAC: u8 = 0;
 const IDENTIFIER: u8 = 1;
+/// A station whose identifier is another's, with its hardware address ahead of it.
+const APART: u8 = 2;
 
 impl Client {
     /// A client without an identifier.
@@ -24,9 +26,19 @@ impl Client {
         Self([&[IDENTIFIER], identifier].concat().into())
     }
 
+    /// A client with an identifier that another station has as well.
+    pub fn apart(identifier: &[u8], mac: HardwareAddress) -> Self {
+        Self([&[APART], &mac[..], identifier].concat().into())
+    }
+
     /// The identifier, if it has one.
     pub fn identifier(&self) -> Option<&[u8]> {
-        self.0.split_first().filter(|(kind, _)| **kind == IDENTIFIER).map(|(_, identifier)| identifier)
+        let (kind, rest) = self.0.split_first()?;
+        match *kind {
+            IDENTIFIER => Some(rest),
+            APART => rest.get(size_of::<HardwareAddress>()..),
+            _ => None,
+        }
     }
 }
 
@@ -55,7 +67,7 @@ impl<'de> Deserialize<'de> for Client {
             |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
         let bytes: Option<Vec<u8>> =
             text.as_bytes().chunks(2).map(|pair| octet(pair).filter(|_| pair.len() == 2)).collect();
-        let bytes = bytes.filter(|bytes| bytes.len() > 1 && bytes[0] <= IDENTIFIER);
+        let bytes = bytes.filter(|bytes| bytes.len() > 1 && bytes[0] <= APART);
         bytes.map(|bytes| Self(bytes.into())).ok_or_else(|| serde::de::Error::custom("no client"))
     }
 }

@@ -67,6 +67,8 @@ pub struct ClientMessage {
     pub selection: Option<Ipv4Addr>,
     /// The name that it gives itself (options 81, 12): one label, in lower case.
     pub name: Option<Box<str>>,
+    /// Whether its identifier is another station's, so that it is a client by itself.
+    pub is_apart: bool,
 }
 
 /// A message that is no client's, with who sent it.
@@ -192,6 +194,7 @@ pub fn parse(bytes: &[u8]) -> Result<Came, Outcome> {
         relay,
         selection,
         name,
+        is_apart: false,
     })))
 }
 
@@ -242,7 +245,11 @@ impl ClientMessage {
 
     /// Who asks (RFC 2131 §4.2: the client identifier, or else the hardware address).
     pub fn client(&self) -> Client {
-        self.identifier.as_deref().map_or(Client::of_mac(self.mac), Client::of_identifier)
+        match self.identifier.as_deref() {
+            None => Client::of_mac(self.mac),
+            Some(identifier) if self.is_apart => Client::apart(identifier, self.mac),
+            Some(identifier) => Client::of_identifier(identifier),
+        }
     }
 }
 

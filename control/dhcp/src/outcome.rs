@@ -7,6 +7,8 @@ labelled! {
     Outcome {
         /// DISCOVER: an address was offered.
         Offered = "offered",
+        /// DISCOVER of a station with an identifier that another has: an address of its own was offered.
+        OfferedApart = "offered_apart",
         /// REQUEST of a client that took an offer: acknowledged.
         Selected = "selected",
         /// REQUEST of a client that has started again with the address it had: acknowledged.
@@ -21,6 +23,11 @@ labelled! {
         NakTaken = "nak_taken",
         /// REQUEST for an address that is not this client's, or is none that is given: refused (NAK).
         NakAddress = "nak_address",
+        /// REQUEST in the name of a client that is another station, and answers: refused (NAK).
+        NakStranger = "nak_stranger",
+        /// RELEASE or DECLINE in the name of a client that is another station; DISCOVER or REQUEST even with its hardware
+        /// address, while it answers: silence.
+        Stranger = "stranger",
         /// DECLINE: somebody else uses the address, which is given to nobody for a while.
         Declined = "declined",
         /// DECLINE of an address that the client does not have.
@@ -33,7 +40,7 @@ labelled! {
         Informed = "informed",
         /// INFORM without an address that can be answered.
         InformIgnored = "inform_ignored",
-        /// DISCOVER while the address for the first one is being probed.
+        /// DISCOVER or REQUEST while the address for the first one is being probed, or its owner asked.
         Probing = "probing",
         /// DISCOVER: all addresses that were probed are in use.
         InUse = "in_use",
@@ -82,11 +89,13 @@ pub struct DhcpCounters {
     pub conflicts: u64,
     /// Leases that ran out.
     pub expired: u64,
+    /// Leases that ended since their client spoke from another station, and no longer answered at the one before.
+    pub moved: u64,
 }
 
 impl Default for DhcpCounters {
     fn default() -> Self {
-        Self { outcomes: [0; Outcome::COUNT], probes: 0, conflicts: 0, expired: 0 }
+        Self { outcomes: [0; Outcome::COUNT], probes: 0, conflicts: 0, expired: 0, moved: 0 }
     }
 }
 

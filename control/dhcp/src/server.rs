@@ -3,6 +3,8 @@
 //! An address is probed before it is offered (RFC 2131 §2.2): the offer waits, nothing else does. A lease is written down before
 //! it is acknowledged, so that who comes after this process knows of everything that a client may rely on.
 
+mod claims;
+
 use crate::book::{Availability, LeaseBook, Seat};
 use crate::lease::{Client, Lease, LeaseRecord, LeaseState};
 use crate::message::{self, Came, ClientMessage, Kind};
@@ -90,6 +92,24 @@ pub enum DhcpNotice {
         /// The client.
         mac: HardwareAddress,
     },
+    /// A client's name was used by another station, which was refused.
+    Stranger {
+        /// The client's address.
+        address: Ipv4Addr,
+        /// The client.
+        owner: HardwareAddress,
+        /// The station.
+        mac: HardwareAddress,
+    },
+    /// A client speaks from another station than before, and no longer answers there.
+    Moved {
+        /// Its address.
+        address: Ipv4Addr,
+        /// The station before.
+        owner: HardwareAddress,
+        /// The station.
+        mac: HardwareAddress,
+    },
     /// A subnet has no address left.
     Exhausted {
         /// A client that gets none.
@@ -123,10 +143,20 @@ struct Probing {
     tries: u8,
 }
 
+/// A message that waits for the owner of a lease to answer.
+#[derive(Debug)]
+struct Challenge {
+    request: Box<ClientMessage>,
+    arrival: DhcpArrival,
+    until: Nanos,
+    asked: u8,
+}
+
 /// An acknowledgement that waits to be written down.
 #[derive(Debug)]
 struct Waiting {
     number: u64,
+    address: Ipv4Addr,
     reply: Reply,
     outcome: Outcome,
 }
@@ -139,6 +169,10 @@ pub struct Server {
     probing: FxHashMap<u32, Probing>,
     /// Probes by when they are over.
     due: BTreeSet<(Nanos, u32)>,
+    /// Messages in the name of another station, by the address of its lease.
+    challenges: FxHashMap<u32, Challenge>,
+    /// Challenges by when the owner is asked again, or its time is over.
+    patience: BTreeSet<(Nanos, u32)>,
     waiting: VecDeque<Waiting>,
     /// The number of the last record.
     written: u64,
@@ -174,6 +208,8 @@ impl Server {
             links,
             probing: FxHashMap::default(),
             due: BTreeSet::new(),
+            challenges: FxHashMap::default(),
+            patience: BTreeSet::new(),
             waiting: VecDeque::new(),
             written: 0,
             out: VecDeque::new(),
@@ -195,11 +231,12 @@ impl Server {
         }
         (self.clients, self.links) = limits(&settings, self.seed);
         // Who waits for a probe asks again.
-        for (_, probing) in self.probing.drain() {
+        for _ in 0..self.probing.len() + self.challenges.len() {
             self.counters.count(Outcome::Probing);
-            drop(probing);
         }
+        self.probing.clear();
         self.due.clear();
+        self.forget_challenges();
         let is_other_naming = settings.names != self.book.settings().names;
         self.book.configure(settings);
         if is_other_naming {
@@ -217,9 +254,9 @@ impl Server {
         &self.counters
     }
 
-    /// Addresses that are being probed, and acknowledgements that wait to be written down.
+    /// Messages that wait for somebody to answer, and acknowledgements that wait to be written down.
     pub fn under_way(&self) -> (usize, usize) {
-        (self.probing.len(), self.waiting.len())
+        (self.probing.len() + self.challenges.len(), self.waiting.len())
     }
 
     /// The next thing to do; ask until `None` after every call.
@@ -229,8 +266,8 @@ impl Server {
 
     /// When [`Server::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        let probe = self.due.first().map(|(at, _)| *at);
-        probe.into_iter().chain(self.book.next_end()).min()
+        let first = |due: &BTreeSet<(Nanos, u32)>| due.first().map(|(at, _)| *at);
+        [first(&self.due), first(&self.patience), self.book.next_end()].into_iter().flatten().min()
     }
 
     /// Time has come for what [`Server::poll_timeout`] announced.
@@ -243,6 +280,7 @@ impl Server {
                 self.counters.count(outcome);
             }
         }
+        self.press(now);
         for _ in 0..PIECE {
             let Some(ended) = self.book.expire(now) else { break };
             if ended.state == LeaseState::Bound {
@@ -272,6 +310,7 @@ impl Server {
 
     /// A station has an address, as ARP says.
     pub fn handle_seen(&mut self, address: Ipv4Addr, mac: HardwareAddress, now: Nanos) {
+        self.hear_owner(address, mac, now);
         let bits = address.to_bits();
         if self.probing.get(&bits).is_none_or(|probing| probing.request.mac == mac) {
             return;
@@ -348,10 +387,23 @@ impl Server {
         if self.links.admit(link, now) == Err(Exceeded::Client) {
             return Some(Outcome::RateLink);
         }
+        self.admitted(arrival, request, now)
+    }
+
+    fn admitted(
+        &mut self,
+        arrival: &DhcpArrival,
+        request: Box<ClientMessage>,
+        now: Nanos,
+    ) -> Option<Outcome> {
         let places = self.places(arrival, &request);
         if places.is_empty() {
             return Some(Outcome::NoSubnet);
         }
+        let request = match self.vouch(arrival, request, &places, now) {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
+        };
         match request.kind {
             Kind::Discover => self.discover(arrival, request, &places, 0, now),
             Kind::Request => self.request(arrival, &request, &places, now),
@@ -465,7 +517,7 @@ impl Server {
         if let Some(reply) = reply::offer(to, request, terms) {
             self.out.push_back(DhcpOutput::Send(reply));
         }
-        Outcome::Offered
+        if request.is_apart { Outcome::OfferedApart } else { Outcome::Offered }
     }
 
     /// RFC 2131 §4.3.2.
@@ -484,7 +536,7 @@ impl Server {
         if let Some(meant) = request.server {
             let is_ours = self.book.settings().own.contains(&meant);
             if !is_ours {
-                self.withdraw(places, &client);
+                self.withdraw(places, request);
                 return Some(Outcome::OtherServer);
             }
             let Some(address) = request.requested else { return Some(Outcome::NoAddress) };
@@ -529,10 +581,11 @@ impl Server {
     }
 
     /// The client has taken another server's offer: what was offered here is free.
-    fn withdraw(&mut self, places: &[usize], client: &Client) {
+    fn withdraw(&mut self, places: &[usize], request: &ClientMessage) {
         for &place in places {
-            let held = self.book.held(place, client);
-            if let Some(lease) = held.filter(|lease| lease.state == LeaseState::Offered) {
+            let held = self.book.held(place, &request.client());
+            let is_its = |lease: &&Lease| lease.state == LeaseState::Offered && lease.mac == request.mac;
+            if let Some(lease) = held.filter(is_its) {
                 let address = lease.address;
                 if self.take_probing(address.to_bits()).is_some() {
                     self.counters.count(Outcome::OtherServer);
@@ -563,6 +616,9 @@ impl Server {
         if self.waiting.len() >= UNWRITTEN {
             return Some(Outcome::Unwritten);
         }
+        if self.take_challenge(address).is_some() {
+            self.counters.count(Outcome::Probing);
+        }
         let is_new = self.book.at(address).is_none_or(|lease| lease.state != LeaseState::Bound);
         let until = now + u64::from(self.book.subnet(subnet).lease_s) * SECOND;
         let left = self.book.bind(address, request, seat(arrival, request), until);
@@ -579,7 +635,7 @@ impl Server {
         let (to, terms) = (self.to(arrival, subnet), self.terms(subnet, Some(address)));
         let reply = reply::ack(to, request, terms)?;
         if self.book.settings().is_written {
-            self.waiting.push_back(Waiting { number, reply, outcome });
+            self.waiting.push_back(Waiting { number, address, reply, outcome });
             return None;
         }
         self.out.push_back(DhcpOutput::Send(reply));
@@ -601,6 +657,7 @@ impl Server {
     ) -> Outcome {
         let why = match outcome {
             Outcome::NakNetwork => "the address is of another network",
+            Outcome::NakStranger => "the client identifier is another station's",
             Outcome::NakTaken => "the address is another client's",
             _ => "the address is not this client's",
         };
@@ -636,13 +693,17 @@ impl Server {
             .at(request.ciaddr)
             .filter(|lease| is_of(lease, request) && lease.state == LeaseState::Bound);
         let Some(address) = held.map(|lease| lease.address) else { return Outcome::ReleaseIgnored };
-        let Some(record) = self.book.release(address, now).map(LeaseRecord::of) else {
-            return Outcome::ReleaseIgnored;
-        };
-        self.write(record);
-        self.tell_host(address);
+        self.free(address, now);
         self.tell(DhcpNotice::Ended { address, mac: request.mac });
         Outcome::Released
+    }
+
+    /// A lease ends before its time.
+    fn free(&mut self, address: Ipv4Addr, now: Nanos) {
+        if let Some(record) = self.book.release(address, now).map(LeaseRecord::of) {
+            self.write(record);
+        }
+        self.tell_host(address);
     }
 
     /// RFC 2131 §4.3.5: no lease time, no address.
@@ -673,12 +734,22 @@ fn is_of(lease: &Lease, request: &ClientMessage) -> bool {
 /// From where a client was heard: its leases count for the station on the link, or, behind a relay, for the line that it names
 /// (option 82).
 fn seat(arrival: &DhcpArrival, request: &ClientMessage) -> Seat {
-    let mut hasher = FxHasher::default();
-    match (&request.relay, request.is_relayed()) {
-        (_, false) => arrival.mac.hash(&mut hasher),
-        (Some(relay), true) => (request.giaddr, relay).hash(&mut hasher),
-        (None, true) => return Seat { station: 0, is_near: false },
-    }
+    let station = match (&request.relay, request.is_relayed()) {
+        (_, false) => station_of(arrival.mac),
+        (Some(relay), true) => number_of(&(request.giaddr, relay)),
+        (None, true) => 0,
+    };
     let is_near = !request.is_relayed() && arrival.mac == request.mac;
-    Seat { station: hasher.finish() | 1, is_near }
+    Seat { station, is_near }
+}
+
+/// A station on the link, as [`Seat`] has it.
+fn station_of(mac: HardwareAddress) -> u64 {
+    number_of(&mac)
+}
+
+fn number_of(what: &impl Hash) -> u64 {
+    let mut hasher = FxHasher::default();
+    what.hash(&mut hasher);
+    hasher.finish() | 1
 }

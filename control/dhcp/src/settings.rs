@@ -27,6 +27,8 @@ pub struct Settings {
     pub station_leases: u32,
     /// Whether hosts are called what they call themselves.
     pub names: bool,
+    /// Whether a lease is the station's alone that it was made with, as long as that answers.
+    pub are_owners_asked: bool,
     /// Whether a lease is acknowledged only when it has been written down.
     pub is_written: bool,
 }

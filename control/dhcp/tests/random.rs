@@ -59,9 +59,25 @@ struct Client {
 struct World {
     lab: Lab,
     clients: [Client; CLIENTS],
+    /// Whether all have the same identifier.
+    are_clones: bool,
 }
 
 impl World {
+    /// Who has an address answers for it.
+    fn answer_probes(&mut self) {
+        let now = self.lab.now;
+        for address in std::mem::take(&mut self.lab.probes) {
+            for number in 0..CLIENTS {
+                if self.clients[number].has.is_some_and(|(own, until)| own == address && until > now) {
+                    self.lab.server.handle_seen(address, mac(number as u8 + 1), now);
+                }
+            }
+            let heard = self.lab.hear();
+            self.hear(heard);
+        }
+    }
+
     fn hear(&mut self, all: Vec<Heard>) {
         for heard in all {
             let number = heard.message.chaddr()[5] as usize - 1;
@@ -83,7 +99,8 @@ impl World {
     fn ask(&mut self, client: u8, said: impl FnOnce(u8) -> Say) {
         let asking = &mut self.clients[usize::from(client)];
         (asking.asked, asking.xid) = (self.lab.now, asking.xid + 1);
-        let heard = self.lab.say(&said(client + 1).xid(asking.xid));
+        let said = said(client + 1).xid(asking.xid);
+        let heard = self.lab.say(&if self.are_clones { said.identifier(&[255, 1]) } else { said });
         self.hear(heard);
     }
 
@@ -138,8 +155,13 @@ impl World {
                 self.hear(heard);
             }
             Step::Wait(seconds) => {
-                let heard = self.lab.wait(seconds * SECOND);
-                self.hear(heard);
+                let until = now + seconds * SECOND;
+                while self.lab.now < until {
+                    let next = self.lab.server.poll_timeout().unwrap_or(until).clamp(self.lab.now, until);
+                    let heard = self.lab.wait(next - self.lab.now);
+                    self.hear(heard);
+                    self.answer_probes();
+                }
             }
             Step::Write(works) => {
                 let heard = self.lab.write(works);
@@ -167,12 +189,14 @@ proptest! {
     #[test]
     fn an_address_has_one_live_client(
         steps in prop::collection::vec(steps(), 1..120), probe_ms in prop::sample::select(&[0u32, 300][..]),
+        are_clones: bool,
     ) {
         let mut settings = settings();
         (settings.is_written, settings.probe_ms) = (true, probe_ms);
-        let mut world = World { lab: Lab::new(settings), clients: [Client::default(); CLIENTS] };
+        let mut world = World { lab: Lab::new(settings), clients: [Client::default(); CLIENTS], are_clones };
         for step in &steps {
             world.step(step);
+            world.answer_probes();
             world.check()?;
         }
         // A message is under way, or ended in one outcome.

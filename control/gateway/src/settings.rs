@@ -106,7 +106,7 @@ pub enum MacPolicy {
 
 impl MacPolicy {
     /// Whether another station is refused.
-    pub(crate) const fn refuses(self) -> bool {
+    pub const fn refuses(self) -> bool {
         matches!(self, Self::Pin | Self::Strict)
     }
 }

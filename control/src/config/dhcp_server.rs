@@ -246,6 +246,7 @@ pub fn settings(config: &Config, registry: &Registry) -> Result<Settings, Vec<Pr
         link_rate,
         station_leases,
         names,
+        are_owners_asked: config.realm.mac_policy.refuses(),
         // Whether there is a file is known by who opened it.
         is_written: false,
     })

@@ -59,6 +59,7 @@ pub(super) struct DhcpView {
     probes: u64,
     conflicts: u64,
     expired: u64,
+    moved: u64,
     file: Option<LineFileView>,
     foreign: Vec<ForeignServer>,
 }
@@ -220,6 +221,20 @@ impl Dhcp {
                 mac = mac_text(&mac),
                 "a host says that somebody else uses the address that was leased to it"
             ),
+            DhcpNotice::Stranger { address, owner, mac } => tracing::warn!(
+                kind = "dhcp_stranger",
+                %address,
+                owner = mac_text(&owner),
+                mac = mac_text(&mac),
+                "another station spoke in the name of a host with a lease, and was refused"
+            ),
+            DhcpNotice::Moved { address, owner, mac } => tracing::warn!(
+                kind = "dhcp_moved",
+                %address,
+                owner = mac_text(&owner),
+                mac = mac_text(&mac),
+                "a host with a lease speaks from another mac, and is silent at the one before: its lease there has ended"
+            ),
             DhcpNotice::Exhausted { mac } => {
                 tracing::warn!(
                     kind = "dhcp_exhausted",
@@ -271,6 +286,7 @@ impl Dhcp {
             probes: counters.probes,
             conflicts: counters.conflicts,
             expired: counters.expired,
+            moved: counters.moved,
             file: self.file(),
             foreign: self.foreign.clone(),
         }

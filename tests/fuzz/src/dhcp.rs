@@ -38,6 +38,7 @@ fn settings(waits: bool) -> Settings {
         client_rate: 10,
         link_rate: 1000,
         names: true,
+        are_owners_asked: true,
         is_written: waits,
         ..Settings::default()
     }

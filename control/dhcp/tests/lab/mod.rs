@@ -53,6 +53,7 @@ pub(crate) fn settings() -> Settings {
         link_rate: 10_000,
         station_leases: 0,
         names: true,
+        are_owners_asked: true,
         is_written: false,
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn server(answer: &Value) -> String {
         ("addresses probed", "probes"),
         ("addresses in use without a lease", "conflicts"),
         ("leases that ran out", "expired"),
+        ("leases whose client moved to another MAC", "moved"),
     ] {
         rest.row(vec![name.to_owned(), count(number(answer, key))]);
     }

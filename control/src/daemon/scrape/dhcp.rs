@@ -15,6 +15,11 @@ pub(super) fn tell(house: &House, families: &mut Families) {
         ("ces_dhcp_probes_total", "Addresses that were probed before they were offered.", counters.probes),
         ("ces_dhcp_conflicts_total", "Addresses that somebody used without a lease.", counters.conflicts),
         ("ces_dhcp_expired_total", "Leases that ran out.", counters.expired),
+        (
+            "ces_dhcp_moved_total",
+            "Leases that ended since their client had moved to another MAC.",
+            counters.moved,
+        ),
     ] {
         families.counter(name, help, value);
     }
