@@ -44,6 +44,8 @@ pub struct Premises {
     /// What one host has of them at most.
     host_punt_rates: [Rate; PuntClass::COUNT],
     icmp_rate: Rate,
+    /// What one address is told of it at most.
+    told_icmp_rate: Rate,
     /// Addresses and ports of the resolvers that are asked.
     resolvers: Vec<(u32, u16)>,
     /// Whether hosts get addresses from the gateway.
@@ -103,6 +105,7 @@ impl Premises {
             punt_rates: settings.punt_rates.map(rate),
             host_punt_rates: settings.punt_rates.map(|packets| rate(packets.div_ceil(HOST_PART))),
             icmp_rate: rate(settings.icmp_error_rate),
+            told_icmp_rate: rate(settings.icmp_error_rate.div_ceil(HOST_PART)),
             resolvers: settings.resolvers.iter().map(|(address, port)| (address.to_bits(), *port)).collect(),
             dhcp: settings.dhcp,
             nat: settings.nat.clone(),
@@ -252,7 +255,8 @@ impl Premises {
     }
 }
 
-/// One inside host has at most such a part of what its side gives to the control thread, so that none takes it from all.
+/// One inside host has at most such a part of what its side gives to the control thread, and one address of the ICMP errors that
+/// its side is told, so that none takes it from all.
 const HOST_PART: u32 = 8;
 /// Levels of hosts: those whose addresses have the same hash share one.
 const HOST_LEVELS: usize = 256;
@@ -271,7 +275,10 @@ pub struct Meters {
     /// By class, of inside hosts.
     host_punt: Box<[[Level; PuntClass::COUNT]]>,
     hasher: Hasher,
-    icmp: Level,
+    /// ICMP errors, by the side that they are about.
+    icmp: [Level; Side::COUNT],
+    /// By side and whom they tell: who makes up sources outside takes none from inside.
+    told_icmp: [Box<[Level]>; Side::COUNT],
     decisions: Level,
     rewrites: Level,
 }
@@ -288,7 +295,8 @@ impl Meters {
             punt: Default::default(),
             host_punt: vec![[Level::default(); PuntClass::COUNT]; HOST_LEVELS].into(),
             hasher,
-            icmp: Level::default(),
+            icmp: Default::default(),
+            told_icmp: [(); Side::COUNT].map(|()| vec![Level::default(); HOST_LEVELS].into()),
             decisions: Level::default(),
             rewrites: Level::default(),
         }
@@ -303,15 +311,22 @@ impl Meters {
         now: Nanos,
     ) -> bool {
         let (nth, is_parted) = (class as usize, has_host_part(side, class));
-        let place = self.hasher.hash(source.into()) as usize % HOST_LEVELS;
+        let place = self.place(source);
         let own = &mut self.host_punt[place][nth];
         (!is_parted || own.take(premises.host_punt_rates[nth], now))
             && self.punt[side as usize][nth].take(premises.punt_rates[nth], now)
     }
 
-    /// Whether the gateway may make one more ICMP error; then it is counted.
-    pub fn icmp_error(&mut self, premises: &Premises, now: Nanos) -> bool {
-        self.icmp.take(premises.icmp_rate, now)
+    /// Where the levels of an address are.
+    fn place(&self, address: u32) -> usize {
+        self.hasher.hash(address.into()) as usize % HOST_LEVELS
+    }
+
+    /// Whether the gateway may tell this address one more ICMP error, of a packet from that side; then it is counted.
+    pub fn icmp_error(&mut self, premises: &Premises, (side, told): (Side, u32), now: Nanos) -> bool {
+        let place = self.place(told);
+        self.told_icmp[side as usize][place].take(premises.told_icmp_rate, now)
+            && self.icmp[side as usize].take(premises.icmp_rate, now)
     }
 
     /// Whether one more place that an ALG wrote anew may be told; then it is counted.
@@ -402,13 +417,13 @@ mod tests {
     #[test]
     fn meters_keep_their_levels_when_the_premises_change() {
         let mut settings = settings();
-        settings.icmp_error_rate = 20; // bursts of two
+        settings.icmp_error_rate = 160; // bursts of 16, of one address two
         let mut meters = Meters::new(Hasher::new(settings.hash_seed));
-        let before = Premises::new(&settings);
-        assert_eq!([0; 3].map(|now| meters.icmp_error(&before, now)), [true, true, false]);
+        let (before, host) = (Premises::new(&settings), (Side::Inside, 1));
+        assert_eq!([0; 3].map(|now| meters.icmp_error(&before, host, now)), [true, true, false]);
         settings.punt_rates = [10; PuntClass::COUNT];
         let after = Premises::new(&settings);
-        assert!(!meters.icmp_error(&after, 0), "what was taken stays taken");
+        assert!(!meters.icmp_error(&after, host, 0), "what was taken stays taken");
         assert_eq!(
             [0; 2].map(|now| meters.punt(&after, (Side::Inside, 1), PuntClass::Arp, now)),
             [true, false]
@@ -416,7 +431,7 @@ mod tests {
         assert!(meters.punt(&after, (Side::Inside, 1), PuntClass::Dns, 0), "each class by itself");
         assert!(meters.punt(&after, (Side::Outside, 1), PuntClass::Arp, 0), "each side by itself");
         assert!(
-            meters.icmp_error(&after, SECOND)
+            meters.icmp_error(&after, host, SECOND)
                 && meters.punt(&after, (Side::Inside, 1), PuntClass::Arp, SECOND)
         );
     }
@@ -434,5 +449,20 @@ mod tests {
             assert_eq!(count(Side::Outside, 1, class), 80, "resolvers outside are few and ask for many");
         }
         assert_eq!(count(Side::Inside, 1, PuntClass::Udp), 80, "what our resolver answers is one's");
+    }
+    /// Neither a host that scans nor one source outside keeps the others from being told; nor do many of one side the other.
+    #[test]
+    fn p16_one_address_leaves_the_others_their_icmp_errors() {
+        let mut settings = settings();
+        settings.icmp_error_rate = 800; // bursts of 80, of one address 10
+        let premises = Premises::new(&settings);
+        let mut meters = Meters::new(Hasher::new(settings.hash_seed));
+        let mut count =
+            |side, told| (0..100).filter(|_| meters.icmp_error(&premises, (side, told), 0)).count();
+        for side in [Side::Outside, Side::Inside] {
+            assert_eq!([1, 2].map(|told| count(side, told)), [10, 10], "{side:?}");
+            let rest: usize = (3..5000).map(|told| count(side, told)).sum();
+            assert_eq!(rest, 60, "{side:?}: all of them have what there is");
+        }
     }
 }

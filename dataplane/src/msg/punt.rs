@@ -32,7 +32,7 @@ macro_rules! punt_classes {
         #[serde(default, deny_unknown_fields)]
         pub struct PuntRates {
             $($(#[doc = $doc])+ pub $name: u32,)+
-            /// ICMP errors a second that a worker makes itself.
+            /// ICMP errors a second that a worker makes itself of packets from each side; one address is told an eighth at most.
             pub icmp_errors: u32,
         }
 

@@ -125,7 +125,7 @@ fn tell_host<F: Frame>(
     if ways.mtu(way) == 0 {
         return ways.hold(way, arrival.attempt, events, arrival.now);
     }
-    if !desk.may_send_error(*arrival) {
+    if !desk.may_tell(entry.host(), *arrival) {
         return unmatched;
     }
     let (kind, code, rest) = (icmp::UNREACHABLE, icmp::HOST_UNREACHABLE, 0);

@@ -248,12 +248,13 @@ impl<'s> Desk<'s> {
         packet.flags & (ERROR | LATER) == 0
             && !martian(packet.key.source())
             && packet.destination() >> 28 != 0xe
-            && self.may_send_error(arrival)
+            && self.may_tell(packet.source(), arrival)
     }
 
-    /// Whether the gateway may make one more ICMP error now.
-    pub(super) fn may_send_error(&mut self, arrival: Arrival) -> bool {
-        let may = self.meters.icmp_error(self.premises, arrival.now);
+    /// Whether the gateway may tell this address one more ICMP error now.
+    pub(super) fn may_tell(&mut self, told: u32, arrival: Arrival) -> bool {
+        let Ok(port) = self.port(arrival) else { return false };
+        let may = self.meters.icmp_error(self.premises, (port.side, told), arrival.now);
         if may {
             self.counters.icmp_generated += 1;
         } else {

@@ -171,7 +171,7 @@ fn other_errors_outside_reach_the_host_as_from_its_proxy() {
 #[test]
 fn errors_are_rate_limited() {
     let mut slow = settings();
-    slow.icmp_error_rate = 20;
+    slow.icmp_error_rate = 160; // bursts of 16, of one host two
     let mut g = Gateway::new(slow, Encapsulation::Vxlan, binding());
     let frame = from_host(&host_udp().ttl(1));
     let fates: Vec<_> = (0..4).map(|_| g.one(INSIDE, &frame).0).collect();

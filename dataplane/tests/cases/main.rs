@@ -156,7 +156,9 @@ fn several_workers_hand_over() {
 
 #[test]
 fn a_burst_of_everything_keeps_its_order() {
-    let mut g = gateway();
+    let mut settings = settings();
+    settings.icmp_error_rate = 10_000; // bursts of 1,000, of one host 125
+    let mut g = Gateway::new(settings, Encapsulation::Vxlan, binding());
     let good = from_host(&host_udp());
     let bad = good[..20].to_vec();
     let none = from_host(&Ip::new(HOST, PROXY_OTHER, 17, udp(1, 2, b"")));

@@ -72,7 +72,7 @@ fn p2_what_must_not_be_answered_is_not() {
         drop_case("outside", g, (OUTSIDE, from_peer(Encapsulation::Vxlan, &inner)), Why::PolicyProtocol),
     ]);
     let mut slow = settings();
-    slow.icmp_error_rate = 20;
+    slow.icmp_error_rate = 160; // bursts of 16, of one host two
     let mut g = Gateway::new(slow, Encapsulation::Vxlan, binding());
     let fates: Vec<_> = (0..4).map(|_| g.one(INSIDE, &from_host(&to(0x0808_0808))).0).collect();
     let (yes, no) = (Verdict::Reply(Egress::by(INSIDE), Why::NoRoute), Verdict::Drop(Why::NoRoute));
