@@ -118,6 +118,8 @@ pub(crate) struct SealOffer {
     pub(crate) spi: u32,
     /// The key of that.
     pub(crate) secret: TunnelSecret,
+    /// Which of those it drew: one that was drawn before another comes too late.
+    pub(crate) turn: u32,
     /// Whether it has AES in its processor.
     pub(crate) has_aes: bool,
     /// How many workers it has, each of which numbers its packets.
@@ -133,6 +135,7 @@ impl SealOffer {
         let mut fields = vec![
             (Cow::Borrowed("spi"), number(self.spi)),
             (Cow::Borrowed("key"), Value::Text(self.secret.to_hex().into())),
+            (Cow::Borrowed("turn"), number(self.turn)),
             (Cow::Borrowed("aes"), Value::Bool(self.has_aes)),
             (Cow::Borrowed("workers"), number(self.workers.into())),
         ];
@@ -144,11 +147,12 @@ impl SealOffer {
     pub(crate) fn read(value: &Value<'_>) -> Option<Self> {
         let spi = value.field("spi")?.as_u32().filter(|spi| spi & !EPOCH != 0)?;
         let secret = TunnelSecret::from_hex(value.field("key")?.as_str()?)?;
+        let turn = value.field("turn")?.as_u32()?;
         let workers = value.field("workers")?.as_u32()?;
         let workers = u8::try_from(workers).ok().filter(|workers| (1..=WORKERS).contains(workers))?;
         let has_aes = matches!(value.field("aes"), Some(Value::Bool(true)));
         let has = value.field("has").and_then(Value::as_u32);
-        Some(Self { spi, secret, has_aes, workers, has })
+        Some(Self { spi, secret, turn, has_aes, workers, has })
     }
 
     /// What both can: AES where both have it in their processors.
@@ -175,6 +179,8 @@ pub struct PeerKeys {
     pub outbound: Option<(u32, TunnelSecret)>,
     /// How many workers it has.
     pub workers: u8,
+    /// Which of those that we drew was told last, and which of the peer's is sent under.
+    pub turns: (u32, u32),
 }
 
 #[cfg(test)]
@@ -184,9 +190,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_told_is_read(spi: u32, bytes: [u8; 32], has_aes: bool, workers in 1..=WORKERS, has: Option<u32>) {
+        fn what_is_told_is_read(spi: u32, bytes: [u8; 32], turn: u32, has_aes: bool, workers in 1..=WORKERS, has: Option<u32>) {
             prop_assume!(spi & !EPOCH != 0);
-            let offer = SealOffer { spi, secret: TunnelSecret(bytes), has_aes, workers, has };
+            let offer = SealOffer { spi, secret: TunnelSecret(bytes), turn, has_aes, workers, has };
             prop_assert_eq!(SealOffer::read(&offer.to_value()), Some(offer));
         }
     }
@@ -195,17 +201,21 @@ mod tests {
     fn what_cannot_be_taken_is_no_offer() {
         let key = "00".repeat(32);
         let read = |json: &str| SealOffer::read(&serde_json::from_str(&json.replace("KEY", &key)).unwrap());
-        assert!(read(r#"{"spi":7,"key":"KEY","workers":1,"more":[]}"#).is_some_and(|offer| !offer.has_aes));
+        assert!(
+            read(r#"{"spi":7,"key":"KEY","turn":1,"workers":1,"more":[]}"#)
+                .is_some_and(|offer| !offer.has_aes)
+        );
         for bad in [
             "7",
             "{}",
-            r#"{"spi":0,"key":"KEY","workers":1}"#,
-            r#"{"spi":2147483648,"key":"KEY","workers":1}"#,
-            r#"{"spi":7,"key":"KEY0","workers":1}"#,
-            r#"{"spi":7,"key":"xx","workers":1}"#,
-            r#"{"spi":7,"key":"KEY","workers":0}"#,
-            r#"{"spi":7,"key":"KEY","workers":65}"#,
-            r#"{"spi":7,"key":"KEY"}"#,
+            r#"{"spi":0,"key":"KEY","turn":1,"workers":1}"#,
+            r#"{"spi":2147483648,"key":"KEY","turn":1,"workers":1}"#,
+            r#"{"spi":7,"key":"KEY0","turn":1,"workers":1}"#,
+            r#"{"spi":7,"key":"xx","turn":1,"workers":1}"#,
+            r#"{"spi":7,"key":"KEY","turn":1,"workers":0}"#,
+            r#"{"spi":7,"key":"KEY","turn":1,"workers":65}"#,
+            r#"{"spi":7,"key":"KEY","turn":1}"#,
+            r#"{"spi":7,"key":"KEY","workers":1}"#,
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }

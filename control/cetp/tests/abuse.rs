@@ -99,8 +99,12 @@ fn up(victim: &mut Victim) -> ConnId {
 #[test]
 fn a_peer_that_connects_and_says_nothing() {
     let mut victim = victim(|_| {});
-    victim.accept("192.0.2.66:1", 0).unwrap();
+    // Whom the transport names may think C2C done: it loses the connection.
+    let conn = victim.accept("192.0.2.66:1", 0).unwrap();
     assert!(victim.time(2 * S - 1).is_empty());
+    assert_eq!(victim.time(2 * S), [CetpOutput::Close { conn }]);
+    let mut victim = self::victim(|_| {});
+    victim.engine.handle_accepted(PeerIdentity { ces_id: None }, at("192.0.2.66:1"), 0).unwrap();
     let outputs = victim.time(2 * S);
     victim.assert_blocked(&outputs, BlockReason::C2cSilent, 2 * S);
 }

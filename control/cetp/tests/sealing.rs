@@ -3,7 +3,7 @@
 mod lab;
 
 use ces_cetp::engine::*;
-use ces_cetp::seal::{Cipher, EPOCH, Encryption, PeerKeys};
+use ces_cetp::seal::{Cipher, EPOCH, Encryption, PeerKeys, TunnelSecret};
 use lab::{Lab, S};
 
 fn names(lab: &Lab, from: usize, a: usize, to: usize, b: usize) -> (String, String) {
@@ -176,4 +176,85 @@ fn keys_change_in_time_and_sessions_keep_their_tunnel() {
     assert!(understand(&lab) && keys(&lab, 0).outbound != before.outbound);
     assert!(!lab.with(0, |engine, owner| engine.rekey(owner, slot ^ 1, now)), "there is none");
     finish(&lab);
+}
+
+/// Two that encrypt and ask each other at once, with what the network makes of it: delays by the digits of a case.
+fn asking_at_once(case: usize) -> Lab {
+    const DELAYS: [Nanos; 3] = [S / 1_000, S / 33, 2 * S / 5];
+    let mut lab = encrypting(Encryption::Required, Encryption::Required);
+    let mut left = case;
+    lab.delays = Some(Box::new(move || {
+        let delay = DELAYS[left % DELAYS.len()];
+        left /= DELAYS.len();
+        delay
+    }));
+    for from in [0, 1] {
+        lab.ask(from, 0, 1 - from, 0);
+    }
+    lab
+}
+
+/// The host of either has a session with the other's, or gets one.
+fn both_reach_each_other(lab: &mut Lab, told: &str) {
+    for from in [0, 1] {
+        if let Negotiating::Pending(_) = lab.ask(from, 0, 1 - from, 0) {
+            lab.run_for(3 * S);
+            let done = result(lab, from, 0, 1 - from, 0);
+            assert!(done.is_some_and(|done| done.is_ok()), "{told}: {from}: {done:?}");
+        }
+    }
+    assert!(understand(lab), "{told}");
+}
+
+#[test]
+fn c7_keys_that_both_tell_at_once_are_understood_in_every_order() {
+    // Of the first eight things that set out, and spread over all.
+    let spread = (0..3usize.pow(7)).map(|case| case.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    for case in (0..3usize.pow(8)).chain(spread) {
+        let mut lab = asking_at_once(case);
+        lab.run_for(6 * S);
+        both_reach_each_other(&mut lab, &format!("case {case}"));
+    }
+}
+
+/// What a node has sent under, by what it was told from there on in its log.
+fn sent_under(lab: &Lab, node: usize, from: usize) -> Vec<TunnelSecret> {
+    let outbound = |output: &CetpOutput| match output {
+        CetpOutput::Keys { keys: Some(keys), .. } => keys.outbound.as_ref().map(|(_, secret)| secret.clone()),
+        _ => None,
+    };
+    lab.nodes[node].log.iter().skip(from).filter_map(outbound).collect()
+}
+
+/// A process that has forgotten all counts anew: it may send under nothing that the one before it sent under, whenever that ended
+/// and whoever finds out first.
+#[test]
+fn r1_who_has_forgotten_all_sends_under_no_key_of_before() {
+    for (crash, after) in [Lab::restart as fn(&mut Lab, usize), Lab::forget]
+        .into_iter()
+        .flat_map(|crash| [5, 40, 90, 450, 900, 1500, 4000].map(|ms| (crash, ms * S / 1_000)))
+    {
+        for case in 0..3usize.pow(5) {
+            let mut lab = asking_at_once(case.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            lab.run_for(after);
+            let told = format!("case {case}, after {after} ns");
+            let begun = lab.nodes[1].log.len();
+            let before = sent_under(&lab, 1, 0);
+            // Its kernel answers with resets meanwhile, or nobody does.
+            crash(&mut lab, 1);
+            lab.nodes[1].refuses = true;
+            lab.run_for(S);
+            lab.nodes[1].refuses = false;
+            lab.run_for(6 * S);
+            for _ in 0..3 {
+                for from in [0, 1] {
+                    lab.ask(from, 0, 1 - from, 0);
+                }
+                lab.run_for(6 * S);
+            }
+            let again = sent_under(&lab, 1, begun);
+            assert!(again.iter().all(|secret| !before.contains(secret)), "{told}");
+            both_reach_each_other(&mut lab, &told);
+        }
+    }
 }

@@ -307,11 +307,14 @@ fn agreed(links: &mut Links, peer: PeerId, c2c: C2c, terms: &PeerTerms, now: Nan
     links.announce(peer);
 }
 
-/// A connection of ours is not up in time, or the peer's own has brought no C2C in time.
+/// A connection of ours is not up in time, or the peer's own has brought no C2C in time. A peer that its transport names may
+/// think C2C done: with a process that was here before, or on a connection that is gone. It hears of the end, and begins anew.
 pub(super) fn conn_timeout(links: &mut Links, conn: ConnId, now: Nanos) {
     let Some(entry) = links.conns.get(conn) else { return };
     if entry.is_ours() {
         links.close(conn, Failure::Unreachable, now);
+    } else if entry.identity.is_some() {
+        links.close(conn, Failure::Silent, now);
     } else {
         links.blame(conn, BlockReason::C2cSilent, now);
     }

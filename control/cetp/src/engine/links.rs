@@ -137,14 +137,13 @@ impl Links {
     /// proven.
     pub(super) fn offer(&mut self, peer: PeerId, conn: ConnId, now: Nanos) -> Option<SealOffer> {
         let about = self.seals_with(peer, conn)?;
-        let is_fresh = self.conns.get(conn).is_some_and(|line| !line.established);
         if self.peers.get(peer)?.sealing().is_none() {
             let id = self.draw_index()?;
             let sealing = Sealing::new(id, self.ground.rng(), now);
             self.peers.get_mut(peer)?.set_sealing(Some(sealing));
         }
         let sealing = self.peers.get_mut(peer)?.sealing_mut()?;
-        let (offer, is_new) = sealing.offer(about, is_fresh, self.ground.rng(), now);
+        let (offer, is_new) = sealing.offer(about, conn, self.ground.rng(), now);
         if is_new {
             // Before the peer can use it.
             self.tell_keys(peer);

@@ -4,7 +4,7 @@
 //! under the old one until the new one has arrived is opened; and since none is replaced before its successor is known to be
 //! there, an answer that is lost costs nothing.
 
-use super::api::Nanos;
+use super::api::{ConnId, Nanos};
 use crate::limits::S;
 use crate::seal::{Cipher, EPOCH, PeerKeys, SealOffer, TunnelSecret};
 use rand::Rng;
@@ -14,14 +14,19 @@ pub(super) const INDICES: u32 = 4_096;
 /// The least time between two keys: what was sent under the one before both has long come.
 const LEAST: Nanos = 5 * S;
 
+/// Keys that another process may have drawn without having written so.
+const UNWRITTEN: u32 = 1_000;
+
 /// A key that the peer is to send under.
 #[derive(Clone, Debug)]
 struct Told {
     secret: TunnelSecret,
+    /// How many were drawn before it.
+    turn: u32,
     epoch: bool,
     drawn: Nanos,
-    /// Whether the peer was told of it: it may have it, whatever it says next.
-    is_told: bool,
+    /// Where the peer was told of it last: it may have it, whatever it says next.
+    on: Option<ConnId>,
     /// Whether the peer has it.
     is_there: bool,
     /// Whether the peer had it, or may have had it, and has it no longer: it has begun anew.
@@ -39,6 +44,7 @@ impl Told {
 struct Agreed {
     cipher: Cipher,
     outbound: (u32, TunnelSecret),
+    turn: u32,
     workers: u8,
     since: Nanos,
 }
@@ -59,9 +65,10 @@ impl Sealing {
     pub(super) fn new(id: u32, rng: &mut impl Rng, now: Nanos) -> Self {
         let told = Told {
             secret: TunnelSecret::draw(rng),
+            turn: 0,
             epoch: false,
             drawn: now,
-            is_told: false,
+            on: None,
             is_there: false,
             is_forgotten: false,
         };
@@ -75,14 +82,16 @@ impl Sealing {
         let agreed = keys.outbound.map(|outbound| Agreed {
             cipher: keys.cipher,
             outbound,
+            turn: keys.turns.1,
             workers: keys.workers,
             since: 0,
         });
         let told = Told {
             secret: told,
+            turn: keys.turns.0.saturating_add(UNWRITTEN),
             epoch: keys.epoch,
             drawn: 0,
-            is_told: true,
+            on: None,
             is_there: true,
             is_forgotten: false,
         };
@@ -93,35 +102,36 @@ impl Sealing {
         self.id
     }
 
-    /// What the peer is told now, and whether that is another key than before. On a connection that is new (`is_fresh`) there may
-    /// be another process of the peer's, which does not know what was sent under the key.
+    /// What the peer is told now, and whether that is another key than before. At the end of another connection there may be
+    /// another process of the peer's, which does not know what was sent under the key.
     pub(super) fn offer(
         &mut self,
         about: (bool, u8),
-        is_fresh: bool,
+        conn: ConnId,
         rng: &mut impl Rng,
         now: Nanos,
     ) -> (SealOffer, bool) {
-        let Told { drawn, is_told, is_there, is_forgotten, .. } = self.told;
+        let Told { drawn, on, is_there, is_forgotten, .. } = self.told;
         let is_old = drawn == 0 || now >= drawn + LEAST;
-        let is_new = is_forgotten || (is_there && is_old) || (is_told && is_fresh);
+        let is_new = is_forgotten || (is_there && is_old) || on.is_some_and(|last| last != conn);
         if is_new {
             self.draw(rng, now);
         }
-        self.told.is_told = true;
+        self.told.on = Some(conn);
         (self.again(about), is_new)
     }
 
     /// Another key, in the place of what the peer is least likely to send under: of the one before, or of the last, if that may
     /// never have come and the one before did.
     fn draw(&mut self, rng: &mut impl Rng, now: Nanos) {
-        let Told { is_there, is_forgotten, epoch, .. } = self.told;
+        let Told { turn, is_there, is_forgotten, epoch, .. } = self.told;
         let stays = self.before_was_there && !is_there && !is_forgotten;
         let new = Told {
             secret: TunnelSecret::draw(rng),
+            turn: turn.saturating_add(1),
             epoch: epoch == stays,
             drawn: now,
-            is_told: false,
+            on: None,
             is_there: false,
             is_forgotten: false,
         };
@@ -135,27 +145,38 @@ impl Sealing {
     /// The same as it was told last.
     pub(super) fn again(&self, (has_aes, workers): (bool, u8)) -> SealOffer {
         let has = self.agreed.as_ref().map(|agreed| agreed.outbound.1.mark());
-        SealOffer { spi: self.told.spi(self.id), secret: self.told.secret.clone(), has_aes, workers, has }
+        SealOffer {
+            spi: self.told.spi(self.id),
+            secret: self.told.secret.clone(),
+            turn: self.told.turn,
+            has_aes,
+            workers,
+            has,
+        }
     }
 
     /// The peer says which of our keys it has. One that has none may be another process than was told of this one last, and
     /// would count anew under it.
     pub(super) fn heard(&mut self, theirs: &SealOffer) {
         let has_it = theirs.has == Some(self.told.secret.mark());
-        let had_it = self.told.is_there || (self.told.is_told && theirs.has.is_none());
+        let had_it = self.told.is_there || (self.told.on.is_some() && theirs.has.is_none());
         self.told.is_forgotten = had_it && !has_it;
         self.told.is_there = has_it;
     }
 
-    /// Both have told.
+    /// Both have told. What the peer told before something that came first is not gone back to: it may have given that up.
     pub(super) fn agree(&mut self, ours: &SealOffer, theirs: &SealOffer, now: Nanos) {
+        let is_same = |agreed: &Agreed| (agreed.outbound.0 ^ theirs.spi) & !EPOCH == 0;
+        if self.agreed.as_ref().is_some_and(|agreed| is_same(agreed) && theirs.turn < agreed.turn) {
+            return;
+        }
         let outbound = (theirs.spi, theirs.secret.clone());
         let since = match &self.agreed {
             Some(agreed) if agreed.outbound == outbound => agreed.since,
             _ => now,
         };
         let cipher = ours.cipher(theirs);
-        self.agreed = Some(Agreed { cipher, outbound, workers: theirs.workers, since });
+        self.agreed = Some(Agreed { cipher, outbound, turn: theirs.turn, workers: theirs.workers, since });
     }
 
     /// All keys; `None` before anything was agreed.
@@ -169,6 +190,7 @@ impl Sealing {
             epoch: self.told.epoch,
             outbound: Some(agreed.outbound.clone()),
             workers: agreed.workers,
+            turns: (self.told.turn, agreed.turn),
         })
     }
 
@@ -186,6 +208,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     const ABOUT: (bool, u8) = (true, 1);
+    const SAME: ConnId = ConnId(1);
 
     fn pair(rng: &mut StdRng) -> (Sealing, Sealing) {
         (Sealing::new(5, rng, S), Sealing::new(9, rng, S))
@@ -193,19 +216,19 @@ mod tests {
 
     /// C2C that `a` begins; `arrives`: whether the answer does.
     fn c2c(a: &mut Sealing, b: &mut Sealing, arrives: bool, now: Nanos, rng: &mut StdRng) {
-        begun(a, b, (false, arrives), now, rng);
+        begun(a, b, (SAME, arrives), now, rng);
     }
 
     fn begun(
         a: &mut Sealing,
         b: &mut Sealing,
-        (is_fresh, arrives): (bool, bool),
+        (conn, arrives): (ConnId, bool),
         now: Nanos,
         rng: &mut StdRng,
     ) {
-        let (of_a, _) = a.offer(ABOUT, is_fresh, rng, now);
+        let (of_a, _) = a.offer(ABOUT, conn, rng, now);
         b.heard(&of_a);
-        let (mut of_b, _) = b.offer(ABOUT, false, rng, now);
+        let (mut of_b, _) = b.offer(ABOUT, conn, rng, now);
         b.agree(&of_b, &of_a, now);
         of_b.has = b.again(ABOUT).has;
         if arrives {
@@ -249,12 +272,12 @@ mod tests {
     fn what_both_begin_at_once_is_understood_whichever_key_comes_last() {
         let rng = &mut StdRng::from_seed([8; 32]);
         let (mut a, mut b) = pair(rng);
-        let late = a.offer(ABOUT, false, rng, S).0;
+        let late = a.offer(ABOUT, SAME, rng, S).0;
         c2c(&mut b, &mut a, true, S, rng);
         assert!(understand(&a, &b));
         // What `a` had said before comes now, and is answered.
         b.heard(&late);
-        let answer = b.offer(ABOUT, false, rng, S).0;
+        let answer = b.offer(ABOUT, SAME, rng, S).0;
         b.agree(&answer, &late, S);
         a.heard(&b.again(ABOUT));
         a.agree(&late, &b.again(ABOUT), S);
@@ -288,7 +311,7 @@ mod tests {
         assert!(understand(&asks, &a));
         assert_ne!(asks.keys().unwrap().outbound.unwrap().1, used);
         let last = a.again(ABOUT).secret;
-        assert_ne!(a.offer(ABOUT, true, rng, S).0.secret, last);
+        assert_ne!(a.offer(ABOUT, ConnId(2), rng, S).0.secret, last);
     }
 
     #[test]
@@ -299,10 +322,11 @@ mod tests {
         c2c(&mut a, &mut b, true, 10 * S, rng);
         let last = a.again(ABOUT).secret;
         // Nothing of these arrives.
-        let told: Vec<_> = (11..15).map(|second| a.offer(ABOUT, true, rng, second * S).0.secret).collect();
+        let told: Vec<_> =
+            (11..15).map(|second| a.offer(ABOUT, ConnId(second), rng, second * S).0.secret).collect();
         assert!(told.iter().all(|one| *one != last) && told.windows(2).all(|two| two[0] != two[1]));
         assert!(understand(&a, &b));
-        begun(&mut a, &mut b, (true, false), 16 * S, rng);
+        begun(&mut a, &mut b, (ConnId(16), false), 16 * S, rng);
         assert!(understand(&a, &b));
     }
 
