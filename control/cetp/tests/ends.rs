@@ -190,7 +190,7 @@ fn r2_sessions_that_a_peer_names_end_in_pieces() {
             lab.nodes[1].engine.sessions().filter(|s| lab.nodes[1].engine.is_to_end(s.local_tag)).count(),
             SESSIONS - MOST as usize
         );
-        // One of them is asked for anew by its far end, whose side has gone: it gets a new one.
+        // The rest follows, a piece at a time.
         lab.run_for(S);
         assert_eq!(down(&lab, 1, DownReason::ByPeer), SESSIONS, "list {is_list}");
         assert!(lab.nodes[1].owner.up.is_empty() && !lab.nodes[1].engine.has_ends());
