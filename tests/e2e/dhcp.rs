@@ -118,6 +118,11 @@ impl<'a> Host<'a> {
             .collect()
     }
 
+    /// Whether udhcpc was last told that its lease goes on.
+    fn has_renewed(&self) -> bool {
+        self.told().get("what").is_some_and(|what| what == "renew")
+    }
+
     #[track_caller]
     fn has_address(&self) -> String {
         let address = || self.told().remove("address").filter(|address| !address.is_empty());
@@ -182,7 +187,7 @@ fn hosts_get_addresses_and_go_out(lab: &Lab) {
 
     // Renewed, to the server alone; then released.
     two.signal("USR1");
-    assert!(eventually(|| two.told().get("what").is_some_and(|what| what == "renew")));
+    assert!(eventually(|| two.has_renewed()));
     assert!(counted(lab, "renewed") >= 1.0);
     two.signal("USR2");
     assert!(eventually(|| counted(lab, "released") >= 1.0), "{}", lab.ctl(Realm::A, "show dhcp"));
@@ -397,8 +402,7 @@ fn p10_another_station_takes_no_lease(lab: &Lab) {
         [(&laptop, &address, "02:00:00:00:03:61"), (&thief, &second, "02:00:00:00:03:62")]
     {
         host.signal("USR1");
-        let renewed = || host.told().get("what").is_some_and(|what| what == "renew");
-        assert!(eventually(renewed), "{}", lab.ctl(Realm::A, "show dhcp"));
+        assert!(eventually(|| host.has_renewed()), "{}", lab.ctl(Realm::A, "show dhcp"));
         assert_eq!(host.told()["address"], **address);
         let lease = lease(lab, address);
         assert_eq!((&lease["state"], &lease["mac"]), (&"bound".into(), &mac.into()));

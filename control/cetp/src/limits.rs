@@ -94,8 +94,8 @@ pub struct CetpLimits {
 
 /// Twice the least time between two keys.
 const REKEY_LEAST_S: u32 = 10;
-/// RFC 9001 §B.1.1 lets 2²⁸ packets of at most 2¹¹ bytes be sealed under a key of AES-GCM; at half of that nothing is sealed any
-/// more, and before that is time for another key.
+/// RFC 9001 §B.1.1 lets 2²⁸ packets of at most 2¹¹ bytes be sealed under a key of AES-GCM; at half of that nothing is sealed
+/// any more, and before that is time for another key.
 const REKEY_PACKETS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 26;
 
 impl Default for CetpLimits {

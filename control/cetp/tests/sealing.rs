@@ -4,17 +4,7 @@ mod lab;
 
 use ces_cetp::engine::*;
 use ces_cetp::seal::{Cipher, EPOCH, Encryption, PeerKeys, TunnelSecret};
-use lab::{Lab, S};
-
-fn names(lab: &Lab, from: usize, a: usize, to: usize, b: usize) -> (String, String) {
-    let name = |node: usize, host| format!("h{host}.{}", lab.nodes[node].settings.ces_id);
-    (name(from, a), name(to, b))
-}
-
-fn result(lab: &Lab, from: usize, a: usize, to: usize, b: usize) -> Option<Result<u32, Failure>> {
-    let (source, destination) = names(lab, from, a, to, b);
-    lab.result(from, &source, &destination).map(|result| result.map(|(tag, _)| tag))
-}
+use lab::{Lab, S, names, result};
 
 fn finish(lab: &Lab) {
     lab.check_ledger();

@@ -236,7 +236,8 @@ impl Server {
         }
         self.probing.clear();
         self.due.clear();
-        self.forget_challenges();
+        self.challenges.clear();
+        self.patience.clear();
         let is_other_naming = settings.names != self.book.settings().names;
         self.book.configure(settings);
         if is_other_naming {

@@ -6,8 +6,8 @@ use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Unboun
 use std::sync::Arc;
 
 /// Packets that are sealed under one key at most, by all workers together. RFC 9001 §B.1.1: with packets of at most 2¹¹ bytes,
-/// AES-GCM keeps an attacker's advantage below 2⁻⁵⁷ for 2²⁸ of them. Half of that: a gateway that starts anew counts anew, and
-/// draws other keys as soon as it has its peer back.
+/// AES-GCM keeps an attacker's advantage below 2⁻⁵⁷ for 2²⁸ of them. Half of that: a gateway that starts anew counts anew,
+/// and draws other keys as soon as it has its peer back.
 pub const MOST_PACKETS: u64 = 1 << 27;
 // No count of a worker reaches what says which worker it is.
 const _: () = assert!(MOST_PACKETS < 1 << 32);

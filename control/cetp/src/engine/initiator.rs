@@ -223,6 +223,7 @@ pub(super) fn reply(links: &mut Links, peer: PeerId, conn: ConnId, message: &Mes
         }
         Next::Agreed(terms, c2c) => {
             if let Some((ours, theirs)) = seal.zip(terms.seal.as_ref()) {
+                links.hear_keys(peer, theirs);
                 links.agree_keys(peer, &ours, theirs, now);
             }
             agreed(links, peer, c2c, &terms, now);

@@ -166,18 +166,22 @@ impl Links {
         now: Nanos,
     ) -> Option<SealOffer> {
         self.seals_with(peer, conn)?;
-        if let Some(sealing) = self.peers.get_mut(peer)?.sealing_mut() {
-            sealing.heard(theirs);
-        }
+        self.hear_keys(peer, theirs);
         let ours = self.offer(peer, conn, now)?;
         self.agree_keys(peer, &ours, theirs, now);
         self.offer_again(peer, conn)
     }
 
+    /// What the peer says of the keys that it was told, once for each time that it says so.
+    pub(super) fn hear_keys(&mut self, peer: PeerId, theirs: &SealOffer) {
+        if let Some(sealing) = self.peers.get_mut(peer).and_then(super::peer::Peer::sealing_mut) {
+            sealing.heard(theirs);
+        }
+    }
+
     /// Both have told: the keys hold from now on.
     pub(super) fn agree_keys(&mut self, peer: PeerId, ours: &SealOffer, theirs: &SealOffer, now: Nanos) {
         if let Some(sealing) = self.peers.get_mut(peer).and_then(super::peer::Peer::sealing_mut) {
-            sealing.heard(theirs);
             sealing.agree(ours, theirs, now);
             self.tell_keys(peer);
         }

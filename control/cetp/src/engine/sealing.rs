@@ -34,6 +34,12 @@ struct Told {
 }
 
 impl Told {
+    /// One that nobody was told of.
+    fn draw(turn: u32, epoch: bool, rng: &mut impl Rng, now: Nanos) -> Self {
+        let secret = TunnelSecret::draw(rng);
+        Self { secret, turn, epoch, drawn: now, on: None, is_there: false, is_forgotten: false }
+    }
+
     const fn spi(&self, id: u32) -> u32 {
         if self.epoch { id | EPOCH } else { id }
     }
@@ -63,15 +69,7 @@ pub(super) struct Sealing {
 
 impl Sealing {
     pub(super) fn new(id: u32, rng: &mut impl Rng, now: Nanos) -> Self {
-        let told = Told {
-            secret: TunnelSecret::draw(rng),
-            turn: 0,
-            epoch: false,
-            drawn: now,
-            on: None,
-            is_there: false,
-            is_forgotten: false,
-        };
+        let told = Told::draw(0, false, rng, now);
         Self { id, told, before: None, before_was_there: false, agreed: None }
     }
 
@@ -126,15 +124,7 @@ impl Sealing {
     fn draw(&mut self, rng: &mut impl Rng, now: Nanos) {
         let Told { turn, is_there, is_forgotten, epoch, .. } = self.told;
         let stays = self.before_was_there && !is_there && !is_forgotten;
-        let new = Told {
-            secret: TunnelSecret::draw(rng),
-            turn: turn.saturating_add(1),
-            epoch: epoch == stays,
-            drawn: now,
-            on: None,
-            is_there: false,
-            is_forgotten: false,
-        };
+        let new = Told::draw(turn.saturating_add(1), epoch == stays, rng, now);
         let last = std::mem::replace(&mut self.told, new);
         if !stays {
             self.before = Some(last.secret);

@@ -669,3 +669,15 @@ trait Tap: Sized {
 }
 
 impl Tap for H2hRequest {}
+
+/// The names of two hosts.
+pub(crate) fn names(lab: &Lab, from: usize, a: usize, to: usize, b: usize) -> (String, String) {
+    let name = |node: usize, host| format!("h{host}.{}", lab.nodes[node].settings.ces_id);
+    (name(from, a), name(to, b))
+}
+
+/// The local tag that the last negotiation of these two hosts brought.
+pub(crate) fn result(lab: &Lab, from: usize, a: usize, to: usize, b: usize) -> Option<Result<u32, Failure>> {
+    let (source, destination) = names(lab, from, a, to, b);
+    lab.result(from, &source, &destination).map(|result| result.map(|(tag, _)| tag))
+}

@@ -116,17 +116,14 @@ impl Server {
         (address, owner): (Ipv4Addr, HardwareAddress),
         now: Nanos,
     ) -> Result<Box<ClientMessage>, Option<Outcome>> {
-        let Some(port) = self.port_of(address) else {
+        let port = self.port_of(address);
+        if port.is_none() && request.is_relayed() {
             // The relay vouches for it.
-            return if request.is_relayed() {
-                Ok(request)
-            } else {
-                Err(self.refuse(arrival, request, (address, owner), now))
-            };
-        };
-        if self.book.settings().probe_ms == 0 {
-            return Err(self.refuse(arrival, request, (address, owner), now));
+            return Ok(request);
         }
+        let Some(port) = port.filter(|_| self.book.settings().probe_ms > 0) else {
+            return Err(self.refuse(arrival, request, (address, owner), now));
+        };
         // An owner that has not heard of its lease yet could not answer.
         let is_unheard = self.waiting.iter().any(|waiting| waiting.address == address);
         if is_unheard || self.challenges.contains_key(&address.to_bits()) {
@@ -180,11 +177,6 @@ impl Server {
         let challenge = self.challenges.remove(&address.to_bits())?;
         self.patience.remove(&(challenge.until, address.to_bits()));
         Some(challenge)
-    }
-
-    pub(super) fn forget_challenges(&mut self) {
-        self.challenges.clear();
-        self.patience.clear();
     }
 
     /// A station has an address, as ARP says: whoever else claims it is refused if that is the owner.
